@@ -1,0 +1,1 @@
+"""Encoders, fusion, calibration and explanation: a library of its own, usable without Kafka; imports no service."""

@@ -1,0 +1,90 @@
+"""Checkpoints: safetensors, a config, a card and their sha256; anything else is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from model.network import FusionNetwork
+from model.predictor import FusionModel
+
+WEIGHTS, CONFIG, CARD, SUMS = "model.safetensors", "config.json", "card.md", "sha256"
+BYTES_MAX = 512 * 1024 * 1024
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be used; the message says what, why and what to do."""
+
+
+def digest_of(weights: bytes, config: bytes) -> str:
+    """The model's digest: weights and config, the batch shape and thread count in it included."""
+    return hashlib.sha256(hashlib.sha256(weights).digest() + hashlib.sha256(config).digest()).hexdigest()
+
+
+def save(folder: Path, network: FusionNetwork, config: Mapping[str, Any], card: str) -> str:
+    """Write a checkpoint; its digest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = save_tensors({name: value.contiguous() for name, value in network.state_dict().items()})
+    text = json.dumps(config, indent=1, sort_keys=True).encode()
+    files = {WEIGHTS: weights, CONFIG: text, CARD: card.encode()}
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
+    (folder / SUMS).write_text(sums)
+    return digest_of(weights, text)
+
+
+def verify(folder: Path) -> dict[str, bytes]:
+    """The files of a checkpoint, each as its sum says. Raises CheckpointError."""
+    try:
+        sums = dict(reversed(line.split("  ", 1)) for line in (folder / SUMS).read_text().splitlines())
+        files = {name: _read(folder / name) for name in (WEIGHTS, CONFIG, CARD)}
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"no checkpoint in {folder}: {error}. A checkpoint is a folder with {WEIGHTS}, {CONFIG}, {CARD} and {SUMS};"
+            " `braid train` makes one"
+        ) from error
+    for name, content in files.items():
+        if sums.get(name) != hashlib.sha256(content).hexdigest():
+            raise CheckpointError(
+                f"{folder / name} is not what its sum in {SUMS} says: it was changed or cut off. Restore it, or train again"
+            )
+    return files
+
+
+def load(folder: Path, device: str = "auto", threads: int | None = None) -> FusionModel:
+    """Load a model onto `auto`, `cpu` or `cuda`; sets torch's thread count to the config's. Raises CheckpointError."""
+    files = verify(folder)
+    config = json.loads(files[CONFIG])
+    if threads is not None and threads != config["threads"]:
+        raise CheckpointError(
+            f"{folder} was made for {config['threads']} thread(s) and {threads} are asked for: the last bits of its "
+            "results would differ. Change fusion.threads, or `threads` in a checkpoint of your own"
+        )
+    torch.set_num_threads(config["threads"])
+    network = FusionNetwork(len(config["labels"]), len(config["words"]), config["vector_size"])
+    try:
+        network.load_state_dict(load_tensors(files[WEIGHTS]))
+    except (SafetensorError, RuntimeError, KeyError) as error:
+        raise CheckpointError(f"{folder / WEIGHTS} does not hold this network: {error}") from error
+    return FusionModel(network, config, config["words"], digest_of(files[WEIGHTS], files[CONFIG]), _device(device))
+
+
+def _device(asked: str) -> torch.device:
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise CheckpointError("fusion.device is cuda and there is no CUDA device: set it to auto or cpu")
+    return torch.device("cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _read(path: Path) -> bytes:
+    if path.stat().st_size > BYTES_MAX:
+        raise ValueError(f"{path} is larger than {BYTES_MAX} bytes")
+    return path.read_bytes()

@@ -1,0 +1,1 @@
+"""The shipped data sets: what is read from their manifests, never from file names."""

@@ -1,0 +1,166 @@
+"""Scenes: short synthetic stretches of a home stream, made fresh from training items by the streams' own law.
+
+Events follow each other with gaps; a digit is spoken, shown and written in any combination, a sound is heard and
+sometimes titled; clocks are off, messages get lost, whole sources drop out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from model.data.corrupt import shaken_picture, shaken_sound, shaken_text
+from model.data.sets import Clip, Digit
+from model.decode.audio import RATE
+from model.encoders.audio import SEGMENT_SAMPLES
+
+SEGMENTS = 32
+SECONDS = SEGMENTS / 2
+WINDOW_SEGMENTS = 4
+WINDOWS = SEGMENTS - WINDOW_SEGMENTS + 1
+# How often a digit comes by which senses (speech, hand, text): counted in the truth of S01-S04.
+CARRIED = (
+    ((True, True, True), 22),
+    ((True, False, True), 8),
+    ((False, True, True), 5),
+    ((True, False, False), 4),
+    ((True, True, False), 3),
+    ((False, True, False), 3),
+    ((False, False, True), 2),
+)
+_COMBINATIONS = [combination for combination, _ in CARRIED]
+_CHANCES = np.array([count for _, count in CARRIED]) / sum(count for _, count in CARRIED)
+ENOUGH = 0.35
+
+
+@dataclass(slots=True)
+class Scene:
+    """sound int16 scale [SEGMENTS * SEGMENT_SAMPLES] with `heard` per segment; frames and texts with their stamps.
+
+    evidence: per event its label and what of it can be sensed: (from, to, weight per second) or (at, at, weight).
+    """
+
+    sound: NDArray[np.float32]
+    heard: NDArray[np.bool_]
+    frames: list[tuple[float, NDArray[np.uint8]]] = field(default_factory=list)
+    texts: list[tuple[float, str]] = field(default_factory=list)
+    evidence: list[tuple[str, list[tuple[float, float, float]]]] = field(default_factory=list)
+
+    def label(self, window: int) -> str:
+        """What a window shows: the event with the most evidence in it, nothing where there is too little."""
+        begin, end = window / 2, window / 2 + WINDOW_SEGMENTS / 2
+        best, most = "nothing", ENOUGH
+        for label, parts in self.evidence:
+            total = 0.0
+            for low, high, weight in parts:
+                if low == high:
+                    total += weight if begin <= low < end else 0.0
+                else:
+                    total += min(weight * max(min(high, end) - max(low, begin), 0.0), 1.0)
+            if total > most:
+                best, most = label, total
+        return best
+
+
+class SceneMaker:
+    """Makes scenes from items; `shake` corrupts them as training wants it."""
+
+    def __init__(
+        self,
+        digits: Sequence[Digit],
+        clips: Sequence[Clip],
+        noises: Sequence[NDArray[np.float32]],
+        rng: Generator,
+        *,
+        shake: bool,
+    ) -> None:
+        self._digits, self._clips, self._noises, self._rng, self._shake = digits, clips, noises, rng, shake
+        self._by_label: dict[str, list[Clip]] = {}
+        for clip in clips:
+            self._by_label.setdefault(clip.label, []).append(clip)
+
+    def make(self) -> Scene:
+        rng = self._rng
+        bed = self._clips[rng.integers(len(self._clips))].sound
+        sound = np.resize(np.roll(bed, rng.integers(len(bed))), SEGMENTS * SEGMENT_SAMPLES) * rng.uniform(0.02, 0.1)
+        scene = Scene(sound.astype(np.float32), np.ones(SEGMENTS, np.bool_))
+        camera_off, text_off = rng.uniform(-0.3, 0.3), rng.uniform(-0.5, 0.3)
+        at = rng.uniform(-3, 3)
+        while at < SECONDS:
+            at += (
+                self._digit(scene, at, camera_off, text_off) if rng.random() < 0.6 else self._sound(scene, at, text_off)
+            )
+            at += rng.uniform(0.3, 5) if rng.random() < 0.9 else rng.uniform(5, 12)
+        if self._shake and rng.random() < 0.35:
+            scene.sound = shaken_sound(scene.sound, self._noises, rng)
+        self._lose(scene)
+        return scene
+
+    def _digit(self, scene: Scene, at: float, camera_off: float, text_off: float) -> float:
+        rng = self._rng
+        said = self._digits[rng.integers(len(self._digits))]
+        same = [d for d in self._digits if d.label == said.label]
+        spoken, shown, written = _COMBINATIONS[rng.choice(len(_COMBINATIONS), p=_CHANCES)]
+        parts: list[tuple[float, float, float]] = []
+        if spoken:
+            parts.append(self._mix(scene, said.speech, at + 0.6, rng.uniform(0.22, 0.8), weight=3.0))
+        if shown:
+            hand = same[rng.integers(len(same))].hand
+            begin, end = at + rng.uniform(0.2, 1.1), at + rng.uniform(1.5, 3.1)
+            for moment in np.arange(begin, end, 0.5):
+                if rng.random() < 0.95:
+                    stamp = float(moment + camera_off)
+                    scene.frames.append((stamp, shaken_picture(hand, rng) if self._shake else hand))
+                    parts.append((stamp, stamp, 0.4))
+        if written and rng.random() < 0.95:
+            text = same[rng.integers(len(same))].text
+            stamp = at + rng.uniform(0.1, 2.6) + text_off
+            scene.texts.append((stamp, shaken_text(text, rng) if self._shake else text))
+            parts.append((stamp, stamp, 1.0))
+        scene.evidence.append((said.label, parts))
+        return 2.7
+
+    def _sound(self, scene: Scene, at: float, text_off: float) -> float:
+        rng = self._rng
+        labels = sorted(self._by_label)
+        clips = self._by_label[labels[rng.integers(len(labels))]]
+        clip = clips[rng.integers(len(clips))]
+        parts = [self._mix(scene, clip.sound, at, rng.uniform(0.28, 0.9), weight=0.7)]
+        if rng.random() < 0.52:
+            stamp = at + rng.uniform(0.4, 3.4) + text_off
+            scene.texts.append((stamp, shaken_text(clip.title, rng) if self._shake else clip.title))
+            parts.append((stamp, stamp, 1.0))
+        scene.evidence.append((clip.label, parts))
+        return 4.0
+
+    def _mix(
+        self, scene: Scene, samples: NDArray[np.float32], at: float, gain: float, weight: float
+    ) -> tuple[float, float, float]:
+        if self._shake and self._rng.random() < 0.7:  # another pace and pitch
+            stretched = np.arange(0, len(samples) - 1, self._rng.uniform(0.9, 1.12))
+            samples = np.interp(stretched, np.arange(len(samples)), samples).astype(np.float32)
+        begin = round(at * RATE)
+        low, high = max(begin, 0), min(begin + len(samples), len(scene.sound))
+        if low < high:
+            scene.sound[low:high] += gain * samples[low - begin : high - begin]
+        return at, at + len(samples) / RATE, weight
+
+    def _lose(self, scene: Scene) -> None:
+        rng = self._rng
+        scene.heard &= rng.random(SEGMENTS) > 0.015
+        if rng.random() < 0.3:
+            begin = rng.uniform(-4, SECONDS)
+            end = begin + rng.uniform(6, 14)
+            match rng.integers(3):
+                case 0:
+                    moments = np.arange(SEGMENTS) / 2
+                    scene.heard &= ~((moments >= begin) & (moments < end))
+                case 1:
+                    scene.frames = [f for f in scene.frames if not begin <= f[0] < end]
+                case _:
+                    scene.texts = [t for t in scene.texts if not begin <= t[0] < end]
+        np.clip(np.round(scene.sound), -32768, 32767, out=scene.sound)

@@ -1,0 +1,1 @@
+"""Media bytes to values, inside limits; what cannot be decoded is a value too."""

@@ -1,0 +1,1 @@
+"""One encoder a modality: an item (message, frame, segment of sound) to its feature, each from itself alone."""

@@ -1,0 +1,74 @@
+"""Sound: log-mel and convolutions over each segment by itself; all context is the recurrence over the window."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchaudio.transforms import MelSpectrogram
+
+from model.decode.audio import RATE
+
+SEGMENT_SAMPLES = RATE // 2
+MELS = 40
+STEPS = 6
+STEP_FEATURES = 40
+
+
+class LogMel(nn.Module):
+    """Samples float32 [batch, SEGMENT_SAMPLES] to log-mel float32 [batch, MELS, frames of 10 ms]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mel = MelSpectrogram(RATE, n_fft=256, win_length=200, hop_length=80, n_mels=MELS, power=2.0)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        mel: Tensor = self.mel(samples)
+        return torch.log(mel + 1e-5) / 4 + 1
+
+
+class SegmentEncoder(nn.Module):
+    """Log-mel of one segment to its feature float32 [batch, STEPS * STEP_FEATURES]: what is cached."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_mel = LogMel()
+
+        def block(channels_in: int, channels_out: int) -> nn.Sequential:
+            return nn.Sequential(
+                nn.Conv2d(channels_in, channels_out, 3, padding=1),
+                nn.BatchNorm2d(channels_out),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+            )
+
+        self.blocks = nn.Sequential(block(1, 16), block(16, 32), block(32, 32))
+        self.out = nn.Linear(32 * (MELS // 8), STEP_FEATURES)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        return self.spectrum(self.log_mel(samples))
+
+    def spectrum(self, log_mel: Tensor) -> Tensor:
+        """The same from a log-mel [batch, MELS, frames] that is there already (training keeps it)."""
+        seen = self.blocks(log_mel.unsqueeze(1))  # [batch, 32, MELS / 8, STEPS]
+        steps = seen.permute(0, 3, 1, 2).flatten(2)
+        return torch.relu(self.out(steps)).flatten(1)
+
+
+class SoundReader(nn.Module):
+    """Features of the window's segments [batch, segments, STEPS * STEP_FEATURES] to one feature [batch, features].
+
+    A segment that was not received is a zero feature; the flag beside it says so, so that silence and absence differ.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(STEP_FEATURES + 1, 48, batch_first=True, bidirectional=True)
+        self.out = nn.Linear(96 * 2, features)
+        self.drop = nn.Dropout(0.2)
+
+    def forward(self, segments: Tensor, present: Tensor) -> Tensor:
+        batch, count, _ = segments.shape
+        steps = segments.view(batch, count * STEPS, STEP_FEATURES)
+        flags = present.repeat_interleave(STEPS, dim=1).unsqueeze(-1).float()
+        read, _ = self.gru(torch.cat([steps * flags, flags], -1))
+        return torch.relu(self.out(self.drop(torch.cat([read.amax(1), read.mean(1)], -1))))

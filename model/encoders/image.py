@@ -1,0 +1,44 @@
+"""Pictures: a small convolutional network over 64 x 64 pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+SIDE = 64
+
+
+def prepare_image(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Pixels uint8 [h, w, 3] to float32 [3, SIDE, SIDE], each picture with mean 0 and deviation 1."""
+    if pixels.shape[:2] != (SIDE, SIDE):
+        pixels = np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    values = pixels.astype(np.float32).transpose(2, 0, 1) / 255
+    return ((values - values.mean()) / (values.std() + 0.02)).astype(np.float32)
+
+
+def _block(channels_in: int, channels_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, padding=1),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    )
+
+
+class ImageEncoder(nn.Module):
+    """Pictures float32 [batch, 3, SIDE, SIDE] to features float32 [batch, features]."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(
+            nn.AvgPool2d(2), _block(3, 16), _block(16, 32), _block(32, 48), nn.Conv2d(48, 64, 3, padding=1), nn.ReLU()
+        )
+        self.out = nn.Linear(64 * 4, features)
+        self.drop = nn.Dropout(0.3)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        seen = nn.functional.adaptive_avg_pool2d(self.blocks(pictures), 2).flatten(1)
+        return torch.relu(self.out(self.drop(seen)))

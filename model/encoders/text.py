@@ -1,0 +1,60 @@
+"""Text: pretrained word vectors, a bidirectional GRU over the words, the largest value of each feature."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+WORDS_MAX = 24
+_WORD = re.compile(r"[a-z]+|[0-9]+")
+PAD, UNKNOWN = 0, 1
+
+
+def words_of(text: str) -> list[str]:
+    """The tokens that the word vectors were made of: lower case, runs of letters or of figures."""
+    return _WORD.findall(text.lower())
+
+
+class Vocabulary:
+    """Word to row of the vector table."""
+
+    def __init__(self, words: list[str]) -> None:
+        self.words = words
+        self._rows = {word: row + 2 for row, word in enumerate(words)}
+
+    def prepare(self, text: str) -> NDArray[np.int64]:
+        """Rows int64 [WORDS_MAX], PAD behind the last word; the last words are kept of a long text."""
+        rows = [self._rows.get(word, UNKNOWN) for word in words_of(text)][-WORDS_MAX:]
+        return np.array(rows + [PAD] * (WORDS_MAX - len(rows)), np.int64)
+
+
+def read_vectors(path: Path) -> tuple[list[str], Tensor]:
+    """Words and their table float32 [2 + words, 50]; unknown words get the mean of the 100 rarest (as the set says)."""
+    with np.load(path, allow_pickle=False) as found:
+        words = [str(word) for word in found["words"]]
+        vectors = found["vec"].astype(np.float32)
+        rarest = np.argsort(found["count"])[:100]
+    table = np.concatenate([np.zeros((1, vectors.shape[1]), np.float32), vectors[rarest].mean(0)[None], vectors])
+    return words, torch.from_numpy(table)
+
+
+class TextEncoder(nn.Module):
+    """Rows int64 [batch, WORDS_MAX] to features float32 [batch, features]; the vectors stay as they were trained."""
+
+    def __init__(self, word_count: int, vector_size: int, features: int) -> None:
+        super().__init__()
+        self.register_buffer("vectors", torch.zeros(word_count + 2, vector_size, dtype=torch.float16))
+        self.gru = nn.GRU(vector_size, 40, batch_first=True, bidirectional=True)
+        self.out = nn.Linear(80, features)
+        self.drop = nn.Dropout(0.2)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        vectors: Tensor = self.vectors  # type: ignore[assignment]
+        seen, _ = self.gru(self.drop(vectors[rows].float()))
+        seen = seen.masked_fill((rows == PAD).unsqueeze(-1), -1.0)
+        return torch.relu(self.out(seen.amax(1)))

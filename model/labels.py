@@ -1,0 +1,24 @@
+"""The label space of the home streams: nothing, ten digits, ten sounds."""
+
+from __future__ import annotations
+
+NOTHING = "nothing"
+DIGITS = tuple("0123456789")
+SOUNDS = (
+    "dog",
+    "rain",
+    "sea_waves",
+    "crying_baby",
+    "clock_tick",
+    "sneezing",
+    "helicopter",
+    "chainsaw",
+    "rooster",
+    "crackling_fire",
+)
+LABELS = (NOTHING, *DIGITS, *SOUNDS)
+
+
+def kind_of(label: str) -> str:
+    """nothing, digit or sound."""
+    return NOTHING if label == NOTHING else "digit" if label in DIGITS else "sound"

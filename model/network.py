@@ -1,0 +1,82 @@
+"""The network: three encoders, a head per branch, mean fusion, and the product of calibrated experts beside it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from model.encoders.audio import SegmentEncoder, SoundReader
+from model.encoders.image import ImageEncoder
+from model.encoders.text import TextEncoder
+
+MODALITIES = ("text", "video", "audio")
+FEATURES = 64
+
+
+def subset_mask(index: int) -> tuple[bool, ...]:
+    """Which modalities the subset of a row uses: bit i of the index is the i-th modality."""
+    return tuple(bool(index >> i & 1) for i in range(len(MODALITIES)))
+
+
+class FusionNetwork(nn.Module):
+    """Encoders, branches and heads. A branch that is absent takes part in nothing: it is masked, not zero."""
+
+    def __init__(self, label_count: int, word_count: int, vector_size: int) -> None:
+        super().__init__()
+        self.text = TextEncoder(word_count, vector_size, FEATURES)
+        self.video = ImageEncoder(FEATURES)
+        self.segment = SegmentEncoder()
+        self.sound = SoundReader(FEATURES)
+        self.heads = nn.ModuleDict({m: nn.Linear(FEATURES, label_count) for m in MODALITIES})
+        self.mean_head = nn.Sequential(nn.Linear(FEATURES, FEATURES), nn.ReLU(), nn.Linear(FEATURES, label_count))
+        # Calibration, fitted on validation data: temperatures by expert and by subset, the class prior, and how much
+        # the mean head says beside the experts.
+        self.register_buffer("temperature", torch.ones(len(MODALITIES)))
+        self.register_buffer("subset_temperature", torch.ones(1 << len(MODALITIES)))
+        self.register_buffer("log_prior", torch.full((label_count,), -float(label_count)).log_softmax(0))
+        self.register_buffer("mean_weight", torch.tensor(0.5))
+
+    def branches(self, text: Tensor, video: Tensor, audio: Tensor, counts: dict[str, Tensor]) -> Tensor:
+        """V_m of every modality, float32 [batch, 3, FEATURES].
+
+        text, video: item features [batch, items, FEATURES]; audio: segment features [batch, segments, ...]; counts:
+        bool masks [batch, items] of what is there.
+        """
+        v_text = _mean(text, counts["text"])
+        v_video = _mean(video, counts["video"])
+        v_audio = self.sound(audio, counts["audio"])
+        return torch.stack([v_text, v_video, v_audio], 1)
+
+    def expert_logits(self, branches: Tensor) -> Tensor:
+        """What each branch says by itself, [batch, 3, labels], before calibration."""
+        return torch.stack([self.heads[m](branches[:, i]) for i, m in enumerate(MODALITIES)], 1)
+
+    def mean_logits(self, branches: Tensor, present: Tensor) -> Tensor:
+        """Mean fusion: V_F = sum of the present V_m / their number, then a head; present bool [batch, 3]."""
+        return self.mean_head(_mean(branches, present))
+
+    def subset_log_probs(self, branches: Tensor, present: Tensor) -> Tensor:
+        """Log probabilities of all subsets, [batch, 8, labels]; a subset counts only what is present of it."""
+        prior: Tensor = self.log_prior  # type: ignore[assignment]
+        warm: Tensor = self.temperature  # type: ignore[assignment]
+        experts = torch.log_softmax(self.expert_logits(branches) / warm[None, :, None], -1)
+        rows = []
+        for index in range(1 << len(MODALITIES)):
+            chosen = torch.tensor(subset_mask(index), device=branches.device)
+            rows.append(self._one_subset(experts, branches, present & chosen, prior))
+        return torch.stack(rows, 1)
+
+    def _one_subset(self, experts: Tensor, branches: Tensor, used: Tensor, prior: Tensor) -> Tensor:
+        count = used.sum(1, keepdim=True).float()
+        total = (experts * used.unsqueeze(-1)).sum(1) - (count - 1) * prior  # the prior itself where none is used
+        product_of_experts = torch.log_softmax(total, -1)
+        weight = torch.where(count > 1, self.mean_weight, 0.0)
+        mean = torch.log_softmax(self.mean_logits(branches, used), -1)
+        mixed = torch.log_softmax(weight * mean + (1 - weight) * product_of_experts, -1)
+        by_index = (used * torch.tensor([1, 2, 4], device=used.device)).sum(1)
+        return torch.log_softmax(mixed / self.subset_temperature[by_index].unsqueeze(-1), -1)  # type: ignore[index]
+
+
+def _mean(items: Tensor, there: Tensor) -> Tensor:
+    weights = there.unsqueeze(-1).float()
+    return (items * weights).sum(1) / weights.sum(1).clamp(min=1)

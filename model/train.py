@@ -1,0 +1,118 @@
+"""Training: scenes made fresh each step, a loss for every branch and for the fusion of random subsets."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from model.data import sets
+from model.data.batch import Batch, collate
+from model.data.scene import SceneMaker
+from model.encoders.audio import LogMel
+from model.encoders.text import Vocabulary, read_vectors
+from model.labels import LABELS
+from model.network import MODALITIES, FusionNetwork
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that a training depends on beside the data; the same recipe gives the same weights on one machine."""
+
+    seed: int = 7
+    steps: int = 600
+    scenes_per_step: int = 12
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-3
+    threads: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """The network, the words of its text branch, and the loss at each report."""
+
+    network: FusionNetwork
+    words: list[str]
+    curve: list[dict[str, float]]
+
+
+def train(data: Path, recipe: Recipe, report: Callable[[int, dict[str, float]], None]) -> Trained:
+    """Train from the training items in `data`; `report` is called every few steps with the step and the losses."""
+    torch.set_num_threads(recipe.threads)
+    torch.manual_seed(recipe.seed)
+    torch.use_deterministic_algorithms(True)
+    rng = np.random.default_rng(recipe.seed)
+    words, table = read_vectors(data / "assistvec" / "vectors.npz")
+    vocabulary, log_mel = Vocabulary(words), LogMel()
+    maker = SceneMaker(
+        sets.digits(data, "train"), sets.clips(data, "train"), sets.noises(data), rng, shake=True
+    )
+    network = FusionNetwork(len(LABELS), len(words), table.shape[1])
+    network.text.vectors.copy_(table)  # type: ignore[operator]
+    optimiser = torch.optim.Adam(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay / 10)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, recipe.steps, pct_start=0.15)
+    curve: list[dict[str, float]] = []
+    network.train()
+    began = time.monotonic()
+    for step in range(1, recipe.steps + 1):
+        scenes = [maker.make() for _ in range(recipe.scenes_per_step)]
+        batch = collate(scenes, vocabulary, LABELS, log_mel)
+        losses = _losses(network, _masked(batch, rng), rng)
+        optimiser.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimiser.step()
+        schedule.step()
+        if step % 20 == 0 or step == recipe.steps:
+            curve.append({"step": step, "seconds": round(time.monotonic() - began, 1)})
+            curve[-1] |= {name: round(float(loss), 4) for name, loss in losses.items()}
+            report(step, curve[-1])
+    return Trained(network.eval(), words, curve)
+
+
+def write_curve(path: Path, curve: list[dict[str, float]]) -> None:
+    """One JSON object a line."""
+    path.write_text("".join(json.dumps(point) + "\n" for point in curve))
+
+
+def forward(network: FusionNetwork, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Branches float32 [windows, 3, features] and which are present, bool [windows, 3]."""
+    segments = network.segment.spectrum(batch.spectra)
+    pictures, texts = network.video(batch.pictures), network.text(batch.words)
+    audio = torch.cat([torch.zeros_like(segments[:1]), segments])
+    there = {name: rows > 0 for name, rows in batch.rows.items()}
+    branches = network.branches(texts[batch.rows["text"]], pictures[batch.rows["video"]], audio[batch.rows["audio"]], there)
+    return branches, torch.stack([there[m].any(1) for m in MODALITIES], 1)
+
+
+def _losses(network: FusionNetwork, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+    branches, present = forward(network, batch)
+    losses: dict[str, Tensor] = {}
+    for i, (modality, logits) in enumerate(zip(MODALITIES, network.expert_logits(branches).unbind(1), strict=True)):
+        there = present[:, i]
+        if bool(there.any()):
+            losses[modality] = nn.functional.cross_entropy(logits[there], batch.labels[there], label_smoothing=0.02)
+    kept = torch.from_numpy(rng.random(present.shape) > 0.3) & present
+    kept = torch.where(kept.any(1, keepdim=True), kept, present)
+    some = kept.any(1)
+    fused = network.mean_logits(branches[some], kept[some])
+    losses["mean"] = nn.functional.cross_entropy(fused, batch.labels[some], label_smoothing=0.02)
+    return losses
+
+
+def _masked(batch: Batch, rng: np.random.Generator) -> Batch:
+    """Bands of frequency and stretches of time blanked out of the spectra (SpecAugment, Park et al. 2019)."""
+    spectra = batch.spectra.clone()
+    count, mels, frames = spectra.shape
+    for row in np.flatnonzero(rng.random(count) < 0.3):
+        low, left = rng.integers(0, mels - 6), rng.integers(0, frames - 8)
+        spectra[row, low : low + 6] = spectra[row].mean()
+        spectra[row, :, left : left + 8] = spectra[row].mean()
+    shift = torch.from_numpy(rng.uniform(-0.3, 0.3, (count, 1, 1)).astype(np.float32))
+    return Batch(spectra + shift, batch.pictures, batch.words, batch.rows, batch.labels)

@@ -1,0 +1,1 @@
+"""Chunks in, windows out: admit, align, emit, commit the floor."""

@@ -1,0 +1,168 @@
+"""Admission: a record becomes a chunk, a tick or an end, or is refused with a reason.
+
+A function of the record alone (its bytes, headers, partition and append time) and the frozen semantics: no clock, no
+I/O. What is checked here is cheap; decoding may still fail later, in fusion.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from services.contract import canonical, envelope, moment, tick
+from services.contract.chunk import EMPTY_SHA256, Chunk, SessionEnd
+from services.contract.envelope import Envelope, Headers
+from services.contract.media import picture, sound
+from services.contract.murmur2 import partition_of
+from services.contract.reason import Reason, Rejected
+from services.contract.semantics import Semantics
+from services.contract.tick import Tick
+
+TEXT, JSON = "text/plain", "application/json"
+_TICK = tick.TICK_TYPE.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An admitted chunk and its payload as it goes into the Redis window."""
+
+    chunk: Chunk
+    content_type: str
+    payload: bytes
+
+
+Admitted = Arrival | Tick | SessionEnd
+
+
+def admit(
+    modality: str,
+    partition: int,
+    offset: int,
+    appended_us: int,
+    key: bytes | None,
+    headers: Headers,
+    value: bytes | None,
+    semantics: Semantics,
+    partition_count: int,
+) -> Admitted | Rejected:
+    """Judge one record of a modality's media topic; appended_us is the broker's time of it."""
+    limits = semantics.admission
+    if value is not None and len(value) > limits.payload_bytes_max:
+        return Rejected(Reason.SIZE, f"{len(value)} bytes, at most {limits.payload_bytes_max} are taken")
+    if key is None:
+        if value is not None and envelope.type_of(headers) == _TICK:
+            return tick.decode(value)
+        return Rejected(Reason.KEY, "the record has no key: the session id is needed there")
+    read = envelope.unwrap(headers, value, limits.header_bytes_max)
+    if isinstance(read, Rejected):
+        return read
+    session = _session(key, read, limits.session_bytes_max)
+    if isinstance(session, Rejected):
+        return session
+    if modality not in semantics.declared(session):
+        return Rejected(Reason.UNDECLARED, f"the settings say that this session has no {modality}")
+    if partition_of(key, partition_count) != partition:
+        return Rejected(
+            Reason.PARTITION, "another partition than murmur2 of the key; librdkafka: partitioner=murmur2_random"
+        )
+    source, id, kind = read.get("source"), read.get("id"), read.get("type")
+    if read.get("specversion") != envelope.SPECVERSION:
+        return Rejected(Reason.VERSION, "ce_specversion must be 1.0")
+    if not source or not id or max(len(source), len(id)) > limits.name_bytes_max:
+        return Rejected(Reason.SOURCE, f"ce_source and ce_id: 1 to {limits.name_bytes_max} characters each")
+    if kind == envelope.SESSION_END_TYPE:
+        return SessionEnd(session, source)
+    if kind not in (envelope.media_type(modality), envelope.ALIVE_TYPE):
+        return Rejected(Reason.TYPE, f"ce_type must be {envelope.media_type(modality)} or {envelope.ALIVE_TYPE} here")
+    t_us = moment.parse(read.get("time"))
+    if t_us is None:
+        return Rejected(Reason.TIME, "ce_time is missing or not an RFC 3339 time stamp")
+    if kind == envelope.ALIVE_TYPE:
+        length = _no_body(read)
+    elif not read.payload:
+        return Rejected(Reason.EMPTY, "media without bytes; to say only that a source is there, use braid.alive.v1")
+    else:
+        length = _length(modality, read, semantics)
+    if isinstance(length, Rejected):
+        return length
+    if not 0 <= length <= semantics.max_duration_us:
+        return Rejected(Reason.DURATION, f"{length} us; 0 to {semantics.max_duration_us} are taken")
+    if t_us + length > appended_us + semantics.future_us:
+        return Rejected(Reason.FUTURE, f"ends {(t_us + length - appended_us) // 1000} ms after it arrived")
+    if t_us < appended_us - semantics.stale_after_us:
+        return Rejected(Reason.STALE, f"captured {(appended_us - t_us) // 1000} ms before it arrived")
+    sha256 = hashlib.sha256(read.payload).hexdigest() if read.payload else EMPTY_SHA256
+    chunk = Chunk(session, modality, source, id, t_us, length, sha256, partition, offset, appended_us)
+    return Arrival(chunk, read.get("content-type"), read.payload)
+
+
+def _session(key: bytes, read: Envelope, bytes_max: int) -> str | Rejected:
+    if not 1 <= len(key) <= bytes_max:
+        return Rejected(Reason.SESSION, f"a session id of {len(key)} bytes; 1 to {bytes_max} are taken")
+    try:
+        session = key.decode()
+    except UnicodeDecodeError:
+        return Rejected(Reason.SESSION, "the session id is not UTF-8")
+    if not session.isprintable():
+        return Rejected(Reason.SESSION, "the session id has characters that cannot be printed")
+    if read.get("subject") not in ("", session):
+        return Rejected(Reason.SESSION, "ce_subject is another session than the key")
+    return session
+
+
+def _no_body(read: Envelope) -> int | Rejected:
+    if read.payload:
+        return Rejected(Reason.TYPE, "an alive record has no bytes")
+    return _stated(read)
+
+
+def _length(modality: str, read: Envelope, semantics: Semantics) -> int | Rejected:
+    """How long a chunk lasts (us), once its bytes are of a type on the list."""
+    content_type = read.get("content-type")
+    kind = content_type.partition(";")[0].strip().lower()
+    if not kind:
+        return Rejected(Reason.HEADER, "content-type is missing")
+    if modality == "audio" and kind in sound.TYPES:
+        measured = sound.measure(content_type, read.payload)
+        return measured if isinstance(measured, Rejected) else measured.duration_us
+    if modality == "video" and kind in picture.TYPES:
+        size = picture.size(kind, read.payload)
+        if size is None:
+            return Rejected(Reason.MAGIC, f"the bytes are not {kind}")
+        if size[0] * size[1] > semantics.admission.pixels_max:
+            return Rejected(Reason.PIXELS, f"{size[0]} x {size[1]}, at most {semantics.admission.pixels_max} pixels")
+        return _stated(read)
+    if modality == "text" and kind in (TEXT, JSON):
+        return _text(kind, read.payload, semantics.admission.text_bytes_max) or _stated(read)
+    if modality not in ("text", "video", "audio"):
+        return _stated(read)
+    return Rejected(Reason.CONTENT_TYPE, f"this content type is not taken as {modality}")
+
+
+def _text(kind: str, payload: bytes, bytes_max: int) -> Rejected | None:
+    if len(payload) > bytes_max:
+        return Rejected(Reason.TEXT, f"{len(payload)} bytes of text, at most {bytes_max} are taken")
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return Rejected(Reason.UTF8, "the text is not UTF-8")
+    if kind == JSON:
+        try:
+            message = canonical.loads_object(payload)
+        except canonical.NotJson as error:
+            return Rejected(Reason.TEXT, f"the message is not strict JSON: {error}")
+        if not isinstance(message.get("text"), str):
+            return Rejected(Reason.TEXT, 'a JSON message needs a "text"')
+    return None
+
+
+def _stated(read: Envelope) -> int | Rejected:
+    """ce_duration in whole or decimal milliseconds, 0 where there is none."""
+    text = read.get("duration")
+    if not text:
+        return 0
+    whole, _, fraction = text.removeprefix("-").partition(".")
+    if not (whole.isascii() and whole.isdigit() and len(whole) <= 12) or (fraction and not fraction.isdigit()):
+        return Rejected(Reason.DURATION, "ce_duration is not a number of milliseconds")
+    length_us = int(whole) * 1000 + int((fraction or "0").ljust(3, "0")[:3])
+    return -length_us if text.startswith("-") else length_us

@@ -1,0 +1,278 @@
+"""Alignment of one partition number: what a window contains is a function of the media logs alone.
+
+Pure: no clock, no I/O, no logging, no randomness. Times are integer microseconds; `handed_us` is the caller's
+monotonic clock and decides nothing here (services/aligner/patience.py reads it).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from typing import Literal, NamedTuple
+
+from services.aligner.floor import Held
+from services.contract.chunk import Chunk, SessionEnd
+from services.contract.reason import Reason, Rejected
+from services.contract.semantics import Semantics
+from services.contract.tick import Tick
+from services.contract.window import Lane, Member, Window
+
+NEVER_US = -(1 << 62)
+Evidence = Literal["data", "tick", "end"]
+
+
+class Raise(NamedTuple):
+    """One step of a bound: its new value, the broker's time of the record that did it, why, and when we got it."""
+
+    bound_us: int
+    appended_us: int
+    evidence: Evidence
+    handed_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Windowed:
+    """The chunk stands in at least one open window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """Every window of the chunk was closed for its modality: their starts, and how far the bound was past the last."""
+
+    missed_us: tuple[int, ...]
+    behind_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A copy of a chunk that is still known, with the same bytes."""
+
+
+Fate = Windowed | Late | Duplicate | Rejected
+
+
+@dataclass(slots=True)
+class LaneState:
+    """One (session, modality): the history of its bound, the identities that it knows, the ticks that it holds."""
+
+    raises: list[Raise] = field(default_factory=list)
+    known: dict[tuple[str, str, int, int], str] = field(default_factory=dict)
+    forget: list[tuple[int, tuple[str, str, int, int]]] = field(default_factory=list)
+    ticks: list[tuple[int, int]] = field(default_factory=list)
+    sources: set[str] = field(default_factory=set)
+    ended: set[str] = field(default_factory=set)
+    told_us: int = NEVER_US
+
+    @property
+    def bound_us(self) -> int:
+        return self.raises[-1].bound_us if self.raises else NEVER_US
+
+    @property
+    def over(self) -> bool:
+        """True once every source that was seen has ended."""
+        return bool(self.ended) and self.sources <= self.ended
+
+    def crossing(self, level_us: int) -> Raise | None:
+        """The first step that brought the bound to a level, None if it is below it still."""
+        at = bisect_left(self.raises, (level_us,))
+        return self.raises[at] if at < len(self.raises) else None
+
+
+@dataclass(slots=True)
+class OpenWindow:
+    """The members of a window that has not gone out; `answered` once its early answer has."""
+
+    members: dict[str, list[Chunk]] = field(default_factory=dict)
+    answered: bool = False
+
+
+@dataclass(slots=True)
+class Session:
+    """What an open session holds; a session without open windows and ticks holds only its frontier.
+
+    heard_us: when a data record last raised a bound, on the monotonic clock; starts: of the open windows, rising.
+    """
+
+    name: str
+    declared: tuple[str, ...]
+    lanes: dict[str, LaneState]
+    heard_us: int
+    windows: dict[int, OpenWindow] = field(default_factory=dict)
+    starts: list[int] = field(default_factory=list)
+
+
+class Aligner:
+    """The aligner of one partition number; its state comes from the logs and the frontiers that it starts with."""
+
+    def __init__(self, semantics: Semantics, frontiers: Mapping[str, int]) -> None:
+        self.semantics = semantics
+        self.config = semantics.config
+        self.frontiers = dict(frontiers)
+        self.sessions: dict[str, Session] = {}
+        self.held = {modality: Held() for modality in semantics.modalities}
+
+    def chunk(self, chunk: Chunk, handed_us: int) -> tuple[Fate, list[Window]]:
+        """Take one chunk: its fate, and the windows that it let out in order of start."""
+        session, modality = self._session(chunk.session, handed_us), chunk.modality
+        lane, semantics = session.lanes[modality], self.semantics
+        lane.sources.add(chunk.source)
+        lane.ended.discard(chunk.source)
+        windows = semantics.windows_of(chunk.t_us, chunk.duration_us)
+        open_for_it = [w for w in windows if not self._closed(session, lane, w, modality)]
+        if not open_for_it:
+            self._drop_if_empty(session)
+            return Late(tuple(windows), max(lane.bound_us - semantics.close_us(windows[-1], modality), 0)), []
+        if chunk.identity in lane.known:
+            if lane.known[chunk.identity] == chunk.sha256:
+                return Duplicate(), []
+            return Rejected(Reason.CONFLICT, "this source sent other bytes under the same id and time"), []
+        room = [w for w in open_for_it if self._count(session, w, modality) < semantics.members_max]
+        for start in room:
+            if start not in session.windows:
+                session.windows[start] = OpenWindow()
+                insort(session.starts, start)
+            session.windows[start].members.setdefault(modality, []).append(chunk)
+            self.held[modality].hold(chunk.offset, chunk.appended_us)
+        if room:
+            lane.known[chunk.identity] = chunk.sha256
+            heappush(lane.forget, (room[-1], chunk.identity))
+        # A chunk refused for `limit` raises the bound too: after a crash some of its windows may be out already, and
+        # whether it had found room in one of them can then not be known, while the bound must come out the same.
+        reach_us = chunk.t_us + (chunk.duration_us if semantics.lanes[modality].gapless else 0)
+        if reach_us > lane.bound_us:
+            session.heard_us = handed_us
+            self._raise(lane, modality, Raise(reach_us, chunk.appended_us, "data", handed_us))
+        fate: Fate = Windowed() if room else Rejected(Reason.LIMIT, f"{semantics.members_max} members in each window")
+        return fate, self._close(session)
+
+    def tick(self, modality: str, tick: Tick, offset: int, appended_us: int, handed_us: int) -> list[Window]:
+        """Take the bounds of a tick: the windows that they let out, session by session, in order of start."""
+        out: list[Window] = []
+        for name in sorted(tick.bounds):
+            bound_us = tick.bounds[name]
+            session = self._session(name, handed_us)
+            lane = session.lanes[modality]
+            if bound_us > lane.bound_us:
+                self._raise(lane, modality, Raise(bound_us, appended_us, tick.evidence, handed_us))
+                hops = (bound_us - self.semantics.close_us(0, modality)) // self.semantics.hop_us
+                reach_us = hops * self.semantics.hop_us
+                # Held even where no window is open yet: the chunk that opens one may stand in a log we are behind in.
+                if reach_us > self.frontiers.get(name, NEVER_US):
+                    lane.ticks.append((reach_us, offset))
+                    self.held[modality].hold(offset, appended_us)
+                out += self._close(session)
+            self._drop_if_empty(session)
+        return out
+
+    def end(self, modality: str, end: SessionEnd) -> None:
+        """Note that a source has ended; it raises nothing (the tick that follows does)."""
+        session = self.sessions.get(end.session)
+        if session is not None:
+            session.lanes[modality].ended.add(end.source)
+
+    def early(self, session: Session, start_us: int) -> Window:
+        """The early answer of an open window, as far as it is known now."""
+        session.windows[start_us].answered = True
+        return self._window(session, start_us, final=False)
+
+    def forget(self, before_us: int) -> None:
+        """Drop frontiers that admission makes unnecessary: all that they would refuse is stale before them."""
+        horizon_us = before_us - self.semantics.stale_after_us - self.semantics.size_us
+        for name in [name for name, start in self.frontiers.items() if start < horizon_us]:
+            if name not in self.sessions:
+                del self.frontiers[name]
+
+    def floor(self, modality: str, position: int) -> int:
+        """Where a restart must begin to read the log of a modality."""
+        return self.held[modality].floor(position)
+
+    def _session(self, name: str, handed_us: int) -> Session:
+        session = self.sessions.get(name)
+        if session is None:
+            lanes = {modality: LaneState() for modality in self.semantics.modalities}
+            session = self.sessions[name] = Session(name, self.semantics.declared(name), lanes, handed_us)
+        return session
+
+    def _closed(self, session: Session, lane: LaneState, start_us: int, modality: str) -> bool:
+        return lane.bound_us >= self.semantics.close_us(start_us, modality) or start_us <= self.frontiers.get(
+            session.name, NEVER_US
+        )
+
+    @staticmethod
+    def _count(session: Session, start_us: int, modality: str) -> int:
+        window = session.windows.get(start_us)
+        return len(window.members.get(modality, ())) if window else 0
+
+    def _raise(self, lane: LaneState, modality: str, step: Raise) -> None:
+        lane.raises.append(step)
+        while lane.forget and self.semantics.close_us(lane.forget[0][0], modality) <= step.bound_us:
+            del lane.known[heappop(lane.forget)[1]]
+
+    def _close(self, session: Session) -> list[Window]:
+        out = []
+        while session.starts and all(
+            session.lanes[m].bound_us >= self.semantics.close_us(session.starts[0], m) for m in session.declared
+        ):
+            start = session.starts[0]
+            out.append(self._window(session, start, final=True))
+            del session.starts[0]
+            for modality, members in session.windows.pop(start).members.items():
+                for chunk in members:
+                    self.held[modality].release(chunk.offset)
+            self.frontiers[session.name] = start
+        if out:
+            self._trim(session, out[-1].start_us)
+            self._drop_if_empty(session)
+        return out
+
+    def _trim(self, session: Session, frontier_us: int) -> None:
+        next_end_us = frontier_us + self.semantics.hop_us + self.semantics.size_us
+        for modality, lane in session.lanes.items():
+            for reach_us, offset in lane.ticks:
+                if reach_us <= frontier_us:
+                    self.held[modality].release(offset)
+            lane.ticks = [tick for tick in lane.ticks if tick[0] > frontier_us]
+            del lane.raises[: min(bisect_left(lane.raises, (next_end_us,)), len(lane.raises) - 1)]
+
+    def _drop_if_empty(self, session: Session) -> None:
+        if not session.starts and not any(lane.ticks for lane in session.lanes.values()):
+            self.sessions.pop(session.name, None)
+
+    def _window(self, session: Session, start_us: int, *, final: bool) -> Window:
+        semantics, members = self.semantics, session.windows[start_us].members
+        previous_us = self.frontiers.get(session.name)
+        if previous_us is not None and start_us - previous_us > semantics.event_gap_us:
+            previous_us = None
+        steps = {m: session.lanes[m].crossing(semantics.close_us(start_us, m)) for m in session.declared}
+        latest = (lane.raises[-1] for lane in session.lanes.values() if lane.raises)
+        times = [step.appended_us for step in steps.values() if step] if final else [r.appended_us for r in latest]
+        return Window(
+            session=session.name,
+            start_us=start_us,
+            end_us=start_us + semantics.size_us,
+            previous_us=previous_us,
+            final=final,
+            config=self.config,
+            modalities={m: _lane(m in session.declared, steps.get(m), members.get(m, [])) for m in semantics.lanes},
+            opened_us=min(chunk.appended_us for chunks in members.values() for chunk in chunks),
+            closed_us=max(times),
+        )
+
+
+def _lane(declared: bool, step: Raise | None, chunks: list[Chunk]) -> Lane:
+    if not declared:
+        return Lane("absent", "config", None, ())
+    members = tuple(_members(chunks))
+    evidence, bound_us = (step.evidence, step.bound_us) if step else (None, None)
+    if any(not member.alive for member in members):
+        return Lane("present", evidence, bound_us, members)
+    if members:
+        return Lane("absent", "alive", bound_us, members)
+    return Lane("absent" if evidence in ("data", "end") else "unknown", evidence, bound_us, ())
+
+
+def _members(chunks: list[Chunk]) -> Iterator[Member]:
+    for c in sorted(chunks, key=lambda c: (c.t_us, c.source, c.id)):
+        yield Member(c.source, c.id, c.t_us, c.duration_us, c.sha256, c.partition, c.offset)

@@ -1,0 +1,87 @@
+"""Emit: carries out the effects of a batch and returns once the broker has all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Iterable
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.structs import RecordMetadata
+
+from services.aligner.partition import Effects, Partition
+from services.aligner.patience import Silent
+from services.contract import frontier, late, tick, window
+from services.contract.frontier import Frontier
+from services.contract.topics import Topics
+
+_JSON = [("content-type", b"application/json")]
+
+
+class Emitter:
+    """Sends what the aligner says to the partition number that its input came from; nothing is sent without an answer.
+
+    The producer must be idempotent with acks=all: a `RecordMetadata` then means that the record is kept.
+    """
+
+    def __init__(self, producer: AIOKafkaProducer, topics: Topics) -> None:
+        self._producer, self._topics = producer, topics
+
+    async def emit(self, partition: Partition, effects: Effects) -> None:
+        """Send the outputs of a batch and wait for every acknowledgement. Raises KafkaError where one fails."""
+        number = effects.number
+        windows = [
+            await self._send(self._topics.windows, number, w.session.encode(), window.encode(w)) for w in effects.windows
+        ]
+        others = [
+            await self._send(
+                self._topics.late, number, chunk.session.encode(), late.encode(chunk, fate.missed_us, fate.behind_us)
+            )
+            for chunk, fate in effects.late
+        ]
+        for key, dead in effects.dead:
+            value, headers = dead.encode()
+            others.append(await self._send(self._topics.dead, number, key, value, headers))
+        for modality, value in _ticks(effects.silences):
+            others.append(await self._send(self._topics.media(modality), number, None, value, tick.TICK_HEADERS))
+        answers = await asyncio.gather(*windows)
+        await asyncio.gather(*others)
+        for emitted, answer in zip(effects.windows, answers, strict=True):
+            if emitted.final:
+                partition.acknowledged(emitted, (answer.timestamp or 0) * 1000)
+
+    async def cover(self, partition: Partition, due: Iterable[Frontier], nonce: str) -> None:
+        """Write frontier records and wait for them; then take away those of former owners that say no more."""
+        told = list(due)
+        answers = [
+            await self._send(self._topics.frontier, partition.number, frontier.key(f.session, nonce), frontier.encode(f))
+            for f in told
+        ]
+        await asyncio.gather(*answers)
+        for f in told:
+            for old_key in partition.coverage.covered(f.session, f.start_us):
+                await self._send(self._topics.frontier, partition.number, old_key, None)
+
+    async def _send(
+        self,
+        topic: str,
+        number: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: list[tuple[str, bytes]] = _JSON,
+    ) -> Awaitable[RecordMetadata]:
+        sent: Awaitable[RecordMetadata] = await self._producer.send(
+            topic, value, key=key, partition=number, headers=headers
+        )
+        return sent
+
+
+def _ticks(silences: Iterable[Silent]) -> Iterable[tuple[str, bytes]]:
+    """As few tick records as possible: many sessions in one, by modality and evidence."""
+    bounds: dict[tuple[str, tick.Silence], dict[str, int]] = defaultdict(dict)
+    for silent in silences:
+        bounds[silent.modality, silent.evidence][silent.session] = silent.bound_us
+    for (modality, evidence), by_session in bounds.items():
+        for value in tick.encode(by_session, evidence):
+            yield modality, value
+

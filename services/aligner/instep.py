@@ -1,0 +1,74 @@
+"""Reading in step: the logs of one partition number are handed on together, none far ahead of the slowest. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from heapq import merge
+from typing import Protocol
+
+
+class Record(Protocol):
+    """What is needed of a consumer's record; timestamp is the broker's append time in ms, headers are raw."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+class InStep:
+    """Queues of the logs of one partition number, by modality.
+
+    A log that is not at its end holds the others back to `skew_ms` beyond its next record, so that a restart over a
+    long backlog needs memory for the skew and not for the backlog.
+    """
+
+    def __init__(self, positions: Mapping[str, int], skew_ms: int, records_max: int, bytes_max: int) -> None:
+        self._skew_ms, self._records_max, self._bytes_max = skew_ms, records_max, bytes_max
+        self._next = dict(positions)
+        self._queues: dict[str, deque[Record]] = {modality: deque() for modality in positions}
+        self._bytes = dict.fromkeys(self._queues, 0)
+
+    def add(self, modality: str, records: Sequence[Record]) -> None:
+        """Queue fetched records (at least one), in the order of their log."""
+        self._queues[modality].extend(records)
+        self._next[modality] = records[-1].offset + 1
+        self._bytes[modality] += sum(len(record.value or b"") for record in records)
+
+    def release(self, ends: Mapping[str, int | None]) -> list[tuple[str, Record]]:
+        """Take what may be handed on; ends: the newest known end offset of each log, None where none is known yet."""
+        for modality, queue in self._queues.items():
+            end = ends[modality]
+            if not queue and (end is None or self._next[modality] < end):
+                return []  # the next record of that log is on its way: it may be older than everything here
+        heads = [queue[0].timestamp for queue in self._queues.values() if queue]
+        limit_ms = min(heads, default=0) + self._skew_ms
+        taken = [self._take(modality, limit_ms) for modality in self._queues]
+        # A merge and not a sort: each log keeps its own order even where the broker's clock went back.
+        return list(merge(*taken, key=lambda item: item[1].timestamp))
+
+    def _take(self, modality: str, limit_ms: int) -> list[tuple[str, Record]]:
+        queue, out = self._queues[modality], []
+        while queue and queue[0].timestamp <= limit_ms:
+            record = queue.popleft()
+            self._bytes[modality] -= len(record.value or b"")
+            out.append((modality, record))
+        return out
+
+    def full(self) -> set[str]:
+        """The logs to pause, their queues over a limit; never the one with the oldest head, or nothing would move."""
+        heads = {modality: queue[0].timestamp for modality, queue in self._queues.items() if queue}
+        slowest = min(heads, key=lambda modality: heads[modality], default=None)
+        return {
+            modality
+            for modality in heads
+            if modality != slowest
+            and (len(self._queues[modality]) > self._records_max or self._bytes[modality] > self._bytes_max)
+        }

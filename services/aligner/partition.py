@@ -1,0 +1,171 @@
+"""One partition number: its records through admission and alignment, and what is to be done about them.
+
+Pure: everything that must happen outside comes back as a value, in the order in which it must happen.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from services.aligner.admit import Arrival, admit
+from services.aligner.align import Aligner, Duplicate, Fate, Late, Windowed
+from services.aligner.coverage import Coverage
+from services.aligner.instep import Record
+from services.aligner.patience import Agenda, Patience, Proof, Silent, early_starts, next_look, silences
+from services.aligner.start import Start
+from services.contract.chunk import Chunk, SessionEnd
+from services.contract.dead import DeadLetter, Position, Stage, letter
+from services.contract.frontier import Frontier
+from services.contract.reason import Rejected
+from services.contract.semantics import Semantics
+from services.contract.tick import Tick
+from services.contract.topics import Topics
+from services.contract.window import Window
+
+
+@dataclass(slots=True)
+class Effects:
+    """What a batch leads to: payloads first, then all outputs, and when they are acknowledged the floors."""
+
+    number: int
+    payloads: list[Arrival] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
+    late: list[tuple[Chunk, Late]] = field(default_factory=list)
+    dead: list[tuple[bytes | None, DeadLetter]] = field(default_factory=list)
+    silences: list[Silent] = field(default_factory=list)
+    fates: Counter[tuple[str, str]] = field(default_factory=Counter)
+    offsets_us: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.windows or self.late or self.dead or self.silences or self.payloads or self.fates)
+
+
+class Partition:
+    """The state of one partition number between two assignments."""
+
+    def __init__(
+        self,
+        number: int,
+        partition_count: int,
+        semantics: Semantics,
+        patience: Patience,
+        topics: Topics,
+        tail_us: int,
+        start: Start,
+    ) -> None:
+        self.number = number
+        self.positions = dict(start.positions)
+        self.aligner = Aligner(semantics, start.frontiers)
+        self.coverage = Coverage(tail_us, dict(start.uncovered), {s: list(k) for s, k in start.old_keys.items()})
+        self._partition_count, self._semantics, self._patience, self._topics = (
+            partition_count,
+            semantics,
+            patience,
+            topics,
+        )
+        self._agenda = Agenda()
+        self._proof = Proof(-1, {})
+
+    def take(self, records: Sequence[tuple[str, Record]], now_us: int) -> Effects:
+        """Hand records (in the order of their logs, none is fine) to the core, then do what is due.
+
+        now_us: the monotonic clock.
+        """
+        effects = Effects(self.number)
+        touched: set[str] = set()
+        for modality, record in records:
+            touched |= self._one(modality, record, now_us, effects)
+            self.positions[modality] = record.offset + 1
+        self._look(sorted(touched.union(self._agenda.pop_due(now_us))), now_us, effects)
+        return effects
+
+    def next_us(self) -> int:
+        """When `take` has something to do even without records, on the monotonic clock; LONG_US for never."""
+        return self._agenda.next_us()
+
+    def wants_proof(self, now_us: int) -> bool:
+        """True when a silence may be due that the newest proof is too old for.
+
+        A proof is used up first: on a busy log our position would otherwise never reach an end asked for again and
+        again.
+        """
+        return self.next_us() <= now_us and all(self._proof.passed(m, self.positions) for m in self._proof.ends)
+
+    def prove(self, proof: Proof) -> None:
+        """Take the answer to a request for the ends of our logs."""
+        self._proof = proof
+
+    def acknowledged(self, window: Window, appended_us: int) -> None:
+        """The broker has a final window of ours; appended_us is its append time."""
+        self.coverage.emitted(window.session, appended_us)
+
+    def floors(self) -> dict[str, int]:
+        """What may be committed, by modality, once every effect so far is acknowledged and `to_cover` is empty."""
+        return {modality: self.aligner.floor(modality, position) for modality, position in self.positions.items()}
+
+    def to_cover(self) -> list[Frontier]:
+        """The frontier records that must be acknowledged before the floors are committed."""
+        held = (held.first() for held in self.aligner.held.values())
+        due = self.coverage.due(first[1] for first in held if first is not None)
+        return [Frontier(session, self.aligner.frontiers[session], self.aligner.config) for session in due]
+
+    def _one(self, modality: str, record: Record, now_us: int, effects: Effects) -> set[str]:
+        appended_us = record.timestamp * 1000
+        read = admit(
+            modality,
+            self.number,
+            record.offset,
+            appended_us,
+            record.key,
+            record.headers,
+            record.value,
+            self._semantics,
+            self._partition_count,
+        )
+        if isinstance(read, Tick):
+            effects.windows += self.aligner.tick(modality, read, record.offset, appended_us, now_us)
+            return set(read.bounds)
+        if isinstance(read, SessionEnd):
+            self.aligner.end(modality, read)
+            return {read.session}
+        if isinstance(read, Rejected):
+            self._dead(modality, record, "admission", read, effects)
+            return set()
+        fate, windows = self.aligner.chunk(read.chunk, now_us)
+        self._tell(modality, record, read, fate, effects)
+        effects.windows += windows
+        return {read.chunk.session}
+
+    def _tell(self, modality: str, record: Record, arrival: Arrival, fate: Fate, effects: Effects) -> None:
+        chunk = arrival.chunk
+        source = modality, chunk.source
+        behind_us = chunk.appended_us - chunk.t_us - chunk.duration_us
+        effects.offsets_us[source] = min(behind_us, effects.offsets_us.get(source, behind_us))
+        match fate:
+            case Windowed():
+                effects.fates[modality, "windowed"] += 1
+                effects.payloads.append(arrival)
+            case Late():
+                effects.fates[modality, "late"] += 1
+                effects.late.append((chunk, fate))
+            case Duplicate():
+                effects.fates[modality, "duplicate"] += 1
+            case Rejected():
+                self._dead(modality, record, "alignment", fate, effects)
+
+    def _dead(self, modality: str, record: Record, stage: Stage, rejected: Rejected, effects: Effects) -> None:
+        effects.fates[modality, "dead"] += 1
+        at = Position(self._topics.media(modality), self.number, record.offset)
+        effects.dead.append((record.key, letter(at, stage, rejected, record.value, record.headers)))
+
+    def _look(self, names: Sequence[str], now_us: int, effects: Effects) -> None:
+        for name in names:
+            session = self.aligner.sessions.get(name)
+            if session is None:
+                continue
+            effects.silences += silences(session, self._semantics, self._patience, self._proof, self.positions)
+            for start in early_starts(session, self._semantics, self._patience, now_us):
+                effects.windows.append(self.aligner.early(session, start))
+            self._agenda.set(name, next_look(session, self._semantics, self._patience))

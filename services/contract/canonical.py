@@ -1,0 +1,57 @@
+"""Canonical JSON: the one byte string of a value, and a strict reader with limits."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+JSON_BYTES_MAX = 4 * 1024 * 1024
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
+class NotJson(ValueError):
+    """Bytes that are not strict JSON; the message says why and never quotes the content."""
+
+
+def dumps(value: Any) -> bytes:
+    """The canonical UTF-8 bytes of a JSON value: sorted keys, no spaces, no NaN."""
+    return _encode(value).encode()
+
+
+def _constant(name: str) -> Any:
+    raise NotJson(f"{name} is not JSON")
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise NotJson("a key stands twice in one object")
+    return found
+
+
+_decoder = json.JSONDecoder(parse_constant=_constant, object_pairs_hook=_pairs)
+
+
+def loads(raw: bytes, bytes_max: int = JSON_BYTES_MAX) -> Any:
+    """Read strict JSON (RFC 8259): no NaN, no key twice, no endless nesting.
+
+    Raises NotJson. The standard reader accepts all three (the last of two equal keys wins there).
+    """
+    if len(raw) > bytes_max:
+        raise NotJson(f"{len(raw)} bytes, at most {bytes_max} are read")
+    try:
+        return _decoder.decode(raw.decode())
+    except UnicodeDecodeError:
+        raise NotJson("not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise NotJson(f"{error.msg} at character {error.pos}") from None
+    except RecursionError:
+        raise NotJson("nested too deeply") from None
+
+
+def loads_object(raw: bytes, bytes_max: int = JSON_BYTES_MAX) -> dict[str, Any]:
+    """Like loads, for a value that must be an object."""
+    value = loads(raw, bytes_max)
+    if not isinstance(value, dict):
+        raise NotJson("not an object")
+    return value

@@ -1,0 +1,41 @@
+"""A chunk: one admitted media record, as alignment sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One record [t_us, t_us + duration_us) of (session, modality); times in microseconds of event time."""
+
+    session: str
+    modality: str
+    source: str
+    id: str
+    t_us: int
+    duration_us: int
+    sha256: str
+    partition: int
+    offset: int
+    appended_us: int
+
+    @property
+    def identity(self) -> tuple[str, str, int, int]:
+        """What makes two records of one session and modality copies of each other."""
+        return self.source, self.id, self.t_us, self.duration_us
+
+    @property
+    def alive(self) -> bool:
+        """True for an alive record: media always has bytes, an alive record never has."""
+        return self.sha256 == EMPTY_SHA256
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnd:
+    """A source says that it will send no more for this session and modality."""
+
+    session: str
+    source: str

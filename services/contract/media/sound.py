@@ -1,0 +1,114 @@
+"""Length of a sound: counted from the bytes for PCM and WAV, from the container for FLAC and Ogg."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from services.contract.reason import Reason, Rejected
+
+PCM, WAV, FLAC, OGG = "audio/pcm", "audio/wav", "audio/flac", "audio/ogg"
+TYPES = (PCM, WAV, FLAC, OGG)
+RATES = range(8_000, 48_001)
+CHANNELS_MAX = 2
+# What writers to a pipe put where they do not know the length yet.
+_LENGTH_UNKNOWN = (0, 0xFFFFFFFF)
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """Samples per channel and samples per second; pcm is where 16-bit samples lie in the bytes (PCM and WAV only)."""
+
+    samples: int
+    rate: int
+    channels: int
+    pcm: tuple[int, int] | None = None
+
+    @property
+    def duration_us(self) -> int:
+        return self.samples * 1_000_000 // self.rate
+
+
+def parameters(content_type: str) -> tuple[str, dict[str, str]]:
+    """A media type in lower case and its parameters."""
+    kind, *rest = content_type.split(";")
+    pairs = (part.partition("=") for part in rest)
+    return kind.strip().lower(), {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs}
+
+
+def measure(content_type: str, body: bytes) -> Sound | Rejected:
+    """The length of a sound of an admitted type."""
+    kind, given = parameters(content_type)
+    if kind == PCM:
+        return _pcm(given, body)
+    found = {WAV: _wav, FLAC: _flac, OGG: _ogg}[kind](body)
+    if isinstance(found, Sound) and (found.rate not in RATES or not 1 <= found.channels <= CHANNELS_MAX):
+        reason = Reason.WAV_HEADER if kind == WAV else Reason.SAMPLES
+        return Rejected(reason, f"{found.rate} Hz with {found.channels} channels; 8000-48000 Hz, 1 or 2 are read")
+    return found
+
+
+def _pcm(given: dict[str, str], body: bytes) -> Sound | Rejected:
+    rate, channels = given.get("rate", ""), given.get("channels", "1")
+    if not (rate.isascii() and rate.isdigit() and channels.isascii() and channels.isdigit()) or len(rate) > 5:
+        return Rejected(Reason.CONTENT_TYPE, "audio/pcm needs rate= and channels= in whole numbers")
+    if given.get("format", "s16le").lower() != "s16le" or int(rate) not in RATES or channels not in ("1", "2"):
+        return Rejected(Reason.CONTENT_TYPE, "audio/pcm is read as s16le, 8000-48000 Hz, 1 or 2 channels")
+    return _counted(body, 0, len(body), int(rate), int(channels))
+
+
+def _counted(body: bytes, begin: int, length: int, rate: int, channels: int) -> Sound | Rejected:
+    if length % (2 * channels):
+        return Rejected(Reason.SAMPLES, f"{length} bytes are no whole number of samples of {2 * channels} bytes")
+    return Sound(length // (2 * channels), rate, channels, (begin, begin + length))
+
+
+def _wav(body: bytes) -> Sound | Rejected:
+    if body[:4] != b"RIFF" or body[8:12] != b"WAVE":
+        return Rejected(Reason.MAGIC, "the bytes are not a WAV file")
+    at, form = 12, None
+    while at + 8 <= len(body):
+        name, length = body[at : at + 4], int.from_bytes(body[at + 4 : at + 8], "little")
+        begin = at + 8
+        if name == b"fmt " and begin + 16 <= len(body):
+            form = struct.unpack_from("<HHIIHH", body, begin)
+        elif name == b"data":
+            if form is None:
+                break
+            kind, channels, rate, _, align, bits = form
+            if kind not in (1, 0xFFFE) or bits != 16 or not channels or align != 2 * channels or not rate:
+                return Rejected(Reason.WAV_HEADER, f"format {kind}, {bits} bits, {channels} channels at {rate} Hz")
+            there = len(body) - begin
+            if length in _LENGTH_UNKNOWN:
+                length = there
+            if length > there:
+                return Rejected(Reason.WAV_HEADER, f"the header claims {length} bytes of sound, there are {there}")
+            return _counted(body, begin, length, rate, channels)
+        at = begin + length + (length & 1)
+    return Rejected(Reason.WAV_HEADER, "no format and data parts")
+
+
+def _flac(body: bytes) -> Sound | Rejected:
+    if body[:4] != b"fLaC" or len(body) < 26 or body[4] & 0x7F:
+        return Rejected(Reason.MAGIC, "the bytes are not a FLAC file")
+    bits = int.from_bytes(body[18:26], "big")  # STREAMINFO: 20 bits rate, 3 channels - 1, 5 depth - 1, 36 samples
+    samples = bits & 0xFFFFFFFFF
+    if not samples:
+        return Rejected(Reason.SAMPLES, "the FLAC header does not say how many samples there are")
+    return Sound(samples, bits >> 44, (bits >> 41 & 7) + 1)
+
+
+def _ogg(body: bytes) -> Sound | Rejected:
+    if body[:4] != b"OggS":
+        return Rejected(Reason.MAGIC, "the bytes are not an Ogg file")
+    vorbis, opus = body.find(b"\x01vorbis", 0, 128), body.find(b"OpusHead", 0, 128)
+    last = body.rfind(b"OggS")
+    if last < 0 or last + 14 > len(body):
+        return Rejected(Reason.MAGIC, "the last Ogg page is cut off")
+    granule = int.from_bytes(body[last + 6 : last + 14], "little")
+    if vorbis >= 0 and vorbis + 16 <= len(body):
+        return Sound(granule, int.from_bytes(body[vorbis + 12 : vorbis + 16], "little"), body[vorbis + 11])
+    if opus >= 0 and opus + 12 <= len(body):
+        skip = int.from_bytes(body[opus + 10 : opus + 12], "little")
+        return Sound(max(granule - skip, 0), 48_000, body[opus + 9])
+    return Rejected(Reason.MAGIC, "neither Vorbis nor Opus in the Ogg file")

@@ -1,0 +1,35 @@
+"""Moments: RFC 3339 text to integer microseconds since the epoch, and back."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_RFC3339 = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
+)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def parse(text: str) -> int | None:
+    """Microseconds since the epoch of an RFC 3339 time stamp (digits past the sixth are cut), None if it is none."""
+    found = _RFC3339.fullmatch(text)
+    if found is None:
+        return None
+    year, month, day, hour, minute, second, fraction, sign, off_hour, off_minute = found.groups()
+    try:
+        whole = datetime(int(year), int(month), int(day), int(hour), int(minute), min(int(second), 59), tzinfo=UTC)
+    except ValueError:
+        return None
+    if int(second) > 60 or int(off_hour or 0) > 23 or int(off_minute or 0) > 59:
+        return None
+    moment_us = (whole - _EPOCH) // _MICROSECOND + (1_000_000 if second == "60" else 0)
+    moment_us += int((fraction or "").ljust(6, "0")[:6])
+    offset_us = (int(off_hour or 0) * 60 + int(off_minute or 0)) * 60_000_000
+    return moment_us + (offset_us if sign == "-" else -offset_us)
+
+
+def text_of(moment_us: int) -> str:
+    """The RFC 3339 text in UTC, microseconds always written, of a moment since the epoch."""
+    return (_EPOCH + timedelta(microseconds=moment_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,26 @@
+"""The partitioner that the Java client and aiokafka share: murmur2 of the key."""
+
+from __future__ import annotations
+
+_MASK = 0xFFFFFFFF
+_MULTIPLIER = 0x5BD1E995
+
+
+def murmur2(data: bytes) -> int:
+    """32-bit murmur2 with Kafka's seed, as an unsigned integer (org.apache.kafka.common.utils.Utils.murmur2)."""
+    length = len(data)
+    h = (0x9747B28C ^ length) & _MASK
+    whole = length & ~3
+    for at in range(0, whole, 4):
+        k = int.from_bytes(data[at : at + 4], "little") * _MULTIPLIER & _MASK
+        k = (k ^ (k >> 24)) * _MULTIPLIER & _MASK
+        h = (h * _MULTIPLIER & _MASK) ^ k
+    if length > whole:
+        h = (h ^ int.from_bytes(data[whole:], "little")) * _MULTIPLIER & _MASK
+    h = (h ^ (h >> 13)) * _MULTIPLIER & _MASK
+    return h ^ (h >> 15)
+
+
+def partition_of(key: bytes, partition_count: int) -> int:
+    """The partition in which all records of this key belong."""
+    return (murmur2(key) & 0x7FFFFFFF) % partition_count

@@ -1,0 +1,99 @@
+"""The prediction record: a function of one window and one model, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from services.contract import canonical
+from services.contract.window import Window
+
+STATE_HEADER = "braid-state"
+LATENCY_HEADER = "braid-latency"
+TRACE_HEADER = "traceparent"
+DIGITS = 6
+STATES = ("present", "absent", "unknown", "unusable", "muted")
+
+
+def prediction_id(window_id: str, model_digest: str, *, level: int = 0, failed: bool = False) -> str:
+    """The id of what one model says of one window: `+d<level>` when degraded, `+e` when the model failed on it."""
+    return f"{window_id}@{model_digest[:12]}" + (f"+d{level}" if level else "") + ("+e" if failed else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Sense:
+    """One modality of a prediction: its state, the age of its newest member at the window's end, its contribution."""
+
+    state: str
+    evidence: str | None
+    age_ms: int | None
+    contribution: float
+    unusable: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said; score and baseline are log probabilities of the label, contributions sum to their difference.
+
+    label None and an error where the model failed on this window.
+    """
+
+    label: str | None
+    confidence: float
+    score: float
+    baseline: float
+    top: tuple[tuple[str, float], ...]
+    conflict: float
+    odd: str | None
+    abstained: bool
+    error: str | None = None
+
+
+def encode(window: Window, answer: Answer, senses: dict[str, Sense], model: dict[str, str], level: int = 0) -> bytes:
+    """The canonical bytes of a prediction; floats rounded to 6 decimals, no wall-clock field."""
+    return canonical.dumps(
+        {
+            "id": prediction_id(window.id, model["digest"], level=level, failed=answer.label is None),
+            "session": window.session,
+            "window": {
+                "start": window.start_us,
+                "end": window.end_us,
+                "previous": window.previous_us,
+                "digest": window.digest,
+                "config": window.config,
+            },
+            "revision": window.revision,
+            "final": window.final,
+            "level": level,
+            "label": answer.label,
+            "confidence": _rounded(answer.confidence),
+            "score": _rounded(answer.score),
+            "baseline": _rounded(answer.baseline),
+            "top": [{"label": label, "p": _rounded(p)} for label, p in answer.top],
+            "conflict": _rounded(answer.conflict),
+            "odd": answer.odd,
+            "abstained": answer.abstained,
+            "error": answer.error,
+            "modalities": {
+                name: {
+                    "state": sense.state,
+                    "evidence": sense.evidence,
+                    "age_ms": sense.age_ms,
+                    "contribution": _rounded(sense.contribution),
+                    "unusable": list(sense.unusable),
+                }
+                for name, sense in senses.items()
+            },
+            "model": model,
+            "inputs": [
+                {"modality": name, "source": m.source, "id": m.id, "t_us": m.t_us, "at": [m.partition, m.offset]}
+                for name, lane in window.modalities.items()
+                for m in lane.members
+            ],
+        }
+    )
+
+
+def _rounded(value: float) -> float:
+    # Minus zero and zero are one number but two texts.
+    return round(float(value), DIGITS) + 0.0

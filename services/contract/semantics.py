@@ -1,0 +1,78 @@
+"""The settings that are part of the result: what a window contains depends on these and on the logs alone."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
+
+from services.contract import canonical
+
+CONTRACT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Lateness:
+    """How one modality's own log is read: disorder allowed inside it, and whether its chunks leave no gaps."""
+
+    lateness_us: int
+    gapless: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The limits of admission; all maxima are inclusive."""
+
+    payload_bytes_max: int = 1_000_000
+    pixels_max: int = 4096 * 4096
+    text_bytes_max: int = 8_192
+    session_bytes_max: int = 128
+    name_bytes_max: int = 256
+    header_bytes_max: int = 8_192
+
+
+def _default_lanes() -> dict[str, Lateness]:
+    return {"text": Lateness(500_000, False), "video": Lateness(500_000, False), "audio": Lateness(300_000, True)}
+
+
+@dataclass(frozen=True, slots=True)
+class Semantics:
+    """Everything that decides fates, windows and masks; times in microseconds, all frozen into `config`."""
+
+    size_us: int = 2_000_000
+    hop_us: int = 500_000
+    lanes: dict[str, Lateness] = field(default_factory=_default_lanes)
+    sessions: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    future_us: int = 60_000_000
+    stale_after_us: int = 24 * 3_600_000_000
+    max_duration_us: int = 30_000_000
+    members_max: int = 256
+    event_gap_us: int = 10_000_000
+    admission: Admission = Admission()
+    contract: int = CONTRACT_VERSION
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return tuple(self.lanes)
+
+    @property
+    def config(self) -> str:
+        """12 hex digits that name these settings in every window and frontier record."""
+        return hashlib.sha256(canonical.dumps(asdict(self))).hexdigest()[:12]
+
+    def declared(self, session: str) -> tuple[str, ...]:
+        """The modalities that a session has: of the first pattern that matches it, else all."""
+        for pattern, modalities in self.sessions:
+            if fnmatchcase(session, pattern):
+                return tuple(m for m in self.lanes if m in modalities)
+        return self.modalities
+
+    def windows_of(self, t_us: int, duration_us: int) -> range:
+        """Starts of the windows that [t, t + duration) overlaps; a point occupies its own microsecond."""
+        first = (t_us - self.size_us) // self.hop_us + 1
+        last = -(-(t_us + max(duration_us, 1)) // self.hop_us)
+        return range(first * self.hop_us, last * self.hop_us, self.hop_us)
+
+    def close_us(self, start_us: int, modality: str) -> int:
+        """What the bound of a modality must reach to close the window that starts there."""
+        return start_us + self.size_us + self.lanes[modality].lateness_us

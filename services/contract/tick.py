@@ -1,0 +1,52 @@
+"""Ticks: records in a media topic that raise bounds where there is no data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from services.contract import canonical
+from services.contract.reason import Reason, Rejected
+
+TICK_TYPE = "braid.tick.v1"
+TICK_BYTES_MAX = 64 * 1024
+TICK_HEADERS = [("ce_specversion", b"1.0"), ("ce_type", TICK_TYPE.encode()), ("content-type", b"application/json")]
+Silence = Literal["tick", "end"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Explicit bounds of sessions in one modality (microseconds of event time) and why they hold."""
+
+    bounds: Mapping[str, int]
+    evidence: Silence
+
+
+def encode(bounds: Mapping[str, int], evidence: Silence) -> Iterator[bytes]:
+    """The tick records for these bounds: sessions in order, each record at most TICK_BYTES_MAX."""
+    part: dict[str, int] = {}
+    size = frame = len(canonical.dumps({"bounds": {}, "evidence": evidence}))
+    for session in sorted(bounds):
+        entry = len(canonical.dumps({session: bounds[session]})) - 1  # without one brace, with a comma
+        if part and size + entry > TICK_BYTES_MAX:
+            yield canonical.dumps({"bounds": part, "evidence": evidence})
+            part, size = {}, frame
+        part[session] = bounds[session]
+        size += entry
+    if part:
+        yield canonical.dumps({"bounds": part, "evidence": evidence})
+
+
+def decode(value: bytes) -> Tick | Rejected:
+    """Read a tick's value; what does not have exactly its form is refused."""
+    try:
+        read = canonical.loads_object(value, TICK_BYTES_MAX)
+    except canonical.NotJson as error:
+        return Rejected(Reason.TICK, str(error))
+    bounds, evidence = read.get("bounds"), read.get("evidence")
+    if evidence not in ("tick", "end") or not isinstance(bounds, dict):
+        return Rejected(Reason.TICK, "bounds or evidence is missing or of another form")
+    if not all(isinstance(bound, int) and not isinstance(bound, bool) for bound in bounds.values()):
+        return Rejected(Reason.TICK, "a bound is not an integer")
+    return Tick(bounds, cast(Silence, evidence))

@@ -1,0 +1,110 @@
+"""The topics: names, contents and the settings that the services rely on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MODALITIES = ("text", "video", "audio")
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic as `braid topics apply` makes it; config values are the broker's own strings."""
+
+    name: str
+    holds: str
+    partitions: int
+    config: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Every topic name of one installation."""
+
+    prefix: str = "braid"
+    modalities: tuple[str, ...] = MODALITIES
+
+    def media(self, modality: str) -> str:
+        return f"{self.prefix}.media.{modality}.v1"
+
+    @property
+    def media_all(self) -> tuple[str, ...]:
+        return tuple(self.media(modality) for modality in self.modalities)
+
+    @property
+    def windows(self) -> str:
+        return f"{self.prefix}.windows.v1"
+
+    @property
+    def frontier(self) -> str:
+        return f"{self.prefix}.frontier.v1"
+
+    @property
+    def predictions(self) -> str:
+        return f"{self.prefix}.predictions.v1"
+
+    @property
+    def events(self) -> str:
+        return f"{self.prefix}.events.v1"
+
+    @property
+    def control(self) -> str:
+        return f"{self.prefix}.control.v1"
+
+    @property
+    def late(self) -> str:
+        return f"{self.prefix}.late.v1"
+
+    @property
+    def dead(self) -> str:
+        return f"{self.prefix}.dead.v1"
+
+    def modality_of(self, topic: str) -> str:
+        """The modality whose media a topic of media_all carries."""
+        return self.modalities[self.media_all.index(topic)]
+
+    def table(
+        self,
+        partitions: int = 8,
+        media_retention_ms: int = HOUR_MS,
+        frontier_retention_ms: int = DAY_MS + MINUTE_MS + 2 * HOUR_MS,
+        record_bytes_max: int = 4 * 1024 * 1024,
+    ) -> tuple[Topic, ...]:
+        """All topics as they must stand on the broker.
+
+        frontier_retention_ms: at least stale_after + future_ms + media retention + 1 h (a frontier must outlive
+        every record that it could refuse).
+        """
+        broker_clock = ("message.timestamp.type", "LogAppendTime")
+        size = ("max.message.bytes", str(record_bytes_max))
+
+        def topic(name: str, holds: str, *config: tuple[str, str]) -> Topic:
+            return Topic(name, holds, partitions, (*config, broker_clock, size))
+
+        def kept(retention_ms: int) -> tuple[tuple[str, str], ...]:
+            # Without a short segment the active one keeps records far beyond their retention.
+            return (
+                ("cleanup.policy", "delete"),
+                ("retention.ms", str(retention_ms)),
+                ("segment.ms", str(MINUTE_MS if retention_ms <= HOUR_MS else HOUR_MS)),
+            )
+
+        return (
+            *(topic(self.media(m), f"{m} chunks and ticks", *kept(media_retention_ms)) for m in self.modalities),
+            topic(self.windows, "aligned windows", *kept(media_retention_ms)),
+            topic(
+                self.frontier,
+                "how far each session's windows went",
+                ("cleanup.policy", "compact,delete"),
+                ("retention.ms", str(frontier_retention_ms)),
+                ("segment.ms", str(HOUR_MS)),
+            ),
+            topic(self.predictions, "one prediction per window", *kept(7 * DAY_MS)),
+            topic(self.events, "events: new, update, end", *kept(7 * DAY_MS)),
+            topic(self.control, "mute and forget", ("cleanup.policy", "compact"), ("segment.ms", str(HOUR_MS))),
+            topic(self.late, "chunks that came too late", *kept(DAY_MS)),
+            topic(self.dead, "records that were refused, with the reason", *kept(DAY_MS)),
+        )

@@ -1,0 +1,136 @@
+"""The window record: one moment of one session, its members by reference and a mask with reasons."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from services.contract import canonical
+from services.contract.chunk import EMPTY_SHA256
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A chunk of a window: its identity, the sha256 of its payload, and where in the log it stands."""
+
+    source: str
+    id: str
+    t_us: int
+    duration_us: int
+    sha256: str
+    partition: int
+    offset: int
+
+    @property
+    def alive(self) -> bool:
+        """True where the source only said that it is there: nothing to fetch."""
+        return self.sha256 == EMPTY_SHA256
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One modality of a window.
+
+    state: present, absent or unknown; evidence: data, alive, tick, end or config (None: still awaited, early answers
+    only); bound_us: the bound of the record that closed the window for this modality.
+    """
+
+    state: str
+    evidence: str | None
+    bound_us: int | None
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """[start_us, end_us) of a session; *_us of event time, opened_us and closed_us of the broker's clock."""
+
+    session: str
+    start_us: int
+    end_us: int
+    previous_us: int | None
+    final: bool
+    config: str
+    modalities: dict[str, Lane]
+    opened_us: int
+    closed_us: int
+
+    @property
+    def digest(self) -> str:
+        """sha256 over members, mask and evidence: what a repeat must not change."""
+        content = {
+            name: [lane.state, lane.evidence, [[m.source, m.id, m.t_us, m.duration_us, m.sha256] for m in lane.members]]
+            for name, lane in self.modalities.items()
+        }
+        return hashlib.sha256(canonical.dumps(content)).hexdigest()
+
+    @property
+    def revision(self) -> int:
+        return 1 if self.final else 0
+
+    @property
+    def id(self) -> str:
+        """`session/start in ms/1`; an early answer ends in `/0-` and six digits of its digest."""
+        return f"{self.session}/{self.start_us // 1000}/" + ("1" if self.final else f"0-{self.digest[:6]}")
+
+
+def encode(window: Window) -> bytes:
+    """The canonical bytes of a window record."""
+    return canonical.dumps(
+        {
+            "id": window.id,
+            "session": window.session,
+            "start_us": window.start_us,
+            "end_us": window.end_us,
+            "previous_us": window.previous_us,
+            "revision": window.revision,
+            "final": window.final,
+            "config": window.config,
+            "digest": window.digest,
+            "modalities": {
+                name: {
+                    "state": lane.state,
+                    "evidence": lane.evidence,
+                    "bound_us": lane.bound_us,
+                    "members": [
+                        {
+                            "source": m.source,
+                            "id": m.id,
+                            "t_us": m.t_us,
+                            "duration_us": m.duration_us,
+                            "sha256": m.sha256,
+                            "at": [m.partition, m.offset],
+                        }
+                        for m in lane.members
+                    ],
+                }
+                for name, lane in window.modalities.items()
+            },
+            "opened_us": window.opened_us,
+            "closed_us": window.closed_us,
+        }
+    )
+
+
+def decode(raw: bytes) -> Window:
+    """Read a window record. Raises canonical.NotJson, KeyError, TypeError or ValueError where it is none."""
+    record = canonical.loads_object(raw)
+    return Window(
+        session=record["session"],
+        start_us=record["start_us"],
+        end_us=record["end_us"],
+        previous_us=record["previous_us"],
+        final=record["final"],
+        config=record["config"],
+        modalities={name: _lane(lane) for name, lane in record["modalities"].items()},
+        opened_us=record["opened_us"],
+        closed_us=record["closed_us"],
+    )
+
+
+def _lane(lane: dict[str, Any]) -> Lane:
+    members = tuple(
+        Member(m["source"], m["id"], m["t_us"], m["duration_us"], m["sha256"], *m["at"]) for m in lane["members"]
+    )
+    return Lane(lane["state"], lane["evidence"], lane["bound_us"], members)

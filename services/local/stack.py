@@ -1,0 +1,59 @@
+"""Broker and Redis together: ours, or those that the settings name."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import TracebackType
+
+from services.local.broker import Broker
+from services.local.redis import LocalRedis
+from services.runtime.settings import Settings
+
+FOLDER = Path(".braid")
+
+
+class LocalStack:
+    """Starts what the settings do not name, in a folder of its own, and stops only what it started."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        folder = folder.absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.broker = None if settings.kafka.bootstrap_servers else Broker(folder)
+        self.redis = None if settings.redis.url else LocalRedis(folder)
+        self._settings = settings
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return self.broker.bootstrap_servers if self.broker else self._settings.kafka.bootstrap_servers
+
+    @property
+    def redis_url(self) -> str:
+        return self.redis.url if self.redis else self._settings.redis.url
+
+    def settings(self) -> Settings:
+        """The settings with the addresses filled in."""
+        kafka = self._settings.kafka.model_copy(update={"bootstrap_servers": self.bootstrap_servers})
+        redis = self._settings.redis.model_copy(update={"url": self.redis_url})
+        return self._settings.model_copy(update={"kafka": kafka, "redis": redis})
+
+    def environment(self) -> dict[str, str]:
+        """What a child process needs to find the stack."""
+        return {"BRAID_KAFKA__BOOTSTRAP_SERVERS": self.bootstrap_servers, "BRAID_REDIS__URL": self.redis_url}
+
+    async def __aenter__(self) -> LocalStack:
+        try:
+            await asyncio.gather(*(part.start() for part in (self.broker, self.redis) if part is not None))
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(part.child.stop() for part in (self.broker, self.redis) if part is not None))

@@ -1,0 +1,1 @@
+"""The Redis window: payloads while windows need them, with the log behind it."""

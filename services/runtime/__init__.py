@@ -1,0 +1,1 @@
+"""What any service needs and no stage should know: settings, logs, metrics, health, Kafka clients."""

@@ -1,0 +1,90 @@
+"""Health: /healthz, /readyz, /metrics and /version from a thread, so that a blocked loop still shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from services.runtime.monotonic import monotonic_us
+
+
+class Progress:
+    """Says whether a service gets on: beats come from its loop, readiness with the reasons against it."""
+
+    def __init__(self, stalled_s: int) -> None:
+        self._stalled_us = stalled_s * 1_000_000
+        self._beat_us = monotonic_us()
+        self.not_ready: dict[str, str] = {"start": "the service has not begun to read"}
+
+    def beat(self) -> None:
+        """The loop has come round: either there was nothing to do or something was done."""
+        self._beat_us = monotonic_us()
+
+    @property
+    def alive(self) -> bool:
+        """False once the loop has not come round for too long."""
+        return monotonic_us() - self._beat_us < self._stalled_us
+
+
+class Health:
+    """The HTTP server of a service; `close` ends it."""
+
+    def __init__(
+        self, host: str, port: int, service: str, progress: Progress, registry: CollectorRegistry
+    ) -> None:
+        answers: Mapping[str, Callable[[], tuple[int, str, bytes]]] = {
+            "/healthz": lambda: _json(200 if progress.alive else 503, {"alive": progress.alive}),
+            "/readyz": lambda: _json(503 if progress.not_ready else 200, {"not_ready": progress.not_ready}),
+            "/version": lambda: _json(200, {"service": service, "version": version("braid")}),
+            "/metrics": lambda: (200, CONTENT_TYPE_LATEST, generate_latest(registry)),
+        }
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, kind, body = answers.get(self.path, lambda: _json(404, {"known": sorted(answers)}))()
+                self.send_response(status)
+                self.send_header("content-type", kind)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Requests are not logged: probes come every few seconds."""
+
+        self._server = ThreadingHTTPServer((host, port), Handler)
+        self._server.daemon_threads = True
+        self.port: int = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Watchdog:
+    """Ends the process when its loop does not come round: an orchestrator can start it again, nobody can wake it."""
+
+    def __init__(self, progress: Progress, on_stall: Callable[[], None]) -> None:
+        self._progress, self._on_stall = progress, on_stall
+        self._stopped = threading.Event()
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(1.0):
+            if not self._progress.alive:
+                self._on_stall()
+                os._exit(70)
+
+
+def _json(status: int, value: object) -> tuple[int, str, bytes]:
+    return status, "application/json", json.dumps(value).encode()

@@ -1,0 +1,213 @@
+"""All settings in one frozen object; the only place that reads the environment.
+
+Precedence: arguments, environment (`BRAID_KAFKA__BOOTSTRAP_SERVERS`, `__` nests), `.env`, `braid.yaml`, defaults.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from services.contract.semantics import Admission, Lateness, Semantics
+from services.contract.topics import Topics
+
+CONFIG_FILE = "braid.yaml"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KafkaSettings(_Section):
+    """Where the broker is and how groups are called; empty servers mean the local stack."""
+
+    bootstrap_servers: str = ""
+    group_prefix: str = "braid"
+
+
+class RedisSettings(_Section):
+    """Where Redis is (empty: the local stack) and how it may be used."""
+
+    url: str = ""
+    ttl_s: int = Field(120, ge=1, le=86_400)
+    timeout_ms: int = Field(500, ge=10, le=60_000)
+    any_eviction_policy: bool = False
+
+
+class TopicSettings(_Section):
+    """How topics are made."""
+
+    prefix: str = Field("braid", pattern=r"^[a-zA-Z0-9._-]{1,100}$")
+    partitions: int = Field(8, ge=1, le=10_000)
+    replication_factor: int = Field(1, ge=1, le=10)
+    min_insync_replicas: int = Field(1, ge=1, le=10)
+    media_retention_min: int = Field(60, ge=1, le=525_600)
+
+
+class ModalitySettings(_Section):
+    """One modality: disorder allowed inside its own log, and how far it may lag behind the others in arrival."""
+
+    lateness_ms: int = Field(500, ge=0, le=3_600_000)
+    patience_ms: int = Field(1_000, ge=0, le=3_600_000)
+    gapless: bool = False
+
+
+def _modalities() -> dict[str, ModalitySettings]:
+    return {
+        "text": ModalitySettings(lateness_ms=500, patience_ms=1_500),
+        "video": ModalitySettings(lateness_ms=500, patience_ms=1_000),
+        "audio": ModalitySettings(lateness_ms=300, patience_ms=700, gapless=True),
+    }
+
+
+class AlignmentSettings(_Section):
+    """What a window is and how long to wait; all but patience, idleness, skew and early answers is in `config`."""
+
+    size_ms: int = Field(2_000, ge=1, le=3_600_000)
+    hop_ms: int = Field(500, ge=1, le=3_600_000)
+    modalities: dict[str, ModalitySettings] = Field(default_factory=_modalities)
+    sessions: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    session_idle_ms: int = Field(3_000, ge=1, le=3_600_000)
+    early: bool = True
+    early_ms: int = Field(300, ge=0, le=60_000)
+    future_ms: int = Field(60_000, ge=0, le=86_400_000)
+    stale_after_h: int = Field(24, ge=1, le=8_760)
+    max_duration_ms: int = Field(30_000, ge=1, le=3_600_000)
+    members_max: int = Field(256, ge=1, le=65_536)
+    event_gap_ms: int = Field(10_000, ge=1, le=86_400_000)
+    skew_ms: int = Field(2_000, ge=1, le=3_600_000)
+    tail_s: int = Field(60, ge=1, le=86_400)
+
+    @field_validator("modalities", mode="before")
+    @classmethod
+    def _over_the_defaults(cls, given: Any) -> Any:
+        """One field of one known modality can be set alone; a new modality stands beside the known ones."""
+        if not isinstance(given, dict):
+            return given
+        known = {name: modality.model_dump() for name, modality in _modalities().items()}
+        extra = {name: fields for name, fields in given.items() if name not in known}
+        return {name: {**fields, **given.get(name, {})} for name, fields in known.items()} | extra
+
+
+class LimitSettings(_Section):
+    """The limits of admission."""
+
+    payload_bytes_max: int = Field(1_000_000, ge=1, le=3_900_000)
+    pixels_max: int = Field(4096 * 4096, ge=1)
+    text_bytes_max: int = Field(8_192, ge=1)
+
+
+class FusionSettings(_Section):
+    """The fusion worker: its model and device, and the bounds of its caches."""
+
+    model: Path = Path("models/home/1")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = Field(1, ge=1, le=64)
+    cache_mb: int = Field(64, ge=1, le=65_536)
+
+
+class HttpSettings(_Section):
+    """Where a service answers for health and metrics; port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(0, ge=0, le=65_535)
+
+
+class WatchdogSettings(_Section):
+    """How long a service may have work without progress before it ends itself."""
+
+    stalled_s: int = Field(60, ge=5, le=86_400)
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BRAID_", env_nested_delimiter="__", env_file=".env", extra="forbid", frozen=True
+    )
+
+    kafka: KafkaSettings = KafkaSettings()
+    redis: RedisSettings = RedisSettings()
+    topics: TopicSettings = TopicSettings()
+    alignment: AlignmentSettings = AlignmentSettings()
+    limits: LimitSettings = LimitSettings()
+    fusion: FusionSettings = FusionSettings()
+    http: HttpSettings = HttpSettings()
+    watchdog: WatchdogSettings = WatchdogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        yaml = YamlConfigSettingsSource(settings_cls, yaml_file=CONFIG_FILE)
+        return init_settings, env_settings, dotenv_settings, file_secret_settings, yaml
+
+    def topic_names(self) -> Topics:
+        """The names of all topics of this installation."""
+        return Topics(self.topics.prefix, tuple(self.alignment.modalities))
+
+    def semantics(self) -> Semantics:
+        """The settings that are part of the result."""
+        a = self.alignment
+        return Semantics(
+            size_us=a.size_ms * 1000,
+            hop_us=a.hop_ms * 1000,
+            lanes={name: Lateness(m.lateness_ms * 1000, m.gapless) for name, m in a.modalities.items()},
+            sessions=tuple(a.sessions.items()),
+            future_us=a.future_ms * 1000,
+            stale_after_us=a.stale_after_h * 3_600_000_000,
+            max_duration_us=a.max_duration_ms * 1000,
+            members_max=a.members_max,
+            event_gap_us=a.event_gap_ms * 1000,
+            admission=Admission(
+                payload_bytes_max=self.limits.payload_bytes_max,
+                pixels_max=self.limits.pixels_max,
+                text_bytes_max=self.limits.text_bytes_max,
+            ),
+        )
+
+
+class BadSettings(Exception):
+    """A setting that cannot be used; the message names its path, the value's trouble and what is allowed."""
+
+
+def load(**arguments: Any) -> Settings:
+    """Read the settings from all sources. Raises BadSettings with one line per trouble."""
+    try:
+        return Settings(**arguments)
+    except ValidationError as error:
+        raise BadSettings("\n".join(_line(dict(trouble)) for trouble in error.errors())) from None
+
+
+def _line(trouble: dict[str, Any]) -> str:
+    path = [str(part) for part in trouble["loc"]]
+    if trouble["type"] != "extra_forbidden":
+        return f"{'.'.join(path)}: {trouble['msg']} (found {trouble['input']!r})"
+    known = _keys(path[:-1])
+    near = difflib.get_close_matches(path[-1], known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(sorted(known))}"
+    return f"{'.'.join(path)}: no such setting; {hint}"
+
+
+def _keys(path: list[str]) -> list[str]:
+    model: Any = Settings
+    for part in path:
+        field = model.model_fields.get(part)
+        model = field.annotation if field is not None else None
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            return []
+    return list(model.model_fields)
