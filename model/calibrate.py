@@ -14,13 +14,14 @@ from model.data.batch import collate
 from model.data.scene import SceneMaker
 from model.encoders.audio import LogMel
 from model.encoders.text import Vocabulary
-from model.labels import LABELS
+from model.labels import LABELS, kind_of
 from model.network import MODALITIES, FusionNetwork
 from model.train import forward
 
 TEMPERATURES = torch.logspace(-0.5, 0.7, 61)
 WEIGHTS = torch.linspace(0, 1, 11)
 COVERAGE = 0.9
+KINDS = ("nothing", "digit", "sound")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +33,23 @@ class Calibrated:
     conflict_from: float
 
 
-def calibrate(network: FusionNetwork, words: list[str], data: Path, scene_count: int = 160, seed: int = 11) -> Calibrated:
+def calibrate(
+    network: FusionNetwork, words: list[str], data: Path, scene_count: int = 160, seed: int = 11
+) -> Calibrated:
     """Fit what is fitted after training, in place, on scenes of validation items (two halves: fit, then report)."""
-    fit, check = _branches(network, words, data, scene_count, seed), _branches(network, words, data, scene_count, seed + 1)
-    branches, present, labels = fit
+    fit, check = (
+        _branches(network, words, data, scene_count, seed),
+        _branches(network, words, data, scene_count, seed + 1),
+    )
+    branches, present, labels, own = fit
     counts = torch.bincount(labels, minlength=len(LABELS)).float() + 5
     network.log_prior.copy_(torch.log(counts / counts.sum()))  # type: ignore[operator]
     with torch.inference_mode():
         for i in range(len(MODALITIES)):
             there = present[:, i]
             logits = network.expert_logits(branches)[there, i]
-            network.temperature[i] = _best_temperature(logits, labels[there])  # type: ignore[index, operator]
+            network.temperature[i] = _best_temperature(logits, own[there, i])  # type: ignore[index, operator]
+            network.meaning[i] = _meaning(own[there, i], labels[there])  # type: ignore[index, operator]
         everything = (1 << len(MODALITIES)) - 1
         scores = []
         for weight in WEIGHTS:
@@ -54,7 +61,7 @@ def calibrate(network: FusionNetwork, words: list[str], data: Path, scene_count:
             exact = _exactly(present, index)
             rows = network.subset_log_probs(branches, present)[exact, index]
             network.subset_temperature[index] = _best_temperature(rows, labels[exact])  # type: ignore[index, operator]
-    return _report(network, *check)
+    return _report(network, *check[:3])
 
 
 def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> float:
@@ -65,7 +72,7 @@ def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, bins: 
 
 def _branches(
     network: FusionNetwork, words: list[str], data: Path, count: int, seed: int
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     maker = SceneMaker(
         sets.digits(data, "val"), sets.clips(data, "val"), sets.noises(data), np.random.default_rng(seed), shake=False
     )
@@ -74,9 +81,29 @@ def _branches(
     with torch.inference_mode():
         for _ in range(count // 10):
             batch = collate([maker.make() for _ in range(10)], vocabulary, LABELS, log_mel)
-            found.append((*forward(network, batch), batch.labels))
-    branches, present, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return branches, present, labels
+            own = torch.stack([batch.own[m] for m in MODALITIES], 1)
+            found.append((*forward(network, batch), batch.labels, own))
+    branches, present, labels, own = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return branches, present, labels, own
+
+
+def _meaning(own: Tensor, labels: Tensor) -> Tensor:
+    """P(window's label | what one modality shows), [own, label]: counted, alike for all digits and for all sounds."""
+    count = len(LABELS)
+    kinds = torch.tensor([KINDS.index(kind_of(label)) for label in LABELS])
+    out = torch.zeros(count, count)
+    for kind in range(len(KINDS)):
+        members = torch.isin(own, (kinds == kind).nonzero().squeeze(1))
+        shown, true = own[members], labels[members]
+        same = (shown == true).sum() + 1.0
+        # Counts of other labels, by kind, shared by all labels of that kind.
+        others = torch.stack([((kinds[true] == k) & (shown != true)).sum() + 0.5 for k in range(len(KINDS))])
+        for label in (kinds == kind).nonzero().squeeze(1).tolist():
+            room = torch.stack([((kinds == k) & (torch.arange(count) != label)).sum() for k in range(len(KINDS))])
+            row = (others / room.clamp(min=1))[kinds]
+            row[label] = same
+            out[label] = row / row.sum()
+    return out
 
 
 def _exactly(present: Tensor, index: int) -> Tensor:

@@ -85,4 +85,3 @@ def _conflict(
         return 0.0, None
     conflict, odd = max(found)
     return max(conflict, 0.0), odd if len(places) > 2 else None
-

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -29,9 +31,11 @@ class FusionNetwork(nn.Module):
         self.sound = SoundReader(FEATURES)
         self.heads = nn.ModuleDict({m: nn.Linear(FEATURES, label_count) for m in MODALITIES})
         self.mean_head = nn.Sequential(nn.Linear(FEATURES, FEATURES), nn.ReLU(), nn.Linear(FEATURES, label_count))
-        # Calibration, fitted on validation data: temperatures by expert and by subset, the class prior, and how much
-        # the mean head says beside the experts.
+        # Calibration, fitted after training: temperatures by expert and by subset, the class prior, how much the mean
+        # head says beside the experts, and what it means for the window when one modality by itself shows a label
+        # (a silent microphone says little about a digit that is shown).
         self.register_buffer("temperature", torch.ones(len(MODALITIES)))
+        self.register_buffer("meaning", torch.eye(label_count).repeat(len(MODALITIES), 1, 1))
         self.register_buffer("subset_temperature", torch.ones(1 << len(MODALITIES)))
         self.register_buffer("log_prior", torch.full((label_count,), -float(label_count)).log_softmax(0))
         self.register_buffer("mean_weight", torch.tensor(0.5))
@@ -51,15 +55,20 @@ class FusionNetwork(nn.Module):
         """What each branch says by itself, [batch, 3, labels], before calibration."""
         return torch.stack([self.heads[m](branches[:, i]) for i, m in enumerate(MODALITIES)], 1)
 
+    def experts(self, branches: Tensor) -> Tensor:
+        """Log p(window's label | one modality), [batch, 3, labels]: own label by temperature, then what it means."""
+        warm, meaning = cast(Tensor, self.temperature), cast(Tensor, self.meaning)
+        own = torch.softmax(self.expert_logits(branches) / warm[None, :, None], -1)
+        return torch.log(torch.einsum("bml,mlk->bmk", own, meaning).clamp(min=1e-9))
+
     def mean_logits(self, branches: Tensor, present: Tensor) -> Tensor:
         """Mean fusion: V_F = sum of the present V_m / their number, then a head; present bool [batch, 3]."""
         return self.mean_head(_mean(branches, present))
 
     def subset_log_probs(self, branches: Tensor, present: Tensor) -> Tensor:
         """Log probabilities of all subsets, [batch, 8, labels]; a subset counts only what is present of it."""
-        prior: Tensor = self.log_prior  # type: ignore[assignment]
-        warm: Tensor = self.temperature  # type: ignore[assignment]
-        experts = torch.log_softmax(self.expert_logits(branches) / warm[None, :, None], -1)
+        prior = cast(Tensor, self.log_prior)
+        experts = self.experts(branches)
         rows = []
         for index in range(1 << len(MODALITIES)):
             chosen = torch.tensor(subset_mask(index), device=branches.device)
@@ -70,11 +79,11 @@ class FusionNetwork(nn.Module):
         count = used.sum(1, keepdim=True).float()
         total = (experts * used.unsqueeze(-1)).sum(1) - (count - 1) * prior  # the prior itself where none is used
         product_of_experts = torch.log_softmax(total, -1)
-        weight = torch.where(count > 1, self.mean_weight, 0.0)
+        weight = torch.where(count > 1, cast(Tensor, self.mean_weight), 0.0)
         mean = torch.log_softmax(self.mean_logits(branches, used), -1)
         mixed = torch.log_softmax(weight * mean + (1 - weight) * product_of_experts, -1)
         by_index = (used * torch.tensor([1, 2, 4], device=used.device)).sum(1)
-        return torch.log_softmax(mixed / self.subset_temperature[by_index].unsqueeze(-1), -1)  # type: ignore[index]
+        return torch.log_softmax(mixed / cast(Tensor, self.subset_temperature)[by_index].unsqueeze(-1), -1)
 
 
 def _mean(items: Tensor, there: Tensor) -> Tensor:

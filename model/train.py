@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from model.data import sets
 from model.data.batch import Batch, collate
+from model.data.corrupt import shaken_picture, shaken_text
 from model.data.scene import SceneMaker
 from model.encoders.audio import LogMel
+from model.encoders.image import prepare_image
 from model.encoders.text import Vocabulary, read_vectors
 from model.labels import LABELS
 from model.network import MODALITIES, FusionNetwork
@@ -50,9 +52,8 @@ def train(data: Path, recipe: Recipe, report: Callable[[int, dict[str, float]], 
     rng = np.random.default_rng(recipe.seed)
     words, table = read_vectors(data / "assistvec" / "vectors.npz")
     vocabulary, log_mel = Vocabulary(words), LogMel()
-    maker = SceneMaker(
-        sets.digits(data, "train"), sets.clips(data, "train"), sets.noises(data), rng, shake=True
-    )
+    digits, clips = sets.digits(data, "train"), sets.clips(data, "train")
+    maker = SceneMaker(digits, clips, sets.noises(data), rng, shake=True)
     network = FusionNetwork(len(LABELS), len(words), table.shape[1])
     network.text.vectors.copy_(table)  # type: ignore[operator]
     optimiser = torch.optim.Adam(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay / 10)
@@ -63,7 +64,7 @@ def train(data: Path, recipe: Recipe, report: Callable[[int, dict[str, float]], 
     for step in range(1, recipe.steps + 1):
         scenes = [maker.make() for _ in range(recipe.scenes_per_step)]
         batch = collate(scenes, vocabulary, LABELS, log_mel)
-        losses = _losses(network, _masked(batch, rng), rng)
+        losses = _losses(network, _masked(batch, rng), rng) | _single(network, vocabulary, digits, clips, rng)
         optimiser.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -71,7 +72,7 @@ def train(data: Path, recipe: Recipe, report: Callable[[int, dict[str, float]], 
         schedule.step()
         if step % 20 == 0 or step == recipe.steps:
             curve.append({"step": step, "seconds": round(time.monotonic() - began, 1)})
-            curve[-1] |= {name: round(float(loss), 4) for name, loss in losses.items()}
+            curve[-1] |= {name: round(float(loss.detach()), 4) for name, loss in losses.items()}
             report(step, curve[-1])
     return Trained(network.eval(), words, curve)
 
@@ -87,7 +88,9 @@ def forward(network: FusionNetwork, batch: Batch) -> tuple[Tensor, Tensor]:
     pictures, texts = network.video(batch.pictures), network.text(batch.words)
     audio = torch.cat([torch.zeros_like(segments[:1]), segments])
     there = {name: rows > 0 for name, rows in batch.rows.items()}
-    branches = network.branches(texts[batch.rows["text"]], pictures[batch.rows["video"]], audio[batch.rows["audio"]], there)
+    branches = network.branches(
+        texts[batch.rows["text"]], pictures[batch.rows["video"]], audio[batch.rows["audio"]], there
+    )
     return branches, torch.stack([there[m].any(1) for m in MODALITIES], 1)
 
 
@@ -97,13 +100,34 @@ def _losses(network: FusionNetwork, batch: Batch, rng: np.random.Generator) -> d
     for i, (modality, logits) in enumerate(zip(MODALITIES, network.expert_logits(branches).unbind(1), strict=True)):
         there = present[:, i]
         if bool(there.any()):
-            losses[modality] = nn.functional.cross_entropy(logits[there], batch.labels[there], label_smoothing=0.02)
+            losses[modality] = nn.functional.cross_entropy(logits[there], batch.own[modality][there])
     kept = torch.from_numpy(rng.random(present.shape) > 0.3) & present
     kept = torch.where(kept.any(1, keepdim=True), kept, present)
     some = kept.any(1)
     fused = network.mean_logits(branches[some], kept[some])
-    losses["mean"] = nn.functional.cross_entropy(fused, batch.labels[some], label_smoothing=0.02)
+    losses["mean"] = nn.functional.cross_entropy(fused, batch.labels[some])
     return losses
+
+
+def _single(
+    network: FusionNetwork,
+    vocabulary: Vocabulary,
+    digits: Sequence[sets.Digit],
+    clips: Sequence[sets.Clip],
+    rng: np.random.Generator,
+) -> dict[str, Tensor]:
+    """Sentences, titles and photos by themselves: scenes hold few of them for the time that they take to make."""
+    said = [digits[i] for i in rng.integers(0, len(digits), 64)]
+    heard = [clips[i] for i in rng.integers(0, len(clips), 32)]
+    texts = [shaken_text(d.text, rng) for d in said] + [shaken_text(c.title, rng) for c in heard]
+    words = torch.from_numpy(np.stack([vocabulary.prepare(text) for text in texts]))
+    wanted = torch.tensor([LABELS.index(item.label) for item in (*said, *heard)])
+    pictures = np.stack([prepare_image(shaken_picture(d.hand, rng)) for d in said[:32]])
+    shown = network.heads["video"](network.video(torch.from_numpy(pictures)))
+    return {
+        "sentences": nn.functional.cross_entropy(network.heads["text"](network.text(words)), wanted),
+        "photos": nn.functional.cross_entropy(shown, wanted[:32]),
+    }
 
 
 def _masked(batch: Batch, rng: np.random.Generator) -> Batch:
@@ -115,4 +139,4 @@ def _masked(batch: Batch, rng: np.random.Generator) -> Batch:
         spectra[row, low : low + 6] = spectra[row].mean()
         spectra[row, :, left : left + 8] = spectra[row].mean()
     shift = torch.from_numpy(rng.uniform(-0.3, 0.3, (count, 1, 1)).astype(np.float32))
-    return Batch(spectra + shift, batch.pictures, batch.words, batch.rows, batch.labels)
+    return replace(batch, spectra=spectra + shift)

@@ -13,6 +13,7 @@ from model.data.scene import SEGMENTS, WINDOW_SEGMENTS, WINDOWS, Scene
 from model.encoders.audio import SEGMENT_SAMPLES, LogMel
 from model.encoders.image import prepare_image
 from model.encoders.text import Vocabulary
+from model.network import MODALITIES
 from model.predictor import ITEMS_MAX
 
 
@@ -21,7 +22,8 @@ class Batch:
     """Items and, per window, rows into them; row 0 of every kind of item is padding.
 
     spectra float32 [segments, MELS, frames]; pictures float32 [frames, 3, 64, 64]; words int64 [texts, WORDS_MAX];
-    rows int64 [windows, places] by modality; labels int64 [windows].
+    rows int64 [windows, places] by modality; labels int64 [windows]: what a window shows; own the same by modality: what
+    can be told from that modality alone.
     """
 
     spectra: Tensor
@@ -29,6 +31,7 @@ class Batch:
     words: Tensor
     rows: dict[str, Tensor]
     labels: Tensor
+    own: dict[str, Tensor]
 
 
 def collate(scenes: Sequence[Scene], vocabulary: Vocabulary, labels: Sequence[str], log_mel: LogMel) -> Batch:
@@ -41,11 +44,12 @@ def collate(scenes: Sequence[Scene], vocabulary: Vocabulary, labels: Sequence[st
     pictures = np.stack([np.zeros((3, 64, 64), np.float32), *(prepare_image(picture) for _, _, picture in frames)])
     words = np.stack([vocabulary.prepare(""), *(vocabulary.prepare(text) for _, _, text in texts)])
     audio = np.zeros((len(scenes) * WINDOWS, WINDOW_SEGMENTS), np.int64)
-    wanted = np.zeros(len(scenes) * WINDOWS, np.int64)
+    wanted = {m: np.zeros(len(scenes) * WINDOWS, np.int64) for m in (None, *MODALITIES)}
     for n, scene in enumerate(scenes):
         for window in range(WINDOWS):
             row = n * WINDOWS + window
-            wanted[row] = labels.index(scene.label(window))
+            for modality, told in wanted.items():
+                told[row] = labels.index(scene.label(window, modality))
             for place in range(WINDOW_SEGMENTS):
                 if scene.heard[window + place]:
                     audio[row, place] = 1 + n * SEGMENTS + window + place
@@ -54,7 +58,9 @@ def collate(scenes: Sequence[Scene], vocabulary: Vocabulary, labels: Sequence[st
         "video": torch.from_numpy(_places([(n, at) for n, at, _ in frames], len(scenes), ITEMS_MAX["video"])),
         "text": torch.from_numpy(_places([(n, at) for n, at, _ in texts], len(scenes), ITEMS_MAX["text"])),
     }
-    return Batch(spectra, torch.from_numpy(pictures), torch.from_numpy(words), rows, torch.from_numpy(wanted))
+    told = {m: torch.from_numpy(values) for m, values in wanted.items()}
+    own = {m: told[m] for m in MODALITIES}
+    return Batch(spectra, torch.from_numpy(pictures), torch.from_numpy(words), rows, told[None], own)
 
 
 def _places(items: Sequence[tuple[int, float]], scene_count: int, places: int) -> np.ndarray:

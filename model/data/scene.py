@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -17,6 +18,7 @@ from model.data.corrupt import shaken_picture, shaken_sound, shaken_text
 from model.data.sets import Clip, Digit
 from model.decode.audio import RATE
 from model.encoders.audio import SEGMENT_SAMPLES
+from model.labels import NOTHING
 
 SEGMENTS = 32
 SECONDS = SEGMENTS / 2
@@ -37,30 +39,40 @@ _CHANCES = np.array([count for _, count in CARRIED]) / sum(count for _, count in
 ENOUGH = 0.35
 
 
+class Part(NamedTuple):
+    """One sign of an event in one modality: a moment with its weight, or a stretch with its weight per second."""
+
+    modality: str
+    begin: float
+    end: float
+    weight: float
+
+    def within(self, begin: float, end: float) -> float:
+        """How much of it lies in a window."""
+        if self.begin == self.end:
+            return self.weight if begin <= self.begin < end else 0.0
+        return min(self.weight * max(min(self.end, end) - max(self.begin, begin), 0.0), 1.0)
+
+
 @dataclass(slots=True)
 class Scene:
     """sound int16 scale [SEGMENTS * SEGMENT_SAMPLES] with `heard` per segment; frames and texts with their stamps.
 
-    evidence: per event its label and what of it can be sensed: (from, to, weight per second) or (at, at, weight).
+    evidence: per event its label and the parts of it that can be sensed.
     """
 
     sound: NDArray[np.float32]
     heard: NDArray[np.bool_]
     frames: list[tuple[float, NDArray[np.uint8]]] = field(default_factory=list)
     texts: list[tuple[float, str]] = field(default_factory=list)
-    evidence: list[tuple[str, list[tuple[float, float, float]]]] = field(default_factory=list)
+    evidence: list[tuple[str, list[Part]]] = field(default_factory=list)
 
-    def label(self, window: int) -> str:
-        """What a window shows: the event with the most evidence in it, nothing where there is too little."""
+    def label(self, window: int, modality: str | None = None) -> str:
+        """What a window shows (in one modality): the event with the most evidence, nothing where there is too little."""
         begin, end = window / 2, window / 2 + WINDOW_SEGMENTS / 2
-        best, most = "nothing", ENOUGH
+        best, most = NOTHING, ENOUGH
         for label, parts in self.evidence:
-            total = 0.0
-            for low, high, weight in parts:
-                if low == high:
-                    total += weight if begin <= low < end else 0.0
-                else:
-                    total += min(weight * max(min(high, end) - max(low, begin), 0.0), 1.0)
+            total = sum(part.within(begin, end) for part in parts if modality in (None, part.modality))
             if total > most:
                 best, most = label, total
         return best
@@ -105,9 +117,9 @@ class SceneMaker:
         said = self._digits[rng.integers(len(self._digits))]
         same = [d for d in self._digits if d.label == said.label]
         spoken, shown, written = _COMBINATIONS[rng.choice(len(_COMBINATIONS), p=_CHANCES)]
-        parts: list[tuple[float, float, float]] = []
+        parts: list[Part] = []
         if spoken:
-            parts.append(self._mix(scene, said.speech, at + 0.6, rng.uniform(0.22, 0.8), weight=3.0))
+            parts.append(self._mix(scene, said.speech, at + 0.6, rng.uniform(0.22, 0.8), weight=2.0))
         if shown:
             hand = same[rng.integers(len(same))].hand
             begin, end = at + rng.uniform(0.2, 1.1), at + rng.uniform(1.5, 3.1)
@@ -115,12 +127,12 @@ class SceneMaker:
                 if rng.random() < 0.95:
                     stamp = float(moment + camera_off)
                     scene.frames.append((stamp, shaken_picture(hand, rng) if self._shake else hand))
-                    parts.append((stamp, stamp, 0.4))
+                    parts.append(Part("video", stamp, stamp, 0.4))
         if written and rng.random() < 0.95:
             text = same[rng.integers(len(same))].text
             stamp = at + rng.uniform(0.1, 2.6) + text_off
             scene.texts.append((stamp, shaken_text(text, rng) if self._shake else text))
-            parts.append((stamp, stamp, 1.0))
+            parts.append(Part("text", stamp, stamp, 1.0))
         scene.evidence.append((said.label, parts))
         return 2.7
 
@@ -133,13 +145,13 @@ class SceneMaker:
         if rng.random() < 0.52:
             stamp = at + rng.uniform(0.4, 3.4) + text_off
             scene.texts.append((stamp, shaken_text(clip.title, rng) if self._shake else clip.title))
-            parts.append((stamp, stamp, 1.0))
+            parts.append(Part("text", stamp, stamp, 1.0))
         scene.evidence.append((clip.label, parts))
         return 4.0
 
     def _mix(
         self, scene: Scene, samples: NDArray[np.float32], at: float, gain: float, weight: float
-    ) -> tuple[float, float, float]:
+    ) -> Part:
         if self._shake and self._rng.random() < 0.7:  # another pace and pitch
             stretched = np.arange(0, len(samples) - 1, self._rng.uniform(0.9, 1.12))
             samples = np.interp(stretched, np.arange(len(samples)), samples).astype(np.float32)
@@ -147,7 +159,7 @@ class SceneMaker:
         low, high = max(begin, 0), min(begin + len(samples), len(scene.sound))
         if low < high:
             scene.sound[low:high] += gain * samples[low - begin : high - begin]
-        return at, at + len(samples) / RATE, weight
+        return Part("audio", at, at + len(samples) / RATE, weight)
 
     def _lose(self, scene: Scene) -> None:
         rng = self._rng

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 WORDS_MAX = 24
+LEARNED = 16
 _WORD = re.compile(r"[a-z]+|[0-9]+")
 PAD, UNKNOWN = 0, 1
 
@@ -44,17 +45,22 @@ def read_vectors(path: Path) -> tuple[list[str], Tensor]:
 
 
 class TextEncoder(nn.Module):
-    """Rows int64 [batch, WORDS_MAX] to features float32 [batch, features]; the vectors stay as they were trained."""
+    """Rows int64 [batch, WORDS_MAX] to features float32 [batch, features]; the given vectors stay as they are.
+
+    Beside them each word has a few values learned here: distributional vectors hold "seven" and "eight" for nearly the
+    same word, which they are in every respect but the one that counts.
+    """
 
     def __init__(self, word_count: int, vector_size: int, features: int) -> None:
         super().__init__()
         self.register_buffer("vectors", torch.zeros(word_count + 2, vector_size, dtype=torch.float16))
-        self.gru = nn.GRU(vector_size, 40, batch_first=True, bidirectional=True)
+        self.learned = nn.Embedding(word_count + 2, LEARNED, padding_idx=PAD)
+        self.gru = nn.GRU(vector_size + LEARNED, 40, batch_first=True, bidirectional=True)
         self.out = nn.Linear(80, features)
         self.drop = nn.Dropout(0.2)
 
     def forward(self, rows: Tensor) -> Tensor:
         vectors: Tensor = self.vectors  # type: ignore[assignment]
-        seen, _ = self.gru(self.drop(vectors[rows].float()))
+        seen, _ = self.gru(self.drop(torch.cat([vectors[rows].float(), self.learned(rows)], -1)))
         seen = seen.masked_fill((rows == PAD).unsqueeze(-1), -1.0)
         return torch.relu(self.out(seen.amax(1)))

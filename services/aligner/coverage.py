@@ -43,4 +43,3 @@ class Coverage:
         if higher:
             self.old_keys[session] = higher
         return [key for key, told_us in keys if told_us <= start_us]
-

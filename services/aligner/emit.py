@@ -31,7 +31,8 @@ class Emitter:
         """Send the outputs of a batch and wait for every acknowledgement. Raises KafkaError where one fails."""
         number = effects.number
         windows = [
-            await self._send(self._topics.windows, number, w.session.encode(), window.encode(w)) for w in effects.windows
+            await self._send(self._topics.windows, number, w.session.encode(), window.encode(w))
+            for w in effects.windows
         ]
         others = [
             await self._send(
@@ -54,7 +55,9 @@ class Emitter:
         """Write frontier records and wait for them; then take away those of former owners that say no more."""
         told = list(due)
         answers = [
-            await self._send(self._topics.frontier, partition.number, frontier.key(f.session, nonce), frontier.encode(f))
+            await self._send(
+                self._topics.frontier, partition.number, frontier.key(f.session, nonce), frontier.encode(f)
+            )
             for f in told
         ]
         await asyncio.gather(*answers)
@@ -84,4 +87,3 @@ def _ticks(silences: Iterable[Silent]) -> Iterable[tuple[str, bytes]]:
     for (modality, evidence), by_session in bounds.items():
         for value in tick.encode(by_session, evidence):
             yield modality, value
-

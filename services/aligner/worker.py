@@ -1,17 +1,20 @@
-"""The aligner's worker: the partition numbers that this process owns, and everything a batch does outside."""
+"""The aligner's work: the partition numbers that this process owns, and everything a batch does outside."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.structs import ConsumerRecord
 
 from services.aligner.admit import Arrival
 from services.aligner.emit import Emitter
-from services.aligner.gauges import Gauges
-from services.aligner.instep import Record
+from services.aligner.instep import InStep, Record
+from services.aligner.observe import Observer
 from services.aligner.partition import Effects, Partition
 from services.aligner.patience import LONG_US, Patience, Proof
 from services.aligner.recover import recover
@@ -20,49 +23,86 @@ from services.contract.topics import Topics
 from services.payloads.redis_window import RedisWindow, Stored
 from services.runtime.monotonic import monotonic_us
 
+QUEUE_RECORDS_MAX = 5_000
+QUEUE_BYTES_MAX = 64 * 1024 * 1024
 Batch = Mapping[int, Sequence[tuple[str, Record]]]
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What alignment does, how long it waits, and what its topics are."""
+
+    semantics: Semantics
+    patience: Patience
+    topics: Topics
+    skew_ms: int
+    tail_ms: int
+    any_eviction_policy: bool
 
 
 class Worker:
-    """Owns the partitions between two assignments; `process` returns once all effects are acknowledged."""
+    """Owns its partition numbers between two assignments; `process` returns once all effects are acknowledged."""
 
     def __init__(
         self,
-        semantics: Semantics,
-        patience: Patience,
-        topics: Topics,
-        tail_ms: int,
-        emitter: Emitter,
-        payloads: RedisWindow,
-        reader: AIOKafkaConsumer,
-        gauges: Gauges,
+        rules: Rules,
+        make_producer: Callable[[], AIOKafkaProducer],
+        make_reader: Callable[[], AIOKafkaConsumer],
+        make_payloads: Callable[[], RedisWindow],
+        observer: Observer,
     ) -> None:
-        self._semantics, self._patience, self._topics, self._tail_ms = semantics, patience, topics, tail_ms
-        self._emitter, self._payloads, self._reader, self._gauges = emitter, payloads, reader, gauges
+        self._rules, self._observer = rules, observer
+        self._make_producer, self._make_reader, self._make_payloads = make_producer, make_reader, make_payloads
         self._partitions: dict[int, Partition] = {}
+        self._queues: dict[int, InStep] = {}
         self._nonce = ""
+
+    async def start(self) -> None:
+        self._producer, self._reader, self._payloads = self._make_producer(), self._make_reader(), self._make_payloads()
+        await self._producer.start()
+        await self._reader.start()
+        if not self._rules.any_eviction_policy:
+            await self._payloads.check_policy()
+        self._emitter = Emitter(self._producer, self._rules.topics)
+
+    async def stop(self) -> None:
+        await self._producer.stop()
+        await self._reader.stop()
+        await self._payloads.close()
 
     async def adopt(self, group: AIOKafkaConsumer, numbers: Sequence[int]) -> dict[TopicPartition, int]:
         """Forget everything and read where these partition numbers go on: the positions to seek to."""
-        self._partitions, self._nonce = {}, secrets.token_hex(4)
+        rules, topics = self._rules, self._rules.topics
+        self._partitions, self._queues, self._nonce = {}, {}, secrets.token_hex(4)
         positions: dict[TopicPartition, int] = {}
-        count = len(group.partitions_for_topic(self._topics.media_all[0]) or ())
+        count = len(group.partitions_for_topic(topics.media_all[0]) or ())
         for number in numbers:
-            found = await recover(
-                group, self._reader, self._topics, number, self._tail_ms, self._semantics.config
-            )
-            self._gauges.lost(number, found.lost)
+            found = await recover(group, self._reader, topics, number, rules.tail_ms, rules.semantics.config)
+            self._observer.lost(number, found.lost)
             self._partitions[number] = Partition(
-                number, count, self._semantics, self._patience, self._topics, self._tail_ms * 1000, found.start
+                number, count, rules.semantics, rules.patience, topics, rules.tail_ms * 1000, found.start
             )
+            self._queues[number] = InStep(found.start.positions, rules.skew_ms, QUEUE_RECORDS_MAX, QUEUE_BYTES_MAX)
             for modality, offset in found.start.positions.items():
-                positions[TopicPartition(self._topics.media(modality), number)] = offset
-        self._gauges.adopted(len(numbers))
+                positions[self._log_of(number, modality)] = offset
+        _log.info("adopted", extra={"partitions": len(numbers), "config": rules.semantics.config})
         return positions
 
-    def next_us(self) -> int:
-        """When something is due even without records, on the monotonic clock."""
-        return min((p.next_us() for p in self._partitions.values()), default=LONG_US)
+    def sort(self, group: AIOKafkaConsumer, fetched: Mapping[TopicPartition, list[ConsumerRecord]]) -> Batch:
+        """Queue what was fetched; what may be handed on in step. Logs too far ahead are paused."""
+        for tp, records in fetched.items():
+            self._queues[tp.partition].add(self._rules.topics.modality_of(tp.topic), records)
+        batch: dict[int, Sequence[tuple[str, Record]]] = {}
+        paused = group.paused()
+        for number, queue in self._queues.items():
+            logs = {m: self._log_of(number, m) for m in self._rules.topics.modalities}
+            if released := queue.release({m: group.highwater(tp) for m, tp in logs.items()}):
+                batch[number] = released
+            full = queue.full()
+            group.pause(*(tp for m, tp in logs.items() if m in full and tp not in paused))
+            group.resume(*(tp for m, tp in logs.items() if m not in full and tp in paused))
+        return batch
 
     async def process(self, group: AIOKafkaConsumer, batch: Batch) -> None:
         """Take a batch through the core and carry out what follows. Raises KafkaError: the process must end then."""
@@ -75,15 +115,19 @@ class Worker:
             ]
         )
         await self._prove(group)
+        self._observer.batch(monotonic_us() - now_us, self._partitions.values(), self._payloads.errors)
 
-    async def covered_floors(self) -> dict[TopicPartition, int]:
+    def next_us(self) -> int:
+        """When something is due even without records, on the monotonic clock."""
+        return min((p.next_us() for p in self._partitions.values()), default=LONG_US)
+
+    async def floors(self) -> dict[TopicPartition, int]:
         """The floors that may be committed now: every frontier record that they rely on is acknowledged."""
         floors: dict[TopicPartition, int] = {}
-        for partition in self._partitions.values():
+        for number, partition in self._partitions.items():
             moved = partition.floors()
             await self._emitter.cover(partition, partition.to_cover(), self._nonce)
-            for modality, floor in moved.items():
-                floors[TopicPartition(self._topics.media(modality), partition.number)] = floor
+            floors |= {self._log_of(number, modality): floor for modality, floor in moved.items()}
         return floors
 
     async def _prove(self, group: AIOKafkaConsumer) -> None:
@@ -92,18 +136,21 @@ class Worker:
         wanting = [p for p in self._partitions.values() if p.wants_proof(asked_us)]
         if not wanting:
             return
-        tps = {(p.number, m): TopicPartition(self._topics.media(m), p.number) for p in wanting for m in p.positions}
-        ends = await group.end_offsets(list(tps.values()))
+        logs = {(p.number, m): self._log_of(p.number, m) for p in wanting for m in p.positions}
+        ends = await group.end_offsets(list(logs.values()))
         for partition in wanting:
-            partition.prove(Proof(asked_us, {m: ends[tps[partition.number, m]] for m in partition.positions}))
+            partition.prove(Proof(asked_us, {m: ends[logs[partition.number, m]] for m in partition.positions}))
         now_us = monotonic_us()
         await self._carry_out([(partition, partition.take((), now_us)) for partition in wanting])
 
     async def _carry_out(self, done: Sequence[tuple[Partition, Effects]]) -> None:
         await self._payloads.put([_stored(a) for _, e in done for a in e.payloads if not a.chunk.alive])
         await asyncio.gather(*(self._emitter.emit(partition, effects) for partition, effects in done if effects))
-        for partition, effects in done:
-            self._gauges.observe(partition, effects)
+        for _, effects in done:
+            self._observer.effects(effects)
+
+    def _log_of(self, number: int, modality: str) -> TopicPartition:
+        return TopicPartition(self._rules.topics.media(modality), number)
 
 
 def _stored(arrival: Arrival) -> Stored:

@@ -131,9 +131,7 @@ def _lane(step: Step | None, chunks: Sequence[Chunk]) -> Lane:
     if step is None:
         return Lane("absent", "config", None, ())
     in_order = sorted(chunks, key=lambda c: (c.t_us, c.source, c.id))
-    members = tuple(
-        Member(c.source, c.id, c.t_us, c.duration_us, c.sha256, c.partition, c.offset) for c in in_order
-    )
+    members = tuple(Member(c.source, c.id, c.t_us, c.duration_us, c.sha256, c.partition, c.offset) for c in in_order)
     if any(not member.alive for member in members):
         return Lane("present", step.evidence, step.bound_us, members)
     if members:

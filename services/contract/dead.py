@@ -26,12 +26,15 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One refusal as it goes to the dead-letter topic; the payload itself is never in it."""
+    """One refusal as it goes to the dead-letter topic; the payload itself is never in it.
+
+    payload_bytes None: not known any more (the payload has expired).
+    """
 
     at: Position
     stage: Stage
     rejected: Rejected
-    payload_bytes: int
+    payload_bytes: int | None
     sha256: str | None
     headers: Headers
 
@@ -65,4 +68,4 @@ def letter(
 ) -> DeadLetter:
     """The dead letter of a record; a null payload has no hash."""
     sha256 = None if payload is None else hashlib.sha256(payload).hexdigest()
-    return DeadLetter(at, stage, rejected, 0 if payload is None else len(payload), sha256, headers)
+    return DeadLetter(at, stage, rejected, None if payload is None else len(payload), sha256, headers)

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 
 from services.local.child import CannotStart, Child
 from services.local.ports import free_ports, listening
-from services.runtime.kafka import make_admin
+from services.runtime.kafka import admin
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.1.0"
 CACHE = Path.home() / ".cache" / "braid"
@@ -103,13 +103,10 @@ class Broker:
             if not listening(self._port):
                 await asyncio.sleep(0.1)
                 continue
-            admin = make_admin(self.bootstrap_servers)
             try:
-                await admin.start()
-                await admin.describe_cluster()
+                async with admin(self.bootstrap_servers) as client:
+                    await client.describe_cluster()
                 return
             except (KafkaError, OSError):
                 await asyncio.sleep(0.1)
-            finally:
-                await admin.close()
         raise CannotStart(f"Kafka did not answer within {READY_S} s; its log is {self.child.log}")

@@ -163,4 +163,3 @@ class RedisWindow:
         self.errors += 1
         self._rest_until_us = monotonic_us() + REST_AFTER_FAILURE_US
         _log.warning("Redis failed, payloads come from the log", extra={"why": type(error).__name__})
-

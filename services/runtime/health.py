@@ -36,9 +36,7 @@ class Progress:
 class Health:
     """The HTTP server of a service; `close` ends it."""
 
-    def __init__(
-        self, host: str, port: int, service: str, progress: Progress, registry: CollectorRegistry
-    ) -> None:
+    def __init__(self, host: str, port: int, service: str, progress: Progress, registry: CollectorRegistry) -> None:
         answers: Mapping[str, Callable[[], tuple[int, str, bytes]]] = {
             "/healthz": lambda: _json(200 if progress.alive else 503, {"alive": progress.alive}),
             "/readyz": lambda: _json(503 if progress.not_ready else 200, {"not_ready": progress.not_ready}),

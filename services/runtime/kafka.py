@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -24,16 +26,16 @@ def make_producer(bootstrap_servers: str, *, linger_ms: int = 2) -> AIOKafkaProd
     )
 
 
-def make_group_consumer(bootstrap_servers: str, group: str, instance: str | None) -> AIOKafkaConsumer:
+def make_group_consumer(bootstrap_servers: str, group: str, instance: str) -> AIOKafkaConsumer:
     """A consumer that never commits by itself and starts at the beginning of what is kept.
 
-    instance: a stable name makes the member static, so that a restart needs no session time-out. Partitions of equal
-    numbers go to one member (range assignment over topics of equal counts).
+    instance: a stable name (empty for none) makes the member static, so that a restart needs no session time-out.
+    Partitions of equal numbers go to one member (range assignment over topics of equal counts).
     """
     return AIOKafkaConsumer(
         bootstrap_servers=bootstrap_servers,
         group_id=group,
-        group_instance_id=instance,
+        group_instance_id=instance or None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         partition_assignment_strategy=(RangePartitionAssignor,),
@@ -59,6 +61,34 @@ def make_reader(bootstrap_servers: str, **options: Any) -> AIOKafkaConsumer:
     )
 
 
-def make_admin(bootstrap_servers: str) -> AIOKafkaAdminClient:
-    """A client for topics."""
-    return AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=20_000)
+@asynccontextmanager
+async def admin(bootstrap_servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A client for topics, started and closed again."""
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=20_000)
+    try:
+        await client.start()
+        yield client
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def reader(bootstrap_servers: str, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer without a group, started and stopped again."""
+    client = make_reader(bootstrap_servers, **options)
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.stop()
+
+
+@asynccontextmanager
+async def producer(bootstrap_servers: str) -> AsyncIterator[AIOKafkaProducer]:
+    """A producer, started and stopped (and so flushed) again."""
+    client = make_producer(bootstrap_servers)
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.stop()

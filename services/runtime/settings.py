@@ -21,6 +21,7 @@ from services.contract.semantics import Admission, Lateness, Semantics
 from services.contract.topics import Topics
 
 CONFIG_FILE = "braid.yaml"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class _Section(BaseModel):
@@ -28,10 +29,14 @@ class _Section(BaseModel):
 
 
 class KafkaSettings(_Section):
-    """Where the broker is and how groups are called; empty servers mean the local stack."""
+    """Where the broker is and how groups are called; empty servers mean the local stack.
+
+    instance: a stable name of this process in its group: after a crash it is back without a session time-out.
+    """
 
     bootstrap_servers: str = ""
     group_prefix: str = "braid"
+    instance: str = ""
 
 
 class RedisSettings(_Section):
@@ -109,9 +114,8 @@ class LimitSettings(_Section):
 class FusionSettings(_Section):
     """The fusion worker: its model and device, and the bounds of its caches."""
 
-    model: Path = Path("models/home/1")
+    model: Path = ROOT / "models" / "home" / "1"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int = Field(1, ge=1, le=64)
     cache_mb: int = Field(64, ge=1, le=65_536)
 
 

@@ -85,9 +85,7 @@ def record_of(sent: Sent, offset: int, timestamp: int) -> FakeRecord:
         t_us=EPOCH_US + sent.t * UNIT_US,
         content_type=types[sent.modality],
     )
-    return FakeRecord(
-        offset, timestamp, sent.session.encode(), b"" if sent.alive else bodies[sent.modality], headers
-    )
+    return FakeRecord(offset, timestamp, sent.session.encode(), b"" if sent.alive else bodies[sent.modality], headers)
 
 
 @dataclass(slots=True)

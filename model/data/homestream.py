@@ -1,0 +1,82 @@
+"""The recorded streams as a server received them: what arrived when, and the microphone rendered. Never the truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+RATE = 8_000
+SOURCES = {"mic": "audio", "cam": "video", "text": "text"}
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One message of a recording; times in stream microseconds (t: capture by the sender's clock).
+
+    sound: [from, to) in samples of the rendered microphone; picture: path of the photo; none of the three: the
+    source only said that it is there.
+    """
+
+    arrived_us: int
+    source: str
+    sequence: int
+    t_us: int
+    sound: tuple[int, int] | None = None
+    picture: Path | None = None
+    text: str | None = None
+
+    @property
+    def modality(self) -> str:
+        return SOURCES[self.source]
+
+
+def received(events: Path, root: Path) -> Iterator[Received]:
+    """The messages of `Sxx.events.jsonl`, in order of arrival; root: the folder of the sets that it names."""
+    with events.open(encoding="utf-8") as lines:
+        for line in lines:
+            yield _received(json.loads(line), root)
+
+
+def _received(event: dict[str, Any], root: Path) -> Received:
+    chunk = event.get("chunk")
+    return Received(
+        arrived_us=round(event["t_arrive"] * 1_000_000),
+        source=event["source"],
+        sequence=event["seq"],
+        t_us=round(event["t_stamp"] * 1_000_000),
+        sound=None if chunk is None else (round(chunk[0] * RATE), round(chunk[1] * RATE)),
+        picture=root / event["set"] / event["image"] if "image" in event else None,
+        text=event.get("text"),
+    )
+
+
+def microphone(mix: Path, root: Path) -> NDArray[np.int16]:
+    """Render `Sxx.audio.json` at 8 kHz: the ambience looped, every clip added at its time, rounded and clipped."""
+    told = json.loads(mix.read_text())
+    ambient = told["ambient"]
+    length = round(told["duration_s"] * RATE)
+    bed = _samples(root / ambient.get("set", "homesound10") / ambient["clip"])
+    sound = (np.resize(bed, length) if ambient["loop"] else np.pad(bed, (0, length))[:length]) * ambient["gain"]
+    for entry in told["audio"]:
+        clip = _samples(root / entry["set"] / entry["clip"])
+        begin = round(entry["t"] * RATE)
+        part = clip[: max(length - begin, 0)]
+        sound[begin : begin + len(part)] += part * entry["gain"]
+    return np.clip(np.round(sound), -32768, 32767).astype(np.int16)
+
+
+def _samples(path: Path) -> NDArray[np.float64]:
+    samples, rate = soundfile.read(path, dtype="int16")
+    values = samples.astype(np.float64)
+    if rate == RATE:
+        return values
+    if rate != 2 * RATE:
+        raise ValueError(f"{path} has {rate} Hz; recordings are rendered from 8 and 16 kHz")
+    return values[: len(values) // 2 * 2].reshape(-1, 2).mean(axis=1)

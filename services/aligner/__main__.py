@@ -1,0 +1,61 @@
+"""The aligner as a process: `braid run aligner`."""
+
+from __future__ import annotations
+
+import sys
+
+from services.aligner.observe import Observer
+from services.aligner.patience import Patience
+from services.aligner.worker import Rules, Worker
+from services.payloads.redis_window import RedisWindow
+from services.runtime import kafka
+from services.runtime.metrics import AlignerMetrics, make_registry
+from services.runtime.service import Plan, run
+from services.runtime.settings import Settings, load
+
+RECORDS_MAX = 2_000
+
+
+def plan(settings: Settings) -> Plan:
+    """The aligner that these settings describe."""
+    servers, registry = settings.kafka.bootstrap_servers, make_registry("aligner")
+    rules = Rules(
+        semantics=settings.semantics(),
+        patience=patience(settings),
+        topics=settings.topic_names(),
+        skew_ms=settings.alignment.skew_ms,
+        tail_ms=settings.alignment.tail_s * 1000,
+        any_eviction_policy=settings.redis.any_eviction_policy,
+    )
+    worker = Worker(
+        rules,
+        lambda: kafka.make_producer(servers),
+        lambda: kafka.make_reader(servers),
+        lambda: RedisWindow(settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms),
+        Observer(AlignerMetrics(registry)),
+    )
+    group = f"{settings.kafka.group_prefix}-aligner"
+    return Plan(
+        name="braid-aligner",
+        make_consumer=lambda: kafka.make_group_consumer(servers, group, settings.kafka.instance),
+        topics=rules.topics.media_all,
+        work=worker,
+        registry=registry,
+        records_max=RECORDS_MAX,
+    )
+
+
+def patience(settings: Settings) -> Patience:
+    """How long the aligner waits, in arrival."""
+    a = settings.alignment
+    waits_us = {name: m.patience_ms * 1000 for name, m in a.modalities.items()}
+    return Patience(waits_us, a.session_idle_ms * 1000, a.early_ms * 1000 if a.early else None)
+
+
+def main(settings: Settings | None = None) -> int:
+    """Run until SIGTERM; the exit code."""
+    return run(plan, settings or load())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""Recomputes predictions from their windows and the media log, in a fresh process state, and compares the bytes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from services.audit.books import Books, Logs
+from services.audit.reading import Raw
+from services.contract import canonical, envelope
+from services.contract.envelope import Envelope
+from services.fusion.infer import Inference, Place, Predicted
+from services.payloads.redis_window import Payload
+
+
+@dataclass(slots=True)
+class Recomputed:
+    """Final predictions by window id as computed again, and what differs from what was published."""
+
+    by_window: dict[str, Predicted] = field(default_factory=dict)
+    checked: int = 0
+    copies: int = 0
+    troubles: list[str] = field(default_factory=list)
+
+
+def recompute(books: Books, logs: Sequence[Logs], published: Sequence[Raw], inference: Inference) -> Recomputed:
+    """Every final prediction of the books' windows must be there, in one byte string, equal to a fresh one."""
+    out = Recomputed()
+    payloads = _payloads(logs)
+    windows = [window for window, _, _ in sorted(books.windows.values(), key=lambda w: (w[0].session, w[0].start_us))]
+    size = inference.model.batch_windows
+    for at in range(0, len(windows), size):
+        for predicted in inference.predict(windows[at : at + size], payloads):
+            out.by_window[predicted.window.id] = predicted
+    said: dict[str, set[bytes]] = defaultdict(set)
+    for raw in published:
+        record = canonical.loads_object(raw.value or b"")
+        if record["final"]:
+            said[record["id"]].add(raw.value or b"")
+            out.copies += 1
+    for predicted in out.by_window.values():
+        found = said.get(predicted.id, set())
+        out.checked += 1
+        if not found:
+            out.troubles.append(f"prediction {predicted.id} is missing")
+        elif len(found) > 1:
+            out.troubles.append(f"prediction {predicted.id} was published in {len(found)} versions")
+        elif found != {predicted.value}:
+            out.troubles.append(f"prediction {predicted.id} is not what its window and model give")
+    out.copies -= sum(predicted.id in said for predicted in out.by_window.values())
+    return out
+
+
+def _payloads(logs: Sequence[Logs]) -> Mapping[Place, Payload]:
+    found: dict[Place, Payload] = {}
+    for one in logs:
+        for modality, raws in one.media.items():
+            for raw in raws:
+                read = envelope.unwrap(raw.headers, raw.value) if raw.key is not None else None
+                if isinstance(read, Envelope):
+                    found[modality, one.number, raw.offset] = Payload(read.get("content-type"), read.payload)
+    return found

@@ -1,0 +1,63 @@
+"""`braid audit`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from services.cli import say
+from services.runtime.settings import Settings, load
+
+
+def audit(
+    session: Annotated[list[str] | None, typer.Option(help="Only these sessions; default: all.")] = None,
+    json: say.Json = False,
+) -> None:
+    """Read the topics again: does every chunk have one fate, and is every window what the logs say?
+
+    1 where not; 3 where records have been deleted already, for then the logs do not tell the whole story.
+    """
+    settings = load()
+    if not settings.kafka.bootstrap_servers:
+        say.no_broker()
+    out, deleted = asyncio.run(_audit(settings, session))
+    if json:
+        say.result(out)
+    else:
+        books = out["books"]
+        print(", ".join(f"{books[name]} {name}" for name in books))
+        print(f"{out['windows']} final windows, {out['windows_wrong']} differ from what the logs say")
+        for trouble in out["troubles"]:
+            print(f"  {trouble}")
+    if deleted:
+        say.fail(f"{deleted} media records have been deleted by retention: only a recording can be audited whole", 3)
+    sys.exit(0 if out["ok"] else 1)
+
+
+async def _audit(settings: Settings, sessions: list[str] | None) -> tuple[dict[str, Any], int]:
+    from aiokafka import TopicPartition
+
+    from services.audit.books import keep
+    from services.audit.collect import collect
+    from services.runtime import kafka
+
+    topics, count = settings.topic_names(), settings.topics.partitions
+    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+        media = [TopicPartition(topic, n) for topic in topics.media_all for n in range(count)]
+        deleted = sum((await reader.beginning_offsets(media)).values())
+        logs = await collect(reader, topics, count)
+    books = keep(logs, settings.semantics(), lambda s: sessions is None or s in sessions)
+    ok = books.balanced and not books.windows_wrong and not books.troubles
+    out = {
+        "ok": ok,
+        "books": books.as_json(),
+        "by_modality": {m: dict(fates) for m, fates in books.by_modality.items()},
+        "windows": len(books.windows),
+        "windows_wrong": books.windows_wrong,
+        "windows_repeated": books.copies,
+        "troubles": books.troubles[:50],
+    }
+    return out, deleted

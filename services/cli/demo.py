@@ -1,0 +1,88 @@
+"""`braid demo`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from services.cli import say
+from services.runtime.settings import ROOT, load
+
+STREAMS = tuple(f"S{n:02d}" for n in range(1, 9))
+
+
+def demo(
+    from_s: Annotated[float, typer.Option("--from", help="First stream second.", min=0, max=119)] = 30,
+    seconds: Annotated[float, typer.Option(help="How many stream seconds.", min=4, max=120)] = 40,
+    speed: Annotated[float, typer.Option(help="Faster than life, for tests; patience is divided by it.")] = 1,
+    stream: Annotated[list[str] | None, typer.Option(help="Only these streams (S01 to S08).")] = None,
+    kill: Annotated[str | None, typer.Option(help="kill -9 this service in the middle: aligner or fusion.")] = None,
+    keep: Annotated[Path | None, typer.Option(help="Keep logs and data in this folder.")] = None,
+    json: say.Json = False,
+) -> None:
+    """Play recorded home streams through the whole system, for real, and check every promise at the end."""
+    from aiokafka.errors import KafkaError
+
+    from services.demo.run import Options, run
+    from services.demo.screen import Screen
+    from services.local.child import CannotStart
+
+    streams = tuple(stream or STREAMS)
+    if unknown := [name for name in streams if name not in STREAMS]:
+        say.fail(f"no such stream: {', '.join(unknown)}; there are {', '.join(STREAMS)}", 2)
+    if kill not in (None, "aligner", "fusion"):
+        say.fail(f"--kill takes aligner or fusion, not {kill}", 2)
+    if not 0.1 <= speed <= 20:
+        say.fail("--speed takes 0.1 to 20", 2)
+    options = Options(from_s, min(seconds, 120 - from_s), speed, streams, kill, ROOT / "data")
+    folder = keep or Path(tempfile.mkdtemp(prefix="braid-demo-"))
+    screen = Screen()
+    try:
+        out = asyncio.run(run(options, load(), folder, screen))
+    except (CannotStart, KafkaError) as error:
+        say.fail(f"{error}\nThe logs are in {folder}")
+    except KeyboardInterrupt:
+        say.fail("stopped; everything that was started is stopped too", 130)
+    if json:
+        say.result(out)
+    else:
+        _tell(out)
+    if not out["ok"]:
+        print(f"braid: not all is as promised: {out['troubles'] or 'the books do not balance'}", file=sys.stderr)
+        print(f"braid: the logs are in {folder}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _tell(out: dict[str, Any]) -> None:
+    books, f1, ms = out["books"], out["event_f1"], out["latency_ms"]
+    fates = ", ".join(f"{books[fate]} {fate}" for fate in ("windowed", "late", "duplicate", "dead", "pending"))
+    killed = out.get("killed")
+    lines = [
+        "",
+        f"{out['streams']} streams, {out['chunks_sent']} chunks sent, {out['seconds']} s in all"
+        + ("" if out["text_patience_ms"] == 6_500 else f" (test speed: text patience {out['text_patience_ms']} ms)"),
+        f"books     {books['admitted']} chunks = {fates}"
+        + (" - they balance" if out["books_balance"] else " - THEY DO NOT BALANCE"),
+        f"windows   {out['windows']} final, {out['windows_wrong']} differ from what the logs say; "
+        f"{out['windows_early']} answered early",
+        f"predicted {out['predictions']} windows; {out['predictions_checked']} computed again, byte for byte",
+        f"events    F1 {f1['overall']} (digits {f1['digit']}, sounds {f1['sound']}): {out['events']['hits']} right of "
+        f"{out['events']['true']} true, {out['events']['said']} said; the best single sense alone reaches "
+        f"{out['best_single_modality_event_f1']}",
+        f"          median {out['event_delay_s']} s from an event's true start to the first right word",
+        f"latency   first answer p50 {ms['first']['p50']:.0f} / p99 {ms['first']['p99']:.0f} ms after a window's end; "
+        f"final one p50 {ms['final']['p50']:.0f} ms, of which our own p99 {ms['own']['p99']:.0f} ms",
+        "          (the rest of a final answer is patience: texts of these streams come up to 6.5 s late)",
+    ]
+    if killed:
+        lines.append(
+            f"killed    {killed['service']} with kill -9 while {killed['windows_open']} windows were open; back after "
+            f"{killed['back_s']} s; {out['windows_repeated']} windows and {out['predictions_repeated']} predictions "
+            "were sent twice, each time the same bytes"
+        )
+    print("\n".join(lines))

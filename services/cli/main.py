@@ -1,0 +1,64 @@
+"""`braid`: the table of verbs. What is heavy is imported when a verb runs, so that help comes at once."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from services.cli import (
+    audit,
+    config,
+    demo,
+    devices,
+    doctor,
+    model,
+    predict,
+    run,
+    send,
+    tail,
+    topics,
+    train,
+    up,
+)
+from services.runtime.settings import BadSettings
+
+EXIT_FAILED, EXIT_USAGE, EXIT_BEYOND = 1, 2, 3
+
+app = typer.Typer(
+    name="braid",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help=(
+        "Text, pictures and sound from any number of devices, fused into one explained event per moment.\n\n"
+        "Start with `braid demo`. Settings come from BRAID_… variables and braid.yaml (`braid config show`). "
+        "Exit codes: 0 done, 1 something is not as it must be, 2 wrong usage or settings, 3 beyond what the topics keep."
+    ),
+)
+app.command("demo")(demo.demo)
+app.command("up")(up.up)
+app.command("run")(run.run)
+app.add_typer(topics.app, name="topics")
+app.command("send")(send.send)
+app.command("tail")(tail.tail)
+app.command("devices")(devices.devices)
+app.command("audit")(audit.audit)
+app.command("doctor")(doctor.doctor)
+app.add_typer(config.app, name="config")
+app.command("train")(train.train)
+app.command("predict")(predict.predict)
+app.add_typer(model.app, name="model")
+
+
+def main() -> None:
+    """The entry point: settings that cannot be used are a message, not a trace."""
+    try:
+        app()
+    except BadSettings as error:
+        print(f"braid: settings\n{error}", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""`braid send`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from services.cli import say
+from services.runtime.settings import ROOT, Settings, load
+
+TYPES = {
+    ".jpg": ("video", "image/jpeg"),
+    ".jpeg": ("video", "image/jpeg"),
+    ".png": ("video", "image/png"),
+    ".webp": ("video", "image/webp"),
+    ".wav": ("audio", "audio/wav"),
+    ".flac": ("audio", "audio/flac"),
+    ".ogg": ("audio", "audio/ogg"),
+    ".txt": ("text", "text/plain; charset=utf-8"),
+}
+FILES_MAX = 10_000
+
+
+def send(
+    what: Annotated[
+        list[str], typer.Argument(help="Files (jpg png webp wav flac ogg txt), folders, or streams S01-S08.")
+    ],
+    session: Annotated[str, typer.Option(help="The session: what belongs together, as a room.")],
+    source: Annotated[str, typer.Option(help="The device's name.")] = "braid-send",
+    from_s: Annotated[float, typer.Option("--from", help="Streams only: first second.")] = 0,
+    seconds: Annotated[float, typer.Option(help="Streams only: how many seconds.")] = 120,
+    json: say.Json = False,
+) -> None:
+    """Send media into the topics, as a device would: event time is now."""
+    settings = load()
+    if not settings.kafka.bootstrap_servers:
+        say.no_broker()
+    files, streams = _sorted(what)
+    sent = asyncio.run(_send(settings, files, streams, session, source, from_s, seconds))
+    if json:
+        say.result({"session": session, "sent": sent})
+        return
+    for one in sent:
+        print(
+            f"{one['modality']:6} {one['what']}  {one['bytes']} bytes  partition {one['partition']} offset {one['offset']}"
+        )
+
+
+def _sorted(what: Sequence[str]) -> tuple[list[Path], list[str]]:
+    files: list[Path] = []
+    streams: list[str] = []
+    for name in what:
+        path = Path(name)
+        if path.is_dir():
+            files += sorted(p for p in path.iterdir() if p.suffix.lower() in TYPES)
+        elif path.suffix.lower() in TYPES:
+            if not path.exists():
+                say.fail(f"{path} does not exist", 2)
+            files.append(path)
+        elif (ROOT / "data" / "homestream" / f"{name}.events.jsonl").exists():
+            streams.append(name)
+        else:
+            say.fail(f"{name} is no folder, no recorded stream and none of {', '.join(TYPES)}", 2)
+    if len(files) > FILES_MAX:
+        say.fail(f"{len(files)} files; at most {FILES_MAX} are sent at once", 2)
+    return files, streams
+
+
+async def _send(
+    settings: Settings,
+    files: Sequence[Path],
+    streams: Sequence[str],
+    session: str,
+    source: str,
+    from_s: float,
+    seconds: float,
+) -> list[dict[str, Any]]:
+    from services.contract import envelope
+    from services.runtime import kafka
+
+    topics, sent = settings.topic_names(), []
+    async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
+        for number, path in enumerate(files):
+            modality, content_type = TYPES[path.suffix.lower()]
+            t_us, body = int(time.time() * 1e6), path.read_bytes()
+            headers = envelope.build(
+                session=session,
+                source=envelope.source_of(source, modality),
+                id=f"{t_us}-{number}",
+                type=envelope.media_type(modality),
+                t_us=t_us,
+                content_type=content_type,
+            )
+            done = await producer.send_and_wait(topics.media(modality), body, key=session.encode(), headers=headers)
+            at = {"partition": done.partition, "offset": done.offset}
+            sent.append({"what": str(path), "modality": modality, "bytes": len(body), **at})
+        if streams:
+            await _play(producer, topics, streams, session, from_s, seconds)
+    return sent
+
+
+async def _play(
+    producer: Any, topics: Any, streams: Sequence[str], session: str, from_s: float, seconds: float
+) -> None:
+    from services.player.play import Schedule, play
+    from services.player.recording import read
+
+    # One stream keeps the session's name; of several each gets its own.
+    names = {session if len(streams) == 1 else f"{session}-{name}": read(ROOT / "data", name) for name in streams}
+    now_us = int(time.time() * 1e6)
+    schedule = Schedule((now_us // 1_000_000 + 1) * 1_000_000, round(from_s * 1e6), round((from_s + seconds) * 1e6), 1)
+    await play(producer, topics, names, schedule, now_us)

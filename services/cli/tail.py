@@ -1,0 +1,79 @@
+"""`braid tail`."""
+
+from __future__ import annotations
+
+import asyncio
+import json as json_lines
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from services.cli import say
+from services.runtime.settings import Settings, load
+
+
+def tail(
+    session: Annotated[str | None, typer.Option(help="Only this session.")] = None,
+    beginning: Annotated[bool, typer.Option("--beginning", help="All that is kept, not only what comes.")] = False,
+    count: Annotated[int, typer.Option(help="End after so many lines; 0: go on.", min=0)] = 0,
+    json: say.Json = False,
+) -> None:
+    """Predictions and events as they come: first and final answers, what each sense contributed, where time went."""
+    settings = load()
+    if not settings.kafka.bootstrap_servers:
+        say.no_broker()
+    try:
+        asyncio.run(_tail(settings, session, beginning, count, json))
+    except KeyboardInterrupt:
+        sys.exit(0)
+
+
+async def _tail(settings: Settings, session: str | None, beginning: bool, count: int, as_json: bool) -> None:
+    from aiokafka import TopicPartition
+
+    from services.contract import canonical
+    from services.contract.prediction import LATENCY_HEADER, STATE_HEADER
+    from services.runtime import kafka
+
+    topics, told = settings.topic_names(), 0
+    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+        partitions = [
+            TopicPartition(topic, n)
+            for topic in (topics.predictions, topics.events)
+            for n in range(settings.topics.partitions)
+        ]
+        reader.assign(partitions)
+        await (reader.seek_to_beginning if beginning else reader.seek_to_end)(*partitions)
+        while not count or told < count:
+            for tp, records in (await reader.getmany(timeout_ms=500)).items():
+                for r in records:
+                    if r.value is None or (session is not None and r.key != session.encode()):
+                        continue
+                    record = canonical.loads_object(r.value)
+                    headers = dict(r.headers)
+                    if LATENCY_HEADER in headers:
+                        record["latency"] = canonical.loads(headers[LATENCY_HEADER])
+                    if STATE_HEADER in headers:
+                        record["state"] = canonical.loads(headers[STATE_HEADER])
+                    is_event = tp.topic == topics.events
+                    print(
+                        json_lines.dumps(record) if as_json else _event(record) if is_event else _line(record),
+                        flush=True,
+                    )
+                    told += 1
+                    if count and told >= count:
+                        return
+
+
+def _event(e: dict[str, Any]) -> str:
+    return f"EVENT  {e['session']}  {e['lifecycle']} {e['kind']} {e['label']} {e['confidence']:.2f}" + (
+        "" if e["final"] else "  (first answer)"
+    )
+
+
+def _line(p: dict[str, Any]) -> str:
+    senses = "  ".join(f"{name} {s['state']} {s['contribution']:+.2f}" for name, s in p["modalities"].items())
+    took = f"  {p['latency']['total_ms']:.0f} ms" if "latency" in p else ""
+    kind = "final" if p["final"] else "first"
+    return f"{kind}  {p['session']}  {p['label']} {p['confidence']:.2f}  {senses}{took}"

@@ -1,0 +1,60 @@
+"""`braid up`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+
+from services.runtime.settings import ROOT, load
+
+
+def up() -> None:
+    """Start a local Kafka and Redis, the topics, the aligner and the fusion worker; stay until Ctrl-C."""
+    from services.cli import say
+    from services.local.child import CannotStart
+
+    try:
+        asyncio.run(_stay())
+    except CannotStart as error:
+        say.fail(str(error))
+    except KeyboardInterrupt:
+        sys.exit(0)
+
+
+async def _stay() -> None:
+    from services.local.services import ServiceProcess
+    from services.local.stack import LocalStack
+    from services.runtime import kafka, topic_admin
+
+    settings = load()
+    ended = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    async with LocalStack(ROOT / ".braid", settings) as stack:
+        async with kafka.admin(stack.bootstrap_servers) as admin:
+            await topic_admin.apply(admin, settings)
+        services = [ServiceProcess(name, stack.folder, stack.environment()) for name in ("aligner", "fusion")]
+        try:
+            for service in services:
+                service.start()
+            await asyncio.gather(*(service.ready() for service in services))
+            print("Braid is up. In another terminal:")
+            for name, value in stack.environment().items():
+                print(f"  export {name}={value}")
+            for service in services:
+                print(f"{service.name:8} http://127.0.0.1:{service.port}/metrics   log {service.child.log}")
+            print("Ctrl-C stops everything.", flush=True)
+            while not ended.is_set():
+                for service in services:
+                    if not service.child.running:
+                        print(
+                            f"{service.name} ended with code {service.child.exit_code}; starting it again", flush=True
+                        )
+                        service.start()
+                try:
+                    await asyncio.wait_for(ended.wait(), 1.0)
+                except TimeoutError:
+                    continue
+        finally:
+            await asyncio.gather(*(service.child.stop() for service in services))

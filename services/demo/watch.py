@@ -1,0 +1,76 @@
+"""Watches the output topics as anyone could and keeps what arrives, with the broker's time of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from services.contract import canonical, event
+from services.contract.event import Event
+from services.contract.topics import Topics
+
+
+@dataclass(slots=True)
+class Seen:
+    """First answers and final predictions by (session, window start), events in order; times in ms of the broker."""
+
+    first_ms: dict[tuple[str, int], int] = field(default_factory=dict)
+    final_ms: dict[tuple[str, int], int] = field(default_factory=dict)
+    final_windows: set[tuple[str, int]] = field(default_factory=set)
+    latest: dict[str, dict[str, Any]] = field(default_factory=dict)
+    events: list[tuple[int, Event]] = field(default_factory=list)
+
+    @property
+    def settled(self) -> bool:
+        """True when every final window that was seen has its final prediction."""
+        return self.final_windows <= self.final_ms.keys()
+
+
+class Watcher:
+    """Reads windows, predictions and events of the sessions that are ours; `tell` hears of each event."""
+
+    def __init__(
+        self, reader: AIOKafkaConsumer, topics: Topics, partition_count: int, ours: Callable[[str], bool]
+    ) -> None:
+        self.seen = Seen()
+        self._reader, self._topics, self._ours = reader, topics, ours
+        self._partitions = [
+            TopicPartition(topic, number)
+            for topic in (topics.windows, topics.predictions, topics.events)
+            for number in range(partition_count)
+        ]
+
+    async def begin(self) -> None:
+        """From what is there now on."""
+        self._reader.assign(self._partitions)
+        await self._reader.seek_to_end(*self._partitions)
+
+    async def turn(self, timeout_ms: int = 100) -> list[tuple[int, Event]]:
+        """Read what has come; the new events."""
+        fetched = await self._reader.getmany(timeout_ms=timeout_ms)
+        before = len(self.seen.events)
+        for tp, records in fetched.items():
+            for record in records:
+                if record.key is not None and record.value is not None and self._ours(record.key.decode()):
+                    self._take(tp.topic, record.timestamp, record.value)
+        return self.seen.events[before:]
+
+    def _take(self, topic: str, at_ms: int, value: bytes) -> None:
+        seen = self.seen
+        if topic == self._topics.events:
+            seen.events.append((at_ms, event.decode(value)))
+            return
+        record = canonical.loads_object(value)
+        if topic == self._topics.windows:
+            if record["final"]:
+                seen.final_windows.add((record["session"], record["start_us"]))
+            return
+        key = record["session"], record["window"]["start"]
+        seen.first_ms.setdefault(key, at_ms)
+        if record["final"]:
+            seen.final_ms.setdefault(key, at_ms)
+        kind = "final" if record["final"] else "first"
+        seen.latest.setdefault(record["session"], {})[kind] = (key[1], record["label"], record["confidence"])

@@ -1,0 +1,70 @@
+"""The fusion worker as a process: `braid run fusion`."""
+
+from __future__ import annotations
+
+import sys
+
+from model.checkpoint import load as load_model
+from model.labels import LABELS, NOTHING, kind_of
+from services.fusion.decide import Decision
+from services.fusion.infer import Inference
+from services.fusion.observe import Observer
+from services.fusion.worker import Worker
+from services.payloads.redis_window import RedisWindow
+from services.runtime import kafka
+from services.runtime.metrics import FusionMetrics, make_registry
+from services.runtime.service import Plan, run
+from services.runtime.settings import Settings, load
+
+RECORDS_MAX = 256
+
+
+def decision_of(inference: Inference) -> Decision:
+    """The thresholds of the event fold that came with the model."""
+    given = inference.model.decision
+    return Decision(
+        nothing=NOTHING,
+        kinds={label: kind_of(label) for label in LABELS},
+        weight=given["weight"],
+        on=given["on"],
+        off=given["off"],
+        since=given["since"],
+        change_us=int(given["change_us"]),
+        lead_us=int(given["lead_us"]),
+        expires_us=int(given["expires_us"]),
+        gap_us=int(given["gap_us"]),
+    )
+
+
+def plan(settings: Settings) -> Plan:
+    """The fusion worker that these settings describe."""
+    servers, registry, f = settings.kafka.bootstrap_servers, make_registry("fusion"), settings.fusion
+    topics = settings.topic_names()
+    worker = Worker(
+        lambda: Inference(load_model(f.model, f.device), f.cache_mb * 1024 * 1024),
+        decision_of,
+        topics,
+        settings.alignment.tail_s * 1000,
+        lambda: kafka.make_producer(servers),
+        lambda reset: kafka.make_reader(servers, auto_offset_reset=reset),
+        lambda: RedisWindow(settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms),
+        Observer(FusionMetrics(registry)),
+    )
+    group = f"{settings.kafka.group_prefix}-fusion"
+    return Plan(
+        name="braid-fusion",
+        make_consumer=lambda: kafka.make_group_consumer(servers, group, settings.kafka.instance),
+        topics=(topics.windows,),
+        work=worker,
+        registry=registry,
+        records_max=RECORDS_MAX,
+    )
+
+
+def main(settings: Settings | None = None) -> int:
+    """Run until SIGTERM; the exit code."""
+    return run(plan, settings or load())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

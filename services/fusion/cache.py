@@ -1,0 +1,39 @@
+"""A cache with a bound in bytes: what was used longest ago goes first. Pure."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+V = TypeVar("V")
+
+
+class Cache(Generic[V]):
+    """Values by key, each with the bytes that it counts for."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._entries: OrderedDict[Hashable, tuple[V, int]] = OrderedDict()
+        self.bytes = 0
+        self.queries = 0
+        self.hits = 0
+
+    def get(self, key: Hashable) -> V | None:
+        """The value, and a note that it was used."""
+        self.queries += 1
+        found = self._entries.get(key)
+        if found is None:
+            return None
+        self.hits += 1
+        self._entries.move_to_end(key)
+        return found[0]
+
+    def put(self, key: Hashable, value: V, size: int) -> None:
+        """Keep a value; what no longer fits goes."""
+        if key in self._entries:
+            return
+        self._entries[key] = (value, size)
+        self.bytes += size
+        while self.bytes > self._bytes_max and self._entries:
+            self.bytes -= self._entries.popitem(last=False)[1][1]

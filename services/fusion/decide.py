@@ -1,0 +1,174 @@
+"""Events: a fold over a session's predictions in order of start. Pure, and a function of the records alone.
+
+Only what a prediction record carries is used, so that anyone can fold the predictions topic again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from services.contract import canonical
+from services.contract.event import Event, event_id
+
+DIGITS = 6
+LABELS_MAX = 8
+FAINT = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The thresholds of the fold; they come with the model.
+
+    weight: of the newest window in a label's smoothed score; on, off: scores at which an event begins and ends; since:
+    the probability from which a window counts as the first of a label's run; change_us: up to which distance of their
+    runs another label is a correction of the open event and not a new one; lead_us: from a window's start to the
+    moment that it speaks of; expires_us: how long after a window's end an event is kept that nothing ends; gap_us: the
+    largest distance of windows that follow each other.
+    """
+
+    nothing: str
+    kinds: Mapping[str, str]
+    weight: float
+    on: float
+    off: float
+    since: float
+    change_us: int
+    lead_us: int
+    expires_us: int
+    gap_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the fold sees of a prediction: the ids, the window, and its most probable labels."""
+
+    prediction: str
+    session: str
+    start_us: int
+    end_us: int
+    previous_us: int | None
+    top: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A label's smoothed score, and the start of the window from which on it has been seen."""
+
+    value: float
+    since_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """The event that goes on: the start of its first window gives its id."""
+
+    first_us: int
+    label: str
+    start_us: int
+    end_us: int
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is carried from one final prediction to the next; chain_us: the window with which the chain began."""
+
+    chain_us: int
+    last_us: int
+    scores: tuple[tuple[str, Score], ...] = ()
+    open: Open | None = None
+
+    def encode(self) -> bytes:
+        """Canonical JSON; reading it back gives the very same state."""
+        opened = self.open
+        return canonical.dumps(
+            {
+                "chain_us": self.chain_us,
+                "last_us": self.last_us,
+                "scores": [[label, score.value, score.since_us] for label, score in self.scores],
+                "open": None
+                if opened is None
+                else [opened.first_us, opened.label, opened.start_us, opened.end_us, opened.confidence],
+            }
+        )
+
+    @staticmethod
+    def decode(raw: bytes) -> State:
+        """Raises canonical.NotJson, KeyError, TypeError or ValueError where it is no state."""
+        read: dict[str, Any] = canonical.loads_object(raw)
+        scores = tuple((label, Score(float(value), since)) for label, value, since in read["scores"])
+        return State(read["chain_us"], read["last_us"], scores, None if read["open"] is None else Open(*read["open"]))
+
+
+def fold(state: State | None, seen: Seen, decision: Decision, *, final: bool = True) -> tuple[State, tuple[Event, ...]]:
+    """Take the next prediction of a session: the new state, and what it begins, changes and ends (in that order last).
+
+    state None, or one that does not belong to the window's predecessor: a new chain starts from nothing.
+    """
+    if state is None or seen.previous_us is None or state.last_us != seen.previous_us:
+        state = State(seen.start_us, seen.start_us)
+    scores = _smoothed(dict(state.scores), seen, decision)
+    kept = tuple(sorted(scores.items(), key=lambda item: (-item[1].value, item[0]))[:LABELS_MAX])
+    state = replace(state, last_us=seen.start_us, scores=kept)
+    opened, said = _next(state.open, dict(kept), seen, decision)
+    return replace(state, open=opened), tuple(_event(seen, decision, o, life, final) for life, o in said)
+
+
+def _smoothed(scores: dict[str, Score], seen: Seen, decision: Decision) -> dict[str, Score]:
+    now = {label: p for label, p in seen.top if label != decision.nothing}
+    out: dict[str, Score] = {}
+    for label in scores.keys() | now.keys():
+        p, before = now.get(label, 0.0), scores.get(label)
+        value = round(decision.weight * p + (1 - decision.weight) * (before.value if before else 0.0), DIGITS)
+        if value >= FAINT:
+            # A run goes on as long as the label does; one that had all but gone begins anew.
+            running = before is not None and before.value >= decision.since / 2
+            out[label] = Score(value, before.since_us if before is not None and running else seen.start_us)
+    return out
+
+
+def _next(
+    opened: Open | None, scores: dict[str, Score], seen: Seen, decision: Decision
+) -> tuple[Open | None, list[tuple[str, Open]]]:
+    best = min(scores, key=lambda label: (-scores[label].value, label), default=None)
+    if opened is None:
+        if best is None or scores[best].value < decision.on:
+            return None, []
+        opened = _begin(best, scores[best], seen, decision)
+        return opened, [("new", opened)]
+    own = scores[opened.label].value if opened.label in scores else 0.0
+    if best is not None and best != opened.label and scores[best].value >= decision.on and scores[best].value > own:
+        begun = _begin(best, scores[best], seen, decision)
+        if begun.start_us - opened.start_us <= decision.change_us:
+            changed = replace(opened, label=best, end_us=begun.end_us, confidence=scores[best].value)
+            return changed, [("update", changed)]
+        return begun, [("end", opened), ("new", begun)]
+    if own < decision.off:
+        return None, [("end", opened)]
+    end_us = seen.start_us + decision.lead_us
+    if dict(seen.top).get(opened.label, 0.0) >= decision.since and end_us > opened.end_us:
+        opened = replace(opened, end_us=end_us, confidence=max(own, opened.confidence))
+    return opened, []
+
+
+def _begin(label: str, score: Score, seen: Seen, decision: Decision) -> Open:
+    start_us = score.since_us + decision.lead_us
+    return Open(score.since_us, label, start_us, max(seen.start_us + decision.lead_us, start_us), score.value)
+
+
+def _event(seen: Seen, decision: Decision, opened: Open, lifecycle: str, final: bool) -> Event:
+    return Event(
+        id=event_id(seen.session, opened.first_us),
+        session=seen.session,
+        lifecycle=lifecycle,
+        label=opened.label,
+        kind=decision.kinds[opened.label],
+        start_us=opened.start_us,
+        end_us=opened.end_us,
+        confidence=opened.confidence,
+        expires_us=seen.end_us + decision.expires_us,
+        final=final,
+        prediction=seen.prediction,
+    )

@@ -1,0 +1,53 @@
+"""Fetch: the payloads that windows need and that were not decoded before, from Redis, else from the log."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from services.contract.window import Member, Window
+from services.fusion.infer import Place, place_of
+from services.payloads.log_reader import LogReader
+from services.payloads.redis_window import Payload, RedisWindow, Wanted
+
+
+class Fetcher:
+    """Asks Redis once for a batch of windows, and the log for what is missing there."""
+
+    def __init__(self, redis: RedisWindow, log: LogReader, known: Callable[[str, Member], bool]) -> None:
+        self._redis, self._log, self._known = redis, log, known
+        self.counts = {"redis": 0, "log": 0, "memory": 0, "nowhere": 0}
+
+    async def get(self, windows: Sequence[Window]) -> dict[Place, Payload]:
+        """The payloads by place; what is gone from both is left out. A Redis that is away is only slower."""
+        wanted: dict[Place, Wanted] = {}
+        for window in windows:
+            for modality, lane in window.modalities.items():
+                for m in lane.members:
+                    if m.alive or place_of(modality, m) in wanted:
+                        continue
+                    if self._known(modality, m):
+                        self.counts["memory"] += 1
+                        continue
+                    wanted[place_of(modality, m)] = Wanted(
+                        window.session, modality, m.t_us, m.partition, m.offset, m.sha256
+                    )
+        items = list(wanted.values())
+        found = await self._redis.get(items)
+        # Positions begin anew on a new broker, and a cache may outlive the old one: only the right bytes count.
+        right = [p if p is not None and _matches(p, w) else None for p, w in zip(found, items, strict=True)]
+        missing = {place: item for place, item in enumerate(items) if right[place] is None}
+        from_log = await self._log.get(missing)
+        self.counts["redis"] += len(items) - len(missing)
+        self.counts["log"] += len(from_log)
+        self.counts["nowhere"] += len(missing) - len(from_log)
+        out: dict[Place, Payload] = {}
+        for at, place in enumerate(wanted):
+            payload = right[at] or from_log.get(at)
+            if payload is not None:
+                out[place] = payload
+        return out
+
+
+def _matches(payload: Payload, wanted: Wanted) -> bool:
+    return hashlib.sha256(payload.body).hexdigest() == wanted.sha256

@@ -1,0 +1,210 @@
+"""Inference: decoded members of windows to answers. The only door to torch in the services, through `model`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.decode.audio import RATE, decode_audio
+from model.decode.image import decode_image
+from model.decode.text import decode_text
+from model.decode.undecodable import Undecodable
+from model.explain import Explanation, explain
+from model.predictor import Feature, FusionModel, WindowFeatures
+from model.segments import Stretch, cut
+from services.contract import prediction
+from services.contract.prediction import Answer, Sense
+from services.contract.reason import Reason, Rejected
+from services.contract.window import Member, Window
+from services.fusion.cache import Cache
+from services.payloads.redis_window import Payload
+from services.runtime.monotonic import monotonic_us
+
+Place = tuple[str, int, int]
+Found = Mapping[Place, Payload | Rejected]
+
+
+def place_of(modality: str, member: Member) -> Place:
+    """Where the payload of a member stands, as a key."""
+    return modality, member.partition, member.offset
+
+
+def key_of(modality: str, member: Member) -> str:
+    """The cache key of a member: position and bytes. Equal bytes elsewhere may be of another content type."""
+    return f"{modality}:{member.partition}:{member.offset}:{member.sha256}"
+
+
+@dataclass(slots=True)
+class Usable:
+    """What of one window can be used: encoder inputs by cache key, and what cannot with the reason."""
+
+    text: list[str]
+    video: list[str]
+    audio: dict[int, str]
+    unusable: dict[str, list[tuple[Member, Rejected]]]
+
+    def keys(self, modality: str) -> list[str]:
+        return {"text": self.text, "video": self.video, "audio": list(self.audio.values())}[modality]
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """One window's prediction record, the log probabilities of all subsets, and the members that cannot be used."""
+
+    id: str
+    window: Window
+    value: bytes
+    answer: Answer
+    rows: NDArray[np.float64]
+    unusable: Sequence[tuple[str, Member, Rejected]]
+
+
+class Inference:
+    """Decodes and encodes each item once, fuses windows, explains. Not for use from two threads at a time."""
+
+    def __init__(self, model: FusionModel, cache_bytes_max: int) -> None:
+        self.model = model
+        self.features: Cache[Feature] = Cache(cache_bytes_max // 2)
+        self._decoded: Cache[Any] = Cache(cache_bytes_max // 2)
+        self.encoded = dict.fromkeys(model.modalities, 0)
+        self.took_ms = {"decode": 0.0, "encode": 0.0, "fuse": 0.0}
+        self._model_record = {"name": model.name, "version": model.version, "digest": model.digest}
+        (self._nothing_seen,) = model.fuse([WindowFeatures()])
+
+    def known(self, modality: str, member: Member) -> bool:
+        """True where a member was decoded before, so that its payload need not be fetched."""
+        return self._decoded.get(key_of(modality, member)) is not None
+
+    def predict(self, windows: Sequence[Window], found: Found, level: int = 0) -> list[Predicted]:
+        """The predictions of windows whose payloads were fetched as far as they are there.
+
+        Raises whatever the model raises; nothing is kept of a failed call but cached items.
+        """
+        inputs: dict[tuple[str, str], NDArray[Any]] = {}
+        began_us = monotonic_us()
+        usable = [self._usable(window, found, inputs) for window in windows]
+        decoded_us = monotonic_us()
+        features = self._encode(usable, inputs)
+        encoded_us = monotonic_us()
+        seen = [
+            WindowFeatures(
+                text=[features["text", key] for key in u.text],
+                video=[features["video", key] for key in u.video],
+                audio={place: features["audio", key] for place, key in u.audio.items()},
+            )
+            for u in usable
+        ]
+        some = [w for w in seen if w.present]
+        fused = iter(self.model.fuse(some))
+        rows = [next(fused) if w.present else self._nothing_seen for w in seen]
+        out = [
+            self._predicted(window, u, w.present, r, level)
+            for window, u, w, r in zip(windows, usable, seen, rows, strict=True)
+        ]
+        took_us = decoded_us - began_us, encoded_us - decoded_us, monotonic_us() - encoded_us
+        self.took_ms = dict(zip(("decode", "encode", "fuse"), (us / 1000 for us in took_us), strict=True))
+        return out
+
+    def failed(self, window: Window, error: str, level: int = 0) -> Predicted:
+        """The prediction of a window on which the model fails: no label, and the error."""
+        answer = Answer(None, 0.0, 0.0, 0.0, (), 0.0, None, True, error)
+        senses = {name: Sense(lane.state, lane.evidence, None, 0.0) for name, lane in window.modalities.items()}
+        value = prediction.encode(window, answer, senses, self._model_record, level)
+        return Predicted(self._id(window, level, failed=True), window, value, answer, self._nothing_seen, ())
+
+    def _id(self, window: Window, level: int, *, failed: bool) -> str:
+        return prediction.prediction_id(window.id, self.model.digest, level=level, failed=failed)
+
+    def explain(self, rows: NDArray[np.float64], present: frozenset[str]) -> Explanation:
+        """Explain a window as if only these modalities had been there."""
+        m = self.model
+        return explain(rows, present, m.modalities, m.labels, m.conflict_from, m.conformal)
+
+    def _usable(self, window: Window, found: Found, inputs: dict[tuple[str, str], NDArray[Any]]) -> Usable:
+        out = Usable([], [], {}, {})
+        stretches: list[Stretch] = []
+        for modality, lane in window.modalities.items():
+            for member in lane.members:
+                if member.alive or modality not in self.model.modalities:
+                    continue
+                value = self._decode(modality, member, found)
+                if isinstance(value, Rejected):
+                    out.unusable.setdefault(modality, []).append((member, value))
+                elif modality == "audio":
+                    stretches.append(Stretch(member.t_us, member.source, member.id, value))
+                else:
+                    out.keys(modality).append(key_of(modality, member))
+                    inputs[modality, key_of(modality, member)] = value
+        hop_us = (window.end_us - window.start_us) // self.model.segments_per_window
+        for segment in cut(stretches, window.start_us, window.end_us, hop_us, RATE):
+            out.audio[(segment.start_us - window.start_us) // hop_us] = segment.key
+            inputs["audio", segment.key] = segment.samples
+        return out
+
+    def _decode(self, modality: str, member: Member, found: Found) -> Any | Rejected:
+        cached = self._decoded.get(key_of(modality, member))
+        if cached is not None:
+            return cached
+        payload = found.get(place_of(modality, member))
+        if payload is None:
+            return Rejected(Reason.EXPIRED, "gone from Redis and from the log")
+        if isinstance(payload, Rejected):
+            return payload
+        value: Any
+        if modality == "text":
+            value = decode_text(payload.body, payload.content_type)
+        elif modality == "video":
+            value = decode_image(payload.body)
+        else:
+            value = decode_audio(payload.body, payload.content_type)
+        if isinstance(value, Undecodable):
+            return Rejected(Reason.UNDECODABLE, value.detail)
+        if modality != "audio":
+            value = self.model.prepare(modality, value)
+        self._decoded.put(key_of(modality, member), value, int(value.nbytes))
+        return value
+
+    def _encode(
+        self, usable: Sequence[Usable], inputs: Mapping[tuple[str, str], NDArray[Any]]
+    ) -> dict[tuple[str, str], Feature]:
+        features: dict[tuple[str, str], Feature] = {}
+        for modality in self.model.modalities:
+            missing = []
+            for key in dict.fromkeys(key for u in usable for key in u.keys(modality)):
+                cached = self.features.get((modality, key))
+                if cached is None:
+                    missing.append(key)
+                else:
+                    features[modality, key] = cached
+            values = [inputs[modality, key] for key in missing]
+            if modality == "audio":
+                values = [self.model.prepare(modality, value) for value in values]
+            self.encoded[modality] += len(missing)
+            for key, feature in zip(missing, self.model.encode(modality, values), strict=True):
+                features[modality, key] = feature
+                self.features.put((modality, key), feature, int(feature.nbytes))
+        return features
+
+    def _predicted(
+        self, window: Window, u: Usable, present: frozenset[str], rows: NDArray[np.float64], level: int
+    ) -> Predicted:
+        e = self.explain(rows, present)
+        answer = Answer(e.label, e.confidence, e.score, e.baseline, e.top, e.conflict, e.odd, e.abstained)
+        senses: dict[str, Sense] = {}
+        for name, lane in window.modalities.items():
+            bad = u.unusable.get(name, ())
+            newest = max((m.t_us for m in lane.members if not m.alive), default=None)
+            senses[name] = Sense(
+                state="unusable" if bad and name not in present else lane.state,
+                evidence=lane.evidence,
+                age_ms=None if newest is None else (window.end_us - newest) // 1000,
+                contribution=e.contributions.get(name, 0.0),
+                unusable=tuple({"source": m.source, "id": m.id, "reason": r.reason.value} for m, r in bad),
+            )
+        value = prediction.encode(window, answer, senses, self._model_record, level)
+        refused = tuple((name, m, r) for name, bad in u.unusable.items() for m, r in bad)
+        return Predicted(self._id(window, level, failed=False), window, value, answer, rows, refused)

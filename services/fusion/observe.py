@@ -1,0 +1,78 @@
+"""What a fusion worker tells about itself, per batch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from model.predictor import FusionModel
+from services.fusion.fetch import Fetcher
+from services.fusion.infer import Inference
+from services.fusion.publish import Said
+from services.runtime.metrics import FusionMetrics
+
+_log = logging.getLogger(__name__)
+
+
+class Observer:
+    """Turns batches into metrics; the parts' own counters rise, so each batch adds what they rose by."""
+
+    def __init__(self, metrics: FusionMetrics) -> None:
+        self._metrics = metrics
+        self._before: dict[str, int] = {}
+
+    def model(self, model: FusionModel) -> None:
+        """Say which model serves, and where."""
+        self._metrics.model.info(
+            {"name": model.name, "version": model.version, "digest": model.digest, "device": str(model.device)}
+        )
+        _log.info("model", extra={"model_name": model.name, "digest": model.digest[:12], "device": str(model.device)})
+
+    def lost(self, number: int, count: int) -> None:
+        """Window records that were deleted before they were read."""
+        if count:
+            _log.error("windows were deleted before they were read", extra={"partition": number, "lost": count})
+
+    def dropped(self, count: int) -> None:
+        self._metrics.dropped.inc(count)
+
+    def batch(
+        self,
+        said: Sequence[Said],
+        release: str,
+        inference: Inference,
+        fetcher: Fetcher,
+        redis_errors: int,
+        spent_ms: Mapping[str, float],
+    ) -> None:
+        """Count an acknowledged batch."""
+        m = self._metrics
+        m.batch.observe(len(said))
+        m.batches.labels(release).inc()
+        for stage, ms in spent_ms.items():
+            m.stage.labels(stage).observe(ms / 1000)
+        for one in said:
+            p, final = one.predicted, one.predicted.window.final
+            m.predictions.labels(p.answer.label or "error", "final" if final else "early").inc()
+            parts = dict(one.latency_ms)
+            own_ms = sum(ms for key, ms in parts.items() if key != "align_wait")
+            m.latency.labels("own_final" if final else "own_early").observe(own_ms / 1000)
+            for event in one.events:
+                m.events.labels(event.kind, event.lifecycle if final else "provisional").inc()
+            for modality, _, rejected in p.unusable:
+                m.unusable.labels(modality, rejected.reason.value).inc()
+            if final and p.answer.odd is not None:
+                m.conflicts.inc()
+        for source, count in fetcher.counts.items():
+            m.fetched.labels(source).inc(self._rise(f"fetch {source}", count))
+        for modality, count in inference.encoded.items():
+            m.encoded.labels(modality).inc(self._rise(f"encoded {modality}", count))
+        m.queries.labels("all").inc(self._rise("queries", inference.features.queries))
+        m.hits.labels("all").inc(self._rise("hits", inference.features.hits))
+        m.cache_bytes.set(inference.features.bytes)
+        m.redis_errors.inc(self._rise("redis", redis_errors))
+
+    def _rise(self, name: str, now: int) -> int:
+        rise = now - self._before.get(name, 0)
+        self._before[name] = now
+        return rise

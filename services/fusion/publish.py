@@ -1,0 +1,82 @@
+"""Publish: events first, then the predictions that carry their state, each to the partition of its window."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaProducer
+
+from services.contract import canonical, event
+from services.contract.dead import DeadLetter
+from services.contract.event import Event
+from services.contract.prediction import LATENCY_HEADER, STATE_HEADER
+from services.contract.topics import Topics
+from services.fusion.decide import State
+from services.fusion.infer import Predicted
+
+_JSON = ("content-type", b"application/json")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One prediction with what goes with it: the partition number, the state after it, its events, its dead letters, its latency."""
+
+    number: int
+    predicted: Predicted
+    state: State | None
+    events: tuple[Event, ...]
+    letters: tuple[DeadLetter, ...]
+    latency_ms: Sequence[tuple[str, float]]
+
+
+def latency_header(parts: Sequence[tuple[str, float]]) -> bytes:
+    """Contiguous parts and their sum, in milliseconds, as JSON."""
+    rounded = [(key, round(ms, 3)) for key, ms in parts]
+    total_ms = round(sum(ms for _, ms in rounded), 3)
+    return canonical.dumps({"total_ms": total_ms, "parts": [{"key": key, "ms": ms} for key, ms in rounded]})
+
+
+class Publisher:
+    """Sends and waits: on return the broker has everything."""
+
+    def __init__(self, producer: AIOKafkaProducer, topics: Topics) -> None:
+        self._producer, self._topics = producer, topics
+
+    async def publish(self, said: Sequence[Said]) -> None:
+        """Send a batch in order. Raises KafkaError where an acknowledgement fails."""
+        waiting = []
+        for one in said:
+            for e in one.events:
+                waiting.append(
+                    await self._producer.send(
+                        self._topics.events,
+                        event.encode(e),
+                        key=e.session.encode(),
+                        partition=one.number,
+                        headers=[_JSON],
+                    )
+                )
+            for letter in one.letters:
+                value, headers = letter.encode()
+                key = one.predicted.window.session.encode()
+                waiting.append(
+                    await self._producer.send(self._topics.dead, value, key=key, partition=one.number, headers=headers)
+                )
+        # Acknowledged before the prediction whose state says that they were told.
+        await asyncio.gather(*waiting)
+        await asyncio.gather(*[await self._prediction(one) for one in said])
+
+    async def _prediction(self, one: Said) -> asyncio.Future[object]:
+        headers = [_JSON, (LATENCY_HEADER, latency_header(one.latency_ms))]
+        if one.state is not None:
+            headers.append((STATE_HEADER, one.state.encode()))
+        sent: asyncio.Future[object] = await self._producer.send(
+            self._topics.predictions,
+            one.predicted.value,
+            key=one.predicted.window.session.encode(),
+            partition=one.number,
+            headers=headers,
+        )
+        return sent

@@ -1,0 +1,1 @@
+"""Plays recorded streams as their devices would have sent them."""

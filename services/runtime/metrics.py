@@ -1,0 +1,74 @@
+"""Metrics of the services, named as the documentation lists them; observed per batch, no label names a session."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+
+BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+def make_registry(service: str) -> CollectorRegistry:
+    """A registry of one process with its build in it."""
+    registry = CollectorRegistry()
+    build = Info("braid_build", "What runs here.", registry=registry)
+    build.info({"service": service, "version": version("braid"), "python": platform.python_version()})
+    return registry
+
+
+class AlignerMetrics:
+    """What an aligner counts; counters are of this process since its start, at least once."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"braid_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, *labels: str) -> Histogram:
+            return Histogram(f"braid_{name}", text, labels, registry=registry, buckets=BUCKETS_S)
+
+        self.consumed = counter("events_consumed", "Media records read, ticks and ends aside.", "modality")
+        self.rejected = counter("events_rejected", "Records refused, by reason.", "modality", "reason")
+        self.fates = counter("fates", "Fates of chunks.", "modality", "fate")
+        self.windows = counter("windows", "Windows sent.", "outcome")
+        self.window_modality = counter("window_modality", "Masks of final windows.", "modality", "state")
+        self.lost = counter("records_lost", "Records that retention deleted before they were read.", "modality")
+        self.windows_open = Gauge("braid_windows_open", "Open windows.", registry=registry)
+        self.sessions_open = Gauge("braid_sessions_open", "Sessions with open windows.", registry=registry)
+        self.partitions = Gauge("braid_partitions", "Partition numbers owned.", registry=registry)
+        self.wait = histogram("alignment_wait_seconds", "First member to closing record, on the broker's clock.")
+        self.lateness = histogram("lateness_seconds", "How far behind late chunks were.", "modality")
+        self.batch = histogram("stage_duration_seconds", "Time of a batch in each stage.", "stage")
+        self.redis_errors = counter("redis_errors", "Failed or refused Redis pipelines.")
+
+
+class FusionMetrics:
+    """What a fusion worker counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"braid_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, *labels: str) -> Histogram:
+            return Histogram(f"braid_{name}", text, labels, registry=registry, buckets=BUCKETS_S)
+
+        self.predictions = counter("predictions", "Predictions sent.", "label", "lifecycle")
+        self.events = counter("events", "Events sent.", "kind", "lifecycle")
+        self.dropped = counter("early_dropped", "Early answers not needed any more.")
+        self.unusable = counter("members_unusable", "Members that could not be used.", "modality", "reason")
+        self.fetched = counter("payload_fetch", "Where payloads came from.", "from")
+        self.queries = counter("encoder_cache_queries", "Items asked of the encoder cache.", "modality")
+        self.hits = counter("encoder_cache_hits", "Items found there.", "modality")
+        self.encoded = counter("encoder_items", "Items encoded.", "modality")
+        self.cache_bytes = Gauge("braid_encoder_cache_bytes", "Bytes in the encoder cache.", registry=registry)
+        self.conflicts = counter("conflict", "Final predictions in which the senses contradict each other.")
+        self.contribution = histogram("contribution_magnitude", "Size of contributions.", "modality")
+        self.latency = histogram("window_latency_seconds", "Closing record to prediction sent.", "span")
+        self.stage = histogram("stage_duration_seconds", "Time of a batch in each stage.", "stage")
+        self.batch = Histogram(
+            "braid_batch_windows", "Windows in a batch.", registry=registry, buckets=(1, 2, 4, 8, 16, 32, 64, 128)
+        )
+        self.batches = counter("batches", "Batches, by why they were released.", "release")
+        self.redis_errors = counter("redis_errors", "Failed or refused Redis pipelines.")
+        self.model = Info("braid_model", "The model that serves.", registry=registry)

@@ -1,0 +1,62 @@
+"""Runs a service as a process: logs, health, watchdog and the Faust worker around its app."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import faust
+from aiokafka import AIOKafkaConsumer
+from prometheus_client import CollectorRegistry
+
+from services.runtime import logs
+from services.runtime.faust_app import make_app
+from services.runtime.health import Health, Progress, Watchdog
+from services.runtime.intake import Intake, Work
+from services.runtime.settings import Settings
+
+EXIT_SETTINGS = 2
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What makes one service: its name, group consumer, topics, work, and how many records a batch may have."""
+
+    name: str
+    make_consumer: Callable[[], AIOKafkaConsumer]
+    topics: Sequence[str]
+    work: Work
+    registry: CollectorRegistry
+    records_max: int
+
+
+def run(plan: Callable[[Settings], Plan], settings: Settings) -> int:
+    """Run a service until SIGTERM or Ctrl-C; the exit code (0 after a clean stop)."""
+    logs.setup()
+    if not settings.kafka.bootstrap_servers:
+        print(
+            "no broker is named: set BRAID_KAFKA__BOOTSTRAP_SERVERS (and BRAID_REDIS__URL), or use `braid up`, which "
+            "starts a local one",
+            file=sys.stderr,
+        )
+        return EXIT_SETTINGS
+    made = plan(settings)
+    progress = Progress(settings.watchdog.stalled_s)
+    health = Health(settings.http.host, settings.http.port, made.name, progress, made.registry)
+    _log.info("started", extra={"service": made.name, "health_port": health.port})
+    watchdog = Watchdog(progress, lambda: _log.critical("no progress: the process ends itself"))
+
+    intake = Intake(made.make_consumer, made.topics, made.work, progress, made.records_max)
+    app = make_app(made.name, settings.kafka.bootstrap_servers, intake, made.work)
+    worker = faust.Worker(app, loglevel="WARN", quiet=True, redirect_stdouts=False, override_logging=False)
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as ended:
+        return int(ended.code or 0) if not isinstance(ended.code, str) else 1
+    finally:
+        watchdog.stop()
+        health.close()
+    return 0

@@ -1,0 +1,208 @@
+"""What the compose file, its image and its configuration promise, read from the files themselves."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from services.runtime.kafka import RECORD_BYTES_MAX
+from services.runtime.settings import Settings, load
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = ("topics", "aligner", "fusion")
+LASTING = tuple(name for name in SERVICES if name != "topics")
+DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+UNIT_BYTES = {"k": 2**10, "m": 2**20, "g": 2**30}
+
+
+def size_bytes(text: str) -> int:
+    """Bytes of what compose and Redis write as 512mb, 64m or 1g."""
+    found = re.fullmatch(r"(\d+)([kmg])b?", text)
+    assert found is not None, f"{text!r} is not a size with a unit"
+    return int(found[1]) * UNIT_BYTES[found[2]]
+
+
+def properties() -> dict[str, str]:
+    lines = (ROOT / "deploy" / "kafka.properties").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def setting_exists(variable: str) -> bool:
+    """Whether BRAID_A__B names a field of the settings."""
+    model: Any = Settings
+    for part in variable.removeprefix("BRAID_").lower().split("__"):
+        if not (isinstance(model, type) and issubclass(model, BaseModel)) or part not in model.model_fields:
+            return False
+        model = model.model_fields[part].annotation
+    return True
+
+
+def test_the_same_services_run_as_on_one_machine_without_containers() -> None:
+    assert set(SERVICES) == {"kafka", "redis", "topics", "aligner", "fusion", "prometheus"}
+
+
+@pytest.mark.parametrize("variable", sorted(set(re.findall(r"BRAID_[A-Z0-9_]+", TEXT + DOCKERFILE))))
+def test_every_variable_of_ours_is_a_setting(variable: str) -> None:
+    assert setting_exists(variable), f"{variable} is no setting of services/runtime/settings.py"
+
+
+def test_a_variable_that_is_no_setting_would_be_found() -> None:
+    assert not setting_exists("BRAID_KAFKA__BOOTSTRAP")
+    assert not setting_exists("BRAID_HTTP__PORT__DEEPER")
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_settings_of_every_service_are_accepted(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for variable, value in SERVICES[name]["environment"].items():
+        assert isinstance(value, str), f"{variable} must be quoted: YAML reads {value!r} as something else than text"
+        monkeypatch.setenv(variable, value)
+    settings = load()
+    broker, port = settings.kafka.bootstrap_servers.split(":")
+    assert f"INSIDE://{broker}:{port}" in properties()["advertised.listeners"].split(",")
+    assert settings.redis.url.startswith("redis://redis:6379")
+    assert settings.http.host == "0.0.0.0"  # the container's own address space: no port of it is published
+
+
+def test_all_services_agree_on_what_a_window_means() -> None:
+    environments = [SERVICES[name]["environment"] for name in OURS]
+    shared = [{k: v for k, v in e.items() if not k.startswith("BRAID_FUSION__")} for e in environments]
+    assert all(environment == shared[0] for environment in shared)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_has_limits(name: str) -> None:
+    service = SERVICES[name]
+    assert 0 < size_bytes(service["mem_limit"]) <= 4 * 2**30
+    assert 0 < service["pids_limit"] <= 1024
+    assert size_bytes(service["logging"]["options"]["max-size"]) <= 100 * 2**20
+    assert int(service["logging"]["options"]["max-file"]) <= 10
+    for mount in service.get("tmpfs", []):
+        assert "size=" in mount, f"{mount} could grow until the memory limit ends the service"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_service_has_privileges(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["user"].split(":")[0] not in ("", "0", "root")
+    forbidden = {"privileged", "cap_add", "devices", "network_mode", "pid", "ipc", "userns_mode", "volumes_from"}
+    assert not forbidden & set(service)
+    for volume in service.get("volumes", []):
+        source, _, rest = volume.partition(":")
+        named = source in COMPOSE["volumes"]
+        assert named or (source.startswith("./deploy/") and rest.endswith(":ro")), f"{volume} opens the machine"
+        assert named or (ROOT / source).is_file()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_ports_are_published_on_loopback_only(name: str) -> None:
+    ports = SERVICES[name].get("ports", [])
+    assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in ports)
+    assert not ports or "loopback" in SERVICES[name]["networks"]
+
+
+@pytest.mark.parametrize("name", ["redis", "aligner", "fusion"])
+def test_what_holds_media_has_no_way_out(name: str) -> None:
+    assert SERVICES[name]["networks"] == ["inside"]
+    assert COMPOSE["networks"]["inside"]["internal"] is True
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_every_lasting_service_has_a_health_check_with_a_start_period(name: str) -> None:
+    check = SERVICES[name]["healthcheck"]
+    assert check["test"][0] in ("CMD", "CMD-SHELL")
+    assert {"start_period", "start_interval", "interval", "timeout", "retries"} <= set(check)
+    assert SERVICES[name]["restart"] == "unless-stopped"
+
+
+def test_services_start_after_the_topics_are_made() -> None:
+    assert SERVICES["topics"]["depends_on"] == {"kafka": {"condition": "service_healthy"}}
+    assert SERVICES["topics"]["restart"].startswith("on-failure:")
+    for name in ("aligner", "fusion"):
+        assert SERVICES[name]["depends_on"]["topics"] == {"condition": "service_completed_successfully"}
+        assert SERVICES[name]["depends_on"]["redis"] == {"condition": "service_healthy"}
+
+
+def test_a_restarted_service_is_the_same_group_member_and_replicas_are_not() -> None:
+    for name in ("aligner", "fusion"):
+        shell, flag, line = SERVICES[name]["command"]
+        assert (shell, flag) == ("/bin/sh", "-c")
+        assert line == f'BRAID_KAFKA__INSTANCE="$$HOSTNAME" exec braid run {name}'
+        assert "container_name" not in SERVICES[name]
+        assert "hostname" not in SERVICES[name]
+
+
+def test_redis_refuses_when_full_and_keeps_nothing() -> None:
+    words = SERVICES["redis"]["command"]
+    options = dict(zip(words[1::2], words[2::2], strict=True))
+    assert options["--maxmemory-policy"] == "noeviction"
+    assert options["--save"] == ""
+    assert options["--appendonly"] == "no"
+    assert size_bytes(options["--maxmemory"]) < size_bytes(SERVICES["redis"]["mem_limit"])
+
+
+def test_the_broker_takes_what_the_services_send_and_makes_no_topics_by_itself() -> None:
+    config = properties()
+    assert int(config["message.max.bytes"]) == RECORD_BYTES_MAX
+    assert int(config["replica.fetch.max.bytes"]) == RECORD_BYTES_MAX
+    assert config["auto.create.topics.enable"] == "false"
+    assert config["process.roles"] == "broker,controller"
+    data = [volume.split(":")[1] for volume in SERVICES["kafka"]["volumes"] if volume.startswith("kafka:")]
+    assert [config["log.dirs"]] == data
+    host = dict(entry.split("://") for entry in config["advertised.listeners"].split(","))["HOST"]
+    assert SERVICES["kafka"]["ports"] == [f"{host}:{host.rpartition(':')[2]}"]
+
+
+def test_the_heap_of_the_broker_fits_its_memory_limit() -> None:
+    found = re.search(r"-Xmx(\d+m)", SERVICES["kafka"]["environment"]["KAFKA_HEAP_OPTS"])
+    assert found is not None
+    assert 2 * size_bytes(found[1]) <= size_bytes(SERVICES["kafka"]["mem_limit"])
+
+
+def test_prometheus_reads_every_service_at_the_port_that_it_listens_on() -> None:
+    config = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text(encoding="utf-8"))
+    jobs = {job["job_name"]: job["dns_sd_configs"][0] for job in config["scrape_configs"]}
+    assert set(jobs) == {"aligner", "fusion"}
+    for name, lookup in jobs.items():
+        assert lookup["names"] == [name]
+        assert str(lookup["port"]) == SERVICES[name]["environment"]["BRAID_HTTP__PORT"]
+        assert f":{lookup['port']}/readyz" in SERVICES[name]["healthcheck"]["test"][-1]
+
+
+def test_every_image_is_of_a_stated_version() -> None:
+    for name, service in SERVICES.items():
+        tag = service["image"].partition(":")[2]
+        assert re.search(r"\d+\.\d+\.\d+", tag), f"{name} runs {service['image']}: which version is that tomorrow?"
+
+
+def test_the_image_installs_hashed_wheels_and_runs_as_nobody_special() -> None:
+    lines = DOCKERFILE.splitlines()
+    assert [line for line in lines if line.startswith("FROM")] == [
+        "FROM python:3.11-slim AS build",
+        "FROM python:3.11-slim",
+    ]
+    for line in DOCKERFILE.replace("\\\n", "").splitlines():
+        for command in re.findall(r"pip install [^&]*", line):
+            assert "--require-hashes" in command or "--no-index" in command, f"{command} takes what it finds"
+    users = [line.split()[1] for line in lines if line.startswith("USER")]
+    assert users == [SERVICES["aligner"]["user"]]
+    assert not re.search(r"^ADD|curl|wget|apt-get", DOCKERFILE, re.MULTILINE)
+
+
+def test_the_image_is_made_of_listed_paths_only() -> None:
+    listed = (ROOT / "deploy" / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+    allowed = {line[1:] for line in listed if line.startswith("!")}
+    assert "*" in listed
+    copies = [line.split()[1:-1] for line in DOCKERFILE.splitlines() if re.match(r"COPY (?!--from)", line)]
+    assert {path for paths in copies for path in paths} == allowed
