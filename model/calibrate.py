@@ -48,8 +48,8 @@ def calibrate(
         for i in range(len(MODALITIES)):
             there = present[:, i]
             logits = network.expert_logits(branches)[there, i]
-            network.temperature[i] = _best_temperature(logits, own[there, i])  # type: ignore[index, operator]
-            network.meaning[i] = _meaning(own[there, i], labels[there])  # type: ignore[index, operator]
+            network.temperature[i] = _best_temperature(logits, own[there, i])  # type: ignore[operator]
+            network.meaning[i] = _meaning(own[there, i], labels[there])  # type: ignore[operator]
         everything = (1 << len(MODALITIES)) - 1
         scores = []
         for weight in WEIGHTS:
@@ -60,7 +60,7 @@ def calibrate(
         for index in range(1, 1 << len(MODALITIES)):
             exact = _exactly(present, index)
             rows = network.subset_log_probs(branches, present)[exact, index]
-            network.subset_temperature[index] = _best_temperature(rows, labels[exact])  # type: ignore[index, operator]
+            network.subset_temperature[index] = _best_temperature(rows, labels[exact])  # type: ignore[operator]
     return _report(network, *check[:3])
 
 

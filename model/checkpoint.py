@@ -45,7 +45,8 @@ def save(folder: Path, network: FusionNetwork, config: Mapping[str, Any], card: 
 def verify(folder: Path) -> dict[str, bytes]:
     """The files of a checkpoint, each as its sum says. Raises CheckpointError."""
     try:
-        sums = dict(reversed(line.split("  ", 1)) for line in (folder / SUMS).read_text().splitlines())
+        lines = (line.partition("  ") for line in (folder / SUMS).read_text().splitlines())
+        sums = {name: sum_ for sum_, _, name in lines}
         files = {name: _read(folder / name) for name in (WEIGHTS, CONFIG, CARD)}
     except (OSError, ValueError) as error:
         raise CheckpointError(

@@ -63,7 +63,8 @@ class FusionNetwork(nn.Module):
 
     def mean_logits(self, branches: Tensor, present: Tensor) -> Tensor:
         """Mean fusion: V_F = sum of the present V_m / their number, then a head; present bool [batch, 3]."""
-        return self.mean_head(_mean(branches, present))
+        logits: Tensor = self.mean_head(_mean(branches, present))
+        return logits
 
     def subset_log_probs(self, branches: Tensor, present: Tensor) -> Tensor:
         """Log probabilities of all subsets, [batch, 8, labels]; a subset counts only what is present of it."""

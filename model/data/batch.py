@@ -58,9 +58,9 @@ def collate(scenes: Sequence[Scene], vocabulary: Vocabulary, labels: Sequence[st
         "video": torch.from_numpy(_places([(n, at) for n, at, _ in frames], len(scenes), ITEMS_MAX["video"])),
         "text": torch.from_numpy(_places([(n, at) for n, at, _ in texts], len(scenes), ITEMS_MAX["text"])),
     }
-    told = {m: torch.from_numpy(values) for m, values in wanted.items()}
-    own = {m: told[m] for m in MODALITIES}
-    return Batch(spectra, torch.from_numpy(pictures), torch.from_numpy(words), rows, told[None], own)
+    shown = {m: torch.from_numpy(values) for m, values in wanted.items()}
+    own = {m: shown[m] for m in MODALITIES}
+    return Batch(spectra, torch.from_numpy(pictures), torch.from_numpy(words), rows, shown[None], own)
 
 
 def _places(items: Sequence[tuple[int, float]], scene_count: int, places: int) -> np.ndarray:

@@ -21,9 +21,10 @@ def shaken_sound(
     sound: NDArray[np.float32], noises: Sequence[NDArray[np.float32]], rng: Generator
 ) -> NDArray[np.float32]:
     """Noise over a whole stretch, 0 to 18 dB below it."""
-    noise = np.resize(noises[rng.integers(len(noises))], len(sound))
+    noise = np.resize(noises[int(rng.integers(len(noises)))], len(sound))
     level = np.sqrt(np.mean(sound**2) + 1) / np.sqrt(np.mean(noise**2) + 1)
-    return (sound + noise * level * 10 ** (-rng.uniform(0, 18) / 20)).astype(np.float32)
+    noisy: NDArray[np.float32] = (sound + noise * level * 10 ** (-rng.uniform(0, 18) / 20)).astype(np.float32)
+    return noisy
 
 
 def shaken_picture(pixels: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:

@@ -69,14 +69,16 @@ def microphone(mix: Path, root: Path) -> NDArray[np.int16]:
         begin = round(entry["t"] * RATE)
         part = clip[: max(length - begin, 0)]
         sound[begin : begin + len(part)] += part * entry["gain"]
-    return np.clip(np.round(sound), -32768, 32767).astype(np.int16)
+    rendered: NDArray[np.int16] = np.clip(np.round(sound), -32768, 32767).astype(np.int16)
+    return rendered
 
 
 def _samples(path: Path) -> NDArray[np.float64]:
     samples, rate = soundfile.read(path, dtype="int16")
-    values = samples.astype(np.float64)
+    values: NDArray[np.float64] = samples.astype(np.float64)
     if rate == RATE:
         return values
     if rate != 2 * RATE:
         raise ValueError(f"{path} has {rate} Hz; recordings are rendered from 8 and 16 kHz")
-    return values[: len(values) // 2 * 2].reshape(-1, 2).mean(axis=1)
+    halved: NDArray[np.float64] = values[: len(values) // 2 * 2].reshape(-1, 2).mean(axis=1)
+    return halved

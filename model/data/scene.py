@@ -37,6 +37,8 @@ CARRIED = (
 _COMBINATIONS = [combination for combination, _ in CARRIED]
 _CHANCES = np.array([count for _, count in CARRIED]) / sum(count for _, count in CARRIED)
 ENOUGH = 0.35
+# Windows of sound alone: with a word, with a home sound, with neither.
+ALONE = (0.45, 0.4, 0.15)
 
 
 class Part(NamedTuple):
@@ -97,9 +99,7 @@ class SceneMaker:
 
     def make(self) -> Scene:
         rng = self._rng
-        bed = self._clips[rng.integers(len(self._clips))].sound
-        sound = np.resize(np.roll(bed, rng.integers(len(bed))), SEGMENTS * SEGMENT_SAMPLES) * rng.uniform(0.02, 0.1)
-        scene = Scene(sound.astype(np.float32), np.ones(SEGMENTS, np.bool_))
+        scene = Scene(self._bed(SEGMENTS * SEGMENT_SAMPLES), np.ones(SEGMENTS, np.bool_))
         camera_off, text_off = rng.uniform(-0.3, 0.3), rng.uniform(-0.5, 0.3)
         at = rng.uniform(-3, 3)
         while at < SECONDS:
@@ -112,16 +112,51 @@ class SceneMaker:
         self._lose(scene)
         return scene
 
+    def heard_alone(self) -> tuple[NDArray[np.float32], str]:
+        """One window of sound, int16 scale, and its label: one word, one home sound, or nothing but the ambience.
+
+        What is cut so that it can be either is not used.
+        """
+        rng = self._rng
+        while True:
+            scene = Scene(self._bed(WINDOW_SEGMENTS * SEGMENT_SAMPLES), np.ones(WINDOW_SEGMENTS, np.bool_))
+            label, heard, least, enough = NOTHING, 0.0, 0.0, 0.0
+            kind = rng.choice(3, p=ALONE)
+            if kind == 0:
+                said = self._digits[int(rng.integers(len(self._digits)))]
+                part = self._mix(scene, said.speech, rng.uniform(-0.3, 1.8), rng.uniform(0.22, 0.8), weight=1.0)
+                length = part.end - part.begin
+                label, heard, least, enough = said.label, part.within(0, 2), 0.3 * length, 0.7 * length
+            elif kind == 1:
+                clip = self._clip()
+                part = self._mix(scene, clip.sound, rng.uniform(-3.5, 1.5), rng.uniform(0.28, 0.9), weight=1.0)
+                label, heard, least, enough = clip.label, part.within(0, 2), 0.2, 0.5
+            if least <= heard < enough:
+                continue
+            if self._shake and rng.random() < 0.3:
+                scene.sound = shaken_sound(scene.sound, self._noises, rng)
+            return scene.sound, label if heard >= enough else NOTHING
+
+    def _bed(self, length: int) -> NDArray[np.float32]:
+        bed = self._clips[int(self._rng.integers(len(self._clips)))].sound
+        rolled = np.roll(bed, self._rng.integers(len(bed)))
+        return (np.resize(rolled, length) * self._rng.uniform(0.02, 0.1)).astype(np.float32)
+
+    def _clip(self) -> Clip:
+        labels = sorted(self._by_label)
+        clips = self._by_label[labels[int(self._rng.integers(len(labels)))]]
+        return clips[int(self._rng.integers(len(clips)))]
+
     def _digit(self, scene: Scene, at: float, camera_off: float, text_off: float) -> float:
         rng = self._rng
-        said = self._digits[rng.integers(len(self._digits))]
+        said = self._digits[int(rng.integers(len(self._digits)))]
         same = [d for d in self._digits if d.label == said.label]
         spoken, shown, written = _COMBINATIONS[rng.choice(len(_COMBINATIONS), p=_CHANCES)]
         parts: list[Part] = []
         if spoken:
             parts.append(self._mix(scene, said.speech, at + 0.6, rng.uniform(0.22, 0.8), weight=2.0))
         if shown:
-            hand = same[rng.integers(len(same))].hand
+            hand = same[int(rng.integers(len(same)))].hand
             begin, end = at + rng.uniform(0.2, 1.1), at + rng.uniform(1.5, 3.1)
             for moment in np.arange(begin, end, 0.5):
                 if rng.random() < 0.95:
@@ -129,7 +164,7 @@ class SceneMaker:
                     scene.frames.append((stamp, shaken_picture(hand, rng) if self._shake else hand))
                     parts.append(Part("video", stamp, stamp, 0.4))
         if written and rng.random() < 0.95:
-            text = same[rng.integers(len(same))].text
+            text = same[int(rng.integers(len(same)))].text
             stamp = at + rng.uniform(0.1, 2.6) + text_off
             scene.texts.append((stamp, shaken_text(text, rng) if self._shake else text))
             parts.append(Part("text", stamp, stamp, 1.0))
@@ -138,9 +173,7 @@ class SceneMaker:
 
     def _sound(self, scene: Scene, at: float, text_off: float) -> float:
         rng = self._rng
-        labels = sorted(self._by_label)
-        clips = self._by_label[labels[rng.integers(len(labels))]]
-        clip = clips[rng.integers(len(clips))]
+        clip = self._clip()
         parts = [self._mix(scene, clip.sound, at, rng.uniform(0.28, 0.9), weight=0.7)]
         if rng.random() < 0.52:
             stamp = at + rng.uniform(0.4, 3.4) + text_off

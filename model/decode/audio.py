@@ -43,5 +43,7 @@ def resample(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
     if rate == RATE:
         return samples
     if rate == 2 * RATE:
-        return samples[: len(samples) // 2 * 2].reshape(-1, 2).mean(axis=1, dtype=np.float32)
-    return torchaudio.functional.resample(torch.from_numpy(samples), rate, RATE).numpy()
+        halved: NDArray[np.float32] = samples[: len(samples) // 2 * 2].reshape(-1, 2).mean(axis=1, dtype=np.float32)
+        return halved
+    resampled: NDArray[np.float32] = torchaudio.functional.resample(torch.from_numpy(samples), rate, RATE).numpy()
+    return resampled

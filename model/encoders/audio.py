@@ -36,20 +36,22 @@ class SegmentEncoder(nn.Module):
         def block(channels_in: int, channels_out: int) -> nn.Sequential:
             return nn.Sequential(
                 nn.Conv2d(channels_in, channels_out, 3, padding=1),
+                nn.MaxPool2d(2),
                 nn.BatchNorm2d(channels_out),
                 nn.ReLU(),
-                nn.MaxPool2d(2),
             )
 
-        self.blocks = nn.Sequential(block(1, 16), block(16, 32), block(32, 32))
-        self.out = nn.Linear(32 * (MELS // 8), STEP_FEATURES)
+        self.blocks = nn.Sequential(block(1, 16), block(16, 32), block(32, 64))
+        self.out = nn.Linear(64 * (MELS // 8), STEP_FEATURES)
 
     def forward(self, samples: Tensor) -> Tensor:
         return self.spectrum(self.log_mel(samples))
 
     def spectrum(self, log_mel: Tensor) -> Tensor:
         """The same from a log-mel [batch, MELS, frames] that is there already (training keeps it)."""
-        seen = self.blocks(log_mel.unsqueeze(1))  # [batch, 32, MELS / 8, STEPS]
+        seen = self.blocks(
+            log_mel.unsqueeze(1).contiguous(memory_format=torch.channels_last)
+        )  # [batch, 32, MELS / 8, STEPS]
         steps = seen.permute(0, 3, 1, 2).flatten(2)
         return torch.relu(self.out(steps)).flatten(1)
 

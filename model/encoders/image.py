@@ -16,7 +16,8 @@ def prepare_image(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     if pixels.shape[:2] != (SIDE, SIDE):
         pixels = np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
     values = pixels.astype(np.float32).transpose(2, 0, 1) / 255
-    return ((values - values.mean()) / (values.std() + 0.02)).astype(np.float32)
+    prepared: NDArray[np.float32] = ((values - values.mean()) / (values.std() + 0.02)).astype(np.float32)
+    return prepared
 
 
 def _block(channels_in: int, channels_out: int) -> nn.Sequential:

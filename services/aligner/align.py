@@ -7,100 +7,18 @@ monotonic clock and decides nothing here (services/aligner/patience.py reads it)
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from heapq import heappop, heappush
-from typing import Literal, NamedTuple
 
+from services.aligner.fate import Duplicate, Fate, Late, Windowed
 from services.aligner.floor import Held
+from services.aligner.mask import record
+from services.aligner.session import NEVER_US, LaneState, OpenWindow, Raise, Session
 from services.contract.chunk import Chunk, SessionEnd
 from services.contract.reason import Reason, Rejected
 from services.contract.semantics import Semantics
 from services.contract.tick import Tick
-from services.contract.window import Lane, Member, Window
-
-NEVER_US = -(1 << 62)
-Evidence = Literal["data", "tick", "end"]
-
-
-class Raise(NamedTuple):
-    """One step of a bound: its new value, the broker's time of the record that did it, why, and when we got it."""
-
-    bound_us: int
-    appended_us: int
-    evidence: Evidence
-    handed_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class Windowed:
-    """The chunk stands in at least one open window."""
-
-
-@dataclass(frozen=True, slots=True)
-class Late:
-    """Every window of the chunk was closed for its modality: their starts, and how far the bound was past the last."""
-
-    missed_us: tuple[int, ...]
-    behind_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class Duplicate:
-    """A copy of a chunk that is still known, with the same bytes."""
-
-
-Fate = Windowed | Late | Duplicate | Rejected
-
-
-@dataclass(slots=True)
-class LaneState:
-    """One (session, modality): the history of its bound, the identities that it knows, the ticks that it holds."""
-
-    raises: list[Raise] = field(default_factory=list)
-    known: dict[tuple[str, str, int, int], str] = field(default_factory=dict)
-    forget: list[tuple[int, tuple[str, str, int, int]]] = field(default_factory=list)
-    ticks: list[tuple[int, int]] = field(default_factory=list)
-    sources: set[str] = field(default_factory=set)
-    ended: set[str] = field(default_factory=set)
-    told_us: int = NEVER_US
-
-    @property
-    def bound_us(self) -> int:
-        return self.raises[-1].bound_us if self.raises else NEVER_US
-
-    @property
-    def over(self) -> bool:
-        """True once every source that was seen has ended."""
-        return bool(self.ended) and self.sources <= self.ended
-
-    def crossing(self, level_us: int) -> Raise | None:
-        """The first step that brought the bound to a level, None if it is below it still."""
-        at = bisect_left(self.raises, (level_us,))
-        return self.raises[at] if at < len(self.raises) else None
-
-
-@dataclass(slots=True)
-class OpenWindow:
-    """The members of a window that has not gone out; `answered` once its early answer has."""
-
-    members: dict[str, list[Chunk]] = field(default_factory=dict)
-    answered: bool = False
-
-
-@dataclass(slots=True)
-class Session:
-    """What an open session holds; a session without open windows and ticks holds only its frontier.
-
-    heard_us: when a data record last raised a bound, on the monotonic clock; starts: of the open windows, rising.
-    """
-
-    name: str
-    declared: tuple[str, ...]
-    lanes: dict[str, LaneState]
-    heard_us: int
-    windows: dict[int, OpenWindow] = field(default_factory=dict)
-    starts: list[int] = field(default_factory=list)
+from services.contract.window import Window
 
 
 class Aligner:
@@ -175,7 +93,7 @@ class Aligner:
     def early(self, session: Session, start_us: int) -> Window:
         """The early answer of an open window, as far as it is known now."""
         session.windows[start_us].answered = True
-        return self._window(session, start_us, final=False)
+        return self._record(session, start_us, final=False)
 
     def forget(self, before_us: int) -> None:
         """Drop frontiers that admission makes unnecessary: all that they would refuse is stale before them."""
@@ -216,7 +134,7 @@ class Aligner:
             session.lanes[m].bound_us >= self.semantics.close_us(session.starts[0], m) for m in session.declared
         ):
             start = session.starts[0]
-            out.append(self._window(session, start, final=True))
+            out.append(self._record(session, start, final=True))
             del session.starts[0]
             for modality, members in session.windows.pop(start).members.items():
                 for chunk in members:
@@ -240,39 +158,6 @@ class Aligner:
         if not session.starts and not any(lane.ticks for lane in session.lanes.values()):
             self.sessions.pop(session.name, None)
 
-    def _window(self, session: Session, start_us: int, *, final: bool) -> Window:
-        semantics, members = self.semantics, session.windows[start_us].members
-        previous_us = self.frontiers.get(session.name)
-        if previous_us is not None and start_us - previous_us > semantics.event_gap_us:
-            previous_us = None
-        steps = {m: session.lanes[m].crossing(semantics.close_us(start_us, m)) for m in session.declared}
-        latest = (lane.raises[-1] for lane in session.lanes.values() if lane.raises)
-        times = [step.appended_us for step in steps.values() if step] if final else [r.appended_us for r in latest]
-        return Window(
-            session=session.name,
-            start_us=start_us,
-            end_us=start_us + semantics.size_us,
-            previous_us=previous_us,
-            final=final,
-            config=self.config,
-            modalities={m: _lane(m in session.declared, steps.get(m), members.get(m, [])) for m in semantics.lanes},
-            opened_us=min(chunk.appended_us for chunks in members.values() for chunk in chunks),
-            closed_us=max(times),
-        )
-
-
-def _lane(declared: bool, step: Raise | None, chunks: list[Chunk]) -> Lane:
-    if not declared:
-        return Lane("absent", "config", None, ())
-    members = tuple(_members(chunks))
-    evidence, bound_us = (step.evidence, step.bound_us) if step else (None, None)
-    if any(not member.alive for member in members):
-        return Lane("present", evidence, bound_us, members)
-    if members:
-        return Lane("absent", "alive", bound_us, members)
-    return Lane("absent" if evidence in ("data", "end") else "unknown", evidence, bound_us, ())
-
-
-def _members(chunks: list[Chunk]) -> Iterator[Member]:
-    for c in sorted(chunks, key=lambda c: (c.t_us, c.source, c.id)):
-        yield Member(c.source, c.id, c.t_us, c.duration_us, c.sha256, c.partition, c.offset)
+    def _record(self, session: Session, start_us: int, *, final: bool) -> Window:
+        frontier_us = self.frontiers.get(session.name)
+        return record(session, start_us, frontier_us, self.semantics, self.config, final=final)

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from services.aligner.admit import Arrival, admit
-from services.aligner.align import Aligner, Duplicate, Fate, Late, Windowed
+from services.aligner.align import Aligner
 from services.aligner.coverage import Coverage
+from services.aligner.fate import Duplicate, Fate, Late, Windowed
 from services.aligner.instep import Record
 from services.aligner.patience import Agenda, Patience, Proof, Silent, early_starts, next_look, silences
 from services.aligner.start import Start

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import NamedTuple
 
-from services.aligner.align import NEVER_US, LaneState, Session
+from services.aligner.session import NEVER_US, LaneState, Session
 from services.contract.semantics import Semantics
 from services.contract.tick import Silence
 

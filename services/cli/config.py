@@ -14,11 +14,12 @@ app = typer.Typer(no_args_is_help=True, help="Look at the settings, or check the
 def show(json: say.Json = False) -> None:
     """Every setting as it is in force, and the digest of those that are part of the result."""
     settings = load()
-    found = {"settings": settings.model_dump(mode="json"), "config": settings.semantics().config}
+    sections: dict[str, dict[str, object]] = settings.model_dump(mode="json")
+    found = {"settings": sections, "config": settings.semantics().config}
     if json:
         say.result(found)
         return
-    for section, values in found["settings"].items():
+    for section, values in sections.items():
         for name, value in values.items():
             print(f"{section}.{name} = {value}")
     print(f"config digest (what windows depend on): {found['config']}")

@@ -73,7 +73,8 @@ async def _look(settings: Settings, minutes: float) -> dict[tuple[str, str, str]
     from services.contract.chunk import Chunk
     from services.runtime import kafka
 
-    topics, found = settings.topic_names(), {}
+    topics = settings.topic_names()
+    found: dict[tuple[str, str, str], Device] = {}
     from_ms = int((time.time() - minutes * 60) * 1000)
     async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
         for modality in topics.modalities:

@@ -34,7 +34,10 @@ def doctor(json: say.Json = False) -> None:
 
 
 async def _all(settings: Settings) -> list[Finding]:
-    return [f async for part in (_model(settings), _broker(settings), _redis(settings)) async for f in part]
+    found: list[Finding] = []
+    for part in (_model(settings), _broker(settings), _redis(settings)):
+        found += [finding async for finding in part]
+    return found
 
 
 async def _model(settings: Settings) -> AsyncIterator[Finding]:

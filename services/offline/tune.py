@@ -16,7 +16,9 @@ from services.offline.stream import Offline, run, said
 from services.player.recording import read
 
 DURATION_S = 120.0
-LEAD_US, EXPIRES_US, GAP_US = 1_000_000, 10_000_000, 10_000_000
+EXPIRES_US, GAP_US = 10_000_000, 10_000_000
+# From the start of an event's first window to where its start is taken to be: the middle of the window or later.
+LEADS_US = (1_000_000, 1_500_000)
 # What a second of delay may cost in F1: between thresholds that score alike the faster one is better.
 DELAY_WEIGHT = 0.01
 
@@ -29,10 +31,10 @@ class Tuned:
     scores: dict[str, Score]
 
 
-def decision_from(weight: float, on: float, off: float, since: float, change_us: int) -> Decision:
+def decision_from(weight: float, on: float, off: float, since: float, change_us: int, lead_us: int) -> Decision:
     """A decision with these thresholds."""
     kinds = {label: kind_of(label) for label in LABELS}
-    return Decision(NOTHING, kinds, weight, on, off, since, change_us, LEAD_US, EXPIRES_US, GAP_US)
+    return Decision(NOTHING, kinds, weight, on, off, since, change_us, lead_us, EXPIRES_US, GAP_US)
 
 
 def tune(inference: Inference, data: Path) -> Tuned:
@@ -44,7 +46,7 @@ def tune(inference: Inference, data: Path) -> Tuned:
 
 def _grid() -> Iterator[Decision]:
     weights, ons, offs = (0.35, 0.5, 0.65), (0.25, 0.3, 0.35, 0.4, 0.45, 0.5), (0.1, 0.2, 0.3)
-    for values in product(weights, ons, offs, (0.2, 0.35, 0.5), (1_000_000, 2_000_000)):
+    for values in product(weights, ons, offs, (0.2, 0.35, 0.5), (1_000_000, 2_000_000), LEADS_US):
         if values[2] < values[1]:
             yield decision_from(*values)
 

@@ -33,7 +33,7 @@ def make_app(name: str, bootstrap_servers: str, intake: Intake, work: Work) -> f
     )
     intake.batches = app.channel(maxsize=2)
 
-    class Boot(BootStrategy):  # type: ignore[misc]
+    class Boot(BootStrategy):
         def server(self) -> Iterable[Any]:
             started: Iterable[Any] = self._chain(self.sensors(), self.agents(), [intake])
             return started
@@ -43,7 +43,7 @@ def make_app(name: str, bootstrap_servers: str, intake: Intake, work: Work) -> f
     app.flow_control.resume()
 
     @app.agent(intake.batches, name=f"{name}.agent")
-    async def agent(stream: faust.Stream[Any]) -> None:
+    async def agent(stream: faust.StreamT[Any]) -> None:
         async for done, batch in stream:
             try:
                 await work.process(intake.consumer, batch)

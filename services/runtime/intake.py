@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -21,6 +22,7 @@ from services.runtime.monotonic import monotonic_us
 
 COMMIT_EVERY_US = 500_000
 POLL_MS_MAX = 100
+LAST_TURN_S = 10
 Fetched = Mapping[TopicPartition, list[ConsumerRecord]]
 _log = logging.getLogger(__name__)
 
@@ -82,6 +84,7 @@ class Intake(Service):
         self._topics, self._work, self._progress, self._records_max = topics, work, progress, records_max
         self._assignment = _Assignment()
         self._adopted = -1
+        self._ended = asyncio.Event()
         self._committed: dict[TopicPartition, int] = {}
         self._commit_us = 0
 
@@ -92,6 +95,9 @@ class Intake(Service):
         await self._work.start()
 
     async def on_stop(self) -> None:
+        # Mode calls this while the loop is still in its last turn: the batch is finished and committed first.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), LAST_TURN_S)
         await self._work.stop()
         await self.consumer.stop()
 
@@ -108,6 +114,8 @@ class Intake(Service):
             _log.critical("the service cannot go on", exc_info=error)
             await self.crash(error)
             raise
+        finally:
+            self._ended.set()
 
     async def _turn(self) -> None:
         if self._adopted != self._assignment.number:

@@ -1,0 +1,52 @@
+# Every target sets itself up: there is nothing to install by hand but Python 3.11 and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+export PYTHONDONTWRITEBYTECODE = 1
+
+.PHONY: help setup demo test quick lint format train simulate clean
+
+help:  ## What can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY)  ## Only the environment: .venv/bin/braid works after it
+
+# The lock names a hash for every file: what is installed is what was tested.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Braid needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V). Set PYTHON=..."; exit 1; }
+	@echo "· making $(VENV) (about 3 GB, most of it torch; a minute or a few)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9 || echo "· no uv here, pip does it alone"
+	@if [ -x $(BIN)/uv ]; then $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock; \
+	else $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; fi
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+	@echo "· ready: $(BIN)/braid --help"
+
+demo: setup  ## Recorded streams through the whole system, checked at the end (ARGS=--json, ARGS="--kill aligner")
+	@$(BIN)/braid demo $(ARGS)
+
+test: setup  ## All tests, those on a real broker and a real Redis included
+	@$(BIN)/python -m pytest $(ARGS)
+
+quick: setup  ## Tests that need no broker, in under a minute
+	@$(BIN)/python -m pytest -m "not stack" --ignore tests/simulation $(ARGS)
+
+simulate: setup  ## More histories of the simulation (SEEDS=2000)
+	@BRAID_TEST_SEEDS=$(or $(SEEDS),2000) $(BIN)/python -m pytest tests/simulation $(ARGS)
+
+lint: setup  ## Style, formatting and types
+	@$(BIN)/ruff check services model tests examples
+	@$(BIN)/ruff format --check services model tests examples
+	@$(BIN)/mypy
+
+format: setup  ## Put the code into shape
+	@$(BIN)/ruff check --fix --quiet services model tests examples
+	@$(BIN)/ruff format services model tests examples
+
+train: setup  ## Train the shipped model again (about ten minutes)
+	@$(BIN)/braid train $(ARGS)
+
+clean:  ## Take away everything that was made here
+	@rm -rf $(VENV) .braid .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -1,0 +1,71 @@
+"""What is known of an open session: its lanes with the history of their bounds, and its open windows."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from services.contract.chunk import Chunk
+
+NEVER_US = -(1 << 62)
+Evidence = Literal["data", "tick", "end"]
+
+
+class Raise(NamedTuple):
+    """One step of a bound: its new value, the broker's time of the record that did it, why, and when we got it."""
+
+    bound_us: int
+    appended_us: int
+    evidence: Evidence
+    handed_us: int
+
+
+@dataclass(slots=True)
+class LaneState:
+    """One (session, modality): the history of its bound, the identities that it knows, the ticks that it holds."""
+
+    raises: list[Raise] = field(default_factory=list)
+    known: dict[tuple[str, str, int, int], str] = field(default_factory=dict)
+    forget: list[tuple[int, tuple[str, str, int, int]]] = field(default_factory=list)
+    ticks: list[tuple[int, int]] = field(default_factory=list)
+    sources: set[str] = field(default_factory=set)
+    ended: set[str] = field(default_factory=set)
+    told_us: int = NEVER_US
+
+    @property
+    def bound_us(self) -> int:
+        return self.raises[-1].bound_us if self.raises else NEVER_US
+
+    @property
+    def over(self) -> bool:
+        """True once every source that was seen has ended."""
+        return bool(self.ended) and self.sources <= self.ended
+
+    def crossing(self, level_us: int) -> Raise | None:
+        """The first step that brought the bound to a level, None if it is below it still."""
+        at = bisect_left(self.raises, (level_us,))
+        return self.raises[at] if at < len(self.raises) else None
+
+
+@dataclass(slots=True)
+class OpenWindow:
+    """The members of a window that has not gone out; `answered` once its early answer has."""
+
+    members: dict[str, list[Chunk]] = field(default_factory=dict)
+    answered: bool = False
+
+
+@dataclass(slots=True)
+class Session:
+    """What an open session holds; a session without open windows and ticks holds only its frontier.
+
+    heard_us: when a data record last raised a bound, on the monotonic clock; starts: of the open windows, rising.
+    """
+
+    name: str
+    declared: tuple[str, ...]
+    lanes: dict[str, LaneState]
+    heard_us: int
+    windows: dict[int, OpenWindow] = field(default_factory=dict)
+    starts: list[int] = field(default_factory=list)

@@ -1,0 +1,124 @@
+"""The Redis window is a cache: paused, emptied or gone, everything is read from the log, and nothing differs."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from services.contract import envelope
+from services.contract.murmur2 import partition_of
+from services.local.redis import LocalRedis
+from services.payloads.log_reader import LogReader
+from services.payloads.redis_window import Payload, RedisWindow, Stored, Wanted, WrongPolicy, key_of
+from services.runtime import kafka
+from services.runtime.settings import Settings
+
+SESSION = "the {payload} room"
+NOW_US = int(time.time() * 1e6)
+
+
+def stored(n: int, body: bytes = b"x") -> Stored:
+    return Stored(SESSION, "text", NOW_US, 1, n, "text/plain", body)
+
+
+def wanted(n: int, body: bytes = b"x") -> Wanted:
+    return Wanted(SESSION, "text", NOW_US, 1, n, hashlib.sha256(body).hexdigest())
+
+
+async def test_what_was_put_is_found_with_its_type_and_what_was_not_is_none(settings: Settings) -> None:
+    window = RedisWindow(settings.redis.url, 60, 1_000)
+    await window.put([stored(1, b"\0\xffbytes"), stored(2)])
+    assert await window.get([wanted(2), wanted(3), wanted(1)]) == [
+        Payload("text/plain", b"x"),
+        None,
+        Payload("text/plain", b"\0\xffbytes"),
+    ]
+    assert window.errors == 0
+    await window.close()
+
+
+async def test_a_bucket_expires_and_a_later_put_does_not_extend_it(settings: Settings) -> None:
+    window, client = RedisWindow(settings.redis.url, 60, 1_000), Redis.from_url(settings.redis.url)
+    key = key_of("short", NOW_US)
+    await window.put([Stored("short", "text", NOW_US, 0, 1, "t", b"x")])
+    await client.expire(key, 7)
+    await window.put([Stored("short", "text", NOW_US, 0, 2, "t", b"x")])
+    assert 0 < await client.ttl(key) <= 7
+    await window.close()
+    await client.aclose()
+
+
+async def test_a_redis_that_is_gone_is_a_miss_and_no_error(tmp_path: Path) -> None:
+    redis = LocalRedis(tmp_path)
+    await redis.start()
+    window = RedisWindow(redis.url, 60, 300)
+    await window.put([stored(1)])
+    redis.child.kill()
+    await window.put([stored(2)])
+    assert await window.get([wanted(1)]) == [None]
+    assert window.errors >= 1
+    await window.close()
+
+
+async def test_a_paused_redis_costs_a_time_out_and_not_fourteen_seconds(tmp_path: Path) -> None:
+    redis = LocalRedis(tmp_path)
+    await redis.start()
+    window = RedisWindow(redis.url, 60, 300)
+    await window.put([stored(1)])
+    redis.child.signal(signal.SIGSTOP)
+    began = time.monotonic()
+    assert await window.get([wanted(1)]) == [None]
+    assert await window.get([wanted(1)]) == [None]  # it rests now: no second time-out
+    assert time.monotonic() - began < 3
+    redis.child.signal(signal.SIGCONT)
+    await window.close()
+    await redis.child.stop()
+
+
+async def test_an_eviction_policy_that_drops_silently_is_refused_with_the_repair(tmp_path: Path) -> None:
+    redis = LocalRedis(tmp_path)
+    await redis.start()
+    client, window = Redis.from_url(redis.url), RedisWindow(redis.url, 60, 300)
+    await window.check_policy()
+    await client.config_set("maxmemory-policy", "allkeys-lru")
+    with pytest.raises(WrongPolicy, match="config set maxmemory-policy noeviction"):
+        await window.check_policy()
+    await window.close()
+    await client.aclose()
+    await redis.child.stop()
+
+
+async def test_the_log_gives_the_very_bytes_that_redis_has_lost(settings: Settings) -> None:
+    topics = settings.topic_names()
+    number = partition_of(SESSION.encode(), settings.topics.partitions)
+    offsets = []
+    async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
+        for n in range(5):
+            headers = envelope.build(
+                session=SESSION,
+                source="/devices/d/text",
+                id=str(n),
+                type="braid.media.text.v1",
+                t_us=NOW_US,
+                content_type="text/plain",
+            )
+            body = b"text %d" % n
+            done = await producer.send_and_wait(topics.media("text"), body, key=SESSION.encode(), headers=headers)
+            offsets.append(done.offset)
+    async with kafka.reader(settings.kafka.bootstrap_servers, auto_offset_reset="none") as consumer:
+        log = LogReader(consumer, topics)
+        asked = {
+            n: Wanted(SESSION, "text", NOW_US, number, offset, hashlib.sha256(b"text %d" % n).hexdigest())
+            for n, offset in enumerate(offsets)
+            if n != 2
+        }
+        found = await log.get(asked)
+        assert {n: p.body for n, p in found.items()} == {n: b"text %d" % n for n in asked}
+        wrong = Wanted(SESSION, "text", NOW_US, number, offsets[2], hashlib.sha256(b"other").hexdigest())
+        beyond = Wanted(SESSION, "text", NOW_US, number, offsets[-1] + 1_000, "00")
+        assert await log.get({0: wrong, 1: beyond}) == {}

@@ -1,0 +1,108 @@
+"""The local stack: real servers that start, are killed, come back, and leave nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from services.local.child import CannotStart, Child
+from services.local.redis import LocalRedis
+from services.local.stack import LocalStack
+from services.runtime import kafka, topic_admin
+from services.runtime.settings import Settings, load
+from tests.integration.wait import until
+
+OWNER = """
+import asyncio, pathlib, sys
+from services.local.stack import LocalStack
+from services.runtime.settings import load
+async def main():
+    async with LocalStack(pathlib.Path(sys.argv[1]), load()) as stack:
+        print(stack.broker.child.pid, stack.redis.child.pid, flush=True)
+        await asyncio.Event().wait()
+try:
+    asyncio.run(main())
+except KeyboardInterrupt:
+    pass
+"""
+
+
+async def own(folder: Path) -> tuple[asyncio.subprocess.Process, list[int]]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", OWNER, str(folder), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    line = await asyncio.wait_for(process.stdout.readline(), 90)
+    return process, [int(pid) for pid in line.split()]
+
+
+async def gone(pids: list[int]) -> bool | None:
+    return not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids) or None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+async def test_nothing_outlives_its_owner(number: signal.Signals, tmp_path: Path) -> None:
+    process, pids = await own(tmp_path)
+    assert len(pids) == 2
+    assert all(psutil.pid_exists(pid) for pid in pids)
+    os.kill(process.pid, number)
+    await process.wait()
+    await until(lambda: gone(pids), "broker and Redis to end")
+
+
+async def test_a_killed_redis_comes_back_empty_on_its_port(tmp_path: Path) -> None:
+    redis = LocalRedis(tmp_path)
+    await redis.start()
+    url = redis.url
+    redis.child.kill()
+    await redis.start()
+    assert redis.url == url
+    await redis.child.stop()
+
+
+async def test_a_leftover_is_ended_by_its_recorded_pid_and_start_time_only(tmp_path: Path) -> None:
+    first = Child("sleeper", tmp_path)
+    first.start([sys.executable, "-c", "import time; time.sleep(600)"])
+    again = Child("sleeper", tmp_path)
+    again.end_leftover()
+    await until(lambda: gone([first.pid or 0]), "the leftover to end")
+    stranger = Child("stranger", tmp_path)
+    stranger.start([sys.executable, "-c", "import time; time.sleep(600)"])
+    (tmp_path / "sleeper.pid").write_text(f"{stranger.pid} 1.0")  # the pid was given to another process meanwhile
+    again.end_leftover()
+    assert stranger.running
+    stranger.kill()
+
+
+async def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+    redis = LocalRedis(tmp_path)
+    (tmp_path / "file").write_text("")
+    redis._folder = tmp_path / "file"  # not a folder
+    with pytest.raises(CannotStart, match="Redis ended with code"):
+        await redis.start()
+
+
+async def test_topics_are_made_once_and_checked(stack: LocalStack, settings: Settings) -> None:
+    async with kafka.admin(stack.bootstrap_servers) as admin:
+        assert await topic_admin.apply(admin, settings) == []
+        assert await topic_admin.check(admin, settings) == []
+        other = load(kafka={"bootstrap_servers": stack.bootstrap_servers}, topics={"partitions": 3})
+        troubles = await topic_admin.check(admin, other)
+    assert {t.what for t in troubles} == {"has 8 partitions, 3 are set"}
+    assert all("topics.partitions" in t.repair for t in troubles)
+
+
+async def test_the_verbs_that_look_answer_on_a_live_stack(stack: LocalStack) -> None:
+    braid = str(Path(sys.executable).parent / "braid")
+    for words in (["topics", "check"], ["doctor", "--json"], ["devices", "--json"], ["config", "show", "--json"]):
+        process = await asyncio.create_subprocess_exec(
+            braid, *words, env={**os.environ, **stack.environment()}, stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await process.communicate()
+        assert process.returncode == 0, out

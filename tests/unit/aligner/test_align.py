@@ -1,0 +1,251 @@
+"""What a window contains, case by case. Windows of 100 ms every 50; lateness audio 10, video 20; audio is gapless."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from services.contract.semantics import Lateness, Semantics
+from tests.unit.aligner.timeline import MS, SEMANTICS, Line
+
+ONE = replace(SEMANTICS, hop_us=100 * MS)  # windows side by side
+
+
+# video      x                 x
+# windows [--w0--)[--w100--)[--w200--)
+#         0       100       200
+def test_a_point_at_the_start_is_in_and_at_the_end_is_out() -> None:
+    line = Line(ONE)
+    line.video(100)
+    line.video(200)
+    line.audio(0, 400)
+    line.video(500)
+    assert line.members(100, "video") == ["100"]
+    assert line.members(200, "video") == ["200"]
+
+
+# audio   [========)[==========)
+# w0      0      100
+# bound of audio: 100, then 110 = end + lateness
+def test_a_window_closes_when_the_bound_is_end_plus_lateness_exactly() -> None:
+    line = Line(ONE)
+    line.video(0)
+    line.video(120)
+    line.audio(0, 100)
+    assert line.starts() == []
+    line.audio(100, 9)
+    assert line.starts() == []
+    line.audio(109, 1)
+    assert line.starts() == [0]
+
+
+# audio  [==)[==)[==)[==)[==)[==) ...      video: nothing, then a tick at 120
+def test_a_silent_modality_is_unknown_by_the_tick_that_says_so() -> None:
+    line = Line(ONE)
+    for t in range(0, 200, 50):
+        line.audio(t)
+    assert line.starts() == []
+    line.tick("video", 120)
+    assert line.starts() == [0]
+    assert line.mask(0) == {"audio": ("present", "data"), "video": ("unknown", "tick")}
+
+
+# video  x(0)                      x(230): passes 0..., so w0 and w100 lack nothing but its silence in w100
+def test_a_modality_that_data_passed_is_absent() -> None:
+    line = Line(ONE)
+    line.video(0)
+    line.audio(0, 400)
+    line.video(330)
+    assert line.mask(100) == {"audio": ("present", "data"), "video": ("absent", "data")}
+
+
+# video  x  then silence, audio goes on; ticks close; video comes back at 400
+def test_one_modality_stops_and_resumes_nothing_lost_none_reopened() -> None:
+    line = Line(ONE)
+    assert line.video(0) == "windowed"
+    for t in range(0, 400, 50):
+        line.audio(t)
+        if t >= 150:
+            line.tick("video", (t - 50) // 100 * 100 + 20)
+    assert line.starts() == [0, 100, 200]
+    assert line.mask(100)["video"] == ("unknown", "tick")
+    assert line.video(150) == "late"
+    assert line.video(400) == "windowed"
+    assert line.audio(400, 100) == "windowed"
+    line.tick("audio", 510)
+    line.video(620)
+    assert line.starts() == [0, 100, 200, 300, 400]
+
+
+# video  x(300)        bound 300: w150 (closes at 270) is closed, w200 (closes at 320) is not
+#        x(240)        would be in w150 and w200
+def test_a_late_chunk_that_still_fits_one_of_its_two_windows_is_in_that_one() -> None:
+    line = Line()
+    line.video(300)
+    assert line.video(240, id="behind") == "windowed"
+    line.audio(0, 700)
+    line.video(700)
+    assert line.members(200, "video") == ["behind"]
+    assert 150 not in line.starts() or "behind" not in line.members(150, "video")
+
+
+# fast  x    x    x ...     slow  the same 160 ms behind: more than a window and the lateness
+def test_the_slower_of_two_cameras_is_late_and_the_faster_is_unharmed() -> None:
+    line = Line(ONE)
+    fates = {"fast": [], "slow": []}  # type: dict[str, list[str]]
+    for t in range(0, 1_000, 50):
+        fates["fast"].append(line.video(t, source="fast"))
+        fates["slow"].append(line.video(t - 160, source="slow"))
+    assert set(fates["fast"]) == {"windowed"}
+    assert set(fates["slow"]) == {"late"}
+    assert {line.video(1_000, source="fast"), line.video(980, source="slow")} == {"windowed"}
+
+
+def test_a_copy_is_a_duplicate_while_it_could_still_enter_and_late_after() -> None:
+    line = Line(ONE)
+    assert line.video(50) == "windowed"
+    assert line.video(50) == "duplicate"
+    line.video(130)
+    assert line.video(50) == "late"
+
+
+def test_other_bytes_under_a_known_identity_are_a_conflict() -> None:
+    line = Line(ONE)
+    line.video(50, id="7")
+    assert line.video(50, id="7", content="b") == "conflict"
+
+
+def test_an_id_used_again_at_another_time_is_another_chunk() -> None:
+    line = Line(ONE)
+    line.video(50, id="7")
+    assert line.video(150, id="7", content="b") == "windowed"
+
+
+def test_a_late_chunk_raises_no_bound() -> None:
+    line = Line(ONE)
+    line.video(500)
+    before = line.aligner.sessions["s"].lanes["video"].bound_us
+    assert line.video(10) == "late"
+    assert line.aligner.sessions["s"].lanes["video"].bound_us == before
+
+
+# audio [==============================)   one chunk of 300 ms: in every window that it overlaps
+def test_a_long_chunk_belongs_to_each_window_that_it_overlaps() -> None:
+    line = Line()
+    line.audio(0, 300)
+    assert sorted(line.aligner.sessions["s"].windows) == [w * MS for w in range(-50, 300, 50)]
+
+
+def test_a_window_that_is_full_refuses_and_a_chunk_with_no_room_at_all_is_dead() -> None:
+    line = Line(ONE)
+    assert [line.video(10, id=str(n)) for n in range(5)] == ["windowed"] * 4 + ["limit"]
+
+
+# the record that made the bound cross decides, not what is known when the window comes out
+def test_evidence_is_that_of_the_record_that_closed_the_window_for_the_modality() -> None:
+    line = Line(ONE)
+    line.audio(0, 50)
+    line.tick("video", 120)
+    line.video(300)
+    line.audio(50, 300)
+    assert line.mask(0)["video"] == ("unknown", "tick")
+
+
+def test_windows_of_a_session_come_out_in_order_of_start() -> None:
+    line = Line()
+    line.video(0)
+    line.audio(0, 1_000)
+    line.video(1_000)
+    line.video(1_100)
+    assert line.starts() == sorted(line.starts())
+    assert len(line.starts()) > 15
+
+
+def test_sessions_are_isolated() -> None:
+    line = Line(ONE)
+    line.video(0, session="a")
+    line.video(1_000_000, session="b")
+    assert line.video(10, session="a") == "windowed"
+
+
+def test_alive_records_make_a_modality_absent_and_say_so() -> None:
+    line = Line(ONE)
+    line.video(50, alive=True)
+    line.audio(0, 400)
+    line.video(330, alive=True)
+    assert line.mask(0)["video"] == ("absent", "alive")
+    assert line.members(0, "video") == ["50"]
+
+
+def test_a_modality_that_a_session_has_not_is_absent_by_config_and_never_waited_for() -> None:
+    line = Line(replace(ONE, sessions=(("s*", ("audio",)),)))
+    line.audio(0, 400)
+    assert line.starts() == [0, 100, 200]
+    assert line.mask(0)["video"] == ("absent", "config")
+
+
+def test_an_end_raises_nothing_until_its_tick_stands_in_the_log() -> None:
+    line = Line(ONE)
+    line.video(50)
+    line.audio(0, 110)
+    line.end("video")
+    assert line.starts() == []
+    line.tick("video", 120, "end")
+    assert line.mask(0)["video"] == ("present", "end")
+
+
+def test_the_last_window_of_a_session_comes_out_by_ticks_and_leaves_only_the_frontier() -> None:
+    line = Line(ONE)
+    line.video(50)
+    line.tick("audio", 110)
+    line.tick("video", 120)
+    assert line.starts() == [0]
+    assert line.aligner.sessions == {}
+    assert line.aligner.frontiers == {"s": 0}
+    assert (line.floor("video"), line.floor("audio")) == (2, 1)
+
+
+def test_the_floor_stays_at_the_first_member_of_an_open_window() -> None:
+    line = Line(ONE)
+    line.video(50)
+    line.video(120)
+    line.audio(0, 110)
+    assert line.starts() == [0]
+    assert line.floor("video") == 1
+
+
+def test_a_tick_is_held_until_the_windows_that_it_reaches_are_out() -> None:
+    line = Line(ONE)
+    line.audio(0, 50)
+    line.tick("video", 120)
+    assert line.floor("video") == 0
+    line.tick("audio", 110)
+    assert line.floor("video") == 1
+
+
+def test_nothing_at_or_before_the_frontier_is_built_again() -> None:
+    line = Line(ONE, {"s": 100 * MS})
+    assert line.video(150) == "late"
+    assert line.video(250) == "windowed"
+
+
+def test_a_window_names_its_predecessor_unless_it_is_too_long_ago() -> None:
+    near = Line(ONE)
+    near.video(0)
+    near.audio(0, 400)
+    near.video(400)
+    assert [w.previous_us for w in near.out] == [None, 0, 100 * MS]
+    far = Line(replace(ONE, event_gap_us=100 * MS), {"s": -1_000 * MS})
+    far.audio(0, 400)
+    far.video(130)
+    assert far.out[0].previous_us is None
+
+
+def test_ten_thousand_sessions_with_one_chunk_each_all_come_out_and_leave_only_frontiers() -> None:
+    semantics = Semantics(size_us=100 * MS, hop_us=100 * MS, lanes={"video": Lateness(20 * MS, False)})
+    line = Line(semantics)
+    for n in range(10_000):
+        line.video(50, session=f"s{n}")
+        line.tick("video", 120, session=f"s{n}")
+    assert len(line.out) == 10_000
+    assert not line.aligner.sessions
+    assert line.floor("video") == 20_000
