@@ -18,6 +18,19 @@ from model.predictor import FusionModel
 
 WEIGHTS, CONFIG, CARD, SUMS = "model.safetensors", "config.json", "card.md", "sha256"
 BYTES_MAX = 512 * 1024 * 1024
+SETTINGS: Mapping[str, type | tuple[type, ...]] = {
+    "name": str,
+    "version": str,
+    "labels": list,
+    "words": list,
+    "vector_size": int,
+    "batch_windows": int,
+    "segments_per_window": int,
+    "threads": int,
+    "conformal": (int, float),
+    "conflict_from": (int, float),
+    "decision": dict,
+}
 
 
 class CheckpointError(Exception):
@@ -64,7 +77,7 @@ def verify(folder: Path) -> dict[str, bytes]:
 def load(folder: Path, device: str = "auto", threads: int | None = None) -> FusionModel:
     """Load a model onto `auto`, `cpu` or `cuda`; sets torch's thread count to the config's. Raises CheckpointError."""
     files = verify(folder)
-    config = json.loads(files[CONFIG])
+    config = _config(folder, files[CONFIG])
     if threads is not None and threads != config["threads"]:
         raise CheckpointError(
             f"{folder} was made for {config['threads']} thread(s) and {threads} are asked for: the last bits of its "
@@ -77,6 +90,21 @@ def load(folder: Path, device: str = "auto", threads: int | None = None) -> Fusi
     except (SafetensorError, RuntimeError, KeyError) as error:
         raise CheckpointError(f"{folder / WEIGHTS} does not hold this network: {error}") from error
     return FusionModel(network, config, config["words"], digest_of(files[WEIGHTS], files[CONFIG]), _device(device))
+
+
+def _config(folder: Path, raw: bytes) -> dict[str, Any]:
+    try:
+        read = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{folder / CONFIG} is not JSON ({error}). Restore it, or train again") from error
+    config: dict[str, Any] = read if isinstance(read, dict) else {}
+    wrong = [name for name, kind in SETTINGS.items() if not isinstance(config.get(name), kind)]
+    if wrong:
+        raise CheckpointError(
+            f"{folder / CONFIG} lacks {', '.join(wrong)}, or has them of another type: it is the config of another "
+            "version. Train again with this one"
+        )
+    return config
 
 
 def _device(asked: str) -> torch.device:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
 from services.aligner.partition import Effects, Partition
 from services.runtime.metrics import AlignerMetrics
+from services.runtime.monotonic import monotonic_us
+
+HORIZON_US = 60_000_000
+SOURCES_MAX = 1_000
 
 _log = logging.getLogger(__name__)
 
@@ -17,6 +22,7 @@ class Observer:
     def __init__(self, metrics: AlignerMetrics) -> None:
         self._metrics = metrics
         self._redis_errors = 0
+        self._offsets: OrderedDict[tuple[str, str], tuple[int, int]] = OrderedDict()
 
     def lost(self, number: int, lost: Mapping[str, int]) -> None:
         """Records that retention deleted before they were read: said with counts, never passed over in silence."""
@@ -35,12 +41,29 @@ class Observer:
             m.rejected.labels(letter.at.topic.split(".")[-2], letter.rejected.reason.value).inc()
         for chunk, late in effects.late:
             m.lateness.labels(chunk.modality).observe(late.behind_us / 1e6)
+        for source, offset_us in effects.offsets_us.items():
+            self._offset(source, offset_us)
         for window in effects.windows:
             m.windows.labels("final" if window.final else "early").inc()
             if window.final:
                 m.wait.observe(max(window.closed_us - window.opened_us, 0) / 1e6)
                 for modality, lane in window.modalities.items():
                     m.window_modality.labels(modality, lane.state).inc()
+
+    def _offset(self, source: tuple[str, str], offset_us: int) -> None:
+        """The smallest over a horizon: a source's shortest way, plus how far its clock is behind."""
+        before_us, seen_us = self._offsets.get(source, (offset_us, 0))
+        now_us = monotonic_us()
+        if offset_us <= before_us or now_us - seen_us > HORIZON_US:
+            self._offsets[source] = offset_us, now_us
+            while len(self._offsets) > SOURCES_MAX:
+                self._metrics.clock_offset.remove(*self._offsets.popitem(last=False)[0])
+            self._metrics.clock_offset.labels(*source).set(offset_us / 1e6)
+
+    def lag(self, records: Mapping[str, int]) -> None:
+        """How many records of each topic are fetched or on the broker and not handed over yet."""
+        for topic, count in records.items():
+            self._metrics.lag.labels(topic).set(count)
 
     def batch(self, took_us: int, partitions: Iterable[Partition], redis_errors: int) -> None:
         """What holds after a batch."""

@@ -45,12 +45,15 @@ def train(
         TextColumn("{task.fields[losses]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console) as progress:
         task = progress.add_task("training", total=sound_steps + steps, losses="")
 
         def report(step: int, point: dict[str, float]) -> None:
             losses = " ".join(f"{name} {value:.2f}" for name, value in point.items() if name not in ("step", "seconds"))
             progress.update(task, completed=step, losses=losses)
+            if not console.is_terminal and step % 100 == 0:
+                console.print(f"step {step} of {sound_steps + steps}: {losses}")
 
         trained = train_network(data, recipe, report)
     told = _finish(trained, recipe, data, out, time.monotonic() - began)

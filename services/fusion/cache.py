@@ -16,16 +16,13 @@ class Cache(Generic[V]):
         self._bytes_max = bytes_max
         self._entries: OrderedDict[Hashable, tuple[V, int]] = OrderedDict()
         self.bytes = 0
-        self.queries = 0
-        self.hits = 0
+        self.evictions = 0
 
     def get(self, key: Hashable) -> V | None:
         """The value, and a note that it was used."""
-        self.queries += 1
         found = self._entries.get(key)
         if found is None:
             return None
-        self.hits += 1
         self._entries.move_to_end(key)
         return found[0]
 
@@ -37,3 +34,4 @@ class Cache(Generic[V]):
         self.bytes += size
         while self.bytes > self._bytes_max and self._entries:
             self.bytes -= self._entries.popitem(last=False)[1][1]
+            self.evictions += 1

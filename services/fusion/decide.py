@@ -111,9 +111,17 @@ def fold(state: State | None, seen: Seen, decision: Decision, *, final: bool = T
         state = State(seen.start_us, seen.start_us)
     scores = _smoothed(dict(state.scores), seen, decision)
     kept = tuple(sorted(scores.items(), key=lambda item: (-item[1].value, item[0]))[:LABELS_MAX])
-    state = replace(state, last_us=seen.start_us, scores=kept)
     opened, said = _next(state.open, dict(kept), seen, decision)
-    return replace(state, open=opened), tuple(_event(seen, decision, o, life, final) for life, o in said)
+    if any(life == "end" for life, _ in said):
+        kept = _behind(kept, seen.start_us, opened)
+    state = replace(state, last_us=seen.start_us, scores=kept, open=opened)
+    return state, tuple(_event(seen, decision, o, life, final) for life, o in said)
+
+
+def _behind(scores: tuple[tuple[str, Score], ...], start_us: int, opened: Open | None) -> tuple[tuple[str, Score], ...]:
+    """Scores after an end: runs begin anew, or a later event could start before the ended one and take its id."""
+    going = None if opened is None else opened.label
+    return tuple((label, s if label == going else Score(s.value, start_us)) for label, s in scores)
 
 
 def _smoothed(scores: dict[str, Score], seen: Seen, decision: Decision) -> dict[str, Score]:

@@ -71,6 +71,7 @@ class Inference:
         self.features: Cache[Feature] = Cache(cache_bytes_max // 2)
         self._decoded: Cache[Any] = Cache(cache_bytes_max // 2)
         self.encoded = dict.fromkeys(model.modalities, 0)
+        self.asked = dict.fromkeys(model.modalities, 0)
         self.took_ms = {"decode": 0.0, "encode": 0.0, "fuse": 0.0}
         self._model_record = {"name": model.name, "version": model.version, "digest": model.digest}
         (self._nothing_seen,) = model.fuse([WindowFeatures()])
@@ -183,6 +184,7 @@ class Inference:
             values = [inputs[modality, key] for key in missing]
             if modality == "audio":
                 values = [self.model.prepare(modality, value) for value in values]
+            self.asked[modality] += len(missing) + sum(m == modality for m, _ in features)
             self.encoded[modality] += len(missing)
             for key, feature in zip(missing, self.model.encode(modality, values), strict=True):
                 features[modality, key] = feature

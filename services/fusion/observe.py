@@ -67,8 +67,10 @@ class Observer:
             m.fetched.labels(source).inc(self._rise(f"fetch {source}", count))
         for modality, count in inference.encoded.items():
             m.encoded.labels(modality).inc(self._rise(f"encoded {modality}", count))
-        m.queries.labels("all").inc(self._rise("queries", inference.features.queries))
-        m.hits.labels("all").inc(self._rise("hits", inference.features.hits))
+        for modality, asked in inference.asked.items():
+            m.queries.labels(modality).inc(self._rise(f"asked {modality}", asked))
+            m.hits.labels(modality).inc(self._rise(f"hits {modality}", asked - inference.encoded[modality]))
+        m.evictions.inc(self._rise("evictions", inference.features.evictions))
         m.cache_bytes.set(inference.features.bytes)
         m.redis_errors.inc(self._rise("redis", redis_errors))
 

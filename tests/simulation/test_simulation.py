@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import pytest
@@ -10,7 +11,7 @@ from tests.simulation.plans import random_plan
 from tests.simulation.verdict import complaints
 from tests.simulation.world import World
 
-SEEDS = 300
+SEEDS = int(os.environ.get("BRAID_TEST_SEEDS", "300"))
 
 
 @pytest.mark.parametrize("zombies", [False, True], ids=["crashes", "crashes and zombies"])
@@ -27,5 +28,6 @@ def test_every_history_ends_in_what_its_logs_say(zombies: bool) -> None:
         early += sum(not w.final for _, w in world.broker.windows)
     # A suite in which nothing was interrupted, repeated or answered early would prove nothing.
     assert crashes > SEEDS
-    assert repeats > SEEDS
+    # Only a zombie sends a window twice: who recovers reads back what went out.
+    assert repeats > SEEDS if zombies else repeats == 0
     assert early > SEEDS

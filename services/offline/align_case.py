@@ -1,0 +1,144 @@
+"""One written case through the pure core alone: no broker, no clock, no ticks of our own, no limits, no early answers.
+
+The form of a case and of its answer is documented in the help of `braid align-case`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.aligner.align import Aligner
+from services.aligner.fate import Duplicate, Fate, Late, Windowed
+from services.contract import canonical
+from services.contract.chunk import Chunk
+from services.contract.semantics import Lateness, Semantics
+from services.contract.tick import Tick
+from services.contract.window import Lane, Window
+
+WITHOUT_LIMIT = 1 << 60
+
+
+class BadCase(ValueError):
+    """A case that cannot be read; the message says what is wrong with it."""
+
+
+def answer(line: bytes) -> dict[str, Any]:
+    """The answer to one line; an unreadable case is answered with its name and the error."""
+    name: Any = None
+    try:
+        case = canonical.loads_object(line)
+        name = case.get("name")
+        return {"name": name, **_run(case)}
+    except (canonical.NotJson, BadCase) as error:
+        return {"name": name, "error": str(error)}
+
+
+def _run(case: dict[str, Any]) -> dict[str, Any]:
+    semantics = _semantics(case)
+    aligner = Aligner(semantics, {})
+    fates: list[str | None] = []
+    windows: list[dict[str, Any]] = []
+    offsets = dict.fromkeys(semantics.modalities, 0)
+    arrivals = case.get("arrivals")
+    if not isinstance(arrivals, list):
+        raise BadCase("arrivals must be a list")
+    for index, arrival in enumerate(arrivals):
+        where = f"arrival {index}"
+        if not isinstance(arrival, dict):
+            raise BadCase(f"{where} must be an object")
+        modality = _text(arrival, "modality", where)
+        if modality not in offsets:
+            raise BadCase(f"{where}: no modality {modality} in this case")
+        offset = offsets[modality]
+        offsets[modality] += 1
+        if arrival.get("kind") == "data":
+            fate, out = aligner.chunk(_chunk(arrival, modality, offset, index, where), index)
+            fates.append(_fate(fate))
+        elif arrival.get("kind") == "bound":
+            out = aligner.tick(modality, _tick(arrival, where), offset, index, index)
+            fates.append(None)
+        else:
+            raise BadCase(f"{where}: kind must be data or bound")
+        windows += [_window(window, index) for window in out]
+    still_open = sorted([s.name, start] for s in aligner.sessions.values() for start in s.starts)
+    return {"fates": fates, "windows": windows, "open": still_open}
+
+
+def _semantics(case: dict[str, Any]) -> Semantics:
+    modalities = case.get("modalities")
+    if not isinstance(modalities, dict) or not modalities:
+        raise BadCase("modalities must be an object with at least one entry")
+    lanes: dict[str, Lateness] = {}
+    for name, given in modalities.items():
+        if not isinstance(given, dict) or not isinstance(given.get("gapless"), bool):
+            raise BadCase(f"modality {name} needs lateness_us and gapless")
+        lanes[name] = Lateness(_number(given, "lateness_us", f"modality {name}", least=0), given["gapless"])
+    size_us, hop_us = _number(case, "size_us", "the case", least=1), _number(case, "hop_us", "the case", least=1)
+    return Semantics(size_us, hop_us, lanes, members_max=WITHOUT_LIMIT, event_gap_us=WITHOUT_LIMIT)
+
+
+def _chunk(arrival: dict[str, Any], modality: str, offset: int, index: int, where: str) -> Chunk:
+    return Chunk(
+        session=_text(arrival, "session", where),
+        modality=modality,
+        source=_text(arrival, "source", where),
+        id=_text(arrival, "id", where),
+        t_us=_number(arrival, "t_us", where),
+        duration_us=_number(arrival, "duration_us", where, least=0, missing=0),
+        sha256=_text(arrival, "sha256", where, missing=""),
+        partition=0,
+        offset=offset,
+        appended_us=index,
+    )
+
+
+def _tick(arrival: dict[str, Any], where: str) -> Tick:
+    bounds, evidence = arrival.get("bounds"), arrival.get("evidence", "tick")
+    if not isinstance(bounds, dict) or not all(type(bound) is int for bound in bounds.values()):
+        raise BadCase(f"{where}: bounds must be an object of integers")
+    if evidence not in ("tick", "end"):
+        raise BadCase(f"{where}: evidence must be tick or end")
+    return Tick(bounds, evidence)
+
+
+def _fate(fate: Fate) -> str:
+    match fate:
+        case Windowed():
+            return "windowed"
+        case Late():
+            return "late"
+        case Duplicate():
+            return "duplicate"
+        case _:
+            return fate.reason.value
+
+
+def _window(window: Window, after: int) -> dict[str, Any]:
+    return {
+        "session": window.session,
+        "start_us": window.start_us,
+        "end_us": window.end_us,
+        "after": after,
+        "modalities": {name: _lane(lane) for name, lane in window.modalities.items()},
+    }
+
+
+def _lane(lane: Lane) -> dict[str, Any]:
+    members = [[member.source, member.id, member.t_us] for member in lane.members]
+    return {"state": lane.state, "evidence": lane.evidence, "members": members}
+
+
+def _text(given: dict[str, Any], name: str, where: str, missing: str | None = None) -> str:
+    value = given.get(name, missing)
+    if not isinstance(value, str):
+        raise BadCase(f"{where}: {name} must be text")
+    return value
+
+
+def _number(
+    given: dict[str, Any], name: str, where: str, *, least: int | None = None, missing: int | None = None
+) -> int:
+    value = given.get(name, missing)
+    if type(value) is not int or (least is not None and value < least):
+        raise BadCase(f"{where}: {name} must be an integer" + ("" if least is None else f" of at least {least}"))
+    return value

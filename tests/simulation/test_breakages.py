@@ -1,0 +1,101 @@
+"""The simulation can fail: each rule broken on purpose is caught by it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from services.aligner.align import Aligner
+from services.aligner.coverage import Coverage
+from services.aligner.partition import Partition
+from services.aligner.session import LaneState, Raise
+from tests.simulation.plans import random_plan
+from tests.simulation.verdict import complaints
+from tests.simulation.world import World
+
+SEEDS = 300
+
+
+def commit_the_position(patch: pytest.MonkeyPatch) -> None:
+    """What Faust and every automatic acknowledgement do."""
+    patch.setattr(Partition, "floors", lambda self: dict(self.positions))
+
+
+def do_not_hold_ticks(patch: pytest.MonkeyPatch) -> None:
+    """Commit past a tick whose windows are still open."""
+
+    def first_member(self: Aligner, modality: str, position: int) -> int:
+        members = [
+            chunk.offset
+            for session in self.sessions.values()
+            for window in session.windows.values()
+            for chunk in window.members.get(modality, ())
+        ]
+        return min(members, default=position)
+
+    patch.setattr(Aligner, "floor", first_member)
+
+
+def never_cover(patch: pytest.MonkeyPatch) -> None:
+    """No frontier records: what went out before the tail is forgotten."""
+    patch.setattr(Coverage, "due", lambda self, known: [])
+
+
+def start_without_the_tail(patch: pytest.MonkeyPatch) -> None:
+    """Recover from frontier records alone."""
+    fresh = World.fresh
+
+    def forgetful(self: World) -> Partition:
+        kept, self.broker.windows = self.broker.windows, []
+        try:
+            return fresh(self)
+        finally:
+            self.broker.windows = kept
+
+    patch.setattr(World, "fresh", forgetful)
+
+
+def take_the_newest_evidence(patch: pytest.MonkeyPatch) -> None:
+    """Mask by what is known at emission instead of by the record that closed the window."""
+
+    def newest(self: LaneState, level_us: int) -> Raise | None:
+        return self.raises[-1] if self.raises and self.bound_us >= level_us else None
+
+    patch.setattr(LaneState, "crossing", newest)
+
+
+def forget_identities_at_once(patch: pytest.MonkeyPatch) -> None:
+    """Copies are taken for new chunks."""
+    chunk = Aligner.chunk
+
+    def forgetful(self: Aligner, *arguments: object) -> object:
+        for session in self.sessions.values():
+            for lane in session.lanes.values():
+                lane.known.clear()
+                lane.forget.clear()
+        return chunk(self, *arguments)  # type: ignore[arg-type]
+
+    patch.setattr(Aligner, "chunk", forgetful)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        commit_the_position,
+        do_not_hold_ticks,
+        never_cover,
+        start_without_the_tail,
+        take_the_newest_evidence,
+        forget_identities_at_once,
+    ],
+    ids=lambda broken: broken.__name__,
+)
+def test_a_broken_rule_is_caught(broken: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    broken(monkeypatch)
+    for seed in range(SEEDS):
+        world = World(seed, random_plan(random.Random(seed)), zombies=False)
+        if not world.run(steps_max=4_000) or complaints(world):
+            return
+    raise AssertionError(f"{broken.__name__} went unnoticed over {SEEDS} histories")

@@ -1,0 +1,223 @@
+"""The fold of predictions into events: one event for one happening, and a state that survives as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.contract import canonical
+from services.contract.event import Event
+from services.fusion.decide import Decision, Seen, State, fold
+
+HOP_US, SIZE_US = 500_000, 2_000_000
+KINDS = {"nothing": "nothing", "4": "digit", "7": "digit", "dog": "sound"}
+DECISION = Decision(
+    nothing="nothing",
+    kinds=KINDS,
+    weight=0.5,
+    on=0.4,
+    off=0.1,
+    since=0.5,
+    change_us=1_000_000,
+    lead_us=1_500_000,
+    expires_us=10_000_000,
+    gap_us=10_000_000,
+)
+Top = dict[str, float]
+QUIET: Top = {"nothing": 1.0}
+
+
+def at(number: int, top: Top, previous: int | None = -1) -> Seen:
+    """The window with this number on the hop grid; its predecessor is the one before unless told."""
+    before = number - 1 if previous == -1 else previous
+    order = tuple(sorted(top.items(), key=lambda item: (-item[1], item[0])))
+    start_us = number * HOP_US
+    previous_us = None if before is None or before < 0 else before * HOP_US
+    return Seen(f"prediction {number}", "kitchen", start_us, start_us + SIZE_US, previous_us, order)
+
+
+def play(tops: Sequence[Top], decision: Decision = DECISION) -> tuple[State, list[Event]]:
+    state: State | None = None
+    said: list[Event] = []
+    for number, top in enumerate(tops):
+        state, events = fold(state, at(number, top), decision)
+        said += events
+    assert state is not None
+    return state, said
+
+
+def lives(events: Sequence[Event]) -> list[tuple[str, str]]:
+    return [(event.lifecycle, event.label) for event in events]
+
+
+def test_a_label_seen_for_a_while_is_one_event_from_its_first_window_on() -> None:
+    # window  0 1 2 3 4 5 6 7 8 9
+    # label   . . 7 7 7 7 . . . .
+    state, said = play([QUIET] * 2 + [{"7": 0.95, "nothing": 0.05}] * 4 + [QUIET] * 4)
+    assert lives(said) == [("new", "7"), ("end", "7")]
+    begun, ended = said
+    assert begun.id == ended.id == "kitchen/1000"
+    assert begun.kind == "digit"
+    assert begun.start_us == 2 * HOP_US + DECISION.lead_us
+    assert begun.start_us <= ended.end_us == 5 * HOP_US + DECISION.lead_us
+    assert begun.expires_us == begun_window_end(begun) + DECISION.expires_us
+    assert state.open is None
+
+
+def begun_window_end(event: Event) -> int:
+    """The end of the window of the prediction that an event names."""
+    return int(event.prediction.split()[1]) * HOP_US + SIZE_US
+
+
+def test_one_doubtful_window_begins_nothing() -> None:
+    _, said = play([QUIET, {"dog": 0.6, "nothing": 0.4}, QUIET, QUIET, QUIET])
+    assert said == []
+
+
+def test_one_missed_window_does_not_cut_an_event_in_two() -> None:
+    # label   dog dog . dog dog
+    dog = {"dog": 0.99, "nothing": 0.01}
+    _, said = play([dog, dog, QUIET, dog, dog])
+    assert lives(said) == [("new", "dog")]
+
+
+def test_another_label_soon_after_the_first_corrects_the_event() -> None:
+    # window  0 1 2 3 4     the sentence comes later than the doubtful word: the same happening, now understood
+    # label   4 7 7 7 7
+    _, said = play([{"4": 0.85, "7": 0.1}] + [{"7": 0.99}] * 4)
+    assert lives(said) == [("new", "4"), ("update", "7")]
+    assert said[0].id == said[1].id
+    assert said[0].start_us == said[1].start_us
+
+
+def test_another_label_later_ends_the_event_and_begins_a_new_one() -> None:
+    # window  0 1 2 3 4 5 6 7 8
+    # label   4 4 4 4 4 7 7 7 7
+    _, said = play([{"4": 0.99}] * 5 + [{"7": 0.99}] * 4)
+    assert lives(said) == [("new", "4"), ("end", "4"), ("new", "7")]
+    assert said[0].id == said[1].id != said[2].id
+    assert said[1].prediction == said[2].prediction
+    assert said[2].start_us == 5 * HOP_US + DECISION.lead_us
+
+
+def test_the_same_label_again_after_a_pause_is_another_event() -> None:
+    four = {"4": 0.99}
+    _, said = play([four] * 4 + [QUIET] * 6 + [four] * 4)
+    assert lives(said) == [("new", "4"), ("end", "4"), ("new", "4")]
+    assert said[0].id != said[2].id
+
+
+def test_a_label_that_comes_back_before_it_had_gone_does_not_take_the_id_of_the_ended_event() -> None:
+    # window  0 1 2     score .50 .25 .63: below `off` the event ends, though its run of windows has no hole yet
+    # label   4 . 4
+    slack = replace(DECISION, off=0.3, since=0.2)
+    _, said = play([{"4": 1.0}, QUIET, {"4": 1.0}], slack)
+    assert lives(said) == [("new", "4"), ("end", "4"), ("new", "4")]
+    assert said[2].id != said[0].id
+    assert said[2].start_us > said[0].start_us
+
+
+def test_a_window_without_predecessor_starts_from_nothing() -> None:
+    # window  0 1 2        30       the aligner names no predecessor when more than the gap lies between
+    # label   4 4 4  ....  4
+    state, _ = play([{"4": 0.99}] * 3)
+    assert state.open is not None
+    after, said = fold(state, at(30, {"4": 0.5}, previous=None), DECISION)
+    assert said == ()
+    assert after.chain_us == after.last_us == 30 * HOP_US
+    assert after.open is None
+    assert dict(after.scores)["4"].value == 0.25
+
+
+def test_a_missing_predecessor_starts_a_new_chain_and_the_state_says_so() -> None:
+    state, _ = play([{"4": 0.99}] * 3)
+    after, _ = fold(state, at(5, {"4": 0.99}, previous=4), DECISION)
+    assert after.chain_us == 5 * HOP_US
+    following, _ = fold(after, at(6, QUIET), DECISION)
+    assert following.chain_us == 5 * HOP_US
+    assert following.last_us == 6 * HOP_US
+
+
+def test_nothing_is_never_an_event() -> None:
+    _, said = play([QUIET] * 20)
+    assert said == []
+
+
+def test_what_is_folded_provisionally_says_so_under_the_id_that_the_final_one_has() -> None:
+    dog = {"dog": 0.99}
+    _, early = fold(None, at(0, dog, previous=None), DECISION, final=False)
+    state, final = fold(None, at(0, dog, previous=None), DECISION)
+    assert [event.final for event in early] == [False]
+    assert [event.final for event in final] == [True]
+    assert early[0].id == final[0].id
+    assert early[0].start_us == final[0].start_us
+    assert state.open is not None
+
+
+tops = st.lists(
+    st.dictionaries(st.sampled_from(sorted(KINDS)), st.sampled_from((0.0, 0.123457, 0.4, 0.8, 1.0)), max_size=4),
+    min_size=1,
+    max_size=40,
+)
+decisions = st.builds(
+    lambda weight, on, off, since, change: Decision(
+        "nothing", KINDS, weight, on, min(off, on), since, change, 1_500_000, 10_000_000, 10_000_000
+    ),
+    st.sampled_from((0.35, 0.5, 0.65, 1.0)),
+    st.sampled_from((0.2, 0.3, 0.5)),
+    st.sampled_from((0.1, 0.2, 0.3)),
+    st.sampled_from((0.2, 0.35, 0.5)),
+    st.sampled_from((0, 1_000_000, 2_000_000)),
+)
+
+
+@given(tops, decisions)
+def test_a_state_read_back_from_its_json_goes_on_identically(seen: list[Top], decision: Decision) -> None:
+    kept: State | None = None
+    restored: State | None = None
+    for number, top in enumerate(seen):
+        kept, said = fold(kept, at(number, top), decision)
+        again, said_again = fold(restored, at(number, top), decision)
+        assert said == said_again
+        assert again.encode() == kept.encode()
+        restored = State.decode(again.encode())
+        assert restored == again
+
+
+@given(tops, decisions)
+def test_every_life_is_in_order_and_no_id_is_used_twice(seen: list[Top], decision: Decision) -> None:
+    _, said = play(seen, decision)
+    begun: list[Event] = []
+    going: str | None = None
+    for event in said:
+        if event.lifecycle == "new":
+            assert going is None
+            assert not begun or event.start_us > begun[-1].start_us
+            assert event.id not in {other.id for other in begun}
+            begun.append(event)
+            going = event.id
+        else:
+            assert event.id == going
+            going = None if event.lifecycle == "end" else going
+        assert event.start_us <= event.end_us
+        assert event.label != "nothing"
+        assert 0 <= event.confidence <= 1
+
+
+@given(tops)
+def test_the_fold_changes_nothing_that_it_was_given(seen: list[Top]) -> None:
+    state, _ = play(seen)
+    before = state.encode()
+    fold(state, at(len(seen), {"7": 0.99}), DECISION, final=False)
+    assert state.encode() == before
+
+
+def test_a_state_that_is_none_is_refused() -> None:
+    with pytest.raises(canonical.NotJson):
+        State.decode(b"[1]")
+    with pytest.raises(KeyError):
+        State.decode(b'{"chain_us":0,"last_us":0}')

@@ -1,0 +1,140 @@
+"""Checkpoints: what was saved serves identically, and what was touched is refused with a reason."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from model.checkpoint import CARD, CONFIG, SUMS, WEIGHTS, CheckpointError, digest_of, load, save, verify
+from model.predictor import WindowFeatures
+from tests.unit.model.untrained import config, model, network
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save(tmp_path / "untrained" / "1", network(), config(), "# untrained\n")
+    return tmp_path / "untrained" / "1"
+
+
+def replace_file(folder: Path, name: str, content: bytes) -> None:
+    """Put another file in place, with the sum that belongs to it."""
+    (folder / name).write_bytes(content)
+    names = (WEIGHTS, CONFIG, CARD)
+    sums = (f"{hashlib.sha256((folder / n).read_bytes()).hexdigest()}  {n}\n" for n in names)
+    (folder / SUMS).write_text("".join(sums))
+
+
+def test_a_loaded_model_answers_as_the_saved_one_to_the_last_bit(folder: Path) -> None:
+    loaded, original = load(folder, "cpu"), model()
+    texts = [original.prepare("text", "turn on the kettle")]
+    ours, theirs = original.encode("text", texts), loaded.encode("text", texts)
+    assert ours[0].tobytes() == theirs[0].tobytes()
+    (expected,) = original.fuse([WindowFeatures(text=ours)])
+    (found,) = loaded.fuse([WindowFeatures(text=theirs)])
+    assert expected.tobytes() == found.tobytes()
+    assert loaded.labels == original.labels
+    assert (loaded.name, loaded.version) == ("untrained", "1")
+
+
+def test_the_digest_covers_weights_and_config_and_nothing_else(folder: Path, tmp_path: Path) -> None:
+    digest = load(folder, "cpu").digest
+    assert digest == digest_of((folder / WEIGHTS).read_bytes(), (folder / CONFIG).read_bytes())
+    assert save(tmp_path / "same", network(), config(), "another card") == digest
+    assert save(tmp_path / "batch", network(), config(batch_windows=16), "") != digest
+    assert save(tmp_path / "threads", network(), config(threads=2), "") != digest
+    assert save(tmp_path / "weights", network(seed=4), config(), "") != digest
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, CONFIG, CARD])
+def test_one_changed_byte_is_refused_and_the_file_is_named(folder: Path, name: str) -> None:
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=name):
+        verify(folder)
+    with pytest.raises(CheckpointError, match=name):
+        load(folder, "cpu")
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, CONFIG, CARD, SUMS])
+def test_a_missing_file_is_refused_and_the_message_says_what_makes_one(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(CheckpointError, match="braid train"):
+        load(folder, "cpu")
+
+
+def test_a_cut_off_file_is_refused(folder: Path) -> None:
+    content = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(content[:-100])
+    with pytest.raises(CheckpointError, match="cut off"):
+        load(folder, "cpu")
+
+
+def test_a_sum_file_of_garbage_is_refused(folder: Path) -> None:
+    (folder / SUMS).write_bytes(b"\xff\xfe no sums here")
+    with pytest.raises(CheckpointError):
+        load(folder, "cpu")
+
+
+class Trap:
+    """Sets a mark when it is unpickled."""
+
+    sprung = False
+
+    def __reduce__(self) -> tuple[object, tuple[object, str, bool]]:
+        return setattr, (Trap, "sprung", True)
+
+
+def test_a_pickle_in_the_place_of_the_weights_is_refused_and_never_run(folder: Path) -> None:
+    replace_file(folder, WEIGHTS, pickle.dumps(Trap()))
+    with pytest.raises(CheckpointError, match="does not hold this network"):
+        load(folder, "cpu")
+    assert not Trap.sprung
+
+
+def test_weights_of_another_network_are_refused(folder: Path, tmp_path: Path) -> None:
+    save(tmp_path / "small", network(labels=3), config(), "")
+    with pytest.raises(CheckpointError, match="does not hold this network"):
+        load(tmp_path / "small", "cpu")
+    tensors = load_tensors((folder / WEIGHTS).read_bytes())
+    tensors.pop("log_prior")
+    replace_file(folder, WEIGHTS, save_tensors(tensors))
+    with pytest.raises(CheckpointError, match="log_prior"):
+        load(folder, "cpu")
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"{}"])
+def test_a_config_that_is_none_is_refused_though_its_sum_is_right(folder: Path, content: bytes) -> None:
+    replace_file(folder, CONFIG, content)
+    with pytest.raises(CheckpointError, match=CONFIG):
+        load(folder, "cpu")
+
+
+def test_a_config_without_one_of_its_settings_is_refused_by_name(folder: Path) -> None:
+    settings = json.loads((folder / CONFIG).read_text())
+    del settings["batch_windows"]
+    replace_file(folder, CONFIG, json.dumps(settings).encode())
+    with pytest.raises(CheckpointError, match="batch_windows"):
+        load(folder, "cpu")
+
+
+def test_another_number_of_threads_is_refused_because_it_would_change_the_last_bits(folder: Path) -> None:
+    assert load(folder, "cpu", threads=1).digest
+    with pytest.raises(CheckpointError, match="thread"):
+        load(folder, "cpu", threads=2)
+
+
+def test_cuda_without_a_device_is_refused_and_auto_takes_the_processor(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert load(folder, "auto").device.type == "cpu"
+    with pytest.raises(CheckpointError, match="CUDA"):
+        load(folder, "cuda")

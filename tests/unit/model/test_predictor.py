@@ -1,0 +1,141 @@
+"""Serving: every result belongs to its own inputs, to the last bit, whatever else is in the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from model.encoders.audio import SEGMENT_SAMPLES
+from model.network import FEATURES
+from model.predictor import ITEMS_MAX, FusionModel, WindowFeatures
+from model.segments import Stretch, cut
+from tests.unit.model.untrained import BATCH, model
+
+RATE, HOP_US = 8_000, 500_000
+
+
+@pytest.fixture(scope="module")
+def served() -> FusionModel:
+    return model()
+
+
+def inputs(served: FusionModel, modality: str, count: int, seed: int) -> list[NDArray[Any]]:
+    rng = np.random.default_rng(seed)
+    if modality == "text":
+        words = ["turn", "seven", "dog", "rain", "zebra"]
+        return [served.prepare("text", " ".join(rng.choice(words, 5))) for _ in range(count)]
+    if modality == "video":
+        return [served.prepare("video", rng.integers(0, 256, (48, 80, 3), dtype=np.uint8)) for _ in range(count)]
+    return [served.prepare("audio", rng.normal(0, 0.1, SEGMENT_SAMPLES).astype(np.float32)) for _ in range(count)]
+
+
+def window(seed: int, present: Sequence[str]) -> WindowFeatures:
+    rng = np.random.default_rng(seed)
+
+    def features(size: int) -> NDArray[np.float32]:
+        return rng.normal(0, 1, size).astype(np.float32)
+
+    audio = {place: features(240) for place in (0, 1, 3)}
+    return WindowFeatures(
+        text=[features(FEATURES) for _ in range(2)] if "text" in present else (),
+        video=[features(FEATURES) for _ in range(3)] if "video" in present else (),
+        audio=audio if "audio" in present else None,
+    )
+
+
+@pytest.mark.parametrize("modality", ["text", "video", "audio"])
+def test_an_item_has_the_same_feature_to_the_last_bit_whatever_it_is_batched_with(
+    served: FusionModel, modality: str
+) -> None:
+    items = inputs(served, modality, 2 * BATCH + 3, seed=1)
+    together = served.encode(modality, items)
+    for item, feature in zip(items, together, strict=True):
+        (alone,) = served.encode(modality, [item])
+        assert alone.tobytes() == feature.tobytes()
+    backwards = served.encode(modality, items[::-1])
+    assert [f.tobytes() for f in backwards[::-1]] == [f.tobytes() for f in together]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.sets(st.sampled_from(["text", "video", "audio"])), min_size=1, max_size=2 * BATCH + 1))
+def test_a_window_has_the_same_answer_to_the_last_bit_whatever_it_is_batched_with(present: list[set[str]]) -> None:
+    served = model()
+    windows = [window(seed, sorted(senses)) for seed, senses in enumerate(present)]
+    together = served.fuse(windows)
+    alone = [served.fuse([w])[0] for w in windows]
+    assert [rows.tobytes() for rows in alone] == [rows.tobytes() for rows in together]
+
+
+@pytest.mark.parametrize("present", [(), ("text",), ("video", "audio"), ("text", "video", "audio")])
+def test_a_subset_counts_only_what_is_present_of_it(served: FusionModel, present: tuple[str, ...]) -> None:
+    (rows,) = served.fuse([window(5, present)])
+    there = sum(1 << i for i, m in enumerate(served.modalities) if m in present)
+    assert rows.shape == (8, len(served.labels))
+    assert np.exp(rows).sum(1) == pytest.approx(np.ones(8), abs=1e-5)
+    for index in range(8):
+        assert rows[index].tobytes() == rows[index & there].tobytes()
+
+
+def test_the_row_of_no_modality_is_the_same_for_every_window(served: FusionModel) -> None:
+    full, empty = served.fuse([window(1, ("text", "video", "audio")), WindowFeatures()])
+    assert full[0].tobytes() == empty[0].tobytes()
+    assert not np.allclose(full[0], full[7])
+
+
+def test_of_too_many_items_the_newest_are_kept(served: FusionModel) -> None:
+    rng = np.random.default_rng(2)
+    texts = [rng.normal(0, 1, FEATURES).astype(np.float32) for _ in range(ITEMS_MAX["text"] + 2)]
+    (many,) = served.fuse([WindowFeatures(text=texts)])
+    (newest,) = served.fuse([WindowFeatures(text=texts[-ITEMS_MAX["text"] :])])
+    assert many.tobytes() == newest.tobytes()
+
+
+def test_silence_and_a_microphone_that_sent_nothing_are_not_the_same(served: FusionModel) -> None:
+    (silent,) = served.encode("audio", [np.zeros(SEGMENT_SAMPLES, np.float32)])
+    (silence,) = served.fuse([WindowFeatures(audio=dict.fromkeys(range(4), silent))])
+    (half,) = served.fuse([WindowFeatures(audio={0: silent, 1: silent})])
+    (nothing,) = served.fuse([WindowFeatures()])
+    assert not np.allclose(silence[7], half[7])
+    assert not np.allclose(silence[7], nothing[7])
+
+
+def test_a_picture_of_any_size_and_a_text_of_any_length_become_inputs_of_one_shape(served: FusionModel) -> None:
+    shapes = {served.prepare("video", np.zeros((h, w, 3), np.uint8)).shape for h, w in ((1, 1), (64, 64), (300, 17))}
+    assert shapes == {(3, 64, 64)}
+    lengths = {served.prepare("text", "turn on the kettle " * n).shape for n in (0, 1, 200)}
+    assert len(lengths) == 1
+    assert {served.prepare("audio", np.ones(n, np.float32)).shape for n in (1, 4_000, 9_000)} == {(SEGMENT_SAMPLES,)}
+
+
+def test_a_text_without_a_known_word_is_an_answer_like_any_other(served: FusionModel) -> None:
+    features = served.encode("text", [served.prepare("text", text) for text in ("", "zzz qqq", "\N{SNOWMAN}")])
+    for rows in served.fuse([WindowFeatures(text=[f]) for f in features]):
+        assert np.isfinite(rows).all()
+
+
+def rows_of(served: FusionModel, stretches: Sequence[Stretch]) -> NDArray[np.float64]:
+    segments = cut(stretches, 0, 4 * HOP_US, HOP_US, RATE)
+    features = served.encode("audio", [served.prepare("audio", s.samples) for s in segments])
+    audio = {s.start_us // HOP_US: feature for s, feature in zip(segments, features, strict=True)}
+    (rows,) = served.fuse([WindowFeatures(audio=audio)])
+    return rows
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(1, 15_999), max_size=9, unique=True), st.randoms(use_true_random=False))
+def test_sound_in_pieces_of_any_size_and_order_gives_what_one_piece_gives(cuts: list[int], random: Any) -> None:
+    served = model()
+    sound = np.random.default_rng(4).normal(0, 0.1, 16_000).astype(np.float32)
+    edges = [0, *sorted(cuts), len(sound)]
+    pieces = [
+        Stretch(begin * 125, "mic", str(begin), sound[begin:end]) for begin, end in zip(edges, edges[1:], strict=False)
+    ]
+    random.shuffle(pieces)
+    whole = rows_of(served, [Stretch(0, "mic", "0", sound)])
+    assert rows_of(served, pieces).tobytes() == whole.tobytes()

@@ -1,0 +1,51 @@
+"""A model with random weights: small words, the real network, everything fixed by a seed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from model.labels import LABELS
+from model.network import FusionNetwork
+from model.predictor import FusionModel
+
+WORDS = ["turn", "on", "the", "kettle", "seven", "dog", "rain"]
+VECTOR_SIZE = 12
+BATCH = 8
+
+
+def config(**changed: Any) -> dict[str, Any]:
+    """The config of a checkpoint of this model."""
+    return {
+        "name": "untrained",
+        "version": "1",
+        "labels": list(LABELS),
+        "words": WORDS,
+        "vector_size": VECTOR_SIZE,
+        "batch_windows": BATCH,
+        "segments_per_window": 4,
+        "threads": 1,
+        "conformal": 0.9,
+        "conflict_from": 0.9,
+        "decision": {},
+    } | changed
+
+
+def network(seed: int = 3, labels: int = len(LABELS)) -> FusionNetwork:
+    """A network whose calibration is not neutral either, so that a test sees it being used."""
+    torch.manual_seed(seed)
+    made = FusionNetwork(labels, len(WORDS), VECTOR_SIZE)
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.3)
+    made.get_buffer("text.vectors").normal_()
+    made.get_buffer("temperature").uniform_(0.8, 1.5)
+    made.get_buffer("subset_temperature").uniform_(0.8, 1.5)
+    made.get_buffer("log_prior").copy_(torch.randn(labels).log_softmax(0))
+    return made.eval()
+
+
+def model(seed: int = 3) -> FusionModel:
+    """The same, as it serves, on the CPU."""
+    torch.set_num_threads(config()["threads"])
+    return FusionModel(network(seed), config(), WORDS, "0" * 64, torch.device("cpu"))
