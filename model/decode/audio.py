@@ -14,6 +14,8 @@ from model.decode.undecodable import Undecodable
 
 RATE = 8_000
 SECONDS_MAX = 60
+RATE_MAX, CHANNELS_MAX = 192_000, 8
+CONTAINERS = (b"RIFF", b"fLaC", b"OggS")
 # torchaudio's kernel grows with rate / gcd(rate, RATE): half a second at 47,999 Hz took 26 s and 6.7 GB.
 EVEN_RATE = 25
 
@@ -29,10 +31,14 @@ def decode_audio(payload: bytes, content_type: str) -> NDArray[np.float32] | Und
             samples = np.frombuffer(payload, "<i2").reshape(-1, channels).astype(np.float32) / 32768
         except (KeyError, ValueError) as error:
             return Undecodable(f"not readable as PCM ({type(error).__name__})")
+    elif payload[:4] not in CONTAINERS:
+        return Undecodable("neither WAV, FLAC nor Ogg")
     else:
         try:
             with soundfile.SoundFile(io.BytesIO(_open_ended(payload))) as sound:
-                rate = sound.samplerate
+                rate, channels = sound.samplerate, sound.channels
+                if rate > RATE_MAX or channels > CHANNELS_MAX:
+                    return Undecodable(f"{rate} Hz with {channels} channels; at most {RATE_MAX} and {CHANNELS_MAX}")
                 samples = sound.read(rate * SECONDS_MAX + 1, dtype="float32", always_2d=True)
         except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
             return Undecodable(f"not decodable as a sound ({type(error).__name__})")
@@ -46,13 +52,15 @@ def resample(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
     if rate == RATE or not len(samples):
         return samples
     if rate == 2 * RATE:
-        return samples[: len(samples) // 2 * 2].reshape(-1, 2).mean(axis=1, dtype=np.float32)
+        paired: NDArray[np.float32] = samples[: len(samples) // 2 * 2].reshape(-1, 2).mean(axis=1, dtype=np.float32)
+        return paired
     if rate % EVEN_RATE:
         even = rate + 1000 - rate % 1000
         places = np.arange(len(samples) * even // rate) * (rate / even)
         samples = np.interp(places, np.arange(len(samples)), samples).astype(np.float32)
         rate = even
-    return torchaudio.functional.resample(torch.from_numpy(samples), rate, RATE).numpy()
+    resampled: NDArray[np.float32] = torchaudio.functional.resample(torch.from_numpy(samples), rate, RATE).numpy()
+    return resampled
 
 
 def _open_ended(payload: bytes) -> bytes:

@@ -14,7 +14,7 @@ import pytest
 from services.local.stack import LocalStack
 
 BRAID = Path(sys.executable).parent / "braid"
-SHORT = ["--from", "44", "--seconds", "14", "--speed", "2", "--stream", "S01", "--stream", "S05"]
+SHORT = ["--from", "34", "--seconds", "14", "--speed", "2", "--stream", "S01", "--stream", "S05"]
 
 
 async def demo(stack: LocalStack, *arguments: str) -> tuple[int, dict[str, Any], str]:

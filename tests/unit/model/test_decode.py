@@ -141,11 +141,18 @@ def test_the_limit_of_pixels_is_inclusive() -> None:
     assert isinstance(decode_image(picture(40), pixels_max=3_199), Undecodable)
 
 
-def test_a_picture_that_is_cut_off_anywhere_never_raises() -> None:
-    for kind in ("PNG", "JPEG", "WEBP"):
-        whole = picture(kind=kind)
-        for end in range(0, len(whole) - 12, max(len(whole) // 40, 1)):
-            assert isinstance(decode_image(whole[:end]), Undecodable), (kind, end)
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_picture_that_is_cut_off_is_undecodable_unless_every_pixel_is_there(kind: str) -> None:
+    out = io.BytesIO()
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 80, 3), dtype=np.uint8)).save(out, kind)
+    whole = out.getvalue()
+    complete = decode_image(whole)
+    for end in range(0, len(whole), 97):
+        found = decode_image(whole[:end])
+        if end < 0.9 * len(whole):
+            assert isinstance(found, Undecodable), end
+        elif isinstance(found, np.ndarray):
+            assert (found == complete).all(), end
 
 
 def test_other_kinds_of_picture_are_not_even_tried() -> None:
@@ -210,6 +217,16 @@ def test_sound_at_the_limit_of_length_is_read_and_longer_is_not() -> None:
 def test_a_wav_whose_writer_did_not_know_the_length_is_read_to_its_end(length: int) -> None:
     sent = sine(RATE)
     assert samples_of(wav(pcm(sent), length), "audio/wav") == pytest.approx(sent, abs=1e-4)
+
+
+def test_a_header_with_an_absurd_rate_or_too_many_channels_is_refused_before_anything_is_read() -> None:
+    assert isinstance(decode_audio(wav(pcm(sine(RATE)), 16_000, rate=2_000_000_000), "audio/wav"), Undecodable)
+    many = np.zeros((100, 16), np.float32)
+    assert isinstance(decode_audio(sound_file(many, RATE, "WAV"), "audio/wav"), Undecodable)
+
+
+def test_other_kinds_of_sound_file_are_not_even_tried() -> None:
+    assert isinstance(decode_audio(sound_file(sine(RATE), RATE, "AIFF"), "audio/wav"), Undecodable)
 
 
 def test_no_sound_at_all_is_no_samples() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -133,9 +134,7 @@ def test_sound_in_pieces_of_any_size_and_order_gives_what_one_piece_gives(cuts: 
     served = model()
     sound = np.random.default_rng(4).normal(0, 0.1, 16_000).astype(np.float32)
     edges = [0, *sorted(cuts), len(sound)]
-    pieces = [
-        Stretch(begin * 125, "mic", str(begin), sound[begin:end]) for begin, end in zip(edges, edges[1:], strict=False)
-    ]
+    pieces = [Stretch(begin * 125, "mic", str(begin), sound[begin:end]) for begin, end in pairwise(edges)]
     random.shuffle(pieces)
     whole = rows_of(served, [Stretch(0, "mic", "0", sound)])
     assert rows_of(served, pieces).tobytes() == whole.tobytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import given
@@ -115,7 +116,7 @@ def test_any_chunking_in_any_order_gives_the_same_segments(cuts: list[int], seed
     edges = [0, *sorted(cuts), len(sound)]
     pieces = [
         Stretch(begin * SAMPLE_US, "mic", str(number), sound[begin:end])
-        for number, (begin, end) in enumerate(zip(edges, edges[1:], strict=False))
+        for number, (begin, end) in enumerate(pairwise(edges))
     ]
     random.Random(seed).shuffle(pieces)
     assert [(s.start_us, s.received, s.key) for s in cut_all(*pieces)] == [
