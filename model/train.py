@@ -28,9 +28,9 @@ class Recipe:
     """Everything that a training depends on beside the data; the same recipe gives the same weights on one machine."""
 
     seed: int = 7
-    sound_steps: int = 1000
+    single_steps: int = 1000
     sounds_per_step: int = 96
-    sound_learning_rate: float = 4e-3
+    single_learning_rate: float = 4e-3
     steps: int = 450
     scenes_per_step: int = 8
     learning_rate: float = 2e-3
@@ -77,18 +77,18 @@ def train(data: Path, recipe: Recipe, report: Callable[[int, dict[str, float]], 
                 curve[-1] |= {name: round(float(loss.detach()), 4) for name, loss in losses.items()}
                 report(done + step, curve[-1])
 
-    def sounds() -> dict[str, Tensor]:
-        return {"sounds": _single_sounds(network, maker, log_mel, recipe.sounds_per_step, rng)}
+    def alone(sounds: int) -> dict[str, Tensor]:
+        heard = _single_sounds(network, maker, log_mel, sounds, rng)
+        return {"sounds": heard} | _single(network, vocabulary, digits, clips, rng)
 
     def everything() -> dict[str, Tensor]:
         batch = collate([maker.make() for _ in range(recipe.scenes_per_step)], vocabulary, LABELS, log_mel)
         masked = replace(batch, spectra=_masked(batch.spectra, rng))
-        alone = _single_sounds(network, maker, log_mel, recipe.sounds_per_step // 3, rng)
-        return _losses(network, masked, rng) | _single(network, vocabulary, digits, clips, rng) | {"sounds": alone}
+        return _losses(network, masked, rng) | alone(recipe.sounds_per_step // 3)
 
-    # Sound is the sense that learns slowest: among the others it would be left behind (and a scene holds few words).
-    phase(recipe.sound_steps, recipe.sound_learning_rate, sounds, 0)
-    phase(recipe.steps, recipe.learning_rate, everything, recipe.sound_steps)
+    # Each sense by itself first: a scene holds few words, and sound, which learns slowest, would be left behind.
+    phase(recipe.single_steps, recipe.single_learning_rate, lambda: alone(recipe.sounds_per_step), 0)
+    phase(recipe.steps, recipe.learning_rate, everything, recipe.single_steps)
     return Trained(network.eval(), words, curve)
 
 

@@ -21,7 +21,7 @@ def train(
     / "models"
     / "home"
     / "1",
-    sound_steps: Annotated[int, typer.Option(min=0, help="Steps of the first phase, sound alone.")] = 1000,
+    single_steps: Annotated[int, typer.Option(min=0, help="Steps of the first phase, each sense by itself.")] = 1000,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the second, all senses and their fusion.")] = 450,
     seed: Annotated[int, typer.Option(help="The same seed gives the same model on the same machine.")] = 7,
     json: say.Json = False,
@@ -37,7 +37,7 @@ def train(
         say.fail(
             f"no data sets in {data}: give the folder that holds tridigit, homesound10, homestream and assistvec", 2
         )
-    recipe = Recipe(seed=seed, sound_steps=sound_steps, steps=steps)
+    recipe = Recipe(seed=seed, single_steps=single_steps, steps=steps)
     began = time.monotonic()
     columns = (
         TextColumn("{task.description}"),
@@ -47,13 +47,13 @@ def train(
     )
     console = Console(stderr=True)
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("training", total=sound_steps + steps, losses="")
+        task = progress.add_task("training", total=single_steps + steps, losses="")
 
         def report(step: int, point: dict[str, float]) -> None:
             losses = " ".join(f"{name} {value:.2f}" for name, value in point.items() if name not in ("step", "seconds"))
             progress.update(task, completed=step, losses=losses)
             if not console.is_terminal and step % 100 == 0:
-                console.print(f"step {step} of {sound_steps + steps}: {losses}")
+                console.print(f"step {step} of {single_steps + steps}: {losses}")
 
         trained = train_network(data, recipe, report)
     told = _finish(trained, recipe, data, out, time.monotonic() - began)
