@@ -41,7 +41,9 @@ class Aligner:
         open_for_it = [w for w in windows if not self._closed(session, lane, w, modality)]
         if not open_for_it:
             self._drop_if_empty(session)
-            return Late(tuple(windows), max(lane.bound_us - semantics.close_us(windows[-1], modality), 0)), []
+            # Where windows are further apart than they are long, a chunk may belong to none at all.
+            behind_us = lane.bound_us - semantics.close_us(windows[-1], modality) if windows else 0
+            return Late(tuple(windows), max(behind_us, 0)), []
         if chunk.identity in lane.known:
             if lane.known[chunk.identity] == chunk.sha256:
                 return Duplicate(), []

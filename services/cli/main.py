@@ -7,6 +7,7 @@ import sys
 import typer
 
 from services.cli import (
+    align_case,
     audit,
     config,
     demo,
@@ -49,6 +50,7 @@ app.add_typer(config.app, name="config")
 app.command("train")(train.train)
 app.command("predict")(predict.predict)
 app.add_typer(model.app, name="model")
+app.command("align-case")(align_case.align_case)
 
 
 def main() -> None:
