@@ -26,3 +26,8 @@ class Duplicate:
 
 
 Fate = Windowed | Late | Duplicate | Rejected
+
+
+def name_of(fate: Fate) -> str:
+    """windowed, late, duplicate, or the code of the reason for a refusal."""
+    return fate.reason.value if isinstance(fate, Rejected) else type(fate).__name__.lower()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from services.aligner.admit import Arrival, admit
 from services.aligner.align import Aligner
 from services.aligner.coverage import Coverage
-from services.aligner.fate import Duplicate, Fate, Late, Windowed
+from services.aligner.fate import Fate, Late, Windowed, name_of
 from services.aligner.instep import Record
 from services.aligner.patience import Agenda, Patience, Proof, Silent, early_starts, next_look, silences
 from services.aligner.start import Start
@@ -144,17 +144,14 @@ class Partition:
         source = modality, chunk.source
         behind_us = chunk.appended_us - chunk.t_us - chunk.duration_us
         effects.offsets_us[source] = min(behind_us, effects.offsets_us.get(source, behind_us))
-        match fate:
-            case Windowed():
-                effects.fates[modality, "windowed"] += 1
-                effects.payloads.append(arrival)
-            case Late():
-                effects.fates[modality, "late"] += 1
-                effects.late.append((chunk, fate))
-            case Duplicate():
-                effects.fates[modality, "duplicate"] += 1
-            case Rejected():
-                self._dead(modality, record, "alignment", fate, effects)
+        if isinstance(fate, Rejected):
+            self._dead(modality, record, "alignment", fate, effects)
+            return
+        effects.fates[modality, name_of(fate)] += 1
+        if isinstance(fate, Windowed):
+            effects.payloads.append(arrival)
+        elif isinstance(fate, Late):
+            effects.late.append((chunk, fate))
 
     def _dead(self, modality: str, record: Record, stage: Stage, rejected: Rejected, effects: Effects) -> None:
         effects.fates[modality, "dead"] += 1

@@ -35,6 +35,7 @@ class Reason(StrEnum):
     LIMIT = "limit"  # every window that it belongs to is full
     TICK = "tick"  # a tick that cannot be read
     FORGED = "forged"  # a tick without a valid signature
+    RECORD = "record"  # one of our own topics holds what is no record of this contract (stage fusion)
     UNDECODABLE = "undecodable"  # the decoder refused the bytes (stage fusion)
     EXPIRED = "expired"  # gone from Redis and from the log (stage fusion)
 

@@ -68,6 +68,11 @@ class Publisher:
         await asyncio.gather(*waiting)
         await asyncio.gather(*[await self._prediction(one) for one in said])
 
+    async def refuse(self, number: int, key: bytes | None, letter: DeadLetter) -> None:
+        """Send one dead letter and wait for it."""
+        value, headers = letter.encode()
+        await self._producer.send_and_wait(self._topics.dead, value, key=key, partition=number, headers=headers)
+
     async def _prediction(self, one: Said) -> asyncio.Future[object]:
         headers = [_JSON, (LATENCY_HEADER, latency_header(one.latency_ms))]
         if one.state is not None:

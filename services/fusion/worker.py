@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
+from services.contract import canonical
 from services.contract import window as window_record
-from services.contract.dead import DeadLetter, Position
+from services.contract.dead import DeadLetter, Position, letter
+from services.contract.reason import Reason, Rejected
 from services.contract.topics import Topics
 from services.contract.window import Window
 from services.fusion.batch import batches, worth_answering
@@ -103,7 +105,7 @@ class Worker:
 
     async def process(self, group: AIOKafkaConsumer, batch: Sequence[ConsumerRecord]) -> None:
         """Answer a batch. Raises KafkaError: the process must end then."""
-        queued = [Queued(r.partition, r.timestamp, window_record.decode(r.value)) for r in batch if r.value is not None]
+        queued = [q for q in [await self._read(record) for record in batch] if q is not None]
         keep = worth_answering([q.window for q in queued], self._chains.last_us)
         self._observer.dropped(sum(not k and not q.window.final for k, q in zip(keep, queued, strict=True)))
         left = [q for k, q in zip(keep, queued, strict=True) if k]
@@ -122,6 +124,17 @@ class Worker:
     async def floors(self) -> dict[TopicPartition, int]:
         """Everything handed over is acknowledged: the floors are the positions."""
         return dict(self._positions)
+
+    async def _read(self, record: ConsumerRecord) -> Queued | None:
+        """A window record; what is none goes to the dead letters, or it would end every worker that meets it."""
+        try:
+            return Queued(record.partition, record.timestamp, window_record.decode(record.value or b""))
+        except (canonical.NotJson, KeyError, TypeError, ValueError, AttributeError) as error:
+            _log.error("a window record cannot be read", extra={"why": type(error).__name__, "offset": record.offset})
+            at = Position(record.topic, record.partition, record.offset)
+            why = Rejected(Reason.RECORD, f"no window record ({type(error).__name__})")
+            await self._publisher.refuse(record.partition, record.key, letter(at, "fusion", why, record.value, ()))
+            return None
 
     async def _answer(self, queued: Sequence[Queued], release: str) -> None:
         picked_ms, began_us = time.time() * 1000, monotonic_us()

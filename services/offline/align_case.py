@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.aligner.align import Aligner
-from services.aligner.fate import Duplicate, Fate, Late, Windowed
+from services.aligner.fate import name_of
 from services.contract import canonical
 from services.contract.chunk import Chunk
 from services.contract.semantics import Lateness, Semantics
@@ -53,7 +53,7 @@ def _run(case: dict[str, Any]) -> dict[str, Any]:
         offsets[modality] += 1
         if arrival.get("kind") == "data":
             fate, out = aligner.chunk(_chunk(arrival, modality, offset, index, where), index)
-            fates.append(_fate(fate))
+            fates.append(name_of(fate))
         elif arrival.get("kind") == "bound":
             out = aligner.tick(modality, _tick(arrival, where), offset, index, index)
             fates.append(None)
@@ -99,18 +99,6 @@ def _tick(arrival: dict[str, Any], where: str) -> Tick:
     if evidence not in ("tick", "end"):
         raise BadCase(f"{where}: evidence must be tick or end")
     return Tick(bounds, evidence)
-
-
-def _fate(fate: Fate) -> str:
-    match fate:
-        case Windowed():
-            return "windowed"
-        case Late():
-            return "late"
-        case Duplicate():
-            return "duplicate"
-        case _:
-            return fate.reason.value
 
 
 def _window(window: Window, after: int) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
-import time
 import zlib
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,11 +12,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from services.audit.collect import records
-from services.contract import canonical, envelope
+from services.contract import envelope
 from services.local.services import ServiceProcess
+from services.local.stack import LocalStack
 from services.runtime import kafka
 from services.runtime.settings import Settings
+from tests.integration.session import JPEG, PCM, TEXT, found, play, predictions
 from tests.integration.wait import until
 
 SECRET = b"the payload must not be logged"
@@ -68,7 +68,6 @@ def truncated_jpeg() -> bytes:
     return out.getvalue()[:2_000]
 
 
-JPEG, PCM, TEXT = "image/jpeg", "audio/pcm;rate=8000", "text/plain"
 BAD = [
     Bad("truncated JPEG", "undecodable", "video", truncated_jpeg(), JPEG, stage="fusion"),
     Bad("PNG bomb", "pixels", "video", bomb(), "image/png"),
@@ -99,58 +98,6 @@ def headers_of(bad: Bad, session: str, t_us: int) -> list[tuple[str, bytes]]:
     ]
 
 
-async def play(settings: Settings, session: str, hand: bytes, bad: Bad | None) -> tuple[str, int, int] | None:
-    """Four seconds of a good session with one bad record in its middle; where the bad one stands."""
-    topics, start_us = settings.topic_names(), (int(time.time()) - 5) * 1_000_000
-    at = None
-    async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
-        for n in range(8):
-            t_us = start_us + n * 500_000
-            good = [("audio", PCM, bytes([n, 1]) * 4_000), ("video", JPEG, hand), ("text", TEXT, b"number %d" % n)]
-            for modality, content_type, body in good:
-                headers = envelope.build(
-                    session=session,
-                    source=f"/devices/good/{modality}",
-                    id=str(n),
-                    type=envelope.media_type(modality),
-                    t_us=t_us,
-                    content_type=content_type,
-                )
-                await producer.send_and_wait(topics.media(modality), body, key=session.encode(), headers=headers)
-            if bad is not None and n == 3:
-                key = (bad.session or session).encode()
-                sent = headers_of(bad, bad.session or session, t_us)
-                done = await producer.send_and_wait(topics.media(bad.modality), bad.value, key=key, headers=sent)
-                at = done.topic, done.partition, done.offset
-        for modality in topics.modalities:
-            for device in ("good", "bad"):
-                headers = envelope.build(
-                    session=session,
-                    source=f"/devices/{device}/{modality}",
-                    id="end",
-                    type=envelope.SESSION_END_TYPE,
-                    t_us=start_us,
-                    content_type=TEXT,
-                )
-                await producer.send_and_wait(topics.media(modality), b"", key=session.encode(), headers=headers)
-    return at
-
-
-async def found(settings: Settings, topic: str) -> list[dict[str, Any]]:
-    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
-        raws = await records(reader, topic, settings.topics.partitions)
-    return [canonical.loads_object(raw.value or b"") for raw in raws]
-
-
-async def predictions(settings: Settings, session: str, count: int = 8) -> list[dict[str, Any]]:
-    async def enough() -> list[dict[str, Any]] | None:
-        all_of_them = await found(settings, settings.topic_names().predictions)
-        ours = [p for p in all_of_them if p["session"] == session and p["final"]]
-        return ours if len(ours) >= count else None
-
-    return await until(enough, f"{count} final predictions of {session}")
-
-
 def picture_of(windows: list[dict[str, Any]]) -> list[Any]:
     """What the good devices' chunks come to, window by window, times aside."""
     return [
@@ -167,7 +114,10 @@ async def test_bad_input_is_a_dead_letter_and_its_neighbours_are_unharmed(
     bad: Bad, settings: Settings, services: dict[str, ServiceProcess], hand: bytes
 ) -> None:
     session = f"bad {bad.name}"
-    at = await play(settings, session, hand, bad)
+    key = (bad.session or session).encode()
+    at = await play(
+        settings, session, hand, lambda t_us: (key, bad.modality, bad.value, headers_of(bad, key.decode(), t_us))
+    )
     assert at is not None
 
     async def letter() -> dict[str, Any] | None:
@@ -180,7 +130,7 @@ async def test_bad_input_is_a_dead_letter_and_its_neighbours_are_unharmed(
     assert told["size"] == (None if bad.value is None else len(bad.value))
 
     clean = f"clean {bad.name}"
-    await play(settings, clean, hand, None)
+    await play(settings, clean, hand)
     with_it = picture_of(await predictions(settings, session))
     without_it = picture_of(await predictions(settings, clean))
     assert with_it == without_it
@@ -200,6 +150,47 @@ async def test_bad_input_is_a_dead_letter_and_its_neighbours_are_unharmed(
 async def test_a_session_id_with_braces_spaces_or_signs_is_served_like_any_other(
     session: str, settings: Settings, services: dict[str, ServiceProcess], hand: bytes
 ) -> None:
-    await play(settings, session, hand, None)
+    await play(settings, session, hand)
     ours = await predictions(settings, session)
     assert all(p["modalities"]["audio"]["state"] == "present" for p in ours[3:5])
+
+
+async def test_what_is_no_record_in_our_own_topic_is_a_dead_letter_and_the_worker_goes_on(
+    settings: Settings, services: dict[str, ServiceProcess], hand: bytes
+) -> None:
+    topics = settings.topic_names()
+    async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
+        sent = [await producer.send_and_wait(topics.windows, junk, partition=2) for junk in (b"{", b"[1]", b"{}")]
+
+    async def letters() -> list[dict[str, Any]] | None:
+        dead = [d for d in await found(settings, topics.dead) if d["topic"] == topics.windows]
+        return dead if len(dead) == len(sent) else None
+
+    told = await until(letters, "three dead letters")
+    assert {d["reason"] for d in told} == {"record"}
+    assert {d["offset"] for d in told} == {s.offset for s in sent}
+    await play(settings, "after the junk", hand)
+    await predictions(settings, "after the junk")
+    assert services["fusion"].child.running
+
+
+async def test_without_redis_all_is_read_from_the_log_and_no_prediction_differs(
+    settings: Settings, services: dict[str, ServiceProcess], stack: LocalStack, hand: bytes
+) -> None:
+    def told(answers: list[dict[str, Any]]) -> list[Any]:
+        in_order = sorted(answers, key=lambda p: p["window"]["start"])
+        return [(p["label"], p["confidence"], [s["contribution"] for s in p["modalities"].values()]) for p in in_order]
+
+    assert stack.redis is not None
+    await play(settings, "with redis", hand)
+    with_it = await predictions(settings, "with redis")
+    stack.redis.child.kill()
+    try:
+        from_log = services["fusion"].metric("braid_payload_fetch_total")
+        await play(settings, "without redis", hand)
+        without_it = await predictions(settings, "without redis")
+        assert services["fusion"].metric("braid_payload_fetch_total") > from_log
+        assert services["fusion"].metric("braid_redis_errors_total") > 0
+    finally:
+        await stack.redis.start()
+    assert told(with_it) == told(without_it)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from services.aligner.align import Aligner
-from services.aligner.fate import Duplicate, Late, Windowed
+from services.aligner.fate import name_of
 from services.contract.chunk import EMPTY_SHA256, Chunk, SessionEnd
-from services.contract.reason import Rejected
 from services.contract.semantics import Lateness, Semantics
 from services.contract.tick import Silence, Tick
 from services.contract.window import Window
@@ -56,15 +55,7 @@ class Line:
         chunk = Chunk(session, modality, source, id or str(t), t * MS, length * MS, sha256, 0, offset, us)
         fate, windows = self.aligner.chunk(chunk, us)
         self.out += windows
-        match fate:
-            case Windowed():
-                return "windowed"
-            case Late():
-                return "late"
-            case Duplicate():
-                return "duplicate"
-            case Rejected():
-                return fate.reason.value
+        return name_of(fate)
 
     def tick(self, modality: str, bound: int, evidence: Silence = "tick", session: str = "s") -> None:
         """A bound in the log."""

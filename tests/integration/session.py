@@ -1,0 +1,70 @@
+"""A short session of real media through the broker, and what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from services.audit.collect import records
+from services.contract import canonical, envelope
+from services.runtime import kafka
+from services.runtime.settings import Settings
+from tests.integration.wait import until
+
+JPEG, PCM, TEXT = "image/jpeg", "audio/pcm;rate=8000", "text/plain"
+# From an event time to a record: key, modality, value, headers.
+Stranger = Callable[[int], tuple[bytes, str, bytes | None, list[tuple[str, bytes]]]]
+
+
+async def play(
+    settings: Settings, session: str, hand: bytes, stranger: Stranger | None = None
+) -> tuple[str, int, int] | None:
+    """Four seconds of a good session, a stranger's record in its middle; where that one stands."""
+    topics, start_us = settings.topic_names(), (int(time.time()) - 5) * 1_000_000
+    at = None
+    async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
+        for n in range(8):
+            t_us = start_us + n * 500_000
+            good = [("audio", PCM, bytes([n, 1]) * 4_000), ("video", JPEG, hand), ("text", TEXT, b"number %d" % n)]
+            for modality, content_type, body in good:
+                headers = envelope.build(
+                    session=session,
+                    source=f"/devices/good/{modality}",
+                    id=str(n),
+                    type=envelope.media_type(modality),
+                    t_us=t_us,
+                    content_type=content_type,
+                )
+                await producer.send_and_wait(topics.media(modality), body, key=session.encode(), headers=headers)
+            if stranger is not None and n == 3:
+                key, modality, value, headers = stranger(t_us)
+                done = await producer.send_and_wait(topics.media(modality), value, key=key, headers=headers)
+                at = done.topic, done.partition, done.offset
+        for modality in topics.modalities:
+            for device in ("good", "bad"):
+                headers = envelope.build(
+                    session=session,
+                    source=f"/devices/{device}/{modality}",
+                    id="end",
+                    type=envelope.SESSION_END_TYPE,
+                    t_us=start_us,
+                    content_type=TEXT,
+                )
+                await producer.send_and_wait(topics.media(modality), b"", key=session.encode(), headers=headers)
+    return at
+
+
+async def found(settings: Settings, topic: str) -> list[dict[str, Any]]:
+    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+        raws = await records(reader, topic, settings.topics.partitions)
+    return [canonical.loads_object(raw.value or b"") for raw in raws]
+
+
+async def predictions(settings: Settings, session: str, count: int = 8) -> list[dict[str, Any]]:
+    async def enough() -> list[dict[str, Any]] | None:
+        all_of_them = await found(settings, settings.topic_names().predictions)
+        ours = [p for p in all_of_them if p["session"] == session and p["final"]]
+        return ours if len(ours) >= count else None
+
+    return await until(enough, f"{count} final predictions of {session}")
