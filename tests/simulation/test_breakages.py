@@ -10,7 +10,8 @@ import pytest
 from services.aligner.align import Aligner
 from services.aligner.coverage import Coverage
 from services.aligner.partition import Partition
-from services.aligner.session import LaneState, Raise
+from services.aligner.session import NEVER_US, LaneState, Raise, Session
+from services.contract.tick import Silence
 from tests.simulation.plans import random_plan
 from tests.simulation.verdict import complaints
 from tests.simulation.world import World
@@ -80,9 +81,62 @@ def forget_identities_at_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Aligner, "chunk", forgetful)
 
 
+def hold_only_the_last_tick(patch: pytest.MonkeyPatch) -> None:
+    """A tick overtaken by a newer one of its lane is let go."""
+    tick = Aligner.tick
+
+    def newest(self: Aligner, modality: str, *arguments: object) -> object:
+        out = tick(self, modality, *arguments)  # type: ignore[arg-type]
+        for session in self.sessions.values():
+            lane = session.lanes[modality]
+            for _, offset in lane.ticks[:-1]:
+                self.held[modality].release(offset)
+            lane.ticks = lane.ticks[-1:]
+        return out
+
+    patch.setattr(Aligner, "tick", newest)
+
+
+def judge_by_the_bound_of_the_session(patch: pytest.MonkeyPatch) -> None:
+    """Late is what is late for the slowest modality."""
+
+    def slowest(self: Aligner, session: Session, lane: LaneState, start_us: int, modality: str) -> bool:
+        bound_us = min(each.bound_us for each in session.lanes.values())
+        frontier_us = self.frontiers.get(session.name, NEVER_US)
+        return bound_us >= self.semantics.close_us(start_us, modality) or start_us <= frontier_us
+
+    patch.setattr(Aligner, "_closed", slowest)
+
+
+def tick_beyond_the_limit(patch: pytest.MonkeyPatch) -> None:
+    """Ticks that reach further than the newest open window."""
+    write = World._write_tick
+
+    def further(self: World, modality: str, bounds: dict[str, int], evidence: Silence) -> None:
+        write(self, modality, {session: bound + 50_000 for session, bound in bounds.items()}, evidence)
+
+    patch.setattr(World, "_write_tick", further)
+
+
+def take_the_tail_for_covered(patch: pytest.MonkeyPatch) -> None:
+    """Windows read back at assignment get no frontier record."""
+    fresh = World.fresh
+
+    def covered(self: World) -> Partition:
+        partition = fresh(self)
+        partition.coverage.uncovered.clear()
+        return partition
+
+    patch.setattr(World, "fresh", covered)
+
+
 @pytest.mark.parametrize(
     "broken",
     [
+        hold_only_the_last_tick,
+        judge_by_the_bound_of_the_session,
+        tick_beyond_the_limit,
+        take_the_tail_for_covered,
         commit_the_position,
         do_not_hold_ticks,
         never_cover,

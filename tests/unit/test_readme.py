@@ -26,3 +26,11 @@ def test_every_verb_stands_in_the_readme_and_no_other() -> None:
 def test_every_file_that_the_readme_names_is_there() -> None:
     for path in re.findall(r"\]\(([^)#]+)\)", README):
         assert (ROOT / path).exists(), path
+
+
+def test_every_test_that_the_page_on_alignment_names_exists() -> None:
+    page = (ROOT / "docs" / "alignment.md").read_text()
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    named = re.findall(r"`(test_[a-z_]+)`", page)
+    assert len(named) > 10
+    assert [name for name in named if f"def {name}(" not in tests] == []
