@@ -15,14 +15,14 @@ setup: $(READY)  ## Only the environment: .venv/bin/braid works after it
 # The lock names a hash for every file: what is installed is what was tested.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Braid needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V). Set PYTHON=..."; exit 1; }
-	@echo "· making $(VENV) (about 3 GB, most of it torch; a minute or a few)"
+	@echo "· making $(VENV) (about 3 GB, most of it torch; a minute or a few)" >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9 || echo "· no uv here, pip does it alone"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9 || echo "· no uv here, pip does it alone" >&2
 	@if [ -x $(BIN)/uv ]; then $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock; \
 	else $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; fi
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
-	@echo "· ready: $(BIN)/braid --help"
+	@echo "· ready: $(BIN)/braid --help" >&2
 
 demo: setup  ## Recorded streams through the whole system, checked at the end (ARGS=--json, ARGS="--kill aligner")
 	@$(BIN)/braid demo $(ARGS)

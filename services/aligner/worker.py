@@ -17,10 +17,11 @@ from services.aligner.instep import InStep, Record
 from services.aligner.observe import Observer
 from services.aligner.partition import Effects, Partition
 from services.aligner.patience import LONG_US, Patience, Proof
-from services.aligner.recover import recover
+from services.aligner.recover import Recovered, recover
 from services.contract.semantics import Semantics
 from services.contract.topics import Topics
 from services.payloads.redis_window import RedisWindow, Stored
+from services.runtime.log_range import with_readers
 from services.runtime.monotonic import monotonic_us
 
 QUEUE_RECORDS_MAX = 5_000
@@ -59,16 +60,14 @@ class Worker:
         self._nonce = ""
 
     async def start(self) -> None:
-        self._producer, self._reader, self._payloads = self._make_producer(), self._make_reader(), self._make_payloads()
+        self._producer, self._payloads = self._make_producer(), self._make_payloads()
         await self._producer.start()
-        await self._reader.start()
         if not self._rules.any_eviction_policy:
             await self._payloads.check_policy()
         self._emitter = Emitter(self._producer, self._rules.topics)
 
     async def stop(self) -> None:
         await self._producer.stop()
-        await self._reader.stop()
         await self._payloads.close()
 
     async def adopt(self, group: AIOKafkaConsumer, numbers: Sequence[int]) -> dict[TopicPartition, int]:
@@ -77,8 +76,11 @@ class Worker:
         self._partitions, self._queues, self._nonce = {}, {}, secrets.token_hex(4)
         positions: dict[TopicPartition, int] = {}
         count = len(group.partitions_for_topic(topics.media_all[0]) or ())
-        for number in numbers:
-            found = await recover(group, self._reader, topics, number, rules.tail_ms, rules.semantics.config)
+
+        async def read(reader: AIOKafkaConsumer, number: int) -> Recovered:
+            return await recover(group, reader, topics, number, rules.tail_ms, rules.semantics.config)
+
+        for number, found in zip(numbers, await with_readers(self._make_reader, numbers, read), strict=True):
             self._observer.lost(number, found.lost)
             self._partitions[number] = Partition(
                 number, count, rules.semantics, rules.patience, topics, rules.tail_ms * 1000, found.start

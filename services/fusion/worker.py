@@ -26,9 +26,10 @@ from services.fusion.fetch import Fetcher
 from services.fusion.infer import Inference, Place, Predicted, place_of
 from services.fusion.observe import Observer
 from services.fusion.publish import Publisher, Said
-from services.fusion.recover import recover
+from services.fusion.recover import Recovered, recover
 from services.payloads.log_reader import LogReader
 from services.payloads.redis_window import Payload, RedisWindow
+from services.runtime.log_range import with_readers
 from services.runtime.monotonic import monotonic_us
 
 NEVER_DUE_US = 1 << 62
@@ -72,14 +73,14 @@ class Worker:
         self._chains = Chains(self._decision(self._inference))
         self._observer.model(self._inference.model)
         self._producer, self._payloads = self._make_producer(), self._make_payloads()
-        self._reader, self._log_reader = self._make_reader("earliest"), self._make_reader("none")
-        for client in (self._producer, self._reader, self._log_reader):
+        self._log_reader = self._make_reader("none")
+        for client in (self._producer, self._log_reader):
             await client.start()
         self._fetcher = Fetcher(self._payloads, LogReader(self._log_reader, self._topics), self._inference.known)
         self._publisher = Publisher(self._producer, self._topics)
 
     async def stop(self) -> None:
-        for client in (self._producer, self._reader, self._log_reader):
+        for client in (self._producer, self._log_reader):
             await client.stop()
         await self._payloads.close()
         self._thread.shutdown()
@@ -88,9 +89,13 @@ class Worker:
         """Forget everything; positions and the sessions' states come from the topics."""
         self._chains = Chains(self._chains.decision)
         self._positions = {}
-        for number in numbers:
-            digest = self._inference.model.digest
-            found = await recover(group, self._reader, self._topics, number, self._tail_ms, digest)
+        digest = self._inference.model.digest
+
+        async def read(reader: AIOKafkaConsumer, number: int) -> Recovered:
+            return await recover(group, reader, self._topics, number, self._tail_ms, digest)
+
+        readers = with_readers(lambda: self._make_reader("earliest"), numbers, read)
+        for number, found in zip(numbers, await readers, strict=True):
             self._observer.lost(number, found.lost)
             self._chains.states.update(found.states)
             self._positions[TopicPartition(self._topics.windows, number)] = found.position
