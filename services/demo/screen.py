@@ -30,7 +30,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """One line."""
-        self._console.print(f"[dim]·[/dim] {text}")
+        self._console.print(f"[dim]·[/dim] {text}", soft_wrap=True)
 
     def begin(self, schedule: Schedule, sessions: Mapping[str, Any]) -> None:
         """From here on `show` is called many times a second."""

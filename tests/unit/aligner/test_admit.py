@@ -1,0 +1,242 @@
+"""Admission: each rule with its reason, each limit at, below and above it."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.aligner.admit import Admitted, Arrival, admit
+from services.contract import envelope, tick
+from services.contract.chunk import EMPTY_SHA256, SessionEnd
+from services.contract.murmur2 import partition_of
+from services.contract.reason import Reason, Rejected
+from services.contract.semantics import Admission, Semantics
+from services.contract.tick import Tick
+
+NOW_US = 1_800_000_000_000_000
+PARTITIONS = 8
+SEMANTICS = Semantics(admission=Admission(payload_bytes_max=1_000, pixels_max=100 * 100, text_bytes_max=100))
+
+
+def take(
+    modality: str = "text",
+    body: bytes | None = b"hello",
+    content_type: str = "text/plain",
+    *,
+    session: bytes = b"kitchen",
+    t_us: int = NOW_US,
+    semantics: Semantics = SEMANTICS,
+    partition: int | None = None,
+    without: str = "",
+    **more: str,
+) -> Admitted | Rejected:
+    """Admit one record, good but for what is said."""
+    given_ = {"source": "/devices/d/x", "id": "1", "type": envelope.media_type(modality), **more}
+    extensions = [
+        (f"ce_{k}", v) for k, v in given_.items() if k not in ("source", "id", "type", "specversion", "subject", "time")
+    ]
+    headers = envelope.build(
+        session=given_.get("subject", session.decode(errors="replace")),
+        source=given_["source"],
+        id=given_["id"],
+        type=given_["type"],
+        t_us=t_us,
+        content_type=content_type,
+        extensions=extensions,
+    )
+    named = {f"ce_{k}": v.encode() for k, v in more.items()}
+    headers = [(k, named.get(k, v)) for k, v in headers if k != without]
+    number = partition_of(session, PARTITIONS) if partition is None else partition
+    return admit(modality, number, 7, NOW_US, session, headers, body, semantics, PARTITIONS)
+
+
+def reason(*arguments: Any, **more: Any) -> Reason | None:
+    """Why it is refused, None where it is not."""
+    found = take(*arguments, **more)
+    return found.reason if isinstance(found, Rejected) else None
+
+
+def jpeg(width: int, height: int) -> bytes:
+    return (
+        b"\xff\xd8\xff\xe0\x00\x04ab\xff\xc0\x00\x0b\x08" + struct.pack(">HH", height, width) + b"\x01\x01\x11\x00rest"
+    )
+
+
+def wav(data: bytes, *, rate: int = 8_000, claimed: int | None = None, bits: int = 16, align: int = 2) -> bytes:
+    form = struct.pack("<HHIIHH", 1, 1, rate, rate * 2, align, bits)
+    length = len(data) if claimed is None else claimed
+    return b"RIFF\0\0\0\0WAVEfmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", length) + data
+
+
+def test_a_good_record_is_a_chunk_with_its_identity_and_position() -> None:
+    found = take(t_us=NOW_US - 5, id="42")
+    assert isinstance(found, Arrival)
+    assert found.chunk.identity == ("/devices/d/x", "42", NOW_US - 5, 0)
+    assert (found.chunk.offset, found.chunk.appended_us, found.payload) == (7, NOW_US, b"hello")
+
+
+@pytest.mark.parametrize(
+    ("more", "wanted"),
+    [
+        ({"session": b"s" * 128}, None),
+        ({"session": b"s" * 129}, Reason.SESSION),
+        ({"session": b""}, Reason.SESSION),
+        ({"session": b"\xff"}, Reason.SESSION),
+        ({"session": b"a\nb"}, Reason.SESSION),
+        ({"session": "a {b} ü".encode()}, None),
+        ({"subject": "another"}, Reason.SESSION),
+        ({"without": "ce_subject"}, None),
+        ({"without": "ce_id"}, Reason.SOURCE),
+        ({"without": "ce_source"}, Reason.SOURCE),
+        ({"id": "x" * 256}, None),
+        ({"id": "x" * 257}, Reason.SOURCE),
+        ({"without": "ce_specversion"}, Reason.VERSION),
+        ({"specversion": "0.3"}, Reason.VERSION),
+        ({"without": "ce_type"}, Reason.TYPE),
+        ({"type": "braid.media.video.v1"}, Reason.TYPE),
+        ({"without": "ce_time"}, Reason.TIME),
+        ({"time": "yesterday"}, Reason.TIME),
+        ({"without": "content-type"}, Reason.HEADER),
+        ({"content_type": "text/html"}, Reason.CONTENT_TYPE),
+        ({"t_us": NOW_US + 60_000_000}, None),
+        ({"t_us": NOW_US + 60_000_001}, Reason.FUTURE),
+        ({"t_us": NOW_US - 24 * 3_600_000_000}, None),
+        ({"t_us": NOW_US - 24 * 3_600_000_000 - 1}, Reason.STALE),
+        ({"duration": "30000"}, None),
+        ({"duration": "30000.001"}, Reason.DURATION),
+        ({"duration": "-1"}, Reason.DURATION),
+        ({"duration": "long"}, Reason.DURATION),
+        ({"t_us": NOW_US + 59_000_000, "duration": "1000.001"}, Reason.FUTURE),
+        ({"body": None}, Reason.NULL),
+        ({"body": b""}, Reason.EMPTY),
+        ({"body": b"x" * 100}, None),
+        ({"body": b"x" * 101}, Reason.TEXT),
+        ({"body": b"x" * 1_001}, Reason.SIZE),
+        ({"body": b"\xff"}, Reason.UTF8),
+        ({"body": b'{"text":"x"}', "content_type": "application/json"}, None),
+        ({"body": b'{"text":1}', "content_type": "application/json"}, Reason.TEXT),
+        ({"body": b'{"text":"x","text":"y"}', "content_type": "application/json"}, Reason.TEXT),
+    ],
+)
+def test_text_and_envelope(more: dict[str, Any], wanted: Reason | None) -> None:
+    assert reason(**more) is wanted
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "wanted"),
+    [
+        (jpeg(100, 100), "image/jpeg", None),
+        (jpeg(100, 101), "image/jpeg", Reason.PIXELS),
+        (jpeg(0, 100), "image/jpeg", Reason.MAGIC),
+        (jpeg(100, 100), "image/png", Reason.MAGIC),
+        (b"\xff\xd8", "image/jpeg", Reason.MAGIC),
+        (b"GIF89a", "image/gif", Reason.CONTENT_TYPE),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 100, 100), "image/png", None),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 20_000, 20_000), "image/png", Reason.PIXELS),
+        (b"RIFF\0\0\0\0WEBPVP8X" + bytes(8) + b"\x63\0\0\x63\0\0", "image/webp", None),
+    ],
+)
+def test_pictures(body: bytes, content_type: str, wanted: Reason | None) -> None:
+    assert reason("video", body, content_type) is wanted
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "wanted"),
+    [
+        (bytes(800), "audio/pcm;rate=8000", None),
+        (bytes(801), "audio/pcm;rate=8000", Reason.SAMPLES),
+        (bytes(802), "audio/pcm;rate=8000;channels=2", Reason.SAMPLES),
+        (bytes(800), "audio/pcm;rate=7999", Reason.CONTENT_TYPE),
+        (bytes(800), "audio/pcm;rate=48001", Reason.CONTENT_TYPE),
+        (bytes(800), "audio/pcm", Reason.CONTENT_TYPE),
+        (bytes(800), "audio/pcm;rate=8000;format=f32le", Reason.CONTENT_TYPE),
+        (bytes(800), "audio/L16;rate=8000", Reason.CONTENT_TYPE),
+        (wav(bytes(800)), "audio/wav", None),
+        (wav(bytes(800), claimed=0xFFFFFFF0), "audio/wav", Reason.WAV_HEADER),
+        (wav(bytes(800), claimed=0xFFFFFFFF), "audio/wav", None),
+        (wav(bytes(800), claimed=0), "audio/wav", None),
+        (wav(bytes(800), claimed=801), "audio/wav", Reason.WAV_HEADER),
+        (wav(bytes(801)), "audio/wav", Reason.SAMPLES),
+        (wav(bytes(800), rate=0), "audio/wav", Reason.WAV_HEADER),
+        (wav(bytes(800), bits=8), "audio/wav", Reason.WAV_HEADER),
+        (wav(bytes(800), align=4), "audio/wav", Reason.WAV_HEADER),
+        (b"RIFF", "audio/wav", Reason.MAGIC),
+        (b"fLaC" + bytes(40), "audio/flac", Reason.SAMPLES),
+        (b"OggS", "audio/ogg", Reason.MAGIC),
+    ],
+)
+def test_sounds(body: bytes, content_type: str, wanted: Reason | None) -> None:
+    assert reason("audio", body, content_type) is wanted
+
+
+def test_the_length_of_a_sound_follows_from_its_bytes() -> None:
+    found = take("audio", bytes(802), "audio/pcm;rate=16000")
+    assert isinstance(found, Arrival)
+    assert found.chunk.duration_us == 401 * 1_000_000 // 16_000
+
+
+def test_an_alive_record_is_a_chunk_without_bytes() -> None:
+    found = take("video", b"", "image/jpeg", type=envelope.ALIVE_TYPE)
+    assert isinstance(found, Arrival)
+    assert found.chunk.alive
+    assert found.chunk.sha256 == EMPTY_SHA256
+    assert reason("video", b"x", "image/jpeg", type=envelope.ALIVE_TYPE) is Reason.TYPE
+
+
+def test_a_session_end_names_its_source() -> None:
+    assert take(body=b"", type=envelope.SESSION_END_TYPE) == SessionEnd("kitchen", "/devices/d/x")
+
+
+def test_a_record_in_another_partition_than_its_key_says_is_refused() -> None:
+    right = partition_of(b"kitchen", PARTITIONS)
+    assert reason(partition=(right + 1) % PARTITIONS) is Reason.PARTITION
+
+
+def test_a_modality_that_the_session_has_not_is_refused() -> None:
+    semantics = Semantics(sessions=(("kit*", ("audio",)),))
+    assert reason(semantics=semantics) is Reason.UNDECLARED
+
+
+def test_a_tick_has_no_key_and_a_record_without_a_key_is_a_tick_or_refused() -> None:
+    value = next(iter(tick.encode({"s": 5}, "tick")))
+    assert admit("text", 0, 0, 0, None, tick.TICK_HEADERS, value, SEMANTICS, 8) == Tick({"s": 5}, "tick")
+    refused = admit("text", 0, 0, 0, None, [], b"x", SEMANTICS, 8)
+    assert isinstance(refused, Rejected)
+    assert refused.reason is Reason.KEY
+
+
+@given(
+    st.sampled_from(["text", "video", "audio"]),
+    st.one_of(st.none(), st.binary(max_size=200)),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["ce_id", "ce_source", "ce_type", "ce_time", "ce_duration", "content-type", "x"]),
+            st.binary(max_size=60),
+        ),
+        max_size=9,
+    ),
+    st.one_of(st.none(), st.binary(max_size=200)),
+)
+def test_no_bytes_whatever_raise(
+    modality: str, key: bytes | None, headers: list[tuple[str, bytes]], value: bytes | None
+) -> None:
+    found = admit(modality, 0, 0, NOW_US, key, headers, value, SEMANTICS, 1)
+    assert isinstance(found, Rejected | Arrival | Tick | SessionEnd)
+
+
+@given(
+    st.sampled_from(
+        ["image/jpeg", "image/png", "image/webp", "audio/pcm;rate=8000", "audio/wav", "audio/flac", "audio/ogg"]
+    ),
+    st.sampled_from([jpeg(9, 9), wav(bytes(8)), b"fLaC", b"OggS", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP"]),
+    st.binary(max_size=120),
+    st.integers(0, 60),
+)
+def test_no_media_whatever_raise(content_type: str, head: bytes, tail: bytes, cut: int) -> None:
+    modality = "video" if content_type.startswith("image") else "audio"
+    found = take(modality, head[: len(head) - cut] + tail or b"x", content_type)
+    assert isinstance(found, Rejected | Arrival)

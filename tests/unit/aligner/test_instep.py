@@ -1,0 +1,101 @@
+"""Logs of one number are handed on together, and what a restart needs is covered before floors move."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from services.aligner.coverage import Coverage
+from services.aligner.floor import Held
+from services.aligner.instep import InStep
+from services.aligner.start import OtherSettings, start_from
+from services.contract.frontier import Frontier
+
+
+@dataclass(frozen=True)
+class R:
+    """A record of one byte."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None = b"k"
+    value: bytes | None = b"x"
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+def taken(queue: InStep, **ends: int | None) -> list[tuple[str, int]]:
+    return [(modality, record.offset) for modality, record in queue.release({"a": 0, "b": 0} | ends)]
+
+
+def test_a_log_waits_for_the_one_that_is_behind() -> None:
+    queue = InStep({"a": 0, "b": 0}, skew_ms=100, records_max=10, bytes_max=100)
+    queue.add("a", [R(0, 1_000), R(1, 5_000)])
+    queue.add("b", [R(0, 900), R(1, 4_000)])
+    assert taken(queue, a=2, b=9) == [("b", 0), ("a", 0)]
+    assert taken(queue, a=2, b=9) == [("b", 1)]
+    assert taken(queue, a=2, b=9) == [], "the next record of b may be older than what waits in a"
+    assert taken(queue, a=2, b=2) == [("a", 1)]
+
+
+def test_a_log_whose_end_is_not_known_yet_holds_the_others() -> None:
+    queue = InStep({"a": 0, "b": 7}, skew_ms=100, records_max=10, bytes_max=100)
+    queue.add("a", [R(0, 1)])
+    assert taken(queue, a=1, b=None) == []
+    assert taken(queue, a=1, b=7) == [("a", 0)]
+
+
+def test_each_log_keeps_its_order_where_the_brokers_clock_went_back() -> None:
+    queue = InStep({"a": 0, "b": 0}, skew_ms=1_000, records_max=10, bytes_max=100)
+    queue.add("a", [R(0, 500), R(1, 100), R(2, 600)])
+    assert taken(queue, a=3) == [("a", 0), ("a", 1), ("a", 2)]
+
+
+def test_a_full_queue_is_paused_unless_it_is_the_slowest() -> None:
+    queue = InStep({"a": 0, "b": 0}, skew_ms=10, records_max=2, bytes_max=100)
+    queue.add("a", [R(n, 1_000 + n) for n in range(5)])
+    queue.add("b", [R(n, n) for n in range(5)])
+    assert queue.full() == {"a"}
+
+
+def test_the_floor_is_the_first_offset_still_held_and_never_passes_a_gap() -> None:
+    held = Held()
+    for offset in (3, 5, 8):
+        held.hold(offset, offset * 10)
+    held.hold(3, 30)
+    held.release(5)
+    assert held.floor(20) == 3
+    held.release(3)
+    assert held.floor(20) == 3
+    held.release(3)
+    assert held.first() == (8, 80)
+    held.release(8)
+    assert held.floor(20) == 20
+
+
+def test_a_session_is_covered_when_its_oldest_window_leaves_the_tail_or_nothing_is_held() -> None:
+    coverage = Coverage(tail_us=100)
+    coverage.emitted("old", 10)
+    coverage.emitted("old", 500)
+    coverage.emitted("new", 500)
+    assert coverage.due([111, 900]) == ["old"]
+    assert coverage.due([110]) == []
+    assert coverage.due([]) == ["new", "old"]
+    coverage.covered("old", 7)
+    assert coverage.due([]) == ["new"]
+
+
+def test_only_keys_that_say_no_more_are_taken_away() -> None:
+    coverage = Coverage(tail_us=1, old_keys={"s": [(b"low", 5), (b"high", 9)]})
+    assert coverage.covered("s", 7) == [b"low"]
+    assert coverage.covered("s", 9) == [b"high"]
+    assert coverage.covered("s", 9) == []
+
+
+def test_the_largest_frontier_counts_and_other_settings_are_refused() -> None:
+    told = [(b"a", Frontier("s", 5, "c")), (b"b", Frontier("s", 9, "c"))]
+    start = start_from({}, told, [], "c")
+    assert start.frontiers == {"s": 9}
+    assert start.old_keys == {"s": [(b"a", 5), (b"b", 9)]}
+    with pytest.raises(OtherSettings, match="old alignment settings"):
+        start_from({}, told, [], "d")

@@ -1,0 +1,149 @@
+"""When silence is written into a log, and when an early answer is due. Windows of 100 ms side by side, times in ms."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from services.aligner.patience import LONG_US, Agenda, Patience, Proof, early_starts, next_look, silences
+from services.aligner.session import Session
+from tests.unit.aligner.timeline import MS, SEMANTICS, Line
+
+ONE = replace(SEMANTICS, hop_us=100 * MS)
+PATIENCE = Patience({"audio": 70 * MS, "video": 100 * MS}, idle_us=300 * MS, early_us=30 * MS)
+HERE = {"audio": 100, "video": 100}
+
+
+class At(Line):
+    """A line whose records are handed over at a time that the test says."""
+
+    handed = 0
+
+    @property
+    def now_us(self) -> int:
+        return self.handed * MS
+
+    def session(self) -> Session:
+        return self.aligner.sessions["s"]
+
+
+def told(line: At, asked: int, ends: dict[str, int] | None = None) -> list[tuple[str, int, str]]:
+    """What is written for a session once the ends were asked for at a time; by default we have read up to them."""
+    proof = Proof(asked * MS, HERE if ends is None else ends)
+    found = silences(line.session(), ONE, PATIENCE, proof, HERE)
+    return [(s.modality, s.bound_us // MS, s.evidence) for s in found]
+
+
+# audio [====)[====)  handed at 1000, passes the end of w0        patience of video: 100
+def test_a_modality_is_ticked_when_another_passed_the_end_its_patience_ago() -> None:
+    line = At(ONE)
+    line.handed = 1_000
+    line.audio(0, 105)
+    assert told(line, 1_099) == []
+    assert told(line, 1_100) == [("video", 120, "tick")]
+
+
+def test_each_tick_is_written_once() -> None:
+    line = At(ONE)
+    line.handed = 1_000
+    line.audio(0, 105)
+    assert told(line, 1_100) == [("video", 120, "tick")]
+    assert told(line, 1_150) == []
+
+
+# our position 100, the log's end 101: something is in the log that we have not read
+def test_without_proof_nothing_is_written() -> None:
+    line = At(ONE)
+    line.handed = 1_000
+    line.audio(0, 105)
+    assert told(line, 1_200, {"audio": 100, "video": 101}) == []
+    assert told(line, 1_200, {}) == []
+
+
+# audio [==)  then nothing at all; idle after 300
+def test_an_idle_session_is_closed_up_to_its_newest_window_and_no_further() -> None:
+    line = At(ONE)
+    line.handed = 1_000
+    line.audio(0, 50)
+    assert told(line, 1_299) == []
+    assert told(line, 1_300) == [("audio", 110, "tick"), ("video", 120, "tick")]
+
+
+def test_an_idle_session_needs_the_proof_of_all_logs() -> None:
+    line = At(ONE)
+    line.handed = 1_000
+    line.audio(0, 50)
+    assert told(line, 1_400, {"audio": 100, "video": 101}) == []
+
+
+def test_no_modality_is_called_idle_before_its_own_patience() -> None:
+    line = At(ONE)
+    line.handed = 1_000
+    line.audio(0, 50)
+    slow = replace(PATIENCE, modality_us={"audio": 70 * MS, "video": 900 * MS})
+    found = [s.modality for s in silences(line.session(), ONE, slow, Proof(1_400 * MS, HERE), HERE)]
+    assert found == ["audio"]
+
+
+def test_a_modality_whose_sources_have_all_ended_is_ticked_at_once() -> None:
+    line = At(ONE)
+    line.handed = 1_000
+    line.video(50, source="a")
+    line.video(50, source="b")
+    line.end("video", "a")
+    assert told(line, 0, {}) == []
+    line.end("video", "b")
+    assert told(line, 0, {}) == [("video", 120, "end")]
+
+
+# audio passes the end of w0: nothing else is waited for
+def test_an_early_answer_is_due_when_a_modality_passed_the_end_and_gapless_members_have_too() -> None:
+    line = At(ONE)
+    line.handed = 1_000
+    line.video(60)
+    line.audio(0, 50)
+    line.video(101)
+    assert early_starts(line.session(), ONE, PATIENCE, 1_000 * MS) == []
+    line.audio(50, 50)
+    assert early_starts(line.session(), ONE, PATIENCE, 1_000 * MS) == [0]
+
+
+# audio [==)  handed at 1000 with bound 50: at 1080 the session's clock stands at 130 = end + early_ms
+def test_an_early_answer_comes_by_the_sessions_own_clock_where_nothing_passes_the_end() -> None:
+    line = At(ONE)
+    line.handed = 1_000
+    line.audio(0, 50)
+    assert early_starts(line.session(), ONE, PATIENCE, 1_079 * MS) == []
+    assert early_starts(line.session(), ONE, PATIENCE, 1_080 * MS) == [0]
+    assert next_look(line.session(), ONE, PATIENCE) == 1_080 * MS
+    line.aligner.early(line.session(), 0)
+    assert early_starts(line.session(), ONE, PATIENCE, 2_000 * MS) == []
+
+
+def test_without_early_answers_none_is_due() -> None:
+    line = At(ONE)
+    line.audio(0, 50)
+    assert early_starts(line.session(), ONE, replace(PATIENCE, early_us=None), LONG_US) == []
+
+
+def test_the_next_look_is_never_later_than_what_is_due() -> None:
+    line = At(ONE)
+    line.handed = 1_000
+    line.audio(0, 105)
+    line.aligner.early(line.session(), 0)
+    line.aligner.early(line.session(), 100 * MS)
+    look_us = next_look(line.session(), ONE, PATIENCE)
+    assert look_us == 1_100 * MS
+    assert told(line, look_us // MS) == [("video", 120, "tick")]
+
+
+def test_the_agenda_gives_each_session_once_at_the_time_that_was_set_last() -> None:
+    agenda = Agenda()
+    agenda.set("a", 50)
+    agenda.set("b", 20)
+    agenda.set("a", 10)
+    assert agenda.next_us() == 10
+    assert agenda.pop_due(15) == ["a"]
+    assert agenda.pop_due(60) == ["b"]
+    agenda.set("c", 5)
+    agenda.set("c", LONG_US)
+    assert agenda.next_us() == LONG_US

@@ -1,0 +1,142 @@
+"""What all processes agree on: times, partitions, canonical JSON, ticks, the envelope."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from aiokafka.partitioner import murmur2 as aiokafka_murmur2
+from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event, to_binary_event, to_structured_event
+from cloudevents.core.v1.event import CloudEvent
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.contract import canonical, envelope, moment, tick, window
+from services.contract.envelope import Envelope
+from services.contract.murmur2 import murmur2, partition_of
+from services.contract.reason import Reason, Rejected
+from services.contract.tick import Tick
+from services.contract.window import Lane, Member, Window
+
+TIMES = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1))
+ZONES = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+
+
+@given(TIMES, ZONES)
+def test_a_time_stamp_means_the_same_as_in_the_standard_library(when: datetime, zone: timezone) -> None:
+    there = when.replace(tzinfo=UTC).astimezone(zone)
+    wanted = (when - datetime(1970, 1, 1)) // timedelta(microseconds=1)
+    assert moment.parse(there.isoformat()) == wanted
+    assert moment.parse(moment.text_of(wanted)) == wanted
+
+
+@pytest.mark.parametrize(
+    "text", ["", "now", "2026-11-24", "2026-11-24T10:00:00", "2026-13-01T00:00:00Z", "2026-02-30T00:00:00Z", "١٠٢٦"]
+)
+def test_what_is_no_rfc_3339_time_stamp_is_none(text: str) -> None:
+    assert moment.parse(text) is None
+
+
+@given(st.binary(max_size=40))
+def test_partitions_are_those_of_aiokafka(key: bytes) -> None:
+    assert murmur2(key) == aiokafka_murmur2(key) & 0xFFFFFFFF
+    assert 0 <= partition_of(key, 8) < 8
+
+
+def test_partitions_are_those_of_the_java_client() -> None:
+    # org.apache.kafka.common.utils.UtilsTest.testMurmur2
+    known = {b"21": -973932308, b"foobar": -790332482, b"a-little-bit-long-string": -985981536}
+    assert {key: murmur2(key) for key in known} == {key: value & 0xFFFFFFFF for key, value in known.items()}
+
+
+@pytest.mark.parametrize("raw", [b"NaN", b'{"a":1,"a":2}', b"[" * 100_000, b"\xff", b"{", b""])
+def test_json_that_the_standard_reader_takes_or_chokes_on_is_refused(raw: bytes) -> None:
+    with pytest.raises(canonical.NotJson):
+        canonical.loads(raw)
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=128), st.integers(-(2**60), 2**60), min_size=1, max_size=60))
+def test_ticks_hold_every_bound_once_in_records_of_bounded_size(bounds: dict[str, int]) -> None:
+    read: dict[str, int] = {}
+    for value in tick.encode(bounds, "end"):
+        assert len(value) <= tick.TICK_BYTES_MAX
+        found = tick.decode(value)
+        assert isinstance(found, Tick)
+        assert found.evidence == "end"
+        assert not read.keys() & found.bounds.keys()
+        read |= found.bounds
+    assert read == bounds
+
+
+def test_many_sessions_are_split_by_size() -> None:
+    bounds = {f"session {n:05d}": n for n in range(10_000)}
+    records = list(tick.encode(bounds, "tick"))
+    assert 3 < len(records) < 20
+    assert all(len(value) <= tick.TICK_BYTES_MAX for value in records)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"[]", b'{"bounds":{"s":1}}', b'{"bounds":{"s":true},"evidence":"tick"}', b'{"bounds":1,"evidence":"end"}'],
+)
+def test_a_tick_of_another_form_is_refused(value: bytes) -> None:
+    found = tick.decode(value)
+    assert isinstance(found, Rejected)
+    assert found.reason is Reason.TICK
+
+
+def test_the_official_sdk_reads_our_records() -> None:
+    headers = envelope.build(
+        session="kitchen",
+        source="/devices/a/mic",
+        id="1",
+        type="braid.media.text.v1",
+        t_us=1_700_000_000_123_456,
+        content_type="text/plain",
+    )
+    read = from_binary_event(KafkaMessage(dict(headers), b"kitchen", b"hello"))
+    assert (read.get_id(), read.get_source(), read.get_type()) == ("1", "/devices/a/mic", "braid.media.text.v1")
+    assert read.get_subject() == "kitchen"
+    assert read.get_time() == datetime(2023, 11, 14, 22, 13, 20, 123456, tzinfo=UTC)
+    assert read.get_datacontenttype() == "text/plain"
+
+
+@pytest.mark.parametrize("mode", [to_binary_event, to_structured_event], ids=["binary", "structured"])
+def test_we_read_the_records_of_the_official_sdk(mode: Callable[[CloudEvent], KafkaMessage]) -> None:
+    attributes = {
+        "id": "7",
+        "source": "/devices/b/cam",
+        "type": "braid.media.video.v1",
+        "specversion": "1.0",
+        "subject": "hall",
+        "time": datetime(2026, 11, 24, 10, 0, 0, 5000, tzinfo=UTC),
+        "datacontenttype": "image/jpeg",
+    }
+    message = mode(CloudEvent(attributes, b"\xff\xd8bytes"))
+    read = envelope.unwrap(list(message.headers.items()), message.value)
+    assert isinstance(read, Envelope)
+    assert read.payload == b"\xff\xd8bytes"
+    assert [read.get(name) for name in ("id", "source", "type", "subject")] == [
+        "7",
+        "/devices/b/cam",
+        "braid.media.video.v1",
+        "hall",
+    ]
+    assert read.get("content-type") == "image/jpeg"
+    assert moment.parse(read.get("time")) == 1_795_514_400_005_000
+
+
+def test_a_window_record_reads_back_the_same_and_its_digest_forgets_where_it_stood() -> None:
+    member = Member("/d", "1", 5, 0, "00", 3, 9)
+    lane = Lane("present", "data", 12, (member,))
+    one = Window("küche {1}", 0, 10, None, True, "c", {"a": lane, "b": Lane("unknown", "tick", 13, ())}, 1, 2)
+    assert window.decode(window.encode(one)) == one
+    assert one.id == "küche {1}/0/1"
+    elsewhere = Member("/d", "1", 5, 0, "00", 3, 1_000)
+    other = Window(
+        "küche {1}", 0, 10, None, True, "c", {**one.modalities, "a": Lane("present", "data", 12, (elsewhere,))}, 8, 9
+    )
+    assert other.digest == one.digest
+    assert json.loads(window.encode(one))["modalities"]["a"]["members"][0]["at"] == [3, 9]
