@@ -58,8 +58,22 @@ def demo(
         sys.exit(1)
 
 
+def _events(out: dict[str, Any]) -> list[str]:
+    events, f1 = out["events"], out["event_f1"]
+    if not events["true"]:
+        return ["events    no true event lies whole in the part that was played: nothing to score"]
+    found = f"{events['hits']} right of {events['true']} true, {events['said']} said"
+    delay = out["event_delay_s"]
+    return [
+        f"events    F1 {f1['overall']} (digits {f1['digit']}, sounds {f1['sound']}): {found}; the best single sense alone "
+        f"reaches {out['best_single_modality_event_f1']}",
+        "          "
+        + ("none was found" if delay is None else f"median {delay} s from a true start to the first right word"),
+    ]
+
+
 def _tell(out: dict[str, Any]) -> None:
-    books, f1, ms = out["books"], out["event_f1"], out["latency_ms"]
+    books, ms = out["books"], out["latency_ms"]
     fates = ", ".join(f"{books[fate]} {fate}" for fate in ("windowed", "late", "duplicate", "dead", "pending"))
     killed = out.get("killed")
     lines = [
@@ -71,10 +85,7 @@ def _tell(out: dict[str, Any]) -> None:
         f"windows   {out['windows']} final, {out['windows_wrong']} differ from what the logs say; "
         f"{out['windows_early']} answered early",
         f"predicted {out['predictions']} windows; {out['predictions_checked']} computed again, byte for byte",
-        f"events    F1 {f1['overall']} (digits {f1['digit']}, sounds {f1['sound']}): {out['events']['hits']} right of "
-        f"{out['events']['true']} true, {out['events']['said']} said; the best single sense alone reaches "
-        f"{out['best_single_modality_event_f1']}",
-        f"          median {out['event_delay_s']} s from an event's true start to the first right word",
+        *_events(out),
         f"latency   first answer p50 {ms['first']['p50']:.0f} / p99 {ms['first']['p99']:.0f} ms after a window's end; "
         f"final one p50 {ms['final']['p50']:.0f} ms, of which our own p99 {ms['own']['p99']:.0f} ms",
         "          (the rest of a final answer is patience: texts of these streams come up to 6.5 s late)",
