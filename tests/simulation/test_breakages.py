@@ -9,7 +9,7 @@ import pytest
 
 from services.aligner.align import Aligner
 from services.aligner.coverage import Coverage
-from services.aligner.partition import Partition
+from services.aligner.partition import Effects, Partition
 from services.aligner.session import NEVER_US, LaneState, Raise, Session
 from services.contract.tick import Silence
 from tests.simulation.plans import random_plan
@@ -130,9 +130,37 @@ def take_the_tail_for_covered(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(World, "fresh", covered)
 
 
+def start_without_any_checkpoint(patch: pytest.MonkeyPatch) -> None:
+    """Neither frontier records nor the tail: every replayed window is built again, from what is left of it."""
+    start_without_the_tail(patch)
+    forgetful = World.fresh
+
+    def blank(self: World) -> Partition:
+        kept, self.broker.frontiers = self.broker.frontiers, {}
+        try:
+            return forgetful(self)
+        finally:
+            self.broker.frontiers = kept
+
+    patch.setattr(World, "fresh", blank)
+
+
+def commit_before_the_outputs(patch: pytest.MonkeyPatch) -> None:
+    """The floor moves past inputs whose windows nobody has acknowledged."""
+    act = World._act
+
+    def hasty(self: World, process: Partition, effects: Effects) -> None:
+        self._commit(process)
+        act(self, process, effects)
+
+    patch.setattr(World, "_act", hasty)
+
+
 @pytest.mark.parametrize(
     "broken",
     [
+        start_without_any_checkpoint,
+        commit_before_the_outputs,
         hold_only_the_last_tick,
         judge_by_the_bound_of_the_session,
         tick_beyond_the_limit,
