@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from services.contract import frontier, window
 from services.contract.frontier import Frontier
 from services.contract.topics import Topics
 from services.runtime.log_range import read_range
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +50,13 @@ async def recover(
     ]
     told: dict[bytes, Frontier] = {}
     async for record in read_range(reader, TopicPartition(topics.frontier, number)):
+        found = None if record.value is None else frontier.read(record.value)
         if record.value is None:
             told.pop(record.key, None)
+        elif found is None:
+            _log.error("a frontier record cannot be read", extra={"partition": number, "offset": record.offset})
         else:
-            told[record.key] = frontier.decode(record.value)
+            told[record.key] = found
     windows = TopicPartition(topics.windows, number)
     end = (await reader.end_offsets([windows]))[windows]
     # Floors that are all the ends were committed with every session covered: then no tail is needed. Where the record
@@ -59,10 +65,9 @@ async def recover(
     if times_ms and not any(lost.values()):
         since = await reader.offsets_for_times({windows: max(min(times_ms) - tail_ms, 0)})
         begin = since[windows].offset if since[windows] else end
-    tail = [
-        (record.timestamp * 1000, window.decode(record.value))
+    finals = [
+        (record.timestamp * 1000, kept)
         async for record in read_range(reader, windows, begin, end)
-        if record.value is not None
+        if (kept := window.read(record.value)) is not None and kept.final
     ]
-    finals = [(appended_us, found) for appended_us, found in tail if found.final]
     return Recovered(start_from(floors, told.items(), finals, config), lost)

@@ -95,8 +95,8 @@ def _windows(logs: Logs, verdict: Verdict, ours: Callable[[str], bool], books: B
     placed: set[tuple[str, int]] = set()
     seen: dict[tuple[str, int], bytes] = {}
     for raw in logs.windows:
-        window = window_record.decode(raw.value or b"")
-        if not ours(window.session):
+        window = window_record.read(raw.value)
+        if window is None or not ours(window.session):
             continue
         if not window.final:
             books.early_windows += 1

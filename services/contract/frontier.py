@@ -33,7 +33,13 @@ def encode(frontier: Frontier) -> bytes:
     return canonical.dumps({"session": frontier.session, "start_us": frontier.start_us, "config": frontier.config})
 
 
-def decode(raw: bytes) -> Frontier:
-    """Read a frontier record. Raises canonical.NotJson or KeyError where it is none."""
-    record = canonical.loads_object(raw)
-    return Frontier(record["session"], record["start_us"], record["config"])
+def read(raw: bytes) -> Frontier | None:
+    """Read a frontier record, None for what is none."""
+    try:
+        record = canonical.loads_object(raw)
+        session, start_us, config = record["session"], record["start_us"], record["config"]
+    except (canonical.NotJson, KeyError):
+        return None
+    if type(start_us) is not int or not isinstance(session, str) or not isinstance(config, str):
+        return None
+    return Frontier(session, start_us, config)

@@ -113,8 +113,16 @@ def encode(window: Window) -> bytes:
     )
 
 
+def read(raw: bytes | None) -> Window | None:
+    """The window of a record, None for what is none: whoever may write to the topic may have written anything."""
+    try:
+        return decode(raw or b"")
+    except (canonical.NotJson, KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
 def decode(raw: bytes) -> Window:
-    """Read a window record. Raises canonical.NotJson, KeyError, TypeError or ValueError where it is none."""
+    """Read a window record. Raises canonical.NotJson, KeyError, TypeError, ValueError or AttributeError if it is none."""
     record = canonical.loads_object(raw)
     return Window(
         session=record["session"],

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from services.contract import canonical
 from services.contract import window as window_record
 from services.contract.dead import DeadLetter, Position, letter
 from services.contract.reason import Reason, Rejected
@@ -132,14 +131,13 @@ class Worker:
 
     async def _read(self, record: ConsumerRecord) -> Queued | None:
         """A window record; what is none goes to the dead letters, or it would end every worker that meets it."""
-        try:
-            return Queued(record.partition, record.timestamp, window_record.decode(record.value or b""))
-        except (canonical.NotJson, KeyError, TypeError, ValueError, AttributeError) as error:
-            _log.error("a window record cannot be read", extra={"why": type(error).__name__, "offset": record.offset})
-            at = Position(record.topic, record.partition, record.offset)
-            why = Rejected(Reason.RECORD, f"no window record ({type(error).__name__})")
-            await self._publisher.refuse(record.partition, record.key, letter(at, "fusion", why, record.value, ()))
-            return None
+        window = window_record.read(record.value)
+        if window is not None:
+            return Queued(record.partition, record.timestamp, window)
+        _log.error("a window record cannot be read", extra={"partition": record.partition, "offset": record.offset})
+        at, why = Position(record.topic, record.partition, record.offset), Rejected(Reason.RECORD, "no window record")
+        await self._publisher.refuse(record.partition, record.key, letter(at, "fusion", why, record.value, ()))
+        return None
 
     async def _answer(self, queued: Sequence[Queued], release: str) -> None:
         picked_ms, began_us = time.time() * 1000, monotonic_us()
