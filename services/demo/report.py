@@ -16,7 +16,8 @@ from services.contract.prediction import DIGITS
 from services.demo.watch import Seen
 from services.fusion.decide import Decision, State, fold
 from services.fusion.decide import Seen as FoldSeen
-from services.fusion.infer import Inference, Predicted
+from services.fusion.infer import Inference
+from services.fusion.predicted import Predicted
 from services.player.play import Schedule
 
 

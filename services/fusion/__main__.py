@@ -45,6 +45,7 @@ def plan(settings: Settings) -> Plan:
         decision_of,
         topics,
         settings.alignment.tail_s * 1000,
+        settings.semantics().future_us,
         lambda: kafka.make_producer(servers),
         lambda reset: kafka.make_reader(servers, auto_offset_reset=reset),
         lambda: RedisWindow(settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms),

@@ -12,22 +12,28 @@ EARLY_BACKLOG_MAX = 64
 def worth_answering(windows: Sequence[Window], last_final_us: Callable[[str], int | None]) -> list[bool]:
     """True for each window to answer, in order: final ones that were not answered yet, and early ones that still help.
 
-    An early answer is dropped where a final one of its session at or after it is there already, in the state or in
-    this very batch; and, under overload, where it stands too far back in the queue (level 1: final windows lag, they
-    are never lost).
+    A final one may come again, even in this very batch (a former aligner that lives on writes copies): a copy is not
+    answered, it would break the chain of its session. An early answer is dropped where a final one of its session at
+    or after it is there already, before it or behind it; and, under overload, where it stands too far back in the
+    queue (level 1: final windows lag, they are never lost).
     """
     newest: dict[str, int] = {}
-    keep = [False] * len(windows)
-    for place in range(len(windows) - 1, -1, -1):
-        window = windows[place]
-        last_us = last_final_us(window.session)
+    for window in windows:
         if window.final:
             newest[window.session] = max(window.start_us, newest.get(window.session, window.start_us))
-            keep[place] = last_us is None or window.start_us > last_us
+    answered: dict[str, int] = {}
+    keep = []
+    for place, window in enumerate(windows):
+        session, start_us = window.session, window.start_us
+        last_us = answered.get(session, last_final_us(session))
+        fresh = last_us is None or start_us > last_us
+        if window.final:
+            keep.append(fresh)
+            if fresh:
+                answered[session] = start_us
         else:
-            done_us = max((us for us in (last_us, newest.get(window.session)) if us is not None), default=None)
             in_time = len(windows) - place <= EARLY_BACKLOG_MAX
-            keep[place] = in_time and (done_us is None or window.start_us > done_us)
+            keep.append(fresh and in_time and start_us > newest.get(session, start_us - 1))
     return keep
 
 

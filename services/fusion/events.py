@@ -7,7 +7,7 @@ from collections import OrderedDict
 from services.contract import prediction
 from services.contract.event import Event
 from services.fusion.decide import Decision, Seen, State, fold
-from services.fusion.infer import Predicted
+from services.fusion.predicted import Predicted
 
 SESSIONS_MAX = 100_000
 
@@ -30,12 +30,14 @@ class Chains:
     """The state of each session after its last final prediction, and a guess that runs ahead of it on early ones.
 
     The guess is the same fold over the early answers since then; it changes no state, and what it begins is published
-    as provisional at once. The final fold confirms it under the same id, or it expires.
+    as provisional at once. The final fold confirms it under the same id, or it expires. `forgot` is set once there were
+    more sessions than are kept: those heard longest ago are then only in the predictions topic.
     """
 
     def __init__(self, decision: Decision) -> None:
         self.decision = decision
         self.states: OrderedDict[str, State] = OrderedDict()
+        self.forgot = False
         self._guesses: dict[str, State] = {}
         self._said: dict[str, tuple[str, str]] = {}
 
@@ -56,6 +58,7 @@ class Chains:
         self.states.move_to_end(session)
         while len(self.states) > SESSIONS_MAX:
             oldest, _ = self.states.popitem(last=False)
+            self.forgot = True
             self._guesses.pop(oldest, None)
             self._said.pop(oldest, None)
         return events

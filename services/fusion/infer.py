@@ -21,6 +21,7 @@ from services.contract.prediction import Answer, Sense
 from services.contract.reason import Reason, Rejected
 from services.contract.window import Member, Window
 from services.fusion.cache import Cache
+from services.fusion.predicted import Predicted
 from services.payloads.redis_window import Payload
 from services.runtime.monotonic import monotonic_us
 
@@ -49,18 +50,6 @@ class Usable:
 
     def keys(self, modality: str) -> list[str]:
         return {"text": self.text, "video": self.video, "audio": list(self.audio.values())}[modality]
-
-
-@dataclass(frozen=True, slots=True)
-class Predicted:
-    """One window's prediction record, the log probabilities of all subsets, and the members that cannot be used."""
-
-    id: str
-    window: Window
-    value: bytes
-    answer: Answer
-    rows: NDArray[np.float64]
-    unusable: Sequence[tuple[str, Member, Rejected]]
 
 
 class Inference:

@@ -14,7 +14,7 @@ from services.contract.event import Event
 from services.contract.prediction import LATENCY_HEADER, STATE_HEADER
 from services.contract.topics import Topics
 from services.fusion.decide import State
-from services.fusion.infer import Predicted
+from services.fusion.predicted import Predicted
 
 _JSON = ("content-type", b"application/json")
 

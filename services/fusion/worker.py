@@ -19,13 +19,15 @@ from services.contract.reason import Reason, Rejected
 from services.contract.topics import Topics
 from services.contract.window import Window
 from services.fusion.batch import batches, worth_answering
-from services.fusion.decide import Decision
+from services.fusion.decide import Decision, State
 from services.fusion.events import Chains
 from services.fusion.fetch import Fetcher
-from services.fusion.infer import Inference, Place, Predicted, place_of
+from services.fusion.infer import Inference, Place, place_of
 from services.fusion.observe import Observer
+from services.fusion.predicted import Predicted
 from services.fusion.publish import Publisher, Said
-from services.fusion.recover import Recovered, recover
+from services.fusion.recover import Recovered, recover, states_since
+from services.fusion.resume import UNREAD_US, look_back_us, newest
 from services.payloads.log_reader import LogReader
 from services.payloads.redis_window import Payload, RedisWindow
 from services.runtime.log_range import with_readers
@@ -54,17 +56,19 @@ class Worker:
         decision: Callable[[Inference], Decision],
         topics: Topics,
         tail_ms: int,
+        future_us: int,
         make_producer: Callable[[], AIOKafkaProducer],
         make_reader: Callable[[str], AIOKafkaConsumer],
         make_payloads: Callable[[], RedisWindow],
         observer: Observer,
     ) -> None:
         self._make_inference, self._decision = make_inference, decision
-        self._topics, self._tail_ms, self._observer = topics, tail_ms, observer
+        self._topics, self._tail_ms, self._future_us, self._observer = topics, tail_ms, future_us, observer
         self._make_producer, self._make_reader, self._make_payloads = make_producer, make_reader, make_payloads
         # One thread: torch is not asked twice at a time, and the loop goes on meanwhile.
         self._thread = ThreadPoolExecutor(1, "inference")
         self._positions: dict[TopicPartition, int] = {}
+        self._read_since_us: dict[int, int] = {}
         self._reported: OrderedDict[Place, None] = OrderedDict()
 
     async def start(self) -> None:
@@ -87,7 +91,7 @@ class Worker:
     async def adopt(self, group: AIOKafkaConsumer, numbers: Sequence[int]) -> dict[TopicPartition, int]:
         """Forget everything; positions and the sessions' states come from the topics."""
         self._chains = Chains(self._chains.decision)
-        self._positions = {}
+        self._positions, self._read_since_us = {}, {}
         digest = self._inference.model.digest
 
         async def read(reader: AIOKafkaConsumer, number: int) -> Recovered:
@@ -97,6 +101,7 @@ class Worker:
         for number, found in zip(numbers, await readers, strict=True):
             self._observer.lost(number, found.lost)
             self._chains.states.update(found.states)
+            self._read_since_us[number] = found.read_since_us
             self._positions[TopicPartition(self._topics.windows, number)] = found.position
         _log.info("adopted", extra={"partitions": len(numbers), "sessions": len(self._chains.states)})
         return dict(self._positions)
@@ -110,6 +115,7 @@ class Worker:
     async def process(self, group: AIOKafkaConsumer, batch: Sequence[ConsumerRecord]) -> None:
         """Answer a batch. Raises KafkaError: the process must end then."""
         queued = [q for q in [await self._read(record) for record in batch] if q is not None]
+        await self._look_back(queued)
         keep = worth_answering([q.window for q in queued], self._chains.last_us)
         self._observer.dropped(sum(not k and not q.window.final for k, q in zip(keep, queued, strict=True)))
         left = [q for k, q in zip(keep, queued, strict=True) if k]
@@ -120,6 +126,25 @@ class Worker:
             at += len(windows)
         for record in batch:
             self._positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
+
+    async def _look_back(self, queued: Sequence[Queued]) -> None:
+        """Read the states of predecessors that were predicted before what recovery read."""
+        since_us: dict[int, int] = {}
+        for number in {q.number for q in queued}:
+            read_us = UNREAD_US if self._chains.forgot else self._read_since_us[number]
+            windows = (q.window for q in queued if q.number == number)
+            wanted_us = look_back_us(windows, self._chains.states, read_us, self._future_us)
+            if wanted_us is not None:
+                since_us[number] = wanted_us
+
+        async def read(reader: AIOKafkaConsumer, number: int) -> Mapping[str, State]:
+            return await states_since(reader, self._topics, number, since_us[number], self._inference.model.digest)
+
+        readers = with_readers(lambda: self._make_reader("earliest"), list(since_us), read)
+        for number, states in zip(since_us, await readers, strict=True):
+            self._read_since_us[number] = since_us[number]
+            for session, state in states.items():
+                newest(self._chains.states, session, state)
 
     def next_us(self) -> int:
         """Nothing is due without windows."""

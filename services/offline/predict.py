@@ -11,7 +11,8 @@ from services.contract.event import Event
 from services.contract.window import Window
 from services.fusion.decide import Decision
 from services.fusion.events import Chains
-from services.fusion.infer import Found, Inference, Predicted
+from services.fusion.infer import Found, Inference
+from services.fusion.predicted import Predicted
 from services.offline.play import OfflineLog, Out
 from services.payloads.redis_window import Payload
 

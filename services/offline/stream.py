@@ -9,7 +9,8 @@ from services.aligner.patience import Patience
 from services.audit.score import Said
 from services.contract.semantics import Semantics
 from services.fusion.decide import Decision
-from services.fusion.infer import Inference, Predicted
+from services.fusion.infer import Inference
+from services.fusion.predicted import Predicted
 from services.offline.play import OfflineLog, Out
 from services.offline.predict import decide, payloads, predict
 from services.player.recording import Recording

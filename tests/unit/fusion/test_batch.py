@@ -35,3 +35,8 @@ def test_batches_keep_the_order_and_say_why_they_go() -> None:
     found = list(batches(queue, 4))
     assert [w for part, _ in found for w in part] == queue
     assert [why for _, why in found] == ["full", "full", "idle"]
+
+
+def test_copies_of_a_final_window_in_one_batch_are_answered_once() -> None:
+    queue = [window(0), window(10), window(0), window(10), window(20)]
+    assert worth_answering(queue, lambda session: None) == [True, True, False, False, True]

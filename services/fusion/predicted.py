@@ -1,0 +1,25 @@
+"""What the model made of one window, on its way to the topics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.contract.prediction import Answer
+from services.contract.reason import Rejected
+from services.contract.window import Member, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """One window's prediction record, the log probabilities of all subsets, and the members that cannot be used."""
+
+    id: str
+    window: Window
+    value: bytes
+    answer: Answer
+    rows: NDArray[np.float64]
+    unusable: Sequence[tuple[str, Member, Rejected]]
