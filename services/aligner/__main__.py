@@ -49,7 +49,7 @@ def patience(settings: Settings) -> Patience:
     """How long the aligner waits, in arrival."""
     a = settings.alignment
     waits_us = {name: m.patience_ms * 1000 for name, m in a.modalities.items()}
-    return Patience(waits_us, a.session_idle_ms * 1000, a.early_ms * 1000 if a.early else None)
+    return Patience(waits_us, a.session_idle_ms * 1000, a.early_ms * 1000 if a.early else None, a.held_max)
 
 
 def main(settings: Settings | None = None) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Mapping
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from services.aligner.fate import Duplicate, Fate, Late, Windowed
 from services.aligner.floor import Held
@@ -29,6 +29,9 @@ class Aligner:
         self.config = semantics.config
         self.frontiers = dict(frontiers)
         self.sessions: dict[str, Session] = {}
+        self._oldest = [(start_us, name) for name, start_us in frontiers.items()]
+        heapify(self._oldest)
+        self._ticked: set[str] = set()
         self.held = {modality: Held() for modality in semantics.modalities}
 
     def chunk(self, chunk: Chunk, handed_us: int) -> tuple[Fate, list[Window]]:
@@ -97,12 +100,33 @@ class Aligner:
         session.windows[start_us].answered = True
         return self._record(session, start_us, final=False)
 
-    def forget(self, before_us: int) -> None:
-        """Drop frontiers that admission makes unnecessary: all that they would refuse is stale before them."""
-        horizon_us = before_us - self.semantics.stale_after_us - self.semantics.size_us
-        for name in [name for name, start in self.frontiers.items() if start < horizon_us]:
+    def forget(self, since_us: int) -> list[str]:
+        """Let go of ticks and frontiers that nothing appended from since_us on can meet; the sessions forgotten.
+
+        since_us: the smallest broker time of the records that a restart would read. All that these frontiers would
+        refuse is stale then, and no window can come that would name theirs as its predecessor.
+        """
+        s = self.semantics
+        before_us = since_us - s.stale_after_us - s.size_us - s.event_gap_us
+        for name in sorted(self._ticked):
+            session = self.sessions.get(name)
+            if session is not None:
+                self._release_ticks(session, before_us)
+                self._drop_if_empty(session)
             if name not in self.sessions:
+                self._ticked.discard(name)
+        gone: list[str] = []
+        going_on: list[tuple[int, str]] = []
+        while self._oldest and self._oldest[0][0] < before_us:
+            name = heappop(self._oldest)[1]
+            if name in self.sessions or self.frontiers[name] >= before_us:
+                going_on.append((self.frontiers[name], name))
+            else:
                 del self.frontiers[name]
+                gone.append(name)
+        for entry in going_on:
+            heappush(self._oldest, entry)
+        return gone
 
     def floor(self, modality: str, position: int) -> int:
         """Where a restart must begin to read the log of a modality."""
@@ -141,6 +165,8 @@ class Aligner:
             for modality, members in session.windows.pop(start).members.items():
                 for chunk in members:
                     self.held[modality].release(chunk.offset)
+            if session.name not in self.frontiers:
+                heappush(self._oldest, (start, session.name))
             self.frontiers[session.name] = start
         if out:
             self._trim(session, out[-1].start_us)
@@ -149,15 +175,23 @@ class Aligner:
 
     def _trim(self, session: Session, frontier_us: int) -> None:
         next_end_us = frontier_us + self.semantics.hop_us + self.semantics.size_us
-        for modality, lane in session.lanes.items():
-            for reach_us, offset in lane.ticks:
-                if reach_us <= frontier_us:
-                    self.held[modality].release(offset)
-            lane.ticks = [tick for tick in lane.ticks if tick[0] > frontier_us]
+        self._release_ticks(session, frontier_us)
+        for lane in session.lanes.values():
             del lane.raises[: min(bisect_left(lane.raises, (next_end_us,)), len(lane.raises) - 1)]
 
+    def _release_ticks(self, session: Session, reach_us: int) -> None:
+        for modality, lane in session.lanes.items():
+            for tick_us, offset in lane.ticks:
+                if tick_us <= reach_us:
+                    self.held[modality].release(offset)
+            lane.ticks = [tick for tick in lane.ticks if tick[0] > reach_us]
+
     def _drop_if_empty(self, session: Session) -> None:
-        if not session.starts and not any(lane.ticks for lane in session.lanes.values()):
+        if session.starts:
+            return
+        if any(lane.ticks for lane in session.lanes.values()):
+            self._ticked.add(session.name)
+        else:
             self.sessions.pop(session.name, None)
 
     def _record(self, session: Session, start_us: int, *, final: bool) -> Window:

@@ -25,6 +25,11 @@ class Coverage:
         """A final window of a session was acknowledged (or read back from the tail)."""
         self.uncovered.setdefault(session, appended_us)
 
+    def forgotten(self, session: str) -> None:
+        """A session needs no frontier any more; what its topic holds of it goes by retention."""
+        self.uncovered.pop(session, None)
+        self.old_keys.pop(session, None)
+
     def due(self, new_floors_appended_us: Iterable[int]) -> list[str]:
         """The sessions to cover before these floors are committed.
 

@@ -17,6 +17,9 @@ class Held:
         self._order: deque[tuple[int, int]] = deque()
         self._uses: dict[int, int] = {}
 
+    def __len__(self) -> int:
+        return len(self._uses)
+
     def hold(self, offset: int, appended_us: int) -> None:
         """Need an offset once more; each need is released on its own."""
         if offset not in self._uses:

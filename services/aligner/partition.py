@@ -15,6 +15,7 @@ from services.aligner.coverage import Coverage
 from services.aligner.fate import Fate, Late, Windowed, name_of
 from services.aligner.instep import Record
 from services.aligner.patience import Agenda, Patience, Proof, Silent, early_starts, next_look, silences
+from services.aligner.session import NEVER_US
 from services.aligner.start import Start
 from services.contract.chunk import Chunk, SessionEnd
 from services.contract.dead import DeadLetter, Position, Stage, letter
@@ -66,6 +67,8 @@ class Partition:
             patience,
             topics,
         )
+        # Nothing is known of the times of a log that gave no record yet: then nothing is forgotten.
+        self._handed_us = dict.fromkeys(semantics.modalities, NEVER_US)
         self._agenda = Agenda()
         self._proof = Proof(-1, {})
 
@@ -79,6 +82,7 @@ class Partition:
         for modality, record in records:
             touched |= self._one(modality, record, now_us, effects)
             self.positions[modality] = record.offset + 1
+            self._handed_us[modality] = record.timestamp * 1000
         self._look(sorted(touched.union(self._agenda.pop_due(now_us))), now_us, effects)
         return effects
 
@@ -103,7 +107,13 @@ class Partition:
         self.coverage.emitted(window.session, appended_us)
 
     def floors(self) -> dict[str, int]:
-        """What may be committed, by modality, once every effect so far is acknowledged and `to_cover` is empty."""
+        """What may be committed, by modality, once every effect so far is acknowledged and `to_cover` is empty.
+
+        What admission makes unnecessary is let go of first.
+        """
+        times_us = [held.first() or (0, self._handed_us[m]) for m, held in self.aligner.held.items()]
+        for session in self.aligner.forget(min(appended_us for _, appended_us in times_us)):
+            self.coverage.forgotten(session)
         return {modality: self.aligner.floor(modality, position) for modality, position in self.positions.items()}
 
     def to_cover(self) -> list[Frontier]:
@@ -159,11 +169,12 @@ class Partition:
         effects.dead.append((record.key, letter(at, stage, rejected, record.value, record.headers)))
 
     def _look(self, names: Sequence[str], now_us: int, effects: Effects) -> None:
+        patience = self._patience.under(sum(map(len, self.aligner.held.values())))
         for name in names:
             session = self.aligner.sessions.get(name)
             if session is None:
                 continue
-            effects.silences += silences(session, self._semantics, self._patience, self._proof, self.positions)
-            for start in early_starts(session, self._semantics, self._patience, now_us):
+            effects.silences += silences(session, self._semantics, patience, self._proof, self.positions)
+            for start in early_starts(session, self._semantics, patience, now_us):
                 effects.windows.append(self.aligner.early(session, start))
-            self._agenda.set(name, next_look(session, self._semantics, self._patience))
+            self._agenda.set(name, next_look(session, self._semantics, patience))

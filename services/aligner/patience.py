@@ -22,11 +22,24 @@ LONG_US = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to wait, in arrival: per modality behind the others, for an idle session, for an early answer."""
+    """How long to wait, in arrival: per modality behind the others, for an idle session, for an early answer.
+
+    held_max: so many records of one partition number, kept for open windows, end all waiting.
+    """
 
     modality_us: Mapping[str, int]
     idle_us: int
     early_us: int | None
+    held_max: int = 200_000
+
+    def under(self, held: int) -> Patience:
+        """The patience left when so many records are held: all up to half of held_max, then less, at held_max none."""
+        left, whole = self.held_max - held, self.held_max - self.held_max // 2
+        if left >= whole:
+            return self
+        share = max(left, 0)
+        modality_us = {name: wait_us * share // whole for name, wait_us in self.modality_us.items()}
+        return Patience(modality_us, self.idle_us * share // whole, self.early_us, self.held_max)
 
 
 @dataclass(frozen=True, slots=True)

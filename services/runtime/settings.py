@@ -75,7 +75,10 @@ def _modalities() -> dict[str, ModalitySettings]:
 
 
 class AlignmentSettings(_Section):
-    """What a window is and how long to wait; all but patience, idleness, skew and early answers is in `config`."""
+    """What a window is and how long to wait; all but patience, idleness, skew and early answers is in `config`.
+
+    held_max: records of one partition number kept for open windows; from half of it on the aligner waits less.
+    """
 
     size_ms: int = Field(2_000, ge=1, le=3_600_000)
     hop_ms: int = Field(500, ge=1, le=3_600_000)
@@ -88,6 +91,7 @@ class AlignmentSettings(_Section):
     stale_after_h: int = Field(24, ge=1, le=8_760)
     max_duration_ms: int = Field(30_000, ge=1, le=3_600_000)
     members_max: int = Field(256, ge=1, le=65_536)
+    held_max: int = Field(200_000, ge=1_000, le=100_000_000)
     event_gap_ms: int = Field(10_000, ge=1, le=86_400_000)
     skew_ms: int = Field(2_000, ge=1, le=3_600_000)
     tail_s: int = Field(60, ge=1, le=86_400)

@@ -249,3 +249,32 @@ def test_ten_thousand_sessions_with_one_chunk_each_all_come_out_and_leave_only_f
     assert len(line.out) == 10_000
     assert not line.aligner.sessions
     assert line.floor("video") == 20_000
+
+
+# windows of 100 side by side, stale after 1000, event gap 50: a frontier at 0 is of no use for what comes after 1150
+def test_a_frontier_is_forgotten_once_all_that_it_refuses_is_stale() -> None:
+    line = Line(replace(ONE, stale_after_us=1_000 * MS, event_gap_us=50 * MS), {"old": 0, "young": 1 * MS})
+    assert line.aligner.forget(1_150 * MS) == []
+    assert line.aligner.forget(1_150 * MS + 1) == ["old"]
+    assert line.aligner.frontiers == {"young": 1 * MS}
+
+
+def test_the_frontier_of_an_open_session_is_kept_and_forgotten_when_it_is_over() -> None:
+    line = Line(replace(ONE, stale_after_us=1_000 * MS, event_gap_us=50 * MS), {"s": 0})
+    line.video(250)
+    assert line.aligner.forget(9_000 * MS) == []
+    line.tick("audio", 310)
+    line.tick("video", 320)
+    assert line.aligner.frontiers == {"s": 200 * MS}
+    assert line.aligner.forget(1_350 * MS) == []
+    assert line.aligner.forget(1_350 * MS + 1) == ["s"]
+
+
+def test_a_tick_for_which_no_window_came_is_let_go_once_all_below_it_is_stale() -> None:
+    line = Line(replace(ONE, stale_after_us=1_000 * MS, event_gap_us=50 * MS))
+    line.tick("video", 320)
+    assert line.floor("video") == 0
+    line.aligner.forget(1_350 * MS - 1)
+    assert (line.floor("video"), list(line.aligner.sessions)) == (0, ["s"])
+    line.aligner.forget(1_350 * MS)
+    assert (line.floor("video"), list(line.aligner.sessions)) == (1, [])

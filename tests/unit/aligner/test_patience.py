@@ -147,3 +147,11 @@ def test_the_agenda_gives_each_session_once_at_the_time_that_was_set_last() -> N
     agenda.set("c", 5)
     agenda.set("c", LONG_US)
     assert agenda.next_us() == LONG_US
+
+
+def test_under_memory_pressure_the_aligner_waits_less_and_at_the_limit_not_at_all() -> None:
+    patience = replace(PATIENCE, held_max=1_000)
+    assert patience.under(500) == patience
+    assert patience.under(750) == replace(patience, modality_us={"audio": 35 * MS, "video": 50 * MS}, idle_us=150 * MS)
+    assert patience.under(1_000) == replace(patience, modality_us={"audio": 0, "video": 0}, idle_us=0)
+    assert patience.under(9_999) == patience.under(1_000)
