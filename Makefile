@@ -33,8 +33,8 @@ test: setup  ## All tests, those on a real broker and a real Redis included
 quick: setup  ## Tests that need no broker, in under a minute
 	@$(BIN)/python -m pytest -m "not stack" --ignore tests/simulation $(ARGS)
 
-simulate: setup  ## More histories of the simulation (SEEDS=2000)
-	@BRAID_TEST_SEEDS=$(or $(SEEDS),2000) $(BIN)/python -m pytest tests/simulation $(ARGS)
+simulate: setup  ## More histories of the simulation (SEEDS=10000), or one of them again (SEED=17)
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000))
 
 lint: setup  ## Style, formatting and types
 	@$(BIN)/ruff check services model tests examples

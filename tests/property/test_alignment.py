@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.simulation.broker import MODALITIES, Sent
 from tests.simulation.verdict import complaints
-from tests.simulation.world import MODALITIES, Sent, World
+from tests.simulation.world import World
 
 SENT = st.builds(
     Sent,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from tests.simulation.world import MODALITIES, Sent
+from tests.simulation.broker import MODALITIES, Sent
 
 
 def random_plan(rng: random.Random) -> list[Sent]:

@@ -1,0 +1,99 @@
+"""What came of a scene: its logs, windows and fates, in milliseconds since it began, and what the oracle says."""
+
+from __future__ import annotations
+
+from services.audit.oracle import Entry, judge
+from services.audit.reading import Raw, read
+from services.contract import tick
+from services.contract.semantics import Semantics
+from services.contract.window import Window
+from tests.cases.devices import EPOCH_MS
+from tests.simulation.broker import FakeRecord
+
+MODALITIES = ("text", "video", "audio")
+SEMANTICS = Semantics(sessions=(("av", ("audio", "video")), ("v", ("video",))))
+STRENGTH = ("late", "duplicate", "dead", "windowed")  # a fate told twice counts once, the strongest
+
+
+class Outcome:
+    """The media logs, the final windows with the time of each, and what was told of each record."""
+
+    def __init__(self) -> None:
+        self.logs: dict[str, list[FakeRecord]] = {modality: [] for modality in MODALITIES}
+        self.windows: list[tuple[float, Window]] = []
+        self.told: dict[tuple[str, int], str] = {}
+        self.dead: list[tuple[str, int, str, str]] = []
+        self.refused: set[tuple[str, int]] = set()
+        self.offsets_ms: dict[str, int] = {}
+
+    def tell(self, at: tuple[str, int], fate: str) -> None:
+        """The fate of the record at (modality, offset)."""
+
+        def strength(fate: str) -> int:
+            return STRENGTH.index(fate if fate in STRENGTH else "dead")
+
+        self.told[at] = max(fate, self.told.get(at, fate), key=strength)
+
+    def ends(self) -> dict[str, int]:
+        return {modality: len(log) for modality, log in self.logs.items()}
+
+    def outcome(self) -> tuple[object, object]:
+        """Every version of each final window, and the fate at each place of a log that admission let pass."""
+        versions: dict[tuple[str, int], list[Window]] = {}
+        for window in self.finals(session=None):
+            found = versions.setdefault((window.session, window.start_us), [])
+            if window not in found:
+                found.append(window)
+        return versions, {at: fate for at, fate in self.told.items() if at not in self.refused}
+
+    def what_the_logs_say(self) -> tuple[object, object]:
+        """The same, read by the oracle from the logs alone; a window that is still open is `open`."""
+        logs: dict[str, list[Entry]] = {modality: [] for modality in MODALITIES}
+        for modality, log in self.logs.items():
+            for r in log:
+                holds = read(Raw(r.offset, r.timestamp, r.key, r.headers, r.value), modality, 0)
+                if holds is not None and (modality, r.offset) not in self.refused:
+                    logs[modality].append(Entry(r.offset, r.timestamp * 1000, holds))
+        verdict = judge(logs, SEMANTICS)
+        windows: dict[tuple[str, int], list[Window | str]] = {key: [w] for key, w in verdict.windows.items()}
+        return windows | {key: ["open"] for key in verdict.open}, verdict.fates
+
+    def finals(self, session: str | None = "av") -> list[Window]:
+        """Final windows in the order in which they went out."""
+        return [w for _, w in self.windows if session in (None, w.session)]
+
+    def starts(self, session: str = "av") -> list[int]:
+        return [window.start_us // 1000 - EPOCH_MS for window in self.finals(session)]
+
+    def closed_at(self, start: int, session: str = "av") -> float:
+        """When the final window that starts there went out first."""
+        us = (EPOCH_MS + start) * 1000
+        return min(at for at, w in self.windows if w.session == session and w.start_us == us)
+
+    def mask(self, start: int, modality: str, session: str = "av") -> tuple[str, str | None]:
+        """State and evidence of one modality of a final window."""
+        lane = self._window(start, session).modalities[modality]
+        return lane.state, lane.evidence
+
+    def members(self, start: int, modality: str, session: str = "av", source: str = "d") -> list[str]:
+        found = self._window(start, session).modalities[modality].members
+        return [member.id for member in found if member.source == source]
+
+    def holding(self, id: str, modality: str, session: str = "av", source: str = "d") -> list[int]:
+        """The final windows that hold a chunk."""
+        return [start for start in self.starts(session) if id in self.members(start, modality, session, source)]
+
+    def fates(self, modality: str, source: str = "d") -> list[str]:
+        """The fate of each record of a source, in the order of the log."""
+        name = ("ce_source", source.encode())
+        return [self.told[modality, r.offset] for r in self.logs[modality] if name in r.headers]
+
+    def ticks(self, modality: str, session: str = "av") -> list[tuple[int, int, str]]:
+        """(appended at, bound, evidence) of the ticks that stand in a log."""
+        found = [(r.timestamp - EPOCH_MS, tick.decode(r.value or b"")) for r in self.logs[modality] if r.key is None]
+        bounds = [(at, t.bounds.get(session), t.evidence) for at, t in found if isinstance(t, tick.Tick)]
+        return [(at, bound // 1000 - EPOCH_MS, why) for at, bound, why in bounds if bound is not None]
+
+    def _window(self, start: int, session: str) -> Window:
+        us = (EPOCH_MS + start) * 1000
+        return next(window for window in self.finals(session) if window.start_us == us)

@@ -1,0 +1,38 @@
+"""Plays histories and says what is wrong: `python -m tests.simulation --seeds 10000`, or `--seed 17` for one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+
+from rich.progress import track
+
+from tests.simulation.history import History, play, play_many
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="simulate", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=2_000, help="so many histories with and as many without zombies")
+    parser.add_argument("--seed", type=int, help="play this one only")
+    asked = parser.parse_args()
+    total: Counter[str] = Counter()
+    wrong: list[History] = []
+    for zombies in (False, True):
+        if asked.seed is not None:
+            found = iter([play(asked.seed, zombies=zombies)])
+        else:
+            found = play_many(range(asked.seeds), zombies=zombies)
+        count = 1 if asked.seed is not None else asked.seeds
+        for history in track(found, "with zombies" if zombies else "crashes only", total=count):
+            total.update(histories=1, windows=history.windows, crashes=history.crashes, repeats=history.repeats)
+            if history.wrong:
+                wrong.append(history)
+                sys.stdout.write(f"seed {history.seed} zombies={history.zombies}: {'; '.join(history.wrong[:3])}\n")
+    sys.stdout.write(", ".join(f"{count:,} {what}" for what, count in total.items()))
+    sys.stdout.write(f"; {len(wrong)} of them wrong\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""The logs of a simulated world: media, windows, frontiers, predictions and events, each as the broker keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from services.contract import envelope
+from services.contract.envelope import Envelope
+from services.contract.frontier import Frontier
+from services.contract.window import Window
+
+UNIT_US = 1_000
+EPOCH_US = 1_700_000_000_000_000
+EPOCH_MS = EPOCH_US // 1000
+MODALITIES = ("audio", "text", "video")
+PCM_BYTES_PER_UNIT = 16  # 8 kHz, 16 bit: one millisecond
+Place = tuple[str, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One record that a producer sends at a time: a point of text or video, or sound of some length."""
+
+    at: int
+    modality: str
+    session: str
+    id: str
+    t: int
+    length: int = 0
+    content: int = 0
+    alive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FakeRecord:
+    """A record as a consumer sees it."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+def record_of(sent: Sent, offset: int, timestamp: int) -> FakeRecord:
+    """The record of what a producer sends, in the product's own envelope."""
+    bodies = {
+        "audio": bytes([sent.content, 1]) * (sent.length * PCM_BYTES_PER_UNIT // 2),
+        "text": f"text {sent.content}".encode(),
+        "video": b"\xff\xd8\xff\xc0\x00\x11\x08\x00\x08\x00\x08\x03" + bytes([sent.content]) * 8,
+    }
+    types = {"audio": "audio/pcm;rate=8000;channels=1;format=s16le", "text": "text/plain", "video": "image/jpeg"}
+    headers = envelope.build(
+        session=sent.session,
+        source=f"/devices/{sent.session}/{sent.modality}",
+        id=sent.id,
+        type=envelope.ALIVE_TYPE if sent.alive else envelope.media_type(sent.modality),
+        t_us=EPOCH_US + sent.t * UNIT_US,
+        content_type=types[sent.modality],
+    )
+    return FakeRecord(offset, timestamp, sent.session.encode(), b"" if sent.alive else bodies[sent.modality], headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A prediction in its log: append time, session, value and headers."""
+
+    timestamp: int
+    session: str
+    value: bytes
+    headers: Sequence[tuple[str, bytes]]
+
+
+@dataclass(slots=True)
+class Broker:
+    """One partition number of every topic, and a Redis beside it that may be wiped at any time.
+
+    windows: append time in ms and record; late, dead: places in the media logs; events: final ones. moments: for
+    each window the number of commits that had been made when it first came; commits: all floors that were committed.
+    """
+
+    media: dict[str, list[FakeRecord]] = field(default_factory=lambda: {m: [] for m in MODALITIES})
+    windows: list[tuple[int, Window]] = field(default_factory=list)
+    late: set[tuple[str, int]] = field(default_factory=set)
+    dead: dict[tuple[str, int], str] = field(default_factory=dict)
+    frontiers: dict[bytes, Frontier] = field(default_factory=dict)
+    committed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MODALITIES, 0))
+    predictions: list[Told] = field(default_factory=list)
+    events: list[bytes] = field(default_factory=list)
+    answered: int = 0
+    redis: dict[Place, bytes] = field(default_factory=dict)
+    commits: list[dict[str, int]] = field(default_factory=list)
+    moments: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def ends(self) -> dict[str, int]:
+        return {modality: len(log) for modality, log in self.media.items()}
+
+    def append_window(self, timestamp: int, window: Window) -> None:
+        self.windows.append((timestamp, window))
+        if window.final:
+            self.moments.setdefault((window.session, window.start_us), len(self.commits))
+
+    def commit(self, floors: dict[str, int]) -> None:
+        """Floors of the partition's owner; they never go back."""
+        self.committed = {m: max(floors[m], self.committed[m]) for m in MODALITIES}
+        self.commits.append(self.committed)
+
+    def payload(self, place: Place) -> bytes:
+        """From Redis, or from the log where Redis has forgotten it."""
+        if place in self.redis:
+            return self.redis[place]
+        record = self.media[place[0]][place[2]]
+        read = envelope.unwrap(record.headers, record.value)
+        assert isinstance(read, Envelope)
+        return read.payload

@@ -1,0 +1,68 @@
+"""Histories that chance hardly ever plays, written by hand; each returns what was wrong with it."""
+
+from __future__ import annotations
+
+from services.aligner.partition import Partition
+from services.aligner.patience import Proof
+from tests.simulation.broker import Sent, record_of
+from tests.simulation.history import judged
+from tests.simulation.world import CRASHES_MAX, World
+
+LONG = 1_000  # of downtime, in units; every tail is shorter
+
+
+class Stage(World):
+    """A world in which nothing happens by itself."""
+
+    def __init__(self) -> None:
+        super().__init__(0, [], zombies=False)
+        self.crashes = CRASHES_MAX
+
+    def frame(self, t: int) -> None:
+        """A device sends a picture."""
+        log = self.broker.media["video"]
+        log.append(record_of(Sent(0, "video", "s", f"{t} {len(log)}", t), len(log), self.now_ms))
+
+    def settle(self, process: Partition) -> None:
+        """The process reads all there is, and ticks until all its windows are out."""
+        while process.aligner.sessions or process.positions != self.broker.ends():
+            self.clock += 1
+            if process.wants_proof(self.now_us):
+                process.prove(Proof(self.now_us, self.broker.ends()))
+            unread = [(m, record) for m, log in self.broker.media.items() for record in log[process.positions[m] :]]
+            self.act(process, process.take(unread, self.now_us))
+
+    def down(self) -> None:
+        """All processes are gone, for longer than the tail; then a new one starts."""
+        self.clock += LONG
+        self.processes, self.owner = [self.fresh()], 0
+
+
+# commits at the very ends of the logs ... down for long ... a straggler for a window that was out
+def all_is_read_and_we_are_down_for_long() -> list[str]:
+    """Where every floor is its end, no record tells the time from which the windows topic is to be read back."""
+    stage = Stage()
+    stage.frame(0)
+    stage.settle(stage.processes[0])
+    stage.commit(stage.processes[0])
+    stage.down()
+    stage.frame(0)
+    return list(judged(stage).wrong)
+
+
+# old     reads 0 | paused ............| tells its frontier: 0
+# new             | reads 40, tells 40 |                       down for long, a straggler for 36
+def a_paused_owner_writes_its_frontier_last() -> list[str]:
+    """A zombie's commit is refused by its broker, its records are not."""
+    stage = Stage()
+    old = stage.processes[0]
+    stage.frame(0)
+    stage.settle(old)
+    stage.processes, stage.owner = [old, stage.fresh()], 1
+    stage.frame(40)
+    stage.settle(stage.processes[1])
+    stage.commit(stage.processes[1])
+    stage.commit(old)
+    stage.down()
+    stage.frame(36)
+    return list(judged(stage).wrong)

@@ -1,0 +1,119 @@
+"""A fusion worker in virtual time: the product's own folds, skipping and resuming, around a model of plain arithmetic."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from services.contract import event as event_record
+from services.contract import prediction
+from services.contract.prediction import STATE_HEADER, Answer, Sense
+from services.contract.window import Window
+from services.fusion.batch import batches, worth_answering
+from services.fusion.decide import Decision, State, fold
+from services.fusion.events import Chains, seen_of
+from services.fusion.predicted import Predicted
+from services.fusion.resume import UNREAD_US, look_back_us, newest, state_of
+from tests.simulation.broker import UNIT_US, Broker, Place, Told
+
+MODEL = {"name": "arithmetic", "version": "1", "digest": "0123456789ab"}
+LABELS = ("nothing", "4", "7", "dog")
+DECISION = Decision(
+    nothing="nothing",
+    kinds={"4": "digit", "7": "digit", "dog": "sound"},
+    weight=0.6,
+    on=0.5,
+    off=0.3,
+    since=0.5,
+    change_us=8 * UNIT_US,
+    lead_us=4 * UNIT_US,
+    expires_us=50 * UNIT_US,
+    gap_us=40 * UNIT_US,
+)
+BATCH_WINDOWS = 3
+
+
+def predict(window: Window, payload: Callable[[Place], bytes]) -> Predicted:
+    """A function of the window's record and its payloads alone; now and then the model fails on a window."""
+    members = [(m, x) for m, lane in window.modalities.items() for x in lane.members if not x.alive]
+    bodies = [payload((m, x.partition, x.offset)) for m, x in members]
+    for (_, member), body in zip(members, bodies, strict=True):
+        assert hashlib.sha256(body).hexdigest() == member.sha256, "another payload than the window names"
+    drawn = int(hashlib.sha256(b"".join(bodies)).hexdigest(), 16) % 97
+    label = LABELS[(window.start_us // (12 * UNIT_US) + (drawn > 70)) % len(LABELS)]
+    failed = drawn % 23 == 0
+    p = 0.5 + drawn / 200
+    rest = "dog" if label != "dog" else "4"
+    top = () if failed else ((label, p), (rest, round(1 - p, 6)))
+    answer = Answer(None if failed else label, p, 0.0, 0.0, top, 0.0, None, False, "failed" if failed else None)
+    senses = {m: Sense(lane.state, lane.evidence, None, 0.0) for m, lane in window.modalities.items()}
+    id = prediction.prediction_id(window.id, MODEL["digest"], failed=failed)
+    return Predicted(id, window, prediction.encode(window, answer, senses, MODEL), answer, np.zeros(0), ())
+
+
+def expected(
+    windows: Iterable[Window], payload: Callable[[Place], bytes]
+) -> tuple[dict[str, tuple[bytes, bytes]], set[bytes]]:
+    """What a worker that never stops says: value and state by prediction id, and the events; windows in order of start."""
+    states: dict[str, State] = {}
+    said: dict[str, tuple[bytes, bytes]] = {}
+    events: set[bytes] = set()
+    for window in windows:
+        predicted = predict(window, payload)
+        state = b""
+        if predicted.answer.label is not None:
+            states[window.session], news = fold(states.get(window.session), seen_of(predicted), DECISION)
+            state = states[window.session].encode()
+            events |= {event_record.encode(e) for e in news}
+        said[predicted.id] = predicted.value, state
+    return said, events
+
+
+class Fuser:
+    """One worker between two starts; `crash` is called between any two effects and may raise."""
+
+    def __init__(self, broker: Broker, tail_ms: int, future_us: int) -> None:
+        self._broker, self._future_us = broker, future_us
+        self.position = broker.answered
+        self.chains = Chains(DECISION)
+        self._read_since_us = UNREAD_US
+        if self.position < len(broker.windows):
+            self._read_since_us = (broker.windows[self.position][0] - tail_ms) * 1000
+            self._read_states()
+
+    def step(self, clock_ms: int, count: int, crash: Callable[[], None]) -> None:
+        """Answer the next windows."""
+        windows = [window for _, window in self._broker.windows[self.position : self.position + count]]
+        since_us = look_back_us(windows, self.chains.states, self._read_since_us, self._future_us)
+        if since_us is not None:
+            self._read_since_us = since_us
+            self._read_states()
+        keep = worth_answering(windows, self.chains.last_us)
+        left = [window for window, k in zip(windows, keep, strict=True) if k]
+        for part, _ in batches(left, BATCH_WINDOWS):
+            said = []
+            for window in part:
+                predicted = predict(window, self._broker.payload)
+                events = self.chains.take(predicted)
+                final = window.final and predicted.answer.label is not None
+                said.append((predicted, events, self.chains.states[window.session].encode() if final else b""))
+            for _, events, _ in said:
+                for e in events:
+                    if e.final:
+                        self._broker.events.append(event_record.encode(e))
+                    crash()
+            for predicted, _, state in said:
+                headers = [(STATE_HEADER, state)] if state else []
+                told = Told(clock_ms, predicted.window.session, predicted.value, headers)
+                self._broker.predictions.append(told)
+                crash()
+        self.position += len(windows)
+
+    def _read_states(self) -> None:
+        for told in self._broker.predictions:
+            if told.timestamp * 1000 >= self._read_since_us // 1000 * 1000:
+                state = state_of(told.headers, told.value, MODEL["digest"])
+                if state is not None:
+                    newest(self.chains.states, told.session, state)
