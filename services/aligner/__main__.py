@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 
 from services.aligner.observe import Observer
 from services.aligner.patience import Patience
@@ -11,7 +12,7 @@ from services.payloads.redis_window import RedisWindow
 from services.runtime import kafka
 from services.runtime.metrics import AlignerMetrics, make_registry
 from services.runtime.service import Plan, run
-from services.runtime.settings import Settings, load
+from services.runtime.settings import ModalitySettings, Settings, load
 
 RECORDS_MAX = 2_000
 
@@ -21,7 +22,7 @@ def plan(settings: Settings) -> Plan:
     servers, registry = settings.kafka.bootstrap_servers, make_registry("aligner")
     rules = Rules(
         semantics=settings.semantics(),
-        patience=patience(settings),
+        patience=patience(settings, settings.alignment.modalities),
         topics=settings.topic_names(),
         skew_ms=settings.alignment.skew_ms,
         tail_ms=settings.alignment.tail_s * 1000,
@@ -45,10 +46,10 @@ def plan(settings: Settings) -> Plan:
     )
 
 
-def patience(settings: Settings) -> Patience:
-    """How long the aligner waits, in arrival."""
+def patience(settings: Settings, modalities: Iterable[str]) -> Patience:
+    """How long the aligner waits, in arrival; as by default for a modality that the settings know no more."""
     a = settings.alignment
-    waits_us = {name: m.patience_ms * 1000 for name, m in a.modalities.items()}
+    waits_us = {name: a.modalities.get(name, ModalitySettings()).patience_ms * 1000 for name in modalities}
     return Patience(waits_us, a.session_idle_ms * 1000, a.early_ms * 1000 if a.early else None, a.held_max)
 
 

@@ -11,8 +11,9 @@ from aiokafka.structs import RecordMetadata
 
 from services.aligner.partition import Effects, Partition
 from services.aligner.patience import Silent
-from services.contract import frontier, late, tick, window
+from services.contract import frontier, late, owned, tick, window
 from services.contract.frontier import Frontier
+from services.contract.semantics import Semantics
 from services.contract.topics import Topics
 
 _JSON = [("content-type", b"application/json")]
@@ -24,8 +25,9 @@ class Emitter:
     The producer must be idempotent with acks=all: a `RecordMetadata` then means that the record is kept.
     """
 
-    def __init__(self, producer: AIOKafkaProducer, topics: Topics) -> None:
+    def __init__(self, producer: AIOKafkaProducer, topics: Topics, semantics: Semantics) -> None:
         self._producer, self._topics = producer, topics
+        self._owned = owned.key(semantics.config), owned.encode(semantics)
 
     async def emit(self, partition: Partition, effects: Effects) -> None:
         """Send the outputs of a batch and wait for every acknowledgement. Raises KafkaError where one fails."""
@@ -51,9 +53,17 @@ class Emitter:
             if emitted.final:
                 partition.acknowledged(emitted, (answer.timestamp or 0) * 1000)
 
+    async def own(self, numbers: Iterable[int]) -> None:
+        """Tell by which settings the windows of these partition numbers are made, and wait until it is kept."""
+        key, value = self._owned
+        await asyncio.gather(*[await self._send(self._topics.frontier, number, key, value) for number in numbers])
+
     async def cover(self, partition: Partition, due: Iterable[Frontier], nonce: str) -> None:
         """Write frontier records and wait for them; then take away those of former owners that say no more."""
         told = list(due)
+        if told:
+            # Again and again, since retention takes records that are old: it must outlive the frontiers.
+            await self.own([partition.number])
         answers = [
             await self._send(
                 self._topics.frontier, partition.number, frontier.key(f.session, nonce), frontier.encode(f)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.aligner.start import Start, start_from
-from services.contract import frontier, window
+from services.contract import frontier, owned, window
 from services.contract.frontier import Frontier
 from services.contract.topics import Topics
 from services.runtime.log_range import read_range
@@ -50,6 +50,8 @@ async def recover(
     ]
     told: dict[bytes, Frontier] = {}
     async for record in read_range(reader, TopicPartition(topics.frontier, number)):
+        if owned.is_key(record.key or b""):
+            continue
         found = None if record.value is None else frontier.read(record.value)
         if record.value is None:
             told.pop(record.key, None)

@@ -28,9 +28,10 @@ class OtherSettings(Exception):
 
     def __init__(self, found: str, ours: str) -> None:
         super().__init__(
-            f"the topics hold windows made under the settings {found}, ours are {ours}: what a window contains would "
-            "depend on when we changed over. Start with the old alignment settings (`braid config show` prints the "
-            "digest of the present ones), or give the new ones topics of their own (`topics.prefix`)"
+            f"the topics hold windows made under the settings {found}, ours are {ours} (`braid config show`): what a "
+            "window contains would depend on when we changed over. Stop the devices and run `braid drain`: it closes "
+            "what is open under the old settings and hands over to the new ones. Or start with the old alignment "
+            "settings again, or give the new ones topics of their own (`topics.prefix`)"
         )
 
 
@@ -42,22 +43,29 @@ def start_from(
 ) -> Start:
     """Join frontier records (key, record) and final windows of the tail (append time in us, window).
 
-    Raises OtherSettings where one of them carries another config.
+    Raises OtherSettings where a session went further under another config than any record of ours says: what was
+    drained has a record of ours at least as high.
     """
     frontiers: dict[str, int] = {}
     old_keys: dict[str, list[tuple[bytes, int]]] = {}
+    told_by_others: list[Frontier] = []
     for key, told in frontier_records:
-        if told.config != config:
-            raise OtherSettings(told.config, config)
-        frontiers[told.session] = max(told.start_us, frontiers.get(told.session, told.start_us))
         old_keys.setdefault(told.session, []).append((key, told.start_us))
+        if told.config == config:
+            frontiers[told.session] = max(told.start_us, frontiers.get(told.session, told.start_us))
+        else:
+            told_by_others.append(told)
     covered = dict(frontiers)
     uncovered: dict[str, int] = {}
     for appended_us, window in tail:
-        if window.config != config:
-            raise OtherSettings(window.config, config)
         session, start_us = window.session, window.start_us
+        if window.config != config:
+            told_by_others.append(Frontier(session, start_us, window.config))
+            continue
         frontiers[session] = max(start_us, frontiers.get(session, start_us))
         if session not in covered or start_us > covered[session]:
             uncovered[session] = min(appended_us, uncovered.get(session, appended_us))
+    for told in told_by_others:
+        if told.session not in covered or told.start_us > covered[told.session]:
+            raise OtherSettings(told.config, config)
     return Start(positions, frontiers, uncovered, old_keys)

@@ -64,7 +64,7 @@ class Worker:
         await self._producer.start()
         if not self._rules.any_eviction_policy:
             await self._payloads.check_policy()
-        self._emitter = Emitter(self._producer, self._rules.topics)
+        self._emitter = Emitter(self._producer, self._rules.topics, self._rules.semantics)
 
     async def stop(self) -> None:
         await self._producer.stop()
@@ -80,7 +80,9 @@ class Worker:
         async def read(reader: AIOKafkaConsumer, number: int) -> Recovered:
             return await recover(group, reader, topics, number, rules.tail_ms, rules.semantics.config)
 
-        for number, found in zip(numbers, await with_readers(self._make_reader, numbers, read), strict=True):
+        recovered = await with_readers(self._make_reader, numbers, read)
+        await self._emitter.own(numbers)
+        for number, found in zip(numbers, recovered, strict=True):
             self._observer.lost(number, found.lost)
             self._partitions[number] = Partition(
                 number, count, rules.semantics, rules.patience, topics, rules.tail_ms * 1000, found.start

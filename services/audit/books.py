@@ -60,6 +60,12 @@ def keep(logs: Sequence[Logs], semantics: Semantics, ours: Callable[[str], bool]
     return books
 
 
+def made_under(logs: Sequence[Logs]) -> Counter[str]:
+    """How many final windows were made under which settings, by config digest."""
+    windows = (window_record.read(raw.value) for one in logs for raw in one.windows)
+    return Counter(window.config for window in windows if window is not None and window.final)
+
+
 def _one(logs: Logs, semantics: Semantics, ours: Callable[[str], bool], books: Books) -> None:
     dead = {(d["topic"].split(".")[-2], d["offset"]): d for d in map(_json, logs.dead) if d["partition"] == logs.number}
     late = {(d["modality"], d["at"][1]) for d in map(_json, logs.late)}

@@ -40,7 +40,7 @@ def audit(
 async def _audit(settings: Settings, sessions: list[str] | None) -> tuple[dict[str, Any], int]:
     from aiokafka import TopicPartition
 
-    from services.audit.books import keep
+    from services.audit.books import keep, made_under
     from services.audit.collect import collect
     from services.runtime import kafka
 
@@ -49,7 +49,16 @@ async def _audit(settings: Settings, sessions: list[str] | None) -> tuple[dict[s
         media = [TopicPartition(topic, n) for topic in topics.media_all for n in range(count)]
         deleted = sum((await reader.beginning_offsets(media)).values())
         logs = await collect(reader, topics, count)
-    books = keep(logs, settings.semantics(), lambda s: sessions is None or s in sessions)
+    ours, made = settings.semantics(), made_under(logs)
+    if made.keys() - {ours.config}:
+        told = ", ".join(f"{n} under {config}" for config, n in sorted(made.items()))
+        say.fail(
+            f"the topics hold windows made under other settings than those in force ({told}; ours are {ours.config}): the "
+            "books are kept under one set of settings. Audit with the settings of then, or once retention has taken "
+            "what was made before the change",
+            3,
+        )
+    books = keep(logs, ours, lambda s: sessions is None or s in sessions)
     ok = books.balanced and not books.windows_wrong and not books.troubles
     out = {
         "ok": ok,

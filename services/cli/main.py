@@ -13,6 +13,7 @@ from services.cli import (
     demo,
     devices,
     doctor,
+    drain,
     model,
     predict,
     run,
@@ -45,6 +46,7 @@ app.command("send")(send.send)
 app.command("tail")(tail.tail)
 app.command("devices")(devices.devices)
 app.command("audit")(audit.audit)
+app.command("drain")(drain.drain)
 app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
 app.command("train")(train.train)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
+from typing import Any
 
 from services.contract import canonical
 
@@ -58,7 +60,11 @@ class Semantics:
     @property
     def config(self) -> str:
         """12 hex digits that name these settings in every window and frontier record."""
-        return hashlib.sha256(canonical.dumps(asdict(self))).hexdigest()[:12]
+        return hashlib.sha256(canonical.dumps(self.as_json())).hexdigest()[:12]
+
+    def as_json(self) -> dict[str, Any]:
+        """All fields by name; `semantics_of` reads it back."""
+        return asdict(self)
 
     def declared(self, session: str) -> tuple[str, ...]:
         """The modalities that a session has: of the first pattern that matches it, else all."""
@@ -76,3 +82,18 @@ class Semantics:
     def close_us(self, start_us: int, modality: str) -> int:
         """What the bound of a modality must reach to close the window that starts there."""
         return start_us + self.size_us + self.lanes[modality].lateness_us
+
+
+def semantics_of(told: Mapping[str, Any]) -> Semantics:
+    """The settings that `as_json` told. Raises KeyError, TypeError or ValueError for what is none."""
+    found = Semantics(
+        **{
+            **told,
+            "lanes": {name: Lateness(**lane) for name, lane in told["lanes"].items()},
+            "sessions": tuple((pattern, tuple(modalities)) for pattern, modalities in told["sessions"]),
+            "admission": Admission(**told["admission"]),
+        }
+    )
+    if found.contract != CONTRACT_VERSION:
+        raise ValueError(f"settings of contract version {found.contract}, this is {CONTRACT_VERSION}")
+    return found

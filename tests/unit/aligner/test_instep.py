@@ -11,6 +11,7 @@ from services.aligner.floor import Held
 from services.aligner.instep import InStep
 from services.aligner.start import OtherSettings, start_from
 from services.contract.frontier import Frontier
+from services.contract.window import Window
 
 
 @dataclass(frozen=True)
@@ -97,5 +98,19 @@ def test_the_largest_frontier_counts_and_other_settings_are_refused() -> None:
     start = start_from({}, told, [], "c")
     assert start.frontiers == {"s": 9}
     assert start.old_keys == {"s": [(b"a", 5), (b"b", 9)]}
-    with pytest.raises(OtherSettings, match="old alignment settings"):
+    with pytest.raises(OtherSettings, match="braid drain"):
         start_from({}, told, [], "d")
+
+
+def test_other_settings_are_taken_where_one_of_ours_went_at_least_as_far() -> None:
+    old, ours = [(b"a", Frontier("s", 5, "c")), (b"b", Frontier("s", 9, "c"))], (b"d", Frontier("s", 9, "d"))
+    window = Window("s", 9, 19, None, True, "c", {}, 0, 0)
+    start = start_from({}, [*old, ours], [(1, window)], "d")
+    assert (start.frontiers, start.uncovered) == ({"s": 9}, {})
+    assert start.old_keys == {"s": [(b"a", 5), (b"b", 9), (b"d", 9)]}
+    with pytest.raises(OtherSettings):
+        start_from({}, [*old, (b"d", Frontier("s", 8, "d"))], [], "d")
+    with pytest.raises(OtherSettings):
+        start_from({}, [(b"d", Frontier("s", 8, "d"))], [(1, window)], "d")
+    with pytest.raises(OtherSettings):
+        start_from({}, [ours, (b"e", Frontier("other session", 1, "c"))], [], "d")

@@ -1,0 +1,152 @@
+"""A change of alignment settings on a live installation: refused, drained, handed over, gone on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from services.audit.books import keep
+from services.audit.collect import collect
+from services.contract import envelope
+from services.contract.window import Window
+from services.local.services import ServiceProcess
+from services.local.stack import LocalStack
+from services.runtime import kafka, topic_admin
+from services.runtime.settings import Settings, load
+from tests.integration.wait import until
+
+OWN = {"BRAID_TOPICS__PREFIX": "drained", "BRAID_TOPICS__PARTITIONS": "2", "BRAID_KAFKA__GROUP_PREFIX": "drained"}
+NEW = {**OWN, "BRAID_ALIGNMENT__HOP_MS": "1000"}
+SESSION = "living room"
+BRAID = str(Path(sys.executable).parent / "braid")
+
+
+async def braid(environment: Mapping[str, str], *words: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a verb."""
+    process = await asyncio.create_subprocess_exec(
+        BRAID, *words, env={**os.environ, **environment}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def send(settings: Settings, start_us: int, count: int = 8) -> None:
+    """A text each half second, from a moment on."""
+    async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
+        for n in range(count):
+            headers = envelope.build(
+                session=SESSION,
+                source="/devices/phone/text",
+                id=f"{start_us} {n}",
+                type=envelope.media_type("text"),
+                t_us=start_us + n * 500_000,
+                content_type="text/plain",
+            )
+            topic = settings.topic_names().media("text")
+            await producer.send_and_wait(topic, b"hello", key=SESSION.encode(), headers=headers)
+
+
+async def audited(settings: Settings) -> list[Window]:
+    """The final windows, once the books under these settings are found right."""
+    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+        logs = await collect(reader, settings.topic_names(), settings.topics.partitions)
+    books = keep(logs, settings.semantics(), lambda session: True)
+    assert books.troubles == []
+    assert books.balanced
+    return [window for window, _, _ in books.windows.values()]
+
+
+async def finals(settings: Settings) -> list[Window]:
+    from services.contract import window as window_record
+
+    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+        logs = await collect(reader, settings.topic_names(), settings.topics.partitions)
+    found = (window_record.read(raw.value) for one in logs for raw in one.windows)
+    return [window for window in found if window is not None and window.final]
+
+
+@pytest.fixture
+async def aligner(stack: LocalStack) -> object:
+    """Starts an aligner on topics of its own under given settings; stopped at the end."""
+    started: list[ServiceProcess] = []
+
+    def start(own: Mapping[str, str]) -> ServiceProcess:
+        process = ServiceProcess("aligner", stack.folder, {**stack.environment(), **own}, number=10 + len(started))
+        process.start()
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        await process.child.stop()
+
+
+async def test_settings_change_through_a_drain_and_no_window_is_lost_or_made_twice(
+    stack: LocalStack, aligner: Callable[[Mapping[str, str]], ServiceProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = stack.environment()
+    for name, value in {**here, **OWN}.items():
+        monkeypatch.setenv(name, value)
+    old, new = load(), load(alignment={"hop_ms": 1_000})
+    async with kafka.admin(stack.bootstrap_servers) as admin:
+        await topic_admin.apply(admin, old)
+    start_us = (int(time.time()) - 5) * 1_000_000
+    first = aligner(OWN)
+    await first.ready()
+    await send(old, start_us)
+    await until(lambda: finals(old), "a window under the old settings")
+    await send(old, start_us + 4_000_000, 2)
+    await first.child.stop()  # the last windows are open still
+
+    refused = aligner(NEW)
+    await until(lambda: ended(refused), "the aligner to refuse")
+    assert "run `braid drain`" in refused.child.last_words()
+
+    sending = asyncio.create_task(keep_sending(new))
+    code, _, err = await braid({**here, **NEW}, "drain")
+    sending.cancel()
+    assert code == 1
+    assert "/devices/phone/text (session living room)" in err
+
+    code, out, err = await braid({**here, **NEW}, "drain", "--json")
+    assert code == 0, err
+    assert json.loads(out) == {"from": old.semantics().config, "sessions": 1, "to": new.semantics().config}
+    assert json.loads((await braid({**here, **NEW}, "drain", "--json"))[1])["from"] is None
+    before = await audited(old)
+    last_us = max(window.start_us for window in before)
+    assert min(window.start_us for window in before) == start_us - 1_500_000
+
+    await aligner(NEW).ready()
+    resumed_us = (int(time.time()) + 1) * 1_000_000
+    await send(new, resumed_us)
+
+    async def all_out() -> list[Window] | None:
+        found = [window for window in await finals(new) if window.config == new.semantics().config]
+        return found if any(window.start_us == resumed_us + 3_000_000 for window in found) else None
+
+    after = await until(all_out, "the windows under the new settings")
+    starts = [window.start_us for window in after]
+    assert starts == list(range(resumed_us - 1_000_000, resumed_us + 3_500_000, 1_000_000))
+    assert min(starts) > last_us
+    assert len(await finals(new)) == len(before) + len(after)
+
+    code, _, err = await braid({**here, **NEW}, "audit")
+    assert code == 3
+    assert f"{len(before)} under {old.semantics().config}" in err
+
+
+async def ended(process: ServiceProcess) -> bool | None:
+    return not process.child.running or None
+
+
+async def keep_sending(settings: Settings) -> None:
+    while True:
+        await send(settings, int(time.time()) * 1_000_000, 1)
