@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help setup demo test quick lint format train simulate clean
+.PHONY: help setup demo test quick lint format bench-sessions train simulate clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,13 +37,16 @@ simulate: setup  ## More histories of the simulation (SEEDS=10000), or one of th
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000))
 
 lint: setup  ## Style, formatting and types
-	@$(BIN)/ruff check services model tests examples
-	@$(BIN)/ruff format --check services model tests examples
+	@$(BIN)/ruff check services model tests examples benchmarks
+	@$(BIN)/ruff format --check services model tests examples benchmarks
 	@$(BIN)/mypy
 
 format: setup  ## Put the code into shape
-	@$(BIN)/ruff check --fix --quiet services model tests examples
-	@$(BIN)/ruff format services model tests examples
+	@$(BIN)/ruff check --fix --quiet services model tests examples benchmarks
+	@$(BIN)/ruff format services model tests examples benchmarks
+
+bench-sessions: setup  ## What an open session costs the aligner, 100 to 10,000 of them (three minutes)
+	@$(BIN)/python -m benchmarks.sessions --write
 
 train: setup  ## Train the shipped model again (about ten minutes)
 	@$(BIN)/braid train $(ARGS)

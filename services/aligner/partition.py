@@ -14,7 +14,17 @@ from services.aligner.align import Aligner
 from services.aligner.coverage import Coverage
 from services.aligner.fate import Fate, Late, Windowed, name_of
 from services.aligner.instep import Record
-from services.aligner.patience import Agenda, Patience, Proof, Silent, early_starts, next_look, silences
+from services.aligner.patience import (
+    LONG_US,
+    Agenda,
+    Patience,
+    Proof,
+    Silent,
+    early_due,
+    early_starts,
+    silence_due,
+    silences,
+)
 from services.aligner.session import NEVER_US
 from services.aligner.start import Start
 from services.contract.chunk import Chunk, SessionEnd
@@ -69,8 +79,9 @@ class Partition:
         )
         # Nothing is known of the times of a log that gave no record yet: then nothing is forgotten.
         self._handed_us = dict.fromkeys(semantics.modalities, NEVER_US)
-        self._agenda = Agenda()
+        self._early, self._silent = Agenda(), Agenda()
         self._proof = Proof(-1, {})
+        self._passed: frozenset[str] = frozenset()
 
     def take(self, records: Sequence[tuple[str, Record]], now_us: int) -> Effects:
         """Hand records (in the order of their logs, none is fine) to the core, then do what is due.
@@ -83,12 +94,18 @@ class Partition:
             touched |= self._one(modality, record, now_us, effects)
             self.positions[modality] = record.offset + 1
             self._handed_us[modality] = record.timestamp * 1000
-        self._look(sorted(touched.union(self._agenda.pop_due(now_us))), now_us, effects)
+        due = self._early.pop_due(now_us)
+        passed = frozenset(m for m in self._proof.ends if self._proof.passed(m, self.positions))
+        if passed != self._passed:
+            # Only a proof that has come further shows more; sessions that wait for it are left alone until then.
+            self._passed = passed
+            due += self._silent.pop_due(self._proof.asked_us)
+        self._look(sorted(touched.union(due)), now_us, effects)
         return effects
 
     def next_us(self) -> int:
-        """When `take` has something to do even without records, on the monotonic clock; LONG_US for never."""
-        return self._agenda.next_us()
+        """When there is something to do even without records, on the monotonic clock; LONG_US for never."""
+        return min(self._early.next_us(), self._silent.next_us() if self._used_up() else LONG_US)
 
     def wants_proof(self, now_us: int) -> bool:
         """True when a silence may be due that the newest proof is too old for.
@@ -96,11 +113,11 @@ class Partition:
         A proof is used up first: on a busy log our position would otherwise never reach an end asked for again and
         again.
         """
-        return self.next_us() <= now_us and all(self._proof.passed(m, self.positions) for m in self._proof.ends)
+        return self._silent.next_us() <= now_us and self._used_up()
 
     def prove(self, proof: Proof) -> None:
-        """Take the answer to a request for the ends of our logs."""
-        self._proof = proof
+        """Take the answer to a request for the ends of our logs; the next `take` makes use of it."""
+        self._proof, self._passed = proof, frozenset()
 
     def acknowledged(self, window: Window, appended_us: int) -> None:
         """The broker has a final window of ours; appended_us is its append time."""
@@ -177,4 +194,9 @@ class Partition:
             effects.silences += silences(session, self._semantics, patience, self._proof, self.positions)
             for start in early_starts(session, self._semantics, patience, now_us):
                 effects.windows.append(self.aligner.early(session, start))
-            self._agenda.set(name, next_look(session, self._semantics, patience))
+            self._early.set(name, early_due(session, self._semantics, patience))
+            self._silent.set(name, silence_due(session, self._semantics, patience))
+
+    def _used_up(self) -> bool:
+        """True when the newest proof has shown all that it can."""
+        return all(self._proof.passed(m, self.positions) for m in self._proof.ends)

@@ -118,29 +118,32 @@ def early_starts(session: Session, semantics: Semantics, patience: Patience, now
     return due
 
 
-def next_look(session: Session, semantics: Semantics, patience: Patience) -> int:
-    """The earliest monotonic time at which a session may need a tick or an early answer, if nothing else arrives."""
-    look_us = LONG_US
+def early_due(session: Session, semantics: Semantics, patience: Patience) -> int:
+    """The earliest monotonic time at which an early answer may be due, if nothing else arrives; LONG_US for never."""
+    if patience.early_us is None:
+        return LONG_US
+    unanswered = next((s for s in session.starts if not session.windows[s].answered), None)
+    if unanswered is None:
+        return LONG_US
+    level_us = unanswered + semantics.size_us + patience.early_us
+    return min(lane.raises[-1].handed_us + level_us - lane.bound_us for lane in session.lanes.values() if lane.raises)
+
+
+def silence_due(session: Session, semantics: Semantics, patience: Patience) -> int:
+    """The earliest monotonic time from which a proof may show a silence, if nothing else arrives; LONG_US for never."""
+    due_us = LONG_US
     if not session.starts:
-        return look_us
-    if patience.early_us is not None:
-        unanswered = next((s for s in session.starts if not session.windows[s].answered), None)
-        if unanswered is not None:
-            level_us = unanswered + semantics.size_us + patience.early_us
-            look_us = min(lane.raises[-1].handed_us + level_us - lane.bound_us for lane in _raised(session))
+        return due_us
     for modality in session.declared:
-        lane = session.lanes[modality]
         wait_us = patience.modality_us[modality]
         start = _first_untold(session, semantics, modality)
         if start is None:
             continue
-        if lane.over:
-            return NEVER_US
-        look_us = min(look_us, session.heard_us + max(patience.idle_us, wait_us))
+        due_us = min(due_us, session.heard_us + max(patience.idle_us, wait_us))
         passed = _passed_by(session, modality, start + semantics.size_us)
         if passed is not None:
-            look_us = min(look_us, passed + wait_us)
-    return look_us
+            due_us = min(due_us, passed + wait_us)
+    return due_us
 
 
 class Agenda:
@@ -174,10 +177,6 @@ class Agenda:
             del self._looks[session]
             due.append(session)
         return due
-
-
-def _raised(session: Session) -> Iterator[LaneState]:
-    return (lane for lane in session.lanes.values() if lane.raises)
 
 
 def _carried(lane: LaneState, now_us: int) -> int:

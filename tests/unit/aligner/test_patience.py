@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from services.aligner.patience import LONG_US, Agenda, Patience, Proof, early_starts, next_look, silences
+from services.aligner.patience import LONG_US, Agenda, Patience, Proof, early_due, early_starts, silence_due, silences
 from services.aligner.session import Session
 from tests.unit.aligner.timeline import MS, SEMANTICS, Line
 
@@ -114,7 +114,7 @@ def test_an_early_answer_comes_by_the_sessions_own_clock_where_nothing_passes_th
     line.audio(0, 50)
     assert early_starts(line.session(), ONE, PATIENCE, 1_079 * MS) == []
     assert early_starts(line.session(), ONE, PATIENCE, 1_080 * MS) == [0]
-    assert next_look(line.session(), ONE, PATIENCE) == 1_080 * MS
+    assert early_due(line.session(), ONE, PATIENCE) == 1_080 * MS
     line.aligner.early(line.session(), 0)
     assert early_starts(line.session(), ONE, PATIENCE, 2_000 * MS) == []
 
@@ -125,15 +125,15 @@ def test_without_early_answers_none_is_due() -> None:
     assert early_starts(line.session(), ONE, replace(PATIENCE, early_us=None), LONG_US) == []
 
 
-def test_the_next_look_is_never_later_than_what_is_due() -> None:
+def test_a_silence_is_looked_for_when_the_first_may_be_due() -> None:
     line = At(ONE)
     line.handed = 1_000
     line.audio(0, 105)
     line.aligner.early(line.session(), 0)
     line.aligner.early(line.session(), 100 * MS)
-    look_us = next_look(line.session(), ONE, PATIENCE)
-    assert look_us == 1_100 * MS
-    assert told(line, look_us // MS) == [("video", 120, "tick")]
+    due_us = silence_due(line.session(), ONE, PATIENCE)
+    assert due_us == 1_100 * MS
+    assert told(line, due_us // MS) == [("video", 120, "tick")]
 
 
 def test_the_agenda_gives_each_session_once_at_the_time_that_was_set_last() -> None:

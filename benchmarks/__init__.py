@@ -1,0 +1,1 @@
+"""Measurements that docs/results states; each is one command."""
