@@ -39,13 +39,13 @@ from services.contract.window import Window
 
 @dataclass(slots=True)
 class Effects:
-    """What a batch leads to: payloads first, then all outputs, and when they are acknowledged the floors."""
+    """What a batch leads to: payloads first, then late and dead, then windows and ticks; when all is kept, the floors."""
 
     number: int
     payloads: list[Arrival] = field(default_factory=list)
-    windows: list[Window] = field(default_factory=list)
     late: list[tuple[Chunk, Late]] = field(default_factory=list)
     dead: list[tuple[bytes | None, DeadLetter]] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
     silences: list[Silent] = field(default_factory=list)
     fates: Counter[tuple[str, str]] = field(default_factory=Counter)
     offsets_us: dict[tuple[str, str], int] = field(default_factory=dict)

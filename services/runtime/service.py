@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from services.runtime import logs
 from services.runtime.faust_app import make_app
+from services.runtime.garbage import collect_rarely
 from services.runtime.health import Health, Progress, Watchdog
 from services.runtime.intake import Intake, Work
 from services.runtime.settings import Settings
@@ -51,6 +52,7 @@ def run(plan: Callable[[Settings], Plan], settings: Settings) -> int:
 
     intake = Intake(made.make_consumer, made.topics, made.work, progress, made.records_max)
     app = make_app(made.name, settings.kafka.bootstrap_servers, intake, made.work)
+    collect_rarely()
     worker = faust.Worker(app, loglevel="WARN", quiet=True, redirect_stdouts=False, override_logging=False)
     try:
         worker.execute_from_commandline()

@@ -155,6 +155,18 @@ def commit_before_the_outputs(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(World, "act", hasty)
 
 
+def publish_windows_before_refusals(patch: pytest.MonkeyPatch) -> None:
+    """A window goes out before the refusals of its own batch: read again after a crash, a conflict is only late."""
+    act = World.act
+
+    def hasty(self: World, process: Partition, effects: Effects) -> None:
+        act(self, process, Effects(effects.number, windows=effects.windows, payloads=effects.payloads))
+        effects.windows, effects.payloads = [], []
+        act(self, process, effects)
+
+    patch.setattr(World, "act", hasty)
+
+
 def keep_identities_until_emission(patch: pytest.MonkeyPatch) -> None:
     """A copy is judged by the windows that are still open, before it is judged by time."""
     judge = Aligner.chunk

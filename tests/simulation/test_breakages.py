@@ -26,6 +26,7 @@ BY_CHANCE: list[Broken] = [
     broken.keep_identities_until_emission,
     broken.forget_identities_at_once,
     broken.commit_before_the_outputs,
+    broken.publish_windows_before_refusals,
     broken.answer_again_what_is_published,
     broken.start_folds_from_nothing,
     broken.never_look_back,

@@ -80,7 +80,7 @@ def _fates(broker: Broker, arrivals: Arrivals, verdict: Verdict) -> Iterator[str
     said_late, said_dead = identities(broker.late), identities(broker.dead)
     if said_late - stronger != fates["late"] - stronger:
         yield "late set differs"
-    if not fates["conflict"] | fates["limit"] <= said_dead | said_late:
+    if not fates["conflict"] | fates["limit"] <= said_dead:
         yield "a refusal was not reported"
     inside = {
         (w.session, m, x.source, x.id, x.t_us, x.duration_us, x.sha256)

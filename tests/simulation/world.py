@@ -160,6 +160,12 @@ class World:
         """Carry out effects in their order; each may be the last."""
         if self.rng.random() < 0.95:  # a Redis that is down costs nothing but a read of the log
             self.broker.redis.update(((a.chunk.modality, 0, a.chunk.offset), a.payload) for a in effects.payloads)
+        for chunk, _ in effects.late:
+            self.broker.late.add((chunk.modality, chunk.offset))
+            self.maybe_crash(0.02)
+        for _, letter in effects.dead:
+            self.broker.dead[TOPICS.modality_of(letter.at.topic), letter.at.offset] = letter.rejected.reason
+            self.maybe_crash(0.02)
         for window in effects.windows:
             self.broker.append_window(self.now_ms, window)
             self.maybe_crash(0.01)  # the broker has it, its answer is lost
@@ -168,12 +174,6 @@ class World:
             if window.final:
                 process.acknowledged(window, self.now_ms * 1000)
             self.maybe_crash(0.01)
-        for chunk, _ in effects.late:
-            self.broker.late.add((chunk.modality, chunk.offset))
-            self.maybe_crash(0.02)
-        for _, letter in effects.dead:
-            self.broker.dead[TOPICS.modality_of(letter.at.topic), letter.at.offset] = letter.rejected.reason
-            self.maybe_crash(0.02)
         for silent in effects.silences:
             self.write_tick(silent.modality, {silent.session: silent.bound_us}, silent.evidence)
         self.counts.update(fate for (_, fate), n in effects.fates.items() for _ in range(n))
