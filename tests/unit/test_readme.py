@@ -28,9 +28,19 @@ def test_every_file_that_the_readme_names_is_there() -> None:
         assert (ROOT / path).exists(), path
 
 
-def test_every_test_that_the_page_on_alignment_names_exists() -> None:
+def test_every_rule_of_alignment_is_pinned_by_tests_that_are_where_the_page_says() -> None:
     page = (ROOT / "docs" / "alignment.md").read_text()
-    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
-    named = re.findall(r"`(test_[a-z_]+)`", page)
-    assert len(named) > 10
-    assert [name for name in named if f"def {name}(" not in tests] == []
+    rows = dict(re.findall(r"^\| ([AR][0-9]+) [^|]*\| (.*) \|$", page, re.MULTILINE))
+    assert list(rows) == [*(f"A{n}" for n in range(1, 17)), *(f"R{n}" for n in range(1, 6))]
+    for rule, told in rows.items():
+        links = re.findall(r"\[`(test_[a-z_0-9]+)`\]\(\.\./([^)]+)\)", told)
+        assert len(links) == told.count("`") // 2 > 0, rule
+        for name, path in links:
+            assert f"def {name}(" in (ROOT / path).read_text(), (rule, name)
+        assert re.search(rf"^\*\*[^*]*\b{rule}[.,]", page, re.MULTILINE), f"{rule} is not told"
+
+
+def test_every_file_that_a_page_names_is_there() -> None:
+    for page in (ROOT / "docs").rglob("*.md"):
+        for path in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert path.startswith("https://") or (page.parent / path).exists(), (page.name, path)
