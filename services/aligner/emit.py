@@ -32,11 +32,7 @@ class Emitter:
     async def emit(self, partition: Partition, effects: Effects) -> None:
         """Send the outputs of a batch and wait for every acknowledgement. Raises KafkaError where one fails."""
         number = effects.number
-        windows = [
-            await self._send(self._topics.windows, number, w.session.encode(), window.encode(w))
-            for w in effects.windows
-        ]
-        others = [
+        told = [
             await self._send(
                 self._topics.late, number, chunk.session.encode(), late.encode(chunk, fate.missed_us, fate.behind_us)
             )
@@ -44,11 +40,20 @@ class Emitter:
         ]
         for key, dead in effects.dead:
             value, headers = dead.encode()
-            others.append(await self._send(self._topics.dead, number, key, value, headers))
-        for modality, value in _ticks(effects.silences):
-            others.append(await self._send(self._topics.media(modality), number, None, value, tick.TICK_HEADERS))
+            told.append(await self._send(self._topics.dead, number, key, value, headers))
+        # What could not enter is told before the windows go out: were a window out and we dead, whoever reads the
+        # refused chunk again would find its window gone and call it late.
+        await asyncio.gather(*told)
+        windows = [
+            await self._send(self._topics.windows, number, w.session.encode(), window.encode(w))
+            for w in effects.windows
+        ]
+        ticks = [
+            await self._send(self._topics.media(modality), number, None, value, tick.TICK_HEADERS)
+            for modality, value in _ticks(effects.silences)
+        ]
         answers = await asyncio.gather(*windows)
-        await asyncio.gather(*others)
+        await asyncio.gather(*ticks)
         for emitted, answer in zip(effects.windows, answers, strict=True):
             if emitted.final:
                 partition.acknowledged(emitted, (answer.timestamp or 0) * 1000)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaConnectionError, KafkaError
 from aiokafka.structs import ConsumerRecord
 from mode import Service
 
@@ -23,6 +23,9 @@ from services.runtime.monotonic import monotonic_us
 COMMIT_EVERY_US = 500_000
 POLL_MS_MAX = 100
 LAST_TURN_S = 10
+BROKER_WITHIN_S = 60
+BROKER_AGAIN_S = 0.5
+COMMIT_WITHIN_S = 10
 Fetched = Mapping[TopicPartition, list[ConsumerRecord]]
 _log = logging.getLogger(__name__)
 
@@ -85,21 +88,47 @@ class Intake(Service):
         self._assignment = _Assignment()
         self._adopted = -1
         self._ended = asyncio.Event()
+        self._opened = False
         self._committed: dict[TopicPartition, int] = {}
         self._commit_us = 0
 
     async def on_start(self) -> None:
-        self.consumer = self._make_consumer()
-        self.consumer.subscribe(list(self._topics), listener=self._assignment)
-        await self.consumer.start()
+        await self._connect()
         await self._work.start()
+        self._opened = True
 
     async def on_stop(self) -> None:
-        # Mode calls this while the loop is still in its last turn: the batch is finished and committed first.
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), LAST_TURN_S)
-        await self._work.stop()
-        await self.consumer.stop()
+        if self._opened:
+            # Mode calls this while the loop is still in its last turn: the batch is finished and committed first.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), LAST_TURN_S)
+            await self._work.stop()
+        if self.consumer is not None:
+            await self.consumer.stop()
+
+    async def _connect(self) -> None:
+        """Start the consumer, waiting a while for a broker that is not there. Raises KafkaConnectionError after that."""
+        deadline_us = monotonic_us() + BROKER_WITHIN_S * 1_000_000
+        while True:
+            consumer = self._make_consumer()
+            consumer.subscribe(list(self._topics), listener=self._assignment)
+            try:
+                await consumer.start()
+            except KafkaConnectionError as error:
+                await consumer.stop()
+                if monotonic_us() >= deadline_us:
+                    _log.critical("no broker for %s s: is kafka.bootstrap_servers right?", BROKER_WITHIN_S)
+                    raise
+                if "broker" not in self._progress.not_ready:
+                    _log.warning("the broker cannot be reached: waiting for it", extra={"why": str(error)})
+                self._progress.not_ready["broker"] = "the broker cannot be reached"
+                # Waiting for the broker is what there is to do: the watchdog is for a loop that hangs.
+                self._progress.beat()
+                await asyncio.sleep(BROKER_AGAIN_S)
+            else:
+                self.consumer = consumer
+                self._progress.not_ready.pop("broker", None)
+                return
 
     @Service.task
     async def _run(self) -> None:
@@ -165,7 +194,14 @@ class Intake(Service):
         if not moved or self._adopted != self._assignment.number:
             return
         try:
-            await self.consumer.commit(moved)
+            # aiokafka tries again for as long as the broker is away; meanwhile the loop would look as if it hung.
+            await asyncio.wait_for(self.consumer.commit(moved), COMMIT_WITHIN_S)
         except (CommitFailedError, IllegalStateError):
             return  # the partitions have a new owner: it reads again from the old floors
+        except (KafkaError, TimeoutError) as error:
+            if isinstance(error, KafkaError) and not error.retriable:
+                raise
+            # The floors are behind for a while, which costs only repeats; the next turn commits them.
+            _log.warning("the floors could not be committed: the next turn tries again", extra={"why": repr(error)})
+            return
         self._committed.update(moved)

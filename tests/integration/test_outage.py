@@ -1,0 +1,80 @@
+"""A broker that is away: services wait for it at the start, and get over its death."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from services.audit.collect import records
+from services.contract import envelope
+from services.local.broker import Broker
+from services.local.redis import LocalRedis
+from services.local.services import ServiceProcess
+from services.runtime import kafka, topic_admin
+from services.runtime.settings import load
+from tests.integration.wait import until
+
+
+def not_ready(service: ServiceProcess) -> dict[str, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{service.port}/readyz", timeout=2):
+            return {}
+    except urllib.error.HTTPError as error:
+        told: dict[str, dict[str, str]] = json.loads(error.read())
+        return told["not_ready"]
+    except OSError:
+        return {}
+
+
+async def test_an_aligner_waits_for_its_broker_and_outlives_an_outage_of_it(tmp_path: Path) -> None:
+    broker, redis = Broker(tmp_path), LocalRedis(tmp_path)
+    await redis.start()
+    settings = load(kafka={"bootstrap_servers": broker.bootstrap_servers}, topics={"partitions": 1})
+    topics, servers = settings.topic_names(), broker.bootstrap_servers
+    here = {"BRAID_KAFKA__BOOTSTRAP_SERVERS": servers, "BRAID_REDIS__URL": redis.url}
+    aligner = ServiceProcess("aligner", tmp_path, here)
+
+    async def say(text: str) -> None:
+        headers = envelope.build(
+            session="s",
+            source="/devices/phone/text",
+            id=text,
+            type=envelope.media_type("text"),
+            t_us=int(time.time() * 1e6),
+            content_type="text/plain",
+        )
+        async with kafka.producer(servers) as producer:
+            await producer.send_and_wait(topics.media("text"), text.encode(), key=b"s", headers=headers)
+
+    async def told(text: str) -> bool | None:
+        async with kafka.reader(servers) as reader:
+            windows = await records(reader, topics.windows, 1)
+        return any(f'"id":"{text}"'.encode() in (raw.value or b"") for raw in windows) or None
+
+    async def waits() -> bool | None:
+        return "broker" in await asyncio.to_thread(not_ready, aligner) or None
+
+    try:
+        aligner.start()
+        await until(waits, "the aligner to say that it waits for the broker")
+        await broker.start()
+        async with kafka.admin(servers) as admin:
+            await topic_admin.apply(admin, settings)
+        await aligner.ready()
+        await say("before")
+        await until(lambda: told("before"), "a window")
+
+        broker.child.kill()
+        await broker.start()
+        assert aligner.child.running
+        await say("after")
+        await until(lambda: told("after"), "a window after the outage")
+        assert await aligner.child.stop() == 0
+    finally:
+        aligner.child.kill()
+        redis.child.kill()
+        broker.child.kill()

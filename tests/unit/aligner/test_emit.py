@@ -1,0 +1,68 @@
+"""The order in which a batch's outputs go out."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+from services.aligner.align import Aligner
+from services.aligner.emit import Emitter
+from services.aligner.fate import Late
+from services.aligner.partition import Effects, Partition
+from services.aligner.patience import Patience, Silent
+from services.aligner.start import Start
+from services.contract.chunk import Chunk
+from services.contract.dead import Position, letter
+from services.contract.reason import Reason, Rejected
+from services.contract.topics import Topics
+from tests.unit.aligner.timeline import SEMANTICS
+
+TOPICS = Topics(modalities=SEMANTICS.modalities)
+
+
+class Producer:
+    """Notes what is sent and what is acknowledged, in that order; an acknowledgement takes some turns of the loop."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str]] = []
+
+    async def send(self, topic: str, value: bytes | None, **_: Any) -> asyncio.Task[Any]:
+        self.seen.append(("sent", topic))
+        return asyncio.create_task(self._acknowledge(topic))
+
+    async def _acknowledge(self, topic: str) -> Any:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        self.seen.append(("acknowledged", topic))
+        return SimpleNamespace(timestamp=1)
+
+
+# A kill between a window and the dead letter of a conflict in it made the conflict late: its window was out.
+async def test_late_reports_and_dead_letters_are_acknowledged_before_a_window_of_their_batch_is_sent() -> None:
+    aligner = Aligner(SEMANTICS, {})
+    chunk = Chunk("s", "audio", "d", "1", 0, 50_000, "a" * 64, 0, 0, 1)
+    aligner.chunk(chunk, 0)
+    refused = letter(Position("t", 0, 1), "alignment", Rejected(Reason.CONFLICT, "other bytes"), b"", ())
+    effects = Effects(
+        0,
+        windows=[aligner.early(aligner.sessions["s"], 0)],
+        late=[(chunk, Late((0,), 0))],
+        dead=[(b"s", refused)],
+        silences=[Silent("audio", "s", 10_000, "tick")],
+    )
+    start = Start(dict.fromkeys(SEMANTICS.modalities, 0), {}, {}, {})
+    partition = Partition(0, 1, SEMANTICS, Patience({}, 0, None, 1_000), TOPICS, 0, start)
+    producer = Producer()
+    await Emitter(producer, TOPICS, SEMANTICS).emit(partition, effects)
+    window_sent = producer.seen.index(("sent", TOPICS.windows))
+    assert {topic for what, topic in producer.seen[:window_sent] if what == "acknowledged"} == {
+        TOPICS.late,
+        TOPICS.dead,
+    }
+    assert sorted(producer.seen[window_sent:]) == [
+        ("acknowledged", TOPICS.media("audio")),
+        ("acknowledged", TOPICS.windows),
+        ("sent", TOPICS.media("audio")),
+        ("sent", TOPICS.windows),
+    ]

@@ -1,0 +1,141 @@
+"""What the intake makes of a commit that fails, and of a broker that is away when it starts."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import (
+    CommitFailedError,
+    GroupAuthorizationFailedError,
+    GroupCoordinatorNotAvailableError,
+    KafkaConnectionError,
+    KafkaError,
+    NotCoordinatorForGroupError,
+    RequestTimedOutError,
+)
+
+from services.runtime import intake as module
+from services.runtime.health import Progress
+from services.runtime.intake import Intake
+
+TP = TopicPartition("t", 0)
+
+
+class Consumer:
+    """Fails at the start and at commits as it is told, then does what it is asked."""
+
+    def __init__(self, starts: list[KafkaError] | None = None, commits: list[KafkaError | None] | None = None) -> None:
+        self.starts, self.commits = starts or [], commits or []
+        self.committed: list[int] = []
+        self.stopped = 0
+
+    def subscribe(self, topics: list[str], listener: object) -> None:
+        pass
+
+    async def start(self) -> None:
+        if self.starts:
+            raise self.starts.pop(0)
+
+    async def stop(self) -> None:
+        self.stopped += 1
+
+    async def commit(self, offsets: dict[TopicPartition, int]) -> None:
+        if self.commits:
+            error = self.commits.pop(0)
+            if error is None:
+                await asyncio.Event().wait()
+            else:
+                raise error
+        self.committed.append(offsets[TP])
+
+
+class Work:
+    """Its floor rises with each question."""
+
+    floor = 0
+
+    async def start(self) -> None:
+        pass
+
+    async def stop(self) -> None:
+        pass
+
+    async def floors(self) -> dict[TopicPartition, int]:
+        self.floor += 1
+        return {TP: self.floor}
+
+
+def intake(consumer: Consumer) -> Intake:
+    made = Intake(lambda: consumer, ["t"], Work(), Progress(60), 1)  # type: ignore[arg-type]
+    made.consumer, made._adopted = consumer, 0
+    return made
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KafkaConnectionError(),
+        RequestTimedOutError(),
+        GroupCoordinatorNotAvailableError(),
+        NotCoordinatorForGroupError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_a_commit_that_fails_for_a_while_is_made_up_for_by_the_next(error: KafkaError) -> None:
+    consumer = Consumer(commits=[error])
+    made = intake(consumer)
+    await made._commit()
+    assert consumer.committed == []
+    await made._commit()
+    assert consumer.committed == [2]
+
+
+async def test_a_commit_that_gets_no_answer_holds_the_loop_up_for_a_limited_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "COMMIT_WITHIN_S", 0.01)
+    consumer = Consumer(commits=[None])
+    made = intake(consumer)
+    await made._commit()
+    await made._commit()
+    assert consumer.committed == [2]
+
+
+async def test_a_commit_of_a_former_owner_is_nothing_to_worry_about() -> None:
+    consumer = Consumer(commits=[CommitFailedError()])
+    await intake(consumer)._commit()
+    assert consumer.committed == []
+
+
+async def test_a_commit_that_can_never_work_ends_the_service() -> None:
+    with pytest.raises(GroupAuthorizationFailedError):
+        await intake(Consumer(commits=[GroupAuthorizationFailedError()]))._commit()
+
+
+async def test_a_service_waits_for_its_broker_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BROKER_AGAIN_S", 0)
+    said: list[bool] = []
+    consumer, progress = Consumer(starts=[KafkaConnectionError(), KafkaConnectionError()]), Progress(60)
+
+    def make() -> Consumer:
+        said.append("broker" in progress.not_ready)
+        return consumer
+
+    made = Intake(make, ["t"], Work(), progress, 1)  # type: ignore[arg-type]
+    await made.on_start()
+    assert consumer.stopped == 2
+    assert said == [False, True, True]
+    assert "broker" not in progress.not_ready
+
+
+async def test_a_service_whose_broker_never_comes_ends_at_once_after_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BROKER_WITHIN_S", 0)
+    consumer = Consumer(starts=[KafkaConnectionError()])
+    made = Intake(lambda: consumer, ["t"], Work(), Progress(60), 1)  # type: ignore[arg-type]
+    with pytest.raises(KafkaConnectionError):
+        await made.on_start()
+    async with asyncio.timeout(1):
+        await made.on_stop()
+    assert consumer.stopped == 1
