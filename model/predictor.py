@@ -62,6 +62,7 @@ class FusionModel:
         self.modalities = MODALITIES
         self.batch_windows: int = config["batch_windows"]
         self.segments_per_window: int = config["segments_per_window"]
+        self.threads: int = config["threads"]
         self.decision: Mapping[str, float] = config["decision"]
         self.conflict_from: float = config["conflict_from"]
         self.conformal: float = config["conformal"]

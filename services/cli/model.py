@@ -16,7 +16,9 @@ app = typer.Typer(no_args_is_help=True, help="Look at checkpoints, or check that
 @app.command("list")
 def list_models(json: say.Json = False) -> None:
     """The checkpoints that are there, and which one serves."""
-    serving = load().fusion.model.resolve()
+    from model.repository import serving as serving_of
+
+    serving = serving_of(load().fusion.model).resolve()
     models = serving.parents[1]
     found = [
         {"name": folder.parent.name, "version": folder.name, "serving": folder.resolve() == serving}
@@ -33,8 +35,9 @@ def verify(folder: Annotated[Path | None, typer.Argument(help="Default: the one 
     """Check every file of a checkpoint against its sum and load it; 1 where something is wrong."""
     from model.checkpoint import CheckpointError
     from model.checkpoint import load as load_model
+    from model.repository import serving
 
-    folder = folder or load().fusion.model
+    folder = serving(folder or load().fusion.model)
     try:
         found = load_model(folder, "cpu")
     except CheckpointError as error:
@@ -50,9 +53,10 @@ def show(
     from model.checkpoint import CARD, CONFIG, CheckpointError, digest_of
     from model.checkpoint import WEIGHTS as weights
     from model.checkpoint import verify as verify_files
+    from model.repository import serving
 
     try:
-        files = verify_files(folder or load().fusion.model)
+        files = verify_files(serving(folder or load().fusion.model))
     except CheckpointError as error:
         say.fail(str(error))
     if json:
