@@ -14,6 +14,7 @@ from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_loader
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -23,15 +24,15 @@ from tests.mutation.mutants import Mutant
 
 WARM = ("aiokafka.partitioner", "cloudevents.core.bindings.kafka", "hypothesis.strategies", "numpy", "pydantic_settings")
 HISTORIES, STEPS_MAX = 150, 4_000
-# Two scenes of thousands of sessions or an hour take longer than all the others together.
-SLOW = "not case_04 and not case_12"
+# Those with thousands of sessions or an hour of records take longer than all the others together.
+SLOW = "not case_04 and not case_12 and not ten_thousand"
 STAGES: dict[str, tuple[str, ...]] = {
     "unit tests": ("tests/unit/aligner", "tests/unit/fusion", "tests/unit/contract", "tests/unit/offline"),
+    "cases": ("tests/cases",),
     "simulation": (),
     "properties": ("tests/property",),
-    "cases": ("tests/cases",),
 }
-OPTIONS = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-profile=mutation", "--assert=plain", "-k", SLOW]
+OPTIONS = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:valkey", "--hypothesis-profile=mutation", "--assert=plain", "-k", SLOW]
 
 
 def warm_up() -> None:
@@ -66,7 +67,7 @@ def passes(stage: str, mutant: Mutant | None, limit_s: int) -> bool:
     if not child:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(limit_s)
-        _run(lambda: _stage(stage), mutant)
+        _run(lambda: _stage(stage, mutant), mutant)
     return os.waitpid(child, 0)[1] == 0
 
 
@@ -85,9 +86,17 @@ def _run(tests: Callable[[], bool], mutant: Mutant | None) -> None:
         os._exit(0 if green else 1)
 
 
-def _stage(stage: str) -> bool:
+def _stage(stage: str, mutant: Mutant | None) -> bool:
     if STAGES[stage]:
-        return pytest.main([*OPTIONS, *STAGES[stage]]) == pytest.ExitCode.OK
+        return pytest.main([*OPTIONS, *_likeliest_first(STAGES[stage], mutant)]) == pytest.ExitCode.OK
     from tests.simulation.history import play  # here, so that it imports the mutant and not the code as it is
 
     return not any(play(n, zombies=n % 2 == 1, steps_max=STEPS_MAX).wrong for n in range(HISTORIES))
+
+
+def _likeliest_first(folders: tuple[str, ...], mutant: Mutant | None) -> list[str]:
+    """The tests that bear the file's name, those of its package, all others."""
+    file = Path(mutant.file if mutant is not None else "")
+    own = Path("tests/unit", file.parent.name, f"test_{file.name}")
+    by_package = sorted(folders, key=lambda folder: Path(folder).name != file.parent.name)
+    return [str(own), *by_package] if str(own.parent) in folders and own.exists() else by_package
