@@ -22,7 +22,13 @@ from hypothesis import Phase, settings
 
 from tests.mutation.mutants import Mutant
 
-WARM = ("aiokafka.partitioner", "cloudevents.core.bindings.kafka", "hypothesis.strategies", "numpy", "pydantic_settings")
+WARM = (
+    "aiokafka.partitioner",
+    "cloudevents.core.bindings.kafka",
+    "hypothesis.strategies",
+    "numpy",
+    "pydantic_settings",
+)
 HISTORIES, STEPS_MAX = 150, 4_000
 # Those with thousands of sessions or an hour of records take longer than all the others together.
 SLOW = "not case_04 and not case_12 and not ten_thousand"
@@ -32,7 +38,18 @@ STAGES: dict[str, tuple[str, ...]] = {
     "simulation": (),
     "properties": ("tests/property",),
 }
-OPTIONS = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:valkey", "--hypothesis-profile=mutation", "--assert=plain", "-k", SLOW]
+OPTIONS = [
+    "-x",
+    "-q",
+    "-p",
+    "no:cacheprovider",
+    "-p",
+    "no:valkey",
+    "--hypothesis-profile=mutation",
+    "--assert=plain",
+    "-k",
+    SLOW,
+]
 
 
 def warm_up() -> None:
