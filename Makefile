@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help setup demo test quick lint format bench-sessions train simulate clean
+.PHONY: help setup demo test quick lint format bench-sessions train simulate mutate clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ quick: setup  ## Tests that need no broker, in under a minute
 
 simulate: setup  ## More histories of the simulation (SEEDS=10000), or one of them again (SEED=17)
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000))
+
+mutate: setup  ## Break the pure files in every small way and see that a test notices (FILE=floor.py for one of them)
+	@$(BIN)/python -m tests.mutation $(if $(FILE),--file $(FILE))
 
 lint: setup  ## Style, formatting and types
 	@$(BIN)/ruff check services model tests examples benchmarks

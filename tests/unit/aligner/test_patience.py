@@ -5,25 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from services.aligner.patience import LONG_US, Agenda, Patience, Proof, early_due, early_starts, silence_due, silences
-from services.aligner.session import Session
-from tests.unit.aligner.timeline import MS, SEMANTICS, Line
+from tests.unit.aligner.timeline import MS, SEMANTICS, At
 
 ONE = replace(SEMANTICS, hop_us=100 * MS)
 PATIENCE = Patience({"audio": 70 * MS, "video": 100 * MS}, idle_us=300 * MS, early_us=30 * MS)
 HERE = {"audio": 100, "video": 100}
-
-
-class At(Line):
-    """A line whose records are handed over at a time that the test says."""
-
-    handed = 0
-
-    @property
-    def now_us(self) -> int:
-        return self.handed * MS
-
-    def session(self) -> Session:
-        return self.aligner.sessions["s"]
 
 
 def told(line: At, asked: int, ends: dict[str, int] | None = None) -> list[tuple[str, int, str]]:
