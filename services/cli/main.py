@@ -16,6 +16,7 @@ from services.cli import (
     drain,
     model,
     predict,
+    predict_stream,
     run,
     send,
     tail,
@@ -51,6 +52,7 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
 app.command("train")(train.train)
 app.command("predict")(predict.predict)
+app.command("predict-stream")(predict_stream.predict_stream)
 app.add_typer(model.app, name="model")
 app.command("align-case")(align_case.align_case)
 

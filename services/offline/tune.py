@@ -39,7 +39,7 @@ def decision_from(weight: float, on: float, off: float, since: float, change_us:
 
 def tune(inference: Inference, data: Path) -> Tuned:
     """Try a grid on S01-S04; S05-S08 are only reported."""
-    played = {part: {n: run(read(data, n), inference, 0, DURATION_S) for n in names} for part, names in STREAMS.items()}
+    played = {part: {n: run(read(data, n), inference) for n in names} for part, names in STREAMS.items()}
     best = max(_grid(), key=lambda decision: _worth(_score(played["val"], decision, data)))
     return Tuned(best, {part: _score(offline, best, data) for part, offline in played.items()})
 
