@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from pathlib import Path
 
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
@@ -26,7 +25,7 @@ class Supervisor:
         }
         self.processes = {
             FIRST: ServiceProcess("aligner", stack.folder, environment, 1),
-            SECOND: ServiceProcess("aligner", stack.folder, environment, 2),
+            SECOND: ServiceProcess("aligner", stack.folder, environment, 2, guest=True),
             FUSION: ServiceProcess("fusion", stack.folder, environment, 1),
         }
         self.wanted: set[str] = set()
@@ -71,6 +70,3 @@ class Supervisor:
         self.wanted.clear()
         codes = await asyncio.gather(*(self.processes[name].child.stop() for name in running))
         return dict(zip(running, codes, strict=True))
-
-    def logs(self) -> list[Path]:
-        return [process.child.log for process in self.processes.values()]
