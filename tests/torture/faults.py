@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from services.local.broker import Broker
 from services.local.redis import LocalRedis
 from services.runtime.settings import Settings
-from tests.torture.flight import Flight, measured
+from tests.torture.flight import AGAIN_S, Flight, measured
 from tests.torture.plan import Fault
 from tests.torture.supervisor import FIRST, FUSION, SECOND, Supervisor
 
@@ -58,15 +58,24 @@ class Faults:
         clock = asyncio.get_running_loop().time
         for fault in lane:
             await asyncio.sleep(max(self._begin_s + fault.at_s - clock(), 0))
-            flight = await measured(self._settings, MEASURED_WITHIN_S)
+            records = await self._in_flight(fault)
             at_s = clock() - self._begin_s
             if not await self._do[fault.kind]():
                 self._say(f"{at_s:6.1f} s  {fault.kind}: there was nothing to do it to")
                 continue
             self.landed[fault.kind] += 1
-            records = _records(fault, flight)
             self.in_flight[fault.kind] += bool(records)
             self._say(f"{at_s:6.1f} s  {fault.kind}: {records:,} records in flight")
+
+    async def _in_flight(self, fault: Fault) -> int:
+        """The records in flight as soon as there are any: a fault of an idle process proves nothing."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + MEASURED_WITHIN_S
+        while not (records := _records(fault, await measured(self._settings, deadline - clock()))):
+            if clock() > deadline:
+                return 0
+            await asyncio.sleep(AGAIN_S)
+        return records
 
     async def _kill(self, name: str) -> bool:
         return await self._alive(name) and self._supervisor.kill(name)

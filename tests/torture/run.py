@@ -28,7 +28,7 @@ from tests.torture.verdict import Evidence, Verdict, judge
 PARTITIONS = 4
 OFFSETS_PARTITIONS = 4  # as the local broker is set up
 FLUSHED_WITHIN_S = 90.0
-SETTLED_WITHIN_S = 180.0
+SETTLED_WITHIN_S = 300.0
 CACHE_BYTES = 512 * 1024 * 1024
 Say = Callable[[str], None]
 
