@@ -32,13 +32,15 @@ class Faults:
     ) -> None:
         self._settings, self._supervisor, self._broker, self._redis = settings, supervisor, broker, redis
         self._say, self._begin_s = say, begin_s
+        # While the aligner is paused nobody kills it and its guest stays: it comes back to partitions that another owns.
+        self._paused = asyncio.Lock()
         self.landed: Counter[str] = Counter()
         self.in_flight: Counter[str] = Counter()
         self._do: dict[str, Callable[[], Awaitable[bool]]] = {
-            "kill aligner": lambda: self._kill(FIRST),
+            "kill aligner": self._kill_aligner,
             "pause aligner": self._pause_aligner,
             "second aligner joins": self._join,
-            "second aligner leaves": lambda: supervisor.leave(SECOND),
+            "second aligner leaves": self._leave,
             "kill broker": self._kill_broker,
             "kill redis": self._kill_redis,
             "pause redis": self._pause_redis,
@@ -77,6 +79,10 @@ class Faults:
             await asyncio.sleep(AGAIN_S)
         return records
 
+    async def _kill_aligner(self) -> bool:
+        async with self._paused:
+            return await self._kill(FIRST)
+
     async def _kill(self, name: str) -> bool:
         return await self._alive(name) and self._supervisor.kill(name)
 
@@ -90,18 +96,21 @@ class Faults:
 
     async def _pause_aligner(self) -> bool:
         child = self._supervisor.processes[FIRST].child
-        if not await self._alive(FIRST):
-            return False
-        pid = child.pid
-        child.signal(signal.SIGSTOP)
-        await asyncio.sleep(ZOMBIE_S)
-        if child.running and child.pid == pid:
+        async with self._paused:
+            if not await self._alive(FIRST):
+                return False
+            child.signal(signal.SIGSTOP)
+            await asyncio.sleep(ZOMBIE_S)
             child.signal(signal.SIGCONT)
         return True
 
     async def _join(self) -> bool:
         self._supervisor.start(SECOND)
         return True
+
+    async def _leave(self) -> bool:
+        async with self._paused:
+            return await self._supervisor.leave(SECOND)
 
     async def _kill_broker(self) -> bool:
         running = self._broker.child.running
