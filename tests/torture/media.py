@@ -18,6 +18,7 @@ LIFE_S = (15.0, 40.0)
 ORDER = ("video", "audio", "video", "text")
 TYPES = {"text": "text/plain", "video": "image/jpeg", "audio": "audio/pcm;rate=8000"}
 SAMPLES = 800
+ENDED = 0.8  # of the sessions say so; the others only fall silent
 REMEMBERED = 40
 SECOND_US = 1_000_000
 
@@ -74,7 +75,7 @@ class Media:
         at = n % ROOMS
         room, out = self._rooms[at], []
         if room is None or now_us >= room.until_us:
-            if room is not None and rng.random() < 0.5:
+            if room is not None and rng.random() < ENDED:
                 out += self._ends(room, now_us)
             room = self._rooms[at] = self._room(now_us)
         modality = ORDER[n // ROOMS % len(ORDER)]

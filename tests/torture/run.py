@@ -26,6 +26,9 @@ from tests.torture.supervisor import FIRST, FUSION, Supervisor
 from tests.torture.verdict import Evidence, Verdict, judge
 
 PARTITIONS = 4
+# An idle session holds the floor until an aligner has lived this long: with an owner every few seconds and the default
+# of three nothing would be committed, and every restart would begin where the first did.
+SESSION_IDLE_MS = 500
 OFFSETS_PARTITIONS = 4  # as the local broker is set up
 FLUSHED_WITHIN_S = 90.0
 SETTLED_WITHIN_S = 300.0
@@ -52,6 +55,7 @@ async def run(seed: int, seconds: float, folder: Path, say: Say) -> Outcome:
         kafka={"bootstrap_servers": "", "group_prefix": "torture"},
         redis={"url": ""},
         topics={"prefix": "torture", "partitions": PARTITIONS},
+        alignment={"session_idle_ms": SESSION_IDLE_MS},
     )
     async with LocalStack(folder, own) as stack:
         settings = stack.settings()

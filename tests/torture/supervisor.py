@@ -22,6 +22,7 @@ class Supervisor:
             "BRAID_TOPICS__PREFIX": settings.topics.prefix,
             "BRAID_TOPICS__PARTITIONS": str(settings.topics.partitions),
             "BRAID_KAFKA__GROUP_PREFIX": settings.kafka.group_prefix,
+            "BRAID_ALIGNMENT__SESSION_IDLE_MS": str(settings.alignment.session_idle_ms),
         }
         self.processes = {
             FIRST: ServiceProcess("aligner", stack.folder, environment, 1),
