@@ -31,7 +31,7 @@ PARTITIONS = 4
 SESSION_IDLE_MS = 500
 OFFSETS_PARTITIONS = 4  # as the local broker is set up
 FLUSHED_WITHIN_S = 90.0
-SETTLED_WITHIN_S = 300.0
+STANDS_STILL_S = 90.0
 CACHE_BYTES = 512 * 1024 * 1024
 Say = Callable[[str], None]
 
@@ -72,7 +72,7 @@ async def run(seed: int, seconds: float, folder: Path, say: Say) -> Outcome:
         inference = Inference(load_model(settings.fusion.model, settings.fusion.device), CACHE_BYTES)
         verdict = await asyncio.to_thread(judge, evidence, settings, inference)
     if flight != Flight(0, 0):
-        verdict.troubles.append(f"after {SETTLED_WITHIN_S} s the logs were not worked off: {flight}")
+        verdict.troubles.append(f"for {STANDS_STILL_S} s the logs were not worked off further: {flight}")
     for name, code in exit_codes.items():
         if code != 0:
             verdict.troubles.append(f"the {name} ended with exit code {code}")
@@ -121,12 +121,16 @@ async def _tortured(
 
 
 async def _settled(settings: Settings) -> Flight | None:
-    """Wait until the floors have reached the ends of all logs; what is in flight then."""
-    deadline = asyncio.get_running_loop().time() + SETTLED_WITHIN_S
+    """Wait until the floors have reached the ends of all logs, as long as they come nearer; what is in flight then."""
+    clock = asyncio.get_running_loop().time
+    deadline, least = clock() + STANDS_STILL_S, None
     while True:
-        flight = await measured(settings, SETTLED_WITHIN_S)
-        if flight == Flight(0, 0) or asyncio.get_running_loop().time() > deadline:
+        flight = await measured(settings, STANDS_STILL_S)
+        if flight == Flight(0, 0) or clock() > deadline:
             return flight
+        left = flight and flight.aligner + flight.fusion
+        if left is not None and (least is None or left < least):
+            deadline, least = clock() + STANDS_STILL_S, left
         await asyncio.sleep(0.5)
 
 
