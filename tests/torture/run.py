@@ -123,14 +123,13 @@ async def _tortured(
 async def _settled(settings: Settings) -> Flight | None:
     """Wait until the floors have reached the ends of all logs, as long as they come nearer; what is in flight then."""
     clock = asyncio.get_running_loop().time
-    deadline, least = clock() + STANDS_STILL_S, None
+    deadline, least = clock() + STANDS_STILL_S, sys.maxsize
     while True:
         flight = await measured(settings, STANDS_STILL_S)
         if flight == Flight(0, 0) or clock() > deadline:
             return flight
-        left = flight and flight.aligner + flight.fusion
-        if left is not None and (least is None or left < least):
-            deadline, least = clock() + STANDS_STILL_S, left
+        if flight is not None and flight.aligner + flight.fusion < least:
+            deadline, least = clock() + STANDS_STILL_S, flight.aligner + flight.fusion
         await asyncio.sleep(0.5)
 
 
