@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help setup demo test quick lint format bench-sessions train simulate mutate clean
+.PHONY: help setup demo test quick lint format bench-sessions train simulate mutate torture clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ simulate: setup  ## More histories of the simulation (SEEDS=10000), or one of th
 
 mutate: setup  ## Break the pure files in every small way and see that a test notices (FILE=floor.py for one of them)
 	@$(BIN)/python -m tests.mutation $(if $(FILE),--file $(FILE))
+
+torture: setup  ## kill -9, pauses and rebalances on real processes, judged at the end (MINUTES=5, SEED=17 for one again)
+	@$(BIN)/python -m tests.torture --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
 
 lint: setup  ## Style, formatting and types
 	@$(BIN)/ruff check services model tests examples benchmarks
