@@ -155,15 +155,14 @@ def _next(
         return begun, [("end", opened), ("new", begun)]
     if own < decision.off:
         return None, [("end", opened)]
-    end_us = seen.start_us + decision.lead_us
-    if dict(seen.top).get(opened.label, 0.0) >= decision.since and end_us > opened.end_us:
-        opened = replace(opened, end_us=end_us, confidence=max(own, opened.confidence))
+    if dict(seen.top).get(opened.label, 0.0) >= decision.since:
+        opened = replace(opened, end_us=seen.start_us + decision.lead_us, confidence=max(own, opened.confidence))
     return opened, []
 
 
 def _begin(label: str, score: Score, seen: Seen, decision: Decision) -> Open:
-    start_us = score.since_us + decision.lead_us
-    return Open(score.since_us, label, start_us, max(seen.start_us + decision.lead_us, start_us), score.value)
+    lead_us = decision.lead_us
+    return Open(score.since_us, label, score.since_us + lead_us, seen.start_us + lead_us, score.value)
 
 
 def _event(seen: Seen, decision: Decision, opened: Open, lifecycle: str, final: bool) -> Event:
