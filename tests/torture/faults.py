@@ -52,16 +52,18 @@ class Faults:
         """All of them; returns when the last has been healed."""
         lanes: dict[str, list[Fault]] = defaultdict(list)
         for fault in faults:
-            # A pause lasts: other faults of the aligner come during it too.
+            # A pause lasts: in the lane of the kills it would put off all that follow.
             lanes[fault.kind if fault.kind == "pause aligner" else _victim(fault)].append(fault)
         await asyncio.gather(*(self._lane(lane) for lane in lanes.values()))
 
     async def _lane(self, lane: Sequence[Fault]) -> None:
-        clock = asyncio.get_running_loop().time
+        """Each at its moment; after a delay (no broker to ask) the rest are put off too, or they would come at once."""
+        clock, delay_s = asyncio.get_running_loop().time, 0.0
         for fault in lane:
-            await asyncio.sleep(max(self._begin_s + fault.at_s - clock(), 0))
+            await asyncio.sleep(max(self._begin_s + fault.at_s + delay_s - clock(), 0))
             records = await self._in_flight(fault)
             at_s = clock() - self._begin_s
+            delay_s = at_s - fault.at_s
             if not await self._do[fault.kind]():
                 self._say(f"{at_s:6.1f} s  {fault.kind}: there was nothing to do it to")
                 continue
@@ -87,12 +89,13 @@ class Faults:
         return await self._alive(name) and self._supervisor.kill(name)
 
     async def _alive(self, name: str) -> bool:
+        return await self._until(lambda: self._supervisor.processes[name].child.running)
+
+    async def _until(self, true: Callable[[], bool]) -> bool:
         deadline = asyncio.get_running_loop().time() + ALIVE_WITHIN_S
-        while not self._supervisor.processes[name].child.running:
-            if asyncio.get_running_loop().time() > deadline:
-                return False
-            await asyncio.sleep(0.05)
-        return True
+        while not (found := await asyncio.to_thread(true)) and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(AGAIN_S)
+        return found
 
     async def _pause_aligner(self) -> bool:
         child = self._supervisor.processes[FIRST].child
@@ -109,6 +112,8 @@ class Faults:
         return True
 
     async def _leave(self) -> bool:
+        # A guest that never had a partition would not be missed.
+        await self._until(lambda: self._supervisor.processes[SECOND].get("/readyz") is not None)
         async with self._paused:
             return await self._supervisor.leave(SECOND)
 

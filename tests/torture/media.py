@@ -13,7 +13,7 @@ from services.contract import envelope
 from services.contract.envelope import Headers
 
 MARK = "x-torture"  # on records that admission must refuse: the reason
-ROOMS = 12
+ROOMS = 8
 LIFE_S = (15.0, 40.0)
 ORDER = ("video", "audio", "video", "text")
 TYPES = {"text": "text/plain", "video": "image/jpeg", "audio": "audio/pcm;rate=8000"}
