@@ -89,6 +89,7 @@ def test_what_is_held_keeps_the_frontiers_that_it_could_meet() -> None:
     scene.batch(scene.owner)
     scene.owner.floors()
     assert list(scene.owner.aligner.frontiers) == ["v"]
+    assert [told.session for told in scene.owner.to_cover()] == ["v"]
 
 
 def test_effects_are_something_as_soon_as_one_of_them_is() -> None:
