@@ -48,6 +48,12 @@ def test_a_run_goes_on_from_half_of_the_probability_that_begins_one(first: float
     assert said[0].end_us == HOP_US + LEAD
 
 
+# scores  .25 .375 .6875
+def test_an_event_begins_with_the_first_window_of_its_run_however_long_that_stayed_below() -> None:
+    _, said = play([{"7": 0.5}, {"7": 0.5}, {"7": 1.0}])
+    assert [(event.lifecycle, event.start_us, event.end_us) for event in said] == [("new", LEAD, 2 * HOP_US + LEAD)]
+
+
 # scores  7: .50 .50     4: 0 .50
 def test_an_equal_score_changes_nothing() -> None:
     state, said = play([{"7": 1.0}, {"7": 0.5, "4": 1.0}])
