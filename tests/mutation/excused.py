@@ -96,4 +96,10 @@ EXCUSED: dict[Key, str] = {
         "if dict(seen.top).get(opened.label, 0.0) >= decision.since:",
         "if dict(seen.top).get(opened.label, (-1.0)) >= decision.since:",
     ): "LIMITS: both are below `since`, which is above 0",
+    (
+        "services/fusion/resume.py",
+        "newest",
+        "if known is None or state.last_us >= known.last_us:",
+        "if known is None or (state.last_us > known.last_us):",
+    ): "SAME: two states after the same window are one: the fold is a function of the predictions",
 }

@@ -93,6 +93,13 @@ def test_an_event_ends_below_the_threshold_and_not_at_it(off: float, ends: list[
     assert lives(play([{"7": 1.0}, QUIET], replace(DECISION, off=off))[1]) == [("new", "7"), *ends]
 
 
+# weight 1: nothing is left of a label as soon as it is not seen
+def test_an_event_whose_label_is_gone_altogether_ends_or_is_taken_over() -> None:
+    sharp = replace(DECISION, weight=1.0)
+    assert lives(play([{"7": 1.0}, QUIET], sharp)[1]) == [("new", "7"), ("end", "7")]
+    assert lives(play([{"7": 1.0}, {"4": 0.6}], sharp)[1]) == [("new", "7"), ("update", "4")]
+
+
 # window  0   1   2   3...   1 is seen well enough, 2 just not
 def test_an_event_lasts_to_the_last_window_in_which_it_was_probable_enough() -> None:
     for p, last in ((0.5, 1), (0.499998, 0)):
