@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from services.aligner.fate import Late
 from services.aligner.partition import Effects
 from services.aligner.patience import LONG_US, Proof, Silent
@@ -109,3 +111,29 @@ def test_effects_are_something_as_soon_as_one_of_them_is() -> None:
         Effects(0, dead=[(None, refused)]),
     ]
     assert [bool(effects) for effects in alone] == [True] * len(alone)
+
+
+# video  1000 with the broker at 1150, again at 1200, with other bytes at 1250; another at 1100; one a month old
+# audio  500 long, with the broker 40 after its end
+def test_a_batch_counts_each_fate_once_and_tells_the_smallest_delay_of_each_source() -> None:
+    scene = Scene()
+    it = Sent(1_150, "video", 1_000)
+    again, other = replace(it, at=1_200), replace(it, at=1_250, content=2)
+    old = Sent(1_300, "video", -30 * DAY_MS)
+    scene.grow([it, again, other, Sent(1_190, "video", 1_100), old], until=1_300)
+    scene.append(Sent(1_300, "audio", 760, 500))
+    read = [(modality, record) for modality in ("video", "audio") for record in scene.logs[modality]]
+    effects = scene.owner.take(read, BOOT_US)
+    assert effects.fates == {
+        ("video", "windowed"): 2,
+        ("video", "duplicate"): 1,
+        ("video", "dead"): 2,
+        ("audio", "windowed"): 1,
+    }
+    assert effects.offsets_us == {("video", "d"): 90_000, ("audio", "d"): 40_000}
+    assert [(letter.stage, letter.rejected.reason) for _, letter in effects.dead] == [
+        ("alignment", Reason.CONFLICT),
+        ("admission", Reason.STALE),
+    ]
+    assert len(effects.payloads) == 3
+    assert scene.owner.positions == scene.ends()
