@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from services.aligner.fate import Late
 from services.aligner.partition import Effects
 from services.aligner.patience import LONG_US, Proof, Silent
@@ -80,15 +84,29 @@ def test_while_a_log_gave_no_record_yet_nothing_is_let_go() -> None:
     assert list(scene.owner.aligner.frontiers) == ["v"]
 
 
-# a log in which something is held counts by that, however far it was read: here frames of an open window
-def test_what_is_held_keeps_the_frontiers_that_it_could_meet() -> None:
+# a log in which something is held counts by that, however far it was read: here a frame of an open window
+@pytest.mark.parametrize(("later", "kept"), [(0, ["v"]), (1, [])])
+def test_what_is_held_keeps_the_frontiers_that_it_could_meet(later: int, kept: list[str]) -> None:
     scene = Scene().play([Sent(1_000, "video", 1_000, session="v")], until=60_000)
     end = 1_000 + DAY_MS + SIZE_MS + GAP_MS
-    scene.grow([Sent(end, "video", end, session="v 2")], until=end)
-    scene.grow([Sent(end + 1, modality, 0, 500, session="w") for modality in MODALITIES], until=end + 1)
+    scene.grow([Sent(end + later, "video", end, session="v 2")], until=end + later)
+    scene.grow([Sent(end + 9, modality, 0, 500, session="w") for modality in MODALITIES], until=end + 9)
     scene.batch(scene.owner)
     scene.owner.floors()
-    assert list(scene.owner.aligner.frontiers) == ["v"]
+    assert list(scene.owner.aligner.frontiers) == kept
+    assert [told.session for told in scene.owner.to_cover()] == kept
+
+
+# v       x(1000) out at 4000     the tail is a minute
+# w       a frame that holds the floor, 60 s after that or one ms more
+@pytest.mark.parametrize(("later", "due"), [(0, []), (1, ["v"])])
+def test_a_session_is_covered_once_its_window_is_older_than_the_tail_before_what_is_held(
+    later: int, due: list[str]
+) -> None:
+    scene = Scene().play([Sent(1_000, "video", 1_000, session="v")], until=60_000)
+    scene.grow([Sent(64_000 + later, "video", 64_000, session="v 2")], until=64_000 + later)
+    scene.batch(scene.owner)
+    assert [told.session for told in scene.owner.to_cover()] == due
 
 
 def test_effects_are_something_as_soon_as_one_of_them_is() -> None:
@@ -108,3 +126,29 @@ def test_effects_are_something_as_soon_as_one_of_them_is() -> None:
         Effects(0, dead=[(None, refused)]),
     ]
     assert [bool(effects) for effects in alone] == [True] * len(alone)
+
+
+# video  1000 with the broker at 1150, again at 1200, with other bytes at 1250; another at 1100; one a month old
+# audio  500 long, with the broker 40 after its end
+def test_a_batch_counts_each_fate_once_and_tells_the_smallest_delay_of_each_source() -> None:
+    scene = Scene()
+    it = Sent(1_150, "video", 1_000)
+    again, other = replace(it, at=1_200), replace(it, at=1_250, content=2)
+    old = Sent(1_300, "video", -30 * DAY_MS)
+    scene.grow([it, again, other, Sent(1_190, "video", 1_100), old], until=1_300)
+    scene.append(Sent(1_300, "audio", 760, 500))
+    read = [(modality, record) for modality in ("video", "audio") for record in scene.logs[modality]]
+    effects = scene.owner.take(read, BOOT_US)
+    assert effects.fates == {
+        ("video", "windowed"): 2,
+        ("video", "duplicate"): 1,
+        ("video", "dead"): 2,
+        ("audio", "windowed"): 1,
+    }
+    assert effects.offsets_us == {("video", "d"): 90_000, ("audio", "d"): 40_000}
+    assert [(letter.stage, letter.rejected.reason) for _, letter in effects.dead] == [
+        ("alignment", Reason.CONFLICT),
+        ("admission", Reason.STALE),
+    ]
+    assert len(effects.payloads) == 3
+    assert scene.owner.positions == scene.ends()

@@ -48,6 +48,12 @@ def test_a_run_goes_on_from_half_of_the_probability_that_begins_one(first: float
     assert said[0].end_us == HOP_US + LEAD
 
 
+# scores  .25 .375 .6875
+def test_an_event_begins_with_the_first_window_of_its_run_however_long_that_stayed_below() -> None:
+    _, said = play([{"7": 0.5}, {"7": 0.5}, {"7": 1.0}])
+    assert [(event.lifecycle, event.start_us, event.end_us) for event in said] == [("new", LEAD, 2 * HOP_US + LEAD)]
+
+
 # scores  7: .50 .50     4: 0 .50
 def test_an_equal_score_changes_nothing() -> None:
     state, said = play([{"7": 1.0}, {"7": 0.5, "4": 1.0}])
@@ -85,6 +91,13 @@ def test_after_an_end_every_run_begins_anew_but_that_of_the_event_that_follows()
 @pytest.mark.parametrize(("off", "ends"), [(0.25, []), (0.250001, [("end", "7")])])
 def test_an_event_ends_below_the_threshold_and_not_at_it(off: float, ends: list[tuple[str, str]]) -> None:
     assert lives(play([{"7": 1.0}, QUIET], replace(DECISION, off=off))[1]) == [("new", "7"), *ends]
+
+
+# weight 1: nothing is left of a label as soon as it is not seen
+def test_an_event_whose_label_is_gone_altogether_ends_or_is_taken_over() -> None:
+    sharp = replace(DECISION, weight=1.0)
+    assert lives(play([{"7": 1.0}, QUIET], sharp)[1]) == [("new", "7"), ("end", "7")]
+    assert lives(play([{"7": 1.0}, {"4": 0.6}], sharp)[1]) == [("new", "7"), ("update", "4")]
 
 
 # window  0   1   2   3...   1 is seen well enough, 2 just not
