@@ -27,6 +27,7 @@ PURE = [
     "services/fusion/decide.py",
     "services/fusion/batch.py",
     "services/fusion/events.py",
+    "services/fusion/ahead.py",
     "services/fusion/predicted.py",
     "services/fusion/resume.py",
     "services/audit/oracle.py",
