@@ -24,7 +24,7 @@ class Unreadable(Exception):
 class Received:
     """One message of a recording; times in stream microseconds (t: capture by the sender's clock).
 
-    sound: [from, to) in samples of the rendered microphone; picture: path of the photo; none of the three: the
+    sound: [from, to) in samples of the rendered microphone; picture: path of the photo, or its bytes; none of the three: the
     source only said that it is there.
     """
 
@@ -33,7 +33,7 @@ class Received:
     sequence: int
     t_us: int
     sound: tuple[int, int] | None = None
-    picture: Path | None = None
+    picture: Path | bytes | None = None
     text: str | None = None
 
     @property
@@ -51,7 +51,7 @@ def received(events: Path, root: Path) -> Iterator[Received]:
         with events.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
                 message = _received(json.loads(line), root)
-                if message.picture is not None and not message.picture.is_file():
+                if isinstance(message.picture, Path) and not message.picture.is_file():
                     raise Unreadable(f"{events}, line {number}: there is no {message.picture}")
                 yield message
     except OSError as error:

@@ -35,6 +35,7 @@ def decision_of(inference: Inference) -> Decision:
         lead_us=int(given["lead_us"]),
         expires_us=int(given["expires_us"]),
         gap_us=int(given["gap_us"]),
+        early_on=given.get("early_on", given["on"]),
     )
 
 

@@ -21,7 +21,8 @@ FAINT = 0.02
 class Decision:
     """The thresholds of the fold; they come with the model.
 
-    weight: of the newest window in a label's smoothed score; on, off: scores at which an event begins and ends; since:
+    weight: of the newest window in a label's smoothed score; on, off: scores at which an event begins and ends;
+    early_on: the score at which it is said on early answers, where that is more than `on`; since:
     the probability from which a window counts as the first of a label's run; change_us: up to which distance of their
     runs another label is a correction of the open event and not a new one; lead_us: from a window's start to the
     moment that it speaks of; expires_us: how long after a window's end an event is kept that nothing ends; gap_us: the
@@ -38,6 +39,7 @@ class Decision:
     lead_us: int
     expires_us: int
     gap_us: int
+    early_on: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

