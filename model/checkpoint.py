@@ -15,6 +15,8 @@ from safetensors.torch import save as save_tensors
 
 from model.network import FusionNetwork
 from model.predictor import FusionModel
+from model.task.int8 import opened
+from model.task.network import Architecture, TaskNetwork
 
 WEIGHTS, CONFIG, CARD, SUMS = "model.safetensors", "config.json", "card.md", "sha256"
 BYTES_MAX = 512 * 1024 * 1024
@@ -42,7 +44,7 @@ def digest_of(weights: bytes, config: bytes) -> str:
     return hashlib.sha256(hashlib.sha256(weights).digest() + hashlib.sha256(config).digest()).hexdigest()
 
 
-def save(folder: Path, network: FusionNetwork, config: Mapping[str, Any], card: str) -> str:
+def save(folder: Path, network: FusionNetwork | TaskNetwork, config: Mapping[str, Any], card: str) -> str:
     """Write a checkpoint; its digest."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = save_tensors({name: value.contiguous() for name, value in network.state_dict().items()})
@@ -84,12 +86,21 @@ def load(folder: Path, device: str = "auto", threads: int | None = None) -> Fusi
             "results would differ. Change fusion.threads, or `threads` in a checkpoint of your own"
         )
     torch.set_num_threads(config["threads"])
-    network = FusionNetwork(len(config["labels"]), len(config["words"]), config["vector_size"])
     try:
-        network.load_state_dict(load_tensors(files[WEIGHTS]))
-    except (SafetensorError, RuntimeError, KeyError) as error:
+        network = _network(config)
+        network.load_state_dict(opened(load_tensors(files[WEIGHTS])))
+    except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / WEIGHTS} does not hold this network: {error}") from error
     return FusionModel(network, config, config["words"], digest_of(files[WEIGHTS], files[CONFIG]), _device(device))
+
+
+def _network(config: Mapping[str, Any]) -> FusionNetwork | TaskNetwork:
+    """The network that a config describes: of a task where it names an architecture, else of the home streams."""
+    labels, words, told = len(config["labels"]), len(config["words"]), config.get("architecture")
+    if told is None:
+        return FusionNetwork(labels, words, config["vector_size"])
+    architecture = Architecture(tuple(told["modalities"]), labels, words, config["vector_size"], told["fusion"])
+    return TaskNetwork(architecture)
 
 
 def _config(folder: Path, raw: bytes) -> dict[str, Any]:

@@ -107,9 +107,8 @@ def forward(network: FusionNetwork, batch: Batch) -> tuple[Tensor, Tensor]:
     pictures, texts = network.video(batch.pictures), network.text(batch.words)
     audio = torch.cat([torch.zeros_like(segments[:1]), segments])
     there = {name: rows > 0 for name, rows in batch.rows.items()}
-    branches = network.branches(
-        texts[batch.rows["text"]], pictures[batch.rows["video"]], audio[batch.rows["audio"]], there
-    )
+    features = {"text": texts, "video": pictures, "audio": audio}
+    branches = network.branches({m: features[m][rows] for m, rows in batch.rows.items()}, there)
     return branches, torch.stack([there[m].any(1) for m in MODALITIES], 1)
 
 

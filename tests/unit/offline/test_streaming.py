@@ -63,16 +63,13 @@ def offline(start_us: int) -> NDArray[np.float64]:
             assert not isinstance(pixels, Undecodable)
             pictures.append(model.prepare("video", pixels))
     with torch.inference_mode():
-        audio = network.segment(torch.from_numpy(sound.reshape(4, -1))).unsqueeze(0)
-        nothing = torch.zeros(1, 1, 64)
-        text = network.text(torch.from_numpy(np.stack(texts))).unsqueeze(0) if texts else nothing
-        video = network.video(torch.from_numpy(np.stack(pictures))).unsqueeze(0) if pictures else nothing
-        counts = {
-            "text": torch.full((1, text.shape[1]), bool(texts)),
-            "video": torch.full((1, video.shape[1]), bool(pictures)),
-            "audio": torch.ones(1, 4, dtype=torch.bool),
-        }
-        branches = network.branches(text, video, audio, counts)
+        given = {"audio": list(sound.reshape(4, -1)), "text": texts, "video": pictures}
+        items = {name: torch.zeros(1, 1, 64) for name in given}
+        for name, values in given.items():
+            if values:
+                items[name] = network.item_encoder(name)(torch.from_numpy(np.stack(values))).unsqueeze(0)
+        there = {name: torch.full((1, items[name].shape[1]), bool(values)) for name, values in given.items()}
+        branches = network.branches(items, there)
         present = torch.tensor([[bool(texts), bool(pictures), True]])
         rows: NDArray[np.float64] = network.subset_log_probs(branches, present)[0].double().numpy()
         return rows
