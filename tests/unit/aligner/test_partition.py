@@ -55,6 +55,14 @@ def test_the_next_look_is_at_the_early_answer_or_the_silence_whichever_comes_fir
     assert owner.next_us() == BOOT_US + 3_000_000
 
 
+def test_a_session_of_which_nothing_is_open_hides_none_that_was_touched_with_it() -> None:
+    scene = Scene()
+    scene.append(Sent(0, "video", 0, session="a", end=True))
+    scene.append(Sent(0, "video", 1_000, session="v"))
+    scene.owner.take([("video", record) for record in scene.logs["video"]], BOOT_US)
+    assert scene.owner.next_us() == BOOT_US + 800_000
+
+
 DAY_MS, SIZE_MS, GAP_MS = 24 * 3_600_000, 2_000, 10_000
 
 
