@@ -15,7 +15,7 @@ class TaskRecipe:
     """
 
     fusion: str = "gated"
-    epochs: int = 60
+    epochs: int = 45
     batch_size: int = 64
     seed: int = 7
     learning_rate: float = 3e-3

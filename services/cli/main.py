@@ -9,13 +9,16 @@ import typer
 from services.cli import (
     align_case,
     audit,
+    compare,
     config,
     demo,
     devices,
     doctor,
     drain,
+    evaluate,
     model,
     predict,
+    predict_batch,
     predict_stream,
     run,
     send,
@@ -53,6 +56,9 @@ app.add_typer(config.app, name="config")
 app.command("train")(train.train)
 app.command("predict")(predict.predict)
 app.command("predict-stream")(predict_stream.predict_stream)
+app.command("predict-batch")(predict_batch.predict_batch)
+app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.add_typer(model.app, name="model")
 app.command("align-case")(align_case.align_case)
 

@@ -12,22 +12,53 @@ from typing import Annotated, Any
 
 import typer
 
-from services.cli import say
+from services.cli import say, train_task
 from services.runtime.settings import ROOT
 
 
 def train(
-    data: Annotated[Path, typer.Option(help="The folder with the data sets.")] = ROOT / "data",
-    out: Annotated[Path, typer.Option(help="Where the checkpoint goes: <models>/<name>/<version>.")] = ROOT
-    / "models"
-    / "home"
-    / "1",
-    single_steps: Annotated[int, typer.Option(min=0, help="Steps of the first phase, each sense by itself.")] = 1000,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of the second, all senses and their fusion.")] = 450,
+    data: Annotated[
+        str, typer.Option(help="tridigit, homesound10, a manifest (*.jsonl), or the folder that holds the sets.")
+    ] = str(ROOT / "data"),
+    task: Annotated[
+        str, typer.Option(help="With a folder as --data: home (the streams), tridigit, homesound10.")
+    ] = "home",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where the checkpoint goes, <models>/<name>/<version>; default: models/<task>/1."),
+    ] = None,
+    fusion: Annotated[
+        str, typer.Option(help="mean, concat, transformer, late, experts, gated (not for home).")
+    ] = "gated",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Not for home; default: what suits the set.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=2, help="Not for home.")] = None,
+    resume: Annotated[
+        bool, typer.Option(help="Keep the state after each epoch and go on from it (not for home).")
+    ] = False,
+    single_steps: Annotated[
+        int, typer.Option(min=0, help="home: steps of the first phase, each sense by itself.")
+    ] = 1000,
+    steps: Annotated[int, typer.Option(min=1, help="home: steps of the second, all senses and their fusion.")] = 450,
     seed: Annotated[int, typer.Option(help="The same seed gives the same model on the same machine.")] = 7,
     json: say.Json = False,
 ) -> None:
-    """Train the shipped model again from the shipped data: about ten minutes on two cores."""
+    """Train a model: that of the streams, one of a sample task, or one of your own samples and labels."""
+    folder = Path(data) if Path(data).is_dir() else ROOT / "data"
+    if not Path(data).is_dir():
+        task = data
+    if task != "home":
+        out = out or ROOT / "models" / Path(task).stem / "1"
+        changed = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
+        told = train_task.train_task(task, folder, out, fusion, changed, resume=resume)
+        if json:
+            say.result(told)
+        else:
+            train_task.tell(out, told)
+        return
+    _home(folder, out or ROOT / "models" / "home" / "1", single_steps, steps, seed, json)
+
+
+def _home(data: Path, out: Path, single_steps: int, steps: int, seed: int, json: bool) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
