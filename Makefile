@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help setup demo test quick lint format bench-sessions train simulate clean
+.PHONY: help setup demo test quick lint format bench-sessions quiet train simulate clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ format: setup  ## Put the code into shape
 
 bench-sessions: setup  ## What an open session costs the aligner, 100 to 10,000 of them (three minutes)
 	@$(BIN)/python -m benchmarks.sessions --write
+
+quiet: setup  ## False events on two hours of made streams in which nothing happens (ARGS=0.5 for half an hour)
+	@$(BIN)/python -m services.offline.quiet $(ARGS)
 
 train: setup  ## Train the shipped model again (about ten minutes)
 	@$(BIN)/braid train $(ARGS)
