@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help setup demo test quick lint format bench-sessions train simulate mutate torture clean
+.PHONY: help setup demo test quick lint format bench-sessions quiet train simulate mutate torture clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,9 @@ format: setup  ## Put the code into shape
 
 bench-sessions: setup  ## What an open session costs the aligner, 100 to 10,000 of them (three minutes)
 	@$(BIN)/python -m benchmarks.sessions --write
+
+quiet: setup  ## False events on two hours of made streams in which nothing happens (ARGS=0.5 for half an hour)
+	@$(BIN)/python -m services.offline.quiet $(ARGS)
 
 train: setup  ## Train the shipped model again (about ten minutes)
 	@$(BIN)/braid train $(ARGS)
