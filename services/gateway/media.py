@@ -52,7 +52,12 @@ class Media:
         self._waiting += 1
         try:
             async with self._one:
-                found = await asyncio.wait_for(self._from_log(wanted), LOG_WITHIN_S)
+                try:
+                    found = await asyncio.wait_for(self._from_log(wanted), LOG_WITHIN_S)
+                except (KafkaError, TimeoutError):
+                    # What was broken off in the middle is not used again.
+                    await self._stop_reader()
+                    raise
         finally:
             self._waiting -= 1
         self._metrics.media.labels("log" if found else "nowhere").inc()
@@ -60,8 +65,12 @@ class Media:
 
     async def close(self) -> None:
         await self._redis.close()
-        if self._reader is not None:
-            await self._reader.stop()
+        await self._stop_reader()
+
+    async def _stop_reader(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            await reader.stop()
 
     async def _from_log(self, wanted: Wanted) -> Payload | None:
         if self._reader is None:

@@ -8,6 +8,7 @@ from typing import Any
 from services.gateway.told import KINDS, Told
 
 Json = dict[str, Any]
+AHEAD_US = 1_000_000
 
 
 class Room:
@@ -30,7 +31,7 @@ class Room:
         self.kept[told.kind][told.key] = told
         if told.kind in self.counts:
             self.counts[told.kind] += 1
-        if told.kind in ("chunk", "window"):
+        if told.kind == "window":
             self.head_us = max(self.head_us, told.to_us)
         if told.facts is not None:
             self._note(told, told.facts)
@@ -74,6 +75,8 @@ class Room:
     def _note(self, told: Told, facts: Mapping[str, Any]) -> None:
         if told.kind == "chunk":
             self.heard_us = max(self.heard_us, facts["arrived_us"])
+            # A clock that runs ahead must not carry the session away.
+            self.head_us = max(self.head_us, min(told.to_us, facts["arrived_us"] + AHEAD_US))
             if self.is_copy(told):
                 self.counts["copy"] += 1
             self._identities.setdefault(facts["identity"], facts["sha256"])

@@ -238,11 +238,13 @@ export class Answers {
   point(id) {
     this.pointer?.remove();
     this.pointer = null;
+    if (id === null) this.strip.axis.held = null;
     for (const slot of this.windows.values()) {
       const on = id !== null && (slot.early?.id === id || slot.final?.id === id);
       slot.cell?.classList.toggle("chosen", on);
       if (!on) continue;
       this.pointer = el("div", { className: "pointer" });
+      this.strip.axis.hold(slot.startUs, slot.endUs);
       this.strip.put(this.strip.track, this.pointer, slot.startUs, slot.endUs - slot.startUs);
     }
   }

@@ -47,7 +47,7 @@ export class Now {
   show(p) {
     text(this.title, label(p.label));
     text(this.sure, percent(p.confidence));
-    text(this.kind, p.abstained ? "abstains" : p.final ? "final" : "first answer");
+    text(this.kind, p.abstained ? "abstains" : p.final ? "final" : "first");
     this.kind.className = `kind ${p.abstained ? "abstained" : p.final ? "final" : "early"}`;
     this.title.classList.toggle("nothing", p.label === "nothing");
     for (const [modality, row] of this.rows) {

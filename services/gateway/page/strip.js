@@ -9,6 +9,7 @@ import { Axis } from "./time.js";
 const ORDER = ["video", "audio", "text"];
 const KINDS = ["chunk", "late", "dead", "window", "prediction", "event", "tick", "end"];
 const KEPT_US = 70_000_000;
+const HELD_US = 300_000_000;
 const WORDS = { late: ["late", "late"], copy: ["copy", "copies"], dead: ["refused", "refused"] };
 
 export class Strip {
@@ -148,7 +149,7 @@ export class Strip {
 
   /** A few times a second: take away what is long out of sight, lay out what is new, draw the axis on. */
   tidy() {
-    const oldest = this.axis.from + this.axis.spanUs - KEPT_US;
+    const oldest = Math.max(this.axis.shown, this.axis.newest - HELD_US) - KEPT_US;
     for (const node of this.placed) if (node.us + node.lengthUs < oldest) this.remove(node);
     this.answers.tidy(oldest);
     this.lanes.forEach((lane) => lane.layout(this.width));

@@ -14,6 +14,13 @@ export class Axis {
     this.heard = 0;
     this.shown = 0;
     this.base = 0;
+    this.held = null;
+  }
+
+  /** Stand where a window can be seen whole; what is in sight already stays where it is. */
+  hold(startUs, endUs) {
+    const inSight = startUs >= this.from && endUs <= this.from + this.spanUs;
+    this.held = inSight ? this.shown : endUs + this.spanUs / 3;
   }
 
   /** Something of this event time was heard now. */
@@ -27,10 +34,10 @@ export class Axis {
 
   /** Move on; true where positions must be set anew because the base moved. */
   step(nowMs, deltaMs) {
-    const target = this.newest + Math.min((nowMs - this.heard) * 1000, BEYOND_US);
+    const target = this.held ?? this.newest + Math.min((nowMs - this.heard) * 1000, BEYOND_US);
     const gap = target - this.shown;
     if (Math.abs(gap) > JUMP_US) this.shown = target;
-    else if (gap > 0) this.shown += gap * (1 - Math.exp(-deltaMs / EASE_MS));
+    else if (gap > 0 || this.held !== null) this.shown += gap * (1 - Math.exp(-deltaMs / EASE_MS));
     if (this.shown - this.base < FAR * this.spanUs) return false;
     this.base = this.shown;
     return true;
