@@ -24,7 +24,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $(READY)
 	@echo "· ready: $(BIN)/braid --help" >&2
 
-demo: setup  ## Recorded streams through the whole system, checked at the end (ARGS=--json, ARGS="--kill aligner")
+demo: setup  ## Recorded streams through the whole system, checked at the end (ARGS=--stay, ARGS=--json, ARGS="--kill aligner")
 	@$(BIN)/braid demo $(ARGS)
 
 test: setup  ## All tests, those on a real broker and a real Redis included
@@ -61,4 +61,4 @@ train: setup  ## Train the shipped model again (about ten minutes)
 	@$(BIN)/braid train $(ARGS)
 
 clean:  ## Take away everything that was made here
-	@rm -rf $(VENV) .braid .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	@rm -rf $(VENV) .braid .mypy_cache .ruff_cache .pytest_cache .hypothesis test-artefacts *.egg-info

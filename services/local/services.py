@@ -13,7 +13,7 @@ from services.local.child import CannotStart, Child
 from services.local.ports import free_ports
 
 READY_S = 90
-MODULES = {"aligner": "services.aligner", "fusion": "services.fusion"}
+MODULES = {"aligner": "services.aligner", "fusion": "services.fusion", "gateway": "services.gateway"}
 
 
 class ServiceProcess:

