@@ -15,7 +15,7 @@ from safetensors.torch import save as save_tensors
 
 from model.network import FusionNetwork
 from model.predictor import FusionModel
-from model.task.int8 import opened
+from model.task.int8 import opened, packed
 from model.task.network import Architecture, TaskNetwork
 
 WEIGHTS, CONFIG, CARD, SUMS = "model.safetensors", "config.json", "card.md", "sha256"
@@ -44,10 +44,13 @@ def digest_of(weights: bytes, config: bytes) -> str:
     return hashlib.sha256(hashlib.sha256(weights).digest() + hashlib.sha256(config).digest()).hexdigest()
 
 
-def save(folder: Path, network: FusionNetwork | TaskNetwork, config: Mapping[str, Any], card: str) -> str:
-    """Write a checkpoint; its digest."""
+def save(
+    folder: Path, network: FusionNetwork | TaskNetwork, config: Mapping[str, Any], card: str, *, int8: bool = False
+) -> str:
+    """Write a checkpoint, its weights in eight bits if so wanted; its digest."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = save_tensors({name: value.contiguous() for name, value in network.state_dict().items()})
+    tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
+    weights = save_tensors(packed(tensors) if int8 else tensors)
     text = json.dumps(config, indent=1, sort_keys=True).encode()
     files = {WEIGHTS: weights, CONFIG: text, CARD: card.encode()}
     for name, content in files.items():
@@ -86,12 +89,27 @@ def load(folder: Path, device: str = "auto", threads: int | None = None) -> Fusi
             "results would differ. Change fusion.threads, or `threads` in a checkpoint of your own"
         )
     torch.set_num_threads(config["threads"])
+    network = _filled(folder, config, files[WEIGHTS])
+    return FusionModel(network, config, config["words"], digest_of(files[WEIGHTS], files[CONFIG]), _device(device))
+
+
+def load_task(folder: Path) -> tuple[TaskNetwork, dict[str, Any]]:
+    """The network of a task's checkpoint and its config, to work on. Raises CheckpointError."""
+    files = verify(folder)
+    config = _config(folder, files[CONFIG])
+    network = _filled(folder, config, files[WEIGHTS])
+    if not isinstance(network, TaskNetwork):
+        raise CheckpointError(f"{folder} is a model of the streams and not of a task. Give one that `--data` trained")
+    return network.eval(), config
+
+
+def _filled(folder: Path, config: Mapping[str, Any], weights: bytes) -> FusionNetwork | TaskNetwork:
     try:
         network = _network(config)
-        network.load_state_dict(opened(load_tensors(files[WEIGHTS])))
+        network.load_state_dict(opened(load_tensors(weights)))
     except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / WEIGHTS} does not hold this network: {error}") from error
-    return FusionModel(network, config, config["words"], digest_of(files[WEIGHTS], files[CONFIG]), _device(device))
+    return network
 
 
 def _network(config: Mapping[str, Any]) -> FusionNetwork | TaskNetwork:
@@ -99,8 +117,8 @@ def _network(config: Mapping[str, Any]) -> FusionNetwork | TaskNetwork:
     labels, words, told = len(config["labels"]), len(config["words"]), config.get("architecture")
     if told is None:
         return FusionNetwork(labels, words, config["vector_size"])
-    architecture = Architecture(tuple(told["modalities"]), labels, words, config["vector_size"], told["fusion"])
-    return TaskNetwork(architecture)
+    names, width = tuple(told["modalities"]), told.get("width", 1.0)
+    return TaskNetwork(Architecture(names, labels, words, config["vector_size"], told["fusion"], width))
 
 
 def _config(folder: Path, raw: bytes) -> dict[str, Any]:

@@ -27,11 +27,16 @@ LIGHT, SEED = "light", "seed"
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What encoders are made for: the size of the lexicon and of its vectors, and their kind (light or seed)."""
+    """What encoders are made for: the size of the lexicon and of its vectors, their kind (light or seed) and width."""
 
     words: int
     vector_size: int
     kind: str = LIGHT
+    width: float = 1.0
+
+    def wide(self, *channels: int) -> list[int]:
+        """So many channels at this width, each a multiple of four."""
+        return [max(round(count * self.width / 4), 1) * 4 for count in channels]
 
     @property
     def features(self) -> int:
@@ -74,19 +79,21 @@ def prepare_segment(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _text(shape: Shape) -> nn.Module:
-    return SeedText(shape.words) if shape.kind == SEED else TextEncoder(shape.words, shape.vector_size, shape.features)
+    if shape.kind == SEED:
+        return SeedText(shape.words)
+    return TextEncoder(shape.words, shape.vector_size, shape.features, *shape.wide(40))
 
 
 def _video(shape: Shape) -> nn.Module:
-    return SeedPicture() if shape.kind == SEED else PictureEncoder(shape.features)
+    return SeedPicture() if shape.kind == SEED else PictureEncoder(shape.features, shape.wide(16, 32, 48, 64))
 
 
 def _audio(shape: Shape) -> nn.Module:
-    return SeedSegment() if shape.kind == SEED else HearingEncoder()
+    return SeedSegment() if shape.kind == SEED else HearingEncoder(shape.wide(16, 32, 64))
 
 
 def _heard(shape: Shape) -> nn.Module:
-    return SeedReader() if shape.kind == SEED else HearingReader(shape.features)
+    return SeedReader() if shape.kind == SEED else HearingReader(shape.features, *shape.wide(48))
 
 
 REGISTERED: Mapping[str, Modality] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torchaudio.transforms import MelSpectrogram
@@ -21,6 +23,9 @@ class SegmentSpectrum(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.mel = MelSpectrogram(RATE, n_fft=256, win_length=200, hop_length=80, n_mels=MELS, power=2.0)
+        # The window and the filters are computed, not learned: a checkpoint need not carry them.
+        self.mel.spectrogram.register_buffer("window", self.mel.spectrogram.window, persistent=False)
+        self.mel.mel_scale.register_buffer("fb", self.mel.mel_scale.fb, persistent=False)
 
     def forward(self, samples: Tensor) -> Tensor:
         loud = torch.log(self.mel(samples) + 1e-7)
@@ -32,7 +37,7 @@ class SegmentSpectrum(nn.Module):
 class HearingEncoder(nn.Module):
     """Samples of one segment to its feature float32 [batch, STEPS * STEP_FEATURES]: what is cached."""
 
-    def __init__(self, widths: tuple[int, int, int] = (16, 32, 64)) -> None:
+    def __init__(self, widths: Sequence[int] = (16, 32, 64)) -> None:
         super().__init__()
         self.spectrum = SegmentSpectrum()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -34,7 +36,7 @@ def prepare_picture(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 class PictureEncoder(nn.Module):
     """Pictures float32 [batch, 4, SIDE, SIDE] to features float32 [batch, features]."""
 
-    def __init__(self, features: int, widths: tuple[int, int, int, int] = (16, 32, 48, 64)) -> None:
+    def __init__(self, features: int, widths: Sequence[int] = (16, 32, 48, 64)) -> None:
         super().__init__()
 
         def block(channels_in: int, channels_out: int) -> nn.Sequential:

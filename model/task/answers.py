@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from model.data.example import Example
 from model.encoders.audio import SEGMENT_SAMPLES
 from model.predictor import FusionModel, WindowFeatures
+
+TIMED = 40
 
 
 def answers(model: FusionModel, examples: Sequence[Example]) -> NDArray[np.float64]:
@@ -39,6 +42,16 @@ def features(model: FusionModel, examples: Sequence[Example]) -> list[WindowFeat
         )
         for span in spans
     ]
+
+
+def milliseconds(model: FusionModel, examples: Sequence[Example]) -> float:
+    """The median time of one decision, encoders included, one sample at a time."""
+    taken = []
+    for example in examples[:TIMED]:
+        began = time.perf_counter()
+        model.fuse(features(model, [example]))
+        taken.append((time.perf_counter() - began) * 1000)
+    return float(np.median(taken))
 
 
 def _items(model: FusionModel, modality: str, example: Example) -> list[NDArray[np.generic]]:

@@ -90,7 +90,11 @@ def config_of(built: Built, data: Examples, recipe: TaskRecipe, name: str, versi
         "conformal": round(built.conformal, 6),
         "conflict_from": CONFLICT_FROM,
         "decision": {},
-        "architecture": {"modalities": list(data.modalities), "fusion": recipe.fusion},
+        "architecture": {
+            "modalities": list(data.modalities),
+            "fusion": built.network.architecture.fusion,
+            "width": built.network.architecture.width,
+        },
         "recipe": asdict(recipe),
         "residual_gains": {str(index): gain for index, gain in built.gains.items()},
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +14,13 @@ from model.data.law import Severity
 from model.data.tridigit import Tridigit
 from model.predictor import FusionModel
 from model.task import metrics
-from model.task.answers import answers, features
+from model.task.answers import answers, milliseconds
 from model.task.build import build, config_of
 from model.task.evaluate import missing_curve, subset_name
 from model.task.lexicon import lexicon_for
 from model.task.recipe import TaskRecipe
 
 Report = Callable[[str, int, Mapping[str, float]], None]
-TIMED = 40
 
 
 def compare(
@@ -59,14 +57,4 @@ def scored(model: FusionModel, data: Tridigit, severity: Severity) -> dict[str, 
     found["half_missing"] = missing_curve(model, examples, rows, labels)["half_missing"]
     ece = metrics.excess_ece(np.exp(rows[:, -1]), labels)
     found["ece"], found["excess_ece"] = ece.ece, ece.excess
-    return found | {"ms": milliseconds(model, data)}
-
-
-def milliseconds(model: FusionModel, data: Tridigit) -> float:
-    """The median time of one decision, encoders included, one sample at a time."""
-    taken = []
-    for example in data.given("val", "noisy")[:TIMED]:
-        began = time.perf_counter()
-        model.fuse(features(model, [example]))
-        taken.append((time.perf_counter() - began) * 1000)
-    return float(np.median(taken))
+    return found | {"ms": milliseconds(model, data.given("val", "noisy"))}

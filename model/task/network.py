@@ -22,10 +22,11 @@ class Architecture:
     word_count: int
     vector_size: int
     fusion: str
+    width: float = 1.0
 
     @property
     def shape(self) -> Shape:
-        return Shape(self.word_count, self.vector_size, FUSIONS[self.fusion].encoders)
+        return Shape(self.word_count, self.vector_size, FUSIONS[self.fusion].encoders, self.width)
 
 
 class TaskNetwork(nn.Module):

@@ -90,7 +90,10 @@ class Resume:
         for name, value in groups["optimiser"].items():
             number, _, rest = name.partition(".")
             state.setdefault(int(number), {})[rest] = value
-        self.network.load_state_dict(groups["network"])
+        try:
+            self.network.load_state_dict(groups["network"])
+        except RuntimeError as error:
+            raise NotThisTraining(f"{path} is of another network: delete it to start anew") from error
         self.optimiser.load_state_dict({"state": state, "param_groups": numbers["groups"]})
         self.schedule.load_state_dict(numbers["schedule"])
         self.average.state, self.average.steps = groups["average"], numbers["average_steps"]

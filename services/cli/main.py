@@ -10,6 +10,7 @@ from services.cli import (
     align_case,
     audit,
     compare,
+    compress,
     config,
     demo,
     devices,
@@ -59,6 +60,7 @@ app.command("predict-stream")(predict_stream.predict_stream)
 app.command("predict-batch")(predict_batch.predict_batch)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
+app.command("compress")(compress.compress)
 app.add_typer(model.app, name="model")
 app.command("align-case")(align_case.align_case)
 

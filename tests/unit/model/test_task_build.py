@@ -9,10 +9,11 @@ import pytest
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from model.checkpoint import load, save
+from model.checkpoint import load, load_task, save
 from model.fusions.registry import FUSIONS
 from model.task.answers import answers
 from model.task.build import Built, build, config_of
+from model.task.compress import measured, shrunk
 from model.task.evaluate import evaluate, present_at
 from model.task.int8 import opened, packed
 from model.task.recipe import TaskRecipe
@@ -68,3 +69,25 @@ def test_eight_bits_come_back_close_and_in_half_the_bytes() -> None:
 def test_masks_of_missing_modalities_are_nested_and_one_always_stays() -> None:
     draw = (0.2, 0.9, 0.5)
     assert [present_at(draw, rate) for rate in (0.0, 0.3, 0.6, 0.95, 1.0)] == [0b111, 0b110, 0b010, 0b010, 0b010]
+
+
+def test_a_student_fits_its_budget_and_is_loaded_like_any_other(built: Built, tmp_path: Path) -> None:
+    data = SmallSet()
+    config = config_of(built, data, RECIPE, "small", "1")
+    save(tmp_path / "a" / "1", built.network, config, "")
+    network_, told = load_task(tmp_path / "a" / "1")
+    whole = packed(network_.state_dict())
+    recipe = TaskRecipe(fusion="experts", epochs=2, batch_size=8)
+    steps = shrunk(network_, told, data, ["the low tone"], 60_000, recipe, lambda *_: None)
+    assert [step.step for step in steps] == ["int8", "distilled, int8"]
+    assert steps[-1].bytes <= 60_000 < len(save_tensors(whole))
+    save(tmp_path / "b" / "1", steps[-1].network, steps[-1].config, "", int8=True)
+    small, original = load(tmp_path / "b" / "1", "cpu"), load(tmp_path / "a" / "1", "cpu")
+    found = measured(small, original, data)
+    assert 0 <= found["agreement"] <= 1
+    assert (tmp_path / "b" / "1" / "model.safetensors").stat().st_size == steps[-1].bytes
+
+
+def test_a_budget_that_nothing_fits_is_said(built: Built) -> None:
+    with pytest.raises(ValueError, match="no student"):
+        shrunk(built.network, {"words": WORDS}, SmallSet(), [], 1_000, RECIPE, lambda *_: None)
