@@ -15,6 +15,8 @@ from model.task.resume import NotThisTraining
 from model.task.train import TrainedTask, lag_weights, start, train, train_residual
 from tests.unit.model.small_set import WORDS, SmallSet, table
 
+pytestmark = pytest.mark.slow
+
 RECIPE = TaskRecipe(fusion="mean", epochs=2, batch_size=8, seed=3, residual_epochs=1)
 
 
