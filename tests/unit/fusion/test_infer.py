@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from model.checkpoint import load, save
+from model.task.build import FOLD
 from model.task.network import Architecture, TaskNetwork
 from services.contract.window import Lane, Member, Window
+from services.fusion.__main__ import decision_of
 from services.fusion.infer import Inference, place_of
 from services.payloads.redis_window import Payload
 from tests.unit.model.small_set import LABELS, VECTOR_SIZE, WORDS, config
@@ -48,3 +50,15 @@ def test_a_model_of_a_task_answers_for_a_window(tmp_path: Path, modalities: tupl
     assert {m: answer["modalities"][m]["state"] for m in ("text", "audio")} == {"text": "present", "audio": "present"}
     (again,) = inference.predict([seen], found)
     assert again.value == predicted.value
+
+
+def test_the_fold_knows_the_labels_of_whatever_model_serves(tmp_path: Path) -> None:
+    told = config(decision=FOLD)
+    save(
+        tmp_path / "m",
+        TaskNetwork(Architecture(("text",), len(LABELS), len(WORDS), VECTOR_SIZE, "late")),
+        told | {"architecture": {"modalities": ["text"], "fusion": "late"}},
+        "",
+    )
+    decision = decision_of(Inference(load(tmp_path / "m", "cpu"), 1_000_000))
+    assert decision.kinds == dict.fromkeys(LABELS, "label")
