@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.decode.audio import RATE, decode_audio
-from model.decode.image import decode_image
-from model.decode.text import decode_text
+from model.decode.audio import RATE
 from model.decode.undecodable import Undecodable
 from model.explain import Explanation, explain
+from model.modality import REGISTERED
 from model.predictor import Feature, FusionModel, WindowFeatures
 from model.segments import Stretch, cut
 from services.contract import prediction
@@ -144,13 +143,7 @@ class Inference:
             return Rejected(Reason.EXPIRED, "gone from Redis and from the log")
         if isinstance(payload, Rejected):
             return payload
-        value: Any
-        if modality == "text":
-            value = decode_text(payload.body, payload.content_type)
-        elif modality == "video":
-            value = decode_image(payload.body)
-        else:
-            value = decode_audio(payload.body, payload.content_type)
+        value = REGISTERED[modality].decode(payload.body, payload.content_type)
         if isinstance(value, Undecodable):
             return Rejected(Reason.UNDECODABLE, value.detail)
         if modality != "audio":
