@@ -242,6 +242,18 @@ async def test_where_other_machines_can_reach_it_a_token_is_asked_for(stack: Loc
         await gateway.process.child.stop()
 
 
+async def test_it_ends_cleanly_and_at_once_while_somebody_listens(stack: LocalStack) -> None:
+    gateway = await Gateway(stack, 5).start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(b"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    async with asyncio.timeout(30):
+        await reader.readuntil(b"event: hello")
+        assert await gateway.process.child.stop() == 0
+        await reader.read()
+    writer.close()
+    assert '"level": "error"' not in gateway.process.child.log.read_text()
+
+
 async def test_its_own_health_and_metrics_are_those_of_every_service(gateway: Gateway) -> None:
     await gateway.ask("api/v1/sessions")
     assert gateway.process.get("/healthz")
