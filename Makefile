@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help setup demo test quick lint format bench-sessions train simulate clean
+.PHONY: help setup demo test quick lint format bench-sessions quiet train simulate mutate torture clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,12 @@ quick: setup  ## Tests that need no broker, in under a minute
 simulate: setup  ## More histories of the simulation (SEEDS=10000), or one of them again (SEED=17)
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000))
 
+mutate: setup  ## Break the pure files in every small way and see that a test notices (FILE=floor.py for one of them)
+	@$(BIN)/python -m tests.mutation $(if $(FILE),--file $(FILE))
+
+torture: setup  ## kill -9, pauses and rebalances on real processes, judged at the end (MINUTES=5, SEED=17 for one again)
+	@$(BIN)/python -m tests.torture --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
+
 lint: setup  ## Style, formatting and types
 	@$(BIN)/ruff check services model tests examples benchmarks
 	@$(BIN)/ruff format --check services model tests examples benchmarks
@@ -47,6 +53,9 @@ format: setup  ## Put the code into shape
 
 bench-sessions: setup  ## What an open session costs the aligner, 100 to 10,000 of them (three minutes)
 	@$(BIN)/python -m benchmarks.sessions --write
+
+quiet: setup  ## False events on two hours of made streams in which nothing happens (ARGS=0.5 for half an hour)
+	@$(BIN)/python -m services.offline.quiet $(ARGS)
 
 train: setup  ## Train the shipped model again (about ten minutes)
 	@$(BIN)/braid train $(ARGS)

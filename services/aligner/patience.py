@@ -132,8 +132,6 @@ def early_due(session: Session, semantics: Semantics, patience: Patience) -> int
 def silence_due(session: Session, semantics: Semantics, patience: Patience) -> int:
     """The earliest monotonic time from which a proof may show a silence, if nothing else arrives; LONG_US for never."""
     due_us = LONG_US
-    if not session.starts:
-        return due_us
     for modality in session.declared:
         wait_us = patience.modality_us[modality]
         start = _first_untold(session, semantics, modality)

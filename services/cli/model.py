@@ -16,10 +16,12 @@ app = typer.Typer(no_args_is_help=True, help="Look at checkpoints, or check that
 @app.command("list")
 def list_models(json: say.Json = False) -> None:
     """The checkpoints that are there, and which one serves."""
-    serving = load().fusion.model.resolve()
-    models = serving.parents[1]
+    from model.repository import serving
+
+    served = serving(load().fusion.model).resolve()
+    models = served.parents[1]
     found = [
-        {"name": folder.parent.name, "version": folder.name, "serving": folder.resolve() == serving}
+        {"name": folder.parent.name, "version": folder.name, "serving": folder.resolve() == served}
         for folder in sorted(path.parent for path in models.glob("*/*/config.json"))
     ]
     if json:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from model.checkpoint import load as load_model
 from model.labels import LABELS, NOTHING, kind_of
 from services.fusion.decide import Decision
 from services.fusion.infer import Inference
 from services.fusion.observe import Observer
+from services.fusion.reload import Reload
 from services.fusion.worker import Worker
 from services.payloads.redis_window import RedisWindow
 from services.runtime import kafka
@@ -33,6 +35,7 @@ def decision_of(inference: Inference) -> Decision:
         lead_us=int(given["lead_us"]),
         expires_us=int(given["expires_us"]),
         gap_us=int(given["gap_us"]),
+        early_on=given.get("early_on", given["on"]),
     )
 
 
@@ -40,8 +43,12 @@ def plan(settings: Settings) -> Plan:
     """The fusion worker that these settings describe."""
     servers, registry, f = settings.kafka.bootstrap_servers, make_registry("fusion"), settings.fusion
     topics = settings.topic_names()
+
+    def inference(folder: Path, threads: int | None) -> Inference:
+        return Inference(load_model(folder, f.device, threads), f.cache_mb * 1024 * 1024)
+
     worker = Worker(
-        lambda: Inference(load_model(f.model, f.device), f.cache_mb * 1024 * 1024),
+        Reload(f.model, inference, f.reload_s * 1_000_000),
         decision_of,
         topics,
         settings.alignment.tail_s * 1000,

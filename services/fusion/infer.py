@@ -198,4 +198,5 @@ class Inference:
             )
         value = prediction.encode(window, answer, senses, self._model_record, level)
         refused = tuple((name, m, r) for name, bad in u.unusable.items() for m, r in bad)
-        return Predicted(self._id(window, level, failed=False), window, value, answer, rows, refused)
+        id, m = self._id(window, level, failed=False), self.model
+        return Predicted(id, window, value, answer, rows, refused, m.modalities, m.labels)

@@ -9,8 +9,10 @@ from model.predictor import FusionModel
 from services.fusion.fetch import Fetcher
 from services.fusion.infer import Inference
 from services.fusion.publish import Said
+from services.fusion.reload import Reload
 from services.runtime.metrics import FusionMetrics
 
+OF_A_MODEL = ("encoded ", "asked ", "hits ", "evictions")
 _log = logging.getLogger(__name__)
 
 
@@ -22,11 +24,18 @@ class Observer:
         self._before: dict[str, int] = {}
 
     def model(self, model: FusionModel) -> None:
-        """Say which model serves, and where."""
+        """Say which model serves from now on, and where."""
+        # A model comes with counters of its own, from 0.
+        self._before = {name: count for name, count in self._before.items() if not name.startswith(OF_A_MODEL)}
         self._metrics.model.info(
             {"name": model.name, "version": model.version, "digest": model.digest, "device": str(model.device)}
         )
         _log.info("model", extra={"model_name": model.name, "digest": model.digest[:12], "device": str(model.device)})
+
+    def reloads(self, reload: Reload) -> None:
+        """Count newer checkpoints that came to serve, and those that could not."""
+        for outcome, count in (("served", reload.served), ("refused", reload.refused)):
+            self._metrics.reloads.labels(outcome).inc(self._rise(f"reload {outcome}", count))
 
     def lost(self, number: int, count: int) -> None:
         """Window records that were deleted before they were read."""

@@ -17,7 +17,7 @@ from services.contract import window as window_record
 from services.contract.dead import DeadLetter, Position, letter
 from services.contract.reason import Reason, Rejected
 from services.contract.topics import Topics
-from services.contract.window import Window
+from services.contract.window import Member, Window
 from services.fusion.batch import batches, worth_answering
 from services.fusion.decide import Decision, State
 from services.fusion.events import Chains
@@ -27,6 +27,7 @@ from services.fusion.observe import Observer
 from services.fusion.predicted import Predicted
 from services.fusion.publish import Publisher, Said
 from services.fusion.recover import Recovered, recover, states_since
+from services.fusion.reload import Reload
 from services.fusion.resume import UNREAD_US, look_back_us, newest
 from services.payloads.log_reader import LogReader
 from services.payloads.redis_window import Payload, RedisWindow
@@ -52,7 +53,7 @@ class Worker:
 
     def __init__(
         self,
-        make_inference: Callable[[], Inference],
+        reload: Reload,
         decision: Callable[[Inference], Decision],
         topics: Topics,
         tail_ms: int,
@@ -62,24 +63,23 @@ class Worker:
         make_payloads: Callable[[], RedisWindow],
         observer: Observer,
     ) -> None:
-        self._make_inference, self._decision = make_inference, decision
+        self._reload, self._decision = reload, decision
         self._topics, self._tail_ms, self._future_us, self._observer = topics, tail_ms, future_us, observer
         self._make_producer, self._make_reader, self._make_payloads = make_producer, make_reader, make_payloads
         # One thread: torch is not asked twice at a time, and the loop goes on meanwhile.
         self._thread = ThreadPoolExecutor(1, "inference")
+        self._chains: Chains
         self._positions: dict[TopicPartition, int] = {}
         self._read_since_us: dict[int, int] = {}
         self._reported: OrderedDict[Place, None] = OrderedDict()
 
     async def start(self) -> None:
-        self._inference = await asyncio.get_running_loop().run_in_executor(self._thread, self._make_inference)
-        self._chains = Chains(self._decision(self._inference))
-        self._observer.model(self._inference.model)
+        self._serve(await asyncio.get_running_loop().run_in_executor(self._thread, self._reload.first))
         self._producer, self._payloads = self._make_producer(), self._make_payloads()
         self._log_reader = self._make_reader("none")
         for client in (self._producer, self._log_reader):
             await client.start()
-        self._fetcher = Fetcher(self._payloads, LogReader(self._log_reader, self._topics), self._inference.known)
+        self._fetcher = Fetcher(self._payloads, LogReader(self._log_reader, self._topics), self._known)
         self._publisher = Publisher(self._producer, self._topics)
 
     async def stop(self) -> None:
@@ -87,6 +87,7 @@ class Worker:
             await client.stop()
         await self._payloads.close()
         self._thread.shutdown()
+        self._reload.close()
 
     async def adopt(self, group: AIOKafkaConsumer, numbers: Sequence[int]) -> dict[TopicPartition, int]:
         """Forget everything; positions and the sessions' states come from the topics."""
@@ -114,6 +115,10 @@ class Worker:
 
     async def process(self, group: AIOKafkaConsumer, batch: Sequence[ConsumerRecord]) -> None:
         """Answer a batch. Raises KafkaError: the process must end then."""
+        newer = self._reload.look(monotonic_us())
+        if newer is not None:
+            self._serve(newer)
+        self._observer.reloads(self._reload)
         queued = [q for q in [await self._read(record) for record in batch] if q is not None]
         await self._look_back(queued)
         keep = worth_answering([q.window for q in queued], self._chains.last_us)
@@ -147,12 +152,21 @@ class Worker:
                 newest(self._chains.states, session, state)
 
     def next_us(self) -> int:
-        """Nothing is due without windows."""
-        return NEVER_DUE_US
+        """Without windows there is only to look for a newer model."""
+        return self._reload.next_us(NEVER_DUE_US)
 
     async def floors(self) -> dict[TopicPartition, int]:
         """Everything handed over is acknowledged: the floors are the positions."""
         return dict(self._positions)
+
+    def _serve(self, inference: Inference) -> None:
+        """Answer by this model from now on; sessions begin new chains, for a fold takes only its own model's word."""
+        self._inference = inference
+        self._chains = Chains(self._decision(inference))
+        self._observer.model(inference.model)
+
+    def _known(self, modality: str, member: Member) -> bool:
+        return self._inference.known(modality, member)
 
     async def _read(self, record: ConsumerRecord) -> Queued | None:
         """A window record; what is none goes to the dead letters, or it would end every worker that meets it."""

@@ -79,6 +79,7 @@ class FusionMetrics:
         )
         self.batches = counter("batches", "Batches, by why they were released.", "release")
         self.redis_errors = counter("redis_errors", "Failed or refused Redis pipelines.")
+        self.reloads = counter("model_reloads", "Newer checkpoints that came while this served.", "outcome")
         self.model = Info("braid_model", "The model that serves.", registry=registry)
 
 

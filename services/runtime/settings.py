@@ -116,9 +116,14 @@ class LimitSettings(_Section):
 
 
 class FusionSettings(_Section):
-    """The fusion worker: its model and device, and the bounds of its caches."""
+    """The fusion worker: its model and device, and the bounds of its caches.
 
-    model: Path = ROOT / "models" / "home" / "1"
+    model: a checkpoint, or a folder of versions of which the newest serves; reload_s: how often to look for a newer one,
+    0 for never.
+    """
+
+    model: Path = ROOT / "models" / "home"
+    reload_s: int = Field(5, ge=0, le=3_600)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     cache_mb: int = Field(64, ge=1, le=65_536)
 

@@ -26,7 +26,6 @@ BY_CHANCE: list[Broken] = [
     broken.keep_identities_until_emission,
     broken.forget_identities_at_once,
     broken.commit_before_the_outputs,
-    broken.publish_windows_before_refusals,
     broken.answer_again_what_is_published,
     broken.start_folds_from_nothing,
     broken.never_look_back,
@@ -34,6 +33,7 @@ BY_CHANCE: list[Broken] = [
 DIRECTED: list[tuple[Broken, Callable[[], list[str]]]] = [
     (broken.cover_only_the_old_where_every_floor_is_the_end, directed.all_is_read_and_we_are_down_for_long),
     (broken.share_one_frontier_key, directed.a_paused_owner_writes_its_frontier_last),
+    (broken.publish_windows_before_refusals, directed.a_conflict_stands_in_the_batch_that_closes_its_window),
 ]
 
 

@@ -59,6 +59,57 @@ def test_a_full_queue_is_paused_unless_it_is_the_slowest() -> None:
     assert queue.full() == {"a"}
 
 
+# a: offset 0 taken, 1 not fetched yet, end 2
+def test_a_log_that_lacks_one_record_to_its_end_holds_the_others() -> None:
+    queue = InStep({"a": 0, "b": 0}, skew_ms=0, records_max=10, bytes_max=100)
+    queue.add("a", [R(0, 10)])
+    queue.add("b", [R(0, 11)])
+    assert taken(queue, a=2, b=1) == [("a", 0)]
+    assert taken(queue, a=2, b=1) == []
+    queue.add("a", [R(1, 12)])
+    assert taken(queue, a=2, b=1) == [("b", 0)]
+
+
+def test_a_queue_is_full_beyond_its_bytes_and_has_room_again_when_they_are_taken() -> None:
+    queue = InStep({"a": 0, "b": 0}, skew_ms=10, records_max=100, bytes_max=4)
+    queue.add("b", [R(0, 0, value=None), R(1, 500)])
+    queue.add("a", [R(0, 5), R(1, 1_000, value=b"xx"), R(2, 1_000)])
+    assert queue.full() == set()
+    queue.add("a", [R(3, 1_000)])
+    assert queue.full() == {"a"}
+    assert taken(queue, a=4, b=9) == [("b", 0), ("a", 0)]
+    assert queue.full() == set()
+    queue.add("a", [R(4, 1_000)])
+    assert queue.full() == {"a"}
+
+
+def test_a_queue_of_exactly_as_many_records_as_it_may_have_is_not_full() -> None:
+    queue = InStep({"a": 0, "b": 0}, skew_ms=10, records_max=2, bytes_max=100)
+    queue.add("b", [R(0, 0)])
+    queue.add("a", [R(0, 1), R(1, 1)])
+    assert queue.full() == set()
+    queue.add("a", [R(2, 1)])
+    assert queue.full() == {"a"}
+
+
+# a: 10 1 1 (the broker's clock went back)     b: 5
+def test_the_slowest_is_the_one_with_the_oldest_head_whatever_stands_behind_it() -> None:
+    queue = InStep({"a": 0, "b": 0, "c": 0}, skew_ms=100, records_max=2, bytes_max=100)
+    assert queue.full() == set()
+    queue.add("a", [R(0, 10), R(1, 1), R(2, 1)])
+    queue.add("b", [R(0, 5)])
+    assert queue.full() == {"a"}
+
+
+# the newest record that may go with the head of the slowest is exactly the skew younger
+def test_logs_are_handed_on_up_to_the_skew_beyond_the_oldest_head_and_no_further() -> None:
+    queue = InStep({"a": 0, "b": 0}, skew_ms=100, records_max=10, bytes_max=100)
+    queue.add("a", [R(0, 1_100), R(1, 1_101)])
+    queue.add("b", [R(0, 1_000)])
+    assert taken(queue, a=2, b=1) == [("b", 0), ("a", 0)]
+    assert taken(queue, a=2, b=1) == [("a", 1)]
+
+
 def test_the_floor_is_the_first_offset_still_held_and_never_passes_a_gap() -> None:
     held = Held()
     for offset in (3, 5, 8):

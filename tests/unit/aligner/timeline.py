@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from services.aligner.align import Aligner
-from services.aligner.fate import name_of
+from services.aligner.fate import Fate, name_of
+from services.aligner.session import LaneState, Session
 from services.contract.chunk import EMPTY_SHA256, Chunk, SessionEnd
 from services.contract.semantics import Lateness, Semantics
 from services.contract.tick import Silence, Tick
@@ -27,6 +28,7 @@ class Line:
     def __init__(self, semantics: Semantics = SEMANTICS, frontiers: dict[str, int] | None = None) -> None:
         self.aligner = Aligner(semantics, frontiers or {})
         self.out: list[Window] = []
+        self.fates: list[Fate] = []
         self._offsets = dict.fromkeys(semantics.modalities, 0)
 
     def audio(self, t: int, length: int = 50, **more: Any) -> str:
@@ -55,11 +57,12 @@ class Line:
         chunk = Chunk(session, modality, source, id or str(t), t * MS, length * MS, sha256, 0, offset, us)
         fate, windows = self.aligner.chunk(chunk, us)
         self.out += windows
+        self.fates.append(fate)
         return name_of(fate)
 
-    def tick(self, modality: str, bound: int, evidence: Silence = "tick", session: str = "s") -> None:
+    def tick(self, modality: str, bound: float, evidence: Silence = "tick", session: str = "s") -> None:
         """A bound in the log."""
-        tick = Tick({session: bound * MS}, evidence)
+        tick = Tick({session: round(bound * MS)}, evidence)
         self.out += self.aligner.tick(modality, tick, self._next(modality), self.now_us, self.now_us)
 
     def end(self, modality: str, source: str = "d", session: str = "s") -> None:
@@ -83,9 +86,25 @@ class Line:
         """A broker's clock that goes on by a millisecond a record."""
         return sum(self._offsets.values()) * MS
 
+    def lane(self, modality: str, session: str = "s") -> LaneState:
+        return self.aligner.sessions[session].lanes[modality]
+
     def floor(self, modality: str) -> int:
         return self.aligner.floor(modality, self._offsets[modality])
 
     def _next(self, modality: str) -> int:
         self._offsets[modality] += 1
         return self._offsets[modality] - 1
+
+
+class At(Line):
+    """A line whose records are appended and handed over at a time that the test says."""
+
+    handed = 0
+
+    @property
+    def now_us(self) -> int:
+        return self.handed * MS
+
+    def session(self) -> Session:
+        return self.aligner.sessions["s"]

@@ -42,6 +42,7 @@ def test_a_sense_that_contradicts_two_others_is_the_odd_one() -> None:
 
 def test_senses_that_agree_are_no_conflict() -> None:
     table = np.stack([np.log([0.001, 0.998, 0.001])] * 8)
+    table[0] = np.log([0.4, 0.3, 0.3])
     e = explain(table, frozenset(MODALITIES), MODALITIES, LABELS, 0.9, 0.5)
     assert e.conflict < 0.01
     assert e.odd is None

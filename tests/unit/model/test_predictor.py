@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.encoders.audio import SEGMENT_SAMPLES
-from model.network import FEATURES
-from model.predictor import ITEMS_MAX, FusionModel, WindowFeatures
+from model.network import FEATURES, ITEMS_MAX
+from model.predictor import FusionModel, WindowFeatures
 from model.segments import Stretch, cut
 from tests.unit.model.untrained import BATCH, model
 

@@ -1,0 +1,71 @@
+"""A newer checkpoint while the worker serves: taken without a gap; one that is broken is left alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from model.checkpoint import CARD, CONFIG, WEIGHTS, verify
+from model.repository import SUMS
+from services.local.services import ServiceProcess
+from services.local.stack import LocalStack
+from services.runtime import kafka, topic_admin
+from services.runtime.settings import Settings, load
+from tests.integration.session import play, predictions
+from tests.integration.wait import until
+
+OWN = {"BRAID_TOPICS__PREFIX": "reloaded", "BRAID_TOPICS__PARTITIONS": "1", "BRAID_KAFKA__GROUP_PREFIX": "reloaded"}
+
+
+def another(folder: Path, whole: bool) -> None:
+    """The shipped checkpoint under another version, hence another digest; or one that was cut off."""
+    files = verify(load().fusion.model)
+    config = json.loads(files[CONFIG]) | {"version": folder.name}
+    contents = {WEIGHTS: files[WEIGHTS], CONFIG: json.dumps(config).encode(), CARD: files[CARD]}
+    folder.mkdir(parents=True)
+    for name, content in contents.items():
+        (folder / name).write_bytes(content if whole else content[:-9])
+    (folder / SUMS).write_text("".join(f"{hashlib.sha256(c).hexdigest()}  {n}\n" for n, c in contents.items()))
+
+
+async def test_a_newer_checkpoint_serves_without_a_gap_and_a_broken_one_never(
+    stack: LocalStack, tmp_path: Path, hand: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = tmp_path / "models"
+    another(models / "1", whole=True)
+    environment = {**stack.environment(), **OWN, "BRAID_FUSION__MODEL": str(models), "BRAID_FUSION__RELOAD_S": "1"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    settings: Settings = load()
+    async with kafka.admin(stack.bootstrap_servers) as admin:
+        await topic_admin.apply(admin, settings)
+    services = {name: ServiceProcess(name, tmp_path, environment, 7) for name in ("aligner", "fusion")}
+    fusion = services["fusion"]
+
+    async def reloads(count: int) -> bool | None:
+        return fusion.metric("braid_model_reloads_total") >= count or None
+
+    try:
+        for service in services.values():
+            service.start()
+        for service in services.values():
+            await service.ready()
+        await play(settings, "before", hand)
+        assert {p["model"]["version"] for p in await predictions(settings, "before")} == {"1"}
+        another(models / "2", whole=True)
+        await until(lambda: reloads(1), "the newer checkpoint to serve")
+        another(models / "3", whole=False)
+        await until(lambda: reloads(2), "the broken checkpoint to be refused")
+        await play(settings, "after", hand)
+        told = await predictions(settings, "after")
+        assert {p["model"]["version"] for p in told} == {"2"}
+        assert len({p["window"]["start"] for p in told}) == len(told)
+        assert [await service.child.stop() for service in services.values()] == [0, 0]
+    finally:
+        for service in services.values():
+            service.child.kill()
+        shutil.rmtree(models)

@@ -1,0 +1,143 @@
+"""What the aligner keeps, and lets go of as soon as nothing can need it. Times in ms, as in test_align."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from services.contract.semantics import Lateness, Semantics
+from tests.unit.aligner.timeline import MS, SEMANTICS, Line
+
+ONE = replace(SEMANTICS, hop_us=100 * MS)  # windows side by side
+STALE = replace(ONE, stale_after_us=1_000 * MS, event_gap_us=50 * MS)
+
+
+def known(line: Line) -> list[str]:
+    """The ids that the video lane remembers."""
+    return sorted(id for _, id, _, _ in line.lane("video").known)
+
+
+# video   x(60)          x(120)                  x(170)
+# w0      [---- closes at 120
+# w50        [---------- closes at 170: then the identity of 60 is of no use
+def test_an_identity_is_known_until_the_last_of_its_windows_closes_for_it_exactly() -> None:
+    line = Line()
+    line.video(60)
+    line.video(120)
+    assert line.video(60) == "duplicate"
+    line.video(169)
+    assert known(line) == ["120", "169", "60"]
+    line.video(170)
+    assert known(line) == ["120", "169", "170"]
+    assert line.video(60) == "late"
+
+
+def test_of_several_identities_those_whose_windows_closed_are_forgotten() -> None:
+    line = Line(ONE)
+    for t in (50, 10, 110):
+        line.video(t)
+    assert known(line) == ["10", "110", "50"]
+    line.tick("video", 120)
+    assert known(line) == ["110"]
+
+
+# video  x(0) x(50) x(120) x(199) x(200) x(250)      audio passes w0
+# w100                           end = 200: what the bound was below that decides nothing any more
+def test_of_a_bounds_history_is_kept_what_reached_the_next_windows_end() -> None:
+    line = Line(ONE)
+    for t in (0, 50, 120, 199, 200, 250):
+        line.video(t)
+    line.audio(0, 110)
+    assert line.starts() == [0]
+    assert [step.bound_us // MS for step in line.lane("video").raises] == [200, 250]
+    assert [step.bound_us // MS for step in line.lane("audio").raises] == [110]
+
+
+def test_the_newest_bound_is_kept_though_it_reaches_no_windows_end() -> None:
+    line = Line(ONE)
+    for t in (0, 50, 120, 130):
+        line.video(t)
+    line.audio(0, 110)
+    assert [step.bound_us // MS for step in line.lane("video").raises] == [130]
+
+
+# frontier 100: w0 and w100 are out
+def test_a_late_chunk_opens_no_session() -> None:
+    line = Line(ONE, {"s": 100 * MS})
+    assert line.video(150) == "late"
+    assert line.aligner.sessions == {}
+
+
+def test_the_end_of_a_source_opens_no_session() -> None:
+    line = Line(ONE)
+    line.end("video")
+    assert line.aligner.sessions == {}
+
+
+# audio  [====)  gapless and without lateness: it closes its own window
+def test_a_chunk_that_closes_the_last_window_itself_leaves_only_the_frontier() -> None:
+    line = Line(Semantics(size_us=100 * MS, hop_us=100 * MS, lanes={"audio": Lateness(0, True)}))
+    line.audio(0, 100)
+    assert line.starts() == [0]
+    assert line.aligner.sessions == {}
+    assert line.aligner.frontiers == {"s": 0}
+
+
+# audio  [============)            one tick reaches w0 and w100, the other lets both out at once
+def test_a_tick_is_let_go_when_the_newest_window_that_it_reaches_is_out() -> None:
+    line = Line(ONE)
+    line.audio(0, 200)
+    line.tick("video", 220)
+    assert line.floor("video") == 0
+    line.tick("audio", 210)
+    assert line.starts() == [0, 100]
+    assert line.floor("video") == 1
+    assert line.aligner.sessions == {}
+
+
+# w100 closes at 220 for video; w0 is out
+def test_a_tick_that_reaches_no_window_beyond_the_frontier_is_not_held() -> None:
+    line = Line(ONE, {"s": 0})
+    line.tick("video", 219.999)
+    assert line.floor("video") == 1
+    line.tick("video", 220)
+    assert line.floor("video") == 1
+    assert line.aligner.held["video"].first() == (1, 2 * MS)
+
+
+def test_a_tick_that_says_nothing_new_is_not_held() -> None:
+    line = Line(ONE)
+    line.audio(0, 50)
+    line.video(120)
+    line.tick("video", 120)
+    assert len(line.aligner.held["video"]) == 1
+    assert [step.evidence for step in line.lane("video").raises] == ["data"]
+
+
+def test_frontiers_read_at_the_start_are_forgotten_whatever_their_order() -> None:
+    line = Line(STALE, {"young": 5_000 * MS, "old": 0, "older": -1 * MS})
+    assert line.aligner.forget(1_150 * MS + 1) == ["older", "old"]
+    assert line.aligner.frontiers == {"young": 5_000 * MS}
+
+
+def test_a_frontier_that_was_made_here_is_forgotten_like_one_that_was_read() -> None:
+    line = Line(STALE)
+    for window in (0, 100):
+        line.video(window + 50)
+        line.tick("audio", window + 110)
+        line.tick("video", window + 120)
+    assert line.starts() == [0, 100]
+    assert line.aligner.forget(1_250 * MS) == []
+    assert line.aligner.forget(1_250 * MS + 1) == ["s"]
+    assert line.aligner.frontiers == {}
+
+
+def test_a_session_that_held_a_tick_and_is_over_leaves_no_trace() -> None:
+    line = Line(STALE)
+    line.tick("video", 120)  # the chunk that it was for stands in the other log
+    line.audio(0, 50)
+    assert line.lane("video").ticks
+    line.tick("audio", 110)
+    assert line.aligner.sessions == {}
+    assert line.aligner.forget(0) == []
+    assert not line.aligner._ticked
+    assert line.floor("video") == 1

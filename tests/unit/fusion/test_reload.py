@@ -1,0 +1,108 @@
+"""A newer checkpoint beside the one that serves: looked for, loaded elsewhere, refused where it is not whole."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from model.checkpoint import CheckpointError
+from model.repository import serving
+from services.fusion.infer import Inference
+from services.fusion.reload import Reload
+
+EVERY_US = 1_000_000
+NEVER_US = 1 << 62
+
+
+def version(models: Path, name: str, content: str = "whole") -> Path:
+    folder = models / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sha256").write_text(content)
+    return folder
+
+
+class Loads:
+    """Notes what is loaded with how many threads; fails on what is `broken`; waits for `go`."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int | None]] = []
+        self.go = threading.Event()
+        self.go.set()
+
+    def __call__(self, folder: Path, threads: int | None) -> Inference:
+        assert self.go.wait(20)
+        self.asked.append((folder.name, threads))
+        if (folder / "sha256").read_text() == "broken":
+            raise CheckpointError("not whole")
+        return cast(Inference, SimpleNamespace(name=folder.name, model=SimpleNamespace(threads=1)))
+
+
+def looked_until(reload: Reload, done: Any) -> tuple[Inference | None, int]:
+    """Look again and again, in the reload's own time, until something is done."""
+    for step in range(1, 100_000):
+        now_us = step * EVERY_US
+        found = reload.look(now_us)
+        if found is not None or done():
+            return found, now_us
+        threading.Event().wait(0.001)
+    raise AssertionError("never done")
+
+
+def test_of_a_folder_of_versions_the_newest_serves_in_the_order_of_numbers(tmp_path: Path) -> None:
+    for name in ("9", "10", "2"):
+        version(tmp_path, name)
+    (tmp_path / "11").mkdir()  # its sums are not written yet
+    assert serving(tmp_path).name == "10"
+    assert serving(tmp_path / "2").name == "2"
+    assert serving(tmp_path / "11") == tmp_path / "11"
+
+
+def test_a_newer_version_serves_once_it_is_loaded_and_the_old_one_until_then(tmp_path: Path) -> None:
+    version(tmp_path, "1")
+    loads = Loads()
+    reload = Reload(tmp_path, loads, EVERY_US)
+    assert cast(Any, reload.first()).name == "1"
+    assert reload.look(0) is None
+    version(tmp_path, "2", "whole too")
+    loads.go.clear()
+    assert reload.look(EVERY_US) is None
+    assert reload.look(EVERY_US * 2) is None
+    loads.go.set()
+    found, _ = looked_until(reload, lambda: False)
+    assert cast(Any, found).name == "2"
+    assert loads.asked == [("1", None), ("2", 1)]
+    assert (reload.served, reload.refused) == (1, 0)
+    reload.close()
+
+
+def test_a_version_that_is_not_whole_is_refused_once_and_the_next_one_taken(tmp_path: Path) -> None:
+    version(tmp_path, "1")
+    loads = Loads()
+    reload = Reload(tmp_path, loads, EVERY_US)
+    reload.first()
+    version(tmp_path, "2", "broken")
+    found, now_us = looked_until(reload, lambda: reload.refused)
+    assert found is None
+    for later in range(1, 20):
+        assert reload.look(now_us + later * EVERY_US) is None
+    assert len(loads.asked) == 2
+    version(tmp_path, "2", "repaired")
+    found, _ = looked_until(reload, lambda: False)
+    assert cast(Any, found).name == "2"
+    reload.close()
+
+
+def test_between_two_looks_nothing_is_read_and_without_an_interval_none_is_due(tmp_path: Path) -> None:
+    version(tmp_path, "1")
+    reload = Reload(tmp_path, Loads(), EVERY_US)
+    reload.first()
+    reload.look(0)
+    assert reload.next_us(NEVER_US) == EVERY_US
+    version(tmp_path, "2", "newer")
+    assert reload.look(EVERY_US - 1) is None
+    assert reload.next_us(NEVER_US) == EVERY_US
+    never = Reload(tmp_path, Loads(), 0)
+    assert never.next_us(NEVER_US) == NEVER_US
+    assert never.look(NEVER_US) is None

@@ -1,0 +1,86 @@
+"""What a fusion worker must read before it goes on. Windows of 10 every 5; admission lets time stamps be 100 ahead."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.contract import canonical
+from services.contract.prediction import STATE_HEADER
+from services.contract.window import Window
+from services.fusion.decide import State
+from services.fusion.resume import UNREAD_US, look_back_us, newest, state_of
+
+FUTURE = 100
+OURS, VALUE = "ours", canonical.dumps({"model": {"digest": "ours"}})
+STATE = State(chain_us=5, last_us=20)
+HEADERS = [("other", b"x"), (STATE_HEADER, STATE.encode())]
+
+
+def window(start: int, previous: int | None, *, final: bool = True, session: str = "s") -> Window:
+    return Window(session, start, start + 10, previous, final, "c", {}, 0, 0)
+
+
+def looked(*windows: Window, states: dict[str, State] | None = None, read_since: int = UNREAD_US) -> int | None:
+    return look_back_us(windows, states or {}, read_since, FUTURE)
+
+
+def test_the_state_stands_in_the_header_of_a_final_prediction_of_our_own_model() -> None:
+    assert state_of(HEADERS, VALUE, OURS) == STATE
+    assert state_of(HEADERS, VALUE, "another model") is None
+
+
+def test_records_without_state_or_value_tell_none() -> None:
+    assert state_of(HEADERS[:1], VALUE, OURS) is None
+    assert state_of(HEADERS, None, OURS) is None
+    with pytest.raises(canonical.NotJson):
+        state_of(HEADERS, b"no json", OURS)
+
+
+def test_the_state_that_went_furthest_counts_though_a_former_worker_publishes_an_older_one_after_it() -> None:
+    states: dict[str, State] = {}
+    for last in (5, 20, 10):
+        newest(states, "s", State(5, last))
+    newest(states, "t", State(0, 1))
+    assert states == {"s": State(5, 20), "t": State(0, 1)}
+
+
+# the chain of s stands at 20; 25 follows it, and 30 follows that
+def test_windows_that_follow_what_is_known_and_each_other_need_nothing_more() -> None:
+    assert looked(window(25, 20), window(30, 25), states={"s": STATE}) is None
+
+
+def test_a_window_without_predecessor_needs_nothing() -> None:
+    assert looked(window(0, None)) is None
+
+
+# predecessor 25: nothing of it was appended before 25 - 100
+def test_a_predecessor_whose_state_is_not_known_is_looked_for_as_far_back_as_it_can_stand() -> None:
+    assert looked(window(30, 25), states={"s": STATE}) == 25 - FUTURE - 1
+    assert looked(window(30, 25)) == 25 - FUTURE - 1
+
+
+def test_a_window_at_the_beginning_of_time_is_no_window_that_was_answered() -> None:
+    assert looked(window(0, -5)) == -5 - FUTURE - 1
+    assert looked(window(-5, -10)) == -10 - FUTURE - 1
+
+
+def test_what_was_read_already_is_not_read_again() -> None:
+    assert looked(window(30, 25), read_since=25 - FUTURE - 1) is None
+    assert looked(window(30, 25), read_since=25 - FUTURE) == 25 - FUTURE - 1
+
+
+def test_of_several_sessions_the_one_that_needs_most_counts() -> None:
+    needs = [window(30, 25), window(20, 15, session="t"), window(40, 35, session="u")]
+    assert looked(*needs) == 15 - FUTURE - 1
+    assert looked(*needs[::-1]) == 15 - FUTURE - 1
+
+
+def test_windows_that_are_not_folded_need_nothing_and_hide_nothing() -> None:
+    early, answered, answered_long_ago = window(30, 25, final=False), window(20, 15), window(10, 5)
+    assert looked(early, answered, answered_long_ago, states={"s": STATE}) is None
+    assert looked(early, answered, window(35, 30), states={"s": STATE}) == 30 - FUTURE - 1
+
+
+# 30 starts a chain of its own; an early answer to 25 would not follow it, the copy of 30 is answered
+def test_what_the_windows_before_it_leave_behind_is_known() -> None:
+    assert looked(window(30, None), window(25, 20), window(30, 20), window(35, 30)) is None
