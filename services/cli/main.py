@@ -16,6 +16,7 @@ from services.cli import (
     drain,
     model,
     predict,
+    record,
     run,
     send,
     tail,
@@ -44,6 +45,7 @@ app.command("run")(run.run)
 app.add_typer(topics.app, name="topics")
 app.command("send")(send.send)
 app.command("tail")(tail.tail)
+app.command("record")(record.record)
 app.command("devices")(devices.devices)
 app.command("audit")(audit.audit)
 app.command("drain")(drain.drain)
