@@ -17,6 +17,7 @@ from services.cli import (
     model,
     predict,
     record,
+    replay,
     run,
     send,
     tail,
@@ -46,6 +47,7 @@ app.add_typer(topics.app, name="topics")
 app.command("send")(send.send)
 app.command("tail")(tail.tail)
 app.command("record")(record.record)
+app.command("replay")(replay.replay)
 app.command("devices")(devices.devices)
 app.command("audit")(audit.audit)
 app.command("drain")(drain.drain)

