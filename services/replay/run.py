@@ -54,10 +54,12 @@ def replay(
     last_us = file.until_us - UNSAID_US
     met: set[str] = set()
     for outs in _batches(alignment.play(file.records(*under.topics.media_all), file.until_us)):
-        answers = _predict(inference, [o.window for o in outs], alignment.payloads)
-        for o, predicted in zip(outs, answers, strict=True):
-            window = o.window
-            out.outcome.windows[window.id] = window_record.encode(window)
+        values = [window_record.encode(o.window) for o in outs]
+        # Read back from its bytes, as the fusion worker does: the order of modalities in a prediction follows theirs.
+        windows = [window_record.decode(value) for value in values]
+        answers = _predict(inference, windows, alignment.payloads)
+        for o, value, window, predicted in zip(outs, values, windows, answers, strict=True):
+            out.outcome.windows[window.id] = value
             out.outcome.predictions[window.id] = predicted.value
             if window.closed_us > last_us:
                 out.unsaid.add(window.id)

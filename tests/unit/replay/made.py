@@ -14,7 +14,7 @@ from services.contract.topics import Topics
 from services.fusion.__main__ import decision_of
 from services.fusion.events import Chains
 from services.fusion.infer import Inference
-from services.offline.play import OfflineLog
+from services.offline.play import OfflineLog, Out
 from services.offline.predict import payloads, predict
 from services.offline.stream import ORIGIN_US
 from services.player.recording import read
@@ -36,7 +36,9 @@ def published(inference: Inference, stream: str = "S01", from_s: float = 34, to_
     semantics = SETTINGS.semantics()
     log = OfflineLog(semantics, patience(SETTINGS, semantics.modalities))
     sendings = list(read(ROOT / "data", stream).sendings(stream, ORIGIN_US, round(from_s * 1e6), round(to_s * 1e6)))
-    outs = list(log.play(stream, sendings, ORIGIN_US))
+    # Read back from their bytes, as the fusion worker gets them.
+    played = log.play(stream, sendings, ORIGIN_US)
+    outs = [Out(o.at_us, window_record.decode(window_record.encode(o.window))) for o in played]
     out = [
         Kept(TOPICS.media(m), 0, r.offset, r.timestamp, r.key, r.headers, r.value)
         for m, records in log.records.items()
