@@ -24,6 +24,7 @@ from services.cli import (
     topics,
     train,
     up,
+    why,
 )
 from services.runtime.settings import BadSettings
 
@@ -46,6 +47,7 @@ app.command("run")(run.run)
 app.add_typer(topics.app, name="topics")
 app.command("send")(send.send)
 app.command("tail")(tail.tail)
+app.command("why")(why.why)
 app.command("record")(record.record)
 app.command("replay")(replay.replay)
 app.command("devices")(devices.devices)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import signal
@@ -107,6 +108,29 @@ async def test_a_recorded_session_replays_to_the_byte_and_other_rules_explain_th
     checked = await told(recorded, "replay", "--check", case, code=1)  # by the model that serves: another
     assert checked[0]["predictions"]["changes"] == same["predictions"]["identical"]
     assert checked[0]["windows"] == same["windows"]
+
+
+async def test_why_tells_the_same_from_the_log_and_from_a_recording(
+    recorded: Settings, hand: bytes, tmp_path: Path
+) -> None:
+    await play(recorded, "asked", hand)
+    answers = await predictions(recorded, "asked")
+    id = next(p["id"] for p in answers if all(s["state"] == "present" for s in p["modalities"].values()))
+    page = tmp_path / "why.html"
+    from_log = await told(recorded, "why", id, "--reproduce", "--html", str(page))
+    assert from_log["identical"] is True
+    assert len(from_log["counterfactuals"]) == 7
+    parts = from_log["latency"]["parts"]
+    assert sum(part["ms"] for part in parts) == pytest.approx(from_log["latency"]["total_ms"], abs=0.01)
+    assert {row["topic"] for row in from_log["inputs"]} == set(recorded.topic_names().media_all)
+    assert base64.b64encode(hand).decode() in page.read_text()
+
+    path = str(tmp_path / "asked.mcap")
+    await told(recorded, "record", path, "--since", "1")
+    from_file = await told(recorded, "why", id, "--reproduce", "--recording", path)
+    assert from_file == {name: value for name, value in from_log.items() if name != "page"}
+    gone = await braid(recorded, "why", "asked/5/1@000000000000")
+    assert await gone.wait() == 3
 
 
 async def test_a_recording_follows_until_it_is_interrupted(recorded: Settings, hand: bytes, tmp_path: Path) -> None:
