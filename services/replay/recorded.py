@@ -28,7 +28,7 @@ class Recorded:
 
     frontiers: by partition number and session, the start of the last window that the recording cannot give again; states:
     of the folds there, by session and model digest; beyond: windows that hold what the recording does not; from_us: by
-    partition number, when the first window came of a recording that begins in the middle; digests: of the models that
+    partition number, when the first window came where the recording begins in the middle; digests: of the models that
     answered, with how many answers; early: first answers, which are not compared.
     """
 
@@ -69,9 +69,11 @@ def read(file: RecordingFile, topics: Topics, digest: str | None) -> Recorded:
 def _windows(file: RecordingFile, topics: Topics, out: Recorded) -> None:
     about = file.about
     previous: dict[tuple[int, str], Window] = {}
+    # Of a partition that begins in the middle nothing is known until its first window comes.
+    out.from_us = {n: NEVER_US for n, begin in about.begins.get(topics.windows, {}).items() if begin > 0}
     for kept in file.records(topics.windows):
-        cut = about.begins.get(topics.windows, {}).get(kept.partition, 0) > 0
-        out.from_us.setdefault(kept.partition, kept.timestamp * 1000 if cut else -NEVER_US)
+        if out.from_us.get(kept.partition) == NEVER_US:
+            out.from_us[kept.partition] = kept.timestamp * 1000
         window = window_record.read(kept.value)
         if window is None or kept.value is None:
             continue

@@ -224,3 +224,14 @@ def test_the_recorded_model_is_found_by_its_digest(recording: Path) -> None:
     digest = answered_by(RecordingFile(recording), made.TOPICS)
     assert find(ROOT / "models" / "home", digest) == ROOT / "models" / "home" / "1"
     assert find(ROOT / "models" / "home", "no such digest") == ROOT / "models" / "home" / "1"
+
+
+def test_a_partition_of_which_no_window_was_recorded_is_not_compared(
+    published: list[Kept], inference: Inference, tmp_path: Path
+) -> None:
+    """Its media stand in the recording only because they came shortly before it began."""
+    begins = {t: {0: 1 if t == WINDOWS else 0} for t in (*made.TOPICS.media_all, WINDOWS)}
+    media = [r for r in published if r.topic in made.TOPICS.media_all]
+    found = replayed(made.write(tmp_path / "x.mcap", media, made.about(begins, whole=False)), inference)
+    assert found.ok
+    assert found.diff.uncompared["window"] == 25
