@@ -14,6 +14,7 @@ from services.cli import (
     devices,
     doctor,
     drain,
+    inspect,
     model,
     predict,
     record,
@@ -47,6 +48,7 @@ app.command("run")(run.run)
 app.add_typer(topics.app, name="topics")
 app.command("send")(send.send)
 app.command("tail")(tail.tail)
+app.command("inspect")(inspect.inspect)
 app.command("why")(why.why)
 app.command("record")(record.record)
 app.command("replay")(replay.replay)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-import struct
 from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 from services.contract.media import picture, sound
-from services.contract.media.sound import Sound
-from services.payloads.redis_window import Payload
+from services.payloads.wav import as_wav
 from services.why.evidence import Input
 
 MEDIA_BYTES_MAX = 64 * 1024 * 1024
@@ -109,7 +107,11 @@ def _shown(found: Input, bytes_max: int) -> tuple[str, int]:
     if kind in picture.TYPES:
         return f'<img alt="frame {escape(found.member.id)}" src="{_data(kind, payload.body)}">', len(payload.body)
     if kind in sound.TYPES:
-        kind, body = (sound.WAV, _wav(payload)) if kind == sound.PCM else (kind, payload.body)
+        body: bytes | None = payload.body
+        if kind == sound.PCM:
+            kind, body = sound.WAV, as_wav(payload.content_type, payload.body)
+        if body is None:
+            return f"{len(payload.body)} bytes", 0
         return f'<audio controls preload="metadata" src="{_data(kind, body)}"></audio>', len(body)
     return f"{len(payload.body)} bytes", 0
 
@@ -126,21 +128,3 @@ def _latency(told: dict[str, Any]) -> str:
 
 def _data(kind: str, body: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(body).decode()}"
-
-
-def _wav(payload: Payload) -> bytes:
-    """PCM with a WAV header before it, as browsers play it."""
-    length = sound.measure(payload.content_type, payload.body)
-    rate, channels = (length.rate, length.channels) if isinstance(length, Sound) else (16_000, 1)
-    form = struct.pack("<HHIIHH", 1, channels, rate, rate * channels * 2, channels * 2, 16)
-    size = len(payload.body)
-    return (
-        b"RIFF"
-        + struct.pack("<I", 36 + size)
-        + b"WAVEfmt "
-        + struct.pack("<I", 16)
-        + form
-        + b"data"
-        + struct.pack("<I", size)
-        + payload.body
-    )

@@ -129,6 +129,8 @@ async def test_why_tells_the_same_from_the_log_and_from_a_recording(
     await told(recorded, "record", path, "--since", "1")
     from_file = await told(recorded, "why", id, "--reproduce", "--recording", path)
     assert from_file == {name: value for name, value in from_log.items() if name != "page"}
+    pictures = await told(recorded, "inspect", "video", "--session", "asked", "--save", str(tmp_path / "saved"))
+    assert [Path(row["saved"]).read_bytes() for row in pictures if "saved" in row] == [hand] * 8
     gone = await braid(recorded, "why", "asked/5/1@000000000000")
     assert await gone.wait() == 3
 

@@ -33,6 +33,8 @@ PURE = [
     "services/audit/score.py",
     "services/recordings/message.py",
     "services/recordings/schemas.py",
+    "services/recordings/readable.py",
+    "services/payloads/wav.py",
     "services/replay/diff.py",
     "services/replay/points.py",
     "services/replay/outcome.py",
