@@ -83,8 +83,9 @@ async def test_with_stay_everything_is_up_after_the_run_until_ctrl_c(stack: Loca
             seen += line
     url = seen.rpartition("live page: ")[2].strip()
     with await asyncio.to_thread(urllib.request.urlopen, f"{url}api/v1/sessions") as answer:
-        (session,) = json.loads(answer.read())["sessions"]
-    assert session["id"].startswith("S01-")
+        sessions = [session["id"] for session in json.loads(answer.read())["sessions"]]
+    # The broker is that of all tests: others may still be talking.
+    assert [session for session in sessions if session.startswith("S01-")], sessions
     process.send_signal(signal.SIGINT)
     out, _ = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0
