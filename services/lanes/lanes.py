@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from model.labels import NOTHING
 from services.contract import envelope, moment
 from services.contract.envelope import Envelope
 from services.contract.media import sound
@@ -135,14 +136,16 @@ def _mask(answers: Sequence[Said] | deque[Said], modality: str, begin: int, colu
 
 
 def _answers(answers: Sequence[Said] | deque[Said], begin: int, columns: int) -> str:
-    """A label where it begins, dashes as long as it goes on."""
+    """A label where it begins, dashes as long as it goes on, points where there is nothing."""
     drawn = [" "] * columns
     going = ""
     for said in sorted(answers, key=lambda s: s.start_us):
         at = said.start_us // COLUMN_US - begin
         if not 0 <= at < columns:
             continue
-        if said.label != going:
+        if said.label == NOTHING:
+            drawn[at] = going = "·"
+        elif said.label != going:
             going = said.label
             for n, sign in enumerate(going):
                 if at + n < columns:
