@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help setup demo test quick lint format bench-sessions train simulate mutate clean
+.PHONY: help setup demo test quick lint format bench-sessions quiet train simulate mutate torture clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,20 +24,23 @@ $(READY): requirements.lock pyproject.toml
 	@touch $(READY)
 	@echo "· ready: $(BIN)/braid --help" >&2
 
-demo: setup  ## Recorded streams through the whole system, checked at the end (ARGS=--json, ARGS="--kill aligner")
+demo: setup  ## Recorded streams through the whole system, checked at the end (ARGS=--stay, ARGS=--json, ARGS="--kill aligner")
 	@$(BIN)/braid demo $(ARGS)
 
 test: setup  ## All tests, those on a real broker and a real Redis included
 	@$(BIN)/python -m pytest $(ARGS)
 
 quick: setup  ## Tests that need no broker, in under a minute
-	@$(BIN)/python -m pytest -m "not stack" --ignore tests/simulation $(ARGS)
+	@$(BIN)/python -m pytest -m "not stack and not slow" --ignore tests/simulation $(ARGS)
 
 simulate: setup  ## More histories of the simulation (SEEDS=10000), or one of them again (SEED=17)
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000))
 
 mutate: setup  ## Break the pure files in every small way and see that a test notices (FILE=floor.py for one of them)
 	@$(BIN)/python -m tests.mutation $(if $(FILE),--file $(FILE))
+
+torture: setup  ## kill -9, pauses and rebalances on real processes, judged at the end (MINUTES=5, SEED=17 for one again)
+	@$(BIN)/python -m tests.torture --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
 
 lint: setup  ## Style, formatting and types
 	@$(BIN)/ruff check services model tests examples benchmarks
@@ -51,8 +54,11 @@ format: setup  ## Put the code into shape
 bench-sessions: setup  ## What an open session costs the aligner, 100 to 10,000 of them (three minutes)
 	@$(BIN)/python -m benchmarks.sessions --write
 
+quiet: setup  ## False events on two hours of made streams in which nothing happens (ARGS=0.5 for half an hour)
+	@$(BIN)/python -m services.offline.quiet $(ARGS)
+
 train: setup  ## Train the shipped model again (about ten minutes)
 	@$(BIN)/braid train $(ARGS)
 
 clean:  ## Take away everything that was made here
-	@rm -rf $(VENV) .braid .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	@rm -rf $(VENV) .braid .mypy_cache .ruff_cache .pytest_cache .hypothesis test-artefacts *.egg-info

@@ -15,8 +15,11 @@ from safetensors.torch import save as save_tensors
 
 from model.network import FusionNetwork
 from model.predictor import FusionModel
+from model.repository import SUMS, serving
+from model.task.int8 import opened, packed
+from model.task.network import Architecture, TaskNetwork
 
-WEIGHTS, CONFIG, CARD, SUMS = "model.safetensors", "config.json", "card.md", "sha256"
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "card.md"
 BYTES_MAX = 512 * 1024 * 1024
 SETTINGS: Mapping[str, type | tuple[type, ...]] = {
     "name": str,
@@ -42,10 +45,13 @@ def digest_of(weights: bytes, config: bytes) -> str:
     return hashlib.sha256(hashlib.sha256(weights).digest() + hashlib.sha256(config).digest()).hexdigest()
 
 
-def save(folder: Path, network: FusionNetwork, config: Mapping[str, Any], card: str) -> str:
-    """Write a checkpoint; its digest."""
+def save(
+    folder: Path, network: FusionNetwork | TaskNetwork, config: Mapping[str, Any], card: str, *, int8: bool = False
+) -> str:
+    """Write a checkpoint, its weights in eight bits if so wanted; its digest."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = save_tensors({name: value.contiguous() for name, value in network.state_dict().items()})
+    tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
+    weights = save_tensors(packed(tensors) if int8 else tensors)
     text = json.dumps(config, indent=1, sort_keys=True).encode()
     files = {WEIGHTS: weights, CONFIG: text, CARD: card.encode()}
     for name, content in files.items():
@@ -56,7 +62,8 @@ def save(folder: Path, network: FusionNetwork, config: Mapping[str, Any], card: 
 
 
 def verify(folder: Path) -> dict[str, bytes]:
-    """The files of a checkpoint, each as its sum says. Raises CheckpointError."""
+    """The files of a checkpoint (of a folder of versions: the newest), each as its sum says. Raises CheckpointError."""
+    folder = serving(folder)
     try:
         lines = (line.partition("  ") for line in (folder / SUMS).read_text().splitlines())
         sums = {name: sum_ for sum_, _, name in lines}
@@ -75,7 +82,10 @@ def verify(folder: Path) -> dict[str, bytes]:
 
 
 def load(folder: Path, device: str = "auto", threads: int | None = None) -> FusionModel:
-    """Load a model onto `auto`, `cpu` or `cuda`; sets torch's thread count to the config's. Raises CheckpointError."""
+    """Load a checkpoint, or the newest of a folder of versions, onto `auto`, `cpu` or `cuda`. Raises CheckpointError.
+
+    Sets torch's thread count to the config's.
+    """
     files = verify(folder)
     config = _config(folder, files[CONFIG])
     if threads is not None and threads != config["threads"]:
@@ -84,12 +94,36 @@ def load(folder: Path, device: str = "auto", threads: int | None = None) -> Fusi
             "results would differ. Change fusion.threads, or `threads` in a checkpoint of your own"
         )
     torch.set_num_threads(config["threads"])
-    network = FusionNetwork(len(config["labels"]), len(config["words"]), config["vector_size"])
-    try:
-        network.load_state_dict(load_tensors(files[WEIGHTS]))
-    except (SafetensorError, RuntimeError, KeyError) as error:
-        raise CheckpointError(f"{folder / WEIGHTS} does not hold this network: {error}") from error
+    network = _filled(folder, config, files[WEIGHTS])
     return FusionModel(network, config, config["words"], digest_of(files[WEIGHTS], files[CONFIG]), _device(device))
+
+
+def load_task(folder: Path) -> tuple[TaskNetwork, dict[str, Any]]:
+    """The network of a task's checkpoint and its config, to work on. Raises CheckpointError."""
+    files = verify(folder)
+    config = _config(folder, files[CONFIG])
+    network = _filled(folder, config, files[WEIGHTS])
+    if not isinstance(network, TaskNetwork):
+        raise CheckpointError(f"{folder} is a model of the streams and not of a task. Give one that `--data` trained")
+    return network.eval(), config
+
+
+def _filled(folder: Path, config: Mapping[str, Any], weights: bytes) -> FusionNetwork | TaskNetwork:
+    try:
+        network = _network(config)
+        network.load_state_dict(opened(load_tensors(weights)))
+    except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / WEIGHTS} does not hold this network: {error}") from error
+    return network
+
+
+def _network(config: Mapping[str, Any]) -> FusionNetwork | TaskNetwork:
+    """The network that a config describes: of a task where it names an architecture, else of the home streams."""
+    labels, words, told = len(config["labels"]), len(config["words"]), config.get("architecture")
+    if told is None:
+        return FusionNetwork(labels, words, config["vector_size"])
+    names, width = tuple(told["modalities"]), told.get("width", 1.0)
+    return TaskNetwork(Architecture(names, labels, words, config["vector_size"], told["fusion"], width))
 
 
 def _config(folder: Path, raw: bytes) -> dict[str, Any]:

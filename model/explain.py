@@ -16,8 +16,8 @@ TOP = 5
 class Explanation:
     """The label with its log probability (score), the same with nothing seen (baseline), and the Shapley values.
 
-    contributions sum to score - baseline (1e-6); conflict in [0, 1]: how far the senses contradict each other; odd:
-    the one that contradicts the two others; abstained: the conformal set holds not exactly one label.
+    contributions sum to score - baseline (1e-6); conflict in [0, 1]: the probability that one sense shows another label
+    than the others; odd: the one that contradicts the two others; abstained: the conformal set holds not exactly one label.
     """
 
     label: str
@@ -73,15 +73,20 @@ def _shapley(values: NDArray[np.float64], player: int, count: int) -> float:
 def _conflict(
     rows: NDArray[np.float64], present: frozenset[str], modalities: Sequence[str]
 ) -> tuple[float, str | None]:
-    """The largest probability that one sense and all others mean different labels, and that sense (of three)."""
+    """The probability that one sense means another label than all others, and the likeliest such sense (of three).
+
+    By Bayes' rule from what each sense says alone, where both are as likely beforehand and every sense as likely odd.
+    """
     places = [i for i, m in enumerate(modalities) if m in present]
+    if len(places) < 2:
+        return 0.0, None
+    prior = np.exp(rows[0])
+    told = {i: rows[1 << i] - rows[0] for i in places}
+    agree = float((prior * np.exp(sum(told.values()))).sum())
     found: list[tuple[float, str]] = []
     for i in places:
-        others = sum(1 << j for j in places if j != i)
-        if others:
-            agree = float(np.exp(rows[1 << i] + rows[others]).sum())
-            found.append((1 - agree, modalities[i]))
-    if not found:
-        return 0.0, None
-    conflict, odd = max(found)
-    return max(conflict, 0.0), odd if len(places) > 2 else None
+        others = prior * np.exp(sum(told[j] for j in places if j != i))
+        elsewhere = np.clip(1 - np.exp(rows[1 << i]), 0, None) / np.clip(1 - prior, 1e-9, None)
+        found.append((float((others * elsewhere).sum()), modalities[i]))
+    odd = sum(mass for mass, _ in found) / len(found)
+    return odd / max(odd + agree, 1e-300), max(found)[1] if len(places) > 2 else None

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from model.encoders.audio import SegmentEncoder, SoundReader
+from model.encoders.audio import STEP_FEATURES, STEPS, SegmentEncoder, SoundReader
 from model.encoders.image import ImageEncoder
 from model.encoders.text import TextEncoder
 
 MODALITIES = ("text", "video", "audio")
 FEATURES = 64
+ITEMS_MAX = {"text": 4, "video": 8}
 
 
 def subset_mask(index: int) -> tuple[bool, ...]:
@@ -22,6 +24,8 @@ def subset_mask(index: int) -> tuple[bool, ...]:
 
 class FusionNetwork(nn.Module):
     """Encoders, branches and heads. A branch that is absent takes part in nothing: it is masked, not zero."""
+
+    modalities = MODALITIES
 
     def __init__(self, label_count: int, word_count: int, vector_size: int) -> None:
         super().__init__()
@@ -40,15 +44,23 @@ class FusionNetwork(nn.Module):
         self.register_buffer("log_prior", torch.full((label_count,), -float(label_count)).log_softmax(0))
         self.register_buffer("mean_weight", torch.tensor(0.5))
 
-    def branches(self, text: Tensor, video: Tensor, audio: Tensor, counts: dict[str, Tensor]) -> Tensor:
+    def item_encoder(self, modality: str) -> nn.Module:
+        """The encoder of a modality's items."""
+        return {"text": self.text, "video": self.video, "audio": self.segment}[modality]
+
+    def item_shape(self, modality: str, segments: int) -> tuple[int, int]:
+        """Places and feature length of a modality's items in one window."""
+        return (segments, STEPS * STEP_FEATURES) if modality == "audio" else (ITEMS_MAX[modality], FEATURES)
+
+    def branches(self, items: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> Tensor:
         """V_m of every modality, float32 [batch, 3, FEATURES].
 
-        text, video: item features [batch, items, FEATURES]; audio: segment features [batch, segments, ...]; counts:
-        bool masks [batch, items] of what is there.
+        items: item features [batch, items, FEATURES], of audio segment features [batch, segments, ...]; there: bool
+        masks [batch, items] of what is there.
         """
-        v_text = _mean(text, counts["text"])
-        v_video = _mean(video, counts["video"])
-        v_audio = self.sound(audio, counts["audio"])
+        v_text = _mean(items["text"], there["text"])
+        v_video = _mean(items["video"], there["video"])
+        v_audio = self.sound(items["audio"], there["audio"])
         return torch.stack([v_text, v_video, v_audio], 1)
 
     def expert_logits(self, branches: Tensor) -> Tensor:

@@ -6,39 +6,42 @@ one makes it independent of what else happened to be in the batch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.encoders.audio import SEGMENT_SAMPLES, STEP_FEATURES, STEPS
 from model.encoders.image import prepare_image
 from model.encoders.text import Vocabulary
-from model.network import FEATURES, MODALITIES, FusionNetwork
+from model.encoders.words import Lexicon
+from model.modality import REGISTERED, prepare_segment
+from model.network import FusionNetwork
+from model.task.network import TaskNetwork
 
 Feature = NDArray[np.float32]
-ITEMS_MAX = {"text": 4, "video": 8}
 
 
 @dataclass(frozen=True, slots=True)
 class WindowFeatures:
-    """What is usable of one window; an empty part is an absent modality.
+    """What is usable of one window, by modality; one that has nothing is absent.
 
-    text, video: features in order of time, of too many the newest are kept; audio: features by their place on the
-    window's hop grid, missing ones left out.
+    A sequence: features in order of time, of too many the newest are kept; a mapping: features by their place on the
+    window's grid, missing ones left out.
     """
 
-    text: Sequence[Feature] = ()
-    video: Sequence[Feature] = ()
-    audio: Mapping[int, Feature] | None = None
+    items: Mapping[str, Sequence[Feature] | Mapping[int, Feature]] = field(default_factory=dict)
 
     @property
     def present(self) -> frozenset[str]:
-        found = {"text": bool(self.text), "video": bool(self.video), "audio": bool(self.audio)}
-        return frozenset(name for name, there in found.items() if there)
+        return frozenset(name for name, found in self.items.items() if found)
+
+    def placed(self, modality: str, places: int) -> Iterator[tuple[int, Feature]]:
+        """The features of a modality, each with its place in a row of so many."""
+        found = self.items.get(modality, ())
+        return iter(found.items()) if isinstance(found, Mapping) else enumerate(found[-places:])
 
 
 class FusionModel:
@@ -46,40 +49,37 @@ class FusionModel:
 
     def __init__(
         self,
-        network: FusionNetwork,
+        network: FusionNetwork | TaskNetwork,
         config: Mapping[str, Any],
         words: list[str],
         digest: str,
         device: torch.device,
     ) -> None:
         self._network = network.eval().to(device)
-        self._vocabulary = Vocabulary(words)
+        self._prepare = _task_inputs(words) if isinstance(network, TaskNetwork) else _home_inputs(words)
         self.device = device
         self.digest = digest
         self.name: str = config["name"]
         self.version: str = config["version"]
         self.labels: tuple[str, ...] = tuple(config["labels"])
-        self.modalities = MODALITIES
+        self.modalities: tuple[str, ...] = network.modalities
         self.batch_windows: int = config["batch_windows"]
         self.segments_per_window: int = config["segments_per_window"]
         self.threads: int = config["threads"]
+        # Samples of some tasks are longer than a window of a stream; the shape of a batch holds either.
+        self.segments_per_sample: int = config.get("segments_per_sample", self.segments_per_window)
+        self.task: str | None = config.get("task")
         self.decision: Mapping[str, float] = config["decision"]
         self.conflict_from: float = config["conflict_from"]
         self.conformal: float = config["conformal"]
 
     def prepare(self, modality: str, value: Any) -> NDArray[Any]:
         """A decoded value (text str, picture uint8 [h, w, 3], sound float32 [SEGMENT_SAMPLES]) as its encoder's input."""
-        if modality == "text":
-            return self._vocabulary.prepare(value)
-        if modality == "video":
-            return prepare_image(value)
-        segment: NDArray[np.float32] = np.zeros(SEGMENT_SAMPLES, np.float32)
-        segment[: len(value)] = value[:SEGMENT_SAMPLES]
-        return segment
+        return self._prepare(modality, value)
 
     def encode(self, modality: str, inputs: Sequence[NDArray[Any]]) -> list[Feature]:
         """Features of prepared items, each from itself alone, whatever else is encoded with it."""
-        encoder = {"text": self._network.text, "video": self._network.video, "audio": self._network.segment}[modality]
+        encoder = self._network.item_encoder(modality)
         out: list[Feature] = []
         for at in range(0, len(inputs), self.batch_windows):
             part = np.stack(inputs[at : at + self.batch_windows])
@@ -91,7 +91,7 @@ class FusionModel:
         return out
 
     def fuse(self, windows: Sequence[WindowFeatures]) -> list[NDArray[np.float64]]:
-        """Log probabilities float64 [8, labels] of each window: row i uses the modalities of the bits of i."""
+        """Log probabilities float64 [2^modalities, labels] of each window: row i uses the modalities of the bits of i."""
         out: list[NDArray[np.float64]] = []
         for at in range(0, len(windows), self.batch_windows):
             part = windows[at : at + self.batch_windows]
@@ -101,19 +101,31 @@ class FusionModel:
         return out
 
     def _rows(self, windows: Sequence[WindowFeatures]) -> torch.Tensor:
-        batch, segments = self.batch_windows, self.segments_per_window
-        items = {m: np.zeros((batch, n, FEATURES), np.float32) for m, n in ITEMS_MAX.items()}
-        items["audio"] = np.zeros((batch, segments, STEPS * STEP_FEATURES), np.float32)
-        there = {m: np.zeros(values.shape[:2], np.bool_) for m, values in items.items()}
-        present = np.zeros((batch, len(MODALITIES)), np.bool_)
+        batch, segments = self.batch_windows, max(self.segments_per_window, self.segments_per_sample)
+        shapes = {m: self._network.item_shape(m, segments) for m in self.modalities}
+        items = {m: np.zeros((batch, *shape), np.float32) for m, shape in shapes.items()}
+        there = {m: np.zeros((batch, places), np.bool_) for m, (places, _) in shapes.items()}
         for row, window in enumerate(windows):
-            for modality, features in (("text", window.text), ("video", window.video)):
-                for place, feature in enumerate(features[-ITEMS_MAX[modality] :]):
-                    items[modality][row, place], there[modality][row, place] = feature, True
-            for place, feature in (window.audio or {}).items():
-                items["audio"][row, place], there["audio"][row, place] = feature, True
-            present[row] = [m in window.present for m in MODALITIES]
+            for m, (places, _) in shapes.items():
+                for place, feature in window.placed(m, places):
+                    items[m][row, place], there[m][row, place] = feature, True
+        present = np.stack([there[m].any(1) for m in self.modalities], 1)
         tensors = {m: torch.from_numpy(values).to(self.device) for m, values in items.items()}
         masks = {m: torch.from_numpy(values).to(self.device) for m, values in there.items()}
-        branches = self._network.branches(tensors["text"], tensors["video"], tensors["audio"], masks)
+        branches = self._network.branches(tensors, masks)
         return self._network.subset_log_probs(branches, torch.from_numpy(present).to(self.device))
+
+
+def _task_inputs(words: list[str]) -> Callable[[str, Any], NDArray[Any]]:
+    lexicon = Lexicon(words)
+    return lambda modality, value: REGISTERED[modality].prepare(value, lexicon)
+
+
+def _home_inputs(words: list[str]) -> Callable[[str, Any], NDArray[Any]]:
+    vocabulary = Vocabulary(words)
+    inputs: Mapping[str, Callable[[Any], NDArray[Any]]] = {
+        "text": vocabulary.prepare,
+        "video": prepare_image,
+        "audio": prepare_segment,
+    }
+    return lambda modality, value: inputs[modality](value)

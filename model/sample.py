@@ -37,10 +37,10 @@ def answer(model: FusionModel, sample: Sample) -> Explanation | str:
         if isinstance(samples, Undecodable):
             return f"the sound: {samples.detail}"
         hop_us = SEGMENT_SAMPLES * 1_000_000 // RATE
-        window_us = hop_us * model.segments_per_window
+        window_us = hop_us * model.segments_per_sample
         segments = cut([Stretch(0, "file", "0", samples)], 0, window_us, hop_us, RATE)
         features = model.encode("audio", [model.prepare("audio", s.samples) for s in segments])
         audio = {s.start_us // hop_us: feature for s, feature in zip(segments, features, strict=True)}
-    seen = WindowFeatures(text, video, audio)
+    seen = WindowFeatures({"text": text, "video": video, "audio": audio})
     (rows,) = model.fuse([seen])
     return explain(rows, seen.present, model.modalities, model.labels, model.conflict_from, model.conformal)

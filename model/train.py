@@ -15,12 +15,16 @@ from torch import Tensor, nn
 from model.data import sets
 from model.data.batch import Batch, collate
 from model.data.corrupt import shaken_picture, shaken_text
+from model.data.outside import Outside
 from model.data.scene import WINDOW_SEGMENTS, SceneMaker
 from model.encoders.audio import SEGMENT_SAMPLES, LogMel
 from model.encoders.image import prepare_image
 from model.encoders.text import Vocabulary, read_vectors
-from model.labels import LABELS
+from model.labels import LABELS, NOTHING
 from model.network import MODALITIES, FusionNetwork
+
+# Sentences and pictures of each step that are of no label.
+STRANGE = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ def train(data: Path, recipe: Recipe, report: Callable[[int, dict[str, float]], 
 
     def alone(sounds: int) -> dict[str, Tensor]:
         heard = _single_sounds(network, maker, log_mel, sounds, rng)
-        return {"sounds": heard} | _single(network, vocabulary, digits, clips, rng)
+        return {"sounds": heard} | _single(network, vocabulary, digits, clips, maker.outside, rng)
 
     def everything() -> dict[str, Tensor]:
         batch = collate([maker.make() for _ in range(recipe.scenes_per_step)], vocabulary, LABELS, log_mel)
@@ -103,9 +107,8 @@ def forward(network: FusionNetwork, batch: Batch) -> tuple[Tensor, Tensor]:
     pictures, texts = network.video(batch.pictures), network.text(batch.words)
     audio = torch.cat([torch.zeros_like(segments[:1]), segments])
     there = {name: rows > 0 for name, rows in batch.rows.items()}
-    branches = network.branches(
-        texts[batch.rows["text"]], pictures[batch.rows["video"]], audio[batch.rows["audio"]], there
-    )
+    features = {"text": texts, "video": pictures, "audio": audio}
+    branches = network.branches({m: features[m][rows] for m, rows in batch.rows.items()}, there)
     return branches, torch.stack([there[m].any(1) for m in MODALITIES], 1)
 
 
@@ -129,19 +132,23 @@ def _single(
     vocabulary: Vocabulary,
     digits: Sequence[sets.Digit],
     clips: Sequence[sets.Clip],
+    outside: Outside,
     rng: np.random.Generator,
 ) -> dict[str, Tensor]:
     """Sentences, titles and photos by themselves: scenes hold few of them for the time that they take to make."""
     said = [digits[i] for i in rng.integers(0, len(digits), 64)]
     heard = [clips[i] for i in rng.integers(0, len(clips), 32)]
     texts = [shaken_text(d.text, rng) for d in said] + [shaken_text(c.title, rng) for c in heard]
+    texts += [outside.sentence() for _ in range(STRANGE)]
     words = torch.from_numpy(np.stack([vocabulary.prepare(text) for text in texts]))
-    wanted = torch.tensor([LABELS.index(item.label) for item in (*said, *heard)])
-    pictures = np.stack([prepare_image(shaken_picture(d.hand, rng)) for d in said[:32]])
+    nothing = [LABELS.index(NOTHING)] * STRANGE
+    wanted = torch.tensor([LABELS.index(item.label) for item in (*said, *heard)] + nothing)
+    hands = [d.hand for d in said[:32]] + [outside.picture() for _ in range(STRANGE)]
+    pictures = np.stack([prepare_image(shaken_picture(hand, rng)) for hand in hands])
     shown = network.heads["video"](network.video(torch.from_numpy(pictures)))
     return {
         "sentences": nn.functional.cross_entropy(network.heads["text"](network.text(words)), wanted),
-        "photos": nn.functional.cross_entropy(shown, wanted[:32]),
+        "photos": nn.functional.cross_entropy(shown, torch.cat([wanted[:32], wanted[-STRANGE:]])),
     }
 
 
@@ -160,12 +167,12 @@ def _single_sounds(
 
 
 def _masked(spectra: Tensor, rng: np.random.Generator) -> Tensor:
-    """Bands of frequency and stretches of time blanked out of the spectra (SpecAugment, Park et al. 2019)."""
+    """Bands and stretches of the spectra blanked out (SpecAugment, Park et al. 2019), and another level and tilt."""
     spectra = spectra.clone()
     count, mels, frames = spectra.shape
     for row in np.flatnonzero(rng.random(count) < 0.3):
         low, left = rng.integers(0, mels - 6), rng.integers(0, frames - 8)
         spectra[row, low : low + 6] = spectra[row].mean()
         spectra[row, :, left : left + 8] = spectra[row].mean()
-    shift = torch.from_numpy(rng.uniform(-0.3, 0.3, (count, 1, 1)).astype(np.float32))
-    return spectra + shift
+    shift, tilt = (torch.from_numpy(rng.uniform(-w, w, (count, 1, 1)).astype(np.float32)) for w in (0.3, 0.15))
+    return spectra + shift + tilt * torch.linspace(-1, 1, mels).view(1, -1, 1)

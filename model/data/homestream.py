@@ -16,11 +16,15 @@ RATE = 8_000
 SOURCES = {"mic": "audio", "cam": "video", "text": "text"}
 
 
+class Unreadable(Exception):
+    """A recording that cannot be read; the message says which file and why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Received:
     """One message of a recording; times in stream microseconds (t: capture by the sender's clock).
 
-    sound: [from, to) in samples of the rendered microphone; picture: path of the photo; none of the three: the
+    sound: [from, to) in samples of the rendered microphone; picture: path of the photo, or its bytes; none of the three: the
     source only said that it is there.
     """
 
@@ -29,7 +33,7 @@ class Received:
     sequence: int
     t_us: int
     sound: tuple[int, int] | None = None
-    picture: Path | None = None
+    picture: Path | bytes | None = None
     text: str | None = None
 
     @property
@@ -38,10 +42,22 @@ class Received:
 
 
 def received(events: Path, root: Path) -> Iterator[Received]:
-    """The messages of `Sxx.events.jsonl`, in order of arrival; root: the folder of the sets that it names."""
-    with events.open(encoding="utf-8") as lines:
-        for line in lines:
-            yield _received(json.loads(line), root)
+    """The messages of `Sxx.events.jsonl`, in order of arrival; root: the folder of the sets that it names.
+
+    Raises Unreadable, also where a picture that a message names is not there.
+    """
+    number = 0
+    try:
+        with events.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                message = _received(json.loads(line), root)
+                if isinstance(message.picture, Path) and not message.picture.is_file():
+                    raise Unreadable(f"{events}, line {number}: there is no {message.picture}")
+                yield message
+    except OSError as error:
+        raise Unreadable(f"{events} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise Unreadable(f"{events}, line {number}: not a message ({type(error).__name__}: {error})") from error
 
 
 def _received(event: dict[str, Any], root: Path) -> Received:
@@ -58,27 +74,38 @@ def _received(event: dict[str, Any], root: Path) -> Received:
 
 
 def microphone(mix: Path, root: Path) -> NDArray[np.int16]:
-    """Render `Sxx.audio.json` at 8 kHz: the ambience looped, every clip added at its time, rounded and clipped."""
-    told = json.loads(mix.read_text())
-    ambient = told["ambient"]
-    length = round(told["duration_s"] * RATE)
-    bed = _samples(root / ambient.get("set", "homesound10") / ambient["clip"])
-    sound = (np.resize(bed, length) if ambient["loop"] else np.pad(bed, (0, length))[:length]) * ambient["gain"]
-    for entry in told["audio"]:
-        clip = _samples(root / entry["set"] / entry["clip"])
-        begin = round(entry["t"] * RATE)
-        part = clip[: max(length - begin, 0)]
-        sound[begin : begin + len(part)] += part * entry["gain"]
+    """Render `Sxx.audio.json` at 8 kHz: the ambience looped, every clip added at its time, rounded and clipped.
+
+    Raises Unreadable.
+    """
+    try:
+        told = json.loads(mix.read_text())
+        ambient = told["ambient"]
+        length = round(told["duration_s"] * RATE)
+        bed = _samples(root / ambient.get("set", "homesound10") / ambient["clip"])
+        sound = (np.resize(bed, length) if ambient["loop"] else np.pad(bed, (0, length))[:length]) * ambient["gain"]
+        for entry in told["audio"]:
+            clip = _samples(root / entry["set"] / entry["clip"])
+            begin = round(entry["t"] * RATE)
+            part = clip[: max(length - begin, 0)]
+            sound[begin : begin + len(part)] += part * entry["gain"]
+    except OSError as error:
+        raise Unreadable(f"{mix} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise Unreadable(f"{mix}: not the mix of a microphone ({type(error).__name__}: {error})") from error
     rendered: NDArray[np.int16] = np.clip(np.round(sound), -32768, 32767).astype(np.int16)
     return rendered
 
 
 def _samples(path: Path) -> NDArray[np.float64]:
-    samples, rate = soundfile.read(path, dtype="int16")
-    values: NDArray[np.float64] = samples.astype(np.float64)
+    try:
+        samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise Unreadable(f"{path} is not a sound that can be read ({error})") from error
+    values: NDArray[np.float64] = samples.mean(axis=1, dtype=np.float64)
     if rate == RATE:
         return values
     if rate != 2 * RATE:
-        raise ValueError(f"{path} has {rate} Hz; recordings are rendered from 8 and 16 kHz")
+        raise Unreadable(f"{path} has {rate} Hz; recordings are rendered from 8 and 16 kHz")
     halved: NDArray[np.float64] = values[: len(values) // 2 * 2].reshape(-1, 2).mean(axis=1)
     return halved

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from model.data.audible import audible
 from model.data.corrupt import shaken_picture, shaken_sound, shaken_text
+from model.data.outside import Outside
 from model.data.sets import Clip, Digit
 from model.decode.audio import RATE
 from model.encoders.audio import SEGMENT_SAMPLES
@@ -38,7 +40,10 @@ _COMBINATIONS = [combination for combination, _ in CARRIED]
 _CHANCES = np.array([count for _, count in CARRIED]) / sum(count for _, count in CARRIED)
 ENOUGH = 0.35
 # Windows of sound alone: with a word, with a home sound, with neither.
-ALONE = (0.45, 0.4, 0.15)
+ALONE = (0.4, 0.4, 0.2)
+# How many of what happens in a scene are things that no label names, and by which senses these come.
+STRANGE = 0.2
+STRANGE_BY = (0.7, 0.35, 0.35)
 
 
 class Part(NamedTuple):
@@ -93,6 +98,7 @@ class SceneMaker:
         shake: bool,
     ) -> None:
         self._digits, self._clips, self._noises, self._rng, self._shake = digits, clips, noises, rng, shake
+        self.outside = Outside(digits, rng)
         self._by_label: dict[str, list[Clip]] = {}
         for clip in clips:
             self._by_label.setdefault(clip.label, []).append(clip)
@@ -103,9 +109,12 @@ class SceneMaker:
         camera_off, text_off = rng.uniform(-0.3, 0.3), rng.uniform(-0.5, 0.3)
         at = rng.uniform(-3, 3)
         while at < SECONDS:
-            at += (
-                self._digit(scene, at, camera_off, text_off) if rng.random() < 0.6 else self._sound(scene, at, text_off)
-            )
+            if rng.random() < STRANGE:
+                at += self._strange(scene, at, camera_off, text_off)
+            elif rng.random() < 0.6:
+                at += self._digit(scene, at, camera_off, text_off)
+            else:
+                at += self._sound(scene, at, text_off)
             at += rng.uniform(0.3, 5) if rng.random() < 0.9 else rng.uniform(5, 12)
         if self._shake and rng.random() < 0.35:
             scene.sound = shaken_sound(scene.sound, self._noises, rng)
@@ -113,7 +122,7 @@ class SceneMaker:
         return scene
 
     def heard_alone(self) -> tuple[NDArray[np.float32], str]:
-        """One window of sound, int16 scale, and its label: one word, one home sound, or nothing but the ambience.
+        """One window of sound, int16 scale, and its label: one word, one home sound, or nothing of these.
 
         What is cut so that it can be either is not used.
         """
@@ -129,8 +138,10 @@ class SceneMaker:
                 label, heard, least, enough = said.label, part.within(0, 2), 0.3 * length, 0.7 * length
             elif kind == 1:
                 clip = self._clip()
-                part = self._mix(scene, clip.sound, rng.uniform(-3.5, 1.5), rng.uniform(0.28, 0.9), weight=1.0)
-                label, heard, least, enough = clip.label, part.within(0, 2), 0.2, 0.5
+                parts = self._mix_audible(scene, clip.sound, rng.uniform(-3.5, 1.5), rng.uniform(0.28, 0.9), weight=1.0)
+                label, heard, least, enough = clip.label, sum(p.within(0, 2) for p in parts), 0.2, 0.5
+            elif rng.random() < 0.6:
+                self._mix(scene, self._strange_sound(), rng.uniform(-2, 1.5), rng.uniform(0.22, 0.9), weight=0.0)
             if least <= heard < enough:
                 continue
             if self._shake and rng.random() < 0.3:
@@ -174,7 +185,7 @@ class SceneMaker:
     def _sound(self, scene: Scene, at: float, text_off: float) -> float:
         rng = self._rng
         clip = self._clip()
-        parts = [self._mix(scene, clip.sound, at, rng.uniform(0.28, 0.9), weight=0.7)]
+        parts = self._mix_audible(scene, clip.sound, at, rng.uniform(0.28, 0.9), weight=0.7)
         if rng.random() < 0.52:
             stamp = at + rng.uniform(0.4, 3.4) + text_off
             scene.texts.append((stamp, shaken_text(clip.title, rng) if self._shake else clip.title))
@@ -182,11 +193,37 @@ class SceneMaker:
         scene.evidence.append((clip.label, parts))
         return 4.0
 
+    def _strange(self, scene: Scene, at: float, camera_off: float, text_off: float) -> float:
+        """Something that is no event, by one sense or several."""
+        rng = self._rng
+        heard, shown, written = rng.random(3) < STRANGE_BY
+        if heard:
+            self._mix(scene, self._strange_sound(), at + rng.uniform(0, 1), rng.uniform(0.22, 0.9), weight=0.0)
+        if shown:
+            picture = self.outside.picture()
+            for moment in np.arange(at + rng.uniform(0, 1), at + rng.uniform(1.2, 3), 0.5):
+                seen = shaken_picture(picture, rng) if self._shake else picture
+                scene.frames.append((float(moment + camera_off), seen))
+        if written:
+            scene.texts.append((at + rng.uniform(0.1, 2.6) + text_off, self.outside.sentence()))
+        return 2.7
+
+    def _strange_sound(self) -> NDArray[np.float32]:
+        return self.outside.speech() if self._rng.random() < 0.5 else self.outside.sound()
+
+    def _mix_audible(
+        self, scene: Scene, samples: NDArray[np.float32], at: float, gain: float, weight: float
+    ) -> list[Part]:
+        """Mix a recording in; a part for each stretch in which it can be heard over what is there already."""
+        before = scene.sound.copy()
+        whole = self._mix(scene, samples, at, gain, weight)
+        return [Part("audio", *span, weight) for span in audible(before, scene.sound, whole.begin, whole.end)]
+
     def _mix(
         self, scene: Scene, samples: NDArray[np.float32], at: float, gain: float, weight: float
     ) -> Part:
         if self._shake and self._rng.random() < 0.7:  # another pace and pitch
-            stretched = np.arange(0, len(samples) - 1, self._rng.uniform(0.9, 1.12))
+            stretched = np.arange(0, len(samples) - 1, self._rng.uniform(0.88, 1.14))
             samples = np.interp(stretched, np.arange(len(samples)), samples).astype(np.float32)
         begin = round(at * RATE)
         low, high = max(begin, 0), min(begin + len(samples), len(scene.sound))

@@ -51,12 +51,12 @@ class TextEncoder(nn.Module):
     same word, which they are in every respect but the one that counts.
     """
 
-    def __init__(self, word_count: int, vector_size: int, features: int) -> None:
+    def __init__(self, word_count: int, vector_size: int, features: int, hidden: int = 40) -> None:
         super().__init__()
         self.register_buffer("vectors", torch.zeros(word_count + 2, vector_size, dtype=torch.float16))
         self.learned = nn.Embedding(word_count + 2, LEARNED, padding_idx=PAD)
-        self.gru = nn.GRU(vector_size + LEARNED, 40, batch_first=True, bidirectional=True)
-        self.out = nn.Linear(80, features)
+        self.gru = nn.GRU(vector_size + LEARNED, hidden, batch_first=True, bidirectional=True)
+        self.out = nn.Linear(2 * hidden, features)
         self.drop = nn.Dropout(0.2)
 
     def forward(self, rows: Tensor) -> Tensor:

@@ -45,8 +45,8 @@ class Aligner:
         if not open_for_it:
             self._drop_if_empty(session)
             # Where windows are further apart than they are long, a chunk may belong to none at all.
-            behind_us = lane.bound_us - semantics.close_us(windows[-1], modality) if windows else 0
-            return Late(tuple(windows), max(behind_us, 0)), []
+            behind_us = max(lane.bound_us - semantics.close_us(windows[-1], modality), 0) if windows else 0
+            return Late(tuple(windows), behind_us), []
         if chunk.identity in lane.known:
             if lane.known[chunk.identity] == chunk.sha256:
                 return Duplicate(), []

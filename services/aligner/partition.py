@@ -128,8 +128,9 @@ class Partition:
 
         What admission makes unnecessary is let go of first.
         """
-        times_us = [held.first() or (0, self._handed_us[m]) for m, held in self.aligner.held.items()]
-        for session in self.aligner.forget(min(appended_us for _, appended_us in times_us)):
+        firsts = {modality: held.first() for modality, held in self.aligner.held.items()}
+        since_us = min(self._handed_us[m] if first is None else first[1] for m, first in firsts.items())
+        for session in self.aligner.forget(since_us):
             self.coverage.forgotten(session)
         return {modality: self.aligner.floor(modality, position) for modality, position in self.positions.items()}
 

@@ -32,11 +32,12 @@ class Logs:
 
 @dataclass(slots=True)
 class Books:
-    """What was found; `troubles` is empty where all is as promised."""
+    """What was found; `troubles` is empty where all is as promised. fate_of: by modality, partition and offset."""
 
     admitted: int = 0
     fates: Counter[str] = field(default_factory=Counter)
     by_modality: dict[str, Counter[str]] = field(default_factory=dict)
+    fate_of: dict[tuple[str, int, int], str] = field(default_factory=dict)
     windows: dict[str, tuple[Window, bytes, int]] = field(default_factory=dict)
     early_windows: int = 0
     windows_wrong: int = 0
@@ -81,6 +82,7 @@ def _one(logs: Logs, semantics: Semantics, ours: Callable[[str], bool], books: B
             if refused is not None and refused["stage"] == "admission":
                 if mine:
                     _count(books, modality, "dead")
+                    books.fate_of[modality, logs.number, raw.offset] = "dead"
                 continue
             found = read(raw, modality, logs.number)
             if isinstance(found, Tick):
@@ -154,6 +156,7 @@ def _fates(
         else:
             fate = "pending"
         _count(books, chunk.modality, fate)
+        books.fate_of[chunk.modality, chunk.partition, chunk.offset] = fate
         same = {"conflict": "dead", "limit": "dead"}.get(wanted, wanted)
         if fate != same:
             books.troubles.append(f"{chunk.modality} {chunk.partition}/{chunk.offset} is {fate}, the logs say {wanted}")

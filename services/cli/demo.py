@@ -23,6 +23,7 @@ def demo(
     stream: Annotated[list[str] | None, typer.Option(help="Only these streams (S01 to S08).")] = None,
     kill: Annotated[str | None, typer.Option(help="kill -9 this service in the middle: aligner or fusion.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Keep logs and data in this folder.")] = None,
+    stay: Annotated[bool, typer.Option("--stay", help="Leave everything up after the run, until Ctrl-C.")] = False,
     json: say.Json = False,
 ) -> None:
     """Play recorded home streams through the whole system, for real, and check every promise at the end."""
@@ -39,19 +40,26 @@ def demo(
         say.fail(f"--kill takes aligner or fusion, not {kill}", 2)
     if not 0.1 <= speed <= 20:
         say.fail("--speed takes 0.1 to 20", 2)
-    options = Options(from_s, min(seconds, 120 - from_s), speed, streams, kill, ROOT / "data")
+    options = Options(from_s, min(seconds, 120 - from_s), speed, streams, kill, ROOT / "data", stay)
     folder = keep or Path(tempfile.mkdtemp(prefix="braid-demo-"))
-    screen = Screen()
+    found: list[dict[str, Any]] = []
+
+    def tell(out: dict[str, Any]) -> None:
+        found.append(out)
+        if json:
+            say.result(out)
+        else:
+            _tell(out)
+        sys.stdout.flush()
+
     try:
-        out = asyncio.run(run(options, load(), folder, screen))
+        asyncio.run(run(options, load(), folder, Screen(), tell))
     except (CannotStart, KafkaError) as error:
         say.fail(f"{error}\nThe logs are in {folder}")
     except KeyboardInterrupt:
-        say.fail("stopped; everything that was started is stopped too", 130)
-    if json:
-        say.result(out)
-    else:
-        _tell(out)
+        if not found:
+            say.fail("stopped; everything that was started is stopped too", 130)
+    (out,) = found
     if not out["ok"]:
         print(f"braid: not all is as promised: {out['troubles'] or 'the books do not balance'}", file=sys.stderr)
         print(f"braid: the logs are in {folder}", file=sys.stderr)

@@ -9,14 +9,19 @@ import typer
 from services.cli import (
     align_case,
     audit,
+    compare,
+    compress,
     config,
     demo,
     devices,
     doctor,
     drain,
+    evaluate,
     inspect,
     model,
     predict,
+    predict_batch,
+    predict_stream,
     record,
     replay,
     run,
@@ -59,6 +64,11 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
 app.command("train")(train.train)
 app.command("predict")(predict.predict)
+app.command("predict-stream")(predict_stream.predict_stream)
+app.command("predict-batch")(predict_batch.predict_batch)
+app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
+app.command("compress")(compress.compress)
 app.add_typer(model.app, name="model")
 app.command("align-case")(align_case.align_case)
 

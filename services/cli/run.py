@@ -11,13 +11,15 @@ from services.cli import say
 from services.runtime.settings import load
 
 
-def run(service: Annotated[str, typer.Argument(help="aligner or fusion")]) -> None:
+def run(service: Annotated[str, typer.Argument(help="aligner, fusion or gateway")]) -> None:
     """Run one service in the foreground until Ctrl-C or SIGTERM (0 after a clean stop)."""
     settings = load()
     if service == "aligner":
         from services.aligner.__main__ import main
     elif service == "fusion":
         from services.fusion.__main__ import main
+    elif service == "gateway":
+        from services.gateway.__main__ import main
     else:
-        say.fail(f"no service {service}: aligner or fusion", 2)
+        say.fail(f"no service {service}: aligner, fusion or gateway", 2)
     sys.exit(main(settings))

@@ -10,7 +10,7 @@ from services.runtime.settings import ROOT, load
 
 
 def up() -> None:
-    """Start a local Kafka and Redis, the topics, the aligner and the fusion worker; stay until Ctrl-C."""
+    """Start a local Kafka and Redis, the topics, aligner, fusion worker and live page; stay until Ctrl-C."""
     from services.cli import say
     from services.local.child import CannotStart
 
@@ -23,9 +23,11 @@ def up() -> None:
 
 
 async def _stay() -> None:
+    from services.local.ports import free_ports
     from services.local.services import ServiceProcess
     from services.local.stack import LocalStack
     from services.runtime import kafka, topic_admin
+    from services.runtime.page_address import address, token_of
 
     settings = load()
     ended = asyncio.Event()
@@ -34,7 +36,10 @@ async def _stay() -> None:
     async with LocalStack(ROOT / ".braid", settings) as stack:
         async with kafka.admin(stack.bootstrap_servers) as admin:
             await topic_admin.apply(admin, settings)
-        services = [ServiceProcess(name, stack.folder, stack.environment()) for name in ("aligner", "fusion")]
+        g, token = settings.gateway, token_of(settings.gateway)
+        port = g.port or free_ports(1)[0]
+        environment = stack.environment() | {"BRAID_GATEWAY__PORT": str(port), "BRAID_GATEWAY__TOKEN": token}
+        services = [ServiceProcess(name, stack.folder, environment) for name in ("aligner", "fusion", "gateway")]
         try:
             for service in services:
                 service.start()
@@ -44,6 +49,7 @@ async def _stay() -> None:
                 print(f"  export {name}={value}")
             for service in services:
                 print(f"{service.name:8} http://127.0.0.1:{service.port}/metrics   log {service.child.log}")
+            print(f"The live page: {address(g.host, port, token)}")
             print("Ctrl-C stops everything.", flush=True)
             while not ended.is_set():
                 for service in services:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from model.checkpoint import load as load_model
-from model.repository import serving
 from services.audit.books import keep
 from services.audit.collect import collect, records
 from services.audit.recompute import recompute
@@ -20,22 +19,28 @@ from services.demo.screen import Screen
 from services.demo.watch import Watcher
 from services.fusion.__main__ import decision_of
 from services.fusion.infer import Inference
+from services.local.ports import free_ports
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.player.play import Played, Schedule, play
 from services.player.recording import Recording, read
 from services.runtime import kafka, topic_admin
+from services.runtime.page_address import address, token_of
 from services.runtime.settings import Settings
 
 LEAD_S = 1.0
 SETTLE_S = 25.0
 QUIET_S = 1.0
 TEXT_PATIENCE_MS = 6_500
+KEPT_S = 3_600
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to play: stream seconds from `from_s` on, which streams, how fast, and what to kill on the way."""
+    """What to play: stream seconds from `from_s` on, which streams, how fast, what to kill on the way.
+
+    stay: everything is up after the run, too, until the task is cancelled.
+    """
 
     from_s: float
     seconds: float
@@ -43,14 +48,17 @@ class Options:
     streams: Sequence[str]
     kill: str | None
     data: Path
+    stay: bool = False
 
 
-async def run(options: Options, settings: Settings, folder: Path, screen: Screen) -> dict[str, Any]:
-    """The whole demo; the summary, with `ok` and `troubles`. Raises CannotStart, KafkaError."""
+async def run(
+    options: Options, settings: Settings, folder: Path, screen: Screen, tell: Callable[[dict[str, Any]], None]
+) -> None:
+    """The whole demo; `tell` hears the summary, with `ok` and `troubles`. Raises CannotStart, KafkaError."""
     began = time.monotonic()
     run_id = secrets.token_hex(3)
     sessions = {f"{stream}-{run_id}": stream for stream in options.streams}
-    screen.say("starting Kafka, Redis, the aligner and the fusion worker")
+    screen.say("starting Kafka, Redis, the aligner, the fusion worker and the live page")
     async with LocalStack(folder, settings) as stack:
         patience_ms = max(round(TEXT_PATIENCE_MS / options.speed), 1)
         environment = {
@@ -58,7 +66,12 @@ async def run(options: Options, settings: Settings, folder: Path, screen: Screen
             "BRAID_ALIGNMENT__MODALITIES__TEXT__PATIENCE_MS": str(patience_ms),
             "BRAID_KAFKA__GROUP_PREFIX": f"demo-{run_id}" if settings.kafka.bootstrap_servers else "braid",
         }
-        services = {name: ServiceProcess(name, folder, environment) for name in ("aligner", "fusion")}
+        (port,), token = free_ports(1), token_of(settings.gateway)
+        page = address(settings.gateway.host, port, token)
+        # What ran here before belongs to another run.
+        environment |= {"BRAID_GATEWAY__PORT": str(port), "BRAID_GATEWAY__LOOK_BACK_S": "0"}
+        environment |= {"BRAID_GATEWAY__TOKEN": token, "BRAID_GATEWAY__KEPT_S": str(KEPT_S)}
+        services = {name: ServiceProcess(name, folder, environment) for name in ("aligner", "fusion", "gateway")}
         await _topics(stack, settings)
         try:
             for service in services.values():
@@ -66,18 +79,26 @@ async def run(options: Options, settings: Settings, folder: Path, screen: Screen
             recordings = await asyncio.to_thread(_recordings, options, sessions)
             await asyncio.gather(*(service.ready() for service in services.values()))
             screen.say(f"ready after {time.monotonic() - began:.1f} s")
+            screen.say(f"watch it on the live page: {page}")
             found = await _watched(options, stack, settings, recordings, services, screen)
-            exit_codes = await asyncio.gather(*(service.child.stop() for service in services.values()))
+            codes = {} if options.stay else await _stopped(services)
+            screen.say("reading all topics again: the books, every window against the oracle, every prediction again")
+            out = await _judged(options, stack, settings, sessions, found)
+            out |= {"exit_codes": codes, "text_patience_ms": patience_ms}
+            out["seconds"] = round(time.monotonic() - began, 1)
+            out["ok"] = not out["troubles"] and out["books_balance"] and not out["windows_wrong"]
+            tell(out)
+            if options.stay:
+                screen.say(f"everything stays up until Ctrl-C; the live page: {page}")
+                await asyncio.Event().wait()
         finally:
             for service in services.values():
                 service.child.kill()
-        screen.say("reading all topics again: the books, every window against the oracle, every prediction again")
-        out = await _judged(options, stack, settings, sessions, found)
-        out["exit_codes"] = dict(zip(services, exit_codes, strict=True))
-    out["seconds"] = round(time.monotonic() - began, 1)
-    out["text_patience_ms"] = patience_ms
-    out["ok"] = not out["troubles"] and out["books_balance"] and not out["windows_wrong"]
-    return out
+
+
+async def _stopped(services: Mapping[str, ServiceProcess]) -> dict[str, int | None]:
+    codes = await asyncio.gather(*(service.child.stop() for service in services.values()))
+    return dict(zip(services, codes, strict=True))
 
 
 @dataclass(slots=True)
@@ -166,7 +187,7 @@ async def _judged(
         logs = await collect(reader, topics, count)
         published = await records(reader, topics.predictions, count)
     books = keep(logs, settings.semantics(), lambda session: session in sessions)
-    inference = Inference(load_model(serving(settings.fusion.model), settings.fusion.device), 512 * 1024 * 1024)
+    inference = Inference(load_model(settings.fusion.model, settings.fusion.device), 512 * 1024 * 1024)
     recomputed = await asyncio.to_thread(recompute, books, logs, published, inference)
     truths, decision = Truths(options.data, sessions), decision_of(inference)
     out: dict[str, Any] = {"streams": len(sessions), "chunks_sent": found.played.chunks_sent}

@@ -21,7 +21,8 @@ FAINT = 0.02
 class Decision:
     """The thresholds of the fold; they come with the model.
 
-    weight: of the newest window in a label's smoothed score; on, off: scores at which an event begins and ends; since:
+    weight: of the newest window in a label's smoothed score; on, off: scores at which an event begins and ends;
+    early_on: the score at which it is said on early answers, where that is more than `on`; since:
     the probability from which a window counts as the first of a label's run; change_us: up to which distance of their
     runs another label is a correction of the open event and not a new one; lead_us: from a window's start to the
     moment that it speaks of; expires_us: how long after a window's end an event is kept that nothing ends; gap_us: the
@@ -38,6 +39,7 @@ class Decision:
     lead_us: int
     expires_us: int
     gap_us: int
+    early_on: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,15 +157,14 @@ def _next(
         return begun, [("end", opened), ("new", begun)]
     if own < decision.off:
         return None, [("end", opened)]
-    end_us = seen.start_us + decision.lead_us
-    if dict(seen.top).get(opened.label, 0.0) >= decision.since and end_us > opened.end_us:
-        opened = replace(opened, end_us=end_us, confidence=max(own, opened.confidence))
+    if dict(seen.top).get(opened.label, 0.0) >= decision.since:
+        opened = replace(opened, end_us=seen.start_us + decision.lead_us, confidence=max(own, opened.confidence))
     return opened, []
 
 
 def _begin(label: str, score: Score, seen: Seen, decision: Decision) -> Open:
-    start_us = score.since_us + decision.lead_us
-    return Open(score.since_us, label, start_us, max(seen.start_us + decision.lead_us, start_us), score.value)
+    lead_us = decision.lead_us
+    return Open(score.since_us, label, score.since_us + lead_us, seen.start_us + lead_us, score.value)
 
 
 def _event(seen: Seen, decision: Decision, opened: Open, lifecycle: str, final: bool) -> Event:

@@ -15,7 +15,10 @@ from services.contract.window import Member, Window
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """One window's prediction record, the log probabilities of all subsets, and the members that cannot be used."""
+    """One window's prediction record, the log probabilities of all subsets, and the members that cannot be used.
+
+    rows float64 [2^senses, labels]: bit i of a row's index is the i-th of `senses`; both empty where nothing was inferred.
+    """
 
     id: str
     window: Window
@@ -23,3 +26,5 @@ class Predicted:
     answer: Answer
     rows: NDArray[np.float64]
     unusable: Sequence[tuple[str, Member, Rejected]]
+    senses: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()

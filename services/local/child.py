@@ -85,7 +85,7 @@ class Child:
         if self._process is not None:
             self._process.send_signal(number)
 
-    async def stop(self, timeout_s: float = 15) -> int | None:
+    async def stop(self, timeout_s: float = 30) -> int | None:
         """SIGTERM, then SIGKILL after the timeout; the exit code."""
         if self._process is None:
             return None

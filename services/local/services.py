@@ -13,20 +13,25 @@ from services.local.child import CannotStart, Child
 from services.local.ports import free_ports
 
 READY_S = 90
-MODULES = {"aligner": "services.aligner", "fusion": "services.fusion"}
+MODULES = {"aligner": "services.aligner", "fusion": "services.fusion", "gateway": "services.gateway"}
 
 
 class ServiceProcess:
-    """One service of ours with its health port; it can be killed and started again under the same name."""
+    """One service of ours with its health port; it can be killed and started again under the same name.
 
-    def __init__(self, name: str, folder: Path, environment: Mapping[str, str], number: int = 1) -> None:
+    A guest has no stable name in its group: its partitions are given away at once when it leaves.
+    """
+
+    def __init__(
+        self, name: str, folder: Path, environment: Mapping[str, str], number: int = 1, guest: bool = False
+    ) -> None:
         self.name = name
         self.child = Child(f"{name}-{number}", folder)
         (self.port,) = free_ports(1)
         self._environment = {
             **environment,
             "BRAID_HTTP__PORT": str(self.port),
-            "BRAID_KAFKA__INSTANCE": f"{name}-{number}",
+            "BRAID_KAFKA__INSTANCE": "" if guest else f"{name}-{number}",
             "PYTHONUNBUFFERED": "1",
         }
 

@@ -1,28 +1,16 @@
-"""Offline predictions and events of one recorded stream, early answers and provisional events included."""
+"""Offline predictions of windows, early answers included."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from services.contract import envelope
 from services.contract.envelope import Envelope
-from services.contract.event import Event
 from services.contract.window import Window
-from services.fusion.decide import Decision
-from services.fusion.events import Chains
 from services.fusion.infer import Found, Inference
 from services.fusion.predicted import Predicted
 from services.offline.play import OfflineLog, Out
 from services.payloads.redis_window import Payload
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """An event record and the moment (arrival clock, us) at which it was said."""
-
-    at_us: int
-    event: Event
 
 
 def payloads(log: OfflineLog) -> Found:
@@ -44,13 +32,3 @@ def predict(inference: Inference, outs: Sequence[Out], found: Found) -> list[Pre
         windows: list[Window] = [o.window for o in outs[at : at + size]]
         out += inference.predict(windows, found)
     return out
-
-
-def decide(outs: Sequence[Out], predictions: Sequence[Predicted], decision: Decision) -> list[Decided]:
-    """The events of one session's predictions as the fusion worker would say them."""
-    chains = Chains(decision)
-    return [
-        Decided(out.at_us, event)
-        for out, predicted in zip(outs, predictions, strict=True)
-        for event in chains.take(predicted)
-    ]

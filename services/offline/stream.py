@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.aligner.patience import Patience
 from services.audit.score import Said
+from services.contract.event import Event, event_id
 from services.contract.semantics import Semantics
 from services.fusion.decide import Decision
+from services.fusion.events import Chains
 from services.fusion.infer import Inference
 from services.fusion.predicted import Predicted
 from services.offline.play import OfflineLog, Out
-from services.offline.predict import decide, payloads, predict
+from services.offline.predict import payloads, predict
 from services.player.recording import Recording
 
 ORIGIN_US = 1_700_000_000_000_000
@@ -28,21 +30,70 @@ class Offline:
     predictions: Sequence[Predicted]
 
 
-def run(recording: Recording, inference: Inference, from_s: float, to_s: float) -> Offline:
-    """Play a part of a recording in virtual time."""
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """An event record and the moment (arrival clock, us) at which it was said."""
+
+    at_us: int
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A decided event as it stood at the end (stream seconds).
+
+    decided_s: the arrival of the record (a silence's tick is one, and arrives when it is written) at which the event
+    first carried this label, provisionally or not.
+    """
+
+    start_s: float
+    end_s: float
+    kind: str
+    label: str
+    confidence: float
+    decided_s: float
+
+
+def run(recording: Recording, inference: Inference) -> Offline:
+    """Play a whole recording in virtual time; nothing but silence says that it is over."""
     log = OfflineLog(Semantics(), PATIENCE)
-    sendings = list(recording.sendings(recording.name, ORIGIN_US, round(from_s * 1e6), round(to_s * 1e6)))
-    outs = list(log.play(recording.name, sendings, ORIGIN_US))
+    outs = list(log.play(recording.name, list(recording.whole(recording.name, ORIGIN_US)), ORIGIN_US))
     return Offline(outs, predict(inference, outs, payloads(log)))
 
 
-def said(offline: Offline, decision: Decision) -> list[Said]:
-    """The final events as they stood at the end; `decided_s` is the first record, provisional or not, of that label."""
+def events(offline: Offline, decision: Decision) -> list[Decided]:
+    """Every event record that the fusion worker would publish, in order, and what still goes on at the end."""
+    chains = Chains(decision)
+    found = [
+        Decided(out.at_us, event)
+        for out, predicted in zip(offline.outs, offline.predictions, strict=True)
+        for event in chains.take(predicted)
+    ]
+    for session, state in chains.states.items():
+        if state.open is not None:  # no record has said yet how far it has come
+            last = next(d for d in reversed(found) if d.event.id == event_id(session, state.open.first_us))
+            so_far = replace(last.event, end_us=state.open.end_us, confidence=state.open.confidence, final=True)
+            found.append(Decided(last.at_us, replace(so_far, lifecycle="update")))
+    return found
+
+
+def told(offline: Offline, decision: Decision) -> list[Told]:
+    """The events that final predictions led to, each once, in order of start."""
     first: dict[tuple[str, str], int] = {}
-    last: dict[str, Said] = {}
-    for decided in decide(offline.outs, offline.predictions, decision):
+    last: dict[str, Event] = {}
+    for decided in events(offline, decision):
         e = decided.event
-        at_us = first.setdefault((e.id, e.label), decided.at_us)
-        if e.final and e.lifecycle != "end":
-            last[e.id] = Said((e.start_us - ORIGIN_US) / 1e6, e.kind, e.label, (at_us - ORIGIN_US) / 1e6)
-    return list(last.values())
+        first.setdefault((e.id, e.label), decided.at_us)
+        if e.final:
+            last[e.id] = e
+    rising = sorted(last.values(), key=lambda e: (e.start_us, e.id))
+    return [Told(_s(e.start_us), _s(e.end_us), e.kind, e.label, e.confidence, _s(first[e.id, e.label])) for e in rising]
+
+
+def said(offline: Offline, decision: Decision) -> list[Said]:
+    """The same as the scorer takes them."""
+    return [Said(t.start_s, t.kind, t.label, t.decided_s) for t in told(offline, decision)]
+
+
+def _s(time_us: int) -> float:
+    return (time_us - ORIGIN_US) / 1e6

@@ -13,6 +13,7 @@ from model.data.homestream import SOURCES, Received, microphone, received
 from services.contract import envelope
 
 PCM = "audio/pcm;rate=8000;channels=1;format=s16le"
+PNG = b"\x89PNG"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,18 @@ class Recording:
             )
             yield Sending(to_us, modality, headers, b"")
 
+    def whole(self, session: str, origin_us: int) -> Iterator[Sending]:
+        """Every record, whenever it arrives, and no end: a recording that stops does not say that it is over."""
+        for message in self.messages:
+            yield self._sending(session, origin_us, message)
+
     def _sending(self, session: str, origin_us: int, message: Received) -> Sending:
         kind, value = envelope.media_type(message.modality), b""
         if message.sound is not None:
             content_type, value = PCM, self.sound[slice(*message.sound)].astype("<i2").tobytes()
         elif message.picture is not None:
-            content_type, value = "image/jpeg", message.picture.read_bytes()
+            value = message.picture if isinstance(message.picture, bytes) else message.picture.read_bytes()
+            content_type = "image/png" if value.startswith(PNG) else "image/jpeg"
         elif message.text is not None:
             content_type, value = "text/plain; charset=utf-8", message.text.encode()
         else:
@@ -78,8 +85,9 @@ class Recording:
 def read(data: Path, name: str) -> Recording:
     """Read the recording `name` (as S01) of the home streams in a data folder."""
     streams = data / "homestream"
-    return Recording(
-        name,
-        tuple(received(streams / f"{name}.events.jsonl", data)),
-        microphone(streams / f"{name}.audio.json", data),
-    )
+    return read_files(name, streams / f"{name}.events.jsonl", streams / f"{name}.audio.json", data)
+
+
+def read_files(name: str, events: Path, mix: Path, root: Path) -> Recording:
+    """Read a recording of the same form; root: the folder of the sets that its files name. Raises Unreadable."""
+    return Recording(name, tuple(received(events, root)), microphone(mix, root))

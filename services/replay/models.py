@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model.checkpoint import CONFIG, SUMS, WEIGHTS, CheckpointError, digest_of, verify
-from model.repository import serving
+from model.checkpoint import CONFIG, WEIGHTS, CheckpointError, digest_of, verify
+from model.repository import SUMS, serving
 
 
 def find(path: Path, digest: str | None) -> Path:

@@ -22,7 +22,8 @@ from services.runtime.monotonic import monotonic_us
 
 COMMIT_EVERY_US = 500_000
 POLL_MS_MAX = 100
-LAST_TURN_S = 10
+# A batch of a fusion worker may take this long on a busy machine; whoever cannot wait kills, and loses nothing by it.
+LAST_TURN_S = 60
 BROKER_WITHIN_S = 60
 BROKER_AGAIN_S = 0.5
 COMMIT_WITHIN_S = 10

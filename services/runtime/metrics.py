@@ -81,3 +81,25 @@ class FusionMetrics:
         self.redis_errors = counter("redis_errors", "Failed or refused Redis pipelines.")
         self.reloads = counter("model_reloads", "Newer checkpoints that came while this served.", "outcome")
         self.model = Info("braid_model", "The model that serves.", registry=registry)
+
+
+class GatewayMetrics:
+    """What a gateway counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"braid_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(f"braid_{name}", text, registry=registry)
+
+        self.read = counter("gateway_records", "Records read from the topics.", "topic")
+        self.skipped = counter("gateway_records_skipped", "Records passed over to stay with what is new.", "topic")
+        self.unread = counter("gateway_records_unreadable", "Records that are none of this contract.", "topic")
+        self.requests = counter("gateway_requests", "Requests, by status code.", "status")
+        self.taken = counter("gateway_media_taken", "Media acknowledged by the broker for HTTP devices.", "modality")
+        self.refused = counter("gateway_media_refused", "Media refused at the door.", "reason")
+        self.media = counter("gateway_media_served", "Where served media came from.", "from")
+        self.sessions = gauge("gateway_sessions", "Sessions kept for the page.")
+        self.kept_bytes = gauge("gateway_kept_bytes", "Bytes of records kept for the page.")
+        self.streams = gauge("gateway_streams", "Open event streams.")

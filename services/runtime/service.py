@@ -19,6 +19,10 @@ from services.runtime.intake import Intake, Work
 from services.runtime.settings import Settings
 
 EXIT_SETTINGS = 2
+NO_BROKER = (
+    "no broker is named: set BRAID_KAFKA__BOOTSTRAP_SERVERS (and BRAID_REDIS__URL), or use `braid up`, which "
+    "starts a local one"
+)
 _log = logging.getLogger(__name__)
 
 
@@ -38,11 +42,7 @@ def run(plan: Callable[[Settings], Plan], settings: Settings) -> int:
     """Run a service until SIGTERM or Ctrl-C; the exit code (0 after a clean stop)."""
     logs.setup()
     if not settings.kafka.bootstrap_servers:
-        print(
-            "no broker is named: set BRAID_KAFKA__BOOTSTRAP_SERVERS (and BRAID_REDIS__URL), or use `braid up`, which "
-            "starts a local one",
-            file=sys.stderr,
-        )
+        print(NO_BROKER, file=sys.stderr)
         return EXIT_SETTINGS
     made = plan(settings)
     progress = Progress(settings.watchdog.stalled_s)

@@ -9,7 +9,7 @@ import difflib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -135,6 +135,24 @@ class HttpSettings(_Section):
     port: int = Field(0, ge=0, le=65_535)
 
 
+class GatewaySettings(_Section):
+    """The live page and its API: where it answers, who may ask, and how much it keeps in memory.
+
+    token: asked of everybody where it is set; made at the start, and printed, where the host is not loopback. hosts:
+    further names under which browsers may call it.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = Field(8640, ge=0, le=65_535)
+    token: SecretStr = SecretStr("")
+    hosts: tuple[str, ...] = ()
+    kept_s: int = Field(300, ge=10, le=86_400)
+    kept_mb: int = Field(256, ge=1, le=65_536)
+    look_back_s: int = Field(120, ge=0, le=86_400)
+    sessions_max: int = Field(2_000, ge=1, le=100_000)
+    streams_max: int = Field(64, ge=1, le=10_000)
+
+
 class WatchdogSettings(_Section):
     """How long a service may have work without progress before it ends itself."""
 
@@ -155,6 +173,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     fusion: FusionSettings = FusionSettings()
     http: HttpSettings = HttpSettings()
+    gateway: GatewaySettings = GatewaySettings()
     watchdog: WatchdogSettings = WatchdogSettings()
 
     @classmethod

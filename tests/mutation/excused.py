@@ -1,7 +1,111 @@
-"""Mutants that may live, each with the reason: file, function, the line before and after."""
+"""Mutants that may live, each with the reason: file, function, the line before and after.
+
+The reasons are of four kinds: nothing can tell the difference (SAME), the difference is work and not outcome (WORK),
+the number stands for never or not known, and any as large would do (FAR), settings never say what it takes (LIMITS).
+"""
 
 from __future__ import annotations
 
 from tests.mutation.verdict import Key
 
-EXCUSED: dict[Key, str] = {}
+FAR = "FAR: it stands for what no time reaches; any number as far off would do"
+_ALIGN, _PATIENCE = "services/aligner/align.py", "services/aligner/patience.py"
+_PARTITION, _DECIDE = "services/aligner/partition.py", "services/fusion/decide.py"
+
+_PROOF = "SAME: a proof without ends proves nothing, whenever it was asked for"
+_PROOFS = [
+    (_PARTITION, "Partition.__init__", "self._proof = Proof(-1, {})", f"self._proof = Proof({asked}, {{}})")
+    for asked in ("(1)", "-2", "-(0)")
+]
+_NUMBERS = [
+    (file, "", f"{name} = {sign}", f"{name} = {sign.replace('1 << 62', far)}")
+    for file, name, sign in (
+        ("services/aligner/session.py", "NEVER_US", "-(1 << 62)"),
+        (_PATIENCE, "LONG_US", "1 << 62"),
+        ("services/fusion/resume.py", "UNREAD_US", "1 << 62"),
+    )
+    for far in ("2 << 62", "1 << 63", "1 << (61)")
+]
+
+EXCUSED: dict[Key, str] = {
+    **dict.fromkeys(_NUMBERS, FAR),
+    **dict.fromkeys(_PROOFS, _PROOF),
+    (
+        _ALIGN,
+        "Aligner.forget",
+        "while self._oldest and self._oldest[0][0] < before_us:",
+        "while self._oldest and (self._oldest[0][0] <= before_us):",
+    ): "SAME: one that stands exactly there is looked at, found not to be older, and put back",
+    (
+        _ALIGN,
+        "Aligner._count",
+        "return len(window.members.get(modality, ())) if window else 0",
+        "return len(window.members.get(modality, ())) if window else (-1)",
+    ): "LIMITS: a new window has room for one as for none of members_max, which is at least 1",
+    (
+        "services/aligner/mask.py",
+        "record",
+        "times = [step.appended_us for step in steps.values() if step] if final else [r.appended_us for r in latest]",
+        "times = [step.appended_us for step in steps.values() if True] if final else [r.appended_us for r in latest]",
+    ): "SAME: a final window has closed in every declared lane, so there is a step for each; mypy cannot know",
+    (
+        _PATIENCE,
+        "Patience.under",
+        "if left >= whole:",
+        "if (left > whole):",
+    ): "SAME: exactly half full, the share that is left is the whole",
+    (
+        _PATIENCE,
+        "early_starts",
+        "break",
+        "continue",
+    ): "WORK: the windows behind it end later still, so none of them is due",
+    (
+        "services/aligner/instep.py",
+        "InStep.release",
+        "limit_ms = min(heads, default=0) + self._skew_ms",
+        "limit_ms = min(heads, default=1) + self._skew_ms",
+    ): "SAME: without heads there is nothing to take, up to whatever limit",
+    (
+        "services/aligner/instep.py",
+        "InStep.release",
+        "limit_ms = min(heads, default=0) + self._skew_ms",
+        "limit_ms = min(heads, default=(-1)) + self._skew_ms",
+    ): "SAME: without heads there is nothing to take, up to whatever limit",
+    (
+        _PARTITION,
+        "Partition.take",
+        "if passed != self._passed:",
+        "if True:",
+    ): "WORK: a session whose proof has come no further is looked at in vain (benchmarks/sessions.py measures that)",
+    (
+        _PARTITION,
+        "Partition.take",
+        "self._passed = passed",
+        "pass",
+    ): "WORK: a session whose proof has come no further is looked at in vain (benchmarks/sessions.py measures that)",
+    (
+        _DECIDE,
+        "_next",
+        "own = scores[opened.label].value if opened.label in scores else 0.0",
+        "own = scores[opened.label].value if opened.label in scores else (-1.0)",
+    ): "LIMITS: both are below every score that is kept, and below `off`, which is above 0",
+    (
+        _DECIDE,
+        "_next",
+        "if dict(seen.top).get(opened.label, 0.0) >= decision.since:",
+        "if dict(seen.top).get(opened.label, (-1.0)) >= decision.since:",
+    ): "LIMITS: both are below `since`, which is above 0",
+    (
+        "services/fusion/resume.py",
+        "newest",
+        "if known is None or state.last_us >= known.last_us:",
+        "if known is None or (state.last_us > known.last_us):",
+    ): "SAME: two states after the same window are one: the fold is a function of the predictions",
+    (
+        "services/fusion/resume.py",
+        "look_back_us",
+        "if could_be_us < read_since_us and (since_us is None or could_be_us < since_us):",
+        "if could_be_us < read_since_us and (since_us is None or (could_be_us <= since_us)):",
+    ): "SAME: the one that is as far back takes the other's place",
+}

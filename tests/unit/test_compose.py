@@ -11,13 +11,14 @@ import yaml
 from pydantic import BaseModel
 
 from services.runtime.kafka import RECORD_BYTES_MAX
+from services.runtime.page_address import token_of
 from services.runtime.settings import Settings, load
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = ("topics", "aligner", "fusion")
+OURS = ("topics", "aligner", "fusion", "gateway")
 LASTING = tuple(name for name in SERVICES if name != "topics")
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
 UNIT_BYTES = {"k": 2**10, "m": 2**20, "g": 2**30}
@@ -46,7 +47,7 @@ def setting_exists(variable: str) -> bool:
 
 
 def test_the_same_services_run_as_on_one_machine_without_containers() -> None:
-    assert set(SERVICES) == {"kafka", "redis", "topics", "aligner", "fusion", "prometheus"}
+    assert set(SERVICES) == {"kafka", "redis", "topics", "aligner", "fusion", "gateway", "prometheus"}
 
 
 @pytest.mark.parametrize("variable", sorted(set(re.findall(r"BRAID_[A-Z0-9_]+", TEXT + DOCKERFILE))))
@@ -74,7 +75,8 @@ def test_the_settings_of_every_service_are_accepted(name: str, monkeypatch: pyte
 
 def test_all_services_agree_on_what_a_window_means() -> None:
     environments = [SERVICES[name]["environment"] for name in OURS]
-    shared = [{k: v for k, v in e.items() if not k.startswith("BRAID_FUSION__")} for e in environments]
+    own = ("BRAID_FUSION__", "BRAID_GATEWAY__")
+    shared = [{k: v for k, v in e.items() if not k.startswith(own)} for e in environments]
     assert all(environment == shared[0] for environment in shared)
 
 
@@ -129,7 +131,7 @@ def test_every_lasting_service_has_a_health_check_with_a_start_period(name: str)
 def test_services_start_after_the_topics_are_made() -> None:
     assert SERVICES["topics"]["depends_on"] == {"kafka": {"condition": "service_healthy"}}
     assert SERVICES["topics"]["restart"].startswith("on-failure:")
-    for name in ("aligner", "fusion"):
+    for name in ("aligner", "fusion", "gateway"):
         assert SERVICES[name]["depends_on"]["topics"] == {"condition": "service_completed_successfully"}
         assert SERVICES[name]["depends_on"]["redis"] == {"condition": "service_healthy"}
 
@@ -141,6 +143,17 @@ def test_a_restarted_service_is_the_same_group_member_and_replicas_are_not() -> 
         assert line == f'BRAID_KAFKA__INSTANCE="$$HOSTNAME" exec braid run {name}'
         assert "container_name" not in SERVICES[name]
         assert "hostname" not in SERVICES[name]
+
+
+def test_the_page_that_shows_media_is_published_on_loopback_and_asks_for_a_token(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for variable, value in SERVICES["gateway"]["environment"].items():
+        monkeypatch.setenv(variable, value)
+    gateway = load().gateway
+    assert SERVICES["gateway"]["ports"] == [f"127.0.0.1:{gateway.port}:{gateway.port}"]
+    assert token_of(gateway), "what all containers and the published port reach must not answer everybody"
 
 
 def test_redis_refuses_when_full_and_keeps_nothing() -> None:
@@ -173,7 +186,7 @@ def test_the_heap_of_the_broker_fits_its_memory_limit() -> None:
 def test_prometheus_reads_every_service_at_the_port_that_it_listens_on() -> None:
     config = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text(encoding="utf-8"))
     jobs = {job["job_name"]: job["dns_sd_configs"][0] for job in config["scrape_configs"]}
-    assert set(jobs) == {"aligner", "fusion"}
+    assert set(jobs) == {"aligner", "fusion", "gateway"}
     for name, lookup in jobs.items():
         assert lookup["names"] == [name]
         assert str(lookup["port"]) == SERVICES[name]["environment"]["BRAID_HTTP__PORT"]

@@ -72,15 +72,15 @@ def test_a_log_that_lacks_one_record_to_its_end_holds_the_others() -> None:
 
 def test_a_queue_is_full_beyond_its_bytes_and_has_room_again_when_they_are_taken() -> None:
     queue = InStep({"a": 0, "b": 0}, skew_ms=10, records_max=100, bytes_max=4)
-    queue.add("b", [R(0, 0, value=None), R(1, 2_000)])
+    queue.add("b", [R(0, 0, value=None), R(1, 500)])
     queue.add("a", [R(0, 5), R(1, 1_000, value=b"xx"), R(2, 1_000)])
     assert queue.full() == set()
     queue.add("a", [R(3, 1_000)])
     assert queue.full() == {"a"}
     assert taken(queue, a=4, b=9) == [("b", 0), ("a", 0)]
     assert queue.full() == set()
-    queue.add("b", [R(2, 2_000, value=b"12345")])
-    assert queue.full() == {"b"}
+    queue.add("a", [R(4, 1_000)])
+    assert queue.full() == {"a"}
 
 
 def test_a_queue_of_exactly_as_many_records_as_it_may_have_is_not_full() -> None:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from services.aligner.patience import LONG_US, Proof
-from tests.cases.devices import Sent
+from dataclasses import replace
+
+import pytest
+
+from services.aligner.fate import Late
+from services.aligner.partition import Effects
+from services.aligner.patience import LONG_US, Proof, Silent
+from services.contract.dead import Position, letter
+from services.contract.reason import Reason, Rejected
+from tests.cases.devices import EPOCH_MS, Sent
+from tests.cases.outcome import MODALITIES
 from tests.cases.scene import BOOT_US, Scene
 
 
@@ -32,3 +41,122 @@ def test_a_silence_that_came_due_after_the_ends_were_asked_for_needs_another_pro
     assert owner.wants_proof(asked_us + 1)
     owner.prove(Proof(asked_us + 1, scene.ends()))
     assert owner.take((), asked_us + 1).silences
+
+
+def test_the_next_look_is_at_the_early_answer_or_the_silence_whichever_comes_first() -> None:
+    scene = Scene()
+    scene.append(Sent(0, "video", 1_000, session="v"))
+    owner = scene.owner
+    read = [("video", scene.logs["video"][0])]
+    owner.take(read, BOOT_US)
+    # The window that ends at 1500, 300 of the session's own clock later; it stands at 1000 now.
+    assert owner.next_us() == BOOT_US + 800_000
+    owner.take((), BOOT_US + 2_300_000)
+    assert owner.next_us() == BOOT_US + 3_000_000
+
+
+def test_a_session_of_which_nothing_is_open_hides_none_that_was_touched_with_it() -> None:
+    scene = Scene()
+    scene.append(Sent(0, "video", 0, session="a", end=True))
+    scene.append(Sent(0, "video", 1_000, session="v"))
+    scene.owner.take([("video", record) for record in scene.logs["video"]], BOOT_US)
+    assert scene.owner.next_us() == BOOT_US + 800_000
+
+
+DAY_MS, SIZE_MS, GAP_MS = 24 * 3_600_000, 2_000, 10_000
+
+
+# v       x(1000) its last window starts at 1000 and is out
+# logs    ............ a day later: records that are too old for anything, so that nothing is held
+# until   1000 + a day + a window + the event gap: then nothing that v's frontier would refuse can come
+def test_a_frontier_is_let_go_once_the_slowest_log_was_read_to_where_nothing_can_meet_it() -> None:
+    scene = Scene().play([Sent(1_000, "video", 1_000, session="v")], until=60_000)
+    end = 1_000 + DAY_MS + SIZE_MS + GAP_MS
+    owner = scene.owner
+    for at in (end, end + 1):
+        for modality in MODALITIES:
+            owner.floors()
+            assert list(owner.aligner.frontiers) == ["v"]
+            scene.play([Sent(at, modality, 0, 500, session="w")])
+    assert {fate for _, _, fate, _ in scene.dead} == {"stale"}
+    assert [told.session for told in owner.to_cover()] == ["v"]
+    assert owner.floors() == scene.ends()
+    assert owner.aligner.frontiers == {}
+    assert owner.to_cover() == []
+
+
+def test_while_a_log_gave_no_record_yet_nothing_is_let_go() -> None:
+    scene = Scene().play([Sent(1_000, "video", 1_000, session="v")], until=60_000)
+    scene.play([Sent(30 * DAY_MS, modality, 0, 500, session="w") for modality in ("video", "audio")])
+    scene.owner.floors()
+    assert list(scene.owner.aligner.frontiers) == ["v"]
+
+
+# a log in which something is held counts by that, however far it was read: here a frame of an open window
+@pytest.mark.parametrize(("later", "kept"), [(0, ["v"]), (1, [])])
+def test_what_is_held_keeps_the_frontiers_that_it_could_meet(later: int, kept: list[str]) -> None:
+    scene = Scene().play([Sent(1_000, "video", 1_000, session="v")], until=60_000)
+    end = 1_000 + DAY_MS + SIZE_MS + GAP_MS
+    scene.grow([Sent(end + later, "video", end, session="v 2")], until=end + later)
+    scene.grow([Sent(end + 9, modality, 0, 500, session="w") for modality in MODALITIES], until=end + 9)
+    scene.batch(scene.owner)
+    scene.owner.floors()
+    assert list(scene.owner.aligner.frontiers) == kept
+    assert [told.session for told in scene.owner.to_cover()] == kept
+
+
+# v       x(1000) out at 4000     the tail is a minute
+# w       a frame that holds the floor, 60 s after that or one ms more
+@pytest.mark.parametrize(("later", "due"), [(0, []), (1, ["v"])])
+def test_a_session_is_covered_once_its_window_is_older_than_the_tail_before_what_is_held(
+    later: int, due: list[str]
+) -> None:
+    scene = Scene().play([Sent(1_000, "video", 1_000, session="v")], until=60_000)
+    scene.grow([Sent(64_000 + later, "video", 64_000, session="v 2")], until=64_000 + later)
+    scene.batch(scene.owner)
+    assert [told.session for told in scene.owner.to_cover()] == due
+
+
+def test_effects_are_something_as_soon_as_one_of_them_is() -> None:
+    assert not Effects(0)
+    scene = Scene()
+    scene.append(Sent(0, "video", 1_000, session="v"))
+    windowed = scene.owner.take([("video", scene.logs["video"][0])], BOOT_US)
+    assert windowed
+    assert not scene.owner.take((), BOOT_US)
+    refused = letter(Position("t", 0, 0), "admission", Rejected(Reason.STALE, ""), None, ())
+    alone = [
+        Effects(0, payloads=windowed.payloads),
+        Effects(0, fates=windowed.fates),
+        Effects(0, late=[(windowed.payloads[0].chunk, Late((), 0))]),
+        Effects(0, silences=[Silent("video", "v", 0, "tick")]),
+        Effects(0, windows=[scene.owner.aligner.early(scene.owner.aligner.sessions["v"], EPOCH_MS * 1000)]),
+        Effects(0, dead=[(None, refused)]),
+    ]
+    assert [bool(effects) for effects in alone] == [True] * len(alone)
+
+
+# video  1000 with the broker at 1150, again at 1200, with other bytes at 1250; another at 1100; one a month old
+# audio  500 long, with the broker 40 after its end
+def test_a_batch_counts_each_fate_once_and_tells_the_smallest_delay_of_each_source() -> None:
+    scene = Scene()
+    it = Sent(1_150, "video", 1_000)
+    again, other = replace(it, at=1_200), replace(it, at=1_250, content=2)
+    old = Sent(1_300, "video", -30 * DAY_MS)
+    scene.grow([it, again, other, Sent(1_190, "video", 1_100), old], until=1_300)
+    scene.append(Sent(1_300, "audio", 760, 500))
+    read = [(modality, record) for modality in ("video", "audio") for record in scene.logs[modality]]
+    effects = scene.owner.take(read, BOOT_US)
+    assert effects.fates == {
+        ("video", "windowed"): 2,
+        ("video", "duplicate"): 1,
+        ("video", "dead"): 2,
+        ("audio", "windowed"): 1,
+    }
+    assert effects.offsets_us == {("video", "d"): 90_000, ("audio", "d"): 40_000}
+    assert [(letter.stage, letter.rejected.reason) for _, letter in effects.dead] == [
+        ("alignment", Reason.CONFLICT),
+        ("admission", Reason.STALE),
+    ]
+    assert len(effects.payloads) == 3
+    assert scene.owner.positions == scene.ends()

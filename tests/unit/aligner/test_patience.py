@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from services.aligner.patience import LONG_US, Agenda, Patience, Proof, early_due, early_starts, silence_due, silences
+from services.runtime.settings import AlignmentSettings
 from tests.unit.aligner.timeline import MS, SEMANTICS, At
 
 ONE = replace(SEMANTICS, hop_us=100 * MS)
@@ -141,3 +142,7 @@ def test_under_memory_pressure_the_aligner_waits_less_and_at_the_limit_not_at_al
     assert patience.under(750) == replace(patience, modality_us={"audio": 35 * MS, "video": 50 * MS}, idle_us=150 * MS)
     assert patience.under(1_000) == replace(patience, modality_us={"audio": 0, "video": 0}, idle_us=0)
     assert patience.under(9_999) == patience.under(1_000)
+
+
+def test_who_names_no_limit_has_that_of_the_settings() -> None:
+    assert PATIENCE.held_max == AlignmentSettings().held_max

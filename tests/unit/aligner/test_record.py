@@ -61,10 +61,10 @@ def test_a_final_window_opened_with_its_first_member_and_closed_with_the_last_re
 
 def test_an_early_answer_knows_what_was_read_up_to_now() -> None:
     line = Line(ONE)
+    line.audio(0, 50)
     line.video(10)
     line.video(20)
     line.video(30)
-    line.audio(0, 50)
     early = line.aligner.early(line.aligner.sessions["s"], 0)
     assert not early.final
     assert (early.opened_us, early.closed_us) == (1 * MS, 4 * MS)

@@ -1,0 +1,88 @@
+"""Augmentation of training items: another pace, pose, light and number, never another label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.data.law import WORDS, number_at
+
+ROLLED = 0.3
+OTHER_WAY = 0.2
+
+
+def paced(sound: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
+    """Mostly another pace and pitch, by up to an eighth."""
+    if rng.random() < 0.4 or len(sound) < 2:
+        return sound
+    places = np.arange(0, len(sound) - 1, rng.uniform(0.88, 1.14))
+    other: NDArray[np.float32] = np.interp(places, np.arange(len(sound)), sound).astype(np.float32)
+    return other
+
+
+def rolled(noises: Sequence[NDArray[np.float32]], rng: Generator) -> Sequence[NDArray[np.float32]]:
+    """The noises, now and then only one of them and begun elsewhere, so that none is learned by heart."""
+    if rng.random() >= ROLLED:
+        return noises
+    noise = noises[int(rng.integers(len(noises)))]
+    return [np.roll(noise, int(rng.integers(len(noise))))]
+
+
+def moved(pixels: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
+    """Turned, scaled and shifted a little, half of the time in another light; never mirrored: the signs are of one hand."""
+    side = pixels.shape[0]
+    turn, zoom = rng.uniform(-0.1, 0.1), rng.uniform(0.94, 1.07)
+    cosine, sine = np.cos(turn) / zoom, np.sin(turn) / zoom
+    dx, dy = rng.uniform(-2.5, 2.5, 2)
+    middle = side / 2
+    matrix = (
+        cosine, sine, middle - cosine * middle - sine * middle + dx,
+        -sine, cosine, middle + sine * middle - cosine * middle + dy,
+    )  # fmt: skip
+    fill = tuple(int(v) for v in np.median(pixels.reshape(-1, 3), 0))
+    image = Image.fromarray(pixels).transform(
+        (side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=fill
+    )
+    out = np.asarray(image)
+    if rng.random() < 0.5:
+        out = np.clip(out * rng.uniform(0.8, 1.2, 3) + rng.uniform(-12, 12), 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(out)
+
+
+def renumbered(text: str, said: int, digit: int, rng: Generator) -> str:
+    """A sentence that says another digit in the same place: in figures or in letters, mostly as the sentence did."""
+    words = text.split()
+    at = number_at(words, said)
+    if at is None:
+        return text
+    figures = words[at][:1].isdigit() == (rng.random() >= OTHER_WAY)
+    if said != digit or figures != words[at][:1].isdigit():
+        words[at] = str(digit) if figures else WORDS[digit]
+    return " ".join(words)
+
+
+def distant(
+    sound: NDArray[np.float32], bed: NDArray[np.float32], samples_max: int, rng: Generator
+) -> NDArray[np.float32]:
+    """A sound begun elsewhere, louder or softer, over a faint bed of another one; at most samples_max long."""
+    if rng.random() < 0.7:
+        sound = np.roll(sound, int(rng.integers(len(sound))))
+    if rng.random() < 0.5:
+        lead = int(rng.integers(0, samples_max // 4))
+        sound = np.concatenate([np.zeros(lead, np.float32), sound])
+    sound = sound[:samples_max] * np.float32(10 ** (rng.uniform(-12, 6) / 20))
+    if rng.random() < 0.4:
+        sound = sound + np.resize(bed, len(sound)) * np.float32(10 ** (rng.uniform(-30, -12) / 20))
+    return sound.astype(np.float32)
+
+
+def retitled(title: str, rng: Generator) -> str:
+    """A title of which a word in six is lost, and sometimes the order."""
+    words = [word for word in title.split() if rng.random() >= 0.17] or title.split()
+    if rng.random() < 0.3:
+        words = [words[i] for i in rng.permutation(len(words))]
+    return " ".join(words)

@@ -1,0 +1,58 @@
+"""Pictures for samples that may be dark, coarse or half covered: what is covered is told apart from what is dark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model.encoders.image import SIDE, resized
+
+CHANNELS = 4
+COVERED_BELOW = 0.12
+BRIGHT = int(0.95 * SIDE * SIDE)
+
+
+def prepare_picture(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Pixels uint8 [h, w, 3] to float32 [4, SIDE, SIDE]: colours about their mean where something is seen, and where.
+
+    Light is taken out by the mean and the deviation of what is seen; pixels far darker than the brightest are covered.
+    """
+    values = resized(pixels).astype(np.float32)
+    light = values.max(2)
+    brightest = float(np.partition(light.ravel(), BRIGHT)[BRIGHT]) + 1e-3
+    seen = light > COVERED_BELOW * brightest
+    if not seen.any():
+        return np.zeros((CHANNELS, SIDE, SIDE), np.float32)
+    centred = (values - values[seen].mean(0)) * seen[..., None]
+    deviation = float(np.sqrt((centred**2).sum() / (3 * seen.sum())))
+    centred /= deviation + 0.02 * brightest + 1e-3
+    prepared: NDArray[np.float32] = np.concatenate([centred.transpose(2, 0, 1), seen[None]]).astype(np.float32)
+    return prepared
+
+
+class PictureEncoder(nn.Module):
+    """Pictures float32 [batch, 4, SIDE, SIDE] to features float32 [batch, features]."""
+
+    def __init__(self, features: int, widths: Sequence[int] = (16, 32, 48, 64)) -> None:
+        super().__init__()
+
+        def block(channels_in: int, channels_out: int) -> nn.Sequential:
+            return nn.Sequential(
+                nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False),
+                nn.BatchNorm2d(channels_out),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+            )
+
+        a, b, c, d = widths
+        last = nn.Conv2d(c, d, 3, padding=1)
+        self.blocks = nn.Sequential(nn.AvgPool2d(2), block(CHANNELS, a), block(a, b), block(b, c), last, nn.ReLU())
+        self.out = nn.Linear(d * 4, features)
+        self.drop = nn.Dropout(0.3)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        seen: Tensor = nn.functional.adaptive_avg_pool2d(self.blocks(pictures), 2).flatten(1)
+        return self.out(self.drop(seen)).relu()  # type: ignore[no-any-return]

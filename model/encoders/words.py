@@ -1,0 +1,56 @@
+"""Words to rows of the vector table, those of swapped letters or run together included."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.encoders.text import PAD, UNKNOWN, WORDS_MAX, words_of
+
+PART_MIN = 3
+
+
+class Lexicon:
+    """Word to row; a word that is not in the table is read as one with the same letters, or as the parts it holds.
+
+    Nothing is learned here: two neighbouring letters that were swapped leave the letters of a word what they are, and
+    titles run words together ("dogbark").
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words = list(words)
+        self._rows = {word: row + 2 for row, word in enumerate(words)}
+        self._letters: dict[str, int] = {}
+        for word, row in self._rows.items():
+            self._letters.setdefault(_letters(word), row)
+
+    def prepare(self, text: str) -> NDArray[np.int64]:
+        """Rows int64 [WORDS_MAX], PAD behind the last word; the last words are kept of a long text."""
+        rows = [row for word in words_of(text) for row in self._rows_of(word)][-WORDS_MAX:]
+        return np.array(rows + [PAD] * (WORDS_MAX - len(rows)), np.int64)
+
+    def _rows_of(self, word: str) -> list[int]:
+        if word in self._rows:
+            return [self._rows[word]]
+        if len(word) > PART_MIN and (alike := self._letters.get(_letters(word))) is not None:
+            return [alike]
+        return self._parts(word) or [UNKNOWN]
+
+    def _parts(self, word: str) -> list[int]:
+        """The longest known words that an unknown one is made of, from the left; what lies between is skipped."""
+        found, at = [], 0
+        while at <= len(word) - PART_MIN:
+            for end in range(len(word), at + PART_MIN - 1, -1):
+                if word[at:end] in self._rows:
+                    found.append(self._rows[word[at:end]])
+                    at = end
+                    break
+            else:
+                at += 1
+        return found
+
+
+def _letters(word: str) -> str:
+    return "".join(sorted(word))

@@ -1,0 +1,166 @@
+"""The modalities: the one place where each is registered with its content types, decoder, encoders and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model.decode.audio import decode_audio
+from model.decode.image import decode_image
+from model.decode.sensor import READINGS, decode_sensor, readings
+from model.decode.text import as_text, decode_text
+from model.decode.undecodable import Undecodable
+from model.encoders.audio import SEGMENT_SAMPLES, STEP_FEATURES, STEPS
+from model.encoders.hearing import HearingEncoder, HearingReader
+from model.encoders.picture import PictureEncoder, prepare_picture
+from model.encoders.seed import SEED_FEATURES, SeedPicture, SeedReader, SeedSegment, SeedText
+from model.encoders.sensor import SensorEncoder
+from model.encoders.text import TextEncoder
+from model.encoders.words import Lexicon
+
+FEATURES = 64
+LIGHT, SEED = "light", "seed"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What encoders are made for: the size of the lexicon and of its vectors, their kind (light or seed) and width."""
+
+    words: int
+    vector_size: int
+    kind: str = LIGHT
+    width: float = 1.0
+
+    def wide(self, *channels: int) -> list[int]:
+        """So many channels at this width, each a multiple of four."""
+        return [max(round(count * self.width / 4), 1) * 4 for count in channels]
+
+    @property
+    def features(self) -> int:
+        """Length of every branch's V_m."""
+        return SEED_FEATURES if self.kind == SEED else FEATURES
+
+
+@dataclass(frozen=True, slots=True)
+class Modality:
+    """One sense. Its items are encoded each from itself alone; its reader makes one V_m of those that are there.
+
+    decode: payload and content type to a value; prepare: a value to the encoder's input; item_size: length of an
+    item's feature, None where it is the branch's own; items_max: how many of one window count, None where their places
+    on the window's grid say so. fields: what a manifest calls it; inline: the value of what a manifest's row holds
+    itself, None where the row names a file; blank: a value that says nothing, for places that nobody looks at.
+    """
+
+    name: str
+    content_types: tuple[str, ...]
+    decode: Callable[[bytes, str], Any | Undecodable]
+    prepare: Callable[[Any, Lexicon], NDArray[Any]]
+    encoder: Callable[[Shape], nn.Module]
+    reader: Callable[[Shape], nn.Module]
+    item_size: int | None
+    items_max: int | None
+    fields: tuple[str, ...]
+    inline: Callable[[Any], Any | Undecodable] | None
+    blank: Any
+
+    @property
+    def on_grid(self) -> bool:
+        """True where items stand at places of the window's grid, one for each segment."""
+        return self.items_max is None
+
+
+class MeanReader(nn.Module):
+    """The mean of the items that are there: [batch, items, features] to [batch, features]."""
+
+    def forward(self, items: Tensor, there: Tensor) -> Tensor:
+        weights = there.unsqueeze(-1).float()
+        return (items * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+def prepare_segment(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Samples of one segment, float32 [SEGMENT_SAMPLES], zeros behind what is shorter."""
+    segment: NDArray[np.float32] = np.zeros(SEGMENT_SAMPLES, np.float32)
+    segment[: len(samples)] = samples[:SEGMENT_SAMPLES]
+    return segment
+
+
+def _text(shape: Shape) -> nn.Module:
+    if shape.kind == SEED:
+        return SeedText(shape.words)
+    return TextEncoder(shape.words, shape.vector_size, shape.features, *shape.wide(40))
+
+
+def _video(shape: Shape) -> nn.Module:
+    return SeedPicture() if shape.kind == SEED else PictureEncoder(shape.features, shape.wide(16, 32, 48, 64))
+
+
+def _audio(shape: Shape) -> nn.Module:
+    return SeedSegment() if shape.kind == SEED else HearingEncoder(shape.wide(16, 32, 64))
+
+
+def _heard(shape: Shape) -> nn.Module:
+    return SeedReader() if shape.kind == SEED else HearingReader(shape.features, *shape.wide(48))
+
+
+REGISTERED: Mapping[str, Modality] = {
+    found.name: found
+    for found in (
+        Modality(
+            "text",
+            ("text/plain", "application/json"),
+            decode_text,
+            lambda value, lexicon: lexicon.prepare(value),
+            _text,
+            lambda _: MeanReader(),
+            None,
+            4,
+            ("text",),
+            as_text,
+            "",
+        ),
+        Modality(
+            "video",
+            ("image/jpeg", "image/png", "image/webp"),
+            lambda payload, _: decode_image(payload),
+            lambda value, _: prepare_picture(value),
+            _video,
+            lambda _: MeanReader(),
+            None,
+            8,
+            ("image", "video"),
+            None,
+            np.zeros((1, 1, 3), np.uint8),
+        ),
+        Modality(
+            "audio",
+            ("audio/pcm", "audio/wav", "audio/flac", "audio/ogg"),
+            decode_audio,
+            lambda value, _: prepare_segment(value),
+            _audio,
+            _heard,
+            STEPS * STEP_FEATURES,
+            None,
+            ("audio",),
+            None,
+            np.zeros(0, np.float32),
+        ),
+        Modality(
+            "sensor",
+            ("application/json",),
+            decode_sensor,
+            lambda value, _: value,
+            lambda shape: SensorEncoder(shape.features),
+            lambda _: MeanReader(),
+            None,
+            8,
+            ("sensor",),
+            readings,
+            np.zeros(2 * len(READINGS), np.float32),
+        ),
+    )
+}

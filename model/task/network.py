@@ -1,0 +1,91 @@
+"""The network of a task: an encoder, a reader and a head for each modality, and one fusion over them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from model.fusions.registry import FUSIONS
+from model.modality import REGISTERED, Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """What a task's network is made of; stands in the checkpoint's config."""
+
+    modalities: tuple[str, ...]
+    label_count: int
+    word_count: int
+    vector_size: int
+    fusion: str
+    width: float = 1.0
+
+    @property
+    def shape(self) -> Shape:
+        return Shape(self.word_count, self.vector_size, FUSIONS[self.fusion].encoders, self.width)
+
+
+class TaskNetwork(nn.Module):
+    """Branches, experts and their fusion. A branch that is absent takes part in nothing: it is masked, not zero."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = a = architecture
+        self.modalities = a.modalities
+        count, features = len(a.modalities), a.shape.features
+        self.encoders = nn.ModuleDict({m: REGISTERED[m].encoder(a.shape) for m in a.modalities})
+        self.readers = nn.ModuleDict({m: REGISTERED[m].reader(a.shape) for m in a.modalities})
+        self.heads = nn.ModuleDict({m: nn.Linear(features, a.label_count) for m in a.modalities})
+        self.fusion = FUSIONS[a.fusion].make(count, features, a.label_count)
+        # Calibration, fitted after training: a temperature for each expert and each subset, and the class prior.
+        self.register_buffer("temperature", torch.ones(count))
+        self.register_buffer("subset_temperature", torch.ones(1 << count))
+        self.register_buffer("log_prior", torch.zeros(a.label_count).log_softmax(0))
+        self.register_buffer("bits", 1 << torch.arange(count), persistent=False)
+
+    def item_encoder(self, modality: str) -> nn.Module:
+        """The encoder of a modality's items."""
+        return self.encoders[modality]
+
+    def item_shape(self, modality: str, segments: int) -> tuple[int, int]:
+        """Places and feature length of a modality's items in one window."""
+        registered = REGISTERED[modality]
+        places = segments if registered.items_max is None else registered.items_max
+        return places, registered.item_size or self.architecture.shape.features
+
+    def branches(self, items: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> Tensor:
+        """V_m of every modality, float32 [batch, modalities, features], from item features and masks of what is there."""
+        return torch.stack([self.readers[m](items[m], there[m]) for m in self.modalities], 1)
+
+    def expert_logits(self, branches: Tensor) -> Tensor:
+        """What each branch says by itself, [batch, modalities, labels], before calibration."""
+        return torch.stack([self.heads[m](branches[:, i]) for i, m in enumerate(self.modalities)], 1)
+
+    def experts(self, branches: Tensor) -> Tensor:
+        """Calibrated log p(label | one modality), [batch, modalities, labels]."""
+        warm = cast(Tensor, self.temperature)[None, :, None]
+        return torch.log_softmax(self.expert_logits(branches) / warm, -1)
+
+    def fused(self, branches: Tensor, experts: Tensor, used: Tensor) -> Tensor:
+        """Log probabilities [batch, labels] of what the used branches say together; the prior where none is."""
+        prior = cast(Tensor, self.log_prior)
+        rows = torch.log_softmax(self.fusion(branches, experts, used, prior), -1)
+        index = (used * cast(Tensor, self.bits)).sum(1)
+        calm = torch.log_softmax(rows / cast(Tensor, self.subset_temperature)[index].unsqueeze(-1), -1)
+        return torch.where(used.any(1, keepdim=True), calm, prior)
+
+    def subset_log_probs(self, branches: Tensor, present: Tensor) -> Tensor:
+        """Log probabilities of all subsets, [batch, 2^modalities, labels]; a subset counts only what is present of it."""
+        count = len(self.modalities)
+        indices = torch.arange(1 << count, device=branches.device)
+        chosen = (indices[:, None] & cast(Tensor, self.bits)) > 0
+        used = (present[:, None] & chosen).flatten(0, 1)
+        experts = self.experts(branches)
+        rows: Tensor = self.fused(
+            branches.repeat_interleave(1 << count, 0), experts.repeat_interleave(1 << count, 0), used
+        )
+        return rows.view(len(branches), 1 << count, -1)

@@ -1,0 +1,34 @@
+"""Samples of which one modality is replaced by noise: words, pixels and sound that mean nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+
+from model.data.example import Example
+
+SEED = 50_001
+SYLLABLES = ("ka", "mo", "ti", "lu", "ren", "sol", "bi", "dar", "ne", "fo")
+
+
+def replaced(examples: Sequence[Example], modality: str) -> list[Example]:
+    """The same samples with noise in the place of a modality, the same noise each time."""
+    rng = np.random.default_rng(SEED)
+    out = []
+    for example in examples:
+        out.append(example.having(**{modality: _noise(example, modality, rng)}))
+    return out
+
+
+def _noise(example: Example, modality: str, rng: Generator) -> Any:
+    value = example.value(modality)
+    if value is None:
+        return None
+    if modality == "text":
+        return " ".join("".join(rng.choice(SYLLABLES, 3)) for _ in value.split())
+    if modality == "video":
+        return rng.integers(0, 256, value.shape, dtype=np.uint8)
+    return rng.normal(0, 0.05, len(value)).astype(np.float32)

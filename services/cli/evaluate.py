@@ -1,0 +1,69 @@
+"""`braid evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from services.cli import say
+from services.runtime.settings import ROOT
+
+
+def evaluate(
+    model: Annotated[Path | None, typer.Argument(help="A checkpoint; default: the shipped one of the set.")] = None,
+    data: Annotated[str, typer.Option(help="tridigit, homesound10 or a manifest of your own.")] = "tridigit",
+    part: Annotated[str, typer.Option(help="val or test.")] = "test",
+    json: say.Json = False,
+) -> None:
+    """Score a model in every cell: all subsets of modalities in all severities, calibration, conflict, abstention."""
+    from model.checkpoint import CheckpointError
+    from model.checkpoint import load as load_model
+    from model.data.homesound10 import GROUPS, Homesound10
+    from model.data.named import UnknownSet, read_set
+    from model.task.evaluate import evaluate as scores_of
+    from model.task.manifest import ManifestError
+
+    if part not in ("val", "test"):
+        say.fail("--part is val or test", 2)
+    try:
+        loaded = load_model(model or ROOT / "models" / data / "1", "cpu")
+        found = read_set(data, ROOT / "data")
+    except (UnknownSet, ManifestError) as error:
+        say.fail(str(error), 2)
+    except CheckpointError as error:
+        say.fail(str(error))
+    if isinstance(found, Homesound10):
+        # All clips: of a model that was trained on them this says what it learned by heart; the card has the
+        # cross-validated scores.
+        found = found.holding([fold for group in GROUPS for fold in group])
+    if not found.given(part, "clean"):
+        say.fail(f"{data} has no samples for {part}", 2)
+    if set(loaded.labels) != set(found.labels):
+        say.fail(f"the model {loaded.name} knows other labels than {data}", 2)
+    told = scores_of(loaded, found, part)
+    if json:
+        say.result(told)
+        return
+    for severity in found.severities:
+        tell(severity, told[severity])
+    print(f"\nmean excess ECE {told['summary']['mean_excess_ece']}, least gap {told['summary']['least_gap_lower']}")
+
+
+def tell(severity: str, told: dict[str, Any]) -> None:
+    """One severity for people."""
+    print(f"\n{severity:20} accuracy   F1    NLL   Brier  ECE  excess   gap (lower)")
+    for name, c in told["cells"].items():
+        gap = f"{c['gap']:+.3f} ({c['gap_lower']:+.3f})" if "gap" in c else ""
+        print(
+            f"{name:20} {c['accuracy']:.3f}   {c['macro_f1']:.3f}  {c['nll']:.3f}  {c['brier']:.3f}  {c['ece']:.3f}"
+            f"  {c['excess_ece']:+.3f}  {gap}"
+        )
+    missing, abstained = told["missing"], told["abstention"]
+    print(f"missing-rate curve: area {missing['area']}, half missing {missing['half_missing']}")
+    print(f"conformal sets hold the label {abstained['coverage']}, answered {abstained['answered']}")
+    for name, row in told["one_replaced_by_noise"].items():
+        print(f"{name} replaced by noise: {row['accuracy']:.3f}, gap {row['gap']:+.3f} ({row['gap_lower']:+.3f})")
+    if "conflict" in told:
+        print("conflict: " + ", ".join(f"{k} {v}" for k, v in told["conflict"].items()))

@@ -1,0 +1,42 @@
+"""False alarms on streams in which nothing happens."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.cli import say
+from services.runtime.settings import ROOT, load
+
+
+def quiet(
+    model: Annotated[Path | None, typer.Argument(help="A checkpoint; default: the one that serves.")] = None,
+    data: Annotated[Path, typer.Option(help="The folder with the data sets.")] = ROOT / "data",
+    hours: Annotated[float, typer.Option(min=0.01, help="How much stream time.")] = 2.0,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same streams.")] = 1,
+    json: say.Json = False,
+) -> None:
+    """Events said of made streams without any, by hour, sense and label; 1 where more than one an hour is said."""
+    from model.checkpoint import CheckpointError
+    from model.checkpoint import load as load_model
+    from services.fusion.__main__ import decision_of
+    from services.fusion.infer import Inference
+    from services.offline.quiet import quiet as count
+
+    try:
+        inference = Inference(load_model(model or load().fusion.model, "cpu"), 64 * 1024 * 1024)
+    except CheckpointError as error:
+        say.fail(str(error))
+    found = count(inference, decision_of(inference), data, hours, seed)
+    if json:
+        say.result(asdict(found) | {"per_hour": round(found.per_hour, 3)})
+    else:
+        print(f"{found.final} false events in {found.hours:g} h: {found.per_hour:.2f} an hour")
+        for name, counts in (("by sense", found.by_sense), ("by label", found.by_label)):
+            print(f"  {name}: " + (", ".join(f"{k} {n}" for k, n in sorted(counts.items())) or "none"))
+        print(f"  said provisionally and withdrawn: {found.withdrawn}")
+    if found.per_hour > 1:
+        raise typer.Exit(1)

@@ -1,0 +1,97 @@
+"""Who may ask: the names by which the gateway may be called, the token, and where a browser's request came from. Pure."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+
+COOKIE = "braid_token"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def name_of(host_header: str) -> str:
+    """The name in a Host header without its port, in lower case and without brackets."""
+    text = host_header.strip().lower()
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0].rstrip(".")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The headers that decide, "" for each that is missing; token: as it stands in the query."""
+
+    method: str
+    host: str = ""
+    origin: str = ""
+    fetch_site: str = ""
+    authorization: str = ""
+    cookie: str = ""
+    token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A status code and a sentence."""
+
+    status: int
+    detail: str
+
+
+class Access:
+    """token "" asks for none; names: by which the gateway may be called besides those of loopback."""
+
+    def __init__(self, token: str, names: Iterable[str]) -> None:
+        self._token, self._names = token, {*LOOPBACK, *(name.lower() for name in names)}
+
+    def judge(self, request: Request) -> Refused | None:
+        """Why a request is refused, None where it is not."""
+        if not self._called_by_a_name(request.host):
+            # A foreign name that leads here is DNS rebinding: another site's script would read as if it were ours.
+            return Refused(421, "this name is not one of the gateway's: see gateway.hosts")
+        if request.method not in ("GET", "HEAD") and not _from_here(request):
+            return Refused(403, "another site's page may not send")
+        if self._token and not any(self._right(given) for given in _given(request)):
+            return Refused(401, "a token is needed: open the address that the gateway printed, or send it as a bearer")
+        return None
+
+    def is_token(self, given: str) -> bool:
+        """True for the token where one is asked for."""
+        return bool(self._token) and self._right(given)
+
+    def _called_by_a_name(self, host: str) -> bool:
+        name = name_of(host)
+        if self._token:
+            # Whoever knows the token may call by address; a name must still be known.
+            try:
+                ipaddress.ip_address(name)
+                return True
+            except ValueError:
+                pass
+        return name in self._names
+
+    def _right(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode(), self._token.encode())
+
+
+def _from_here(request: Request) -> bool:
+    if request.fetch_site and request.fetch_site not in ("same-origin", "none"):
+        return False
+    return not request.origin or request.origin.partition("://")[2].lower() == request.host.lower()
+
+
+def _given(request: Request) -> Iterable[str]:
+    scheme, _, credentials = request.authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        yield credentials.strip()
+    try:
+        cookie = SimpleCookie(request.cookie).get(COOKIE)
+    except CookieError:
+        cookie = None
+    if cookie is not None:
+        yield cookie.value
+    if request.token:
+        yield request.token

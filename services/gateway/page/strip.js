@@ -1,0 +1,182 @@
+// One session: lanes, answers and events on one axis. Elements are placed once and the whole track is moved.
+
+import { Answers } from "./answers.js";
+import { el, sign, text, time } from "./dom.js";
+import { Lane } from "./lane.js";
+import { Now } from "./now.js";
+import { Axis } from "./time.js";
+
+const ORDER = ["video", "audio", "text"];
+const KINDS = ["chunk", "late", "dead", "window", "prediction", "event", "tick", "end"];
+const KEPT_US = 70_000_000;
+const HELD_US = 300_000_000;
+const REFUSED_MAX = 200;
+const WORDS = { late: ["late", "late"], copy: ["copy", "copies"], dead: ["refused", "refused"] };
+
+export class Strip {
+  constructor(session, { choose, spanUs, focus }) {
+    this.session = session;
+    this.focus = focus;
+    this.axis = new Axis(spanUs);
+    this.placed = new Set();
+    this.lanes = new Map();
+    this.ticks = new Set();
+    this.counts = { late: 0, copy: 0, dead: 0 };
+    this.refused = new Map();
+    this.visible = true;
+    this.width = 0;
+    this.track = el("div", { className: "track" });
+    this.view = el("div", { className: "view" }, this.track);
+    this.answers = new Answers(this, choose);
+    this.now = new Now();
+    this.told = el("span", { className: "counts" });
+    this.gutter = el("div", { className: "gutter", "aria-hidden": "true" });
+    const name = el("a", { className: "name", href: focus ? "#" : `#${encodeURIComponent(session)}` }, session);
+    this.node = el(
+      "section",
+      { className: "strip" + (focus ? " focus" : ""), "aria-label": `Session ${session}` },
+      el("header", {}, el("h2", {}, name), this.told),
+      el("div", { className: "body" }, this.gutter, this.view, this.now.node),
+    );
+    this.node.dataset.session = session;
+    this.sized = new ResizeObserver(([entry]) => {
+      this.width = entry.contentRect.width;
+      this.relayout();
+    });
+    this.sized.observe(this.view);
+  }
+
+  /** Fill from a snapshot; what is known already stays as it is. */
+  begin(snapshot) {
+    this.hopUs = snapshot.hop_us;
+    if (!this.lanes.size) this.build(snapshot.modalities);
+    for (const kind of KINDS) snapshot[kind].forEach((record) => this.take(kind, record));
+    this.step(performance.now(), 1e6);
+    this.tidy();
+  }
+
+  build(modalities) {
+    this.modalities = [...ORDER.filter((m) => modalities.includes(m)), ...modalities.filter((m) => !ORDER.includes(m))];
+    for (const modality of this.modalities) {
+      const lane = new Lane(modality, this);
+      this.lanes.set(modality, lane);
+      this.track.append(lane.node);
+      this.gutter.append(el("div", { className: `lane m-${modality}` }, sign(modality), el("span", {}, modality)));
+    }
+    this.axisRow = el("div", { className: "axis" });
+    this.track.append(this.answers.band, this.answers.parts, this.answers.eventRow, this.axisRow);
+    for (const name of ["answers", "adds", "events"]) this.gutter.append(el("div", { className: name }, el("span", {}, name)));
+    this.now.build(this.modalities);
+  }
+
+  /** One record of the stream. */
+  take(kind, record) {
+    if (!this.lanes.size) return;
+    const lane = this.lanes.get(record.modality);
+    if (kind === "window") this.answers.window(record);
+    else if (kind === "prediction") this.answers.prediction(record);
+    else if (kind === "event") this.answers.event(record);
+    else if (!lane) return;
+    else if (kind === "chunk") {
+      // A clock that runs ahead must not carry the axis away.
+      this.hear(Math.min(record.t_us + record.duration_us, record.arrived_us + 1_000_000));
+      lane.add(record);
+    } else if (kind === "late" || kind === "dead") this.refuse(kind, lane, record);
+    else this.silence(kind, lane, record);
+  }
+
+  hear(us) {
+    this.axis.hear(us, performance.now());
+  }
+
+  count(kind) {
+    this.counts[kind] += 1;
+    const told = Object.entries(this.counts).filter(([, n]) => n);
+    text(this.told, told.map(([k, n]) => `${n} ${WORDS[k][n === 1 ? 0 : 1]}`).join(" · "));
+  }
+
+  refuse(kind, lane, record) {
+    const key = `${record.modality} ${record.at.join(" ")}`;
+    if (this.refused.has(key)) return;
+    this.refused.set(key, { kind, us: record.t_us, modality: record.modality, why: lane.mark(kind, record) });
+    if (this.refused.size > REFUSED_MAX) this.refused.delete(this.refused.keys().next().value);
+  }
+
+  silence(kind, lane, record) {
+    const us = kind === "end" ? record.t_us : record.bound_us;
+    const ended = kind === "end" || record.evidence === "end";
+    const title = ended ? "its sources have ended" : "silent up to here: a record stands for it";
+    this.once(`${ended ? "end" : kind} ${lane.modality} ${us}`, lane.node, us, () => el("i", { className: ended ? "ended" : "silent", title }));
+  }
+
+  /** Make something at a time unless it is there. */
+  once(key, row, us, make) {
+    if (this.ticks.has(key)) return;
+    this.ticks.add(key);
+    const made = make();
+    made.gone = () => this.ticks.delete(key);
+    this.put(row, made, us, 0);
+  }
+
+  /** Stand at an event time, with a width where it lasts. */
+  put(row, node, us, lengthUs) {
+    node.us = us;
+    node.lengthUs = lengthUs;
+    this.placed.add(node);
+    this.place(node);
+    row.append(node);
+  }
+
+  place(node) {
+    node.style.left = `${this.axis.at(node.us)}%`;
+    if (node.lengthUs) node.style.width = `${(node.lengthUs / this.axis.spanUs) * 100}%`;
+  }
+
+  remove(node) {
+    this.placed.delete(node);
+    node.remove();
+    node.gone?.();
+  }
+
+  relayout() {
+    this.lanes.forEach((lane) => (lane.dirty = true));
+    this.answers.dirty = true;
+  }
+
+  set span(us) {
+    this.axis.spanUs = us;
+    this.axis.base = this.axis.shown || this.axis.base;
+    this.placed.forEach((node) => this.place(node));
+    this.relayout();
+  }
+
+  /** One frame of the picture. */
+  step(nowMs, deltaMs) {
+    if (this.axis.step(nowMs, deltaMs)) this.placed.forEach((node) => this.place(node));
+    this.track.style.transform = `translateX(${this.axis.shift}%)`;
+  }
+
+  /** A few times a second: take away what is long out of sight, lay out what is new, draw the axis on. */
+  tidy() {
+    const oldest = Math.max(this.axis.shown, this.axis.newest - HELD_US) - KEPT_US;
+    for (const node of this.placed) if (node.us + node.lengthUs < oldest) this.remove(node);
+    this.answers.tidy(oldest);
+    this.lanes.forEach((lane) => lane.layout(this.width));
+    this.scale();
+  }
+
+  scale() {
+    if (!this.axisRow || !this.axis.newest || !this.width) return;
+    const step = [1, 2, 5, 10, 20].map((s) => s * 1e6).find((us) => (us / this.axis.spanUs) * this.width > 84) ?? 3e7;
+    for (const node of [...this.axisRow.children]) if (node.step !== step) this.remove(node);
+    const ends = this.axis.from + this.axis.spanUs;
+    for (let us = Math.floor(this.axis.from / step) * step; us < ends + step; us += step) {
+      this.once(`axis ${us}`, this.axisRow, us, () => Object.assign(el("i", {}, el("span", {}, time(us))), { step }));
+    }
+  }
+
+  close() {
+    this.sized.disconnect();
+    this.node.remove();
+  }
+}

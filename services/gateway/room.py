@@ -1,0 +1,92 @@
+"""One session as the page sees it: what is kept of it, and its summary. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from services.gateway.told import KINDS, Told
+
+Json = dict[str, Any]
+AHEAD_US = 1_000_000
+
+
+class Room:
+    """What is kept of a session, by kind and key; `head_us` is the newest event time of a chunk or window."""
+
+    def __init__(self, session: str) -> None:
+        self.session = session
+        self.kept: dict[str, dict[str, Told]] = {kind: {} for kind in KINDS}
+        self.head_us = self.heard_us = 0
+        self.counts = {"chunk": 0, "late": 0, "dead": 0, "copy": 0}
+        self._answer: tuple[int, bool, Mapping[str, Any]] | None = None
+        self._event: Mapping[str, Any] | None = None
+        self._identities: dict[object, str] = {}
+
+    def put(self, told: Told) -> bool:
+        """Keep it; False where it is known already (topics hold records twice after a crash)."""
+        known = self.kept[told.kind].get(told.key)
+        if known is not None and known.raw == told.raw:
+            return False
+        self.kept[told.kind][told.key] = told
+        if told.kind in self.counts:
+            self.counts[told.kind] += 1
+        if told.kind == "window":
+            self.head_us = max(self.head_us, told.to_us)
+        if told.facts is not None:
+            self._note(told, told.facts)
+        return True
+
+    def drop(self, told: Told) -> None:
+        """Forget it, unless another record took its place."""
+        if self.kept[told.kind].get(told.key) is told:
+            del self.kept[told.kind][told.key]
+            if told.kind == "chunk" and told.facts is not None:
+                self._identities.pop(told.facts["identity"], None)
+
+    @property
+    def empty(self) -> bool:
+        return not any(self.kept.values())
+
+    def is_copy(self, told: Told) -> bool:
+        """True for a chunk of an identity that is known from another position, with the same bytes."""
+        facts = told.facts or {}
+        return bool(self._identities.get(facts["identity"]) == facts["sha256"])
+
+    def since(self, from_us: int) -> dict[str, list[Told]]:
+        """What is about event times from from_us on, by kind, in order of event time."""
+        return {
+            kind: sorted((t for t in kept.values() if t.to_us >= from_us), key=lambda t: (t.from_us, t.key))
+            for kind, kept in self.kept.items()
+        }
+
+    def summary(self) -> Json:
+        """What the list of sessions shows."""
+        answer = self._answer[2] if self._answer else {}
+        return {
+            "id": self.session,
+            "head_us": self.head_us,
+            "heard_us": self.heard_us,
+            "counts": dict(self.counts),
+            "answer": {name: answer[name] for name in answer} or None,
+            "event": None if self._event is None else dict(self._event),
+        }
+
+    def _note(self, told: Told, facts: Mapping[str, Any]) -> None:
+        if told.kind == "chunk":
+            self.heard_us = max(self.heard_us, facts["arrived_us"])
+            # A clock that runs ahead must not carry the session away.
+            self.head_us = max(self.head_us, min(told.to_us, facts["arrived_us"] + AHEAD_US))
+            if self.is_copy(told):
+                self.counts["copy"] += 1
+            self._identities.setdefault(facts["identity"], facts["sha256"])
+        elif told.kind == "prediction":
+            order = told.from_us, facts["final"]
+            if self._answer is None or order >= self._answer[:2]:
+                self._answer = (*order, facts)
+        elif told.kind == "event" and (facts["final"] or self._event is None):
+            ended = facts["lifecycle"] == "end"
+            if not ended:
+                self._event = facts
+            elif self._event is not None and self._event["id"] == facts["id"]:
+                self._event = None

@@ -1,0 +1,135 @@
+"""The gateway as a process of its own: the follower, the web server around the API, and both ended together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from types import FrameType
+
+import uvicorn
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from starlette.applications import Starlette
+
+from services.gateway.access import Access
+from services.gateway.api import Api, Limits
+from services.gateway.follow import Follower
+from services.gateway.guard import Guard
+from services.gateway.media import Media
+from services.gateway.ring import Ring
+from services.gateway.rooms import Bounds, Rooms
+from services.gateway.sources import Sources
+from services.payloads.redis_window import RedisWindow
+from services.runtime import kafka
+from services.runtime.health import Progress
+from services.runtime.metrics import GatewayMetrics
+from services.runtime.settings import Settings
+
+AGAIN_S = 0.5
+CONNECTIONS_MAX = 512
+LAST_TURN_S = 3
+_log = logging.getLogger(__name__)
+
+
+def bind(settings: Settings) -> socket.socket:
+    """The listening socket. Raises OSError where the address cannot be had."""
+    host = settings.gateway.host
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, settings.gateway.port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+async def serve(
+    settings: Settings, listener: socket.socket, token: str, metrics: GatewayMetrics, progress: Progress
+) -> None:
+    """Serve until SIGTERM or Ctrl-C."""
+    servers, topics, g = settings.kafka.bootstrap_servers, settings.topic_names(), settings.gateway
+    rooms = Rooms(Bounds(g.sessions_max, g.kept_mb * 1024 * 1024, g.kept_s * 1_000_000))
+    sources, ring = Sources(), Ring(secrets.token_hex(4))
+    follower = Follower(
+        lambda: kafka.make_reader(servers),
+        topics,
+        settings.topics.partitions,
+        rooms,
+        sources,
+        ring,
+        metrics,
+        progress,
+    )
+    redis = RedisWindow(settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms)
+    media = Media(redis, lambda: kafka.make_reader(servers, auto_offset_reset="none"), topics, metrics)
+    async with _producer(servers, progress) as producer:
+        limits = Limits(g.streams_max, settings.limits.payload_bytes_max)
+        semantics = settings.semantics()
+        api = Api(rooms, sources, ring, media, producer, topics, semantics, limits, metrics)
+        guarded = Guard(Starlette(routes=api.routes()), Access(token, (g.host, *g.hosts)), metrics)
+        config = uvicorn.Config(
+            guarded,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            limit_concurrency=CONNECTIONS_MAX,
+            timeout_keep_alive=20,
+            timeout_graceful_shutdown=LAST_TURN_S,
+        )
+        following = asyncio.create_task(follower.run(g.look_back_s))
+        # uvicorn raises a signal again once it has ended cleanly: by then it has done its work.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
+        loop = asyncio.get_running_loop()
+        server = _Server(config, lambda: loop.call_soon_threadsafe(ring.end))
+        following.add_done_callback(lambda _: setattr(server, "should_exit", True))
+        try:
+            await server.serve(sockets=[listener])
+            if following.done():
+                following.result()
+        finally:
+            following.cancel()
+            with suppress(asyncio.CancelledError):
+                await following
+            await media.close()
+
+
+class _Server(uvicorn.Server):
+    """Lets the event streams end by themselves: uvicorn would wait for them, then cut them off and log errors."""
+
+    def __init__(self, config: uvicorn.Config, on_exit: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._on_exit = on_exit
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal to end: from a signal handler, so nothing is done here but said."""
+        self._on_exit()
+        super().handle_exit(sig, frame)
+
+
+@asynccontextmanager
+async def _producer(servers: str, progress: Progress) -> AsyncIterator[AIOKafkaProducer]:
+    """The producer for media in, once the broker is there."""
+    while True:
+        client = kafka.make_producer(servers)
+        try:
+            await client.start()
+            break
+        except KafkaError as error:
+            await client.stop()
+            progress.not_ready["broker"] = "the broker cannot be reached"
+            progress.beat()
+            _log.warning("the broker cannot be reached: waiting for it", extra={"why": str(error)})
+            await asyncio.sleep(AGAIN_S)
+    try:
+        yield client
+    finally:
+        await client.stop()

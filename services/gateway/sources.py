@@ -1,0 +1,75 @@
+"""The sources that were heard: how often, how late, and how far their clocks are off. Pure."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from services.gateway.told import Told
+
+SOURCES_MAX = 5_000
+HORIZON_US = 60_000_000
+Key = tuple[str, str, str]
+
+
+@dataclass(slots=True)
+class Source:
+    """Counts of one source over the time that it has been known; times in us of the broker's clock.
+
+    offset_us: the smallest of arrival minus the end of what was captured, of the last minute or so: the shortest way
+    plus how far its clock is behind.
+    """
+
+    first_us: int
+    last_us: int
+    records: int
+    late: int
+    offset_us: int
+    offset_at_us: int
+
+
+class Sources:
+    """Sources by (session, modality, source), the one heard last at the end."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[Key, Source] = OrderedDict()
+
+    def put(self, told: Told) -> None:
+        """Count a chunk or a late record."""
+        if told.facts is None or told.kind not in ("chunk", "late"):
+            return
+        modality, name = told.facts["source"]
+        key = told.session, modality, name
+        found = self._known.get(key)
+        if told.kind == "late":
+            if found is not None:
+                found.late += 1
+            return
+        at_us = told.facts["arrived_us"]
+        offset_us = at_us - told.to_us
+        if found is None:
+            found = self._known[key] = Source(at_us, at_us, 0, 0, offset_us, at_us)
+            while len(self._known) > SOURCES_MAX:
+                self._known.popitem(last=False)
+        found.records += 1
+        found.last_us = max(found.last_us, at_us)
+        if offset_us <= found.offset_us or at_us - found.offset_at_us > HORIZON_US:
+            found.offset_us, found.offset_at_us = offset_us, at_us
+        self._known.move_to_end(key)
+
+    def as_json(self, now_us: int) -> list[dict[str, Any]]:
+        """All sources in order; now_us: the wall clock, in us since the epoch."""
+        return [
+            {
+                "session": session,
+                "modality": modality,
+                "source": name,
+                "records": s.records,
+                "last_seen_s": round(max(now_us - s.last_us, 0) / 1e6, 1),
+                "rate_hz": round((s.records - 1) * 1e6 / max(s.last_us - s.first_us, 1), 2) if s.records > 1 else 0.0,
+                "clock_offset_ms": round(s.offset_us / 1000),
+                "late_share": round(s.late / s.records, 3),
+            }
+            for (session, modality, name), s in sorted(self._known.items())
+        ]

@@ -1,0 +1,284 @@
+"""The gateway's API on a real broker and a real Redis: what it shows, what it takes, and whom it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import wave
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from services.local.services import ServiceProcess
+from services.local.stack import LocalStack
+from services.runtime.settings import Settings
+from tests.integration.gateway import Answer, Gateway
+from tests.integration.session import play, predictions
+from tests.integration.wait import until
+
+
+@pytest.fixture(scope="module")
+async def gateway(stack: LocalStack, services: dict[str, ServiceProcess]) -> AsyncIterator[Gateway]:
+    """A gateway on loopback that asks for no token."""
+    found = await Gateway(stack).start()
+    yield found
+    assert await found.process.child.stop() == 0, "the gateway did not end cleanly"
+
+
+def wav(seconds: float = 1.0) -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8_000)
+        sound.writeframes(bytes([7, 3]) * int(8_000 * seconds))
+    return file.getvalue()
+
+
+async def shown(gateway: Gateway, session: str, kind: str, count: int = 1) -> list[dict[str, Any]]:
+    async def enough() -> list[dict[str, Any]] | None:
+        answer = await gateway.ask(f"api/v1/sessions/{quote(session, safe='')}?seconds=600")
+        found: list[dict[str, Any]] = answer.json[kind] if answer.status == 200 else []
+        return found if len(found) >= count else None
+
+    return await until(enough, f"{count} {kind} of {session} on the gateway")
+
+
+async def test_a_picture_and_a_sound_posted_by_http_are_seen_fused_and_explained(gateway: Gateway, hand: bytes) -> None:
+    video = await gateway.ask("api/v1/sessions/porch/video", hand, content_type="image/jpeg")
+    audio = await gateway.ask("api/v1/sessions/porch/audio", wav(), content_type="audio/wav")
+    assert video.status == audio.status == 202
+    assert video.json["topic"] == "braid.media.video.v1"
+    assert video.json["partition"] == audio.json["partition"], "a session's streams must meet"
+    found = await shown(gateway, "porch", "prediction")
+
+    async def both() -> dict[str, Any] | None:
+        for one in await shown(gateway, "porch", "prediction"):
+            if one["final"] and all(one["modalities"][m]["state"] == "present" for m in ("video", "audio")):
+                return one
+        return None
+
+    p = await until(both, "a final prediction with picture and sound")
+    why = (await gateway.ask(f"api/v1/predictions/{p['id']}")).json
+    assert {m["modality"] for m in why["members"]} == {"video", "audio"}
+    assert why["prediction"]["latency"]["total_ms"] == pytest.approx(
+        sum(x["ms"] for x in p["latency"]["parts"]), abs=0.01
+    )
+    told = sum(sense["contribution"] for sense in p["modalities"].values())
+    assert told == pytest.approx(p["score"] - p["baseline"], abs=5e-6)
+    assert why["runner_up"]["label"] != p["label"]
+    assert "porch" in why["reproduce"]
+    picture = next(m for m in why["members"] if m["modality"] == "video")
+    served = await gateway.ask(picture["media"])
+    assert (served.status, served.headers["content-type"], served.body) == (200, "image/jpeg", hand)
+    assert found
+
+
+async def test_the_list_the_lanes_and_the_devices_tell_of_a_session(
+    gateway: Gateway, settings: Settings, hand: bytes
+) -> None:
+    await play(settings, "lane party", hand)
+    await predictions(settings, "lane party")
+    finals = [p for p in await shown(gateway, "lane party", "prediction", 8) if p["final"]]
+    assert finals
+    lanes = (await gateway.ask("api/v1/sessions/lane%20party?seconds=60")).json
+    chunks = lanes["chunk"]
+    assert {c["modality"] for c in chunks} == {"text", "video", "audio"}
+    assert next(c["text"] for c in chunks if c["modality"] == "text") == "number 0"
+    assert all(len(c["peaks"]) == 20 for c in chunks if c["modality"] == "audio")
+    assert {w["modalities"]["video"]["state"] for w in lanes["window"]} >= {"present"}
+    assert lanes["end"]
+    assert (lanes["size_us"], lanes["hop_us"]) == (2_000_000, 500_000)
+    listed = (await gateway.ask("api/v1/sessions")).json["sessions"]
+    (ours,) = [s for s in listed if s["id"] == "lane party"]
+    assert ours["counts"]["chunk"] == 24
+    assert set(ours["answer"]["states"]) == {"text", "video", "audio"}
+    devices = [d for d in (await gateway.ask("api/v1/devices")).json["devices"] if d["session"] == "lane party"]
+    assert {(d["source"], d["records"]) for d in devices} == {
+        (f"/devices/good/{m}", 8) for m in ("text", "video", "audio")
+    }
+
+
+async def test_media_is_served_from_the_log_where_redis_has_none_and_as_a_type_that_runs_nothing(
+    gateway: Gateway, settings: Settings, hand: bytes
+) -> None:
+    await play(settings, "from the log", hand)
+    chunks = await shown(gateway, "from the log", "chunk", 24)
+    sound = next(c for c in chunks if c["modality"] == "audio")
+    text = next(c for c in chunks if c["modality"] == "text")
+    for one, kind in ((sound, "audio/wav"), (text, "text/plain; charset=utf-8")):
+        # Without the session Redis cannot be asked: the place and the hash are enough for the log.
+        path, _, _ = one["media"].partition("?")
+        sha256 = one["media"].rpartition("sha256=")[2]
+        answer = await gateway.ask(f"{path}?sha256={sha256}")
+        assert answer.status == 200
+        assert answer.headers["content-type"] == kind
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "sandbox" in answer.headers["content-security-policy"]
+    assert (await gateway.ask(sound["media"])).body[:4] == b"RIFF"
+    assert (await gateway.ask(f"{path}?sha256={'0' * 64}")).status == 404
+    assert (await gateway.ask("api/v1/media/smell/0/0?sha256=" + "0" * 64)).status == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "body", "status", "reason"),
+    [
+        ("api/v1/sessions/bad/video", "image/jpeg", b"no picture", 422, "magic"),
+        ("api/v1/sessions/bad/video", "text/html", b"<script>", 415, "content_type"),
+        ("api/v1/sessions/bad/audio", "audio/pcm;rate=8000", b"\0\0\0", 422, "samples"),
+        ("api/v1/sessions/bad/text", "text/plain", b"\xff\xfe", 422, "utf8"),
+        ("api/v1/sessions/bad/text", "text/plain", b"", 422, "empty"),
+        ("api/v1/sessions/bad/text", "text/plain", b"x" * 1_000_001, 413, "size"),
+        ("api/v1/sessions/%07/text", "text/plain", b"x", 422, "session"),
+        ("api/v1/sessions/bad/smell", "text/plain", b"x", 404, None),
+    ],
+)
+async def test_bad_media_is_refused_at_the_door_with_its_reason(
+    gateway: Gateway, path: str, content_type: str, body: bytes, status: int, reason: str | None
+) -> None:
+    answer = await gateway.ask(path, body, content_type=content_type)
+    assert (answer.status, answer.json.get("reason")) == (status, reason), answer.body
+
+
+async def test_a_session_with_a_slash_and_a_stated_time_comes_out_as_it_went_in(gateway: Gateway) -> None:
+    headers = {
+        "content_type": "text/plain",
+        "ce_time": "2020-01-01T00:00:00Z",
+        "ce_id": "one",
+        "ce_source": "/devices/b/t",
+    }
+    assert (await gateway.ask("api/v1/sessions/a%2Fb/text", b"too old", **headers)).status == 202
+    (dead,) = await shown(gateway, "a/b", "dead")
+    assert (dead["reason"], dead["t_us"]) == ("stale", 1_577_836_800_000_000)
+    (chunk,) = await shown(gateway, "a/b", "chunk")
+    assert (chunk["id"], chunk["source"]) == ("one", "/devices/b/t")
+
+
+async def listen(gateway: Gateway, query: str, count: int, last_id: str = "") -> list[dict[str, str]]:
+    """The first messages of the event stream, as the fields of each."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    resume = f"Last-Event-ID: {last_id}\r\n" if last_id else ""
+    writer.write(f"GET /api/v1/events?{query} HTTP/1.1\r\nHost: 127.0.0.1\r\n{resume}\r\n".encode())
+    found: list[dict[str, str]] = [{}]
+    try:
+        async with asyncio.timeout(30):
+            while len([one for one in found if "event" in one and "data" in one]) < count:
+                line = (await reader.readline()).decode().strip()
+                name, colon, value = line.partition(": ")
+                if not line and found[-1]:
+                    found.append({})
+                elif colon and name in ("id", "event", "data"):
+                    found[-1][name] = value
+    finally:
+        writer.close()
+    return [one for one in found if "event" in one]
+
+
+async def test_the_event_stream_goes_on_where_it_broke_off(gateway: Gateway) -> None:
+    query = "session=stream&kind=chunk"
+    (hello,) = await listen(gateway, query, 1)
+    assert hello["event"] == "hello"
+    for n in range(3):
+        await gateway.ask("api/v1/sessions/stream/text", b"word %d" % n, content_type="text/plain")
+    await shown(gateway, "stream", "chunk", 3)
+    _, *three = await listen(gateway, query, 4, hello["id"])
+    assert [json.loads(one["data"])["text"] for one in three] == ["word 0", "word 1", "word 2"]
+    _, again = await listen(gateway, query, 2, three[1]["id"])
+    assert again == three[2]
+    _, reset = await listen(gateway, query, 2, "of another start.7")
+    assert reset["event"] == "reset"
+
+
+async def test_what_is_asked_wrongly_is_answered_so(gateway: Gateway) -> None:
+    for path, status in {
+        "api/v1/sessions/never": 404,
+        "api/v1/sessions/never?seconds=x": 404,
+        "api/v1/predictions/never/1/1@2": 404,
+        "api/v1/events?kind=gossip": 400,
+        "api/v1/nothing": 404,
+        "api/v1/events?session=" + "x" * 5_000: 414,
+        "api/v1/events?" + "a=b&" * 200: 400,
+        "../../etc/passwd": 404,
+        "%2e%2e/api.py": 404,
+    }.items():
+        assert (await gateway.ask(path)).status == status, path
+
+
+async def test_so_many_streams_are_open_and_no_more(stack: LocalStack) -> None:
+    gateway = await Gateway(stack, 6, BRAID_GATEWAY__STREAMS_MAX="1").start()
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(b"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        async with asyncio.timeout(30):
+            await reader.readuntil(b"event: hello")
+        assert (await gateway.ask("api/v1/events")).status == 503
+        writer.close()
+
+        async def freed() -> bool:
+            return gateway.process.metric("braid_gateway_streams") == 0
+
+        await until(freed, "the place of a reader that went away")
+        assert await listen(gateway, "kind=event", 1)
+    finally:
+        await gateway.process.child.stop()
+
+
+async def test_other_sites_and_foreign_names_are_refused(gateway: Gateway) -> None:
+    rebound = await gateway.ask("api/v1/sessions", host="evil.example")
+    assert rebound.status == 421
+    sent = await gateway.ask("api/v1/sessions/s/text", b"x", content_type="text/plain", origin="https://evil.example")
+    assert sent.status == 403
+    sent = await gateway.ask("api/v1/sessions/s/text", b"x", content_type="text/plain", sec_fetch_site="cross-site")
+    assert sent.status == 403
+
+
+async def test_the_page_comes_with_the_headers_that_keep_a_browser_safe(gateway: Gateway) -> None:
+    page = await gateway.ask("")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "unsafe" not in page.headers["content-security-policy"]
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert b"http" not in page.body.replace(b"http://www.w3.org", b""), "the page names no other host"
+
+
+async def test_where_other_machines_can_reach_it_a_token_is_asked_for(stack: LocalStack) -> None:
+    gateway = await Gateway(stack, 2, BRAID_GATEWAY__HOST="0.0.0.0").start()
+    try:
+        printed = gateway.process.child.log.read_text()
+        token = printed.partition("?token=")[2].split()[0]
+        assert len(token) > 20
+        assert (await gateway.ask("api/v1/sessions")).status == 401
+        assert (await gateway.ask("api/v1/sessions", authorization="Bearer wrong")).status == 401
+        assert (await gateway.ask("api/v1/sessions", authorization=f"Bearer {token}")).status == 200
+        opened: Answer = await gateway.ask(f"?token={token}")
+        assert (opened.status, opened.headers["location"]) == (303, "./")
+        cookie = opened.headers["set-cookie"]
+        assert "httponly" in cookie.lower()
+        assert "samesite=strict" in cookie.lower()
+        assert (await gateway.ask("", cookie=cookie.partition(";")[0])).status == 200
+    finally:
+        await gateway.process.child.stop()
+
+
+async def test_it_ends_cleanly_and_at_once_while_somebody_listens(stack: LocalStack) -> None:
+    gateway = await Gateway(stack, 5).start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(b"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    async with asyncio.timeout(30):
+        await reader.readuntil(b"event: hello")
+        assert await gateway.process.child.stop() == 0
+        await reader.read()
+    writer.close()
+    assert '"level": "error"' not in gateway.process.child.log.read_text()
+
+
+async def test_its_own_health_and_metrics_are_those_of_every_service(gateway: Gateway) -> None:
+    await gateway.ask("api/v1/sessions")
+    assert gateway.process.get("/healthz")
+    assert gateway.process.get("/readyz")
+    assert '"braid-gateway"' in (gateway.process.get("/version") or "")
+    assert gateway.process.metric("braid_gateway_requests_total") > 0
+    assert gateway.process.metric("braid_gateway_records_total") > 0

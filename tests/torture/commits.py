@@ -1,0 +1,96 @@
+"""Every commit that the group coordinator ever took: the records of __consumer_offsets, and what they must not pass."""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from services.audit.reading import Raw
+
+OFFSETS_TOPIC = "__consumer_offsets"
+COMMIT_KEYS = (0, 1)
+COMPACT_FROM = 4  # from this version of the value on, strings are compact (KIP-482)
+Log = tuple[str, int]
+
+
+class NotRead(Exception):
+    """A record of a form that we do not know: the check would be blind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One commit of one log, at the broker's time."""
+
+    group: str
+    topic: str
+    partition: int
+    offset: int
+    at_ms: int
+
+
+class Need(NamedTuple):
+    """A record that was needed until the broker had the output that came of it."""
+
+    offset: int
+    until_ms: int
+
+
+def read_commit(raw: Raw) -> Commit | None:
+    """The commit of a record, None for what is none (group metadata, tombstones). Raises NotRead.
+
+    Source: OffsetCommitKey.json and OffsetCommitValue.json of Apache Kafka 4.1.
+    """
+    key, value = raw.key or b"", raw.value
+    if value is None or struct.unpack_from(">h", key)[0] not in COMMIT_KEYS:
+        return None
+    group, at = _string(key, 2)
+    topic, at = _string(key, at)
+    (partition,) = struct.unpack_from(">i", key, at)
+    version, offset = struct.unpack_from(">hq", value)
+    if not 0 <= version <= COMPACT_FROM:
+        raise NotRead(f"a commit of version {version}")
+    at = 10 + (4 if version >= 3 else 0)  # the leader epoch
+    at = _skip_compact(value, at) if version >= COMPACT_FROM else _string(value, at)[1]
+    (at_ms,) = struct.unpack_from(">q", value, at)
+    return Commit(group, topic, partition, offset, at_ms)
+
+
+def past_the_floor(commits: Iterable[Commit], needs: Mapping[Log, Sequence[Need]]) -> list[str]:
+    """A line for each commit above a record that was still needed when it was made. needs: by topic and partition."""
+    offsets: dict[Log, list[int]] = {}
+    latest: dict[Log, list[int]] = defaultdict(list)
+    for log, needed in needs.items():
+        in_order = sorted(needed)
+        offsets[log] = [need.offset for need in in_order]
+        for need in in_order:
+            latest[log].append(max(need.until_ms, latest[log][-1] if latest[log] else need.until_ms))
+    troubles = []
+    for c in commits:
+        log = c.topic, c.partition
+        below = bisect_left(offsets.get(log, []), c.offset)
+        if below and latest[log][below - 1] > c.at_ms:
+            late_ms = latest[log][below - 1] - c.at_ms
+            troubles.append(
+                f"{c.topic} {c.partition}: {c.offset} was committed {late_ms} ms before all below it was answered"
+            )
+    return troubles
+
+
+def _string(raw: bytes, at: int) -> tuple[str, int]:
+    (length,) = struct.unpack_from(">h", raw, at)
+    end = at + 2 + max(length, 0)
+    return raw[at + 2 : end].decode(), end
+
+
+def _skip_compact(raw: bytes, at: int) -> int:
+    length = shift = 0
+    while True:
+        byte = raw[at]
+        length |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return at + max(length - 1, 0)

@@ -1,0 +1,155 @@
+"""Carries the plan out: each fault at its moment, and whether work was in flight just then."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from services.local.broker import Broker
+from services.local.redis import LocalRedis
+from services.runtime.settings import Settings
+from tests.torture.flight import AGAIN_S, Flight, measured
+from tests.torture.plan import Fault
+from tests.torture.supervisor import FIRST, FUSION, SECOND, Supervisor
+
+MEASURED_WITHIN_S = 30.0
+ALIVE_WITHIN_S = 10.0
+ZOMBIE_S = 12.0  # longer than the group's session time-out of 10 s: it evicts the process meanwhile
+REDIS_PAUSE_S = 5.0
+Say = Callable[[str], None]
+
+
+class Faults:
+    """Kinds of one process come one after the other, those of different processes as they fall."""
+
+    def __init__(
+        self, settings: Settings, supervisor: Supervisor, broker: Broker, redis: LocalRedis, say: Say, begin_s: float
+    ) -> None:
+        self._settings, self._supervisor, self._broker, self._redis = settings, supervisor, broker, redis
+        self._say, self._begin_s = say, begin_s
+        # While the aligner is paused nobody kills it and its guest stays: it comes back to partitions that another owns.
+        self._paused = asyncio.Lock()
+        self.landed: Counter[str] = Counter()
+        self.in_flight: Counter[str] = Counter()
+        self._do: dict[str, Callable[[], Awaitable[bool]]] = {
+            "kill aligner": self._kill_aligner,
+            "pause aligner": self._pause_aligner,
+            "second aligner joins": self._join,
+            "second aligner leaves": self._leave,
+            "kill broker": self._kill_broker,
+            "kill redis": self._kill_redis,
+            "pause redis": self._pause_redis,
+            "flush redis": self._flush_redis,
+            "kill fusion": lambda: self._kill(FUSION),
+        }
+
+    async def run(self, faults: Sequence[Fault]) -> None:
+        """All of them; returns when the last has been healed."""
+        lanes: dict[str, list[Fault]] = defaultdict(list)
+        for fault in faults:
+            # A pause lasts: in the lane of the kills it would put off all that follow.
+            lanes[fault.kind if fault.kind == "pause aligner" else _victim(fault)].append(fault)
+        await asyncio.gather(*(self._lane(lane) for lane in lanes.values()))
+
+    async def _lane(self, lane: Sequence[Fault]) -> None:
+        """Each at its moment; after a delay (no broker to ask) the rest are put off too, or they would come at once."""
+        clock, delay_s = asyncio.get_running_loop().time, 0.0
+        for fault in lane:
+            await asyncio.sleep(max(self._begin_s + fault.at_s + delay_s - clock(), 0))
+            records = await self._in_flight(fault)
+            at_s = clock() - self._begin_s
+            delay_s = at_s - fault.at_s
+            if not await self._do[fault.kind]():
+                self._say(f"{at_s:6.1f} s  {fault.kind}: there was nothing to do it to")
+                continue
+            self.landed[fault.kind] += 1
+            self.in_flight[fault.kind] += bool(records)
+            self._say(f"{at_s:6.1f} s  {fault.kind}: {records:,} records in flight")
+
+    async def _in_flight(self, fault: Fault) -> int:
+        """The records in flight as soon as there are any: a fault of an idle process proves nothing."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + MEASURED_WITHIN_S
+        while not (records := _records(fault, await measured(self._settings, deadline - clock()))):
+            if clock() > deadline:
+                return 0
+            await asyncio.sleep(AGAIN_S)
+        return records
+
+    async def _kill_aligner(self) -> bool:
+        async with self._paused:
+            return await self._kill(FIRST)
+
+    async def _kill(self, name: str) -> bool:
+        return await self._alive(name) and self._supervisor.kill(name)
+
+    async def _alive(self, name: str) -> bool:
+        return await self._until(lambda: self._supervisor.processes[name].child.running)
+
+    async def _until(self, true: Callable[[], bool]) -> bool:
+        deadline = asyncio.get_running_loop().time() + ALIVE_WITHIN_S
+        while not (found := await asyncio.to_thread(true)) and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(AGAIN_S)
+        return found
+
+    async def _pause_aligner(self) -> bool:
+        child = self._supervisor.processes[FIRST].child
+        async with self._paused:
+            if not await self._alive(FIRST):
+                return False
+            child.signal(signal.SIGSTOP)
+            await asyncio.sleep(ZOMBIE_S)
+            child.signal(signal.SIGCONT)
+        return True
+
+    async def _join(self) -> bool:
+        self._supervisor.start(SECOND)
+        return True
+
+    async def _leave(self) -> bool:
+        # A guest that never had a partition would not be missed.
+        await self._until(lambda: self._supervisor.processes[SECOND].get("/readyz") is not None)
+        async with self._paused:
+            return await self._supervisor.leave(SECOND)
+
+    async def _kill_broker(self) -> bool:
+        running = self._broker.child.running
+        self._broker.child.kill()
+        await self._broker.start()
+        return running
+
+    async def _kill_redis(self) -> bool:
+        running = self._redis.child.running
+        self._redis.child.kill()
+        await self._redis.start()
+        return running
+
+    async def _pause_redis(self) -> bool:
+        self._redis.child.signal(signal.SIGSTOP)
+        await asyncio.sleep(REDIS_PAUSE_S)
+        self._redis.child.signal(signal.SIGCONT)
+        return True
+
+    async def _flush_redis(self) -> bool:
+        client = Redis.from_url(self._redis.url, socket_timeout=2)
+        try:
+            return bool(await client.flushall())
+        except (RedisError, OSError):
+            return False
+        finally:
+            await client.aclose()
+
+
+def _victim(fault: Fault) -> str:
+    return "second aligner" if fault.kind.startswith("second") else fault.kind.split()[-1]
+
+
+def _records(fault: Fault, flight: Flight | None) -> int:
+    if flight is None:
+        return 0
+    return flight.fusion if fault.kind.endswith("fusion") else flight.aligner

@@ -1,0 +1,157 @@
+"""What the torture's devices send: an endless, repeatable stream of good, late, repeated and wrong records."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections import deque
+from dataclasses import dataclass, field, replace
+
+from PIL import Image
+
+from services.contract import envelope
+from services.contract.envelope import Headers
+
+MARK = "x-torture"  # on records that admission must refuse: the reason
+ROOMS = 8
+LIFE_S = (15.0, 40.0)
+ORDER = ("video", "audio", "video", "text")
+TYPES = {"text": "text/plain", "video": "image/jpeg", "audio": "audio/pcm;rate=8000"}
+SAMPLES = 800
+ENDED = 0.8  # of the sessions say so; the others only fall silent
+REMEMBERED = 40
+SECOND_US = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """One record on its way: modality, session, headers and value; wrong_partition: not that of its key."""
+
+    modality: str
+    session: str
+    headers: Headers
+    value: bytes
+    wrong_partition: bool = False
+
+
+@dataclass(slots=True)
+class Room:
+    """One session while it lives; now and then one of its modalities is silent for a while."""
+
+    session: str
+    until_us: int
+    silent: str
+    silent_us: tuple[int, int]
+    sent: deque[Sending] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+
+
+def _pictures() -> list[bytes]:
+    found = []
+    for n in range(16):
+        out = io.BytesIO()
+        Image.new("RGB", (16, 16), (n * 16, 255 - n * 16, n * 7)).save(out, "JPEG")
+        found.append(out.getvalue())
+    return found
+
+
+class Media:
+    """One record after the other, each at its event time."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = random.Random(seed)
+        self._seed, self._count = seed, 0
+        self._rooms: list[Room | None] = [None] * ROOMS
+        self._named = 0
+        self._bodies = {
+            "video": _pictures(),
+            "audio": [bytes([n, n // 2]) * SAMPLES for n in range(16)],
+            "text": [f"number {n} please".encode() for n in range(16)],
+        }
+
+    def take(self, now_us: int) -> list[Sending]:
+        """What is sent at an event time: one record, and the ends of a session whose time has come."""
+        n, rng = self._count, self._rng
+        self._count += 1
+        at = n % ROOMS
+        room, out = self._rooms[at], []
+        if room is None or now_us >= room.until_us:
+            if room is not None and rng.random() < ENDED:
+                out += self._ends(room, now_us)
+            room = self._rooms[at] = self._room(now_us)
+        modality = ORDER[n // ROOMS % len(ORDER)]
+        if modality == room.silent and room.silent_us[0] <= now_us < room.silent_us[1]:
+            modality = "video" if modality != "video" else "audio"
+        out.append(self._one(room, modality, now_us))
+        return out
+
+    def ends(self, now_us: int) -> list[Sending]:
+        """The ends of all sessions that live."""
+        return [end for room in self._rooms if room is not None for end in self._ends(room, now_us)]
+
+    def _room(self, now_us: int) -> Room:
+        rng = self._rng
+        self._named += 1
+        from_us = now_us + round(rng.uniform(0, 20) * SECOND_US)
+        return Room(
+            session=f"room {self._seed}-{self._named}",
+            until_us=now_us + round(rng.uniform(*LIFE_S) * SECOND_US),
+            silent=rng.choice(("text", "audio", "video")),
+            silent_us=(from_us, from_us + round(rng.uniform(3, 8) * SECOND_US)),
+        )
+
+    def _one(self, room: Room, modality: str, now_us: int) -> Sending:
+        rng = self._rng
+        what = rng.random()
+        t_us = now_us - rng.randrange(150_000)
+        if what < 0.010 and room.sent:
+            return rng.choice(room.sent)
+        if what < 0.016 and room.sent:
+            return self._conflict(rng.choice(room.sent))
+        if what < 0.021:
+            return self._wrong(room, modality, t_us)
+        if what < 0.026:
+            return self._made(room, "video", t_us, b"", envelope.ALIVE_TYPE)
+        if what < 0.042:
+            t_us -= rng.randrange(2_800_000, 6_000_000)  # past all its windows
+        elif what < 0.050:
+            t_us -= rng.randrange(1_000_000, 2_500_000)  # in time for some of them
+        sending = self._made(room, modality, t_us, rng.choice(self._bodies[modality]))
+        room.sent.append(sending)
+        return sending
+
+    def _made(self, room: Room, modality: str, t_us: int, body: bytes, kind: str = "") -> Sending:
+        headers = envelope.build(
+            session=room.session,
+            source=envelope.source_of("torture", modality),
+            id=str(self._count),
+            type=kind or envelope.media_type(modality),
+            t_us=t_us,
+            content_type=TYPES[modality] if body else "",
+        )
+        return Sending(modality, room.session, headers, body)
+
+    def _conflict(self, first: Sending) -> Sending:
+        others = [body for body in self._bodies[first.modality] if body != first.value]
+        return replace(first, value=self._rng.choice(others))
+
+    def _wrong(self, room: Room, modality: str, t_us: int) -> Sending:
+        good = self._made(room, modality, t_us, self._bodies[modality][0])
+        by_modality = {"text": ("utf8", b"\xff\xfe"), "video": ("magic", b"GIF89a"), "audio": ("samples", bytes(801))}
+        reason, value = by_modality[modality]
+        headers, other = dict(good.headers), self._rng.randrange(5)
+        if other == 0:
+            reason, value = "source", good.value
+            del headers["ce_id"]
+        elif other == 1:
+            reason, value = "time", good.value
+            headers["ce_time"] = b"yesterday"
+        elif other == 2:
+            reason, value = "future", good.value
+            headers["ce_time"] = b"2099-01-01T00:00:00Z"
+        elif other == 3:
+            reason, value = "partition", good.value
+        marked = [*headers.items(), (MARK, reason.encode())]
+        return Sending(modality, room.session, marked, value, wrong_partition=reason == "partition")
+
+    def _ends(self, room: Room, now_us: int) -> list[Sending]:
+        return [self._made(room, modality, now_us, b"", envelope.SESSION_END_TYPE) for modality in TYPES]

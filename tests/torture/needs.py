@@ -1,0 +1,83 @@
+"""What each committed record was needed for, and until when: the times at which the broker had what came of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from services.audit.books import Books, Logs
+from services.audit.reading import Raw
+from services.contract import canonical, tick
+from services.contract.tick import Tick
+from services.contract.topics import Topics
+from tests.torture.commits import Log, Need
+
+At = tuple[str, int, int]
+Needs = dict[Log, list[Need]]
+
+
+def needs_of(logs: Sequence[Logs], predictions: Sequence[Raw], books: Books, topics: Topics) -> Needs:
+    """Members and closing ticks of windows, what is late or refused, and windows that wait for their answer."""
+    needs: Needs = defaultdict(list)
+    ticks, answered_ms = _ticks(logs), _answered_ms(predictions)
+    for one in logs:
+        for at, at_ms in _told_ms(one).items():
+            # A copy, or what is in a window too, may be told late after any crash: it was needed for nothing.
+            if books.fate_of.get(at) in ("late", "dead"):
+                needs[topics.media(at[0]), at[1]].append(Need(at[2], at_ms))
+        for raw in one.windows:
+            record = canonical.loads_object(raw.value or b"")
+            if record["final"] and record["id"] in answered_ms:
+                needs[topics.windows, one.number].append(Need(raw.offset, answered_ms[record["id"]]))
+    for window, _, out_ms in books.windows.values():
+        for modality, lane in window.modalities.items():
+            log = topics.media(modality)
+            for member in lane.members:
+                needs[log, member.partition].append(Need(member.offset, out_ms))
+            if lane.evidence in ("tick", "end") and lane.bound_us is not None:
+                number, offset = ticks[modality, window.session, lane.bound_us]
+                needs[log, number].append(Need(offset, out_ms))
+    return needs
+
+
+def answered(prediction: Mapping[str, Any]) -> str:
+    """The id of the window that a final prediction answers."""
+    return f"{prediction['session']}/{prediction['window']['start'] // 1000}/1"
+
+
+def _answered_ms(predictions: Sequence[Raw]) -> dict[str, int]:
+    """When each window was first answered."""
+    found: dict[str, int] = {}
+    for raw in predictions:
+        record = canonical.loads_object(raw.value or b"")
+        if record["final"]:
+            id = answered(record)
+            found[id] = min(raw.timestamp, found.get(id, raw.timestamp))
+    return found
+
+
+def _told_ms(logs: Logs) -> dict[At, int]:
+    """When each record was first told as late or refused."""
+    found: dict[At, int] = {}
+    for raw in logs.late:
+        late = canonical.loads_object(raw.value or b"")
+        found.setdefault((late["modality"], late["at"][0], late["at"][1]), raw.timestamp)
+    for raw in logs.dead:
+        dead = canonical.loads_object(raw.value or b"")
+        at = dead["topic"].split(".")[-2], dead["partition"], dead["offset"]
+        found[at] = min(raw.timestamp, found.get(at, raw.timestamp))
+    return found
+
+
+def _ticks(logs: Sequence[Logs]) -> dict[tuple[str, str, int], tuple[int, int]]:
+    """Partition and offset of the first tick that told a bound, by modality, session and bound."""
+    found: dict[tuple[str, str, int], tuple[int, int]] = {}
+    for one in logs:
+        for modality, raws in one.media.items():
+            for raw in raws:
+                read = tick.decode(raw.value or b"") if raw.key is None else None
+                if isinstance(read, Tick):
+                    for session, bound_us in read.bounds.items():
+                        found.setdefault((modality, session, bound_us), (one.number, raw.offset))
+    return found

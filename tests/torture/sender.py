@@ -1,0 +1,125 @@
+"""The sender: a process of its own that sends 500 records a second whatever happens, until SIGTERM.
+
+What is due while the broker is away is sent when it is back; what may have been lost is sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from services.contract.murmur2 import partition_of
+from services.contract.topics import Topics
+from tests.torture.media import Media, Sending
+
+PER_S = 500
+TURN_S = 0.01
+BATCH_BYTES_MAX = 1024 * 1024
+AGAIN_S = 0.2
+
+
+class Sender:
+    """Keeps every record until the broker has acknowledged it."""
+
+    def __init__(self, servers: str, prefix: str, partition_count: int) -> None:
+        self._servers, self._topics, self._count = servers, Topics(prefix), partition_count
+        self._producer: AIOKafkaProducer | None = None
+        self._failed: list[Sending] = []
+        self._waiting: set[asyncio.Task[None]] = set()
+        self.acknowledged = self.again = 0
+
+    async def send(self, sendings: Sequence[Sending]) -> None:
+        """Send these, and what failed before, through a new producer where the old one gave up."""
+        due = [*self._failed, *sendings]
+        if self._failed:
+            self.again += len(self._failed)
+            self._failed = []
+            await self._drop()
+        for n, one in enumerate(due):
+            try:
+                await self._one(one)
+            except KafkaError:
+                self._failed += due[n:]
+                return
+
+    async def flush(self) -> None:
+        """Until every record is acknowledged."""
+        while self._waiting or self._failed:
+            if self._waiting:
+                await asyncio.wait(self._waiting)
+            await self.send(())
+        await self._drop()
+
+    async def _one(self, one: Sending) -> None:
+        if self._producer is None:
+            self._producer = await self._open()
+        number = partition_of(one.session.encode(), self._count)
+        if one.wrong_partition:
+            number = (number + 1) % self._count
+        answer = await self._producer.send(
+            self._topics.media(one.modality),
+            one.value,
+            key=one.session.encode(),
+            partition=number,
+            headers=list(one.headers),
+        )
+        task = asyncio.create_task(self._kept(one, answer))
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
+
+    async def _kept(self, one: Sending, answer: asyncio.Future[object]) -> None:
+        try:
+            await answer
+            self.acknowledged += 1
+        except KafkaError:
+            self._failed.append(one)
+
+    async def _open(self) -> AIOKafkaProducer:
+        while True:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=self._servers,
+                acks="all",
+                enable_idempotence=True,
+                linger_ms=5,
+                max_batch_size=BATCH_BYTES_MAX,
+            )
+            try:
+                await producer.start()
+            except KafkaError:
+                await producer.stop()
+                await asyncio.sleep(AGAIN_S)
+            else:
+                return producer
+
+    async def _drop(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.stop()
+
+
+async def main(servers: str, prefix: str, partition_count: int, seed: int, told: Path) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    sender, media = Sender(servers, prefix, partition_count), Media(seed)
+    begin, sent = time.time(), 0
+    while not stop.is_set():
+        due = int((time.time() - begin) * PER_S) - sent
+        at_us = [round((begin + (sent + n) / PER_S) * 1e6) for n in range(due)]
+        sent += due
+        await sender.send([one for t_us in at_us for one in media.take(t_us)])
+        await asyncio.sleep(TURN_S)
+    await sender.send(media.ends(round(time.time() * 1e6)))
+    await sender.flush()
+    told.write_text(json.dumps({"acknowledged": sender.acknowledged, "again": sender.again}))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5])))

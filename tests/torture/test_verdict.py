@@ -1,0 +1,142 @@
+"""The verdict can fail: a run that went well passes, and each planted fault is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from model.checkpoint import load as load_model
+from services.audit.books import Logs, keep
+from services.audit.reading import Raw
+from services.audit.recompute import recompute
+from services.contract import canonical, late, window
+from services.contract.dead import Position, letter
+from services.contract.reason import Reason, Rejected
+from services.fusion.infer import Inference
+from services.offline.play import OfflineLog
+from services.offline.stream import ORIGIN_US, PATIENCE
+from services.player.recording import read
+from services.runtime.settings import ROOT, load
+from tests.torture.commits import Commit
+from tests.torture.media import MARK
+from tests.torture.needs import needs_of
+from tests.torture.verdict import Evidence, judge
+
+STREAM = "S05"
+SETTINGS = load()
+LATER_MS = 1_000
+
+
+@pytest.fixture(scope="module")
+def inference() -> Inference:
+    return Inference(load_model(SETTINGS.fusion.model, "cpu"), 64 * 1024 * 1024)
+
+
+@pytest.fixture(scope="module")
+def evidence(inference: Inference) -> Evidence:
+    """Ten seconds of a recorded stream offline, answered a second later, the very floors committed meanwhile."""
+    log = OfflineLog(SETTINGS.semantics(), PATIENCE)
+    sendings = list(read(ROOT / "data", STREAM).sendings(STREAM, ORIGIN_US, 30_000_000, 40_000_000))
+    outs = list(log.play(STREAM, sendings, ORIGIN_US))
+    media = {m: [Raw(r.offset, r.timestamp, r.key, r.headers, r.value) for r in rs] for m, rs in log.records.items()}
+    windows = [Raw(n, o.at_us // 1000, b"", (), window.encode(o.window)) for n, o in enumerate(outs)]
+    lates = [Raw(n, chunk.appended_us // 1000, b"", (), late.encode(chunk, (), 0)) for n, chunk in enumerate(log.late)]
+    logs = [Logs(0, media, windows, lates, [])]
+    books = keep(logs, SETTINGS.semantics(), lambda session: True)
+    found = recompute(books, logs, [], inference).by_window.values()
+    answers = [
+        Raw(n, books.windows[p.window.id][2] + LATER_MS, b"", (), p.value)
+        for n, p in enumerate(found)
+        if p.window.final
+    ]
+    needs = needs_of(logs, answers, books, SETTINGS.topic_names())
+    commits = []
+    for (topic, number), needed in needs.items():
+        for at_ms in sorted({need.until_ms - 1 for need in needed}):
+            floor = min(need.offset for need in needed if need.until_ms > at_ms)
+            commits.append(Commit("braid-aligner", topic, number, floor, at_ms))
+    return Evidence(logs, answers, commits, acknowledged=len(sendings))
+
+
+def test_a_run_that_went_well_has_no_trouble(evidence: Evidence, inference: Inference) -> None:
+    verdict = judge(evidence, SETTINGS, inference)
+    assert verdict.troubles == []
+    assert verdict.counts["windows"] == verdict.counts["predictions"] > 10
+    assert verdict.counts["commits checked"] > 20
+
+
+def without_a_prediction(e: Evidence) -> Evidence:
+    return replace(e, predictions=e.predictions[1:])
+
+
+def with_two_versions_of_a_prediction(e: Evidence) -> Evidence:
+    other = canonical.loads_object(e.predictions[0].value or b"") | {"label": "another"}
+    return replace(e, predictions=[*e.predictions, e.predictions[0]._replace(value=canonical.dumps(other))])
+
+
+def with_a_prediction_of_no_window(e: Evidence) -> Evidence:
+    record = canonical.loads_object(e.predictions[0].value or b"")
+    other = record | {"id": "nobody/1", "session": "nobody"}
+    return replace(e, predictions=[*e.predictions, e.predictions[0]._replace(value=canonical.dumps(other))])
+
+
+def refused(e: Evidence, stage: str) -> Evidence:
+    raw = next(raw for raw in e.logs[0].media["audio"] if raw.key is not None)
+    at = Position("braid.media.audio.v1", 0, raw.offset)
+    value, headers = letter(at, stage, Rejected(Reason.TIME, ""), raw.value, ()).encode()  # type: ignore[arg-type]
+    return replace(e, logs=[replace(e.logs[0], dead=[Raw(0, raw.timestamp, raw.key, headers, value)])])
+
+
+def with_a_good_record_refused(e: Evidence) -> Evidence:
+    return refused(e, "admission")
+
+
+def with_a_member_that_is_a_dead_letter_too(e: Evidence) -> Evidence:
+    return refused(e, "alignment")
+
+
+def with_a_bad_record_that_nobody_refused(e: Evidence) -> Evidence:
+    media = dict(e.logs[0].media)
+    first = media["audio"][0]
+    media["audio"] = [first._replace(headers=[*first.headers, (MARK, b"time")]), *media["audio"][1:]]
+    return replace(e, logs=[replace(e.logs[0], media=media)])
+
+
+def with_a_record_lost(e: Evidence) -> Evidence:
+    return replace(e, acknowledged=10_000)
+
+
+def with_commits_before_the_windows_are_out(e: Evidence) -> Evidence:
+    return replace(e, commits=[replace(c, at_ms=c.at_ms - 10_000) for c in e.commits])
+
+
+def with_commits_of_the_read_position(e: Evidence) -> Evidence:
+    return replace(e, commits=[replace(c, offset=c.offset + 3) for c in e.commits])
+
+
+def with_commits_that_say_nothing(e: Evidence) -> Evidence:
+    return replace(e, commits=[replace(c, offset=0) for c in e.commits[:1]])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (without_a_prediction, "has no prediction"),
+        (with_two_versions_of_a_prediction, "was published in 2 versions"),
+        (with_a_prediction_of_no_window, "which is no window"),
+        (with_a_good_record_refused, "was refused: time"),
+        (with_a_member_that_is_a_dead_letter_too, "stands in a window and is a dead letter"),
+        (with_a_bad_record_that_nobody_refused, "was not refused (time)"),
+        (with_a_record_lost, "records were acknowledged"),
+        (with_commits_before_the_windows_are_out, "before all below it was answered"),
+        (with_commits_of_the_read_position, "before all below it was answered"),
+        (with_commits_that_say_nothing, "the check is blind"),
+    ],
+)
+def test_each_planted_fault_is_told(
+    spoil: Callable[[Evidence], Evidence], told: str, evidence: Evidence, inference: Inference
+) -> None:
+    troubles = judge(spoil(evidence), SETTINGS, inference).troubles
+    assert any(told in trouble for trouble in troubles), troubles

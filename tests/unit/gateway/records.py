@@ -1,0 +1,86 @@
+"""Records as the topics hold them, small."""
+
+from __future__ import annotations
+
+from services.contract import canonical, envelope
+from services.contract.window import Lane, Member, Window, encode
+from services.gateway import heard
+from services.gateway.told import Record, Told
+
+SECOND_US = 1_000_000
+START_US = 1_700_000_000 * SECOND_US
+
+
+def record(value: bytes | None, key: bytes | None = b"s", offset: int = 0) -> Record:
+    return Record(2, offset, START_US // 1000, key, [], value)
+
+
+def media(
+    body: bytes = b"hello",
+    modality: str = "text",
+    content_type: str = "text/plain",
+    *,
+    session: str = "s",
+    id: str = "1",
+    t_us: int = START_US,
+    offset: int = 0,
+    kind: str | None = None,
+) -> Record:
+    headers = envelope.build(
+        session=session,
+        source=f"/devices/d/{modality}",
+        id=id,
+        type=kind or envelope.media_type(modality),
+        t_us=t_us,
+        content_type=content_type,
+    )
+    return Record(2, offset, START_US // 1000, session.encode(), headers, body)
+
+
+def chunk(session: str = "s", offset: int = 0, t_us: int = START_US, id: str = "1", body: bytes = b"hello") -> Told:
+    (told,) = heard.media("text", media(body, session=session, offset=offset, t_us=t_us, id=id))
+    return told
+
+
+def window(start_us: int = START_US, members: tuple[Member, ...] = ()) -> Record:
+    state = "present" if members else "absent"
+    lanes = {"text": Lane(state, "data", start_us, members)}
+    made = Window("s", start_us, start_us + 2 * SECOND_US, None, True, "c", lanes, START_US, START_US)
+    return record(encode(made))
+
+
+def prediction(
+    id: str = "s/1/1@m", *, start_us: int = START_US, final: bool = True, label: str = "dog", **headers: bytes
+) -> Record:
+    sense = {"state": "present", "evidence": "data", "age_ms": 1, "contribution": 0.5, "unusable": []}
+    value = {
+        "id": id,
+        "session": "s",
+        "window": {"start": start_us, "end": start_us + 2 * SECOND_US},
+        "final": final,
+        "label": label,
+        "confidence": 0.9,
+        "abstained": False,
+        "top": [{"label": label, "p": 0.9}, {"label": "rain", "p": 0.05}],
+        "modalities": {"text": sense},
+        "inputs": [{"modality": "text"}],
+    }
+    named = [(name.replace("_", "-"), raw) for name, raw in headers.items()]
+    return Record(2, 0, START_US // 1000, b"s", named, canonical.dumps(value))
+
+
+def event(lifecycle: str = "new", *, id: str = "s/1", final: bool = True, label: str = "dog") -> Record:
+    value = {
+        "id": id,
+        "session": "s",
+        "lifecycle": lifecycle,
+        "label": label,
+        "kind": "sound",
+        "start": START_US,
+        "end": START_US + SECOND_US,
+        "confidence": 0.8,
+        "expires": START_US,
+        "final": final,
+        "prediction": "s/1/1@m",
+    }
+    return record(canonical.dumps(value))

@@ -1,0 +1,63 @@
+"""Who may ask the gateway."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.gateway.access import Access, Request, name_of
+from services.runtime.page_address import address, token_of
+from services.runtime.settings import GatewaySettings
+
+OPEN, CLOSED = Access("", ()), Access("secret", ("braid.lan",))
+
+
+def status(access: Access, method: str = "GET", host: str = "127.0.0.1:8640", **headers: str) -> int:
+    refused = access.judge(Request(method, host, **headers))
+    return 200 if refused is None else refused.status
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:8640", "[::1]:8640", "LOCALHOST", "localhost."])
+def test_names_of_loopback_are_ours(host: str) -> None:
+    assert status(OPEN, host=host) == 200
+
+
+@pytest.mark.parametrize("host", ["", "evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.5"])
+def test_a_foreign_name_is_refused_lest_another_site_read_as_if_it_were_ours(host: str) -> None:
+    assert status(OPEN, host=host) == 421
+
+
+def test_with_a_token_an_address_will_do_and_a_name_must_be_set() -> None:
+    for host, found in {"10.0.0.5:8640": 200, "braid.lan": 200, "other.lan": 421}.items():
+        assert status(CLOSED, host=host, authorization="Bearer secret") == found
+
+
+def test_a_token_counts_as_bearer_as_cookie_and_in_the_query_and_no_other_does() -> None:
+    assert status(CLOSED) == 401
+    assert status(CLOSED, authorization="Bearer secret") == 200
+    assert status(CLOSED, cookie="a=b; braid_token=secret") == 200
+    assert status(CLOSED, token="secret") == 200
+    assert status(CLOSED, authorization="Basic secret") == 401
+    assert status(CLOSED, authorization="Bearer secre", cookie="braid_token=", token="Secret") == 401
+    assert not OPEN.is_token("")
+
+
+def test_another_sites_page_may_not_send() -> None:
+    assert status(OPEN, "POST") == 200
+    assert status(OPEN, "POST", origin="http://127.0.0.1:8640", fetch_site="same-origin") == 200
+    assert status(OPEN, "POST", origin="http://127.0.0.1:9999") == 403
+    assert status(OPEN, "POST", origin="null") == 403
+    assert status(OPEN, "POST", fetch_site="cross-site") == 403
+    assert status(OPEN, "POST", fetch_site="same-site") == 403
+
+
+def test_the_name_of_a_host_header_has_no_port_and_no_brackets() -> None:
+    assert [name_of(h) for h in ("A:1", "[::1]:2", "b.c", "")] == ["a", "::1", "b.c", ""]
+
+
+def test_a_token_is_made_where_other_machines_can_reach_the_page_and_told_in_its_address() -> None:
+    assert token_of(GatewaySettings()) == ""
+    assert len(token_of(GatewaySettings(host="0.0.0.0"))) > 20
+    assert token_of(GatewaySettings(host="192.168.1.5")) != token_of(GatewaySettings(host="192.168.1.5"))
+    assert address("0.0.0.0", 1, "t") == "http://127.0.0.1:1/?token=t"
+    assert address("::1", 1, "") == "http://[::1]:1/"
+    assert address("braid.lan", 1, "") == "http://braid.lan:1/"

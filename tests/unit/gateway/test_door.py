@@ -1,0 +1,92 @@
+"""What is taken by HTTP and what is not, as far as one record alone can be judged."""
+
+from __future__ import annotations
+
+import io
+import wave
+
+from services.contract.media import sound
+from services.contract.media.sound import Sound
+from services.contract.reason import Reason, Rejected
+from services.contract.semantics import Admission
+from services.gateway.door import Sending, sending
+from services.gateway.media import shown
+from services.gateway.wav import wav
+from services.payloads.redis_window import Payload
+
+LIMITS = Admission()
+
+
+def reason(modality: str, body: bytes, session: str = "s", **given: str) -> Reason | None:
+    named = {name.replace("_", "-"): value for name, value in given.items()}
+    made = sending(session, modality, named, body, LIMITS)
+    return made.reason if isinstance(made, Rejected) else None
+
+
+def test_a_text_needs_nothing_but_its_type() -> None:
+    made = sending("kitchen", "text", {"content-type": "text/plain"}, b"hi", LIMITS)
+    assert isinstance(made, Sending)
+    headers = dict(made.headers)
+    assert headers["ce_type"] == b"braid.media.text.v1"
+    assert headers["ce_source"] == b"/devices/http/text"
+    assert headers["ce_subject"] == b"kitchen"
+    assert headers["ce_id"] == made.id.encode()
+
+
+def test_what_is_stated_is_kept() -> None:
+    given = {
+        "content-type": "text/plain",
+        "ce-id": "7",
+        "ce-source": "/devices/a/b",
+        "ce-time": "2026-01-01T00:00:00.5+01:00",
+        "ce-duration": "250",
+    }
+    made = sending("s", "text", given, b"hi", LIMITS)
+    assert isinstance(made, Sending)
+    headers = dict(made.headers)
+    assert headers["ce_time"] == b"2025-12-31T23:00:00.500000Z"
+    assert (headers["ce_id"], headers["ce_source"], headers["ce_duration"]) == (b"7", b"/devices/a/b", b"250")
+
+
+def test_alive_records_and_ends_have_no_bytes() -> None:
+    assert reason("video", b"", ce_type="braid.alive.v1") is None
+    assert reason("video", b"", ce_type="braid.session.end.v1") is None
+    assert reason("video", b"x", ce_type="braid.alive.v1") == Reason.TYPE
+
+
+def test_each_refusal_has_its_reason() -> None:
+    plain = {"content_type": "text/plain"}
+    assert reason("text", b"hi", "", **plain) == Reason.SESSION
+    assert reason("text", b"hi", "x" * 129, **plain) == Reason.SESSION
+    assert reason("text", b"hi", ce_type="braid.tick.v1", **plain) == Reason.TYPE
+    assert reason("text", b"hi", ce_time="noon", **plain) == Reason.TIME
+    assert reason("text", b"hi", ce_id="x" * 257, **plain) == Reason.SOURCE
+    assert reason("text", b"hi", ce_source="a\nb", **plain) == Reason.SOURCE
+    assert reason("text", b"x" * 8_193, **plain) == Reason.TEXT
+    assert reason("text", b'{"a":1}', content_type="application/json") == Reason.TEXT
+    assert reason("text", b"{", content_type="application/json") == Reason.TEXT
+    assert reason("text", b"hi") == Reason.CONTENT_TYPE
+    assert reason("text", b"hi", ce_duration="1" * 9_000, **plain) == Reason.HEADER
+
+
+def test_pcm_as_wav_has_the_same_samples() -> None:
+    pcm = bytes(range(200)) * 2
+    with wave.open(io.BytesIO(wav(pcm, 8_000, 2))) as read:
+        assert (read.getframerate(), read.getnchannels(), read.getsampwidth()) == (8_000, 2, 2)
+        assert read.readframes(1_000) == pcm
+    measured = sound.measure("audio/wav", wav(pcm, 8_000, 2))
+    assert isinstance(measured, Sound)
+    assert measured.samples == 100
+
+
+def test_bytes_are_shown_only_as_types_that_run_nothing() -> None:
+    html = Payload("text/html", b"<script>alert(1)</script>")
+    assert [shown(m, html) for m in ("text", "video", "audio")] == [None, None, None]
+    assert shown("video", Payload("image/svg+xml", b"<svg/>")) is None
+    assert shown("video", Payload("image/jpeg", b"<script>")) is None
+    message = shown("text", Payload("application/json", b'{"text":"hi"}'))
+    assert message is not None
+    assert message.content_type == "text/plain; charset=utf-8"
+    pcm = shown("audio", Payload("audio/pcm;rate=8000", bytes(8)))
+    assert pcm is not None
+    assert (pcm.content_type, pcm.body[:4]) == ("audio/wav", b"RIFF")

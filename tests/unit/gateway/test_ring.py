@@ -1,0 +1,62 @@
+"""Readers of the event stream, each at its own pace."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from services.gateway.ring import Message, Ring
+from tests.unit.gateway.records import chunk
+
+
+async def take(stream: AsyncIterator[Message], count: int) -> list[Message]:
+    async with asyncio.timeout(10):
+        return [await anext(stream) for _ in range(count)]
+
+
+def filled(count: int, messages_max: int = 100) -> Ring:
+    ring = Ring("boot", messages_max)
+    for n in range(count):
+        ring.put(chunk(offset=n))
+    return ring
+
+
+async def test_a_reader_gets_what_comes_after_its_place() -> None:
+    ring = filled(3)
+    messages = await take(ring.after("boot.1", lambda told: True), 2)
+    assert [m.id for m in messages] == ["boot.2", "boot.3"]
+
+
+async def test_a_reader_without_a_place_waits_for_what_is_new() -> None:
+    ring = filled(3)
+    waiting = asyncio.ensure_future(take(ring.after(None, lambda told: True), 1))
+    await asyncio.sleep(0)
+    ring.put(chunk(offset=9))
+    ring.wake()
+    (message,) = await waiting
+    assert message.told is not None
+    assert message.told.key == "text 2 9"
+
+
+async def test_a_place_that_is_gone_or_of_another_start_is_answered_with_a_reset() -> None:
+    ring = filled(10, messages_max=4)
+    for place in ("boot.2", "other.9", "nonsense", "boot.99", "boot.-1", "boot.²"):
+        (message,) = await take(ring.after(place, lambda told: True), 1)
+        assert (message.told, message.id) == (None, "boot.10"), place
+    (kept,) = await take(ring.after("boot.6", lambda told: True), 1)
+    assert kept.id == "boot.7"
+
+
+async def test_ids_count_what_was_not_wanted_too() -> None:
+    ring = filled(5)
+    (only,) = await take(ring.after("boot.0", lambda told: told.key == "text 2 3"), 1)
+    assert only.id == "boot.4"
+
+
+async def test_readers_come_to_their_end_with_the_ring() -> None:
+    ring = filled(1)
+    waiting = asyncio.ensure_future(anext(ring.after(None, lambda told: True), None))
+    await asyncio.sleep(0)
+    ring.end()
+    async with asyncio.timeout(10):
+        assert await waiting is None

@@ -1,0 +1,134 @@
+"""What is kept of sessions, and that it stays inside its bounds."""
+
+from __future__ import annotations
+
+from services.contract import late, tick
+from services.contract.chunk import Chunk
+from services.contract.window import Member
+from services.gateway import heard, told
+from services.gateway.rooms import Bounds, Rooms
+from services.gateway.sources import Sources
+from services.gateway.why import why
+from tests.unit.gateway.records import SECOND_US, START_US, chunk, event, media, prediction, record, window
+
+WIDE = Bounds(sessions_max=10, bytes_max=1_000_000, kept_us=60 * SECOND_US)
+
+
+def test_a_record_that_comes_again_is_passed_over() -> None:
+    rooms = Rooms(WIDE)
+    assert rooms.put(chunk(), 0)
+    assert not rooms.put(chunk(), 1)
+    assert rooms.rooms["s"].counts["chunk"] == 1
+
+
+def test_what_is_too_old_is_forgotten_and_with_it_its_session() -> None:
+    rooms = Rooms(WIDE)
+    rooms.put(chunk("old"), 0)
+    rooms.put(chunk("new"), 59 * SECOND_US)
+    rooms.trim(60 * SECOND_US)
+    assert list(rooms.rooms) == ["new"]
+    rooms.trim(200 * SECOND_US)
+    assert (rooms.bytes, list(rooms.rooms)) == (0, [])
+
+
+def test_bytes_are_bounded_by_forgetting_what_was_read_first() -> None:
+    one = chunk().size_bytes
+    rooms = Rooms(Bounds(10, 3 * one, 1 << 60))
+    for n in range(10):
+        rooms.put(chunk(offset=n, id=str(n)), n)
+    assert rooms.bytes <= 3 * one
+    assert [t.key for t in rooms.rooms["s"].kept["chunk"].values()] == ["text 2 7", "text 2 8", "text 2 9"]
+
+
+def test_of_too_many_sessions_the_one_that_was_heard_longest_ago_goes() -> None:
+    rooms = Rooms(Bounds(2, 1 << 40, 1 << 60))
+    for n, session in enumerate(["a", "b", "a", "c"]):
+        rooms.put(chunk(session, offset=n), n)
+    assert list(rooms.rooms) == ["a", "c"]
+
+
+def test_a_tick_alone_makes_no_session() -> None:
+    rooms = Rooms(WIDE)
+    (value,) = tick.encode({"never heard": 5}, "tick")
+    (one,) = heard.media("text", record(value, key=None))
+    assert not rooms.put(one, 0)
+    assert not rooms.rooms
+
+
+def test_copies_are_counted_and_other_bytes_are_none() -> None:
+    rooms = Rooms(WIDE)
+    for offset, body in enumerate([b"one", b"one", b"other"]):
+        rooms.put(chunk(offset=offset, body=body), 0)
+    assert rooms.rooms["s"].counts == {"chunk": 3, "late": 0, "dead": 0, "copy": 1}
+
+
+def test_a_clock_that_runs_ahead_does_not_carry_the_session_away() -> None:
+    rooms = Rooms(WIDE)
+    rooms.put(chunk(t_us=START_US + 3_600 * SECOND_US), 0)
+    assert rooms.rooms["s"].head_us == START_US + SECOND_US
+
+
+def test_the_summary_has_the_newest_answer_a_final_one_before_an_early_one_of_the_same_window() -> None:
+    rooms = Rooms(WIDE)
+    rooms.put(told.prediction(prediction("s/1/1@m", label="dog")), 0)
+    rooms.put(told.prediction(prediction("s/1/0-aa@m", final=False, label="rain")), 0)
+    assert rooms.rooms["s"].summary()["answer"]["label"] == "dog"
+    later = prediction("s/2/0-bb@m", start_us=START_US + SECOND_US, final=False, label="sea")
+    rooms.put(told.prediction(later), 0)
+    assert rooms.rooms["s"].summary()["answer"]["label"] == "sea"
+
+
+def test_the_summary_has_the_event_that_goes_on_and_none_after_its_end() -> None:
+    rooms = Rooms(WIDE)
+    rooms.put(told.event(event("new", final=False)), 0)
+    rooms.put(told.event(event("new")), 0)
+    rooms.put(told.event(event("update", label="cat")), 0)
+    assert rooms.rooms["s"].summary()["event"]["label"] == "cat"
+    rooms.put(told.event(event("end", label="cat")), 0)
+    assert rooms.rooms["s"].summary()["event"] is None
+
+
+def test_since_gives_what_reaches_into_the_time_in_order() -> None:
+    rooms = Rooms(WIDE)
+    for n in (2, 0, 1):
+        rooms.put(chunk(offset=n, id=str(n), t_us=START_US + n * SECOND_US), 0)
+    found = rooms.rooms["s"].since(START_US + SECOND_US)["chunk"]
+    assert [t.from_us - START_US for t in found] == [SECOND_US, 2 * SECOND_US]
+
+
+def test_why_joins_prediction_window_chunks_events_and_the_other_answers() -> None:
+    rooms = Rooms(WIDE)
+    one = chunk()
+    assert one.facts is not None
+    member = Member("/devices/d/text", "1", START_US, 0, one.facts["sha256"], 2, 0)
+    id = f"s/{START_US // 1000}/1@m"
+    shown = [one, told.window(window(members=(member,))), told.prediction(prediction(id))]
+    for each in [*shown, told.prediction(prediction("s/1/0-aa@m", final=False)), told.event(event())]:
+        rooms.put(each, 0)
+    found = why(rooms.rooms["s"], id)
+    assert found is not None
+    (only,) = found["members"]
+    assert (only["text"], only["sha256"]) == ("hello", member.sha256)
+    assert found["runner_up"]["label"] == "rain"
+    assert [o["final"] for o in found["others"]] == [False]
+    assert why(rooms.rooms["s"], "another") is None
+
+
+def test_why_without_its_window_still_has_the_prediction() -> None:
+    rooms = Rooms(WIDE)
+    rooms.put(told.prediction(prediction("s/5/1@m")), 0)
+    found = why(rooms.rooms["s"], "s/5/1@m")
+    assert found is not None
+    assert found["members"] is None
+
+
+def test_sources_have_their_rate_and_the_smallest_offset_and_their_late_share() -> None:
+    sources = Sources()
+    for n, t_us in enumerate([START_US - 40_000, START_US - 30_000]):
+        (one,) = heard.media("text", media(id=str(n), offset=n, t_us=t_us))
+        sources.put(one)
+    chunk_late = Chunk("s", "text", "/devices/d/text", "1", START_US, 0, "0" * 64, 2, 1, START_US)
+    sources.put(told.late(record(late.encode(chunk_late, (START_US,), 5))))
+    (told_of,) = sources.as_json(START_US + 5 * SECOND_US)
+    assert (told_of["records"], told_of["clock_offset_ms"], told_of["last_seen_s"]) == (2, 30, 5.0)
+    assert told_of["late_share"] == 0.5

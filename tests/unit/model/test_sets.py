@@ -1,0 +1,139 @@
+"""The sample sets: labels from the manifest alone, degraded versions as the manifest states them, fresh ones by law."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.data.augment import renumbered
+from model.data.homesound10 import GROUPS, Homesound10
+from model.data.law import (
+    HOMOPHONES,
+    LAWS,
+    SEVERITIES,
+    dim,
+    drown,
+    fresh_picture,
+    fresh_sound,
+    fresh_text,
+    number_at,
+    place,
+)
+from model.data.sets import rows
+from model.data.tridigit import Tridigit
+from services.runtime.settings import ROOT
+
+DATA = ROOT / "data"
+
+
+@pytest.fixture(scope="module")
+def renamed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few rows of tridigit under file names that say nothing, in an order that says nothing."""
+    folder = tmp_path_factory.mktemp("renamed")
+    (folder / "noise8k").mkdir()
+    noise = next(rows(DATA / "tridigit" / "noise8k" / "noise.jsonl"))
+    shutil.copy(DATA / "tridigit" / "noise8k" / f"{noise['noise']}.flac", folder / "noise8k" / "a.flac")
+    (folder / "noise8k" / "noise.jsonl").write_text(json.dumps({"noise": "a"}))
+    found: dict[str, list[dict[str, object]]] = {"train": [], "val": [], "test": []}
+    for row in rows(DATA / "tridigit" / "manifest.jsonl"):
+        if len(found[row["split"]]) < 6:
+            number = sum(map(len, found.values()))
+            shutil.copy(DATA / "tridigit" / row["speech"], folder / f"{number}.flac")
+            shutil.copy(DATA / "tridigit" / row["hand"], folder / f"{number}.jpg")
+            for severity in ("noisy", "harsh"):
+                row[severity]["noise"] = "a"
+            found[row["split"]].append(row | {"id": f"r{number}", "speech": f"{number}.flac", "hand": f"{number}.jpg"})
+    everything = [json.dumps(row) for part in found.values() for row in part]
+    (folder / "manifest.jsonl").write_text("\n".join(everything))
+    (folder / "conflict.jsonl").write_text("")
+    return folder
+
+
+def test_labels_come_from_the_manifest_and_not_from_file_names(renamed: Path) -> None:
+    given = Tridigit(renamed).given("test", "clean")
+    original = Tridigit(DATA / "tridigit", limit=6).given("test", "clean")
+    assert [e.label for e in given] == [e.label for e in original]
+    assert [e.text for e in given] == [e.text for e in original]
+    assert all(np.array_equal(a.value("audio"), b.value("audio")) for a, b in zip(given, original, strict=True))
+
+
+def test_a_degraded_sample_is_what_its_row_says(renamed: Path) -> None:
+    data = Tridigit(renamed)
+    told = {row["id"]: row for row in rows(renamed / "manifest.jsonl")}
+    for severity in ("noisy", "harsh"):
+        for example in data.given("test", severity):
+            row = told[example.id][severity]
+            x, y, width, height = row["image"]["occlude"]
+            assert example.text == row["text"]
+            assert example.video is not None
+            assert (example.video[y : y + height, x : x + width] == 0).all()
+            assert example.audio is not None
+            assert example.audio.dtype == np.float32
+            assert len(example.audio) == 16_000
+
+
+def test_an_epoch_is_fresh_each_time_and_the_same_from_the_same_seed(renamed: Path) -> None:
+    data = Tridigit(renamed)
+    first, again, other = (data.epoch(np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert [(e.id, e.text) for e in first] == [(e.id, e.text) for e in again]
+    assert all(np.array_equal(a.value("video"), b.value("video")) for a, b in zip(first, again, strict=True))
+    assert [(e.id, e.text) for e in first] != [(e.id, e.text) for e in other]
+
+
+def test_the_noise_lies_as_far_above_the_speech_as_the_law_says() -> None:
+    rng = np.random.default_rng(3)
+    speech, noise = rng.normal(0, 300, 4_000).astype(np.float32), rng.normal(0, 200, 16_000).astype(np.float32)
+    for _ in range(20):
+        heard = fresh_sound(speech, [noise], "harsh", rng)
+        rest = heard[np.abs(heard) > 0]
+        assert len(heard) == 16_000
+        assert np.abs(rest).max() <= 32_767
+    quiet = drown(speech, noise, 100, 0.0, 1.0)
+    assert np.array_equal(quiet, np.round(place(speech, 100)))
+
+
+def test_a_picture_is_made_coarse_then_dark_then_covered() -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    seen = dim(pixels, 0.5, 8, (10, 20, 30, 35))
+    assert (seen[20:55, 10:40] == 0).all()
+    assert (seen[:8, :8] == np.round(pixels[:8, :8].astype(np.float32).mean((0, 1)) * 0.5)).all()
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_fresh_corruption_draws_the_shares_that_the_law_states(severity: str) -> None:
+    rng = np.random.default_rng(5)
+    text, count = "please rate this current book four out of six stars", 2_000
+    kept = misheard = 0
+    for _ in range(count):
+        words = fresh_text(text, 4, severity, rng).split()  # type: ignore[arg-type]
+        kept += number_at(words, 4) is not None
+        misheard += any(word in HOMOPHONES[4] for word in words)
+    law = LAWS.get(severity)
+    expected = (1.0, 0.0) if law is None else (1 - law.misheard - law.number_dropped, law.misheard)
+    assert (kept / count, misheard / count) == pytest.approx(expected, abs=0.04)
+    picture = np.full((64, 64, 3), 200, np.uint8)
+    dark = [float(fresh_picture(picture, severity, rng).max()) / 200 for _ in range(200)]  # type: ignore[arg-type]
+    low, high = (1.0, 1.0) if law is None else law.gain
+    assert low - 0.02 <= min(dark) <= max(dark) <= high + 0.02
+
+
+def test_the_groups_of_homesound10_share_no_recording() -> None:
+    found = list(rows(DATA / "homesound10" / "manifest.jsonl"))
+    sources = [{r["source_id"] for r in found if r["fold"] in group} for group in GROUPS]
+    assert not sources[0] & (sources[1] | sources[2])
+    assert not sources[1] & sources[2]
+    data = Homesound10(DATA / "homesound10", GROUPS[0])
+    held = {e.id for e in data.given("test", "clean")}
+    assert held == {r["id"] for r in found if r["fold"] in GROUPS[0]}
+    assert not held & {e.id for e in data.epoch(np.random.default_rng(0))}
+
+
+def test_a_sentence_that_is_borrowed_says_the_new_digit_in_the_old_place() -> None:
+    rng = np.random.default_rng(2)
+    said = {renumbered("Rate it four of 6 stars", 4, 7, rng) for _ in range(50)}
+    assert said == {"Rate it seven of 6 stars", "Rate it 7 of 6 stars"}
+    assert renumbered("no number here", 4, 7, rng) == "no number here"

@@ -1,0 +1,95 @@
+"""From a set to a checkpoint: calibrated, served like any other, in eight bits too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from model.checkpoint import load, load_task, save
+from model.fusions.registry import FUSIONS
+from model.task.answers import answers
+from model.task.build import Built, build, config_of
+from model.task.compress import measured, shrunk
+from model.task.evaluate import evaluate, present_at
+from model.task.int8 import opened, packed
+from model.task.recipe import TaskRecipe
+from tests.unit.model.small_set import WORDS, SmallSet, network, served, table
+
+pytestmark = pytest.mark.slow
+
+RECIPE = TaskRecipe(fusion="gated", epochs=12, batch_size=8, seed=3, residual_epochs=1)
+
+
+@pytest.fixture(scope="module")
+def built() -> Built:
+    return build(SmallSet(48), WORDS, table(), RECIPE, lambda *_: None)
+
+
+def test_a_small_task_is_learned_calibrated_and_served(built: Built, tmp_path: Path) -> None:
+    data = SmallSet()
+    save(tmp_path / "small" / "1", built.network, config_of(built, data, RECIPE, "small", "1"), "")
+    model = load(tmp_path / "small" / "1", "cpu")
+    told = evaluate(model, data)
+    assert told["clean"]["cells"]["text+video+audio"]["accuracy"] == 1
+    assert set(told["clean"]["cells"]) == {
+        "text", "video", "audio", "text+video", "text+audio", "video+audio", "text+video+audio",
+    }  # fmt: skip
+    assert 0 <= built.conformal <= 1
+    assert float(built.network.get_buffer("subset_temperature").min()) > 0
+
+
+def test_the_residual_is_kept_only_where_it_helps(built: Built) -> None:
+    kept = built.network.fusion.get_buffer("kept")
+    assert set(built.gains) == set(range(1, 8))
+    assert all(built.gains[index] >= 0 for index in range(1, 8) if kept[index])
+
+
+@pytest.mark.parametrize("fusion", sorted(FUSIONS))
+def test_a_model_of_every_fusion_answers_with_any_modality_absent(fusion: str, tmp_path: Path) -> None:
+    model = served(tmp_path / "m", fusion)
+    whole = list(SmallSet().given("test", "clean"))
+    rows = answers(model, whole)
+    without = answers(model, [e.without("audio") for e in whole])
+    assert rows.shape == (len(whole), 8, 2)
+    np.testing.assert_allclose(without[:, 0b111], rows[:, 0b011], atol=1e-5)
+
+
+def test_eight_bits_come_back_close_and_in_half_the_bytes() -> None:
+    tensors = {name: value.contiguous() for name, value in network("concat").state_dict().items()}
+    small = packed(tensors)
+    assert len(save_tensors(small)) < 0.4 * len(save_tensors(tensors))
+    for name, value in opened(load_tensors(save_tensors(small))).items():
+        if value.is_floating_point():
+            gap = float((value.float() - tensors[name].float()).abs().max())
+            assert gap <= float(tensors[name].float().abs().max()) / 100, name
+
+
+def test_masks_of_missing_modalities_are_nested_and_one_always_stays() -> None:
+    draw = (0.2, 0.9, 0.5)
+    assert [present_at(draw, rate) for rate in (0.0, 0.3, 0.6, 0.95, 1.0)] == [0b111, 0b110, 0b010, 0b010, 0b010]
+
+
+def test_a_student_fits_its_budget_and_is_loaded_like_any_other(built: Built, tmp_path: Path) -> None:
+    data = SmallSet()
+    config = config_of(built, data, RECIPE, "small", "1")
+    save(tmp_path / "a" / "1", built.network, config, "")
+    network_, told = load_task(tmp_path / "a" / "1")
+    whole = packed(network_.state_dict())
+    recipe = TaskRecipe(fusion="experts", epochs=2, batch_size=8)
+    steps = shrunk(network_, told, data, ["the low tone"], 60_000, recipe, lambda *_: None)
+    assert [step.step for step in steps] == ["int8", "distilled, int8"]
+    assert steps[-1].bytes <= 60_000 < len(save_tensors(whole))
+    save(tmp_path / "b" / "1", steps[-1].network, steps[-1].config, "", int8=True)
+    small, original = load(tmp_path / "b" / "1", "cpu"), load(tmp_path / "a" / "1", "cpu")
+    found = measured(small, original, data)
+    assert 0 <= found["agreement"] <= 1
+    assert (tmp_path / "b" / "1" / "model.safetensors").stat().st_size == steps[-1].bytes
+
+
+def test_a_budget_that_nothing_fits_is_said(built: Built) -> None:
+    with pytest.raises(ValueError, match="no student"):
+        shrunk(built.network, {"words": WORDS}, SmallSet(), [], 1_000, RECIPE, lambda *_: None)

@@ -1,0 +1,104 @@
+"""Training of a task: the same seed gives the same bytes, a stopped training goes on as if it never had."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save as save_tensors
+
+from model.task.average import Average
+from model.task.recipe import TaskRecipe
+from model.task.resume import NotThisTraining, Resume
+from model.task.train import TrainedTask, lag_weights, start, train, train_residual
+from tests.unit.model.small_set import WORDS, SmallSet, table
+
+pytestmark = pytest.mark.slow
+
+RECIPE = TaskRecipe(fusion="mean", epochs=2, batch_size=8, seed=3, residual_epochs=1)
+
+
+class Stopped(Exception):
+    """The machine went away."""
+
+
+def trained(recipe: TaskRecipe = RECIPE, resume: Path | None = None, stop_after: int = 99) -> TrainedTask:
+    def report(epoch: int, point: Mapping[str, float]) -> None:
+        if epoch == stop_after:
+            raise Stopped
+
+    found = start(SmallSet(), WORDS, table(), recipe)
+    train(SmallSet(), found, recipe, report, resume)
+    return found
+
+
+def digest(found: TrainedTask) -> str:
+    state = {name: value.contiguous() for name, value in found.network.state_dict().items()}
+    return hashlib.sha256(save_tensors(state)).hexdigest()
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
+    assert digest(trained()) == digest(trained())
+    assert digest(trained(TaskRecipe(fusion="mean", epochs=2, batch_size=8, seed=4))) != digest(trained())
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    state = tmp_path / "training"
+    recipe = TaskRecipe(fusion="mean", epochs=3, batch_size=8, seed=3)
+    with pytest.raises(Stopped):
+        trained(recipe, state, stop_after=3)
+    assert state.exists()
+    resumed = trained(recipe, state)
+    whole = trained(recipe)
+    assert digest(resumed) == digest(whole)
+    assert [p["epoch"] for p in resumed.curve] == [1, 2, 3]
+
+
+def test_the_state_of_another_recipe_or_of_garbage_is_refused(tmp_path: Path) -> None:
+    state = tmp_path / "training"
+    trained(RECIPE, state)
+    with pytest.raises(NotThisTraining, match="another recipe"):
+        trained(TaskRecipe(fusion="mean", epochs=3), state)
+    state.write_bytes(b"no state")
+    with pytest.raises(NotThisTraining):
+        trained(RECIPE, state)
+
+
+def test_every_branch_has_a_loss_of_its_own_and_they_fall() -> None:
+    found = trained(TaskRecipe(fusion="mean", epochs=6, batch_size=8, seed=3))
+    assert {"text", "video", "audio", "fused", "distilled", "val_nll"} <= found.curve[0].keys()
+    assert found.curve[-1]["fused"] < found.curve[0]["fused"]
+
+
+def test_the_branch_that_lags_counts_more() -> None:
+    weights = lag_weights({"text": 0.1, "video": 1.0, "audio": 4.0})
+    assert weights["text"] == 0.5
+    assert weights["text"] < weights["video"] < weights["audio"] == 2.0
+
+
+def test_the_residual_trains_alone_and_leaves_the_branches_as_they_are() -> None:
+    recipe = TaskRecipe(fusion="gated", epochs=1, batch_size=8, seed=3, residual_epochs=2)
+    found = trained(recipe)
+    before = {name: value.clone() for name, value in found.network.state_dict().items()}
+    assert float(found.network.state_dict()["fusion.gate"]) == 0
+    train_residual(SmallSet(), found, recipe, lambda *_: None)
+    after = found.network.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all(name.startswith("fusion.") for name in changed)
+
+
+def test_branches_that_share_nothing_keep_each_its_own_best() -> None:
+    network = start(SmallSet(), WORDS, table(), TaskRecipe(fusion="experts")).network
+    optimiser = torch.optim.AdamW(network.parameters())
+    kept = Resume(network, optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.1, 5), Average(network), [])
+    for epoch, own in enumerate(({"text": 1.0, "audio": 1.0}, {"text": 2.0, "audio": 0.5})):
+        kept.epoch = epoch
+        kept.keep_branches({name: torch.full_like(v, epoch) for name, v in network.state_dict().items()}, own)
+    assert float(kept.best["heads.text.bias"][0]) == 0
+    assert float(kept.best["heads.audio.bias"][0]) == 1
+    assert kept.best_epoch == 1
+    assert torch.equal(kept.best["log_prior"], network.get_buffer("log_prior"))

@@ -1,0 +1,88 @@
+"""`braid predict-stream`: one recorded stream to a file of events, or exit code 2 and a sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from services.cli.main import app
+from services.runtime.settings import ROOT
+
+DATA = ROOT / "data"
+STREAM = DATA / "homestream" / "S01"
+SHIPPED = ROOT / "models" / "home" / "1"
+UNTIL_S = 40.0
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first 40 seconds of a stream as its server received them."""
+    path = tmp_path_factory.mktemp("stream") / "part.events.jsonl"
+    lines = Path(f"{STREAM}.events.jsonl").read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if json.loads(line)["t_arrive"] < UNTIL_S))
+    return path
+
+
+def call(events: Path, out: Path, *more: str, audio: Path | None = None, root: Path = DATA) -> Result:
+    mix = str(audio or f"{STREAM}.audio.json")
+    told = ["--events", str(events), "--audio", mix, "--root", str(root), "--out", str(out)]
+    return CliRunner().invoke(app, ["predict-stream", *told, *more])
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_each_event_is_one_line_with_the_moment_at_which_its_label_was_first_said(events: Path, tmp_path: Path) -> None:
+    #         2.4   6.5  13.0  16.5  21.4  26.1   33.0 s
+    # truth    4     0     2     8     7     3    helicopter
+    assert call(events, tmp_path / "out").exit_code == 0
+    found = read(tmp_path / "out")
+    assert [e["label"] for e in found if e["kind"] == "digit"][:4] == ["4", "0", "2", "8"]
+    for e in found:
+        assert set(e) == {"start", "end", "kind", "label", "confidence", "decided_at"}
+        assert 0 <= e["start"] <= e["end"] <= UNTIL_S
+        assert 0 < e["confidence"] <= 1
+        assert e["decided_at"] <= UNTIL_S + 10
+    line = (tmp_path / "out").read_text().splitlines()[0]
+    assert len(line.split('"confidence": ')[1].split(",")[0]) == len("0.000000")
+
+
+def test_what_led_to_a_decision_had_arrived_by_then_and_nothing_later_was_used(events: Path, tmp_path: Path) -> None:
+    call(events, tmp_path / "whole")
+    first = min(read(tmp_path / "whole"), key=lambda e: e["decided_at"])
+    cut = tmp_path / "cut.events.jsonl"
+    lines = events.read_text().splitlines(keepends=True)
+    cut.write_text("".join(line for line in lines if json.loads(line)["t_arrive"] <= first["decided_at"]))
+    call(cut, tmp_path / "part")
+    assert first["decided_at"] in {e["decided_at"] for e in read(tmp_path / "part")}
+
+
+def test_the_same_call_writes_the_same_bytes_and_the_model_may_be_named(events: Path, tmp_path: Path) -> None:
+    call(events, tmp_path / "default")
+    call(events, tmp_path / "named", str(SHIPPED))
+    call(events, tmp_path / "each", "--model-for", f"tridigit={SHIPPED}", "--model-for", f"homesound10={SHIPPED}")
+    assert len({(tmp_path / name).read_bytes() for name in ("default", "named", "each")}) == 1
+
+
+def test_what_cannot_be_read_is_exit_code_2_and_says_what(events: Path, tmp_path: Path) -> None:
+    broken, mix = tmp_path / "broken.jsonl", tmp_path / "mix.json"
+    broken.write_text('{"t_arrive": 1.0, "source": "mic"}\n')
+    mix.write_text('{"duration_s": 1}')
+    cases = {
+        "none.jsonl cannot be read": call(tmp_path / "none.jsonl", tmp_path / "o"),
+        "broken.jsonl, line 1: not a message": call(broken, tmp_path / "o"),
+        "mix.json: not the mix": call(events, tmp_path / "o", audio=mix),
+        "there is no": call(events, tmp_path / "o", root=tmp_path),
+        "no checkpoint in": call(events, tmp_path / "o", str(tmp_path)),
+        "--model-for takes TASK=PATH": call(events, tmp_path / "o", "--model-for", "juggling=x"),
+        "cannot be written": call(events, tmp_path / "no" / "folder"),
+    }
+    for sentence, result in cases.items():
+        assert result.exit_code == 2, sentence
+        assert sentence in result.output.replace("\n", " "), result.output
+    assert not (tmp_path / "o").exists()

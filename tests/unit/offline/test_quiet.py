@@ -1,0 +1,84 @@
+"""Quiet streams: made alike from a seed, without a single label in them, and every word said of them is a false one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from model.checkpoint import load as load_model
+from model.data.homestream import SOURCES
+from model.data.quiet import Quiet, quiet_streams
+from model.data.sets import digits
+from model.labels import SOUNDS
+from services.fusion.__main__ import decision_of
+from services.fusion.infer import Inference
+from services.offline.quiet import alarms, play
+from services.offline.stream import Offline, told
+from services.runtime.settings import ROOT
+
+DATA = ROOT / "data"
+MINUTES = 2
+
+
+@pytest.fixture(scope="module")
+def streams() -> list[Quiet]:
+    return list(quiet_streams(DATA, "test", 3, 2, 60))
+
+
+@pytest.fixture(scope="module")
+def inference() -> Inference:
+    return Inference(load_model(ROOT / "models" / "home" / "1", "cpu"), 64 * 1024 * 1024)
+
+
+@pytest.fixture(scope="module")
+def played(inference: Inference) -> list[Offline]:
+    return list(play(inference, DATA, "test", 3, MINUTES * 60))
+
+
+def test_the_same_seed_makes_the_same_streams_and_another_seed_others(streams: list[Quiet]) -> None:
+    def first(seed: int) -> Iterator[Quiet]:
+        return quiet_streams(DATA, "test", seed, 1, 60)
+
+    (again,), (other,) = first(3), first(4)
+    assert again.messages == streams[0].messages
+    assert again.sound.tobytes() == streams[0].sound.tobytes()
+    assert other.sound.tobytes() != again.sound.tobytes()
+
+
+def test_a_quiet_stream_has_sound_pictures_sentences_copies_and_disorder(streams: list[Quiet]) -> None:
+    for stream in streams:
+        assert stream.sound.shape == (60 * 8_000,)
+        arrived = [m.arrived_us for m in stream.messages]
+        assert arrived == sorted(arrived)
+        assert all(m.arrived_us >= m.t_us + 500_000 for m in stream.messages if m.source == "mic")
+    messages = [m for stream in streams for m in stream.messages]
+    assert {m.source for m in messages} == set(SOURCES)
+    assert any(m.picture is not None for m in messages)
+    assert any(m.text is not None for m in messages)
+    assert len({(m.source, m.sequence, m.t_us) for m in messages}) < len(messages)
+
+
+def test_no_sentence_is_one_of_the_set_and_none_names_a_sound(streams: list[Quiet]) -> None:
+    real = {d.text for d in digits(DATA, "test")}
+    named = {part for sound in SOUNDS for part in sound.split("_")}
+    for text in (m.text for stream in streams for m in stream.messages if m.text is not None):
+        assert text not in real
+        assert not [c for c in text if c.isdigit()]
+        assert not named & set(text.split())
+
+
+def test_each_event_said_is_an_alarm_with_a_sense_and_a_label(inference: Inference, played: list[Offline]) -> None:
+    hasty = replace(decision_of(inference), on=0.02, off=0.01, early_on=0.02)
+    found = alarms(played, hasty, MINUTES / 60)
+    assert found.final == sum(len(told(offline, hasty)) for offline in played) > 0
+    assert found.per_hour == pytest.approx(found.final * 60 / MINUTES)
+    assert sum(found.by_sense.values()) == sum(found.by_label.values()) == found.final
+    assert set(found.by_sense) <= set(SOURCES.values())
+
+
+def test_who_never_says_anything_gives_no_alarm(inference: Inference, played: list[Offline]) -> None:
+    silent = replace(decision_of(inference), on=2.0, early_on=2.0)
+    found = alarms(played, silent, MINUTES / 60)
+    assert (found.final, found.withdrawn, found.per_hour) == (0, 0, 0.0)

@@ -1,0 +1,59 @@
+"""Thresholds are chosen for what they find, among those that keep quiet where nothing happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from services.fusion.decide import Decision, Seen
+from services.offline import tune
+from services.offline.stream import ORIGIN_US
+from services.runtime.settings import ROOT
+
+DATA = ROOT / "data"
+HOP_US, SIZE_US = 500_000, 2_000_000
+
+
+def seen(tops: dict[int, tuple[str, float]]) -> list[Seen]:
+    """Two minutes of windows: the label and its probability at some, nothing at the others."""
+    out = []
+    for number in range(240):
+        label, p = tops.get(number, ("nothing", 1.0))
+        start_us = ORIGIN_US + number * HOP_US
+        before_us = start_us - HOP_US if number else None
+        out.append(Seen(str(number), "s", start_us, start_us + SIZE_US, before_us, ((label, p),)))
+    return out
+
+
+def careful_and_careless() -> Iterator[Decision]:
+    for on in (0.3, 0.6):
+        yield tune.decision_from(0.5, on, 0.1, 0.2, 1_000_000, 1_000_000)
+
+
+@pytest.fixture(autouse=True)
+def _two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tune, "_grid", careful_and_careless)
+
+
+# S01 begins with a 4 from 2.4 to 5.1 s. Here it is doubtful: its smoothed score stays below .6.
+DOUBTFUL = dict.fromkeys(range(3, 8), ("4", 0.6))
+
+
+def kept(silent: list[Seen]) -> list[float]:
+    return [d.on for d in tune._quiet_enough({"S01": seen(DOUBTFUL)}, [silent], DATA)]
+
+
+def test_without_false_alarms_the_thresholds_that_find_most_come_first() -> None:
+    assert kept(seen({})) == [0.3, 0.6]
+
+
+def test_thresholds_that_find_more_but_raise_alarms_are_left_out() -> None:
+    alarming = seen({number: ("7", 0.6) for at in (10, 60, 110) for number in range(at, at + 4)})
+    assert kept(alarming) == [0.6]
+
+
+def test_where_all_raise_alarms_the_one_that_raises_fewest_is_kept() -> None:
+    sure = {number: ("7", 1.0) for at in (10, 60) for number in range(at, at + 4)}
+    unsure = dict.fromkeys(range(110, 114), ("7", 0.6))
+    assert kept(seen(sure | unsure)) == [0.6]
