@@ -43,7 +43,9 @@ def record(
     try:
         taken = asyncio.run(_record(settings, out, since_ms, follow))
     except KafkaError as error:
-        say.fail(f"the broker fails: {error}")
+        say.fail(f"the broker fails: {error}. What was recorded until then is in {out}")
+    except KeyboardInterrupt:
+        say.fail(f"stopped before the end; what was recorded until then is in {out}", 130)
     except OSError as error:
         say.fail(f"{out} cannot be written: {error.strerror or error}")
     ours = settings.semantics().config

@@ -24,6 +24,7 @@ CACHE_BYTES = 64 * 1024 * 1024
 def why(
     id: Annotated[str, typer.Argument(help="A prediction's id, as `braid tail --json` and events tell it.")],
     recording: Annotated[Path | None, typer.Option(help="Look in this recording and not in the topics.")] = None,
+    kept: Annotated[Path | None, typer.Option(help="Look in the evidence that is kept in this folder.")] = None,
     model: Annotated[
         Path | None, typer.Option(help="Where checkpoints are; default: where those are that serve.")
     ] = None,
@@ -46,11 +47,11 @@ def why(
     settings = load()
     try:
         looked_for = wanted(id)
-        evidence = _find(settings, recording, looked_for)
+        evidence = _find(settings, recording, kept, looked_for)
     except (BadId, NoRecording) as error:
         say.fail(str(error), 2)
     if evidence is None:
-        where = "the topics have" if recording is None else f"{recording} has"
+        where = "the topics have" if recording is None and kept is None else f"{recording or kept} has"
         say.fail(f"{where} no prediction {id} (any more)", 3)
     inference = _inference(model or settings.fusion.model, evidence.record["model"]["digest"], settings)
     again = answer(evidence, inference)
@@ -70,7 +71,13 @@ def why(
         sys.exit(0 if told["identical"] else 1)
 
 
-def _find(settings: Settings, recording: Path | None, wanted: Wanted) -> Evidence | None:
+def _find(settings: Settings, recording: Path | None, kept: Path | None, wanted: Wanted) -> Evidence | None:
+    if kept is not None:
+        from services.evidence.store import EvidenceStore
+        from services.why import from_kept
+
+        # Only to read: nothing is kept or taken away here.
+        return from_kept.find(EvidenceStore(kept, 0, 0), settings.topic_names(), wanted)
     if recording is not None:
         from services.recordings.reader import RecordingFile
         from services.replay.under import under

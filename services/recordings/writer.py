@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 from types import TracebackType
 
@@ -24,7 +26,8 @@ class RecordingWriter:
 
     def __init__(self, path: Path, about: About, topics: Topics) -> None:
         self._topics = topics
-        self._file = path.open("xb")
+        # Recordings hold what devices saw and heard: nobody else of the machine may read them.
+        self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
         self._writer = Writer(self._file, chunk_size=CHUNK_BYTES, compression=CompressionType.ZSTD)
         self._writer.start(profile="", library="braid")
         self._writer.add_metadata(NAME, about.as_metadata())
@@ -52,8 +55,7 @@ class RecordingWriter:
     def close(self, until_ms: int) -> None:
         """End the file; until_ms: the wall clock when the ends of the topics were looked up."""
         self._writer.add_metadata(TAKEN, {"until_ms": str(until_ms)})
-        self._writer.finish()  # type: ignore[no-untyped-call]
-        self._file.close()
+        self._finish()
 
     def __enter__(self) -> RecordingWriter:
         return self
@@ -61,6 +63,14 @@ class RecordingWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """What was taken before a failure can be read, as far as it can be written."""
+        if not self._file.closed:
+            with contextlib.suppress(OSError):
+                self._finish()
+            self._file.close()
+
+    def _finish(self) -> None:
+        self._writer.finish()  # type: ignore[no-untyped-call]
         self._file.close()
 
     def _channel(self, topic: str, form: str) -> int:

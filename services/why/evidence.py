@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from services.contract import canonical, envelope
+from services.contract import window as window_record
 from services.contract.envelope import Envelope, Headers
+from services.contract.topics import Topics
 from services.contract.window import Member, Window
 from services.fusion.infer import Place, place_of
 from services.payloads.redis_window import Payload
 from services.recordings.kept import Kept
+
+At = tuple[str, int, int]
 
 
 class BadId(ValueError):
@@ -46,12 +50,20 @@ class Input:
 
 @dataclass(slots=True)
 class Evidence:
-    """The prediction's bytes and headers; its window, None where that record is gone."""
+    """The prediction's record; its window's, None where that is gone, and the members of that."""
 
-    value: bytes
-    headers: Headers
+    prediction: Kept
+    window_record: Kept | None = None
     window: Window | None = None
     inputs: Sequence[Input] = field(default_factory=list)
+
+    @property
+    def value(self) -> bytes:
+        return self.prediction.value or b""
+
+    @property
+    def headers(self) -> Headers:
+        return self.prediction.headers
 
     @property
     def record(self) -> dict[str, Any]:
@@ -81,7 +93,7 @@ def is_it(kept: Kept, id: str) -> bool:
         return False
 
 
-def inputs(window: Window, media: Mapping[str, str], records: Mapping[tuple[str, int, int], Kept]) -> list[Input]:
+def inputs(window: Window, media: Mapping[str, str], records: Mapping[At, Kept]) -> list[Input]:
     """The members of a window with their records, by (topic, partition, offset); media: topic by modality."""
     out = []
     for modality, lane in window.modalities.items():
@@ -89,6 +101,39 @@ def inputs(window: Window, media: Mapping[str, str], records: Mapping[tuple[str,
             topic = media.get(modality, "")
             kept = records.get((topic, member.partition, member.offset))
             out.append(Input(modality, topic, member, kept if kept is not None and _same(kept, member) else None))
+    return out
+
+
+def members(window: Window, media: Mapping[str, str]) -> set[At]:
+    """Where the records of a window's members stand."""
+    return {
+        (media[modality], member.partition, member.offset)
+        for modality, lane in window.modalities.items()
+        if modality in media
+        for member in lane.members
+    }
+
+
+def evidence_in(
+    predictions: Iterable[Kept],
+    windows: Iterable[Kept],
+    media: Callable[[set[At]], Iterable[Kept]] | Sequence[Kept],
+    topics: Topics,
+    wanted: Wanted,
+) -> Evidence | None:
+    """What is found in records at hand, None without the prediction.
+
+    media: records, those of the window among them, or how to get those at the places asked for.
+    """
+    found = next((kept for kept in predictions if is_it(kept, wanted.id)), None)
+    if found is None or found.value is None:
+        return None
+    out = Evidence(found, next((kept for kept in windows if is_it(kept, wanted.window_id)), None))
+    out.window = None if out.window_record is None else window_record.read(out.window_record.value)
+    if out.window is not None:
+        names = {modality: topics.media(modality) for modality in topics.modalities}
+        at_hand = media(members(out.window, names)) if callable(media) else media
+        out.inputs = inputs(out.window, names, {(k.topic, k.partition, k.offset): k for k in at_hand})
     return out
 
 

@@ -28,9 +28,8 @@ async def find(
     found = await _first(reader, TopicPartition(topics.predictions, number), from_ms, wanted.id)
     if found is None or found.value is None:
         return None
-    out = Evidence(found.value, found.headers)
-    record = await _first(reader, TopicPartition(topics.windows, number), from_ms, wanted.window_id)
-    out.window = None if record is None else window_record.read(record.value)
+    out = Evidence(found, await _first(reader, TopicPartition(topics.windows, number), from_ms, wanted.window_id))
+    out.window = None if out.window_record is None else window_record.read(out.window_record.value)
     if out.window is None:
         return out
     media = {modality: topics.media(modality) for modality in topics.modalities}

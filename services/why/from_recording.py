@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from services.contract import window as window_record
+from collections.abc import Iterator
+
 from services.contract.topics import Topics
+from services.recordings.kept import Kept
 from services.recordings.reader import RecordingFile
-from services.why.evidence import Evidence, Wanted, inputs, is_it
+from services.why.evidence import At, Evidence, Wanted, evidence_in
 
 
 def find(file: RecordingFile, topics: Topics, wanted: Wanted) -> Evidence | None:
     """The evidence, None where the recording has no such prediction. Raises NoRecording."""
-    found = next((k for k in file.records(topics.predictions) if is_it(k, wanted.id)), None)
-    if found is None or found.value is None:
-        return None
-    out = Evidence(found.value, found.headers)
-    raw = next((k.value for k in file.records(topics.windows) if is_it(k, wanted.window_id)), None)
-    out.window = window_record.read(raw)
-    if out.window is not None:
-        media = {modality: topics.media(modality) for modality in topics.modalities}
-        places = {
-            (media[m], x.partition, x.offset)
-            for m, lane in out.window.modalities.items()
-            if m in media
-            for x in lane.members
-        }
-        names = sorted({topic for topic, _, _ in places})
-        records = {}
+
+    def media(places: set[At]) -> Iterator[Kept]:
+        names, left = sorted({topic for topic, _, _ in places}), len(places)
         for kept in file.records(*names) if names else ():
-            place = kept.topic, kept.partition, kept.offset
-            if place in places:
-                records[place] = kept
-                if len(records) == len(places):
-                    break
-        out.inputs = inputs(out.window, media, records)
-    return out
+            if (kept.topic, kept.partition, kept.offset) in places:
+                yield kept
+                left -= 1
+                if not left:
+                    return
+
+    return evidence_in(file.records(topics.predictions), file.records(topics.windows), media, topics, wanted)

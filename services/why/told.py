@@ -20,8 +20,8 @@ TEXT_TOLD_MAX = 300
 def tell(evidence: Evidence, again: Predicted | None, inference: Inference | None) -> dict[str, Any]:
     """The record with its inputs, latency parts and counterfactuals.
 
-    again: the same window answered again by the same model, None where window or model are gone: then there are no
-    counterfactuals.
+    again: the same window answered again by the same model, None where window or model are gone: then, and where the
+    model failed, there are no counterfactuals.
     """
     record = evidence.record
     latency = next((raw for name, raw in evidence.headers if name == LATENCY_HEADER), None)
@@ -37,7 +37,9 @@ def tell(evidence: Evidence, again: Predicted | None, inference: Inference | Non
         "runner_up": top[1] if len(top) > 1 else None,
         "latency": None if latency is None else canonical.loads(latency),
         "inputs": [_input(found) for found in evidence.inputs] if evidence.window else record["inputs"],
-        "counterfactuals": [] if again is None or inference is None else _without(record, again, inference),
+        "counterfactuals": []
+        if again is None or inference is None or record["label"] is None
+        else _without(record, again, inference),
         "reproduce": f"braid why {quote(record['id'])} --reproduce",
     }
 

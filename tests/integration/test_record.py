@@ -6,8 +6,11 @@ import asyncio
 import base64
 import json
 import os
+import pty
+import select
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -47,15 +50,18 @@ async def recorded(stack: LocalStack) -> AsyncIterator[Settings]:
         await service.child.stop()
 
 
-async def braid(settings: Settings, *words: str) -> asyncio.subprocess.Process:
-    environment = {
+def environment(settings: Settings) -> dict[str, str]:
+    return {
         **os.environ,
         **OWN,
         "BRAID_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
         "BRAID_REDIS__URL": settings.redis.url,
     }
+
+
+async def braid(settings: Settings, *words: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        BRAID, *words, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        BRAID, *words, env=environment(settings), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
 
 
@@ -150,3 +156,29 @@ async def test_a_recording_follows_until_it_is_interrupted(recorded: Settings, h
     assert same["identical"]
     assert same["windows"]["identical"] >= 8
     assert same["predictions"]["identical"] >= 8
+
+
+async def test_lanes_are_drawn_on_a_terminal_until_ctrl_c(recorded: Settings, hand: bytes) -> None:
+    await play(recorded, "drawn", hand)
+    ours, theirs = pty.openpty()
+    words = ("tail", "--lanes", "--beginning", "--session", "drawn")
+    size = {"COLUMNS": "100", "LINES": "30", "TERM": "xterm"}
+    process = await asyncio.create_subprocess_exec(
+        BRAID, *words, env={**environment(recorded), **size}, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    seen = await asyncio.to_thread(read_until, ours, "▪▪▪▪▪▪▪▪", 60)
+    process.send_signal(signal.SIGINT)
+    assert await asyncio.wait_for(process.wait(), 30) == 0
+    os.close(ours)
+    assert "drawn" in seen
+
+
+def read_until(terminal: int, sign: str, seconds: float) -> str:
+    """What a terminal shows up to a sign; an assertion error where it does not come in time."""
+    seen, deadline = b"", time.monotonic() + seconds
+    while sign.encode() not in seen:
+        assert time.monotonic() < deadline, seen.decode(errors="replace")
+        if select.select([terminal], [], [], 0.2)[0]:
+            seen += os.read(terminal, 65_536)
+    return seen.decode(errors="replace")

@@ -45,6 +45,7 @@ PURE = [
     "services/recordings/schemas.py",
     "services/recordings/readable.py",
     "services/payloads/wav.py",
+    "services/lanes/lanes.py",
     "services/replay/diff.py",
     "services/replay/points.py",
     "services/replay/outcome.py",

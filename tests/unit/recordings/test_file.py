@@ -96,3 +96,22 @@ def test_a_clock_that_went_back_turns_no_partition_around(tmp_path: Path) -> Non
 def test_a_recording_is_never_written_over(path: Path) -> None:
     with pytest.raises(FileExistsError):
         made.write(path, RECORDS)
+
+
+def test_a_recording_that_failed_in_the_middle_can_be_read_as_far_as_it_went(tmp_path: Path) -> None:
+    path = tmp_path / "x.mcap"
+
+    def fail() -> None:
+        with RecordingWriter(path, made.about(), made.TOPICS) as writer:
+            writer.add(RECORDS[0])
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        fail()
+    file = RecordingFile(path)
+    assert list(file.records()) == [RECORDS[0]]
+    assert file.until_us == RECORDS[0].timestamp * 1000
+
+
+def test_nobody_else_may_read_a_recording(path: Path) -> None:
+    assert path.stat().st_mode & 0o077 == 0
