@@ -128,8 +128,8 @@ def _worth_live(played: Mapping[str, Offline], decision: Decision, data: Path) -
 
 
 def _grid() -> Iterator[Decision]:
-    weights, ons, offs = (0.35, 0.5, 0.65), (0.4, 0.5, 0.6, 0.7, 0.8, 0.9), (0.1, 0.2, 0.3)
-    for values in product(weights, ons, offs, (0.2, 0.35, 0.5), (1_000_000, 2_000_000), LEADS_US):
+    weights, ons, offs = (0.35, 0.42, 0.5, 0.65), (0.5, 0.6, 0.7, 0.75, 0.8, 0.85), (0.2, 0.3)
+    for values in product(weights, ons, offs, (0.2, 0.35), (1_000_000, 2_000_000), LEADS_US):
         if values[2] < values[1]:
             yield decision_from(*values)
 
