@@ -23,6 +23,7 @@ from services.cli import (
     predict_stream,
     run,
     send,
+    study,
     tail,
     topics,
     train,
@@ -61,6 +62,7 @@ app.command("predict-batch")(predict_batch.predict_batch)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("compress")(compress.compress)
+app.add_typer(study.app, name="study")
 app.add_typer(model.app, name="model")
 app.command("align-case")(align_case.align_case)
 
