@@ -26,6 +26,7 @@ from services.cli import (
     replay,
     run,
     send,
+    study,
     tail,
     topics,
     train,
@@ -69,6 +70,7 @@ app.command("predict-batch")(predict_batch.predict_batch)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("compress")(compress.compress)
+app.add_typer(study.app, name="study")
 app.add_typer(model.app, name="model")
 app.command("align-case")(align_case.align_case)
 

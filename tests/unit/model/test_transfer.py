@@ -1,0 +1,97 @@
+"""Sounds taught by titles: the loss, the vectors of words nobody listed, and that what is held out stays out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from model.data.example import Example
+from model.data.homesound10 import Homesound10
+from model.transfer import cross
+from model.transfer.network import SoundNetwork, placed
+from model.transfer.titles import TitleVectors
+from model.transfer.train import TransferRecipe, contrast, train
+from services.runtime.settings import ROOT
+
+TITLES = TitleVectors(ROOT / "data" / "assistvec" / "vectors.npz")
+
+
+def tone(pitch: float, title: str, seed: int, label: int = 0) -> Example:
+    rng = np.random.default_rng(seed)
+    sound = 0.3 * np.sin(2 * np.pi * pitch * np.arange(6_000) / 8_000) + rng.normal(0, 0.02, 6_000)
+    return Example(f"t{seed}", label, title, None, sound.astype(np.float32))
+
+
+def test_a_word_without_a_vector_lies_near_its_other_forms() -> None:
+    sneeze, sneezing, rain, nothing = TITLES(["sneeze", "Sneezing 03", "rain", "1234"])
+    assert float(sneeze @ sneezing) > 0.3 > float(sneeze @ rain)
+    assert np.linalg.norm(rain) == pytest.approx(1)
+    assert not nothing.any()
+
+
+def test_the_loss_is_that_of_guessing_where_all_lie_together_and_low_where_pairs_meet() -> None:
+    scale = torch.tensor(3.0)
+    alone = torch.eye(4)
+    assert float(contrast(torch.ones(4, 4) / 2, alone, scale)) == pytest.approx(math.log(4), abs=1e-5)
+    assert float(contrast(alone, alone, scale)) < 1e-3
+    assert float(contrast(alone.roll(1, 0), alone, scale)) > 5
+
+
+def test_the_same_title_twice_is_no_wrong_answer() -> None:
+    twice = torch.eye(4)[[0, 0, 1, 2]]
+    best = math.log(2) / 2  # of four rows two share their title, each can only be half right
+    assert float(contrast(twice, twice, torch.tensor(4.0))) == pytest.approx(best, abs=1e-3)
+
+
+def test_sounds_are_put_where_their_titles_lie_and_the_same_again_from_the_same_seed() -> None:
+    clips = [tone(300 + 10 * n, "old clock", n) for n in range(4)]
+    clips += [tone(1_500 + 10 * n, "heavy rain", 20 + n) for n in range(4)]
+    recipe = TransferRecipe(epochs=6, repeats=2, batch_size=8)
+    network = train(clips, TITLES, recipe)
+    unheard = [tone(335, "", 90), tone(1_535, "", 91)]
+    scores = placed(network, unheard).numpy() @ TITLES(["old clock", "heavy rain"]).T
+    assert scores.argmax(1).tolist() == [0, 1]
+    again = train(clips, TITLES, recipe)
+    assert torch.equal(placed(again, unheard), placed(network, unheard))
+
+
+def test_each_class_is_held_out_once() -> None:
+    folds = cross.class_folds(10, seed=3)
+    assert sorted(n for fold in folds for n in fold) == list(range(10))
+    assert {len(fold) for fold in folds} == {cross.HELD_CLASSES}
+
+
+def test_no_clip_of_a_held_class_or_fold_is_in_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Homesound10(ROOT / "data" / "homesound10")
+    seen: list[Sequence[Example]] = []
+
+    def kept(clips: Sequence[Example], titles: TitleVectors, recipe: TransferRecipe, report: object) -> SoundNetwork:
+        seen.append(clips)
+        return SoundNetwork(TITLES.size)
+
+    def nowhere(network: SoundNetwork, examples: list[Example]) -> torch.Tensor:
+        return torch.zeros(len(examples), TITLES.size)
+
+    monkeypatch.setattr(cross, "train", kept)
+    monkeypatch.setattr(cross, "placed", nowhere)
+    scores = cross.unseen_classes(data, TITLES, TransferRecipe(), (1,), lambda *_: None)
+    assert scores[0].chance == 0.5
+    assert {s.count for s in scores} == {290}
+    for clips, held in zip(seen, cross.class_folds(10, 1), strict=True):
+        assert {c.label for c in clips} == set(range(10)) - set(held)
+    seen.clear()
+    cross.unseen_recordings(data, TITLES, TransferRecipe(), (1,), lambda *_: None)
+    assert sum(290 - len(clips) for clips in seen) == 290
+
+
+def test_the_nearest_sound_of_a_title_is_counted_and_ties_are_not() -> None:
+    torch.manual_seed(2)
+    network = SoundNetwork(TITLES.size)
+    clips = [tone(300, "clock", 1), tone(300, "clock", 1), tone(2_000, "rain", 2)]
+    found = cross.retrieval(network, TITLES, clips)
+    assert not found[1][:2].any()
+    assert found[5].all()
