@@ -122,8 +122,8 @@ def _network(config: Mapping[str, Any]) -> FusionNetwork | TaskNetwork:
     labels, words, told = len(config["labels"]), len(config["words"]), config.get("architecture")
     if told is None:
         return FusionNetwork(labels, words, config["vector_size"])
-    names, width = tuple(told["modalities"]), told.get("width", 1.0)
-    return TaskNetwork(Architecture(names, labels, words, config["vector_size"], told["fusion"], width))
+    names, width, kind = tuple(told["modalities"]), told.get("width", 1.0), told.get("encoders")
+    return TaskNetwork(Architecture(names, labels, words, config["vector_size"], told["fusion"], width, kind))
 
 
 def _config(folder: Path, raw: bytes) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from model.decode.sensor import READINGS, decode_sensor, readings
 from model.decode.text import as_text, decode_text
 from model.decode.undecodable import Undecodable
 from model.encoders.audio import SEGMENT_SAMPLES, STEP_FEATURES, STEPS
+from model.encoders.fixed import FIXED_FEATURES, FixedPicture, FixedReader, FixedSegment, FixedText
 from model.encoders.hearing import HearingEncoder, HearingReader
 from model.encoders.picture import PictureEncoder, prepare_picture
 from model.encoders.seed import SEED_FEATURES, SeedPicture, SeedReader, SeedSegment, SeedText
@@ -24,12 +25,12 @@ from model.encoders.text import TextEncoder
 from model.encoders.words import Lexicon
 
 FEATURES = 64
-LIGHT, SEED = "light", "seed"
+LIGHT, SEED, FIXED = "light", "seed", "fixed"
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What encoders are made for: the size of the lexicon and of its vectors, their kind (light or seed) and width."""
+    """What encoders are made for: the size of the lexicon and of its vectors, their kind (light, seed or fixed) and width."""
 
     words: int
     vector_size: int
@@ -43,7 +44,7 @@ class Shape:
     @property
     def features(self) -> int:
         """Length of every branch's V_m."""
-        return SEED_FEATURES if self.kind == SEED else FEATURES
+        return {SEED: SEED_FEATURES, FIXED: FIXED_FEATURES}.get(self.kind, FEATURES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +93,26 @@ def prepare_segment(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 def _text(shape: Shape) -> nn.Module:
     if shape.kind == SEED:
         return SeedText(shape.words)
+    if shape.kind == FIXED:
+        return FixedText()
     return TextEncoder(shape.words, shape.vector_size, shape.features, *shape.wide(40))
 
 
 def _video(shape: Shape) -> nn.Module:
+    if shape.kind == FIXED:
+        return FixedPicture()
     return SeedPicture() if shape.kind == SEED else PictureEncoder(shape.features, shape.wide(16, 32, 48, 64))
 
 
 def _audio(shape: Shape) -> nn.Module:
+    if shape.kind == FIXED:
+        return FixedSegment()
     return SeedSegment() if shape.kind == SEED else HearingEncoder(shape.wide(16, 32, 64))
 
 
 def _heard(shape: Shape) -> nn.Module:
+    if shape.kind == FIXED:
+        return FixedReader()
     return SeedReader() if shape.kind == SEED else HearingReader(shape.features, *shape.wide(48))
 
 

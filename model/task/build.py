@@ -99,6 +99,7 @@ def config_of(built: Built, data: Examples, recipe: TaskRecipe, name: str, versi
             "modalities": list(data.modalities),
             "fusion": built.network.architecture.fusion,
             "width": built.network.architecture.width,
+            "encoders": built.network.architecture.encoders,
         },
         "recipe": asdict(recipe),
         "residual_gains": {str(index): gain for index, gain in built.gains.items()},

@@ -15,7 +15,7 @@ from model.modality import REGISTERED, Shape
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """What a task's network is made of; stands in the checkpoint's config."""
+    """What a task's network is made of; stands in the checkpoint's config. encoders: their kind, else the fusion's own."""
 
     modalities: tuple[str, ...]
     label_count: int
@@ -23,10 +23,12 @@ class Architecture:
     vector_size: int
     fusion: str
     width: float = 1.0
+    encoders: str | None = None
 
     @property
     def shape(self) -> Shape:
-        return Shape(self.word_count, self.vector_size, FUSIONS[self.fusion].encoders, self.width)
+        kind = self.encoders or FUSIONS[self.fusion].encoders
+        return Shape(self.word_count, self.vector_size, kind, self.width)
 
 
 class TaskNetwork(nn.Module):

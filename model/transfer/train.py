@@ -25,8 +25,8 @@ SCALE_MAX = 100.0
 class TransferRecipe:
     """What a training depends on beside the clips; repeats: how often an epoch hears each clip."""
 
-    epochs: int = 12
-    repeats: int = 3
+    epochs: int = 10
+    repeats: int = 2
     batch_size: int = 64
     seed: int = 1
     learning_rate: float = 3e-3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,9 @@ def evaluate(
     model: Annotated[Path | None, typer.Argument(help="A checkpoint; default: the shipped one of the set.")] = None,
     data: Annotated[str, typer.Option(help="tridigit, homesound10 or a manifest of your own.")] = "tridigit",
     part: Annotated[str, typer.Option(help="val or test.")] = "test",
+    membership: Annotated[
+        bool, typer.Option("--membership", help="Also: can an attacker tell training rows by their loss?")
+    ] = False,
     json: say.Json = False,
 ) -> None:
     """Score a model in every cell: all subsets of modalities in all severities, calibration, conflict, abstention."""
@@ -22,6 +26,7 @@ def evaluate(
     from model.checkpoint import load as load_model
     from model.data.homesound10 import GROUPS, Homesound10
     from model.data.named import UnknownSet, read_set
+    from model.privacy.membership import membership as attacked
     from model.task.evaluate import evaluate as scores_of
     from model.task.manifest import ManifestError
 
@@ -40,16 +45,22 @@ def evaluate(
         say.fail(f"{data} has no samples for {part}", 2)
     if set(loaded.labels) != set(found.labels):
         say.fail(f"the model {loaded.name} knows other labels than {data}", 2)
+    if membership and not found.given("train", "clean"):
+        say.fail(f"{data} has no training rows that are apart from {part}", 2)
     told = scores_of(loaded, found, part)
     if isinstance(found, Homesound10):
         told["note"] = (
             "all clips: no test of a model that was trained on them, whose card has the cross-validated scores"
         )
+    if membership:
+        told["membership"] = {severity: asdict(seen) for severity, seen in attacked(loaded, found, part).items()}
     if json:
         say.result(told)
         return
     for severity in found.severities:
         tell(severity, told[severity])
+    for severity, seen in told.get("membership", {}).items():
+        print(f"membership attack, {severity}: AUC {seen['auc']}, advantage {seen['advantage']}")
     print("\n" + told.get("note", ""))
     print(f"mean excess ECE {told['summary']['mean_excess_ece']}, least gap {told['summary']['least_gap_lower']}")
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from services.cli import say, train_task
+from services.cli import say, train_private, train_task
 from services.runtime.settings import ROOT
 
 
@@ -40,14 +40,31 @@ def train(
     ] = 1000,
     steps: Annotated[int, typer.Option(min=1, help="home: steps of the second, all senses and their fusion.")] = 450,
     seed: Annotated[int, typer.Option(help="The same seed gives the same model on the same machine.")] = 7,
+    private_epsilon: Annotated[
+        float | None,
+        typer.Option(help="Train with differential privacy: at most so much of each row (tridigit, yours)."),
+    ] = None,
+    private_delta: Annotated[float, typer.Option(help="The chance that epsilon does not hold.")] = 1e-4,
     json: say.Json = False,
 ) -> None:
     """Train a model: that of the streams, one of a sample task, or one of your own samples and labels."""
     folder = Path(data) if Path(data).is_dir() else ROOT / "data"
     if not Path(data).is_dir():
         task = data
+    if task == "home" and private_epsilon is not None:
+        say.fail("--private-epsilon is not for home: give --data tridigit or a manifest", 2)
     if task != "home":
         out = out or ROOT / "models" / Path(task).stem / "1"
+        if private_epsilon is not None:
+            told = train_private.train_private(task, folder, out, private_epsilon, private_delta)
+            if json:
+                say.result(told)
+                return
+            train_task.tell(out, told)
+            print(
+                f"  epsilon {told['privacy']['epsilon']:.2f} at delta {private_delta:g}, noise {told['privacy']['noise']:.2f}"
+            )
+            return
         changed = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
         told = train_task.train_task(task, folder, out, fusion, changed, resume=resume)
         if json:

@@ -1,0 +1,129 @@
+"""Private training: what a row can move is bounded, what was spent is said, and nothing of a photo's metadata is kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from model.checkpoint import load, save
+from model.data.own import OwnSet
+from model.privacy.build import build_private, covered, private_config
+from model.privacy.membership import attack, membership
+from model.privacy.sgd import HeadLoss, PrivateRecipe, Row, clipped_sum, row_gradients, rows_of, start, train
+from services.cli.train_private import train_private
+from services.runtime.settings import ROOT
+from tests.unit.model.small_set import VECTOR_SIZE, WORDS, SmallSet
+
+VECTORS = ROOT / "data" / "assistvec" / "vectors.npz"
+RECIPE = PrivateRecipe(4.0, delta=1e-2, steps=10)
+
+
+def rows() -> Row:
+    return rows_of(SmallSet(), start(SmallSet(), WORDS, VECTOR_SIZE), 4)
+
+
+def test_a_rows_gradient_is_the_one_that_it_has_alone() -> None:
+    found, loss = rows(), HeadLoss(start(SmallSet(), WORDS, VECTOR_SIZE).network)
+    torch.manual_seed(1)
+    for parameter in loss.parameters():
+        torch.nn.init.normal_(parameter)
+    state = {name: value.detach() for name, value in loss.named_parameters()}
+    together = row_gradients(loss, state, found, torch.tensor([0, 3, 5]))
+    right = torch.nn.functional.one_hot(found.labels[3], 2).float()
+    loss(found.branches[3], found.present[3], right).backward()
+    for name, parameter in loss.named_parameters():
+        assert parameter.grad is not None
+        torch.testing.assert_close(together[name][1], parameter.grad)
+
+
+def test_one_row_moves_the_sum_by_no_more_than_the_clip() -> None:
+    found, loss = rows(), HeadLoss(start(SmallSet(), WORDS, VECTOR_SIZE).network)
+    everyone = clipped_sum(loss, found, torch.arange(8), 0.1)
+    but_one = clipped_sum(loss, found, torch.arange(7), 0.1)
+    moved = torch.cat([(everyone[name] - but_one[name]).flatten() for name in everyone])
+    assert float(moved.norm()) == pytest.approx(0.1, rel=1e-4)  # its own gradient is longer
+
+
+def test_only_heads_are_learned_and_the_same_secret_gives_the_same_weights() -> None:
+    weights = []
+    for secret in (1, 1, 2):
+        trained = start(SmallSet(), WORDS, VECTOR_SIZE)
+        before = {name: value.clone() for name, value in trained.network.state_dict().items()}
+        spent = train(rows(), trained, RECIPE, secret, lambda *_: None)
+        after = trained.network.state_dict()
+        changed = {name for name in before if not torch.equal(before[name], after[name])}
+        assert changed == {name for name, _ in trained.network.named_parameters()}
+        assert all(name.startswith("heads.") for name in changed)
+        weights.append(after["heads.text.weight"].clone())
+    assert spent is not None
+    assert spent.epsilon <= 4.0
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_what_was_spent_stands_in_the_card_and_the_config_and_the_secret_in_neither(tmp_path: Path) -> None:
+    secret = 987_654_321_012
+    built, spent = build_private(SmallSet(), VECTORS, RECIPE, secret, lambda *_: None)
+    assert spent is not None
+    config = private_config(built, SmallSet(), RECIPE, spent, "small", "1")
+    save(tmp_path / "small" / "1", built.network, config, covered(spent))
+    told = (tmp_path / "small" / "1" / "config.json").read_text() + (tmp_path / "small" / "1" / "card.md").read_text()
+    assert f"Epsilon {spent.epsilon:.2f} at delta 0.01" in told
+    assert json.loads((tmp_path / "small" / "1" / "config.json").read_text())["privacy"]["noise"] == spent.noise
+    assert str(secret) not in told
+    seen = membership(load(tmp_path / "small" / "1", "cpu"), SmallSet())["clean"]
+    assert seen.auc == 0.5  # the same rows on both sides
+
+
+def test_the_attack_sees_less_loss_and_nothing_where_there_is_nothing() -> None:
+    assert attack(np.array([0.1, 0.2]), np.array([0.3, 0.4])).auc == 1
+    assert attack(np.array([0.1, 0.2]), np.array([0.3, 0.4])).advantage == 1
+    assert attack(np.array([0.3, 0.4]), np.array([0.1, 0.2])).advantage == 0
+    same = attack(np.array([1.0, 2.0]), np.array([1.0, 2.0]))
+    assert (same.auc, same.advantage) == (0.5, 0.0)
+
+
+@pytest.fixture
+def photographed(tmp_path: Path) -> Path:
+    """A manifest of photos whose EXIF names a camera, an owner and a place."""
+    rng, lines = np.random.default_rng(1), []
+    for number in range(10):
+        exif = Image.Exif()
+        exif[0x010F], exif[0x010E], exif[0x013B] = "TELLTALE-CAMERA", "TELLTALE-NOTE", "TELLTALE-OWNER"
+        exif.get_ifd(0x8825)[1] = "TELLTALE-PLACE"
+        pixels = rng.integers(0, 100, (64, 64, 3)).astype(np.uint8) + np.uint8(100 * (number % 2))
+        Image.fromarray(pixels).save(tmp_path / f"{number}.jpg", exif=exif, comment=b"TELLTALE-COMMENT", quality=95)
+        row = {"id": str(number), "image": f"{number}.jpg", "label": ("dark", "light")[number % 2]}
+        lines.append(json.dumps(row | {"split": "val" if number > 7 else "train"}))
+    (tmp_path / "manifest.jsonl").write_text("\n".join(lines))
+    return tmp_path
+
+
+def test_nothing_of_a_photos_metadata_reaches_tensors_records_or_what_is_printed(
+    photographed: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert b"TELLTALE-OWNER" in (photographed / "0.jpg").read_bytes()
+    assert b"TELLTALE-COMMENT" in (photographed / "0.jpg").read_bytes()
+    examples = list(OwnSet(photographed / "manifest.jsonl").given("train", "clean"))
+    for path in photographed.glob("*.jpg"):
+        with Image.open(path) as image:  # the same picture without anything beside its pixels
+            bare = Image.fromarray(np.asarray(image))
+        bare.save(path.with_suffix(".png"))
+        assert b"TELLTALE" not in path.with_suffix(".png").read_bytes()
+    text = (photographed / "manifest.jsonl").read_text().replace(".jpg", ".png")
+    (photographed / "bare.jsonl").write_text(text)
+    for given, bare_one in zip(examples, OwnSet(photographed / "bare.jsonl").given("train", "clean"), strict=True):
+        assert np.array_equal(given.value("video"), bare_one.value("video"))
+        assert "TELLTALE" not in repr(given)
+    out = photographed / "models" / "own" / "1"
+    told = train_private(str(photographed / "manifest.jsonl"), ROOT / "data", out, 50.0, 1e-2)
+    assert told["privacy"]["epsilon"] <= 50
+    written = [path.read_bytes() for path in out.iterdir()]
+    printed = "".join(capfd.readouterr())
+    assert all(b"TELLTALE" not in content for content in written)
+    assert "TELLTALE" not in printed + json.dumps(told)
