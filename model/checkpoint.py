@@ -15,10 +15,11 @@ from safetensors.torch import save as save_tensors
 
 from model.network import FusionNetwork
 from model.predictor import FusionModel
+from model.repository import SUMS, serving
 from model.task.int8 import opened, packed
 from model.task.network import Architecture, TaskNetwork
 
-WEIGHTS, CONFIG, CARD, SUMS = "model.safetensors", "config.json", "card.md", "sha256"
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "card.md"
 BYTES_MAX = 512 * 1024 * 1024
 SETTINGS: Mapping[str, type | tuple[type, ...]] = {
     "name": str,
@@ -61,7 +62,8 @@ def save(
 
 
 def verify(folder: Path) -> dict[str, bytes]:
-    """The files of a checkpoint, each as its sum says. Raises CheckpointError."""
+    """The files of a checkpoint (of a folder of versions: the newest), each as its sum says. Raises CheckpointError."""
+    folder = serving(folder)
     try:
         lines = (line.partition("  ") for line in (folder / SUMS).read_text().splitlines())
         sums = {name: sum_ for sum_, _, name in lines}
@@ -80,7 +82,10 @@ def verify(folder: Path) -> dict[str, bytes]:
 
 
 def load(folder: Path, device: str = "auto", threads: int | None = None) -> FusionModel:
-    """Load a model onto `auto`, `cpu` or `cuda`; sets torch's thread count to the config's. Raises CheckpointError."""
+    """Load a checkpoint, or the newest of a folder of versions, onto `auto`, `cpu` or `cuda`. Raises CheckpointError.
+
+    Sets torch's thread count to the config's.
+    """
     files = verify(folder)
     config = _config(folder, files[CONFIG])
     if threads is not None and threads != config["threads"]:

@@ -20,5 +20,7 @@ LABELS = (NOTHING, *DIGITS, *SOUNDS)
 
 
 def kind_of(label: str) -> str:
-    """nothing, digit or sound."""
-    return NOTHING if label == NOTHING else "digit" if label in DIGITS else "sound"
+    """nothing, digit or sound; label for one of somebody's own."""
+    if label == NOTHING:
+        return NOTHING
+    return "digit" if label in DIGITS else "sound" if label in SOUNDS else "label"

@@ -12,13 +12,15 @@ from torch import Tensor, nn
 
 from model.decode.audio import decode_audio
 from model.decode.image import decode_image
-from model.decode.text import decode_text
+from model.decode.sensor import READINGS, decode_sensor, readings
+from model.decode.text import as_text, decode_text
 from model.decode.undecodable import Undecodable
 from model.encoders.audio import SEGMENT_SAMPLES, STEP_FEATURES, STEPS
 from model.encoders.fixed import FIXED_FEATURES, FixedPicture, FixedReader, FixedSegment, FixedText
 from model.encoders.hearing import HearingEncoder, HearingReader
 from model.encoders.picture import PictureEncoder, prepare_picture
 from model.encoders.seed import SEED_FEATURES, SeedPicture, SeedReader, SeedSegment, SeedText
+from model.encoders.sensor import SensorEncoder
 from model.encoders.text import TextEncoder
 from model.encoders.words import Lexicon
 
@@ -51,7 +53,8 @@ class Modality:
 
     decode: payload and content type to a value; prepare: a value to the encoder's input; item_size: length of an
     item's feature, None where it is the branch's own; items_max: how many of one window count, None where their places
-    on the window's grid say so.
+    on the window's grid say so. fields: what a manifest calls it; inline: the value of what a manifest's row holds
+    itself, None where the row names a file; blank: a value that says nothing, for places that nobody looks at.
     """
 
     name: str
@@ -62,6 +65,14 @@ class Modality:
     reader: Callable[[Shape], nn.Module]
     item_size: int | None
     items_max: int | None
+    fields: tuple[str, ...]
+    inline: Callable[[Any], Any | Undecodable] | None
+    blank: Any
+
+    @property
+    def on_grid(self) -> bool:
+        """True where items stand at places of the window's grid, one for each segment."""
+        return self.items_max is None
 
 
 class MeanReader(nn.Module):
@@ -117,6 +128,9 @@ REGISTERED: Mapping[str, Modality] = {
             lambda _: MeanReader(),
             None,
             4,
+            ("text",),
+            as_text,
+            "",
         ),
         Modality(
             "video",
@@ -127,6 +141,9 @@ REGISTERED: Mapping[str, Modality] = {
             lambda _: MeanReader(),
             None,
             8,
+            ("image", "video"),
+            None,
+            np.zeros((1, 1, 3), np.uint8),
         ),
         Modality(
             "audio",
@@ -137,6 +154,22 @@ REGISTERED: Mapping[str, Modality] = {
             _heard,
             STEPS * STEP_FEATURES,
             None,
+            ("audio",),
+            None,
+            np.zeros(0, np.float32),
+        ),
+        Modality(
+            "sensor",
+            ("application/json",),
+            decode_sensor,
+            lambda value, _: value,
+            lambda shape: SensorEncoder(shape.features),
+            lambda _: MeanReader(),
+            None,
+            8,
+            ("sensor",),
+            readings,
+            np.zeros(2 * len(READINGS), np.float32),
         ),
     )
 }

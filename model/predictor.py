@@ -7,7 +7,7 @@ one makes it independent of what else happened to be in the batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,26 +26,22 @@ Feature = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class WindowFeatures:
-    """What is usable of one window; an empty part is an absent modality.
+    """What is usable of one window, by modality; one that has nothing is absent.
 
-    text, video: features in order of time, of too many the newest are kept; audio: features by their place on the
-    window's hop grid, missing ones left out.
+    A sequence: features in order of time, of too many the newest are kept; a mapping: features by their place on the
+    window's grid, missing ones left out.
     """
 
-    text: Sequence[Feature] = ()
-    video: Sequence[Feature] = ()
-    audio: Mapping[int, Feature] | None = None
+    items: Mapping[str, Sequence[Feature] | Mapping[int, Feature]] = field(default_factory=dict)
 
     @property
     def present(self) -> frozenset[str]:
-        found = {"text": bool(self.text), "video": bool(self.video), "audio": bool(self.audio)}
-        return frozenset(name for name, there in found.items() if there)
+        return frozenset(name for name, found in self.items.items() if found)
 
     def placed(self, modality: str, places: int) -> Iterator[tuple[int, Feature]]:
         """The features of a modality, each with its place in a row of so many."""
-        if modality == "audio":
-            return iter((self.audio or {}).items())
-        return enumerate((self.text if modality == "text" else self.video)[-places:])
+        found = self.items.get(modality, ())
+        return iter(found.items()) if isinstance(found, Mapping) else enumerate(found[-places:])
 
 
 class FusionModel:

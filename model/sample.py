@@ -41,6 +41,6 @@ def answer(model: FusionModel, sample: Sample) -> Explanation | str:
         segments = cut([Stretch(0, "file", "0", samples)], 0, window_us, hop_us, RATE)
         features = model.encode("audio", [model.prepare("audio", s.samples) for s in segments])
         audio = {s.start_us // hop_us: feature for s, feature in zip(segments, features, strict=True)}
-    seen = WindowFeatures(text, video, audio)
+    seen = WindowFeatures({"text": text, "video": video, "audio": audio})
     (rows,) = model.fuse([seen])
     return explain(rows, seen.present, model.modalities, model.labels, model.conflict_from, model.conformal)

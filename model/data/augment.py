@@ -12,6 +12,7 @@ from PIL import Image
 from model.data.law import WORDS, number_at
 
 ROLLED = 0.3
+OTHER_WAY = 0.2
 
 
 def paced(sound: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
@@ -52,13 +53,15 @@ def moved(pixels: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
     return np.ascontiguousarray(out)
 
 
-def renumbered(text: str, digit: int, rng: Generator) -> str:
-    """The number written the other way (4, four) in a quarter of the sentences."""
+def renumbered(text: str, said: int, digit: int, rng: Generator) -> str:
+    """A sentence that says another digit in the same place: in figures or in letters, mostly as the sentence did."""
     words = text.split()
-    at = number_at(words, digit)
-    if at is None or rng.random() >= 0.25:
+    at = number_at(words, said)
+    if at is None:
         return text
-    words[at] = WORDS[digit] if words[at][:1].isdigit() else str(digit)
+    figures = words[at][:1].isdigit() == (rng.random() >= OTHER_WAY)
+    if said != digit or figures != words[at][:1].isdigit():
+        words[at] = str(digit) if figures else WORDS[digit]
     return " ".join(words)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from model.data.law import Severity
 
+NAMED = ("text", "video", "audio")
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
     """text str; video uint8 [height, width, 3]; audio float32 [n] in [-1, 1] at the model's rate; None is absent.
 
-    label: place in the set's labels; draw: the numbers that say which modalities miss at a rate, one a modality.
+    others: the decoded values of further modalities by name; label: place in the set's labels; draw: the numbers that say which modalities miss at a rate, one a modality.
     """
 
     id: str
@@ -26,15 +28,20 @@ class Example:
     video: NDArray[np.uint8] | None = None
     audio: NDArray[np.float32] | None = None
     draw: tuple[float, ...] = ()
+    others: Mapping[str, Any] = field(default_factory=dict)
 
     def value(self, modality: str) -> Any:
         """What is there of a modality, None where it is absent."""
-        return getattr(self, modality)
+        return getattr(self, modality) if modality in NAMED else self.others.get(modality)
+
+    def having(self, **values: Any) -> Example:
+        """The same with these values of modalities, None for what is absent."""
+        others = {**self.others, **{m: value for m, value in values.items() if m not in NAMED}}
+        return replace(self, others=others, **{m: value for m, value in values.items() if m in NAMED})
 
     def without(self, *modalities: str) -> Example:
         """The same with modalities taken away."""
-        gone: dict[str, Any] = dict.fromkeys(modalities)
-        return replace(self, **gone)
+        return self.having(**dict.fromkeys(modalities))
 
 
 class Examples(Protocol):

@@ -1,4 +1,4 @@
-"""Samples of your own: a manifest of JSON lines with `label` and any of `text`, `video` (or `image`) and `audio`."""
+"""Samples of your own: a manifest of JSON lines with `label` and any of `text`, `video` (or `image`), `audio`, `sensor`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from model.data.example import Example
 from model.data.law import Severity
 from model.encoders.audio import SEGMENT_SAMPLES
 from model.encoders.image import resized
+from model.modality import REGISTERED
 from model.task.manifest import ManifestError, Unreadable, example_of, lines
 
 VAL_SHARE = 0.2
@@ -51,7 +52,7 @@ class OwnSet:
             self._parts[_part(row.get("split"), name, where)].append(example)
         every = [e for part in self._parts.values() for e in part]
         self.modalities: tuple[str, ...] = tuple(
-            m for m in ("text", "video", "audio") if any(e.value(m) is not None for e in every)
+            m for m in REGISTERED if any(e.value(m) is not None for e in every)
         )
         if not self._parts["train"] or not self._parts["val"]:
             raise ManifestError(f"{manifest}: both `train` and `val` need samples; give `split` or more rows")

@@ -23,6 +23,8 @@ from model.data.outside import Outside
 SECONDS = 120
 CHUNK_S, FRAME_S, IDLE_S = 0.5, 0.5, 5.0
 LOST, TWICE = 0.015, 0.03
+# What an ambience is made of: sounds that last, as in the home streams.
+BEDS = ("rain", "sea_waves", "clock_tick", "crackling_fire", "helicopter")
 # Chances that a happening is heard, shown and told; half of what is heard is voices.
 BY = (0.8, 0.35, 0.35)
 
@@ -39,7 +41,7 @@ class Quiet:
 def quiet_streams(data: Path, part: sets.Part, seed: int, count: int, seconds: int = SECONDS) -> Iterator[Quiet]:
     """Streams from the beds, photos, voices and sentences of one part of the sets; the same seed gives the same ones."""
     rng = np.random.default_rng(seed)
-    digits, clips = sets.digits(data, part), sets.clips(data, part)
+    digits, clips = sets.digits(data, part), [c for c in sets.clips(data, part) if c.label in BEDS]
     outside = Outside(digits, rng)
     for number in range(count):
         yield _stream(f"quiet-{seed}-{number}", outside, clips[int(rng.integers(len(clips)))], rng, seconds)

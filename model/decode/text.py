@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from model.decode.undecodable import Undecodable
 
@@ -17,6 +18,11 @@ def decode_text(payload: bytes, content_type: str) -> str | Undecodable:
             text = json.loads(text)["text"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         return Undecodable(f"not readable as text ({type(error).__name__})")
-    if not isinstance(text, str) or len(text) > CHARACTERS_MAX:
+    return as_text(text)
+
+
+def as_text(given: Any) -> str | Undecodable:
+    """A string of a length that is taken."""
+    if not isinstance(given, str) or len(given) > CHARACTERS_MAX:
         return Undecodable(f"not a text of at most {CHARACTERS_MAX} characters")
-    return text
+    return given

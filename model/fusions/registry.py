@@ -22,12 +22,13 @@ DEFAULT = "gated"
 class Registered:
     """make(modality count, features, label count) -> a module called with (branches, experts, used, log_prior).
 
-    learns: it has weights that its own loss trains, through the encoders too; residual: only after them.
+    trains_branches: its own loss trains them too; else each branch learns from its own loss alone, and its best weights
+    are its own; residual: the fusion has weights that are trained after the branches.
     """
 
     make: Callable[[int, int, int], nn.Module]
     encoders: str = LIGHT
-    learns: bool = True
+    trains_branches: bool = True
     residual: bool = False
 
 
@@ -35,7 +36,7 @@ FUSIONS: Mapping[str, Registered] = {
     "mean": Registered(MeanFusion),
     "concat": Registered(ConcatFusion, encoders=SEED),
     "transformer": Registered(TransformerFusion),
-    "late": Registered(LateFusion, learns=False),
-    "experts": Registered(ExpertsFusion, learns=False),
-    "gated": Registered(GatedFusion, learns=False, residual=True),
+    "late": Registered(LateFusion),
+    "experts": Registered(ExpertsFusion, trains_branches=False),
+    "gated": Registered(GatedFusion, trains_branches=False, residual=True),
 }

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from model.data.example import Example
 from model.encoders.audio import SEGMENT_SAMPLES
+from model.modality import REGISTERED
 from model.predictor import FusionModel, WindowFeatures
 
 TIMED = 40
@@ -35,11 +36,7 @@ def features(model: FusionModel, examples: Sequence[Example]) -> list[WindowFeat
         spans.append(span)
     encoded = {m: model.encode(m, values) for m, values in inputs.items()}
     return [
-        WindowFeatures(
-            text=[encoded["text"][i] for i in span.get("text", ())],
-            video=[encoded["video"][i] for i in span.get("video", ())],
-            audio={place: encoded["audio"][i] for place, i in enumerate(span.get("audio", ()))},
-        )
+        WindowFeatures({m: {place: encoded[m][i] for place, i in enumerate(found)} for m, found in span.items()})
         for span in spans
     ]
 
@@ -58,7 +55,7 @@ def _items(model: FusionModel, modality: str, example: Example) -> list[NDArray[
     value = example.value(modality)
     if value is None:
         return []
-    if modality != "audio":
+    if not REGISTERED[modality].on_grid:
         return [model.prepare(modality, value)]
     end = min(len(value), model.segments_per_sample * SEGMENT_SAMPLES)
-    return [model.prepare("audio", value[at : at + SEGMENT_SAMPLES]) for at in range(0, end, SEGMENT_SAMPLES)]
+    return [model.prepare(modality, value[at : at + SEGMENT_SAMPLES]) for at in range(0, end, SEGMENT_SAMPLES)]

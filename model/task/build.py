@@ -28,6 +28,11 @@ BATCH_WINDOWS = 8
 WINDOW_SEGMENTS = 4
 # A conflict is named where it is likelier than none.
 CONFLICT_FROM = 0.5
+# Thresholds with which events are made of a task's answers on a stream: careful ones, for a task knows no "nothing".
+FOLD = {
+    "weight": 0.35, "on": 0.6, "off": 0.3, "since": 0.5, "change_us": 1_000_000, "lead_us": 1_000_000,
+    "expires_us": 10_000_000, "gap_us": 10_000_000,
+}  # fmt: skip
 Report = Callable[[str, int, Mapping[str, float]], None]
 
 
@@ -89,7 +94,7 @@ def config_of(built: Built, data: Examples, recipe: TaskRecipe, name: str, versi
         "threads": recipe.threads,
         "conformal": round(built.conformal, 6),
         "conflict_from": CONFLICT_FROM,
-        "decision": {},
+        "decision": dict(FOLD),
         "architecture": {
             "modalities": list(data.modalities),
             "fusion": built.network.architecture.fusion,

@@ -26,7 +26,7 @@ def card(config: Mapping[str, Any], parameters: int, seconds: float, cells: Mapp
 What it knows: {", ".join(config["labels"])}. From {", ".join(config["architecture"]["modalities"])}, any of them absent.
 Fusion `{config["architecture"]["fusion"]}`, {parameters} parameters; sound at 8 kHz, pictures at 64 x 64, English sentences.
 
-Made by `braid train --task {task}` with the recipe in config.json (seed {recipe["seed"]}), in {seconds:.0f} s.
+Made by `braid train --data {task}` with the recipe in config.json (seed {recipe["seed"]}), in {seconds:.0f} s.
 
 ## Data
 {SHIPPED.get(task, "Trained on samples of your own manifest.")}

@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from model.data.example import Example
-from model.decode.audio import decode_audio
-from model.decode.image import decode_image
-from model.decode.text import CHARACTERS_MAX
 from model.decode.undecodable import Undecodable
+from model.modality import REGISTERED
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
 LINE_BYTES_MAX = 1024 * 1024
-FIELDS: Mapping[str, tuple[str, ...]] = {"text": ("text",), "video": ("image", "video"), "audio": ("audio",)}
+FIELDS: Mapping[str, tuple[str, ...]] = {name: modality.fields for name, modality in REGISTERED.items()}
 
 
 class ManifestError(Exception):
@@ -63,23 +61,23 @@ def example_of(row: Mapping[str, Any], root: Path, label: int = -1) -> Example |
         given = next((row[field] for field in fields if row.get(field) is not None), None)
         if given is None or modality in dropped or any(field in dropped for field in fields):
             continue
-        if not isinstance(given, str):
-            return Unreadable(name, f"{modality}: not a string")
-        value = given if modality == "text" else _decoded(modality, root / given)
+        inline = REGISTERED[modality].inline
+        value = _decoded(modality, root, given) if inline is None else inline(given)
         if isinstance(value, Undecodable):
             return Unreadable(name, f"{modality}: {value.detail}")
-        if modality == "text" and len(given) > CHARACTERS_MAX:
-            return Unreadable(name, f"text: more than {CHARACTERS_MAX} characters")
-        if modality != "audio" or len(value):
+        if not REGISTERED[modality].on_grid or len(value):
             values[modality] = value
-    return Example(str(name), label, **values)
+    return Example(str(name), label).having(**values)
 
 
-def _decoded(modality: str, path: Path) -> Any | Undecodable:
+def _decoded(modality: str, root: Path, given: Any) -> Any | Undecodable:
+    if not isinstance(given, str):
+        return Undecodable("not the path of a file")
+    path = root / given
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
             return Undecodable(f"a file of more than {FILE_BYTES_MAX} bytes")
         content = path.read_bytes()
     except (OSError, ValueError) as error:
         return Undecodable(f"no readable file ({type(error).__name__})")
-    return decode_image(content) if modality == "video" else decode_audio(content, "audio/file")
+    return REGISTERED[modality].decode(content, f"{modality}/file")

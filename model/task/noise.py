@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,7 @@ def replaced(examples: Sequence[Example], modality: str) -> list[Example]:
     rng = np.random.default_rng(SEED)
     out = []
     for example in examples:
-        changed: dict[str, Any] = {modality: _noise(example, modality, rng)}
-        out.append(replace(example, **changed))
+        out.append(example.having(**{modality: _noise(example, modality, rng)}))
     return out
 
 

@@ -36,7 +36,8 @@ class Resume:
         self.curve = curve
         self.epoch = self.best_epoch = 0
         self.best_nll = float("inf")
-        self.best: dict[str, Tensor] = dict(average.state)
+        self.best: dict[str, Tensor] = {name: value.clone() for name, value in average.state.items()}
+        self.best_own: dict[str, float] = {}
         self.weights: dict[str, float] = {}
 
     def keep(self, state: dict[str, Tensor], nll: float) -> None:
@@ -44,6 +45,15 @@ class Resume:
         if nll < self.best_nll:
             self.best = {name: value.clone() for name, value in state.items()}
             self.best_nll, self.best_epoch = nll, self.epoch
+
+    def keep_branches(self, state: dict[str, Tensor], own: dict[str, float]) -> None:
+        """Take each branch's part of a state as its best if it is: branches that share nothing stop by themselves."""
+        for modality, nll in own.items():
+            if nll < self.best_own.get(modality, float("inf")):
+                self.best_own[modality], self.best_epoch = nll, self.epoch
+                for name, value in state.items():
+                    if f".{modality}." in name:
+                        self.best[name] = value.clone()
 
     def write(self, path: Path, recipe: TaskRecipe) -> None:
         """Put the state in a file, whole or not at all."""
@@ -62,6 +72,7 @@ class Resume:
             "epoch": self.epoch,
             "best_epoch": self.best_epoch,
             "best_nll": self.best_nll,
+            "best_own": self.best_own,
             "weights": self.weights,
             "curve": self.curve,
         }
@@ -97,6 +108,6 @@ class Resume:
         self.optimiser.load_state_dict({"state": state, "param_groups": numbers["groups"]})
         self.schedule.load_state_dict(numbers["schedule"])
         self.average.state, self.average.steps = groups["average"], numbers["average_steps"]
-        self.best, self.weights = groups["best"], numbers["weights"]
+        self.best, self.weights, self.best_own = groups["best"], numbers["weights"], numbers["best_own"]
         self.epoch, self.best_epoch, self.best_nll = numbers["epoch"], numbers["best_epoch"], numbers["best_nll"]
         self.curve[:] = numbers["curve"]

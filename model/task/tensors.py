@@ -41,10 +41,10 @@ def tensors_of(examples: Sequence[Example], modalities: Sequence[str], lexicon: 
     inputs, there = {}, {}
     for m in modalities:
         parts = [_items(m, e, lexicon)[:segments] for e in examples]
-        places = segments if m == "audio" else 1
+        places = segments if REGISTERED[m].on_grid else 1
         first = next((items[0] for items in parts if items), None)
         if first is None:
-            first = REGISTERED[m].prepare(_BLANK[m], lexicon)
+            first = REGISTERED[m].prepare(REGISTERED[m].blank, lexicon)
         values = np.zeros((len(examples), places, *first.shape), first.dtype)
         known = np.zeros((len(examples), places), np.bool_)
         for row, items in enumerate(parts):
@@ -82,18 +82,11 @@ def encoded(network: TaskNetwork, tensors: Tensors, rows: int = 64) -> tuple[Ten
     return branches, present
 
 
-_BLANK: Mapping[str, object] = {
-    "text": "",
-    "video": np.zeros((1, 1, 3), np.uint8),
-    "audio": np.zeros(0, np.float32),
-}
-
-
 def _items(modality: str, example: Example, lexicon: Lexicon) -> list[NDArray[np.generic]]:
     value = example.value(modality)
     if value is None:
         return []
     prepare = REGISTERED[modality].prepare
-    if modality != "audio":
+    if not REGISTERED[modality].on_grid:
         return [prepare(value, lexicon)]
     return [prepare(value[at : at + SEGMENT_SAMPLES], lexicon) for at in range(0, len(value), SEGMENT_SAMPLES)]

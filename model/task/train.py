@@ -116,8 +116,7 @@ def _losses(
         if bool(there.any()):
             said, right = logits[there, i], batch.labels[there]
             losses[m] = weights.get(m, 1.0) * nn.functional.cross_entropy(said, right, label_smoothing=recipe.smoothing)
-    registered = FUSIONS[recipe.fusion]
-    if registered.learns or recipe.fusion == "late":
+    if FUSIONS[recipe.fusion].trains_branches:
         some = present.any(1)
         used = torch.from_numpy(rng.random(present.shape) >= recipe.drop) & present
         used = torch.where(used.any(1, keepdim=True), used, present)[some]
@@ -207,7 +206,10 @@ def _validate(network: TaskNetwork, kept: Resume, validation: Tensors) -> dict[s
     }
     nll = float(nn.functional.nll_loss(fused, validation.labels))
     kept.weights = lag_weights(own)
-    kept.keep(kept.average.state, nll)
+    if FUSIONS[network.architecture.fusion].trains_branches:
+        kept.keep(kept.average.state, nll)
+    else:
+        kept.keep_branches(kept.average.state, own)
     network.load_state_dict(present_state)
     right = float((fused.argmax(1) == validation.labels).float().mean())
     found = {"val_nll": round(nll, 4), "val_accuracy": round(right, 4)}

@@ -43,10 +43,9 @@ async def _all(settings: Settings) -> list[Finding]:
 async def _model(settings: Settings) -> AsyncIterator[Finding]:
     from model.checkpoint import CheckpointError
     from model.checkpoint import load as load_model
-    from model.repository import serving
 
     try:
-        found = load_model(serving(settings.fusion.model), settings.fusion.device)
+        found = load_model(settings.fusion.model, settings.fusion.device)
     except CheckpointError as error:
         yield Finding("model", False, str(error), "`braid train` makes one; `fusion.model` says where it is")
         return

@@ -17,10 +17,13 @@ from services.cli import (
     doctor,
     drain,
     evaluate,
+    inspect,
     model,
     predict,
     predict_batch,
     predict_stream,
+    record,
+    replay,
     run,
     send,
     study,
@@ -28,6 +31,7 @@ from services.cli import (
     topics,
     train,
     up,
+    why,
 )
 from services.runtime.settings import BadSettings
 
@@ -50,6 +54,10 @@ app.command("run")(run.run)
 app.add_typer(topics.app, name="topics")
 app.command("send")(send.send)
 app.command("tail")(tail.tail)
+app.command("inspect")(inspect.inspect)
+app.command("why")(why.why)
+app.command("record")(record.record)
+app.command("replay")(replay.replay)
 app.command("devices")(devices.devices)
 app.command("audit")(audit.audit)
 app.command("drain")(drain.drain)

@@ -16,12 +16,12 @@ app = typer.Typer(no_args_is_help=True, help="Look at checkpoints, or check that
 @app.command("list")
 def list_models(json: say.Json = False) -> None:
     """The checkpoints that are there, and which one serves."""
-    from model.repository import serving as serving_of
+    from model.repository import serving
 
-    serving = serving_of(load().fusion.model).resolve()
-    models = serving.parents[1]
+    served = serving(load().fusion.model).resolve()
+    models = served.parents[1]
     found = [
-        {"name": folder.parent.name, "version": folder.name, "serving": folder.resolve() == serving}
+        {"name": folder.parent.name, "version": folder.name, "serving": folder.resolve() == served}
         for folder in sorted(path.parent for path in models.glob("*/*/config.json"))
     ]
     if json:
@@ -35,9 +35,8 @@ def verify(folder: Annotated[Path | None, typer.Argument(help="Default: the one 
     """Check every file of a checkpoint against its sum and load it; 1 where something is wrong."""
     from model.checkpoint import CheckpointError
     from model.checkpoint import load as load_model
-    from model.repository import serving
 
-    folder = serving(folder or load().fusion.model)
+    folder = folder or load().fusion.model
     try:
         found = load_model(folder, "cpu")
     except CheckpointError as error:
@@ -53,10 +52,9 @@ def show(
     from model.checkpoint import CARD, CONFIG, CheckpointError, digest_of
     from model.checkpoint import WEIGHTS as weights
     from model.checkpoint import verify as verify_files
-    from model.repository import serving
 
     try:
-        files = verify_files(serving(folder or load().fusion.model))
+        files = verify_files(folder or load().fusion.model)
     except CheckpointError as error:
         say.fail(str(error))
     if json:

@@ -24,13 +24,12 @@ def predict(
     """What the model makes of one sample, from files and without a broker, and what each sense contributed."""
     from model.checkpoint import CheckpointError
     from model.checkpoint import load as load_model
-    from model.repository import serving
     from model.sample import Sample, answer
 
     if text is None and image is None and audio is None:
         say.fail("give at least one of --text, --image, --audio", 2)
     try:
-        loaded = load_model(serving(model or load().fusion.model), "cpu")
+        loaded = load_model(model or load().fusion.model, "cpu")
         sample = Sample(text, image.read_bytes() if image else None, audio.read_bytes() if audio else None)
     except (CheckpointError, OSError) as error:
         say.fail(str(error))

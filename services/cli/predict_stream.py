@@ -37,7 +37,6 @@ def predict_stream(
     from model.checkpoint import CheckpointError
     from model.checkpoint import load as load_model
     from model.data.homestream import Unreadable
-    from model.repository import serving as newest
     from services.fusion.__main__ import decision_of
     from services.fusion.infer import Inference
     from services.offline.stream import run, told
@@ -48,7 +47,7 @@ def predict_stream(
     try:
         recording = read_files("stream", events, audio, root)
         for path in dict.fromkeys(serving.values()):
-            inference = Inference(load_model(newest(path), "cpu"), CACHE_BYTES_MAX)
+            inference = Inference(load_model(path, "cpu"), CACHE_BYTES_MAX)
             if not inference.model.decision:
                 say.fail(f"{path} has no thresholds for events: `braid train` chooses them for a model of streams", 2)
             said = told(run(recording, inference), decision_of(inference))

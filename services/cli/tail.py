@@ -17,14 +17,19 @@ def tail(
     session: Annotated[str | None, typer.Option(help="Only this session.")] = None,
     beginning: Annotated[bool, typer.Option("--beginning", help="All that is kept, not only what comes.")] = False,
     count: Annotated[int, typer.Option(help="End after so many lines; 0: go on.", min=0)] = 0,
+    lanes: Annotated[
+        bool, typer.Option("--lanes", help="Draw pictures, sound, words, masks and answers on one time axis.")
+    ] = False,
     json: say.Json = False,
 ) -> None:
     """Predictions and events as they come: first and final answers, what each sense contributed, where time went."""
+    if lanes and (json or count):
+        say.fail("--lanes draws until Ctrl-C: it goes with --session and --beginning only", 2)
     settings = load()
     if not settings.kafka.bootstrap_servers:
         say.no_broker()
     try:
-        asyncio.run(_tail(settings, session, beginning, count, json))
+        asyncio.run(_lanes(settings, session, beginning) if lanes else _tail(settings, session, beginning, count, json))
     except KeyboardInterrupt:
         sys.exit(0)
 
@@ -64,6 +69,30 @@ async def _tail(settings: Settings, session: str | None, beginning: bool, count:
                     told += 1
                     if count and told >= count:
                         return
+
+
+async def _lanes(settings: Settings, session: str | None, beginning: bool) -> None:
+    from aiokafka import TopicPartition
+    from rich.console import Console
+
+    from services.lanes.screen import Screen
+    from services.runtime import kafka
+
+    topics, key = settings.topic_names(), None if session is None else session.encode()
+    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+        partitions = [
+            TopicPartition(topic, n)
+            for topic in (*topics.media_all, topics.predictions, topics.events)
+            for n in range(settings.topics.partitions)
+        ]
+        reader.assign(partitions)
+        await (reader.seek_to_beginning if beginning else reader.seek_to_end)(*partitions)
+        with Screen(topics, Console()) as screen:
+            while True:
+                for tp, records in (await reader.getmany(timeout_ms=250)).items():
+                    for r in records:
+                        if key is None or r.key == key:
+                            screen.take(tp.topic, r.key, r.headers, r.value, r.timestamp * 1000)
 
 
 def _event(e: dict[str, Any]) -> str:

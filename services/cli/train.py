@@ -208,7 +208,7 @@ Provisional events, said on early answers:
 
 {guesses}
 
-False events on an hour of made streams without any (those of val items chose the thresholds too):
+False events on two hours of made streams without any (those of val items chose the thresholds too):
 
 {alarms}
 

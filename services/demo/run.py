@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from model.checkpoint import load as load_model
-from model.repository import serving
 from services.audit.books import keep
 from services.audit.collect import collect, records
 from services.audit.recompute import recompute
@@ -188,7 +187,7 @@ async def _judged(
         logs = await collect(reader, topics, count)
         published = await records(reader, topics.predictions, count)
     books = keep(logs, settings.semantics(), lambda session: session in sessions)
-    inference = Inference(load_model(serving(settings.fusion.model), settings.fusion.device), 512 * 1024 * 1024)
+    inference = Inference(load_model(settings.fusion.model, settings.fusion.device), 512 * 1024 * 1024)
     recomputed = await asyncio.to_thread(recompute, books, logs, published, inference)
     truths, decision = Truths(options.data, sessions), decision_of(inference)
     out: dict[str, Any] = {"streams": len(sessions), "chunks_sent": found.played.chunks_sent}

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from model.checkpoint import load as load_model
-from model.labels import LABELS, NOTHING, kind_of
+from model.labels import NOTHING, kind_of
 from services.fusion.decide import Decision
 from services.fusion.infer import Inference
 from services.fusion.observe import Observer
@@ -26,7 +26,7 @@ def decision_of(inference: Inference) -> Decision:
     given = inference.model.decision
     return Decision(
         nothing=NOTHING,
-        kinds={label: kind_of(label) for label in LABELS},
+        kinds={label: kind_of(label) for label in inference.model.labels},
         weight=given["weight"],
         on=given["on"],
         off=given["off"],

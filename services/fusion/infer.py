@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.decode.audio import RATE, decode_audio
-from model.decode.image import decode_image
-from model.decode.text import decode_text
+from model.decode.audio import RATE
 from model.decode.undecodable import Undecodable
 from model.explain import Explanation, explain
+from model.modality import REGISTERED
 from model.predictor import Feature, FusionModel, WindowFeatures
 from model.segments import Stretch, cut
 from services.contract import prediction
@@ -25,6 +24,8 @@ from services.fusion.predicted import Predicted
 from services.payloads.redis_window import Payload
 from services.runtime.monotonic import monotonic_us
 
+# The one modality that is cut anew before it is encoded.
+SOUND = "audio"
 Place = tuple[str, int, int]
 Found = Mapping[Place, Payload | Rejected]
 
@@ -41,15 +42,24 @@ def key_of(modality: str, member: Member) -> str:
 
 @dataclass(slots=True)
 class Usable:
-    """What of one window can be used: encoder inputs by cache key, and what cannot with the reason."""
+    """What of one window can be used, and what cannot with the reason.
 
-    text: list[str]
-    video: list[str]
-    audio: dict[int, str]
+    items: cache keys of encoder inputs by modality, in order of time; segments: of sound, by place on the window's grid.
+    """
+
+    items: dict[str, list[str]]
+    segments: dict[int, str]
     unusable: dict[str, list[tuple[Member, Rejected]]]
 
     def keys(self, modality: str) -> list[str]:
-        return {"text": self.text, "video": self.video, "audio": list(self.audio.values())}[modality]
+        return list(self.segments.values()) if REGISTERED[modality].on_grid else self.items.get(modality, [])
+
+    def features(self, of: Mapping[tuple[str, str], Feature]) -> WindowFeatures:
+        """What the model is given."""
+        items: dict[str, Sequence[Feature] | Mapping[int, Feature]] = {
+            m: [of[m, key] for key in keys] for m, keys in self.items.items()
+        }
+        return WindowFeatures(items | {SOUND: {place: of[SOUND, key] for place, key in self.segments.items()}})
 
 
 class Inference:
@@ -80,14 +90,7 @@ class Inference:
         decoded_us = monotonic_us()
         features = self._encode(usable, inputs)
         encoded_us = monotonic_us()
-        seen = [
-            WindowFeatures(
-                text=[features["text", key] for key in u.text],
-                video=[features["video", key] for key in u.video],
-                audio={place: features["audio", key] for place, key in u.audio.items()},
-            )
-            for u in usable
-        ]
+        seen = [u.features(features) for u in usable]
         some = [w for w in seen if w.present]
         fused = iter(self.model.fuse(some))
         rows = [next(fused) if w.present else self._nothing_seen for w in seen]
@@ -115,7 +118,7 @@ class Inference:
         return explain(rows, present, m.modalities, m.labels, m.conflict_from, m.conformal)
 
     def _usable(self, window: Window, found: Found, inputs: dict[tuple[str, str], NDArray[Any]]) -> Usable:
-        out = Usable([], [], {}, {})
+        out = Usable({}, {}, {})
         stretches: list[Stretch] = []
         for modality, lane in window.modalities.items():
             for member in lane.members:
@@ -124,15 +127,15 @@ class Inference:
                 value = self._decode(modality, member, found)
                 if isinstance(value, Rejected):
                     out.unusable.setdefault(modality, []).append((member, value))
-                elif modality == "audio":
+                elif modality == SOUND:
                     stretches.append(Stretch(member.t_us, member.source, member.id, value))
                 else:
-                    out.keys(modality).append(key_of(modality, member))
+                    out.items.setdefault(modality, []).append(key_of(modality, member))
                     inputs[modality, key_of(modality, member)] = value
         hop_us = (window.end_us - window.start_us) // self.model.segments_per_window
         for segment in cut(stretches, window.start_us, window.end_us, hop_us, RATE):
-            out.audio[(segment.start_us - window.start_us) // hop_us] = segment.key
-            inputs["audio", segment.key] = segment.samples
+            out.segments[(segment.start_us - window.start_us) // hop_us] = segment.key
+            inputs[SOUND, segment.key] = segment.samples
         return out
 
     def _decode(self, modality: str, member: Member, found: Found) -> Any | Rejected:
@@ -144,16 +147,10 @@ class Inference:
             return Rejected(Reason.EXPIRED, "gone from Redis and from the log")
         if isinstance(payload, Rejected):
             return payload
-        value: Any
-        if modality == "text":
-            value = decode_text(payload.body, payload.content_type)
-        elif modality == "video":
-            value = decode_image(payload.body)
-        else:
-            value = decode_audio(payload.body, payload.content_type)
+        value = REGISTERED[modality].decode(payload.body, payload.content_type)
         if isinstance(value, Undecodable):
             return Rejected(Reason.UNDECODABLE, value.detail)
-        if modality != "audio":
+        if modality != SOUND:
             value = self.model.prepare(modality, value)
         self._decoded.put(key_of(modality, member), value, int(value.nbytes))
         return value
@@ -171,7 +168,7 @@ class Inference:
                 else:
                     features[modality, key] = cached
             values = [inputs[modality, key] for key in missing]
-            if modality == "audio":
+            if modality == SOUND:
                 values = [self.model.prepare(modality, value) for value in values]
             self.asked[modality] += len(missing) + sum(m == modality for m, _ in features)
             self.encoded[modality] += len(missing)

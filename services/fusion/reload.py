@@ -7,8 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from model.checkpoint import SUMS, CheckpointError
-from model.repository import serving
+from model.checkpoint import CheckpointError
+from model.repository import SUMS, serving
 from services.fusion.infer import Inference
 
 WHILE_LOADING_US = 100_000

@@ -33,6 +33,8 @@ from services.runtime.metrics import GatewayMetrics
 PAGE = Path(__file__).parent / "page"
 SECONDS_MAX = 600
 ACKNOWLEDGED_WITHIN_S = 20
+BODY_WITHIN_S = 30
+TAKING_MAX = 64
 PING_S = 15
 SHA256_DIGITS = 64
 # Members never change: whoever holds the address holds the hash of the bytes.
@@ -69,7 +71,7 @@ class Api:
     ) -> None:
         self._rooms, self._sources, self._ring, self._media, self._producer = rooms, sources, ring, media, producer
         self._topics, self._semantics, self._limits, self._metrics = topics, semantics, limits, metrics
-        self._streams = 0
+        self._streams = self._taking = 0
 
     def routes(self) -> list[BaseRoute]:
         """Everything under one table; the page comes last, for it takes what is left."""
@@ -177,7 +179,19 @@ class Api:
         session, modality = request.path_params["session"], request.path_params["modality"]
         if modality not in self._topics.modalities:
             return _no(404, f"no such modality: there are {', '.join(self._topics.modalities)}")
-        body = await _body(request, self._limits.body_bytes_max)
+        if self._taking >= TAKING_MAX:
+            return _no(503, f"{TAKING_MAX} are being taken: try again")
+        self._taking += 1
+        try:
+            return await self._take(request, session, modality)
+        except TimeoutError:
+            return _no(408, f"the body did not come within {BODY_WITHIN_S} s")
+        finally:
+            self._taking -= 1
+
+    async def _take(self, request: Request, session: str, modality: str) -> Response:
+        async with asyncio.timeout(BODY_WITHIN_S):
+            body = await _body(request, self._limits.body_bytes_max)
         made = (
             Rejected(Reason.SIZE, f"at most {self._limits.body_bytes_max} bytes are taken")
             if body is None

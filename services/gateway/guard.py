@@ -26,6 +26,7 @@ SAFE = {
     "cache-control": "no-store",
 }
 QUERY_BYTES_MAX = 4_096
+QUERY_FIELDS_MAX = 100
 
 
 class Guard:
@@ -54,7 +55,10 @@ class Guard:
         """What is said in the app's place, None where the request may go on."""
         if len(scope["query_string"]) > QUERY_BYTES_MAX:
             return _refusal(Refused(414, f"a query of more than {QUERY_BYTES_MAX} bytes"))
-        request = _request(scope)
+        try:
+            request = _request(scope)
+        except ValueError:
+            return _refusal(Refused(400, f"a query of more than {QUERY_FIELDS_MAX} fields"))
         refused = self._access.judge(request)
         if refused is not None:
             return _refusal(refused)
@@ -67,7 +71,7 @@ class Guard:
 
 def _request(scope: MutableMapping[str, Any]) -> Request:
     headers = Headers(scope=scope)
-    query = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=100)
+    query = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=QUERY_FIELDS_MAX)
     return Request(
         method=scope["method"],
         host=headers.get("host", ""),

@@ -29,6 +29,7 @@ class Ring:
         self._messages: deque[Told] = deque(maxlen=messages_max)
         self._next = 0
         self._more = asyncio.Event()
+        self._ended = False
 
     def put(self, told: Told) -> None:
         """Add a message; readers hear of it with the next `wake`."""
@@ -40,15 +41,20 @@ class Ring:
         self._more.set()
         self._more = asyncio.Event()
 
+    def end(self) -> None:
+        """Let every reader come to its end: there will be no more."""
+        self._ended = True
+        self.wake()
+
     @property
     def last_id(self) -> str:
         """The id of the newest message: who reads the sessions now goes on after it."""
         return self._id(self._next)
 
     async def after(self, last_id: str | None, wanted: Callable[[Told], bool]) -> AsyncIterator[Message]:
-        """The wanted messages after an id (None: from now on), without end."""
+        """The wanted messages after an id (None: from now on), until the ring ends."""
         place = self._next if last_id is None else self._place(last_id)
-        while True:
+        while not self._ended:
             oldest = self._next - len(self._messages)
             if place is None or place < oldest or place > self._next:
                 place = self._next

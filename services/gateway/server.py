@@ -7,8 +7,9 @@ import logging
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from types import FrameType
 
 import uvicorn
 from aiokafka import AIOKafkaProducer
@@ -87,7 +88,8 @@ async def serve(
         # uvicorn raises a signal again once it has ended cleanly: by then it has done its work.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
-        server = uvicorn.Server(config)
+        loop = asyncio.get_running_loop()
+        server = _Server(config, lambda: loop.call_soon_threadsafe(ring.end))
         following.add_done_callback(lambda _: setattr(server, "should_exit", True))
         try:
             await server.serve(sockets=[listener])
@@ -98,6 +100,19 @@ async def serve(
             with suppress(asyncio.CancelledError):
                 await following
             await media.close()
+
+
+class _Server(uvicorn.Server):
+    """Lets the event streams end by themselves: uvicorn would wait for them, then cut them off and log errors."""
+
+    def __init__(self, config: uvicorn.Config, on_exit: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._on_exit = on_exit
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal to end: from a signal handler, so nothing is done here but said."""
+        self._on_exit()
+        super().handle_exit(sig, frame)
 
 
 @asynccontextmanager

@@ -145,7 +145,8 @@ def dead(record: Record, modality_of: Mapping[str, str]) -> Told:
         key = f"{read['topic']} {read['partition']} {read['offset']}"
     except (KeyError, TypeError) as error:
         raise NotTold(f"no dead letter ({type(error).__name__})") from None
-    return tell("dead", session, key, told["t_us"], told["t_us"], told)
+    # By the broker's clock: what was refused for its own clock must still be found among what is new.
+    return tell("dead", session, key, record.at_ms * 1000, record.at_ms * 1000, told)
 
 
 def tell(

@@ -14,6 +14,8 @@ from tests.cases.devices import Sent, frames, sound, texts
 from tests.cases.outcome import MODALITIES
 from tests.cases.scene import Scene
 
+pytestmark = pytest.mark.slow
+
 HOUR, MINUTE = 3_600_000, 60_000
 
 

@@ -200,9 +200,30 @@ async def test_what_is_asked_wrongly_is_answered_so(gateway: Gateway) -> None:
         "api/v1/events?kind=gossip": 400,
         "api/v1/nothing": 404,
         "api/v1/events?session=" + "x" * 5_000: 414,
+        "api/v1/events?" + "a=b&" * 200: 400,
         "../../etc/passwd": 404,
+        "%2e%2e/api.py": 404,
     }.items():
         assert (await gateway.ask(path)).status == status, path
+
+
+async def test_so_many_streams_are_open_and_no_more(stack: LocalStack) -> None:
+    gateway = await Gateway(stack, 6, BRAID_GATEWAY__STREAMS_MAX="1").start()
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(b"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        async with asyncio.timeout(30):
+            await reader.readuntil(b"event: hello")
+        assert (await gateway.ask("api/v1/events")).status == 503
+        writer.close()
+
+        async def freed() -> bool:
+            return gateway.process.metric("braid_gateway_streams") == 0
+
+        await until(freed, "the place of a reader that went away")
+        assert await listen(gateway, "kind=event", 1)
+    finally:
+        await gateway.process.child.stop()
 
 
 async def test_other_sites_and_foreign_names_are_refused(gateway: Gateway) -> None:
@@ -240,6 +261,18 @@ async def test_where_other_machines_can_reach_it_a_token_is_asked_for(stack: Loc
         assert (await gateway.ask("", cookie=cookie.partition(";")[0])).status == 200
     finally:
         await gateway.process.child.stop()
+
+
+async def test_it_ends_cleanly_and_at_once_while_somebody_listens(stack: LocalStack) -> None:
+    gateway = await Gateway(stack, 5).start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(b"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    async with asyncio.timeout(30):
+        await reader.readuntil(b"event: hello")
+        assert await gateway.process.child.stop() == 0
+        await reader.read()
+    writer.close()
+    assert '"level": "error"' not in gateway.process.child.log.read_text()
 
 
 async def test_its_own_health_and_metrics_are_those_of_every_service(gateway: Gateway) -> None:

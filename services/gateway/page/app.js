@@ -9,13 +9,15 @@ import { Why } from "./why.js";
 
 const SHOWN_MAX = 10;
 const TIDY_MS = 250;
+const LIVE_US = 20_000_000;
 const find = (id) => document.getElementById(id);
 
 const stage = find("stage");
 const strips = new Map();
 let spanUs = (Number(localStorage.getItem("span")) || (innerWidth < 640 ? 10 : 20)) * 1_000_000;
 let paused = false;
-let known = [];
+// Which sessions there are, the one heard last first, and whether each is live.
+let known = new Map();
 
 const list = new List(find("list"), find("find"), find("count"));
 const why = new Why(find("why"), () => {});
@@ -33,18 +35,23 @@ function link(state) {
   text(find("link").lastElementChild, state);
 }
 
-const chosen = () => decodeURIComponent(location.hash.slice(1)) || null;
+function chosen() {
+  try {
+    return decodeURIComponent(location.hash.slice(1)) || null;
+  } catch {
+    return null;
+  }
+}
 
-/** The sessions to show: the chosen one, else those that were heard last, in a steady order. */
+/** The sessions to show: the chosen one, else up to ten; what is shown stays, unless it is quiet and another is live. */
 function wanted() {
   const one = chosen();
-  if (one !== null) return known.includes(one) ? [one] : [];
-  const kept = [...strips.keys()].filter((id) => known.includes(id) && !strips.get(id).focus);
-  const added = known.filter((id) => !kept.includes(id)).slice(0, Math.max(SHOWN_MAX - kept.length, 0));
-  const fresh = known.slice(0, SHOWN_MAX);
-  // One that has gone quiet gives way to one that is heard.
-  const all = kept.length + added.length > SHOWN_MAX || fresh.some((id) => !kept.includes(id)) ? fresh : [...kept, ...added];
-  return all.sort();
+  if (one !== null) return known.has(one) ? [one] : [];
+  const shown = [...strips.keys()].filter((id) => known.has(id) && !strips.get(id).focus);
+  const others = [...known.keys()].filter((id) => !shown.includes(id));
+  const live = (id) => known.get(id);
+  const all = [...shown.filter(live), ...others.filter(live), ...shown.filter((id) => !live(id)), ...others];
+  return [...new Set(all)].slice(0, SHOWN_MAX).sort();
 }
 
 function show() {
@@ -115,7 +122,7 @@ async function below() {
     try {
       const found = (await devices()).filter((one) => one.session === chosen());
       const strip = strips.get(chosen());
-      if (strip) showBelow(find("below"), found, strip.answers.events.values(), (id) => why.show(strip, id));
+      if (strip) showBelow(find("below"), strip, found, (id) => why.show(strip, id));
     } catch {
       // The list says that nobody answers.
     }
@@ -149,7 +156,7 @@ if (localStorage.getItem("theme")) theme(localStorage.getItem("theme"));
 span(spanUs / 1_000_000);
 followList(
   (sessions, nowUs) => {
-    known = sessions.map((session) => session.id);
+    known = new Map(sessions.map((session) => [session.id, nowUs - session.heard_us < LIVE_US]));
     list.show(sessions, nowUs);
     if (!feed.source) link("live");
     show();

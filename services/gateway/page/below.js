@@ -6,11 +6,17 @@ const SILENT_S = 10;
 
 const EVENTS_MAX = 8;
 
-/** Fill the place below; events: as the strip knows them, with what opens one. */
-export function showBelow(node, sources, events, choose) {
-  const focused = node.contains(document.activeElement);
-  if (focused) return;
-  node.replaceChildren(eventList(events, choose), sourceTable(sources));
+/** Fill the place below a strip; who stands in it with the keyboard is not disturbed. */
+export function showBelow(node, strip, sources, choose) {
+  if (node.contains(document.activeElement)) return;
+  const left = el("div", {}, eventList(strip.answers.events.values(), choose), refusedList(strip.refused.values()));
+  node.replaceChildren(left, sourceTable(sources));
+}
+
+function refusedList(refused) {
+  const newest = [...refused].slice(-EVENTS_MAX).reverse();
+  const rows = newest.map((one) => el("li", { title: one.why }, el("span", {}, time(one.us)), sign(one.modality), el("span", { className: "why" }, one.why)));
+  return rows.length ? el("section", { className: "log refused" }, el("h3", {}, "Not taken"), el("ol", {}, ...rows)) : "";
 }
 
 function eventList(events, choose) {

@@ -5,6 +5,7 @@ import { el, svg, time } from "./dom.js";
 const PEAK_MAX = 255;
 const LETTER_PX = 6.6;
 const FRAME_SHARE = 0.9;
+const MARKS_MAX = 500;
 const GLYPHS = { late: "◂", copy: "×2", dead: "✕" };
 
 export class Lane {
@@ -13,6 +14,7 @@ export class Lane {
     this.strip = strip;
     this.node = el("div", { className: `lane m-${modality}` });
     this.known = new Map();
+    this.marks = new Map();
     this.identities = new Map();
     this.dirty = false;
   }
@@ -30,7 +32,8 @@ export class Lane {
       this.known.delete(key);
       if (!copy) this.identities.delete(identity);
     };
-    const waiting = this.known.get(`mark ${key}`);
+    const waiting = this.marks.get(key);
+    this.marks.delete(key);
     this.known.set(key, node);
     this.strip.put(this.node, node, c.t_us, c.duration_us);
     if (copy) this.flag(node, "copy", "a copy of one that was there already");
@@ -38,7 +41,7 @@ export class Lane {
     this.dirty = true;
   }
 
-  /** What became of a chunk, which may be heard of before the chunk itself. */
+  /** What became of a chunk, which may be heard of before the chunk itself; in words. */
   mark(kind, record) {
     const key = `${record.at[0]} ${record.at[1]}`;
     const why =
@@ -47,7 +50,9 @@ export class Lane {
         : `refused: ${record.reason}, ${record.detail}`;
     const node = this.known.get(key);
     if (node) this.flag(node, kind, why);
-    else this.known.set(`mark ${key}`, { kind, why });
+    else this.marks.set(key, { kind, why });
+    if (this.marks.size > MARKS_MAX) this.marks.delete(this.marks.keys().next().value);
+    return why;
   }
 
   flag(node, kind, why) {

@@ -10,6 +10,7 @@ const ORDER = ["video", "audio", "text"];
 const KINDS = ["chunk", "late", "dead", "window", "prediction", "event", "tick", "end"];
 const KEPT_US = 70_000_000;
 const HELD_US = 300_000_000;
+const REFUSED_MAX = 200;
 const WORDS = { late: ["late", "late"], copy: ["copy", "copies"], dead: ["refused", "refused"] };
 
 export class Strip {
@@ -21,6 +22,7 @@ export class Strip {
     this.lanes = new Map();
     this.ticks = new Set();
     this.counts = { late: 0, copy: 0, dead: 0 };
+    this.refused = new Map();
     this.visible = true;
     this.width = 0;
     this.track = el("div", { className: "track" });
@@ -79,7 +81,7 @@ export class Strip {
       // A clock that runs ahead must not carry the axis away.
       this.hear(Math.min(record.t_us + record.duration_us, record.arrived_us + 1_000_000));
       lane.add(record);
-    } else if (kind === "late" || kind === "dead") lane.mark(kind, record);
+    } else if (kind === "late" || kind === "dead") this.refuse(kind, lane, record);
     else this.silence(kind, lane, record);
   }
 
@@ -91,6 +93,13 @@ export class Strip {
     this.counts[kind] += 1;
     const told = Object.entries(this.counts).filter(([, n]) => n);
     text(this.told, told.map(([k, n]) => `${n} ${WORDS[k][n === 1 ? 0 : 1]}`).join(" · "));
+  }
+
+  refuse(kind, lane, record) {
+    const key = `${record.modality} ${record.at.join(" ")}`;
+    if (this.refused.has(key)) return;
+    this.refused.set(key, { kind, us: record.t_us, modality: record.modality, why: lane.mark(kind, record) });
+    if (this.refused.size > REFUSED_MAX) this.refused.delete(this.refused.keys().next().value);
   }
 
   silence(kind, lane, record) {

@@ -51,3 +51,12 @@ async def test_ids_count_what_was_not_wanted_too() -> None:
     ring = filled(5)
     (only,) = await take(ring.after("boot.0", lambda told: told.key == "text 2 3"), 1)
     assert only.id == "boot.4"
+
+
+async def test_readers_come_to_their_end_with_the_ring() -> None:
+    ring = filled(1)
+    waiting = asyncio.ensure_future(anext(ring.after(None, lambda told: True), None))
+    await asyncio.sleep(0)
+    ring.end()
+    async with asyncio.timeout(10):
+        assert await waiting is None

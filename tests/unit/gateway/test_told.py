@@ -86,6 +86,7 @@ def test_late_and_dead_records_name_the_chunk_that_they_are_about() -> None:
     dead = told.dead(Record(0, 0, 1, b"s", headers, value), {"media.text": "text"})
     said = canonical.loads(dead.raw)
     assert (said["modality"], said["at"], said["reason"], said["t_us"]) == ("text", [2, 8], "future", START_US)
+    assert dead.from_us == 1_000, "among what is new, however wrong its own clock was"
 
 
 def test_an_event_is_told_as_it_was_said() -> None:

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from model.checkpoint import CARD, CONFIG, SUMS, WEIGHTS, CheckpointError, digest_of, load, save, verify
+from model.checkpoint import CARD, CONFIG, WEIGHTS, CheckpointError, digest_of, load, save, verify
 from model.predictor import WindowFeatures
+from model.repository import SUMS
 from tests.unit.model.untrained import config, model, network
 
 
@@ -36,8 +37,8 @@ def test_a_loaded_model_answers_as_the_saved_one_to_the_last_bit(folder: Path) -
     texts = [original.prepare("text", "turn on the kettle")]
     ours, theirs = original.encode("text", texts), loaded.encode("text", texts)
     assert ours[0].tobytes() == theirs[0].tobytes()
-    (expected,) = original.fuse([WindowFeatures(text=ours)])
-    (found,) = loaded.fuse([WindowFeatures(text=theirs)])
+    (expected,) = original.fuse([WindowFeatures({"text": ours})])
+    (found,) = loaded.fuse([WindowFeatures({"text": theirs})])
     assert expected.tobytes() == found.tobytes()
     assert loaded.labels == original.labels
     assert (loaded.name, loaded.version) == ("untrained", "1")

@@ -47,3 +47,32 @@ def test_senses_that_agree_are_no_conflict() -> None:
     assert e.conflict < 0.01
     assert e.odd is None
     assert not e.abstained
+
+
+def by_counting(single: np.ndarray, prior: np.ndarray) -> float:
+    """The posterior of a conflict by going through every combination of what three senses show."""
+    likely = single / prior
+    agree = sum(float(prior[k] * likely[0, k] * likely[1, k] * likely[2, k]) for k in range(3))
+    odd = 0.0
+    for sense in range(3):
+        one, two = (s for s in range(3) if s != sense)
+        for k in range(3):
+            for j in (j for j in range(3) if j != k):
+                shown = prior[j] / (1 - prior[k]) * likely[sense, j]
+                odd += float(prior[k] * likely[one, k] * likely[two, k] * shown) / 3
+    return odd / (odd + agree)
+
+
+@given(st.integers(0, 10_000))
+def test_the_conflict_is_the_posterior_that_counting_gives(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    prior, single = rng.dirichlet(np.ones(3) * 3), rng.dirichlet(np.ones(3), 3)
+    table = np.log(np.stack([prior, single[0], single[1], prior, single[2], prior, prior, prior]))
+    e = explain(table, frozenset(MODALITIES), MODALITIES, LABELS, 0.9, 0.5)
+    assert e.conflict == pytest.approx(by_counting(single, prior), abs=1e-9)
+
+
+def test_one_sense_alone_is_no_conflict_and_of_two_none_is_the_odd_one() -> None:
+    table = np.log(np.random.default_rng(1).dirichlet(np.ones(3), 8))
+    assert explain(table, frozenset({"text"}), MODALITIES, LABELS, 0.0, 0.5).conflict == 0
+    assert explain(table, frozenset({"text", "audio"}), MODALITIES, LABELS, 0.0, 0.5).odd is None

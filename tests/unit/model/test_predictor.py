@@ -43,11 +43,8 @@ def window(seed: int, present: Sequence[str]) -> WindowFeatures:
         return rng.normal(0, 1, size).astype(np.float32)
 
     audio = {place: features(240) for place in (0, 1, 3)}
-    return WindowFeatures(
-        text=[features(FEATURES) for _ in range(2)] if "text" in present else (),
-        video=[features(FEATURES) for _ in range(3)] if "video" in present else (),
-        audio=audio if "audio" in present else None,
-    )
+    items = {"text": [features(FEATURES) for _ in range(2)], "video": [features(FEATURES) for _ in range(3)]}
+    return WindowFeatures({name: found for name, found in ({"audio": audio} | items).items() if name in present})
 
 
 @pytest.mark.parametrize("modality", ["text", "video", "audio"])
@@ -92,15 +89,15 @@ def test_the_row_of_no_modality_is_the_same_for_every_window(served: FusionModel
 def test_of_too_many_items_the_newest_are_kept(served: FusionModel) -> None:
     rng = np.random.default_rng(2)
     texts = [rng.normal(0, 1, FEATURES).astype(np.float32) for _ in range(ITEMS_MAX["text"] + 2)]
-    (many,) = served.fuse([WindowFeatures(text=texts)])
-    (newest,) = served.fuse([WindowFeatures(text=texts[-ITEMS_MAX["text"] :])])
+    (many,) = served.fuse([WindowFeatures({"text": texts})])
+    (newest,) = served.fuse([WindowFeatures({"text": texts[-ITEMS_MAX["text"] :]})])
     assert many.tobytes() == newest.tobytes()
 
 
 def test_silence_and_a_microphone_that_sent_nothing_are_not_the_same(served: FusionModel) -> None:
     (silent,) = served.encode("audio", [np.zeros(SEGMENT_SAMPLES, np.float32)])
-    (silence,) = served.fuse([WindowFeatures(audio=dict.fromkeys(range(4), silent))])
-    (half,) = served.fuse([WindowFeatures(audio={0: silent, 1: silent})])
+    (silence,) = served.fuse([WindowFeatures({"audio": dict.fromkeys(range(4), silent)})])
+    (half,) = served.fuse([WindowFeatures({"audio": {0: silent, 1: silent}})])
     (nothing,) = served.fuse([WindowFeatures()])
     assert not np.allclose(silence[7], half[7])
     assert not np.allclose(silence[7], nothing[7])
@@ -116,7 +113,7 @@ def test_a_picture_of_any_size_and_a_text_of_any_length_become_inputs_of_one_sha
 
 def test_a_text_without_a_known_word_is_an_answer_like_any_other(served: FusionModel) -> None:
     features = served.encode("text", [served.prepare("text", text) for text in ("", "zzz qqq", "\N{SNOWMAN}")])
-    for rows in served.fuse([WindowFeatures(text=[f]) for f in features]):
+    for rows in served.fuse([WindowFeatures({"text": [f]}) for f in features]):
         assert np.isfinite(rows).all()
 
 
@@ -124,7 +121,7 @@ def rows_of(served: FusionModel, stretches: Sequence[Stretch]) -> NDArray[np.flo
     segments = cut(stretches, 0, 4 * HOP_US, HOP_US, RATE)
     features = served.encode("audio", [served.prepare("audio", s.samples) for s in segments])
     audio = {s.start_us // HOP_US: feature for s, feature in zip(segments, features, strict=True)}
-    (rows,) = served.fuse([WindowFeatures(audio=audio)])
+    (rows,) = served.fuse([WindowFeatures({"audio": audio})])
     return rows
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.data.augment import renumbered
 from model.data.homesound10 import GROUPS, Homesound10
 from model.data.law import (
     HOMOPHONES,
@@ -129,3 +130,10 @@ def test_the_groups_of_homesound10_share_no_recording() -> None:
     held = {e.id for e in data.given("test", "clean")}
     assert held == {r["id"] for r in found if r["fold"] in GROUPS[0]}
     assert not held & {e.id for e in data.epoch(np.random.default_rng(0))}
+
+
+def test_a_sentence_that_is_borrowed_says_the_new_digit_in_the_old_place() -> None:
+    rng = np.random.default_rng(2)
+    said = {renumbered("Rate it four of 6 stars", 4, 7, rng) for _ in range(50)}
+    assert said == {"Rate it seven of 6 stars", "Rate it 7 of 6 stars"}
+    assert renumbered("no number here", 4, 7, rng) == "no number here"

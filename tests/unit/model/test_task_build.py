@@ -19,6 +19,8 @@ from model.task.int8 import opened, packed
 from model.task.recipe import TaskRecipe
 from tests.unit.model.small_set import WORDS, SmallSet, network, served, table
 
+pytestmark = pytest.mark.slow
+
 RECIPE = TaskRecipe(fusion="gated", epochs=12, batch_size=8, seed=3, residual_epochs=1)
 
 

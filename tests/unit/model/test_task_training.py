@@ -10,10 +10,13 @@ import pytest
 import torch
 from safetensors.torch import save as save_tensors
 
+from model.task.average import Average
 from model.task.recipe import TaskRecipe
-from model.task.resume import NotThisTraining
+from model.task.resume import NotThisTraining, Resume
 from model.task.train import TrainedTask, lag_weights, start, train, train_residual
 from tests.unit.model.small_set import WORDS, SmallSet, table
+
+pytestmark = pytest.mark.slow
 
 RECIPE = TaskRecipe(fusion="mean", epochs=2, batch_size=8, seed=3, residual_epochs=1)
 
@@ -86,3 +89,16 @@ def test_the_residual_trains_alone_and_leaves_the_branches_as_they_are() -> None
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
     assert all(name.startswith("fusion.") for name in changed)
+
+
+def test_branches_that_share_nothing_keep_each_its_own_best() -> None:
+    network = start(SmallSet(), WORDS, table(), TaskRecipe(fusion="experts")).network
+    optimiser = torch.optim.AdamW(network.parameters())
+    kept = Resume(network, optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.1, 5), Average(network), [])
+    for epoch, own in enumerate(({"text": 1.0, "audio": 1.0}, {"text": 2.0, "audio": 0.5})):
+        kept.epoch = epoch
+        kept.keep_branches({name: torch.full_like(v, epoch) for name, v in network.state_dict().items()}, own)
+    assert float(kept.best["heads.text.bias"][0]) == 0
+    assert float(kept.best["heads.audio.bias"][0]) == 1
+    assert kept.best_epoch == 1
+    assert torch.equal(kept.best["log_prior"], network.get_buffer("log_prior"))

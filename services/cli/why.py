@@ -1,0 +1,155 @@
+"""`braid why`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from services.cli import say
+from services.runtime.settings import Settings, load
+
+if TYPE_CHECKING:
+    from services.fusion.infer import Inference
+    from services.why.evidence import Evidence, Wanted
+
+CACHE_BYTES = 64 * 1024 * 1024
+
+
+def why(
+    id: Annotated[str, typer.Argument(help="A prediction's id, as `braid tail --json` and events tell it.")],
+    recording: Annotated[Path | None, typer.Option(help="Look in this recording and not in the topics.")] = None,
+    kept: Annotated[Path | None, typer.Option(help="Look in the evidence that is kept in this folder.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Where checkpoints are; default: where those are that serve.")
+    ] = None,
+    reproduce: Annotated[
+        bool, typer.Option("--reproduce", help="Compute it again and compare the bytes; 1 where they differ.")
+    ] = False,
+    html: Annotated[Path | None, typer.Option(help="Write one HTML file with the pictures and the sound.")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Write that file and open it in the browser.")] = False,
+    json: say.Json = False,
+) -> None:
+    """Why a prediction is what it is: inputs, mask, contributions, what would have been said without a sense, latency.
+
+    3 where the prediction, or with --reproduce what it was made from, is kept no more.
+    """
+    from services.recordings.about import NoRecording
+    from services.why.evidence import BadId, wanted
+    from services.why.page import page
+    from services.why.told import answer, tell
+
+    settings = load()
+    try:
+        looked_for = wanted(id)
+        evidence = _find(settings, recording, kept, looked_for)
+    except (BadId, NoRecording) as error:
+        say.fail(str(error), 2)
+    if evidence is None:
+        where = "the topics have" if recording is None and kept is None else f"{recording or kept} has"
+        say.fail(f"{where} no prediction {id} (any more)", 3)
+    inference = _inference(model or settings.fusion.model, evidence.record["model"]["digest"], settings)
+    again = answer(evidence, inference)
+    told = tell(evidence, again, inference)
+    if reproduce:
+        told["identical"] = None if again is None else again.value == evidence.value
+    if html is not None or open_:
+        told["page"] = _write(html, page(told, evidence.inputs), open_)
+    if json:
+        say.result(told)
+    else:
+        _print(told)
+    if reproduce:
+        if again is None:
+            gone = "its window" if evidence.window is None else "its model"
+            say.fail(f"{gone} is kept no more: the prediction cannot be computed again", 3)
+        sys.exit(0 if told["identical"] else 1)
+
+
+def _find(settings: Settings, recording: Path | None, kept: Path | None, wanted: Wanted) -> Evidence | None:
+    if kept is not None:
+        from services.evidence.store import EvidenceStore
+        from services.why import from_kept
+
+        # Only to read: nothing is kept or taken away here.
+        return from_kept.find(EvidenceStore(kept, 0, 0), settings.topic_names(), wanted)
+    if recording is not None:
+        from services.recordings.reader import RecordingFile
+        from services.replay.under import under
+        from services.why import from_recording
+
+        file = RecordingFile(recording)
+        return from_recording.find(file, under(file.about).topics, wanted)
+    if not settings.kafka.bootstrap_servers:
+        say.no_broker()
+    return asyncio.run(_from_log(settings, wanted))
+
+
+async def _from_log(settings: Settings, wanted: Wanted) -> Evidence | None:
+    from services.runtime import kafka
+    from services.why.from_log import find
+
+    future_us = settings.semantics().future_us
+    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+        return await find(reader, settings.topic_names(), settings.topics.partitions, future_us, wanted)
+
+
+def _inference(path: Path, digest: str, settings: Settings) -> Inference:
+    from model.checkpoint import CheckpointError
+    from model.checkpoint import load as load_model
+    from services.fusion.infer import Inference
+    from services.replay.models import find
+
+    try:
+        return Inference(load_model(find(path, digest), settings.fusion.device), CACHE_BYTES)
+    except CheckpointError as error:
+        say.fail(str(error))
+
+
+def _write(path: Path | None, text: str, show: bool) -> str:
+    if path is None:
+        path = Path(tempfile.mkdtemp(prefix="braid-why-")) / "why.html"
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        say.fail(f"{path} cannot be written: {error.strerror}")
+    if show:
+        webbrowser.open(path.absolute().as_uri())
+    return str(path)
+
+
+def _print(told: dict[str, Any]) -> None:
+    kind = "final" if told["final"] else "first answer"
+    print(f"{told['label']} {told['confidence']:.3f}  ({kind})  {told['window']['start']} to {told['window']['end']}")
+    if told["runner_up"]:
+        print(f"  runner-up {told['runner_up']['label']} {told['runner_up']['p']:.3f}")
+    print("what each sense contributed (log probability)")
+    for name, sense in told["modalities"].items():
+        age = "" if sense["age_ms"] is None else f", {sense['age_ms']} ms old"
+        bad = "".join(f", {u['id']} unusable: {u['reason']}" for u in sense["unusable"])
+        print(f"  {name:6} {sense['contribution']:+7.3f}  {sense['state']} by {sense['evidence']}{age}{bad}")
+    for c in told["counterfactuals"]:
+        change = "  another answer" if c["changes"] else ""
+        print(f"  without {' and '.join(c['without'])}: {c['label']} {c['confidence']:.3f}{change}")
+    print("inputs")
+    for i in told["inputs"]:
+        place = f"{i['topic']} {i['partition']}/{i['offset']}" if "topic" in i else f"{i['at'][0]}/{i['at'][1]}"
+        delay = "" if i.get("delay_ms") is None else f"  delay {i['delay_ms']:.0f} ms"
+        print(f"  {i['modality']:6} {i['source']}#{i['id']}  {i.get('captured', '')}{delay}  {place}")
+    if told["latency"]:
+        parts = "  ".join(f"{part['key']} {part['ms']:.1f}" for part in told["latency"]["parts"])
+        print(f"latency {told['latency']['total_ms']:.1f} ms: {parts}")
+    print(f"model {told['model']['name']} {told['model']['version']} {told['model']['digest']}")
+    if "page" in told:
+        print(told["page"])
+    if "identical" in told:
+        print(
+            {True: "computed again: identical, byte for byte", False: "COMPUTED AGAIN: OTHER BYTES"}.get(
+                told["identical"], "cannot be computed again"
+            )
+        )

@@ -1,0 +1,1 @@
+"""Evidence: what events were made from, kept by content after the log is gone."""

@@ -1,0 +1,157 @@
+"""The folder in which evidence lies: values by content, one manifest an event; bounded in days and in bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from services.evidence.entry import ENTRY_BYTES_MAX, BadEntry, Entry, Manifest, decode, encode, sha256_of
+
+ENTRIES_MAX = 1_000_000
+DAY_US = 86_400_000_000
+
+
+class EvidenceStore:
+    """One process writes, any may read. A value that several events share lies there once.
+
+    days, bytes_max: what is older goes, and of more the oldest; 0 of either keeps nothing. A crash leaves at most values
+    that no manifest names: they go when the store is opened again.
+    """
+
+    def __init__(self, folder: Path, days: int, bytes_max: int) -> None:
+        self._folder, self._keep_us, self._bytes_max = folder, days * DAY_US, bytes_max
+        self._known: dict[Path, Manifest] = {}
+        self._uses: Counter[str] = Counter()
+        self.bytes = 0
+        self.damaged = 0
+
+    def open(self, now_us: int) -> None:
+        """Read what lies there; take away what nobody names and what is due. Raises OSError."""
+        if self._off:
+            return
+        # Others of the machine have no business with what devices saw and heard.
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in sorted(self._folder.glob("events/*/*.json")):
+            try:
+                self._take(path, _read(path))
+            except BadEntry:
+                self.damaged += 1
+        for path in [*self._folder.glob("values/*/*"), *self._folder.glob("events/*/.*")]:
+            if path.name not in self._uses:
+                path.unlink()
+        self._evict(now_us)
+
+    def keep(self, entry: Entry) -> bool:
+        """Keep an entry, in place of what was kept of its event; False where none is kept. Raises OSError."""
+        raw = encode(entry)
+        if self._off or len(raw) > ENTRY_BYTES_MAX:
+            return False
+        path = self._path(entry.session, entry.event_id)
+        for name, value in entry.blobs.items():
+            if not self._value(name).exists():
+                _write(self._value(name), value)
+        # The manifest last: what it names is there.
+        _write(path, raw)
+        before = self._known.pop(path, None)
+        self._take(path, decode(raw))
+        if before is not None:
+            self._release(before)
+        self._evict(entry.kept_us)
+        return path in self._known
+
+    def of_session(self, session: str) -> Iterator[Entry]:
+        """All that is kept of a session, in no order; media whose values were changed are told as gone."""
+        for path in self._folder.glob(f"events/{_name(session)}/*.json"):
+            with contextlib.suppress(BadEntry, OSError):
+                manifest = _read(path)
+                if manifest.session == session:
+                    yield manifest.entry({name: value for name in manifest.blobs if (value := self.value(name))})
+
+    def find(self, session: str, event_id: str) -> Entry | None:
+        """The entry of an event, None where none is kept."""
+        return next((e for e in self.of_session(session) if e.event_id == event_id), None)
+
+    def value(self, name: str) -> bytes | None:
+        """A value by its sha256, None where it is not there or was changed."""
+        try:
+            value = self._value(name).read_bytes()
+        except OSError:
+            return None
+        return value if sha256_of(value) == name else None
+
+    def forget(self, session: str) -> int:
+        """Erase all that is kept of a session: how many events. Values that others share stay."""
+        gone = [path for path, manifest in self._known.items() if manifest.session == session]
+        for path in gone:
+            self._drop(path)
+        return len(gone)
+
+    @property
+    def _off(self) -> bool:
+        return not self._keep_us or not self._bytes_max
+
+    def _take(self, path: Path, manifest: Manifest) -> None:
+        self._known[path] = manifest
+        self.bytes += manifest.size
+        for name, size in manifest.blobs.items():
+            if not self._uses[name]:
+                self.bytes += size
+            self._uses[name] += 1
+
+    def _drop(self, path: Path) -> None:
+        manifest = self._known.pop(path)
+        path.unlink(missing_ok=True)
+        self._release(manifest)
+
+    def _release(self, manifest: Manifest) -> None:
+        self.bytes -= manifest.size
+        for name, size in manifest.blobs.items():
+            self._uses[name] -= 1
+            if not self._uses[name]:
+                del self._uses[name]
+                self.bytes -= size
+                self._value(name).unlink(missing_ok=True)
+
+    def _evict(self, now_us: int) -> None:
+        for path in sorted(self._known, key=lambda p: (self._known[p].kept_us, p)):
+            old = self._known[path].kept_us < now_us - self._keep_us
+            if not old and self.bytes <= self._bytes_max and len(self._known) <= ENTRIES_MAX:
+                return
+            self._drop(path)
+
+    def _path(self, session: str, event_id: str) -> Path:
+        return self._folder / "events" / _name(session) / f"{_name(event_id)}.json"
+
+    def _value(self, name: str) -> Path:
+        return self._folder / "values" / name[:2] / name
+
+
+def _name(text: str) -> str:
+    """A file name for what may hold anything."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _read(path: Path) -> Manifest:
+    if path.stat().st_size > ENTRY_BYTES_MAX:
+        raise BadEntry("too large")
+    return decode(path.read_bytes())
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all: written beside its place, then moved there."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    beside = path.parent / f".{secrets.token_hex(8)}"
+    try:
+        with beside.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise

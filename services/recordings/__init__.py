@@ -1,0 +1,1 @@
+"""Recordings: the topics in one MCAP file, byte for byte, with their clocks."""

@@ -1,0 +1,184 @@
+"""A session through the real broker, recorded and replayed: the same bytes; under other rules a diff that explains."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import pty
+import select
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.checkpoint import save
+from model.network import FusionNetwork
+from services.local.services import ServiceProcess
+from services.local.stack import LocalStack
+from services.runtime import kafka, topic_admin
+from services.runtime.settings import ROOT, Settings, load
+from tests.integration.session import play, predictions
+
+OWN = {"BRAID_TOPICS__PREFIX": "recorded", "BRAID_TOPICS__PARTITIONS": "2", "BRAID_KAFKA__GROUP_PREFIX": "recorded"}
+BRAID = str(Path(sys.executable).parent / "braid")
+SESSIONS = ("kitchen", "Küche 🙂")
+
+
+@pytest.fixture(scope="module")
+async def recorded(stack: LocalStack) -> AsyncIterator[Settings]:
+    """Topics, an aligner and a fusion worker of our own, and two sessions played through them."""
+    own = {**stack.environment(), **OWN}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in own.items():
+            patch.setenv(name, value)
+        settings = load()
+    async with kafka.admin(stack.bootstrap_servers) as admin:
+        await topic_admin.apply(admin, settings)
+    services = [ServiceProcess(name, stack.folder, own, number=20) for name in ("aligner", "fusion")]
+    for service in services:
+        service.start()
+    for service in services:
+        await service.ready()
+    yield settings
+    for service in services:
+        await service.child.stop()
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    return {
+        **os.environ,
+        **OWN,
+        "BRAID_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
+        "BRAID_REDIS__URL": settings.redis.url,
+    }
+
+
+async def braid(settings: Settings, *words: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        BRAID, *words, env=environment(settings), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+
+
+async def told(settings: Settings, *words: str, code: int = 0) -> Any:
+    """The JSON answer of a verb that ends with this code."""
+    process = await braid(settings, *words, "--json")
+    out, err = await asyncio.wait_for(process.communicate(), 120)
+    assert process.returncode == code, err.decode()
+    return json.loads(out)
+
+
+def other_model(folder: Path) -> Path:
+    """A checkpoint with the shipped one's form and no training."""
+    config = json.loads((ROOT / "models" / "home" / "1" / "config.json").read_text())
+    network = FusionNetwork(len(config["labels"]), len(config["words"]), config["vector_size"])
+    save(folder, network, {**config, "version": "other"}, "a test")
+    return folder
+
+
+async def test_a_recorded_session_replays_to_the_byte_and_other_rules_explain_themselves(
+    recorded: Settings, hand: bytes, tmp_path: Path
+) -> None:
+    for session in SESSIONS:
+        await play(recorded, session, hand)
+    for session in SESSIONS:
+        await predictions(recorded, session)
+    path = str(tmp_path / "two.mcap")
+    taken = await told(recorded, "record", path)
+    assert taken["records"]["recorded.media.video.v1"] >= 16
+    assert set(taken["windows_by_config"]) == {taken["config"]}
+
+    same = await told(recorded, "replay", path)
+    assert same["identical"]
+    for kind in ("windows", "predictions"):
+        assert same[kind]["identical"] >= 16
+        assert same[kind]["uncompared"] == 0
+    assert same["events"]["identical"] >= 0
+
+    hop = await told(recorded, "replay", path, "--set", "alignment.hop_ms=1000")
+    assert hop["settings"] == ["alignment.hop_ms 500 -> 1000"]
+    assert hop["windows"]["vanishes"] > 0
+    assert all("alignment.hop_ms 500 -> 1000" in d["why"] for d in hop["differences"])
+
+    case = str(tmp_path / "case")
+    model = ("--model", str(other_model(tmp_path / "model")))
+    other = await told(recorded, "replay", path, *model, "--as-test", case)
+    assert other["windows"] == same["windows"]
+    assert other["predictions"]["changes"] == same["predictions"]["identical"]
+    assert "home other" in other["model"]
+    checked = await told(recorded, "replay", "--check", case, code=1)  # by the model that serves: another
+    assert checked[0]["predictions"]["changes"] == same["predictions"]["identical"]
+    assert checked[0]["windows"] == same["windows"]
+
+
+async def test_why_tells_the_same_from_the_log_and_from_a_recording(
+    recorded: Settings, hand: bytes, tmp_path: Path
+) -> None:
+    await play(recorded, "asked", hand)
+    answers = await predictions(recorded, "asked")
+    id = next(p["id"] for p in answers if all(s["state"] == "present" for s in p["modalities"].values()))
+    page = tmp_path / "why.html"
+    from_log = await told(recorded, "why", id, "--reproduce", "--html", str(page))
+    assert from_log["identical"] is True
+    assert len(from_log["counterfactuals"]) == 7
+    parts = from_log["latency"]["parts"]
+    assert sum(part["ms"] for part in parts) == pytest.approx(from_log["latency"]["total_ms"], abs=0.01)
+    assert {row["topic"] for row in from_log["inputs"]} == set(recorded.topic_names().media_all)
+    assert base64.b64encode(hand).decode() in page.read_text()
+
+    path = str(tmp_path / "asked.mcap")
+    await told(recorded, "record", path, "--since", "1")
+    from_file = await told(recorded, "why", id, "--reproduce", "--recording", path)
+    assert from_file == {name: value for name, value in from_log.items() if name != "page"}
+    pictures = await told(recorded, "inspect", "video", "--session", "asked", "--save", str(tmp_path / "saved"))
+    assert [Path(row["saved"]).read_bytes() for row in pictures if "saved" in row] == [hand] * 8
+    gone = await braid(recorded, "why", "asked/5/1@000000000000")
+    assert await gone.wait() == 3
+
+
+async def test_a_recording_follows_until_it_is_interrupted(recorded: Settings, hand: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "following.mcap"
+    process = await braid(recorded, "record", str(path), "--follow", "--since", "0", "--json")
+    assert process.stderr is not None
+    assert b"recording" in await process.stderr.readline()
+    await play(recorded, "followed", hand)
+    await predictions(recorded, "followed")
+    process.send_signal(signal.SIGINT)
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, err.decode()
+    assert json.loads(out)["records"]["recorded.media.text.v1"] >= 8
+    same = await told(recorded, "replay", str(path))
+    assert same["identical"]
+    assert same["windows"]["identical"] >= 8
+    assert same["predictions"]["identical"] >= 8
+
+
+async def test_lanes_are_drawn_on_a_terminal_until_ctrl_c(recorded: Settings, hand: bytes) -> None:
+    await play(recorded, "drawn", hand)
+    ours, theirs = pty.openpty()
+    words = ("tail", "--lanes", "--beginning", "--session", "drawn")
+    size = {"COLUMNS": "100", "LINES": "30", "TERM": "xterm"}
+    process = await asyncio.create_subprocess_exec(
+        BRAID, *words, env={**environment(recorded), **size}, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    seen = await asyncio.to_thread(read_until, ours, "▪▪▪▪▪▪▪▪", 60)
+    process.send_signal(signal.SIGINT)
+    assert await asyncio.wait_for(process.wait(), 30) == 0
+    os.close(ours)
+    assert "drawn" in seen
+
+
+def read_until(terminal: int, sign: str, seconds: float) -> str:
+    """What a terminal shows up to a sign; an assertion error where it does not come in time."""
+    seen, deadline = b"", time.monotonic() + seconds
+    while sign.encode() not in seen:
+        assert time.monotonic() < deadline, seen.decode(errors="replace")
+        if select.select([terminal], [], [], 0.2)[0]:
+            seen += os.read(terminal, 65_536)
+    return seen.decode(errors="replace")

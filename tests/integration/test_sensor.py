@@ -1,0 +1,137 @@
+"""A fourth sense comes to a live installation: topics, drain, restart, a model of one's own; no file of ours changes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.contract import envelope
+from services.local.services import ServiceProcess
+from services.local.stack import LocalStack
+from services.runtime import kafka
+from services.runtime.settings import Settings, load
+from tests.integration.session import found
+from tests.integration.wait import until
+
+OLD = {"BRAID_TOPICS__PREFIX": "house", "BRAID_TOPICS__PARTITIONS": "1", "BRAID_KAFKA__GROUP_PREFIX": "house"}
+NEW = {**OLD, "BRAID_ALIGNMENT__MODALITIES": '{"sensor": {"lateness_ms": 300, "patience_ms": 700}}'}
+SAID = {"airing": "open the window please", "heating": "turn the heating up"}
+
+
+def reading(label: str, n: int = 0) -> dict[str, Any]:
+    """A cold hall with its door open, or a warm one with its door closed."""
+    airing = label == "airing"
+    return {"temperature": (4 if airing else 29) + n / 10, "door": "open" if airing else "closed"}
+
+
+async def braid(environment: Mapping[str, str], *words: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).parent / "braid"),
+        *words,
+        env={**os.environ, **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, (words, err.decode())
+    return out.decode()
+
+
+async def send(settings: Settings, session: str, modality: str, content_type: str, bodies: list[bytes]) -> None:
+    """One record each half second of event time, the last of them now."""
+    now_us = time.time_ns() // 1000
+    async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
+        for n, body in enumerate(bodies):
+            t_us = now_us - (len(bodies) - 1 - n) * 500_000
+            headers = envelope.build(
+                session=session,
+                source=f"/devices/hall/{modality}",
+                id=str(t_us),
+                type=envelope.media_type(modality),
+                t_us=t_us,
+                content_type=content_type,
+            )
+            topic = settings.topic_names().media(modality)
+            await producer.send_and_wait(topic, body, key=session.encode(), headers=headers)
+
+
+async def finals(settings: Settings) -> list[dict[str, Any]]:
+    return [p for p in await found(settings, settings.topic_names().predictions) if p["final"]]
+
+
+async def with_readings(settings: Settings, session: str, count: int = 3) -> list[dict[str, Any]] | None:
+    """The final predictions of a session in which readings are present, once there are so many."""
+    told = [
+        p
+        for p in await finals(settings)
+        if p["session"] == session and p["modalities"].get("sensor", {}).get("state") == "present"
+    ]
+    return told if len(told) >= count else None
+
+
+async def test_readings_of_sensors_come_to_a_live_installation_and_count_once_a_model_knows_them(
+    stack: LocalStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = stack.environment()
+    for name, value in {**here, **OLD}.items():
+        monkeypatch.setenv(name, value)
+    old = load()
+    monkeypatch.setenv("BRAID_ALIGNMENT__MODALITIES", NEW["BRAID_ALIGNMENT__MODALITIES"])
+    new = load()
+    started: list[ServiceProcess] = []
+
+    async def start(own: Mapping[str, str]) -> None:
+        for name in ("aligner", "fusion"):
+            started.append(ServiceProcess(name, tmp_path, {**here, **own}, len(started)))
+            started[-1].start()
+        for service in started[-2:]:
+            await service.ready()
+
+    async def stop() -> None:
+        assert [await service.child.stop() for service in started[-2:]] == [0, 0]
+
+    try:
+        await braid({**here, **OLD}, "topics", "apply")
+        await start(OLD)
+        await send(old, "before", "text", "text/plain", [b"seven"] * 4)
+        await until(lambda: finals(old), "a prediction before there are readings")
+        await stop()
+
+        # The new sense stands in the settings and nowhere else.
+        await braid({**here, **NEW}, "topics", "apply")
+        assert json.loads(await braid({**here, **NEW}, "drain", "--json"))["to"] == new.semantics().config
+        await start(NEW)
+        cold = [json.dumps(reading("airing", n)).encode() for n in range(4)]
+        await send(new, "cold", "sensor", "application/json", cold)
+        masked = await until(lambda: with_readings(new, "cold"), "predictions of the model that ships", 60)
+        assert {p["model"]["name"] for p in masked} == {"home"}
+        assert {p["modalities"]["sensor"]["contribution"] for p in masked} == {0.0}
+        assert {p["error"] for p in masked} == {None}
+        await stop()
+
+        rows = [
+            {"id": str(n), "label": label, "sensor": reading(label, n), "text": SAID[label] if n % 3 else None}
+            for n in range(20)
+            for label in SAID
+        ]
+        manifest, model = tmp_path / "hall.jsonl", tmp_path / "models" / "hall" / "1"
+        manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        await braid({}, "train", "--data", str(manifest), "--out", str(model), "--epochs", "15")
+        await start({**NEW, "BRAID_FUSION__MODEL": str(model)})
+        warm = [json.dumps(reading("heating", n)).encode() for n in range(4)]
+        await send(new, "warm", "sensor", "application/json", warm)
+        told = await until(lambda: with_readings(new, "warm"), "predictions of the model that knows readings", 60)
+        assert {p["label"] for p in told} == {"heating"}
+        assert all(p["modalities"]["sensor"]["contribution"] > 0.1 for p in told)
+        await stop()
+    finally:
+        for service in started:
+            service.child.kill()

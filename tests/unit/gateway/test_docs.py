@@ -1,0 +1,27 @@
+"""The page about the gateway lists what it answers, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, cast
+
+from starlette.routing import Route
+
+from services.gateway.api import Api
+from services.runtime.settings import ROOT
+
+NONE = cast(Any, None)
+
+
+def test_every_request_stands_in_the_documentation_and_no_other() -> None:
+    routes = Api(NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE).routes()
+    served = {
+        (method, re.sub(r"/\{.*", "", route.path))
+        for route in routes
+        if isinstance(route, Route)
+        for method in route.methods or ()
+        if method != "HEAD"
+    }
+    page = (ROOT / "docs" / "gateway.md").read_text()
+    told = re.findall(r"^\| `(GET|POST) (api/v1/[a-z]+)", page, re.MULTILINE)
+    assert {(method, f"/{path}") for method, path in told} == served

@@ -1,0 +1,27 @@
+"""Plots: PNG files in which each line and each bar is drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageColor
+
+from model.task.plot import COLOURS, HEIGHT, WIDTH, bars, curves
+
+
+def drawn(path: Path, colour: str) -> int:
+    pixels = np.asarray(Image.open(path))
+    assert pixels.shape == (HEIGHT, WIDTH, 3)
+    return int((pixels == ImageColor.getrgb(colour)).all(2).sum())
+
+
+def test_each_line_has_its_colour(tmp_path: Path) -> None:
+    curves(tmp_path / "c.png", "losses", {"a": [2.0, 1.0, 0.5], "b": [1.0, 1.0, 1.0], "short": [0.3]})
+    assert all(drawn(tmp_path / "c.png", colour) > 100 for colour in COLOURS[:3])
+    assert drawn(tmp_path / "c.png", COLOURS[3]) == 0
+
+
+def test_a_bar_is_as_high_as_its_value(tmp_path: Path) -> None:
+    bars(tmp_path / "b.png", "accuracy", ["T", "A"], {"one": [1.0, 1.0], "two": [0.25, 0.25]})
+    assert drawn(tmp_path / "b.png", COLOURS[0]) > 3 * drawn(tmp_path / "b.png", COLOURS[1])

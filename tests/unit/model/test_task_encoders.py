@@ -1,0 +1,60 @@
+"""The encoders of tasks: swapped letters are read, light is no feature, what was not received takes no part."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from model.encoders.hearing import HearingEncoder, HearingReader
+from model.encoders.picture import prepare_picture
+from model.encoders.text import PAD, UNKNOWN
+from model.encoders.words import Lexicon
+
+LEXICON = Lexicon(["seven", "even", "dog", "bark", "at", "a"])
+
+
+def read(text: str) -> list[int]:
+    return [int(row) for row in LEXICON.prepare(text) if row != PAD]
+
+
+def test_a_word_with_swapped_letters_is_read_as_the_word() -> None:
+    assert read("sevne") == read("seven")
+    assert read("Seven, DOG!") == [2, 4]
+
+
+def test_words_run_together_are_read_as_their_parts_and_nonsense_is_unknown() -> None:
+    assert read("dogbark") == read("dog bark")
+    assert read("dogs") == read("dog")
+    assert read("xyz ta") == [UNKNOWN, UNKNOWN]
+
+
+def test_a_picture_is_the_same_in_any_light_and_the_covered_part_is_told() -> None:
+    pixels = np.random.default_rng(1).integers(80, 250, (64, 64, 3)).astype(np.float32)
+    pixels[10:40, 10:40] = 0
+    bright = prepare_picture(pixels.astype(np.uint8))
+    dark = prepare_picture((pixels / 2).astype(np.uint8))
+    assert bright.shape == (4, 64, 64)
+    assert np.abs(bright - dark).mean() < 0.02
+    assert (bright[3, 10:40, 10:40] == 0).all()
+    assert bright[3].mean() == pytest.approx(1 - 900 / 4096)
+    assert not prepare_picture(np.zeros((64, 64, 3), np.uint8)).any()
+
+
+@torch.no_grad()
+def test_what_a_segment_that_was_not_received_holds_changes_nothing() -> None:
+    torch.manual_seed(1)
+    reader = HearingReader(16).eval()
+    segments, there = torch.randn(2, 4, 240), torch.tensor([[True, True, False, True]]).expand(2, 4)
+    other = segments.clone()
+    other[:, 2] = 9
+    torch.testing.assert_close(reader(other, there), reader(segments, there))
+    assert not torch.allclose(reader(segments * 0, there), reader(segments * 0, there & False))
+
+
+@torch.no_grad()
+def test_louder_sound_has_the_same_feature() -> None:
+    torch.manual_seed(1)
+    encoder = HearingEncoder().eval()
+    sound = torch.randn(1, 4_000) * 0.05
+    torch.testing.assert_close(encoder(sound), encoder(sound * 3), atol=0.02, rtol=0.02)
