@@ -25,7 +25,7 @@ SCALE_MAX = 100.0
 class TransferRecipe:
     """What a training depends on beside the clips; repeats: how often an epoch hears each clip."""
 
-    epochs: int = 10
+    epochs: int = 16
     repeats: int = 2
     batch_size: int = 64
     seed: int = 1

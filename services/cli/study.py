@@ -25,7 +25,7 @@ VECTORS = ROOT / "data" / "assistvec" / "vectors.npz"
 @app.command()
 def transfer(
     seeds: Annotated[int, typer.Option(min=1, max=20, help="Trainings of each kind.")] = 1,
-    epochs: Annotated[int, typer.Option(min=1, help="Of each training.")] = 10,
+    epochs: Annotated[int, typer.Option(min=1, help="Of each training.")] = 16,
     out: Out = RESULTS,
     json: say.Json = False,
 ) -> None:
@@ -127,6 +127,6 @@ def progress(total: int) -> Iterator[Report]:
                 bars[what] = shown.add_task(what, total=total)
             shown.update(bars[what], completed=number)
             if not console.is_terminal and number == total:
-                console.print(f"{what}: loss {loss:.3f}", soft_wrap=True)
+                console.print(f"{what}: loss {loss:.3f}" if loss else what, soft_wrap=True)
 
         yield report
