@@ -54,8 +54,8 @@ format: setup  ## Put the code into shape
 bench-sessions: setup  ## What an open session costs the aligner, 100 to 10,000 of them (three minutes)
 	@$(BIN)/python -m benchmarks.sessions --write
 
-quiet: setup  ## False events on two hours of made streams in which nothing happens (ARGS=0.5 for half an hour)
-	@$(BIN)/python -m services.offline.quiet $(ARGS)
+quiet: setup  ## False events on two hours of made streams in which nothing happens (ARGS="--hours 0.5" for half an hour)
+	@$(BIN)/braid evaluate --quiet $(ARGS)
 
 train: setup  ## Train the shipped model again (about ten minutes)
 	@$(BIN)/braid train $(ARGS)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from services.cli import say
+from services.cli import quiet_streams, say
 from services.runtime.settings import ROOT
 
 
@@ -19,9 +19,18 @@ def evaluate(
     membership: Annotated[
         bool, typer.Option("--membership", help="Also: can an attacker tell training rows by their loss?")
     ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", help="Instead: false events on streams in which nothing happens; 1 above one an hour."),
+    ] = False,
+    hours: Annotated[float, typer.Option(min=0.01, help="With --quiet: how much stream time.")] = 2.0,
+    seed: Annotated[int, typer.Option(help="With --quiet: the same seed makes the same streams.")] = 1,
     json: say.Json = False,
 ) -> None:
     """Score a model in every cell: all subsets of modalities in all severities, calibration, conflict, abstention."""
+    if quiet:
+        quiet_streams.tell(model, hours, seed, json=json)
+        return
     from model.checkpoint import CheckpointError
     from model.checkpoint import load as load_model
     from model.data.homesound10 import GROUPS, Homesound10

@@ -1,12 +1,10 @@
-"""False alarms: what is said of streams in which nothing happens. `python -m services.offline.quiet` tells."""
+"""False alarms: what is said of streams in which nothing happens."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from model.data.quiet import SECONDS, quiet_streams
@@ -72,19 +70,3 @@ def _loudest(predicted: Predicted, label: str) -> str:
     at = predicted.labels.index(label)
     raised = {m: predicted.rows[1 << i, at] - predicted.rows[0, at] for i, m in enumerate(predicted.senses)}
     return max(raised, key=lambda m: raised[m])
-
-
-def main() -> None:
-    """Two hours with the model that serves, or so many as the first argument says."""
-    from model.checkpoint import load as load_model
-    from services.fusion.__main__ import decision_of
-    from services.runtime.settings import ROOT, load
-
-    inference = Inference(load_model(load().fusion.model, "cpu"), 64 * 1024 * 1024)
-    hours = float(sys.argv[1]) if len(sys.argv) > 1 else HOURS
-    found = quiet(inference, decision_of(inference), ROOT / "data", hours)
-    sys.stdout.write(json.dumps(asdict(found) | {"per_hour": found.per_hour}, indent=1, sort_keys=True) + "\n")
-
-
-if __name__ == "__main__":
-    main()

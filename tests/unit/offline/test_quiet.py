@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -12,6 +14,7 @@ from model.data.homestream import SOURCES
 from model.data.quiet import Quiet, quiet_streams
 from model.data.sets import digits
 from model.labels import SOUNDS
+from services.cli import main
 from services.fusion.__main__ import decision_of
 from services.fusion.infer import Inference
 from services.offline.quiet import alarms, play
@@ -82,3 +85,17 @@ def test_who_never_says_anything_gives_no_alarm(inference: Inference, played: li
     silent = replace(decision_of(inference), on=2.0, early_on=2.0)
     found = alarms(played, silent, MINUTES / 60)
     assert (found.final, found.withdrawn, found.per_hour) == (0, 0, 0.0)
+
+
+@pytest.mark.slow
+def test_evaluate_quiet_tells_false_events_an_hour(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["braid", "evaluate", "--quiet", "--hours", "0.02", "--json"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    told = json.loads(capsys.readouterr().out)
+    assert told["hours"] == pytest.approx(0.02)
+    assert told["per_hour"] == pytest.approx(told["final"] / told["hours"], abs=1e-3)
+    assert ended.value.code == (1 if told["per_hour"] > 1 else 0)

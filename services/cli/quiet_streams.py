@@ -1,10 +1,9 @@
-"""False alarms on streams in which nothing happens."""
+"""`braid evaluate --quiet`: false events on streams in which nothing happens."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -12,14 +11,8 @@ from services.cli import say
 from services.runtime.settings import ROOT, load
 
 
-def quiet(
-    model: Annotated[Path | None, typer.Argument(help="A checkpoint; default: the one that serves.")] = None,
-    data: Annotated[Path, typer.Option(help="The folder with the data sets.")] = ROOT / "data",
-    hours: Annotated[float, typer.Option(min=0.01, help="How much stream time.")] = 2.0,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same streams.")] = 1,
-    json: say.Json = False,
-) -> None:
-    """Events said of made streams without any, by hour, sense and label; 1 where more than one an hour is said."""
+def tell(model: Path | None, hours: float, seed: int, *, json: bool) -> None:
+    """Events said of made streams without any, by hour, sense and label; exit code 1 where more than one an hour is said."""
     from model.checkpoint import CheckpointError
     from model.checkpoint import load as load_model
     from services.fusion.__main__ import decision_of
@@ -30,7 +23,7 @@ def quiet(
         inference = Inference(load_model(model or load().fusion.model, "cpu"), 64 * 1024 * 1024)
     except CheckpointError as error:
         say.fail(str(error))
-    found = count(inference, decision_of(inference), data, hours, seed)
+    found = count(inference, decision_of(inference), ROOT / "data", hours, seed)
     if json:
         say.result(asdict(found) | {"per_hour": round(found.per_hour, 3)})
     else:
