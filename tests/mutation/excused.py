@@ -86,6 +86,12 @@ EXCUSED: dict[Key, str] = {
     ): "WORK: a session whose proof has come no further is looked at in vain (benchmarks/sessions.py measures that)",
     (
         _DECIDE,
+        "Decision",
+        "early_on: float = 0.0",
+        "early_on: float = (-1.0)",
+    ): "SAME: it counts only where it is more than `on`, which is above 0",
+    (
+        _DECIDE,
         "_next",
         "own = scores[opened.label].value if opened.label in scores else 0.0",
         "own = scores[opened.label].value if opened.label in scores else (-1.0)",
