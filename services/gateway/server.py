@@ -32,7 +32,7 @@ from services.runtime.settings import Settings
 
 AGAIN_S = 0.5
 CONNECTIONS_MAX = 512
-LAST_TURN_S = 3
+LAST_TURN_S = 10
 _log = logging.getLogger(__name__)
 
 

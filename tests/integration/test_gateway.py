@@ -267,7 +267,7 @@ async def test_it_ends_cleanly_and_at_once_while_somebody_listens(stack: LocalSt
     gateway = await Gateway(stack, 5).start()
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(b"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await reader.readuntil(b"event: hello")
         assert await gateway.process.child.stop() == 0
         await reader.read()
