@@ -12,10 +12,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
+from torch import Tensor
 
 from model.network import FusionNetwork
 from model.predictor import FusionModel
 from model.repository import SUMS, serving
+from model.several.parts import part_of
 from model.task.int8 import opened, packed
 from model.task.network import Architecture, TaskNetwork
 
@@ -49,8 +51,15 @@ def save(
     folder: Path, network: FusionNetwork | TaskNetwork, config: Mapping[str, Any], card: str, *, int8: bool = False
 ) -> str:
     """Write a checkpoint, its weights in eight bits if so wanted; its digest."""
+    return save_tensors_of(folder, network.state_dict(), config, card, int8=int8)
+
+
+def save_tensors_of(
+    folder: Path, state: Mapping[str, Tensor], config: Mapping[str, Any], card: str, *, int8: bool = False
+) -> str:
+    """The same of weights that several networks share."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
+    tensors = {name: value.contiguous() for name, value in state.items()}
     weights = save_tensors(packed(tensors) if int8 else tensors)
     text = json.dumps(config, indent=1, sort_keys=True).encode()
     files = {WEIGHTS: weights, CONFIG: text, CARD: card.encode()}
@@ -81,13 +90,13 @@ def verify(folder: Path) -> dict[str, bytes]:
     return files
 
 
-def load(folder: Path, device: str = "auto", threads: int | None = None) -> FusionModel:
+def load(folder: Path, device: str = "auto", threads: int | None = None, task: str | None = None) -> FusionModel:
     """Load a checkpoint, or the newest of a folder of versions, onto `auto`, `cpu` or `cuda`. Raises CheckpointError.
 
-    Sets torch's thread count to the config's.
+    Sets torch's thread count to the config's. task: which one, where a checkpoint has several.
     """
     files = verify(folder)
-    config = _config(folder, files[CONFIG])
+    config = _config(folder, files[CONFIG], task)
     if threads is not None and threads != config["threads"]:
         raise CheckpointError(
             f"{folder} was made for {config['threads']} thread(s) and {threads} are asked for: the last bits of its "
@@ -96,6 +105,11 @@ def load(folder: Path, device: str = "auto", threads: int | None = None) -> Fusi
     torch.set_num_threads(config["threads"])
     network = _filled(folder, config, files[WEIGHTS])
     return FusionModel(network, config, config["words"], digest_of(files[WEIGHTS], files[CONFIG]), _device(device))
+
+
+def tasks_of(folder: Path) -> tuple[str, ...]:
+    """The tasks of a checkpoint that has several, none of any other. Raises CheckpointError."""
+    return tuple(_json(folder, verify(folder)[CONFIG]).get("tasks", ()))
 
 
 def load_task(folder: Path) -> tuple[TaskNetwork, dict[str, Any]]:
@@ -111,7 +125,10 @@ def load_task(folder: Path) -> tuple[TaskNetwork, dict[str, Any]]:
 def _filled(folder: Path, config: Mapping[str, Any], weights: bytes) -> FusionNetwork | TaskNetwork:
     try:
         network = _network(config)
-        network.load_state_dict(opened(load_tensors(weights)))
+        tensors = opened(load_tensors(weights))
+        if "tasks" in config and isinstance(network, TaskNetwork):
+            tensors = part_of(tensors, config["task"], network)
+        network.load_state_dict(tensors)
     except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / WEIGHTS} does not hold this network: {error}") from error
     return network
@@ -126,12 +143,21 @@ def _network(config: Mapping[str, Any]) -> FusionNetwork | TaskNetwork:
     return TaskNetwork(Architecture(names, labels, words, config["vector_size"], told["fusion"], width, kind))
 
 
-def _config(folder: Path, raw: bytes) -> dict[str, Any]:
+def _json(folder: Path, raw: bytes) -> dict[str, Any]:
     try:
         read = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder / CONFIG} is not JSON ({error}). Restore it, or train again") from error
-    config: dict[str, Any] = read if isinstance(read, dict) else {}
+    return read if isinstance(read, dict) else {}
+
+
+def _config(folder: Path, raw: bytes, task: str | None = None) -> dict[str, Any]:
+    config = _json(folder, raw)
+    if "tasks" in config:
+        if task not in config["tasks"]:
+            known = ", ".join(config["tasks"])
+            raise CheckpointError(f"{folder} holds the tasks {known}: name the one that is wanted, not {task}")
+        config = config | config["tasks"][task]
     wrong = [name for name, kind in SETTINGS.items() if not isinstance(config.get(name), kind)]
     if wrong:
         raise CheckpointError(

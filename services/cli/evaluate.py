@@ -42,7 +42,7 @@ def evaluate(
     if part not in ("val", "test"):
         say.fail("--part is val or test", 2)
     try:
-        loaded = load_model(model or ROOT / "models" / data / "1", "cpu")
+        loaded = load_model(model or ROOT / "models" / data / "1", "cpu", task=data)
         found = read_set(data, ROOT / "data")
     except (UnknownSet, ManifestError) as error:
         say.fail(str(error), 2)

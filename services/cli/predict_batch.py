@@ -25,7 +25,7 @@ def predict_batch(
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
 ) -> None:
     """Answers for a file of samples: label, probabilities, conflict and abstention; what cannot be read is told."""
-    from model.checkpoint import CheckpointError
+    from model.checkpoint import CheckpointError, tasks_of
     from model.checkpoint import load as load_model
     from model.predictor import FusionModel
     from model.task.batch import predict_manifest
@@ -39,15 +39,22 @@ def predict_batch(
         if not (task and found and path):
             say.fail(f"--model-for takes TASK=CHECKPOINT, not {given}", 2)
         folders[task] = Path(path)
-    loaded: dict[Path, FusionModel] = {}
+    loaded: dict[tuple[Path, str], FusionModel] = {}
+    known: dict[Path, tuple[str, ...]] = {}
 
     def serving(task: str) -> FusionModel | str:
         folder = folders.get(task, model)
         if folder is None:
             return f"no model for the task {task[:40]}: give one with --model-for"
-        if folder not in loaded:
-            loaded[folder] = load_model(folder, device)
-        return loaded[folder]
+        if folder not in known:
+            known[folder] = tasks_of(folder)
+        if known[folder] and task not in known[folder]:
+            return f"{folder} knows the tasks {', '.join(known[folder])}, not {task[:40]}"
+        # Of several tasks each is served by its own head; any other model answers for whatever task is asked.
+        key = (folder, task if known[folder] else "")
+        if key not in loaded:
+            loaded[key] = load_model(folder, device, task=task)
+        return loaded[key]
 
     count = failed = 0
     try:

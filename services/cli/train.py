@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from services.cli import say, train_private, train_task
+from services.cli import say, train_private, train_several, train_task
 from services.runtime.settings import ROOT
 
 
@@ -21,7 +21,7 @@ def train(
         str, typer.Option(help="tridigit, homesound10, a manifest (*.jsonl), or the folder that holds the sets.")
     ] = str(ROOT / "data"),
     task: Annotated[
-        str, typer.Option(help="With a folder as --data: home (the streams), tridigit, homesound10.")
+        str, typer.Option(help="With a folder as --data: home (the streams), tridigit, homesound10, several.")
     ] = "home",
     out: Annotated[
         Path | None,
@@ -47,12 +47,12 @@ def train(
     private_delta: Annotated[float, typer.Option(help="The chance that epsilon does not hold.")] = 1e-4,
     json: say.Json = False,
 ) -> None:
-    """Train a model: that of the streams, one of a sample task, or one of your own samples and labels."""
+    """Train a model: that of the streams, one of a sample task or of several, or one of your own labels."""
     folder = Path(data) if Path(data).is_dir() else ROOT / "data"
     if not Path(data).is_dir():
         task = data
-    if task == "home" and private_epsilon is not None:
-        say.fail("--private-epsilon is not for home: give --data tridigit or a manifest", 2)
+    if task in ("home", "several") and private_epsilon is not None:
+        say.fail(f"--private-epsilon is not for {task}: give --data tridigit or a manifest", 2)
     if task != "home":
         out = out or ROOT / "models" / Path(task).stem / "1"
         if private_epsilon is not None:
@@ -65,8 +65,11 @@ def train(
                 f"  epsilon {told['privacy']['epsilon']:.2f} at delta {private_delta:g}, noise {told['privacy']['noise']:.2f}"
             )
             return
-        changed = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
-        told = train_task.train_task(task, folder, out, fusion, changed, resume=resume)
+        if task == "several":
+            told = train_several.train_several(folder, out, epochs, seed)
+        else:
+            changed = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
+            told = train_task.train_task(task, folder, out, fusion, changed, resume=resume)
         if json:
             say.result(told)
         else:

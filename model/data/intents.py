@@ -1,0 +1,53 @@
+"""What a sentence of tridigit wants: book a table, rate a book and so on; from the manifest's field `intent`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from numpy.random import Generator
+
+from model.data.example import Example
+from model.data.law import SEVERITIES, Severity, fresh_text
+from model.data.sets import rows
+
+INTENTS = ("BookRestaurant", "GetWeather", "RateBook", "SearchScreeningEvent")
+
+
+class Intents:
+    """The sentences of tridigit with its parts and severities; photo and recording say nothing of an intent."""
+
+    name = "intent"
+    labels = INTENTS
+    modalities = ("text",)
+    severities = SEVERITIES
+
+    def __init__(self, folder: Path) -> None:
+        self._rows: dict[str, list[dict[str, Any]]] = {"train": [], "val": [], "test": []}
+        for row in rows(folder / "manifest.jsonl"):
+            self._rows[row["split"]].append(row)
+
+    def epoch(self, rng: Generator, ease: float = 0.0) -> list[Example]:
+        """Each training sentence once, in an order, a severity and a corruption drawn afresh."""
+        order = rng.permutation(len(self._rows["train"]))
+        return [_drawn(self._rows["train"][i], SEVERITIES[int(rng.integers(len(SEVERITIES)))], rng) for i in order]
+
+    def drawn(self, severity: Severity, rng: Generator) -> list[Example]:
+        """The validation sentences, corrupted afresh."""
+        return [_drawn(row, severity, rng) for row in self._rows["val"]]
+
+    def given(self, part: str, severity: Severity) -> list[Example]:
+        """The sentences of a part as the manifest degrades them."""
+        return [_example(row, row["text"] if severity == "clean" else row[severity]["text"]) for row in self._rows[part]]
+
+    def sentences(self) -> list[str]:
+        """The training sentences, for the choice of words."""
+        return [row["text"] for row in self._rows["train"]]
+
+
+def _drawn(row: dict[str, Any], severity: Severity, rng: Generator) -> Example:
+    return _example(row, fresh_text(row["text"], row["digit"], severity, rng))
+
+
+def _example(row: dict[str, Any], text: str) -> Example:
+    return Example(row["id"], INTENTS.index(row["intent"]), text, draw=(row["miss_u"][0],))

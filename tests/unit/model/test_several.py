@@ -1,0 +1,149 @@
+"""Several tasks over shared encoders: one checkpoint, each task answered by its own head."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.random import Generator
+from safetensors.torch import load as load_tensors
+
+from model.checkpoint import CheckpointError, load, save_tensors_of, tasks_of
+from model.data.example import Example
+from model.data.homesound10 import Homesound10
+from model.data.intents import INTENTS, Intents
+from model.data.law import Severity
+from model.data.sets import rows
+from model.encoders.words import Lexicon
+from model.several.parts import joined
+from model.several.shipped import several_config
+from model.several.sounds import SoundFolds
+from model.several.train import Task, branch_losses, build_several, joint_logits
+from model.task.answers import answers
+from model.task.build import Built
+from model.task.recipe import TaskRecipe
+from model.task.tensors import branches_of, tensors_of
+from services.cli import main
+from services.runtime.settings import ROOT
+from tests.unit.model.small_set import WORDS, SmallSet, table
+
+RECIPE = TaskRecipe(fusion="experts", epochs=12, batch_size=8, seed=3)
+
+
+class Words(SmallSet):
+    """The same samples the other way round, and only their words: another task with labels of its own."""
+
+    name = "words"
+    labels = ("up", "down")
+    modalities = ("text",)  # type: ignore[assignment]
+
+    def epoch(self, rng: Generator, ease: float = 0.0) -> list[Example]:
+        return [_turned(e) for e in super().epoch(rng, ease)]
+
+    def drawn(self, severity: Severity, rng: Generator) -> list[Example]:
+        return [_turned(e) for e in super().drawn(severity, rng)]
+
+
+def _turned(example: Example) -> Example:
+    return replace(example, label=1 - example.label, video=None, audio=None)
+
+
+@pytest.fixture(scope="module")
+def tasks() -> dict[str, Task]:
+    return {"small": Task(SmallSet(), (), 8, 4), "words": Task(Words(), (), 8, 4)}
+
+
+@pytest.fixture(scope="module")
+def built(tasks: dict[str, Task]) -> dict[str, Built]:
+    return build_several(tasks, WORDS, table(), RECIPE, 4, lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def folder(built: dict[str, Built], tasks: dict[str, Task], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    at = tmp_path_factory.mktemp("several") / "several" / "1"
+    networks = {name: one.network for name, one in built.items()}
+    save_tensors_of(at, joined(networks), several_config(built, tasks, RECIPE, "several", "1"), "")
+    return at
+
+
+def test_each_task_has_its_head_and_all_share_their_encoders(built: dict[str, Built], folder: Path) -> None:
+    small, words = built["small"].network, built["words"].network
+    assert small.encoders["text"] is words.encoders["text"]
+    assert small.heads["text"] is not words.heads["text"]
+    names = set(load_tensors((folder / "model.safetensors").read_bytes()))
+    assert "shared.encoders.text.learned.weight" in names
+    assert {name.split(".")[0] for name in names if ".heads." in name} == {"small", "words"}
+
+
+def test_a_checkpoint_of_several_tasks_serves_each(folder: Path) -> None:
+    assert tasks_of(folder) == ("small", "words")
+    examples: Sequence[Example] = SmallSet().given("test", "clean")
+    right = [e.label for e in examples]
+    small, words = load(folder, "cpu", task="small"), load(folder, "cpu", task="words")
+    assert answers(small, examples)[:, -1].argmax(1).tolist() == right
+    assert answers(words, examples)[:, -1].argmax(1).tolist() == [1 - label for label in right]
+    assert (small.labels, words.labels) == (("low", "high"), ("up", "down"))
+    assert words.modalities == ("text",)
+
+
+def test_a_task_that_the_checkpoint_does_not_have_is_refused_by_name(folder: Path) -> None:
+    for task in (None, "other"):
+        with pytest.raises(CheckpointError, match="holds the tasks small, words"):
+            load(folder, "cpu", task=task)
+
+
+def test_predict_batch_answers_each_line_by_the_head_of_its_task(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, out = tmp_path / "manifest.jsonl", tmp_path / "out.jsonl"
+    lines = [{"id": task, "task": task, "text": "the low tone"} for task in ("small", "words", "other")]
+    manifest.write_text("\n".join(json.dumps(line) for line in lines))
+    monkeypatch.setattr(
+        sys, "argv", ["braid", "predict-batch", str(folder), "--manifest", str(manifest), "--out", str(out)]
+    )
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 0
+    small, words, other = (json.loads(line) for line in out.read_text().splitlines())
+    assert (small["label"], words["label"]) == ("low", "down")
+    assert "knows the tasks small, words" in other["error"]
+
+
+def test_encoding_together_says_what_each_network_says_alone(built: dict[str, Built], tasks: dict[str, Task]) -> None:
+    networks = {name: one.network.eval() for name, one in built.items()}
+    lexicon = Lexicon(WORDS)
+    batches = {
+        name: tensors_of(task.data.drawn("clean", np.random.default_rng(1)), task.data.modalities, lexicon, 4)
+        for name, task in tasks.items()
+    }
+    together = joint_logits(networks, batches, lambda spectrum: spectrum)
+    for name, network in networks.items():
+        alone = network.expert_logits(branches_of(network, batches[name])[0])
+        torch.testing.assert_close(together[name], alone, atol=1e-5, rtol=1e-4)
+        assert float(branch_losses(alone.detach(), batches[name], 0.0)) < 1.5
+
+
+def test_intents_come_from_the_manifest_and_keep_its_parts() -> None:
+    folder = ROOT / "data" / "tridigit"
+    data, told = Intents(folder), list(rows(folder / "manifest.jsonl"))
+    for part in ("train", "val", "test"):
+        given = data.given(part, "harsh")
+        assert [(e.id, INTENTS[e.label], e.text) for e in given] == [
+            (r["id"], r["intent"], r["harsh"]["text"]) for r in told if r["split"] == part
+        ]
+    assert {e.id for e in data.epoch(np.random.default_rng(0))} == {r["id"] for r in told if r["split"] == "train"}
+
+
+def test_the_folds_that_train_validate_and_test_sounds_share_no_clip() -> None:
+    data = SoundFolds(Homesound10(ROOT / "data" / "homesound10"), (2,), (1,))
+    parts = [{e.id for e in data.given(part, "clean")} for part in ("train", "val", "test")]
+    assert sum(map(len, parts)) == len(set().union(*parts)) == 290
+    assert {e.id for e in data.epoch(np.random.default_rng(0))} <= parts[0]
+    with pytest.raises(ValueError, match="either"):
+        SoundFolds(Homesound10(ROOT / "data" / "homesound10"), (2,), (1, 2))
