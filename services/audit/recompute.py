@@ -10,8 +10,9 @@ from services.audit.books import Books, Logs
 from services.audit.reading import Raw
 from services.contract import canonical, envelope
 from services.contract.envelope import Envelope
-from services.fusion.infer import Inference, Place
+from services.fusion.infer import Inference
 from services.fusion.predicted import Predicted
+from services.payloads.place import Place
 from services.payloads.redis_window import Payload
 
 

@@ -42,7 +42,7 @@ def why(
     from services.recordings.about import NoRecording
     from services.why.evidence import BadId, wanted
     from services.why.page import page
-    from services.why.told import answer, tell
+    from services.why.told import tell
 
     settings = load()
     try:
@@ -53,10 +53,13 @@ def why(
     if evidence is None:
         where = "the topics have" if recording is None and kept is None else f"{recording or kept} has"
         say.fail(f"{where} no prediction {id} (any more)", 3)
-    inference = _inference(model or settings.fusion.model, evidence.record["model"]["digest"], settings)
-    again = answer(evidence, inference)
-    told = tell(evidence, again, inference)
+    told, again = tell(evidence), None
     if reproduce:
+        from services.why.again import answer
+
+        again = answer(
+            evidence, _inference(model or settings.fusion.model, evidence.record["model"]["digest"], settings)
+        )
         told["identical"] = None if again is None else again.value == evidence.value
     if html is not None or open_:
         told["page"] = _write(html, page(told, evidence.inputs), open_)

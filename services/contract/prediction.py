@@ -32,10 +32,20 @@ class Sense:
 
 
 @dataclass(frozen=True, slots=True)
+class Counterfactual:
+    """What the model would have said had these senses not been there."""
+
+    without: tuple[str, ...]
+    label: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What the model said; score and baseline are log probabilities of the label, contributions sum to their difference.
 
-    label None and an error where the model failed on this window.
+    label None and an error where the model failed on this window. counterfactuals: one for every set of the senses that
+    were there, the fewest taken away first.
     """
 
     label: str | None
@@ -47,6 +57,7 @@ class Answer:
     odd: str | None
     abstained: bool
     error: str | None = None
+    counterfactuals: tuple[Counterfactual, ...] = ()
 
 
 def encode(window: Window, answer: Answer, senses: dict[str, Sense], model: dict[str, str], level: int = 0) -> bytes:
@@ -84,6 +95,10 @@ def encode(window: Window, answer: Answer, senses: dict[str, Sense], model: dict
                 }
                 for name, sense in senses.items()
             },
+            "counterfactuals": [
+                {"without": list(c.without), "label": c.label, "confidence": _rounded(c.confidence)}
+                for c in answer.counterfactuals
+            ],
             "model": model,
             "inputs": [
                 {"modality": name, "source": m.source, "id": m.id, "t_us": m.t_us, "at": [m.partition, m.offset]}

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from services.contract.window import Member, Window
-from services.fusion.infer import Place, place_of
 from services.payloads.log_reader import LogReader
+from services.payloads.place import Place, place_of
 from services.payloads.redis_window import Payload, RedisWindow, Wanted
 
 

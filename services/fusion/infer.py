@@ -21,18 +21,14 @@ from services.contract.reason import Reason, Rejected
 from services.contract.window import Member, Window
 from services.fusion.cache import Cache
 from services.fusion.predicted import Predicted
+from services.fusion.without import counterfactuals
+from services.payloads.place import Place, place_of
 from services.payloads.redis_window import Payload
 from services.runtime.monotonic import monotonic_us
 
 # The one modality that is cut anew before it is encoded.
 SOUND = "audio"
-Place = tuple[str, int, int]
 Found = Mapping[Place, Payload | Rejected]
-
-
-def place_of(modality: str, member: Member) -> Place:
-    """Where the payload of a member stands, as a key."""
-    return modality, member.partition, member.offset
 
 
 def key_of(modality: str, member: Member) -> str:
@@ -180,8 +176,11 @@ class Inference:
     def _predicted(
         self, window: Window, u: Usable, present: frozenset[str], rows: NDArray[np.float64], level: int
     ) -> Predicted:
-        e = self.explain(rows, present)
-        answer = Answer(e.label, e.confidence, e.score, e.baseline, e.top, e.conflict, e.odd, e.abstained)
+        e, model = self.explain(rows, present), self.model
+        others = counterfactuals(rows, present, model.modalities, model.labels)
+        answer = Answer(
+            e.label, e.confidence, e.score, e.baseline, e.top, e.conflict, e.odd, e.abstained, counterfactuals=others
+        )
         senses: dict[str, Sense] = {}
         for name, lane in window.modalities.items():
             bad = u.unusable.get(name, ())
@@ -195,5 +194,5 @@ class Inference:
             )
         value = prediction.encode(window, answer, senses, self._model_record, level)
         refused = tuple((name, m, r) for name, bad in u.unusable.items() for m, r in bad)
-        id, m = self._id(window, level, failed=False), self.model
-        return Predicted(id, window, value, answer, rows, refused, m.modalities, m.labels)
+        id = self._id(window, level, failed=False)
+        return Predicted(id, window, value, answer, rows, refused, model.modalities, model.labels)

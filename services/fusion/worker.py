@@ -22,7 +22,7 @@ from services.fusion.batch import batches, worth_answering
 from services.fusion.decide import Decision, State
 from services.fusion.events import Chains
 from services.fusion.fetch import Fetcher
-from services.fusion.infer import Inference, Place, place_of
+from services.fusion.infer import Inference
 from services.fusion.observe import Observer
 from services.fusion.predicted import Predicted
 from services.fusion.publish import Publisher, Said
@@ -30,6 +30,7 @@ from services.fusion.recover import Recovered, recover, states_since
 from services.fusion.reload import Reload
 from services.fusion.resume import UNREAD_US, look_back_us, newest
 from services.payloads.log_reader import LogReader
+from services.payloads.place import Place, place_of
 from services.payloads.redis_window import Payload, RedisWindow
 from services.runtime.log_range import with_readers
 from services.runtime.monotonic import monotonic_us

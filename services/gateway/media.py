@@ -10,11 +10,10 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from services.contract.media import picture, sound
-from services.contract.media.sound import Sound
 from services.contract.topics import Topics
-from services.gateway.wav import wav
 from services.payloads.log_reader import LogReader
 from services.payloads.redis_window import Payload, RedisWindow, Wanted
+from services.payloads.wav import as_wav
 from services.runtime.metrics import GatewayMetrics
 
 TEXTS = ("text/plain", "application/json")
@@ -92,9 +91,8 @@ def shown(modality: str, payload: Payload) -> Payload | None:
     if modality == "audio" and kind in sound.TYPES:
         if kind != sound.PCM:
             return Payload(kind, payload.body)
-        length = sound.measure(payload.content_type, payload.body)
-        if isinstance(length, Sound):
-            return Payload(sound.WAV, wav(payload.body, length.rate, length.channels))
+        made = as_wav(payload.content_type, payload.body)
+        return None if made is None else Payload(sound.WAV, made)
     if modality == "text" and kind in TEXTS:
         return Payload("text/plain; charset=utf-8", payload.body)
     return None

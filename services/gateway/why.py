@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 from services.contract import canonical
@@ -10,6 +9,7 @@ from services.contract.chunk import EMPTY_SHA256
 from services.gateway.heard import media_path
 from services.gateway.room import Room
 from services.gateway.told import Told
+from services.why.told import counterfactuals, reproduce
 
 Json = dict[str, Any]
 
@@ -34,7 +34,8 @@ def why(room: Room, id: str) -> Json | None:
         "others": others,
         "events": events,
         "runner_up": next((top for top in prediction["top"] if top["label"] != prediction["label"]), None),
-        "reproduce": f"braid audit --json --session {shlex.quote(room.session)}",
+        "counterfactuals": counterfactuals(prediction),
+        "reproduce": reproduce(id),
     }
 
 

@@ -10,7 +10,7 @@ from services.aligner.patience import Proof
 from services.aligner.start import Start
 from services.contract import envelope, tick
 from services.contract.window import Window
-from services.fusion.infer import Place
+from services.payloads.place import Place
 from services.payloads.redis_window import Payload
 from services.recordings.kept import Kept
 from services.replay.under import Under

@@ -12,7 +12,7 @@ from services.contract import window as window_record
 from services.contract.envelope import Envelope, Headers
 from services.contract.topics import Topics
 from services.contract.window import Member, Window
-from services.fusion.infer import Place, place_of
+from services.payloads.place import Place, place_of
 from services.payloads.redis_window import Payload
 from services.recordings.kept import Kept
 

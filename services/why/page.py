@@ -70,7 +70,7 @@ def _senses(told: dict[str, Any]) -> str:
 
 def _counterfactuals(told: dict[str, Any]) -> str:
     if not told["counterfactuals"]:
-        return "<p>The window, its media or the model are gone: it cannot be asked again.</p>"
+        return "<p>No sense was there that could be taken away.</p>"
     rows = "".join(
         f"<tr><td>{escape(' and '.join(c['without']))}</td><td>{escape(str(c['label']))}"
         f'{" (another answer)" if c["changes"] else ""}</td><td class="n">{c["confidence"]:.2f}</td></tr>'

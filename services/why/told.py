@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from collections.abc import Mapping
 from shlex import quote
 from typing import Any
 
@@ -10,19 +10,13 @@ from services.contract import canonical, moment
 from services.contract.media import sound
 from services.contract.media.sound import Sound
 from services.contract.prediction import LATENCY_HEADER
-from services.fusion.infer import Inference
-from services.fusion.predicted import Predicted
 from services.why.evidence import Evidence, Input
 
 TEXT_TOLD_MAX = 300
 
 
-def tell(evidence: Evidence, again: Predicted | None, inference: Inference | None) -> dict[str, Any]:
-    """The record with its inputs, latency parts and counterfactuals.
-
-    again: the same window answered again by the same model, None where window or model are gone: then, and where the
-    model failed, there are no counterfactuals.
-    """
+def tell(evidence: Evidence) -> dict[str, Any]:
+    """The record with its inputs and latency parts; of its counterfactuals, whether the label is another one."""
     record = evidence.record
     latency = next((raw for name, raw in evidence.headers if name == LATENCY_HEADER), None)
     top = record["top"]
@@ -37,21 +31,19 @@ def tell(evidence: Evidence, again: Predicted | None, inference: Inference | Non
         "runner_up": top[1] if len(top) > 1 else None,
         "latency": None if latency is None else canonical.loads(latency),
         "inputs": [_input(found) for found in evidence.inputs] if evidence.window else record["inputs"],
-        "counterfactuals": []
-        if again is None or inference is None or record["label"] is None
-        else _without(record, again, inference),
-        "reproduce": f"braid why {quote(record['id'])} --reproduce",
+        "counterfactuals": counterfactuals(record),
+        "reproduce": reproduce(record["id"]),
     }
 
 
-def answer(evidence: Evidence, inference: Inference) -> Predicted | None:
-    """The window of a prediction answered again, None where it is gone or the model is another one."""
-    if evidence.window is None or evidence.record["model"]["digest"] != inference.model.digest:
-        return None
-    try:
-        return inference.predict([evidence.window], evidence.payloads)[0]
-    except (RuntimeError, ValueError, MemoryError, ArithmeticError, LookupError, TypeError) as error:
-        return inference.failed(evidence.window, type(error).__name__)
+def counterfactuals(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What would have been said without a sense, each with whether that changes the label."""
+    return [c | {"changes": c["label"] != record["label"]} for c in record.get("counterfactuals", ())]
+
+
+def reproduce(id: str) -> str:
+    """The command that computes a prediction again."""
+    return f"braid why {quote(id)} --reproduce"
 
 
 def _input(found: Input) -> dict[str, Any]:
@@ -76,22 +68,4 @@ def _input(found: Input) -> dict[str, Any]:
     if payload is not None and found.modality == "audio" and payload.body:
         length = sound.measure(payload.content_type, payload.body)
         out["sound_ms"] = length.duration_us / 1000 if isinstance(length, Sound) else None
-    return out
-
-
-def _without(record: dict[str, Any], again: Predicted, inference: Inference) -> list[dict[str, Any]]:
-    """What the model says of each subset of the senses that were there, the fewest taken away first."""
-    present = sorted(name for name, sense in record["modalities"].items() if sense["state"] == "present")
-    out = []
-    for count in range(1, len(present) + 1):
-        for gone in combinations(present, count):
-            e = inference.explain(again.rows, frozenset(present) - set(gone))
-            out.append(
-                {
-                    "without": list(gone),
-                    "label": e.label,
-                    "confidence": round(e.confidence, 6),
-                    "changes": e.label != record["label"],
-                }
-            )
     return out

@@ -70,7 +70,8 @@ async def test_a_picture_and_a_sound_posted_by_http_are_seen_fused_and_explained
     told = sum(sense["contribution"] for sense in p["modalities"].values())
     assert told == pytest.approx(p["score"] - p["baseline"], abs=5e-6)
     assert why["runner_up"]["label"] != p["label"]
-    assert "porch" in why["reproduce"]
+    assert why["reproduce"] == f"braid why {p['id']} --reproduce"
+    assert [c["without"] for c in why["counterfactuals"]] == [["video"], ["audio"], ["video", "audio"]]
     picture = next(m for m in why["members"] if m["modality"] == "video")
     served = await gateway.ask(picture["media"])
     assert (served.status, served.headers["content-type"], served.body) == (200, "image/jpeg", hand)

@@ -139,6 +139,8 @@ async def test_why_shows_pictures_and_plays_sound(
     image = why.locator(".frames img").first
     await expect(image).to_have_js_property("complete", True)
     assert await image.evaluate("i => i.naturalWidth") > 0
+    await expect(why.locator(".without tr")).to_have_count(7)
+    await expect(why.locator(".without th").first).to_have_text("without text:")
     play_button = why.locator(".sounds .play")
     await play_button.click()
     await expect(play_button).to_have_text("■ Stop")

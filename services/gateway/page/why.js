@@ -81,6 +81,7 @@ export class Why {
     return [
       this.head(p, found),
       part("What each sense added", senses(p, this.strip.modalities)),
+      part("What it would have said otherwise", without(found)),
       part("What it saw and heard", inputs(found, p, this.strip.modalities)),
       part("What else it could have been", top(p)),
       p.latency ? part("Where the time went", latency(p.latency)) : null,
@@ -131,6 +132,19 @@ function senses(p, order) {
   const sum = Object.values(p.modalities).reduce((all, s) => all + s.contribution, 0);
   const told = `Knowing nothing, the model gives ${label(p.label)} ${chance(p.baseline)}; the senses move that by ${signed(sum)} (log), to ${chance(p.score)}.`;
   return [el("div", { className: "senses" }, ...rows), el("p", { className: "faint" }, told)];
+}
+
+function without(found) {
+  const rows = found.counterfactuals.map((c) =>
+    el(
+      "tr",
+      { className: c.changes ? "changes" : "" },
+      el("th", { scope: "row" }, `without ${c.without.join(" and ")}:`),
+      el("td", {}, `${c.changes ? "≠ " : ""}${label(c.label)}`, c.changes ? el("span", { className: "note" }, " another answer") : null),
+      el("td", {}, percent(c.confidence)),
+    ),
+  );
+  return rows.length ? el("table", { className: "without" }, ...rows) : el("p", { className: "faint" }, "No sense was there that could be taken away.");
 }
 
 function chance(log) {
@@ -232,7 +246,7 @@ function reproduce(found, p) {
   const model = `${p.model.name} ${p.model.version}, ${p.model.digest.slice(0, 12)}`;
   return [
     el("div", { className: "command" }, code, copy),
-    el("p", { className: "faint" }, "It builds every window of the session again from the logs and says where one differs."),
+    el("p", { className: "faint" }, "It computes this answer again from what it was made from, and says whether a byte differs."),
     el("p", { className: "id" }, `${p.id}`),
     el("p", { className: "id" }, `model ${model} · window ${p.window.digest.slice(0, 12)}`),
   ];

@@ -17,8 +17,8 @@ from services.recordings.kept import Kept
 from services.recordings.reader import RecordingFile
 from services.runtime.settings import ROOT
 from services.why import from_kept, from_recording
+from services.why.again import answer
 from services.why.evidence import wanted
-from services.why.told import answer
 from tests.unit.replay import made
 
 NOW_US = 1_700_000_000_000_000

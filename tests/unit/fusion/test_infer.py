@@ -13,7 +13,8 @@ from model.task.build import FOLD
 from model.task.network import Architecture, TaskNetwork
 from services.contract.window import Lane, Member, Window
 from services.fusion.__main__ import decision_of
-from services.fusion.infer import Inference, place_of
+from services.fusion.infer import Inference
+from services.payloads.place import place_of
 from services.payloads.redis_window import Payload
 from tests.unit.model.small_set import LABELS, VECTOR_SIZE, WORDS, config
 
@@ -48,6 +49,10 @@ def test_a_model_of_a_task_answers_for_a_window(tmp_path: Path, modalities: tupl
     assert answer["label"] in LABELS
     assert predicted.answer.error is None
     assert {m: answer["modalities"][m]["state"] for m in ("text", "audio")} == {"text": "present", "audio": "present"}
+    assert [set(c["without"]) for c in answer["counterfactuals"]] == [{"text"}, {"audio"}, {"text", "audio"}]
+    for c in answer["counterfactuals"]:
+        e = inference.explain(predicted.rows, frozenset({"text", "audio"} - set(c["without"])))
+        assert (c["label"], c["confidence"]) == (e.label, round(e.confidence, 6))
     (again,) = inference.predict([seen], found)
     assert again.value == predicted.value
 

@@ -63,6 +63,7 @@ def prediction(
         "abstained": False,
         "top": [{"label": label, "p": 0.9}, {"label": "rain", "p": 0.05}],
         "modalities": {"text": sense},
+        "counterfactuals": [{"without": ["text"], "label": "rain", "confidence": 0.1}],
         "inputs": [{"modality": "text"}],
     }
     named = [(name.replace("_", "-"), raw) for name, raw in headers.items()]

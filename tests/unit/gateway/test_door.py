@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import wave
-
-from services.contract.media import sound
-from services.contract.media.sound import Sound
 from services.contract.reason import Reason, Rejected
 from services.contract.semantics import Admission
 from services.gateway.door import Sending, sending
 from services.gateway.media import shown
-from services.gateway.wav import wav
 from services.payloads.redis_window import Payload
 
 LIMITS = Admission()
@@ -67,16 +61,6 @@ def test_each_refusal_has_its_reason() -> None:
     assert reason("text", b"{", content_type="application/json") == Reason.TEXT
     assert reason("text", b"hi") == Reason.CONTENT_TYPE
     assert reason("text", b"hi", ce_duration="1" * 9_000, **plain) == Reason.HEADER
-
-
-def test_pcm_as_wav_has_the_same_samples() -> None:
-    pcm = bytes(range(200)) * 2
-    with wave.open(io.BytesIO(wav(pcm, 8_000, 2))) as read:
-        assert (read.getframerate(), read.getnchannels(), read.getsampwidth()) == (8_000, 2, 2)
-        assert read.readframes(1_000) == pcm
-    measured = sound.measure("audio/wav", wav(pcm, 8_000, 2))
-    assert isinstance(measured, Sound)
-    assert measured.samples == 100
 
 
 def test_bytes_are_shown_only_as_types_that_run_nothing() -> None:

@@ -110,6 +110,8 @@ def test_why_joins_prediction_window_chunks_events_and_the_other_answers() -> No
     (only,) = found["members"]
     assert (only["text"], only["sha256"]) == ("hello", member.sha256)
     assert found["runner_up"]["label"] == "rain"
+    assert found["counterfactuals"] == [{"without": ["text"], "label": "rain", "confidence": 0.1, "changes": True}]
+    assert found["reproduce"] == f"braid why {id} --reproduce"
     assert [o["final"] for o in found["others"]] == [False]
     assert why(rooms.rooms["s"], "another") is None
 
