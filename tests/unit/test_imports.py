@@ -48,6 +48,8 @@ PURE = [
     "services/bridges/mqtt/discovery.py",
     "services/bridges/mqtt/home.py",
     "services/bridges/mqtt/names.py",
+    "services/schemas/asyncapi.py",
+    "services/schemas/records.py",
     "services/lanes/lanes.py",
     "services/replay/diff.py",
     "services/replay/points.py",
