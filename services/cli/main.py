@@ -25,6 +25,7 @@ from services.cli import (
     record,
     replay,
     run,
+    schema,
     send,
     study,
     tail,
@@ -63,6 +64,7 @@ app.command("audit")(audit.audit)
 app.command("drain")(drain.drain)
 app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
+app.command("schema")(schema.schema)
 app.command("train")(train.train)
 app.command("predict")(predict.predict)
 app.command("predict-stream")(predict_stream.predict_stream)

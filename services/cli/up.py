@@ -39,7 +39,8 @@ async def _stay() -> None:
         g, token = settings.gateway, token_of(settings.gateway)
         port = g.port or free_ports(1)[0]
         environment = stack.environment() | {"BRAID_GATEWAY__PORT": str(port), "BRAID_GATEWAY__TOKEN": token}
-        services = [ServiceProcess(name, stack.folder, environment) for name in ("aligner", "fusion", "gateway")]
+        names = ["aligner", "fusion", "gateway", *(["mqtt"] if settings.mqtt.host else [])]
+        services = [ServiceProcess(name, stack.folder, environment) for name in names]
         try:
             for service in services:
                 service.start()

@@ -29,6 +29,7 @@ from services.gateway.told import KINDS, Told
 from services.gateway.why import why
 from services.payloads.redis_window import Wanted
 from services.runtime.metrics import GatewayMetrics
+from services.schemas.files import asyncapi
 
 PAGE = Path(__file__).parent / "page"
 SECONDS_MAX = 600
@@ -83,8 +84,13 @@ class Api:
             Route("/api/v1/predictions/{id:path}", self.prediction),
             Route("/api/v1/events", self.events),
             Route("/api/v1/media/{modality}/{partition:int}/{offset:int}", self.member),
+            Route("/asyncapi.yaml", self.asyncapi),
             Mount("/", StaticFiles(directory=PAGE, html=True)),
         ]
+
+    async def asyncapi(self, request: Request) -> Response:
+        """The topics of this installation as an AsyncAPI 3 document."""
+        return Response(asyncapi(self._topics), media_type="application/yaml")
 
     async def sessions(self, request: Request) -> Response:
         """All sessions, the one heard last first."""

@@ -13,7 +13,12 @@ from services.local.child import CannotStart, Child
 from services.local.ports import free_ports
 
 READY_S = 90
-MODULES = {"aligner": "services.aligner", "fusion": "services.fusion", "gateway": "services.gateway"}
+MODULES = {
+    "aligner": "services.aligner",
+    "fusion": "services.fusion",
+    "gateway": "services.gateway",
+    "mqtt": "services.bridges.mqtt",
+}
 
 
 class ServiceProcess:

@@ -103,3 +103,18 @@ class GatewayMetrics:
         self.sessions = gauge("gateway_sessions", "Sessions kept for the page.")
         self.kept_bytes = gauge("gateway_kept_bytes", "Bytes of records kept for the page.")
         self.streams = gauge("gateway_streams", "Open event streams.")
+
+
+class MqttMetrics:
+    """What a bridge to MQTT counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.sent = Counter("braid_mqtt_messages", "Messages that the broker took.", ("kind",), registry=registry)
+        self.dropped = Counter(
+            "braid_mqtt_dropped", "Messages with no room or no broker.", ("kind",), registry=registry
+        )
+        self.unread = Counter(
+            "braid_mqtt_records_unreadable", "Records that are none of this contract.", registry=registry
+        )
+        self.connected = Gauge("braid_mqtt_connected", "1 while the broker is there.", registry=registry)
+        self.sessions = Gauge("braid_mqtt_sessions", "Sessions that Home Assistant was told of.", registry=registry)

@@ -9,7 +9,7 @@ import difflib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,16 +19,14 @@ from pydantic_settings import (
 
 from services.contract.semantics import Admission, Lateness, Semantics
 from services.contract.topics import Topics
+from services.runtime.mqtt_settings import MqttSettings
+from services.runtime.section import Section
 
 CONFIG_FILE = "braid.yaml"
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class KafkaSettings(_Section):
+class KafkaSettings(Section):
     """Where the broker is and how groups are called; empty servers mean the local stack.
 
     instance: a stable name of this process in its group: after a crash it is back without a session time-out.
@@ -39,7 +37,7 @@ class KafkaSettings(_Section):
     instance: str = ""
 
 
-class RedisSettings(_Section):
+class RedisSettings(Section):
     """Where Redis is (empty: the local stack) and how it may be used."""
 
     url: str = ""
@@ -48,7 +46,7 @@ class RedisSettings(_Section):
     any_eviction_policy: bool = False
 
 
-class TopicSettings(_Section):
+class TopicSettings(Section):
     """How topics are made."""
 
     prefix: str = Field("braid", pattern=r"^[a-zA-Z0-9._-]{1,100}$")
@@ -58,7 +56,7 @@ class TopicSettings(_Section):
     media_retention_min: int = Field(60, ge=1, le=525_600)
 
 
-class ModalitySettings(_Section):
+class ModalitySettings(Section):
     """One modality: disorder allowed inside its own log, and how far it may lag behind the others in arrival."""
 
     lateness_ms: int = Field(500, ge=0, le=3_600_000)
@@ -74,7 +72,7 @@ def _modalities() -> dict[str, ModalitySettings]:
     }
 
 
-class AlignmentSettings(_Section):
+class AlignmentSettings(Section):
     """What a window is and how long to wait; all but patience, idleness, skew and early answers is in `config`.
 
     held_max: records of one partition number kept for open windows; from half of it on the aligner waits less.
@@ -107,7 +105,7 @@ class AlignmentSettings(_Section):
         return {name: {**fields, **given.get(name, {})} for name, fields in known.items()} | extra
 
 
-class LimitSettings(_Section):
+class LimitSettings(Section):
     """The limits of admission."""
 
     payload_bytes_max: int = Field(1_000_000, ge=1, le=3_900_000)
@@ -115,7 +113,7 @@ class LimitSettings(_Section):
     text_bytes_max: int = Field(8_192, ge=1)
 
 
-class FusionSettings(_Section):
+class FusionSettings(Section):
     """The fusion worker: its model and device, and the bounds of its caches.
 
     model: a checkpoint, or a folder of versions of which the newest serves; reload_s: how often to look for a newer one,
@@ -128,14 +126,14 @@ class FusionSettings(_Section):
     cache_mb: int = Field(64, ge=1, le=65_536)
 
 
-class HttpSettings(_Section):
+class HttpSettings(Section):
     """Where a service answers for health and metrics; port 0 takes a free one."""
 
     host: str = "127.0.0.1"
     port: int = Field(0, ge=0, le=65_535)
 
 
-class GatewaySettings(_Section):
+class GatewaySettings(Section):
     """The live page and its API: where it answers, who may ask, and how much it keeps in memory.
 
     token: asked of everybody where it is set; made at the start, and printed, where the host is not loopback. hosts:
@@ -153,7 +151,7 @@ class GatewaySettings(_Section):
     streams_max: int = Field(64, ge=1, le=10_000)
 
 
-class WatchdogSettings(_Section):
+class WatchdogSettings(Section):
     """How long a service may have work without progress before it ends itself."""
 
     stalled_s: int = Field(60, ge=5, le=86_400)
@@ -174,6 +172,7 @@ class Settings(BaseSettings):
     fusion: FusionSettings = FusionSettings()
     http: HttpSettings = HttpSettings()
     gateway: GatewaySettings = GatewaySettings()
+    mqtt: MqttSettings = MqttSettings()
     watchdog: WatchdogSettings = WatchdogSettings()
 
     @classmethod

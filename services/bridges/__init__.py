@@ -1,0 +1,1 @@
+"""Bridges: what Braid says, in the words of other systems."""

@@ -1,0 +1,1 @@
+"""MQTT out, with Home Assistant's discovery: each session a device."""

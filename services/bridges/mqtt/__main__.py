@@ -1,0 +1,104 @@
+"""The bridge to MQTT as a process: `braid run mqtt`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from model.labels import NOTHING
+from model.repository import serving
+from services.bridges.mqtt.broker import Broker
+from services.bridges.mqtt.follow import Follower
+from services.bridges.mqtt.home import Bounds, Home
+from services.bridges.mqtt.names import Names
+from services.contract import canonical
+from services.runtime import kafka, logs
+from services.runtime.health import Health, Progress, Watchdog
+from services.runtime.metrics import MqttMetrics, make_registry
+from services.runtime.mqtt_settings import MqttSettings
+from services.runtime.page_address import is_loopback
+from services.runtime.service import EXIT_SETTINGS, NO_BROKER
+from services.runtime.settings import Settings, load
+
+_log = logging.getLogger("services.bridges.mqtt")
+
+
+def refusal(settings: MqttSettings) -> str | None:
+    """Why the bridge does not start with these settings, None where it does."""
+    if not settings.host:
+        return "no MQTT broker is named: set BRAID_MQTT__HOST"
+    if not settings.tls and not settings.unencrypted and not is_loopback(settings.host):
+        return (
+            f"what devices see would go unencrypted to {settings.host}: set BRAID_MQTT__TLS=true "
+            "(BRAID_MQTT__PORT is 8883 then, as a rule), or BRAID_MQTT__UNENCRYPTED=true where the network is your own"
+        )
+    return None
+
+
+def labels_of(checkpoint: Path) -> list[str]:
+    """What the model can say; none where no checkpoint is here (the bridge then learns labels from events)."""
+    try:
+        config = canonical.loads_object((serving(checkpoint) / "config.json").read_bytes())
+    except (OSError, canonical.NotJson):
+        return []
+    return [label for label in config.get("labels", ()) if label != NOTHING]
+
+
+async def serve(settings: Settings, metrics: MqttMetrics, progress: Progress) -> None:
+    """Serve until SIGTERM or Ctrl-C."""
+    servers, m = settings.kafka.bootstrap_servers, settings.mqtt
+    names = Names(m.prefix, m.discovery_prefix)
+    bounds = Bounds(m.sessions_max, m.sources_max, m.silent_s * 1_000_000)
+    home = Home(names, labels_of(settings.fusion.model), bounds, version("braid"))
+    broker = Broker(m, names, lambda: home.announce(time.time_ns() // 1000), metrics, progress)
+    follower = Follower(
+        lambda: kafka.make_reader(servers),
+        settings.topic_names(),
+        settings.topics.partitions,
+        home,
+        broker,
+        m.pictures,
+        metrics,
+        progress,
+    )
+    ended = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    tasks = [asyncio.create_task(work) for work in (broker.run(), follower.run())]
+    waiting = asyncio.create_task(ended.wait())
+    await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
+    failed = [task for task in tasks if task.done()]
+    for task in (*tasks, waiting):
+        task.cancel()
+    await asyncio.gather(*tasks, waiting, return_exceptions=True)
+    for task in failed:
+        task.result()
+
+
+def main(settings: Settings | None = None) -> int:
+    """Run until SIGTERM; the exit code (0 after a clean stop)."""
+    settings = settings or load()
+    logs.setup()
+    refused = refusal(settings.mqtt) if settings.kafka.bootstrap_servers else NO_BROKER
+    if refused is not None:
+        print(refused, file=sys.stderr)
+        return EXIT_SETTINGS
+    registry, progress = make_registry("mqtt"), Progress(settings.watchdog.stalled_s)
+    health = Health(settings.http.host, settings.http.port, "braid-mqtt", progress, registry)
+    _log.info("started", extra={"service": "braid-mqtt", "health_port": health.port})
+    watchdog = Watchdog(progress, lambda: _log.critical("no progress: the process ends itself"))
+    try:
+        asyncio.run(serve(settings, MqttMetrics(registry), progress))
+    finally:
+        watchdog.stop()
+        health.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""The bridge to MQTT on a real Kafka and a real mosquitto: what Home Assistant would see of a home."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiomqtt
+import pytest
+from jsonschema import Draft202012Validator
+
+from services.contract import event
+from services.contract.event import Event
+from services.local.services import ServiceProcess
+from services.local.stack import LocalStack
+from services.runtime import kafka
+from services.runtime.settings import Settings
+from tests.integration.mosquitto import Mosquitto
+from tests.integration.session import play
+from tests.integration.wait import until
+from tests.unit.bridges import home_assistant
+
+
+class Listener:
+    """Every message of a broker, as Home Assistant would hear them, in order."""
+
+    def __init__(self) -> None:
+        self.heard: list[aiomqtt.Message] = []
+
+    def of(self, topic: str) -> list[bytes]:
+        return [bytes(m.payload) for m in self.heard if m.topic.value == topic]
+
+    async def wait(self, topic: str, count: int = 1) -> list[bytes]:
+        async def enough() -> list[bytes] | None:
+            return self.of(topic) if len(self.of(topic)) >= count else None
+
+        return await until(enough, f"{count} on {topic}; heard {sorted({m.topic.value for m in self.heard})}", 40)
+
+
+@asynccontextmanager
+async def listening(port: int) -> AsyncIterator[tuple[Listener, aiomqtt.Client]]:
+    listener = Listener()
+    async with aiomqtt.Client("127.0.0.1", port) as client:
+        await client.subscribe("#", qos=1)
+
+        async def hear() -> None:
+            async for message in client.messages:
+                listener.heard.append(message)
+
+        task = asyncio.create_task(hear())
+        try:
+            yield listener, client
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture(scope="module")
+async def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mosquitto]:
+    found = await Mosquitto(tmp_path_factory.mktemp("mosquitto")).start()
+    yield found
+    await found.child.stop()
+
+
+@pytest.fixture(scope="module")
+async def bridge(
+    stack: LocalStack, services: dict[str, ServiceProcess], mosquitto: Mosquitto
+) -> AsyncIterator[ServiceProcess]:
+    given = {"BRAID_MQTT__HOST": "127.0.0.1", "BRAID_MQTT__PORT": str(mosquitto.port)}
+    found = ServiceProcess("mqtt", stack.folder, stack.environment() | given)
+    found.start()
+    await found.ready()
+    yield found
+    assert await found.child.stop() == 0, "the bridge did not end cleanly"
+
+
+async def an_event(settings: Settings, step: Event) -> None:
+    async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
+        topic = settings.topic_names().events
+        await producer.send_and_wait(topic, event.encode(step), key=step.session.encode())
+
+
+async def test_a_session_becomes_a_device_with_sensors_sources_events_and_a_picture(
+    settings: Settings, bridge: ServiceProcess, mosquitto: Mosquitto, hand: bytes
+) -> None:
+    async with listening(mosquitto.port) as (listener, _):
+        assert (await listener.wait("braid/bridge/available"))[-1] == b"online"
+        await play(settings, "hall", hand)
+        (config, *_) = await listener.wait("homeassistant/device/braid_hall/config", 3)
+        said = json.loads((await listener.wait("braid/sessions/hall/prediction"))[-1])
+        assert {"label", "confidence", "end_us"} == set(said)
+
+        whole: dict[str, Any] = json.loads(listener.of("homeassistant/device/braid_hall/config")[-1])
+        Draft202012Validator(home_assistant.CONFIG).validate(whole)
+        for entity in whole["components"].values():
+            if entity["platform"] == "binary_sensor":
+                assert (await listener.wait(entity["state_topic"]))[-1] == b"ON"
+        assert {e["platform"] for e in whole["components"].values()} == {"event", "sensor", "binary_sensor", "image"}
+
+        end_us = said["end_us"]
+        step = Event(
+            "hall/1", "hall", "new", "dog", "sound", end_us - 8_000_000, end_us + 8_000_000, 0.9, end_us, True, "p"
+        )
+        await an_event(settings, step)
+        (fired, *_) = [json.loads(m) for m in await listener.wait("braid/sessions/hall/event") if b'"id":"hall/1"' in m]
+        assert fired["event_type"] == "dog"
+        assert (await listener.wait("braid/sessions/hall/image"))[-1] == hand
+        assert event.encode(step) in await listener.wait("braid/sessions/hall/step")
+    assert config
+
+
+async def test_home_assistant_is_told_everything_again_when_it_comes_up_but_no_event(
+    settings: Settings, bridge: ServiceProcess, mosquitto: Mosquitto, hand: bytes
+) -> None:
+    await play(settings, "loft", hand)
+    async with listening(mosquitto.port) as (listener, client):
+        await listener.wait("homeassistant/device/braid_loft/config")
+        before = len(listener.of("homeassistant/device/braid_loft/config"))
+        await client.publish("homeassistant/status", "online", qos=1)
+        await listener.wait("homeassistant/device/braid_loft/config", before + 1)
+    async with listening(mosquitto.port) as (late, _):
+        await late.wait("homeassistant/device/braid_loft/config")
+        assert all(m.retain for m in late.heard if m.topic.value.endswith("/config"))
+        assert not [m for m in late.heard if m.retain and m.topic.value.endswith(("/event", "/step", "/image"))]
+
+
+async def test_the_last_will_makes_everything_unavailable_and_a_restart_available_again(
+    bridge: ServiceProcess, mosquitto: Mosquitto
+) -> None:
+    async with listening(mosquitto.port) as (listener, _):
+        await listener.wait("braid/bridge/available")
+        bridge.child.kill()
+        assert (await listener.wait("braid/bridge/available", 2))[-1] == b"offline"
+        bridge.start()
+        await bridge.ready()
+        assert (await listener.wait("braid/bridge/available", 3))[-1] == b"online"
+
+
+async def test_a_broker_that_was_away_is_told_everything_when_it_is_back(
+    bridge: ServiceProcess, mosquitto: Mosquitto
+) -> None:
+    await mosquitto.child.stop()
+
+    async def away() -> bool:
+        return await asyncio.to_thread(bridge.metric, "braid_mqtt_connected") == 0
+
+    await until(away, "the bridge to notice")
+    assert bridge.get("/readyz") is None
+    assert bridge.get("/healthz") is not None, "it waits, and does not end"
+    await mosquitto.start()
+    async with listening(mosquitto.port) as (listener, _):
+        assert (await listener.wait("braid/bridge/available"))[-1] == b"online"
