@@ -97,6 +97,11 @@ PREDICTION = _object(
             unusable={"type": "array", "items": _object(source=TEXT, id=TEXT, reason=REASON)},
         )
     ),
+    counterfactuals={
+        "type": "array",
+        "items": _object(without={"type": "array", "items": TEXT}, label=TEXT, confidence=SHARE),
+        "description": "what would have been said without these senses, fewest taken away first",
+    },
     model=_object(name=TEXT, version=TEXT, digest=DIGEST),
     inputs={"type": "array", "items": _object(modality=TEXT, source=TEXT, id=TEXT, t_us=TIME, at=AT)},
 )

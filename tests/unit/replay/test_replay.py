@@ -39,7 +39,7 @@ def test_a_replay_gives_the_same_bytes(recording: Path, inference: Inference) ->
     assert found.diff.same_bytes
     assert found.ok
     assert found.diff.identical["window"] == found.diff.identical["prediction"] == 25
-    assert found.diff.identical["event"] >= 2
+    assert found.diff.identical["event"] > 0
     assert found.early > 10
     assert not any(found.diff.uncompared.values())
 
