@@ -37,6 +37,7 @@ ACKNOWLEDGED_WITHIN_S = 20
 BODY_WITHIN_S = 30
 TAKING_MAX = 64
 PING_S = 15
+GRACE_S = 5
 SHA256_DIGITS = 64
 # Members never change: whoever holds the address holds the hash of the bytes.
 MEDIA_HEADERS = {
@@ -143,7 +144,10 @@ class Api:
         def wanted(told: Told) -> bool:
             return told.kind in kinds and (not sessions or told.session in sessions)
 
-        return EventSourceResponse(self._stream(last_id, wanted), ping=PING_S, send_timeout=30)
+        # When the server ends, the ring does: the stream then ends by itself, and is not cut off before it has.
+        return EventSourceResponse(
+            self._stream(last_id, wanted), ping=PING_S, send_timeout=30, shutdown_grace_period=GRACE_S
+        )
 
     async def _stream(self, last_id: str | None, wanted: Callable[[Told], bool]) -> AsyncIterator[ServerSentEvent]:
         self._streams += 1
