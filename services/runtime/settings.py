@@ -19,6 +19,7 @@ from pydantic_settings import (
 
 from services.contract.semantics import Admission, Lateness, Semantics
 from services.contract.topics import Topics
+from services.runtime.kept_settings import KeepEventsSettings, LabelSettings
 
 CONFIG_FILE = "braid.yaml"
 ROOT = Path(__file__).resolve().parents[2]
@@ -174,6 +175,8 @@ class Settings(BaseSettings):
     fusion: FusionSettings = FusionSettings()
     http: HttpSettings = HttpSettings()
     gateway: GatewaySettings = GatewaySettings()
+    keep_events: KeepEventsSettings = KeepEventsSettings()
+    labels: LabelSettings = LabelSettings()
     watchdog: WatchdogSettings = WatchdogSettings()
 
     @classmethod
