@@ -17,6 +17,7 @@ from services.cli import (
     doctor,
     drain,
     evaluate,
+    forget,
     inspect,
     model,
     predict,
@@ -60,6 +61,7 @@ app.command("why")(why.why)
 app.command("record")(record.record)
 app.command("replay")(replay.replay)
 app.command("devices")(devices.devices)
+app.command("forget")(forget.forget)
 app.command("audit")(audit.audit)
 app.command("drain")(drain.drain)
 app.command("doctor")(doctor.doctor)

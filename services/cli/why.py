@@ -24,7 +24,7 @@ CACHE_BYTES = 64 * 1024 * 1024
 def why(
     id: Annotated[str, typer.Argument(help="A prediction's id, as `braid tail --json` and events tell it.")],
     recording: Annotated[Path | None, typer.Option(help="Look in this recording and not in the topics.")] = None,
-    kept: Annotated[Path | None, typer.Option(help="Look in the evidence that is kept in this folder.")] = None,
+    kept: Annotated[Path | None, typer.Option(help="Look only in the evidence that is kept in this folder.")] = None,
     model: Annotated[
         Path | None, typer.Option(help="Where checkpoints are; default: where those are that serve.")
     ] = None,
@@ -37,7 +37,7 @@ def why(
 ) -> None:
     """Why a prediction is what it is: inputs, mask, contributions, what would have been said without a sense, latency.
 
-    3 where the prediction, or with --reproduce what it was made from, is kept no more.
+    Of an event it also looks in what is kept (keep_events). 3 where the prediction, or with --reproduce what it was made from, is kept no more.
     """
     from services.recordings.about import NoRecording
     from services.why.evidence import BadId, wanted
@@ -51,7 +51,7 @@ def why(
     except (BadId, NoRecording) as error:
         say.fail(str(error), 2)
     if evidence is None:
-        where = "the topics have" if recording is None and kept is None else f"{recording or kept} has"
+        where = "topics and kept events have" if recording is None and kept is None else f"{recording or kept} has"
         say.fail(f"{where} no prediction {id} (any more)", 3)
     told, again = tell(evidence), None
     if reproduce:
@@ -76,11 +76,7 @@ def why(
 
 def _find(settings: Settings, recording: Path | None, kept: Path | None, wanted: Wanted) -> Evidence | None:
     if kept is not None:
-        from services.evidence.store import EvidenceStore
-        from services.why import from_kept
-
-        # Only to read: nothing is kept or taken away here.
-        return from_kept.find(EvidenceStore(kept, 0, 0), settings.topic_names(), wanted)
+        return _from_kept(settings, kept, wanted)
     if recording is not None:
         from services.recordings.reader import RecordingFile
         from services.replay.under import under
@@ -88,9 +84,21 @@ def _find(settings: Settings, recording: Path | None, kept: Path | None, wanted:
 
         file = RecordingFile(recording)
         return from_recording.find(file, under(file.about).topics, wanted)
+    folder = settings.keep_events.folder
     if not settings.kafka.bootstrap_servers:
-        say.no_broker()
-    return asyncio.run(_from_log(settings, wanted))
+        return _from_kept(settings, folder, wanted) or say.no_broker()
+    found = asyncio.run(_from_log(settings, wanted))
+    if found is not None and found.whole:
+        return found
+    return _from_kept(settings, folder, wanted) or found
+
+
+def _from_kept(settings: Settings, folder: Path, wanted: Wanted) -> Evidence | None:
+    from services.evidence.store import EvidenceStore
+    from services.why import from_kept
+
+    # Only to read: nothing is kept or taken away here.
+    return from_kept.find(EvidenceStore(folder, 0, 0), settings.topic_names(), wanted)
 
 
 async def _from_log(settings: Settings, wanted: Wanted) -> Evidence | None:

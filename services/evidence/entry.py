@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from services.contract import canonical
 from services.recordings.kept import Kept
 
+Place = tuple[str, int, int]
 ENTRY_BYTES_MAX = 64 * 1024 * 1024
 
 
@@ -64,6 +65,16 @@ def encode(entry: Entry) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What of a manifest is kept in memory; blobs: bytes by name of the media values."""
+
+    session: str
+    kept_us: int
+    size: int
+    blobs: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """An entry as its file tells it: media still by name."""
 
@@ -86,6 +97,16 @@ class Manifest:
     def blobs(self) -> dict[str, int]:
         """Bytes by name of the media values; an alive record has none."""
         return {m["sha256"]: m["bytes"] for m in self.told["media"] if m["bytes"]}
+
+    @property
+    def known(self) -> Known:
+        return Known(self.session, self.kept_us, self.size, self.blobs)
+
+    def media_at(self, place: Place) -> Iterator[tuple[str, Kept]]:
+        """The media records of a topic, partition and offset, still without their values, which have these names."""
+        for m in self.told["media"]:
+            if (m["topic"], m["partition"], m["offset"]) == place:
+                yield m["sha256"], _kept(m, None)
 
     def entry(self, values: Mapping[str, bytes]) -> Entry:
         """With its media, as far as their values are there."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import secrets
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
-from services.evidence.entry import ENTRY_BYTES_MAX, BadEntry, Entry, Manifest, decode, encode, sha256_of
+from services.evidence.entry import ENTRY_BYTES_MAX, BadEntry, Entry, Known, Manifest, Place, decode, encode, sha256_of
+from services.recordings.kept import Kept
 
+LOCK = "lock"
 ENTRIES_MAX = 1_000_000
 DAY_US = 86_400_000_000
 
@@ -25,26 +29,42 @@ class EvidenceStore:
 
     def __init__(self, folder: Path, days: int, bytes_max: int) -> None:
         self._folder, self._keep_us, self._bytes_max = folder, days * DAY_US, bytes_max
-        self._known: dict[Path, Manifest] = {}
+        self._known: dict[Path, Known] = {}
+        self._lock: TextIO | None = None
         self._uses: Counter[str] = Counter()
         self.bytes = 0
         self.damaged = 0
 
     def open(self, now_us: int) -> None:
-        """Read what lies there; take away what nobody names and what is due. Raises OSError."""
+        """Read what lies there; take away what nobody names and what is due. Raises OSError, also where another writes."""
         if self._off:
             return
         # Others of the machine have no business with what devices saw and heard.
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path in sorted(self._folder.glob("events/*/*.json")):
-            try:
-                self._take(path, _read(path))
-            except BadEntry:
-                self.damaged += 1
+        self._lock = (self._folder / LOCK).open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.look()
         for path in [*self._folder.glob("values/*/*"), *self._folder.glob("events/*/.*")]:
             if path.name not in self._uses:
                 path.unlink()
         self._evict(now_us)
+
+    def look(self) -> None:
+        """Only read what lies there: enough to forget a session while another process keeps. Raises OSError."""
+        for path in sorted(self._folder.glob("events/*/*.json")):
+            try:
+                self._take(path, _read(path).known)
+            except BadEntry:
+                self.damaged += 1
+
+    def close(self) -> None:
+        """Let another process write."""
+        if self._lock is not None:
+            self._lock.close()
+
+    def has(self, session: str, event_id: str) -> bool:
+        """True where an entry of this event is kept."""
+        return self._path(session, event_id).exists()
 
     def keep(self, entry: Entry) -> bool:
         """Keep an entry, in place of what was kept of its event; False where none is kept. Raises OSError."""
@@ -58,7 +78,7 @@ class EvidenceStore:
         # The manifest last: what it names is there.
         _write(path, raw)
         before = self._known.pop(path, None)
-        self._take(path, decode(raw))
+        self._take(path, decode(raw).known)
         if before is not None:
             self._release(before)
         self._evict(entry.kept_us)
@@ -76,6 +96,13 @@ class EvidenceStore:
         """The entry of an event, None where none is kept."""
         return next((e for e in self.of_session(session) if e.event_id == event_id), None)
 
+    def records(self, session: str, place: Place) -> Iterator[Kept]:
+        """The media records that are kept of a place of a log; a place may have held others before a new broker."""
+        for path in self._folder.glob(f"events/{_name(session)}/*.json"):
+            with contextlib.suppress(BadEntry, OSError):
+                for name, kept in _read(path).media_at(place):
+                    yield kept._replace(value=self.value(name))
+
     def value(self, name: str) -> bytes | None:
         """A value by its sha256, None where it is not there or was changed."""
         try:
@@ -86,7 +113,7 @@ class EvidenceStore:
 
     def forget(self, session: str) -> int:
         """Erase all that is kept of a session: how many events. Values that others share stay."""
-        gone = [path for path, manifest in self._known.items() if manifest.session == session]
+        gone = [path for path, known in self._known.items() if known.session == session]
         for path in gone:
             self._drop(path)
         return len(gone)
@@ -95,10 +122,10 @@ class EvidenceStore:
     def _off(self) -> bool:
         return not self._keep_us or not self._bytes_max
 
-    def _take(self, path: Path, manifest: Manifest) -> None:
-        self._known[path] = manifest
-        self.bytes += manifest.size
-        for name, size in manifest.blobs.items():
+    def _take(self, path: Path, known: Known) -> None:
+        self._known[path] = known
+        self.bytes += known.size
+        for name, size in known.blobs.items():
             if not self._uses[name]:
                 self.bytes += size
             self._uses[name] += 1
@@ -108,9 +135,9 @@ class EvidenceStore:
         path.unlink(missing_ok=True)
         self._release(manifest)
 
-    def _release(self, manifest: Manifest) -> None:
-        self.bytes -= manifest.size
-        for name, size in manifest.blobs.items():
+    def _release(self, known: Known) -> None:
+        self.bytes -= known.size
+        for name, size in known.blobs.items():
             self._uses[name] -= 1
             if not self._uses[name]:
                 del self._uses[name]

@@ -13,10 +13,12 @@ from aiokafka.structs import ConsumerRecord
 
 from services.contract.topics import Topics
 from services.gateway import heard, told
+from services.gateway.keeper import Keeper
 from services.gateway.ring import Ring
 from services.gateway.rooms import Rooms
 from services.gateway.sources import Sources
 from services.gateway.told import NotTold, Record, Told
+from services.recordings.kept import Kept
 from services.runtime.health import Progress
 from services.runtime.metrics import GatewayMetrics
 
@@ -39,11 +41,12 @@ class Follower:
         rooms: Rooms,
         sources: Sources,
         ring: Ring,
+        keeper: Keeper,
         metrics: GatewayMetrics,
         progress: Progress,
     ) -> None:
         self._make_reader, self._topics, self._metrics, self._progress = make_reader, topics, metrics, progress
-        self._rooms, self._sources, self._ring = rooms, sources, ring
+        self._rooms, self._sources, self._ring, self._keeper = rooms, sources, ring, keeper
         self._modality_of = {topics.media(m): m for m in topics.modalities}
         said = (topics.windows, topics.predictions, topics.events, topics.late, topics.dead)
         self._partitions = [
@@ -90,6 +93,7 @@ class Follower:
         if fetched:
             self._ring.wake()
         self._rooms.trim(now_us)
+        self._keeper.settle(self._rooms.rooms, time.time_ns() // 1000)
         self._metrics.sessions.set(len(self._rooms.rooms))
         self._metrics.kept_bytes.set(self._rooms.bytes)
         self._progress.beat()
@@ -100,6 +104,8 @@ class Follower:
                 if self._rooms.put(one, now_us):
                     self._sources.put(one)
                     self._ring.put(one)
+                    if one.kind == "event":
+                        self._keeper.saw(_kept(topic, record), one, self._rooms.rooms.get(one.session))
         except NotTold:
             self._metrics.unread.labels(topic).inc()
 
@@ -116,6 +122,10 @@ class Follower:
             topics.late: told.late,
         }
         return (read[topic](record),)
+
+
+def _kept(topic: str, r: Record) -> Kept:
+    return Kept(topic, r.partition, r.offset, r.at_ms, r.key, r.headers, r.value)
 
 
 def _record(record: ConsumerRecord) -> Record:

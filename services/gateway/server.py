@@ -16,14 +16,18 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from starlette.applications import Starlette
 
+from services.evidence.store import EvidenceStore
 from services.gateway.access import Access
-from services.gateway.api import Api, Limits
+from services.gateway.api import Api
 from services.gateway.follow import Follower
 from services.gateway.guard import Guard
+from services.gateway.keeper import Keeper
+from services.gateway.kept import KeptEvents
 from services.gateway.media import Media
 from services.gateway.ring import Ring
 from services.gateway.rooms import Bounds, Rooms
 from services.gateway.sources import Sources
+from services.gateway.taking import Taking
 from services.payloads.redis_window import RedisWindow
 from services.runtime import kafka
 from services.runtime.health import Progress
@@ -57,6 +61,16 @@ async def serve(
     servers, topics, g = settings.kafka.bootstrap_servers, settings.topic_names(), settings.gateway
     rooms = Rooms(Bounds(g.sessions_max, g.kept_mb * 1024 * 1024, g.kept_s * 1_000_000))
     sources, ring = Sources(), Ring(secrets.token_hex(4))
+    keep = settings.keep_events
+    store = EvidenceStore(keep.folder, keep.days, keep.max_mb * 1_000_000)
+    keeper = Keeper(
+        store,
+        lambda: kafka.make_reader(servers),
+        topics,
+        settings.topics.partitions,
+        settings.semantics().future_us,
+        metrics,
+    )
     follower = Follower(
         lambda: kafka.make_reader(servers),
         topics,
@@ -64,15 +78,18 @@ async def serve(
         rooms,
         sources,
         ring,
+        keeper,
         metrics,
         progress,
     )
     redis = RedisWindow(settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms)
     media = Media(redis, lambda: kafka.make_reader(servers, auto_offset_reset="none"), topics, metrics)
     async with _producer(servers, progress) as producer:
-        limits = Limits(g.streams_max, settings.limits.payload_bytes_max)
         semantics = settings.semantics()
-        api = Api(rooms, sources, ring, media, producer, topics, semantics, limits, metrics)
+        taking = Taking(producer, topics, semantics.admission, settings.limits.payload_bytes_max, metrics)
+        api = Api(
+            rooms, sources, ring, media, KeptEvents(store, topics), taking, topics, semantics, g.streams_max, metrics
+        )
         guarded = Guard(Starlette(routes=api.routes()), Access(token, (g.host, *g.hosts)), metrics)
         config = uvicorn.Config(
             guarded,
@@ -85,6 +102,7 @@ async def serve(
             timeout_graceful_shutdown=LAST_TURN_S,
         )
         following = asyncio.create_task(follower.run(g.look_back_s))
+        keeping = asyncio.create_task(keeper.run())
         # uvicorn raises a signal again once it has ended cleanly: by then it has done its work.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
@@ -96,9 +114,10 @@ async def serve(
             if following.done():
                 following.result()
         finally:
-            following.cancel()
-            with suppress(asyncio.CancelledError):
-                await following
+            for task in (following, keeping):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
             await media.close()
 
 

@@ -20,7 +20,7 @@ def why(room: Room, id: str) -> Json | None:
     if told is None:
         return None
     prediction = _read(told)
-    window = _window(room, id.partition("@")[0])
+    window = _window(room, id.rpartition("@")[0])
     others = [
         canonical.loads(t.raw)
         for t in room.kept["prediction"].values()

@@ -36,11 +36,18 @@ class LocalStack:
         """The settings with the addresses filled in."""
         kafka = self._settings.kafka.model_copy(update={"bootstrap_servers": self.bootstrap_servers})
         redis = self._settings.redis.model_copy(update={"url": self.redis_url})
-        return self._settings.model_copy(update={"kafka": kafka, "redis": redis})
+        keep = self._settings.keep_events.model_copy(update={"folder": self._settings.keep_events.under(self.folder)})
+        labels = self._settings.labels.model_copy(update={"folder": self._settings.labels.under(self.folder)})
+        return self._settings.model_copy(update={"kafka": kafka, "redis": redis, "keep_events": keep, "labels": labels})
 
     def environment(self) -> dict[str, str]:
         """What a child process needs to find the stack."""
-        return {"BRAID_KAFKA__BOOTSTRAP_SERVERS": self.bootstrap_servers, "BRAID_REDIS__URL": self.redis_url}
+        return {
+            "BRAID_KAFKA__BOOTSTRAP_SERVERS": self.bootstrap_servers,
+            "BRAID_REDIS__URL": self.redis_url,
+            "BRAID_KEEP_EVENTS__FOLDER": str(self._settings.keep_events.under(self.folder)),
+            "BRAID_LABELS__FOLDER": str(self._settings.labels.under(self.folder)),
+        }
 
     async def __aenter__(self) -> LocalStack:
         try:

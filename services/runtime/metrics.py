@@ -100,6 +100,9 @@ class GatewayMetrics:
         self.taken = counter("gateway_media_taken", "Media acknowledged by the broker for HTTP devices.", "modality")
         self.refused = counter("gateway_media_refused", "Media refused at the door.", "reason")
         self.media = counter("gateway_media_served", "Where served media came from.", "from")
+        self.kept_events = counter(
+            "gateway_events_kept", "Events that ended: what became of their evidence.", "outcome"
+        )
         self.sessions = gauge("gateway_sessions", "Sessions kept for the page.")
         self.kept_bytes = gauge("gateway_kept_bytes", "Bytes of records kept for the page.")
         self.streams = gauge("gateway_streams", "Open event streams.")

@@ -21,6 +21,7 @@ from services.contract.semantics import Admission, Lateness, Semantics
 from services.contract.topics import Topics
 from services.runtime.mqtt_settings import MqttSettings
 from services.runtime.section import Section
+from services.runtime.kept_settings import KeepEventsSettings, LabelSettings
 
 CONFIG_FILE = "braid.yaml"
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,6 +174,8 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     gateway: GatewaySettings = GatewaySettings()
     mqtt: MqttSettings = MqttSettings()
+    keep_events: KeepEventsSettings = KeepEventsSettings()
+    labels: LabelSettings = LabelSettings()
     watchdog: WatchdogSettings = WatchdogSettings()
 
     @classmethod

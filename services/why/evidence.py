@@ -70,6 +70,11 @@ class Evidence:
         return canonical.loads_object(self.value)
 
     @property
+    def whole(self) -> bool:
+        """True where the window and all of its members are there."""
+        return self.window is not None and all(found.kept is not None for found in self.inputs)
+
+    @property
     def payloads(self) -> dict[Place, Payload]:
         """The payloads that are there, as inference takes them."""
         found = ((place_of(i.modality, i.member), i.payload) for i in self.inputs)
@@ -86,11 +91,17 @@ def wanted(id: str) -> Wanted:
 
 
 def is_it(kept: Kept, id: str) -> bool:
-    """True for the record of this id; whoever may write to a topic may have written anything."""
+    """True for the record of this id."""
+    return id_of(kept) == id
+
+
+def id_of(kept: Kept) -> str | None:
+    """The id that a record states; whoever may write to a topic may have written anything."""
     try:
-        return bool(canonical.loads_object(kept.value or b"")["id"] == id)
-    except (canonical.NotJson, KeyError):
-        return False
+        id = canonical.loads_object(kept.value or b"").get("id")
+    except canonical.NotJson:
+        return None
+    return id if isinstance(id, str) else None
 
 
 def inputs(window: Window, media: Mapping[str, str], records: Mapping[At, Kept]) -> list[Input]:

@@ -41,7 +41,7 @@ async def find(
         log = TopicPartition(media[modality], number)
         async for read in read_range(reader, log, min(offsets), max(offsets) + 1):
             if read.offset in offsets:
-                records[log.topic, number, read.offset] = _kept(read)
+                records[log.topic, number, read.offset] = kept_of(read)
     out.inputs = inputs(out.window, media, records)
     return out
 
@@ -51,11 +51,12 @@ async def _first(reader: AIOKafkaConsumer, log: TopicPartition, from_ms: int, id
     if at is None:
         return None
     async for record in read_range(reader, log, at.offset):
-        kept = _kept(record)
+        kept = kept_of(record)
         if is_it(kept, id):
             return kept
     return None
 
 
-def _kept(r: ConsumerRecord) -> Kept:
+def kept_of(r: ConsumerRecord) -> Kept:
+    """A record of a topic as recordings keep it."""
     return Kept(r.topic, r.partition, r.offset, r.timestamp, r.key, list(r.headers), r.value)

@@ -70,7 +70,9 @@ DOORS = {
         "model/data/quiet.py",
         "model/task/plot.py",
     },
-    "starlette": {"services/gateway/api.py", "services/gateway/guard.py", "services/gateway/server.py"},
+    "starlette": {
+        f"services/gateway/{name}.py" for name in ("answer", "api", "guard", "labelling", "server", "taking")
+    },
     "sse_starlette": {"services/gateway/api.py"},
     "uvicorn": {"services/gateway/server.py"},
     "mcap": {"services/recordings/writer.py", "services/recordings/reader.py"},

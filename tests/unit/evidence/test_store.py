@@ -35,13 +35,15 @@ def entry(n: int, session: str = "kitchen", body: bytes | None = None, at_us: in
 
 
 def opened(folder: Path, days: int = 7, bytes_max: int = MB) -> EvidenceStore:
+    """A store that read what is there; closed, so that the test may open it again."""
     store = EvidenceStore(folder, days, bytes_max)
     store.open(NOW_US)
+    store.close()
     return store
 
 
 def files(folder: Path) -> int:
-    return sum(path.is_file() for path in folder.rglob("*"))
+    return sum(path.is_file() and path.name != "lock" for path in folder.rglob("*"))
 
 
 def test_what_was_kept_comes_back_after_a_restart_as_it_was(tmp_path: Path) -> None:
@@ -115,6 +117,20 @@ def test_a_changed_value_is_gone_and_a_changed_manifest_is_counted(tmp_path: Pat
     store = opened(tmp_path)
     assert store.damaged == 1
     assert store.find("kitchen", "kitchen/1") is None
+
+
+def test_only_one_writes_and_any_may_look_and_forget(tmp_path: Path) -> None:
+    one, other, looker = (EvidenceStore(tmp_path, 7, MB) for _ in range(3))
+    one.open(NOW_US)
+    with pytest.raises(BlockingIOError):
+        other.open(NOW_US)
+    one.keep(entry(1))
+    looker.look()
+    assert looker.has("kitchen", "kitchen/1")
+    assert [kept.value for kept in looker.records("kitchen", ("braid.media.video.v1", 0, 1))] == [b"picture 1" * 100]
+    assert looker.forget("kitchen") == 1
+    assert one.find("kitchen", "kitchen/1") is None
+    assert files(tmp_path) == 0
 
 
 def test_names_from_outside_choose_no_place(tmp_path: Path) -> None:

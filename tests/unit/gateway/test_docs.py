@@ -8,13 +8,14 @@ from typing import Any, cast
 from starlette.routing import Route
 
 from services.gateway.api import Api
+from services.gateway.taking import Taking
 from services.runtime.settings import ROOT
 
 NONE = cast(Any, None)
 
 
 def test_every_request_stands_in_the_documentation_and_no_other() -> None:
-    routes = Api(NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE).routes()
+    routes = Api(NONE, NONE, NONE, NONE, NONE, Taking(NONE, NONE, NONE, 0, NONE), NONE, NONE, 0, NONE).routes()
     served = {
         (method, re.sub(r"/\{.*", "", route.path))
         for route in routes

@@ -1,0 +1,79 @@
+"""An event that ended keeps its evidence: found without the topics, erased when asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.contract.event import Event, encode
+from services.local.services import ServiceProcess
+from services.local.stack import LocalStack
+from services.runtime import kafka
+from services.runtime.settings import ROOT, Settings
+from tests.integration import session
+from tests.integration.gateway import Gateway
+from tests.integration.wait import until
+
+BRAID = ROOT / ".venv" / "bin" / "braid"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture(scope="module")
+def environment(stack: LocalStack, folder: Path) -> dict[str, str]:
+    here = {"BRAID_KEEP_EVENTS__FOLDER": str(folder / "evidence"), "BRAID_LABELS__FOLDER": str(folder / "labels")}
+    return {**os.environ, **stack.environment(), **here}
+
+
+@pytest.fixture(scope="module")
+async def gateway(
+    stack: LocalStack, services: dict[str, ServiceProcess], environment: dict[str, str]
+) -> AsyncIterator[Gateway]:
+    found = await Gateway(
+        stack, 7, **{k: v for k, v in environment.items() if k.startswith(("BRAID_KEEP", "BRAID_LAB"))}
+    ).start()
+    yield found
+    assert await found.process.child.stop() == 0
+
+
+def braid(environment: dict[str, str], *words: str) -> tuple[int, str]:
+    done = subprocess.run([BRAID, *words], env=environment, capture_output=True, text=True, timeout=300)
+    return done.returncode, done.stdout + done.stderr
+
+
+async def test_an_event_that_ended_is_explained_without_the_topics_until_it_is_forgotten(
+    gateway: Gateway, settings: Settings, environment: dict[str, str], hand: bytes, folder: Path
+) -> None:
+    await session.play(settings, "porch of old", hand)
+    made = await session.predictions(settings, "porch of old")
+    p = next(one for one in made if all(s["state"] == "present" for s in one["modalities"].values()))
+    start = p["window"]["start"]
+    # Whether the model hears an event in made sounds is its business: this one is said by hand.
+    event = Event("porch of old/1", "porch of old", "end", "dog", "sound", start, start, 0.9, start, True, p["id"])
+    async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
+        await producer.send_and_wait(settings.topic_names().events, encode(event), key=b"porch of old")
+
+    async def kept() -> bool:
+        return gateway.process.metric("braid_gateway_events_kept_total") > 0
+
+    await until(kept, "the evidence of an event")
+    alone = {k: v for k, v in environment.items() if not k.startswith(("BRAID_KAFKA", "BRAID_REDIS"))}
+    code, told = braid(alone, "why", p["id"], "--reproduce", "--json")
+    assert code == 0, told
+    why: dict[str, Any] = json.loads(told[told.index("{") :])
+    assert why["identical"] is True
+    assert {i["modality"] for i in why["inputs"]} == {"text", "video", "audio"}
+    assert all(i["bytes"] for i in why["inputs"])
+    code, told = braid(environment, "forget", "porch of old", "--json")
+    assert (code, json.loads(told)["events_erased"]) == (0, 1)
+    assert not [path for path in (folder / "evidence").rglob("*") if path.is_file() and path.name != "lock"]
+    assert braid(alone, "why", p["id"])[0] == 2
