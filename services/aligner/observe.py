@@ -7,11 +7,13 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
 from services.aligner.partition import Effects, Partition
+from services.aligner.session import NEVER_US
 from services.runtime.metrics import AlignerMetrics
 from services.runtime.monotonic import monotonic_us
 
 HORIZON_US = 60_000_000
 SOURCES_MAX = 1_000
+BOUNDS_EVERY_US = 1_000_000
 
 _log = logging.getLogger(__name__)
 
@@ -22,6 +24,7 @@ class Observer:
     def __init__(self, metrics: AlignerMetrics) -> None:
         self._metrics = metrics
         self._redis_errors = 0
+        self._bounds_us, self._modalities = 0, set[str]()
         self._offsets: OrderedDict[tuple[str, str], tuple[int, int]] = OrderedDict()
 
     def lost(self, number: int, lost: Mapping[str, int]) -> None:
@@ -60,10 +63,9 @@ class Observer:
                 self._metrics.clock_offset.remove(*self._offsets.popitem(last=False)[0])
             self._metrics.clock_offset.labels(*source).set(offset_us / 1e6)
 
-    def lag(self, records: Mapping[str, int]) -> None:
-        """How many records of each topic are fetched or on the broker and not handed over yet."""
-        for topic, count in records.items():
-            self._metrics.lag.labels(topic).set(count)
+    def lag(self, records: Mapping[str, int], oldest_ms: Mapping[str, int]) -> None:
+        """What of each topic is fetched or on the broker and not handed over yet, and how old what is handed over is."""
+        self._metrics.lag.set(records, oldest_ms)
 
     def batch(self, took_us: int, partitions: Iterable[Partition], redis_errors: int) -> None:
         """What holds after a batch."""
@@ -74,3 +76,18 @@ class Observer:
         m.windows_open.set(sum(len(s.starts) for p in owned for s in p.aligner.sessions.values()))
         m.redis_errors.inc(redis_errors - self._redis_errors)
         self._redis_errors = redis_errors
+        now_us = monotonic_us()
+        if now_us - self._bounds_us >= BOUNDS_EVERY_US:
+            self._bounds_us = now_us
+            self._bounds(owned)
+
+    def _bounds(self, owned: Iterable[Partition]) -> None:
+        """Not each batch: it looks at every open session."""
+        worst: dict[str, int] = {}
+        for session in (s for p in owned for s in p.aligner.sessions.values() if s.starts):
+            bounds = {name: lane.bound_us for name, lane in session.lanes.items() if lane.bound_us != NEVER_US}
+            for name, bound_us in bounds.items():
+                worst[name] = max(worst.get(name, 0), max(bounds.values()) - bound_us)
+        for modality in self._modalities | worst.keys():
+            self._metrics.bound_lag.labels(modality).set(worst.get(modality, 0) / 1e6)
+        self._modalities |= worst.keys()

@@ -100,16 +100,20 @@ class Worker:
         batch: dict[int, Sequence[tuple[str, Record]]] = {}
         paused = group.paused()
         lag: dict[str, int] = dict.fromkeys(self._rules.topics.media_all, 0)
+        oldest_ms: dict[str, int] = {}
         for number, queue in self._queues.items():
             logs = {m: self._log_of(number, m) for m in self._rules.topics.modalities}
             if released := queue.release({m: group.highwater(tp) for m, tp in logs.items()}):
                 batch[number] = released
+                for modality, record in released:
+                    topic = logs[modality].topic
+                    oldest_ms[topic] = min(record.timestamp, oldest_ms.get(topic, record.timestamp))
             for modality, tp in logs.items():
                 lag[tp.topic] += max((group.highwater(tp) or 0) - self._partitions[number].positions[modality], 0)
             full = queue.full()
             group.pause(*(tp for m, tp in logs.items() if m in full and tp not in paused))
             group.resume(*(tp for m, tp in logs.items() if m not in full and tp in paused))
-        self._observer.lag(lag)
+        self._observer.lag(lag, oldest_ms)
         return batch
 
     async def process(self, group: AIOKafkaConsumer, batch: Batch) -> None:

@@ -42,6 +42,10 @@ class Observer:
         if count:
             _log.error("windows were deleted before they were read", extra={"partition": number, "lost": count})
 
+    def lag(self, topic: str, records: int, oldest_ms: int | None) -> None:
+        """Windows not taken up yet, and when the oldest of what was fetched was sent (None: nothing was)."""
+        self._metrics.lag.set({topic: records}, {} if oldest_ms is None else {topic: oldest_ms})
+
     def dropped(self, count: int) -> None:
         self._metrics.dropped.inc(count)
 
@@ -64,6 +68,7 @@ class Observer:
             p, final = one.predicted, one.predicted.window.final
             m.predictions.labels(p.answer.label or "error", "final" if final else "early").inc()
             parts = dict(one.latency_ms)
+            m.queue_wait.observe(parts["queue"] / 1000)
             own_ms = sum(ms for key, ms in parts.items() if key != "align_wait")
             m.latency.labels("own_final" if final else "own_early").observe(own_ms / 1000)
             for event in one.events:

@@ -112,7 +112,10 @@ class Worker:
         self, group: AIOKafkaConsumer, fetched: Mapping[TopicPartition, list[ConsumerRecord]]
     ) -> list[ConsumerRecord]:
         """All that was fetched, oldest first."""
-        return sorted((r for records in fetched.values() for r in records), key=lambda r: (r.timestamp, r.offset))
+        behind = sum(max((group.highwater(tp) or 0) - offset, 0) for tp, offset in self._positions.items())
+        found = sorted((r for records in fetched.values() for r in records), key=lambda r: (r.timestamp, r.offset))
+        self._observer.lag(self._topics.windows, behind, found[0].timestamp if found else None)
+        return found
 
     async def process(self, group: AIOKafkaConsumer, batch: Sequence[ConsumerRecord]) -> None:
         """Answer a batch. Raises KafkaError: the process must end then."""

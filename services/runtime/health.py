@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from services.runtime.monotonic import monotonic_us
@@ -37,6 +37,8 @@ class Health:
     """The HTTP server of a service; `close` ends it."""
 
     def __init__(self, host: str, port: int, service: str, progress: Progress, registry: CollectorRegistry) -> None:
+        ready = Gauge("braid_ready", "1 while /readyz says so.", registry=registry)
+        ready.set_function(lambda: float(not progress.not_ready))
         answers: Mapping[str, Callable[[], tuple[int, str, bytes]]] = {
             "/healthz": lambda: _json(200 if progress.alive else 503, {"alive": progress.alive}),
             "/readyz": lambda: _json(503 if progress.not_ready else 200, {"not_ready": progress.not_ready}),

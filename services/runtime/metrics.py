@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import time
+from collections.abc import Mapping
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
@@ -16,6 +18,28 @@ def make_registry(service: str) -> CollectorRegistry:
     build = Info("braid_build", "What runs here.", registry=registry)
     build.info({"service": service, "version": version("braid"), "python": platform.python_version()})
     return registry
+
+
+class Lag:
+    """How far a service is behind its topics, on the broker's clock against its own."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._records = Gauge(
+            "braid_consumer_lag_records", "Records not handed over yet.", ("topic",), registry=registry
+        )
+        self._seconds = Gauge(
+            "braid_consumer_lag_seconds", "Age of the oldest record handed over last.", ("topic",), registry=registry
+        )
+
+    def set(self, records: Mapping[str, int], oldest_ms: Mapping[str, int]) -> None:
+        """records: not handed over yet, by topic; oldest_ms: append time of the oldest one in the batch, where one is."""
+        now_ms = time.time() * 1000
+        for topic, count in records.items():
+            self._records.labels(topic).set(count)
+            if topic in oldest_ms:
+                self._seconds.labels(topic).set(max(now_ms - oldest_ms[topic], 0.0) / 1000)
+            elif not count:
+                self._seconds.labels(topic).set(0)
 
 
 class AlignerMetrics:
@@ -43,7 +67,13 @@ class AlignerMetrics:
             ("modality", "source"),
             registry=registry,
         )
-        self.lag = Gauge("braid_consumer_lag_records", "Records not handed over yet.", ("topic",), registry=registry)
+        self.lag = Lag(registry)
+        self.bound_lag = Gauge(
+            "braid_bound_lag_seconds",
+            "How far the bound of a modality is behind that of another, in the open session where most.",
+            ("modality",),
+            registry=registry,
+        )
         self.wait = histogram("alignment_wait_seconds", "First member to closing record, on the broker's clock.")
         self.lateness = histogram("lateness_seconds", "How far behind late chunks were.", "modality")
         self.batch = histogram("stage_duration_seconds", "Time of a batch in each stage.", "stage")
@@ -74,6 +104,8 @@ class FusionMetrics:
         self.contribution = histogram("contribution_magnitude", "Size of contributions.", "modality")
         self.latency = histogram("window_latency_seconds", "Closing record to prediction sent.", "span")
         self.stage = histogram("stage_duration_seconds", "Time of a batch in each stage.", "stage")
+        self.queue_wait = histogram("queue_wait_seconds", "Window sent to window taken up.")
+        self.lag = Lag(registry)
         self.batch = Histogram(
             "braid_batch_windows", "Windows in a batch.", registry=registry, buckets=(1, 2, 4, 8, 16, 32, 64, 128)
         )

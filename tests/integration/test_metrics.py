@@ -1,0 +1,50 @@
+"""Every metric that a dashboard or an alert rule names is exported by running services."""
+
+from __future__ import annotations
+
+import re
+
+from services.local.ports import free_ports
+from services.local.services import ServiceProcess
+from services.local.stack import LocalStack
+from services.runtime.settings import Settings
+from tests.integration.gateway import Gateway
+from tests.integration.session import play, predictions
+from tests.integration.wait import until
+from tests.unit.deploy.queries import expressions, metrics
+
+SUFFIXES = {"histogram": ("_bucket", "_count", "_sum"), "counter": ("",), "gauge": ("",), "info": ("",)}
+
+
+def exported(text: str) -> set[str]:
+    """The names of all samples that a service has or will have."""
+    found = re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE)
+    return {name + suffix for name, kind in found for suffix in SUFFIXES[kind]}
+
+
+async def test_every_metric_of_dashboards_and_alerts_is_exported_by_the_running_system(
+    stack: LocalStack, settings: Settings, services: dict[str, ServiceProcess], hand: bytes
+) -> None:
+    await play(settings, "measured", hand)
+    await predictions(settings, "measured")
+    gateway = await Gateway(stack, 7).start()
+    # Without a broker to speak to it is not ready, but it tells of itself.
+    nobody = {"BRAID_MQTT__HOST": "127.0.0.1", "BRAID_MQTT__PORT": str(free_ports(1)[0])}
+    bridge = ServiceProcess("mqtt", stack.folder, stack.environment() | nobody, 7)
+    bridge.start()
+
+    async def told() -> bool:
+        return bridge.get("/metrics") is not None
+
+    try:
+        await until(told, "the bridge's metrics")
+        running = [*services.values(), gateway.process, bridge]
+        have = {name for service in running for name in exported(service.get("/metrics") or "")}
+        for place, expression in expressions().items():
+            assert metrics(expression) <= have, f"{place} names {metrics(expression) - have}"
+        assert services["aligner"].metric("braid_ready") == services["fusion"].metric("braid_ready") == 1
+        assert bridge.metric("braid_ready") == 0
+        assert services["fusion"].metric("braid_queue_wait_seconds_count") > 0
+    finally:
+        await gateway.process.child.stop()
+        await bridge.child.stop()
