@@ -19,9 +19,9 @@ from pydantic_settings import (
 
 from services.contract.semantics import Admission, Lateness, Semantics
 from services.contract.topics import Topics
+from services.runtime.kept_settings import KeepEventsSettings, LabelSettings
 from services.runtime.mqtt_settings import MqttSettings
 from services.runtime.section import Section
-from services.runtime.kept_settings import KeepEventsSettings, LabelSettings
 
 CONFIG_FILE = "braid.yaml"
 ROOT = Path(__file__).resolve().parents[2]
