@@ -47,16 +47,16 @@ def compare(
                 report(f"{name} {what}", number, point)
 
             folder = keep / fusion / str(seed) if keep else None
-            network, config = (folder and finished(folder, own)) or (None, {})
-            if network is None:
+            kept = finished(folder, own) if folder else None
+            if kept is None:
                 began = time.monotonic()
                 built = build(data, words, table, own, shown)
-                network, config = built.network, config_of(built, data, own, fusion, str(seed))
+                kept = built.network, config_of(built, data, own, fusion, str(seed))
                 if folder:
-                    parameters = sum(p.numel() for p in network.parameters())
-                    save(folder, network, config, card(config, parameters, time.monotonic() - began, built.cells))
+                    save(folder, *kept, card(kept[1], parameters_of(kept[0]), time.monotonic() - began, built.cells))
+            network, config = kept
             found.append(scored(FusionModel(network, config, config["words"], "", torch.device("cpu")), data, severity))
-        parameters = sum(p.numel() for p in network.parameters())
+        parameters = parameters_of(network)
         means = {name: round(float(np.mean([f[name] for f in found])), 4) for name in found[0]}
         out.append({"fusion": fusion, "parameters": parameters} | means)
     return out
@@ -68,6 +68,11 @@ def finished(folder: Path, recipe: TaskRecipe) -> tuple[TaskNetwork, dict[str, A
         return None
     network, config = load_task(folder)
     return (network, config) if config["recipe"] == asdict(recipe) else None
+
+
+def parameters_of(network: TaskNetwork) -> int:
+    """How many weights are learned."""
+    return sum(p.numel() for p in network.parameters())
 
 
 def scored(model: FusionModel, data: Tridigit, severity: Severity) -> dict[str, float]:

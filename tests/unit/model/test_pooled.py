@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from model.checkpoint import load, save
+from model.checkpoint import load, save, save_tensors_of
 from model.task import metrics
+from model.task.answers import answers
 from model.task.calibrate import best_temperature, best_warmth
 from model.task.compare import finished
 from model.task.evaluate import evaluate
@@ -57,6 +58,15 @@ def test_a_kept_model_of_the_same_recipe_is_not_trained_again(tmp_path: Path) ->
     assert torch.equal(found[0].get_buffer("temperature"), network("mean").get_buffer("temperature"))
     assert finished(tmp_path / "mean" / "1", TaskRecipe(epochs=3)) is None
     assert finished(tmp_path / "mean" / "2", recipe) is None
+
+
+def test_a_checkpoint_from_before_branches_told_their_temperature_serves_with_one_for_each(tmp_path: Path) -> None:
+    state = {name: value for name, value in network("experts").state_dict().items() if name != "warmth"}
+    save_tensors_of(tmp_path / "old", state, config("experts"), "")
+    old, data = load(tmp_path / "old", "cpu"), SmallSet()
+    save(tmp_path / "new", network("experts"), config("experts"), "")
+    examples = data.given("test", "clean")
+    assert np.array_equal(answers(old, examples), answers(load(tmp_path / "new", "cpu"), examples))
 
 
 def test_a_branch_that_shows_how_sure_it_may_be_is_believed_accordingly() -> None:
