@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from model.encoders.image import prepare_image
 from model.encoders.text import Vocabulary
 from model.encoders.words import Lexicon
+from model.flops import flops
 from model.modality import REGISTERED, prepare_segment
 from model.network import FusionNetwork
 from model.task.network import TaskNetwork
@@ -72,6 +74,17 @@ class FusionModel:
         self.decision: Mapping[str, float] = config["decision"]
         self.conflict_from: float = config["conflict_from"]
         self.conformal: float = config["conformal"]
+
+    @cached_property
+    def costliest(self) -> str:
+        """The modality whose items take most arithmetic."""
+
+        def cost(modality: str) -> int:
+            blank = np.stack([self.prepare(modality, REGISTERED[modality].blank)])
+            item = torch.from_numpy(blank).to(self.device)
+            return flops(lambda: self._network.item_encoder(modality)(item))
+
+        return max(self.modalities, key=cost)
 
     def prepare(self, modality: str, value: Any) -> NDArray[Any]:
         """A decoded value (text str, picture uint8 [h, w, 3], sound float32 [SEGMENT_SAMPLES]) as its encoder's input."""
