@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from starlette.applications import Starlette
 
+from services.devices.devices import Devices
 from services.evidence.store import EvidenceStore
 from services.gateway.access import Access
 from services.gateway.api import Api
@@ -86,7 +87,9 @@ async def serve(
     media = Media(redis, lambda: kafka.make_reader(servers, auto_offset_reset="none"), topics, metrics)
     async with _producer(servers, progress) as producer:
         semantics = settings.semantics()
-        taking = Taking(producer, topics, semantics.admission, settings.limits.payload_bytes_max, metrics)
+        taking = Taking(
+            producer, topics, semantics.admission, settings.limits.payload_bytes_max, Devices(settings.devices), metrics
+        )
         api = Api(
             rooms, sources, ring, media, KeptEvents(store, topics), taking, topics, semantics, g.streams_max, metrics
         )
