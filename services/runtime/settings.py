@@ -23,6 +23,7 @@ from services.runtime.kept_settings import KeepEventsSettings, LabelSettings
 from services.runtime.mqtt_settings import MqttSettings
 from services.runtime.section import Section
 from services.runtime.trouble import line
+from services.runtime.wyoming_settings import WyomingSettings
 
 CONFIG_FILE = "braid.yaml"
 ROOT = Path(__file__).resolve().parents[2]
@@ -175,6 +176,7 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     gateway: GatewaySettings = GatewaySettings()
     mqtt: MqttSettings = MqttSettings()
+    wyoming: WyomingSettings = WyomingSettings()
     keep_events: KeepEventsSettings = KeepEventsSettings()
     labels: LabelSettings = LabelSettings()
     devices: dict[str, DeviceSettings] = Field(default_factory=dict)
