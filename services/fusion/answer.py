@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from services.contract.dead import DeadLetter, Position
 from services.contract.topics import Topics
 from services.fusion.batch import Queued, Released
@@ -35,7 +38,9 @@ class Batch:
     began_us: int
     found: Mapping[Place, Payload] = field(default_factory=dict)
     decoded: Decoded | None = None
-    predicted: Sequence[Predicted] = ()
+    rows: Sequence[NDArray[np.float64]] = ()
+    held_ms: float = 0.0
+    inferred_us: int = 0
     said: Sequence[Said] = ()
     spent_ms: dict[str, float] = field(default_factory=dict)
 
@@ -43,8 +48,8 @@ class Batch:
 class Answerer:
     """Fetches, decodes, infers, folds and publishes, each stage a batch at a time and all in order.
 
-    decoding, inferring: one thread each: neither the model nor the decoders are asked twice at a time, and the loop goes
-    on meanwhile. done: told of each batch once the broker has all of it, with how long the model had it (us).
+    threads: one to decode and to explain, one for the device alone, which has no other work to wait for; the loop goes on
+    meanwhile. done: told of each batch once the broker has all of it, with how long the model had it (us).
     """
 
     def __init__(
@@ -80,11 +85,17 @@ class Answerer:
         async def infer(batch: Batch) -> Batch:
             if batch.decoded is not None:
                 began_us = monotonic_us()
-                batch.predicted = await loop.run_in_executor(self._inferring, inference.answer, batch.decoded)
+                batch.rows = await loop.run_in_executor(self._inferring, inference.infer_each, batch.decoded)
                 batch.spent_ms |= inference.took_ms
                 # A batch waits for the device where its predecessor takes longer than fetching and decoding do.
                 held_ms = (began_us - batch.began_us) / 1000 - batch.spent_ms["fetch"] - batch.spent_ms["decode"]
-                batch.said = self._said(batch, chains, max(held_ms, 0.0))
+                batch.held_ms, batch.inferred_us = max(held_ms, 0.0), monotonic_us()
+            return batch
+
+        async def tell(batch: Batch) -> Batch:
+            if batch.decoded is not None:
+                predicted = await loop.run_in_executor(self._decoding, inference.tell, batch.decoded, batch.rows)
+                batch.said = self._said(batch, predicted, chains)
             return batch
 
         async def publish(batch: Batch) -> None:
@@ -99,16 +110,15 @@ class Answerer:
             spent = batch.spent_ms
             self._done(batch.released, 1000 * (spent["encode"] + spent["fuse"]) if batch.said else 0.0)
 
-        return Pipeline(ready, infer, publish)
+        return Pipeline(ready, infer, tell, publish)
 
-    def _said(self, batch: Batch, chains: Chains, held_ms: float) -> Sequence[Said]:
+    def _said(self, batch: Batch, predicted: Sequence[Predicted], chains: Chains) -> Sequence[Said]:
         said = []
-        inferred_us = monotonic_us()
-        for q, p in zip(batch.released.windows, batch.predicted, strict=True):
+        for q, p in zip(batch.released.windows, predicted, strict=True):
             events = chains.take(p)
             state = chains.states.get(q.window.session) if q.window.final and folds(p) else None
-            parts = [*_waited(q, batch.picked_ms, held_ms), *batch.spent_ms.items()]
-            parts.append(("publish", (monotonic_us() - inferred_us) / 1000))
+            parts = [*_waited(q, batch.picked_ms, batch.held_ms), *batch.spent_ms.items()]
+            parts.append(("publish", (monotonic_us() - batch.inferred_us) / 1000))
             said.append(Said(q.number, p, state, events, self._letters(p, batch.found), parts))
         return said
 

@@ -57,6 +57,10 @@ class Usable:
     level: int = 0
     error: str | None = None
 
+    @property
+    def present(self) -> frozenset[str]:
+        return frozenset([*(m for m, keys in self.items.items() if keys), *([SOUND] if self.segments else [])])
+
     def keys(self, modality: str) -> list[str]:
         return list(self.segments.values()) if REGISTERED[modality].on_grid else self.items.get(modality, [])
 
@@ -85,7 +89,7 @@ class Decoded:
 class Inference:
     """Decodes and encodes each item once, fuses windows, explains.
 
-    One thread may decode while another infers; neither is for two threads at a time.
+    One thread may decode or tell while another infers; neither is for two threads at a time.
     """
 
     def __init__(self, model: Serving, cache_bytes_max: int) -> None:
@@ -107,7 +111,8 @@ class Inference:
 
         Raises whatever the model raises; nothing is kept of a failed call but cached items.
         """
-        return self.infer(self.decode(windows, found, level))
+        decoded = self.decode(windows, found, level)
+        return self.tell(decoded, self.infer(decoded))
 
     def decode(self, windows: Sequence[Window], found: Found, level: int = 0) -> Decoded:
         """Windows made ready for the model; one that cannot be decoded is answered by its error."""
@@ -121,24 +126,19 @@ class Inference:
                 usable.append(Usable({}, {}, {}, error=type(error).__name__))
         return Decoded(windows, usable, inputs, (monotonic_us() - began_us) / 1000)
 
-    def infer(self, decoded: Decoded) -> list[Predicted]:
-        """The predictions of decoded windows. Raises whatever the model raises."""
+    def infer(self, decoded: Decoded) -> list[NDArray[np.float64]]:
+        """What the device is for: log probabilities of all subsets of each window. Raises whatever the model raises."""
         began_us = monotonic_us()
         features = self._encode(decoded.usable, decoded.inputs)
         encoded_us = monotonic_us()
         seen = [u.features(features) for u in decoded.usable]
-        some = [w for w in seen if w.present]
-        fused = iter(self.model.fuse(some))
+        fused = iter(self.model.fuse([w for w in seen if w.present]))
         rows = [next(fused) if w.present else self._nothing_seen for w in seen]
-        out = [
-            self._predicted(window, u, w.present, r) if u.error is None else self.failed(window, u.error)
-            for window, u, w, r in zip(decoded.windows, decoded.usable, seen, rows, strict=True)
-        ]
         took_us = encoded_us - began_us, monotonic_us() - encoded_us
         self.took_ms = {"decode": decoded.took_ms, "encode": took_us[0] / 1000, "fuse": took_us[1] / 1000}
-        return out
+        return rows
 
-    def answer(self, decoded: Decoded) -> list[Predicted]:
+    def infer_each(self, decoded: Decoded) -> list[NDArray[np.float64]]:
         """The same; where the model fails the windows are split until the culprit is alone, which gets its error."""
         try:
             return self.infer(decoded)
@@ -146,8 +146,17 @@ class Inference:
             count = len(decoded.windows)
             if count == 1:
                 _log.error("the model failed on a window", extra={"why": type(error).__name__})
-                return [self.failed(decoded.windows[0], type(error).__name__)]
-            return self.answer(decoded.part(0, count // 2)) + self.answer(decoded.part(count // 2, count))
+                decoded.usable[0].error = type(error).__name__
+                return [self._nothing_seen]
+            parts = decoded.part(0, count // 2), decoded.part(count // 2, count)
+            return [rows for part in parts for rows in self.infer_each(part)]
+
+    def tell(self, decoded: Decoded, rows: Sequence[NDArray[np.float64]]) -> list[Predicted]:
+        """The predictions of decoded windows from what was inferred: explained, and as records."""
+        return [
+            self._predicted(window, u, u.present, r) if u.error is None else self.failed(window, u.error)
+            for window, u, r in zip(decoded.windows, decoded.usable, rows, strict=True)
+        ]
 
     def failed(self, window: Window, error: str) -> Predicted:
         """The prediction of a window on which the model fails: no label, and the error."""

@@ -140,9 +140,30 @@ def test_a_window_that_cannot_be_decoded_costs_its_batch_nothing(
 
     monkeypatch.setattr(inference.model, "prepare", fragile)
     lanes = {**seen.modalities, "text": Lane("absent", "tick", 0, ())}
-    bad, good = inference.answer(inference.decode([seen, replace(seen, start_us=5, modalities=lanes)], found))
+    decoded = inference.decode([seen, replace(seen, start_us=5, modalities=lanes)], found)
+    bad, good = inference.tell(decoded, inference.infer_each(decoded))
     assert (bad.answer.label, bad.answer.error, bad.id.endswith("+e")) == (None, "ArithmeticError", True)
     assert good.answer.error is None
+
+
+def test_where_the_model_fails_on_a_window_its_batch_is_split_until_it_is_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inference, seen, found = whole(tmp_path)
+    fuse = inference.model.fuse
+
+    def fragile(windows: Any) -> Any:
+        if any("text" not in w.present for w in windows):
+            raise RuntimeError("the device cannot")
+        return fuse(windows)
+
+    monkeypatch.setattr(inference.model, "fuse", fragile)
+    deaf = {**seen.modalities, "text": Lane("absent", "tick", 0, ())}
+    windows = [replace(seen, start_us=n, modalities=deaf if n == 3 else seen.modalities) for n in range(5)]
+    decoded = inference.decode(windows, found)
+    predicted = inference.tell(decoded, inference.infer_each(decoded))
+    assert [p.answer.error for p in predicted] == [None, None, None, "RuntimeError", None]
+    assert [p.window.start_us for p in predicted] == [0, 1, 2, 3, 4]
 
 
 def test_the_fold_knows_the_labels_of_whatever_model_serves(tmp_path: Path) -> None:
