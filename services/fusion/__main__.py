@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from model.checkpoint import CheckpointError
 from model.checkpoint import load as load_model
 from model.labels import NOTHING, kind_of
 from model.serving import Serving
@@ -69,6 +70,7 @@ def plan(settings: Settings, model: Callable[[Path, str, int | None], Serving] =
         work=worker,
         registry=registry,
         records_max=RECORDS_MAX,
+        refusals=(CheckpointError,),
     )
 
 
