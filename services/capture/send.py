@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaProducer
 
@@ -18,6 +18,7 @@ from services.capture.sound_line import Sound, SoundLine
 from services.capture.time_line import TimeLine
 from services.contract import envelope
 from services.contract.topics import Topics
+from services.devices.devices import Devices, Stamp
 
 JPEG = "image/jpeg"
 AGAIN_S = 2.0
@@ -28,19 +29,21 @@ T = TypeVar("T")
 
 
 class Sender:
-    """One source into one session; device: as it stands in `ce_source`; say: tells people what goes on."""
+    """One source into one session, or that which `devices` says; device: as in `ce_source`; say: tells people what goes on."""
 
     def __init__(
         self,
         producer: AIOKafkaProducer,
         topics: Topics,
+        devices: Devices,
         session: str,
         device: str,
         opening: Opening,
         wanted: Wanted,
         say: Callable[[str], None],
     ) -> None:
-        self._producer, self._topics, self._session, self._device = producer, topics, session, device
+        self._producer, self._topics, self._devices = producer, topics, devices
+        self._session, self._device = session, device
         self._opening, self._wanted, self._say = opening, wanted, say
         self._run, self._number = secrets.token_hex(6), 0
         self._began_us: int | None = None
@@ -121,38 +124,52 @@ class Sender:
 
     async def _send(self, item: Item, t_us: int, sound: SoundLine) -> None:
         if not item.sound:
-            self.sent.pictures += 1
             await self._record("video", JPEG, item.body, t_us, t_us)
             return
         for piece in sound.add(item.body, RATE, CHANNELS, t_us):
             await self._sound(piece)
 
     async def _sound(self, piece: Sound) -> None:
-        self.sent.sound_us += piece.ends_us - piece.t_us
         await self._record("audio", piece.content_type, piece.body, piece.t_us, piece.ends_us)
 
     async def _record(self, modality: str, content_type: str, body: bytes, t_us: int, ends_us: int) -> None:
+        if (device := self._devices.of(self._source(modality))) and device.modality not in ("", modality):
+            return
         self.sent.bytes += len(body)
+        self.sent.pictures += modality == "video"
+        self.sent.sound_us += ends_us - t_us
         self._ends_us[modality] = max(ends_us, self._ends_us.get(modality, 0))
-        await self._put(modality, envelope.media_type(modality), content_type, body, t_us)
+        stamp = self._devices.stamp(self._source(modality), t_us)
+        sent = await self._put(modality, envelope.media_type(modality), content_type, body, stamp)
+        if stamp.recorded_us is not None:
+            done = await sent
+            self._devices.taken(stamp, ends_us - t_us, done.timestamp)
 
     async def _end(self) -> None:
         """Say of each sense that it is over, so that nobody waits for it."""
         for modality, ends_us in self._ends_us.items():
-            await self._put(modality, envelope.SESSION_END_TYPE, "application/json", b"", ends_us)
+            stamp = self._devices.stamp(self._source(modality), ends_us)
+            await self._put(modality, envelope.SESSION_END_TYPE, "application/json", b"", stamp)
 
-    async def _put(self, modality: str, kind: str, content_type: str, body: bytes, t_us: int) -> None:
-        self._number += 1
+    async def _put(self, modality: str, kind: str, content_type: str, body: bytes, stamp: Stamp) -> Awaitable[Any]:
+        source, self._number = self._source(modality), self._number + 1
+        device = self._devices.of(source)
+        session = (device.session if device else "") or self._session
         headers = envelope.build(
-            session=self._session,
-            source=envelope.source_of(self._device, modality),
+            session=session,
+            source=source,
             id=f"{self._run}-{self._number}",
             type=kind,
-            t_us=t_us,
+            t_us=stamp.t_us,
             content_type=content_type,
+            extensions=stamp.extensions,
         )
         topic = self._topics.media(modality)
-        await self._producer.send(topic, body, key=self._session.encode(), headers=headers)
+        sent: Awaitable[Any] = await self._producer.send(topic, body, key=session.encode(), headers=headers)
+        return sent
+
+    def _source(self, modality: str) -> str:
+        return envelope.source_of(self._device, modality)
 
     async def _in_thread(self, do: Callable[..., T], *given: object) -> T:
         """In the source's one thread: a device is never read and closed at a time."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +12,11 @@ import typer
 
 from services.capture import opening
 from services.capture.opening import MICROPHONE, WEBCAM, Opening
-from services.capture.sent import Sent, Wanted
+from services.capture.sent import Wanted
 from services.cli import say
+from services.cli.send_captured import captured
+from services.contract import envelope
+from services.devices.devices import Devices
 from services.runtime.settings import ROOT, Settings, load
 
 TYPES = {
@@ -33,8 +35,10 @@ WHAT = "Cameras (rtsp:// http://), videos, files (jpg png webp wav flac ogg txt)
 
 
 def send(
-    session: Annotated[str, typer.Option(help="The session: what belongs together, as a room.")],
     what: Annotated[list[str] | None, typer.Argument(help=WHAT)] = None,
+    session: Annotated[
+        str, typer.Option(help="The session: what belongs together, as a room. Not needed where devices names one.")
+    ] = "",
     webcam: Annotated[bool, typer.Option("--webcam", help="This machine's camera.")] = False,
     microphone: Annotated[bool, typer.Option("--microphone", help="This machine's microphone.")] = False,
     webcam_device: Annotated[str, typer.Option(help="Which camera.")] = WEBCAM,
@@ -54,13 +58,14 @@ def send(
     if not settings.kafka.bootstrap_servers:
         say.no_broker()
     files, streams, openings = _sorted(what or [])
-    openings += _devices(webcam_device if webcam else None, microphone_device if microphone else None)
+    openings += _of_this_machine(webcam_device if webcam else None, microphone_device if microphone else None)
     if not (files or streams or openings):
         say.fail("nothing to send: name files, folders, cameras (rtsp://…) or streams, or --webcam, --microphone", 2)
+    _place(settings, files, streams, session, source)
     sent = asyncio.run(_send(settings, files, streams, session, source, from_s, seconds or STREAM_S))
     if openings:
         wanted = Wanted(fps, settings.limits.pixels_max, from_s, seconds)
-        sent += _captured(settings, openings, session, source, wanted)
+        sent += captured(settings, openings, session, source, wanted)
     if json:
         say.result({"session": session, "sent": sent})
         return
@@ -72,11 +77,24 @@ def send(
             print(f"{one['what']}  {one['pictures']} pictures, {one['sound_s']} s of sound, {one['bytes']} bytes")
 
 
-def _devices(webcam_device: str | None, microphone_device: str | None) -> list[Opening]:
+def _of_this_machine(webcam_device: str | None, microphone_device: str | None) -> list[Opening]:
     if (webcam_device or microphone_device) and not opening.has_devices():
         say.fail("webcams and microphones are opened on Linux only; send a camera by its address (rtsp://…)", 2)
     webcams = [opening.webcam(webcam_device)] if webcam_device else []
     return webcams + ([opening.microphone(microphone_device)] if microphone_device else [])
+
+
+def _place(settings: Settings, files: Sequence[Path], streams: Sequence[str], session: str, source: str) -> None:
+    """Refuse what would go nowhere, or where the settings say that it does not belong."""
+    devices = Devices(settings.devices)
+    for modality in {TYPES[path.suffix.lower()][0] for path in files}:
+        device = devices.of(envelope.source_of(source, modality))
+        if device is not None and device.modality not in ("", modality):
+            say.fail(f"devices says that {source} sends {device.modality}, not {modality}", 2)
+        if not session and (device is None or not device.session):
+            say.fail(f"no session: give --session, or set one for {source} in devices", 2)
+    if streams and not session:
+        say.fail("no session: recorded streams need --session", 2)
 
 
 def _sorted(what: Sequence[str]) -> tuple[list[Path], list[str], list[Opening]]:
@@ -107,48 +125,6 @@ def _sorted(what: Sequence[str]) -> tuple[list[Path], list[str], list[Opening]]:
     return files, streams, openings
 
 
-def _captured(
-    settings: Settings, openings: Sequence[Opening], session: str, device: str, wanted: Wanted
-) -> list[dict[str, Any]]:
-    """What was sent of cameras, microphones and videos, side by side, until they end or Ctrl-C."""
-    from services.capture.decode import CannotOpen
-
-    done: list[Sent] = []
-    try:
-        asyncio.run(_capture(settings, openings, session, device, wanted, done))
-    except* CannotOpen as errors:
-        say.fail("; ".join(str(error) for error in errors.exceptions))
-    except* KeyboardInterrupt:
-        pass
-    return [
-        {
-            "what": s.name,
-            "pictures": s.pictures,
-            "sound_s": round(s.sound_us / 1e6, 1),
-            "bytes": s.bytes,
-            "lost": s.lost,
-        }
-        for s in done
-    ]
-
-
-async def _capture(
-    settings: Settings, openings: Sequence[Opening], session: str, device: str, wanted: Wanted, done: list[Sent]
-) -> None:
-    from services.capture.send import Sender
-    from services.runtime import kafka
-
-    def tell(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
-    async with kafka.producer(settings.kafka.bootstrap_servers) as producer, asyncio.TaskGroup() as group:
-        for number, one in enumerate(openings):
-            name = device if number == 0 else f"{device}-{number + 1}"
-            sender = Sender(producer, settings.topic_names(), session, name, one, wanted, tell)
-            done.append(sender.sent)
-            group.create_task(sender.run())
-
-
 async def _send(
     settings: Settings,
     files: Sequence[Path],
@@ -158,25 +134,30 @@ async def _send(
     from_s: float,
     seconds: float,
 ) -> list[dict[str, Any]]:
-    from services.contract import envelope
     from services.runtime import kafka
 
-    topics, sent = settings.topic_names(), []
+    topics, devices, sent = settings.topic_names(), Devices(settings.devices), []
     async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
         for number, path in enumerate(files):
             modality, content_type = TYPES[path.suffix.lower()]
             t_us, body = int(time.time() * 1e6), path.read_bytes()
+            stream = envelope.source_of(source, modality)
+            stamp, device = devices.stamp(stream, t_us), devices.of(stream)
+            belongs = (device.session if device else "") or session
             headers = envelope.build(
-                session=session,
-                source=envelope.source_of(source, modality),
+                session=belongs,
+                source=stream,
                 id=f"{t_us}-{number}",
                 type=envelope.media_type(modality),
-                t_us=t_us,
+                t_us=stamp.t_us,
                 content_type=content_type,
+                extensions=stamp.extensions,
             )
-            done = await producer.send_and_wait(topics.media(modality), body, key=session.encode(), headers=headers)
+            done = await producer.send_and_wait(topics.media(modality), body, key=belongs.encode(), headers=headers)
+            # The clock was read at the sending itself, however long the sound is.
+            devices.taken(stamp, 0, done.timestamp)
             at = {"partition": done.partition, "offset": done.offset}
-            sent.append({"what": str(path), "modality": modality, "bytes": len(body), **at})
+            sent.append({"what": str(path), "modality": modality, "bytes": len(body), "session": belongs, **at})
         if streams:
             await _play(producer, topics, streams, session, from_s, seconds)
     return sent

@@ -112,7 +112,7 @@ async def test_what_a_satellite_hears_and_understands_becomes_a_prediction(setti
     begins = [begins_us(raw) for raw in audio]
     for before, begin, raw in zip(begins, begins[1:], audio, strict=False):
         assert begin - before == len(raw.value) // 2 * S // rate, "no gap and no overlap"
-    assert abs(begins[0] - began_us) < S
+    assert abs(begins[0] - began_us) < 5 * S
     assert [raw.value for raw in text] == [b"number seven"]
     ends_us = begins[0] + len(sent) // 2 * S // rate
     assert begins_us(text[0]) <= ends_us

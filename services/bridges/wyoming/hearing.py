@@ -17,7 +17,7 @@ from services.contract.media import sound
 from services.contract.reason import Rejected
 from services.contract.semantics import Admission
 
-# So far behind now is no jitter of a network: the satellite paused.
+# Waited for so long, a satellite has paused; what has only waited in buffers (a broker was slow) is no pause.
 PAUSE_US = 2_000_000
 
 
@@ -49,13 +49,13 @@ class Hearing:
         """Where the sound that came so far ends, in event time."""
         return self._line.ends_us
 
-    def heard(self, event: Event, now_us: int) -> Iterator[Record]:
-        """The records of one event at an instant of the wall clock. Raises Refused."""
+    def heard(self, event: Event, now_us: int, waited_us: int = 0) -> Iterator[Record]:
+        """The records of one event at an instant of the wall clock, for which was waited so long. Raises Refused."""
         if AudioStart.is_type(event.type):
             yield from self.end()
             self._line = SoundLine(PAUSE_US)
         elif AudioChunk.is_type(event.type):
-            yield from self._chunk(event, now_us)
+            yield from self._chunk(event, now_us, waited_us)
         elif AudioStop.is_type(event.type):
             yield from self.end()
         elif Transcript.is_type(event.type):
@@ -65,7 +65,7 @@ class Hearing:
         """What is left when the sound or the connection ends."""
         return map(self._told, self._line.flush())
 
-    def _chunk(self, event: Event, now_us: int) -> Iterator[Record]:
+    def _chunk(self, event: Event, now_us: int, waited_us: int) -> Iterator[Record]:
         body, given = event.payload or b"", event.data
         if not body:
             return
@@ -76,6 +76,8 @@ class Hearing:
         if isinstance(measured, Rejected):
             raise Refused(measured.reason.value, measured.detail)
         t_us = now_us - measured.duration_us
+        if self.ends_us and waited_us < PAUSE_US:
+            t_us = min(t_us, self.ends_us)
         yield from map(self._told, self._line.add(body, measured.rate, measured.channels, t_us))
         self._spoken_us = self._line.ends_us
 

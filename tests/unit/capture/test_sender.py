@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,12 +13,20 @@ from services.capture.decode import CannotOpen, Item, Lost
 from services.capture.opening import Opening
 from services.capture.send import Sender
 from services.capture.sent import Wanted
-from services.contract import envelope
+from services.contract import envelope, moment
 from services.contract.topics import Topics
+from services.devices.devices import Devices
+from services.runtime.device_settings import DeviceSettings
 
 S = 1_000_000
 # What each opening brings: pictures before it is lost, or that it cannot be opened.
 PLAN = ["3 pictures", "cannot be opened", "2 pictures"]
+
+
+class Acknowledged:
+    """What the broker says of a record."""
+
+    timestamp = 1_700_000_000_000
 
 
 class Producer:
@@ -26,8 +35,12 @@ class Producer:
     def __init__(self) -> None:
         self.sent: list[dict[str, str]] = []
 
-    async def send(self, topic: str, value: bytes, key: bytes, headers: list[tuple[str, bytes]]) -> None:
+    async def send(self, topic: str, value: bytes, key: bytes, headers: list[tuple[str, bytes]]) -> Any:
+        assert key == b"hall", "the settings say where this device belongs"
         self.sent.append({name: raw.decode() for name, raw in headers})
+        done: asyncio.Future[Acknowledged] = asyncio.Future()
+        done.set_result(Acknowledged())
+        return done
 
 
 class Camera:
@@ -56,7 +69,8 @@ closed: list[str] = []
 def a_sender(producer: Producer, told: list[str], seconds: float) -> Sender:
     opening = Opening("rtsp://porch", "rtsp://porch", True)
     topics = Topics("braid", ("text", "video", "audio"))
-    return Sender(producer, topics, "porch", "cam", opening, Wanted(2, 10_000, 0, seconds), told.append)  # type: ignore[arg-type]
+    devices = Devices({"cam": DeviceSettings(session="hall", clock_offset_ms=-200)})
+    return Sender(producer, topics, devices, "porch", "cam", opening, Wanted(2, 10_000, 0, seconds), told.append)
 
 
 async def test_a_camera_that_is_lost_is_opened_again_until_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,6 +85,9 @@ async def test_a_camera_that_is_lost_is_opened_again_until_it_is_back(monkeypatc
     assert closed == ["3 pictures", "2 pictures"], "each is let go of"
     kinds = [headers["ce_type"] for headers in producer.sent]
     assert kinds == [envelope.media_type("video")] * 5 + [envelope.SESSION_END_TYPE]
+    for headers in producer.sent:
+        earlier = moment.parse(headers["ce_recordedtime"]), moment.parse(headers["ce_time"])
+        assert (earlier[0] or 0) - (earlier[1] or 0) == 200_000
     assert len({headers["ce_id"] for headers in producer.sent}) == 6
     assert [text for text in told if "lost" in text] == [
         "rtsp://porch is lost (it has gone): trying again every 0 s",
