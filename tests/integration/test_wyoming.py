@@ -104,8 +104,9 @@ async def test_what_a_satellite_hears_and_understands_becomes_a_prediction(setti
             await client.write_event(Transcript("number seven").event())
 
             async def both() -> tuple[list[Any], list[Any]] | None:
-                heard = await of(settings, "audio", "den"), await of(settings, "text", "den")
-                return heard if heard[1] else None
+                # The text was sent last: once it is there, so is all of the sound.
+                understood = await of(settings, "text", "den")
+                return (await of(settings, "audio", "den"), understood) if understood else None
 
             audio, text = await until(both, "the records of a satellite")
     assert b"".join(raw.value for raw in audio) == sent
