@@ -49,7 +49,7 @@ class Emitter:
             for w in effects.windows
         ]
         ticks = [
-            await self._send(self._topics.media(modality), number, None, value, tick.TICK_HEADERS)
+            await self._send(self._topics.media(modality), number, None, value, tick.headers(value))
             for modality, value in _ticks(effects.silences)
         ]
         answers = await asyncio.gather(*windows)

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 
-from services.runtime.settings import ROOT, load
+from services.runtime.settings import ROOT, Settings, load
 
 
 def up() -> None:
@@ -20,6 +20,12 @@ def up() -> None:
         say.fail(str(error))
     except KeyboardInterrupt:
         sys.exit(0)
+
+
+def _bridges(settings: Settings) -> list[str]:
+    """The bridges that the settings ask for."""
+    wyoming = settings.wyoming.session or settings.wyoming.sessions
+    return [*(["mqtt"] if settings.mqtt.host else []), *(["wyoming"] if wyoming else [])]
 
 
 async def _stay() -> None:
@@ -39,7 +45,7 @@ async def _stay() -> None:
         g, token = settings.gateway, token_of(settings.gateway)
         port = g.port or free_ports(1)[0]
         environment = stack.environment() | {"BRAID_GATEWAY__PORT": str(port), "BRAID_GATEWAY__TOKEN": token}
-        names = ["aligner", "fusion", "gateway", *(["mqtt"] if settings.mqtt.host else [])]
+        names = ["aligner", "fusion", "gateway", *_bridges(settings)]
         services = [ServiceProcess(name, stack.folder, environment) for name in names]
         try:
             for service in services:

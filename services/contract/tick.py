@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -11,7 +12,13 @@ from services.contract.reason import Reason, Rejected
 
 TICK_TYPE = "braid.tick.v1"
 TICK_BYTES_MAX = 64 * 1024
-TICK_HEADERS = [("ce_specversion", b"1.0"), ("ce_type", TICK_TYPE.encode()), ("content-type", b"application/json")]
+TICK_SOURCE = "/braid/aligner"
+_HEADERS = [
+    ("ce_specversion", b"1.0"),
+    ("ce_type", TICK_TYPE.encode()),
+    ("ce_source", TICK_SOURCE.encode()),
+    ("content-type", b"application/json"),
+]
 Silence = Literal["tick", "end"]
 
 
@@ -36,6 +43,11 @@ def encode(bounds: Mapping[str, int], evidence: Silence) -> Iterator[bytes]:
         size += entry
     if part:
         yield canonical.dumps({"bounds": part, "evidence": evidence})
+
+
+def headers(value: bytes) -> list[tuple[str, bytes]]:
+    """The headers of a tick record: a CloudEvent whose id is its content, for two that say the same are one event."""
+    return [*_HEADERS, ("ce_id", hashlib.sha256(value).hexdigest()[:16].encode())]
 
 
 def decode(value: bytes) -> Tick | Rejected:

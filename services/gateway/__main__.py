@@ -6,10 +6,11 @@ import asyncio
 import logging
 import sys
 
-from services.gateway.server import bind, serve
+from services.gateway.server import serve
 from services.runtime import logs
 from services.runtime.garbage import collect_rarely
 from services.runtime.health import Health, Progress, Watchdog
+from services.runtime.listen import bind
 from services.runtime.metrics import GatewayMetrics, make_registry
 from services.runtime.page_address import address, token_of
 from services.runtime.service import EXIT_SETTINGS, NO_BROKER
@@ -26,7 +27,7 @@ def main(settings: Settings | None = None) -> int:
         print(NO_BROKER, file=sys.stderr)
         return EXIT_SETTINGS
     try:
-        listener = bind(settings)
+        listener = bind(settings.gateway.host, settings.gateway.port)
     except OSError as error:
         told = f"gateway.host {settings.gateway.host}, gateway.port {settings.gateway.port}: {error.strerror}"
         print(f"{told}. Set BRAID_GATEWAY__PORT to a free one (0 takes any)", file=sys.stderr)

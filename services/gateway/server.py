@@ -7,15 +7,14 @@ import logging
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 from starlette.applications import Starlette
 
+from services.devices.devices import Devices
 from services.evidence.store import EvidenceStore
 from services.gateway.access import Access
 from services.gateway.api import Api
@@ -29,29 +28,14 @@ from services.gateway.rooms import Bounds, Rooms
 from services.gateway.sources import Sources
 from services.gateway.taking import Taking
 from services.payloads.redis_window import RedisWindow
-from services.runtime import kafka
+from services.runtime import kafka, patient
 from services.runtime.health import Progress
 from services.runtime.metrics import GatewayMetrics
 from services.runtime.settings import Settings
 
-AGAIN_S = 0.5
 CONNECTIONS_MAX = 512
 LAST_TURN_S = 10
 _log = logging.getLogger(__name__)
-
-
-def bind(settings: Settings) -> socket.socket:
-    """The listening socket. Raises OSError where the address cannot be had."""
-    host = settings.gateway.host
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, settings.gateway.port))
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 async def serve(
@@ -84,9 +68,11 @@ async def serve(
     )
     redis = RedisWindow(settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms)
     media = Media(redis, lambda: kafka.make_reader(servers, auto_offset_reset="none"), topics, metrics)
-    async with _producer(servers, progress) as producer:
+    async with patient.producer(servers, progress) as producer:
         semantics = settings.semantics()
-        taking = Taking(producer, topics, semantics.admission, settings.limits.payload_bytes_max, metrics)
+        taking = Taking(
+            producer, topics, semantics.admission, settings.limits.payload_bytes_max, Devices(settings.devices), metrics
+        )
         api = Api(
             rooms, sources, ring, media, KeptEvents(store, topics), taking, topics, semantics, g.streams_max, metrics
         )
@@ -132,23 +118,3 @@ class _Server(uvicorn.Server):
         """A signal to end: from a signal handler, so nothing is done here but said."""
         self._on_exit()
         super().handle_exit(sig, frame)
-
-
-@asynccontextmanager
-async def _producer(servers: str, progress: Progress) -> AsyncIterator[AIOKafkaProducer]:
-    """The producer for media in, once the broker is there."""
-    while True:
-        client = kafka.make_producer(servers)
-        try:
-            await client.start()
-            break
-        except KafkaError as error:
-            await client.stop()
-            progress.not_ready["broker"] = "the broker cannot be reached"
-            progress.beat()
-            _log.warning("the broker cannot be reached: waiting for it", extra={"why": str(error)})
-            await asyncio.sleep(AGAIN_S)
-    try:
-        yield client
-    finally:
-        await client.stop()

@@ -18,6 +18,7 @@ MODULES = {
     "fusion": "services.fusion",
     "gateway": "services.gateway",
     "mqtt": "services.bridges.mqtt",
+    "wyoming": "services.bridges.wyoming",
 }
 
 

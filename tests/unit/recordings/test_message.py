@@ -58,7 +58,7 @@ def test_json_that_is_not_canonical_keeps_its_bytes(value: bytes) -> None:
 
 def test_our_own_records_stand_there_as_objects() -> None:
     value = next(tick.encode({"kitchen": 5}, "tick"))
-    told = json.loads(encode(Kept(TOPIC, 0, 0, 5, None, tick.TICK_HEADERS, value)).data)
+    told = json.loads(encode(Kept(TOPIC, 0, 0, 5, None, tick.headers(value), value)).data)
     assert told["json"] == {"bounds": {"kitchen": 5}, "evidence": "tick"}
     assert canonical.dumps(told["json"]) == value
 

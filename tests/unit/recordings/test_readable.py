@@ -23,7 +23,7 @@ def test_a_picture_tells_its_size_and_a_sound_its_length() -> None:
 
 def test_text_and_json_stand_there_as_they_are() -> None:
     assert tell(RECORDS[2])["text"] == "hello"
-    ticked = Kept("t", 0, 0, 5, None, tick.TICK_HEADERS, b'{"bounds":{"s":5},"evidence":"tick"}')
+    ticked = Kept("t", 0, 0, 5, None, tick.headers(b""), b'{"bounds":{"s":5},"evidence":"tick"}')
     assert tell(ticked)["json"] == {"bounds": {"s": 5}, "evidence": "tick"}
 
 

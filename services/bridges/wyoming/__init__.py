@@ -1,0 +1,1 @@
+"""Wyoming in: what satellites of voice assistants hear and understand, as media."""

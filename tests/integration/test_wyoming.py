@@ -1,0 +1,212 @@
+"""The bridge from Wyoming on a real Kafka, spoken to by the wyoming package's own client and server."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+import wave
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import soundfile
+from wyoming.asr import Transcribe, Transcript
+from wyoming.audio import AudioChunk, AudioStart, AudioStop, wav_to_chunks
+from wyoming.client import AsyncTcpClient
+from wyoming.error import Error
+from wyoming.event import Event
+from wyoming.info import Describe, Info
+from wyoming.ping import Ping, Pong
+from wyoming.server import AsyncEventHandler, AsyncTcpServer
+
+from services.audit.collect import records
+from services.contract import moment
+from services.local.ports import free_ports
+from services.local.services import ServiceProcess
+from services.local.stack import LocalStack
+from services.runtime import kafka
+from services.runtime.settings import ROOT, Settings
+from tests.integration.session import found
+from tests.integration.wait import until
+
+S = 1_000_000
+
+
+class Recogniser(AsyncEventHandler):
+    """A service behind the bridge: says what it was sent, by length."""
+
+    async def handle_event(self, event: Event) -> bool:
+        self.bytes = getattr(self, "bytes", 0) + len(event.payload or b"")
+        if AudioStop.is_type(event.type):
+            await self.write_event(Transcript(f"{self.bytes} bytes, number seven", language="en").event())
+        return True
+
+
+class Bridge:
+    """A running bridge, and clients to it."""
+
+    def __init__(self, stack: LocalStack, number: int, **settings: str) -> None:
+        (self.port,) = free_ports(1)
+        given = {f"BRAID_WYOMING__{name.upper()}": value for name, value in settings.items()}
+        self.process = ServiceProcess(
+            "wyoming", stack.folder, {**stack.environment(), "BRAID_WYOMING__PORT": str(self.port), **given}, number
+        )
+
+    def client(self) -> AsyncTcpClient:
+        return AsyncTcpClient("127.0.0.1", self.port, connect_timeout=10, read_timeout=30)
+
+
+@pytest.fixture(scope="module")
+async def bridge(stack: LocalStack, services: dict[str, ServiceProcess]) -> AsyncIterator[Bridge]:
+    made = Bridge(stack, 1, session="den", connections_max="2", payload_bytes_max="20000")
+    made.process.start()
+    await made.process.ready()
+    yield made
+    assert await made.process.child.stop() == 0, "the bridge did not end cleanly"
+
+
+def spoken() -> wave.Wave_read:
+    """Two seconds of real speech as a satellite has it: 16-bit PCM in a WAV file."""
+    paths = sorted((ROOT / "data" / "tridigit" / "speech").rglob("*.flac"))[:4]
+    samples, rate = soundfile.read(paths[0], dtype="int16")
+    whole = [samples.tobytes(), *(soundfile.read(path, dtype="int16")[0].tobytes() for path in paths[1:])]
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes((b"".join(whole) + bytes(2 * 2 * rate))[: 2 * 2 * rate])
+    file.seek(0)
+    return wave.open(file, "rb")
+
+
+async def of(settings: Settings, modality: str, session: str) -> list[Any]:
+    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+        raws = await records(reader, settings.topic_names().media(modality), settings.topics.partitions)
+    return [raw for raw in raws if raw.key == session.encode() and raw.value]
+
+
+def begins_us(raw: Any) -> int:
+    at = moment.parse(dict(raw.headers)["ce_time"].decode())
+    assert at is not None
+    return at
+
+
+async def test_what_a_satellite_hears_and_understands_becomes_a_prediction(settings: Settings, bridge: Bridge) -> None:
+    with spoken() as sound:
+        rate, sent = sound.getframerate(), sound.readframes(sound.getnframes())
+        sound.rewind()
+        async with bridge.client() as client:
+            began_us = time.time_ns() // 1000
+            for spoke in wav_to_chunks(sound, 480, start_event=True, stop_event=True):
+                await client.write_event(spoke.event())
+            await client.write_event(Transcript("number seven").event())
+
+            async def both() -> tuple[list[Any], list[Any]] | None:
+                heard = await of(settings, "audio", "den"), await of(settings, "text", "den")
+                return heard if heard[1] else None
+
+            audio, text = await until(both, "the records of a satellite")
+    assert b"".join(raw.value for raw in audio) == sent
+    begins = [begins_us(raw) for raw in audio]
+    for before, begin, raw in zip(begins, begins[1:], audio, strict=False):
+        assert begin - before == len(raw.value) // 2 * S // rate, "no gap and no overlap"
+    assert abs(begins[0] - began_us) < S
+    assert [raw.value for raw in text] == [b"number seven"]
+    ends_us = begins[0] + len(sent) // 2 * S // rate
+    assert begins_us(text[0]) <= ends_us
+
+    async def fused() -> dict[str, Any] | None:
+        told = await found(settings, settings.topic_names().predictions)
+        ours = [p for p in told if p["session"] == "den" and p["final"]]
+        return next((p for p in ours if {"audio", "text"} <= present(p)), None)
+
+    one = await until(fused, "a prediction of sound and text")
+    assert one["modalities"]["video"]["state"] != "present"
+    assert bridge.process.metric("braid_wyoming_lost_total") == 0
+
+
+def present(prediction: dict[str, Any]) -> set[str]:
+    return {name for name, sense in prediction["modalities"].items() if sense["state"] == "present"}
+
+
+async def test_it_answers_what_satellites_ask_and_offers_no_service(bridge: Bridge) -> None:
+    async with bridge.client() as client:
+        await client.write_event(Ping("there?").event())
+        pong = await client.read_event()
+        await client.write_event(Describe().event())
+        info = await client.read_event()
+    assert pong is not None
+    assert Pong.from_event(pong).text == "there?"
+    assert info is not None
+    assert Info.from_event(info) == Info()
+
+
+async def test_lengths_are_capped_and_a_satellite_is_told_why_it_is_cut_off(bridge: Bridge) -> None:
+    async with bridge.client() as client:
+        await client.write_event(AudioChunk(16_000, 2, 1, bytes(20_002)).event())
+        answer = await client.read_event()
+        gone = await client.read_event()
+    assert answer is not None
+    assert Error.from_event(answer).code == "length"
+    assert gone is None
+
+
+async def test_no_more_satellites_are_served_than_allowed(bridge: Bridge) -> None:
+    async def served() -> bool | None:
+        return bridge.process.metric("braid_wyoming_connections") == 0 or None
+
+    await until(served, "earlier satellites to have gone")
+    async with bridge.client() as one, bridge.client() as two:
+        for client in (one, two):
+            await client.write_event(Ping().event())
+            assert await client.read_event() is not None
+        reader, writer = await asyncio.open_connection("127.0.0.1", bridge.port)
+        assert await asyncio.wait_for(reader.read(), 30) == b"", "the third is closed at once"
+        writer.close()
+
+
+async def test_before_a_speech_to_text_service_both_hear_the_same_and_its_transcript_is_taken(
+    stack: LocalStack, services: dict[str, ServiceProcess], settings: Settings
+) -> None:
+    (port,) = free_ports(1)
+    behind = AsyncTcpServer("127.0.0.1", port)
+    await behind.start(Recogniser)
+    bridge = Bridge(stack, 2, session="study", forward=f"127.0.0.1:{port}")
+    bridge.process.start()
+    try:
+        await bridge.process.ready()
+        async with bridge.client() as client:
+            await client.write_event(Transcribe(language="en").event())
+            await client.write_event(AudioStart(16_000, 2, 1).event())
+            for _ in range(10):
+                await client.write_event(AudioChunk(16_000, 2, 1, bytes(960)).event())
+            await client.write_event(AudioStop().event())
+            answer = await client.read_event()
+        assert answer is not None
+        assert Transcript.from_event(answer).text == "9600 bytes, number seven"
+
+        async def understood() -> list[Any] | None:
+            return await of(settings, "text", "study")
+
+        (text,) = await until(understood, "the transcript")
+        assert text.value == b'{"language":"en","text":"9600 bytes, number seven"}'
+        assert sum(len(raw.value) for raw in await of(settings, "audio", "study")) == 9_600
+    finally:
+        assert await bridge.process.child.stop() == 0
+        await behind.stop()
+
+
+async def test_a_service_behind_that_is_away_is_said(stack: LocalStack, services: dict[str, ServiceProcess]) -> None:
+    (port,) = free_ports(1)
+    bridge = Bridge(stack, 3, sessions='{"127.0.0.1": "attic"}', forward=f"127.0.0.1:{port}")
+    bridge.process.start()
+    try:
+        await bridge.process.ready()
+        async with bridge.client() as client:
+            answer = await client.read_event()
+        assert answer is not None
+        assert Error.from_event(answer).code == "forward"
+    finally:
+        assert await asyncio.wait_for(bridge.process.child.stop(), 30) == 0

@@ -1,0 +1,132 @@
+"""Conformance of the envelope, judged by the official CloudEvents SDK: ours to theirs and back, in both modes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from cloudevents.core.base import BaseCloudEvent
+from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event, to_binary_event, to_structured_event
+from cloudevents.core.exceptions import CloudEventValidationError
+from cloudevents.core.v1.event import CloudEvent
+
+from services.aligner.admit import Arrival, admit
+from services.contract import envelope, tick
+from services.contract.chunk import SessionEnd
+from services.contract.murmur2 import partition_of
+from services.contract.reason import Rejected
+from services.contract.semantics import Lateness, Semantics
+
+SESSION, T_US, APPENDED_US = "küche 1", 1_795_514_400_123_456, 1_795_514_400_500_000
+WHEN = datetime(2026, 11, 24, 10, 0, 0, 123456, tzinfo=UTC)
+JPEG = b"\xff\xd8\xff\xc0\x00\x11\x08\x00\x08\x00\x08\x03" + bytes(32)
+SEMANTICS = Semantics(
+    lanes={name: Lateness(500_000, gapless=False) for name in ("text", "video", "audio", "sensor")},
+)
+# Every kind of record that a device sends: modality, type, content type, value.
+KINDS = {
+    "a sentence": ("text", envelope.media_type("text"), "text/plain; charset=utf-8", "grüß dich".encode()),
+    "a transcript": ("text", envelope.media_type("text"), "application/json", b'{"text":"seven","final":true}'),
+    "a frame": ("video", envelope.media_type("video"), "image/jpeg", JPEG),
+    "a sound": ("audio", envelope.media_type("audio"), "audio/pcm;rate=8000", bytes(8_000)),
+    "a reading": ("sensor", envelope.media_type("sensor"), "application/json", b'{"temperature":21.5}'),
+    "alive": ("audio", envelope.ALIVE_TYPE, "text/plain", b""),
+    "the end": ("video", envelope.SESSION_END_TYPE, "text/plain", b""),
+}
+MODES: dict[str, Callable[[BaseCloudEvent], KafkaMessage]] = {
+    "binary": to_binary_event,
+    "structured": to_structured_event,
+}
+
+
+def ours(kind: str) -> list[tuple[str, bytes]]:
+    modality, type_, content_type, _ = KINDS[kind]
+    return envelope.build(
+        session=SESSION,
+        source=envelope.source_of("a", modality),
+        id="7",
+        type=type_,
+        t_us=T_US,
+        content_type=content_type,
+        extensions=(("ce_sequence", "41"), ("ce_duration", "250.5")),
+    )
+
+
+def admitted(kind: str, headers: envelope.Headers, value: bytes) -> Arrival | SessionEnd:
+    key = SESSION.encode()
+    found = admit(KINDS[kind][0], partition_of(key, 8), 0, APPENDED_US, key, headers, value, SEMANTICS, 8)
+    assert isinstance(found, Arrival | SessionEnd), found
+    return found
+
+
+def meaning(found: Arrival | SessionEnd) -> object:
+    """All but the bytes of JSON, which the SDK writes anew with white space of its own."""
+    if isinstance(found, Arrival) and found.content_type == "application/json":
+        return replace(found.chunk, sha256=""), json.loads(found.payload)
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_sdk_reads_every_kind_of_record_that_we_write(kind: str) -> None:
+    modality, type_, content_type, value = KINDS[kind]
+    read = from_kafka_event(KafkaMessage(dict(ours(kind)), SESSION.encode(), value))
+    told = (read.get_specversion(), read.get_id(), read.get_source(), read.get_type(), read.get_subject())
+    assert told == ("1.0", "7", f"/devices/a/{modality}", type_, SESSION)
+    assert (read.get_time(), read.get_datacontenttype()) == (WHEN, content_type)
+    assert (read.get_extension("sequence"), read.get_extension("duration")) == ("41", "250.5")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_sdk_sends_is_admitted_as_if_we_had_sent_it(kind: str, mode: str) -> None:
+    modality, type_, content_type, value = KINDS[kind]
+    attributes = {
+        "id": "7",
+        "source": f"/devices/a/{modality}",
+        "type": type_,
+        "specversion": "1.0",
+        "subject": SESSION,
+        "time": WHEN,
+        "datacontenttype": content_type,
+        "duration": "250.5",
+        "sequence": "41",
+        "unheardof": "an extension that nobody knows",
+    }
+    message = MODES[mode](CloudEvent(attributes, value))
+    theirs = admitted(kind, list(message.headers.items()), message.value or b"")
+    assert theirs == admitted(kind, ours(kind), value)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_record_of_ours_that_went_through_the_sdk_comes_back_the_same(kind: str, mode: str) -> None:
+    value = KINDS[kind][3]
+    event = from_kafka_event(KafkaMessage(dict(ours(kind)), None, value))
+    message = MODES[mode](event)
+    back = admitted(kind, list(message.headers.items()), message.value or b"")
+    assert meaning(back) == meaning(admitted(kind, ours(kind), value))
+
+
+def test_the_sdk_reads_the_ticks_of_the_aligner_and_two_that_say_the_same_are_one_event() -> None:
+    first, second, other = (next(tick.encode({SESSION: bound}, "tick")) for bound in (5, 5, 6))
+    read = [from_kafka_event(KafkaMessage(dict(tick.headers(value)), None, value)) for value in (first, second, other)]
+    assert {event.get_type() for event in read} == {tick.TICK_TYPE}
+    assert read[0].get_data() == {"bounds": {SESSION: 5}, "evidence": "tick"}
+    identities = [(event.get_source(), event.get_id()) for event in read]
+    assert identities[0] == identities[1] != identities[2]
+
+
+@pytest.mark.parametrize("missing", ["ce_specversion", "ce_id", "ce_source", "ce_type"])
+def test_a_record_without_a_required_attribute_is_refused_here_even_where_the_sdk_would_make_one_up(
+    missing: str,
+) -> None:
+    headers = {name: value for name, value in ours("a frame") if name != missing}
+    key = SESSION.encode()
+    found = admit("video", partition_of(key, 8), 0, APPENDED_US, key, list(headers.items()), JPEG, SEMANTICS, 8)
+    assert isinstance(found, Rejected)
+    if missing in ("ce_source", "ce_type"):  # the SDK makes up the other two
+        with pytest.raises(CloudEventValidationError):
+            from_kafka_event(KafkaMessage(headers, None, JPEG))
