@@ -112,7 +112,7 @@ async def measure(stack: LocalStack, size: int, spied: Path | None = None) -> di
         process = psutil.Process(aligner.child.pid)
         if spied is not None:
             spy = await asyncio.create_subprocess_exec(
-                *(str(Path(sys.executable).parent / "py-spy"), "record", "--pid", str(process.pid), "--rate", "500"),
+                *(str(Path(sys.executable).parent / "py-spy"), "record", "--pid", str(process.pid), "--rate", "100"),
                 *("--format", "raw", "--output", str(spied), "--duration", str(WITHIN_S)),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -203,8 +203,11 @@ def page(told: dict[str, Any]) -> str:
             cells = [
                 cell
                 for name, share in shares.items()
-                for cell in (f"{share.get(layer, 0):.0%}", f"{share.get(layer, 0) * told[name]['200']['us']:.1f}")
-                if share
+                for cell in (
+                    (f"{share.get(layer, 0):.0%}", f"{share.get(layer, 0) * told[name]['200']['us']:.1f}")
+                    if share
+                    else ("not measured", "")
+                )
             ]
             lines.append(f"| {layer} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -226,6 +229,7 @@ async def main() -> None:
                 found[str(size)] = await measure(stack, size)
                 sys.stderr.write(f"{size} bytes: {json.dumps(found[str(size)])}\n")
             if not asked.size:
+                sys.stderr.write("once more under py-spy\n")
                 await measure(stack, 200, Path(folder) / "samples")
                 found["layers"] = layers(Path(folder) / "samples")
     if not asked.size:
