@@ -19,6 +19,7 @@ from services.cli import (
     evaluate,
     forget,
     inspect,
+    label,
     model,
     predict,
     predict_batch,
@@ -61,6 +62,7 @@ app.command("why")(why.why)
 app.command("record")(record.record)
 app.command("replay")(replay.replay)
 app.command("devices")(devices.devices)
+app.command("label")(label.label)
 app.command("forget")(forget.forget)
 app.command("audit")(audit.audit)
 app.command("drain")(drain.drain)

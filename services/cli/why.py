@@ -47,7 +47,7 @@ def why(
     settings = load()
     try:
         looked_for = wanted(id)
-        evidence = _find(settings, recording, kept, looked_for)
+        evidence = find(settings, recording, kept, looked_for)
     except (BadId, NoRecording) as error:
         say.fail(str(error), 2)
     if evidence is None:
@@ -74,7 +74,8 @@ def why(
         sys.exit(0 if told["identical"] else 1)
 
 
-def _find(settings: Settings, recording: Path | None, kept: Path | None, wanted: Wanted) -> Evidence | None:
+def find(settings: Settings, recording: Path | None, kept: Path | None, wanted: Wanted) -> Evidence | None:
+    """A prediction in a recording, in a folder of kept evidence, or in the topics and then in what is kept."""
     if kept is not None:
         return _from_kept(settings, kept, wanted)
     if recording is not None:

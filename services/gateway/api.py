@@ -18,6 +18,7 @@ from services.contract.semantics import Semantics
 from services.contract.topics import Topics
 from services.gateway.answer import no, told
 from services.gateway.kept import KeptEvents
+from services.gateway.labelling import Labelling
 from services.gateway.media import Busy, Media, shown
 from services.gateway.ring import Ring
 from services.gateway.rooms import Rooms
@@ -54,13 +55,14 @@ class Api:
         media: Media,
         kept: KeptEvents,
         taking: Taking,
+        labelling: Labelling,
         topics: Topics,
         semantics: Semantics,
         streams_max: int,
         metrics: GatewayMetrics,
     ) -> None:
         self._rooms, self._sources, self._ring, self._media = rooms, sources, ring, media
-        self._kept, self._taking = kept, taking
+        self._kept, self._taking, self._labelling = kept, taking, labelling
         self._topics, self._semantics, self._streams_max, self._metrics = topics, semantics, streams_max, metrics
         self._streams = 0
 
@@ -71,6 +73,7 @@ class Api:
             Route("/api/v1/sessions/{session:path}", self.session),
             Route("/api/v1/sessions/{session:path}/{modality}", self._taking.take, methods=["POST"]),
             Route("/api/v1/devices", self.devices),
+            Route("/api/v1/predictions/{id:path}/label", self._labelling.label, methods=["POST"]),
             Route("/api/v1/predictions/{id:path}", self.prediction),
             Route("/api/v1/events", self.events),
             Route("/api/v1/media/{modality}/{partition:int}/{offset:int}", self.member),

@@ -22,11 +22,13 @@ from services.gateway.follow import Follower
 from services.gateway.guard import Guard
 from services.gateway.keeper import Keeper
 from services.gateway.kept import KeptEvents
+from services.gateway.labelling import Labelling
 from services.gateway.media import Media
 from services.gateway.ring import Ring
 from services.gateway.rooms import Bounds, Rooms
 from services.gateway.sources import Sources
 from services.gateway.taking import Taking
+from services.labels.store import LabelStore
 from services.payloads.redis_window import RedisWindow
 from services.runtime import kafka, patient
 from services.runtime.health import Progress
@@ -44,7 +46,7 @@ async def serve(
     """Serve until SIGTERM or Ctrl-C."""
     servers, topics, g = settings.kafka.bootstrap_servers, settings.topic_names(), settings.gateway
     rooms = Rooms(Bounds(g.sessions_max, g.kept_mb * 1024 * 1024, g.kept_s * 1_000_000))
-    sources, ring = Sources(), Ring(secrets.token_hex(4))
+    sources, ring = Sources(g.silent_s * 1_000_000), Ring(secrets.token_hex(4))
     keep = settings.keep_events
     store = EvidenceStore(keep.folder, keep.days, keep.max_mb * 1_000_000)
     keeper = Keeper(
@@ -73,9 +75,16 @@ async def serve(
         taking = Taking(
             producer, topics, semantics.admission, settings.limits.payload_bytes_max, Devices(settings.devices), metrics
         )
-        api = Api(
-            rooms, sources, ring, media, KeptEvents(store, topics), taking, topics, semantics, g.streams_max, metrics
+        labelling = Labelling(
+            LabelStore(settings.labels.folder),
+            store,
+            lambda: kafka.make_reader(servers),
+            topics,
+            settings.topics.partitions,
+            semantics.future_us,
         )
+        kept = KeptEvents(store, topics)
+        api = Api(rooms, sources, ring, media, kept, taking, labelling, topics, semantics, g.streams_max, metrics)
         guarded = Guard(Starlette(routes=api.routes()), Access(token, (g.host, *g.hosts)), metrics)
         config = uvicorn.Config(
             guarded,

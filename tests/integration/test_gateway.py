@@ -103,6 +103,7 @@ async def test_the_list_the_lanes_and_the_devices_tell_of_a_session(
     assert {(d["source"], d["records"]) for d in devices} == {
         (f"/devices/good/{m}", 8) for m in ("text", "video", "audio")
     }
+    assert all(d["ended"] and d["silent_since_us"] is None for d in devices)
 
 
 async def test_media_is_served_from_the_log_where_redis_has_none_and_as_a_type_that_runs_nothing(

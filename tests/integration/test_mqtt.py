@@ -69,7 +69,7 @@ async def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[M
 async def bridge(
     stack: LocalStack, services: dict[str, ServiceProcess], mosquitto: Mosquitto
 ) -> AsyncIterator[ServiceProcess]:
-    given = {"BRAID_MQTT__HOST": "127.0.0.1", "BRAID_MQTT__PORT": str(mosquitto.port)}
+    given = {"BRAID_MQTT__HOST": "127.0.0.1", "BRAID_MQTT__PORT": str(mosquitto.port), "BRAID_MQTT__SILENT_S": "5"}
     found = ServiceProcess("mqtt", stack.folder, stack.environment() | given)
     found.start()
     await found.ready()
@@ -95,9 +95,10 @@ async def test_a_session_becomes_a_device_with_sensors_sources_events_and_a_pict
 
         whole: dict[str, Any] = json.loads(listener.of("homeassistant/device/braid_hall/config")[-1])
         Draft202012Validator(home_assistant.CONFIG).validate(whole)
-        for entity in whole["components"].values():
-            if entity["platform"] == "binary_sensor":
-                assert (await listener.wait(entity["state_topic"]))[-1] == b"ON"
+        heard = [e["state_topic"] for e in whole["components"].values() if e["platform"] == "binary_sensor"]
+        assert len(heard) == 3, "an end makes no source"
+        for topic in heard:
+            assert (await listener.wait(topic))[0] == b"ON"
         assert {e["platform"] for e in whole["components"].values()} == {"event", "sensor", "binary_sensor", "image"}
 
         end_us = said["end_us"]
@@ -119,6 +120,8 @@ async def test_a_session_becomes_a_device_with_sensors_sources_events_and_a_pict
             return event.encode(step) in listener.of("braid/sessions/hall/step") or None
 
         await until(as_it_was, "the event's step")
+        for topic in heard:
+            assert (await listener.wait(topic, 2))[1] == b"OFF", "a source that sends no more is silent"
     assert config
 
 

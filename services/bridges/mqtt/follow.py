@@ -109,6 +109,8 @@ class Follower:
         read = envelope.unwrap(record.headers, record.value)
         if record.key is None or not isinstance(read, Envelope) or not read.get("source"):
             return ()
+        if read.get("type") == envelope.SESSION_END_TYPE:
+            return ()  # a source that says that it is over is not there any more than one that says nothing
         t_us, content_type = moment.parse(read.get("time")), read.get("content-type")
         picture = None
         if self._pictures and modality == "video" and content_type.startswith("image/") and t_us is not None:
