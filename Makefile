@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help setup demo test quick lint format bench-sessions quiet train simulate mutate torture clean
+.PHONY: help setup demo test quick lint format bench bench-sessions quiet train simulate mutate torture clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,9 @@ lint: setup  ## Style, formatting and types
 format: setup  ## Put the code into shape
 	@$(BIN)/ruff check --fix --quiet services model tests examples benchmarks
 	@$(BIN)/ruff format services model tests examples benchmarks
+
+bench: setup  ## Braid against its peers on one broker, each window checked (QUICK=1; ARGS="--case backlog --systems braid,bare")
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(ARGS),$(ARGS),--write)
 
 bench-sessions: setup  ## What an open session costs the aligner, 100 to 10,000 of them (three minutes)
 	@$(BIN)/python -m benchmarks.sessions --write
