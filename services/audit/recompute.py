@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from services.audit.books import Books, Logs
 from services.audit.reading import Raw
 from services.contract import canonical, envelope
 from services.contract.envelope import Envelope
+from services.contract.prediction import muted_of
 from services.fusion.infer import Inference
 from services.fusion.predicted import Predicted
 from services.payloads.place import Place
@@ -30,18 +31,26 @@ def recompute(books: Books, logs: Sequence[Logs], published: Sequence[Raw], infe
     """Every final prediction of the books' windows must be there, in one byte string, equal to a fresh one."""
     out = Recomputed()
     payloads = _payloads(logs)
-    windows = [window for window, _, _ in sorted(books.windows.values(), key=lambda w: (w[0].session, w[0].start_us))]
-    size = inference.model.batch_windows
-    for at in range(0, len(windows), size):
-        for predicted in inference.predict(windows[at : at + size], payloads):
-            out.by_window[predicted.window.id] = predicted
     said: dict[str, set[bytes]] = defaultdict(set)
+    muted: dict[str, set[frozenset[str]]] = defaultdict(set)
     for raw in published:
         record = canonical.loads_object(raw.value or b"")
         if record["final"]:
             said[record["id"]].add(raw.value or b"")
+            muted[record["id"].rpartition("@")[0]].add(muted_of(record))
             out.copies += 1
-    for predicted in out.by_window.values():
+    # What was muted is known from the prediction alone: windows know nothing of it.
+    windows = [
+        replace(window, muted=senses)
+        for window, _, _ in sorted(books.windows.values(), key=lambda w: (w[0].session, w[0].start_us))
+        for senses in sorted(muted.get(window.id, {frozenset[str]()}), key=sorted, reverse=True)
+    ]
+    answers: list[Predicted] = []
+    size = inference.model.batch_windows
+    for at in range(0, len(windows), size):
+        answers += inference.predict(windows[at : at + size], payloads)
+    for predicted in answers:
+        out.by_window[predicted.window.id] = predicted
         found = said.get(predicted.id, set())
         out.checked += 1
         if not found:
@@ -50,7 +59,7 @@ def recompute(books: Books, logs: Sequence[Logs], published: Sequence[Raw], infe
             out.troubles.append(f"prediction {predicted.id} was published in {len(found)} versions")
         elif found != {predicted.value}:
             out.troubles.append(f"prediction {predicted.id} is not what its window and model give")
-    out.copies -= sum(predicted.id in said for predicted in out.by_window.values())
+    out.copies -= sum(predicted.id in said for predicted in answers)
     return out
 
 

@@ -21,6 +21,7 @@ from services.cli import (
     inspect,
     label,
     model,
+    mute,
     predict,
     predict_batch,
     predict_stream,
@@ -63,6 +64,8 @@ app.command("record")(record.record)
 app.command("replay")(replay.replay)
 app.command("devices")(devices.devices)
 app.command("label")(label.label)
+app.command("mute")(mute.mute)
+app.command("unmute")(mute.unmute)
 app.command("forget")(forget.forget)
 app.command("audit")(audit.audit)
 app.command("drain")(drain.drain)

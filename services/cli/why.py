@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 CACHE_BYTES = 64 * 1024 * 1024
 
 
+class Forgotten(Exception):
+    """The session was forgotten since: nothing is looked for."""
+
+
 def why(
     id: Annotated[str, typer.Argument(help="A prediction's id, as `braid tail --json` and events tell it.")],
     recording: Annotated[Path | None, typer.Option(help="Look in this recording and not in the topics.")] = None,
@@ -88,7 +92,10 @@ def find(settings: Settings, recording: Path | None, kept: Path | None, wanted: 
     folder = settings.keep_events.folder
     if not settings.kafka.bootstrap_servers:
         return _from_kept(settings, folder, wanted) or say.no_broker()
-    found = asyncio.run(_from_log(settings, wanted))
+    try:
+        found = asyncio.run(_from_log(settings, wanted))
+    except Forgotten:
+        return None
     if found is not None and found.whole:
         return found
     return _from_kept(settings, folder, wanted) or found
@@ -103,11 +110,15 @@ def _from_kept(settings: Settings, folder: Path, wanted: Wanted) -> Evidence | N
 
 
 async def _from_log(settings: Settings, wanted: Wanted) -> Evidence | None:
+    from services.control.say import said
     from services.runtime import kafka
     from services.why.from_log import find
 
     future_us = settings.semantics().future_us
     async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+        control = await said(reader, settings.topic_names(), settings.topics.partitions, wanted.session)
+        if control.forgets(wanted.start_us):
+            raise Forgotten
         return await find(reader, settings.topic_names(), settings.topics.partitions, future_us, wanted)
 
 

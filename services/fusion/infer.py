@@ -16,7 +16,7 @@ from model.modality import REGISTERED
 from model.predictor import Feature, FusionModel, WindowFeatures
 from model.segments import Stretch, cut
 from services.contract import prediction
-from services.contract.prediction import Answer, Sense
+from services.contract.prediction import MUTED, Answer, Sense
 from services.contract.reason import Reason, Rejected
 from services.contract.window import Member, Window
 from services.fusion.cache import Cache
@@ -101,12 +101,15 @@ class Inference:
     def failed(self, window: Window, error: str, level: int = 0) -> Predicted:
         """The prediction of a window on which the model fails: no label, and the error."""
         answer = Answer(None, 0.0, 0.0, 0.0, (), 0.0, None, True, error)
-        senses = {name: Sense(lane.state, lane.evidence, None, 0.0) for name, lane in window.modalities.items()}
+        senses = {
+            name: Sense(MUTED if name in window.muted else lane.state, lane.evidence, None, 0.0)
+            for name, lane in window.modalities.items()
+        }
         value = prediction.encode(window, answer, senses, self._model_record, level)
         return Predicted(self._id(window, level, failed=True), window, value, answer, self._nothing_seen, ())
 
     def _id(self, window: Window, level: int, *, failed: bool) -> str:
-        return prediction.prediction_id(window.id, self.model.digest, level=level, failed=failed)
+        return prediction.prediction_id(window.id, self.model.digest, level=level, failed=failed, muted=window.muted)
 
     def explain(self, rows: NDArray[np.float64], present: frozenset[str]) -> Explanation:
         """Explain a window as if only these modalities had been there."""
@@ -117,6 +120,8 @@ class Inference:
         out = Usable({}, {}, {})
         stretches: list[Stretch] = []
         for modality, lane in window.modalities.items():
+            if modality in window.muted:
+                continue
             for member in lane.members:
                 if member.alive or modality not in self.model.modalities:
                     continue
@@ -183,6 +188,9 @@ class Inference:
         )
         senses: dict[str, Sense] = {}
         for name, lane in window.modalities.items():
+            if name in window.muted:
+                senses[name] = Sense(MUTED, lane.evidence, None, 0.0)
+                continue
             bad = u.unusable.get(name, ())
             newest = max((m.t_us for m in lane.members if not m.alive), default=None)
             senses[name] = Sense(

@@ -18,6 +18,7 @@ from services.contract.dead import DeadLetter, Position, letter
 from services.contract.reason import Reason, Rejected
 from services.contract.topics import Topics
 from services.contract.window import Member, Window
+from services.control.follow import Controls
 from services.fusion.batch import batches, worth_answering
 from services.fusion.decide import Decision, State
 from services.fusion.events import Chains
@@ -62,11 +63,13 @@ class Worker:
         make_producer: Callable[[], AIOKafkaProducer],
         make_reader: Callable[[str], AIOKafkaConsumer],
         make_payloads: Callable[[], RedisWindow],
+        controls: Controls,
         observer: Observer,
     ) -> None:
         self._reload, self._decision = reload, decision
         self._topics, self._tail_ms, self._future_us, self._observer = topics, tail_ms, future_us, observer
         self._make_producer, self._make_reader, self._make_payloads = make_producer, make_reader, make_payloads
+        self._controls = controls
         # One thread: torch is not asked twice at a time, and the loop goes on meanwhile.
         self._thread = ThreadPoolExecutor(1, "inference")
         self._chains: Chains
@@ -78,13 +81,13 @@ class Worker:
         self._serve(await asyncio.get_running_loop().run_in_executor(self._thread, self._reload.first))
         self._producer, self._payloads = self._make_producer(), self._make_payloads()
         self._log_reader = self._make_reader("none")
-        for client in (self._producer, self._log_reader):
+        for client in (self._producer, self._log_reader, self._controls):
             await client.start()
         self._fetcher = Fetcher(self._payloads, LogReader(self._log_reader, self._topics), self._known)
         self._publisher = Publisher(self._producer, self._topics)
 
     async def stop(self) -> None:
-        for client in (self._producer, self._log_reader):
+        for client in (self._controls, self._producer, self._log_reader):
             await client.stop()
         await self._payloads.close()
         self._thread.shutdown()
@@ -184,11 +187,17 @@ class Worker:
 
     async def _answer(self, queued: Sequence[Queued], release: str) -> None:
         picked_ms, began_us = time.time() * 1000, monotonic_us()
-        windows = [q.window for q in queued]
+        self._controls.check()
+        windows = [self._controls.over(q.window) for q in queued]
         found = await self._fetcher.get(windows)
         fetched_us = monotonic_us()
         loop = asyncio.get_running_loop()
         predicted = await loop.run_in_executor(self._thread, self._predict, windows, found)
+        now_muted = [self._controls.over(q.window) for q in queued]
+        if now_muted != windows:
+            # Said while the model thought: what it made of it is not used.
+            found = await self._fetcher.get(now_muted)
+            predicted = await loop.run_in_executor(self._thread, self._predict, now_muted, found)
         inferred_us = monotonic_us()
         spent = {"fetch": (fetched_us - began_us) / 1000, **self._inference.took_ms}
         said = []

@@ -15,6 +15,7 @@ from services.contract import canonical
 from services.contract.topics import Topics
 from services.evidence.store import EvidenceStore
 from services.gateway.answer import no, told
+from services.gateway.hidden import Hidden
 from services.gateway.taking import body_of
 from services.labels.sample import BadLabel, NoSample, check, sample_of
 from services.labels.store import LabelStore
@@ -36,7 +37,9 @@ class Labelling:
         topics: Topics,
         partitions: int,
         future_us: int,
+        hidden: Hidden,
     ) -> None:
+        self._hidden = hidden
         self._labels, self._evidence, self._make_reader = labels, evidence, make_reader
         self._topics, self._partitions, self._future_us = topics, partitions, future_us
         self._one = asyncio.Lock()
@@ -66,9 +69,14 @@ class Labelling:
         return no(404, "this prediction is not kept any more") if row is None else told(row, 201)
 
     async def _keep(self, asked: Wanted, label: str) -> dict[str, Any] | None:
-        found = await self._find(asked)
+        found = None if self._hidden.forgets(asked.session, asked.start_us) else await self._find(asked)
         if found is None:
             return None
+        found.inputs = [
+            i
+            for i in found.inputs
+            if not self._hidden.mutes(asked.session, i.modality, i.member.t_us, i.member.t_us + i.member.duration_us)
+        ]
         return await asyncio.to_thread(self._labels.put, sample_of(found, label))
 
     async def _find(self, asked: Wanted) -> Evidence | None:

@@ -67,6 +67,11 @@ class Sources:
             found.offset_us, found.offset_at_us = offset_us, at_us
         self._known.move_to_end(key)
 
+    def forget(self, session: str) -> None:
+        """Know nothing of a session's sources."""
+        for key in [key for key in self._known if key[0] == session]:
+            del self._known[key]
+
     def as_json(self, now_us: int) -> list[dict[str, Any]]:
         """All sources in order; now_us: the wall clock, in us since the epoch."""
         return [
