@@ -16,6 +16,10 @@ from services.fusion.predicted import Predicted
 from services.payloads.place import Place
 from services.payloads.redis_window import Payload
 
+# A level of overload, and the senses that were muted.
+Way = tuple[int, frozenset[str]]
+WHOLE: Way = (0, frozenset())
+
 
 @dataclass(slots=True)
 class Recomputed:
@@ -28,29 +32,25 @@ class Recomputed:
 
 
 def recompute(books: Books, logs: Sequence[Logs], published: Sequence[Raw], inference: Inference) -> Recomputed:
-    """Every final prediction of the books' windows must be there, in one byte string, equal to a fresh one."""
+    """Every final prediction of the books' windows must be there, in one byte string, equal to a fresh one.
+
+    A window that was answered under overload or without muted senses counts in each way in which it was: which, the
+    prediction itself says.
+    """
     out = Recomputed()
-    payloads = _payloads(logs)
     said: dict[str, set[bytes]] = defaultdict(set)
-    muted: dict[str, set[frozenset[str]]] = defaultdict(set)
+    ways: dict[str, set[Way]] = defaultdict(set)
     for raw in published:
         record = canonical.loads_object(raw.value or b"")
         if record["final"]:
             said[record["id"]].add(raw.value or b"")
-            muted[record["id"].rpartition("@")[0]].add(muted_of(record))
             out.copies += 1
-    # What was muted is known from the prediction alone: windows know nothing of it.
-    windows = [
-        replace(window, muted=senses)
-        for window, _, _ in sorted(books.windows.values(), key=lambda w: (w[0].session, w[0].start_us))
-        for senses in sorted(muted.get(window.id, {frozenset[str]()}), key=sorted, reverse=True)
-    ]
-    answers: list[Predicted] = []
-    size = inference.model.batch_windows
-    for at in range(0, len(windows), size):
-        answers += inference.predict(windows[at : at + size], payloads)
-    for predicted in answers:
-        out.by_window[predicted.window.id] = predicted
+            if record["model"]["digest"] == inference.model.digest:
+                ways[record["id"].rpartition("@")[0]].add((record["level"], muted_of(record)))
+    fresh = _fresh(books, logs, ways, inference)
+    for predicted in fresh:
+        out.by_window.setdefault(predicted.window.id, predicted)
+    for predicted in fresh:
         found = said.get(predicted.id, set())
         out.checked += 1
         if not found:
@@ -59,7 +59,20 @@ def recompute(books: Books, logs: Sequence[Logs], published: Sequence[Raw], infe
             out.troubles.append(f"prediction {predicted.id} was published in {len(found)} versions")
         elif found != {predicted.value}:
             out.troubles.append(f"prediction {predicted.id} is not what its window and model give")
-    out.copies -= sum(predicted.id in said for predicted in answers)
+    out.copies -= sum(predicted.id in said for predicted in fresh)
+    return out
+
+
+def _fresh(books: Books, logs: Sequence[Logs], ways: Mapping[str, set[Way]], inference: Inference) -> list[Predicted]:
+    """The windows' predictions in the ways in which they were made, with all at level 0 where none was; that way first."""
+    payloads = _payloads(logs)
+    windows = [window for window, _, _ in sorted(books.windows.values(), key=lambda w: (w[0].session, w[0].start_us))]
+    size = inference.model.batch_windows
+    out: list[Predicted] = []
+    for level, muted in sorted({WHOLE}.union(*ways.values()), key=lambda way: (way[0], sorted(way[1]))):
+        some = [replace(w, muted=muted) for w in windows if (level, muted) in ways.get(w.id, {WHOLE})]
+        for at in range(0, len(some), size):
+            out += inference.predict(some[at : at + size], payloads, level)
     return out
 
 

@@ -14,7 +14,7 @@ LATENCY_HEADER = "braid-latency"
 TRACE_HEADER = "traceparent"
 DIGITS = 6
 MUTED = "muted"
-STATES = ("present", "absent", "unknown", "unusable", MUTED)
+STATES = ("present", "absent", "unknown", "unusable", MUTED, "skipped")
 
 
 def prediction_id(

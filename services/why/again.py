@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from services.contract.prediction import muted_of
-from services.fusion.infer import Inference
+from services.fusion.infer import FAILURES, Inference
 from services.fusion.predicted import Predicted
 from services.why.evidence import Evidence
 
@@ -16,6 +16,6 @@ def answer(evidence: Evidence, inference: Inference) -> Predicted | None:
         return None
     window = replace(evidence.window, muted=muted_of(evidence.record))
     try:
-        return inference.predict([window], evidence.payloads)[0]
-    except (RuntimeError, ValueError, MemoryError, ArithmeticError, LookupError, TypeError) as error:
+        return inference.predict([window], evidence.payloads, evidence.record["level"])[0]
+    except FAILURES as error:
         return inference.failed(window, type(error).__name__)
