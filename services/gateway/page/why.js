@@ -159,10 +159,12 @@ function inputs(found, p, order) {
   const shown = [];
   for (const modality of order) {
     const members = of(modality).filter((m) => m.media);
+    const muted = of(modality).some((m) => m.muted);
     const alive = of(modality).length - members.length;
     if (modality === "video" && members.length) shown.push(frames(members));
     else if (modality === "audio" && members.length) shown.push(sounds(members, p.window));
     else if (modality === "text" && members.length) shown.push(...members.map(words));
+    else if (muted) shown.push(el("p", { className: "none" }, sign(modality), `${modality}: muted, not used and not shown`));
     else shown.push(el("p", { className: "none" }, sign(modality), alive ? `${modality}: it says that it is there, and shows nothing` : `no ${modality}`));
   }
   return shown;
