@@ -95,7 +95,9 @@ def test_an_event_is_told_as_it_was_said() -> None:
 
 
 @pytest.mark.parametrize(
-    "read", [told.window, told.prediction, told.event, told.late, lambda r: told.dead(r, {})], ids=str
+    "read",
+    [told.window, told.prediction, told.event, told.late, lambda r: told.dead(r, {})],
+    ids=["window", "prediction", "event", "late", "dead"],
 )
 @pytest.mark.parametrize("value", [None, b"", b"{", b"[]", b"{}", b'{"id":1,"session":2,"window":3}'])
 def test_what_is_none_of_the_contract_is_not_told(read: object, value: bytes | None) -> None:
