@@ -35,12 +35,18 @@ PROBE = Load(sessions=8, seconds=6, small=True, late=0, copies=0, broken=0, pref
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is asked of every system: live (the load comes at its own pace) or a backlog that stands there at the start."""
+    """What is asked of every system.
+
+    live: the load comes at its own pace, to a system that is up; else as fast as the broker takes it, and stands there
+    when the system starts, or with `burst` comes to one that is up (with several processes: after they have divided
+    the partitions).
+    """
 
     name: str
     load: Load
     live: bool
     job: Job
+    burst: bool = False
 
 
 class Failed(Exception):
@@ -55,16 +61,18 @@ async def run(stack: LocalStack, system: System, case: Case, say: Say) -> Row:
         await topic_admin.apply(admin, settings)
     children: Sequence[Child] = []
     try:
-        if not case.live:
+        waits = case.live or case.burst
+        if not waits:
             told = await _generate(stack, job, case.load, live=False)
         children = system.start(stack, job, say)
-        sampler = Sampler(_roles(stack, children))
+        sampler = Sampler(roles_of(stack, children))
         sampler.start()
-        if case.live:
+        if waits:
             await _generate(stack, job, PROBE, live=False)
             await _until_windows(stack, settings, children)
-            told = await _generate(stack, job, case.load, live=True)
-        await _until_quiet(stack, settings, children)
+            await until_quiet(stack, settings, children)
+            told = await _generate(stack, job, case.load, live=case.live)
+        await until_quiet(stack, settings, children)
         sampler.stop()
     finally:
         await asyncio.gather(*(child.stop(10) for child in children))
@@ -73,7 +81,7 @@ async def run(stack: LocalStack, system: System, case: Case, say: Say) -> Row:
     )
     async with kafka.admin(stack.bootstrap_servers) as admin:
         await admin.delete_topics([topic.name for topic in topic_admin.wanted(settings)])
-    return _row(system, case, told, judged, sampler, say)
+    return row_of(system.name, system.versions(say), case, told, judged, sampler, system.cannot)
 
 
 def settings_of(stack: LocalStack, job: Job) -> Settings:
@@ -104,7 +112,8 @@ async def _generate(stack: LocalStack, job: Job, load: Load, live: bool) -> dict
     return sent
 
 
-def _roles(stack: LocalStack, children: Sequence[Child]) -> dict[str, list[int]]:
+def roles_of(stack: LocalStack, children: Sequence[Child]) -> dict[str, list[int]]:
+    """Whose CPU is counted apart: the system's, the broker's and Redis's."""
     parts = {"broker": stack.broker, "redis": stack.redis}
     roles = {role: [part.child.pid or 0] for role, part in parts.items() if part is not None}
     return {"system": [child.pid or 0 for child in children], **roles}
@@ -118,9 +127,9 @@ async def fresh_redis(stack: LocalStack) -> None:
     await client.aclose()
 
 
-async def _written(reader: Any, settings: Settings) -> int:
-    """How many records the windows topic has."""
-    topic = settings.topic_names().windows
+async def _written(reader: Any, settings: Settings, topic: str | None = None) -> int:
+    """How many records a topic has, by default that of the windows."""
+    topic = topic or settings.topic_names().windows
     ends = await reader.end_offsets([TopicPartition(topic, n) for n in range(settings.topics.partitions)])
     return sum(ends.values())
 
@@ -136,14 +145,16 @@ async def _until_windows(stack: LocalStack, settings: Settings, children: Sequen
             await asyncio.sleep(0.1)
 
 
-async def _until_quiet(stack: LocalStack, settings: Settings, children: Sequence[Child]) -> None:
-    """Wait until no window has come for a while."""
+async def until_quiet(
+    stack: LocalStack, settings: Settings, children: Sequence[Child], topic: str | None = None
+) -> None:
+    """Wait until nothing has been written to a topic for a while, by default that of the windows. Raises Failed."""
     began = since = time.monotonic()
     count = 0
     async with kafka.reader(stack.bootstrap_servers) as reader:
         while time.monotonic() - since < (QUIET_S if count else UP_WITHIN_S):
             _alive(children)
-            found = await _written(reader, settings)
+            found = await _written(reader, settings, topic)
             if found != count:
                 count, since = found, time.monotonic()
             if since - began > DRAINED_WITHIN_S:
@@ -157,9 +168,18 @@ def _alive(children: Sequence[Child]) -> None:
             raise Failed(f"{child.name} ended with code {child.exit_code}:\n{child.last_words()}")
 
 
-def _row(system: System, case: Case, told: dict[str, Any], judged: Judged, sampler: Sampler, say: Say) -> Row:
+def row_of(
+    system: str,
+    versions: dict[str, str],
+    case: Case,
+    told: dict[str, Any],
+    judged: Judged,
+    sampler: Sampler,
+    cannot: str = "",
+) -> Row:
     """The figures of the measured interval: without the start, and without what comes after the load has ended."""
-    appended = sorted(at_ms for at_ms, _ in judged.windows)
+    since_ms = told["begin_ms"] if case.live or case.burst else 0
+    appended = sorted(at_ms for at_ms, _ in judged.windows if at_ms >= since_ms)
     if len(appended) < 10:
         raise Failed(f"only {len(appended)} windows")
     if case.live:
@@ -168,17 +188,19 @@ def _row(system: System, case: Case, told: dict[str, Any], judged: Judged, sampl
     else:
         begin_ms, end_ms = appended[len(appended) // 10], appended[len(appended) * 9 // 10]
     windows = sum(begin_ms <= at_ms < end_ms for at_ms in appended)
-    share = windows / len(appended)
-    events = (
-        sum(begin_ms <= at_ms < end_ms for at_ms in judged.events_ms) if case.live else round(told["records"] * share)
-    )
+    if case.live:
+        events = sum(begin_ms <= at_ms < end_ms for at_ms in judged.events_ms)
+    else:
+        events = round(told["records"] * windows / len(appended))
+    if not windows or not events:
+        raise Failed("no window came in the measured interval")
     seconds = (end_ms - begin_ms) / 1000
     cpu_s = {role: sampler.cpu_s(role, begin_ms, end_ms) for role in sampler.samples}
     waits = [at - closed for at, closed in judged.windows if begin_ms <= at < end_ms] if case.live else []
     return Row(
         case=case.name,
-        system=system.name,
-        versions=system.versions(say),
+        system=system,
+        versions=versions,
         sessions=case.load.sessions,
         workers=case.job.workers,
         window=f"{case.job.size_ms / 1000:g} s / {case.job.hop_ms / 1000:g} s",
@@ -200,5 +222,5 @@ def _row(system: System, case: Case, told: dict[str, Any], judged: Judged, sampl
         copies=judged.copies,
         troubles=judged.troubles,
         checked=len(judged.windows) + judged.missing,
-        cannot=system.cannot,
+        cannot=cannot,
     )

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 from benchmarks.aligning import Case
 from benchmarks.load import Load
-from benchmarks.systems import BARE, BRAID, FAUST, Job, System
+from benchmarks.streams import Streams
+from benchmarks.systems import BARE, BRAID, BYTEWAX, FAUST, QUIX, Job, System
 
 PARTITIONS = 8
-PEERS = (FAUST,)
+PEERS = (FAUST, BYTEWAX, QUIX)
+WORKERS = (1, 2, 4)
+HOLDERS = (BRAID, BARE, FAUST)
 WHOLE_JOB = Job("", PARTITIONS)
 LONG_WINDOWS = Job("", PARTITIONS, size_ms=4_000, hop_ms=1_000)
 EARLY = Job("", PARTITIONS, early=True)
@@ -44,3 +47,23 @@ def class_a(quick: bool, rounds: int) -> list[Planned]:
             for n, s in ((100, 60), (2_000, 8), (10_000, 4.5))
         ),
     ]
+
+
+def scale(quick: bool) -> list[Planned]:
+    """The same load on one, two and four aligner processes."""
+    load = Load(100, 10 if quick else 30)
+    return [
+        Planned(Case(f"{n} aligners", load, live=False, job=Job("", PARTITIONS, workers=n), burst=True), (BRAID,))
+        for n in WORKERS
+    ]
+
+
+def streams(quick: bool) -> list[Streams]:
+    """The shipped streams: end to end, and serving alone; each window answered by the shipped model."""
+    fast = [
+        Streams("C: end to end, as fast as possible"),
+        Streams("B: prepared windows, the real model", prepared=True),
+    ]
+    if quick:
+        return fast
+    return [*fast, Streams("C: end to end, at 1x", live=True), Streams("2 fusion workers", prepared=True, fusions=2)]
