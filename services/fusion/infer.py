@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from services.contract.prediction import Answer, Sense
 from services.contract.reason import Reason, Rejected
 from services.contract.window import Member, Window
 from services.fusion.cache import Cache
+from services.fusion.decoded import SOUND, Decoded, Usable
 from services.fusion.degrade import cut as degraded
 from services.fusion.predicted import Predicted
 from services.fusion.without import counterfactuals
@@ -29,8 +29,6 @@ from services.payloads.place import Place, place_of
 from services.payloads.redis_window import Payload
 from services.runtime.monotonic import monotonic_us
 
-# The one modality that is cut anew before it is encoded.
-SOUND = "audio"
 # What a model may raise on a window; anything else is a mistake of ours and ends the process.
 FAILURES = (RuntimeError, ValueError, MemoryError, ArithmeticError, LookupError, TypeError)
 Found = Mapping[Place, Payload | Rejected]
@@ -40,50 +38,6 @@ _log = logging.getLogger(__name__)
 def key_of(modality: str, member: Member) -> str:
     """The cache key of a member: position and bytes. Equal bytes elsewhere may be of another content type."""
     return f"{modality}:{member.partition}:{member.offset}:{member.sha256}"
-
-
-@dataclass(slots=True)
-class Usable:
-    """What of one window can be used, and what cannot with the reason.
-
-    items: cache keys of encoder inputs by modality, in order of time; segments: of sound, by place on the window's grid;
-    skipped: modalities left out under overload; level: of what is left out; error: why the window cannot be answered.
-    """
-
-    items: dict[str, list[str]]
-    segments: dict[int, str]
-    unusable: dict[str, list[tuple[Member, Rejected]]]
-    skipped: frozenset[str] = frozenset()
-    level: int = 0
-    error: str | None = None
-
-    @property
-    def present(self) -> frozenset[str]:
-        return frozenset([*(m for m, keys in self.items.items() if keys), *([SOUND] if self.segments else [])])
-
-    def keys(self, modality: str) -> list[str]:
-        return list(self.segments.values()) if REGISTERED[modality].on_grid else self.items.get(modality, [])
-
-    def features(self, of: Mapping[tuple[str, str], Feature]) -> WindowFeatures:
-        """What the model is given."""
-        items: dict[str, Sequence[Feature] | Mapping[int, Feature]] = {
-            m: [of[m, key] for key in keys] for m, keys in self.items.items()
-        }
-        return WindowFeatures(items | {SOUND: {place: of[SOUND, key] for place, key in self.segments.items()}})
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """Windows made ready for the model: what of each is used, and the inputs of all by modality and cache key."""
-
-    windows: Sequence[Window]
-    usable: Sequence[Usable]
-    inputs: Mapping[tuple[str, str], NDArray[Any]]
-    took_ms: float
-
-    def part(self, begin: int, end: int) -> Decoded:
-        """The same of some of the windows."""
-        return Decoded(self.windows[begin:end], self.usable[begin:end], self.inputs, self.took_ms)
 
 
 class Inference:
