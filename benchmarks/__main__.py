@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import hold, streams
+from benchmarks import hold, serving, streams
 from benchmarks.aligning import Failed, fresh_redis, run
 from benchmarks.environments import CannotInstall
 from benchmarks.plan import HOLDERS, Planned, class_a, scale
@@ -70,6 +70,12 @@ async def serve(stack: LocalStack, quick: bool, results: Results) -> list[Row]:
             _said(rows[-1])
         except (Failed, CannotStart) as why:
             _failed(results, asked.name, why)
+    for server in serving.SERVERS:
+        try:
+            rows.append(await serving.run(stack, server, quick, say))
+            _said(rows[-1])
+        except (Failed, CannotInstall) as why:
+            _failed(results, f"{server.name}, {streams.STUB_CASE}", why)
     return rows
 
 

@@ -26,6 +26,7 @@ from services.runtime import kafka, topic_admin
 from services.runtime.settings import Settings, load
 
 WARM_S = 5.0
+TO_SHARE = 0.9  # of the windows of a backlog: the last ones wait for silence
 UP_WITHIN_S = 90.0
 QUIET_S = 5.0  # an idle session's last windows come after three
 DRAINED_WITHIN_S = 240.0
@@ -37,16 +38,16 @@ PROBE = Load(sessions=8, seconds=6, small=True, late=0, copies=0, broken=0, pref
 class Case:
     """What is asked of every system.
 
-    live: the load comes at its own pace, to a system that is up; else as fast as the broker takes it, and stands there
-    when the system starts, or with `burst` comes to one that is up (with several processes: after they have divided
-    the partitions).
+    live: the load comes at its own pace, to a system that is up; else it stands there when the system starts, and what
+    is measured begins when the share `from_share` of its windows is out (several processes have divided the partitions
+    by then).
     """
 
     name: str
     load: Load
     live: bool
     job: Job
-    burst: bool = False
+    from_share: float = 0.1
 
 
 class Failed(Exception):
@@ -61,17 +62,15 @@ async def run(stack: LocalStack, system: System, case: Case, say: Say) -> Row:
         await topic_admin.apply(admin, settings)
     children: Sequence[Child] = []
     try:
-        waits = case.live or case.burst
-        if not waits:
+        if not case.live:
             told = await _generate(stack, job, case.load, live=False)
         children = system.start(stack, job, say)
         sampler = Sampler(roles_of(stack, children))
         sampler.start()
-        if waits:
+        if case.live:
             await _generate(stack, job, PROBE, live=False)
             await _until_windows(stack, settings, children)
-            await until_quiet(stack, settings, children)
-            told = await _generate(stack, job, case.load, live=case.live)
+            told = await _generate(stack, job, case.load, live=True)
         await until_quiet(stack, settings, children)
         sampler.stop()
     finally:
@@ -178,15 +177,14 @@ def row_of(
     cannot: str = "",
 ) -> Row:
     """The figures of the measured interval: without the start, and without what comes after the load has ended."""
-    since_ms = told["begin_ms"] if case.live or case.burst else 0
-    appended = sorted(at_ms for at_ms, _ in judged.windows if at_ms >= since_ms)
+    appended = sorted(at_ms for at_ms, _ in judged.windows)
     if len(appended) < 10:
         raise Failed(f"only {len(appended)} windows")
     if case.live:
         begin_ms = told["begin_ms"] + WARM_S * 1000
         end_ms = told["begin_ms"] + case.load.seconds * 1000
     else:
-        begin_ms, end_ms = appended[len(appended) // 10], appended[len(appended) * 9 // 10]
+        begin_ms, end_ms = (appended[int(len(appended) * share)] for share in (case.from_share, TO_SHARE))
     windows = sum(begin_ms <= at_ms < end_ms for at_ms in appended)
     if case.live:
         events = sum(begin_ms <= at_ms < end_ms for at_ms in judged.events_ms)

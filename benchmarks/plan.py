@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.aligning import Case
 from benchmarks.load import Load
-from benchmarks.streams import Streams
+from benchmarks.streams import STUB_CASE, Streams
 from benchmarks.systems import BARE, BRAID, BYTEWAX, FAUST, QUIX, Job, System
 
 PARTITIONS = 8
@@ -51,9 +51,9 @@ def class_a(quick: bool, rounds: int) -> list[Planned]:
 
 def scale(quick: bool) -> list[Planned]:
     """The same load on one, two and four aligner processes."""
-    load = Load(100, 10 if quick else 30)
+    load = Load(100, 15 if quick else 30)
     return [
-        Planned(Case(f"{n} aligners", load, live=False, job=Job("", PARTITIONS, workers=n), burst=True), (BRAID,))
+        Planned(Case(f"aligners: {n}", load, live=False, job=Job("", PARTITIONS, workers=n), from_share=0.4), (BRAID,))
         for n in WORKERS
     ]
 
@@ -63,7 +63,12 @@ def streams(quick: bool) -> list[Streams]:
     fast = [
         Streams("C: end to end, as fast as possible"),
         Streams("B: prepared windows, the real model", prepared=True),
+        Streams(STUB_CASE, prepared=True, stub=True),
     ]
     if quick:
         return fast
-    return [*fast, Streams("C: end to end, at 1x", live=True), Streams("2 fusion workers", prepared=True, fusions=2)]
+    return [
+        *fast,
+        Streams("C: end to end, at 1x", live=True),
+        Streams("B: prepared windows, the real model, two workers", prepared=True, fusions=2),
+    ]

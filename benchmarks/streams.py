@@ -33,17 +33,21 @@ STREAM_S = 119.0
 LIVE_S = 45.0
 AT_ONCE = 1e6
 PARTITIONS = 8
+STUB_CASE = "B: prepared windows, the stub device"
+STUB_ENVIRONMENT = {"STUB_FIXED_MS": "0.30", "STUB_EACH_MS": "0.031", "STUB_BATCH": "8"}
 TTL_S = 900  # prepared windows wait for a worker that starts
 
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """One case: live at 1x or all at once; prepared: windows stand there, and only fusion is measured."""
+    """One case: live at 1x or all at once; prepared: windows stand there, and only fusion is measured; stub: its
+    device is a wait."""
 
     name: str
     live: bool = False
     prepared: bool = False
     fusions: int = 1
+    stub: bool = False
 
     def case(self, prefix: str) -> Case:
         seconds = LIVE_S if self.live else STREAM_S
@@ -59,7 +63,11 @@ async def run(stack: LocalStack, asked: Streams, say: Say) -> Row:
         await topic_admin.apply(admin, settings)
     environment = braid_environment(stack, case.job) | {"BRAID_REDIS__TTL_S": str(TTL_S)}
     aligner = ServiceProcess("aligner", stack.folder, environment)
-    fusions = [ServiceProcess("fusion", stack.folder, environment, n) for n in range(1, asked.fusions + 1)]
+    environment |= STUB_ENVIRONMENT if asked.stub else {}
+    module = "benchmarks.stub" if asked.stub else None
+    fusions = [
+        ServiceProcess("fusion", stack.folder, environment, n, module=module) for n in range(1, asked.fusions + 1)
+    ]
     measured = [*([] if asked.prepared else [aligner]), *fusions]
     try:
         if asked.live:
