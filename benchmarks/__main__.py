@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks import hold, serving, streams
 from benchmarks.aligning import Failed, fresh_redis, run
+from benchmarks.capacity import main as capacity
 from benchmarks.environments import CannotInstall
 from benchmarks.plan import HOLDERS, Planned, class_a, scale
 from benchmarks.plan import streams as planned_streams
@@ -148,7 +149,9 @@ def main() -> int:
     parser.add_argument("--case", help="only cases of A whose name has this in it (as: backlog)")
     parser.add_argument("--systems", help="only these, by comma (as: braid,bare)")
     parser.add_argument(
-        "--write", action="store_true", help="write docs/results/bench.{json,md,png}; other sections stay"
+        "--write",
+        action="store_true",
+        help="write docs/results/bench.{json,md,png} and docs/capacity.md; sections not run stay",
     )
     asked = parser.parse_args()
     if unknown := set(asked.only.split(",")) - SECTIONS.keys():
@@ -166,6 +169,7 @@ def main() -> int:
     if asked.write:
         write(results, RESULTS)
         draw(RESULTS, say)
+        capacity()
     ours = [row for rows in results.rows.values() for row in rows if row.system == "braid"]
     return 0 if ours and all(row.valid for row in ours) else 1
 
