@@ -128,6 +128,8 @@ async def measure(asked: argparse.Namespace, results: Results, folder: Path) -> 
                 rows = await held(stack, asked.quick, [p for p in HOLDERS if _wanted(p, asked)], results)
             results.rows[section] = rows
             results.machine[section] = before | {"load_after": round(os.getloadavg()[0], 1)}
+            if asked.write:
+                write(results, RESULTS)
 
 
 def _chosen(plan: Sequence[Planned], asked: argparse.Namespace) -> list[Planned]:
@@ -167,7 +169,6 @@ def main() -> int:
         return 1
     sys.stdout.write(page(results))
     if asked.write:
-        write(results, RESULTS)
         draw(RESULTS, say)
         capacity()
     ours = [row for rows in results.rows.values() for row in rows if row.system == "braid"]
