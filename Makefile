@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help setup demo test quick lint format bench soak bench-sessions quiet train simulate mutate torture lock clean
+.PHONY: help setup demo test quick lint format bench soak profile bench-sessions quiet train simulate mutate torture lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +56,9 @@ bench: setup  ## Braid against its peers on one broker, each window checked (QUI
 
 soak: setup  ## Memory and open files of every process at a steady rate (MINUTES=30)
 	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30) --write
+
+profile: setup  ## CPU of the aligner per event on the local stack, and in which layer it is spent (five minutes)
+	@$(BIN)/python -m benchmarks.aligner_profile
 
 bench-sessions: setup  ## What an open session costs the aligner, 100 to 10,000 of them (three minutes)
 	@$(BIN)/python -m benchmarks.sessions --write
