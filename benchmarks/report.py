@@ -102,6 +102,7 @@ def _where(m: Mapping[str, Any]) -> str:
     return (
         f"{m['cpus']} CPUs ({m['architecture']}), {m['memory_gb']} GB, Python {m['python']}, commit {m['commit']}, "
         f"{m['began']}; load average {m['load_before']:g} before it began, {m['load_after']:g} after it."
+        + (f" {m['note']}" if "note" in m else "")
     )
 
 
