@@ -125,7 +125,7 @@ def page(courses: Sequence[Course], minutes: float, sessions: int, records: int,
     m = machine()
     return (
         f"# Half an hour at a steady rate\n\n`make soak MINUTES={minutes:g}` on {m['cpus']} CPUs, commit {m['commit']}, "
-        f"load average {load_then:.0f} to {m['load_before'][0]:.0f}: {sessions} sessions at a time, each living for "
+        f"load average {load_then:.0f} to {m['load_before']:.0f}: {sessions} sessions at a time, each living for "
         f"{LIFE_S} s, {records:,} records, early and final windows\nanswered by the shipped model. The first third is "
         f"warm-up; flat: less than {SLOPE_MAX_MB_MIN:g} MB a minute over the rest, and no more open files in the last "
         "quarter than in the first\n(the broker aside, which opens a file for each log segment).\n\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.sampling import Sample
-from benchmarks.soak import course
+from benchmarks.soak import course, page
 
 
 def samples(mb_per_min: float, files: int = 10, more_files: int = 0) -> list[Sample]:
@@ -28,3 +28,9 @@ def test_memory_that_fills_while_warming_up_is_flat_and_its_slope_is_measured() 
 def test_files_that_stay_open_are_noticed_in_our_own_processes() -> None:
     assert not course("gateway", samples(0, more_files=8)).flat
     assert course("broker", samples(0, more_files=8)).flat
+
+
+def test_the_page_has_a_row_for_each_process() -> None:
+    told = page([course("aligner", samples(0)), course("gateway", samples(2))], 30, 4, 1_000, 1.0)
+    assert "| aligner | " in told
+    assert told.rstrip().endswith("**no** |")
