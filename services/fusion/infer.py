@@ -195,4 +195,4 @@ class Inference:
         value = prediction.encode(window, answer, senses, self._model_record, level)
         refused = tuple((name, m, r) for name, bad in u.unusable.items() for m, r in bad)
         id = self._id(window, level, failed=False)
-        return Predicted(id, window, value, answer, rows, refused, model.modalities, model.labels)
+        return Predicted(id, window, value, answer, rows, refused, model.modalities, model.labels, e.contributions)

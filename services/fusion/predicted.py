@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,3 +28,4 @@ class Predicted:
     unusable: Sequence[tuple[str, Member, Rejected]]
     senses: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    contributions: Mapping[str, float] = field(default_factory=dict)
