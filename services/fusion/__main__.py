@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from model.checkpoint import CheckpointError
 from model.checkpoint import load as load_model
 from model.labels import NOTHING, kind_of
 from services.fusion.decide import Decision
@@ -66,6 +67,7 @@ def plan(settings: Settings) -> Plan:
         work=worker,
         registry=registry,
         records_max=RECORDS_MAX,
+        refusals=(CheckpointError,),
     )
 
 
