@@ -42,7 +42,7 @@ def decision_of(inference: Inference) -> Decision:
 
 def plan(settings: Settings) -> Plan:
     """The fusion worker that these settings describe."""
-    servers, registry, f = settings.kafka.bootstrap_servers, make_registry("fusion"), settings.fusion
+    broker, registry, f = settings.kafka, make_registry("fusion"), settings.fusion
     topics = settings.topic_names()
 
     def inference(folder: Path, threads: int | None) -> Inference:
@@ -54,15 +54,17 @@ def plan(settings: Settings) -> Plan:
         topics,
         settings.alignment.tail_s * 1000,
         settings.semantics().future_us,
-        lambda: kafka.make_producer(servers),
-        lambda reset: kafka.make_reader(servers, auto_offset_reset=reset),
-        lambda: RedisWindow(settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms),
+        lambda: kafka.make_producer(broker),
+        lambda reset: kafka.make_reader(broker, auto_offset_reset=reset),
+        lambda: RedisWindow(
+            settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms, settings.redis.access()
+        ),
         Observer(FusionMetrics(registry)),
     )
     group = f"{settings.kafka.group_prefix}-fusion"
     return Plan(
         name="braid-fusion",
-        make_consumer=lambda: kafka.make_group_consumer(servers, group, settings.kafka.instance),
+        make_consumer=lambda: kafka.make_group_consumer(broker, group, settings.kafka.instance),
         topics=(topics.windows,),
         work=worker,
         registry=registry,

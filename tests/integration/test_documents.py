@@ -81,11 +81,9 @@ async def test_every_command_of_a_page_does_what_the_page_says(page: str, home: 
 
 
 async def _done(home: Home, command: Command) -> None:
-    line = (
-        PREDICTION.sub((await _a_prediction(home))["id"], command.line)
-        if PREDICTION.search(command.line)
-        else command.line
-    )
+    line = command.line
+    if PREDICTION.search(line):
+        line = PREDICTION.sub(await _a_prediction(home), line)
     sign = next((sign for part, sign in STAYS.items() if part in line), None)
     if sign is not None:
         await home.hear(line, sign)
@@ -96,11 +94,10 @@ async def _done(home: Home, command: Command) -> None:
                 assert re.search(wanted, said), f"`{line}` said no {wanted!r}:\n{said}"
 
 
-async def _a_prediction(home: Home) -> dict[str, Any]:
-    async def final() -> dict[str, Any] | None:
-        room = await get(home, "sessions/kitchen?seconds=3600")
-        found = [m for m in room["messages"] if m["kind"] == "prediction" and m["data"]["final"]]
-        return found[-1]["data"] if found else None
+async def _a_prediction(home: Home) -> str:
+    async def final() -> str | None:
+        answers = [s["answer"] for s in (await get(home, "sessions"))["sessions"] if s["id"] == "kitchen"]
+        return answers[0]["id"] if answers and answers[0]["final"] else None
 
     return await until(final, "a final prediction of the kitchen")
 

@@ -51,13 +51,13 @@ def labels_of(checkpoint: Path) -> list[str]:
 
 async def serve(settings: Settings, metrics: MqttMetrics, progress: Progress) -> None:
     """Serve until SIGTERM or Ctrl-C."""
-    servers, m = settings.kafka.bootstrap_servers, settings.mqtt
+    m = settings.mqtt
     names = Names(m.prefix, m.discovery_prefix)
     bounds = Bounds(m.sessions_max, m.sources_max, m.silent_s * 1_000_000)
     home = Home(names, labels_of(settings.fusion.model), bounds, version("braid"))
     broker = Broker(m, names, lambda: home.announce(time.time_ns() // 1000), metrics, progress)
     follower = Follower(
-        lambda: kafka.make_reader(servers),
+        lambda: kafka.make_reader(settings.kafka),
         settings.topic_names(),
         settings.topics.partitions,
         home,
