@@ -6,7 +6,7 @@ Precedence: arguments, environment (`BRAID_KAFKA__BOOTSTRAP_SERVERS`, `__` nests
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
@@ -19,6 +19,7 @@ from pydantic_settings import (
 from services.contract.semantics import Admission, Lateness, Semantics
 from services.contract.topics import Topics
 from services.runtime.device_settings import DeviceSettings
+from services.runtime.fusion_settings import FusionSettings
 from services.runtime.kafka_settings import KafkaSettings
 from services.runtime.kept_settings import KeepEventsSettings, LabelSettings
 from services.runtime.mqtt_settings import MqttSettings
@@ -122,19 +123,6 @@ class LimitSettings(Section):
     payload_bytes_max: int = Field(1_000_000, ge=1, le=3_900_000)
     pixels_max: int = Field(4096 * 4096, ge=1)
     text_bytes_max: int = Field(8_192, ge=1)
-
-
-class FusionSettings(Section):
-    """The fusion worker: its model and device, and the bounds of its caches.
-
-    model: a checkpoint, or a folder of versions of which the newest serves; reload_s: how often to look for a newer one,
-    0 for never.
-    """
-
-    model: Path = ROOT / "models" / "home"
-    reload_s: int = Field(5, ge=0, le=3_600)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    cache_mb: int = Field(64, ge=1, le=65_536)
 
 
 class HttpSettings(Section):
