@@ -37,7 +37,7 @@ simulate: setup  ## More histories of the simulation (SEEDS=10000), or one of th
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000))
 
 mutate: setup  ## Break the pure files in every small way and see that a test notices (FILE=floor.py for one of them)
-	@$(BIN)/python -m tests.mutation $(if $(FILE),--file $(FILE)) $(if $(STAGES),--stages $(STAGES))
+	@$(BIN)/python -m tests.mutation $(if $(FILE),--file $(FILE))
 
 torture: setup  ## kill -9, pauses and rebalances on real processes, judged at the end (MINUTES=5, SEED=17 for one again)
 	@$(BIN)/python -m tests.torture --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
