@@ -50,10 +50,15 @@ ONLY_IN_FULL = {
     ".venv/bin/braid predict-batch models/several/1 --manifest samples.jsonl --out answers.jsonl": "needs that model",
 }
 
+CAMERAS = "needs a camera or a film; tests of `braid send` make their own"
+
 # Cannot run in a test, and why; each stands in a block that is marked `elsewhere`.
 ELSEWHERE = {
     "apt-get install chromium mosquitto mosquitto-clients prometheus": "needs root and changes the machine",
     "docker compose up --build -d": "needs a container engine; tests/unit/test_compose.py judges the file",
+    ".venv/bin/braid send rtsp://user:password@192.168.1.30/stream1 --session porch": CAMERAS,
+    ".venv/bin/braid send --webcam --microphone --session desk": CAMERAS,
+    ".venv/bin/braid send film.mp4 --session film --fps 4": CAMERAS,
     "docker compose logs gateway": "needs a container engine",
     "braid topics apply": "needs its setting and a halted system: tests/integration/test_sensor.py walks this way",
     "braid drain": "needs its setting and a halted system: tests/integration/test_sensor.py walks this way",
