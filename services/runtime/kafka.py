@@ -15,6 +15,8 @@ from services.runtime.kafka_settings import KafkaSettings
 
 RECORD_BYTES_MAX = 4 * 1024 * 1024
 FETCH_BYTES_MAX = 16 * 1024 * 1024
+# One batch of a partition goes out at a time; 16 KB, the default, is three window records and a round trip for them.
+BATCH_BYTES_MAX = 1024 * 1024
 
 # The settings, or servers alone, which are then spoken to without TLS and without a name.
 Where = str | KafkaSettings
@@ -63,6 +65,7 @@ def make_producer(where: Where, *, linger_ms: int = 2) -> AIOKafkaProducer:
         acks="all",
         enable_idempotence=True,
         linger_ms=linger_ms,
+        max_batch_size=BATCH_BYTES_MAX,
         max_request_size=RECORD_BYTES_MAX,
         request_timeout_ms=20_000,
     )

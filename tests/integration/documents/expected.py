@@ -44,6 +44,10 @@ BY_ANOTHER_TEST = {
 
 # Take minutes at any size; `make docs-long` alone runs them. What they do in parts is tested by their own tests.
 ONLY_IN_FULL = {
+    "make profile": "measures; at a small size it would measure nothing",
+    ".venv/bin/braid train --data tridigit --private-epsilon 8 --private-delta 1e-4 --out models/private/1": (
+        "its noise needs all rows; tests/unit/model/test_privacy.py has its parts"
+    ),
     "make mutate": "ends well only after all its stages; tests/unit/test_mutants.py has its parts",
     "make train": "ends with two hours of made streams, whatever the size; tests/unit/model has its parts",
     ".venv/bin/braid train --task several": "reads three sets whole; tests/unit/model/test_several.py has its parts",
