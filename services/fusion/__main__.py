@@ -10,6 +10,7 @@ from model.checkpoint import CheckpointError
 from model.checkpoint import load as load_model
 from model.labels import NOTHING, kind_of
 from model.serving import Serving
+from services.control.follow import Controls
 from services.fusion.decide import Decision
 from services.fusion.infer import Inference
 from services.fusion.observe import Observer
@@ -62,6 +63,7 @@ def plan(settings: Settings, model: Callable[[Path, str, int | None], Serving] =
         lambda: RedisWindow(
             settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms, settings.redis.access()
         ),
+        Controls(lambda: kafka.make_reader(broker), topics, settings.topics.partitions),
         Observer(FusionMetrics(registry)),
     )
     group = f"{settings.kafka.group_prefix}-fusion"

@@ -47,10 +47,11 @@ class Wanted(NamedTuple):
 
 
 class Payload(NamedTuple):
-    """The bytes of a chunk and their content type."""
+    """The bytes of a chunk and their content type; arrived_us: of what was read from the log, 0 where nobody knows."""
 
     content_type: str
     body: bytes
+    arrived_us: int = 0
 
 
 class WrongPolicy(Exception):
@@ -158,6 +159,17 @@ class RedisWindow:
                     kind, _, body = value.partition(_SEPARATOR)
                     found[place] = Payload(kind.decode(), body)
         return found
+
+    async def forget(self, session: str) -> int | None:
+        """Destroy all that is kept of a session: how many keys, None where Redis does not answer."""
+        prefix = key_of(session, 0).rpartition(":")[0]
+        # What a key's name holds besides letters are braces: no sign of a pattern.
+        try:
+            keys = [key async for key in self._redis.scan_iter(match=f"{prefix}:*", count=1_000)]
+            return int(await self._redis.unlink(*keys)) if keys else 0
+        except (RedisError, OSError, TimeoutError) as error:
+            self._failed(error)
+            return None
 
     async def close(self) -> None:
         await self._redis.aclose()

@@ -136,7 +136,7 @@ class GatewaySettings(Section):
     """The live page and its API: where it answers, who may ask, and how much it keeps in memory.
 
     token: asked of everybody where it is set; made at the start, and printed, where the host is not loopback. hosts:
-    further names under which browsers may call it.
+    further names under which browsers may call it. silent_s: a source that was not heard for so long is silent.
     """
 
     host: str = "127.0.0.1"
@@ -148,6 +148,7 @@ class GatewaySettings(Section):
     look_back_s: int = Field(120, ge=0, le=86_400)
     sessions_max: int = Field(2_000, ge=1, le=100_000)
     streams_max: int = Field(64, ge=1, le=10_000)
+    silent_s: int = Field(30, ge=1, le=86_400)
 
 
 class WatchdogSettings(Section):
