@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +63,10 @@ async def run(stack: LocalStack, server: Server, quick: bool, say: Say) -> Row:
         sampler.stop()
     finally:
         await child.stop(10)
+        assert child.pid is not None
+        # LitServe's own processes outlive it; all of them are in the session that the child began.
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
     return _row(server, versions(str(python), (server.name,)), told, sampler)
 
 
