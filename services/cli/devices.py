@@ -105,7 +105,7 @@ async def _look(settings: Settings, minutes: float) -> dict[Key, Device]:
     topics = settings.topic_names()
     found: dict[Key, Device] = {}
     from_ms = int((time.time() - minutes * 60) * 1000)
-    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+    async with kafka.reader(settings.kafka) as reader:
         for modality in topics.modalities:
             for number in range(settings.topics.partitions):
                 for raw in await since(reader, topics.media(modality), number, from_ms, RECORDS_MAX):

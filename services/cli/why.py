@@ -115,7 +115,7 @@ async def _from_log(settings: Settings, wanted: Wanted) -> Evidence | None:
     from services.why.from_log import find
 
     future_us = settings.semantics().future_us
-    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+    async with kafka.reader(settings.kafka) as reader:
         control = await said(reader, settings.topic_names(), settings.topics.partitions, wanted.session)
         if control.forgets(wanted.start_us):
             raise Forgotten

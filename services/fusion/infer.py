@@ -210,4 +210,6 @@ class Inference:
         value = prediction.encode(window, answer, senses, self._model_record, u.level)
         refused = tuple((name, m, r) for name, bad in u.unusable.items() for m, r in bad)
         id = prediction.prediction_id(window.id, model.digest, level=u.level, muted=window.muted)
-        return Predicted(id, window, value, answer, rows, refused, model.modalities, model.labels, u.level)
+        return Predicted(
+            id, window, value, answer, rows, refused, model.modalities, model.labels, u.level, e.contributions
+        )

@@ -47,16 +47,16 @@ async def serve(
     settings: Settings, listener: socket.socket, token: str, metrics: GatewayMetrics, progress: Progress
 ) -> None:
     """Serve until SIGTERM or Ctrl-C."""
-    servers, topics, g = settings.kafka.bootstrap_servers, settings.topic_names(), settings.gateway
+    broker, topics, g = settings.kafka, settings.topic_names(), settings.gateway
     rooms = Rooms(Bounds(g.sessions_max, g.kept_mb * 1024 * 1024, g.kept_s * 1_000_000))
     sources, ring = Sources(g.silent_s * 1_000_000), Ring(secrets.token_hex(4))
     keep = settings.keep_events
-    controls = Controls(lambda: kafka.make_reader(servers), topics, settings.topics.partitions)
+    controls = Controls(lambda: kafka.make_reader(broker), topics, settings.topics.partitions)
     hidden = Hidden(controls.of)
     store = EvidenceStore(keep.folder, keep.days, keep.max_mb * 1_000_000)
     keeper = Keeper(
         store,
-        lambda: kafka.make_reader(servers),
+        lambda: kafka.make_reader(broker),
         topics,
         settings.topics.partitions,
         settings.semantics().future_us,
@@ -64,7 +64,7 @@ async def serve(
         metrics,
     )
     follower = Follower(
-        lambda: kafka.make_reader(servers),
+        lambda: kafka.make_reader(broker),
         topics,
         settings.topics.partitions,
         rooms,
@@ -76,9 +76,9 @@ async def serve(
         progress,
     )
     controls.listen(Obey(rooms, sources, ring, keeper))
-    redis = RedisWindow(settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms)
-    media = Media(redis, lambda: kafka.make_reader(servers, auto_offset_reset="none"), topics, metrics)
-    async with patient.producer(servers, progress) as producer:
+    redis = RedisWindow(settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms, settings.redis.access())
+    media = Media(redis, lambda: kafka.make_reader(broker, auto_offset_reset="none"), topics, metrics)
+    async with patient.producer(broker, progress) as producer:
         semantics = settings.semantics()
         taking = Taking(
             producer, topics, semantics.admission, settings.limits.payload_bytes_max, Devices(settings.devices), metrics
@@ -86,7 +86,7 @@ async def serve(
         labelling = Labelling(
             LabelStore(settings.labels.folder),
             store,
-            lambda: kafka.make_reader(servers),
+            lambda: kafka.make_reader(broker),
             topics,
             settings.topics.partitions,
             semantics.future_us,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -79,7 +79,7 @@ class RedisWindow:
     After a failure it rests for a second: an outage then costs a batch one time-out a second and no more.
     """
 
-    def __init__(self, url: str, ttl_s: int, timeout_ms: int) -> None:
+    def __init__(self, url: str, ttl_s: int, timeout_ms: int, access: Mapping[str, Any] | None = None) -> None:
         timeout_s = timeout_ms / 1000
         pool = BlockingConnectionPool.from_url(
             url,
@@ -89,6 +89,7 @@ class RedisWindow:
             socket_connect_timeout=timeout_s,
             # The default runs a whole pipeline again up to ten times: a paused server then holds us for many seconds.
             retry=Retry(ExponentialBackoff(cap=0.05, base=0.01), 1),
+            **(access or {}),
         )
         self._redis: Redis = Redis(connection_pool=pool)
         self._ttl_s = ttl_s

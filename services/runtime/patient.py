@@ -20,11 +20,11 @@ _log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def producer(servers: str, progress: Progress) -> AsyncIterator[AIOKafkaProducer]:
+async def producer(broker: kafka.Where, progress: Progress) -> AsyncIterator[AIOKafkaProducer]:
     """The producer once the broker is there; until then the service is not ready, and says why."""
 
     async def start() -> AIOKafkaProducer:
-        client = kafka.make_producer(servers)
+        client = kafka.make_producer(broker)
         try:
             await client.start()
         except BaseException:

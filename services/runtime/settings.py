@@ -20,6 +20,7 @@ from services.contract.semantics import Admission, Lateness, Semantics
 from services.contract.topics import Topics
 from services.runtime.device_settings import DeviceSettings
 from services.runtime.fusion_settings import FusionSettings
+from services.runtime.kafka_settings import KafkaSettings
 from services.runtime.kept_settings import KeepEventsSettings, LabelSettings
 from services.runtime.mqtt_settings import MqttSettings
 from services.runtime.section import Section
@@ -30,24 +31,31 @@ CONFIG_FILE = "braid.yaml"
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class KafkaSettings(Section):
-    """Where the broker is and how groups are called; empty servers mean the local stack.
+class RedisSettings(Section):
+    """Where Redis is (empty: the local stack) and how it may be used.
 
-    instance: a stable name of this process in its group: after a crash it is back without a session time-out.
+    url: rediss:// for TLS; ca_file: who signs its certificate (none: the system's authorities). username and password:
+    here rather than in the url, which is shown.
     """
 
-    bootstrap_servers: str = ""
-    group_prefix: str = "braid"
-    instance: str = ""
-
-
-class RedisSettings(Section):
-    """Where Redis is (empty: the local stack) and how it may be used."""
-
     url: str = ""
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    ca_file: Path | None = None
     ttl_s: int = Field(120, ge=1, le=86_400)
     timeout_ms: int = Field(500, ge=10, le=60_000)
     any_eviction_policy: bool = False
+
+    def access(self) -> dict[str, Any]:
+        """What a client needs beside the url."""
+        found: dict[str, Any] = {}
+        if self.username:
+            found["username"] = self.username
+        if self.password.get_secret_value():
+            found["password"] = self.password.get_secret_value()
+        if self.url.startswith("rediss:"):
+            found["ssl_ca_certs"] = str(self.ca_file) if self.ca_file else None
+        return found
 
 
 class TopicSettings(Section):

@@ -55,12 +55,12 @@ def labels_of(checkpoint: Path) -> list[str]:
 
 async def serve(settings: Settings, metrics: MqttMetrics, progress: Progress) -> None:
     """Serve until SIGTERM or Ctrl-C."""
-    servers, m = settings.kafka.bootstrap_servers, settings.mqtt
+    m = settings.mqtt
     names = Names(m.prefix, m.discovery_prefix)
     bounds = Bounds(m.sessions_max, m.sources_max, m.silent_s * 1_000_000)
     topics, partitions = settings.topic_names(), settings.topics.partitions
     home = Home(names, labels_of(settings.fusion.model), bounds, version("braid"), topics.modalities)
-    controls = Controls(lambda: kafka.make_reader(servers), topics, partitions)
+    controls = Controls(lambda: kafka.make_reader(settings.kafka), topics, partitions)
 
     async def command(topic: str, payload: bytes) -> None:
         """A switch was turned: said in the control topic, from which its new state comes back."""
@@ -70,7 +70,7 @@ async def serve(settings: Settings, metrics: MqttMetrics, progress: Progress) ->
         session, modality, on = wanted
         now_us = time.time_ns() // 1000
         try:
-            async with kafka.reader(servers) as reader, kafka.producer(servers) as producer:
+            async with kafka.reader(settings.kafka) as reader, kafka.producer(settings.kafka) as producer:
                 await say(
                     reader,
                     producer,
@@ -85,7 +85,7 @@ async def serve(settings: Settings, metrics: MqttMetrics, progress: Progress) ->
     broker = Broker(m, names, lambda: home.announce(time.time_ns() // 1000), command, metrics, progress)
     controls.listen(lambda control: broker.send(list(home.control(control))))
     follower = Follower(
-        lambda: kafka.make_reader(servers),
+        lambda: kafka.make_reader(settings.kafka),
         topics,
         partitions,
         home,
