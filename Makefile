@@ -28,7 +28,7 @@ demo: setup  ## Recorded streams through the whole system, checked at the end (A
 	@$(BIN)/braid demo $(ARGS)
 
 test: setup  ## All tests, those on a real broker and a real Redis included, by two processes (ARGS="-n 0" for one)
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 quick: setup  ## Tests that need no broker, in under a minute
 	@$(BIN)/python -m pytest -m "not stack and not slow" --ignore tests/simulation $(ARGS)

@@ -12,9 +12,6 @@ from services.local.stack import LocalStack
 from services.runtime import kafka, topic_admin
 from services.runtime.settings import Settings, load
 
-# About half of the time of this folder; the rest is the other half.
-ONE_STACK = {"test_bad_input", "test_demo", "test_drain", "test_outage", "test_sensor", "test_stack"}
-
 
 @pytest.fixture(scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalStack]:
@@ -51,10 +48,8 @@ def hand() -> bytes:
     return next(iter(sorted(folder.glob("*.jpg")))).read_bytes()
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder needs the stack; each of two workers has its own, and its own half of the files."""
+    """Everything in this folder needs the stack; each process that runs files of it has one of its own."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("stack")
-            item.add_marker(pytest.mark.xdist_group("one stack" if item.path.stem in ONE_STACK else "another stack"))

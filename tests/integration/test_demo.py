@@ -16,6 +16,7 @@ import pytest
 
 from services.local.stack import LocalStack
 from services.runtime.settings import ROOT
+from tests.integration.outside_make import outside_make
 
 BRAID = Path(sys.executable).parent / "braid"
 SHORT = {"FROM": "34", "SECONDS": "14", "SPEED": "2", "STREAM": "S01 S05"}
@@ -24,7 +25,7 @@ SHORT = {"FROM": "34", "SECONDS": "14", "SPEED": "2", "STREAM": "S01 S05"}
 def short(stack: LocalStack, **changed: str) -> dict[str, str]:
     """The demo's sizes as variables, for the README's own commands."""
     sizes = {f"BRAID_DEMO_{name}": value for name, value in {**SHORT, **changed}.items()}
-    return {**os.environ, **stack.environment(), **sizes}
+    return {**outside_make(), **stack.environment(), **sizes}
 
 
 async def demo(stack: LocalStack, line: str) -> tuple[int, str, str]:

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from services.runtime.settings import ROOT
+from tests.integration.outside_make import outside_make
 from tests.torture.plan import KINDS, plan
 
 SEED = 1
@@ -19,6 +20,7 @@ async def test_a_minute_of_faults_loses_nothing_and_changes_nothing() -> None:
     process = await asyncio.create_subprocess_exec(
         *("make", "torture", "MINUTES=1", f"SEED={SEED}"),
         cwd=ROOT,
+        env=outside_make(),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

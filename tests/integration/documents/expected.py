@@ -44,6 +44,11 @@ BY_ANOTHER_TEST = {
 
 # Take minutes at any size; `make docs-long` alone runs them. What they do in parts is tested by their own tests.
 ONLY_IN_FULL = {
+    "make bench": "makes an environment for each peer; tests/integration/test_benchmark.py is its shortest form",
+    "make bench QUICK=1": "the same",
+    'make bench ARGS="--only A --case backlog --systems braid,bare,faust --rounds 5"': "the same",
+    "make soak MINUTES=30": "memory says nothing in a minute; tests/unit/benchmarks has its judgement",
+    ".venv/bin/python -m benchmarks.overload": "measures; tests/unit/fusion/test_overload.py plays it in virtual time",
     "make profile": "measures; at a small size it would measure nothing",
     ".venv/bin/braid train --data tridigit --private-epsilon 8 --private-delta 1e-4 --out models/private/1": (
         "its noise needs all rows; tests/unit/model/test_privacy.py has its parts"

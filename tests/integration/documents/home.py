@@ -15,6 +15,7 @@ from pathlib import Path
 
 from services.local.ports import free_ports
 from services.runtime.settings import ROOT
+from tests.integration.outside_make import outside_make
 
 WITHIN_S = 300
 _EXPORTED = re.compile(r"export (BRAID_\w+)=(\S+)")
@@ -42,9 +43,7 @@ class Home:
         return line.replace("mosquitto_sub ", f"mosquitto_sub -p {self._ports['1883']} ")
 
     def environment(self, sizes: Mapping[str, str]) -> dict[str, str]:
-        clean = {
-            name: value for name, value in os.environ.items() if not name.startswith(("BRAID_", "PYTEST_", "MAKE"))
-        }
+        clean = {name: value for name, value in outside_make().items() if not name.startswith(("BRAID_", "PYTEST_"))}
         path = f"{self.folder / '.venv' / 'bin'}:{os.environ['PATH']}:/usr/sbin"
         ours = {"PATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
         return {**clean, **ours, **self._own, **self.terminal, **sizes}
