@@ -19,6 +19,9 @@ from model.encoders.text import Vocabulary, read_vectors
 from model.labels import LABELS
 from model.network import MODALITIES, FusionNetwork
 
+# A cycle of the learning rate needs so many steps to rise and fall in; fewer are its beginning.
+STEPS_MIN = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -61,7 +64,7 @@ def train(data: Path, recipe: Recipe, report: Callable[[int, dict[str, float]], 
 
     def phase(steps: int, learning_rate: float, make: Callable[[], tuple[Alone, Batch | None]], done: int) -> None:
         optimiser = torch.optim.Adam(network.parameters(), learning_rate)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, max(steps, 3), pct_start=0.1)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, max(steps, STEPS_MIN), pct_start=0.1)
         for step, (alone, scenes) in enumerate(ahead(make, steps, recipe.threads), 1):
             losses = ({} if scenes is None else _losses(network, scenes, rng)) | _single(network, alone, rng)
             optimiser.zero_grad()
