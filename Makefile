@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help setup demo test quick lint format bench-sessions quiet train simulate mutate torture clean
+.PHONY: help setup demo test quick lint format bench bench-sessions quiet train simulate mutate torture lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,8 +27,8 @@ $(READY): requirements.lock pyproject.toml
 demo: setup  ## Recorded streams through the whole system, checked at the end (ARGS=--stay, ARGS=--json, ARGS="--kill aligner")
 	@$(BIN)/braid demo $(ARGS)
 
-test: setup  ## All tests, those on a real broker and a real Redis included
-	@$(BIN)/python -m pytest $(ARGS)
+test: setup  ## All tests, those on a real broker and a real Redis included, by two processes (ARGS="-n 0" for one)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 quick: setup  ## Tests that need no broker, in under a minute
 	@$(BIN)/python -m pytest -m "not stack and not slow" --ignore tests/simulation $(ARGS)
@@ -51,6 +51,9 @@ format: setup  ## Put the code into shape
 	@$(BIN)/ruff check --fix --quiet services model tests examples benchmarks
 	@$(BIN)/ruff format services model tests examples benchmarks
 
+bench: setup  ## Braid against its peers on one broker, each window checked (QUICK=1; ARGS="--case backlog --systems braid,bare")
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(ARGS),$(ARGS),--write)
+
 bench-sessions: setup  ## What an open session costs the aligner, 100 to 10,000 of them (three minutes)
 	@$(BIN)/python -m benchmarks.sessions --write
 
@@ -59,6 +62,10 @@ quiet: setup  ## False events on two hours of made streams in which nothing happ
 
 train: setup  ## Train the shipped model again (about ten minutes)
 	@$(BIN)/braid train $(ARGS)
+
+lock: setup  ## requirements.in with all that it needs, each file by its hash, into requirements.lock
+	@$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 \
+	  requirements.in -o requirements.lock
 
 clean:  ## Take away everything that was made here
 	@rm -rf $(VENV) .braid .mypy_cache .ruff_cache .pytest_cache .hypothesis test-artefacts *.egg-info

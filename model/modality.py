@@ -16,6 +16,7 @@ from model.decode.sensor import READINGS, decode_sensor, readings
 from model.decode.text import as_text, decode_text
 from model.decode.undecodable import Undecodable
 from model.encoders.audio import SEGMENT_SAMPLES, STEP_FEATURES, STEPS
+from model.encoders.base import BASE_FEATURES, BasePicture, BaseReader, BaseSegment, BaseText
 from model.encoders.fixed import FIXED_FEATURES, FixedPicture, FixedReader, FixedSegment, FixedText
 from model.encoders.hearing import HearingEncoder, HearingReader
 from model.encoders.picture import PictureEncoder, prepare_picture
@@ -25,12 +26,12 @@ from model.encoders.text import TextEncoder
 from model.encoders.words import Lexicon
 
 FEATURES = 64
-LIGHT, SEED, FIXED = "light", "seed", "fixed"
+LIGHT, SEED, FIXED, BASE = "light", "seed", "fixed", "base"
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What encoders are made for: the size of the lexicon and of its vectors, their kind (light, seed or fixed) and width."""
+    """What encoders are made for: the size of the lexicon and of its vectors, their kind (light, seed, fixed or base) and width."""
 
     words: int
     vector_size: int
@@ -44,7 +45,7 @@ class Shape:
     @property
     def features(self) -> int:
         """Length of every branch's V_m."""
-        return {SEED: SEED_FEATURES, FIXED: FIXED_FEATURES}.get(self.kind, FEATURES)
+        return {SEED: SEED_FEATURES, FIXED: FIXED_FEATURES, BASE: BASE_FEATURES}.get(self.kind, FEATURES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,24 +96,32 @@ def _text(shape: Shape) -> nn.Module:
         return SeedText(shape.words)
     if shape.kind == FIXED:
         return FixedText()
+    if shape.kind == BASE:
+        return BaseText(shape.words)
     return TextEncoder(shape.words, shape.vector_size, shape.features, *shape.wide(40))
 
 
 def _video(shape: Shape) -> nn.Module:
     if shape.kind == FIXED:
         return FixedPicture()
+    if shape.kind == BASE:
+        return BasePicture()
     return SeedPicture() if shape.kind == SEED else PictureEncoder(shape.features, shape.wide(16, 32, 48, 64))
 
 
 def _audio(shape: Shape) -> nn.Module:
     if shape.kind == FIXED:
         return FixedSegment()
+    if shape.kind == BASE:
+        return BaseSegment()
     return SeedSegment() if shape.kind == SEED else HearingEncoder(shape.wide(16, 32, 64))
 
 
 def _heard(shape: Shape) -> nn.Module:
     if shape.kind == FIXED:
         return FixedReader()
+    if shape.kind == BASE:
+        return BaseReader()
     return SeedReader() if shape.kind == SEED else HearingReader(shape.features, *shape.wide(48))
 
 

@@ -43,6 +43,10 @@ class FusionNetwork(nn.Module):
         self.register_buffer("subset_temperature", torch.ones(1 << len(MODALITIES)))
         self.register_buffer("log_prior", torch.full((label_count,), -float(label_count)).log_softmax(0))
         self.register_buffer("mean_weight", torch.tensor(0.5))
+        # Which modalities each subset uses, [8, 3]; tensors made on the way would have to be carried to the device.
+        subsets = torch.tensor([subset_mask(index) for index in range(1 << len(MODALITIES))])
+        self.register_buffer("subsets", subsets, persistent=False)
+        self.register_buffer("bits", torch.tensor([1, 2, 4]), persistent=False)
 
     def item_encoder(self, modality: str) -> nn.Module:
         """The encoder of a modality's items."""
@@ -84,8 +88,8 @@ class FusionNetwork(nn.Module):
         experts = self.experts(branches)
         rows = []
         for index in range(1 << len(MODALITIES)):
-            chosen = torch.tensor(subset_mask(index), device=branches.device)
-            rows.append(self._one_subset(experts, branches, present & chosen, prior))
+            used = present & cast(Tensor, self.subsets)[index]
+            rows.append(self._one_subset(experts, branches, used, prior))
         return torch.stack(rows, 1)
 
     def _one_subset(self, experts: Tensor, branches: Tensor, used: Tensor, prior: Tensor) -> Tensor:
@@ -95,7 +99,7 @@ class FusionNetwork(nn.Module):
         weight = torch.where(count > 1, cast(Tensor, self.mean_weight), 0.0)
         mean = torch.log_softmax(self.mean_logits(branches, used), -1)
         mixed = torch.log_softmax(weight * mean + (1 - weight) * product_of_experts, -1)
-        by_index = (used * torch.tensor([1, 2, 4], device=used.device)).sum(1)
+        by_index = (used * cast(Tensor, self.bits)).sum(1)
         return torch.log_softmax(mixed / cast(Tensor, self.subset_temperature)[by_index].unsqueeze(-1), -1)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,10 @@ from numpy.typing import NDArray
 from model.encoders.image import prepare_image
 from model.encoders.text import Vocabulary
 from model.encoders.words import Lexicon
+from model.flops import flops
 from model.modality import REGISTERED, prepare_segment
 from model.network import FusionNetwork
+from model.running import Make, maker
 from model.task.network import TaskNetwork
 
 Feature = NDArray[np.float32]
@@ -54,7 +57,9 @@ class FusionModel:
         words: list[str],
         digest: str,
         device: torch.device,
+        make: Make | None = None,
     ) -> None:
+        """make: how functions run, where not the device's own way; bench compares the ways."""
         self._network = network.eval().to(device)
         self._prepare = _task_inputs(words) if isinstance(network, TaskNetwork) else _home_inputs(words)
         self.device = device
@@ -63,7 +68,9 @@ class FusionModel:
         self.version: str = config["version"]
         self.labels: tuple[str, ...] = tuple(config["labels"])
         self.modalities: tuple[str, ...] = network.modalities
-        self.batch_windows: int = config["batch_windows"]
+        # A device that does many windows at once has a shape of its own; results are the device's in any case.
+        on_cuda = device.type == "cuda"
+        self.batch_windows: int = config.get("batch_windows_cuda", 64) if on_cuda else config["batch_windows"]
         self.segments_per_window: int = config["segments_per_window"]
         self.threads: int = config["threads"]
         # Samples of some tasks are longer than a window of a stream; the shape of a batch holds either.
@@ -72,6 +79,20 @@ class FusionModel:
         self.decision: Mapping[str, float] = config["decision"]
         self.conflict_from: float = config["conflict_from"]
         self.conformal: float = config["conformal"]
+        make = make or maker(device, config.get("precision") == "bfloat16")
+        self._encoders = {m: make(self._network.item_encoder(m), [self._blanks(m)]) for m in self.modalities}
+        self._head = make(self._subsets, self._window_blanks())
+
+    @cached_property
+    def costliest(self) -> str:
+        """The modality whose items take most arithmetic."""
+
+        def cost(modality: str) -> int:
+            blank = np.stack([self.prepare(modality, REGISTERED[modality].blank)])
+            item = torch.from_numpy(blank).to(self.device)
+            return flops(lambda: self._network.item_encoder(modality)(item))
+
+        return max(self.modalities, key=cost)
 
     def prepare(self, modality: str, value: Any) -> NDArray[Any]:
         """A decoded value (text str, picture uint8 [h, w, 3], sound float32 [SEGMENT_SAMPLES]) as its encoder's input."""
@@ -79,14 +100,15 @@ class FusionModel:
 
     def encode(self, modality: str, inputs: Sequence[NDArray[Any]]) -> list[Feature]:
         """Features of prepared items, each from itself alone, whatever else is encoded with it."""
-        encoder = self._network.item_encoder(modality)
+        run = self._encoders[modality]
+        (given,) = run.inputs
         out: list[Feature] = []
         for at in range(0, len(inputs), self.batch_windows):
-            part = np.stack(inputs[at : at + self.batch_windows])
-            padded = np.zeros((self.batch_windows, *part.shape[1:]), part.dtype)
-            padded[: len(part)] = part
-            with torch.inference_mode():
-                features = encoder(torch.from_numpy(padded).to(self.device)).cpu().numpy()
+            part = inputs[at : at + self.batch_windows]
+            for row, item in enumerate(part):
+                given[row] = item
+            given[len(part) :] = 0
+            features = run()
             out += [features[i].copy() for i in range(len(part))]
         return out
 
@@ -95,25 +117,41 @@ class FusionModel:
         out: list[NDArray[np.float64]] = []
         for at in range(0, len(windows), self.batch_windows):
             part = windows[at : at + self.batch_windows]
-            with torch.inference_mode():
-                rows = self._rows(part).double().cpu().numpy()
-            out += [rows[i].copy() for i in range(len(part))]
+            self._place(part)
+            rows = self._head()
+            out += [rows[i].astype(np.float64) for i in range(len(part))]
         return out
 
-    def _rows(self, windows: Sequence[WindowFeatures]) -> torch.Tensor:
-        batch, segments = self.batch_windows, max(self.segments_per_window, self.segments_per_sample)
-        shapes = {m: self._network.item_shape(m, segments) for m in self.modalities}
-        items = {m: np.zeros((batch, *shape), np.float32) for m, shape in shapes.items()}
-        there = {m: np.zeros((batch, places), np.bool_) for m, (places, _) in shapes.items()}
-        for row, window in enumerate(windows):
-            for m, (places, _) in shapes.items():
-                for place, feature in window.placed(m, places):
-                    items[m][row, place], there[m][row, place] = feature, True
-        present = np.stack([there[m].any(1) for m in self.modalities], 1)
-        tensors = {m: torch.from_numpy(values).to(self.device) for m, values in items.items()}
-        masks = {m: torch.from_numpy(values).to(self.device) for m, values in there.items()}
-        branches = self._network.branches(tensors, masks)
-        return self._network.subset_log_probs(branches, torch.from_numpy(present).to(self.device))
+    def _place(self, windows: Sequence[WindowFeatures]) -> None:
+        """Put features where the head reads them."""
+        count = len(self.modalities)
+        given = self._head.inputs
+        for blank in given:
+            blank[:] = 0
+        for i, m in enumerate(self.modalities):
+            items, there = given[i], given[count + i]
+            for row, window in enumerate(windows):
+                for place, feature in window.placed(m, there.shape[1]):
+                    items[row, place], there[row, place] = feature, True
+
+    def _subsets(self, *given: torch.Tensor) -> torch.Tensor:
+        """The head: items of each modality, then which are there of each, to log probabilities of all subsets."""
+        count = len(self.modalities)
+        items, there = (dict(zip(self.modalities, part, strict=True)) for part in (given[:count], given[count:]))
+        present = torch.stack([mask.any(1) for mask in there.values()], 1)
+        return self._network.subset_log_probs(self._network.branches(items, there), present)
+
+    def _blanks(self, modality: str) -> torch.Tensor:
+        """A batch of an encoder's inputs that say nothing."""
+        blank = self.prepare(modality, REGISTERED[modality].blank)
+        return torch.zeros((self.batch_windows, *blank.shape), dtype=torch.from_numpy(blank).dtype)
+
+    def _window_blanks(self) -> Sequence[torch.Tensor]:
+        """A batch of the head's inputs that say nothing, as `_subsets` takes them."""
+        segments = max(self.segments_per_window, self.segments_per_sample)
+        shapes = [self._network.item_shape(m, segments) for m in self.modalities]
+        items = [torch.zeros((self.batch_windows, *shape)) for shape in shapes]
+        return [*items, *(torch.zeros((self.batch_windows, places), dtype=torch.bool) for places, _ in shapes)]
 
 
 def _task_inputs(words: list[str]) -> Callable[[str, Any], NDArray[Any]]:

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 from services.aligner.observe import Observer
 from services.aligner.patience import Patience
+from services.aligner.start import OtherSettings
 from services.aligner.worker import Rules, Worker
-from services.payloads.redis_window import RedisWindow
+from services.payloads.redis_window import RedisWindow, WrongPolicy
 from services.runtime import kafka
 from services.runtime.metrics import AlignerMetrics, make_registry
 from services.runtime.service import Plan, run
@@ -43,6 +44,7 @@ def plan(settings: Settings) -> Plan:
         work=worker,
         registry=registry,
         records_max=RECORDS_MAX,
+        refusals=(OtherSettings, WrongPolicy),
     )
 
 

@@ -27,21 +27,24 @@ class Recomputed:
 
 
 def recompute(books: Books, logs: Sequence[Logs], published: Sequence[Raw], inference: Inference) -> Recomputed:
-    """Every final prediction of the books' windows must be there, in one byte string, equal to a fresh one."""
+    """Every final prediction of the books' windows must be there, in one byte string, equal to a fresh one.
+
+    A window that was answered under overload counts at each level at which it was.
+    """
     out = Recomputed()
-    payloads = _payloads(logs)
-    windows = [window for window, _, _ in sorted(books.windows.values(), key=lambda w: (w[0].session, w[0].start_us))]
-    size = inference.model.batch_windows
-    for at in range(0, len(windows), size):
-        for predicted in inference.predict(windows[at : at + size], payloads):
-            out.by_window[predicted.window.id] = predicted
     said: dict[str, set[bytes]] = defaultdict(set)
+    levels: dict[str, set[int]] = defaultdict(set)
     for raw in published:
         record = canonical.loads_object(raw.value or b"")
         if record["final"]:
             said[record["id"]].add(raw.value or b"")
             out.copies += 1
-    for predicted in out.by_window.values():
+            if record["model"]["digest"] == inference.model.digest:
+                levels[record["id"].rpartition("@")[0]].add(record["level"])
+    fresh = _fresh(books, logs, levels, inference)
+    for predicted in fresh:
+        out.by_window.setdefault(predicted.window.id, predicted)
+    for predicted in fresh:
         found = said.get(predicted.id, set())
         out.checked += 1
         if not found:
@@ -50,7 +53,20 @@ def recompute(books: Books, logs: Sequence[Logs], published: Sequence[Raw], infe
             out.troubles.append(f"prediction {predicted.id} was published in {len(found)} versions")
         elif found != {predicted.value}:
             out.troubles.append(f"prediction {predicted.id} is not what its window and model give")
-    out.copies -= sum(predicted.id in said for predicted in out.by_window.values())
+    out.copies -= sum(predicted.id in said for predicted in fresh)
+    return out
+
+
+def _fresh(books: Books, logs: Sequence[Logs], levels: Mapping[str, set[int]], inference: Inference) -> list[Predicted]:
+    """The windows' predictions at the levels at which they were made, at level 0 where none was; lowest levels first."""
+    payloads = _payloads(logs)
+    windows = [window for window, _, _ in sorted(books.windows.values(), key=lambda w: (w[0].session, w[0].start_us))]
+    size = inference.model.batch_windows
+    out: list[Predicted] = []
+    for level in sorted({0}.union(*levels.values())):
+        some = [w for w in windows if level in levels.get(w.id, {0})]
+        for at in range(0, len(some), size):
+            out += inference.predict(some[at : at + size], payloads, level)
     return out
 
 

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from services.cli import say
+from services.contract import envelope
+from services.devices.devices import Devices
 from services.runtime.settings import ROOT, Settings, load
 
 TYPES = {
@@ -30,7 +32,9 @@ def send(
     what: Annotated[
         list[str], typer.Argument(help="Files (jpg png webp wav flac ogg txt), folders, or streams S01-S08.")
     ],
-    session: Annotated[str, typer.Option(help="The session: what belongs together, as a room.")],
+    session: Annotated[
+        str, typer.Option(help="The session: what belongs together, as a room. Not needed where devices names one.")
+    ] = "",
     source: Annotated[str, typer.Option(help="The device's name.")] = "braid-send",
     from_s: Annotated[float, typer.Option("--from", help="Streams only: first second.")] = 0,
     seconds: Annotated[float, typer.Option(help="Streams only: how many seconds.")] = 120,
@@ -41,6 +45,7 @@ def send(
     if not settings.kafka.bootstrap_servers:
         say.no_broker()
     files, streams = _sorted(what)
+    _place(settings, files, streams, session, source)
     sent = asyncio.run(_send(settings, files, streams, session, source, from_s, seconds))
     if json:
         say.result({"session": session, "sent": sent})
@@ -49,6 +54,19 @@ def send(
         print(
             f"{one['modality']:6} {one['what']}  {one['bytes']} bytes  partition {one['partition']} offset {one['offset']}"
         )
+
+
+def _place(settings: Settings, files: Sequence[Path], streams: Sequence[str], session: str, source: str) -> None:
+    """Refuse what would go nowhere, or where the settings say that it does not belong."""
+    devices = Devices(settings.devices)
+    for modality in {TYPES[path.suffix.lower()][0] for path in files}:
+        device = devices.of(envelope.source_of(source, modality))
+        if device is not None and device.modality not in ("", modality):
+            say.fail(f"devices says that {source} sends {device.modality}, not {modality}", 2)
+        if not session and (device is None or not device.session):
+            say.fail(f"no session: give --session, or set one for {source} in devices", 2)
+    if streams and not session:
+        say.fail("no session: recorded streams need --session", 2)
 
 
 def _sorted(what: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -80,25 +98,30 @@ async def _send(
     from_s: float,
     seconds: float,
 ) -> list[dict[str, Any]]:
-    from services.contract import envelope
     from services.runtime import kafka
 
-    topics, sent = settings.topic_names(), []
+    topics, devices, sent = settings.topic_names(), Devices(settings.devices), []
     async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
         for number, path in enumerate(files):
             modality, content_type = TYPES[path.suffix.lower()]
             t_us, body = int(time.time() * 1e6), path.read_bytes()
+            stream = envelope.source_of(source, modality)
+            stamp, device = devices.stamp(stream, t_us), devices.of(stream)
+            belongs = (device.session if device else "") or session
             headers = envelope.build(
-                session=session,
-                source=envelope.source_of(source, modality),
+                session=belongs,
+                source=stream,
                 id=f"{t_us}-{number}",
                 type=envelope.media_type(modality),
-                t_us=t_us,
+                t_us=stamp.t_us,
                 content_type=content_type,
+                extensions=stamp.extensions,
             )
-            done = await producer.send_and_wait(topics.media(modality), body, key=session.encode(), headers=headers)
+            done = await producer.send_and_wait(topics.media(modality), body, key=belongs.encode(), headers=headers)
+            # The clock was read at the sending itself, however long the sound is.
+            devices.taken(stamp, 0, done.timestamp)
             at = {"partition": done.partition, "offset": done.offset}
-            sent.append({"what": str(path), "modality": modality, "bytes": len(body), **at})
+            sent.append({"what": str(path), "modality": modality, "bytes": len(body), "session": belongs, **at})
         if streams:
             await _play(producer, topics, streams, session, from_s, seconds)
     return sent

@@ -12,7 +12,7 @@ STATE_HEADER = "braid-state"
 LATENCY_HEADER = "braid-latency"
 TRACE_HEADER = "traceparent"
 DIGITS = 6
-STATES = ("present", "absent", "unknown", "unusable", "muted")
+STATES = ("present", "absent", "unknown", "unusable", "muted", "skipped")
 
 
 def prediction_id(window_id: str, model_digest: str, *, level: int = 0, failed: bool = False) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from model.checkpoint import CheckpointError
 from model.checkpoint import load as load_model
 from model.labels import NOTHING, kind_of
+from model.serving import Serving
 from services.fusion.decide import Decision
 from services.fusion.infer import Inference
 from services.fusion.observe import Observer
 from services.fusion.reload import Reload
-from services.fusion.worker import Worker
+from services.fusion.worker import Load, Worker
 from services.payloads.redis_window import RedisWindow
 from services.runtime import kafka
 from services.runtime.metrics import FusionMetrics, make_registry
@@ -39,13 +42,13 @@ def decision_of(inference: Inference) -> Decision:
     )
 
 
-def plan(settings: Settings) -> Plan:
-    """The fusion worker that these settings describe."""
+def plan(settings: Settings, model: Callable[[Path, str, int | None], Serving] = load_model) -> Plan:
+    """The fusion worker that these settings describe; model: loads what serves, by path, device and thread count."""
     servers, registry, f = settings.kafka.bootstrap_servers, make_registry("fusion"), settings.fusion
     topics = settings.topic_names()
 
     def inference(folder: Path, threads: int | None) -> Inference:
-        return Inference(load_model(folder, f.device, threads), f.cache_mb * 1024 * 1024)
+        return Inference(model(folder, f.device, threads), f.cache_mb * 1024 * 1024)
 
     worker = Worker(
         Reload(f.model, inference, f.reload_s * 1_000_000),
@@ -53,6 +56,7 @@ def plan(settings: Settings) -> Plan:
         topics,
         settings.alignment.tail_s * 1000,
         settings.semantics().future_us,
+        Load(f.deadline_ms * 1000, f.overload_ms * 1000, f.level_max),
         lambda: kafka.make_producer(servers),
         lambda reset: kafka.make_reader(servers, auto_offset_reset=reset),
         lambda: RedisWindow(settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms),
@@ -66,6 +70,7 @@ def plan(settings: Settings) -> Plan:
         work=worker,
         registry=registry,
         records_max=RECORDS_MAX,
+        refusals=(CheckpointError,),
     )
 
 

@@ -10,6 +10,7 @@ from services.contract import prediction
 from services.contract.event import Event
 from services.fusion.ahead import Ahead
 from services.fusion.decide import Decision, Seen, State, fold
+from services.fusion.overload import EARLY
 from services.fusion.predicted import Predicted
 
 SESSIONS_MAX = 100_000
@@ -29,6 +30,11 @@ def seen_of(predicted: Predicted) -> Seen:
         previous_us=window.previous_us,
         top=tuple((label, round(p, digits) + 0.0) for label, p in answer.top),
     )
+
+
+def folds(predicted: Predicted) -> bool:
+    """Whether the fold takes a prediction: not one without an answer, nor one for which a part of the window was left out."""
+    return predicted.answer.label is not None and predicted.level <= EARLY
 
 
 class Chains:
@@ -56,7 +62,7 @@ class Chains:
     def take(self, predicted: Predicted) -> tuple[Event, ...]:
         """The events that a prediction leads to; a final one moves the state on."""
         session = predicted.window.session
-        if predicted.answer.label is None:
+        if not folds(predicted):
             return ()
         if not predicted.window.final:
             return self._guess(predicted)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,22 +13,26 @@ from model.decode.audio import RATE
 from model.decode.undecodable import Undecodable
 from model.explain import Explanation, explain
 from model.modality import REGISTERED
-from model.predictor import Feature, FusionModel, WindowFeatures
+from model.predictor import Feature, WindowFeatures
 from model.segments import Stretch, cut
+from model.serving import Serving
 from services.contract import prediction
 from services.contract.prediction import Answer, Sense
 from services.contract.reason import Reason, Rejected
 from services.contract.window import Member, Window
 from services.fusion.cache import Cache
+from services.fusion.decoded import SOUND, Decoded, Usable
+from services.fusion.degrade import cut as degraded
 from services.fusion.predicted import Predicted
 from services.fusion.without import counterfactuals
 from services.payloads.place import Place, place_of
 from services.payloads.redis_window import Payload
 from services.runtime.monotonic import monotonic_us
 
-# The one modality that is cut anew before it is encoded.
-SOUND = "audio"
+# What a model may raise on a window; anything else is a mistake of ours and ends the process.
+FAILURES = (RuntimeError, ValueError, MemoryError, ArithmeticError, LookupError, TypeError)
 Found = Mapping[Place, Payload | Rejected]
+_log = logging.getLogger(__name__)
 
 
 def key_of(modality: str, member: Member) -> str:
@@ -36,32 +40,13 @@ def key_of(modality: str, member: Member) -> str:
     return f"{modality}:{member.partition}:{member.offset}:{member.sha256}"
 
 
-@dataclass(slots=True)
-class Usable:
-    """What of one window can be used, and what cannot with the reason.
+class Inference:
+    """Decodes and encodes each item once, fuses windows, explains.
 
-    items: cache keys of encoder inputs by modality, in order of time; segments: of sound, by place on the window's grid.
+    One thread may decode or tell while another infers; neither is for two threads at a time.
     """
 
-    items: dict[str, list[str]]
-    segments: dict[int, str]
-    unusable: dict[str, list[tuple[Member, Rejected]]]
-
-    def keys(self, modality: str) -> list[str]:
-        return list(self.segments.values()) if REGISTERED[modality].on_grid else self.items.get(modality, [])
-
-    def features(self, of: Mapping[tuple[str, str], Feature]) -> WindowFeatures:
-        """What the model is given."""
-        items: dict[str, Sequence[Feature] | Mapping[int, Feature]] = {
-            m: [of[m, key] for key in keys] for m, keys in self.items.items()
-        }
-        return WindowFeatures(items | {SOUND: {place: of[SOUND, key] for place, key in self.segments.items()}})
-
-
-class Inference:
-    """Decodes and encodes each item once, fuses windows, explains. Not for use from two threads at a time."""
-
-    def __init__(self, model: FusionModel, cache_bytes_max: int) -> None:
+    def __init__(self, model: Serving, cache_bytes_max: int) -> None:
         self.model = model
         self.features: Cache[Feature] = Cache(cache_bytes_max // 2)
         self._decoded: Cache[Any] = Cache(cache_bytes_max // 2)
@@ -76,50 +61,77 @@ class Inference:
         return self._decoded.get(key_of(modality, member)) is not None
 
     def predict(self, windows: Sequence[Window], found: Found, level: int = 0) -> list[Predicted]:
-        """The predictions of windows whose payloads were fetched as far as they are there.
+        """The predictions of windows whose payloads were fetched as far as they are there, at a level of overload.
 
         Raises whatever the model raises; nothing is kept of a failed call but cached items.
         """
-        inputs: dict[tuple[str, str], NDArray[Any]] = {}
-        began_us = monotonic_us()
-        usable = [self._usable(window, found, inputs) for window in windows]
-        decoded_us = monotonic_us()
-        features = self._encode(usable, inputs)
-        encoded_us = monotonic_us()
-        seen = [u.features(features) for u in usable]
-        some = [w for w in seen if w.present]
-        fused = iter(self.model.fuse(some))
-        rows = [next(fused) if w.present else self._nothing_seen for w in seen]
-        out = [
-            self._predicted(window, u, w.present, r, level)
-            for window, u, w, r in zip(windows, usable, seen, rows, strict=True)
-        ]
-        took_us = decoded_us - began_us, encoded_us - decoded_us, monotonic_us() - encoded_us
-        self.took_ms = dict(zip(("decode", "encode", "fuse"), (us / 1000 for us in took_us), strict=True))
-        return out
+        decoded = self.decode(windows, found, level)
+        return self.tell(decoded, self.infer(decoded))
 
-    def failed(self, window: Window, error: str, level: int = 0) -> Predicted:
+    def decode(self, windows: Sequence[Window], found: Found, level: int = 0) -> Decoded:
+        """Windows made ready for the model; one that cannot be decoded is answered by its error."""
+        began_us = monotonic_us()
+        inputs: dict[tuple[str, str], NDArray[Any]] = {}
+        usable = []
+        for window in windows:
+            try:
+                usable.append(self._usable(window, found, inputs, level))
+            except FAILURES as error:
+                usable.append(Usable({}, {}, {}, error=type(error).__name__))
+        return Decoded(windows, usable, inputs, (monotonic_us() - began_us) / 1000)
+
+    def infer(self, decoded: Decoded) -> list[NDArray[np.float64]]:
+        """What the device is for: log probabilities of all subsets of each window. Raises whatever the model raises."""
+        began_us = monotonic_us()
+        features = self._encode(decoded.usable, decoded.inputs)
+        encoded_us = monotonic_us()
+        seen = [u.features(features) for u in decoded.usable]
+        fused = iter(self.model.fuse([w for w in seen if w.present]))
+        rows = [next(fused) if w.present else self._nothing_seen for w in seen]
+        took_us = encoded_us - began_us, monotonic_us() - encoded_us
+        self.took_ms = {"decode": decoded.took_ms, "encode": took_us[0] / 1000, "fuse": took_us[1] / 1000}
+        return rows
+
+    def infer_each(self, decoded: Decoded) -> list[NDArray[np.float64]]:
+        """The same; where the model fails the windows are split until the culprit is alone, which gets its error."""
+        try:
+            return self.infer(decoded)
+        except FAILURES as error:
+            count = len(decoded.windows)
+            if count == 1:
+                _log.error("the model failed on a window", extra={"why": type(error).__name__})
+                decoded.usable[0].error = type(error).__name__
+                return [self._nothing_seen]
+            parts = decoded.part(0, count // 2), decoded.part(count // 2, count)
+            return [rows for part in parts for rows in self.infer_each(part)]
+
+    def tell(self, decoded: Decoded, rows: Sequence[NDArray[np.float64]]) -> list[Predicted]:
+        """The predictions of decoded windows from what was inferred: explained, and as records."""
+        return [
+            self._predicted(window, u, u.present, r) if u.error is None else self.failed(window, u.error)
+            for window, u, r in zip(decoded.windows, decoded.usable, rows, strict=True)
+        ]
+
+    def failed(self, window: Window, error: str) -> Predicted:
         """The prediction of a window on which the model fails: no label, and the error."""
         answer = Answer(None, 0.0, 0.0, 0.0, (), 0.0, None, True, error)
         senses = {name: Sense(lane.state, lane.evidence, None, 0.0) for name, lane in window.modalities.items()}
-        value = prediction.encode(window, answer, senses, self._model_record, level)
-        return Predicted(self._id(window, level, failed=True), window, value, answer, self._nothing_seen, ())
-
-    def _id(self, window: Window, level: int, *, failed: bool) -> str:
-        return prediction.prediction_id(window.id, self.model.digest, level=level, failed=failed)
+        value = prediction.encode(window, answer, senses, self._model_record)
+        id = prediction.prediction_id(window.id, self.model.digest, failed=True)
+        return Predicted(id, window, value, answer, self._nothing_seen, ())
 
     def explain(self, rows: NDArray[np.float64], present: frozenset[str]) -> Explanation:
         """Explain a window as if only these modalities had been there."""
         m = self.model
         return explain(rows, present, m.modalities, m.labels, m.conflict_from, m.conformal)
 
-    def _usable(self, window: Window, found: Found, inputs: dict[tuple[str, str], NDArray[Any]]) -> Usable:
-        out = Usable({}, {}, {})
+    def _usable(self, window: Window, found: Found, inputs: dict[tuple[str, str], NDArray[Any]], level: int) -> Usable:
+        hop_us = (window.end_us - window.start_us) // self.model.segments_per_window
+        left = degraded(window, level, self.model.modalities, lambda: self.model.costliest, hop_us)
+        out = Usable({}, {}, {}, left.skipped, left.level)
         stretches: list[Stretch] = []
-        for modality, lane in window.modalities.items():
-            for member in lane.members:
-                if member.alive or modality not in self.model.modalities:
-                    continue
+        for modality, members in left.members.items():
+            for member in members:
                 value = self._decode(modality, member, found)
                 if isinstance(value, Rejected):
                     out.unusable.setdefault(modality, []).append((member, value))
@@ -128,7 +140,6 @@ class Inference:
                 else:
                     out.items.setdefault(modality, []).append(key_of(modality, member))
                     inputs[modality, key_of(modality, member)] = value
-        hop_us = (window.end_us - window.start_us) // self.model.segments_per_window
         for segment in cut(stretches, window.start_us, window.end_us, hop_us, RATE):
             out.segments[(segment.start_us - window.start_us) // hop_us] = segment.key
             inputs[SOUND, segment.key] = segment.samples
@@ -173,9 +184,7 @@ class Inference:
                 self.features.put((modality, key), feature, int(feature.nbytes))
         return features
 
-    def _predicted(
-        self, window: Window, u: Usable, present: frozenset[str], rows: NDArray[np.float64], level: int
-    ) -> Predicted:
+    def _predicted(self, window: Window, u: Usable, present: frozenset[str], rows: NDArray[np.float64]) -> Predicted:
         e, model = self.explain(rows, present), self.model
         others = counterfactuals(rows, present, model.modalities, model.labels)
         answer = Answer(
@@ -186,13 +195,13 @@ class Inference:
             bad = u.unusable.get(name, ())
             newest = max((m.t_us for m in lane.members if not m.alive), default=None)
             senses[name] = Sense(
-                state="unusable" if bad and name not in present else lane.state,
+                state="skipped" if name in u.skipped else "unusable" if bad and name not in present else lane.state,
                 evidence=lane.evidence,
                 age_ms=None if newest is None else (window.end_us - newest) // 1000,
                 contribution=e.contributions.get(name, 0.0),
                 unusable=tuple({"source": m.source, "id": m.id, "reason": r.reason.value} for m, r in bad),
             )
-        value = prediction.encode(window, answer, senses, self._model_record, level)
+        value = prediction.encode(window, answer, senses, self._model_record, u.level)
         refused = tuple((name, m, r) for name, bad in u.unusable.items() for m, r in bad)
-        id = self._id(window, level, failed=False)
-        return Predicted(id, window, value, answer, rows, refused, model.modalities, model.labels)
+        id = prediction.prediction_id(window.id, model.digest, level=u.level)
+        return Predicted(id, window, value, answer, rows, refused, model.modalities, model.labels, u.level)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-from model.predictor import FusionModel
+from model.serving import Serving
+from services.fusion.batch import Released
 from services.fusion.fetch import Fetcher
 from services.fusion.infer import Inference
+from services.fusion.overload import EARLY
 from services.fusion.publish import Said
 from services.fusion.reload import Reload
 from services.runtime.metrics import FusionMetrics
@@ -23,7 +25,7 @@ class Observer:
         self._metrics = metrics
         self._before: dict[str, int] = {}
 
-    def model(self, model: FusionModel) -> None:
+    def model(self, model: Serving) -> None:
         """Say which model serves from now on, and where."""
         # A model comes with counters of its own, from 0.
         self._before = {name: count for name, count in self._before.items() if not name.startswith(OF_A_MODEL)}
@@ -46,22 +48,32 @@ class Observer:
         """Windows not taken up yet, and when the oldest of what was fetched was sent (None: nothing was)."""
         self._metrics.lag.set({topic: records}, {} if oldest_ms is None else {topic: oldest_ms})
 
-    def dropped(self, count: int) -> None:
-        self._metrics.dropped.inc(count)
+    def level(self, level: int) -> None:
+        """The level of overload from now on."""
+        self._metrics.level.set(level)
+
+    def passed(self, released: Released) -> None:
+        """Count what a batch passed over: early answers of no use, and those that overload left out."""
+        early = sum(not q.window.final for q in released.passed)
+        self._metrics.dropped.inc(early)
+        if released.level >= EARLY:
+            self._metrics.degraded.labels(str(EARLY)).inc(early)
 
     def batch(
         self,
         said: Sequence[Said],
-        release: str,
+        released: Released,
+        missed: int,
         inference: Inference,
         fetcher: Fetcher,
         redis_errors: int,
         spent_ms: Mapping[str, float],
     ) -> None:
-        """Count an acknowledged batch."""
+        """Count an acknowledged batch; missed: windows of it that were answered after they were due."""
         m = self._metrics
         m.batch.observe(len(said))
-        m.batches.labels(release).inc()
+        m.batches.labels(released.release).inc()
+        m.missed.inc(missed)
         for stage, ms in spent_ms.items():
             m.stage.labels(stage).observe(ms / 1000)
         for one in said:
@@ -71,6 +83,8 @@ class Observer:
             m.queue_wait.observe(parts["queue"] / 1000)
             own_ms = sum(ms for key, ms in parts.items() if key != "align_wait")
             m.latency.labels("own_final" if final else "own_early").observe(own_ms / 1000)
+            if p.level:
+                m.degraded.labels(str(p.level)).inc()
             for event in one.events:
                 m.events.labels(event.kind, event.lifecycle if final else "provisional").inc()
             for modality, _, rejected in p.unusable:

@@ -18,6 +18,7 @@ class Predicted:
     """One window's prediction record, the log probabilities of all subsets, and the members that cannot be used.
 
     rows float64 [2^senses, labels]: bit i of a row's index is the i-th of `senses`; both empty where nothing was inferred.
+    level: of overload, by what was left out.
     """
 
     id: str
@@ -28,3 +29,4 @@ class Predicted:
     unusable: Sequence[tuple[str, Member, Rejected]]
     senses: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    level: int = 0

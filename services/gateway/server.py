@@ -14,6 +14,7 @@ from types import FrameType
 import uvicorn
 from starlette.applications import Starlette
 
+from services.devices.devices import Devices
 from services.evidence.store import EvidenceStore
 from services.gateway.access import Access
 from services.gateway.api import Api
@@ -69,7 +70,9 @@ async def serve(
     media = Media(redis, lambda: kafka.make_reader(servers, auto_offset_reset="none"), topics, metrics)
     async with patient.producer(servers, progress) as producer:
         semantics = settings.semantics()
-        taking = Taking(producer, topics, semantics.admission, settings.limits.payload_bytes_max, metrics)
+        taking = Taking(
+            producer, topics, semantics.admission, settings.limits.payload_bytes_max, Devices(settings.devices), metrics
+        )
         api = Api(
             rooms, sources, ring, media, KeptEvents(store, topics), taking, topics, semantics, g.streams_max, metrics
         )

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from services.contract.reason import Reason, Rejected
 from services.contract.semantics import Admission
 from services.contract.topics import Topics
+from services.devices.devices import Devices
 from services.gateway.answer import no, told
 from services.gateway.door import sending
 from services.runtime.metrics import GatewayMetrics
@@ -26,9 +27,15 @@ class Taking:
     """Takes so many at a time; bytes_max: of one body."""
 
     def __init__(
-        self, producer: AIOKafkaProducer, topics: Topics, admission: Admission, bytes_max: int, metrics: GatewayMetrics
+        self,
+        producer: AIOKafkaProducer,
+        topics: Topics,
+        admission: Admission,
+        bytes_max: int,
+        devices: Devices,
+        metrics: GatewayMetrics,
     ) -> None:
-        self._producer, self._topics, self._admission = producer, topics, admission
+        self._producer, self._topics, self._admission, self._devices = producer, topics, admission, devices
         self._bytes_max, self._metrics = bytes_max, metrics
         self._count = 0
 
@@ -53,21 +60,22 @@ class Taking:
         made = (
             Rejected(Reason.SIZE, f"at most {self._bytes_max} bytes are taken")
             if body is None
-            else sending(session, modality, request.headers, body, self._admission)
+            else sending(session, modality, request.headers, body, self._admission, self._devices)
         )
         if isinstance(made, Rejected):
             self._metrics.refused.labels(made.reason.value).inc()
             return no(STATUS.get(made.reason, 422), made.detail, made.reason.value)
         try:
             sent = self._producer.send_and_wait(
-                self._topics.media(modality), made.body, key=session.encode(), headers=made.headers
+                self._topics.media(modality), made.body, key=made.session.encode(), headers=made.headers
             )
             done = await asyncio.wait_for(sent, ACKNOWLEDGED_WITHIN_S)
         except (KafkaError, TimeoutError):
             return no(503, "the broker has not acknowledged it: send it again with the same ce-id and ce-time")
+        self._devices.taken(made.stamp, made.duration_us, done.timestamp)
         self._metrics.taken.labels(modality).inc()
         at = {"topic": done.topic, "partition": done.partition, "offset": done.offset}
-        return told({"session": session, "modality": modality, "id": made.id, **at}, 202)
+        return told({"session": made.session, "modality": modality, "id": made.id, **at}, 202)
 
 
 async def body_of(request: Request, bytes_max: int) -> bytes | None:

@@ -19,7 +19,7 @@ COLUMN_US = 500_000
 ITEMS_MAX = 600
 SAMPLES_MAX = 400
 LEVELS = " ▁▂▃▄▅▆▇█"
-STATES = {"present": "█", "absent": "·", "unknown": "?", "unusable": "x", "muted": "m"}
+STATES = {"present": "█", "absent": "·", "unknown": "?", "unusable": "x", "muted": "m", "skipped": "s"}
 WORDS_MAX = 24
 LOUD = 12_000
 

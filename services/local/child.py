@@ -85,6 +85,12 @@ class Child:
         if self._process is not None:
             self._process.send_signal(number)
 
+    async def ended(self) -> int | None:
+        """Wait until it ends by itself; the exit code."""
+        if self._process is None:
+            return None
+        return await asyncio.to_thread(self._process.wait)
+
     async def stop(self, timeout_s: float = 30) -> int | None:
         """SIGTERM, then SIGKILL after the timeout; the exit code."""
         if self._process is None:

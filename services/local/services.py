@@ -26,14 +26,22 @@ class ServiceProcess:
     """One service of ours with its health port; it can be killed and started again under the same name.
 
     A guest has no stable name in its group: its partitions are given away at once when it leaves.
+    module: what to run in its place, which must answer like it.
     """
 
     def __init__(
-        self, name: str, folder: Path, environment: Mapping[str, str], number: int = 1, guest: bool = False
+        self,
+        name: str,
+        folder: Path,
+        environment: Mapping[str, str],
+        number: int = 1,
+        guest: bool = False,
+        module: str | None = None,
     ) -> None:
         self.name = name
         self.child = Child(f"{name}-{number}", folder)
         (self.port,) = free_ports(1)
+        self._module = module or MODULES[name]
         self._environment = {
             **environment,
             "BRAID_HTTP__PORT": str(self.port),
@@ -43,7 +51,7 @@ class ServiceProcess:
 
     def start(self) -> None:
         """Start it (again)."""
-        self.child.start([sys.executable, "-m", MODULES[self.name]], self._environment)
+        self.child.start([sys.executable, "-m", self._module], self._environment)
 
     async def ready(self) -> None:
         """Wait until it has its partitions. Raises CannotStart with its last words."""

@@ -70,7 +70,10 @@ class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 class Intake(Service):
-    """Owns the group's consumer; batches go through the channel one at a time."""
+    """Owns the group's consumer; batches go through the channel one at a time.
+
+    refusals: what the work raises where people must change something before it can go on; kept in `refused`.
+    """
 
     def __init__(
         self,
@@ -79,9 +82,12 @@ class Intake(Service):
         work: Work,
         progress: Progress,
         records_max: int,
+        refusals: tuple[type[Exception], ...] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.refused: Exception | None = None
+        self._refusals = refusals
         self.consumer: AIOKafkaConsumer = None
         self.batches: Any = None
         self._make_consumer = make_consumer
@@ -95,7 +101,11 @@ class Intake(Service):
 
     async def on_start(self) -> None:
         await self._connect()
-        await self._work.start()
+        try:
+            await self._work.start()
+        except self._refusals as error:
+            self.refused = error
+            raise
         self._opened = True
 
     async def on_stop(self) -> None:
@@ -141,7 +151,10 @@ class Intake(Service):
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            _log.critical("the service cannot go on", exc_info=error)
+            if isinstance(error, self._refusals):
+                self.refused = error
+            else:
+                _log.critical("the service cannot go on", exc_info=error)
             await self.crash(error)
             raise
         finally:

@@ -110,6 +110,13 @@ class FusionMetrics:
             "braid_batch_windows", "Windows in a batch.", registry=registry, buckets=(1, 2, 4, 8, 16, 32, 64, 128)
         )
         self.batches = counter("batches", "Batches, by why they were released.", "release")
+        self.missed = counter("deadline_missed", "Windows answered after they were due.")
+        self.degraded = counter(
+            "degraded",
+            "Early answers left out (level 1) and windows answered with less (2, 3) under overload.",
+            "level",
+        )
+        self.level = Gauge("braid_overload_level", "How much overload leaves out now.", registry=registry)
         self.redis_errors = counter("redis_errors", "Failed or refused Redis pipelines.")
         self.reloads = counter("model_reloads", "Newer checkpoints that came while this served.", "outcome")
         self.model = Info("braid_model", "The model that serves.", registry=registry)

@@ -28,7 +28,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What makes one service: its name, group consumer, topics, work, and how many records a batch may have."""
+    """What makes one service: its name, group consumer, topics, work, and how many records a batch may have.
+
+    refusals: errors whose message tells people what to change; the service then ends with code 2, as for bad settings.
+    """
 
     name: str
     make_consumer: Callable[[], AIOKafkaConsumer]
@@ -36,6 +39,7 @@ class Plan:
     work: Work
     registry: CollectorRegistry
     records_max: int
+    refusals: tuple[type[Exception], ...] = ()
 
 
 def run(plan: Callable[[Settings], Plan], settings: Settings) -> int:
@@ -50,15 +54,20 @@ def run(plan: Callable[[Settings], Plan], settings: Settings) -> int:
     _log.info("started", extra={"service": made.name, "health_port": health.port})
     watchdog = Watchdog(progress, lambda: _log.critical("no progress: the process ends itself"))
 
-    intake = Intake(made.make_consumer, made.topics, made.work, progress, made.records_max)
+    intake = Intake(made.make_consumer, made.topics, made.work, progress, made.records_max, made.refusals)
     app = make_app(made.name, settings.kafka.bootstrap_servers, intake, made.work)
     collect_rarely()
     worker = faust.Worker(app, loglevel="WARN", quiet=True, redirect_stdouts=False, override_logging=False)
     try:
         worker.execute_from_commandline()
     except SystemExit as ended:
-        return int(ended.code or 0) if not isinstance(ended.code, str) else 1
+        code = int(ended.code or 0) if not isinstance(ended.code, str) else 1
+    else:
+        code = 0
     finally:
         watchdog.stop()
         health.close()
-    return 0
+    if intake.refused is not None:
+        print(f"{made.name}: {intake.refused}", file=sys.stderr)
+        return EXIT_SETTINGS
+    return code

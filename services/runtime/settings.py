@@ -5,11 +5,10 @@ Precedence: arguments, environment (`BRAID_KAFKA__BOOTSTRAP_SERVERS`, `__` nests
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,9 +18,12 @@ from pydantic_settings import (
 
 from services.contract.semantics import Admission, Lateness, Semantics
 from services.contract.topics import Topics
+from services.runtime.device_settings import DeviceSettings
+from services.runtime.fusion_settings import FusionSettings
 from services.runtime.kept_settings import KeepEventsSettings, LabelSettings
 from services.runtime.mqtt_settings import MqttSettings
 from services.runtime.section import Section
+from services.runtime.trouble import line
 from services.runtime.wyoming_settings import WyomingSettings
 
 CONFIG_FILE = "braid.yaml"
@@ -115,19 +117,6 @@ class LimitSettings(Section):
     text_bytes_max: int = Field(8_192, ge=1)
 
 
-class FusionSettings(Section):
-    """The fusion worker: its model and device, and the bounds of its caches.
-
-    model: a checkpoint, or a folder of versions of which the newest serves; reload_s: how often to look for a newer one,
-    0 for never.
-    """
-
-    model: Path = ROOT / "models" / "home"
-    reload_s: int = Field(5, ge=0, le=3_600)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    cache_mb: int = Field(64, ge=1, le=65_536)
-
-
 class HttpSettings(Section):
     """Where a service answers for health and metrics; port 0 takes a free one."""
 
@@ -178,6 +167,7 @@ class Settings(BaseSettings):
     wyoming: WyomingSettings = WyomingSettings()
     keep_events: KeepEventsSettings = KeepEventsSettings()
     labels: LabelSettings = LabelSettings()
+    devices: dict[str, DeviceSettings] = Field(default_factory=dict)
     watchdog: WatchdogSettings = WatchdogSettings()
 
     @classmethod
@@ -226,24 +216,4 @@ def load(**arguments: Any) -> Settings:
     try:
         return Settings(**arguments)
     except ValidationError as error:
-        raise BadSettings("\n".join(_line(dict(trouble)) for trouble in error.errors())) from None
-
-
-def _line(trouble: dict[str, Any]) -> str:
-    path = [str(part) for part in trouble["loc"]]
-    if trouble["type"] != "extra_forbidden":
-        return f"{'.'.join(path)}: {trouble['msg']} (found {trouble['input']!r})"
-    known = _keys(path[:-1])
-    near = difflib.get_close_matches(path[-1], known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(sorted(known))}"
-    return f"{'.'.join(path)}: no such setting; {hint}"
-
-
-def _keys(path: list[str]) -> list[str]:
-    model: Any = Settings
-    for part in path:
-        field = model.model_fields.get(part)
-        model = field.annotation if field is not None else None
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
-            return []
-    return list(model.model_fields)
+        raise BadSettings("\n".join(line(Settings, dict(trouble)) for trouble in error.errors())) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.fusion.infer import Inference
+from services.fusion.infer import FAILURES, Inference
 from services.fusion.predicted import Predicted
 from services.why.evidence import Evidence
 
@@ -12,6 +12,6 @@ def answer(evidence: Evidence, inference: Inference) -> Predicted | None:
     if evidence.window is None or evidence.record["model"]["digest"] != inference.model.digest:
         return None
     try:
-        return inference.predict([evidence.window], evidence.payloads)[0]
-    except (RuntimeError, ValueError, MemoryError, ArithmeticError, LookupError, TypeError) as error:
+        return inference.predict([evidence.window], evidence.payloads, evidence.record["level"])[0]
+    except FAILURES as error:
         return inference.failed(evidence.window, type(error).__name__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,9 @@ from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime import kafka, topic_admin
 from services.runtime.settings import Settings, load
+
+# About half of the time of this folder; the rest is the other half.
+ONE_STACK = {"test_bad_input", "test_demo", "test_drain", "test_examples", "test_outage", "test_sensor", "test_stack"}
 
 
 @pytest.fixture(scope="session")
@@ -48,9 +51,10 @@ def hand() -> bytes:
     return next(iter(sorted(folder.glob("*.jpg")))).read_bytes()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder needs the stack."""
-    here: Callable[[pytest.Item], bool] = lambda item: Path(__file__).parent in item.path.parents  # noqa: E731
+    """Everything in this folder needs the stack; each of two workers has its own, and its own half of the files."""
     for item in items:
-        if here(item):
+        if Path(__file__).parent in item.path.parents:
             item.add_marker("stack")
+            item.add_marker(pytest.mark.xdist_group("one stack" if item.path.stem in ONE_STACK else "another stack"))

@@ -109,6 +109,7 @@ async def test_settings_change_through_a_drain_and_no_window_is_lost_or_made_twi
     refused = aligner(NEW)
     await until(lambda: ended(refused), "the aligner to refuse")
     assert "run `braid drain`" in refused.child.last_words()
+    assert refused.child.exit_code == 2
 
     sending = asyncio.create_task(keep_sending(new))
     code, _, err = await braid({**here, **NEW}, "drain")

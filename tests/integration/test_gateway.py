@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import time
 import wave
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,6 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
+from services.contract import moment
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings
@@ -22,8 +24,8 @@ from tests.integration.wait import until
 
 @pytest.fixture(scope="module")
 async def gateway(stack: LocalStack, services: dict[str, ServiceProcess]) -> AsyncIterator[Gateway]:
-    """A gateway on loopback that asks for no token."""
-    found = await Gateway(stack).start()
+    """A gateway on loopback that asks for no token, and knows one device."""
+    found = await Gateway(stack, BRAID_DEVICES='{"watch": {"session": "wrist", "clock_offset_ms": "auto"}}').start()
     yield found
     assert await found.process.child.stop() == 0, "the gateway did not end cleanly"
 
@@ -156,6 +158,22 @@ async def test_a_session_with_a_slash_and_a_stated_time_comes_out_as_it_went_in(
     assert (dead["reason"], dead["t_us"]) == ("stale", 1_577_836_800_000_000)
     (chunk,) = await shown(gateway, "a/b", "chunk")
     assert (chunk["id"], chunk["source"]) == ("one", "/devices/b/t")
+
+
+async def test_a_device_posts_to_its_own_session_and_its_clock_is_corrected_from_acknowledgements(
+    gateway: Gateway,
+) -> None:
+    behind_us = 300_000_000
+    for n in range(4):
+        said = moment.text_of(time.time_ns() // 1000 - behind_us)
+        headers = {"content_type": "text/plain", "ce_time": said, "ce_source": "/devices/watch/words"}
+        answer = await gateway.ask("api/v1/sessions/wherever/text", b"word %d" % n, **headers)
+        assert (answer.status, answer.json["session"]) == (202, "wrist")
+    chunks = await shown(gateway, "wrist", "chunk", 4)
+    *slow, right = sorted(chunks, key=lambda c: c["text"])
+    assert all(c["arrived_us"] - c["t_us"] >= behind_us for c in slow), "it starts at nothing"
+    assert abs(right["arrived_us"] - right["t_us"]) < 2_000_000
+    assert '"after_ms": 300' in gateway.process.child.log.read_text(), "a step is logged"
 
 
 async def listen(gateway: Gateway, query: str, count: int, last_id: str = "") -> list[dict[str, str]]:

@@ -14,6 +14,7 @@ from services.contract.chunk import Chunk
 from services.contract.frontier import key
 from services.contract.reason import Reason, Rejected
 from services.contract.tick import Silence
+from services.fusion.batch import Batcher
 from tests.simulation import fuser
 from tests.simulation.world import World
 
@@ -204,7 +205,7 @@ def share_one_frontier_key(patch: pytest.MonkeyPatch) -> None:
 
 def answer_again_what_is_published(patch: pytest.MonkeyPatch) -> None:
     """Fold a final window again that the predictions topic holds already."""
-    patch.setattr(fuser, "worth_answering", lambda windows, last_us: [True] * len(windows))
+    patch.setattr(Batcher, "_worth", lambda self, *known: True)
 
 
 def start_folds_from_nothing(patch: pytest.MonkeyPatch) -> None:

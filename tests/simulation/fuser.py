@@ -11,9 +11,10 @@ from services.contract import event as event_record
 from services.contract import prediction
 from services.contract.prediction import STATE_HEADER, Answer, Sense
 from services.contract.window import Window
-from services.fusion.batch import batches, worth_answering
+from services.fusion.batch import Batcher, Queued
 from services.fusion.decide import Decision, State, fold
 from services.fusion.events import Chains, seen_of
+from services.fusion.latency import LatencyModel
 from services.fusion.predicted import Predicted
 from services.fusion.resume import UNREAD_US, look_back_us, newest, state_of
 from tests.simulation.broker import UNIT_US, Broker, Place, Told
@@ -90,11 +91,11 @@ class Fuser:
         if since_us is not None:
             self._read_since_us = since_us
             self._read_states()
-        keep = worth_answering(windows, self.chains.last_us)
-        left = [window for window, k in zip(windows, keep, strict=True) if k]
-        for part, _ in batches(left, BATCH_WINDOWS):
+        batcher = Batcher(BATCH_WINDOWS, LatencyModel())
+        batcher.add([Queued(0, n, clock_ms, window, 0) for n, window in enumerate(windows)], clock_ms * 1000)
+        while (released := batcher.take(clock_ms * 1000, 0, self.chains.last_us, drain=True)) is not None:
             said = []
-            for window in part:
+            for window in (q.window for q in released.windows):
                 predicted = predict(window, self._broker.payload)
                 events = self.chains.take(predicted)
                 final = window.final and predicted.answer.label is not None

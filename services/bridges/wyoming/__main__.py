@@ -9,6 +9,7 @@ import socket
 import sys
 
 from services.bridges.wyoming.server import Server
+from services.devices.devices import Devices
 from services.runtime import logs
 from services.runtime.health import Health, Progress, Watchdog
 from services.runtime.listen import bind
@@ -45,7 +46,14 @@ async def serve(settings: Settings, listener: socket.socket, metrics: WyomingMet
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     async with producer(settings.kafka.bootstrap_servers, progress) as made:
-        server = Server(settings.wyoming, settings.topic_names(), settings.semantics().admission, made, metrics)
+        server = Server(
+            settings.wyoming,
+            settings.topic_names(),
+            settings.semantics().admission,
+            made,
+            Devices(settings.devices),
+            metrics,
+        )
         serving = asyncio.create_task(server.run(listener))
         serving.add_done_callback(lambda _: ended.set())
         progress.not_ready.clear()

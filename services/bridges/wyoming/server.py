@@ -15,8 +15,10 @@ from services.bridges.wyoming.hearing import Hearing, Record
 from services.bridges.wyoming.protocol import LINE_BYTES_MAX, Lengths
 from services.bridges.wyoming.refused import Refused
 from services.bridges.wyoming.satellite import Satellite
+from services.contract import envelope
 from services.contract.semantics import Admission
 from services.contract.topics import Topics
+from services.devices.devices import Devices
 from services.runtime.metrics import WyomingMetrics
 from services.runtime.wyoming_settings import WyomingSettings
 
@@ -29,6 +31,11 @@ def session_of(address: str, sessions: Mapping[str, str], otherwise: str) -> str
     return sessions.get(address.removeprefix("::ffff:"), otherwise)
 
 
+def name_of(address: str) -> str:
+    """The device that a satellite is in `ce_source`. Its times are ours: there is no clock of its own to correct."""
+    return f"wyoming-{address}"
+
+
 class Server:
     """Takes satellites until `run` is cancelled."""
 
@@ -38,9 +45,10 @@ class Server:
         topics: Topics,
         limits: Admission,
         producer: AIOKafkaProducer,
+        devices: Devices,
         metrics: WyomingMetrics,
     ) -> None:
-        self._settings, self._topics, self._limits = settings, topics, limits
+        self._settings, self._topics, self._limits, self._devices = settings, topics, limits, devices
         self._producer, self._metrics = producer, metrics
         self._served: set[asyncio.Task[None]] = set()
 
@@ -59,7 +67,8 @@ class Server:
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         s, peer = self._settings, writer.get_extra_info("peername")
         address = str(peer[0]) if peer else ""
-        session = session_of(address, s.sessions, s.session)
+        device = self._devices.of(envelope.source_of(name_of(address), "audio"))
+        session = (device.session if device else "") or session_of(address, s.sessions, s.session)
         if not session or len(self._served) >= s.connections_max:
             why = "connections" if session else "address"
             self._metrics.refused.labels(why).inc()
@@ -83,7 +92,7 @@ class Server:
         async def take(record: Record) -> None:
             await self._take(session, record)
 
-        hearing = Hearing(session, f"wyoming-{address}", secrets.token_hex(8), self._limits)
+        hearing = Hearing(session, name_of(address), secrets.token_hex(8), self._limits)
         satellite = Satellite(hearing, Lengths(s.data_bytes_max, s.payload_bytes_max), take, s.forward_to)
         try:
             await satellite.serve(reader, writer)

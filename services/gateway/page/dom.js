@@ -66,7 +66,7 @@ export function sign(modality) {
   return made;
 }
 
-const STATES = { present: "●", absent: "○", unknown: "◌", unusable: "✕", muted: "⊘" };
+const STATES = { present: "●", absent: "○", unknown: "◌", unusable: "✕", muted: "⊘", skipped: "↷" };
 
 /** The sign of a state: a filled, an empty, a dotted ring; never a colour alone. */
 export const stateSign = (state) => STATES[state] ?? "·";

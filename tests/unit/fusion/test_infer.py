@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from model.checkpoint import load, save
 from model.task.build import FOLD
 from model.task.network import Architecture, TaskNetwork
 from services.contract.window import Lane, Member, Window
 from services.fusion.__main__ import decision_of
+from services.fusion.events import Chains, folds
 from services.fusion.infer import Inference
-from services.payloads.place import place_of
+from services.payloads.place import Place, place_of
 from services.payloads.redis_window import Payload
 from tests.unit.model.small_set import LABELS, VECTOR_SIZE, WORDS, config
 
@@ -55,6 +61,109 @@ def test_a_model_of_a_task_answers_for_a_window(tmp_path: Path, modalities: tupl
         assert (c["label"], c["confidence"]) == (e.label, round(e.confidence, 6))
     (again,) = inference.predict([seen], found)
     assert again.value == predicted.value
+
+
+def whole(tmp_path: Path) -> tuple[Inference, Window, dict[Place, Payload]]:
+    """A model of three senses and a window in which each was there, the frames in two slots that both count."""
+    modalities = ("text", "video", "audio")
+    told = config(
+        decision=FOLD, segments_per_sample=4, architecture={"modalities": list(modalities), "fusion": "gated"}
+    )
+    save(tmp_path / "m", TaskNetwork(Architecture(modalities, len(LABELS), len(WORDS), VECTOR_SIZE, "gated")), told, "")
+    made = window(text=TEXT, audio=PCM)
+    frames = [Member("/dev/cam", str(t), t, 0, hashlib.sha256(jpeg(t)).hexdigest(), 0, t) for t in (10, 600_000)]
+    seen = replace(made, modalities={**made.modalities, "video": Lane("present", "data", 0, tuple(frames))})
+    found = {
+        place_of("text", seen.modalities["text"].members[0]): Payload("text/plain", TEXT),
+        place_of("audio", seen.modalities["audio"].members[0]): Payload("audio/pcm;rate=8000", PCM),
+    }
+    found |= {place_of("video", f): Payload("image/jpeg", jpeg(f.t_us)) for f in frames}
+    return Inference(load(tmp_path / "m", "cpu"), 10_000_000), seen, found
+
+
+def jpeg(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG")
+    return out.getvalue()
+
+
+def test_under_overload_the_level_stands_in_the_record_and_its_id_and_the_bytes_are_the_same_each_time(
+    tmp_path: Path,
+) -> None:
+    inference, seen, found = whole(tmp_path)
+    values = []
+    for level in range(4):
+        (predicted,) = inference.predict([seen], found, level)
+        (alone,) = Inference(load(tmp_path / "m", "cpu"), 1).predict([seen], found, level)
+        assert alone.value == predicted.value
+        values.append(json.loads(predicted.value))
+        assert folds(predicted) == (level < 2)
+    assert [v["level"] for v in values] == [0, 0, 2, 3]
+    stem = values[0]["id"]
+    assert [v["id"] for v in values] == [stem, stem, stem + "+d2", stem + "+d3"]
+    gone = inference.model.costliest
+    assert values[3]["modalities"][gone] | {"age_ms": 0, "evidence": ""} == {
+        "state": "skipped",
+        "contribution": 0.0,
+        "unusable": [],
+        "age_ms": 0,
+        "evidence": "",
+    }
+    assert {m: s["state"] for m, s in values[2]["modalities"].items()} == dict.fromkeys(seen.modalities, "present")
+    assert values[2]["score"] != values[0]["score"]
+
+
+def test_what_was_answered_under_overload_is_no_link_of_a_chain_and_the_next_window_begins_one(tmp_path: Path) -> None:
+    inference, seen, found = whole(tmp_path)
+    chains = Chains(decision_of(Inference(load(tmp_path / "m", "cpu"), 1)))
+    windows = [replace(seen, start_us=n, previous_us=n - 1 if n else None) for n in range(4)]
+    for w, level in zip(windows, (0, 1, 3, 0), strict=True):
+        predicted = replace(inference.predict([seen], found, level)[0], window=w)
+        chains.take(predicted)
+        if level == 3:
+            assert chains.last_us("room") == 1
+    state = chains.states["room"]
+    assert (state.chain_us, state.last_us) == (3, 3)
+
+
+def test_a_window_that_cannot_be_decoded_costs_its_batch_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inference, seen, found = whole(tmp_path)
+    prepare = inference.model.prepare
+
+    def fragile(modality: str, value: Any) -> Any:
+        if modality == "text":
+            raise ArithmeticError("a mistake in the model's own preparation")
+        return prepare(modality, value)
+
+    monkeypatch.setattr(inference.model, "prepare", fragile)
+    lanes = {**seen.modalities, "text": Lane("absent", "tick", 0, ())}
+    decoded = inference.decode([seen, replace(seen, start_us=5, modalities=lanes)], found)
+    bad, good = inference.tell(decoded, inference.infer_each(decoded))
+    assert (bad.answer.label, bad.answer.error, bad.id.endswith("+e")) == (None, "ArithmeticError", True)
+    assert good.answer.error is None
+
+
+def test_where_the_model_fails_on_a_window_its_batch_is_split_until_it_is_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inference, seen, found = whole(tmp_path)
+    fuse = inference.model.fuse
+
+    def fragile(windows: Any) -> Any:
+        if any("text" not in w.present for w in windows):
+            raise RuntimeError("the device cannot")
+        return fuse(windows)
+
+    monkeypatch.setattr(inference.model, "fuse", fragile)
+    deaf = {**seen.modalities, "text": Lane("absent", "tick", 0, ())}
+    windows = [replace(seen, start_us=n, modalities=deaf if n == 3 else seen.modalities) for n in range(5)]
+    decoded = inference.decode(windows, found)
+    predicted = inference.tell(decoded, inference.infer_each(decoded))
+    assert [p.answer.error for p in predicted] == [None, None, None, "RuntimeError", None]
+    assert [p.window.start_us for p in predicted] == [0, 1, 2, 3, 4]
 
 
 def test_the_fold_knows_the_labels_of_whatever_model_serves(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ NONE = cast(Any, None)
 
 
 def test_every_request_stands_in_the_documentation_and_no_other() -> None:
-    routes = Api(NONE, NONE, NONE, NONE, NONE, Taking(NONE, NONE, NONE, 0, NONE), NONE, NONE, 0, NONE).routes()
+    routes = Api(NONE, NONE, NONE, NONE, NONE, Taking(NONE, NONE, NONE, 0, NONE, NONE), NONE, NONE, 0, NONE).routes()
     served = {
         (method, re.sub(r"/\{.*", "", route.path))
         for route in routes

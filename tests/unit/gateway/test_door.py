@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from services.contract.reason import Reason, Rejected
 from services.contract.semantics import Admission
+from services.devices.devices import Devices
 from services.gateway.door import Sending, sending
 from services.gateway.media import shown
 from services.payloads.redis_window import Payload
+from services.runtime.device_settings import DeviceSettings
 
 LIMITS = Admission()
+NONE = Devices({})
 
 
 def reason(modality: str, body: bytes, session: str = "s", **given: str) -> Reason | None:
     named = {name.replace("_", "-"): value for name, value in given.items()}
-    made = sending(session, modality, named, body, LIMITS)
+    made = sending(session, modality, named, body, LIMITS, NONE)
     return made.reason if isinstance(made, Rejected) else None
 
 
 def test_a_text_needs_nothing_but_its_type() -> None:
-    made = sending("kitchen", "text", {"content-type": "text/plain"}, b"hi", LIMITS)
+    made = sending("kitchen", "text", {"content-type": "text/plain"}, b"hi", LIMITS, NONE)
     assert isinstance(made, Sending)
     headers = dict(made.headers)
     assert headers["ce_type"] == b"braid.media.text.v1"
@@ -35,7 +38,7 @@ def test_what_is_stated_is_kept() -> None:
         "ce-time": "2026-01-01T00:00:00.5+01:00",
         "ce-duration": "250",
     }
-    made = sending("s", "text", given, b"hi", LIMITS)
+    made = sending("s", "text", given, b"hi", LIMITS, NONE)
     assert isinstance(made, Sending)
     headers = dict(made.headers)
     assert headers["ce_time"] == b"2025-12-31T23:00:00.500000Z"
@@ -74,3 +77,20 @@ def test_bytes_are_shown_only_as_types_that_run_nothing() -> None:
     pcm = shown("audio", Payload("audio/pcm;rate=8000", bytes(8)))
     assert pcm is not None
     assert (pcm.content_type, pcm.body[:4]) == ("audio/wav", b"RIFF")
+
+
+def test_a_device_has_the_session_and_the_clock_that_the_settings_give_it() -> None:
+    devices = Devices({"cam": DeviceSettings(session="porch", modality="video", clock_offset_ms=-1_500)})
+    given = {"content-type": "image/jpeg", "ce-source": "/devices/cam/front", "ce-type": "braid.alive.v1"}
+    made = sending("anywhere", "video", given | {"ce-time": "2026-01-01T00:00:10Z"}, b"", LIMITS, devices)
+    assert isinstance(made, Sending)
+    headers = dict(made.headers)
+    assert (made.session, headers["ce_subject"]) == ("porch", b"porch")
+    assert headers["ce_time"] == b"2026-01-01T00:00:08.500000Z"
+    assert headers["ce_recordedtime"] == b"2026-01-01T00:00:10.000000Z"
+    ours = sending("anywhere", "video", given, b"", LIMITS, devices)
+    assert isinstance(ours, Sending)
+    assert "ce_recordedtime" not in dict(ours.headers), "a time that we give needs no correction"
+    other = sending("anywhere", "audio", given, b"", LIMITS, devices)
+    assert isinstance(other, Rejected)
+    assert other.reason == Reason.SOURCE

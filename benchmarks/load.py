@@ -1,0 +1,131 @@
+"""What the devices of a benchmark send: 13 records per session and second of event time, some late, repeated or broken.
+
+Pure and repeatable: the same load and seed give the same records at the same moments, whoever aligns them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from services.contract import envelope
+from services.contract.envelope import Headers
+from services.contract.murmur2 import partition_of
+
+MARK = "x-broken"  # on records that admission must refuse
+SECOND_MS = 1_000
+PER_SECOND = {"audio": 10, "video": 2, "text": 1}
+EVENTS_PER_SESSION_SECOND = sum(PER_SECOND.values())
+TYPES = {"audio": "audio/pcm;rate=16000;channels=1;format=s16le", "video": "image/jpeg", "text": "text/plain"}
+JPEG = b"\xff\xd8\xff\xc0\x00\x11\x08\x01\x68\x02\x80\x03"
+BODIES = 64
+LATE_MS = (400, 4_000)
+COPY_MS = (50, 500)
+WAY_MS = (5, 60)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How many sessions, for how long (s of event time), with payloads of which size, and how much of it is bad."""
+
+    sessions: int
+    seconds: float
+    small: bool = False
+    late: float = 0.05
+    copies: float = 0.01
+    broken: float = 0.001
+    seed: int = 1
+    prefix: str = "home"
+
+    @property
+    def events_per_s(self) -> float:
+        return self.sessions * EVENTS_PER_SESSION_SECOND * (1 + self.copies)
+
+
+class Sending(NamedTuple):
+    """One record: when it leaves (ms since the begin of the load), its modality, partition, key, headers and value."""
+
+    at_ms: int
+    modality: str
+    partition: int
+    key: bytes
+    headers: Headers
+    value: bytes
+
+
+def bodies(small: bool, seed: int) -> dict[str, list[bytes]]:
+    """Payloads by modality: 3.2 KB of sound (100 ms), pictures of 6.5 KB and a sentence; or 200 bytes of each."""
+    rng = random.Random(seed)
+    sound, picture = (200, 200) if small else (3_200, 6_500)
+    return {
+        "audio": [rng.randbytes(sound) for _ in range(BODIES)],
+        "video": [JPEG + rng.randbytes(picture - len(JPEG)) for _ in range(BODIES)],
+        "text": [f"sentence {n} ".encode() * (16 if small else 8) for n in range(BODIES)],
+    }
+
+
+def sendings(load: Load, epoch_ms: int, partition_count: int) -> Iterator[list[Sending]]:
+    """The records that leave in each 10 ms after epoch_ms (event time of the first one), in order.
+
+    Chunks begin on a grid of 100 ms, so that none crosses the edge of a window: who takes sound for a point in time
+    finds the same members. A late record is held back by 0.4 to 4 s: some of its windows may be open still.
+    """
+    rng = random.Random(load.seed)
+    made = bodies(load.small, load.seed)
+    names = [f"{load.prefix}-{n}" for n in range(load.sessions)]
+    partitions = [partition_of(name.encode(), partition_count) for name in names]
+    phases = [rng.randrange(10) * 100 for _ in names]
+    due: dict[int, list[Sending]] = defaultdict(list)
+    slots = int(load.seconds * 10)
+    for slot in range(slots + LATE_MS[1] // 100 + 10):
+        if slot < slots:
+            for n, name in enumerate(names):
+                for modality in _at(slot * 100 + phases[n]):
+                    _add(due, load, rng, made, epoch_ms, slot, name, partitions[n], modality)
+        for tick in range(slot * 10, slot * 10 + 10):
+            yield due.pop(tick, [])
+
+
+def _at(ms: int) -> Iterator[str]:
+    """Which modalities have a record at this moment of a session."""
+    yield "audio"
+    if ms % 500 == 200:
+        yield "video"
+    if ms % 1_000 == 700:
+        yield "text"
+
+
+def _add(
+    due: dict[int, list[Sending]],
+    load: Load,
+    rng: random.Random,
+    made: dict[str, list[bytes]],
+    epoch_ms: int,
+    slot: int,
+    name: str,
+    partition: int,
+    modality: str,
+) -> None:
+    at_ms = slot * 100 + (100 if modality == "audio" else 0) + rng.randint(*WAY_MS)
+    if rng.random() < load.late:
+        at_ms += rng.randint(*LATE_MS)
+    headers = envelope.build(
+        session=name,
+        source=f"/devices/{name}/{modality}",
+        id=str(slot),
+        type=envelope.media_type(modality),
+        t_us=(epoch_ms + slot * 100) * 1000,
+        content_type=TYPES[modality],
+    )
+    value = made[modality][rng.randrange(BODIES)]
+    if rng.random() < load.broken:
+        headers = [(key, b"yesterday" if key == "ce_time" else text) for key, text in headers]
+        headers.append((MARK, b"1"))
+    one = Sending(at_ms, modality, partition, name.encode(), headers, value)
+    due[at_ms // 10].append(one)
+    if rng.random() < load.copies:
+        again_ms = at_ms + rng.randint(*COPY_MS)
+        due[again_ms // 10].append(one._replace(at_ms=again_ms))

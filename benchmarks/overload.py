@@ -1,0 +1,239 @@
+"""Overload, for real: twice what the device can do, then half of it, through broker, Redis and a fusion worker process.
+
+`python -m benchmarks.overload [--seconds 30] [--json]`. The device is the stub. Windows are prepared: payloads go to
+Redis, window records to the windows topic, and how long each waited is told by the broker's clock alone, from the append
+time of the window to that of its prediction.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import random
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiokafka.structs import TopicPartition
+
+from benchmarks.stub import Timing
+from services.contract import window as window_record
+from services.contract.murmur2 import partition_of
+from services.contract.window import Lane, Member, Window
+from services.local.services import ServiceProcess
+from services.local.stack import LocalStack
+from services.payloads.redis_window import RedisWindow, Stored
+from services.runtime import kafka, topic_admin
+from services.runtime.settings import load
+
+SIZE, HOP_US, CALM_S, RECOVERED_S, STEP_MS = 8, 500_000, 8, 2, 250
+EPOCH_US = 1_700_000_000_000_000
+PCM = "audio/pcm;rate=8000"
+RATE = 8_000
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A load, twice what the stub can do at level 0; early: half of it early answers."""
+
+    name: str
+    timing: Timing
+    early: bool
+    level_max: int
+
+    @property
+    def capacity(self) -> float:
+        """Windows a second at level 0, with one new piece of sound in each."""
+        t = self.timing
+        return 1000 * SIZE / (t.fixed_ms + SIZE * (t.each_ms + t.item_ms.get("audio", 0.0)))
+
+
+CASES = (
+    Case("early and final answers, levels up to 1", Timing(20, 2.5), True, 1),
+    Case("final answers alone, levels up to 3", Timing(10, 1, {"audio": 6}), False, 3),
+    Case("final answers alone, levels up to 1", Timing(20, 2.5), False, 1),
+)
+
+
+def schedule(case: Case, seconds: float) -> Iterator[tuple[float, str, int, bool]]:
+    """When (s) which window of which session comes: two a second for each session, its early answer 0.7 s before it."""
+    drawn = random.Random(7)
+    finals = case.capacity * (1 if case.early else 2)
+    for name, rate, begin, length in (("busy", finals, 0.0, seconds), ("calm", finals / 4, seconds, float(CALM_S))):
+        for n in range(max(round(rate * HOP_US / 1e6), 1)):
+            phase = drawn.random() * HOP_US / 1e6
+            for number in range(int(length * 1e6 / HOP_US)):
+                at = begin + number * HOP_US / 1e6 + phase
+                if case.early:
+                    yield max(at - 0.7, 0), f"{name} {n}", number, False
+                yield at, f"{name} {n}", number, True
+
+
+def window(session: str, number: int, final: bool) -> tuple[Window, Stored]:
+    """A window with a sentence and one piece of sound that stands in no other window, and that piece."""
+    start_us = EPOCH_US + number * HOP_US
+    body = random.Random(f"{session} {number}").randbytes(RATE)
+    at = int.from_bytes(hashlib.sha256(f"{session} {number}".encode()).digest()[:6]), 0
+    sound = Member("/mic", str(number), start_us, HOP_US, hashlib.sha256(body).hexdigest(), *at)
+    lanes = {
+        "text": Lane("present", "data", start_us, (Member("/t", "1", start_us, 0, TEXT_SHA, 0, 0),)),
+        "video": Lane("absent", "tick", start_us, ()),
+        "audio": Lane("present", "data", start_us, (sound,)),
+    }
+    previous_us = start_us - HOP_US if number else None
+    made = Window(session, start_us, start_us + 4 * HOP_US, previous_us, final, "bench", lanes, 0, 0)
+    return made, Stored(session, "audio", start_us, *at, PCM, body)
+
+
+TEXT = b"turn on the kettle"
+TEXT_SHA = hashlib.sha256(TEXT).hexdigest()
+
+
+async def feed(stack: LocalStack, prefix: str, partitions: int, plan: list[tuple[float, str, int, bool]]) -> None:
+    """Send everything when it is time to, whatever the worker does (open loop)."""
+    payloads = RedisWindow(stack.redis_url, 120, 2_000)
+    loop, topic = asyncio.get_running_loop(), f"{prefix}.windows.v1"
+    async with kafka.producer(stack.bootstrap_servers) as producer:
+        began = loop.time() + 0.5
+        waiting: list[Any] = []
+        at = 0
+        while at < len(plan):
+            due = [p for p in plan[at : at + 200] if began + p[0] <= loop.time() + 0.01]
+            if not due:
+                await asyncio.sleep(0.005)
+                continue
+            at += len(due)
+            made = [window(session, number, final) for _, session, number, final in due]
+            texts = [Stored(w.session, "text", w.start_us, 0, 0, "text/plain", TEXT) for w, _ in made]
+            await payloads.put([*(stored for _, stored in made), *texts])
+            for w, _ in made:
+                key = w.session.encode()
+                where = partition_of(key, partitions)
+                waiting.append(await producer.send(topic, window_record.encode(w), key=key, partition=where))
+        await asyncio.gather(*waiting)
+    await payloads.close()
+
+
+async def appended(servers: str, topic: str, partitions: int) -> list[tuple[int, dict[str, Any]]]:
+    """Every record of a topic with its append time (ms)."""
+    tps = [TopicPartition(topic, n) for n in range(partitions)]
+    found: list[tuple[int, dict[str, Any]]] = []
+    async with kafka.reader(servers) as reader:
+        reader.assign(tps)
+        ends = await reader.end_offsets(tps)
+        await reader.seek_to_beginning(*tps)
+        while any([await reader.position(tp) < ends[tp] for tp in tps]):
+            for records in (await reader.getmany(timeout_ms=200)).values():
+                found += [(r.timestamp, json.loads(r.value)) for r in records]
+    return found
+
+
+async def measure(stack: LocalStack, case: Case, number: int, seconds: float) -> dict[str, Any]:
+    """Run a case; what came of it."""
+    prefix, partitions = f"overload{number}", 4
+    environment = {
+        **stack.environment(),
+        "BRAID_TOPICS__PREFIX": prefix,
+        "BRAID_TOPICS__PARTITIONS": str(partitions),
+        "BRAID_KAFKA__GROUP_PREFIX": prefix,
+        "BRAID_FUSION__LEVEL_MAX": str(case.level_max),
+        "BRAID_FUSION__OVERLOAD_MS": str(STEP_MS),
+        "STUB_FIXED_MS": str(case.timing.fixed_ms),
+        "STUB_EACH_MS": str(case.timing.each_ms),
+        "STUB_AUDIO_MS": str(case.timing.item_ms.get("audio", 0.0)),
+        "STUB_BATCH": str(SIZE),
+    }
+    settings = stack.settings()
+    topics = settings.topics.model_copy(update={"prefix": prefix, "partitions": partitions})
+    async with kafka.admin(stack.bootstrap_servers) as admin:
+        await topic_admin.apply(admin, settings.model_copy(update={"topics": topics}))
+    worker = ServiceProcess("fusion", stack.folder, environment, number, module="benchmarks.stub")
+    worker.start()
+    await worker.ready()
+    plan = sorted(schedule(case, seconds))
+    await feed(stack, prefix, partitions, plan)
+    finals = sum(final for *_, final in plan)
+    deadline = asyncio.get_running_loop().time() + 4 * seconds + 60
+    while worker.metric("braid_consumer_lag_records") or worker.metric("braid_predictions_total") < finals:
+        if asyncio.get_running_loop().time() > deadline:
+            break
+        await asyncio.sleep(0.2)
+    told = {name: worker.metric(f"braid_{name}_total") for name in ("deadline_missed", "early_dropped")}
+    code = await worker.child.stop()
+    sent = await appended(stack.bootstrap_servers, f"{prefix}.windows.v1", partitions)
+    said = await appended(stack.bootstrap_servers, f"{prefix}.predictions.v1", partitions)
+    return judged(case, seconds, sent, said) | told | {"exit code": code}
+
+
+def judged(
+    case: Case, seconds: float, sent: list[tuple[int, dict[str, Any]]], said: list[tuple[int, dict[str, Any]]]
+) -> dict[str, Any]:
+    """The four properties of an overload run, from the two topics."""
+    first: dict[str, tuple[int, dict[str, Any]]] = {}
+    for at_ms, prediction in said:
+        first.setdefault(prediction["id"].rpartition("@")[0], (at_ms, prediction))
+    began = min(at_ms for at_ms, _ in sent)
+    over = began + seconds * 1000
+    waits: dict[str, list[int]] = {"busy": [], "calm": []}
+    levels: dict[int, int] = {}
+    late_levels = set()
+    lost = 0
+    for at_ms, record in sent:
+        if not record["final"]:
+            continue
+        answer = first.get(record["id"])
+        if answer is None:
+            lost += 1
+            continue
+        level = answer[1]["level"]
+        levels[level] = levels.get(level, 0) + 1
+        if at_ms <= over:
+            waits["busy"].append(answer[0] - at_ms)
+        elif at_ms > over + RECOVERED_S * 1000:
+            waits["calm"].append(answer[0] - at_ms)
+            late_levels.add(level)
+    held = sum(began + 2_000 <= at_ms < over for at_ms, _ in said) / (seconds - 2)
+    return {
+        "case": case.name,
+        "capacity": round(case.capacity),
+        "offered": round(sum(at_ms < over for at_ms, _ in sent) / seconds),
+        "goodput of capacity": round(held / case.capacity, 3),
+        "final windows": sum(record["final"] for _, record in sent),
+        "lost": lost,
+        "answers by level": {str(level): levels[level] for level in sorted(levels)},
+        "wait ms": {name: _percentiles(found) for name, found in waits.items()},
+        "levels after recovery": sorted(late_levels),
+    }
+
+
+def _percentiles(values: list[int]) -> Mapping[str, int]:
+    ordered = sorted(values) or [0]
+    return {f"p{p}": ordered[min(len(ordered) * p // 100, len(ordered) - 1)] for p in (50, 99, 100)}
+
+
+async def main(seconds: float, as_json: bool) -> int:
+    """All cases, one after the other."""
+    out = []
+    with tempfile.TemporaryDirectory() as folder:
+        async with LocalStack(Path(folder), load()) as stack:
+            for number, case in enumerate(CASES, 1):
+                print(f"· {case.name}", file=sys.stderr, flush=True)
+                out.append(await measure(stack, case, number, seconds))
+                if not as_json:
+                    print(json.dumps(out[-1], indent=1), flush=True)
+    if as_json:
+        print(json.dumps(out))
+    return 0 if all(row["lost"] == 0 for row in out) else 1
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=30, help="how long the overload lasts")
+    parser.add_argument("--json", action="store_true", help="one JSON array and nothing else on stdout")
+    given = parser.parse_args()
+    sys.exit(asyncio.run(main(given.seconds, given.json)))

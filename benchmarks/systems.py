@@ -1,0 +1,111 @@
+"""The systems under test of class A: Braid's aligner and its peers, started with the same topics, Redis and windows."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.environments import Say, python_of, versions
+from services.local.child import Child
+from services.local.services import ServiceProcess
+from services.local.stack import LocalStack
+
+TTL_S = 20
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a system is to do in one run: topics by prefix, windows, how many processes."""
+
+    prefix: str
+    partitions: int
+    size_ms: int = 2_000
+    hop_ms: int = 500
+    workers: int = 1
+    early: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A system by name; module and environment are None for Braid. cannot: what of the job its framework cannot express."""
+
+    name: str
+    module: str | None = None
+    environment: str | None = None
+    packages: tuple[str, ...] = ()
+    cannot: str = ""
+
+    @property
+    def ours(self) -> bool:
+        return self.module is None
+
+    def python(self, say: Say) -> Path:
+        """Its interpreter. Raises CannotInstall."""
+        return Path(sys.executable) if self.environment is None else python_of(self.environment, say)
+
+    def versions(self, say: Say) -> dict[str, str]:
+        """The versions of what it is made of."""
+        return versions(str(self.python(say)), self.packages)
+
+    def start(self, stack: LocalStack, job: Job, say: Say) -> Sequence[Child]:
+        """Start its processes."""
+        return _braid(stack, job) if self.module is None else self._peer(self.module, stack, job, say)
+
+    def _peer(self, module: str, stack: LocalStack, job: Job, say: Say) -> Sequence[Child]:
+        python, children = self.python(say), []
+        for number in range(1, job.workers + 1):
+            child = Child(f"{job.prefix}-{self.name}-{number}", stack.folder)
+            folder = stack.folder / f"{job.prefix}-{number}"
+            folder.mkdir(exist_ok=True)
+            child.start([str(python), "-m", module], {**_environment(stack, job), "BENCH_FOLDER": str(folder)})
+            children.append(child)
+        return children
+
+
+def _environment(stack: LocalStack, job: Job) -> Mapping[str, str]:
+    return {
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+        "BENCH_SERVERS": stack.bootstrap_servers,
+        "BENCH_PREFIX": job.prefix,
+        "BENCH_GROUP": f"{job.prefix}-peer",
+        "BENCH_REDIS": stack.redis_url,
+        "BENCH_SIZE_MS": str(job.size_ms),
+        "BENCH_HOP_MS": str(job.hop_ms),
+        "BENCH_TTL_S": str(TTL_S),
+        "PATH": os.environ["PATH"],
+    }
+
+
+def _braid(stack: LocalStack, job: Job) -> Sequence[Child]:
+    environment, children = braid_environment(stack, job), []
+    for number in range(1, job.workers + 1):
+        service = ServiceProcess("aligner", stack.folder, environment, number)
+        # The stack may have an aligner of its own, with this very number.
+        service.child = Child(f"{job.prefix}-aligner-{number}", stack.folder)
+        service.start()
+        children.append(service.child)
+    return children
+
+
+def braid_environment(stack: LocalStack, job: Job) -> dict[str, str]:
+    """The settings of Braid's services for a job."""
+    return {
+        **stack.environment(),
+        "BRAID_TOPICS__PREFIX": job.prefix,
+        "BRAID_TOPICS__PARTITIONS": str(job.partitions),
+        "BRAID_KAFKA__GROUP_PREFIX": job.prefix,
+        "BRAID_REDIS__TTL_S": str(TTL_S),
+        "BRAID_ALIGNMENT__SIZE_MS": str(job.size_ms),
+        "BRAID_ALIGNMENT__HOP_MS": str(job.hop_ms),
+        "BRAID_ALIGNMENT__EARLY": str(job.early).lower(),
+    }
+
+
+BRAID = System("braid", packages=("braid", "aiokafka", "redis", "faust-streaming"))
+BARE = System("bare", "benchmarks.peers.bare", packages=("aiokafka", "redis"))
+FAUST = System("faust", "benchmarks.peers.faust_agents", "faust", ("faust-streaming", "aiokafka", "redis"))

@@ -1,0 +1,61 @@
+"""Windows made ready for the model: what of each can be used, and the encoders' inputs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from model.modality import REGISTERED
+from model.predictor import Feature, WindowFeatures
+from services.contract.reason import Rejected
+from services.contract.window import Member, Window
+
+# The one modality that is cut anew before it is encoded.
+SOUND = "audio"
+
+
+@dataclass(slots=True)
+class Usable:
+    """What of one window can be used, and what cannot with the reason.
+
+    items: cache keys of encoder inputs by modality, in order of time; segments: of sound, by place on the window's grid;
+    skipped: modalities left out under overload; level: of what is left out; error: why the window cannot be answered.
+    """
+
+    items: dict[str, list[str]]
+    segments: dict[int, str]
+    unusable: dict[str, list[tuple[Member, Rejected]]]
+    skipped: frozenset[str] = frozenset()
+    level: int = 0
+    error: str | None = None
+
+    @property
+    def present(self) -> frozenset[str]:
+        return frozenset([*(m for m, keys in self.items.items() if keys), *([SOUND] if self.segments else [])])
+
+    def keys(self, modality: str) -> list[str]:
+        return list(self.segments.values()) if REGISTERED[modality].on_grid else self.items.get(modality, [])
+
+    def features(self, of: Mapping[tuple[str, str], Feature]) -> WindowFeatures:
+        """What the model is given."""
+        items: dict[str, Sequence[Feature] | Mapping[int, Feature]] = {
+            m: [of[m, key] for key in keys] for m, keys in self.items.items()
+        }
+        return WindowFeatures(items | {SOUND: {place: of[SOUND, key] for place, key in self.segments.items()}})
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Windows made ready for the model: what of each is used, and the inputs of all by modality and cache key."""
+
+    windows: Sequence[Window]
+    usable: Sequence[Usable]
+    inputs: Mapping[tuple[str, str], NDArray[Any]]
+    took_ms: float
+
+    def part(self, begin: int, end: int) -> Decoded:
+        """The same of some of the windows."""
+        return Decoded(self.windows[begin:end], self.usable[begin:end], self.inputs, self.took_ms)

@@ -1,0 +1,28 @@
+"""Figures of the benchmark."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from benchmarks.row import Row, middle, percentiles
+
+ROW = Row(
+    case="live", system="braid", versions={}, sessions=1, workers=1, window="2 s / 0.5 s", seconds=1, events=1,
+    windows=1, events_per_s=1, windows_per_s=1, cpu_us_per_event=10, cpu_ms_per_window=1, broker_cpu_us_per_event=1,
+    redis_cpu_us_per_event=1, bytes_per_event=1, rss_mb=1, latency_ms={}, behind_ms=0, wrong=0, missing=0, copies=0,
+    troubles=0, checked=1,
+)  # fmt: skip
+
+
+def test_percentiles_are_of_the_values_themselves() -> None:
+    assert percentiles(range(1, 1001)) == {"p50": 501, "p99": 991, "p99.9": 1000}
+    assert percentiles([]) == {}
+
+
+def test_the_median_run_counts_and_one_wrong_window_in_any_run_makes_the_row_invalid() -> None:
+    runs = [replace(ROW, cpu_us_per_event=cost) for cost in (30.0, 10.0, 20.0)]
+    assert middle(runs).cpu_us_per_event == 20
+    assert middle(runs).spread == {"least": 10, "most": 30}
+    assert middle(runs).valid
+    assert not middle([*runs[:2], replace(runs[2], wrong=1)]).valid
+    assert not replace(ROW, missing=1).valid

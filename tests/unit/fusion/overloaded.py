@@ -1,0 +1,94 @@
+"""A fusion worker's queue in virtual time, before a device that is a latency model and no more."""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from services.contract.window import Window
+from services.fusion.batch import FULL, NEVER_US, Batcher, Queued
+from services.fusion.latency import LatencyModel
+from services.fusion.overload import Overload
+
+SIZE, READ_MAX, TOLD_EVERY_US, HOP_US = 8, 256, 100_000, 500_000
+FIXED_US, EACH_US = 20_000, 2_500
+BATCH_US = FIXED_US + SIZE * EACH_US
+CAPACITY = SIZE / (BATCH_US / 1_000_000)
+DEADLINE_US, STEP_US = 50_000, 250_000
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A record of the windows topic that is over: whether it was answered, at which level, in which batch."""
+
+    arrived_us: int
+    over_us: int
+    window: Window
+    answered: bool
+    level: int
+    release: str
+
+    @property
+    def waited_us(self) -> int:
+        return self.over_us - self.arrived_us
+
+
+def sessions(count: int, from_us: int, to_us: int, seed: int, *, early: bool) -> Iterator[tuple[int, Window]]:
+    """The windows of so many sessions, each every half second and a little apart; early: each has an early answer too."""
+    drawn = random.Random(seed)
+    for n in range(count):
+        phase_us = drawn.randrange(HOP_US)
+        for start_us in range(from_us, to_us, HOP_US):
+            at_us = start_us + phase_us + drawn.randrange(60_000)
+            for final, after_us in ((False, 0), (True, 700_000)) if early else ((True, 0),):
+                name = f"{seed} {n}"
+                yield at_us + after_us, Window(name, start_us, start_us + 1, None, final, "c", {}, 0, 0)
+
+
+def run(
+    arrivals: Sequence[tuple[int, Window]], level_max: int, share: Sequence[float] = (1, 1, 1, 1)
+) -> list[Answered]:
+    """Let the worker answer everything; share: what a batch costs at each level, beside one of level 0."""
+    arrivals = sorted(arrivals, key=lambda a: a[0])
+    times = [at_us for at_us, _ in arrivals]
+    batcher, overload = Batcher(SIZE, LatencyModel()), Overload(level_max, STEP_US)
+    last: dict[str, int] = {}
+    out: list[Answered] = []
+    now_us, read, told, told_us = 0, 0, 0, -NEVER_US
+    while len(out) < len(arrivals):
+        there = read
+        while there < len(arrivals) and arrivals[there][0] <= now_us and there - read < READ_MAX:
+            there += 1
+        if there == read and batcher.next_us > now_us:
+            # Nothing to do until something comes, or has waited long enough.
+            upcoming_us = arrivals[read][0] if read < len(arrivals) else NEVER_US
+            now_us = min(upcoming_us, batcher.next_us)
+            continue
+        new = [Queued(0, n, arrivals[n][0], arrivals[n][1], arrivals[n][0] + DEADLINE_US) for n in range(read, there)]
+        read = there
+        batcher.add(new, now_us)
+        steady = False
+        while True:
+            if now_us - told_us >= TOLD_EVERY_US:
+                told_us, told = now_us, bisect_right(times, now_us)
+            level = overload.judge(max(told - len(out), 0))
+            released = batcher.take(now_us, level, last.get, coming=told > read)
+            if released is None:
+                break
+            began_us = now_us
+            if released.windows:
+                took_us = int((FIXED_US + EACH_US * len(released.windows)) * share[level])
+                batcher.latency.observe(len(released.windows), took_us)
+                now_us += took_us
+            last |= {q.window.session: q.window.start_us for q in released.windows if q.window.final}
+            over = sorted((*released.windows, *released.passed), key=lambda q: q.offset)
+            out += [
+                Answered(q.appended_ms, now_us, q.window, q in released.windows, level, released.release) for q in over
+            ]
+            if steady and released.release == FULL:
+                overload.handled(len(over), now_us - began_us)
+            steady = True
+        batcher.answered()
+    return out

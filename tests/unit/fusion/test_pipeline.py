@@ -1,0 +1,101 @@
+"""Stages work side by side, keep the order, and stop behind a failure."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from services.fusion.pipeline import Pipeline
+
+
+class Stage:
+    """Holds each batch until it is let go; says what it has and what it had."""
+
+    def __init__(self, fails_on: int | None = None) -> None:
+        self.has: list[int] = []
+        self.had: list[int] = []
+        self.go = asyncio.Semaphore(0)
+        self._fails_on = fails_on
+
+    async def __call__(self, batch: int) -> int:
+        self.has.append(batch)
+        await self.go.acquire()
+        self.has.remove(batch)
+        if batch == self._fails_on:
+            raise ValueError(str(batch))
+        self.had.append(batch)
+        return batch
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def fed(pipeline: Pipeline, count: int) -> None:
+    async with pipeline:
+        for batch in range(count):
+            await pipeline.ready()
+            pipeline.put(batch)
+
+
+def test_while_one_batch_is_at_the_device_the_next_is_made_ready_and_the_last_is_published() -> None:
+    async def run() -> None:
+        stages = [Stage() for _ in range(3)]
+        feeding = asyncio.ensure_future(fed(Pipeline(*stages), 5))
+        await settle()
+        for number in (0, 1, 0):
+            stages[number].go.release()
+            await settle()
+        assert [stage.has for stage in stages] == [[2], [1], [0]]
+        for stage in stages:
+            for _ in range(5):
+                stage.go.release()
+        await feeding
+        assert [stage.had for stage in stages] == [[0, 1, 2, 3, 4]] * 3
+
+    asyncio.run(run())
+
+
+def test_a_batch_waits_for_the_stage_before_it_is_done_with_not_more_than_one_ahead() -> None:
+    async def run() -> None:
+        ready, device = Stage(), Stage()
+        for _ in range(9):
+            ready.go.release()
+        feeding = asyncio.ensure_future(fed(Pipeline(ready, device), 5))
+        await settle()
+        assert (ready.had, device.has) == ([0, 1], [0])
+        for _ in range(5):
+            device.go.release()
+        await feeding
+
+    asyncio.run(run())
+
+
+def test_behind_a_failure_nothing_goes_on_and_the_failure_is_told() -> None:
+    async def run() -> None:
+        ready, device, publish = Stage(), Stage(fails_on=1), Stage()
+        for stage in (ready, device, publish):
+            for _ in range(9):
+                stage.go.release()
+        with pytest.raises(ValueError, match="1"):
+            await fed(Pipeline(ready, device, publish), 5)
+        assert publish.had in ([], [0])
+
+    asyncio.run(run())
+
+
+def test_whoever_ends_the_work_ends_its_stages() -> None:
+    async def run() -> None:
+        stage = Stage()
+        feeding: asyncio.Future[Any] = asyncio.ensure_future(fed(Pipeline(stage), 1))
+        await settle()
+        feeding.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await feeding
+        assert (stage.has, stage.had) == ([0], [])
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(run())
