@@ -128,6 +128,9 @@ def _filled(folder: Path, config: Mapping[str, Any], weights: bytes) -> FusionNe
         tensors = opened(load_tensors(weights))
         if "tasks" in config and isinstance(network, TaskNetwork):
             tensors = part_of(tensors, config["task"], network)
+        elif isinstance(network, TaskNetwork):
+            # Checkpoints from before branches told their own temperature have one for each expert.
+            tensors.setdefault("warmth", torch.zeros_like(network.get_buffer("warmth")))
         network.load_state_dict(tensors)
     except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / WEIGHTS} does not hold this network: {error}") from error

@@ -35,6 +35,9 @@ EASY = np.array((0.6, 0.35, 0.05))
 SCALE = np.float32(1 / 32768)
 # How often a sentence is borrowed from another digit: there are a hundred of each, and they are learned by heart.
 BORROWED = 0.4
+# How often a sentence stays whole beside a degraded picture and sound: most of what words say is in whole ones, and few
+# are drawn.
+UNHARMED = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +89,12 @@ class Tridigit:
                 speech = augment.paced(items[spoken].speech, rng)
                 donor = item if rng.random() >= BORROWED else train[int(rng.integers(len(train)))]
                 text = augment.renumbered(donor.text, donor.digit, digit, rng)
+                read: Severity = "clean" if rng.random() < UNHARMED else severity
                 out.append(
                     Example(
                         item.row["id"],
                         digit,
-                        fresh_text(text, digit, severity, rng),
+                        fresh_text(text, digit, read, rng),
                         fresh_picture(augment.moved(items[hand].hand, rng), severity, rng),
                         fresh_sound(speech, augment.rolled(noises, rng), severity, rng) * SCALE,
                     )

@@ -22,13 +22,15 @@ class SegmentSpectrum(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.mel = MelSpectrogram(RATE, n_fft=256, win_length=200, hop_length=80, n_mels=MELS, power=2.0)
+        self.mel = MelSpectrogram(RATE, n_fft=256, win_length=200, hop_length=80, n_mels=MELS, power=None)
         # The window and the filters are computed, not learned: a checkpoint need not carry them.
         self.mel.spectrogram.register_buffer("window", self.mel.spectrogram.window, persistent=False)
         self.mel.mel_scale.register_buffer("fb", self.mel.mel_scale.fb, persistent=False)
 
     def forward(self, samples: Tensor) -> Tensor:
-        loud = torch.log(self.mel(samples) + 1e-7)
+        # The square of the size by its parts: torch's abs of a complex number takes as long as the convolutions.
+        power = torch.view_as_real(self.mel.spectrogram(samples)).square().sum(-1)
+        loud = torch.log(self.mel.mel_scale(power) + 1e-7)
         level = loud - loud.mean((1, 2), keepdim=True)
         band = loud - loud.mean(2, keepdim=True)
         return torch.stack([level / 3, band / 2], 1)

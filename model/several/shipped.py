@@ -15,9 +15,9 @@ from model.several.train import Task
 from model.task.build import Built, config_of
 from model.task.recipe import TaskRecipe
 
-RECIPE = TaskRecipe(fusion="experts", epochs=20, residual_epochs=0)
+RECIPE = TaskRecipe(fusion="experts", epochs=30, residual_epochs=0)
 # So many steps show every training row of tridigit about once.
-STEPS = 23
+STEPS = 46
 VALIDATE = (2,)
 OWN = ("task", "labels", "segments_per_sample", "conformal", "architecture")
 
@@ -27,9 +27,9 @@ def shipped_tasks(root: Path, test: Collection[int] = ()) -> dict[str, Task]:
     digits, intents = Tridigit(root / "tridigit"), Intents(root / "tridigit")
     sounds = SoundFolds(Homesound10(root / "homesound10"), VALIDATE, test)
     return {
-        digits.name: Task(digits, digits.sentences(), 64, 4),
-        sounds.name: Task(sounds, sounds.sentences(), 32, 8),
-        intents.name: Task(intents, intents.sentences(), 64, 4),
+        digits.name: Task(digits, digits.sentences(), 32, 4),
+        sounds.name: Task(sounds, sounds.sentences(), 16, 8),
+        intents.name: Task(intents, intents.sentences(), 32, 4),
     }
 
 

@@ -20,6 +20,7 @@ from model.task.calibrate import cell_scores, conformal_threshold, fit_experts, 
 from model.task.lexicon import lexicon_for
 from model.task.network import TaskNetwork
 from model.task.recipe import TaskRecipe
+from model.task.repeatable import repeatable
 from model.task.tensors import Tensors, tensors_of
 from model.task.train import EASED, GRADIENT_MAX, TrainedTask, masked, start
 
@@ -49,8 +50,7 @@ def build_several(
 
     The weights are the running average at the end; batch statistics are those of all tasks' samples in a step.
     """
-    torch.set_num_threads(recipe.threads)
-    torch.use_deterministic_algorithms(True)
+    repeatable(recipe.threads)
     networks = {name: start(task.data, words, table, recipe).network for name, task in tasks.items()}
     every, lexicon = share(networks), Lexicon(words)
     curve = _train(tasks, networks, every, lexicon, recipe, steps, report)

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy, nll_loss
 from model.data.example import Examples
 from model.encoders.words import Lexicon
 from model.fusions.gated import GatedFusion
-from model.task.network import TaskNetwork
+from model.task.network import WARMTH_MAX, TaskNetwork
 from model.task.tensors import encoded, tensors_of
 
 TEMPERATURES = torch.logspace(-0.7, 0.7, 141)
@@ -23,6 +23,8 @@ DRAWS = 4
 SEED = 70_001
 # The residual is kept for a subset where it is better by this many standard errors.
 SURE = 1.0
+# Chosen on halves of the validation samples: less follows single samples, more is one temperature for all.
+RIDGE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,13 @@ def validation_draws(network: TaskNetwork, lexicon: Lexicon, data: Examples, seg
 
 @torch.no_grad()
 def fit_experts(network: TaskNetwork, seen: Seen) -> None:
-    """One temperature for each expert, in place."""
+    """For each expert a temperature and how what its branch shows changes it, in place."""
     logits = network.expert_logits(seen.branches)
     for i in range(len(network.modalities)):
         there = seen.present[:, i]
         if bool(there.any()):
-            network.get_buffer("temperature")[i] = best_temperature(logits[there, i], seen.labels[there])
+            warm, warmth = best_warmth(logits[there, i], seen.branches[there, i], seen.labels[there])
+            network.get_buffer("temperature")[i], network.get_buffer("warmth")[i] = warm, warmth
 
 
 @torch.no_grad()
@@ -110,6 +113,27 @@ def exactly(network: TaskNetwork, seen: Seen, index: int) -> Tensor:
     """The rows in which all modalities of a subset are there."""
     needed = torch.tensor([bool(index >> i & 1) for i in range(len(network.modalities))])
     return (seen.present | ~needed).all(1)
+
+
+@torch.enable_grad()
+def best_warmth(logits: Tensor, branch: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """T and w [features] of least NLL for logits / (T exp(w . branch)), w held small by a ridge: T alone is one for all
+    severities, and so too warm for clean samples and too cool for harsh ones."""
+    size = branch.std(0) + 1e-3
+    start, weights = best_temperature(logits, labels).log(), torch.zeros(1 + branch.shape[1], requires_grad=True)
+    optimiser = torch.optim.LBFGS([weights], max_iter=60, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        shown = (branch / size @ weights[1:]).clamp(-WARMTH_MAX, WARMTH_MAX)
+        warm = torch.exp(start + weights[0] + shown)
+        found = cross_entropy(logits / warm[:, None], labels) + RIDGE * weights[1:].square().sum()
+        found.backward()  # type: ignore[no-untyped-call]
+        return found
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    fitted = weights.detach()
+    return torch.exp(start + fitted[0]), fitted[1:] / size
 
 
 def best_temperature(logits: Tensor, labels: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from model.task.evaluate import subset_name
 from model.task.int8 import opened, packed
 from model.task.network import TaskNetwork
 from model.task.recipe import TaskRecipe
+from model.task.repeatable import repeatable
 from model.task.tensors import branches_of, encoded, tensors_of
 from model.task.train import EASED, GRADIENT_MAX, masked
 
@@ -112,7 +113,7 @@ def distil(
     report: Report,
 ) -> None:
     """Train the student's branches in place on what the teacher's say (Hinton et al. 2015) and on the labels."""
-    torch.use_deterministic_algorithms(True)
+    repeatable(recipe.threads)
     batches = max(len(data.epoch(np.random.default_rng(0))) // recipe.batch_size, 1)
     optimiser = torch.optim.AdamW(student.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(

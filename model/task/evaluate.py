@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.example import Example, Examples
+from model.data.law import Severity
 from model.data.tridigit import Tridigit
 from model.explain import explain
 from model.predictor import FusionModel
@@ -39,18 +40,40 @@ class Cell:
     gap_lower: float | None = None
 
 
-def evaluate(model: FusionModel, data: Examples, part: str = "test") -> dict[str, Any]:
-    """All scores of a model on a part of a set; nothing is chosen here."""
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a model says of a part of a set: rows by severity, and by severity and modality where that one is noise."""
+
+    labels: metrics.Labels
+    rows: Mapping[Severity, Rows]
+    replaced: Mapping[Severity, Mapping[str, Rows]]
+
+
+def said(model: FusionModel, data: Examples, part: str = "test") -> Said:
+    """Ask a model for everything that is scored, rows float64 [n, 2^modalities, labels]."""
+    given = {severity: data.given(part, severity) for severity in data.severities}
+    return Said(
+        np.array([e.label for e in given[data.severities[0]]], np.int64),
+        {severity: answers(model, examples) for severity, examples in given.items()},
+        {
+            severity: {m: answers(model, replaced(examples, m)) for m in model.modalities}
+            for severity, examples in given.items()
+        },
+    )
+
+
+def evaluate(model: FusionModel, data: Examples, part: str = "test", known: Said | None = None) -> dict[str, Any]:
+    """All scores of a model on a part of a set; nothing is chosen here. known: what it says, where it was asked."""
+    known = known or said(model, data, part)
+    labels = known.labels
     found: dict[str, Any] = {"model": {"name": model.name, "version": model.version, "digest": model.digest}}
     found["data"], found["part"] = data.name, part
     for severity in data.severities:
-        examples = data.given(part, severity)
-        rows = answers(model, examples)
-        labels = np.array([e.label for e in examples], np.int64)
+        rows = known.rows[severity]
         own: dict[str, Any] = {"cells": {n: _short(c) for n, c in cells(model, rows, labels).items()}}
-        own["missing"] = missing_curve(model, examples, rows, labels)
+        own["missing"] = missing_curve(data.given(part, severity), rows, labels)
         own["abstention"] = abstention(model, rows, labels)
-        own["one_replaced_by_noise"] = noise_table(model, examples, labels)
+        own["one_replaced_by_noise"] = noise_table(model, known.replaced[severity], labels)
         if isinstance(data, Tridigit) and part == "test":
             own["conflict"] = conflict(model, data.conflicts(severity))
         found[severity] = own
@@ -85,9 +108,7 @@ def cells(model: FusionModel, rows: Rows, labels: metrics.Labels) -> dict[str, C
     return out
 
 
-def missing_curve(
-    model: FusionModel, examples: Sequence[Example], rows: Rows, labels: metrics.Labels
-) -> dict[str, Any]:
+def missing_curve(examples: Sequence[Example], rows: Rows, labels: metrics.Labels) -> dict[str, Any]:
     """Accuracy at each rate of missing modalities by the samples' own nested draws, and the area under the curve."""
     found = []
     for rate in RATES:
@@ -117,11 +138,10 @@ def abstention(model: FusionModel, rows: Rows, labels: metrics.Labels) -> dict[s
     }
 
 
-def noise_table(model: FusionModel, examples: Sequence[Example], labels: metrics.Labels) -> dict[str, Any]:
+def noise_table(model: FusionModel, found: Mapping[str, Rows], labels: metrics.Labels) -> dict[str, Any]:
     """Fusion of everything with one modality replaced by noise, against the best single one that is there."""
     out = {}
-    for modality in model.modalities:
-        rows = answers(model, replaced(examples, modality))
+    for modality, rows in found.items():
         told = cells(model, rows, labels)[subset_name(model, rows.shape[1] - 1)]
         out[modality] = {k: v for k, v in _short(told).items() if k in ("accuracy", "best_single", "gap", "gap_lower")}
     return out

@@ -77,8 +77,12 @@ def auroc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
     return float(above / (positive.sum() * (~positive).sum()))
 
 
-def paired_lower(ours: NDArray[np.bool_], theirs: NDArray[np.bool_], draws: int = 2_000, seed: int = 0) -> float:
+def paired_lower(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> float:
     """The one-sided 95 % paired-bootstrap lower bound of the difference of two accuracies on the same samples."""
-    gap = ours.astype(np.float64) - theirs.astype(np.float64)
+    return lower_bound(ours.astype(np.float64) - theirs.astype(np.float64))
+
+
+def lower_bound(gap: NDArray[np.float64], draws: int = 2_000, seed: int = 0) -> float:
+    """The one-sided 95 % bootstrap lower bound of a mean over samples; gap [n]."""
     picks = np.random.default_rng(seed).integers(0, len(gap), (draws, len(gap)))
     return float(np.quantile(gap[picks].mean(1), 0.05))

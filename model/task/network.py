@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from model.fusions.registry import FUSIONS
 from model.modality import REGISTERED, Shape
 
+# The most by which a branch changes the logarithm of its own temperature.
+WARMTH_MAX = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
@@ -43,8 +46,10 @@ class TaskNetwork(nn.Module):
         self.readers = nn.ModuleDict({m: REGISTERED[m].reader(a.shape) for m in a.modalities})
         self.heads = nn.ModuleDict({m: nn.Linear(features, a.label_count) for m in a.modalities})
         self.fusion = FUSIONS[a.fusion].make(count, features, a.label_count)
-        # Calibration, fitted after training: a temperature for each expert and each subset, and the class prior.
+        # Calibration, fitted after training: a temperature for each expert, warmer or cooler by what its branch shows
+        # (coarse pictures and sound in noise are told by it), one for each subset, and the class prior.
         self.register_buffer("temperature", torch.ones(count))
+        self.register_buffer("warmth", torch.zeros(count, features))
         self.register_buffer("subset_temperature", torch.ones(1 << count))
         self.register_buffer("log_prior", torch.zeros(a.label_count).log_softmax(0))
         self.register_buffer("bits", 1 << torch.arange(count), persistent=False)
@@ -69,7 +74,9 @@ class TaskNetwork(nn.Module):
 
     def experts(self, branches: Tensor) -> Tensor:
         """Calibrated log p(label | one modality), [batch, modalities, labels]."""
-        warm = cast(Tensor, self.temperature)[None, :, None]
+        shown = (branches * cast(Tensor, self.warmth)).sum(-1, keepdim=True)
+        # Branches unlike any of the validation are not believed without limit.
+        warm = cast(Tensor, self.temperature)[None, :, None] * torch.exp(shown.clamp(-WARMTH_MAX, WARMTH_MAX))
         return torch.log_softmax(self.expert_logits(branches) / warm, -1)
 
     def fused(self, branches: Tensor, experts: Tensor, used: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ class TaskRecipe:
 
     fusion: str = "gated"
     epochs: int = 45
-    batch_size: int = 64
+    batch_size: int = 32
     seed: int = 7
     learning_rate: float = 3e-3
     weight_decay: float = 0.02

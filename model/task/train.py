@@ -19,6 +19,7 @@ from model.fusions.registry import FUSIONS
 from model.task.average import Average
 from model.task.network import Architecture, TaskNetwork
 from model.task.recipe import TaskRecipe
+from model.task.repeatable import repeatable
 from model.task.resume import Resume
 from model.task.tensors import Tensors, branches_of, encoded, tensors_of
 
@@ -51,8 +52,7 @@ def start(data: Examples, words: Sequence[str], table: Tensor, recipe: TaskRecip
 
 def train(data: Examples, trained: TrainedTask, recipe: TaskRecipe, report: Report, resume: Path | None = None) -> None:
     """Train in place; `report` is called after each epoch. With `resume` the state is kept there after each epoch."""
-    torch.set_num_threads(recipe.threads)
-    torch.use_deterministic_algorithms(True)
+    repeatable(recipe.threads)
     network = trained.network
     rows = len(data.epoch(np.random.default_rng([recipe.seed, 0])))
     steps = max(rows // recipe.batch_size, 1) * recipe.epochs

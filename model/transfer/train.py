@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from model.data import augment
 from model.data.example import Example
 from model.decode.audio import RATE
+from model.task.repeatable import repeatable
 from model.transfer.network import SEGMENTS, SoundNetwork, segments_of
 from model.transfer.titles import TitleVectors
 
@@ -41,8 +42,7 @@ def train(
     report: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> SoundNetwork:
     """A network that puts a sound where its title lies; only the titles teach, no label is looked at."""
-    torch.set_num_threads(recipe.threads)
-    torch.use_deterministic_algorithms(True)
+    repeatable(recipe.threads)
     torch.manual_seed(recipe.seed)
     network = SoundNetwork(titles.size)
     steps = max(len(clips) * recipe.repeats // recipe.batch_size, 1) * recipe.epochs

@@ -20,6 +20,10 @@ def compare(
     epochs: Annotated[int, typer.Option(min=1, help="Of each training.")] = 45,
     fusions: Annotated[str, typer.Option(help="Names with commas between; default: all.")] = "",
     out: Annotated[Path, typer.Option(help="The folder for the table and the plot.")] = ROOT / "docs" / "results",
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="A folder for the trained models; those that are there already are not trained again."),
+    ] = None,
     json: say.Json = False,
 ) -> None:
     """Train every fusion with the same seeds and compare them on the test rows: a table and a plot."""
@@ -42,7 +46,14 @@ def compare(
     recipe = replace(TaskRecipe(), epochs=epochs)
     with progress(recipe) as report:
         rows = compared(
-            found, ROOT / "data" / "assistvec" / "vectors.npz", names, range(1, seeds + 1), severity, recipe, report
+            found,
+            ROOT / "data" / "assistvec" / "vectors.npz",
+            names,
+            range(1, seeds + 1),
+            severity,
+            recipe,
+            report,
+            keep,
         )
     command = f"braid compare --data {data} --severity {severity} --seeds {seeds} --epochs {epochs}"
     command += f" --fusions {fusions}" if fusions else ""

@@ -13,7 +13,12 @@ from services.runtime.settings import ROOT
 
 
 def evaluate(
-    model: Annotated[Path | None, typer.Argument(help="A checkpoint; default: the shipped one of the set.")] = None,
+    model: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="A checkpoint, or several trainings of one recipe to be scored together; default: the shipped one of the set."
+        ),
+    ] = None,
     data: Annotated[str, typer.Option(help="tridigit, homesound10 or a manifest of your own.")] = "tridigit",
     part: Annotated[str, typer.Option(help="val or test.")] = "test",
     membership: Annotated[
@@ -29,7 +34,9 @@ def evaluate(
 ) -> None:
     """Score a model in every cell: all subsets of modalities in all severities, calibration, conflict, abstention."""
     if quiet:
-        quiet_streams.tell(model, hours, seed, json=json)
+        if len(model or ()) > 1:
+            say.fail("--quiet takes one model", 2)
+        quiet_streams.tell(model[0] if model else None, hours, seed, json=json)
         return
     from model.checkpoint import CheckpointError
     from model.checkpoint import load as load_model
@@ -38,11 +45,12 @@ def evaluate(
     from model.privacy.membership import membership as attacked
     from model.task.evaluate import evaluate as scores_of
     from model.task.manifest import ManifestError
+    from model.task.pooled import pooled
 
     if part not in ("val", "test"):
         say.fail("--part is val or test", 2)
     try:
-        loaded = load_model(model or ROOT / "models" / data / "1", "cpu", task=data)
+        every = [load_model(path, "cpu", task=data) for path in model or [ROOT / "models" / data / "1"]]
         found = read_set(data, ROOT / "data")
     except (UnknownSet, ManifestError) as error:
         say.fail(str(error), 2)
@@ -52,17 +60,22 @@ def evaluate(
         found = found.holding([fold for group in GROUPS for fold in group])
     if not found.given(part, "clean"):
         say.fail(f"{data} has no samples for {part}", 2)
-    if set(loaded.labels) != set(found.labels):
-        say.fail(f"the model {loaded.name} knows other labels than {data}", 2)
+    for loaded in every:
+        if set(loaded.labels) != set(found.labels):
+            say.fail(f"the model {loaded.name} knows other labels than {data}", 2)
+    if len({loaded.modalities for loaded in every}) > 1:
+        say.fail("models of different modalities cannot be scored together: score each by itself", 2)
+    if membership and len(every) > 1:
+        say.fail("--membership takes one model", 2)
     if membership and not found.given("train", "clean"):
         say.fail(f"{data} has no training rows that are apart from {part}", 2)
-    told = scores_of(loaded, found, part)
+    told = scores_of(every[0], found, part) if len(every) == 1 else pooled(every, found, part)
     if isinstance(found, Homesound10):
         told["note"] = (
             "all clips: no test of a model that was trained on them, whose card has the cross-validated scores"
         )
     if membership:
-        told["membership"] = {severity: asdict(seen) for severity, seen in attacked(loaded, found, part).items()}
+        told["membership"] = {severity: asdict(seen) for severity, seen in attacked(every[0], found, part).items()}
     if json:
         say.result(told)
         return
@@ -71,7 +84,7 @@ def evaluate(
     for severity, seen in told.get("membership", {}).items():
         print(f"membership attack, {severity}: AUC {seen['auc']}, advantage {seen['advantage']}")
     print("\n" + told.get("note", ""))
-    print(f"mean excess ECE {told['summary']['mean_excess_ece']}, least gap {told['summary']['least_gap_lower']}")
+    print(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told["summary"].items()))
 
 
 def tell(severity: str, told: dict[str, Any]) -> None:

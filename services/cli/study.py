@@ -102,7 +102,7 @@ def privacy(
 
 @app.command()
 def several(
-    epochs: Annotated[int, typer.Option(min=1, help="Of each of the four trainings.")] = 20,
+    epochs: Annotated[int, typer.Option(min=1, help="Of each of the four trainings.")] = 30,
     seed: Annotated[int, typer.Option(help="Of all of them.")] = 7,
     out: Out = RESULTS,
     json: say.Json = False,

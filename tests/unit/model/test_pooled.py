@@ -1,0 +1,84 @@
+"""Several trainings of one recipe, scored together."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.checkpoint import load, save, save_tensors_of
+from model.task import metrics
+from model.task.answers import answers
+from model.task.calibrate import best_temperature, best_warmth
+from model.task.compare import finished
+from model.task.evaluate import evaluate
+from model.task.pooled import pooled
+from model.task.recipe import TaskRecipe
+from tests.unit.model.small_set import SmallSet, config, network
+
+
+def test_one_model_twice_scores_as_once(tmp_path: Path) -> None:
+    save(tmp_path / "a", network(), config(), "")
+    model, data = load(tmp_path / "a", "cpu"), SmallSet()
+    once, twice = evaluate(model, data), pooled([model, model], data)
+    assert twice["each"] == [once, once]
+    assert twice["clean"]["cells"] == once["clean"]["cells"]
+    assert twice["clean"]["one_replaced_by_noise"] == once["clean"]["one_replaced_by_noise"]
+    assert twice["summary"]["cells_above_ece_p99"] == [once["summary"]["cells_above_ece_p99"]] * 2
+
+
+def test_scores_of_two_models_are_means_and_the_best_sense_is_that_of_the_mean(tmp_path: Path) -> None:
+    for seed in (5, 6):
+        save(tmp_path / str(seed), network(seed=seed), config(), "")
+    models, data = [load(tmp_path / str(seed), "cpu") for seed in (5, 6)], SmallSet()
+    told = pooled(models, data)
+    cells = [e["clean"]["cells"] for e in told["each"]]
+    for name, cell in told["clean"]["cells"].items():
+        assert cell["accuracy"] == pytest.approx(np.mean([c[name]["accuracy"] for c in cells]), abs=1e-4)
+        if "+" in name:
+            best = max(told["clean"]["cells"][single]["accuracy"] for single in name.split("+"))
+            assert cell["gap"] == pytest.approx(cell["accuracy"] - best, abs=2e-4)
+            assert cell["gap_lower"] <= cell["gap"]
+
+
+def test_the_lower_bound_of_a_gap_lies_below_its_mean_by_its_error() -> None:
+    gap = np.random.default_rng(0).normal(0.1, 1.0, 400)
+    below = float(gap.mean()) - metrics.lower_bound(gap)
+    assert below == pytest.approx(1.645 * float(gap.std()) / 20, rel=0.1)
+
+
+def test_a_kept_model_of_the_same_recipe_is_not_trained_again(tmp_path: Path) -> None:
+    recipe = TaskRecipe(epochs=2)
+    save(tmp_path / "mean" / "1", network("mean"), config("mean", recipe=asdict(recipe)), "")
+    found = finished(tmp_path / "mean" / "1", recipe)
+    assert found is not None
+    assert torch.equal(found[0].get_buffer("temperature"), network("mean").get_buffer("temperature"))
+    assert finished(tmp_path / "mean" / "1", TaskRecipe(epochs=3)) is None
+    assert finished(tmp_path / "mean" / "2", recipe) is None
+
+
+def test_a_checkpoint_from_before_branches_told_their_temperature_serves_with_one_for_each(tmp_path: Path) -> None:
+    state = {name: value for name, value in network("experts").state_dict().items() if name != "warmth"}
+    save_tensors_of(tmp_path / "old", state, config("experts"), "")
+    old, data = load(tmp_path / "old", "cpu"), SmallSet()
+    save(tmp_path / "new", network("experts"), config("experts"), "")
+    examples = data.given("test", "clean")
+    assert np.array_equal(answers(old, examples), answers(load(tmp_path / "new", "cpu"), examples))
+
+
+def test_a_branch_that_shows_how_sure_it_may_be_is_believed_accordingly() -> None:
+    drawn = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 4, (2_000,), generator=drawn)
+    harsh = (torch.rand(2_000, generator=drawn) < 0.5).float()
+    logits = 4 * torch.nn.functional.one_hot(labels, 4) + torch.randn(2_000, 4, generator=drawn)
+    logits += (3 * harsh[:, None]) * torch.randn(2_000, 4, generator=drawn)
+    branch = torch.stack([harsh, torch.rand(2_000, generator=drawn)], 1)
+    warm, warmth = best_warmth(logits, branch, labels)
+    assert warmth[0] > 0.3
+    assert abs(float(warmth[1])) < 0.2
+    cool = torch.nn.functional.cross_entropy(logits / best_temperature(logits, labels), labels)
+    fitted = torch.nn.functional.cross_entropy(logits / (warm * torch.exp(branch @ warmth))[:, None], labels)
+    assert fitted < cool - 0.01
