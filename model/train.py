@@ -18,6 +18,7 @@ from model.data.scene import WINDOW_SEGMENTS
 from model.encoders.text import Vocabulary, read_vectors
 from model.labels import LABELS
 from model.network import MODALITIES, FusionNetwork
+from model.task.repeatable import repeatable
 
 # A cycle of the learning rate needs so many steps to rise and fall in; fewer are its beginning.
 STEPS_MIN = 20
@@ -48,11 +49,8 @@ class Trained:
 
 def train(data: Path, recipe: Recipe, report: Callable[[int, dict[str, float]], None]) -> Trained:
     """Train from the training items in `data`; `report` is called every few steps with the step and the losses."""
-    torch.set_num_threads(recipe.threads)
+    repeatable(recipe.threads)
     torch.manual_seed(recipe.seed)
-    torch.use_deterministic_algorithms(True)
-    # Memory that nobody reads before it is written need not be filled first: that took a third of the time.
-    torch.utils.deterministic.fill_uninitialized_memory = False
     rng = np.random.default_rng((recipe.seed, 1))
     words, table = read_vectors(data / "assistvec" / "vectors.npz")
     lessons = Lessons(data, Vocabulary(words), recipe.seed)

@@ -53,7 +53,8 @@ def made_streams(data: Path, part: sets.Part, seed: int, count: int) -> Iterator
 def _stream(name: str, digits: Sequence[sets.Digit], clips: Sequence[sets.Clip], rng: Generator) -> Made:
     beds = [c for c in clips if c.label in BEDS]
     bed = beds[int(rng.integers(len(beds)))].sound
-    sound = np.resize(np.roll(bed, rng.integers(len(bed))), SECONDS * RATE) * rng.uniform(0.03, 0.09)
+    looped = np.resize(np.roll(bed, rng.integers(len(bed))), SECONDS * RATE)
+    sound = looped.astype(np.float64) * rng.uniform(0.03, 0.09)
     camera_off, text_off = rng.uniform(-0.3, 0.3), rng.uniform(-0.5, 0.3)
     frames: list[tuple[float, bytes]] = []
     texts: list[tuple[float, str]] = []

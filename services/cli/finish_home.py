@@ -82,7 +82,8 @@ Made by `braid train` with the recipe in config.json, in {told["seconds"]} s on 
 
 ## Data
 Trained on the `train` rows of tridigit and on the clips of homesound10 whose recording no stream S01-S08 plays; calibrated
-on tridigit `val` and on the clips of S01-S04; thresholds of the event fold chosen on S01-S04 and on quiet streams made of val items. S05-S08 chose nothing.
+on tridigit `val` and on the clips of S01-S04; thresholds of the event fold chosen on S01-S04 and on streams made of val
+items, with events and without. S05-S08 chose nothing.
 
 ## Results
 Synthetic validation scenes, window by window (windows in which the named senses are there):
@@ -101,7 +102,7 @@ Provisional events, said on early answers:
 
 {guesses}
 
-False events on two hours of made streams without any (those of val items chose the thresholds too):
+False events on two hours of made streams without any (those of val items chose the thresholds too, as did `made` above):
 
 {alarms}
 

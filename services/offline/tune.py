@@ -158,7 +158,7 @@ def _worth_live(played: Sequence[Played], decision: Decision) -> float:
 
 
 def _grid() -> Iterator[Decision]:
-    weights, ons, offs = (0.35, 0.42, 0.5, 0.65), (0.6, 0.7, 0.75, 0.8, 0.85, 0.9), (0.2, 0.3)
+    weights, ons, offs = (0.35, 0.42, 0.5, 0.65), (0.6, 0.7, 0.75, 0.8, 0.85, 0.87, 0.9), (0.2, 0.3)
     for values in product(weights, ons, offs, (0.2, 0.35), (1_000_000,), LEADS_US):
         yield decision_from(*values)
 
