@@ -86,13 +86,16 @@ class FusionModel:
     @cached_property
     def costliest(self) -> str:
         """The modality whose items take most arithmetic."""
+        return max(self.modalities, key=self.item_flops)
 
-        def cost(modality: str) -> int:
-            blank = np.stack([self.prepare(modality, REGISTERED[modality].blank)])
-            item = torch.from_numpy(blank).to(self.device)
-            return flops(lambda: self._network.item_encoder(modality)(item))
+    def item_flops(self, modality: str) -> int:
+        """Floating-point operations to encode one item."""
+        item = self._blanks(modality)[:1].to(self.device)
+        return flops(lambda: self._network.item_encoder(modality)(item))
 
-        return max(self.modalities, key=cost)
+    def window_flops(self) -> int:
+        """Floating-point operations of the head for one window, all subsets of its modalities."""
+        return flops(lambda: self._subsets(*(blank[:1].to(self.device) for blank in self._window_blanks())))
 
     def prepare(self, modality: str, value: Any) -> NDArray[Any]:
         """A decoded value (text str, picture uint8 [h, w, 3], sound float32 [SEGMENT_SAMPLES]) as its encoder's input."""

@@ -9,6 +9,7 @@ import typer
 from services.cli import (
     align_case,
     audit,
+    bench,
     compare,
     compress,
     config,
@@ -74,6 +75,7 @@ app.command("predict-batch")(predict_batch.predict_batch)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("compress")(compress.compress)
+app.add_typer(bench.app, name="bench")
 app.add_typer(study.app, name="study")
 app.add_typer(model.app, name="model")
 app.command("align-case")(align_case.align_case)

@@ -10,7 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
+from services.capture import opening
+from services.capture.opening import MICROPHONE, WEBCAM, Opening
+from services.capture.sent import Wanted
 from services.cli import say
+from services.cli.send_captured import captured
 from services.contract import envelope
 from services.devices.devices import Devices
 from services.runtime.settings import ROOT, Settings, load
@@ -26,34 +30,58 @@ TYPES = {
     ".txt": ("text", "text/plain; charset=utf-8"),
 }
 FILES_MAX = 10_000
+STREAM_S = 120.0
+WHAT = "Cameras (rtsp:// http://), videos, files (jpg png webp wav flac ogg txt), folders, or streams S01-S08."
 
 
 def send(
-    what: Annotated[
-        list[str], typer.Argument(help="Files (jpg png webp wav flac ogg txt), folders, or streams S01-S08.")
-    ],
+    what: Annotated[list[str] | None, typer.Argument(help=WHAT)] = None,
     session: Annotated[
         str, typer.Option(help="The session: what belongs together, as a room. Not needed where devices names one.")
     ] = "",
+    webcam: Annotated[bool, typer.Option("--webcam", help="This machine's camera.")] = False,
+    microphone: Annotated[bool, typer.Option("--microphone", help="This machine's microphone.")] = False,
+    webcam_device: Annotated[str, typer.Option(help="Which camera.")] = WEBCAM,
+    microphone_device: Annotated[str, typer.Option(help="Which microphone, as ALSA calls it.")] = MICROPHONE,
     source: Annotated[str, typer.Option(help="The device's name.")] = "braid-send",
-    from_s: Annotated[float, typer.Option("--from", help="Streams only: first second.")] = 0,
-    seconds: Annotated[float, typer.Option(help="Streams only: how many seconds.")] = 120,
+    fps: Annotated[float, typer.Option(help="Pictures in a second, at most.", min=0.1, max=30)] = 2,
+    from_s: Annotated[float, typer.Option("--from", help="Videos and recorded streams: first second.", min=0)] = 0,
+    seconds: Annotated[float | None, typer.Option(help="For how long, at most.", min=0.1)] = None,
     json: say.Json = False,
 ) -> None:
-    """Send media into the topics, as a device would: event time is now."""
+    """Send media into the topics, as a device would: event time is now.
+
+    Cameras on the network, webcams and microphones are sent until Ctrl-C, a camera that is lost is opened again; the times
+    are those of the stream itself, from its start. Videos are sent as if they were captured now, in pictures and sound.
+    """
     settings = load()
     if not settings.kafka.bootstrap_servers:
         say.no_broker()
-    files, streams = _sorted(what)
+    files, streams, openings = _sorted(what or [])
+    openings += _of_this_machine(webcam_device if webcam else None, microphone_device if microphone else None)
+    if not (files or streams or openings):
+        say.fail("nothing to send: name files, folders, cameras (rtsp://…) or streams, or --webcam, --microphone", 2)
     _place(settings, files, streams, session, source)
-    sent = asyncio.run(_send(settings, files, streams, session, source, from_s, seconds))
+    sent = asyncio.run(_send(settings, files, streams, session, source, from_s, seconds or STREAM_S))
+    if openings:
+        wanted = Wanted(fps, settings.limits.pixels_max, from_s, seconds)
+        sent += captured(settings, openings, session, source, wanted)
     if json:
         say.result({"session": session, "sent": sent})
         return
     for one in sent:
-        print(
-            f"{one['modality']:6} {one['what']}  {one['bytes']} bytes  partition {one['partition']} offset {one['offset']}"
-        )
+        if "modality" in one:
+            place = f"partition {one['partition']} offset {one['offset']}"
+            print(f"{one['modality']:6} {one['what']}  {one['bytes']} bytes  {place}")
+        else:
+            print(f"{one['what']}  {one['pictures']} pictures, {one['sound_s']} s of sound, {one['bytes']} bytes")
+
+
+def _of_this_machine(webcam_device: str | None, microphone_device: str | None) -> list[Opening]:
+    if (webcam_device or microphone_device) and not opening.has_devices():
+        say.fail("webcams and microphones are opened on Linux only; send a camera by its address (rtsp://…)", 2)
+    webcams = [opening.webcam(webcam_device)] if webcam_device else []
+    return webcams + ([opening.microphone(microphone_device)] if microphone_device else [])
 
 
 def _place(settings: Settings, files: Sequence[Path], streams: Sequence[str], session: str, source: str) -> None:
@@ -69,24 +97,32 @@ def _place(settings: Settings, files: Sequence[Path], streams: Sequence[str], se
         say.fail("no session: recorded streams need --session", 2)
 
 
-def _sorted(what: Sequence[str]) -> tuple[list[Path], list[str]]:
+def _sorted(what: Sequence[str]) -> tuple[list[Path], list[str], list[Opening]]:
     files: list[Path] = []
     streams: list[str] = []
+    openings: list[Opening] = []
     for name in what:
         path = Path(name)
-        if path.is_dir():
+        if (found := opening.stream_of(name)) is not None:
+            openings.append(found)
+        elif path.is_dir():
             files += sorted(p for p in path.iterdir() if p.suffix.lower() in TYPES)
         elif path.suffix.lower() in TYPES:
             if not path.exists():
                 say.fail(f"{path} does not exist", 2)
             files.append(path)
+        elif (found := opening.file_of(path)) is not None:
+            if not path.exists():
+                say.fail(f"{path} does not exist", 2)
+            openings.append(found)
         elif (ROOT / "data" / "homestream" / f"{name}.events.jsonl").exists():
             streams.append(name)
         else:
-            say.fail(f"{name} is no folder, no recorded stream and none of {', '.join(TYPES)}", 2)
+            known = ", ".join((*TYPES, *opening.FILES))
+            say.fail(f"{name} is no folder, no camera (rtsp://…), no recorded stream and none of {known}", 2)
     if len(files) > FILES_MAX:
         say.fail(f"{len(files)} files; at most {FILES_MAX} are sent at once", 2)
-    return files, streams
+    return files, streams, openings
 
 
 async def _send(

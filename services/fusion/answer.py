@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from services.contract.dead import DeadLetter, Position
 from services.contract.topics import Topics
 from services.fusion.batch import Queued, Released
+from services.fusion.decoded import Decoded
 from services.fusion.events import Chains, folds
 from services.fusion.fetch import Fetcher
-from services.fusion.infer import Decoded, Inference
+from services.fusion.infer import Inference
 from services.fusion.observe import Observer
 from services.fusion.pipeline import Pipeline
 from services.fusion.predicted import Predicted

@@ -104,15 +104,16 @@ async def test_what_a_satellite_hears_and_understands_becomes_a_prediction(setti
             await client.write_event(Transcript("number seven").event())
 
             async def both() -> tuple[list[Any], list[Any]] | None:
-                heard = await of(settings, "audio", "den"), await of(settings, "text", "den")
-                return heard if heard[1] else None
+                # The text was sent last: once it is there, so is all of the sound.
+                understood = await of(settings, "text", "den")
+                return (await of(settings, "audio", "den"), understood) if understood else None
 
             audio, text = await until(both, "the records of a satellite")
     assert b"".join(raw.value for raw in audio) == sent
     begins = [begins_us(raw) for raw in audio]
     for before, begin, raw in zip(begins, begins[1:], audio, strict=False):
         assert begin - before == len(raw.value) // 2 * S // rate, "no gap and no overlap"
-    assert abs(begins[0] - began_us) < S
+    assert abs(begins[0] - began_us) < 5 * S
     assert [raw.value for raw in text] == [b"number seven"]
     ends_us = begins[0] + len(sent) // 2 * S // rate
     assert begins_us(text[0]) <= ends_us

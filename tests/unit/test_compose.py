@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = ("topics", "aligner", "fusion", "gateway")
+OURS = ("topics", "aligner", "fusion", "gateway", "mqtt")
 LASTING = tuple(name for name in SERVICES if name != "topics")
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
 UNIT_BYTES = {"k": 2**10, "m": 2**20, "g": 2**30}
@@ -46,8 +46,13 @@ def setting_exists(variable: str) -> bool:
     return True
 
 
+def without_choices(value: str) -> str:
+    """What compose makes of ${NAME:-default} where nobody has set NAME."""
+    return re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", value)
+
+
 def test_the_same_services_run_as_on_one_machine_without_containers() -> None:
-    assert set(SERVICES) == {"kafka", "redis", "topics", "aligner", "fusion", "gateway", "prometheus"}
+    assert set(SERVICES) == {"kafka", "redis", "topics", "aligner", "fusion", "gateway", "mqtt", "prometheus"}
 
 
 @pytest.mark.parametrize("variable", sorted(set(re.findall(r"BRAID_[A-Z0-9_]+", TEXT + DOCKERFILE))))
@@ -65,7 +70,7 @@ def test_the_settings_of_every_service_are_accepted(name: str, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     for variable, value in SERVICES[name]["environment"].items():
         assert isinstance(value, str), f"{variable} must be quoted: YAML reads {value!r} as something else than text"
-        monkeypatch.setenv(variable, value)
+        monkeypatch.setenv(variable, without_choices(value))
     settings = load()
     broker, port = settings.kafka.bootstrap_servers.split(":")
     assert f"INSIDE://{broker}:{port}" in properties()["advertised.listeners"].split(",")
@@ -75,7 +80,7 @@ def test_the_settings_of_every_service_are_accepted(name: str, monkeypatch: pyte
 
 def test_all_services_agree_on_what_a_window_means() -> None:
     environments = [SERVICES[name]["environment"] for name in OURS]
-    own = ("BRAID_FUSION__", "BRAID_GATEWAY__")
+    own = ("BRAID_FUSION__", "BRAID_GATEWAY__", "BRAID_KEEP_EVENTS__", "BRAID_MQTT__")
     shared = [{k: v for k, v in e.items() if not k.startswith(own)} for e in environments]
     assert all(environment == shared[0] for environment in shared)
 
@@ -131,7 +136,7 @@ def test_every_lasting_service_has_a_health_check_with_a_start_period(name: str)
 def test_services_start_after_the_topics_are_made() -> None:
     assert SERVICES["topics"]["depends_on"] == {"kafka": {"condition": "service_healthy"}}
     assert SERVICES["topics"]["restart"].startswith("on-failure:")
-    for name in ("aligner", "fusion", "gateway"):
+    for name in ("aligner", "fusion", "gateway", "mqtt"):
         assert SERVICES[name]["depends_on"]["topics"] == {"condition": "service_completed_successfully"}
         assert SERVICES[name]["depends_on"]["redis"] == {"condition": "service_healthy"}
 
@@ -154,6 +159,20 @@ def test_the_page_that_shows_media_is_published_on_loopback_and_asks_for_a_token
     gateway = load().gateway
     assert SERVICES["gateway"]["ports"] == [f"127.0.0.1:{gateway.port}:{gateway.port}"]
     assert token_of(gateway), "what all containers and the published port reach must not answer everybody"
+
+
+def test_the_gateway_keeps_evidence_on_a_volume_that_the_image_gives_to_its_user() -> None:
+    folder = SERVICES["gateway"]["environment"]["BRAID_KEEP_EVENTS__FOLDER"]
+    assert SERVICES["gateway"]["volumes"] == [f"evidence:{folder}"]
+    assert f"RUN install -d -o braid -g braid {folder}" in DOCKERFILE.splitlines()
+
+
+def test_the_bridge_to_mqtt_runs_where_it_is_asked_for_only_and_sends_nothing_in_the_clear_by_itself() -> None:
+    bridge = SERVICES["mqtt"]
+    assert bridge["profiles"] == ["mqtt"]
+    assert [name for name, service in SERVICES.items() if "profiles" in service] == ["mqtt"]
+    assert without_choices(bridge["environment"]["BRAID_MQTT__UNENCRYPTED"]) == "false"
+    assert bridge["extra_hosts"] == ["host.docker.internal:host-gateway"]
 
 
 def test_redis_refuses_when_full_and_keeps_nothing() -> None:
@@ -186,7 +205,7 @@ def test_the_heap_of_the_broker_fits_its_memory_limit() -> None:
 def test_prometheus_reads_every_service_at_the_port_that_it_listens_on() -> None:
     config = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text(encoding="utf-8"))
     jobs = {job["job_name"]: job["dns_sd_configs"][0] for job in config["scrape_configs"]}
-    assert set(jobs) == {"aligner", "fusion", "gateway"}
+    assert set(jobs) == {"aligner", "fusion", "gateway", "mqtt"}
     for name, lookup in jobs.items():
         assert lookup["names"] == [name]
         assert str(lookup["port"]) == SERVICES[name]["environment"]["BRAID_HTTP__PORT"]

@@ -11,16 +11,14 @@ from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.event import Event
 
 from services.bridges.wyoming.refused import Refused
+from services.capture.sound_line import SAMPLE_BYTES, Sound, SoundLine
 from services.contract import canonical, envelope
 from services.contract.media import sound
 from services.contract.reason import Rejected
 from services.contract.semantics import Admission
 
-# Satellites send 10 to 60 ms at a time; records of a fifth of a second are enough for windows of half a second's hop.
-CHUNK_US = 200_000
-# So far behind now is no jitter of a network: the satellite paused.
+# Waited for so long, a satellite has paused; what has only waited in buffers (a broker was slow) is no pause.
 PAUSE_US = 2_000_000
-SAMPLE_BYTES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,34 +41,31 @@ class Hearing:
     def __init__(self, session: str, name: str, connection: str, limits: Admission) -> None:
         self._session, self._name, self._connection, self._limits = session, name, connection, limits
         self._count = 0
-        self._content_type = ""
-        self._frame_bytes, self._rate = SAMPLE_BYTES, 0
-        self._begins_us = self._samples = 0  # of the time line: its first sample, and how many have been told
-        self._sound = bytearray()
+        self._line = SoundLine(PAUSE_US)
         self._spoken_us: int | None = None  # the end of sound that no transcript has told of yet
 
     @property
     def ends_us(self) -> int:
         """Where the sound that came so far ends, in event time."""
-        return self._at_us(self._samples + len(self._sound) // self._frame_bytes)
+        return self._line.ends_us
 
-    def heard(self, event: Event, now_us: int) -> Iterator[Record]:
-        """The records of one event at an instant of the wall clock. Raises Refused."""
+    def heard(self, event: Event, now_us: int, waited_us: int = 0) -> Iterator[Record]:
+        """The records of one event at an instant of the wall clock, for which was waited so long. Raises Refused."""
         if AudioStart.is_type(event.type):
-            yield from self._flush()
-            self._content_type = ""
+            yield from self.end()
+            self._line = SoundLine(PAUSE_US)
         elif AudioChunk.is_type(event.type):
-            yield from self._chunk(event, now_us)
+            yield from self._chunk(event, now_us, waited_us)
         elif AudioStop.is_type(event.type):
-            yield from self._flush()
+            yield from self.end()
         elif Transcript.is_type(event.type):
             yield from self._transcript(event.data, now_us)
 
     def end(self) -> Iterator[Record]:
-        """What is left when the connection ends."""
-        return self._flush()
+        """What is left when the sound or the connection ends."""
+        return map(self._told, self._line.flush())
 
-    def _chunk(self, event: Event, now_us: int) -> Iterator[Record]:
+    def _chunk(self, event: Event, now_us: int, waited_us: int) -> Iterator[Record]:
         body, given = event.payload or b"", event.data
         if not body:
             return
@@ -80,24 +75,14 @@ class Hearing:
         measured = sound.measure(content_type, body)
         if isinstance(measured, Rejected):
             raise Refused(measured.reason.value, measured.detail)
-        if content_type != self._content_type or now_us - self.ends_us - measured.duration_us > PAUSE_US:
-            yield from self._flush()
-            self._content_type, self._rate = content_type, measured.rate
-            self._frame_bytes = SAMPLE_BYTES * measured.channels
-            self._begins_us, self._samples = now_us - measured.duration_us, 0
-        self._sound += body
-        self._spoken_us = self.ends_us
-        if len(self._sound) // self._frame_bytes * 1_000_000 >= CHUNK_US * self._rate:
-            yield from self._flush()
+        t_us = now_us - measured.duration_us
+        if self.ends_us and waited_us < PAUSE_US:
+            t_us = min(t_us, self.ends_us)
+        yield from map(self._told, self._line.add(body, measured.rate, measured.channels, t_us))
+        self._spoken_us = self._line.ends_us
 
-    def _flush(self) -> Iterator[Record]:
-        """Everything that waits; a payload has no more bytes than an event may have, and those are fewer than a record's."""
-        if not self._sound:
-            return
-        body, t_us = bytes(self._sound), self._at_us(self._samples)
-        self._samples += len(body) // self._frame_bytes
-        self._sound.clear()
-        yield self._record("audio", self._content_type, body, t_us, self.ends_us)
+    def _told(self, piece: Sound) -> Record:
+        return self._record("audio", piece.content_type, piece.body, piece.t_us, piece.ends_us)
 
     def _transcript(self, given: dict[str, Any], now_us: int) -> Iterator[Record]:
         """At the end of the sound that it tells of, which is when it was said; else now."""
@@ -125,6 +110,3 @@ class Hearing:
             content_type=content_type,
         )
         return Record(modality, headers, body, ends_us)
-
-    def _at_us(self, samples: int) -> int:
-        return self._begins_us + (samples * 1_000_000 // self._rate if self._rate else 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -15,6 +16,7 @@ from wyoming.ping import Ping, Pong
 from services.bridges.wyoming.hearing import Hearing, Record
 from services.bridges.wyoming.protocol import LINE_BYTES_MAX, Lengths, error, read, write
 from services.bridges.wyoming.refused import Refused
+from services.runtime.monotonic import monotonic_us
 
 CONNECT_WITHIN_S = 10
 # Sound may come faster than it was made (a file, what was kept back for a wake word): so far ahead, then it waits.
@@ -28,6 +30,8 @@ class Satellite:
 
     def __init__(self, hearing: Hearing, lengths: Lengths, take: Take, forward: tuple[str, int] | None) -> None:
         self._hearing, self._lengths, self._take, self._forward = hearing, lengths, take, forward
+        self._left: deque[Record] = deque()
+        self._taking = asyncio.Lock()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Until either side ends. Raises Refused (the satellite is told before) and ConnectionError."""
@@ -48,8 +52,8 @@ class Satellite:
             await write(writer, error(refused))
             raise
         finally:
-            for record in self._hearing.end():
-                await self._take(record)
+            self._left += self._hearing.end()
+            await self._take_all()
 
     @asynccontextmanager
     async def _behind(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter] | None]:
@@ -70,25 +74,36 @@ class Satellite:
     async def _from_satellite(
         self, reader: asyncio.StreamReader, behind: asyncio.StreamWriter | None, back: asyncio.StreamWriter
     ) -> None:
+        began_us = monotonic_us()
         while (event := await read(reader, self._lengths)) is not None:
+            self._hear(event, monotonic_us() - began_us)
             if behind is not None:
                 await write(behind, event)
             elif (answer := answer_to(event)) is not None:
                 await write(back, answer)
-            await self._hear(event)
+            await self._take_all()
             ahead_us = self._hearing.ends_us - time.time_ns() // 1000 - AHEAD_US
             if ahead_us > 0:
                 await asyncio.sleep(ahead_us / 1e6)
+            began_us = monotonic_us()
 
     async def _from_behind(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while (event := await read(reader, self._lengths)) is not None:
-            await write(writer, event)
+            # Heard before it is passed on: a satellite that has its answer is gone, and ends this task.
             if Transcript.is_type(event.type):
-                await self._hear(event)
+                self._hear(event)
+            await write(writer, event)
+            await self._take_all()
 
-    async def _hear(self, event: Event) -> None:
-        for record in self._hearing.heard(event, time.time_ns() // 1000):
-            await self._take(record)
+    def _hear(self, event: Event, waited_us: int = 0) -> None:
+        self._left += self._hearing.heard(event, time.time_ns() // 1000, waited_us)
+
+    async def _take_all(self) -> None:
+        """One that was being taken when the connection ended is taken again: a copy is recognised."""
+        async with self._taking:
+            while self._left:
+                await self._take(self._left[0])
+                self._left.popleft()
 
 
 def answer_to(event: Event) -> Event | None:

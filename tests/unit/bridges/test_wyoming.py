@@ -142,15 +142,16 @@ def test_sound_stands_on_one_time_line_without_gaps_however_it_arrives() -> None
 
 def test_after_a_pause_and_with_another_format_the_time_line_begins_again() -> None:
     hearing = a_hearing()
-    told = heard(
-        hearing,
-        (a_chunk(), NOW + 100_000),
-        (a_chunk(), NOW + 5 * S),
-        (a_chunk(rate=8_000), NOW + 5 * S + 100_000),
-        (AudioStop().event(), NOW + 6 * S),
-    )
+    told = heard(hearing, (a_chunk(), NOW + 100_000))
+    told += hearing.heard(a_chunk(), NOW + 5 * S, 4 * S)
+    told += heard(hearing, (a_chunk(rate=8_000), NOW + 5 * S + 100_000), (AudioStop().event(), NOW + 6 * S))
     assert times_us(told) == [NOW, NOW + 5 * S - 100_000, NOW + 5 * S]
     assert [len(r.body) for r in told] == [3_200, 3_200, 1_600]
+
+
+def test_sound_that_waited_in_buffers_keeps_its_place() -> None:
+    told = heard(a_hearing(), (a_chunk(200), NOW + 200_000), (a_chunk(200), NOW + 9 * S), (a_chunk(200), NOW + 9 * S))
+    assert times_us(told) == [NOW, NOW + 200_000, NOW + 400_000]
 
 
 def test_what_is_left_when_the_connection_ends_is_told() -> None:

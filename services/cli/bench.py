@@ -1,0 +1,91 @@
+"""`braid bench`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.cli import say
+
+if TYPE_CHECKING:
+    from model.capacity import Report
+
+app = typer.Typer(no_args_is_help=True, help="Measure what this machine can carry.")
+BATCHES, QUICK_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256), (1, 2)
+
+
+@app.callback()
+def bench() -> None:
+    """A group of its own, though it has one command: the others are `make bench`."""
+
+
+@app.command("gpu")
+def gpu(
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    quick: Annotated[bool, typer.Option("--quick", help="Two batches, nothing compiled, a tenth of the time.")] = False,
+    seconds: Annotated[float, typer.Option(min=0.01, max=60, help="Of each measurement.")] = 1.0,
+    threads: Annotated[int, typer.Option(min=1, max=1_024, help="Of torch, on the CPU.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Write the table into this folder, too, as gpu.md.")] = None,
+    json: say.Json = False,
+) -> None:
+    """Windows a second and MFU of the small model and of one of 32 M parameters (untrained), by batch and way of running.
+
+    From prepared inputs in memory to results in memory. MFU: their arithmetic as a share of what a large product of
+    matrices reaches on this device in the same precision. Cached encoders: only what the window before did not have is
+    encoded. Runs on a CPU too.
+    """
+    from model.capacity import BASE, HOME, about, device_of, measure
+
+    try:
+        where = device_of(device, threads)
+    except ValueError as error:
+        say.fail(str(error), code=2)
+    progress = (lambda text: None) if json else (lambda text: typer.echo(f"· {text}", err=True))
+    batches, each = (QUICK_BATCHES, seconds / 10) if quick else (BATCHES, seconds)
+    reports = [measure(model, where, batches, each, not quick, progress) for model in (HOME, BASE)]
+    told = about(where)
+    text = page(told, reports)
+    if out is not None:
+        (out / "gpu.md").write_text(text)
+    if json:
+        say.result({**told, "models": [report.as_json() for report in reports]})
+    else:
+        typer.echo(text)
+
+
+def page(told: dict[str, object], reports: list[Report]) -> str:
+    """The tables as Markdown."""
+    day = datetime.now(UTC).date().isoformat()
+    lines = [
+        "# What a device can carry",
+        "",
+        f"Made by `braid bench gpu` (or its `--quick` form) on {day}. Machine: {told['machine']} ({told['device']}), torch {told['torch']}.",
+        f"A large product of matrices reaches {told['matrix_gflops']} GFLOP/s here, which is 100 % of MFU.",
+        "",
+    ]
+    if told["device"] == "cpu":
+        lines += [
+            "**No GPU was at hand.** These are figures of a CPU: they show that everything runs, and how cached encoders",
+            "pay. Nothing here says how fast a GPU is; run the same command on one. The load average was",
+            f"{told['load']} on {told['cores']} cores when this ended: beyond one a core, other work slowed all rows.",
+            "",
+        ]
+    for r in reports:
+        trained = "untrained weights, for capacity only" if r.parameters > 1_000_000 else "of the shipped model's shape"
+        lines += [
+            f"## {r.model}: {r.parameters / 1e6:.1f} M parameters ({trained}), {r.precision}",
+            "",
+            f"{r.gflop} GFLOP a window with everything encoded, {r.cached_gflop} with cached encoders.",
+            f"Largest difference of a probability from what the CPU says of the same window: {r.differs:.1e}.",
+            "",
+            "| way | batch | windows/s | MFU % | p50 ms | p99 ms |",
+            "|---|---|---|---|---|---|",
+        ]
+        for row in r.rows:
+            shares = f"{100 * row.mfu:.1f} | {row.p50_ms:.2f} | {row.p99_ms:.2f}"
+            lines.append(f"| {row.way} | {row.batch} | {row.windows_per_s:.1f} | {shares} |")
+        lines.append("")
+    return "\n".join(lines)

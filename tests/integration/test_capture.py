@@ -1,0 +1,175 @@
+"""`braid send` for what is captured: a camera that speaks RTSP, and a video with sound, into the real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import soundfile
+from PIL import Image
+
+from services.audit.collect import records
+from services.contract import canonical, envelope, moment
+from services.local.services import ServiceProcess
+from services.local.stack import LocalStack
+from services.runtime import kafka
+from services.runtime.settings import ROOT, Settings
+from tests.integration.rtsp import PICTURE_HZ, SOUND_HZ, Camera
+from tests.integration.session import found
+from tests.integration.wait import until
+
+S = 1_000_000
+SECONDS = 5
+
+
+def sound(seconds: int) -> bytes:
+    """A real sound, 16 kHz, of whole seconds."""
+    samples, rate = soundfile.read(ROOT / "data" / "homesound10" / "audio" / "1-116765-A.ogg", dtype="int16")
+    assert rate == SOUND_HZ
+    return bytes(np.resize(samples, seconds * rate).astype("<i2").tobytes())
+
+
+def pictures(count: int) -> list[bytes]:
+    """Pictures of which each says its number by how bright it is."""
+    out = []
+    for n in range(count):
+        file = io.BytesIO()
+        Image.new("RGB", (160, 112), (5 * n, 5 * n, 5 * n)).save(file, "JPEG", quality=90, subsampling="4:2:0")
+        out.append(file.getvalue())
+    return out
+
+
+def number_of(jpeg: bytes) -> int:
+    with Image.open(io.BytesIO(jpeg)) as picture:
+        return round(float(np.asarray(picture.convert("L")).mean()) / 5)
+
+
+async def braid_send(stack: LocalStack, *words: str) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).parent / "braid"),
+        "send",
+        *words,
+        env={**os.environ, **stack.environment()},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def media(settings: Settings, modality: str, session: str) -> list[tuple[int, bytes]]:
+    """Event time and bytes of a session's media."""
+    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+        raws = await records(reader, settings.topic_names().media(modality), settings.topics.partitions)
+    ours = [raw for raw in raws if raw.key == session.encode() and raw.value]
+    return [(moment.parse(dict(raw.headers)["ce_time"].decode()) or 0, raw.value or b"") for raw in ours]
+
+
+async def windows(settings: Settings, session: str) -> list[dict[str, Any]] | None:
+    """The final windows of a session in which pictures and sound are present, once there are some."""
+    told = await found(settings, settings.topic_names().windows)
+    ours = [w for w in told if w["session"] == session and w["final"]]
+    both = [w for w in ours if {w["modalities"][m]["state"] for m in ("video", "audio")} == {"present"}]
+    return both or None
+
+
+async def test_a_camera_is_sent_with_the_times_of_its_own_stream_and_is_windowed(
+    stack: LocalStack, services: dict[str, ServiceProcess], settings: Settings
+) -> None:
+    camera = Camera(pictures(SECONDS * PICTURE_HZ), whole := sound(SECONDS))
+    address = await camera.start()
+    try:
+        code, out, err = await braid_send(stack, address, "--session", "porch", "--seconds", "3", "--json")
+    finally:
+        await camera.stop()
+    assert code == 0, err
+    assert "secret" not in out + err, "a password is never printed"
+    (told,) = json.loads(out)["sent"]
+    shown, heard = await media(settings, "video", "porch"), await media(settings, "audio", "porch")
+    assert told["pictures"] == len(shown) in (6, 7)
+    assert told["bytes"] == sum(len(body) for _, body in shown + heard)
+    assert 2.5 < told["sound_s"] < 3.5
+
+    numbers = [number_of(body) for _, body in shown]
+    assert numbers == list(range(numbers[0], numbers[0] + 5 * len(numbers), 5)), "two in a second of ten"
+    begins = {t_us - n * S // PICTURE_HZ for (t_us, _), n in zip(shown, numbers, strict=True)}
+    assert max(begins) - min(begins) <= 1_000, "event times are as far apart as the stream's own"
+    position = whole.find(heard[0][1])
+    assert position >= 0
+    assert whole[position:].startswith(b"".join(body for _, body in heard)), "every sample, once and in order"
+    sound_begins = {
+        t_us - (position + sum(len(b) for _, b in heard[:n])) // 2 * S // SOUND_HZ for n, (t_us, _) in enumerate(heard)
+    }
+    assert max(sound_begins) - min(sound_begins) <= 1_000, "no gap"
+    assert abs(min(sound_begins) - min(begins)) <= 2_000, "pictures and sound stand on one time line"
+    assert 0 <= min(begins) - camera.begins_us < S, "and that line is the camera's, but for the way"
+
+    found_windows = await until(lambda: windows(settings, "porch"), "windows with pictures and sound", 60)
+    assert any(len(w["modalities"]["video"]["members"]) == 4 for w in found_windows), "two a second, two seconds"
+
+
+async def test_a_video_is_sent_as_pictures_and_sound_as_if_it_were_captured_now(
+    stack: LocalStack, services: dict[str, ServiceProcess], settings: Settings, tmp_path: Path
+) -> None:
+    clip = tmp_path / "clip.mp4"
+    video(clip, seconds=2)
+    began_us = time.time_ns() // 1000
+    code, out, err = await braid_send(stack, str(clip), "--session", "film", "--fps", "4", "--json")
+    ended_us = time.time_ns() // 1000
+    assert code == 0, err
+    (told,) = json.loads(out)["sent"]
+    shown, heard = await media(settings, "video", "film"), await media(settings, "audio", "film")
+    assert told["pictures"] == len(shown) == 8
+    assert [b - a for (a, _), (b, _) in pairwise(shown)] == [
+        S * (n2 - n1) // PICTURE_HZ for n1, n2 in zip([0, 3, 5, 8, 10, 13, 15], [3, 5, 8, 10, 13, 15, 18], strict=True)
+    ], "the first picture of each quarter of a second"
+    assert sum(len(body) for _, body in heard) // 2 >= 2 * SOUND_HZ - 2_000
+    for (before, body), (after, _) in pairwise(heard):
+        assert after - before == len(body) // 2 * S // SOUND_HZ
+    assert began_us < shown[0][0]
+    assert shown[-1][0] < ended_us, "none is in the future"
+    found_windows = await until(lambda: windows(settings, "film"), "windows with pictures and sound", 60)
+    assert all(canonical.dumps(w) for w in found_windows)
+    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+        raws = await records(reader, settings.topic_names().media("video"), settings.topics.partitions)
+    kinds = [envelope.type_of(raw.headers).decode() for raw in raws if raw.key == b"film"]
+    assert kinds[-1] == envelope.SESSION_END_TYPE, "a film that is over says so"
+
+
+def video(path: Path, seconds: int) -> None:
+    """MPEG-4 and AAC in MP4, by PyAV."""
+    with av.open(str(path), "w") as out:
+        shown = out.add_stream("mpeg4", rate=PICTURE_HZ)
+        shown.width, shown.height, shown.pix_fmt = 160, 112, "yuv420p"
+        heard = out.add_stream("aac", rate=SOUND_HZ, layout="mono")
+        for jpeg in pictures(seconds * PICTURE_HZ):
+            with Image.open(io.BytesIO(jpeg)) as picture:
+                out.mux(shown.encode(av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")))
+        samples = np.frombuffer(sound(seconds), "<i2")
+        for begin in range(0, len(samples), 1024):
+            piece = samples[begin : begin + 1024].reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(piece.astype("<i2"), format="s16", layout="mono")
+            frame.sample_rate, frame.pts = SOUND_HZ, begin
+            out.mux(heard.encode(frame))
+        out.mux(shown.encode(None))
+        out.mux(heard.encode(None))
+
+
+async def test_a_device_that_is_not_there_is_named_with_what_to_do(stack: LocalStack) -> None:
+    code, out, err = await braid_send(stack, "--webcam", "--webcam-device", "/dev/video99", "--session", "x")
+    assert (code, out) == (1, "")
+    assert "webcam /dev/video99: No such file or directory" in err
+    assert "v4l2-ctl" in err
+    code, _, err = await braid_send(stack, "rtsp://me:secret@127.0.0.1:1/x", "--session", "x")
+    assert code == 1
+    assert err.strip() == "braid: rtsp://127.0.0.1:1/x: Connection refused"
