@@ -7,7 +7,7 @@ I/O. What is checked here is cheap; decoding may still fail later, in fusion.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from services.contract import canonical, envelope, moment, tick
 from services.contract.chunk import EMPTY_SHA256, Chunk, SessionEnd
@@ -22,8 +22,7 @@ TEXT, JSON = "text/plain", "application/json"
 _TICK = tick.TICK_TYPE.encode()
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """An admitted chunk and its payload as it goes into the Redis window."""
 
     chunk: Chunk
@@ -82,7 +81,7 @@ def admit(
     elif not read.payload:
         return Rejected(Reason.EMPTY, "media without bytes; to say only that a source is there, use braid.alive.v1")
     else:
-        length = _length(modality, read, semantics)
+        length = length_of(modality, read, semantics)
     if isinstance(length, Rejected):
         return length
     if not 0 <= length <= semantics.max_duration_us:
@@ -116,7 +115,7 @@ def _no_body(read: Envelope) -> int | Rejected:
     return _stated(read)
 
 
-def _length(modality: str, read: Envelope, semantics: Semantics) -> int | Rejected:
+def length_of(modality: str, read: Envelope, semantics: Semantics) -> int | Rejected:
     """How long a chunk lasts (us), once its bytes are of a type on the list."""
     content_type = read.get("content-type")
     kind = content_type.partition(";")[0].strip().lower()

@@ -10,7 +10,7 @@ from bisect import bisect_left, insort
 from collections.abc import Mapping
 from heapq import heapify, heappop, heappush
 
-from services.aligner.fate import Duplicate, Fate, Late, Windowed
+from services.aligner.fate import WINDOWED, Duplicate, Fate, Late
 from services.aligner.floor import Held
 from services.aligner.mask import record
 from services.aligner.session import NEVER_US, LaneState, OpenWindow, Raise, Session
@@ -18,7 +18,7 @@ from services.contract.chunk import Chunk, SessionEnd
 from services.contract.reason import Reason, Rejected
 from services.contract.semantics import Semantics
 from services.contract.tick import Tick
-from services.contract.window import Window
+from services.contract.window import Member, Window
 
 
 class Aligner:
@@ -32,6 +32,7 @@ class Aligner:
         self._oldest = [(start_us, name) for name, start_us in frontiers.items()]
         heapify(self._oldest)
         self._ticked: set[str] = set()
+        self._beyond_us = {modality: semantics.close_us(0, modality) for modality in semantics.modalities}
         self.held = {modality: Held() for modality in semantics.modalities}
 
     def chunk(self, chunk: Chunk, handed_us: int) -> tuple[Fate, list[Window]]:
@@ -41,34 +42,33 @@ class Aligner:
         lane.sources.add(chunk.source)
         lane.ended.discard(chunk.source)
         windows = semantics.windows_of(chunk.t_us, chunk.duration_us)
-        open_for_it = [w for w in windows if not self._closed(session, lane, w, modality)]
+        closed_us = self._closed_us(session, lane, modality)
+        open_for_it = [start for start in windows if start > closed_us]
         if not open_for_it:
             self._drop_if_empty(session)
             # Where windows are further apart than they are long, a chunk may belong to none at all.
             behind_us = max(lane.bound_us - semantics.close_us(windows[-1], modality), 0) if windows else 0
             return Late(tuple(windows), behind_us), []
-        if chunk.identity in lane.known:
-            if lane.known[chunk.identity] == chunk.sha256:
+        identity = chunk.identity
+        if identity in lane.known:
+            if lane.known[identity] == chunk.sha256:
                 return Duplicate(), []
             return Rejected(Reason.CONFLICT, "this source sent other bytes under the same id and time"), []
-        room = [w for w in open_for_it if self._count(session, w, modality) < semantics.members_max]
-        for start in room:
-            if start not in session.windows:
-                session.windows[start] = OpenWindow()
-                insort(session.starts, start)
-            session.windows[start].members.setdefault(modality, []).append(chunk)
-            self.held[modality].hold(chunk.offset, chunk.appended_us)
-        if room:
-            lane.known[chunk.identity] = chunk.sha256
-            heappush(lane.forget, (room[-1], chunk.identity))
+        last = self._enter(session, chunk, open_for_it)
+        if last is not None:
+            lane.known[identity] = chunk.sha256
+            heappush(lane.forget, (last, identity))
         # A chunk refused for `limit` raises the bound too: after a crash some of its windows may be out already, and
         # whether it had found room in one of them can then not be known, while the bound must come out the same.
         reach_us = chunk.t_us + (chunk.duration_us if semantics.lanes[modality].gapless else 0)
+        out: list[Window] = []
         if reach_us > lane.bound_us:
             session.heard_us = handed_us
             self._raise(lane, modality, Raise(reach_us, chunk.appended_us, "data", handed_us))
-        fate: Fate = Windowed() if room else Rejected(Reason.LIMIT, f"{semantics.members_max} members in each window")
-        return fate, self._close(session)
+            out = self._close(session)
+        if last is None:
+            return Rejected(Reason.LIMIT, f"{semantics.members_max} members in each window"), out
+        return WINDOWED, out
 
     def tick(self, modality: str, tick: Tick, offset: int, appended_us: int, handed_us: int) -> list[Window]:
         """Take the bounds of a tick: the windows that they let out, session by session, in order of start."""
@@ -79,8 +79,8 @@ class Aligner:
             lane = session.lanes[modality]
             if bound_us > lane.bound_us:
                 self._raise(lane, modality, Raise(bound_us, appended_us, tick.evidence, handed_us))
-                hops = (bound_us - self.semantics.close_us(0, modality)) // self.semantics.hop_us
-                reach_us = hops * self.semantics.hop_us
+                hop_us = self.semantics.hop_us
+                reach_us = (bound_us - self._beyond_us[modality]) // hop_us * hop_us
                 # Held even where no window is open yet: the chunk that opens one may stand in a log we are behind in.
                 if reach_us > self.frontiers.get(name, NEVER_US):
                     lane.ticks.append((reach_us, offset))
@@ -139,32 +139,49 @@ class Aligner:
             session = self.sessions[name] = Session(name, self.semantics.declared(name), lanes, handed_us)
         return session
 
-    def _closed(self, session: Session, lane: LaneState, start_us: int, modality: str) -> bool:
-        return lane.bound_us >= self.semantics.close_us(start_us, modality) or start_us <= self.frontiers.get(
-            session.name, NEVER_US
-        )
+    def _closed_us(self, session: Session, lane: LaneState, modality: str) -> int:
+        """The latest start that is closed for a modality."""
+        return max(lane.bound_us - self._beyond_us[modality], self.frontiers.get(session.name, NEVER_US))
 
-    @staticmethod
-    def _count(session: Session, start_us: int, modality: str) -> int:
-        window = session.windows.get(start_us)
-        return len(window.members.get(modality, ())) if window else 0
+    def _enter(self, session: Session, chunk: Chunk, starts: list[int]) -> int | None:
+        """Make a chunk a member of each of these windows (by start, rising) that has room: the last that had."""
+        modality = chunk.modality
+        member = Member(
+            chunk.source, chunk.id, chunk.t_us, chunk.duration_us, chunk.sha256, chunk.partition, chunk.offset
+        )
+        last = None
+        for start in starts:
+            window = session.windows.get(start)
+            if window is None:
+                window = session.windows[start] = OpenWindow(chunk.appended_us)
+                insort(session.starts, start)
+            members = window.members.setdefault(modality, [])
+            if len(members) < self.semantics.members_max:
+                members.append(member)
+                window.opened_us = min(window.opened_us, chunk.appended_us)
+                last = start
+        if last is not None:
+            # Windows of a session go out in order: the record is needed until the last of its own has gone.
+            session.windows[last].last.append((modality, chunk.offset))
+            self.held[modality].hold(chunk.offset, chunk.appended_us)
+        return last
 
     def _raise(self, lane: LaneState, modality: str, step: Raise) -> None:
         lane.raises.append(step)
-        while lane.forget and self.semantics.close_us(lane.forget[0][0], modality) <= step.bound_us:
+        lane.bound_us = step.bound_us
+        closed_us = step.bound_us - self._beyond_us[modality]
+        while lane.forget and lane.forget[0][0] <= closed_us:
             del lane.known[heappop(lane.forget)[1]]
 
     def _close(self, session: Session) -> list[Window]:
         out = []
-        while session.starts and all(
-            session.lanes[m].bound_us >= self.semantics.close_us(session.starts[0], m) for m in session.declared
-        ):
+        closed_us = min(session.lanes[m].bound_us - self._beyond_us[m] for m in session.declared)
+        while session.starts and session.starts[0] <= closed_us:
             start = session.starts[0]
             out.append(self._record(session, start, final=True))
             del session.starts[0]
-            for modality, members in session.windows.pop(start).members.items():
-                for chunk in members:
-                    self.held[modality].release(chunk.offset)
+            for modality, offset in session.windows.pop(start).last:
+                self.held[modality].release(offset)
             if session.name not in self.frontiers:
                 heappush(self._oldest, (start, session.name))
             self.frontiers[session.name] = start
@@ -184,7 +201,8 @@ class Aligner:
             for tick_us, offset in lane.ticks:
                 if tick_us <= reach_us:
                     self.held[modality].release(offset)
-            lane.ticks = [tick for tick in lane.ticks if tick[0] > reach_us]
+            if lane.ticks:
+                lane.ticks = [tick for tick in lane.ticks if tick[0] > reach_us]
 
     def _drop_if_empty(self, session: Session) -> None:
         if session.starts:

@@ -12,6 +12,9 @@ class Windowed:
     """The chunk stands in at least one open window."""
 
 
+WINDOWED = Windowed()
+
+
 @dataclass(frozen=True, slots=True)
 class Late:
     """Every window of the chunk was closed for its modality: their starts, and how far the bound was past the last."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from operator import attrgetter
 
 from services.aligner.session import Raise, Session
-from services.contract.chunk import Chunk
 from services.contract.semantics import Semantics
 from services.contract.window import Lane, Member, Window
+
+_in_order = attrgetter("t_us", "source", "id")
 
 
 def record(
@@ -17,7 +19,7 @@ def record(
 
     frontier_us: the start of the session's last window that went out.
     """
-    members = session.windows[start_us].members
+    window = session.windows[start_us]
     previous_us = frontier_us
     if previous_us is not None and start_us - previous_us > semantics.event_gap_us:
         previous_us = None
@@ -31,24 +33,19 @@ def record(
         previous_us=previous_us,
         final=final,
         config=config,
-        modalities={m: _lane(m in session.declared, steps.get(m), members.get(m, [])) for m in semantics.lanes},
-        opened_us=min(chunk.appended_us for chunks in members.values() for chunk in chunks),
+        modalities={m: _lane(m in session.declared, steps.get(m), window.members.get(m, ())) for m in semantics.lanes},
+        opened_us=window.opened_us,
         closed_us=max(times),
     )
 
 
-def _lane(declared: bool, step: Raise | None, chunks: list[Chunk]) -> Lane:
+def _lane(declared: bool, step: Raise | None, found: Sequence[Member]) -> Lane:
     if not declared:
         return Lane("absent", "config", None, ())
-    members = tuple(_members(chunks))
+    members = tuple(sorted(found, key=_in_order))
     evidence, bound_us = (step.evidence, step.bound_us) if step else (None, None)
     if any(not member.alive for member in members):
         return Lane("present", evidence, bound_us, members)
     if members:
         return Lane("absent", "alive", bound_us, members)
     return Lane("absent" if evidence in ("data", "end") else "unknown", evidence, bound_us, ())
-
-
-def _members(chunks: list[Chunk]) -> Iterator[Member]:
-    for c in sorted(chunks, key=lambda c: (c.t_us, c.source, c.id)):
-        yield Member(c.source, c.id, c.t_us, c.duration_us, c.sha256, c.partition, c.offset)

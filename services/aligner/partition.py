@@ -6,13 +6,14 @@ Pure: everything that must happen outside comes back as a value, in the order in
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from services.aligner.admit import Arrival, admit
+from services.aligner.admit import Arrival
 from services.aligner.align import Aligner
 from services.aligner.coverage import Coverage
 from services.aligner.fate import Fate, Late, Windowed, name_of
+from services.aligner.gate import Gate
 from services.aligner.instep import Record
 from services.aligner.patience import (
     LONG_US,
@@ -71,12 +72,8 @@ class Partition:
         self.positions = dict(start.positions)
         self.aligner = Aligner(semantics, start.frontiers)
         self.coverage = Coverage(tail_us, dict(start.uncovered), {s: list(k) for s, k in start.old_keys.items()})
-        self._partition_count, self._semantics, self._patience, self._topics = (
-            partition_count,
-            semantics,
-            patience,
-            topics,
-        )
+        self._gate = Gate(number, partition_count, semantics)
+        self._semantics, self._patience, self._topics = semantics, patience, topics
         # Nothing is known of the times of a log that gave no record yet: then nothing is forgotten.
         self._handed_us = dict.fromkeys(semantics.modalities, NEVER_US)
         self._early, self._silent = Agenda(), Agenda()
@@ -91,7 +88,7 @@ class Partition:
         effects = Effects(self.number)
         touched: set[str] = set()
         for modality, record in records:
-            touched |= self._one(modality, record, now_us, effects)
+            touched.update(self._one(modality, record, now_us, effects))
             self.positions[modality] = record.offset + 1
             self._handed_us[modality] = record.timestamp * 1000
         due = self._early.pop_due(now_us)
@@ -140,38 +137,29 @@ class Partition:
         due = self.coverage.due(first[1] for first in held if first is not None)
         return [Frontier(session, self.aligner.frontiers[session], self.aligner.config) for session in due]
 
-    def _one(self, modality: str, record: Record, now_us: int, effects: Effects) -> set[str]:
-        appended_us = record.timestamp * 1000
-        read = admit(
-            modality,
-            self.number,
-            record.offset,
-            appended_us,
-            record.key,
-            record.headers,
-            record.value,
-            self._semantics,
-            self._partition_count,
-        )
+    def _one(self, modality: str, record: Record, now_us: int, effects: Effects) -> Iterable[str]:
+        """Take one record; the sessions that it touched."""
+        read = self._gate.admit(modality, record)
+        if isinstance(read, Arrival):
+            fate, windows = self.aligner.chunk(read.chunk, now_us)
+            self._tell(modality, record, read, fate, effects)
+            effects.windows += windows
+            return (read.chunk.session,)
         if isinstance(read, Tick):
-            effects.windows += self.aligner.tick(modality, read, record.offset, appended_us, now_us)
-            return set(read.bounds)
+            effects.windows += self.aligner.tick(modality, read, record.offset, record.timestamp * 1000, now_us)
+            return read.bounds
         if isinstance(read, SessionEnd):
             self.aligner.end(modality, read)
-            return {read.session}
-        if isinstance(read, Rejected):
-            self._dead(modality, record, "admission", read, effects)
-            return set()
-        fate, windows = self.aligner.chunk(read.chunk, now_us)
-        self._tell(modality, record, read, fate, effects)
-        effects.windows += windows
-        return {read.chunk.session}
+            return (read.session,)
+        self._dead(modality, record, "admission", read, effects)
+        return ()
 
     def _tell(self, modality: str, record: Record, arrival: Arrival, fate: Fate, effects: Effects) -> None:
         chunk = arrival.chunk
         source = modality, chunk.source
         behind_us = chunk.appended_us - chunk.t_us - chunk.duration_us
-        effects.offsets_us[source] = min(behind_us, effects.offsets_us.get(source, behind_us))
+        if behind_us < effects.offsets_us.get(source, LONG_US):
+            effects.offsets_us[source] = behind_us
         if isinstance(fate, Rejected):
             self._dead(modality, record, "alignment", fate, effects)
             return

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from services.contract.chunk import Chunk
+from services.contract.window import Member
 
 NEVER_US = -(1 << 62)
 Evidence = Literal["data", "tick", "end"]
@@ -31,11 +31,8 @@ class LaneState:
     ticks: list[tuple[int, int]] = field(default_factory=list)
     sources: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
+    bound_us: int = NEVER_US
     told_us: int = NEVER_US
-
-    @property
-    def bound_us(self) -> int:
-        return self.raises[-1].bound_us if self.raises else NEVER_US
 
     @property
     def over(self) -> bool:
@@ -50,9 +47,14 @@ class LaneState:
 
 @dataclass(slots=True)
 class OpenWindow:
-    """The members of a window that has not gone out; `answered` once its early answer has."""
+    """The members of a window that has not gone out; `answered` once its early answer has.
 
-    members: dict[str, list[Chunk]] = field(default_factory=dict)
+    opened_us: the smallest broker time of its members; last: modality and offset of those that stand in no later window.
+    """
+
+    opened_us: int
+    members: dict[str, list[Member]] = field(default_factory=dict)
+    last: list[tuple[str, int]] = field(default_factory=list)
     answered: bool = False
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC3339 = re.compile(
@@ -14,6 +15,20 @@ _MICROSECOND = timedelta(microseconds=1)
 
 def parse(text: str) -> int | None:
     """Microseconds since the epoch of an RFC 3339 time stamp (digits past the sixth are cut), None if it is none."""
+    # As nearly all devices write it, 2026-07-31T12:34:56.123456Z: the second was mostly seen before.
+    if len(text) == 27 and text[19] == "." and text[26] == "Z":
+        fraction, whole_us = text[20:26], _second(text[:19])
+        if whole_us is not None and fraction.isascii() and fraction.isdigit():
+            return whole_us + int(fraction)
+    return _parse(text)
+
+
+@lru_cache(4_096)
+def _second(text: str) -> int | None:
+    return _parse(text + "Z")
+
+
+def _parse(text: str) -> int | None:
     found = _RFC3339.fullmatch(text)
     if found is None:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from services.contract import canonical
@@ -21,11 +21,26 @@ class Member:
     sha256: str
     partition: int
     offset: int
+    _texts: tuple[str, str] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def alive(self) -> bool:
         """True where the source only said that it is there: nothing to fetch."""
         return self.sha256 == EMPTY_SHA256
+
+    @property
+    def texts(self) -> tuple[str, str]:
+        """Its canonical JSON in the record and in what the digest is taken over; made once, for all of its windows."""
+        if self._texts is None:
+            source, id, sha256 = canonical.text(self.source), canonical.text(self.id), canonical.text(self.sha256)
+            record = (
+                f'{{"at":[{self.partition},{self.offset}],"duration_us":{self.duration_us},"id":{id},'
+                f'"sha256":{sha256},"source":{source},"t_us":{self.t_us}}}'
+            )
+            texts = record, f"[{source},{id},{self.t_us},{self.duration_us},{sha256}]"
+            object.__setattr__(self, "_texts", texts)
+            return texts
+        return self._texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +74,12 @@ class Window:
     @property
     def digest(self) -> str:
         """sha256 over members, mask and evidence: what a repeat must not change."""
-        content = {
-            name: [lane.state, lane.evidence, [[m.source, m.id, m.t_us, m.duration_us, m.sha256] for m in lane.members]]
-            for name, lane in self.modalities.items()
-        }
-        return hashlib.sha256(canonical.dumps(content)).hexdigest()
+        lanes = ",".join(
+            f"{canonical.text(name)}:[{canonical.text(lane.state)},{_text_or_null(lane.evidence)},"
+            f"[{','.join([m.texts[1] for m in lane.members])}]]"
+            for name, lane in sorted(self.modalities.items())
+        )
+        return hashlib.sha256(f"{{{lanes}}}".encode()).hexdigest()
 
     @property
     def revision(self) -> int:
@@ -72,45 +88,39 @@ class Window:
     @property
     def id(self) -> str:
         """`session/start in ms/1`; an early answer ends in `/0-` and six digits of its digest."""
-        return f"{self.session}/{self.start_us // 1000}/" + ("1" if self.final else f"0-{self.digest[:6]}")
+        return self._id("" if self.final else self.digest)
+
+    def _id(self, digest: str) -> str:
+        return f"{self.session}/{self.start_us // 1000}/" + ("1" if self.final else f"0-{digest[:6]}")
 
 
 def encode(window: Window) -> bytes:
-    """The canonical bytes of a window record."""
-    return canonical.dumps(
-        {
-            "id": window.id,
-            "session": window.session,
-            "start_us": window.start_us,
-            "end_us": window.end_us,
-            "previous_us": window.previous_us,
-            "revision": window.revision,
-            "final": window.final,
-            "config": window.config,
-            "digest": window.digest,
-            "modalities": {
-                name: {
-                    "state": lane.state,
-                    "evidence": lane.evidence,
-                    "bound_us": lane.bound_us,
-                    "members": [
-                        {
-                            "source": m.source,
-                            "id": m.id,
-                            "t_us": m.t_us,
-                            "duration_us": m.duration_us,
-                            "sha256": m.sha256,
-                            "at": [m.partition, m.offset],
-                        }
-                        for m in lane.members
-                    ],
-                }
-                for name, lane in window.modalities.items()
-            },
-            "opened_us": window.opened_us,
-            "closed_us": window.closed_us,
-        }
+    """The canonical bytes of a window record.
+
+    Put together from its members' texts: a member stands in several windows, early and final, and a record is mostly
+    members. What comes out is what canonical.dumps says of the same content (tests/unit/contract/test_window.py).
+    """
+    digest = window.digest
+    lanes = ",".join(
+        f'{canonical.text(name)}:{{"bound_us":{_number_or_null(lane.bound_us)},"evidence":{_text_or_null(lane.evidence)},'
+        f'"members":[{",".join([m.texts[0] for m in lane.members])}],"state":{canonical.text(lane.state)}}}'
+        for name, lane in sorted(window.modalities.items())
     )
+    return (
+        f'{{"closed_us":{window.closed_us},"config":{canonical.text(window.config)},"digest":"{digest}",'
+        f'"end_us":{window.end_us},"final":{"true" if window.final else "false"},'
+        f'"id":{canonical.text(window._id(digest))},"modalities":{{{lanes}}},"opened_us":{window.opened_us},'
+        f'"previous_us":{_number_or_null(window.previous_us)},"revision":{window.revision},'
+        f'"session":{canonical.text(window.session)},"start_us":{window.start_us}}}'
+    ).encode()
+
+
+def _text_or_null(value: str | None) -> str:
+    return "null" if value is None else canonical.text(value)
+
+
+def _number_or_null(value: int | None) -> str:
+    return "null" if value is None else str(value)
 
 
 def read(raw: bytes | None) -> Window | None:

@@ -6,7 +6,8 @@ import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -22,8 +23,7 @@ _SEPARATOR = b"\0"
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """One payload and where its record stands; t_us is its event time."""
 
     session: str
@@ -35,8 +35,7 @@ class Stored:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """A payload to look for."""
 
     session: str
@@ -47,8 +46,7 @@ class Wanted:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(NamedTuple):
     """The bytes of a chunk and their content type."""
 
     content_type: str
@@ -61,7 +59,12 @@ class WrongPolicy(Exception):
 
 def key_of(session: str, t_us: int) -> str:
     """The hash in which a payload lies; all buckets of a session share one slot of a Redis Cluster."""
-    return f"braid:{{{hashlib.sha256(session.encode()).hexdigest()[:16]}}}:{t_us // BUCKET_US}"
+    return f"{_prefix(session)}{t_us // BUCKET_US}"
+
+
+@lru_cache(16_384)
+def _prefix(session: str) -> str:
+    return f"braid:{{{hashlib.sha256(session.encode()).hexdigest()[:16]}}}:"
 
 
 def field_of(item: Stored | Wanted) -> str:
@@ -107,15 +110,17 @@ class RedisWindow:
 
     async def put(self, batch: Sequence[Stored]) -> None:
         """Keep the payloads of a batch for ttl_s seconds."""
-        fields: dict[str, dict[str, bytes]] = defaultdict(dict)
+        fields: dict[str, list[str | bytes]] = defaultdict(list)
         for item in batch:
-            value = item.content_type.encode() + _SEPARATOR + item.body
-            fields[key_of(item.session, item.t_us)][field_of(item)] = value
+            fields[key_of(item.session, item.t_us)] += (
+                field_of(item),
+                item.content_type.encode() + _SEPARATOR + item.body,
+            )
         if not fields or self._resting():
             return
         pipeline = self._redis.pipeline(transaction=False)
-        for key, mapping in fields.items():
-            pipeline.hset(key, mapping=mapping)  # type: ignore[arg-type]
+        for key, fields_and_values in fields.items():
+            pipeline.execute_command("HSET", key, *fields_and_values)
             # NX, and for each batch: never extended, and there again after a restart has forgotten the key.
             pipeline.expire(key, self._ttl_s, nx=True)
         try:

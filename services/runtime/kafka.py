@@ -12,6 +12,8 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 RECORD_BYTES_MAX = 4 * 1024 * 1024
 FETCH_BYTES_MAX = 16 * 1024 * 1024
+# One batch of a partition goes out at a time; 16 KB, the default, is three window records and a round trip for them.
+BATCH_BYTES_MAX = 1024 * 1024
 
 
 def make_producer(bootstrap_servers: str, *, linger_ms: int = 2) -> AIOKafkaProducer:
@@ -21,6 +23,7 @@ def make_producer(bootstrap_servers: str, *, linger_ms: int = 2) -> AIOKafkaProd
         acks="all",
         enable_idempotence=True,
         linger_ms=linger_ms,
+        max_batch_size=BATCH_BYTES_MAX,
         max_request_size=RECORD_BYTES_MAX,
         request_timeout_ms=20_000,
     )

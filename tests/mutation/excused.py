@@ -37,12 +37,6 @@ EXCUSED: dict[Key, str] = {
         "while self._oldest and (self._oldest[0][0] <= before_us):",
     ): "SAME: one that stands exactly there is looked at, found not to be older, and put back",
     (
-        _ALIGN,
-        "Aligner._count",
-        "return len(window.members.get(modality, ())) if window else 0",
-        "return len(window.members.get(modality, ())) if window else (-1)",
-    ): "LIMITS: a new window has room for one as for none of members_max, which is at least 1",
-    (
         "services/aligner/mask.py",
         "record",
         "times = [step.appended_us for step in steps.values() if step] if final else [r.appended_us for r in latest]",

@@ -100,12 +100,11 @@ def hold_only_the_last_tick(patch: pytest.MonkeyPatch) -> None:
 def judge_by_the_bound_of_the_session(patch: pytest.MonkeyPatch) -> None:
     """Late is what is late for the slowest modality."""
 
-    def slowest(self: Aligner, session: Session, lane: LaneState, start_us: int, modality: str) -> bool:
+    def slowest(self: Aligner, session: Session, lane: LaneState, modality: str) -> int:
         bound_us = min(each.bound_us for each in session.lanes.values())
-        frontier_us = self.frontiers.get(session.name, NEVER_US)
-        return bound_us >= self.semantics.close_us(start_us, modality) or start_us <= frontier_us
+        return max(bound_us - self.semantics.close_us(0, modality), self.frontiers.get(session.name, NEVER_US))
 
-    patch.setattr(Aligner, "_closed", slowest)
+    patch.setattr(Aligner, "_closed_us", slowest)
 
 
 def tick_beyond_the_limit(patch: pytest.MonkeyPatch) -> None:
@@ -176,7 +175,7 @@ def keep_identities_until_emission(patch: pytest.MonkeyPatch) -> None:
         session = self.sessions.get(chunk.session)
         for window in session.windows.values() if session else ():
             for member in window.members.get(chunk.modality, ()):
-                if member.identity == chunk.identity:
+                if (member.source, member.id, member.t_us, member.duration_us) == chunk.identity:
                     same = member.sha256 == chunk.sha256
                     return Duplicate() if same else Rejected(Reason.CONFLICT, "other bytes"), []
         return judge(self, chunk, handed_us)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 
 from services.contract.reason import Reason, Rejected
 
@@ -29,11 +32,13 @@ class Sound:
         return self.samples * 1_000_000 // self.rate
 
 
-def parameters(content_type: str) -> tuple[str, dict[str, str]]:
+@lru_cache(256)
+def parameters(content_type: str) -> tuple[str, Mapping[str, str]]:
     """A media type in lower case and its parameters."""
     kind, *rest = content_type.split(";")
     pairs = (part.partition("=") for part in rest)
-    return kind.strip().lower(), {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs}
+    found = {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs}
+    return kind.strip().lower(), MappingProxyType(found)
 
 
 def measure(content_type: str, body: bytes) -> Sound | Rejected:
@@ -48,7 +53,7 @@ def measure(content_type: str, body: bytes) -> Sound | Rejected:
     return found
 
 
-def _pcm(given: dict[str, str], body: bytes) -> Sound | Rejected:
+def _pcm(given: Mapping[str, str], body: bytes) -> Sound | Rejected:
     rate, channels = given.get("rate", ""), given.get("channels", "1")
     if not (rate.isascii() and rate.isdigit() and channels.isascii() and channels.isdigit()) or len(rate) > 5:
         return Rejected(Reason.CONTENT_TYPE, "audio/pcm needs rate= and channels= in whole numbers")
