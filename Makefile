@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help setup demo test quick lint format bench profile bench-sessions quiet train simulate mutate torture lock clean
+.PHONY: help setup demo test quick lint format bench soak profile bench-sessions quiet train simulate mutate torture docs-long lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ mutate: setup  ## Break the pure files in every small way and see that a test no
 torture: setup  ## kill -9, pauses and rebalances on real processes, judged at the end (MINUTES=5, SEED=17 for one again)
 	@$(BIN)/python -m tests.torture --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
 
+docs-long: setup  ## Every command of README and docs that takes long, in full, into docs/results (hours; ONLY=docs/train.md for a page)
+	@$(BIN)/python -m tests.integration.documents $(if $(ONLY),--only "$(ONLY)")
+
 lint: setup  ## Style, formatting and types
 	@$(BIN)/ruff check services model tests examples benchmarks
 	@$(BIN)/ruff format --check services model tests examples benchmarks
@@ -54,11 +57,14 @@ format: setup  ## Put the code into shape
 bench: setup  ## Braid against its peers on one broker, each window checked (QUICK=1; ARGS="--case backlog --systems braid,bare")
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(ARGS),$(ARGS),--write)
 
+soak: setup  ## Memory and open files of every process at a steady rate (MINUTES=30)
+	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30) --write
+
 profile: setup  ## CPU of the aligner per event on the local stack, and in which layer it is spent (five minutes)
 	@$(BIN)/python -m benchmarks.aligner_profile
 
 bench-sessions: setup  ## What an open session costs the aligner, 100 to 10,000 of them (three minutes)
-	@$(BIN)/python -m benchmarks.sessions --write
+	@$(BIN)/python -m benchmarks.sessions --write $(ARGS)
 
 quiet: setup  ## False events on two hours of made streams in which nothing happens (ARGS="--hours 0.5" for half an hour)
 	@$(BIN)/braid evaluate --quiet $(ARGS)

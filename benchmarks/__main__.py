@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import hold, serving, streams
 from benchmarks.aligning import Failed, fresh_redis, run
+from benchmarks.capacity import main as capacity
 from benchmarks.environments import CannotInstall
-from benchmarks.plan import Planned, class_a
-from benchmarks.report import RESULTS, Results, machine, page, write
+from benchmarks.plan import HOLDERS, Planned, class_a, scale
+from benchmarks.plan import streams as planned_streams
+from benchmarks.plot import draw
+from benchmarks.report import RESULTS, SECTIONS, Results, machine, page, read, write
 from benchmarks.row import Row, middle
 from benchmarks.systems import System
 from services.local.child import CannotStart
@@ -29,8 +34,9 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-async def align(stack: LocalStack, plan: Sequence[Planned], results: Results) -> None:
-    """Run class A; each round in an order of its own, so that no system always comes first."""
+async def align(stack: LocalStack, plan: Sequence[Planned], results: Results) -> list[Row]:
+    """Run cases of alignment; each round in an order of its own, so that no system always comes first."""
+    out: list[Row] = []
     for planned in plan:
         rows: dict[str, list[Row]] = {}
         for number in range(planned.rounds):
@@ -39,7 +45,8 @@ async def align(stack: LocalStack, plan: Sequence[Planned], results: Results) ->
                 row = await _one(stack, system, planned, results)
                 if row is not None:
                     rows.setdefault(system.name, []).append(row)
-        results.aligning += [middle(found) for found in rows.values()]
+        out += [middle(found) for found in rows.values()]
+    return out
 
 
 async def _one(stack: LocalStack, system: System, planned: Planned, results: Results) -> Row | None:
@@ -48,55 +55,124 @@ async def _one(stack: LocalStack, system: System, planned: Planned, results: Res
         await fresh_redis(stack)
         row = await run(stack, system, case, say)
     except (Failed, CannotInstall) as why:
-        results.failed[f"{system.name}, {case.name}"] = str(why).splitlines()[0]
-        say(f"{case.name}: {system.name}: {why}")
+        _failed(results, f"{system.name}, {case.name}", why)
         return None
-    waits = f", p99 {row.latency_ms['p99']:.0f} ms" if row.latency_ms else ""
-    fault = "" if row.valid else f", INVALID: {row.wrong} wrong, {row.missing} missing, {row.troubles} other"
-    say(
-        f"{case.name}: {system.name}: {row.cpu_us_per_event:.1f} us CPU an event, {row.cpu_ms_per_window:.2f} ms a "
-        f"window, {row.events_per_s:,.0f} events/s{waits}, {row.checked:,} windows checked{fault}"
-    )
+    _said(row)
     return row
 
 
-async def measured(plan: Sequence[Planned], folder: Path) -> Results:
-    """Everything on a stack of our own."""
-    results = Results(machine())
+async def serve(stack: LocalStack, quick: bool, results: Results) -> list[Row]:
+    """The shipped streams through the whole system."""
+    rows = []
+    for asked in planned_streams(quick):
+        try:
+            await fresh_redis(stack)
+            rows.append(await streams.run(stack, asked, say))
+            _said(rows[-1])
+        except (Failed, CannotStart) as why:
+            _failed(results, asked.name, why)
+    for server in serving.SERVERS:
+        try:
+            rows.append(await serving.run(stack, server, quick, say))
+            _said(rows[-1])
+        except (Failed, CannotInstall) as why:
+            _failed(results, f"{server.name}, {streams.STUB_CASE}", why)
+    return rows
+
+
+async def held(stack: LocalStack, quick: bool, systems: Sequence[System], results: Results) -> list[Row]:
+    """The highest rate of each system, sought downwards from what it worked off a backlog with."""
+    rows = []
+    for system in systems:
+        backlog = [row for row in results.rows.get("A", []) if row.system == system.name and row.case == "backlog"]
+        if not backlog:
+            say(f"hold: {system.name}: run its backlog first")
+            continue
+        row = await hold.highest(stack, system, backlog[0].events_per_s, 15 if quick else 60, say)
+        if row is None:
+            results.failed[f"{system.name}, hold"] = "no rate that was tried held p99 within 100 ms"
+        else:
+            rows.append(row)
+    return rows
+
+
+def _said(row: Row) -> None:
+    waits = f", p99 {row.latency_ms['p99']:.0f} ms" if row.latency_ms else ""
+    fault = "" if row.valid else f", INVALID: {row.wrong} wrong, {row.missing} missing, {row.troubles} other"
+    say(
+        f"{row.case}: {row.system}: {row.cpu_us_per_event:.1f} us CPU an event, {row.cpu_ms_per_window:.2f} ms a "
+        f"window, {row.events_per_s:,.0f} events/s{waits}, {row.checked:,} windows checked{fault}"
+    )
+
+
+def _failed(results: Results, what: str, why: Exception) -> None:
+    results.failed[what] = str(why).splitlines()[0]
+    say(f"{what}: {why}")
+
+
+async def measure(asked: argparse.Namespace, results: Results, folder: Path) -> None:
+    """The sections asked for, on a stack of our own."""
     own = load(kafka={"bootstrap_servers": ""}, redis={"url": ""})
     say("starting Kafka and Redis")
     async with LocalStack(folder, own) as stack:
-        await align(stack, plan, results)
-    return results
+        for section in asked.only.split(","):
+            before = machine()
+            say(SECTIONS[section])
+            if section == "A":
+                rows = await align(stack, _chosen(class_a(asked.quick, asked.rounds), asked), results)
+            elif section == "scale":
+                rows = await align(stack, scale(asked.quick), results)
+            elif section == "streams":
+                rows = await serve(stack, asked.quick, results)
+            else:
+                rows = await held(stack, asked.quick, [p for p in HOLDERS if _wanted(p, asked)], results)
+            results.rows[section] = rows
+            results.machine[section] = before | {"load_after": round(os.getloadavg()[0], 1)}
+            if asked.write:
+                write(results, RESULTS)
+
+
+def _chosen(plan: Sequence[Planned], asked: argparse.Namespace) -> list[Planned]:
+    named = [p for p in plan if (asked.case or "") in p.case.name]
+    return [
+        Planned(p.case, systems, p.rounds) for p in named if (systems := [s for s in p.systems if _wanted(s, asked)])
+    ]
+
+
+def _wanted(system: System, asked: argparse.Namespace) -> bool:
+    return asked.systems is None or system.name in asked.systems.split(",")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer cases, shorter")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each system on the backlog; the median counts")
-    parser.add_argument("--case", help="only cases whose name has this in it (as: backlog)")
+    parser.add_argument("--rounds", type=int, default=1, help="runs of each system on the backlog; the median counts")
+    parser.add_argument("--only", default="A,hold,streams,scale", help=f"by comma: {', '.join(SECTIONS)}")
+    parser.add_argument("--case", help="only cases of A whose name has this in it (as: backlog)")
     parser.add_argument("--systems", help="only these, by comma (as: braid,bare)")
-    parser.add_argument("--write", action="store_true", help="write docs/results/bench.json and bench.md")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="write docs/results/bench.{json,md,png} and docs/capacity.md; sections not run stay",
+    )
     asked = parser.parse_args()
-    plan = class_a(asked.quick, 1 if asked.quick else asked.rounds)
-    if asked.case:
-        plan = [p for p in plan if asked.case in p.case.name]
-    if asked.systems:
-        wanted = asked.systems.split(",")
-        plan = [Planned(p.case, [s for s in p.systems if s.name in wanted], p.rounds) for p in plan]
-    plan = [p for p in plan if p.systems]
-    if not plan:
-        parser.error("no case and system are left of the plan")
+    if unknown := set(asked.only.split(",")) - SECTIONS.keys():
+        parser.error(f"no such section: {', '.join(sorted(unknown))}")
+    # Sections that are not run keep their rows where the results are written, and give `hold` its starting points.
+    results = read(RESULTS) if asked.write else Results()
+    results.failed = {}
     try:
         with tempfile.TemporaryDirectory(prefix="braid-bench-") as folder:
-            results = asyncio.run(measured(plan, Path(folder)))
+            asyncio.run(measure(asked, results, Path(folder)))
     except CannotStart as why:
         sys.stderr.write(f"{why}\n")
         return 1
     sys.stdout.write(page(results))
     if asked.write:
-        write(results, RESULTS)
-    return 0 if all(row.valid for row in results.aligning if row.system == "braid") and not results.failed else 1
+        draw(RESULTS, say)
+        capacity()
+    ours = [row for rows in results.rows.values() for row in rows if row.system == "braid"]
+    return 0 if ours and all(row.valid for row in ours) else 1
 
 
 if __name__ == "__main__":

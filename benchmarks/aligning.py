@@ -26,6 +26,7 @@ from services.runtime import kafka, topic_admin
 from services.runtime.settings import Settings, load
 
 WARM_S = 5.0
+TO_SHARE = 0.9  # of the windows of a backlog: the last ones wait for silence
 UP_WITHIN_S = 90.0
 QUIET_S = 5.0  # an idle session's last windows come after three
 DRAINED_WITHIN_S = 240.0
@@ -35,12 +36,18 @@ PROBE = Load(sessions=8, seconds=6, small=True, late=0, copies=0, broken=0, pref
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is asked of every system: live (the load comes at its own pace) or a backlog that stands there at the start."""
+    """What is asked of every system.
+
+    live: the load comes at its own pace, to a system that is up; else it stands there when the system starts, and what
+    is measured begins when the share `from_share` of its windows is out (several processes have divided the partitions
+    by then).
+    """
 
     name: str
     load: Load
     live: bool
     job: Job
+    from_share: float = 0.1
 
 
 class Failed(Exception):
@@ -58,13 +65,13 @@ async def run(stack: LocalStack, system: System, case: Case, say: Say) -> Row:
         if not case.live:
             told = await _generate(stack, job, case.load, live=False)
         children = system.start(stack, job, say)
-        sampler = Sampler(_roles(stack, children))
+        sampler = Sampler(roles_of(stack, children))
         sampler.start()
         if case.live:
             await _generate(stack, job, PROBE, live=False)
             await _until_windows(stack, settings, children)
             told = await _generate(stack, job, case.load, live=True)
-        await _until_quiet(stack, settings, children)
+        await until_quiet(stack, settings, children)
         sampler.stop()
     finally:
         await asyncio.gather(*(child.stop(10) for child in children))
@@ -73,7 +80,7 @@ async def run(stack: LocalStack, system: System, case: Case, say: Say) -> Row:
     )
     async with kafka.admin(stack.bootstrap_servers) as admin:
         await admin.delete_topics([topic.name for topic in topic_admin.wanted(settings)])
-    return _row(system, case, told, judged, sampler, say)
+    return row_of(system.name, system.versions(say), case, told, judged, sampler, system.cannot)
 
 
 def settings_of(stack: LocalStack, job: Job) -> Settings:
@@ -104,7 +111,8 @@ async def _generate(stack: LocalStack, job: Job, load: Load, live: bool) -> dict
     return sent
 
 
-def _roles(stack: LocalStack, children: Sequence[Child]) -> dict[str, list[int]]:
+def roles_of(stack: LocalStack, children: Sequence[Child]) -> dict[str, list[int]]:
+    """Whose CPU is counted apart: the system's, the broker's and Redis's."""
     parts = {"broker": stack.broker, "redis": stack.redis}
     roles = {role: [part.child.pid or 0] for role, part in parts.items() if part is not None}
     return {"system": [child.pid or 0 for child in children], **roles}
@@ -118,9 +126,9 @@ async def fresh_redis(stack: LocalStack) -> None:
     await client.aclose()
 
 
-async def _written(reader: Any, settings: Settings) -> int:
-    """How many records the windows topic has."""
-    topic = settings.topic_names().windows
+async def _written(reader: Any, settings: Settings, topic: str | None = None) -> int:
+    """How many records a topic has, by default that of the windows."""
+    topic = topic or settings.topic_names().windows
     ends = await reader.end_offsets([TopicPartition(topic, n) for n in range(settings.topics.partitions)])
     return sum(ends.values())
 
@@ -136,14 +144,16 @@ async def _until_windows(stack: LocalStack, settings: Settings, children: Sequen
             await asyncio.sleep(0.1)
 
 
-async def _until_quiet(stack: LocalStack, settings: Settings, children: Sequence[Child]) -> None:
-    """Wait until no window has come for a while."""
+async def until_quiet(
+    stack: LocalStack, settings: Settings, children: Sequence[Child], topic: str | None = None
+) -> None:
+    """Wait until nothing has been written to a topic for a while, by default that of the windows. Raises Failed."""
     began = since = time.monotonic()
     count = 0
     async with kafka.reader(stack.bootstrap_servers) as reader:
         while time.monotonic() - since < (QUIET_S if count else UP_WITHIN_S):
             _alive(children)
-            found = await _written(reader, settings)
+            found = await _written(reader, settings, topic)
             if found != count:
                 count, since = found, time.monotonic()
             if since - began > DRAINED_WITHIN_S:
@@ -157,7 +167,15 @@ def _alive(children: Sequence[Child]) -> None:
             raise Failed(f"{child.name} ended with code {child.exit_code}:\n{child.last_words()}")
 
 
-def _row(system: System, case: Case, told: dict[str, Any], judged: Judged, sampler: Sampler, say: Say) -> Row:
+def row_of(
+    system: str,
+    versions: dict[str, str],
+    case: Case,
+    told: dict[str, Any],
+    judged: Judged,
+    sampler: Sampler,
+    cannot: str = "",
+) -> Row:
     """The figures of the measured interval: without the start, and without what comes after the load has ended."""
     appended = sorted(at_ms for at_ms, _ in judged.windows)
     if len(appended) < 10:
@@ -166,19 +184,21 @@ def _row(system: System, case: Case, told: dict[str, Any], judged: Judged, sampl
         begin_ms = told["begin_ms"] + WARM_S * 1000
         end_ms = told["begin_ms"] + case.load.seconds * 1000
     else:
-        begin_ms, end_ms = appended[len(appended) // 10], appended[len(appended) * 9 // 10]
+        begin_ms, end_ms = (appended[int(len(appended) * share)] for share in (case.from_share, TO_SHARE))
     windows = sum(begin_ms <= at_ms < end_ms for at_ms in appended)
-    share = windows / len(appended)
-    events = (
-        sum(begin_ms <= at_ms < end_ms for at_ms in judged.events_ms) if case.live else round(told["records"] * share)
-    )
+    if case.live:
+        events = sum(begin_ms <= at_ms < end_ms for at_ms in judged.events_ms)
+    else:
+        events = round(told["records"] * windows / len(appended))
+    if not windows or not events:
+        raise Failed("no window came in the measured interval")
     seconds = (end_ms - begin_ms) / 1000
     cpu_s = {role: sampler.cpu_s(role, begin_ms, end_ms) for role in sampler.samples}
     waits = [at - closed for at, closed in judged.windows if begin_ms <= at < end_ms] if case.live else []
     return Row(
         case=case.name,
-        system=system.name,
-        versions=system.versions(say),
+        system=system,
+        versions=versions,
         sessions=case.load.sessions,
         workers=case.job.workers,
         window=f"{case.job.size_ms / 1000:g} s / {case.job.hop_ms / 1000:g} s",
@@ -200,5 +220,5 @@ def _row(system: System, case: Case, told: dict[str, Any], judged: Judged, sampl
         copies=judged.copies,
         troubles=judged.troubles,
         checked=len(judged.windows) + judged.missing,
-        cannot=system.cannot,
+        cannot=cannot,
     )

@@ -9,6 +9,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from services.contract import envelope
@@ -25,15 +26,22 @@ BODIES = 64
 LATE_MS = (400, 4_000)
 COPY_MS = (50, 500)
 WAY_MS = (5, 60)
+PHOTOS = Path(__file__).parents[1] / "data" / "tridigit" / "hand"
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How many sessions, for how long (s of event time), with payloads of which size, and how much of it is bad."""
+    """How many sessions, for how long (s of event time), with payloads of which size, and how much of it is bad.
+
+    photos: pictures are photos of the shipped data, for whoever decodes them; life_s: a session ends after so long and
+    another takes its place (0: never).
+    """
 
     sessions: int
     seconds: float
     small: bool = False
+    photos: bool = False
+    life_s: float = 0
     late: float = 0.05
     copies: float = 0.01
     broken: float = 0.001
@@ -56,15 +64,18 @@ class Sending(NamedTuple):
     value: bytes
 
 
-def bodies(small: bool, seed: int) -> dict[str, list[bytes]]:
+def bodies(load: Load) -> dict[str, list[bytes]]:
     """Payloads by modality: 3.2 KB of sound (100 ms), pictures of 6.5 KB and a sentence; or 200 bytes of each."""
-    rng = random.Random(seed)
-    sound, picture = (200, 200) if small else (3_200, 6_500)
-    return {
+    rng = random.Random(load.seed)
+    sound, picture = (200, 200) if load.small else (3_200, 6_500)
+    made = {
         "audio": [rng.randbytes(sound) for _ in range(BODIES)],
         "video": [JPEG + rng.randbytes(picture - len(JPEG)) for _ in range(BODIES)],
-        "text": [f"sentence {n} ".encode() * (16 if small else 8) for n in range(BODIES)],
+        "text": [f"sentence {n} ".encode() * (16 if load.small else 8) for n in range(BODIES)],
     }
+    if load.photos:
+        made["video"] = [path.read_bytes() for path in sorted(PHOTOS.glob("*.jpg"))[:BODIES]]
+    return made
 
 
 def sendings(load: Load, epoch_ms: int, partition_count: int) -> Iterator[list[Sending]]:
@@ -74,13 +85,16 @@ def sendings(load: Load, epoch_ms: int, partition_count: int) -> Iterator[list[S
     finds the same members. A late record is held back by 0.4 to 4 s: some of its windows may be open still.
     """
     rng = random.Random(load.seed)
-    made = bodies(load.small, load.seed)
-    names = [f"{load.prefix}-{n}" for n in range(load.sessions)]
-    partitions = [partition_of(name.encode(), partition_count) for name in names]
-    phases = [rng.randrange(10) * 100 for _ in names]
+    made = bodies(load)
+    phases = [rng.randrange(10) * 100 for _ in range(load.sessions)]
+    life = int(load.life_s * 10)
     due: dict[int, list[Sending]] = defaultdict(list)
     slots = int(load.seconds * 10)
     for slot in range(slots + LATE_MS[1] // 100 + 10):
+        if slot == 0 or (life and slot % life == 0):
+            ending = f"-{slot // life}" if life else ""
+            names = [f"{load.prefix}-{n}{ending}" for n in range(load.sessions)]
+            partitions = [partition_of(name.encode(), partition_count) for name in names]
         if slot < slots:
             for n, name in enumerate(names):
                 for modality in _at(slot * 100 + phases[n]):
@@ -120,7 +134,7 @@ def _add(
         t_us=(epoch_ms + slot * 100) * 1000,
         content_type=TYPES[modality],
     )
-    value = made[modality][rng.randrange(BODIES)]
+    value = rng.choice(made[modality])
     if rng.random() < load.broken:
         headers = [(key, b"yesterday" if key == "ce_time" else text) for key, text in headers]
         headers.append((MARK, b"1"))

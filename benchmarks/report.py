@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,26 +17,42 @@ import psutil
 from benchmarks.row import Row
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
+SECTIONS = {
+    "A": "A: ingest and align",
+    "hold": "A: the highest rate held, 99 of 100 windows within 100 ms",
+    "streams": "B and C: the shipped streams with the shipped model",
+    "scale": "Scale out: one, two and four aligners over eight partitions",
+}
 HEAD = (
-    "system", "valid", "CPU us/event", "CPU ms/window", "events/s", "MB", "p50", "p99", "p99.9 ms",
-    "wrong", "missing", "of", "broker us/event", "Redis us/event",
+    "valid", "CPU us/event", "CPU ms/window", "events/s", "windows/s", "MB", "p50", "p99", "p99.9 ms", "wrong",
+    "missing", "of", "broker us/event", "Redis us/event", "against Braid",
 )  # fmt: skip
 
 
 @dataclass(slots=True)
 class Results:
-    """Everything that one run of the command found; failed: by case and system, why there is no row."""
+    """What was found, by section; failed: by case and system, why there is no row."""
 
-    machine: dict[str, Any]
-    aligning: list[Row] = field(default_factory=list)
+    machine: dict[str, dict[str, Any]] = field(default_factory=dict)
+    rows: dict[str, list[Row]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            "machine": self.machine,
-            "aligning": [asdict(row) | {"valid": row.valid} for row in self.aligning],
-            "failed": self.failed,
-        }
+        rows = {name: [asdict(row) | {"valid": row.valid} for row in rows] for name, rows in self.rows.items()}
+        return {"machine": self.machine, "rows": rows, "failed": self.failed}
+
+
+def read(folder: Path) -> Results:
+    """The results as written before, empty where there are none."""
+    path = folder / "bench.json"
+    if not path.exists():
+        return Results()
+    told = json.loads(path.read_text())
+    rows = {
+        name: [Row(**{key: value for key, value in row.items() if key != "valid"}) for row in rows]
+        for name, rows in told["rows"].items()
+    }
+    return Results(told["machine"], rows, told["failed"])
 
 
 def machine() -> dict[str, Any]:
@@ -47,7 +63,7 @@ def machine() -> dict[str, Any]:
         "architecture": platform.machine(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9),
         "python": platform.python_version(),
-        "load_before": [round(n, 1) for n in os.getloadavg()],
+        "load_before": round(os.getloadavg()[0], 1),
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit.stdout.strip(),
     }
@@ -62,42 +78,51 @@ def write(results: Results, folder: Path) -> None:
 
 def page(results: Results) -> str:
     """The page of the results."""
-    m = results.machine
     lines = [
         "# Benchmark",
         "",
-        f"`make bench` on {m['cpus']} CPUs ({m['architecture']}), {m['memory_gb']} GB, Python {m['python']}, commit "
-        f"{m['commit']}; load average {m['load_before'][0]} before it began. Ratios travel between machines, absolute "
-        "figures do not. What the rows mean: [performance.md](../performance.md).",
-        "",
-        "## A: ingest and align",
+        "`make bench`. Ratios travel between machines, absolute figures do not. What the rows mean and what was "
+        "reached: [performance.md](../performance.md); what follows for a size: [capacity.md](../capacity.md).",
     ]
-    for case in dict.fromkeys(row.case for row in results.aligning):
-        rows = [row for row in results.aligning if row.case == case]
-        lines += ["", *table(case, rows)]
+    for section, title in SECTIONS.items():
+        rows = results.rows.get(section, [])
+        if not rows:
+            continue
+        lines += ["", f"## {title}", "", _where(results.machine[section])]
+        if section == "A":
+            lines += ["", "![CPU per event of each system](bench.png)"]
+        for case in dict.fromkeys(row.case for row in rows):
+            lines += ["", *table(case, [row for row in rows if row.case == case])]
     if results.failed:
-        lines += ["", "Not measured: " + "; ".join(f"{what}: {why}" for what, why in results.failed.items()) + "."]
+        lines += ["", "Not measured: " + "; ".join(f"{what} ({why})" for what, why in results.failed.items()) + "."]
     return "\n".join(lines) + "\n"
 
 
+def _where(m: Mapping[str, Any]) -> str:
+    return (
+        f"{m['cpus']} CPUs ({m['architecture']}), {m['memory_gb']} GB, Python {m['python']}, commit {m['commit']}, "
+        f"{m['began']}; load average {m['load_before']:g} before it began, {m['load_after']:g} after it."
+        + (f" {m['note']}" if "note" in m else "")
+    )
+
+
 def table(case: str, rows: Sequence[Row]) -> list[str]:
-    """A table of one case, the cheapest first; ratios against Braid."""
+    """A table of one case, the cheapest first."""
     first = rows[0]
     ordered = sorted(rows, key=lambda row: row.cpu_us_per_event)
     ours = next((row.cpu_us_per_event for row in rows if row.system == "braid"), 0.0)
-    said = (
-        f"### {case}: {first.sessions:,} sessions, {first.bytes_per_event:,.0f} bytes an event, windows {first.window}"
-    )
-    lines = [said, "", "| " + " | ".join((*HEAD, "against Braid")) + " |", "|---|---|" + "---:|" * (len(HEAD) - 1)]
+    size = f", {first.bytes_per_event:,.0f} bytes an event" if first.bytes_per_event else ""
+    said = f"### {case}: {first.sessions:,} sessions{size}, windows {first.window}"
+    lines = [said, "", "| system | " + " | ".join(HEAD) + " |", "|---|---|" + "---:|" * (len(HEAD) - 1)]
     for row in ordered:
         waits = [f"{row.latency_ms[p]:.0f}" if row.latency_ms else "" for p in ("p50", "p99", "p99.9")]
-        name = row.system + (f", {row.workers} processes" if row.workers > 1 else "")
         cells = [
-            name,
+            row.system + (f", {row.workers} processes" if row.workers > 1 else ""),
             "yes" if row.valid else "**no**",
             f"{row.cpu_us_per_event:.1f}",
             f"{row.cpu_ms_per_window:.2f}",
             f"{row.events_per_s:,.0f}",
+            f"{row.windows_per_s:,.0f}",
             f"{row.rss_mb:.0f}",
             *waits,
             f"{row.wrong:,}",
@@ -108,6 +133,7 @@ def table(case: str, rows: Sequence[Row]) -> list[str]:
             f"{row.cpu_us_per_event / ours:.2f}" if ours else "",
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    lines += [f"- {row.system}: {row.cannot}" for row in ordered if row.cannot]
+    notes = [f"- {row.system}: {row.cannot}" for row in ordered if row.cannot]
+    lines += ["", *notes] if notes else []
     versions = "; ".join(f"{r.system}: " + ", ".join(f"{n} {v}" for n, v in r.versions.items()) for r in ordered)
     return [*lines, "", f"Runs of each: {max(r.runs for r in rows)}. Versions: {versions}."]

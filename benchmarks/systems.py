@@ -109,3 +109,12 @@ def braid_environment(stack: LocalStack, job: Job) -> dict[str, str]:
 BRAID = System("braid", packages=("braid", "aiokafka", "redis", "faust-streaming"))
 BARE = System("bare", "benchmarks.peers.bare", packages=("aiokafka", "redis"))
 FAUST = System("faust", "benchmarks.peers.faust_agents", "faust", ("faust-streaming", "aiokafka", "redis"))
+BYTEWAX = System("bytewax", "benchmarks.peers.bytewax_flow", "bytewax", ("bytewax", "confluent-kafka", "redis"))
+QUIX = System(
+    "quixstreams",
+    "benchmarks.peers.quix_windows",
+    "quixstreams",
+    ("quixstreams", "confluent-kafka", "redis"),
+    cannot="its windows go by one clock per key over all topics: lateness per modality cannot be expressed, so windows "
+    "around late records differ from the job",
+)

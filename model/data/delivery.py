@@ -1,4 +1,4 @@
-"""How what happened reaches a server: late, twice, out of order or not at all, by clocks that are off.
+"""How what happened reaches a server: by which senses, late, twice, out of order or not at all, by clocks that are off.
 
 The law is that of the home streams (data/homestream/README.md); the same draws in the same order give the same messages.
 """
@@ -15,6 +15,16 @@ from PIL import Image
 
 from model.data.homestream import RATE, Received
 
+# How often a digit comes by which senses (speech, hand, text): counted in the truth of S01-S04.
+CARRIED = (
+    ((True, True, True), 22),
+    ((True, False, True), 8),
+    ((False, True, True), 5),
+    ((True, False, False), 4),
+    ((True, True, False), 3),
+    ((False, True, False), 3),
+    ((False, False, True), 2),
+)
 # Draws how many seconds a message takes from its making to its arrival.
 Late = Callable[[Generator], float]
 CHUNK_S, FRAME_S, IDLE_S = 0.5, 0.5, 5.0

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from model.data.audible import audible
 from model.data.augment import renumbered
 from model.data.corrupt import shaken_picture, shaken_sound, shaken_text
+from model.data.delivery import CARRIED
 from model.data.outside import Outside
 from model.data.sets import Clip, Digit
 from model.decode.audio import RATE
@@ -27,16 +28,6 @@ SEGMENTS = 32
 SECONDS = SEGMENTS / 2
 WINDOW_SEGMENTS = 4
 WINDOWS = SEGMENTS - WINDOW_SEGMENTS + 1
-# How often a digit comes by which senses (speech, hand, text): counted in the truth of S01-S04.
-CARRIED = (
-    ((True, True, True), 22),
-    ((True, False, True), 8),
-    ((False, True, True), 5),
-    ((True, False, False), 4),
-    ((True, True, False), 3),
-    ((False, True, False), 3),
-    ((False, False, True), 2),
-)
 _COMBINATIONS = [combination for combination, _ in CARRIED]
 _CHANCES = np.array([count for _, count in CARRIED]) / sum(count for _, count in CARRIED)
 ENOUGH = 0.35

@@ -20,7 +20,7 @@ RECORDS_MAX = 2_000
 
 def plan(settings: Settings) -> Plan:
     """The aligner that these settings describe."""
-    servers, registry = settings.kafka.bootstrap_servers, make_registry("aligner")
+    broker, registry = settings.kafka, make_registry("aligner")
     rules = Rules(
         semantics=settings.semantics(),
         patience=patience(settings, settings.alignment.modalities),
@@ -31,15 +31,17 @@ def plan(settings: Settings) -> Plan:
     )
     worker = Worker(
         rules,
-        lambda: kafka.make_producer(servers),
-        lambda: kafka.make_reader(servers),
-        lambda: RedisWindow(settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms),
+        lambda: kafka.make_producer(broker),
+        lambda: kafka.make_reader(broker),
+        lambda: RedisWindow(
+            settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms, settings.redis.access()
+        ),
         Observer(AlignerMetrics(registry)),
     )
     group = f"{settings.kafka.group_prefix}-aligner"
     return Plan(
         name="braid-aligner",
-        make_consumer=lambda: kafka.make_group_consumer(servers, group, settings.kafka.instance),
+        make_consumer=lambda: kafka.make_group_consumer(broker, group, settings.kafka.instance),
         topics=rules.topics.media_all,
         work=worker,
         registry=registry,

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from services.audit.books import Books, Logs
 from services.audit.reading import Raw
 from services.contract import canonical, envelope
 from services.contract.envelope import Envelope
+from services.contract.prediction import muted_of
 from services.fusion.infer import Inference
 from services.fusion.predicted import Predicted
 from services.payloads.place import Place
 from services.payloads.redis_window import Payload
+
+# A level of overload, and the senses that were muted.
+Way = tuple[int, frozenset[str]]
+WHOLE: Way = (0, frozenset())
 
 
 @dataclass(slots=True)
@@ -29,19 +34,20 @@ class Recomputed:
 def recompute(books: Books, logs: Sequence[Logs], published: Sequence[Raw], inference: Inference) -> Recomputed:
     """Every final prediction of the books' windows must be there, in one byte string, equal to a fresh one.
 
-    A window that was answered under overload counts at each level at which it was.
+    A window that was answered under overload or without muted senses counts in each way in which it was: which, the
+    prediction itself says.
     """
     out = Recomputed()
     said: dict[str, set[bytes]] = defaultdict(set)
-    levels: dict[str, set[int]] = defaultdict(set)
+    ways: dict[str, set[Way]] = defaultdict(set)
     for raw in published:
         record = canonical.loads_object(raw.value or b"")
         if record["final"]:
             said[record["id"]].add(raw.value or b"")
             out.copies += 1
             if record["model"]["digest"] == inference.model.digest:
-                levels[record["id"].rpartition("@")[0]].add(record["level"])
-    fresh = _fresh(books, logs, levels, inference)
+                ways[record["id"].rpartition("@")[0]].add((record["level"], muted_of(record)))
+    fresh = _fresh(books, logs, ways, inference)
     for predicted in fresh:
         out.by_window.setdefault(predicted.window.id, predicted)
     for predicted in fresh:
@@ -57,14 +63,14 @@ def recompute(books: Books, logs: Sequence[Logs], published: Sequence[Raw], infe
     return out
 
 
-def _fresh(books: Books, logs: Sequence[Logs], levels: Mapping[str, set[int]], inference: Inference) -> list[Predicted]:
-    """The windows' predictions at the levels at which they were made, at level 0 where none was; lowest levels first."""
+def _fresh(books: Books, logs: Sequence[Logs], ways: Mapping[str, set[Way]], inference: Inference) -> list[Predicted]:
+    """The windows' predictions in the ways in which they were made, with all at level 0 where none was; that way first."""
     payloads = _payloads(logs)
     windows = [window for window, _, _ in sorted(books.windows.values(), key=lambda w: (w[0].session, w[0].start_us))]
     size = inference.model.batch_windows
     out: list[Predicted] = []
-    for level in sorted({0}.union(*levels.values())):
-        some = [w for w in windows if level in levels.get(w.id, {0})]
+    for level, muted in sorted({WHOLE}.union(*ways.values()), key=lambda way: (way[0], sorted(way[1]))):
+        some = [replace(w, muted=muted) for w in windows if (level, muted) in ways.get(w.id, {WHOLE})]
         for at in range(0, len(some), size):
             out += inference.predict(some[at : at + size], payloads, level)
     return out

@@ -45,7 +45,7 @@ async def _audit(settings: Settings, sessions: list[str] | None) -> tuple[dict[s
     from services.runtime import kafka
 
     topics, count = settings.topic_names(), settings.topics.partitions
-    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+    async with kafka.reader(settings.kafka) as reader:
         media = [TopicPartition(topic, n) for topic in topics.media_all for n in range(count)]
         deleted = sum((await reader.beginning_offsets(media)).values())
         logs = await collect(reader, topics, count)

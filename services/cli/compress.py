@@ -23,7 +23,7 @@ def compress(
     data: Annotated[
         str, typer.Option(help="The set to learn from where a student is needed, and to measure on.")
     ] = "tridigit",
-    epochs: Annotated[int, typer.Option(min=1, help="Of the student.")] = 30,
+    epochs: Annotated[int, typer.Option(min=1, envvar="BRAID_COMPRESS_EPOCHS", help="Of the student.")] = 30,
     out: Annotated[
         Path | None, typer.Option(help="Where it goes; default: beside MODEL, with the kind in its name.")
     ] = None,

@@ -17,10 +17,18 @@ STREAMS = tuple(f"S{n:02d}" for n in range(1, 9))
 
 
 def demo(
-    from_s: Annotated[float, typer.Option("--from", help="First stream second.", min=0, max=119)] = 30,
-    seconds: Annotated[float, typer.Option(help="How many stream seconds.", min=4, max=120)] = 40,
-    speed: Annotated[float, typer.Option(help="Faster than life, for tests; patience is divided by it.")] = 1,
-    stream: Annotated[list[str] | None, typer.Option(help="Only these streams (S01 to S08).")] = None,
+    from_s: Annotated[
+        float, typer.Option("--from", envvar="BRAID_DEMO_FROM", help="First stream second.", min=0, max=119)
+    ] = 30,
+    seconds: Annotated[
+        float, typer.Option(envvar="BRAID_DEMO_SECONDS", help="How many stream seconds.", min=4, max=120)
+    ] = 40,
+    speed: Annotated[
+        float, typer.Option(envvar="BRAID_DEMO_SPEED", help="Faster than life, for tests; patience is divided by it.")
+    ] = 1,
+    stream: Annotated[
+        list[str] | None, typer.Option(envvar="BRAID_DEMO_STREAM", help="Only these streams (S01 to S08).")
+    ] = None,
     kill: Annotated[str | None, typer.Option(help="kill -9 this service in the middle: aligner or fusion.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Keep logs and data in this folder.")] = None,
     stay: Annotated[bool, typer.Option("--stay", help="Leave everything up after the run, until Ctrl-C.")] = False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,11 +13,12 @@ from services.cli import say
 from services.runtime.settings import Settings, load
 
 RECORDS_MAX = 20_000
+Key = tuple[str, str, str]
 
 
 @dataclass(slots=True)
 class Device:
-    """What the logs tell of one source; times in us."""
+    """What the logs tell of one source; times in us. ended_us: when it said that it will send no more."""
 
     session: str
     modality: str
@@ -26,69 +27,89 @@ class Device:
     first_us: int = 0
     last_us: int = 0
     offset_us: int = 0
+    corrected_us: int = 0
+    ended_us: int = 0
 
 
 def devices(
     minutes: Annotated[float, typer.Option(help="How far back to look.", min=0.1, max=1440)] = 10,
     json: say.Json = False,
 ) -> None:
-    """Each source: when it was last heard, how often it sends, its share of late records, and its clock's offset.
+    """Each source: when it was last heard, how often it sends, its share of late records, its clock; which are silent.
 
     The offset is the smallest of arrival minus the end of what was captured: the shortest way plus how far its clock is
-    behind the broker's. One far below the others' has a clock that runs ahead.
+    behind the broker's. One far below the others' has a clock that runs ahead. What `devices` in the settings has added
+    to it already is told beside it.
     """
     settings = load()
     if not settings.kafka.bootstrap_servers:
         say.no_broker()
     found = asyncio.run(_look(settings, minutes))
-    rows = [
-        {
-            "source": source,
-            "session": d.session,
-            "modality": d.modality,
-            "records": d.records,
-            "last_seen_s": round(time.time() - d.last_us / 1e6, 1),
-            "rate_hz": round((d.records - 1) * 1e6 / max(d.last_us - d.first_us, 1), 2) if d.records > 1 else 0.0,
-            "clock_offset_ms": round(d.offset_us / 1000),
-            "late_share": round(d.late / d.records, 3),
-        }
-        for (_, _, source), d in sorted(found.items())
-    ]
+    now_us = time.time_ns() // 1000
+    rows = [_row(source, d, now_us, settings.gateway.silent_s) for (_, _, source), d in sorted(found.items())]
+    unheard = _unheard(settings, {row["source"] for row in rows})
     if json:
-        say.result(rows)
+        say.result({"devices": rows, "not_heard": unheard})
         return
     for row in rows:
+        corrected = f" (corrected by {row['clock_corrected_ms']:+d} ms)" if row["clock_corrected_ms"] else ""
         print(
-            f"{row['session']:16} {row['source']:28} {row['modality']:6} last {row['last_seen_s']:7.1f} s ago  "
-            f"{row['rate_hz']:6.2f}/s  clock {row['clock_offset_ms']:+6d} ms  late {row['late_share']:.1%}"
+            f"{row['session']:16} {row['source']:28} {row['modality']:6} {_heard(row):32} {row['rate_hz']:6.2f}/s  "
+            f"clock {row['clock_offset_ms']:+6d} ms{corrected}  late {row['late_share']:.1%}"
         )
+    for name in unheard:
+        print(f"{name}: known to the settings, not heard in the last {minutes:g} minutes")
     if not rows:
         print(f"no source was heard in the last {minutes:g} minutes")
 
 
-async def _look(settings: Settings, minutes: float) -> dict[tuple[str, str, str], Device]:
+def _row(source: str, d: Device, now_us: int, silent_s: int) -> dict[str, Any]:
+    ended = d.ended_us >= d.last_us
+    silent = not ended and now_us - d.last_us >= silent_s * 1_000_000
+    return {
+        "source": source,
+        "session": d.session,
+        "modality": d.modality,
+        "records": d.records,
+        "last_seen_us": d.last_us,
+        "last_seen_s": round((now_us - d.last_us) / 1e6, 1),
+        "silent_since_us": d.last_us if silent else None,
+        "ended": ended,
+        "rate_hz": round((d.records - 1) * 1e6 / max(d.last_us - d.first_us, 1), 2) if d.records > 1 else 0.0,
+        "clock_offset_ms": round(d.offset_us / 1000),
+        "clock_corrected_ms": round(d.corrected_us / 1000),
+        "late_share": round(d.late / d.records, 3),
+    }
+
+
+def _heard(row: dict[str, Any]) -> str:
+    at = time.strftime("%H:%M:%S", time.localtime(row["last_seen_us"] / 1e6))
+    if row["ended"]:
+        return f"ended {at}"
+    return f"SILENT since {at}" if row["silent_since_us"] else f"last {row['last_seen_s']:7.1f} s ago"
+
+
+def _unheard(settings: Settings, heard: set[str]) -> list[str]:
+    """The devices of the settings that none of these sources is."""
+    from services.devices.devices import Devices
+
+    known = Devices(settings.devices)
+    return sorted(settings.devices.keys() - {known.name_of(source) for source in heard})
+
+
+async def _look(settings: Settings, minutes: float) -> dict[Key, Device]:
     from services.audit.collect import since
-    from services.audit.reading import read
     from services.contract import canonical
-    from services.contract.chunk import Chunk
     from services.runtime import kafka
 
     topics = settings.topic_names()
-    found: dict[tuple[str, str, str], Device] = {}
+    found: dict[Key, Device] = {}
     from_ms = int((time.time() - minutes * 60) * 1000)
-    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+    async with kafka.reader(settings.kafka) as reader:
         for modality in topics.modalities:
             for number in range(settings.topics.partitions):
                 for raw in await since(reader, topics.media(modality), number, from_ms, RECORDS_MAX):
-                    chunk = read(raw, modality, number)
-                    if not isinstance(chunk, Chunk):
-                        continue
-                    key = chunk.session, modality, chunk.source
-                    offset_us = chunk.appended_us - chunk.t_us - chunk.duration_us
-                    d = found.setdefault(key, Device(chunk.session, modality, 0, 0, chunk.appended_us, 0, offset_us))
-                    d.records += 1
-                    d.last_us = max(d.last_us, chunk.appended_us)
-                    d.offset_us = min(d.offset_us, offset_us)
+                    _count(found, raw, modality, number)
         for number in range(settings.topics.partitions):
             for raw in await since(reader, topics.late, number, from_ms, RECORDS_MAX):
                 late = canonical.loads_object(raw.value or b"")
@@ -96,3 +117,27 @@ async def _look(settings: Settings, minutes: float) -> dict[tuple[str, str, str]
                 if known is not None:
                     known.late += 1
     return found
+
+
+def _count(found: dict[Key, Device], raw: Any, modality: str, number: int) -> None:
+    from services.audit.reading import read
+    from services.contract import envelope, moment
+    from services.contract.chunk import Chunk
+    from services.contract.envelope import Envelope
+
+    stated = envelope.unwrap(raw.headers, raw.value)
+    if raw.key is None or not isinstance(stated, Envelope):
+        return
+    key = raw.key.decode(errors="replace"), modality, stated.get("source")
+    if stated.get("type") == envelope.SESSION_END_TYPE and key in found:
+        found[key].ended_us = raw.timestamp * 1000
+    chunk = read(raw, modality, number)
+    if not isinstance(chunk, Chunk):
+        return
+    offset_us = chunk.appended_us - chunk.t_us - chunk.duration_us
+    d = found.setdefault(key, Device(chunk.session, modality, 0, 0, chunk.appended_us, 0, offset_us))
+    d.records += 1
+    d.last_us = max(d.last_us, chunk.appended_us)
+    d.offset_us = min(d.offset_us, offset_us)
+    recorded_us = moment.parse(stated.get("recordedtime"))
+    d.corrected_us = 0 if recorded_us is None else chunk.t_us - recorded_us

@@ -62,7 +62,7 @@ async def _broker(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("broker", False, "none is named", "`braid up`, or set BRAID_KAFKA__BOOTSTRAP_SERVERS")
         return
     try:
-        async with kafka.admin(servers) as admin:
+        async with kafka.admin(settings.kafka) as admin:
             troubles = await topic_admin.check(admin, settings)
     except (KafkaError, OSError) as error:
         yield Finding("broker", False, f"{servers} does not answer ({error})", "start it, or correct the address")
@@ -83,7 +83,7 @@ async def _partitioner(settings: Settings) -> AsyncIterator[Finding]:
 
     from services.audit.collect import records  # isort: skip
 
-    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+    async with kafka.reader(settings.kafka) as reader:
         dead = await records(reader, settings.topic_names().dead, settings.topics.partitions)
     wrong = sum(canonical.loads_object(raw.value or b"{}").get("reason") == Reason.PARTITION for raw in dead)
     yield Finding(
@@ -101,7 +101,7 @@ async def _redis(settings: Settings) -> AsyncIterator[Finding]:
     if not settings.redis.url:
         yield Finding("Redis", False, "none is named", "`braid up`, or set BRAID_REDIS__URL")
         return
-    client = Redis.from_url(settings.redis.url, socket_timeout=2, socket_connect_timeout=2)
+    client = Redis.from_url(settings.redis.url, socket_timeout=2, socket_connect_timeout=2, **settings.redis.access())
     try:
         await client.ping()
         policy = (await client.config_get("maxmemory-policy")).get("maxmemory-policy")

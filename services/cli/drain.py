@@ -48,10 +48,10 @@ async def _drain(settings: Settings) -> dict[str, Any]:
     from services.aligner.drain import CannotDrain, hand_over, look
     from services.runtime import kafka
 
-    servers, topics, count = settings.kafka.bootstrap_servers, settings.topic_names(), settings.topics.partitions
+    broker, topics, count = settings.kafka, settings.topic_names(), settings.topics.partitions
     ours = settings.semantics()
     await _nobody_is_at_work(settings)
-    async with kafka.reader(servers) as reader:
+    async with kafka.reader(broker) as reader:
         found = await look(reader, topics, range(count), ours.config)
         if found.unreadable:
             raise CannotDrain(
@@ -67,7 +67,7 @@ async def _drain(settings: Settings) -> dict[str, Any]:
         (old,) = found.semantics.values()
         await _close(settings, old, count)
         found = await look(reader, topics, range(count), ours.config)
-        async with kafka.producer(servers) as producer:
+        async with kafka.producer(broker) as producer:
             await hand_over(producer, topics, found, ours.config)
     return {"from": old.config, "to": ours.config, "sessions": found.sessions}
 
@@ -81,7 +81,7 @@ async def _close(settings: Settings, old: Semantics, count: int) -> None:
     from services.runtime import kafka
     from services.runtime.metrics import AlignerMetrics, make_registry
 
-    servers, topics = settings.kafka.bootstrap_servers, _topics_of(settings, old)
+    broker, topics = settings.kafka, _topics_of(settings, old)
     rules = Rules(
         semantics=old,
         patience=patience(settings, old.modalities),
@@ -92,12 +92,14 @@ async def _close(settings: Settings, old: Semantics, count: int) -> None:
     )
     worker = Worker(
         rules,
-        lambda: kafka.make_producer(servers),
-        lambda: kafka.make_reader(servers),
-        lambda: RedisWindow(settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms),
+        lambda: kafka.make_producer(broker),
+        lambda: kafka.make_reader(broker),
+        lambda: RedisWindow(
+            settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms, settings.redis.access()
+        ),
         Observer(AlignerMetrics(make_registry("drain"))),
     )
-    group = kafka.make_group_consumer(servers, f"{settings.kafka.group_prefix}-aligner", "")
+    group = kafka.make_group_consumer(broker, f"{settings.kafka.group_prefix}-aligner", "")
     group.subscribe(list(topics.media_all))
     await group.start()
     try:
@@ -121,7 +123,7 @@ async def _nobody_is_at_work(settings: Settings) -> None:
 
     group = f"{settings.kafka.group_prefix}-aligner"
     deadline = asyncio.get_running_loop().time() + GONE_WITHIN_S
-    async with kafka.admin(settings.kafka.bootstrap_servers) as admin:
+    async with kafka.admin(settings.kafka) as admin:
         while True:
             (told,) = await admin.describe_consumer_groups([group])
             state = told.groups[0][2]

@@ -2,37 +2,67 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Annotated
 
 import typer
 
 from services.cli import say
-from services.runtime.settings import load
+from services.runtime.settings import Settings, load
 
 PREDICTIONS_DAYS = 7
 
 
 def forget(
-    session: Annotated[str, typer.Argument(help="The session whose kept evidence goes.")],
+    session: Annotated[str, typer.Argument(help="The session of which everything up to now goes.")],
     json: say.Json = False,
 ) -> None:
-    """Erase what is kept on disk of a session: the evidence of its events. Says what the topics hold until retention."""
+    """Erase what is kept of a session: evidence, labels, payloads in Redis; hide what the topics hold until retention.
+
+    From then on no service of ours uses or shows anything of before. 1 where the services could not be told.
+    """
     from services.evidence.store import EvidenceStore
+    from services.labels.store import LabelStore
 
     settings = load()
     keep, minutes = settings.keep_events, settings.topics.media_retention_min
+    # First the word, then the deed: a gateway that keeps an event meanwhile knows that it must not.
+    hidden = bool(settings.kafka.bootstrap_servers)
+    payloads = asyncio.run(_hide(settings, session)) if hidden else None
     store = EvidenceStore(keep.folder, keep.days, keep.max_mb * 1_000_000)
     try:
         store.look()
-        events = store.forget(session)
+        events, labels = store.forget(session), LabelStore(settings.labels.folder).forget(session)
     except OSError as error:
-        say.fail(f"{keep.folder} cannot be changed: {error.strerror}")
+        say.fail(f"{error.filename or keep.folder} cannot be changed: {error.strerror}")
     left = {"media_and_windows_minutes": minutes, "predictions_and_events_days": PREDICTIONS_DAYS}
+    told = {"events_erased": events, "labels_erased": labels, "payload_keys_erased": payloads, "hidden": hidden}
     if json:
-        say.result({"session": session, "events_erased": events, "topics_hold_until": left})
-        return
-    print(f"erased the evidence of {events} events of {session} in {keep.folder}")
-    print(
-        f"the topics still hold what they have of it: media and windows for {minutes} minutes, predictions and events for "
-        f"{PREDICTIONS_DAYS} days after they came; recordings are yours to delete"
-    )
+        say.result({"session": session, **told, "topics_hold_until": left})
+    else:
+        print(f"erased the evidence of {events} events of {session} in {keep.folder}")
+        print(f"erased {labels} labelled samples in {settings.labels.folder}")
+        print(
+            f"the topics still hold what they have of it, hidden by every service: media and windows for {minutes} "
+            f"minutes, predictions and events for {PREDICTIONS_DAYS} days after they came; recordings are yours to delete"
+        )
+    if not hidden:
+        say.fail("no broker is named: the services were not told, and Redis was not asked")
+    if payloads is None:
+        say.fail("Redis does not answer: what it holds of the session goes within redis.ttl_s seconds")
+
+
+async def _hide(settings: Settings, session: str) -> int | None:
+    """Tell all services, and destroy the payloads in Redis: how many keys, None where it does not answer."""
+    from services.cli.mute import said
+    from services.payloads.redis_window import RedisWindow
+
+    await said(settings, session, lambda control: control.forget(time.time_ns() // 1000))
+    if not settings.redis.url:
+        return None
+    redis = RedisWindow(settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms)
+    try:
+        return await redis.forget(session)
+    finally:
+        await redis.close()

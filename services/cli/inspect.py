@@ -108,7 +108,7 @@ async def _from_broker(settings: Settings, topic: str, count: int, key: bytes | 
     # Of one session the newest may stand far behind those of others.
     scanned = count if key is None else SCANNED_MAX
     found: list[Kept] = []
-    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+    async with kafka.reader(settings.kafka) as reader:
         logs = [TopicPartition(topic, number) for number in numbers]
         ends = await reader.end_offsets(logs)
         for log in logs:

@@ -20,7 +20,9 @@ from services.cli import (
     evaluate,
     forget,
     inspect,
+    label,
     model,
+    mute,
     predict,
     predict_batch,
     predict_stream,
@@ -62,6 +64,9 @@ app.command("why")(why.why)
 app.command("record")(record.record)
 app.command("replay")(replay.replay)
 app.command("devices")(devices.devices)
+app.command("label")(label.label)
+app.command("mute")(mute.mute)
+app.command("unmute")(mute.unmute)
 app.command("forget")(forget.forget)
 app.command("audit")(audit.audit)
 app.command("drain")(drain.drain)

@@ -89,5 +89,5 @@ async def _record(settings: Settings, out: Path, since_ms: int | None, follow: b
             told_s = time.monotonic()
             print(f"\r{total} records", end="", file=sys.stderr, flush=True)
 
-    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+    async with kafka.reader(settings.kafka) as reader:
         return await take(reader, settings, out, since_ms, stop, seen)

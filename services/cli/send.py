@@ -137,7 +137,7 @@ async def _send(
     from services.runtime import kafka
 
     topics, devices, sent = settings.topic_names(), Devices(settings.devices), []
-    async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
+    async with kafka.producer(settings.kafka) as producer:
         for number, path in enumerate(files):
             modality, content_type = TYPES[path.suffix.lower()]
             t_us, body = int(time.time() * 1e6), path.read_bytes()

@@ -42,7 +42,7 @@ async def _tail(settings: Settings, session: str | None, beginning: bool, count:
     from services.runtime import kafka
 
     topics, told = settings.topic_names(), 0
-    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+    async with kafka.reader(settings.kafka) as reader:
         partitions = [
             TopicPartition(topic, n)
             for topic in (topics.predictions, topics.events)
@@ -79,7 +79,7 @@ async def _lanes(settings: Settings, session: str | None, beginning: bool) -> No
     from services.runtime import kafka
 
     topics, key = settings.topic_names(), None if session is None else session.encode()
-    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+    async with kafka.reader(settings.kafka) as reader:
         partitions = [
             TopicPartition(topic, n)
             for topic in (*topics.media_all, topics.predictions, topics.events)

@@ -59,7 +59,7 @@ async def _apply(settings: Settings) -> list[str]:
 
     if not settings.kafka.bootstrap_servers:
         say.no_broker()
-    async with kafka.admin(settings.kafka.bootstrap_servers) as admin:
+    async with kafka.admin(settings.kafka) as admin:
         return await topic_admin.apply(admin, settings)
 
 
@@ -68,5 +68,5 @@ async def _check(settings: Settings) -> list[Trouble]:
 
     if not settings.kafka.bootstrap_servers:
         say.no_broker()
-    async with kafka.admin(settings.kafka.bootstrap_servers) as admin:
+    async with kafka.admin(settings.kafka) as admin:
         return await topic_admin.check(admin, settings)

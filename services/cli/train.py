@@ -25,7 +25,9 @@ def train(
     fusion: Annotated[
         str, typer.Option(help="mean, concat, transformer, late, experts, gated (not for home).")
     ] = "gated",
-    epochs: Annotated[int | None, typer.Option(min=1, help="Not for home; default: what suits the set.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, envvar="BRAID_TRAIN_EPOCHS", help="Not for home; default: what suits the set.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(min=2, help="Not for home.")] = None,
     resume: Annotated[
         bool, typer.Option(help="Keep the state after each epoch and go on from it (not for home).")

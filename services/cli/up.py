@@ -40,7 +40,7 @@ async def _stay() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     async with LocalStack(ROOT / ".braid", settings) as stack:
-        async with kafka.admin(stack.bootstrap_servers) as admin:
+        async with kafka.admin(stack.settings().kafka) as admin:
             await topic_admin.apply(admin, settings)
         g, token = settings.gateway, token_of(settings.gateway)
         port = g.port or free_ports(1)[0]

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 CACHE_BYTES = 64 * 1024 * 1024
 
 
+class Forgotten(Exception):
+    """The session was forgotten since: nothing is looked for."""
+
+
 def why(
     id: Annotated[str, typer.Argument(help="A prediction's id, as `braid tail --json` and events tell it.")],
     recording: Annotated[Path | None, typer.Option(help="Look in this recording and not in the topics.")] = None,
@@ -47,7 +51,7 @@ def why(
     settings = load()
     try:
         looked_for = wanted(id)
-        evidence = _find(settings, recording, kept, looked_for)
+        evidence = find(settings, recording, kept, looked_for)
     except (BadId, NoRecording) as error:
         say.fail(str(error), 2)
     if evidence is None:
@@ -74,7 +78,8 @@ def why(
         sys.exit(0 if told["identical"] else 1)
 
 
-def _find(settings: Settings, recording: Path | None, kept: Path | None, wanted: Wanted) -> Evidence | None:
+def find(settings: Settings, recording: Path | None, kept: Path | None, wanted: Wanted) -> Evidence | None:
+    """A prediction in a recording, in a folder of kept evidence, or in the topics and then in what is kept."""
     if kept is not None:
         return _from_kept(settings, kept, wanted)
     if recording is not None:
@@ -87,7 +92,10 @@ def _find(settings: Settings, recording: Path | None, kept: Path | None, wanted:
     folder = settings.keep_events.folder
     if not settings.kafka.bootstrap_servers:
         return _from_kept(settings, folder, wanted) or say.no_broker()
-    found = asyncio.run(_from_log(settings, wanted))
+    try:
+        found = asyncio.run(_from_log(settings, wanted))
+    except Forgotten:
+        return None
     if found is not None and found.whole:
         return found
     return _from_kept(settings, folder, wanted) or found
@@ -102,11 +110,15 @@ def _from_kept(settings: Settings, folder: Path, wanted: Wanted) -> Evidence | N
 
 
 async def _from_log(settings: Settings, wanted: Wanted) -> Evidence | None:
+    from services.control.say import said
     from services.runtime import kafka
     from services.why.from_log import find
 
     future_us = settings.semantics().future_us
-    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+    async with kafka.reader(settings.kafka) as reader:
+        control = await said(reader, settings.topic_names(), settings.topics.partitions, wanted.session)
+        if control.forgets(wanted.start_us):
+            raise Forgotten
         return await find(reader, settings.topic_names(), settings.topics.partitions, future_us, wanted)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +13,24 @@ STATE_HEADER = "braid-state"
 LATENCY_HEADER = "braid-latency"
 TRACE_HEADER = "traceparent"
 DIGITS = 6
-STATES = ("present", "absent", "unknown", "unusable", "muted", "skipped")
+MUTED = "muted"
+STATES = ("present", "absent", "unknown", "unusable", MUTED, "skipped")
 
 
-def prediction_id(window_id: str, model_digest: str, *, level: int = 0, failed: bool = False) -> str:
-    """The id of what one model says of one window: `+d<level>` when degraded, `+e` when the model failed on it."""
-    return f"{window_id}@{model_digest[:12]}" + (f"+d{level}" if level else "") + ("+e" if failed else "")
+def prediction_id(
+    window_id: str, model_digest: str, *, level: int = 0, failed: bool = False, muted: Collection[str] = ()
+) -> str:
+    """The id of what one model says of one window: `+d<level>` when degraded, `+e` when the model failed on it.
+
+    `+m.<modality>…` where senses were muted: so that an id has one value, whenever people mute.
+    """
+    said = f"{window_id}@{model_digest[:12]}" + (f"+d{level}" if level else "") + ("+e" if failed else "")
+    return said + (f"+m.{'.'.join(sorted(muted))}" if muted else "")
+
+
+def muted_of(record: Mapping[str, Any]) -> frozenset[str]:
+    """The senses that were muted for a prediction, as its record says. Raises KeyError or TypeError for what is none."""
+    return frozenset(name for name, sense in record["modalities"].items() if sense["state"] == MUTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +77,9 @@ def encode(window: Window, answer: Answer, senses: dict[str, Sense], model: dict
     """The canonical bytes of a prediction; floats rounded to 6 decimals, no wall-clock field."""
     return canonical.dumps(
         {
-            "id": prediction_id(window.id, model["digest"], level=level, failed=answer.label is None),
+            "id": prediction_id(
+                window.id, model["digest"], level=level, failed=answer.label is None, muted=window.muted
+            ),
             "session": window.session,
             "window": {
                 "start": window.start_us,
@@ -103,6 +118,7 @@ def encode(window: Window, answer: Answer, senses: dict[str, Sense], model: dict
             "inputs": [
                 {"modality": name, "source": m.source, "id": m.id, "t_us": m.t_us, "at": [m.partition, m.offset]}
                 for name, lane in window.modalities.items()
+                if name not in window.muted
                 for m in lane.members
             ],
         }

@@ -59,7 +59,10 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """[start_us, end_us) of a session; *_us of event time, opened_us and closed_us of the broker's clock."""
+    """[start_us, end_us) of a session; *_us of event time, opened_us and closed_us of the broker's clock.
+
+    muted: senses that must not be used for its answer; no part of the record, for alignment knows nothing of it.
+    """
 
     session: str
     start_us: int
@@ -70,6 +73,7 @@ class Window:
     modalities: dict[str, Lane]
     opened_us: int
     closed_us: int
+    muted: frozenset[str] = frozenset()
 
     @property
     def digest(self) -> str:

@@ -110,7 +110,7 @@ class _Found:
 
 
 async def _topics(stack: LocalStack, settings: Settings) -> None:
-    async with kafka.admin(stack.bootstrap_servers) as admin:
+    async with kafka.admin(stack.settings().kafka) as admin:
         await topic_admin.apply(admin, settings)
 
 
@@ -127,8 +127,8 @@ async def _watched(
     screen: Screen,
 ) -> _Found:
     topics, count = settings.topic_names(), settings.topics.partitions
-    servers = stack.bootstrap_servers
-    async with kafka.producer(servers) as producer, kafka.reader(servers) as reader:
+    broker = stack.settings().kafka
+    async with kafka.producer(broker) as producer, kafka.reader(broker) as reader:
         watcher = Watcher(reader, topics, count, lambda session: session in recordings)
         await watcher.begin()
         # A whole second, a little ahead: event times then lie on the same grid in every run.
@@ -183,7 +183,7 @@ async def _judged(
     options: Options, stack: LocalStack, settings: Settings, sessions: Mapping[str, str], found: _Found
 ) -> dict[str, Any]:
     topics, count = settings.topic_names(), settings.topics.partitions
-    async with kafka.reader(stack.bootstrap_servers) as reader:
+    async with kafka.reader(stack.settings().kafka) as reader:
         logs = await collect(reader, topics, count)
         published = await records(reader, topics.predictions, count)
     books = keep(logs, settings.semantics(), lambda session: session in sessions)

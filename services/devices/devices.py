@@ -37,12 +37,12 @@ class Devices:
 
     def of(self, source: str) -> DeviceSettings | None:
         """What is set for a source, None where nothing is."""
-        name = self._name(source)
+        name = self.name_of(source)
         return None if name is None else self._known[name]
 
     def stamp(self, source: str, t_us: int) -> Stamp:
         """The one stamp of a record: t_us is its time by the device's own clock."""
-        name = self._name(source)
+        name = self.name_of(source)
         device = None if name is None else self._known[name]
         if name is None or device is None or device.clock_offset_ms == 0:
             return Stamp(name, t_us)
@@ -63,7 +63,8 @@ class Devices:
                 extra={"device": stamp.device, "before_ms": before_us // 1000, "after_ms": after_us // 1000},
             )
 
-    def _name(self, source: str) -> str | None:
+    def name_of(self, source: str) -> str | None:
+        """The key of the settings under which a source stands, None where none does."""
         if source in self._known:
             return source
         _, _, rest = source.partition("/devices/")

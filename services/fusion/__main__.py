@@ -10,6 +10,7 @@ from model.checkpoint import CheckpointError
 from model.checkpoint import load as load_model
 from model.labels import NOTHING, kind_of
 from model.serving import Serving
+from services.control.follow import Controls
 from services.fusion.decide import Decision
 from services.fusion.infer import Inference
 from services.fusion.observe import Observer
@@ -44,7 +45,7 @@ def decision_of(inference: Inference) -> Decision:
 
 def plan(settings: Settings, model: Callable[[Path, str, int | None], Serving] = load_model) -> Plan:
     """The fusion worker that these settings describe; model: loads what serves, by path, device and thread count."""
-    servers, registry, f = settings.kafka.bootstrap_servers, make_registry("fusion"), settings.fusion
+    broker, registry, f = settings.kafka, make_registry("fusion"), settings.fusion
     topics = settings.topic_names()
 
     def inference(folder: Path, threads: int | None) -> Inference:
@@ -57,15 +58,18 @@ def plan(settings: Settings, model: Callable[[Path, str, int | None], Serving] =
         settings.alignment.tail_s * 1000,
         settings.semantics().future_us,
         Load(f.deadline_ms * 1000, f.overload_ms * 1000, f.level_max),
-        lambda: kafka.make_producer(servers),
-        lambda reset: kafka.make_reader(servers, auto_offset_reset=reset),
-        lambda: RedisWindow(settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms),
+        lambda: kafka.make_producer(broker),
+        lambda reset: kafka.make_reader(broker, auto_offset_reset=reset),
+        lambda: RedisWindow(
+            settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms, settings.redis.access()
+        ),
+        Controls(lambda: kafka.make_reader(broker), topics, settings.topics.partitions),
         Observer(FusionMetrics(registry)),
     )
     group = f"{settings.kafka.group_prefix}-fusion"
     return Plan(
         name="braid-fusion",
-        make_consumer=lambda: kafka.make_group_consumer(servers, group, settings.kafka.instance),
+        make_consumer=lambda: kafka.make_group_consumer(broker, group, settings.kafka.instance),
         topics=(topics.windows,),
         work=worker,
         registry=registry,

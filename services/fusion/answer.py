@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from services.contract.dead import DeadLetter, Position
 from services.contract.topics import Topics
+from services.control.follow import Controls
 from services.fusion.batch import Queued, Released
 from services.fusion.decoded import Decoded
 from services.fusion.events import Chains, folds
@@ -59,12 +60,13 @@ class Answerer:
         fetcher: Fetcher,
         publisher: Publisher,
         payloads: RedisWindow,
+        controls: Controls,
         observer: Observer,
         threads: tuple[Executor, Executor],
         done: Callable[[Released, float], None],
     ) -> None:
         self._topics, self._fetcher, self._publisher = topics, fetcher, publisher
-        self._payloads, self._observer, self._done = payloads, observer, done
+        self._payloads, self._controls, self._observer, self._done = payloads, controls, observer, done
         self._decoding, self._inferring = threads
         self._reported: OrderedDict[Place, None] = OrderedDict()
 
@@ -74,7 +76,8 @@ class Answerer:
 
         async def ready(released: Released) -> Batch:
             batch = Batch(released, time.time() * 1000, monotonic_us())
-            windows = [q.window for q in released.windows]
+            self._controls.check()
+            windows = [self._controls.over(q.window) for q in released.windows]
             if windows:
                 batch.found = await self._fetcher.get(windows)
                 batch.spent_ms = {"fetch": (monotonic_us() - batch.began_us) / 1000}
@@ -95,7 +98,16 @@ class Answerer:
 
         async def tell(batch: Batch) -> Batch:
             if batch.decoded is not None:
-                predicted = await loop.run_in_executor(self._decoding, inference.tell, batch.decoded, batch.rows)
+                decoded = batch.decoded
+                windows = [self._controls.over(window) for window in decoded.windows]
+                if windows != list(decoded.windows):
+                    # Said while the model thought: what it made of it is not used.
+                    batch.found = await self._fetcher.get(windows)
+                    decoded = await loop.run_in_executor(
+                        self._decoding, inference.decode, windows, batch.found, batch.released.level
+                    )
+                    batch.rows = await loop.run_in_executor(self._inferring, inference.infer_each, decoded)
+                predicted = await loop.run_in_executor(self._decoding, inference.tell, decoded, batch.rows)
                 batch.said = self._said(batch, predicted, chains)
             return batch
 

@@ -31,7 +31,9 @@ def cut(window: Window, level: int, modalities: Sequence[str], costliest: Callab
     the windows' starts.
     """
     members: dict[str, Sequence[Member]] = {
-        m: [x for x in lane.members if not x.alive] for m, lane in window.modalities.items() if m in modalities
+        m: [x for x in lane.members if not x.alive]
+        for m, lane in window.modalities.items()
+        if m in modalities and m not in window.muted
     }
     reached = 0
     if level >= FRAMES and PICTURES in members:

@@ -23,6 +23,8 @@ class Fetcher:
         wanted: dict[Place, Wanted] = {}
         for window in windows:
             for modality, lane in window.modalities.items():
+                if modality in window.muted:
+                    continue
                 for m in lane.members:
                     if m.alive or place_of(modality, m) in wanted:
                         continue

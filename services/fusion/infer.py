@@ -17,7 +17,7 @@ from model.predictor import Feature, WindowFeatures
 from model.segments import Stretch, cut
 from model.serving import Serving
 from services.contract import prediction
-from services.contract.prediction import Answer, Sense
+from services.contract.prediction import MUTED, Answer, Sense
 from services.contract.reason import Reason, Rejected
 from services.contract.window import Member, Window
 from services.fusion.cache import Cache
@@ -115,9 +115,12 @@ class Inference:
     def failed(self, window: Window, error: str) -> Predicted:
         """The prediction of a window on which the model fails: no label, and the error."""
         answer = Answer(None, 0.0, 0.0, 0.0, (), 0.0, None, True, error)
-        senses = {name: Sense(lane.state, lane.evidence, None, 0.0) for name, lane in window.modalities.items()}
+        senses = {
+            name: Sense(MUTED if name in window.muted else lane.state, lane.evidence, None, 0.0)
+            for name, lane in window.modalities.items()
+        }
         value = prediction.encode(window, answer, senses, self._model_record)
-        id = prediction.prediction_id(window.id, self.model.digest, failed=True)
+        id = prediction.prediction_id(window.id, self.model.digest, failed=True, muted=window.muted)
         return Predicted(id, window, value, answer, self._nothing_seen, ())
 
     def explain(self, rows: NDArray[np.float64], present: frozenset[str]) -> Explanation:
@@ -192,6 +195,9 @@ class Inference:
         )
         senses: dict[str, Sense] = {}
         for name, lane in window.modalities.items():
+            if name in window.muted:
+                senses[name] = Sense(MUTED, lane.evidence, None, 0.0)
+                continue
             bad = u.unusable.get(name, ())
             newest = max((m.t_us for m in lane.members if not m.alive), default=None)
             senses[name] = Sense(
@@ -203,5 +209,7 @@ class Inference:
             )
         value = prediction.encode(window, answer, senses, self._model_record, u.level)
         refused = tuple((name, m, r) for name, bad in u.unusable.items() for m, r in bad)
-        id = prediction.prediction_id(window.id, model.digest, level=u.level)
-        return Predicted(id, window, value, answer, rows, refused, model.modalities, model.labels, u.level)
+        id = prediction.prediction_id(window.id, model.digest, level=u.level, muted=window.muted)
+        return Predicted(
+            id, window, value, answer, rows, refused, model.modalities, model.labels, u.level, e.contributions
+        )

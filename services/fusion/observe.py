@@ -89,6 +89,10 @@ class Observer:
                 m.events.labels(event.kind, event.lifecycle if final else "provisional").inc()
             for modality, _, rejected in p.unusable:
                 m.unusable.labels(modality, rejected.reason.value).inc()
+            if final:
+                for modality, share in p.contributions.items():
+                    if share:  # exactly 0: not there
+                        m.contribution.labels(modality).observe(abs(share))
             if final and p.answer.odd is not None:
                 m.conflicts.inc()
         for source, count in fetcher.counts.items():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,3 +30,4 @@ class Predicted:
     senses: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     level: int = 0
+    contributions: Mapping[str, float] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from services.contract.dead import Position, letter
 from services.contract.reason import Reason, Rejected
 from services.contract.topics import Topics
 from services.contract.window import Member
+from services.control.follow import Controls
 from services.fusion.answer import Answerer
 from services.fusion.batch import FULL, NEVER_US, Batcher, Queued, Released
 from services.fusion.behind import Behind
@@ -62,11 +63,13 @@ class Worker:
         make_producer: Callable[[], AIOKafkaProducer],
         make_reader: Callable[[str], AIOKafkaConsumer],
         make_payloads: Callable[[], RedisWindow],
+        controls: Controls,
         observer: Observer,
     ) -> None:
         self._reload, self._decision = reload, decision
         self._topics, self._tail_ms, self._future_us, self._observer = topics, tail_ms, future_us, observer
         self._make_producer, self._make_reader, self._make_payloads = make_producer, make_reader, make_payloads
+        self._controls = controls
         self._load, self._overload = load, Overload(load.level_max, load.step_us)
         self._decoding, self._inferring = ThreadPoolExecutor(1, "decode"), ThreadPoolExecutor(1, "inference")
         self._chains: Chains
@@ -82,7 +85,7 @@ class Worker:
         self._serve(await asyncio.get_running_loop().run_in_executor(self._inferring, self._reload.first))
         self._producer, self._payloads = self._make_producer(), self._make_payloads()
         self._log_reader = self._make_reader("none")
-        for client in (self._producer, self._log_reader):
+        for client in (self._producer, self._log_reader, self._controls):
             await client.start()
         self._publisher = Publisher(self._producer, self._topics)
         self._answerer = Answerer(
@@ -90,6 +93,7 @@ class Worker:
             Fetcher(self._payloads, LogReader(self._log_reader, self._topics), self._known),
             self._publisher,
             self._payloads,
+            self._controls,
             self._observer,
             (self._decoding, self._inferring),
             self._done,
@@ -97,7 +101,7 @@ class Worker:
 
     async def stop(self) -> None:
         await self._behind.stop()
-        for client in (self._producer, self._log_reader):
+        for client in (self._controls, self._producer, self._log_reader):
             await client.stop()
         await self._payloads.close()
         self._decoding.shutdown()

@@ -17,7 +17,9 @@ from services.contract import canonical
 from services.contract.semantics import Semantics
 from services.contract.topics import Topics
 from services.gateway.answer import no, told
+from services.gateway.hidden import Hidden
 from services.gateway.kept import KeptEvents
+from services.gateway.labelling import Labelling
 from services.gateway.media import Busy, Media, shown
 from services.gateway.ring import Ring
 from services.gateway.rooms import Rooms
@@ -35,6 +37,7 @@ SECONDS_MAX = 600
 PING_S = 15
 GRACE_S = 5
 SHA256_DIGITS = 64
+MUTED = "this sense of the session is or was muted"
 # Members never change: whoever holds the address holds the hash of the bytes.
 MEDIA_HEADERS = {
     "cache-control": "private, max-age=3600, immutable",
@@ -54,13 +57,16 @@ class Api:
         media: Media,
         kept: KeptEvents,
         taking: Taking,
+        labelling: Labelling,
         topics: Topics,
         semantics: Semantics,
         streams_max: int,
+        hidden: Hidden,
         metrics: GatewayMetrics,
     ) -> None:
+        self._hidden = hidden
         self._rooms, self._sources, self._ring, self._media = rooms, sources, ring, media
-        self._kept, self._taking = kept, taking
+        self._kept, self._taking, self._labelling = kept, taking, labelling
         self._topics, self._semantics, self._streams_max, self._metrics = topics, semantics, streams_max, metrics
         self._streams = 0
 
@@ -71,6 +77,7 @@ class Api:
             Route("/api/v1/sessions/{session:path}", self.session),
             Route("/api/v1/sessions/{session:path}/{modality}", self._taking.take, methods=["POST"]),
             Route("/api/v1/devices", self.devices),
+            Route("/api/v1/predictions/{id:path}/label", self._labelling.label, methods=["POST"]),
             Route("/api/v1/predictions/{id:path}", self.prediction),
             Route("/api/v1/events", self.events),
             Route("/api/v1/media/{modality}/{partition:int}/{offset:int}", self.member),
@@ -84,7 +91,8 @@ class Api:
 
     async def sessions(self, request: Request) -> Response:
         """All sessions, the one heard last first."""
-        known = [room.summary() for room in reversed(self._rooms.rooms.values())]
+        rooms = reversed(self._rooms.rooms.values())
+        known = [room.summary() | {"muted": self._hidden.said(room.session)} for room in rooms]
         return told({"now_us": _now_us(), "modalities": self._semantics.modalities, "sessions": known})
 
     async def session(self, request: Request) -> Response:
@@ -104,6 +112,7 @@ class Api:
                 "size_us": self._semantics.size_us,
                 "hop_us": self._semantics.hop_us,
                 "modalities": self._semantics.declared(room.session),
+                "muted": self._hidden.said(room.session),
                 "summary": room.summary(),
             }
         )
@@ -117,14 +126,21 @@ class Api:
         """Why: the prediction, the members of its window, its events, its runner-up; of an event also from what is kept."""
         id: str = request.path_params["id"]
         try:
-            session = wanted(id).session
+            asked = wanted(id)
         except BadId as error:
             return no(404, str(error))
+        session = asked.session
+        if self._hidden.forgets(session, asked.start_us):
+            return no(404, "this session was forgotten")
         room = self._rooms.rooms.get(session)
         found = None if room is None else why(room, id)
         if found is None or found["members"] is None:
             found = await self._kept.why(session, id) or found
-        return no(404, "this prediction is not kept any more") if found is None else told(found)
+        if found is None:
+            return no(404, "this prediction is not kept any more")
+        if found["members"] is not None:
+            found["members"] = self._hidden.members(session, found["members"])
+        return told(found)
 
     async def events(self, request: Request) -> Response:
         """Server-sent events: `?session=` and `?kind=` choose (both may repeat; kind: event by default)."""
@@ -160,13 +176,18 @@ class Api:
             self._metrics.streams.set(self._streams)
 
     async def member(self, request: Request) -> Response:
-        """The bytes of one member, named by its place and its hash (`?sha256=`; session and t_us find it in Redis)."""
+        """The bytes of one member, named by its place and its hash (`?sha256=`; session and t_us, its event time, find it in Redis)."""
         modality, query = request.path_params["modality"], request.query_params
-        sha256, t_us = query.get("sha256", ""), _number(query.get("t_us", "0"), 1 << 62)
-        if modality not in self._topics.modalities or len(sha256) != SHA256_DIGITS or t_us is None:
+        sha256, t_us = query.get("sha256", ""), _number(query.get("t_us", ""), 1 << 62)
+        session = query.get("session", "")
+        if modality not in self._topics.modalities or len(sha256) != SHA256_DIGITS or t_us is None or not session:
             return no(404, "no such member: the address names modality, place, sha256, session and t_us")
         place = request.path_params["partition"], request.path_params["offset"]
-        asked, broken = Wanted(query.get("session", ""), modality, t_us, *place, sha256), False
+        if self._hidden.forgets(session, t_us):
+            return no(404, "this session was forgotten")
+        if self._hidden.mutes(session, modality, t_us) or self._seen_muted(session, modality, *place):
+            return no(403, MUTED)
+        asked, broken = Wanted(session, modality, t_us, *place, sha256), False
         try:
             found = await self._media.get(asked)
         except Busy:
@@ -178,10 +199,18 @@ class Api:
             return no(503, "neither Redis nor the log answers")
         if found is None:
             return no(404, "gone from Redis and from the log, and not kept with an event")
+        if found.arrived_us and self._hidden.mutes(session, modality, found.arrived_us):
+            return no(403, MUTED)
         safe = shown(modality, found)
         if safe is None:
             return no(415, "bytes of this type are not shown")
         return Response(safe.body, media_type=safe.content_type, headers=MEDIA_HEADERS)
+
+    def _seen_muted(self, session: str, modality: str, partition: int, offset: int) -> bool:
+        """True for a chunk that came while its sense was muted, as far as it is remembered."""
+        room = self._rooms.rooms.get(session)
+        told = None if room is None else room.kept["chunk"].get(f"{modality} {partition} {offset}")
+        return told is not None and bool((told.facts or {}).get("muted"))
 
 
 def _number(text: str, maximum: int) -> int | None:

@@ -13,6 +13,7 @@ from aiokafka.structs import ConsumerRecord
 
 from services.contract.topics import Topics
 from services.gateway import heard, told
+from services.gateway.hidden import Hidden
 from services.gateway.keeper import Keeper
 from services.gateway.ring import Ring
 from services.gateway.rooms import Rooms
@@ -42,11 +43,13 @@ class Follower:
         sources: Sources,
         ring: Ring,
         keeper: Keeper,
+        hidden: Hidden,
         metrics: GatewayMetrics,
         progress: Progress,
     ) -> None:
         self._make_reader, self._topics, self._metrics, self._progress = make_reader, topics, metrics, progress
         self._rooms, self._sources, self._ring, self._keeper = rooms, sources, ring, keeper
+        self._hidden = hidden
         self._modality_of = {topics.media(m): m for m in topics.modalities}
         said = (topics.windows, topics.predictions, topics.events, topics.late, topics.dead)
         self._partitions = [
@@ -100,8 +103,9 @@ class Follower:
 
     def _take(self, topic: str, record: Record, now_us: int) -> None:
         try:
-            for one in self._told(topic, record):
-                if self._rooms.put(one, now_us):
+            for found in self._told(topic, record):
+                one = self._hidden.shown(found, record.at_ms * 1000)
+                if one is not None and self._rooms.put(one, now_us):
                     self._sources.put(one)
                     self._ring.put(one)
                     if one.kind == "event":

@@ -37,7 +37,8 @@ def media(modality: str, record: Record) -> Iterator[Told]:
         raise NotTold("no event time")
     if read.get("type") == envelope.SESSION_END_TYPE:
         told = {"modality": modality, "source": read.get("source"), "t_us": t_us}
-        yield tell("end", session, f"{modality} {read.get('source')}", t_us, t_us, told)
+        facts = {"source": (modality, told["source"]), "arrived_us": record.at_ms * 1000}
+        yield tell("end", session, f"{modality} {read.get('source')}", t_us, t_us, told, facts=facts)
         return
     yield _chunk(session, modality, t_us, read, record)
 
@@ -73,6 +74,7 @@ def _chunk(session: str, modality: str, t_us: int, read: Envelope, record: Recor
         "identity": (modality, told["source"], told["id"], t_us, told["duration_us"]),
         "arrived_us": told["arrived_us"],
         "sha256": sha256,
+        "corrected_us": t_us - (moment.parse(read.get("recordedtime")) or t_us),
     }
     key, to_us = f"{modality} {at[0]} {at[1]}", t_us + told["duration_us"]
     return tell("chunk", session, key, t_us, to_us, told, facts=facts)

@@ -7,15 +7,18 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from services.contract import canonical
+from services.contract import window as window_record
 from services.contract.topics import Topics
+from services.evidence.entry import Entry
 from services.evidence.gather import gather
 from services.evidence.store import EvidenceStore
+from services.gateway.hidden import Hidden
 from services.gateway.room import Room
 from services.gateway.told import Told
 from services.recordings.kept import Kept
@@ -49,8 +52,10 @@ class Keeper:
         topics: Topics,
         partitions: int,
         future_us: int,
+        hidden: Hidden,
         metrics: GatewayMetrics,
     ) -> None:
+        self._hidden = hidden
         self._store, self._make_reader, self._topics = store, make_reader, topics
         self._partitions, self._future_us, self._metrics = partitions, future_us, metrics
         self._open: OrderedDict[str, Ended] = OrderedDict()
@@ -70,6 +75,11 @@ class Keeper:
                 self._open.popitem(last=False)
             return
         self._end(event, room)
+
+    def forget(self, session: str) -> None:
+        """Keep nothing of a session's events that go on."""
+        for event in [event for event in self._open.values() if event.session == session]:
+            del self._open[event.id]
 
     def settle(self, rooms: Mapping[str, Room], now_us: int) -> None:
         """Take events as ended whose sessions fell silent: nothing else will ever end them."""
@@ -133,7 +143,10 @@ class Keeper:
             )
         finally:
             await reader.stop()
-        return "kept" if await asyncio.to_thread(self._store.keep, entry) else "off"
+        allowed = allowed_of(entry, self._hidden, self._topics)
+        if allowed is None:
+            return "off"
+        return "kept" if await asyncio.to_thread(self._store.keep, allowed) else "off"
 
 
 def predictions_of(event: Ended, room: Room | None) -> list[str]:
@@ -150,6 +163,27 @@ def predictions_of(event: Ended, room: Room | None) -> list[str]:
         known = said.get(named)
         starts.setdefault(named, known.from_us if known else 0)
     return sorted(starts, key=lambda id: (starts[id], id))
+
+
+def allowed_of(entry: Entry, hidden: Hidden, topics: Topics) -> Entry | None:
+    """An entry without the media of muted senses, None where its session was forgotten since."""
+    windows = [w for kept in entry.windows if (w := window_record.read(kept.value)) is not None]
+    if windows and hidden.forgets(entry.session, min(w.start_us for w in windows)):
+        return None
+    muted = {
+        (topics.media(modality), m.partition, m.offset)
+        for window in windows
+        for modality, lane in window.modalities.items()
+        for m in lane.members
+        if modality in topics.modalities and hidden.mutes(entry.session, modality, m.t_us, m.t_us + m.duration_us)
+    }
+    of_topic = {topics.media(modality): modality for modality in topics.modalities}
+    muted |= {
+        (k.topic, k.partition, k.offset)
+        for k in entry.media
+        if hidden.mutes(entry.session, of_topic[k.topic], k.timestamp * 1000)
+    }
+    return replace(entry, media=[k for k in entry.media if (k.topic, k.partition, k.offset) not in muted])
 
 
 def _now_us() -> int:

@@ -26,7 +26,7 @@ class Ring:
 
     def __init__(self, boot: str, messages_max: int = MESSAGES_MAX) -> None:
         self._boot = boot
-        self._messages: deque[Told] = deque(maxlen=messages_max)
+        self._messages: deque[Told | None] = deque(maxlen=messages_max)
         self._next = 0
         self._more = asyncio.Event()
         self._ended = False
@@ -35,6 +35,12 @@ class Ring:
         """Add a message; readers hear of it with the next `wake`."""
         self._messages.append(told)
         self._next += 1
+
+    def rewrite(self, session: str, change: Callable[[Told], Told | None]) -> None:
+        """Change what is kept of a session; None takes a message away."""
+        for place, told in enumerate(self._messages):
+            if told is not None and told.session == session:
+                self._messages[place] = change(told)
 
     def wake(self) -> None:
         """Let waiting readers read."""
@@ -64,7 +70,7 @@ class Ring:
             part = [self._messages[n - oldest] for n in range(place, min(self._next, place + TURN_MAX))]
             for told in part:
                 place += 1
-                if wanted(told):
+                if told is not None and wanted(told):
                     yield Message(self._id(place), told)
             if place >= self._next:
                 await more.wait()

@@ -44,6 +44,11 @@ class Room:
             if told.kind == "chunk" and told.facts is not None:
                 self._identities.pop(told.facts["identity"], None)
 
+    def change(self, told: Told, to: Told) -> None:
+        """Let a record of the same key take its place."""
+        if self.kept[told.kind].get(told.key) is told:
+            self.kept[told.kind][told.key] = to
+
     @property
     def empty(self) -> bool:
         return not any(self.kept.values())

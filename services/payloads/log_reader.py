@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
+from aiokafka.structs import ConsumerRecord
 
 from services.contract import envelope
 from services.contract.envelope import Envelope
@@ -36,7 +37,9 @@ class LogReader:
                 try:
                     async for record in read_range(self._reader, tp, begin, end):
                         for place in places.get(record.offset, ()):
-                            payload = _payload(record.headers, record.value, wanted[place].sha256)
+                            if record.key != wanted[place].session.encode():
+                                continue  # whoever asks for one session gets nothing of another
+                            payload = _payload(record, wanted[place].sha256)
                             if payload is not None:
                                 found[place] = payload
                 except OffsetOutOfRangeError:
@@ -44,11 +47,11 @@ class LogReader:
         return found
 
 
-def _payload(headers: envelope.Headers, value: bytes | None, sha256: str) -> Payload | None:
-    read = envelope.unwrap(headers, value)
+def _payload(record: ConsumerRecord, sha256: str) -> Payload | None:
+    read = envelope.unwrap(record.headers, record.value)
     if not isinstance(read, Envelope) or hashlib.sha256(read.payload).hexdigest() != sha256:
         return None
-    return Payload(read.get("content-type"), read.payload)
+    return Payload(read.get("content-type"), read.payload, record.timestamp * 1000)
 
 
 def _stretches(offsets: list[int]) -> list[tuple[int, int]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -47,10 +47,11 @@ class Wanted(NamedTuple):
 
 
 class Payload(NamedTuple):
-    """The bytes of a chunk and their content type."""
+    """The bytes of a chunk and their content type; arrived_us: of what was read from the log, 0 where nobody knows."""
 
     content_type: str
     body: bytes
+    arrived_us: int = 0
 
 
 class WrongPolicy(Exception):
@@ -78,7 +79,7 @@ class RedisWindow:
     After a failure it rests for a second: an outage then costs a batch one time-out a second and no more.
     """
 
-    def __init__(self, url: str, ttl_s: int, timeout_ms: int) -> None:
+    def __init__(self, url: str, ttl_s: int, timeout_ms: int, access: Mapping[str, Any] | None = None) -> None:
         timeout_s = timeout_ms / 1000
         pool = BlockingConnectionPool.from_url(
             url,
@@ -88,6 +89,7 @@ class RedisWindow:
             socket_connect_timeout=timeout_s,
             # The default runs a whole pipeline again up to ten times: a paused server then holds us for many seconds.
             retry=Retry(ExponentialBackoff(cap=0.05, base=0.01), 1),
+            **(access or {}),
         )
         self._redis: Redis = Redis(connection_pool=pool)
         self._ttl_s = ttl_s
@@ -157,6 +159,17 @@ class RedisWindow:
                     kind, _, body = value.partition(_SEPARATOR)
                     found[place] = Payload(kind.decode(), body)
         return found
+
+    async def forget(self, session: str) -> int | None:
+        """Destroy all that is kept of a session: how many keys, None where Redis does not answer."""
+        prefix = key_of(session, 0).rpartition(":")[0]
+        # What a key's name holds besides letters are braces: no sign of a pattern.
+        try:
+            keys = [key async for key in self._redis.scan_iter(match=f"{prefix}:*", count=1_000)]
+            return int(await self._redis.unlink(*keys)) if keys else 0
+        except (RedisError, OSError, TimeoutError) as error:
+            self._failed(error)
+            return None
 
     async def close(self) -> None:
         await self._redis.aclose()

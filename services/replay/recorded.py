@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from services.contract import canonical
 from services.contract import window as window_record
-from services.contract.prediction import STATE_HEADER
+from services.contract.prediction import STATE_HEADER, muted_of
 from services.contract.topics import Topics
 from services.contract.window import Window
 from services.fusion.decide import State
@@ -29,7 +29,8 @@ class Recorded:
     frontiers: by partition number and session, the start of the last window that the recording cannot give again; states:
     of the folds there, by session and model digest; beyond: windows that hold what the recording does not; from_us: by
     partition number, when the first window came where the recording begins in the middle; digests: of the models that
-    answered, with how many answers; early: first answers, which are not compared.
+    answered, with how many answers; early: first answers, which are not compared; muted:
+    by window id, the senses that were muted for its answer.
     """
 
     outcome: Outcome = field(default_factory=Outcome)
@@ -39,7 +40,19 @@ class Recorded:
     from_us: dict[int, int] = field(default_factory=dict)
     digests: Counter[str] = field(default_factory=Counter)
     early: int = 0
+    muted: dict[str, frozenset[str]] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
+
+    def over(self, window: Window) -> Window:
+        """The window as muted as it was when it was answered; under other settings, as any that it overlaps was."""
+        if not self.muted:
+            return window
+        if window.id in self.outcome.predictions:
+            return replace(window, muted=self.muted.get(window.id, frozenset()))
+        spans = ((id, int(id.rsplit("/", 2)[1]) * 1000) for id in self.muted if id.startswith(f"{window.session}/"))
+        length_us = window.end_us - window.start_us
+        muted = [self.muted[id] for id, start_us in spans if abs(start_us - window.start_us) < length_us]
+        return replace(window, muted=frozenset().union(*muted) & window.modalities.keys())
 
 
 def read(file: RecordingFile, topics: Topics, digest: str | None) -> Recorded:
@@ -114,6 +127,7 @@ def _predictions(file: RecordingFile, topics: Topics, digest: str | None, out: R
         try:
             window_id, by = told["id"].rpartition("@")[0], told["model"]["digest"]
             session, start_us, final = told["session"], told["window"]["start"], told["final"]
+            muted = muted_of(told)
         except (KeyError, TypeError, AttributeError):
             continue
         if not final or kept.value is None:
@@ -129,6 +143,8 @@ def _predictions(file: RecordingFile, topics: Topics, digest: str | None, out: R
             continue
         chosen[window_id] = by
         out.outcome.predictions[window_id] = kept.value
+        if muted:
+            out.muted[window_id] = muted
 
 
 def json_of(kept: Kept) -> Mapping[str, Any]:

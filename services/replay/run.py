@@ -56,7 +56,7 @@ def replay(
     for outs in _batches(alignment.play(file.records(*under.topics.media_all), file.until_us)):
         values = [window_record.encode(o.window) for o in outs]
         # Read back from its bytes, as the fusion worker does: the order of modalities in a prediction follows theirs.
-        windows = [window_record.decode(value) for value in values]
+        windows = [recorded.over(window_record.decode(value)) for value in values]
         answers = _predict(inference, windows, alignment.payloads)
         for o, value, window, predicted in zip(outs, values, windows, answers, strict=True):
             out.outcome.windows[window.id] = value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,16 +11,57 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
+from services.runtime.kafka_settings import KafkaSettings
+
 RECORD_BYTES_MAX = 4 * 1024 * 1024
 FETCH_BYTES_MAX = 16 * 1024 * 1024
 # One batch of a partition goes out at a time; 16 KB, the default, is three window records and a round trip for them.
 BATCH_BYTES_MAX = 1024 * 1024
 
+# The settings, or servers alone, which are then spoken to without TLS and without a name.
+Where = str | KafkaSettings
 
-def make_producer(bootstrap_servers: str, *, linger_ms: int = 2) -> AIOKafkaProducer:
+
+class BadCertificate(OSError):
+    """A certificate or key file that cannot be used; the message names the settings."""
+
+
+def connection(where: Where) -> dict[str, Any]:
+    """What every client needs to reach the broker. Raises BadCertificate."""
+    if isinstance(where, str):
+        return {"bootstrap_servers": where}
+    found: dict[str, Any] = {
+        "bootstrap_servers": where.bootstrap_servers,
+        "security_protocol": where.security_protocol,
+    }
+    if where.security_protocol.endswith("SSL"):
+        found["ssl_context"] = _trust(where)
+    if where.security_protocol.startswith("SASL"):
+        found |= {
+            "sasl_mechanism": where.sasl_mechanism,
+            "sasl_plain_username": where.sasl_username,
+            "sasl_plain_password": where.sasl_password.get_secret_value(),
+        }
+    return found
+
+
+def _trust(where: KafkaSettings) -> ssl.SSLContext:
+    """The broker's certificate is checked, its name included; ours is shown where there is one."""
+    try:
+        context = ssl.create_default_context(cafile=where.ca_file)
+        if where.cert_file is not None:
+            context.load_cert_chain(where.cert_file, where.key_file, where.key_password.get_secret_value() or None)
+    except OSError as error:  # ssl.SSLError is one
+        raise BadCertificate(
+            f"kafka.ca_file, kafka.cert_file, kafka.key_file: cannot be used ({error.strerror or error})"
+        ) from error
+    return context
+
+
+def make_producer(where: Where, *, linger_ms: int = 2) -> AIOKafkaProducer:
     """A producer whose every acknowledgement means kept: acks=all and idempotent (retries make no copies)."""
     return AIOKafkaProducer(
-        bootstrap_servers=bootstrap_servers,
+        **connection(where),
         acks="all",
         enable_idempotence=True,
         linger_ms=linger_ms,
@@ -29,14 +71,14 @@ def make_producer(bootstrap_servers: str, *, linger_ms: int = 2) -> AIOKafkaProd
     )
 
 
-def make_group_consumer(bootstrap_servers: str, group: str, instance: str) -> AIOKafkaConsumer:
+def make_group_consumer(where: Where, group: str, instance: str) -> AIOKafkaConsumer:
     """A consumer that never commits by itself and starts at the beginning of what is kept.
 
     instance: a stable name (empty for none) makes the member static, so that a restart needs no session time-out.
     Partitions of equal numbers go to one member (range assignment over topics of equal counts).
     """
     return AIOKafkaConsumer(
-        bootstrap_servers=bootstrap_servers,
+        **connection(where),
         group_id=group,
         group_instance_id=instance or None,
         enable_auto_commit=False,
@@ -52,10 +94,10 @@ def make_group_consumer(bootstrap_servers: str, group: str, instance: str) -> AI
     )
 
 
-def make_reader(bootstrap_servers: str, **options: Any) -> AIOKafkaConsumer:
+def make_reader(where: Where, **options: Any) -> AIOKafkaConsumer:
     """A consumer without a group, for reading at positions that we choose."""
     return AIOKafkaConsumer(
-        bootstrap_servers=bootstrap_servers,
+        **connection(where),
         enable_auto_commit=False,
         fetch_max_wait_ms=50,
         fetch_max_bytes=FETCH_BYTES_MAX,
@@ -65,9 +107,9 @@ def make_reader(bootstrap_servers: str, **options: Any) -> AIOKafkaConsumer:
 
 
 @asynccontextmanager
-async def admin(bootstrap_servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
+async def admin(where: Where) -> AsyncIterator[AIOKafkaAdminClient]:
     """A client for topics, started and closed again."""
-    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=20_000)
+    client = AIOKafkaAdminClient(**connection(where), request_timeout_ms=20_000)
     try:
         await client.start()
         yield client
@@ -76,9 +118,9 @@ async def admin(bootstrap_servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 @asynccontextmanager
-async def reader(bootstrap_servers: str, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
+async def reader(where: Where, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer without a group, started and stopped again."""
-    client = make_reader(bootstrap_servers, **options)
+    client = make_reader(where, **options)
     await client.start()
     try:
         yield client
@@ -87,9 +129,9 @@ async def reader(bootstrap_servers: str, **options: Any) -> AsyncIterator[AIOKaf
 
 
 @asynccontextmanager
-async def producer(bootstrap_servers: str) -> AsyncIterator[AIOKafkaProducer]:
+async def producer(where: Where) -> AsyncIterator[AIOKafkaProducer]:
     """A producer, started and stopped (and so flushed) again."""
-    client = make_producer(bootstrap_servers)
+    client = make_producer(where)
     await client.start()
     try:
         yield client

@@ -1,11 +1,12 @@
-"""A producer of a service that waits for the broker to be there."""
+"""Clients of a service that waits for the broker to be there."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -14,25 +15,40 @@ from services.runtime import kafka
 from services.runtime.health import Progress
 
 AGAIN_S = 0.5
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def producer(servers: str, progress: Progress) -> AsyncIterator[AIOKafkaProducer]:
+async def producer(broker: kafka.Where, progress: Progress) -> AsyncIterator[AIOKafkaProducer]:
     """The producer once the broker is there; until then the service is not ready, and says why."""
-    while True:
-        client = kafka.make_producer(servers)
+
+    async def start() -> AIOKafkaProducer:
+        client = kafka.make_producer(broker)
         try:
             await client.start()
+        except BaseException:
+            await client.stop()
+            raise
+        return client
+
+    client = await started(start, progress)
+    try:
+        yield client
+    finally:
+        await client.stop()
+
+
+async def started(start: Callable[[], Awaitable[T]], progress: Progress) -> T:
+    """What `start` gives once the broker is there; it is called again and again until then."""
+    while True:
+        try:
+            found = await start()
             break
         except KafkaError as error:
-            await client.stop()
             progress.not_ready["broker"] = "the broker cannot be reached"
             progress.beat()
             _log.warning("the broker cannot be reached: waiting for it", extra={"why": str(error)})
             await asyncio.sleep(AGAIN_S)
     progress.not_ready.pop("broker", None)
-    try:
-        yield client
-    finally:
-        await client.stop()
+    return found

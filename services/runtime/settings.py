@@ -20,6 +20,7 @@ from services.contract.semantics import Admission, Lateness, Semantics
 from services.contract.topics import Topics
 from services.runtime.device_settings import DeviceSettings
 from services.runtime.fusion_settings import FusionSettings
+from services.runtime.kafka_settings import KafkaSettings
 from services.runtime.kept_settings import KeepEventsSettings, LabelSettings
 from services.runtime.mqtt_settings import MqttSettings
 from services.runtime.section import Section
@@ -30,24 +31,31 @@ CONFIG_FILE = "braid.yaml"
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class KafkaSettings(Section):
-    """Where the broker is and how groups are called; empty servers mean the local stack.
+class RedisSettings(Section):
+    """Where Redis is (empty: the local stack) and how it may be used.
 
-    instance: a stable name of this process in its group: after a crash it is back without a session time-out.
+    url: rediss:// for TLS; ca_file: who signs its certificate (none: the system's authorities). username and password:
+    here rather than in the url, which is shown.
     """
 
-    bootstrap_servers: str = ""
-    group_prefix: str = "braid"
-    instance: str = ""
-
-
-class RedisSettings(Section):
-    """Where Redis is (empty: the local stack) and how it may be used."""
-
     url: str = ""
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    ca_file: Path | None = None
     ttl_s: int = Field(120, ge=1, le=86_400)
     timeout_ms: int = Field(500, ge=10, le=60_000)
     any_eviction_policy: bool = False
+
+    def access(self) -> dict[str, Any]:
+        """What a client needs beside the url."""
+        found: dict[str, Any] = {}
+        if self.username:
+            found["username"] = self.username
+        if self.password.get_secret_value():
+            found["password"] = self.password.get_secret_value()
+        if self.url.startswith("rediss:"):
+            found["ssl_ca_certs"] = str(self.ca_file) if self.ca_file else None
+        return found
 
 
 class TopicSettings(Section):
@@ -128,7 +136,7 @@ class GatewaySettings(Section):
     """The live page and its API: where it answers, who may ask, and how much it keeps in memory.
 
     token: asked of everybody where it is set; made at the start, and printed, where the host is not loopback. hosts:
-    further names under which browsers may call it.
+    further names under which browsers may call it. silent_s: a source that was not heard for so long is silent.
     """
 
     host: str = "127.0.0.1"
@@ -140,6 +148,7 @@ class GatewaySettings(Section):
     look_back_s: int = Field(120, ge=0, le=86_400)
     sessions_max: int = Field(2_000, ge=1, le=100_000)
     streams_max: int = Field(64, ge=1, le=10_000)
+    silent_s: int = Field(30, ge=1, le=86_400)
 
 
 class WatchdogSettings(Section):

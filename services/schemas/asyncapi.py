@@ -26,6 +26,7 @@ def document(topics: Topics, version: str) -> Schema:
         topics.frontier: "frontier",
         topics.predictions: "prediction",
         topics.events: "event",
+        topics.control: "control",
         topics.late: "late",
         topics.dead: "dead",
     }

@@ -137,6 +137,15 @@ DEAD = _object(
     sha256=_or_none(DIGEST),
 )
 TICK = _object(bounds={"type": "object", "additionalProperties": TIME}, evidence={"enum": list(get_args(Silence))})
+CONTROL = _object(
+    session=TEXT,
+    muted={"type": "array", "items": TEXT, "description": "senses that are used no more"},
+    since_us=_by_modality(TIME),
+    was_muted_us=_by_modality(
+        {"type": "array", "items": {"type": "array", "items": TIME, "minItems": 2, "maxItems": 2}}
+    ),
+    forgotten_before_us=TIME,
+)
 FRONTIER = _object(session=TEXT, start_us=TIME, config=CONFIG)
 
 RECORDS: dict[str, tuple[str, Schema]] = {
@@ -146,5 +155,6 @@ RECORDS: dict[str, tuple[str, Schema]] = {
     "late": ("A chunk that came when its windows had closed.", LATE),
     "dead": ("A record that was refused, with the reason.", DEAD),
     "tick": ("Bounds of sessions in one modality where there is no data.", TICK),
+    "control": ("What people said of a session's senses and of its past; the newest counts.", CONTROL),
     "frontier": ("How far the windows of a session went.", FRONTIER),
 }

@@ -10,6 +10,7 @@ from typing import Any
 from services.contract import canonical, envelope
 from services.contract import window as window_record
 from services.contract.envelope import Envelope, Headers
+from services.contract.prediction import muted_of
 from services.contract.topics import Topics
 from services.contract.window import Member, Window
 from services.payloads.place import Place, place_of
@@ -71,8 +72,9 @@ class Evidence:
 
     @property
     def whole(self) -> bool:
-        """True where the window and all of its members are there."""
-        return self.window is not None and all(found.kept is not None for found in self.inputs)
+        """True where the window and all of its members are there; what was muted was not used."""
+        muted = muted_of(self.record)
+        return self.window is not None and all(i.kept is not None or i.modality in muted for i in self.inputs)
 
     @property
     def payloads(self) -> dict[Place, Payload]:

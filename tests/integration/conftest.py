@@ -13,7 +13,7 @@ from services.runtime import kafka, topic_admin
 from services.runtime.settings import Settings, load
 
 # About half of the time of this folder; the rest is the other half.
-ONE_STACK = {"test_bad_input", "test_demo", "test_drain", "test_examples", "test_outage", "test_sensor", "test_stack"}
+ONE_STACK = {"test_bad_input", "test_demo", "test_drain", "test_outage", "test_sensor", "test_stack"}
 
 
 @pytest.fixture(scope="session")

@@ -15,64 +15,73 @@ from typing import Any
 import pytest
 
 from services.local.stack import LocalStack
+from services.runtime.settings import ROOT
 
 BRAID = Path(sys.executable).parent / "braid"
-SHORT = ["--from", "34", "--seconds", "14", "--speed", "2", "--stream", "S01", "--stream", "S05"]
+SHORT = {"FROM": "34", "SECONDS": "14", "SPEED": "2", "STREAM": "S01 S05"}
 
 
-async def demo(stack: LocalStack, *arguments: str) -> tuple[int, dict[str, Any], str]:
-    """Exit code, the JSON object and what a person would have seen."""
-    process = await asyncio.create_subprocess_exec(
-        str(BRAID),
-        "demo",
-        "--json",
-        *SHORT,
-        *arguments,
-        env={**os.environ, **stack.environment()},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+def short(stack: LocalStack, **changed: str) -> dict[str, str]:
+    """The demo's sizes as variables, for the README's own commands."""
+    sizes = {f"BRAID_DEMO_{name}": value for name, value in {**SHORT, **changed}.items()}
+    return {**os.environ, **stack.environment(), **sizes}
+
+
+async def demo(stack: LocalStack, line: str) -> tuple[int, str, str]:
+    """Exit code, stdout, and what a person would have seen."""
+    process = await asyncio.create_subprocess_shell(
+        line, cwd=ROOT, env=short(stack), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     out, err = await asyncio.wait_for(process.communicate(), 150)
     assert process.returncode is not None
-    return process.returncode, json.loads(out) if out.strip() else {}, err.decode()
+    return process.returncode, out.decode(), err.decode()
 
 
 async def test_the_demo_keeps_every_promise_and_says_so(stack: LocalStack) -> None:
-    code, told, seen = await demo(stack)
+    code, told, seen = await demo(stack, "make demo")
     assert code == 0, seen
-    books = told["books"]
-    assert books["admitted"] == told["chunks_sent"] > 50
-    assert books["admitted"] == sum(books[fate] for fate in ("windowed", "late", "duplicate", "dead", "pending"))
-    assert books["pending"] == 0
-    assert told["windows_wrong"] == 0
-    assert told["predictions"] == told["windows"] == told["predictions_checked"] > 50
-    assert told["windows_early"] > 30
-    assert told["latency_ms"]["own"]["p99"] > 0
-    assert told["exit_codes"] == {"aligner": 0, "fusion": 0, "gateway": 0}
+    (sent,) = re.findall(r"^2 streams, (\d+) chunks sent", told, re.MULTILINE)
+    admitted, fates = re.findall(r"^books +(\d+) chunks = (.*) - they balance$", told, re.MULTILINE)[0]
+    assert int(admitted) == int(sent) == sum(int(fate.split()[0]) for fate in fates.split(", ")) > 50
+    assert "0 pending" in fates
+    windows, wrong, early = re.findall(
+        r"^windows +(\d+) final, (\d+) differ .*; (\d+) answered early", told, re.MULTILINE
+    )[0]
+    assert (int(wrong), int(windows) > 50, int(early) > 30) == (0, True, True)
+    assert f"predicted {windows} windows; {windows} computed again, byte for byte" in told
     assert "first answers" in seen
     assert re.search(r"live page: http://127\.0\.0\.1:\d+/", seen)
 
 
-@pytest.mark.parametrize("victim", ["aligner", "fusion"])
-async def test_a_service_killed_in_the_middle_changes_no_byte(victim: str, stack: LocalStack) -> None:
-    code, told, seen = await demo(stack, "--kill", victim)
-    assert code == 0, f"{seen}\n{told}"
+KILLS = ['make demo ARGS="--json --kill aligner"', 'make demo ARGS="--json --kill fusion"']
+
+
+@pytest.mark.parametrize("line", KILLS, ids=["aligner", "fusion"])
+async def test_a_service_killed_in_the_middle_changes_no_byte(line: str, stack: LocalStack) -> None:
+    code, out, seen = await demo(stack, line)
+    assert code == 0, f"{seen}\n{out}"
+    told: dict[str, Any] = json.loads(out)
+    books = told["books"]
+    assert books["admitted"] == told["chunks_sent"] > 50
+    assert books["admitted"] == sum(books[fate] for fate in ("windowed", "late", "duplicate", "dead", "pending"))
+    assert books["pending"] == 0
     assert told["killed"]["windows_open"] > 0
     assert told["books_balance"]
     assert told["windows_wrong"] == 0
     assert told["troubles"] == []
-    assert told["predictions_checked"] == told["windows"]
+    assert told["predictions"] == told["windows"] == told["predictions_checked"] > 50
+    assert told["latency_ms"]["own"]["p99"] > 0
+    assert told["exit_codes"] == {"aligner": 0, "fusion": 0, "gateway": 0}
 
 
 async def test_with_stay_everything_is_up_after_the_run_until_ctrl_c(stack: LocalStack) -> None:
-    process = await asyncio.create_subprocess_exec(
-        str(BRAID),
-        "demo",
-        "--stay",
-        *("--from", "34", "--seconds", "4", "--speed", "2", "--stream", "S01"),
-        env={**os.environ, **stack.environment()},
+    process = await asyncio.create_subprocess_shell(
+        "make demo ARGS=--stay",
+        cwd=ROOT,
+        env=short(stack, SECONDS="4", STREAM="S01"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
     )
     try:
         assert process.stderr is not None
@@ -87,13 +96,13 @@ async def test_with_stay_everything_is_up_after_the_run_until_ctrl_c(stack: Loca
             sessions = [session["id"] for session in json.loads(answer.read())["sessions"]]
         # The broker is that of all tests: others may still be talking.
         assert [session for session in sessions if session.startswith("S01-")], sessions
-        process.send_signal(signal.SIGINT)
-        out, _ = await asyncio.wait_for(process.communicate(), 60)
-        assert process.returncode == 0
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to make and to what it runs
+        out, err = await asyncio.wait_for(process.communicate(), 60)
         assert b"they balance" in out
+        assert b"Traceback" not in err
     finally:
         if process.returncode is None:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 async def test_a_stream_that_does_not_exist_is_refused_with_what_there_is(stack: LocalStack) -> None:

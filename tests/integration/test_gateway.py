@@ -103,6 +103,7 @@ async def test_the_list_the_lanes_and_the_devices_tell_of_a_session(
     assert {(d["source"], d["records"]) for d in devices} == {
         (f"/devices/good/{m}", 8) for m in ("text", "video", "audio")
     }
+    assert all(d["ended"] and d["silent_since_us"] is None for d in devices)
 
 
 async def test_media_is_served_from_the_log_where_redis_has_none_and_as_a_type_that_runs_nothing(
@@ -113,16 +114,18 @@ async def test_media_is_served_from_the_log_where_redis_has_none_and_as_a_type_t
     sound = next(c for c in chunks if c["modality"] == "audio")
     text = next(c for c in chunks if c["modality"] == "text")
     for one, kind in ((sound, "audio/wav"), (text, "text/plain; charset=utf-8")):
-        # Without the session Redis cannot be asked: the place and the hash are enough for the log.
+        # By another event time Redis is asked in the wrong place: session, place and hash are enough for the log.
         path, _, _ = one["media"].partition("?")
         sha256 = one["media"].rpartition("sha256=")[2]
-        answer = await gateway.ask(f"{path}?sha256={sha256}")
+        answer = await gateway.ask(f"{path}?session=from%20the%20log&t_us=1&sha256={sha256}")
         assert answer.status == 200
         assert answer.headers["content-type"] == kind
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert "sandbox" in answer.headers["content-security-policy"]
     assert (await gateway.ask(sound["media"])).body[:4] == b"RIFF"
-    assert (await gateway.ask(f"{path}?sha256={'0' * 64}")).status == 404
+    assert (await gateway.ask(f"{path}?session=from%20the%20log&t_us=1&sha256={'0' * 64}")).status == 404
+    assert (await gateway.ask(f"{path}?session=another&t_us=1&sha256={sha256}")).status == 404, "of another session"
+    assert (await gateway.ask(f"{path}?t_us=1&sha256={sha256}")).status == 404
     assert (await gateway.ask("api/v1/media/smell/0/0?sha256=" + "0" * 64)).status == 404
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from model.data.own import OwnSet
 from services.contract.event import Event, encode
 from services.evidence.store import EvidenceStore
 from services.local.services import ServiceProcess
@@ -84,3 +85,30 @@ async def test_an_event_that_ended_is_explained_without_the_topics_until_it_is_f
     left = [path for path in (folder / "evidence").rglob("*") if path.is_file()]
     assert not [path for path in left if b"porch of old" in path.read_bytes()]
     assert braid(alone, "why", p["id"])[0] == 2
+
+
+async def test_corrections_by_the_page_and_by_the_verb_are_samples_that_the_trainer_reads(
+    gateway: Gateway, settings: Settings, environment: dict[str, str], hand: bytes, folder: Path
+) -> None:
+    await session.play(settings, "classroom", hand)
+    made = [
+        p for p in await session.predictions(settings, "classroom") if p["modalities"]["video"]["state"] == "present"
+    ]
+    by_page, by_verb = made[0]["id"], made[1]["id"]
+    asked = f"api/v1/predictions/{by_page}/label"
+    answer = await gateway.ask(asked, b'{"label": "kettle"}', content_type="application/json")
+    assert answer.status == 201, answer.body
+    assert (await gateway.ask(asked, b'{"label": " "}')).status == 422
+    assert (await gateway.ask(asked, b"kettle")).status == 422
+    assert (await gateway.ask("api/v1/predictions/classroom/1/1@2/label", b'{"label": "x"}')).status == 404
+    code, told = braid(environment, "label", by_verb, "doorbell")
+    assert code == 0, told
+    assert "2 samples" in told
+    manifest = folder / "labels" / "labels.jsonl"
+    rows = [json.loads(line) | {"split": split} for line, split in zip(manifest.open(), ("train", "val"), strict=True)]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = OwnSet(manifest)
+    assert data.labels == ("doorbell", "kettle")
+    assert set(data.modalities) == {"text", "video", "audio"}
+    assert json.loads(braid(environment, "forget", "classroom", "--json")[1])["labels_erased"] == 2
+    assert not list((folder / "labels").rglob("*.jpg"))

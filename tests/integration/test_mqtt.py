@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 
 from services.contract import event
 from services.contract.event import Event
+from services.control.say import said
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime import kafka
@@ -69,7 +70,7 @@ async def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[M
 async def bridge(
     stack: LocalStack, services: dict[str, ServiceProcess], mosquitto: Mosquitto
 ) -> AsyncIterator[ServiceProcess]:
-    given = {"BRAID_MQTT__HOST": "127.0.0.1", "BRAID_MQTT__PORT": str(mosquitto.port)}
+    given = {"BRAID_MQTT__HOST": "127.0.0.1", "BRAID_MQTT__PORT": str(mosquitto.port), "BRAID_MQTT__SILENT_S": "5"}
     found = ServiceProcess("mqtt", stack.folder, stack.environment() | given)
     found.start()
     await found.ready()
@@ -95,10 +96,17 @@ async def test_a_session_becomes_a_device_with_sensors_sources_events_and_a_pict
 
         whole: dict[str, Any] = json.loads(listener.of("homeassistant/device/braid_hall/config")[-1])
         Draft202012Validator(home_assistant.CONFIG).validate(whole)
-        for entity in whole["components"].values():
-            if entity["platform"] == "binary_sensor":
-                assert (await listener.wait(entity["state_topic"]))[-1] == b"ON"
-        assert {e["platform"] for e in whole["components"].values()} == {"event", "sensor", "binary_sensor", "image"}
+        heard = [e["state_topic"] for e in whole["components"].values() if e["platform"] == "binary_sensor"]
+        assert len(heard) == 3, "an end makes no source"
+        for topic in heard:
+            assert (await listener.wait(topic))[0] == b"ON"
+        assert {e["platform"] for e in whole["components"].values()} == {
+            "event",
+            "sensor",
+            "binary_sensor",
+            "image",
+            "switch",
+        }
 
         end_us = said["end_us"]
         step = Event(
@@ -119,6 +127,8 @@ async def test_a_session_becomes_a_device_with_sensors_sources_events_and_a_pict
             return event.encode(step) in listener.of("braid/sessions/hall/step") or None
 
         await until(as_it_was, "the event's step")
+        for topic in heard:
+            assert (await listener.wait(topic, 2))[1] == b"OFF", "a source that sends no more is silent"
     assert config
 
 
@@ -135,6 +145,24 @@ async def test_home_assistant_is_told_everything_again_when_it_comes_up_but_no_e
         await late.wait("homeassistant/device/braid_loft/config")
         assert all(m.retain for m in late.heard if m.topic.value.endswith("/config"))
         assert not [m for m in late.heard if m.retain and m.topic.value.endswith(("/event", "/step", "/image"))]
+
+
+async def test_a_switch_mutes_a_sense_for_every_service_and_unmutes_it(
+    settings: Settings, bridge: ServiceProcess, mosquitto: Mosquitto, hand: bytes
+) -> None:
+    async with listening(mosquitto.port) as (listener, client):
+        await play(settings, "den", hand)
+        topic = "braid/sessions/den/mute/audio"
+        assert (await listener.wait(topic))[-1] == b"OFF"
+
+        for state in (b"ON", b"OFF"):
+            before = len(listener.of(topic))
+            await client.publish(f"{topic}/set", state, qos=1)
+            assert (await listener.wait(topic, before + 1))[-1] == state
+            async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+                found = await said(reader, settings.topic_names(), settings.topics.partitions, "den")
+            assert ("audio" in found.since_us) is (state == b"ON")
+        assert len(found.was_muted["audio"]) == 1
 
 
 async def test_the_last_will_makes_everything_unavailable_and_a_restart_available_again(

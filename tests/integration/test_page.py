@@ -145,6 +145,9 @@ async def test_why_shows_pictures_and_plays_sound(
     await play_button.click()
     await expect(play_button).to_have_text("■ Stop")
     await expect(play_button).to_have_text("▶ Play", timeout=WITHIN_MS)
+    await why.get_by_label("What it should have been").fill("kettle")
+    await why.get_by_role("button", name="Keep as a label").click()
+    await expect(why.get_by_role("status")).to_have_text("Kept: it is kettle.")
     assert watch.troubles == []
     await context.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -105,10 +106,14 @@ async def test_topics_are_made_once_and_checked(stack: LocalStack, settings: Set
 
 
 async def test_the_verbs_that_look_answer_on_a_live_stack(stack: LocalStack) -> None:
-    braid = str(Path(sys.executable).parent / "braid")
+    braid, known = str(Path(sys.executable).parent / "braid"), {"BRAID_DEVICES": '{"attic": {"session": "attic"}}'}
     for words in (["topics", "check"], ["doctor", "--json"], ["devices", "--json"], ["config", "show", "--json"]):
         process = await asyncio.create_subprocess_exec(
-            braid, *words, env={**os.environ, **stack.environment()}, stdout=asyncio.subprocess.PIPE
+            braid, *words, env={**os.environ, **stack.environment(), **known}, stdout=asyncio.subprocess.PIPE
         )
         out, _ = await process.communicate()
         assert process.returncode == 0, out
+        if words[0] == "devices":
+            told = json.loads(out)
+            assert told["not_heard"] == ["attic"]
+            assert all(d["last_seen_s"] < 600 for d in told["devices"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 
 from typer.main import get_command
 
+from examples import send
 from services.cli.main import app
 from services.runtime.settings import ROOT
 
@@ -16,6 +18,10 @@ def test_the_examples_stand_in_the_readme_as_they_run() -> None:
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     files = [(ROOT / "examples" / name).read_text() for name in ("send.py", "read.py")]
     assert blocks == files
+
+
+def test_the_sender_has_ten_lines() -> None:
+    assert len(inspect.getsource(send.main).strip().splitlines()[1:]) <= 10
 
 
 def test_every_verb_stands_in_the_readme_and_no_other() -> None:

@@ -72,7 +72,7 @@ def test_every_command_of_ours_has_its_verb_and_options() -> None:
 
 
 def test_every_entity_is_one_that_home_assistant_is_told_of() -> None:
-    told = discovery.device(Names(), "kitchen", ["dog"], [("video", "x")], "image/jpeg", 90, "0")
+    told = discovery.device(Names(), "kitchen", ["dog"], [("video", "x")], "image/jpeg", ["video"], 90, "0")
     entities = {one["default_entity_id"] for one in told["components"].values()}
     named = set(re.findall(r"\b(?:event|sensor|image|binary_sensor)\.braid_\w+", RECIPES))
     assert len(named) == 3

@@ -10,6 +10,8 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+from aiokafka.errors import KafkaError
+
 from model.labels import NOTHING
 from model.repository import serving
 from services.bridges.mqtt.broker import Broker
@@ -17,7 +19,9 @@ from services.bridges.mqtt.follow import Follower
 from services.bridges.mqtt.home import Bounds, Home
 from services.bridges.mqtt.names import Names
 from services.contract import canonical
-from services.runtime import kafka, logs
+from services.control.follow import Controls
+from services.control.say import say
+from services.runtime import kafka, logs, patient
 from services.runtime.health import Health, Progress, Watchdog
 from services.runtime.metrics import MqttMetrics, make_registry
 from services.runtime.mqtt_settings import MqttSettings
@@ -51,15 +55,39 @@ def labels_of(checkpoint: Path) -> list[str]:
 
 async def serve(settings: Settings, metrics: MqttMetrics, progress: Progress) -> None:
     """Serve until SIGTERM or Ctrl-C."""
-    servers, m = settings.kafka.bootstrap_servers, settings.mqtt
+    m = settings.mqtt
     names = Names(m.prefix, m.discovery_prefix)
     bounds = Bounds(m.sessions_max, m.sources_max, m.silent_s * 1_000_000)
-    home = Home(names, labels_of(settings.fusion.model), bounds, version("braid"))
-    broker = Broker(m, names, lambda: home.announce(time.time_ns() // 1000), metrics, progress)
+    topics, partitions = settings.topic_names(), settings.topics.partitions
+    home = Home(names, labels_of(settings.fusion.model), bounds, version("braid"), topics.modalities)
+    controls = Controls(lambda: kafka.make_reader(settings.kafka), topics, partitions)
+
+    async def command(topic: str, payload: bytes) -> None:
+        """A switch was turned: said in the control topic, from which its new state comes back."""
+        wanted = home.command(topic, payload)
+        if wanted is None:
+            return
+        session, modality, on = wanted
+        now_us = time.time_ns() // 1000
+        try:
+            async with kafka.reader(settings.kafka) as reader, kafka.producer(settings.kafka) as producer:
+                await say(
+                    reader,
+                    producer,
+                    topics,
+                    partitions,
+                    session,
+                    lambda c: c.mute([modality], now_us) if on else c.unmute([modality], now_us),
+                )
+        except KafkaError as error:
+            _log.error("a switch could not be turned", extra={"why": str(error)})
+
+    broker = Broker(m, names, lambda: home.announce(time.time_ns() // 1000), command, metrics, progress)
+    controls.listen(lambda control: broker.send(list(home.control(control))))
     follower = Follower(
-        lambda: kafka.make_reader(servers),
-        settings.topic_names(),
-        settings.topics.partitions,
+        lambda: kafka.make_reader(settings.kafka),
+        topics,
+        partitions,
         home,
         broker,
         m.pictures,
@@ -69,13 +97,20 @@ async def serve(settings: Settings, metrics: MqttMetrics, progress: Progress) ->
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    tasks = [asyncio.create_task(work) for work in (broker.run(), follower.run())]
+
+    async def follow() -> None:
+        """Nothing is told before all is known that must not be."""
+        await patient.started(controls.start, progress)
+        await asyncio.gather(controls.wait(), follower.run())
+
+    tasks = [asyncio.create_task(work) for work in (broker.run(), follow())]
     waiting = asyncio.create_task(ended.wait())
     await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
     failed = [task for task in tasks if task.done()]
     for task in (*tasks, waiting):
         task.cancel()
     await asyncio.gather(*tasks, waiting, return_exceptions=True)
+    await controls.stop()
     for task in failed:
         task.result()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import aiomqtt
 
@@ -28,10 +28,11 @@ class Broker:
         settings: MqttSettings,
         names: Names,
         announce: Callable[[], Iterable[Message]],
+        command: Callable[[str, bytes], Awaitable[None]],
         metrics: MqttMetrics,
         progress: Progress,
     ) -> None:
-        self._settings, self._names, self._announce = settings, names, announce
+        self._settings, self._names, self._announce, self._command = settings, names, announce, command
         self._metrics, self._progress = metrics, progress
         self._queue: asyncio.Queue[Message] = asyncio.Queue(settings.queue_max)
         self._connected = self._behind = False
@@ -76,7 +77,8 @@ class Broker:
     async def _serve(self, client: aiomqtt.Client) -> None:
         while not self._queue.empty():
             self._metrics.dropped.labels(self._queue.get_nowait().kind).inc()
-        await client.subscribe(self._names.birth, qos=1)
+        for topic in (self._names.birth, self._names.commands):
+            await client.subscribe(topic, qos=1)
         self._connected = True
         self._metrics.connected.set(1)
         await self._say_all(client)
@@ -100,7 +102,12 @@ class Broker:
 
     async def _listening(self, client: aiomqtt.Client) -> None:
         async for heard in client.messages:
-            if heard.payload == ONLINE.encode() and not heard.retain:
+            if heard.retain:
+                continue  # what was said to somebody else, once
+            payload = bytes(heard.payload) if isinstance(heard.payload, bytes | bytearray) else b""
+            if heard.topic.value != self._names.birth:
+                await self._command(heard.topic.value, payload)
+            elif payload == ONLINE.encode():
                 await self._say_all(client)
 
     async def _say_all(self, client: aiomqtt.Client) -> None:

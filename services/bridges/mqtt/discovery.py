@@ -1,7 +1,7 @@
 """A session as a device of Home Assistant: the discovery message of all its entities. Pure.
 
 Source: home-assistant.io/integrations/mqtt, "Device discovery payload", and the pages event.mqtt, image.mqtt,
-sensor.mqtt and binary_sensor.mqtt.
+sensor.mqtt, binary_sensor.mqtt and switch.mqtt.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ def device(
     labels: Sequence[str],
     sources: Collection[tuple[str, str]],
     picture_type: str | None,
+    modalities: Sequence[str],
     expire_s: int,
     version: str,
 ) -> dict[str, Any]:
     """The discovery message; sources: (modality, source). picture_type: of the session's pictures, None for none yet.
+    modalities: those that can be muted.
 
     expire_s: a source's state that is not said again for so long is unavailable.
     """
@@ -58,6 +60,19 @@ def device(
     if picture_type is not None:
         image = {"image_topic": names.of(session, "image"), "content_type": picture_type}
         components["image"] = entity("image", "image", "Last event", **image)
+    for modality in modalities:
+        key, topic = f"mute_{slug(modality)}", names.mute(session, modality)
+        components[key] = entity(
+            "switch",
+            key,
+            f"Mute {modality}",
+            state_topic=topic,
+            command_topic=f"{topic}/set",
+            payload_on=ON,
+            payload_off=OFF,
+            entity_category="config",
+            icon="mdi:eye-off",
+        )
     for modality, source in sorted(sources):
         key = f"source_{slug(f'{modality} {source}')}"
         components[key] = entity(

@@ -99,8 +99,12 @@ class Follower:
         if topic in self._modality_of:
             return self._heard(self._modality_of[topic], record)
         if topic == self._topics.events:
-            return self._home.event(event.decode(record.value or b""), record.value)
+            step = event.decode(record.value or b"")
+            hidden = self._home.forgets(step.session, step.start_us)
+            return () if hidden else self._home.event(step, record.value)
         read = canonical.loads_object(record.value or b"")
+        if self._home.forgets(read["session"], read["window"]["start"]):
+            return ()
         end_us = read["window"]["end"]
         return self._home.prediction(read["session"], read["label"], read["confidence"], end_us, read["final"])
 
@@ -109,11 +113,15 @@ class Follower:
         read = envelope.unwrap(record.headers, record.value)
         if record.key is None or not isinstance(read, Envelope) or not read.get("source"):
             return ()
+        if read.get("type") == envelope.SESSION_END_TYPE:
+            return ()  # a source that says that it is over is not there any more than one that says nothing
         t_us, content_type = moment.parse(read.get("time")), read.get("content-type")
         picture = None
         if self._pictures and modality == "video" and content_type.startswith("image/") and t_us is not None:
             picture = Picture(record.partition, record.offset, t_us, content_type)
         at_us = record.timestamp * 1000
+        if self._home.forgets(record.key.decode(), at_us):
+            return ()
         return self._home.chunk(record.key.decode(), modality, read.get("source"), at_us, picture)
 
     async def _picture(self, other: AIOKafkaConsumer, said: Event) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from services.bridges.mqtt import discovery
 from services.bridges.mqtt.names import Names
 from services.contract import canonical
+from services.contract.control import Control
 from services.contract.event import Event
 
 PICTURES_MAX, SAID_MAX, LABELS_MAX = 64, 64, 256
@@ -60,8 +61,11 @@ class Session:
 class Home:
     """Sessions by name, the one heard last at the end; every method answers with the messages to send."""
 
-    def __init__(self, names: Names, labels: Sequence[str], bounds: Bounds, version: str) -> None:
+    def __init__(
+        self, names: Names, labels: Sequence[str], bounds: Bounds, version: str, modalities: Sequence[str] = ()
+    ) -> None:
         self._names, self._bounds, self._version = names, bounds, version
+        self._modalities, self._controls = modalities, dict[str, Control]()
         self._labels = list(labels)
         self.sessions: OrderedDict[str, Session] = OrderedDict()
 
@@ -77,12 +81,44 @@ class Home:
         while len(found.heard_us) > self._bounds.sources_max:
             gone, _ = found.heard_us.popitem(last=False)
             found.told.pop(gone, None)
-        if picture is not None:
+        if picture is not None and not self.mutes(session, modality, picture.t_us, at_us):
             found.pictures.append(picture)
             changed |= found.picture_type != picture.content_type
             found.picture_type = picture.content_type
         if changed:
             yield from self._config(session, found)
+
+    def control(self, control: Control) -> Iterator[Message]:
+        """What was said of a session's senses: the states of its switches; one that is forgotten leaves."""
+        before = self._controls.get(control.session)
+        self._controls[control.session] = control
+        if control.forgotten_before_us > (before.forgotten_before_us if before else 0):
+            gone = self.sessions.pop(control.session, None)
+            if gone is not None:
+                yield from self._gone(control.session, gone)
+        if control.session in self.sessions:
+            self.sessions[control.session].pictures.clear()
+            yield from self._switches(control.session)
+
+    def command(self, topic: str, payload: bytes) -> tuple[str, str, bool] | None:
+        """What somebody wants by a switch: session, modality and whether to mute; None for what is none of ours."""
+        for session in self.sessions:
+            for modality in self._modalities:
+                if topic == f"{self._names.mute(session, modality)}/set" and payload in (b"ON", b"OFF"):
+                    return session, modality, payload == b"ON"
+        return None
+
+    def mutes(self, session: str, modality: str, *times_us: int) -> bool:
+        """True for media of these times that must not be used."""
+        control = self._controls.get(session)
+        return control is not None and (
+            control.forgets(*times_us) or control.mutes(modality, *((t_us, t_us) for t_us in times_us))
+        )
+
+    def forgets(self, session: str, *times_us: int) -> bool:
+        """True for what is about one of these times of a session."""
+        control = self._controls.get(session)
+        return control is not None and control.forgets(*times_us)
 
     def prediction(
         self, session: str, label: str | None, confidence: float, end_us: int, final: bool
@@ -144,6 +180,7 @@ class Home:
         yield Message("available", self._names.available, discovery.ONLINE.encode(), retain=True)
         for session, found in self.sessions.items():
             yield Message("config", self._names.config(session), self._configured(session, found), retain=True)
+            yield from self._switches(session)
             if found.prediction:
                 yield Message("prediction", self._names.of(session, "prediction"), found.prediction, retain=True)
         yield from self.sources(now_us, again=True)
@@ -153,16 +190,28 @@ class Home:
         found = self.sessions.setdefault(session, Session())
         self.sessions.move_to_end(session)
         while len(self.sessions) > self._bounds.sessions_max:
-            name, gone = self.sessions.popitem(last=False)
-            yield Message("config", self._names.config(name), b"", retain=True)
-            yield Message("prediction", self._names.of(name, "prediction"), b"", retain=True)
-            for key in gone.told:
-                yield Message("source", self._names.source(name, *key), b"", retain=True)
+            yield from self._gone(*self.sessions.popitem(last=False))
         return found
+
+    def _gone(self, name: str, gone: Session) -> Iterator[Message]:
+        yield Message("config", self._names.config(name), b"", retain=True)
+        yield Message("prediction", self._names.of(name, "prediction"), b"", retain=True)
+        for key in gone.told:
+            yield Message("source", self._names.source(name, *key), b"", retain=True)
+        for modality in self._modalities:
+            yield Message("mute", self._names.mute(name, modality), b"", retain=True)
+
+    def _switches(self, session: str) -> Iterator[Message]:
+        control = self._controls.get(session)
+        for modality in self._modalities:
+            state = discovery.ON if control is not None and modality in control.since_us else discovery.OFF
+            yield Message("mute", self._names.mute(session, modality), state.encode(), retain=True)
 
     def _config(self, session: str, found: Session) -> Iterator[Message]:
         config = self._configured(session, found)
         if config != found.config:
+            if not found.config:
+                yield from self._switches(session)
             found.config = config
             yield Message("config", self._names.config(session), config, retain=True)
 
@@ -170,6 +219,13 @@ class Home:
         expire_s = 3 * self._bounds.silent_us // 1_000_000
         return canonical.dumps(
             discovery.device(
-                self._names, session, self._labels, found.heard_us, found.picture_type, expire_s, self._version
+                self._names,
+                session,
+                self._labels,
+                found.heard_us,
+                found.picture_type,
+                self._modalities,
+                expire_s,
+                self._version,
             )
         )

@@ -46,5 +46,14 @@ class Names:
         """A topic of one session: step, event, image, prediction, or source/…"""
         return f"{self.prefix}/sessions/{slug(session)}/{what}"
 
+    def mute(self, session: str, modality: str) -> str:
+        """Whether a sense is muted; what is said to `…/set` below it changes that."""
+        return self.of(session, f"mute/{slug(modality)}")
+
+    @property
+    def commands(self) -> str:
+        """The filter of everything that can be said to a switch."""
+        return f"{self.prefix}/sessions/+/mute/+/set"
+
     def source(self, session: str, modality: str, source: str) -> str:
         return self.of(session, f"source/{slug(f'{modality} {source}')}")

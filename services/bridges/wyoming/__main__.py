@@ -45,7 +45,7 @@ async def serve(settings: Settings, listener: socket.socket, metrics: WyomingMet
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    async with producer(settings.kafka.bootstrap_servers, progress) as made:
+    async with producer(settings.kafka, progress) as made:
         server = Server(
             settings.wyoming,
             settings.topic_names(),

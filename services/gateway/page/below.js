@@ -2,8 +2,6 @@
 
 import { ago, el, label, percent, sign, time } from "./dom.js";
 
-const SILENT_S = 10;
-
 const EVENTS_MAX = 8;
 
 /** Fill the place below a strip; who stands in it with the keyboard is not disturbed. */
@@ -34,14 +32,23 @@ function sourceTable(sources) {
   const rows = sources.map((s) =>
     el(
       "tr",
-      { className: s.last_seen_s > SILENT_S ? "quiet" : "" },
+      { className: s.silent_since_us || s.ended ? "quiet" : "" },
       el("th", { scope: "row" }, sign(s.modality), s.source),
-      el("td", {}, s.last_seen_s > SILENT_S ? `silent since ${ago(s.last_seen_s)}` : ago(s.last_seen_s)),
+      el("td", {}, heard(s)),
       el("td", {}, `${s.rate_hz.toFixed(1)}/s`),
-      el("td", {}, `${s.clock_offset_ms > 0 ? "+" : ""}${s.clock_offset_ms} ms`),
+      el("td", { title: s.clock_corrected_ms ? `its clock was corrected by ${ms(s.clock_corrected_ms)}` : "" }, `${ms(s.clock_offset_ms)}${s.clock_corrected_ms ? " *" : ""}`),
       el("td", {}, `${(s.late_share * 100).toFixed(1)} %`),
     ),
   );
   const heads = ["source", "last heard", "rate", "way and clock", "late"].map((name) => el("th", { scope: "col" }, name));
   return el("section", {}, el("h3", {}, "Sources"), el("table", {}, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows)));
+}
+
+function heard(s) {
+  if (s.ended) return `ended ${ago(s.last_seen_s)}`;
+  return s.silent_since_us ? `silent since ${time(s.silent_since_us)} (${ago(s.last_seen_s)})` : ago(s.last_seen_s);
+}
+
+function ms(number) {
+  return `${number > 0 ? "+" : ""}${number} ms`;
 }

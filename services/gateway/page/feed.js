@@ -11,6 +11,17 @@ async function read(path) {
 }
 
 export const why = (id) => read(`api/v1/predictions/${encodeURIComponent(id)}`);
+export async function correct(id, label) {
+  const answer = await fetch(`api/v1/predictions/${encodeURIComponent(id)}/label`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ label }),
+  });
+  const told = await answer.json();
+  if (!answer.ok) throw new Error(told.detail);
+  return told;
+}
+
 export const devices = async () => (await read("api/v1/devices")).devices;
 
 /** Calls `told(sessions, now_us)` every two seconds while somebody looks; `failed()` where nobody answers. */

@@ -103,6 +103,7 @@ export class Lane {
 }
 
 function shape(c, copy) {
+  if (c.muted) return el("i", { className: "alive", title: "muted" });
   if (c.alive) return el("i", { className: "alive" });
   if (c.peaks?.length) return el("div", { className: "wave" }, wave(c.peaks));
   if (c.modality === "video") {

@@ -48,7 +48,7 @@ export class List {
     text(row.said, event ? label(event.label) : answer && answer.label !== "nothing" ? `${label(answer.label)}?` : "quiet");
     row.said.className = `said ${event ? "" : "faint"}`;
     text(row.senses, answer ? Object.values(answer.states).map(stateSign).join("") : "");
-    text(row.age, live ? (answer ? percent(answer.confidence) : "") : ago(seconds));
+    text(row.age, live ? (answer ? percent(answer.confidence) : "") : session.heard_us ? ago(seconds) : "");
   }
 
   filter() {

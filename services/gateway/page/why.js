@@ -1,7 +1,7 @@
 // Why an answer says what it says: what was there, what each sense added, where the time went, and the inputs themselves.
 
 import { el, label, percent, sign, signed, span, stateSign, time } from "./dom.js";
-import { why } from "./feed.js";
+import { correct, why } from "./feed.js";
 import { bar, latencyBar } from "./now.js";
 import { play, stop } from "./sound.js";
 import { wave } from "./lane.js";
@@ -86,6 +86,7 @@ export class Why {
       part("What else it could have been", top(p)),
       p.latency ? part("Where the time went", latency(p.latency)) : null,
       found.others.length || found.events.length ? part("What came of it", history(found)) : null,
+      part("It should have been", correction(p)),
       part("Make it again", reproduce(found, p)),
     ].filter(Boolean);
   }
@@ -158,10 +159,12 @@ function inputs(found, p, order) {
   const shown = [];
   for (const modality of order) {
     const members = of(modality).filter((m) => m.media);
+    const muted = of(modality).some((m) => m.muted);
     const alive = of(modality).length - members.length;
     if (modality === "video" && members.length) shown.push(frames(members));
     else if (modality === "audio" && members.length) shown.push(sounds(members, p.window));
     else if (modality === "text" && members.length) shown.push(...members.map(words));
+    else if (muted) shown.push(el("p", { className: "none" }, sign(modality), `${modality}: muted, not used and not shown`));
     else shown.push(el("p", { className: "none" }, sign(modality), alive ? `${modality}: it says that it is there, and shows nothing` : `no ${modality}`));
   }
   return shown;
@@ -234,6 +237,28 @@ function history(found) {
   const step = { new: "began", update: "became", end: "ended" };
   found.events.forEach((e) => lines.push(`The event ${step[e.lifecycle] ?? e.lifecycle} here: ${label(e.label)}${e.final ? "" : " (not confirmed yet)"}.`));
   return lines.map((line) => el("p", {}, line));
+}
+
+function correction(p) {
+  const known = el("datalist", { id: "classes" }, ...p.top.map((one) => el("option", { value: one.label })));
+  const field = el("input", { type: "text", maxLength: 64, "aria-label": "What it should have been", placeholder: p.label ?? "a class" });
+  field.setAttribute("list", "classes");
+  const button = el("button", { type: "submit" }, "Keep as a label");
+  const said = el("p", { className: "faint", role: "status" }, "It is kept on this machine with what the answer was made from, for training.");
+  const form = el("form", { className: "command correct" }, field, known, button);
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const name = field.value.trim() || p.label;
+    button.disabled = true;
+    try {
+      await correct(p.id, name);
+      said.textContent = `Kept: it is ${label(name)}.`;
+    } catch (error) {
+      said.textContent = `Not kept: ${error.message}`;
+    }
+    button.disabled = false;
+  });
+  return [form, said];
 }
 
 function reproduce(found, p) {

@@ -2,7 +2,7 @@
 
 Source: home-assistant.io/integrations/mqtt (sections "Device discovery payload", "Using availability topics", "Adding
 information about the origin of a discovery message") and the configuration variables of event.mqtt, image.mqtt,
-sensor.mqtt and binary_sensor.mqtt, 2026.10; `object_id` was replaced by `default_entity_id` there in 2025.10.
+sensor.mqtt, binary_sensor.mqtt and switch.mqtt, 2026.10; `object_id` was replaced by `default_entity_id` there in 2025.10.
 """
 
 from __future__ import annotations
@@ -132,6 +132,23 @@ PLATFORMS: dict[str, Any] = {
             "state_class": {"enum": ["measurement", "measurement_angle", "total", "total_increasing"]},
             "suggested_display_precision": {"type": "integer", "minimum": 0},
             "unit_of_measurement": TEXT,
+            "value_template": TEXT,
+        },
+    ),
+    "switch": _platform(
+        "switch",
+        ["command_topic"],
+        {
+            "command_topic": TOPIC,
+            "device_class": {"enum": ["outlet", "switch", None]},
+            "optimistic": FLAG,
+            "payload_off": TEXT,
+            "payload_on": TEXT,
+            "qos": QOS,
+            "retain": FLAG,
+            "state_off": TEXT,
+            "state_on": TEXT,
+            "state_topic": TOPIC,
             "value_template": TEXT,
         },
     ),

@@ -14,6 +14,7 @@ from services.bridges.mqtt.__main__ import labels_of, refusal
 from services.bridges.mqtt.home import Bounds, Home, Message, Picture
 from services.bridges.mqtt.names import Names, slug
 from services.contract import event
+from services.contract.control import Control
 from services.contract.event import Event
 from services.runtime.mqtt_settings import MqttSettings
 from services.runtime.settings import ROOT
@@ -179,3 +180,35 @@ def test_the_labels_are_those_of_the_checkpoint_that_serves() -> None:
     assert "dog" in labels
     assert "nothing" not in labels
     assert labels_of(ROOT / "docs") == []
+
+
+def test_each_sense_has_a_switch_that_mutes_it_and_pictures_of_a_muted_one_are_not_shown() -> None:
+    home = Home(Names(), ("dog",), Bounds(3, 2, 30 * S), "0.1.0", ("video", "audio"))
+    picture = Picture(0, 7, 2 * S, "image/jpeg")
+    made = list(home.chunk("kitchen", "video", "/devices/porch/video", 2 * S, picture))
+    assert of(made, "mute") == [b"OFF", b"OFF"]
+    CONFIG.validate(config_of(made))
+    switch = config_of(made)["components"]["mute_video"]
+    assert home.command(switch["command_topic"], b"ON") == ("kitchen", "video", True)
+    assert home.command(switch["command_topic"], b"OFF") == ("kitchen", "video", False)
+    assert home.command(switch["command_topic"], b"now") is None
+    assert home.command("braid/sessions/attic/mute/video/set", b"ON") is None
+    assert home.picture(a_step()) == picture
+    states = {m.topic: m.payload for m in home.control(Control("kitchen", {"video": 5 * S}))}
+    assert states == {switch["state_topic"]: b"ON", "braid/sessions/kitchen/mute/audio": b"OFF"}
+    list(home.chunk("kitchen", "video", "/devices/porch/video", 6 * S, Picture(0, 8, 2 * S, "image/jpeg")))
+    assert home.picture(a_step()) is None
+
+
+def test_a_forgotten_session_leaves_home_assistant_with_everything_that_was_retained() -> None:
+    home = Home(Names(), ("dog",), Bounds(3, 2, 30 * S), "0.1.0", ("video",))
+    retained = {m.topic for m in home.chunk("kitchen", "video", "/devices/porch/video", 2 * S) if m.retain}
+    retained |= {m.topic for m in home.prediction("kitchen", "dog", 0.9, 2 * S, True) if m.retain}
+    retained |= {m.topic for m in home.sources(3 * S) if m.retain}
+    gone = list(home.control(Control("kitchen").forget(9 * S)))
+    assert {m.topic for m in gone} == retained
+    assert all(m.retain and m.payload == b"" for m in gone)
+    assert home.forgets("kitchen", 8 * S)
+    assert not home.forgets("kitchen", 9 * S)
+    again = list(home.control(Control("kitchen").forget(9 * S).mute(["video"], 10 * S)))
+    assert again == [], "it is not there to be told of"

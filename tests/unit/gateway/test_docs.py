@@ -8,6 +8,7 @@ from typing import Any, cast
 from starlette.routing import Route
 
 from services.gateway.api import Api
+from services.gateway.labelling import Labelling
 from services.gateway.taking import Taking
 from services.runtime.settings import ROOT
 
@@ -15,7 +16,8 @@ NONE = cast(Any, None)
 
 
 def test_every_request_stands_in_the_documentation_and_no_other() -> None:
-    routes = Api(NONE, NONE, NONE, NONE, NONE, Taking(NONE, NONE, NONE, 0, NONE, NONE), NONE, NONE, 0, NONE).routes()
+    taking, labelling = Taking(NONE, NONE, NONE, 0, NONE, NONE), Labelling(NONE, NONE, NONE, NONE, 0, 0, NONE)
+    routes = Api(NONE, NONE, NONE, NONE, NONE, taking, labelling, NONE, NONE, 0, NONE, NONE).routes()
     served = {
         (method, re.sub(r"/\{.*", "", route.path))
         for route in routes

@@ -13,6 +13,7 @@ from services.contract.window import Member
 from services.evidence.entry import Entry
 from services.evidence.store import EvidenceStore
 from services.gateway import told
+from services.gateway.hidden import Hidden
 from services.gateway.keeper import WAITING_MAX, Ended, Keeper, predictions_of
 from services.gateway.kept import KeptEvents
 from services.gateway.room import Room
@@ -31,7 +32,7 @@ def kept(topic: str, r: Record) -> Kept:
 
 
 def keeper(metrics: GatewayMetrics) -> Keeper:
-    return Keeper(cast(EvidenceStore, None), lambda: None, TOPICS, 8, 0, metrics)
+    return Keeper(cast(EvidenceStore, None), lambda: None, TOPICS, 8, 0, Hidden(lambda _: None), metrics)
 
 
 def said(keeper: Keeper, room: Room | None, lifecycle: str, id: str = "s/1") -> None:

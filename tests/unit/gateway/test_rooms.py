@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from services.contract import late, tick
+from dataclasses import replace
+
+from services.contract import envelope, late, moment, tick
 from services.contract.chunk import Chunk
 from services.contract.window import Member
 from services.gateway import heard, told
@@ -125,7 +127,7 @@ def test_why_without_its_window_still_has_the_prediction() -> None:
 
 
 def test_sources_have_their_rate_and_the_smallest_offset_and_their_late_share() -> None:
-    sources = Sources()
+    sources = Sources(10 * SECOND_US)
     for n, t_us in enumerate([START_US - 40_000, START_US - 30_000]):
         (one,) = heard.media("text", media(id=str(n), offset=n, t_us=t_us))
         sources.put(one)
@@ -134,3 +136,24 @@ def test_sources_have_their_rate_and_the_smallest_offset_and_their_late_share() 
     (told_of,) = sources.as_json(START_US + 5 * SECOND_US)
     assert (told_of["records"], told_of["clock_offset_ms"], told_of["last_seen_s"]) == (2, 30, 5.0)
     assert told_of["late_share"] == 0.5
+
+
+def test_a_source_is_silent_since_it_was_heard_last_unless_it_said_that_it_ends() -> None:
+    sources = Sources(10 * SECOND_US)
+    sources.put(chunk())
+    assert [s["silent_since_us"] for s in sources.as_json(START_US + 9 * SECOND_US)] == [None]
+    assert [s["silent_since_us"] for s in sources.as_json(START_US + 10 * SECOND_US)] == [START_US]
+    (end,) = heard.media("text", media(b"", kind=envelope.SESSION_END_TYPE))
+    sources.put(end)
+    (one,) = sources.as_json(START_US + 99 * SECOND_US)
+    assert (one["silent_since_us"], one["ended"], one["last_seen_us"]) == (None, True, START_US)
+
+
+def test_what_was_added_to_a_clock_is_told() -> None:
+    made = media()
+    ours = ("ce_recordedtime", moment.text_of(START_US - 3 * SECOND_US).encode())
+    sources = Sources(10 * SECOND_US)
+    for one in heard.media("text", replace(made, headers=[*made.headers, ours])):
+        sources.put(one)
+    (told_of,) = sources.as_json(START_US)
+    assert (told_of["clock_corrected_ms"], told_of["clock_offset_ms"]) == (3_000, 0)

@@ -1,0 +1,158 @@
+"""Does memory grow? The whole system at a steady rate for half an hour: `python -m benchmarks.soak` (`make soak`).
+
+Sessions live for a minute and others take their place, so that what is kept for each would show. Each process is looked
+at every second; the first third of the time is warm-up (caches fill, with bounds small enough for that), over the rest a
+line is fitted to its resident memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks.load import Load
+from benchmarks.report import RESULTS, machine
+from benchmarks.sampling import Sample, Sampler
+from services.local.child import CannotStart, Child
+from services.local.services import ServiceProcess
+from services.local.stack import LocalStack
+from services.runtime import kafka, topic_admin
+from services.runtime.settings import load
+
+SERVICES = ("aligner", "fusion", "gateway")
+LIFE_S = 60
+SLOPE_MAX_MB_MIN = 1.0
+WARM = 1 / 3
+# Caches that fill while warming up: what grows after that is no cache.
+BOUNDS = {"BRAID_GATEWAY__PORT": "0", "BRAID_FUSION__CACHE_MB": "4", "BRAID_GATEWAY__KEPT_S": "60"}
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How one process went after the warm-up: MB, MB a minute, files open in the first and the last quarter."""
+
+    name: str
+    begin_mb: float
+    end_mb: float
+    slope_mb_min: float
+    files_begin: float
+    files_end: float
+    cpu_share: float
+
+    @property
+    def ours(self) -> bool:
+        return self.name in SERVICES
+
+    @property
+    def flat(self) -> bool:
+        """True where memory does not grow, and of our own processes no file stays open. The broker opens log segments."""
+        return self.slope_mb_min < SLOPE_MAX_MB_MIN and (not self.ours or self.files_end <= self.files_begin)
+
+
+def course(name: str, samples: Sequence[Sample]) -> Course:
+    """The course of a process from its samples, without the warm-up."""
+    kept = samples[int(len(samples) * WARM) :]
+    minutes = [(s.at_ms - kept[0].at_ms) / 60_000 for s in kept]
+    fit = statistics.linear_regression(minutes, [s.rss / 1e6 for s in kept])
+    quarter = max(len(kept) // 4, 1)
+    first, last = kept[:quarter], kept[-quarter:]
+    return Course(
+        name=name,
+        begin_mb=statistics.median(s.rss / 1e6 for s in first),
+        end_mb=statistics.median(s.rss / 1e6 for s in last),
+        slope_mb_min=fit.slope,
+        files_begin=statistics.median(s.files for s in first),
+        files_end=statistics.median(s.files for s in last),
+        cpu_share=(kept[-1].cpu_s - kept[0].cpu_s) / (kept[-1].at_ms - kept[0].at_ms) * 1000,
+    )
+
+
+async def soak(minutes: float, sessions: int, folder: Path) -> tuple[list[Course], int]:
+    """Run the system; the courses of its processes, and how many records were sent. Raises CannotStart."""
+    own = load(kafka={"bootstrap_servers": ""}, redis={"url": ""})
+    async with LocalStack(folder, own) as stack:
+        async with kafka.admin(stack.bootstrap_servers) as admin:
+            await topic_admin.apply(admin, stack.settings())
+        services = {name: ServiceProcess(name, folder, {**stack.environment(), **BOUNDS}) for name in SERVICES}
+        try:
+            for service in services.values():
+                service.start()
+            await asyncio.gather(*(service.ready() for service in services.values()))
+            told, generator = folder / "sent.json", Child("generator", folder)
+            asked = asdict(Load(sessions, minutes * 60, photos=True, life_s=LIFE_S)) | {"live": True}
+            topics = stack.settings().topics
+            here = [stack.bootstrap_servers, topics.prefix, str(topics.partitions), json.dumps(asked), str(told)]
+            generator.start([sys.executable, "-m", "benchmarks.generator", *here])
+            assert stack.broker is not None
+            assert stack.redis is not None
+            roles = {name: [service.child.pid or 0] for name, service in services.items()}
+            roles |= {"broker": [stack.broker.child.pid or 0], "redis": [stack.redis.child.pid or 0]}
+            sampler = Sampler(roles, every_s=1)
+            sampler.start()
+            done = asyncio.create_task(generator.ended())
+            for minute in range(int(minutes) + 1):
+                await asyncio.wait([done], timeout=60)
+                memory = ", ".join(f"{name} {s[-1].rss / 1e6:.0f} MB" for name, s in sampler.samples.items())
+                sys.stderr.write(f"{minute + 1:3} min  {memory}\n")
+                ended = [name for name, service in services.items() if not service.child.running]
+                if ended:
+                    raise CannotStart(f"{ended[0]} ended:\n{services[ended[0]].child.last_words()}")
+                if done.done():
+                    break
+            sampler.stop()
+            if await done != 0:
+                raise CannotStart(f"the generator ended:\n{generator.last_words()}")
+            return [course(name, s) for name, s in sampler.samples.items()], json.loads(told.read_text())["records"]
+        finally:
+            await asyncio.gather(*(service.child.stop() for service in services.values()))
+
+
+def page(courses: Sequence[Course], minutes: float, sessions: int, records: int, load_then: float) -> str:
+    """The page of the results."""
+    rows = "\n".join(
+        f"| {c.name} | {c.begin_mb:.0f} | {c.end_mb:.0f} | {c.slope_mb_min:+.2f} | {c.files_begin:.0f} | "
+        f"{c.files_end:.0f} | {c.cpu_share:.2f} | {'yes' if c.flat else '**no**'} |"
+        for c in courses
+    )
+    m = machine()
+    return (
+        f"# Half an hour at a steady rate\n\n`make soak MINUTES={minutes:g}` on {m['cpus']} CPUs, commit {m['commit']}, "
+        f"load average {load_then:.0f} to {m['load_before']:.0f}: {sessions} sessions at a time, each living for "
+        f"{LIFE_S} s, {records:,} records, early and final windows\nanswered by the shipped model. The first third is "
+        f"warm-up; flat: less than {SLOPE_MAX_MB_MIN:g} MB a minute over the rest, and no more open files in the last "
+        "quarter than in the first\n(the broker aside, which opens a file for each log segment).\n\n"
+        "| process | MB, first quarter | MB, last quarter | MB a minute | files | files at the end | CPU | flat |\n"
+        f"|---|---:|---:|---:|---:|---:|---:|---|\n{rows}\n"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--sessions", type=int, default=4, help="at a time, 13 records a second each")
+    parser.add_argument("--write", action="store_true", help="write docs/results/soak.md")
+    asked = parser.parse_args()
+    load_then = os.getloadavg()[0]
+    try:
+        with tempfile.TemporaryDirectory(prefix="braid-soak-") as folder:
+            courses, records = asyncio.run(soak(asked.minutes, asked.sessions, Path(folder)))
+    except CannotStart as why:
+        sys.stderr.write(f"{why}\n")
+        return 1
+    told = page(courses, asked.minutes, asked.sessions, records, load_then)
+    sys.stdout.write(told)
+    if asked.write:
+        (RESULTS / "soak.md").write_text(told)
+    return 0 if all(c.flat for c in courses) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""`braid label`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.cli import say
+from services.runtime.settings import load
+
+
+def label(
+    id: Annotated[str, typer.Argument(help="A prediction's id, as `braid tail --json` and events tell it.")],
+    name: Annotated[str, typer.Argument(metavar="CLASS", help="What it should have been; `nothing` is a class, too.")],
+    recording: Annotated[Path | None, typer.Option(help="Look in this recording and not in the topics.")] = None,
+    kept: Annotated[Path | None, typer.Option(help="Look only in the evidence that is kept in this folder.")] = None,
+    json: say.Json = False,
+) -> None:
+    """Say what an answer should have been: a line with its media in a manifest that `braid train --data` reads.
+
+    The media are copied, so that they are there when the topics have them no more; `braid forget` erases them.
+    """
+    from services.cli.why import find
+    from services.labels.sample import BadLabel, NoSample, check, sample_of
+    from services.labels.store import LabelStore
+    from services.recordings.about import NoRecording
+    from services.why.evidence import BadId, wanted
+
+    settings = load()
+    store = LabelStore(settings.labels.folder)
+    try:
+        check(name)
+        evidence = find(settings, recording, kept, wanted(id))
+        if evidence is None:
+            say.fail(f"there is no prediction {id} (any more)", 3)
+        row = store.put(sample_of(evidence, name))
+        count = len(store.rows())
+    except (BadLabel, BadId, NoRecording) as error:
+        say.fail(str(error), 2)
+    except NoSample as error:
+        say.fail(str(error), 3)
+    except OSError as error:
+        say.fail(f"{settings.labels.folder} cannot be written: {error.strerror}")
+    if json:
+        say.result({"row": row, "manifest": str(store.manifest), "rows": count})
+        return
+    senses = ", ".join(field for field in ("text", "image", "audio") if row[field] is not None)
+    print(f"{id} is {name}, not {row['said']}: kept with its {senses}" if row["said"] != name else f"{id} is {name}")
+    print(f"{count} samples: braid train --data {store.manifest}")

@@ -1,0 +1,31 @@
+"""The settings of the connection to Kafka."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import SecretStr
+
+from services.runtime.section import Section
+
+
+class KafkaSettings(Section):
+    """Where the broker is and how groups are called; empty servers mean the local stack.
+
+    instance: a stable name of this process in its group: after a crash it is back without a session time-out.
+    security_protocol: as Kafka calls it; ca_file: who signs the broker's certificate (none: the system's authorities);
+    cert_file and key_file: this client's own, where the broker asks for one; sasl_…: as the broker knows this client.
+    """
+
+    bootstrap_servers: str = ""
+    group_prefix: str = "braid"
+    instance: str = ""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    key_password: SecretStr = SecretStr("")
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_username: str = ""
+    sasl_password: SecretStr = SecretStr("")

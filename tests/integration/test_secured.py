@@ -1,0 +1,154 @@
+"""A broker that speaks TLS and asks for names: services and verbs come in by the settings, strangers do not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from aiokafka.errors import KafkaError
+from pydantic import SecretStr
+
+from services.local.broker import Broker
+from services.local.ports import free_ports
+from services.local.redis import LocalRedis
+from services.local.services import ServiceProcess
+from services.runtime import kafka, topic_admin
+from services.runtime.kafka_settings import KafkaSettings
+from services.runtime.settings import load
+from tests.integration.mosquitto import system_binary
+
+PASSWORD = "correct horse"
+LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+
+
+@dataclass(frozen=True, slots=True)
+class Secured:
+    """A broker with one listener that wants TLS and a password, and one that wants a client's certificate."""
+
+    by_password: KafkaSettings
+    by_certificate: KafkaSettings
+
+
+def certificate(folder: Path, name: str, authority: str = "") -> None:
+    """A key and a certificate for 127.0.0.1, signed by an authority made before, or an authority itself."""
+    ask = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
+    files = ["-keyout", f"{name}.key", "-out", f"{name}.pem"]
+    signed = ["-CA", f"{authority}.pem", "-CAkey", f"{authority}.key"] if authority else []
+    more = ["-addext", "subjectAltName=IP:127.0.0.1"] if authority else []
+    words = [system_binary("openssl", "openssl"), *ask, *files, *signed, *more]
+    subprocess.run(words, cwd=folder, check=True, capture_output=True, timeout=60)
+
+
+@pytest.fixture(scope="module")
+async def secured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Secured]:
+    folder = tmp_path_factory.mktemp("secured")
+    for name, authority in (("authority", ""), ("broker", "authority"), ("client", "authority"), ("stranger", "")):
+        certificate(folder, name, authority)
+    (folder / "both.pem").write_text((folder / "broker.key").read_text() + (folder / "broker.pem").read_text())
+    named, shown = free_ports(2)
+    listeners = f"PLAINTEXT://127.0.0.1:{{port}},NAMED://127.0.0.1:{named},SHOWN://127.0.0.1:{shown}"
+    more = {
+        "listeners": f"{listeners},CONTROLLER://127.0.0.1:{{controller}}",
+        "advertised.listeners": listeners,
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,NAMED:SASL_SSL,SHOWN:SSL",
+        "sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.named.plain.sasl.jaas.config": f'{LOGIN} user_braid="{PASSWORD}";',
+        "listener.name.shown.ssl.client.auth": "required",
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": str(folder / "both.pem"),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(folder / "authority.pem"),
+    }
+    broker = Broker(folder, more)
+    await broker.start()
+    trusting = KafkaSettings(ca_file=folder / "authority.pem")
+    yield Secured(
+        trusting.model_copy(
+            update={
+                "bootstrap_servers": f"127.0.0.1:{named}",
+                "security_protocol": "SASL_SSL",
+                "sasl_mechanism": "PLAIN",
+                "sasl_username": "braid",
+                "sasl_password": SecretStr(PASSWORD),
+            }
+        ),
+        trusting.model_copy(
+            update={
+                "bootstrap_servers": f"127.0.0.1:{shown}",
+                "security_protocol": "SSL",
+                "cert_file": folder / "client.pem",
+                "key_file": folder / "client.key",
+            }
+        ),
+    )
+    await broker.child.stop()
+
+
+async def topics_seen(settings: KafkaSettings) -> set[str]:
+    async with kafka.admin(settings) as admin:
+        return set(await admin.list_topics())
+
+
+async def test_a_service_and_a_verb_come_in_with_the_settings_alone(secured: Secured, tmp_path: Path) -> None:
+    k = secured.by_password
+    given = {
+        "BRAID_KAFKA__BOOTSTRAP_SERVERS": k.bootstrap_servers,
+        "BRAID_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
+        "BRAID_KAFKA__CA_FILE": str(k.ca_file),
+        "BRAID_KAFKA__SASL_MECHANISM": "PLAIN",
+        "BRAID_KAFKA__SASL_USERNAME": "braid",
+        "BRAID_KAFKA__SASL_PASSWORD": PASSWORD,
+    }
+    async with kafka.admin(k) as admin:
+        assert await topic_admin.apply(admin, load(kafka=k.model_dump()))
+    redis = LocalRedis(tmp_path)
+    await redis.start()
+    aligner = ServiceProcess("aligner", tmp_path, {**given, "BRAID_REDIS__URL": redis.url})
+    try:
+        aligner.start()
+        await aligner.ready()
+        words = [str(Path(sys.executable).parent / "braid"), "topics", "check"]
+        done = subprocess.run(words, env={**os.environ, **given}, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
+        async with kafka.producer(k) as producer:
+            await producer.send_and_wait("braid.dead.v1", b"{}")
+    finally:
+        assert await aligner.child.stop() == 0
+        await redis.child.stop()
+    told = aligner.child.log.read_text()
+    assert PASSWORD not in told
+
+
+async def test_a_client_may_show_a_certificate_instead(secured: Secured) -> None:
+    assert "braid.dead.v1" in await topics_seen(secured.by_certificate)
+    with pytest.raises(KafkaError):
+        await topics_seen(secured.by_certificate.model_copy(update={"cert_file": None, "key_file": None}))
+
+
+async def test_a_wrong_password_an_unknown_authority_or_no_tls_is_refused(secured: Secured) -> None:
+    k = secured.by_password
+    assert k.ca_file is not None
+    for wrong in (
+        {"sasl_password": SecretStr("battery staple")},
+        {"ca_file": k.ca_file.with_name("stranger.pem")},
+        {"security_protocol": "PLAINTEXT"},
+    ):
+        with pytest.raises(KafkaError):
+            await topics_seen(k.model_copy(update=wrong))
+
+
+async def test_a_file_that_is_none_is_told_with_the_settings_that_name_it(tmp_path: Path) -> None:
+    (tmp_path / "none.pem").write_text("nothing")
+    for path in (tmp_path / "none.pem", tmp_path / "not there"):
+        with pytest.raises(kafka.BadCertificate, match=r"kafka\.ca_file"):
+            kafka.connection(KafkaSettings(bootstrap_servers="x:1", security_protocol="SSL", ca_file=path))
+
+
+def test_passwords_are_never_shown() -> None:
+    shown = load(kafka={"sasl_password": PASSWORD}, redis={"password": PASSWORD}).model_dump_json()
+    assert PASSWORD not in shown
