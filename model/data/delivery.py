@@ -5,13 +5,10 @@ The law is that of the home streams (data/homestream/README.md); the same draws 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
-from PIL import Image
 
 from model.data.homestream import RATE, Received
 
@@ -75,13 +72,6 @@ def mixed(*laws: tuple[float, float, float]) -> Late:
         return float(rng.uniform(*laws[-1][1:]))
 
     return late
-
-
-def jpeg(pixels: NDArray[np.uint8]) -> bytes:
-    """As a camera sends it."""
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "JPEG", quality=90)
-    return out.getvalue()
 
 
 def _us(seconds: float) -> int:

@@ -16,9 +16,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from model.data import sets
-from model.data.delivery import CARRIED, FRAME_S, delivered, heard, jpeg, mixed, read, seen
+from model.data.delivery import CARRIED, FRAME_S, delivered, heard, mixed, read, seen
 from model.data.homestream import RATE, Received
-from model.data.quiet import BEDS
+from model.data.quiet import BEDS, jpeg
 
 SECONDS = 120
 DIGIT_S, SOUND_S = 2.7, 4.0

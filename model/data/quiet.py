@@ -6,6 +6,7 @@ as in the home streams (model/data/delivery.py).
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
+from PIL import Image
 
 from model.data import sets
-from model.data.delivery import FRAME_S, delivered, heard, jpeg, mixed, read, seen
+from model.data.delivery import FRAME_S, delivered, heard, mixed, read, seen
 from model.data.homestream import RATE, Received
 from model.data.outside import Outside
 
@@ -71,3 +73,10 @@ def _stream(name: str, outside: Outside, bed: sets.Clip, rng: Generator, seconds
         *read(texts, text_off, READ_LATE, rng),
     ]
     return Quiet(name, delivered(received, rng), rendered)
+
+
+def jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    """As a camera sends it."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG", quality=90)
+    return out.getvalue()
