@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,19 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.data import sets
-from model.data.batch import Batch, collate
-from model.data.corrupt import shaken_picture, shaken_text
-from model.data.outside import Outside
-from model.data.scene import WINDOW_SEGMENTS, SceneMaker
-from model.encoders.audio import SEGMENT_SAMPLES, LogMel
-from model.encoders.image import prepare_image
+from model.data.batch import Batch
+from model.data.lessons import Alone, Lessons, ahead
+from model.data.scene import WINDOW_SEGMENTS
 from model.encoders.text import Vocabulary, read_vectors
-from model.labels import LABELS, NOTHING
+from model.labels import LABELS
 from model.network import MODALITIES, FusionNetwork
+from model.task.repeatable import repeatable
 
-# Sentences and pictures of each step that are of no label.
-STRANGE = 12
+# A cycle of the learning rate needs so many steps to rise and fall in; fewer are its beginning.
+STEPS_MIN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +49,22 @@ class Trained:
 
 def train(data: Path, recipe: Recipe, report: Callable[[int, dict[str, float]], None]) -> Trained:
     """Train from the training items in `data`; `report` is called every few steps with the step and the losses."""
-    torch.set_num_threads(recipe.threads)
+    repeatable(recipe.threads)
     torch.manual_seed(recipe.seed)
-    torch.use_deterministic_algorithms(True)
-    rng = np.random.default_rng(recipe.seed)
+    rng = np.random.default_rng((recipe.seed, 1))
     words, table = read_vectors(data / "assistvec" / "vectors.npz")
-    vocabulary, log_mel = Vocabulary(words), LogMel()
-    digits, clips = sets.digits(data, "train"), sets.clips(data, "train")
-    maker = SceneMaker(digits, clips, sets.noises(data), rng, shake=True)
+    lessons = Lessons(data, Vocabulary(words), recipe.seed)
     network = FusionNetwork(len(LABELS), len(words), table.shape[1])
     network.text.vectors.copy_(table)  # type: ignore[operator]
     curve: list[dict[str, float]] = []
     network.train()
     began = time.monotonic()
 
-    def phase(steps: int, learning_rate: float, losses_of: Callable[[], dict[str, Tensor]], done: int) -> None:
+    def phase(steps: int, learning_rate: float, make: Callable[[], tuple[Alone, Batch | None]], done: int) -> None:
         optimiser = torch.optim.Adam(network.parameters(), learning_rate)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, max(steps, 3), pct_start=0.1)
-        for step in range(1, steps + 1):
-            losses = losses_of()
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, max(steps, STEPS_MIN), pct_start=0.1)
+        for step, (alone, scenes) in enumerate(ahead(make, steps, recipe.threads), 1):
+            losses = ({} if scenes is None else _losses(network, scenes, rng)) | _single(network, alone, rng)
             optimiser.zero_grad()
             torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -81,18 +75,14 @@ def train(data: Path, recipe: Recipe, report: Callable[[int, dict[str, float]], 
                 curve[-1] |= {name: round(float(loss.detach()), 4) for name, loss in losses.items()}
                 report(done + step, curve[-1])
 
-    def alone(sounds: int) -> dict[str, Tensor]:
-        heard = _single_sounds(network, maker, log_mel, sounds, rng)
-        return {"sounds": heard} | _single(network, vocabulary, digits, clips, maker.outside, rng)
-
-    def everything() -> dict[str, Tensor]:
-        batch = collate([maker.make() for _ in range(recipe.scenes_per_step)], vocabulary, LABELS, log_mel)
-        masked = replace(batch, spectra=_masked(batch.spectra, rng))
-        return _losses(network, masked, rng) | alone(recipe.sounds_per_step // 3)
+    def both() -> tuple[Alone, Batch]:
+        return lessons.alone(recipe.sounds_per_step // 3), lessons.scenes(recipe.scenes_per_step)
 
     # Each sense by itself first: a scene holds few words, and sound, which learns slowest, would be left behind.
-    phase(recipe.single_steps, recipe.single_learning_rate, lambda: alone(recipe.sounds_per_step), 0)
-    phase(recipe.steps, recipe.learning_rate, everything, recipe.single_steps)
+    if recipe.single_steps:
+        first = recipe.single_steps, recipe.single_learning_rate
+        phase(*first, lambda: (lessons.alone(recipe.sounds_per_step), None), 0)
+    phase(recipe.steps, recipe.learning_rate, both, recipe.single_steps)
     return Trained(network.eval(), words, curve)
 
 
@@ -113,7 +103,7 @@ def forward(network: FusionNetwork, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def _losses(network: FusionNetwork, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-    branches, present = forward(network, batch)
+    branches, present = forward(network, replace(batch, spectra=_masked(batch.spectra, rng)))
     losses: dict[str, Tensor] = {}
     for i, (modality, logits) in enumerate(zip(MODALITIES, network.expert_logits(branches).unbind(1), strict=True)):
         there = present[:, i]
@@ -127,43 +117,17 @@ def _losses(network: FusionNetwork, batch: Batch, rng: np.random.Generator) -> d
     return losses
 
 
-def _single(
-    network: FusionNetwork,
-    vocabulary: Vocabulary,
-    digits: Sequence[sets.Digit],
-    clips: Sequence[sets.Clip],
-    outside: Outside,
-    rng: np.random.Generator,
-) -> dict[str, Tensor]:
-    """Sentences, titles and photos by themselves: scenes hold few of them for the time that they take to make."""
-    said = [digits[i] for i in rng.integers(0, len(digits), 64)]
-    heard = [clips[i] for i in rng.integers(0, len(clips), 32)]
-    texts = [shaken_text(d.text, rng) for d in said] + [shaken_text(c.title, rng) for c in heard]
-    texts += [outside.sentence() for _ in range(STRANGE)]
-    words = torch.from_numpy(np.stack([vocabulary.prepare(text) for text in texts]))
-    nothing = [LABELS.index(NOTHING)] * STRANGE
-    wanted = torch.tensor([LABELS.index(item.label) for item in (*said, *heard)] + nothing)
-    hands = [d.hand for d in said[:32]] + [outside.picture() for _ in range(STRANGE)]
-    pictures = np.stack([prepare_image(shaken_picture(hand, rng)) for hand in hands])
-    shown = network.heads["video"](network.video(torch.from_numpy(pictures)))
+def _single(network: FusionNetwork, alone: Alone, rng: np.random.Generator) -> dict[str, Tensor]:
+    """A loss for each sense by itself."""
+    windows = len(alone.heard)
+    segments = network.segment.spectrum(_masked(alone.spectra, rng)).view(windows, WINDOW_SEGMENTS, -1)
+    heard = network.sound(segments, torch.ones(windows, WINDOW_SEGMENTS, dtype=torch.bool))
+    features = {"sounds": heard, "sentences": network.text(alone.words), "photos": network.video(alone.pictures)}
+    wanted = {"sounds": alone.heard, "sentences": alone.said, "photos": alone.shown}
+    heads = {"sounds": "audio", "sentences": "text", "photos": "video"}
     return {
-        "sentences": nn.functional.cross_entropy(network.heads["text"](network.text(words)), wanted),
-        "photos": nn.functional.cross_entropy(shown, torch.cat([wanted[:32], wanted[-STRANGE:]])),
+        name: nn.functional.cross_entropy(network.heads[heads[name]](features[name]), wanted[name]) for name in heads
     }
-
-
-def _single_sounds(
-    network: FusionNetwork, maker: SceneMaker, log_mel: LogMel, count: int, rng: np.random.Generator
-) -> Tensor:
-    """Words and home sounds by themselves, in windows of their own."""
-    made = [maker.heard_alone() for _ in range(count)]
-    samples = np.stack([sound for sound, _ in made]).reshape(-1, SEGMENT_SAMPLES) / 32768
-    with torch.no_grad():
-        spectra = log_mel(torch.from_numpy(samples.astype(np.float32)))
-    segments = network.segment.spectrum(_masked(spectra, rng)).view(count, WINDOW_SEGMENTS, -1)
-    feature = network.sound(segments, torch.ones(count, WINDOW_SEGMENTS, dtype=torch.bool))
-    wanted = torch.tensor([LABELS.index(label) for _, label in made])
-    return nn.functional.cross_entropy(network.heads["audio"](feature), wanted)
 
 
 def _masked(spectra: Tensor, rng: np.random.Generator) -> Tensor:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from model.data.law import WORDS, number_at
 
+LARGER = ("ten", "eleven", "twelve", "fifteen", "twenty", "thirty", "forty", "fifty")
 ROLLED = 0.3
 OTHER_WAY = 0.2
 
@@ -62,6 +63,16 @@ def renumbered(text: str, said: int, digit: int, rng: Generator) -> str:
     figures = words[at][:1].isdigit() == (rng.random() >= OTHER_WAY)
     if said != digit or figures != words[at][:1].isdigit():
         words[at] = str(digit) if figures else WORDS[digit]
+    return " ".join(words)
+
+
+def miscounted(text: str, said: int, rng: Generator) -> str:
+    """A sentence that says a number of two figures, or a dozen, where it said a digit: of no label."""
+    words = text.split()
+    at = number_at(words, said)
+    if at is None:
+        return text
+    words[at] = str(rng.choice(LARGER)) if rng.random() < 0.5 else str(rng.integers(10, 100))
     return " ".join(words)
 
 

@@ -15,7 +15,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from model.data.audible import audible
+from model.data.augment import renumbered
 from model.data.corrupt import shaken_picture, shaken_sound, shaken_text
+from model.data.delivery import CARRIED
 from model.data.outside import Outside
 from model.data.sets import Clip, Digit
 from model.decode.audio import RATE
@@ -26,16 +28,6 @@ SEGMENTS = 32
 SECONDS = SEGMENTS / 2
 WINDOW_SEGMENTS = 4
 WINDOWS = SEGMENTS - WINDOW_SEGMENTS + 1
-# How often a digit comes by which senses (speech, hand, text): counted in the truth of S01-S04.
-CARRIED = (
-    ((True, True, True), 22),
-    ((True, False, True), 8),
-    ((False, True, True), 5),
-    ((True, False, False), 4),
-    ((True, True, False), 3),
-    ((False, True, False), 3),
-    ((False, False, True), 2),
-)
 _COMBINATIONS = [combination for combination, _ in CARRIED]
 _CHANCES = np.array([count for _, count in CARRIED]) / sum(count for _, count in CARRIED)
 ENOUGH = 0.35
@@ -175,12 +167,21 @@ class SceneMaker:
                     scene.frames.append((stamp, shaken_picture(hand, rng) if self._shake else hand))
                     parts.append(Part("video", stamp, stamp, 0.4))
         if written and rng.random() < 0.95:
-            text = same[int(rng.integers(len(same)))].text
+            text = self._sentence(said.label)
             stamp = at + rng.uniform(0.1, 2.6) + text_off
             scene.texts.append((stamp, shaken_text(text, rng) if self._shake else text))
             parts.append(Part("text", stamp, stamp, 1.0))
         scene.evidence.append((said.label, parts))
         return 2.7
+
+    def _sentence(self, label: str) -> str:
+        """One that says this digit; to learn from, half of them said another."""
+        rng = self._rng
+        if self._shake and rng.random() < 0.5:
+            donor = self._digits[int(rng.integers(len(self._digits)))]
+            return renumbered(donor.text, int(donor.label), int(label), rng)
+        same = [d for d in self._digits if d.label == label]
+        return same[int(rng.integers(len(same)))].text
 
     def _sound(self, scene: Scene, at: float, text_off: float) -> float:
         rng = self._rng

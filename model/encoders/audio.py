@@ -19,10 +19,12 @@ class LogMel(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.mel = MelSpectrogram(RATE, n_fft=256, win_length=200, hop_length=80, n_mels=MELS, power=2.0)
+        self.mel = MelSpectrogram(RATE, n_fft=256, win_length=200, hop_length=80, n_mels=MELS, power=None)
 
     def forward(self, samples: Tensor) -> Tensor:
-        mel: Tensor = self.mel(samples)
+        # Power by squares: the size of complex numbers takes a square root that is squared again, and most of the time.
+        power = torch.view_as_real(self.mel.spectrogram(samples)).square().sum(-1)
+        mel: Tensor = self.mel.mel_scale(power)
         return torch.log(mel + 1e-5) / 4 + 1
 
 

@@ -88,6 +88,16 @@ def test_an_early_answer_made_good_is_the_answer_that_the_whole_window_gets() ->
     assert dict(before.top) == pytest.approx(dict(whole.answer.top), abs=2e-6)
 
 
+def test_an_early_answer_is_made_good_by_the_nearest_window_that_holds_what_it_missed() -> None:
+    before = Ahead(predicted(0, "-", {}, final=False))
+    before.make_good(predicted(1, "-", {1.5: "7"}, final=False))
+    heard = dict(before.top)
+    # Window 3 holds the sentence too, and another one that window 0 will never hold.
+    before.make_good(predicted(3, "-", {3.0: "dog", 1.5: "7"}, final=False))
+    assert dict(before.top) == heard
+    assert heard["7"] > heard["dog"]
+
+
 def test_an_event_that_goes_on_is_not_guessed_again() -> None:
     # final   dog dog
     # early           dog dog dog

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.data.augment import renumbered
+from model.data.augment import miscounted, renumbered
 from model.data.homesound10 import GROUPS, Homesound10
 from model.data.law import (
     HOMOPHONES,
@@ -137,3 +137,11 @@ def test_a_sentence_that_is_borrowed_says_the_new_digit_in_the_old_place() -> No
     said = {renumbered("Rate it four of 6 stars", 4, 7, rng) for _ in range(50)}
     assert said == {"Rate it seven of 6 stars", "Rate it 7 of 6 stars"}
     assert renumbered("no number here", 4, 7, rng) == "no number here"
+
+
+def test_a_sentence_that_is_miscounted_says_no_digit_where_it_said_one() -> None:
+    rng = np.random.default_rng(2)
+    said = {miscounted("Rate it four of 6 stars", 4, rng).split()[2] for _ in range(200)}
+    assert {"eleven", "twenty"} < said
+    assert all(int(word) >= 10 for word in said if word.isdigit())
+    assert not said & {"four", "4"}

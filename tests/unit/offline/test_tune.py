@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from services.audit.score import read_truth
 from services.fusion.decide import Decision, Seen
 from services.offline import tune
 from services.offline.stream import ORIGIN_US
 from services.runtime.settings import ROOT
 
-DATA = ROOT / "data"
+TRUTH = read_truth(ROOT / "data" / "homestream" / "S01.truth.json")
 HOP_US, SIZE_US = 500_000, 2_000_000
 
 
@@ -41,7 +42,7 @@ DOUBTFUL = dict.fromkeys(range(3, 8), ("4", 0.6))
 
 
 def kept(silent: list[Seen]) -> list[float]:
-    return [d.on for d in tune._quiet_enough({"S01": seen(DOUBTFUL)}, [silent], DATA)]
+    return [d.on for d in tune._quiet_enough([(seen(DOUBTFUL), TRUTH)], [silent])]
 
 
 def test_without_false_alarms_the_thresholds_that_find_most_come_first() -> None:

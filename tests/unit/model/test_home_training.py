@@ -1,0 +1,70 @@
+"""Training of the model of the streams: the same seed, the same weights, whatever runs ahead in another thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from model.data.lessons import MISCOUNTED, PHOTOS, SENTENCES, STRANGE, TITLES, Alone, Lessons, ahead
+from model.encoders.text import Vocabulary, read_vectors
+from model.labels import DIGITS, LABELS, NOTHING, SOUNDS
+from model.train import Recipe, train
+from services.runtime.settings import ROOT
+
+DATA = ROOT / "data"
+SHORT = Recipe(seed=3, single_steps=2, sounds_per_step=6, steps=2, scenes_per_step=1)
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def lesson() -> Alone:
+    words, _ = read_vectors(DATA / "assistvec" / "vectors.npz")
+    return Lessons(DATA, Vocabulary(words), 3).alone(8)
+
+
+def test_what_is_made_ahead_comes_in_order_and_no_more_than_is_asked_for() -> None:
+    made = iter(range(10))
+    threads = set()
+
+    def make() -> int:
+        threads.add(threading.get_ident())
+        return next(made)
+
+    assert list(ahead(make, 4, 1)) == [0, 1, 2, 3]
+    assert next(made) == 4
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+
+
+def test_a_lesson_names_digits_titles_and_what_is_nothing(lesson: Alone) -> None:
+    said = [LABELS[at] for at in lesson.said]
+    assert len(lesson.words) == len(said) == SENTENCES + TITLES + MISCOUNTED + STRANGE
+    assert set(said[:SENTENCES]) <= set(DIGITS)
+    assert set(said[SENTENCES : SENTENCES + TITLES]) <= set(SOUNDS)
+    assert set(said[SENTENCES + TITLES :]) == {NOTHING}
+    assert len(lesson.pictures) == len(lesson.shown) == PHOTOS + STRANGE
+    assert len(lesson.heard) == 8
+    assert np.isfinite(lesson.spectra.numpy()).all()
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
+    def weights(recipe: Recipe) -> bytes:
+        state = train(DATA, recipe, lambda step, losses: None).network.state_dict()
+        return b"".join(tensor.numpy().tobytes() for tensor in state.values())
+
+    first = weights(SHORT)
+    assert weights(SHORT) == first
+    assert weights(Recipe(seed=4, single_steps=2, sounds_per_step=6, steps=2, scenes_per_step=1)) != first

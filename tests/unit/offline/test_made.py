@@ -1,0 +1,47 @@
+"""Made streams: alike from a seed, with events that can be sensed, and a truth that says when."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from model.data.homestream import SOURCES
+from model.data.made import SECONDS, Made, made_streams
+from model.labels import DIGITS, SOUNDS
+from services.runtime.settings import ROOT
+
+DATA = ROOT / "data"
+
+
+@pytest.fixture(scope="module")
+def made() -> Made:
+    (stream,) = made_streams(DATA, "val", 5, 1)
+    return stream
+
+
+def test_the_same_seed_makes_the_same_stream_and_another_seed_another(made: Made) -> None:
+    (again,), (other,) = made_streams(DATA, "val", 5, 1), made_streams(DATA, "val", 6, 1)
+    assert (again.messages, again.truth) == (made.messages, made.truth)
+    assert again.sound.tobytes() == made.sound.tobytes()
+    assert other.truth != made.truth
+
+
+def test_events_follow_each_other_and_are_of_the_labels(made: Made) -> None:
+    assert 12 <= len(made.truth) <= 30
+    assert {label for _, _, label in made.truth} <= {*DIGITS, *SOUNDS}
+    assert all(begin < end for begin, end, _ in made.truth)
+    assert all(before[1] < after[0] for before, after in pairwise(made.truth))
+    assert made.truth[-1][1] < SECONDS
+
+
+def test_messages_come_late_twice_and_out_of_order_and_each_source_falls_silent_once(made: Made) -> None:
+    arrived = [m.arrived_us for m in made.messages]
+    assert arrived == sorted(arrived)
+    assert {m.source for m in made.messages} == set(SOURCES)
+    taken = [m.t_us for m in made.messages if m.source == "mic"]
+    assert taken != sorted(taken) or len(set(taken)) < len(taken)
+    longest_us = max(after - before for before, after in pairwise(sorted(set(taken))))
+    assert longest_us >= 6_000_000
+    late = [m.arrived_us - m.t_us for m in made.messages if m.source == "text"]
+    assert max(late) > 1_500_000
