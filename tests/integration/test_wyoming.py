@@ -59,7 +59,7 @@ class Bridge:
 
 @pytest.fixture(scope="module")
 async def bridge(stack: LocalStack, services: dict[str, ServiceProcess]) -> AsyncIterator[Bridge]:
-    made = Bridge(stack, 1, session="den", connections_max="2", payload_bytes_max="20000")
+    made = Bridge(stack, 1, session="den of satellites", connections_max="2", payload_bytes_max="20000")
     made.process.start()
     await made.process.ready()
     yield made
@@ -105,8 +105,8 @@ async def test_what_a_satellite_hears_and_understands_becomes_a_prediction(setti
 
             async def both() -> tuple[list[Any], list[Any]] | None:
                 # The text was sent last: once it is there, so is all of the sound.
-                understood = await of(settings, "text", "den")
-                return (await of(settings, "audio", "den"), understood) if understood else None
+                understood = await of(settings, "text", "den of satellites")
+                return (await of(settings, "audio", "den of satellites"), understood) if understood else None
 
             audio, text = await until(both, "the records of a satellite")
     assert b"".join(raw.value for raw in audio) == sent
@@ -120,7 +120,7 @@ async def test_what_a_satellite_hears_and_understands_becomes_a_prediction(setti
 
     async def fused() -> dict[str, Any] | None:
         told = await found(settings, settings.topic_names().predictions)
-        ours = [p for p in told if p["session"] == "den" and p["final"]]
+        ours = [p for p in told if p["session"] == "den of satellites" and p["final"]]
         return next((p for p in ours if {"audio", "text"} <= present(p)), None)
 
     one = await until(fused, "a prediction of sound and text")
@@ -144,7 +144,17 @@ async def test_it_answers_what_satellites_ask_and_offers_no_service(bridge: Brid
     assert Info.from_event(info) == Info()
 
 
+async def alone(bridge: Bridge) -> None:
+    """Until earlier satellites have gone: two are served at most."""
+
+    async def served() -> bool | None:
+        return bridge.process.metric("braid_wyoming_connections") == 0 or None
+
+    await until(served, "earlier satellites to have gone")
+
+
 async def test_lengths_are_capped_and_a_satellite_is_told_why_it_is_cut_off(bridge: Bridge) -> None:
+    await alone(bridge)
     async with bridge.client() as client:
         await client.write_event(AudioChunk(16_000, 2, 1, bytes(20_002)).event())
         answer = await client.read_event()
@@ -155,10 +165,7 @@ async def test_lengths_are_capped_and_a_satellite_is_told_why_it_is_cut_off(brid
 
 
 async def test_no_more_satellites_are_served_than_allowed(bridge: Bridge) -> None:
-    async def served() -> bool | None:
-        return bridge.process.metric("braid_wyoming_connections") == 0 or None
-
-    await until(served, "earlier satellites to have gone")
+    await alone(bridge)
     async with bridge.client() as one, bridge.client() as two:
         for client in (one, two):
             await client.write_event(Ping().event())

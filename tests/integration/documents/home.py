@@ -31,6 +31,8 @@ class Home:
         self._ports = {"8640": str(self.port), "1883": str(mqtt_port)}
         self._own = {"BRAID_GATEWAY__PORT": str(self.port), "BRAID_MQTT__PORT": str(mqtt_port)}
         self._own["BRAID_WYOMING__PORT"] = str(wyoming)
+        # On a busy machine the pages take longer than a reader: the kitchen of the first must be there for the last.
+        self._own["BRAID_GATEWAY__KEPT_S"] = "3600"
         self.terminal: dict[str, str] = {}
         self.done: set[str] = set()
         self._up: asyncio.subprocess.Process | None = None
