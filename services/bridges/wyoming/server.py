@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import socket
@@ -23,6 +24,7 @@ from services.runtime.metrics import WyomingMetrics
 from services.runtime.wyoming_settings import WyomingSettings
 
 ACKNOWLEDGED_WITHIN_S = 20
+LINGER_S, LINGER_BYTES_MAX = 1.0, 1_000_000
 _log = logging.getLogger(__name__)
 
 
@@ -99,6 +101,7 @@ class Server:
         except Refused as refused:
             self._metrics.refused.labels(refused.code).inc()
             _log.warning("a satellite is cut off", extra={"address": address, "why": str(refused)})
+            await _let_it_read(reader, writer)
         except ConnectionError as error:
             _log.info("a satellite has gone", extra={"address": address, "why": type(error).__name__})
         finally:
@@ -115,3 +118,13 @@ class Server:
             _log.warning("the broker has not acknowledged a record", extra={"why": type(error).__name__})
         else:
             self._metrics.taken.labels(record.modality).inc()
+
+
+async def _let_it_read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Take what the satellite still sends, within bounds: closed over unread bytes, TCP takes back what we told it."""
+    left = LINGER_BYTES_MAX
+    with contextlib.suppress(TimeoutError, OSError):
+        writer.write_eof()
+        async with asyncio.timeout(LINGER_S):
+            while left > 0 and (read := await reader.read(65_536)):
+                left -= len(read)
