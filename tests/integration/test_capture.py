@@ -89,13 +89,16 @@ async def test_a_camera_is_sent_with_the_times_of_its_own_stream_and_is_windowed
     camera = Camera(pictures(SECONDS * PICTURE_HZ), whole := sound(SECONDS))
     address = await camera.start()
     try:
-        code, out, err = await braid_send(stack, address, "--session", "porch", "--seconds", "3", "--json")
+        code, out, err = await braid_send(stack, address, "--session", "porch of cameras", "--seconds", "3", "--json")
     finally:
         await camera.stop()
     assert code == 0, err
     assert "secret" not in out + err, "a password is never printed"
     (told,) = json.loads(out)["sent"]
-    shown, heard = await media(settings, "video", "porch"), await media(settings, "audio", "porch")
+    shown, heard = (
+        await media(settings, "video", "porch of cameras"),
+        await media(settings, "audio", "porch of cameras"),
+    )
     assert told["pictures"] == len(shown) in (6, 7)
     assert told["bytes"] == sum(len(body) for _, body in shown + heard)
     assert 2.5 < told["sound_s"] < 3.5
@@ -114,7 +117,7 @@ async def test_a_camera_is_sent_with_the_times_of_its_own_stream_and_is_windowed
     assert abs(min(sound_begins) - min(begins)) <= 2_000, "pictures and sound stand on one time line"
     assert 0 <= min(begins) - camera.begins_us < S, "and that line is the camera's, but for the way"
 
-    found_windows = await until(lambda: windows(settings, "porch"), "windows with pictures and sound", 60)
+    found_windows = await until(lambda: windows(settings, "porch of cameras"), "windows with pictures and sound", 60)
     assert any(len(w["modalities"]["video"]["members"]) == 4 for w in found_windows), "two a second, two seconds"
 
 

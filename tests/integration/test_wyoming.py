@@ -181,7 +181,7 @@ async def test_before_a_speech_to_text_service_both_hear_the_same_and_its_transc
     (port,) = free_ports(1)
     behind = AsyncTcpServer("127.0.0.1", port)
     await behind.start(Recogniser)
-    bridge = Bridge(stack, 2, session="study", forward=f"127.0.0.1:{port}")
+    bridge = Bridge(stack, 2, session="study of satellites", forward=f"127.0.0.1:{port}")
     bridge.process.start()
     try:
         await bridge.process.ready()
@@ -196,11 +196,11 @@ async def test_before_a_speech_to_text_service_both_hear_the_same_and_its_transc
         assert Transcript.from_event(answer).text == "9600 bytes, number seven"
 
         async def understood() -> list[Any] | None:
-            return await of(settings, "text", "study")
+            return await of(settings, "text", "study of satellites")
 
         (text,) = await until(understood, "the transcript")
         assert text.value == b'{"language":"en","text":"9600 bytes, number seven"}'
-        assert sum(len(raw.value) for raw in await of(settings, "audio", "study")) == 9_600
+        assert sum(len(raw.value) for raw in await of(settings, "audio", "study of satellites")) == 9_600
     finally:
         assert await bridge.process.child.stop() == 0
         await behind.stop()
@@ -208,7 +208,7 @@ async def test_before_a_speech_to_text_service_both_hear_the_same_and_its_transc
 
 async def test_a_service_behind_that_is_away_is_said(stack: LocalStack, services: dict[str, ServiceProcess]) -> None:
     (port,) = free_ports(1)
-    bridge = Bridge(stack, 3, sessions='{"127.0.0.1": "attic"}', forward=f"127.0.0.1:{port}")
+    bridge = Bridge(stack, 3, sessions='{"127.0.0.1": "attic of satellites"}', forward=f"127.0.0.1:{port}")
     bridge.process.start()
     try:
         await bridge.process.ready()
