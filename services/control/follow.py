@@ -20,8 +20,7 @@ POLL_MS = 1_000
 class Controls:
     """What holds for each session of which something was said; a record is known some 50 ms after its acknowledgement.
 
-    Fails closed: where the topic can
-    be read no more, `check` raises, and whoever uses payloads must end.
+    Fails closed: where the topic can be read no more, `check` raises, and whoever uses payloads must end.
     """
 
     def __init__(self, make_reader: Callable[[], AIOKafkaConsumer], topics: Topics, partitions: int) -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
-import os
-import secrets
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +11,7 @@ from typing import TextIO
 
 from services.evidence.entry import ENTRY_BYTES_MAX, BadEntry, Entry, Known, Manifest, Place, decode, encode, sha256_of
 from services.recordings.kept import Kept
+from services.runtime.whole_file import name_of, write
 
 LOCK = "lock"
 ENTRIES_MAX = 1_000_000
@@ -74,9 +72,9 @@ class EvidenceStore:
         path = self._path(entry.session, entry.event_id)
         for name, value in entry.blobs.items():
             if not self._value(name).exists():
-                _write(self._value(name), value)
+                write(self._value(name), value)
         # The manifest last: what it names is there.
-        _write(path, raw)
+        write(path, raw)
         before = self._known.pop(path, None)
         self._take(path, decode(raw).known)
         if before is not None:
@@ -86,7 +84,7 @@ class EvidenceStore:
 
     def of_session(self, session: str) -> Iterator[Entry]:
         """All that is kept of a session, in no order; media whose values were changed are told as gone."""
-        for path in self._folder.glob(f"events/{_name(session)}/*.json"):
+        for path in self._folder.glob(f"events/{name_of(session)}/*.json"):
             with contextlib.suppress(BadEntry, OSError):
                 manifest = _read(path)
                 if manifest.session == session:
@@ -98,7 +96,7 @@ class EvidenceStore:
 
     def records(self, session: str, place: Place) -> Iterator[Kept]:
         """The media records that are kept of a place of a log; a place may have held others before a new broker."""
-        for path in self._folder.glob(f"events/{_name(session)}/*.json"):
+        for path in self._folder.glob(f"events/{name_of(session)}/*.json"):
             with contextlib.suppress(BadEntry, OSError):
                 for name, kept in _read(path).media_at(place):
                     yield kept._replace(value=self.value(name))
@@ -152,33 +150,13 @@ class EvidenceStore:
             self._drop(path)
 
     def _path(self, session: str, event_id: str) -> Path:
-        return self._folder / "events" / _name(session) / f"{_name(event_id)}.json"
+        return self._folder / "events" / name_of(session) / f"{name_of(event_id)}.json"
 
     def _value(self, name: str) -> Path:
         return self._folder / "values" / name[:2] / name
-
-
-def _name(text: str) -> str:
-    """A file name for what may hold anything."""
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _read(path: Path) -> Manifest:
     if path.stat().st_size > ENTRY_BYTES_MAX:
         raise BadEntry("too large")
     return decode(path.read_bytes())
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all: written beside its place, then moved there."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = path.parent / f".{secrets.token_hex(8)}"
-    try:
-        with beside.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise

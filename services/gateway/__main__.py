@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
 import sys
 
 from services.gateway.server import serve
 from services.runtime import logs
+from services.runtime.exits import EXIT_SETTINGS, NO_BROKER
 from services.runtime.garbage import collect_rarely
-from services.runtime.health import Health, Progress, Watchdog
+from services.runtime.health import watched
 from services.runtime.listen import bind
 from services.runtime.metrics import GatewayMetrics, make_registry
 from services.runtime.page_address import address, token_of
-from services.runtime.service import EXIT_SETTINGS, NO_BROKER
 from services.runtime.settings import Settings, load
-
-_log = logging.getLogger("services.gateway")
 
 
 def main(settings: Settings | None = None) -> int:
@@ -33,23 +31,14 @@ def main(settings: Settings | None = None) -> int:
         print(f"{told}. Set BRAID_GATEWAY__PORT to a free one (0 takes any)", file=sys.stderr)
         return EXIT_SETTINGS
     token, registry = token_of(settings.gateway), make_registry("gateway")
-    progress = Progress(settings.watchdog.stalled_s)
-    health = Health(settings.http.host, settings.http.port, "braid-gateway", progress, registry)
-    _log.info("started", extra={"service": "braid-gateway", "health_port": health.port})
-    host, port = listener.getsockname()[:2]
-    # A token of our own making is told here and nowhere else: whoever may read our output may look.
-    told = "" if settings.gateway.token.get_secret_value() else token
-    print(f"the live page is at {address(host, port, told)}", file=sys.stderr, flush=True)
-    watchdog = Watchdog(progress, lambda: _log.critical("no progress: the process ends itself"))
-    collect_rarely()
-    try:
-        asyncio.run(serve(settings, listener, token, GatewayMetrics(registry), progress))
-    except KeyboardInterrupt:
-        pass
-    finally:
-        watchdog.stop()
-        health.close()
-        listener.close()
+    with listener, watched("braid-gateway", settings, registry) as progress:
+        host, port = listener.getsockname()[:2]
+        # A token of our own making is told here and nowhere else: whoever may read our output may look.
+        told = "" if settings.gateway.token.get_secret_value() else token
+        print(f"the live page is at {address(host, port, told)}", file=sys.stderr, flush=True)
+        collect_rarely()
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(serve(settings, listener, token, GatewayMetrics(registry), progress))
     return 0
 
 

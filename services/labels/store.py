@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import os
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +11,7 @@ from typing import Any
 
 from services.contract import canonical
 from services.labels.sample import Sample
+from services.runtime.whole_file import name_of, write
 
 MANIFEST, LOCK = "labels.jsonl", "lock"
 
@@ -31,12 +29,12 @@ class LabelStore:
 
     def put(self, sample: Sample) -> dict[str, Any]:
         """Keep a sample; its line as it stands in the manifest. Raises OSError."""
-        session = _name(sample.row["session"])
+        session = name_of(sample.row["session"])
         row: dict[str, Any] = {**sample.row, "image": None, "audio": None}
         with self._alone():
             for field, (suffix, content) in sample.files.items():
-                path = self._folder / "media" / session / f"{_name(sample.row['id'])}{suffix}"
-                _write(path, content)
+                path = self._folder / "media" / session / f"{name_of(sample.row['id'])}{suffix}"
+                write(path, content)
                 row[field] = str(path.relative_to(self._folder))
             self._rewrite([*(other for other in self.rows() if other["id"] != row["id"]), row])
         return row
@@ -63,11 +61,11 @@ class LabelStore:
             rows = self.rows()
             left = [row for row in rows if row["session"] != session]
             self._rewrite(left)
-            shutil.rmtree(self._folder / "media" / _name(session), ignore_errors=True)
+            shutil.rmtree(self._folder / "media" / name_of(session), ignore_errors=True)
         return len(rows) - len(left)
 
     def _rewrite(self, rows: list[Mapping[str, Any]] | list[dict[str, Any]]) -> None:
-        _write(self.manifest, b"".join(canonical.dumps(row) + b"\n" for row in rows))
+        write(self.manifest, b"".join(canonical.dumps(row) + b"\n" for row in rows))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -76,23 +74,3 @@ class LabelStore:
         with (self._folder / LOCK).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-
-def _name(text: str) -> str:
-    """A file name for what may hold anything."""
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all: written beside its place, then moved there."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = path.parent / f".{secrets.token_hex(8)}"
-    try:
-        with beside.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise

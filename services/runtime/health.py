@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 
@@ -13,6 +15,9 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from services.runtime.monotonic import monotonic_us
+from services.runtime.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 
 class Progress:
@@ -84,6 +89,20 @@ class Watchdog:
             if not self._progress.alive:
                 self._on_stall()
                 os._exit(70)
+
+
+@contextmanager
+def watched(name: str, settings: Settings, registry: CollectorRegistry) -> Iterator[Progress]:
+    """The progress of a service that is watched and answers for its health until it ends; the log says on which port."""
+    progress = Progress(settings.watchdog.stalled_s)
+    health = Health(settings.http.host, settings.http.port, name, progress, registry)
+    _log.info("started", extra={"service": name, "health_port": health.port})
+    watchdog = Watchdog(progress, lambda: _log.critical("no progress: the process ends itself"))
+    try:
+        yield progress
+    finally:
+        watchdog.stop()
+        health.close()
 
 
 def _json(status: int, value: object) -> tuple[int, str, bytes]:

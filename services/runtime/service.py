@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,18 +11,12 @@ from aiokafka import AIOKafkaConsumer
 from prometheus_client import CollectorRegistry
 
 from services.runtime import logs
+from services.runtime.exits import EXIT_SETTINGS, NO_BROKER
 from services.runtime.faust_app import make_app
 from services.runtime.garbage import collect_rarely
-from services.runtime.health import Health, Progress, Watchdog
+from services.runtime.health import watched
 from services.runtime.intake import Intake, Work
 from services.runtime.settings import Settings
-
-EXIT_SETTINGS = 2
-NO_BROKER = (
-    "no broker is named: set BRAID_KAFKA__BOOTSTRAP_SERVERS (and BRAID_REDIS__URL), or use `braid up`, which "
-    "starts a local one"
-)
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +42,17 @@ def run(plan: Callable[[Settings], Plan], settings: Settings) -> int:
         print(NO_BROKER, file=sys.stderr)
         return EXIT_SETTINGS
     made = plan(settings)
-    progress = Progress(settings.watchdog.stalled_s)
-    health = Health(settings.http.host, settings.http.port, made.name, progress, made.registry)
-    _log.info("started", extra={"service": made.name, "health_port": health.port})
-    watchdog = Watchdog(progress, lambda: _log.critical("no progress: the process ends itself"))
-
-    intake = Intake(made.make_consumer, made.topics, made.work, progress, made.records_max, made.refusals)
-    app = make_app(made.name, settings.kafka.bootstrap_servers, intake, made.work)
-    collect_rarely()
-    worker = faust.Worker(app, loglevel="WARN", quiet=True, redirect_stdouts=False, override_logging=False)
-    try:
-        worker.execute_from_commandline()
-    except SystemExit as ended:
-        code = int(ended.code or 0) if not isinstance(ended.code, str) else 1
-    else:
-        code = 0
-    finally:
-        watchdog.stop()
-        health.close()
+    with watched(made.name, settings, made.registry) as progress:
+        intake = Intake(made.make_consumer, made.topics, made.work, progress, made.records_max, made.refusals)
+        app = make_app(made.name, settings.kafka.bootstrap_servers, intake, made.work)
+        collect_rarely()
+        worker = faust.Worker(app, loglevel="WARN", quiet=True, redirect_stdouts=False, override_logging=False)
+        try:
+            worker.execute_from_commandline()
+        except SystemExit as ended:
+            code = int(ended.code or 0) if not isinstance(ended.code, str) else 1
+        else:
+            code = 0
     if intake.refused is not None:
         print(f"{made.name}: {intake.refused}", file=sys.stderr)
         return EXIT_SETTINGS

@@ -22,11 +22,11 @@ from services.contract import canonical
 from services.control.follow import Controls
 from services.control.say import say
 from services.runtime import kafka, logs, patient
-from services.runtime.health import Health, Progress, Watchdog
+from services.runtime.exits import EXIT_SETTINGS, NO_BROKER
+from services.runtime.health import Progress, watched
 from services.runtime.metrics import MqttMetrics, make_registry
 from services.runtime.mqtt_settings import MqttSettings
 from services.runtime.page_address import is_loopback
-from services.runtime.service import EXIT_SETTINGS, NO_BROKER
 from services.runtime.settings import Settings, load
 
 _log = logging.getLogger("services.bridges.mqtt")
@@ -123,15 +123,9 @@ def main(settings: Settings | None = None) -> int:
     if refused is not None:
         print(refused, file=sys.stderr)
         return EXIT_SETTINGS
-    registry, progress = make_registry("mqtt"), Progress(settings.watchdog.stalled_s)
-    health = Health(settings.http.host, settings.http.port, "braid-mqtt", progress, registry)
-    _log.info("started", extra={"service": "braid-mqtt", "health_port": health.port})
-    watchdog = Watchdog(progress, lambda: _log.critical("no progress: the process ends itself"))
-    try:
+    registry = make_registry("mqtt")
+    with watched("braid-mqtt", settings, registry) as progress:
         asyncio.run(serve(settings, MqttMetrics(registry), progress))
-    finally:
-        watchdog.stop()
-        health.close()
     return 0
 
 

@@ -15,6 +15,7 @@ from services.bridges.mqtt.names import Names
 from services.runtime.health import Progress
 from services.runtime.metrics import MqttMetrics
 from services.runtime.mqtt_settings import MqttSettings
+from services.runtime.together import together
 
 AGAIN_S, TIMEOUT_S, KEEPALIVE_S, INCOMING_MAX = 1.0, 10.0, 30, 16
 _log = logging.getLogger(__name__)
@@ -83,15 +84,9 @@ class Broker:
         self._metrics.connected.set(1)
         await self._say_all(client)
         self._progress.not_ready.pop("mqtt", None)
-        tasks = [asyncio.create_task(self._sending(client)), asyncio.create_task(self._listening(client))]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await together(self._sending(client), self._listening(client))
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             await client.publish(self._names.available, OFFLINE, qos=1, retain=True, timeout=TIMEOUT_S)
 
     async def _sending(self, client: aiomqtt.Client) -> None:

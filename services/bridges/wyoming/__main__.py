@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import socket
 import sys
@@ -11,17 +10,16 @@ import sys
 from services.bridges.wyoming.server import Server
 from services.devices.devices import Devices
 from services.runtime import logs
-from services.runtime.health import Health, Progress, Watchdog
+from services.runtime.exits import EXIT_SETTINGS, NO_BROKER
+from services.runtime.health import Progress, watched
 from services.runtime.listen import bind
 from services.runtime.metrics import WyomingMetrics, make_registry
 from services.runtime.page_address import is_loopback
 from services.runtime.patient import producer
-from services.runtime.service import EXIT_SETTINGS, NO_BROKER
 from services.runtime.settings import Settings, load
 from services.runtime.wyoming_settings import WyomingSettings
 
 BEAT_S = 1.0
-_log = logging.getLogger("services.bridges.wyoming")
 
 
 def refusal(settings: WyomingSettings) -> str | None:
@@ -86,16 +84,9 @@ def main(settings: Settings | None = None) -> int:
             file=sys.stderr,
         )
         return EXIT_SETTINGS
-    registry, progress = make_registry("wyoming"), Progress(settings.watchdog.stalled_s)
-    health = Health(settings.http.host, settings.http.port, "braid-wyoming", progress, registry)
-    _log.info("started", extra={"service": "braid-wyoming", "health_port": health.port})
-    watchdog = Watchdog(progress, lambda: _log.critical("no progress: the process ends itself"))
-    try:
+    registry = make_registry("wyoming")
+    with listener, watched("braid-wyoming", settings, registry) as progress:
         asyncio.run(serve(settings, listener, WyomingMetrics(registry), progress))
-    finally:
-        watchdog.stop()
-        health.close()
-        listener.close()
     return 0
 
 

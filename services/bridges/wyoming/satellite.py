@@ -17,6 +17,7 @@ from services.bridges.wyoming.hearing import Hearing, Record
 from services.bridges.wyoming.protocol import LINE_BYTES_MAX, Lengths, error, read, write
 from services.bridges.wyoming.refused import Refused
 from services.runtime.monotonic import monotonic_us
+from services.runtime.together import together
 
 CONNECT_WITHIN_S = 10
 # Sound may come faster than it was made (a file, what was kept back for a wake word): so far ahead, then it waits.
@@ -37,17 +38,10 @@ class Satellite:
         """Until either side ends. Raises Refused (the satellite is told before) and ConnectionError."""
         try:
             async with self._behind() as behind:
-                tasks = [asyncio.create_task(self._from_satellite(reader, behind[1] if behind else None, writer))]
+                sides = [self._from_satellite(reader, behind[1] if behind else None, writer)]
                 if behind is not None:
-                    tasks.append(asyncio.create_task(self._from_behind(behind[0], writer)))
-                try:
-                    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                    for task in done:
-                        task.result()
-                finally:
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.gather(*tasks, return_exceptions=True)
+                    sides.append(self._from_behind(behind[0], writer))
+                await together(*sides)
         except Refused as refused:
             await write(writer, error(refused))
             raise
