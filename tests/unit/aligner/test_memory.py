@@ -141,3 +141,61 @@ def test_a_session_that_held_a_tick_and_is_over_leaves_no_trace() -> None:
     assert line.aligner.forget(0) == []
     assert not line.aligner._ticked
     assert line.floor("video") == 1
+
+
+def test_the_floor_stays_at_the_first_member_of_an_open_window() -> None:
+    line = Line(ONE)
+    line.video(50)
+    line.video(120)
+    line.audio(0, 110)
+    assert line.starts() == [0]
+    assert line.floor("video") == 1
+
+
+def test_a_tick_is_held_until_the_windows_that_it_reaches_are_out() -> None:
+    line = Line(ONE)
+    line.audio(0, 50)
+    line.tick("video", 120)
+    assert line.floor("video") == 0
+    line.tick("audio", 110)
+    assert line.floor("video") == 1
+
+
+def test_ten_thousand_sessions_with_one_chunk_each_all_come_out_and_leave_only_frontiers() -> None:
+    semantics = Semantics(size_us=100 * MS, hop_us=100 * MS, lanes={"video": Lateness(20 * MS, False)})
+    line = Line(semantics)
+    for n in range(10_000):
+        line.video(50, session=f"s{n}")
+        line.tick("video", 120, session=f"s{n}")
+    assert len(line.out) == 10_000
+    assert not line.aligner.sessions
+    assert line.floor("video") == 20_000
+
+
+# windows of 100 side by side, stale after 1000, event gap 50: a frontier at 0 is of no use for what comes after 1150
+def test_a_frontier_is_forgotten_once_all_that_it_refuses_is_stale() -> None:
+    line = Line(STALE, {"old": 0, "young": 1 * MS})
+    assert line.aligner.forget(1_150 * MS) == []
+    assert line.aligner.forget(1_150 * MS + 1) == ["old"]
+    assert line.aligner.frontiers == {"young": 1 * MS}
+
+
+def test_the_frontier_of_an_open_session_is_kept_and_forgotten_when_it_is_over() -> None:
+    line = Line(STALE, {"s": 0})
+    line.video(250)
+    assert line.aligner.forget(9_000 * MS) == []
+    line.tick("audio", 310)
+    line.tick("video", 320)
+    assert line.aligner.frontiers == {"s": 200 * MS}
+    assert line.aligner.forget(1_350 * MS) == []
+    assert line.aligner.forget(1_350 * MS + 1) == ["s"]
+
+
+def test_a_tick_for_which_no_window_came_is_let_go_once_all_below_it_is_stale() -> None:
+    line = Line(STALE)
+    line.tick("video", 320)
+    assert line.floor("video") == 0
+    line.aligner.forget(1_350 * MS - 1)
+    assert (line.floor("video"), list(line.aligner.sessions)) == (0, ["s"])
+    line.aligner.forget(1_350 * MS)
+    assert (line.floor("video"), list(line.aligner.sessions)) == (1, [])
