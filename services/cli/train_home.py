@@ -40,7 +40,7 @@ def train_home(data: Path, out: Path, single_steps: int, steps: int, seed: int, 
                 console.print(f"step {step} of {single_steps + steps}: {losses}")
 
         trained = train_network(data, recipe, report)
-    from services.cli.finish_home import finish
+    from services.offline.finish import finish
 
     told = finish(trained, recipe, data, out, time.monotonic() - began)
     if json:

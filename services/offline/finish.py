@@ -8,16 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from model.calibrate import calibrate
+from model.checkpoint import load, save
+from model.labels import LABELS
+from model.train import write_curve
+from services.fusion.infer import Inference
+from services.offline.tune import tune
+
 
 def finish(trained: Any, recipe: Any, data: Path, out: Path, seconds: float) -> dict[str, Any]:
     """Calibrate, choose the thresholds of the fold, and write the checkpoint with its card."""
-    from model.calibrate import calibrate
-    from model.checkpoint import load, save
-    from model.labels import LABELS
-    from model.train import write_curve
-    from services.fusion.infer import Inference
-    from services.offline.tune import tune
-
     calibrated = calibrate(trained.network, trained.words, data)
     config: dict[str, Any] = {
         "name": out.parent.name,
