@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from services.aligner.partition import Effects, Partition
 from services.aligner.session import NEVER_US
-from services.runtime.metrics import AlignerMetrics
+from services.runtime.metrics import AlignerMetrics, exemplar
 from services.runtime.monotonic import monotonic_us
 
 HORIZON_US = 60_000_000
@@ -19,10 +19,10 @@ _log = logging.getLogger(__name__)
 
 
 class Observer:
-    """Turns effects into metrics; nothing here decides anything."""
+    """Turns effects into metrics; nothing here decides anything. traced: the share of windows that have a trace."""
 
-    def __init__(self, metrics: AlignerMetrics) -> None:
-        self._metrics = metrics
+    def __init__(self, metrics: AlignerMetrics, traced: float) -> None:
+        self._metrics, self._traced = metrics, traced
         self._redis_errors = 0
         self._bounds_us, self._modalities = 0, set[str]()
         self._offsets: OrderedDict[tuple[str, str], tuple[int, int]] = OrderedDict()
@@ -49,7 +49,8 @@ class Observer:
         for window in effects.windows:
             m.windows.labels("final" if window.final else "early").inc()
             if window.final:
-                m.wait.observe(max(window.closed_us - window.opened_us, 0) / 1e6)
+                of = exemplar(window.id, self._traced)
+                m.wait.observe(max(window.closed_us - window.opened_us, 0) / 1e6, of)
                 for modality, lane in window.modalities.items():
                     m.window_modality.labels(modality, lane.state).inc()
 
