@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 
 from services.aligner.partition import Effects, Partition
@@ -46,13 +46,15 @@ class Observer:
             m.lateness.labels(chunk.modality).observe(late.behind_us / 1e6)
         for source, offset_us in effects.offsets_us.items():
             self._offset(source, offset_us)
-        for window in effects.windows:
-            m.windows.labels("final" if window.final else "early").inc()
-            if window.final:
-                of = exemplar(window.id, self._traced)
-                m.wait.observe(max(window.closed_us - window.opened_us, 0) / 1e6, of)
-                for modality, lane in window.modalities.items():
-                    m.window_modality.labels(modality, lane.state).inc()
+        finals = [window for window in effects.windows if window.final]
+        for outcome, count in (("final", len(finals)), ("early", len(effects.windows) - len(finals))):
+            if count:
+                m.windows.labels(outcome).inc(count)
+        for window in finals:
+            m.wait.observe(max(window.closed_us - window.opened_us, 0) / 1e6, exemplar(window.id, self._traced))
+        masks = Counter((name, lane.state) for window in finals for name, lane in window.modalities.items())
+        for mask, count in masks.items():
+            m.window_modality.labels(*mask).inc(count)
 
     def _offset(self, source: tuple[str, str], offset_us: int) -> None:
         """The smallest over a horizon: a source's shortest way, plus how far its clock is behind."""
