@@ -28,6 +28,7 @@ def plan(settings: Settings) -> Plan:
         skew_ms=settings.alignment.skew_ms,
         tail_ms=settings.alignment.tail_s * 1000,
         any_eviction_policy=settings.redis.any_eviction_policy,
+        seal=settings.kafka.seal(),
     )
     worker = Worker(
         rules,

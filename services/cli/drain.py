@@ -89,6 +89,7 @@ async def _close(settings: Settings, old: Semantics, count: int) -> None:
         skew_ms=settings.alignment.skew_ms,
         tail_ms=settings.alignment.tail_s * 1000,
         any_eviction_policy=settings.redis.any_eviction_policy,
+        seal=settings.kafka.seal(),
     )
     worker = Worker(
         rules,
