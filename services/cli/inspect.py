@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +28,10 @@ def inspect(
     recording: Annotated[Path | None, typer.Option(help="Look into this recording and not at the broker.")] = None,
     json: say.Json = False,
 ) -> None:
-    """The newest records of a topic, readable: headers, JSON values, the size of pictures, the length of sound."""
+    """The newest records of a topic, readable: headers, JSON values, the size of pictures, the length of sound.
+
+    Of a broker's topics what was forgotten and media of muted senses are not shown; how many is said.
+    """
     from services.recordings.about import NoRecording
     from services.recordings.readable import file_of, line, tell
 
@@ -99,20 +103,29 @@ async def _from_broker(settings: Settings, topic: str, count: int, key: bytes | 
     from aiokafka import TopicPartition
 
     from services.contract.murmur2 import partition_of
+    from services.control.follow import Controls
+    from services.control.hides import hides
     from services.recordings.kept import Kept
     from services.runtime import kafka
     from services.runtime.log_range import read_range
 
-    partitions = settings.topics.partitions
+    topics, partitions, hidden = settings.topic_names(), settings.topics.partitions, 0
     numbers = range(partitions) if key is None else [partition_of(key, partitions)]
     # Of one session the newest may stand far behind those of others.
     scanned = count if key is None else SCANNED_MAX
     found: list[Kept] = []
-    async with kafka.reader(settings.kafka) as reader:
+    following = Controls(lambda: kafka.make_reader(settings.kafka), topics, partitions)
+    async with following as controls, kafka.reader(settings.kafka) as reader:
         logs = [TopicPartition(topic, number) for number in numbers]
         ends = await reader.end_offsets(logs)
         for log in logs:
             async for r in read_range(reader, log, max(ends[log] - scanned, 0), ends[log]):
-                if key is None or r.key == key:
-                    found.append(Kept(r.topic, r.partition, r.offset, r.timestamp, r.key, list(r.headers), r.value))
+                if key is not None and r.key != key:
+                    continue
+                if hides(controls.of, topics, topic, r.key, r.headers, r.value, r.timestamp * 1000):
+                    hidden += 1
+                    continue
+                found.append(Kept(r.topic, r.partition, r.offset, r.timestamp, r.key, list(r.headers), r.value))
+    if hidden:
+        print(f"braid: {hidden} records are not shown: forgotten, or of a muted sense", file=sys.stderr)
     return found

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json as json_lines
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from services.cli import say
 from services.runtime.settings import Settings, load
+
+if TYPE_CHECKING:
+    from services.control.follow import Controls
 
 
 def tail(
@@ -22,7 +25,10 @@ def tail(
     ] = False,
     json: say.Json = False,
 ) -> None:
-    """Predictions and events as they come: first and final answers, what each sense contributed, where time went."""
+    """Predictions and events as they come: first and final answers, what each sense contributed, where time went.
+
+    What was forgotten and media of muted senses are not shown.
+    """
     if lanes and (json or count):
         say.fail("--lanes draws until Ctrl-C: it goes with --session and --beginning only", 2)
     settings = load()
@@ -39,10 +45,11 @@ async def _tail(settings: Settings, session: str | None, beginning: bool, count:
 
     from services.contract import canonical
     from services.contract.prediction import LATENCY_HEADER, STATE_HEADER
+    from services.control.hides import hides
     from services.runtime import kafka
 
     topics, told = settings.topic_names(), 0
-    async with kafka.reader(settings.kafka) as reader:
+    async with _controls(settings) as controls, kafka.reader(settings.kafka) as reader:
         partitions = [
             TopicPartition(topic, n)
             for topic in (topics.predictions, topics.events)
@@ -51,9 +58,13 @@ async def _tail(settings: Settings, session: str | None, beginning: bool, count:
         reader.assign(partitions)
         await (reader.seek_to_beginning if beginning else reader.seek_to_end)(*partitions)
         while not count or told < count:
-            for tp, records in (await reader.getmany(timeout_ms=500)).items():
+            fetched = await reader.getmany(timeout_ms=500)
+            controls.check()
+            for tp, records in fetched.items():
                 for r in records:
                     if r.value is None or (session is not None and r.key != session.encode()):
+                        continue
+                    if hides(controls.of, topics, tp.topic, r.key, r.headers, r.value, r.timestamp * 1000):
                         continue
                     record = canonical.loads_object(r.value)
                     headers = dict(r.headers)
@@ -75,11 +86,12 @@ async def _lanes(settings: Settings, session: str | None, beginning: bool) -> No
     from aiokafka import TopicPartition
     from rich.console import Console
 
+    from services.control.hides import hides
     from services.lanes.screen import Screen
     from services.runtime import kafka
 
     topics, key = settings.topic_names(), None if session is None else session.encode()
-    async with kafka.reader(settings.kafka) as reader:
+    async with _controls(settings) as controls, kafka.reader(settings.kafka) as reader:
         partitions = [
             TopicPartition(topic, n)
             for topic in (*topics.media_all, topics.predictions, topics.events)
@@ -89,10 +101,22 @@ async def _lanes(settings: Settings, session: str | None, beginning: bool) -> No
         await (reader.seek_to_beginning if beginning else reader.seek_to_end)(*partitions)
         with Screen(topics, Console()) as screen:
             while True:
-                for tp, records in (await reader.getmany(timeout_ms=250)).items():
+                fetched = await reader.getmany(timeout_ms=250)
+                controls.check()
+                for tp, records in fetched.items():
                     for r in records:
-                        if key is None or r.key == key:
-                            screen.take(tp.topic, r.key, r.headers, r.value, r.timestamp * 1000)
+                        if key is not None and r.key != key:
+                            continue
+                        read = tp.topic, r.key, r.headers, r.value, r.timestamp * 1000
+                        if not hides(controls.of, topics, *read):
+                            screen.take(*read)
+
+
+def _controls(settings: Settings) -> Controls:
+    from services.control.follow import Controls
+    from services.runtime import kafka
+
+    return Controls(lambda: kafka.make_reader(settings.kafka), settings.topic_names(), settings.topics.partitions)
 
 
 def _event(e: dict[str, Any]) -> str:

@@ -30,6 +30,13 @@ class Controls:
         self._known: dict[str, Control] = {}
         self._task: asyncio.Task[None] | None = None
 
+    async def __aenter__(self) -> Controls:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
     def listen(self, told: Callable[[Control], None]) -> None:
         """Call this with each control as it becomes known; before `start`."""
         self._told = told

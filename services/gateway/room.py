@@ -59,9 +59,12 @@ class Room:
         return bool(self._identities.get(facts["identity"]) == facts["sha256"])
 
     def since(self, from_us: int) -> dict[str, list[Told]]:
-        """What is about event times from from_us on, by kind, in order of event time."""
+        """What is about event times from from_us on and the event that goes on, by kind, in order of event time.
+
+        Of one event time in the order in which it was read: the steps of an event, an early answer and its final one.
+        """
         return {
-            kind: sorted((t for t in kept.values() if t.to_us >= from_us), key=lambda t: (t.from_us, t.key))
+            kind: sorted((t for t in kept.values() if t.to_us >= from_us or self._goes_on(t)), key=lambda t: t.from_us)
             for kind, kept in self.kept.items()
         }
 
@@ -76,6 +79,9 @@ class Room:
             "answer": {name: answer[name] for name in answer} or None,
             "event": None if self._event is None else dict(self._event),
         }
+
+    def _goes_on(self, told: Told) -> bool:
+        return self._event is not None and told.kind == "event" and (told.facts or {}).get("id") == self._event["id"]
 
     def _note(self, told: Told, facts: Mapping[str, Any]) -> None:
         if told.kind == "chunk":

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
-from services.contract import envelope
+from services.contract import canonical, envelope
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.payloads.redis_window import RedisWindow, key_of
@@ -127,7 +127,6 @@ async def test_mute_holds_soon_after_it_was_said(settings: Settings, services: d
 async def timed(settings: Settings, session: str) -> list[tuple[int, dict[str, Any]]]:
     """The predictions of a session with when the broker got them (ms)."""
     from services.audit.collect import records
-    from services.contract import canonical
 
     async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
         raws = await records(reader, settings.topic_names().predictions, settings.topics.partitions)
@@ -165,4 +164,13 @@ async def test_a_forgotten_session_is_gone_from_the_page_from_redis_and_from_why
     assert not [d for d in devices if d["session"] == "nursery"]
     code, told = await braid(stack, "why", one["id"])
     assert code == 3
-    assert await found(settings, settings.topic_names().predictions), "the topics have it until retention"
+    topics = settings.topic_names()
+    assert [p for p in await found(settings, topics.predictions) if p["session"] == "nursery"], "until retention"
+    for topic in ("predictions", "windows", "video"):
+        code, told = await braid(stack, "inspect", topic, "--session", "nursery", "--json")
+        assert (code, json.loads(told)) == (0, []), topic
+    later = {"session": "nursery", "start": time.time_ns() // 1000, "lifecycle": "new"}
+    async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
+        await producer.send_and_wait(topics.events, canonical.dumps(later), key=b"nursery")
+    code, told = await braid(stack, "tail", "--beginning", "--session", "nursery", "--count", "1", "--json")
+    assert (code, json.loads(told)) == (0, later), "the first that it tells came after"

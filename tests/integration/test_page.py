@@ -29,6 +29,12 @@ WITHIN_MS = 60_000
 SCRIPT_MS_MAX = 6.0
 
 
+# Chips of events whose name stands across their edge: it stands in its chip, or whole behind it.
+NAMES_OUT = """() => [...document.querySelectorAll(".event:not(.beside)")].filter(
+  chip => chip.firstChild.getBoundingClientRect().right > chip.getBoundingClientRect().right + 0.5
+).map(chip => chip.title)"""
+
+
 @dataclass
 class Watch:
     """What a page says and asks while it is open."""
@@ -97,6 +103,13 @@ async def test_a_stream_plays_answers_appear_and_why_opens(
     await expect(page.locator("#list li.live")).to_have_count(2)
     await playing
     await keep(page, "page-light")
+    await page.wait_for_function(f"({NAMES_OUT})().length === 0", timeout=WITHIN_MS)
+    ended = page.locator(".event.final.ended")
+    await expect(ended.nth(2)).to_be_attached(timeout=WITHIN_MS)
+    titles = await ended.evaluate_all("chips => chips.map(chip => chip.title)")
+    await page.reload()
+    for title in titles:
+        await expect(page.locator(f'.event.final.ended[title="{title}"]')).to_have_count(1, timeout=WITHIN_MS)
     await page.locator("#list a", has_text="kitchen").click()
     await expect(page.locator(".strip.focus")).to_have_count(1)
     await final.first.focus()
@@ -213,6 +226,11 @@ async def test_a_phone_shows_it_without_scrolling_sideways(
     await expect(page.locator("#why")).to_be_visible()
     assert await page.evaluate("document.documentElement.scrollWidth") == 360
     await keep(page, f"phone-why-{scheme}")
+    for _ in range(30):
+        await page.keyboard.press("Tab")
+        assert await page.evaluate("!document.activeElement.closest('main, nav')"), "no key leads behind what covers it"
+    await page.keyboard.press("Escape")
+    await expect(page.locator(".cell:focus")).to_have_count(1)
     await context.close()
 
 

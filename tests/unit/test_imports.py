@@ -34,6 +34,7 @@ PURE = [
     "services/fusion/predicted.py",
     "services/fusion/resume.py",
     "services/fusion/without.py",
+    "services/control/hides.py",
     "services/audit/oracle.py",
     "services/audit/score.py",
     "services/gateway/access.py",

@@ -1,10 +1,12 @@
 // The answers of a session: masks in the lanes, the band of predictions, what each sense adds, and the events.
 
-import { el, label, percent, signed, text, time } from "./dom.js";
+import { el, label, nameWidth, percent, signed, text, time } from "./dom.js";
 
 const NOTHING = "nothing";
 const NATS = 4;
-const LETTER_PX = 6.4;
+// Around a name: of a chip its padding and borders, of a cell its distance from the edge.
+const CHIP_PX = 14;
+const CELL_PX = 8;
 
 export class Answers {
   constructor(strip, choose) {
@@ -160,9 +162,9 @@ export class Answers {
       if (!first) return;
       const shown = first.cell.chosen;
       const name = label(shown.label);
-      const fits = this.px(count * this.strip.hopUs) > name.length * LETTER_PX + 6;
+      const fits = this.px(count * this.strip.hopUs) > nameWidth(name) + CELL_PX;
       text(first.cell.children[1], fits && shown.label !== NOTHING ? name : "");
-      first.cell.children[1].style.width = `${count * 100}%`;
+      first.cell.children[1].style.width = `calc(${count * 100}% - ${CELL_PX}px)`;
     };
     slots.forEach((slot) => {
       const [one, other] = [first?.cell.chosen, slot.cell.chosen];
@@ -184,12 +186,17 @@ export class Answers {
     return (us / this.strip.axis.spanUs) * this.strip.width;
   }
 
-  /** The name of an event may stand out over its end, as far as the next one leaves room. */
+  /** The name of an event stands in its chip; one that does not fit there stands behind it, where there is more room. */
   names() {
     const known = [...this.events.values()].sort((a, b) => a.node.us - b.node.us);
-    known.forEach((one, n) => {
-      const next = known[n + 1];
-      one.node.firstChild.style.maxWidth = next ? `${Math.max(this.px(next.node.us - one.node.us) - 12, 0)}px` : "";
+    known.forEach(({ node }, n) => {
+      const next = known[n + 1]?.node;
+      const inside = this.px(next ? Math.min(node.lengthUs, next.us - node.us) : node.lengthUs) - CHIP_PX;
+      const behind = next ? this.px(next.us - node.us - node.lengthUs) - CHIP_PX : Infinity;
+      const beside = nameWidth(node.textContent) > inside && behind > inside;
+      node.classList.toggle("beside", beside);
+      const room = beside ? behind : inside;
+      node.firstChild.style.maxWidth = room === Infinity ? "" : `${Math.max(room, 0)}px`;
     });
   }
 

@@ -139,7 +139,7 @@ find("theme").addEventListener("click", () => {
 find("help").addEventListener("click", () => find("legend").showModal());
 addEventListener("hashchange", show);
 addEventListener("keydown", (event) => {
-  if (event.target.matches("input, button, a, dialog *") && event.key !== "/") return;
+  if (event.target.matches("input, dialog *") || (event.target.matches("button, a") && event.key === " ")) return;
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === " ") pause(!paused);
   else if (event.key === "/") find("find").focus();

@@ -27,6 +27,14 @@ export function text(node, value) {
   if (node.textContent !== value) node.textContent = value;
 }
 
+const pen = document.createElement("canvas").getContext("2d");
+
+/** How wide a name of the answers and events is, in pixels; it asks for no layout. The font is that of style.css. */
+export function nameWidth(value) {
+  pen.font = `600 11.5px ${getComputedStyle(document.body).fontFamily}`;
+  return pen.measureText(value).width;
+}
+
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 
 /** The time of day of an event time in microseconds; tenths where asked for. */

@@ -7,7 +7,8 @@ import { Now } from "./now.js";
 import { Axis } from "./time.js";
 
 const ORDER = ["video", "audio", "text"];
-const KINDS = ["chunk", "late", "dead", "window", "prediction", "event", "tick", "end"];
+// Events before predictions: a prediction says how long the event that goes on has lasted by then.
+const KINDS = ["chunk", "late", "dead", "window", "event", "prediction", "tick", "end"];
 const KEPT_US = 70_000_000;
 const HELD_US = 300_000_000;
 const REFUSED_MAX = 200;

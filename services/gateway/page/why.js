@@ -14,6 +14,8 @@ export class Why {
     this.closed = closed;
     this.strip = null;
     this.id = null;
+    this.narrow = matchMedia("(max-width: 760px)");
+    this.narrow.addEventListener("change", () => this.cover());
     document.addEventListener("keydown", (event) => this.key(event));
   }
 
@@ -36,6 +38,7 @@ export class Why {
     }
     if (this.id !== id) return;
     this.node.hidden = false;
+    this.cover();
     document.body.classList.add("asking");
     const close = el("button", { type: "button", className: "close", title: "Close (Esc)", "aria-label": "Close" }, "✕");
     close.addEventListener("click", () => this.close());
@@ -56,10 +59,16 @@ export class Why {
     this.strip.answers.point(null);
     this.id = null;
     this.node.hidden = true;
+    this.cover();
     document.body.classList.remove("asking");
     if (this.from?.isConnected) this.from.focus({ preventScroll: true });
     this.from = null;
     this.closed();
+  }
+
+  /** Where it covers what is beside it, keys do not lead there. */
+  cover() {
+    for (const node of this.node.parentElement.children) if (node !== this.node) node.inert = this.open && this.narrow.matches;
   }
 
   go(step) {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from services.contract import envelope, late, moment, tick
+from services.contract import canonical, envelope, late, moment, tick
 from services.contract.chunk import Chunk
 from services.contract.window import Member
 from services.gateway import heard, told
@@ -96,6 +96,27 @@ def test_since_gives_what_reaches_into_the_time_in_order() -> None:
         rooms.put(chunk(offset=n, id=str(n), t_us=START_US + n * SECOND_US), 0)
     found = rooms.rooms["s"].since(START_US + SECOND_US)["chunk"]
     assert [t.from_us - START_US for t in found] == [SECOND_US, 2 * SECOND_US]
+
+
+def test_since_gives_the_steps_of_an_event_in_the_order_in_which_they_were_said() -> None:
+    rooms = Rooms(WIDE)
+    for step in (event("new", final=False), event("new"), event("update", label="cat"), event("end", label="cat")):
+        rooms.put(told.event(step), 0)
+    found = [canonical.loads_object(t.raw) for t in rooms.rooms["s"].since(START_US)["event"]]
+    assert [(e["lifecycle"], e["final"]) for e in found] == [
+        ("new", False),
+        ("new", True),
+        ("update", True),
+        ("end", True),
+    ]
+
+
+def test_since_gives_an_event_that_goes_on_however_long_ago_it_was_said() -> None:
+    rooms = Rooms(WIDE)
+    rooms.put(told.event(event("new")), 0)
+    assert [t.kind for t in rooms.rooms["s"].since(START_US + 90 * SECOND_US)["event"]] == ["event"]
+    rooms.put(told.event(event("end")), 0)
+    assert rooms.rooms["s"].since(START_US + 90 * SECOND_US)["event"] == []
 
 
 def test_why_joins_prediction_window_chunks_events_and_the_other_answers() -> None:
