@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from math import exp
 
 from model.serving import Serving
 from services.fusion.batch import Released
+from services.fusion.drift import Drift
 from services.fusion.fetch import Fetcher
 from services.fusion.infer import Inference
 from services.fusion.overload import EARLY
@@ -26,6 +28,7 @@ class Observer:
     def __init__(self, metrics: FusionMetrics, tracer: Tracer) -> None:
         self._metrics, self._tracer = metrics, tracer
         self._before: dict[str, int] = {}
+        self._drift = Drift()
 
     @property
     def traced(self) -> float:
@@ -38,7 +41,8 @@ class Observer:
 
     def model(self, model: Serving) -> None:
         """Say which model serves from now on, and where."""
-        # A model comes with counters of its own, from 0.
+        # Another model is sure in another way, and comes with counters of its own, from 0.
+        self._drift = Drift()
         self._before = {name: count for name, count in self._before.items() if not name.startswith(OF_A_MODEL)}
         self._metrics.model.info(
             {"name": model.name, "version": model.version, "digest": model.digest, "device": str(model.device)}
@@ -102,11 +106,15 @@ class Observer:
             for modality, _, rejected in p.unusable:
                 m.unusable.labels(modality, rejected.reason.value).inc()
             if final:
-                for modality, share in p.contributions.items():
+                for n, modality in enumerate(p.senses):
+                    share = p.contributions.get(modality, 0.0)
                     if share:  # exactly 0: not there
                         m.contribution.labels(modality).observe(abs(share))
+                        self._drift.take(modality, exp(p.rows[1 << n].max()))
             if final and p.answer.odd is not None:
                 m.conflicts.inc()
+        for modality, score in self._drift.scores().items():
+            m.drift.labels(modality).set(score)
         for source, count in fetcher.counts.items():
             m.fetched.labels(source).inc(self._rise(f"fetch {source}", count))
         for modality, count in inference.encoded.items():

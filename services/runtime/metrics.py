@@ -109,6 +109,12 @@ class FusionMetrics:
         self.cache_bytes = Gauge("braid_encoder_cache_bytes", "Bytes in the encoder cache.", registry=registry)
         self.conflicts = counter("conflict", "Final predictions in which the senses contradict each other.")
         self.contribution = histogram("contribution_magnitude", "Size of contributions.", "modality")
+        self.drift = Gauge(
+            "braid_drift_score",
+            "How far how sure a sense alone is lately is from before: 0 not at all, 1 wholly.",
+            ("modality",),
+            registry=registry,
+        )
         self.latency = histogram("window_latency_seconds", "Closing record to prediction sent.", "span")
         self.stage = histogram("stage_duration_seconds", "Time of a batch in each stage.", "stage")
         self.queue_wait = histogram("queue_wait_seconds", "Window sent to window taken up.")

@@ -31,6 +31,7 @@ PURE = [
     "services/fusion/degrade.py",
     "services/fusion/events.py",
     "services/fusion/ahead.py",
+    "services/fusion/drift.py",
     "services/fusion/predicted.py",
     "services/fusion/resume.py",
     "services/fusion/trace.py",
