@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+import psutil
 from PIL import Image
 from playwright.async_api import Browser, Page, async_playwright
 
@@ -105,6 +106,17 @@ async def opened(browser: Browser, address: str, sessions: int) -> Page:
     return page
 
 
+def first() -> bool:
+    """Let the browser go before the services, as if those ran elsewhere; False where that is not allowed."""
+    try:
+        for child in psutil.Process().children(recursive=True):
+            if "chrom" in child.name():
+                child.nice(-15)
+    except psutil.AccessDenied:
+        return False
+    return True
+
+
 async def picture(page: Page, path: Path, scheme: str, why: bool = False) -> None:
     """A small picture of the page as it stands, as light or dark as asked; why: of an answer on the way."""
     await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
@@ -125,8 +137,11 @@ async def picture(page: Page, path: Path, scheme: str, why: bool = False) -> Non
 
 async def bench(
     seconds: float, sessions: int, others: int, pictures: Path | None, folder: Path
-) -> tuple[Frames, Frames, int]:
-    """The frames of an empty page and of the live page, and how many sessions that one lists. Raises CannotStart."""
+) -> tuple[Frames, Frames, int, bool]:
+    """The frames of an empty page and of the live page, how many sessions that one lists, and whether the browser went first.
+
+    Raises CannotStart.
+    """
     chromium = shutil.which("chromium")
     if chromium is None:
         raise CannotStart("no chromium on the PATH: `apt-get install chromium`")
@@ -138,9 +153,11 @@ async def bench(
         playing = asyncio.create_task(played(settings, recordings, min(2 * WARM_S + 2 * seconds + 10, 90)))
         await asyncio.sleep(WARM_S)
         empty = await browser.new_page()
+        first()
         nothing = await measured(empty, seconds)
         await empty.close()
         page = await opened(browser, address, sessions)
+        ahead = first()
         await asyncio.sleep(WARM_S)
         ours = await measured(page, seconds)
         count = await page.locator("#list li").count()
@@ -149,10 +166,10 @@ async def bench(
             await picture(page, pictures / "why-dark.webp", "dark", why=True)
         await browser.close()
         playing.cancel()
-        return nothing, ours, count
+        return nothing, ours, count, ahead
 
 
-def told(nothing: Frames, ours: Frames, sessions: int, count: int, seconds: float) -> str:
+def told(nothing: Frames, ours: Frames, sessions: int, count: int, ahead: bool, seconds: float) -> str:
     """The page of the results."""
     rows = "\n".join(
         f"| {name} | {f.per_s:.1f} | {f.p99_ms:.0f} | {f.dropped:.1%} |"
@@ -163,7 +180,8 @@ def told(nothing: Frames, ours: Frames, sessions: int, count: int, seconds: floa
         f"# Does the live page keep up?\n\n`make bench-page` on {m['cpus']} CPUs without a graphics card, load average "
         f"{m['load_before']:g}, commit {m['commit']}: Chromium, {WIDE[0]} by {WIDE[1]} pixels, {seconds:g} s of\n"
         "requested frames (60 a second at most) each, while the whole system plays the recorded streams on the same "
-        "CPUs. The empty page says what the\nmachine has left; the ratio of the two travels.\n\n"
+        f"CPUs{', the browser before everything else' if ahead else ''}. The empty page says what the\nmachine has "
+        "left; the ratio of the two travels.\n\n"
         f"| | frames a second | slowest of 100, ms | dropped |\n|---|---:|---:|---:|\n{rows}\n\n"
         f"The live page reaches {ours.per_s / nothing.per_s:.2f} of the frames of an empty one.\n"
     )
@@ -179,13 +197,13 @@ def main() -> int:
     asked = parser.parse_args()
     try:
         with tempfile.TemporaryDirectory(prefix="braid-page-") as folder:
-            nothing, ours, count = asyncio.run(
+            nothing, ours, count, ahead = asyncio.run(
                 bench(asked.seconds, asked.sessions, asked.listed, asked.pictures, Path(folder))
             )
     except CannotStart as why:
         sys.stderr.write(f"{why}\n")
         return 1
-    found = told(nothing, ours, asked.sessions, count, asked.seconds)
+    found = told(nothing, ours, asked.sessions, count, ahead, asked.seconds)
     sys.stdout.write(found)
     if asked.write:
         (RESULTS / "page.md").write_text(found)

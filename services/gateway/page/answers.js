@@ -233,7 +233,7 @@ export class Answers {
 
   key(event) {
     const cell = event.target.closest(".cell");
-    const cells = this.cells();
+    const cells = this.cells().filter((one) => !one.hidden);
     const goes = { ArrowLeft: -1, ArrowRight: 1, Home: -cells.length, End: cells.length }[event.key];
     if (!cell || goes === undefined) return;
     const at = Math.min(Math.max(cells.indexOf(cell) + goes, 0), cells.length - 1);

@@ -29,10 +29,16 @@ export function text(node, value) {
 
 const pen = document.createElement("canvas").getContext("2d");
 
+const widths = new Map();
+
 /** How wide a name of the answers and events is, in pixels; it asks for no layout. The font is that of style.css. */
 export function nameWidth(value) {
-  pen.font = `600 11.5px ${getComputedStyle(document.body).fontFamily}`;
-  return pen.measureText(value).width;
+  if (!widths.has(value)) {
+    // Asked once: each look at a computed style makes the browser compute all that changed.
+    if (!widths.size) pen.font = `600 11.5px ${getComputedStyle(document.body).fontFamily}`;
+    widths.set(value, pen.measureText(value).width);
+  }
+  return widths.get(value);
 }
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });

@@ -17,6 +17,13 @@ export class Lane {
     this.marks = new Map();
     this.identities = new Map();
     this.dirty = false;
+    this.height = 0;
+  }
+
+  /** What was laid out holds no more: the strip has another size. */
+  resized() {
+    this.dirty = true;
+    this.height = 0;
   }
 
   /** A chunk; one that is known already is passed over. */
@@ -67,6 +74,8 @@ export class Lane {
   layout(width) {
     if (!this.dirty || !width) return;
     this.dirty = false;
+    // Looked at once: to ask for it after each change makes the browser lay out the page each time.
+    this.height ||= this.node.clientHeight;
     const at = (node) => ((node.us - this.strip.axis.base) / this.strip.axis.spanUs) * width;
     const inOrder = (name) => [...this.node.getElementsByClassName(name)].sort((a, b) => a.us - b.us);
     this.frames(inOrder("frame"), at);
@@ -74,7 +83,7 @@ export class Lane {
   }
 
   frames(nodes, at) {
-    const wide = this.node.clientHeight * FRAME_SHARE;
+    const wide = this.height * FRAME_SHARE;
     let last = null;
     for (const node of nodes) {
       const fits = node.picture && (!last || at(node) - at(last) >= wide * 0.6);
@@ -88,7 +97,7 @@ export class Lane {
   }
 
   words(nodes, at) {
-    const rows = this.node.clientHeight > 44 ? 2 : 1;
+    const rows = this.height > 44 ? 2 : 1;
     const lasts = [];
     for (const node of nodes) {
       const begins = at(node);

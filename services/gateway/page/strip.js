@@ -140,7 +140,7 @@ export class Strip {
   }
 
   relayout() {
-    this.lanes.forEach((lane) => (lane.dirty = true));
+    this.lanes.forEach((lane) => lane.resized());
     this.answers.dirty = true;
   }
 
@@ -160,7 +160,13 @@ export class Strip {
   /** A few times a second: take away what is long out of sight, lay out what is new, draw the axis on. */
   tidy() {
     const oldest = Math.max(this.axis.shown, this.axis.newest - HELD_US) - KEPT_US;
-    for (const node of this.placed) if (node.us + node.lengthUs < oldest) this.remove(node);
+    // What is left of the view, names that reach out of it aside, is kept for who walks back, and costs no painting.
+    const seen = this.axis.from - this.axis.spanUs / 2;
+    for (const node of this.placed) {
+      const ends = node.us + node.lengthUs;
+      if (ends < oldest) this.remove(node);
+      else if (node.hidden !== ends < seen) node.hidden = ends < seen;
+    }
     this.answers.tidy(oldest);
     this.lanes.forEach((lane) => lane.layout(this.width));
     this.scale();
