@@ -42,7 +42,7 @@ STREAMS = (
 )
 BY_SECOND = sum(rate for _, rate, _, _ in STREAMS)
 # Under py-spy: more events, so that there are samples enough for a share of one in a hundred.
-SPIED_EVENTS, SPIED_HZ, SHOWN = 208_000, 250, 15
+SPIED_EVENTS, SPIED_HZ, SHOWN = 104_000, 250, 15
 WITHIN_S, ROUNDS = 240, 3
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 # A sample counts for the first of these in which one of its frames lies, the innermost first.
