@@ -28,6 +28,7 @@ def plan(settings: Settings) -> Plan:
         skew_ms=settings.alignment.skew_ms,
         tail_ms=settings.alignment.tail_s * 1000,
         any_eviction_policy=settings.redis.any_eviction_policy,
+        seal=settings.kafka.seal(),
     )
     worker = Worker(
         rules,
@@ -36,7 +37,7 @@ def plan(settings: Settings) -> Plan:
         lambda: RedisWindow(
             settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms, settings.redis.access()
         ),
-        Observer(AlignerMetrics(registry)),
+        Observer(AlignerMetrics(registry), settings.tracing.traced),
     )
     group = f"{settings.kafka.group_prefix}-aligner"
     return Plan(

@@ -13,6 +13,7 @@ from services.aligner.partition import Effects, Partition
 from services.aligner.patience import Silent
 from services.contract import frontier, late, owned, tick, window
 from services.contract.frontier import Frontier
+from services.contract.seal import Seal
 from services.contract.semantics import Semantics
 from services.contract.topics import Topics
 from services.runtime import kafka
@@ -26,8 +27,8 @@ class Emitter:
     The producer must be idempotent with acks=all: a `RecordMetadata` then means that the record is kept.
     """
 
-    def __init__(self, producer: AIOKafkaProducer, topics: Topics, semantics: Semantics) -> None:
-        self._producer, self._topics = producer, topics
+    def __init__(self, producer: AIOKafkaProducer, topics: Topics, semantics: Semantics, seal: Seal) -> None:
+        self._producer, self._topics, self._seal = producer, topics, seal
         self._owned = owned.key(semantics.config), owned.encode(semantics)
 
     async def emit(self, partition: Partition, effects: Effects) -> None:
@@ -55,10 +56,11 @@ class Emitter:
                 partition.acknowledged(emitted, at_ms * 1000)
 
     async def _silences(self, number: int, silences: Iterable[Silent]) -> None:
-        ticks = [
-            await self._send(self._topics.media(modality), number, None, value, tick.headers(value))
-            for modality, value in _ticks(silences)
-        ]
+        ticks = []
+        for modality, value in _ticks(silences):
+            topic = self._topics.media(modality)
+            headers = tick.headers(value) + self._seal.sign(topic, number, value)
+            ticks.append(await self._send(topic, number, None, value, headers))
         await asyncio.gather(*ticks)
 
     async def own(self, numbers: Iterable[int]) -> None:

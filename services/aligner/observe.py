@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from services.aligner.partition import Effects, Partition
 from services.aligner.session import NEVER_US
-from services.runtime.metrics import AlignerMetrics
+from services.runtime.metrics import AlignerMetrics, exemplar
 from services.runtime.monotonic import monotonic_us
 
 HORIZON_US = 60_000_000
@@ -19,10 +19,10 @@ _log = logging.getLogger(__name__)
 
 
 class Observer:
-    """Turns effects into metrics; nothing here decides anything."""
+    """Turns effects into metrics; nothing here decides anything. traced: the share of windows that have a trace."""
 
-    def __init__(self, metrics: AlignerMetrics) -> None:
-        self._metrics = metrics
+    def __init__(self, metrics: AlignerMetrics, traced: float) -> None:
+        self._metrics, self._traced = metrics, traced
         self._redis_errors = 0
         self._bounds_us, self._modalities = 0, set[str]()
         self._offsets: OrderedDict[tuple[str, str], tuple[int, int]] = OrderedDict()
@@ -51,7 +51,7 @@ class Observer:
             if count:
                 m.windows.labels(outcome).inc(count)
         for window in finals:
-            m.wait.observe(max(window.closed_us - window.opened_us, 0) / 1e6)
+            m.wait.observe(max(window.closed_us - window.opened_us, 0) / 1e6, exemplar(window.id, self._traced))
         masks = Counter((name, lane.state) for window in finals for name, lane in window.modalities.items())
         for mask, count in masks.items():
             m.window_modality.labels(*mask).inc(count)

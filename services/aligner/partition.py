@@ -31,11 +31,14 @@ from services.aligner.start import Start
 from services.contract.chunk import Chunk, SessionEnd
 from services.contract.dead import DeadLetter, Position, Stage, letter
 from services.contract.frontier import Frontier
-from services.contract.reason import Rejected
+from services.contract.reason import Reason, Rejected
+from services.contract.seal import Seal
 from services.contract.semantics import Semantics
 from services.contract.tick import Tick
 from services.contract.topics import Topics
 from services.contract.window import Window
+
+NO_SEAL = Seal()
 
 
 @dataclass(slots=True)
@@ -67,13 +70,14 @@ class Partition:
         topics: Topics,
         tail_us: int,
         start: Start,
+        seal: Seal = NO_SEAL,
     ) -> None:
         self.number = number
         self.positions = dict(start.positions)
         self.aligner = Aligner(semantics, start.frontiers)
         self.coverage = Coverage(tail_us, dict(start.uncovered), {s: list(k) for s, k in start.old_keys.items()})
         self._gate = Gate(number, partition_count, semantics)
-        self._semantics, self._patience, self._topics = semantics, patience, topics
+        self._semantics, self._patience, self._topics, self._seal = semantics, patience, topics, seal
         # Nothing is known of the times of a log that gave no record yet: then nothing is forgotten.
         self._handed_us = dict.fromkeys(semantics.modalities, NEVER_US)
         self._early, self._silent = Agenda(), Agenda()
@@ -141,6 +145,8 @@ class Partition:
     def _one(self, modality: str, record: Record, now_us: int, effects: Effects) -> Iterable[str]:
         """Take one record; the sessions that it touched."""
         read = self._gate.admit(modality, record)
+        if isinstance(read, Tick) and not self._sealed(modality, record):
+            read = Rejected(Reason.FORGED, "a tick that no tick_secret signed for this place")
         if isinstance(read, Arrival):
             fate, windows = self.aligner.chunk(read.chunk, now_us)
             self._tell(modality, record, read, fate, effects)
@@ -154,6 +160,10 @@ class Partition:
             return (read.session,)
         self._dead(modality, record, "admission", read, effects)
         return ()
+
+    def _sealed(self, modality: str, record: Record) -> bool:
+        topic = self._topics.media(modality)
+        return self._seal.holds(topic, self.number, record.headers, record.value or b"")
 
     def _tell(self, modality: str, record: Record, arrival: Arrival, fate: Fate, effects: Effects) -> None:
         chunk = arrival.chunk

@@ -18,6 +18,7 @@ from services.aligner.observe import Observer
 from services.aligner.partition import Effects, Partition
 from services.aligner.patience import LONG_US, Patience, Proof
 from services.aligner.recover import Recovered, recover
+from services.contract.seal import Seal
 from services.contract.semantics import Semantics
 from services.contract.topics import Topics
 from services.payloads.redis_window import RedisWindow, Stored
@@ -32,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What alignment does, how long it waits, and what its topics are."""
+    """What alignment does, how long it waits, what its topics are, and how its ticks are told from those of others."""
 
     semantics: Semantics
     patience: Patience
@@ -40,6 +41,7 @@ class Rules:
     skew_ms: int
     tail_ms: int
     any_eviction_policy: bool
+    seal: Seal
 
 
 class Worker:
@@ -65,7 +67,7 @@ class Worker:
         await self._producer.start()
         if not self._rules.any_eviction_policy:
             await self._payloads.check_policy()
-        self._emitter = Emitter(self._producer, self._rules.topics, self._rules.semantics)
+        self._emitter = Emitter(self._producer, self._rules.topics, self._rules.semantics, self._rules.seal)
 
     async def stop(self) -> None:
         await self._producer.stop()
@@ -86,7 +88,7 @@ class Worker:
         for number, found in zip(numbers, recovered, strict=True):
             self._observer.lost(number, found.lost)
             self._partitions[number] = Partition(
-                number, count, rules.semantics, rules.patience, topics, rules.tail_ms * 1000, found.start
+                number, count, rules.semantics, rules.patience, topics, rules.tail_ms * 1000, found.start, rules.seal
             )
             self._queues[number] = InStep(found.start.positions, rules.skew_ms, QUEUE_RECORDS_MAX, QUEUE_BYTES_MAX)
             for modality, offset in found.start.positions.items():

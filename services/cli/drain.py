@@ -89,6 +89,7 @@ async def _close(settings: Settings, old: Semantics, count: int) -> None:
         skew_ms=settings.alignment.skew_ms,
         tail_ms=settings.alignment.tail_s * 1000,
         any_eviction_policy=settings.redis.any_eviction_policy,
+        seal=settings.kafka.seal(),
     )
     worker = Worker(
         rules,
@@ -97,7 +98,7 @@ async def _close(settings: Settings, old: Semantics, count: int) -> None:
         lambda: RedisWindow(
             settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms, settings.redis.access()
         ),
-        Observer(AlignerMetrics(make_registry("drain"))),
+        Observer(AlignerMetrics(make_registry("drain")), traced=0),
     )
     group = kafka.make_group_consumer(broker, f"{settings.kafka.group_prefix}-aligner", "")
     group.subscribe(list(topics.media_all))

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
 
-from services.contract import canonical, event
+from services.contract import canonical, event, trace
 from services.contract.dead import DeadLetter
 from services.contract.event import Event
-from services.contract.prediction import LATENCY_HEADER, STATE_HEADER
+from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
 from services.contract.topics import Topics
 from services.fusion.decide import State
 from services.fusion.predicted import Predicted
@@ -41,10 +41,10 @@ def latency_header(parts: Sequence[tuple[str, float]]) -> bytes:
 
 
 class Publisher:
-    """Sends and waits: on return the broker has everything."""
+    """Sends and waits: on return the broker has everything. traced: the share of windows whose answers name a trace."""
 
-    def __init__(self, producer: AIOKafkaProducer, topics: Topics) -> None:
-        self._producer, self._topics = producer, topics
+    def __init__(self, producer: AIOKafkaProducer, topics: Topics, traced: float) -> None:
+        self._producer, self._topics, self._traced = producer, topics, traced
 
     async def publish(self, said: Sequence[Said]) -> None:
         """Send a batch in order. Raises KafkaError where an acknowledgement fails."""
@@ -70,7 +70,7 @@ class Publisher:
         await asyncio.gather(*waiting)
         logs: dict[int, list[tuple[bytes, bytes, list[tuple[str, bytes]]]]] = defaultdict(list)
         for one in said:
-            logs[one.number].append(_prediction(one))
+            logs[one.number].append(self._prediction(one))
         await asyncio.gather(*(kafka.send_all(self._producer, self._topics.predictions, *log) for log in logs.items()))
 
     async def refuse(self, number: int, key: bytes | None, letter: DeadLetter) -> None:
@@ -78,10 +78,11 @@ class Publisher:
         value, headers = letter.encode()
         await self._producer.send_and_wait(self._topics.dead, value, key=key, partition=number, headers=headers)
 
-
-def _prediction(one: Said) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
-    """The record of a prediction: key, value and headers."""
-    headers = [_JSON, (LATENCY_HEADER, latency_header(one.latency_ms))]
-    if one.state is not None:
-        headers.append((STATE_HEADER, one.state.encode()))
-    return one.predicted.window.session.encode(), one.predicted.value, headers
+    def _prediction(self, one: Said) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
+        """The record of a prediction: key, value and headers."""
+        headers = [_JSON, (LATENCY_HEADER, latency_header(one.latency_ms))]
+        if one.state is not None:
+            headers.append((STATE_HEADER, one.state.encode()))
+        if trace.traced(one.predicted.window.id, self._traced):
+            headers.append((TRACE_HEADER, trace.traceparent(one.predicted.window.id)))
+        return one.predicted.window.session.encode(), one.predicted.value, headers

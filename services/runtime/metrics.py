@@ -9,6 +9,8 @@ from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
+from services.contract import trace
+
 BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
@@ -18,6 +20,11 @@ def make_registry(service: str) -> CollectorRegistry:
     build = Info("braid_build", "What runs here.", registry=registry)
     build.info({"service": service, "version": version("braid"), "python": platform.python_version()})
     return registry
+
+
+def exemplar(window_id: str, share: float) -> dict[str, str] | None:
+    """What links an observation to its window's trace, None for a window that is not traced."""
+    return {"trace_id": trace.trace_id(window_id)} if trace.traced(window_id, share) else None
 
 
 class Lag:
@@ -102,6 +109,12 @@ class FusionMetrics:
         self.cache_bytes = Gauge("braid_encoder_cache_bytes", "Bytes in the encoder cache.", registry=registry)
         self.conflicts = counter("conflict", "Final predictions in which the senses contradict each other.")
         self.contribution = histogram("contribution_magnitude", "Size of contributions.", "modality")
+        self.drift = Gauge(
+            "braid_drift_score",
+            "How far how sure a sense alone is lately is from before: 0 not at all, 1 wholly.",
+            ("modality",),
+            registry=registry,
+        )
         self.latency = histogram("window_latency_seconds", "Closing record to prediction sent.", "span")
         self.stage = histogram("stage_duration_seconds", "Time of a batch in each stage.", "stage")
         self.queue_wait = histogram("queue_wait_seconds", "Window sent to window taken up.")

@@ -7,12 +7,16 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
+# A value of a setting with such a name is not repeated: the message may end in a log.
+UNSHOWN = ("secret", "password", "token")
+
 
 def line(settings: type[BaseModel], trouble: dict[str, Any]) -> str:
     """Path, trouble and value of one of pydantic's errors; of an unknown key, the nearest known one."""
     path = [str(part) for part in trouble["loc"]]
     if trouble["type"] != "extra_forbidden":
-        return f"{'.'.join(path)}: {trouble['msg']} (found {trouble['input']!r})"
+        found = "" if any(word in ".".join(path) for word in UNSHOWN) else f" (found {trouble['input']!r})"
+        return f"{'.'.join(path)}: {trouble['msg']}{found}"
     known = _keys(settings, path[:-1])
     near = difflib.get_close_matches(path[-1], known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(sorted(known))}"

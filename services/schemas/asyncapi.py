@@ -6,7 +6,8 @@ from typing import Any
 
 from services.contract import envelope
 from services.contract.dead import REASON_HEADER
-from services.contract.prediction import LATENCY_HEADER, STATE_HEADER
+from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
+from services.contract.seal import MAC_HEADER
 from services.contract.tick import TICK_SOURCE, TICK_TYPE
 from services.contract.topics import Topic, Topics
 from services.schemas.records import RECORDS, TEXT, Schema
@@ -103,6 +104,7 @@ def _message(name: str) -> Schema:
         "prediction": {
             LATENCY_HEADER: {**TEXT, "description": "JSON: where the time went, in ms"},
             STATE_HEADER: {**TEXT, "description": "JSON: the state of the event fold; final predictions only"},
+            TRACE_HEADER: {**TEXT, "description": "the trace of its window (W3C), where traces are on"},
         },
         "dead": {REASON_HEADER: {**TEXT, "description": "the reason's code; the record's own headers follow"}},
         "tick": {
@@ -110,6 +112,7 @@ def _message(name: str) -> Schema:
             "ce_type": {"const": TICK_TYPE},
             "ce_source": {"const": TICK_SOURCE},
             "ce_id": {**TEXT, "description": "of its content: two that say the same are one event"},
+            MAC_HEADER: {**TEXT, "description": "HMAC-SHA256 in hex, where kafka.tick_secret is set"},
         },
     }.get(name)
     found: Schema = {"name": name, "summary": RECORDS[name][0], "payload": {"$ref": f"#/components/schemas/{name}"}}

@@ -30,9 +30,11 @@ SCRIPT_MS_MAX = 6.0
 
 
 # Chips of events whose name stands across their edge: it stands in its chip, or whole behind it.
-NAMES_OUT = """() => [...document.querySelectorAll(".event:not(.beside)")].filter(
-  chip => chip.firstChild.getBoundingClientRect().right > chip.getBoundingClientRect().right + 0.5
-).map(chip => chip.title)"""
+NAMES_OUT = """() => [...document.querySelectorAll(".event")].filter(chip => {
+  const [name, box] = [chip.firstChild.getBoundingClientRect(), chip.getBoundingClientRect()];
+  const beside = chip.classList.contains("beside");
+  return name.top < box.top - 0.5 || name.bottom > box.bottom + 0.5 || (!beside && name.right > box.right + 0.5);
+}).map(chip => chip.title)"""
 
 
 @dataclass

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +15,25 @@ import pytest
 from aiokafka.errors import KafkaError
 from pydantic import SecretStr
 
+from services.audit.collect import records
+from services.contract import canonical, envelope, tick
+from services.contract.murmur2 import partition_of
+from services.contract.seal import Seal
 from services.local.broker import Broker
 from services.local.ports import free_ports
 from services.local.redis import LocalRedis
 from services.local.services import ServiceProcess
+from services.payloads.redis_window import RedisWindow
 from services.runtime import kafka, topic_admin
 from services.runtime.kafka_settings import KafkaSettings
 from services.runtime.settings import load
+from tests.integration.encrypted import Encrypted
 from tests.integration.mosquitto import system_binary
+from tests.integration.wait import until
 
 PASSWORD = "correct horse"
+TICK_SECRET = "a secret of the house"
+SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required"
 LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
 
 
@@ -56,7 +67,8 @@ async def secured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sec
         "listeners": f"{listeners},CONTROLLER://127.0.0.1:{{controller}}",
         "advertised.listeners": listeners,
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,NAMED:SASL_SSL,SHOWN:SSL",
-        "sasl.enabled.mechanisms": "PLAIN",
+        "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
+        "listener.name.named.scram-sha-512.sasl.jaas.config": f"{SCRAM};",
         "listener.name.named.plain.sasl.jaas.config": f'{LOGIN} user_braid="{PASSWORD}";',
         "listener.name.shown.ssl.client.auth": "required",
         "ssl.keystore.type": "PEM",
@@ -64,7 +76,7 @@ async def secured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sec
         "ssl.truststore.type": "PEM",
         "ssl.truststore.location": str(folder / "authority.pem"),
     }
-    broker = Broker(folder, more)
+    broker = Broker(folder, more, ("--add-scram", f"SCRAM-SHA-512=[name=braid,password={PASSWORD}]"))
     await broker.start()
     trusting = KafkaSettings(ca_file=folder / "authority.pem")
     yield Secured(
@@ -94,8 +106,12 @@ async def topics_seen(settings: KafkaSettings) -> set[str]:
         return set(await admin.list_topics())
 
 
-async def test_a_service_and_a_verb_come_in_with_the_settings_alone(secured: Secured, tmp_path: Path) -> None:
+async def test_a_service_and_a_verb_come_in_with_the_settings_alone(
+    secured: Secured, hand: bytes, tmp_path: Path
+) -> None:
     k = secured.by_password
+    assert k.ca_file is not None
+    stranger = k.ca_file.with_name("stranger.pem")
     given = {
         "BRAID_KAFKA__BOOTSTRAP_SERVERS": k.bootstrap_servers,
         "BRAID_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
@@ -103,25 +119,75 @@ async def test_a_service_and_a_verb_come_in_with_the_settings_alone(secured: Sec
         "BRAID_KAFKA__SASL_MECHANISM": "PLAIN",
         "BRAID_KAFKA__SASL_USERNAME": "braid",
         "BRAID_KAFKA__SASL_PASSWORD": PASSWORD,
+        "BRAID_KAFKA__TICK_SECRET": json.dumps([TICK_SECRET]),
     }
     async with kafka.admin(k) as admin:
         assert await topic_admin.apply(admin, load(kafka=k.model_dump()))
     redis = LocalRedis(tmp_path)
     await redis.start()
-    aligner = ServiceProcess("aligner", tmp_path, {**given, "BRAID_REDIS__URL": redis.url})
+    behind = int(redis.url.rsplit(":", 1)[1].split("/")[0])
+    encrypted = Encrypted(k.ca_file.with_name("broker.pem"), k.ca_file.with_name("broker.key"), behind)
+    url = f"rediss://127.0.0.1:{await encrypted.start()}/0"
+    given |= {"BRAID_REDIS__URL": url, "BRAID_REDIS__CA_FILE": str(k.ca_file)}
+    aligner = ServiceProcess("aligner", tmp_path, given)
     try:
         aligner.start()
         await aligner.ready()
         words = [str(Path(sys.executable).parent / "braid"), "topics", "check"]
         done = subprocess.run(words, env={**os.environ, **given}, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stdout + done.stderr
-        async with kafka.producer(k) as producer:
-            await producer.send_and_wait("braid.dead.v1", b"{}")
+        await ticks_are_signed_and_others_are_forged(k, hand)
+        assert aligner.metric("braid_redis_errors_total") == 0
+        window = RedisWindow(url, 60, 5_000, {"ssl_ca_certs": str(k.ca_file)})
+        assert (await window.forget("s") or 0) > 0, "the picture went there, encrypted"
+        await window.close()
+        distrustful = RedisWindow(url, 60, 5_000, {"ssl_ca_certs": str(stranger)})
+        assert await distrustful.forget("s") is None, "by an authority that it does not know it gets no answer"
+        await distrustful.close()
     finally:
         assert await aligner.child.stop() == 0
+        await encrypted.stop()
         await redis.child.stop()
     told = aligner.child.log.read_text()
     assert PASSWORD not in told
+
+
+async def ticks_are_signed_and_others_are_forged(k: KafkaSettings, hand: bytes) -> None:
+    """A picture whose windows wait for senses that are silent, and a tick of somebody else who would close them."""
+    topics, start_us = load().topic_names(), time.time_ns() // 1000
+    headers = envelope.build(
+        session="s",
+        source="/d/cam",
+        id="1",
+        type=envelope.media_type("video"),
+        t_us=start_us,
+        content_type="image/jpeg",
+    )
+    (forged,) = tick.encode({"s": start_us + 3_600_000_000}, "tick")
+    number = partition_of(b"s", load().topics.partitions)
+    async with kafka.producer(k) as producer, kafka.reader(k) as reader:
+        await producer.send_and_wait(topics.media("video"), hand, key=b"s", headers=headers)
+        await producer.send_and_wait(topics.media("audio"), forged, partition=number, headers=tick.headers(forged))
+
+        async def closed() -> bool:
+            return bool([w for w in await records(reader, topics.windows, 8) if b'"final":true' in (w.value or b"")])
+
+        await until(closed, "final windows, which the aligner's own ticks let close")
+        dead = [canonical.loads_object(d.value or b"") for d in await records(reader, topics.dead, 8)]
+        assert [(d["topic"], d["reason"]) for d in dead] == [(topics.media("audio"), "forged")]
+        ticks = [r for r in await records(reader, topics.media("audio"), 8) if r.key is None and r.value != forged]
+    seal = Seal((TICK_SECRET.encode(),))
+    assert ticks
+    for one in ticks:
+        assert seal.holds(topics.media("audio"), number, one.headers, one.value or b"")
+
+
+async def test_the_default_way_to_say_who_one_is_works_and_refuses_a_wrong_password(secured: Secured) -> None:
+    scram = secured.by_password.model_copy(update={"sasl_mechanism": KafkaSettings().sasl_mechanism})
+    assert scram.sasl_mechanism == "SCRAM-SHA-512"
+    assert "braid.dead.v1" in await topics_seen(scram)
+    with pytest.raises(KafkaError):
+        await topics_seen(scram.model_copy(update={"sasl_password": SecretStr("battery staple")}))
 
 
 async def test_a_client_may_show_a_certificate_instead(secured: Secured) -> None:

@@ -19,7 +19,7 @@ from tests.mutation.trial import STAGES, trial, warm_up
 from tests.mutation.verdict import Key, Verdict, judge
 
 ROOT = Path(__file__).parents[2]
-_ALIGNER = ["align", "floor", "session", "mask", "coverage", "start", "patience", "partition", "fate", "instep"]
+_ALIGNER = ["align", "floor", "session", "mask", "coverage", "start", "patience", "partition", "fate", "instep", "gate"]
 FILES = [f"services/aligner/{name}.py" for name in _ALIGNER]
 FILES += ["services/fusion/decide.py", "services/fusion/resume.py", "services/contract/semantics.py"]
 SURVIVED, TOO_LONG = "survived", "too long"

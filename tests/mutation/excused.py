@@ -11,6 +11,7 @@ from tests.mutation.verdict import Key
 FAR = "FAR: it stands for what no time reaches; any number as far off would do"
 _ALIGN, _PATIENCE = "services/aligner/align.py", "services/aligner/patience.py"
 _PARTITION, _DECIDE = "services/aligner/partition.py", "services/fusion/decide.py"
+_GATE = "services/aligner/gate.py"
 
 _PROOF = "SAME: a proof without ends proves nothing, whenever it was asked for"
 _PROOFS = [
@@ -27,9 +28,63 @@ _NUMBERS = [
     for far in ("2 << 62", "1 << 63", "1 << (61)")
 ]
 
+_WHOLE = "SAME: what stands exactly at a limit is judged whole by admission, which takes it"
+_AT_LIMITS = [
+    (_GATE, "Gate._known", before, after)
+    for before, after in (
+        (
+            "if t_us is None or not id or len(id) > limits.name_bytes_max:",
+            "if t_us is None or not id or (len(id) >= limits.name_bytes_max):",
+        ),
+        (
+            "if len(body) > limits.payload_bytes_max or header_bytes > limits.header_bytes_max:",
+            "if (len(body) >= limits.payload_bytes_max) or header_bytes > limits.header_bytes_max:",
+        ),
+        (
+            "if len(body) > limits.payload_bytes_max or header_bytes > limits.header_bytes_max:",
+            "if len(body) > limits.payload_bytes_max or (header_bytes >= limits.header_bytes_max):",
+        ),
+        (
+            "if t_us + length > appended_us + semantics.future_us or t_us < appended_us - semantics.stale_after_us:",
+            "if (t_us + length >= appended_us + semantics.future_us) or t_us < appended_us - semantics.stale_after_us:",
+        ),
+        (
+            "if t_us + length > appended_us + semantics.future_us or t_us < appended_us - semantics.stale_after_us:",
+            "if t_us + length > appended_us + semantics.future_us or (t_us <= appended_us - semantics.stale_after_us):",
+        ),
+    )
+]
+
 EXCUSED: dict[Key, str] = {
     **dict.fromkeys(_NUMBERS, FAR),
     **dict.fromkeys(_PROOFS, _PROOF),
+    **dict.fromkeys(_AT_LIMITS, _WHOLE),
+    (_GATE, "", "STREAMS_MAX = 10_000", "STREAMS_MAX = 10001"): "WORK: one stream more is remembered",
+    (_GATE, "", "STREAMS_MAX = 10_000", "STREAMS_MAX = (9999)"): "WORK: one stream fewer is remembered",
+    (
+        _GATE,
+        "",
+        "_NAME_BYTES = max(map(len, _UNREAD))",
+        "_NAME_BYTES = min(map(len, _UNREAD))",
+    ): "SAME: still no less than the headers hold, for the id and time of a stream's first record are counted with it",
+    (
+        _GATE,
+        "Gate._known",
+        "if isinstance(length, Rejected) or not 0 <= length <= semantics.max_duration_us:",
+        "if isinstance(length, Rejected) or not (-1) <= length <= semantics.max_duration_us:",
+    ): "SAME: a stream that states a length below 0 is never let in, so there is none that is known",
+    (
+        _ALIGN,
+        "Aligner._release_ticks",
+        "if lane.ticks:",
+        "if True:",
+    ): "WORK: a list without ticks is made anew as it was",
+    (
+        _PARTITION,
+        "Partition._tell",
+        "if behind_us < effects.offsets_us.get(source, LONG_US):",
+        "if (behind_us <= effects.offsets_us.get(source, LONG_US)):",
+    ): "SAME: the number that is written over is the same one",
     (
         _ALIGN,
         "Aligner.forget",

@@ -49,6 +49,8 @@ ONLY_IN_FULL = {
     'make bench ARGS="--only A --case backlog --systems braid,bare,faust --rounds 5"': "the same",
     "make soak MINUTES=30": "memory says nothing in a minute; tests/unit/benchmarks has its judgement",
     ".venv/bin/python -m benchmarks.overload": "measures; tests/unit/fusion/test_overload.py plays it in virtual time",
+    "make bench-page": "measures; tests/integration/test_page.py holds what it measures to a bound",
+    ".venv/bin/python -m benchmarks.muting": "measures; tests/integration/test_mute.py holds a mute to its time",
     "make profile": "measures; at a small size it would measure nothing",
     ".venv/bin/braid train --data tridigit --private-epsilon 8 --private-delta 1e-4 --out models/private/1": (
         "its noise needs all rows; tests/unit/model/test_privacy.py has its parts"

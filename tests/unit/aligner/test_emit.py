@@ -15,6 +15,7 @@ from services.aligner.start import Start
 from services.contract.chunk import Chunk
 from services.contract.dead import Position, letter
 from services.contract.reason import Reason, Rejected
+from services.contract.seal import Seal
 from services.contract.topics import Topics
 from tests.unit.aligner.timeline import SEMANTICS
 
@@ -60,7 +61,7 @@ async def test_late_reports_and_dead_letters_are_acknowledged_before_a_window_of
     start = Start(dict.fromkeys(SEMANTICS.modalities, 0), {}, {}, {})
     partition = Partition(0, 1, SEMANTICS, Patience({}, 0, None, 1_000), TOPICS, 0, start)
     producer = Producer()
-    await Emitter(producer, TOPICS, SEMANTICS).emit(partition, effects)
+    await Emitter(producer, TOPICS, SEMANTICS, Seal()).emit(partition, effects)
     window_sent = producer.seen.index(("sent", TOPICS.windows))
     assert {topic for what, topic in producer.seen[:window_sent] if what == "acknowledged"} == {
         TOPICS.late,

@@ -1,0 +1,125 @@
+"""How soon does a mute hold? `python -m benchmarks.muting` on the whole system.
+
+Sessions send sound and words ten times a second; one after the other their sound is muted as `braid mute` does it. For
+each: from the acknowledgement of the mute to when the broker got the last answer that still used sound (one clock).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from aiokafka import AIOKafkaProducer
+
+from benchmarks.everything import everything
+from benchmarks.report import RESULTS, machine
+from services.audit.collect import records
+from services.audit.reading import Raw
+from services.contract import canonical, envelope
+from services.control.say import say
+from services.local.child import CannotStart
+from services.runtime import kafka
+from services.runtime.settings import Settings
+
+WITHIN_MS = 250
+EVERY_S = 0.1
+WARM_S, AFTER_S = 6.0, 4.0
+PCM = "audio/pcm;rate=8000;channels=1;format=s16le"
+
+
+async def sending(producer: AIOKafkaProducer, settings: Settings, sessions: Sequence[str]) -> None:
+    """Sound and words of every session until cancelled."""
+    topics, n = settings.topic_names(), 0
+    while True:
+        t_us, n = time.time_ns() // 1000, n + 1
+        for session in sessions:
+            for modality, kind, body in (("audio", PCM, bytes([n % 256, 1]) * 800), ("text", "text/plain", b"%d" % n)):
+                headers = envelope.build(
+                    session=session,
+                    source=f"/devices/{session}/{modality}",
+                    id=str(n),
+                    type=envelope.media_type(modality),
+                    t_us=t_us,
+                    content_type=kind,
+                )
+                await producer.send(topics.media(modality), body, key=session.encode(), headers=headers)
+        await asyncio.sleep(EVERY_S)
+
+
+def last_ms(raws: Sequence[Raw], muted_ms: Mapping[str, int]) -> dict[str, int]:
+    """By session, how long after its mute the last answer with its sound was published (ms, negative: before it).
+
+    Raises CannotStart for a session that was never answered with its sound: then nothing is measured.
+    """
+    found: dict[str, int] = {}
+    for raw in raws:
+        p = canonical.loads_object(raw.value or b"")
+        session = p["session"]
+        if session in muted_ms and p["modalities"]["audio"]["state"] == "present":
+            found[session] = max(found.get(session, raw.timestamp), raw.timestamp)
+    if missing := set(muted_ms) - set(found):
+        raise CannotStart(f"{len(missing)} sessions were never answered with sound")
+    return {session: found[session] - at_ms for session, at_ms in muted_ms.items()}
+
+
+async def bench(count: int, folder: Path) -> list[int]:
+    """The delays of so many mutes, in ms. Raises CannotStart."""
+    sessions, muted_ms = [f"room {n}" for n in range(count)], {}
+    async with everything(folder) as (settings, _):
+        topics, partitions = settings.topic_names(), settings.topics.partitions
+        async with kafka.producer(settings.kafka) as producer, kafka.reader(settings.kafka) as reader:
+            going = asyncio.create_task(sending(producer, settings, sessions))
+            await asyncio.sleep(WARM_S)
+            for n, session in enumerate(sessions):
+                # Not in step with the windows, which end each half second.
+                await asyncio.sleep(EVERY_S + 0.037 * (n % 7))
+                await say(
+                    reader, producer, topics, partitions, session, lambda c: c.mute(["audio"], time.time_ns() // 1000)
+                )
+                muted_ms[session] = time.time_ns() // 1_000_000
+            await asyncio.sleep(AFTER_S)
+            going.cancel()
+        async with kafka.reader(settings.kafka) as reader:
+            return sorted(last_ms(await records(reader, topics.predictions, partitions), muted_ms).values())
+
+
+def told(delays_ms: Sequence[int]) -> str:
+    """The page of the results."""
+    m, count = machine(), len(delays_ms)
+    none = sum(ms <= 0 for ms in delays_ms)
+    within = sum(ms <= WITHIN_MS for ms in delays_ms)
+    return (
+        f"# How soon does a mute hold?\n\n`.venv/bin/python -m benchmarks.muting` on {m['cpus']} CPUs, load average "
+        f"{m['load_before']:g}, commit {m['commit']}: {count} sessions with sound and words, each\nmuted once while it "
+        "sends. From the broker's acknowledgement of a mute to the last answer that still used the sound:\n\n"
+        "| mutes | no answer with sound after it | median, ms | longest, ms | within 250 ms |\n|---:|---:|---:|---:|---:|\n"
+        f"| {count} | {none} | {max(statistics.median(delays_ms), 0):.0f} | {max(*delays_ms, 0)} | {within} |\n"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.muting", description=__doc__)
+    parser.add_argument("--sessions", type=int, default=24, help="each is muted once")
+    parser.add_argument("--write", action="store_true", help="write docs/results/mute.md")
+    asked = parser.parse_args()
+    try:
+        with tempfile.TemporaryDirectory(prefix="braid-muting-") as folder:
+            delays_ms = asyncio.run(bench(asked.sessions, Path(folder)))
+    except CannotStart as why:
+        sys.stderr.write(f"{why}\n")
+        return 1
+    found = told(delays_ms)
+    sys.stdout.write(found)
+    if asked.write:
+        (RESULTS / "mute.md").write_text(found)
+    return 0 if max(delays_ms) <= WITHIN_MS else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,196 @@
+"""Does the live page keep up? Frames per second in a real Chromium: `python -m benchmarks.page` (`make bench-page`).
+
+The whole system with ten recorded streams played live, and many sessions more that are only listed. Under that load an
+empty page is measured first, then the live page, each by the times at which the browser asks for its next frame: what an
+empty page cannot reach either, the machine lacks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from PIL import Image
+from playwright.async_api import Browser, Page, async_playwright
+
+from benchmarks.everything import everything
+from benchmarks.report import RESULTS, machine
+from services.contract import envelope
+from services.local.child import CannotStart
+from services.player.play import Schedule, play
+from services.player.recording import Recording, read
+from services.runtime import kafka
+from services.runtime.settings import ROOT, Settings
+
+STREAMS = tuple(f"S{n:02d}" for n in range(1, 9))
+FROM_S, WARM_S = 30, 8
+WITHIN_MS = 60_000
+FRAME_MS = 1000 / 60
+# A frame of which the next came this much later than it could was not the last that was due.
+DROPPED = 1.5
+KEPT_MIN = 0.95
+WIDE, SHOWN = (1280, 2400), (1280, 820)
+TIMES = """ms => new Promise(done => {
+  const times = [];
+  const turn = now => { times.push(now); now - times[0] < ms ? requestAnimationFrame(turn) : done(times); };
+  requestAnimationFrame(turn);
+})"""
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """What a browser reached: frames a second, the slowest of each hundred (ms), and the share that it dropped."""
+
+    per_s: float
+    p99_ms: float
+    dropped: float
+
+    @staticmethod
+    def of(times_ms: Sequence[float]) -> Frames:
+        """From the times of frames, at least two."""
+        gaps = [b - a for a, b in pairwise(times_ms)]
+        missed = sum(round(gap / FRAME_MS) - 1 for gap in gaps if gap > DROPPED * FRAME_MS)
+        p99_ms = statistics.quantiles(gaps, n=100)[98] if len(gaps) > 1 else gaps[0]
+        return Frames(len(gaps) / sum(gaps) * 1000, p99_ms, missed / (missed + len(gaps)))
+
+
+async def listed(settings: Settings, count: int) -> None:
+    """So many sessions of which one sentence is known."""
+    topics = settings.topic_names()
+    async with kafka.producer(settings.kafka) as producer:
+        for n in range(count):
+            session = f"site {n:03d}"
+            headers = envelope.build(
+                session=session,
+                source="/devices/desk/text",
+                id="1",
+                type=envelope.media_type("text"),
+                t_us=time.time_ns() // 1000,
+                content_type="text/plain",
+            )
+            await producer.send(topics.media("text"), b"number one", key=session.encode(), headers=headers)
+
+
+async def played(settings: Settings, recordings: dict[str, Recording], seconds: float) -> None:
+    """Play recordings in real time."""
+    now_us = time.time_ns() // 1000
+    begins_us = (now_us // 1_000_000 + 1) * 1_000_000
+    schedule = Schedule(begins_us, FROM_S * 1_000_000, round((FROM_S + seconds) * 1_000_000), 1)
+    async with kafka.producer(settings.kafka) as producer:
+        await play(producer, settings.topic_names(), recordings, schedule, now_us)
+
+
+async def measured(page: Page, seconds: float) -> Frames:
+    """The frames of a page over so many seconds."""
+    return Frames.of(await page.evaluate(TIMES, seconds * 1000))
+
+
+async def opened(browser: Browser, address: str, sessions: int) -> Page:
+    """The page with an answer in each of its sessions."""
+    page = await browser.new_page(viewport={"width": WIDE[0], "height": WIDE[1]})
+    await page.goto(address)
+    await page.wait_for_function(
+        f"() => document.querySelectorAll('.strip:has(.cell)').length >= {sessions}", timeout=WITHIN_MS
+    )
+    return page
+
+
+async def picture(page: Page, path: Path, scheme: str, why: bool = False) -> None:
+    """A small picture of the page as it stands, as light or dark as asked; why: of an answer on the way."""
+    await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    await page.set_viewport_size({"width": SHOWN[0], "height": SHOWN[1]})
+    if why:
+        # The surest of those that all three senses spoke for.
+        await page.evaluate(
+            "() => { const senses = cell => cell.slot.adds?.children.length ?? 0;"
+            " [...document.querySelectorAll('.cell.final:not(.nothing)')].sort((a, b) => "
+            "senses(b) - senses(a) || b.chosen.confidence - a.chosen.confidence)[0].click(); }"
+        )
+        await page.locator("#why .frames img, #why blockquote").first.wait_for()
+    await page.wait_for_timeout(1000)
+    shot = Image.open(io.BytesIO(await page.screenshot()))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shot.save(path, quality=82, method=6)
+
+
+async def bench(
+    seconds: float, sessions: int, others: int, pictures: Path | None, folder: Path
+) -> tuple[Frames, Frames, int]:
+    """The frames of an empty page and of the live page, and how many sessions that one lists. Raises CannotStart."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        raise CannotStart("no chromium on the PATH: `apt-get install chromium`")
+    names = {f"room {n + 1}": STREAMS[n % len(STREAMS)] for n in range(sessions)}
+    recordings = {session: await asyncio.to_thread(read, ROOT / "data", name) for session, name in names.items()}
+    async with everything(folder) as (settings, address), async_playwright() as playwright:
+        await listed(settings, others)
+        browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        playing = asyncio.create_task(played(settings, recordings, min(2 * WARM_S + 2 * seconds + 10, 90)))
+        await asyncio.sleep(WARM_S)
+        empty = await browser.new_page()
+        nothing = await measured(empty, seconds)
+        await empty.close()
+        page = await opened(browser, address, sessions)
+        await asyncio.sleep(WARM_S)
+        ours = await measured(page, seconds)
+        count = await page.locator("#list li").count()
+        if pictures is not None:
+            await picture(page, pictures / "page-light.webp", "light")
+            await picture(page, pictures / "why-dark.webp", "dark", why=True)
+        await browser.close()
+        playing.cancel()
+        return nothing, ours, count
+
+
+def told(nothing: Frames, ours: Frames, sessions: int, count: int, seconds: float) -> str:
+    """The page of the results."""
+    rows = "\n".join(
+        f"| {name} | {f.per_s:.1f} | {f.p99_ms:.0f} | {f.dropped:.1%} |"
+        for name, f in (("an empty page", nothing), (f"the live page, {sessions} sessions live, {count} listed", ours))
+    )
+    m = machine()
+    return (
+        f"# Does the live page keep up?\n\n`make bench-page` on {m['cpus']} CPUs without a graphics card, load average "
+        f"{m['load_before']:g}, commit {m['commit']}: Chromium, {WIDE[0]} by {WIDE[1]} pixels, {seconds:g} s of\n"
+        "requested frames (60 a second at most) each, while the whole system plays the recorded streams on the same "
+        "CPUs. The empty page says what the\nmachine has left; the ratio of the two travels.\n\n"
+        f"| | frames a second | slowest of 100, ms | dropped |\n|---|---:|---:|---:|\n{rows}\n\n"
+        f"The live page reaches {ours.per_s / nothing.per_s:.2f} of the frames of an empty one.\n"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=15, help="measured, of each page")
+    parser.add_argument("--sessions", type=int, default=10, choices=range(1, 11), help="live, all on the page")
+    parser.add_argument("--listed", type=int, default=500, help="sessions more, in the list alone")
+    parser.add_argument("--pictures", type=Path, help="write pictures of the page into this folder (docs/images)")
+    parser.add_argument("--write", action="store_true", help="write docs/results/page.md")
+    asked = parser.parse_args()
+    try:
+        with tempfile.TemporaryDirectory(prefix="braid-page-") as folder:
+            nothing, ours, count = asyncio.run(
+                bench(asked.seconds, asked.sessions, asked.listed, asked.pictures, Path(folder))
+            )
+    except CannotStart as why:
+        sys.stderr.write(f"{why}\n")
+        return 1
+    found = told(nothing, ours, asked.sessions, count, asked.seconds)
+    sys.stdout.write(found)
+    if asked.write:
+        (RESULTS / "page.md").write_text(found)
+    return 0 if ours.per_s >= KEPT_MIN * nothing.per_s else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""The edges of what the gate remembers of a stream: each is judged as by admission alone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from services.aligner import gate as gate_of
+from services.aligner.admit import Arrival, admit
+from services.aligner.gate import Gate
+from services.contract import envelope, moment
+from services.contract.murmur2 import partition_of
+from services.contract.reason import Reason, Rejected
+from services.contract.semantics import Admission, Semantics
+from tests.simulation.broker import FakeRecord
+
+T_US = 1_700_000_000_000_000
+COUNT = 2
+NUMBER = partition_of(b"s", COUNT)
+TEXT = envelope.media_type("text")
+
+
+def record(
+    offset: int, body: bytes = b"hello", *, source: str = "/d/1", type: str = TEXT, more: dict[str, str] | None = None
+) -> FakeRecord:
+    headers = envelope.build(
+        session="s",
+        source=source,
+        id=str(offset),
+        type=type,
+        t_us=T_US,
+        content_type="text/plain",
+        extensions=list((more or {}).items()),
+    )
+    return FakeRecord(offset, T_US // 1000, b"s", body, headers)
+
+
+def header_bytes(one: FakeRecord) -> int:
+    return sum(len(name) + len(raw) for name, raw in one.headers)
+
+
+def test_a_known_stream_s_record_with_one_byte_of_headers_too_many_is_refused_and_with_none_too_many_taken() -> None:
+    names = ("ce_sequence", "ce_recordedtime", "ce_expirytime", "traceparent")
+    rich = record(1, more=dict.fromkeys(names, "x" * 30))
+    for missing, taken in ((1, False), (0, True)):
+        semantics = Semantics(admission=Admission(header_bytes_max=header_bytes(rich) - missing))
+        gate = Gate(NUMBER, COUNT, semantics)
+        assert isinstance(gate.admit("text", record(0)), Arrival)
+        assert isinstance(gate.admit("text", rich), Arrival) == taken
+
+
+def test_a_source_that_was_alive_without_bytes_is_refused_when_the_next_such_record_has_some() -> None:
+    gate = Gate(NUMBER, COUNT, Semantics())
+    assert isinstance(gate.admit("text", record(0, b"", type=envelope.ALIVE_TYPE)), Arrival)
+    refused = gate.admit("text", record(1, b"bytes", type=envelope.ALIVE_TYPE))
+    assert isinstance(refused, Rejected)
+    assert refused.reason is Reason.TYPE
+
+
+def test_a_structured_event_is_read_from_its_value_though_headers_say_something_too() -> None:
+    gate = Gate(NUMBER, COUNT, Semantics())
+    for n in range(2):
+        event = {"specversion": "1.0", "id": f"own{n}", "source": "/d/own", "type": TEXT, "data": "hello"}
+        event |= {"time": moment.text_of(T_US), "datacontenttype": "text/plain"}
+        headers = [("content-type", envelope.STRUCTURED.encode()), ("ce_id", b"x"), ("ce_time", b"never")]
+        read = gate.admit("text", FakeRecord(n, T_US // 1000, b"s", json.dumps(event).encode(), headers))
+        assert isinstance(read, Arrival)
+        assert (read.chunk.id, read.chunk.source, read.payload) == (f"own{n}", "/d/own", b"hello")
+
+
+def test_when_as_many_streams_as_it_may_are_remembered_it_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole: list[int] = []
+
+    def judged(*given: object) -> object:
+        whole.append(given[2])  # type: ignore[arg-type]
+        return admit(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(gate_of, "admit", judged)
+    monkeypatch.setattr(gate_of, "STREAMS_MAX", 2)
+    gate = Gate(NUMBER, COUNT, Semantics())
+    for offset, source in enumerate(["/1", "/2", "/1", "/2", "/3", "/3", "/1"]):
+        assert isinstance(gate.admit("text", record(offset, source=source)), Arrival)
+    assert whole == [0, 1, 4, 6]

@@ -1,0 +1,58 @@
+"""Ticks of others: with a secret they are dead letters, and no window closes by them."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.aligner.partition import Partition
+from services.aligner.patience import Patience
+from services.aligner.start import Start
+from services.contract import envelope, tick
+from services.contract.seal import Seal
+from services.contract.semantics import Lateness, Semantics
+from services.contract.topics import Topics
+from tests.simulation.broker import FakeRecord
+
+S = 1_000_000
+TOPICS = Topics(modalities=("text",))
+SEMANTICS = Semantics(lanes={"text": Lateness(0, False)})
+SEAL = Seal((b"0123456789abcdef",))
+TOPIC = TOPICS.media("text")
+
+
+def partition(seal: Seal) -> Partition:
+    start = Start({"text": 0}, {}, {}, {})
+    return Partition(0, 1, SEMANTICS, Patience({"text": S}, S, None, 1_000), TOPICS, 0, start, seal)
+
+
+def records(headers: list[tuple[str, bytes]]) -> list[tuple[str, FakeRecord]]:
+    """A text, and a tick that closes its windows."""
+    given = envelope.build(
+        session="s", source="/d", id="1", type=envelope.media_type("text"), t_us=10 * S, content_type="text/plain"
+    )
+    (value,) = tick.encode({"s": 12 * S}, "tick")
+    return [
+        ("text", FakeRecord(0, 10_000, b"s", b"hello", given)),
+        ("text", FakeRecord(1, 12_000, None, value, tick.headers(value) + headers)),
+    ]
+
+
+def signed(seal: Seal) -> list[tuple[str, bytes]]:
+    (value,) = tick.encode({"s": 12 * S}, "tick")
+    return seal.sign(TOPIC, 0, value)
+
+
+@pytest.mark.parametrize("headers", [[], signed(Seal((b"another secret 16",)))])
+def test_a_tick_that_is_not_ours_is_dead_and_closes_nothing(headers: list[tuple[str, bytes]]) -> None:
+    effects = partition(SEAL).take(records(headers), 0)
+    assert [(key, dead.rejected.reason.value) for key, dead in effects.dead] == [(None, "forged")]
+    assert not effects.windows
+
+
+def test_a_tick_of_ours_closes_and_without_a_secret_each_does() -> None:
+    ours, any_tick = (
+        partition(SEAL).take(records(signed(SEAL)), 0).windows,
+        partition(Seal()).take(records([]), 0).windows,
+    )
+    assert len(ours) == 4
+    assert [w.id for w in ours] == [w.id for w in any_tick]
