@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 from model.encoders.text import PAD, UNKNOWN, WORDS_MAX, words_of
 
 PART_MIN = 3
+# What may be left behind the last part: "dogbarks", "chainsawing".
+ENDING_MAX = 3
 
 
 class Lexicon:
     """Word to row; a word that is not in the table is read as one with the same letters, or as the parts it holds.
 
     Nothing is learned here: two neighbouring letters that were swapped leave the letters of a word what they are, and
-    titles run words together ("dogbark").
+    titles run words together ("dogbark"). Parts make up the word from its first letter on: "mamaroneck" says no "one".
     """
 
     def __init__(self, words: Sequence[str]) -> None:
@@ -39,16 +41,16 @@ class Lexicon:
         return self._parts(word) or [UNKNOWN]
 
     def _parts(self, word: str) -> list[int]:
-        """The longest known words that an unknown one is made of, from the left; what lies between is skipped."""
+        """The longest known words that an unknown one is made of, from its first letter to its ending; else none."""
         found, at = [], 0
-        while at <= len(word) - PART_MIN:
+        while len(word) - at > ENDING_MAX:
             for end in range(len(word), at + PART_MIN - 1, -1):
                 if word[at:end] in self._rows:
                     found.append(self._rows[word[at:end]])
                     at = end
                     break
             else:
-                at += 1
+                return []
         return found
 
 

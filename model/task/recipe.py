@@ -11,7 +11,8 @@ class TaskRecipe:
 
     patience: epochs without a better validation after which training stops; drop: chance that a modality is left out
     of the fusion's own loss; distil: weight of what subsets learn from the full set; residual_epochs: of a fusion's
-    residual, after the branches; unseen: chance that a word is read as unknown.
+    residual, after the branches; unseen: chance that a word is read as unknown; babble: chance that a whole sentence is
+    of no known word, or of words by chance.
     """
 
     fusion: str = "gated"
@@ -26,5 +27,6 @@ class TaskRecipe:
     distil: float = 0.5
     residual_epochs: int = 6
     unseen: float = 0.03
+    babble: float = 0.05
     segments: int = 4
     threads: int = 1

@@ -90,10 +90,10 @@ def _epoch(
     network.train()
     totals: dict[str, float] = {}
     size = min(recipe.batch_size, len(examples))
-    count = len(examples) // size
+    count, known = len(examples) // size, len(lexicon.words)
     for at in range(0, count * size, size):
         batch = tensors_of(examples[at : at + size], network.modalities, lexicon, recipe.segments)
-        losses = _losses(network, _unread(batch, recipe, rng), recipe, kept.weights, rng)
+        losses = _losses(network, _unread(batch, recipe, known, rng), recipe, kept.weights, rng)
         kept.optimiser.zero_grad()
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_MAX)
@@ -170,12 +170,18 @@ def masked(spectrum: Tensor, rng: Generator) -> Tensor:
     return spectrum
 
 
-def _unread(batch: Tensors, recipe: TaskRecipe, rng: Generator) -> Tensors:
-    """The batch with some words unknown, so that the row of unknown words is trained."""
+def _unread(batch: Tensors, recipe: TaskRecipe, known: int, rng: Generator) -> Tensors:
+    """The batch with some words unknown, so that the row of unknown words is trained, and with some sentences of which
+    nothing can be known: half of them hold no known word, half hold words by chance."""
     if "text" in batch.inputs:
         words = batch.inputs["text"]
-        lost = torch.from_numpy(rng.random(words.shape) < recipe.unseen) & (words > UNKNOWN)
-        batch.inputs["text"].masked_fill_(lost, UNKNOWN)
+        said = words > UNKNOWN
+        lost = torch.from_numpy(rng.random(words.shape) < recipe.unseen)
+        babble = torch.from_numpy(rng.random(len(words)) < recipe.babble).view(-1, *[1] * (words.dim() - 1))
+        strange = torch.from_numpy(rng.random(len(words)) < 0.5).view_as(babble)
+        any_word = torch.from_numpy(rng.integers(UNKNOWN + 1, UNKNOWN + 1 + known, words.shape))
+        words.copy_(torch.where(said & babble & ~strange, any_word, words))
+        words.masked_fill_(said & (lost | babble & strange), UNKNOWN)
     return batch
 
 

@@ -36,7 +36,7 @@ def plan(settings: Settings) -> Plan:
         lambda: RedisWindow(
             settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms, settings.redis.access()
         ),
-        Observer(AlignerMetrics(registry)),
+        Observer(AlignerMetrics(registry), settings.tracing.traced),
     )
     group = f"{settings.kafka.group_prefix}-aligner"
     return Plan(

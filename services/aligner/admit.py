@@ -7,6 +7,7 @@ I/O. What is checked here is cheap; decoding may still fail later, in fusion.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from services.contract import canonical, envelope, moment, tick
@@ -81,7 +82,7 @@ def admit(
     elif not read.payload:
         return Rejected(Reason.EMPTY, "media without bytes; to say only that a source is there, use braid.alive.v1")
     else:
-        length = length_of(modality, read, semantics)
+        length = length_of(modality, read.attributes, read.payload, semantics)
     if isinstance(length, Rejected):
         return length
     if not 0 <= length <= semantics.max_duration_us:
@@ -112,29 +113,29 @@ def _session(key: bytes, read: Envelope, bytes_max: int) -> str | Rejected:
 def _no_body(read: Envelope) -> int | Rejected:
     if read.payload:
         return Rejected(Reason.TYPE, "an alive record has no bytes")
-    return _stated(read)
+    return _stated(read.attributes)
 
 
-def length_of(modality: str, read: Envelope, semantics: Semantics) -> int | Rejected:
+def length_of(modality: str, attributes: Mapping[str, str], payload: bytes, semantics: Semantics) -> int | Rejected:
     """How long a chunk lasts (us), once its bytes are of a type on the list."""
-    content_type = read.get("content-type")
-    kind = content_type.partition(";")[0].strip().lower()
+    content_type = attributes.get("content-type", "")
+    kind, _ = sound.parameters(content_type)
     if not kind:
         return Rejected(Reason.HEADER, "content-type is missing")
     if modality == "audio" and kind in sound.TYPES:
-        measured = sound.measure(content_type, read.payload)
+        measured = sound.measure(content_type, payload)
         return measured if isinstance(measured, Rejected) else measured.duration_us
     if modality == "video" and kind in picture.TYPES:
-        size = picture.size(kind, read.payload)
+        size = picture.size(kind, payload)
         if size is None:
             return Rejected(Reason.MAGIC, f"the bytes are not {kind}")
         if size[0] * size[1] > semantics.admission.pixels_max:
             return Rejected(Reason.PIXELS, f"{size[0]} x {size[1]}, at most {semantics.admission.pixels_max} pixels")
-        return _stated(read)
+        return _stated(attributes)
     if modality == "text" and kind in (TEXT, JSON):
-        return _text(kind, read.payload, semantics.admission.text_bytes_max) or _stated(read)
+        return _text(kind, payload, semantics.admission.text_bytes_max) or _stated(attributes)
     if modality not in ("text", "video", "audio"):
-        return _stated(read)
+        return _stated(attributes)
     return Rejected(Reason.CONTENT_TYPE, f"this content type is not taken as {modality}")
 
 
@@ -155,9 +156,9 @@ def _text(kind: str, payload: bytes, bytes_max: int) -> Rejected | None:
     return None
 
 
-def _stated(read: Envelope) -> int | Rejected:
+def _stated(attributes: Mapping[str, str]) -> int | Rejected:
     """ce_duration in whole or decimal milliseconds, 0 where there is none."""
-    text = read.get("duration")
+    text = attributes.get("duration")
     if not text:
         return 0
     whole, _, fraction = text.removeprefix("-").partition(".")

@@ -15,6 +15,7 @@ from services.contract import frontier, late, owned, tick, window
 from services.contract.frontier import Frontier
 from services.contract.semantics import Semantics
 from services.contract.topics import Topics
+from services.runtime import kafka
 
 _JSON = [("content-type", b"application/json")]
 
@@ -44,19 +45,21 @@ class Emitter:
         # What could not enter is told before the windows go out: were a window out and we dead, whoever reads the
         # refused chunk again would find its window gone and call it late.
         await asyncio.gather(*told)
-        windows = [
-            await self._send(self._topics.windows, number, w.session.encode(), window.encode(w))
-            for w in effects.windows
-        ]
+        windows = [(w.session.encode(), window.encode(w), _JSON) for w in effects.windows]
+        appended_ms, _ = await asyncio.gather(
+            kafka.send_all(self._producer, self._topics.windows, number, windows),
+            self._silences(number, effects.silences),
+        )
+        for emitted, at_ms in zip(effects.windows, appended_ms, strict=True):
+            if emitted.final:
+                partition.acknowledged(emitted, at_ms * 1000)
+
+    async def _silences(self, number: int, silences: Iterable[Silent]) -> None:
         ticks = [
             await self._send(self._topics.media(modality), number, None, value, tick.headers(value))
-            for modality, value in _ticks(effects.silences)
+            for modality, value in _ticks(silences)
         ]
-        answers = await asyncio.gather(*windows)
         await asyncio.gather(*ticks)
-        for emitted, answer in zip(effects.windows, answers, strict=True):
-            if emitted.final:
-                partition.acknowledged(emitted, (answer.timestamp or 0) * 1000)
 
     async def own(self, numbers: Iterable[int]) -> None:
         """Tell by which settings the windows of these partition numbers are made, and wait until it is kept."""

@@ -85,7 +85,7 @@ class Gate:
             return None
         if len(body) > limits.payload_bytes_max or header_bytes > limits.header_bytes_max:
             return None
-        length = length_of(modality, Envelope(stream.attributes, body), semantics)
+        length = length_of(modality, stream.attributes, body, semantics)
         if isinstance(length, Rejected) or not 0 <= length <= semantics.max_duration_us:
             return None
         if t_us + length > appended_us + semantics.future_us or t_us < appended_us - semantics.stale_after_us:

@@ -54,6 +54,10 @@ class InStep:
         # A merge and not a sort: each log keeps its own order even where the broker's clock went back.
         return list(merge(*taken, key=lambda item: item[1].timestamp))
 
+    def behind(self, ends: Mapping[str, int | None]) -> bool:
+        """True while a log is known to hold more than was handed on; ends: as for `release`."""
+        return any(queue or self._next[m] < (ends[m] or 0) for m, queue in self._queues.items())
+
     def _take(self, modality: str, limit_ms: int) -> list[tuple[str, Record]]:
         queue, out = self._queues[modality], []
         while queue and queue[0].timestamp <= limit_ms:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 
 from services.aligner.partition import Effects, Partition
 from services.aligner.session import NEVER_US
-from services.runtime.metrics import AlignerMetrics
+from services.runtime.metrics import AlignerMetrics, exemplar
 from services.runtime.monotonic import monotonic_us
 
 HORIZON_US = 60_000_000
@@ -19,10 +19,10 @@ _log = logging.getLogger(__name__)
 
 
 class Observer:
-    """Turns effects into metrics; nothing here decides anything."""
+    """Turns effects into metrics; nothing here decides anything. traced: the share of windows that have a trace."""
 
-    def __init__(self, metrics: AlignerMetrics) -> None:
-        self._metrics = metrics
+    def __init__(self, metrics: AlignerMetrics, traced: float) -> None:
+        self._metrics, self._traced = metrics, traced
         self._redis_errors = 0
         self._bounds_us, self._modalities = 0, set[str]()
         self._offsets: OrderedDict[tuple[str, str], tuple[int, int]] = OrderedDict()
@@ -46,12 +46,15 @@ class Observer:
             m.lateness.labels(chunk.modality).observe(late.behind_us / 1e6)
         for source, offset_us in effects.offsets_us.items():
             self._offset(source, offset_us)
-        for window in effects.windows:
-            m.windows.labels("final" if window.final else "early").inc()
-            if window.final:
-                m.wait.observe(max(window.closed_us - window.opened_us, 0) / 1e6)
-                for modality, lane in window.modalities.items():
-                    m.window_modality.labels(modality, lane.state).inc()
+        finals = [window for window in effects.windows if window.final]
+        for outcome, count in (("final", len(finals)), ("early", len(effects.windows) - len(finals))):
+            if count:
+                m.windows.labels(outcome).inc(count)
+        for window in finals:
+            m.wait.observe(max(window.closed_us - window.opened_us, 0) / 1e6, exemplar(window.id, self._traced))
+        masks = Counter((name, lane.state) for window in finals for name, lane in window.modalities.items())
+        for mask, count in masks.items():
+            m.window_modality.labels(*mask).inc(count)
 
     def _offset(self, source: tuple[str, str], offset_us: int) -> None:
         """The smallest over a horizon: a source's shortest way, plus how far its clock is behind."""

@@ -80,10 +80,11 @@ class Partition:
         self._proof = Proof(-1, {})
         self._passed: frozenset[str] = frozenset()
 
-    def take(self, records: Sequence[tuple[str, Record]], now_us: int) -> Effects:
+    def take(self, records: Sequence[tuple[str, Record]], now_us: int, *, behind: bool = False) -> Effects:
         """Hand records (in the order of their logs, none is fine) to the core, then do what is due.
 
-        now_us: the monotonic clock.
+        now_us: the monotonic clock. behind: more stands in the logs already; early answers wait, for it may close their
+        windows.
         """
         effects = Effects(self.number)
         touched: set[str] = set()
@@ -97,7 +98,7 @@ class Partition:
             # Only a proof that has come further shows more; sessions that wait for it are left alone until then.
             self._passed = passed
             due += self._silent.pop_due(self._proof.asked_us)
-        self._look(sorted(touched.union(due)), now_us, effects)
+        self._look(sorted(touched.union(due)), now_us, effects, behind)
         return effects
 
     def next_us(self) -> int:
@@ -174,14 +175,14 @@ class Partition:
         at = Position(self._topics.media(modality), self.number, record.offset)
         effects.dead.append((record.key, letter(at, stage, rejected, record.value, record.headers)))
 
-    def _look(self, names: Sequence[str], now_us: int, effects: Effects) -> None:
+    def _look(self, names: Sequence[str], now_us: int, effects: Effects, behind: bool) -> None:
         patience = self._patience.under(sum(map(len, self.aligner.held.values())))
         for name in names:
             session = self.aligner.sessions.get(name)
             if session is None:
                 continue
             effects.silences += silences(session, self._semantics, patience, self._proof, self.positions)
-            for start in early_starts(session, self._semantics, patience, now_us):
+            for start in () if behind else early_starts(session, self._semantics, patience, now_us):
                 effects.windows.append(self.aligner.early(session, start))
             self._early.set(name, early_due(session, self._semantics, patience))
             self._silent.set(name, silence_due(session, self._semantics, patience))

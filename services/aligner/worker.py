@@ -57,6 +57,7 @@ class Worker:
         self._make_producer, self._make_reader, self._make_payloads = make_producer, make_reader, make_payloads
         self._partitions: dict[int, Partition] = {}
         self._queues: dict[int, InStep] = {}
+        self._behind: set[int] = set()
         self._nonce = ""
 
     async def start(self) -> None:
@@ -98,12 +99,17 @@ class Worker:
         for tp, records in fetched.items():
             self._queues[tp.partition].add(self._rules.topics.modality_of(tp.topic), records)
         batch: dict[int, Sequence[tuple[str, Record]]] = {}
+        self._behind.clear()
         paused = group.paused()
         lag: dict[str, int] = dict.fromkeys(self._rules.topics.media_all, 0)
         oldest_ms: dict[str, int] = {}
         for number, queue in self._queues.items():
             logs = {m: self._log_of(number, m) for m in self._rules.topics.modalities}
-            if released := queue.release({m: group.highwater(tp) for m, tp in logs.items()}):
+            ends = {m: group.highwater(tp) for m, tp in logs.items()}
+            released = queue.release(ends)
+            if queue.behind(ends):
+                self._behind.add(number)
+            if released:
                 batch[number] = released
                 for modality, record in released:
                     topic = logs[modality].topic
@@ -121,7 +127,7 @@ class Worker:
         now_us = monotonic_us()
         await self._carry_out(
             [
-                (partition, partition.take(batch.get(number, ()), now_us))
+                (partition, partition.take(batch.get(number, ()), now_us, behind=number in self._behind))
                 for number, partition in self._partitions.items()
                 if number in batch or partition.next_us() <= now_us
             ]
@@ -153,7 +159,7 @@ class Worker:
         for partition in wanting:
             partition.prove(Proof(asked_us, {m: ends[logs[partition.number, m]] for m in partition.positions}))
         now_us = monotonic_us()
-        await self._carry_out([(partition, partition.take((), now_us)) for partition in wanting])
+        await self._carry_out([(p, p.take((), now_us, behind=p.number in self._behind)) for p in wanting])
 
     async def _carry_out(self, done: Sequence[tuple[Partition, Effects]]) -> None:
         await self._payloads.put([_stored(a) for _, e in done for a in e.payloads if not a.chunk.alive])
@@ -167,12 +173,13 @@ class Worker:
 
 def _stored(arrival: Arrival) -> Stored:
     chunk = arrival.chunk
+    # By place, and not by name: there is one for each chunk.
     return Stored(
-        session=chunk.session,
-        modality=chunk.modality,
-        t_us=chunk.t_us,
-        partition=chunk.partition,
-        offset=chunk.offset,
-        content_type=arrival.content_type,
-        body=arrival.payload,
+        chunk.session,
+        chunk.modality,
+        chunk.t_us,
+        chunk.partition,
+        chunk.offset,
+        arrival.content_type,
+        arrival.payload,
     )

@@ -97,7 +97,7 @@ async def _close(settings: Settings, old: Semantics, count: int) -> None:
         lambda: RedisWindow(
             settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms, settings.redis.access()
         ),
-        Observer(AlignerMetrics(make_registry("drain"))),
+        Observer(AlignerMetrics(make_registry("drain")), traced=0),
     )
     group = kafka.make_group_consumer(broker, f"{settings.kafka.group_prefix}-aligner", "")
     group.subscribe(list(topics.media_all))

@@ -43,8 +43,8 @@ def tail(
 async def _tail(settings: Settings, session: str | None, beginning: bool, count: int, as_json: bool) -> None:
     from aiokafka import TopicPartition
 
-    from services.contract import canonical
-    from services.contract.prediction import LATENCY_HEADER, STATE_HEADER
+    from services.contract import canonical, trace
+    from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
     from services.control.hides import hides
     from services.runtime import kafka
 
@@ -72,6 +72,8 @@ async def _tail(settings: Settings, session: str | None, beginning: bool, count:
                         record["latency"] = canonical.loads(headers[LATENCY_HEADER])
                     if STATE_HEADER in headers:
                         record["state"] = canonical.loads(headers[STATE_HEADER])
+                    if TRACE_HEADER in headers:
+                        record["trace_id"] = trace.read(headers[TRACE_HEADER])
                     is_event = tp.topic == topics.events
                     print(
                         json_lines.dumps(record) if as_json else _event(record) if is_event else _line(record),

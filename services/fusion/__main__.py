@@ -21,6 +21,7 @@ from services.runtime import kafka
 from services.runtime.metrics import FusionMetrics, make_registry
 from services.runtime.service import Plan, run
 from services.runtime.settings import Settings, load
+from services.runtime.tracing import Tracer
 
 RECORDS_MAX = 256
 
@@ -64,7 +65,7 @@ def plan(settings: Settings, model: Callable[[Path, str, int | None], Serving] =
             settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms, settings.redis.access()
         ),
         Controls(lambda: kafka.make_reader(broker), topics, settings.topics.partitions),
-        Observer(FusionMetrics(registry)),
+        Observer(FusionMetrics(registry), Tracer(settings.tracing, "braid-fusion")),
     )
     group = f"{settings.kafka.group_prefix}-fusion"
     return Plan(

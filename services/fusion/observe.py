@@ -12,7 +12,9 @@ from services.fusion.infer import Inference
 from services.fusion.overload import EARLY
 from services.fusion.publish import Said
 from services.fusion.reload import Reload
-from services.runtime.metrics import FusionMetrics
+from services.fusion.trace import spans
+from services.runtime.metrics import FusionMetrics, exemplar
+from services.runtime.tracing import Tracer
 
 OF_A_MODEL = ("encoded ", "asked ", "hits ", "evictions")
 _log = logging.getLogger(__name__)
@@ -21,9 +23,18 @@ _log = logging.getLogger(__name__)
 class Observer:
     """Turns batches into metrics; the parts' own counters rise, so each batch adds what they rose by."""
 
-    def __init__(self, metrics: FusionMetrics) -> None:
-        self._metrics = metrics
+    def __init__(self, metrics: FusionMetrics, tracer: Tracer) -> None:
+        self._metrics, self._tracer = metrics, tracer
         self._before: dict[str, int] = {}
+
+    @property
+    def traced(self) -> float:
+        """The share of windows that are traced."""
+        return self._tracer.share
+
+    def close(self) -> None:
+        """Tell what is not told yet."""
+        self._tracer.close()
 
     def model(self, model: Serving) -> None:
         """Say which model serves from now on, and where."""
@@ -80,9 +91,10 @@ class Observer:
             p, final = one.predicted, one.predicted.window.final
             m.predictions.labels(p.answer.label or "error", "final" if final else "early").inc()
             parts = dict(one.latency_ms)
-            m.queue_wait.observe(parts["queue"] / 1000)
+            of = exemplar(p.window.id, self._tracer.share)
+            m.queue_wait.observe(parts["queue"] / 1000, of)
             own_ms = sum(ms for key, ms in parts.items() if key != "align_wait")
-            m.latency.labels("own_final" if final else "own_early").observe(own_ms / 1000)
+            m.latency.labels("own_final" if final else "own_early").observe(own_ms / 1000, of)
             if p.level:
                 m.degraded.labels(str(p.level)).inc()
             for event in one.events:
@@ -105,6 +117,7 @@ class Observer:
         m.evictions.inc(self._rise("evictions", inference.features.evictions))
         m.cache_bytes.set(inference.features.bytes)
         m.redis_errors.inc(self._rise("redis", redis_errors))
+        self._tracer.tell(spans(said, released, self._tracer.share))
 
     def _rise(self, name: str, now: int) -> int:
         rise = now - self._before.get(name, 0)

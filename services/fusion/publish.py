@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
 
-from services.contract import canonical, event
+from services.contract import canonical, event, trace
 from services.contract.dead import DeadLetter
 from services.contract.event import Event
-from services.contract.prediction import LATENCY_HEADER, STATE_HEADER
+from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
 from services.contract.topics import Topics
 from services.fusion.decide import State
 from services.fusion.predicted import Predicted
@@ -39,10 +39,10 @@ def latency_header(parts: Sequence[tuple[str, float]]) -> bytes:
 
 
 class Publisher:
-    """Sends and waits: on return the broker has everything."""
+    """Sends and waits: on return the broker has everything. traced: the share of windows whose answers name a trace."""
 
-    def __init__(self, producer: AIOKafkaProducer, topics: Topics) -> None:
-        self._producer, self._topics = producer, topics
+    def __init__(self, producer: AIOKafkaProducer, topics: Topics, traced: float) -> None:
+        self._producer, self._topics, self._traced = producer, topics, traced
 
     async def publish(self, said: Sequence[Said]) -> None:
         """Send a batch in order. Raises KafkaError where an acknowledgement fails."""
@@ -77,6 +77,8 @@ class Publisher:
         headers = [_JSON, (LATENCY_HEADER, latency_header(one.latency_ms))]
         if one.state is not None:
             headers.append((STATE_HEADER, one.state.encode()))
+        if trace.traced(one.predicted.window.id, self._traced):
+            headers.append((TRACE_HEADER, trace.traceparent(one.predicted.window.id)))
         sent: asyncio.Future[object] = await self._producer.send(
             self._topics.predictions,
             one.predicted.value,

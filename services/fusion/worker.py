@@ -87,7 +87,7 @@ class Worker:
         self._log_reader = self._make_reader("none")
         for client in (self._producer, self._log_reader, self._controls):
             await client.start()
-        self._publisher = Publisher(self._producer, self._topics)
+        self._publisher = Publisher(self._producer, self._topics, self._observer.traced)
         self._answerer = Answerer(
             self._topics,
             Fetcher(self._payloads, LogReader(self._log_reader, self._topics), self._known),
@@ -107,6 +107,7 @@ class Worker:
         self._decoding.shutdown()
         self._inferring.shutdown()
         self._reload.close()
+        await asyncio.to_thread(self._observer.close)
 
     async def adopt(self, group: AIOKafkaConsumer, numbers: Sequence[int]) -> dict[TopicPartition, int]:
         """Forget everything; positions and the sessions' states come from the topics."""

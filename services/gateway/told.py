@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.contract import canonical, moment
+from services.contract import canonical, moment, trace
 from services.contract.envelope import Headers
 from services.contract.event import event_id
-from services.contract.prediction import LATENCY_HEADER, STATE_HEADER
+from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
 
 KINDS = ("chunk", "window", "prediction", "event", "late", "dead", "tick", "end")
 Json = dict[str, Any]
@@ -85,6 +85,7 @@ def prediction(record: Record) -> Told:
             "predicted_us": record.at_ms * 1000,
             "latency": _header(headers, LATENCY_HEADER),
             "event": _event_of(session, _header(headers, STATE_HEADER)),
+            "trace_id": trace.read(headers.get(TRACE_HEADER)),
         }
         told = {name: value for name, value in whole.items() if name not in ("inputs", "session")}
         facts = {

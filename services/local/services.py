@@ -67,10 +67,11 @@ class ServiceProcess:
             await asyncio.sleep(0.1)
         raise CannotStart(f"{self.name} is not ready after {READY_S} s; its log is {self.child.log}")
 
-    def get(self, path: str) -> str | None:
+    def get(self, path: str, accept: str = "*/*") -> str | None:
         """What its HTTP side answers, None for anything but 200."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers={"accept": accept})
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2) as answer:
+            with urllib.request.urlopen(request, timeout=2) as answer:
                 found: str = answer.read().decode()
                 return found
         except (OSError, urllib.error.URLError):

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.exposition import choose_encoder
 
 from services.runtime.monotonic import monotonic_us
 from services.runtime.settings import Settings
@@ -44,16 +44,18 @@ class Health:
     def __init__(self, host: str, port: int, service: str, progress: Progress, registry: CollectorRegistry) -> None:
         ready = Gauge("braid_ready", "1 while /readyz says so.", registry=registry)
         ready.set_function(lambda: float(not progress.not_ready))
-        answers: Mapping[str, Callable[[], tuple[int, str, bytes]]] = {
-            "/healthz": lambda: _json(200 if progress.alive else 503, {"alive": progress.alive}),
-            "/readyz": lambda: _json(503 if progress.not_ready else 200, {"not_ready": progress.not_ready}),
-            "/version": lambda: _json(200, {"service": service, "version": version("braid")}),
-            "/metrics": lambda: (200, CONTENT_TYPE_LATEST, generate_latest(registry)),
+        answers: Mapping[str, Callable[[str], tuple[int, str, bytes]]] = {
+            "/healthz": lambda _: _json(200 if progress.alive else 503, {"alive": progress.alive}),
+            "/readyz": lambda _: _json(503 if progress.not_ready else 200, {"not_ready": progress.not_ready}),
+            "/version": lambda _: _json(200, {"service": service, "version": version("braid")}),
+            "/metrics": lambda accept: _metrics(registry, accept),
         }
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                status, kind, body = answers.get(self.path, lambda: _json(404, {"known": sorted(answers)}))()
+                found = answers.get(self.path)
+                accept = self.headers.get("accept", "")
+                status, kind, body = found(accept) if found else _json(404, {"known": sorted(answers)})
                 self.send_response(status)
                 self.send_header("content-type", kind)
                 self.send_header("content-length", str(len(body)))
@@ -103,6 +105,13 @@ def watched(name: str, settings: Settings, registry: CollectorRegistry) -> Itera
     finally:
         watchdog.stop()
         health.close()
+
+
+def _metrics(registry: CollectorRegistry, accept: str) -> tuple[int, str, bytes]:
+    """In the form that is asked for: only OpenMetrics has exemplars."""
+    encode: Callable[[CollectorRegistry], bytes]
+    encode, kind = choose_encoder(accept)
+    return 200, kind, encode(registry)
 
 
 def _json(status: int, value: object) -> tuple[int, str, bytes]:

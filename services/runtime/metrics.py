@@ -9,6 +9,8 @@ from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
+from services.contract import trace
+
 BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
@@ -18,6 +20,11 @@ def make_registry(service: str) -> CollectorRegistry:
     build = Info("braid_build", "What runs here.", registry=registry)
     build.info({"service": service, "version": version("braid"), "python": platform.python_version()})
     return registry
+
+
+def exemplar(window_id: str, share: float) -> dict[str, str] | None:
+    """What links an observation to its window's trace, None for a window that is not traced."""
+    return {"trace_id": trace.trace_id(window_id)} if trace.traced(window_id, share) else None
 
 
 class Lag:

@@ -24,6 +24,7 @@ from services.runtime.kafka_settings import KafkaSettings
 from services.runtime.kept_settings import KeepEventsSettings, LabelSettings
 from services.runtime.mqtt_settings import MqttSettings
 from services.runtime.section import Section
+from services.runtime.tracing_settings import TracingSettings
 from services.runtime.trouble import line
 from services.runtime.wyoming_settings import WyomingSettings
 
@@ -177,6 +178,7 @@ class Settings(BaseSettings):
     keep_events: KeepEventsSettings = KeepEventsSettings()
     labels: LabelSettings = LabelSettings()
     devices: dict[str, DeviceSettings] = Field(default_factory=dict)
+    tracing: TracingSettings = TracingSettings()
     watchdog: WatchdogSettings = WatchdogSettings()
 
     @classmethod

@@ -6,7 +6,7 @@ from typing import Any
 
 from services.contract import envelope
 from services.contract.dead import REASON_HEADER
-from services.contract.prediction import LATENCY_HEADER, STATE_HEADER
+from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
 from services.contract.tick import TICK_SOURCE, TICK_TYPE
 from services.contract.topics import Topic, Topics
 from services.schemas.records import RECORDS, TEXT, Schema
@@ -103,6 +103,7 @@ def _message(name: str) -> Schema:
         "prediction": {
             LATENCY_HEADER: {**TEXT, "description": "JSON: where the time went, in ms"},
             STATE_HEADER: {**TEXT, "description": "JSON: the state of the event fold; final predictions only"},
+            TRACE_HEADER: {**TEXT, "description": "the trace of its window (W3C), where traces are on"},
         },
         "dead": {REASON_HEADER: {**TEXT, "description": "the reason's code; the record's own headers follow"}},
         "tick": {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime import kafka, topic_admin
 from services.runtime.settings import Settings, load
+from tests.integration.traces import Collector
 
 
 @pytest.fixture(scope="session")
@@ -29,9 +30,18 @@ def settings(stack: LocalStack) -> Settings:
 
 
 @pytest.fixture(scope="session")
-async def services(stack: LocalStack) -> AsyncIterator[dict[str, ServiceProcess]]:
-    """The aligner and the fusion worker, ready."""
-    found = {name: ServiceProcess(name, stack.folder, stack.environment()) for name in ("aligner", "fusion")}
+def collector() -> Iterator[Collector]:
+    """Where the services send their traces."""
+    found = Collector()
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+async def services(stack: LocalStack, collector: Collector) -> AsyncIterator[dict[str, ServiceProcess]]:
+    """The aligner and the fusion worker, ready; every window is traced."""
+    environment = stack.environment() | {"BRAID_TRACING__ENDPOINT": collector.url}
+    found = {name: ServiceProcess(name, stack.folder, environment) for name in ("aligner", "fusion")}
     for service in found.values():
         service.start()
     for service in found.values():

@@ -103,7 +103,7 @@ async def test_a_stream_plays_answers_appear_and_why_opens(
     await expect(page.locator("#list li.live")).to_have_count(2)
     await playing
     await keep(page, "page-light")
-    await page.wait_for_function(f"({NAMES_OUT})().length === 0", timeout=WITHIN_MS)
+    await page.wait_for_function(f"() => ({NAMES_OUT})().length === 0", timeout=WITHIN_MS)
     ended = page.locator(".event.final.ended")
     await expect(ended.nth(2)).to_be_attached(timeout=WITHIN_MS)
     titles = await ended.evaluate_all("chips => chips.map(chip => chip.title)")

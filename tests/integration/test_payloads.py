@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from services.contract import envelope
 from services.contract.murmur2 import partition_of
 from services.local.redis import LocalRedis
+from services.payloads import redis_window
 from services.payloads.log_reader import LogReader
 from services.payloads.redis_window import Payload, RedisWindow, Stored, Wanted, WrongPolicy, key_of
 from services.runtime import kafka
@@ -39,6 +40,18 @@ async def test_what_was_put_is_found_with_its_type_and_what_was_not_is_none(sett
         Payload("text/plain", b"\0\xffbytes"),
     ]
     assert window.errors == 0
+    await window.close()
+
+
+async def test_a_batch_of_many_bytes_goes_in_parts_and_all_of_it_is_found(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_window, "PIPELINE_BYTES", 10)
+    window = RedisWindow(settings.redis.url, 60, 1_000)
+    bodies = [b"%d" % n * 7 for n in range(10, 15)]
+    await window.put([stored(n, body) for n, body in enumerate(bodies)])
+    found = await window.get([wanted(n, body) for n, body in enumerate(bodies)])
+    assert [payload and payload.body for payload in found] == bodies
     await window.close()
 
 

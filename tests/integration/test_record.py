@@ -28,6 +28,7 @@ from tests.integration.session import play, predictions
 OWN = {"BRAID_TOPICS__PREFIX": "recorded", "BRAID_TOPICS__PARTITIONS": "2", "BRAID_KAFKA__GROUP_PREFIX": "recorded"}
 BRAID = str(Path(sys.executable).parent / "braid")
 SESSIONS = ("kitchen", "Küche 🙂")
+MUTED = "bedroom"
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +85,13 @@ def other_model(folder: Path) -> Path:
 async def test_a_recorded_session_replays_to_the_byte_and_other_rules_explain_themselves(
     recorded: Settings, hand: bytes, tmp_path: Path
 ) -> None:
-    for session in SESSIONS:
+    assert (await told(recorded, "mute", MUTED, "audio"))["muted"] == ["audio"]
+    for session in (*SESSIONS, MUTED):
         await play(recorded, session, hand)
-    for session in SESSIONS:
-        await predictions(recorded, session)
-    path = str(tmp_path / "two.mcap")
+    for session in (*SESSIONS, MUTED):
+        answers = await predictions(recorded, session)
+        assert ({p["modalities"]["audio"]["state"] for p in answers} == {"muted"}) is (session == MUTED)
+    path = str(tmp_path / "three.mcap")
     taken = await told(recorded, "record", path)
     assert taken["records"]["recorded.media.video.v1"] >= 16
     assert set(taken["windows_by_config"]) == {taken["config"]}
@@ -96,7 +99,7 @@ async def test_a_recorded_session_replays_to_the_byte_and_other_rules_explain_th
     same = await told(recorded, "replay", path)
     assert same["identical"]
     for kind in ("windows", "predictions"):
-        assert same[kind]["identical"] >= 16
+        assert same[kind]["identical"] >= 24
         assert same[kind]["uncompared"] == 0
     assert same["events"]["identical"] >= 0
 

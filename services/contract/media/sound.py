@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
+from typing import NamedTuple
 
 from services.contract.reason import Reason, Rejected
 
@@ -18,8 +18,7 @@ CHANNELS_MAX = 2
 _LENGTH_UNKNOWN = (0, 0xFFFFFFFF)
 
 
-@dataclass(frozen=True, slots=True)
-class Sound:
+class Sound(NamedTuple):
     """Samples per channel and samples per second; pcm is where 16-bit samples lie in the bytes (PCM and WAV only)."""
 
     samples: int
@@ -43,9 +42,10 @@ def parameters(content_type: str) -> tuple[str, Mapping[str, str]]:
 
 def measure(content_type: str, body: bytes) -> Sound | Rejected:
     """The length of a sound of an admitted type."""
-    kind, given = parameters(content_type)
+    kind, _ = parameters(content_type)
     if kind == PCM:
-        return _pcm(given, body)
+        form = _form(content_type)
+        return form if isinstance(form, Rejected) else _counted(body, 0, len(body), *form)
     found = {WAV: _wav, FLAC: _flac, OGG: _ogg}[kind](body)
     if isinstance(found, Sound) and (found.rate not in RATES or not 1 <= found.channels <= CHANNELS_MAX):
         reason = Reason.WAV_HEADER if kind == WAV else Reason.SAMPLES
@@ -53,13 +53,16 @@ def measure(content_type: str, body: bytes) -> Sound | Rejected:
     return found
 
 
-def _pcm(given: Mapping[str, str], body: bytes) -> Sound | Rejected:
+@lru_cache(256)
+def _form(content_type: str) -> tuple[int, int] | Rejected:
+    """Samples per second and channels, as the type of raw samples says them."""
+    _, given = parameters(content_type)
     rate, channels = given.get("rate", ""), given.get("channels", "1")
     if not (rate.isascii() and rate.isdigit() and channels.isascii() and channels.isdigit()) or len(rate) > 5:
         return Rejected(Reason.CONTENT_TYPE, "audio/pcm needs rate= and channels= in whole numbers")
     if given.get("format", "s16le").lower() != "s16le" or int(rate) not in RATES or channels not in ("1", "2"):
         return Rejected(Reason.CONTENT_TYPE, "audio/pcm is read as s16le, 8000-48000 Hz, 1 or 2 channels")
-    return _counted(body, 0, len(body), int(rate), int(channels))
+    return int(rate), int(channels)
 
 
 def _counted(body: bytes, begin: int, length: int, rate: int, channels: int) -> Sound | Rejected:

@@ -283,5 +283,6 @@ function reproduce(found, p) {
     el("p", { className: "faint" }, "It computes this answer again from what it was made from, and says whether a byte differs."),
     el("p", { className: "id" }, `${p.id}`),
     el("p", { className: "id" }, `model ${model} · window ${p.window.digest.slice(0, 12)}`),
+    p.trace_id ? el("p", { className: "id" }, `trace ${p.trace_id}`) : "",
   ];
 }

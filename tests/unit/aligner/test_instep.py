@@ -110,6 +110,18 @@ def test_logs_are_handed_on_up_to_the_skew_beyond_the_oldest_head_and_no_further
     assert taken(queue, a=2, b=1) == [("a", 1)]
 
 
+def test_a_number_is_behind_while_one_of_its_logs_is_known_to_hold_more() -> None:
+    queue = InStep({"a": 0, "b": 0}, skew_ms=100, records_max=10, bytes_max=100)
+    assert not queue.behind({"a": 0, "b": None})
+    assert queue.behind({"a": 0, "b": 1})
+    queue.add("b", [R(0, 1_000), R(1, 5_000)])
+    assert queue.behind({"a": 0, "b": 2})
+    assert taken(queue, a=0, b=2) == [("b", 0)]
+    assert queue.behind({"a": 0, "b": 2}), "what waits in the queue was not handed on"
+    assert taken(queue, a=0, b=2) == [("b", 1)]
+    assert not queue.behind({"a": 0, "b": 2})
+
+
 def test_the_floor_is_the_first_offset_still_held_and_never_passes_a_gap() -> None:
     held = Held()
     for offset in (3, 5, 8):

@@ -55,6 +55,17 @@ def test_the_next_look_is_at_the_early_answer_or_the_silence_whichever_comes_fir
     assert owner.next_us() == BOOT_US + 3_000_000
 
 
+def test_an_early_answer_waits_while_more_stands_in_the_logs_and_comes_once_nothing_does() -> None:
+    scene = Scene()
+    scene.append(Sent(0, "video", 1_000, session="v"))
+    owner = scene.owner
+    owner.take([("video", scene.logs["video"][0])], BOOT_US)
+    now_us = BOOT_US + 800_000
+    assert not owner.take((), now_us, behind=True).windows
+    assert owner.next_us() <= now_us, "it is still due"
+    assert [window.final for window in owner.take((), now_us).windows] == [False]
+
+
 def test_a_session_of_which_nothing_is_open_hides_none_that_was_touched_with_it() -> None:
     scene = Scene()
     scene.append(Sent(0, "video", 0, session="a", end=True))

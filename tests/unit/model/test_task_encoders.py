@@ -29,6 +29,10 @@ def test_words_run_together_are_read_as_their_parts_and_nonsense_is_unknown() ->
     assert read("xyz ta") == [UNKNOWN, UNKNOWN]
 
 
+def test_a_known_word_that_stands_somewhere_in_an_unknown_one_is_not_read() -> None:
+    assert read("eleven kaseven sevenkamo") == [UNKNOWN, UNKNOWN, UNKNOWN]
+
+
 def test_a_picture_is_the_same_in_any_light_and_the_covered_part_is_told() -> None:
     pixels = np.random.default_rng(1).integers(80, 250, (64, 64, 3)).astype(np.float32)
     pixels[10:40, 10:40] = 0

@@ -9,6 +9,7 @@ from services.aligner.__main__ import patience
 from services.contract import event
 from services.contract import late as late_record
 from services.contract import window as window_record
+from services.contract.control import Control
 from services.contract.prediction import STATE_HEADER
 from services.contract.topics import Topics
 from services.fusion.__main__ import decision_of
@@ -31,8 +32,10 @@ SETTINGS = Settings.model_construct(
 TOPICS = Topics()
 
 
-def published(inference: Inference, stream: str = "S01", from_s: float = 34, to_s: float = 46) -> list[Kept]:
-    """Every record that the topics would hold, topic by topic."""
+def published(
+    inference: Inference, stream: str = "S01", from_s: float = 34, to_s: float = 46, mute_s: float | None = None
+) -> list[Kept]:
+    """Every record that the topics would hold, topic by topic; mute_s: when somebody muted the sound."""
     semantics = SETTINGS.semantics()
     log = OfflineLog(semantics, patience(SETTINGS, semantics.modalities))
     sendings = list(read(ROOT / "data", stream).sendings(stream, ORIGIN_US, round(from_s * 1e6), round(to_s * 1e6)))
@@ -44,6 +47,10 @@ def published(inference: Inference, stream: str = "S01", from_s: float = 34, to_
         for m, records in log.records.items()
         for r in records
     ]
+    if mute_s is not None:
+        at_us = ORIGIN_US + round(mute_s * 1e6)
+        control = Control(stream).mute(["audio"], at_us)
+        outs = [Out(o.at_us, control.over(o.window)) if o.at_us >= at_us else o for o in outs]
     key, chains = stream.encode(), Chains(decision_of(inference))
     said: dict[str, list[tuple[int, bytes, list[tuple[str, bytes]]]]] = {TOPICS.predictions: [], TOPICS.events: []}
     for o, predicted in zip(outs, predict(inference, outs, payloads(log)), strict=True):

@@ -11,6 +11,7 @@ from model.checkpoint import load, save
 from model.network import FusionNetwork
 from services.contract import canonical, envelope, tick
 from services.contract import window as window_record
+from services.contract.prediction import muted_of
 from services.fusion.infer import Inference
 from services.recordings.about import NoRecording
 from services.recordings.kept import Kept
@@ -56,6 +57,16 @@ def test_every_home_stream_comes_out_again_with_its_outages_copies_and_wrong_clo
     found = replayed(made.write(tmp_path / "x.mcap", made.published(inference, stream, 50, 66)), inference)
     assert found.diff.same_bytes
     assert found.diff.identical["window"] > 20
+
+
+def test_a_recording_with_a_mute_in_it_gives_the_same_bytes(inference: Inference, tmp_path: Path) -> None:
+    records = made.published(inference, mute_s=42)
+    told = [canonical.loads_object(r.value or b"") for r in records if r.topic == PREDICTIONS]
+    muted = {"audio" in muted_of(p) for p in told if p["final"]}
+    assert muted == {True, False}, "some were answered before it was said, some after"
+    found = replayed(made.write(tmp_path / "x.mcap", records), inference)
+    assert found.diff.same_bytes
+    assert found.diff.identical["prediction"] == found.diff.identical["window"] == 25
 
 
 def test_the_order_in_which_topics_were_written_is_no_matter(

@@ -27,8 +27,8 @@ from services.runtime.settings import ROOT, load
 from services.schemas.files import asyncapi, files
 from services.schemas.records import RECORDS
 
-# The official schema as the npm package @asyncapi/specs 6.11.1 has it, white space aside; Apache-2.0, Copyright 2016-2025
-# AsyncAPI Initiative. It looks up nothing on the network: every part is in it.
+# The official schema as the npm package @asyncapi/specs 6.11.1 has it, white space aside; asyncapi-3.0.0.LICENSE is its
+# licence. It looks up nothing on the network: every part is in it.
 OFFICIAL: dict[str, Any] = json.loads((Path(__file__).parent / "asyncapi-3.0.0.json").read_text(encoding="utf-8"))
 SHA = "0" * 64
 MEMBER = Member("/devices/a/mic", "1", 5, 0, SHA, 3, 9)

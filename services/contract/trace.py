@@ -1,0 +1,36 @@
+"""Names of traces: a window's trace has the same ids wherever it is told of, for they follow from the window's id. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+_PARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+# The share is taken of the lower half of an id, as OpenTelemetry's own sampler by trace id does.
+_LOWER = 1 << 64
+
+
+def trace_id(window_id: str) -> str:
+    """The trace of a window: 32 hex digits."""
+    return hashlib.sha256(f"trace {window_id}".encode()).hexdigest()[:32]
+
+
+def span_id(window_id: str, name: str = "") -> str:
+    """One span of a window's trace, its root where no name is given: 16 hex digits."""
+    return hashlib.sha256(f"span {name} {window_id}".encode()).hexdigest()[:16]
+
+
+def traced(window_id: str, share: float) -> bool:
+    """True for so large a share of all windows (0: none, 1: all), for the same ones in every process."""
+    return share > 0 and int(trace_id(window_id)[16:], 16) < share * _LOWER
+
+
+def traceparent(window_id: str) -> bytes:
+    """The W3C header under which whoever reads an answer goes on with its window's trace."""
+    return f"00-{trace_id(window_id)}-{span_id(window_id)}-01".encode()
+
+
+def read(header: bytes | None) -> str | None:
+    """The trace id of a traceparent header, None where there is none."""
+    found = _PARENT.fullmatch(header or b"")
+    return found[1].decode() if found else None

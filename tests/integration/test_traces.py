@@ -1,0 +1,78 @@
+"""Traces of real windows in a collector, and the exemplars that lead to them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from services.audit.collect import records
+from services.contract import canonical, trace
+from services.local.services import ServiceProcess
+from services.runtime import kafka
+from services.runtime.settings import Settings
+from tests.integration.session import play, predictions
+from tests.integration.traces import Collector
+from tests.integration.wait import until
+
+PARTS = ["align_wait", "transport", "queue", "fetch", "decode", "encode", "fuse", "publish"]
+
+
+async def test_each_answered_window_is_a_trace_whose_parts_follow_each_other(
+    settings: Settings, services: dict[str, ServiceProcess], collector: Collector, hand: bytes
+) -> None:
+    await play(settings, "traced", hand)
+    answers = await predictions(settings, "traced")
+    window_id = answers[0]["id"].split("@")[0]
+    of = trace.trace_id(window_id)
+
+    async def told() -> list[Any] | None:
+        spans = collector.of(of)
+        return spans if any(span.name == "window" for span in spans) else None
+
+    spans = {span.name: span for span in await until(told, "the trace of a window")}
+    root = spans.pop("window")
+    assert list(spans) == PARTS
+    assert not root.parent_span_id
+    assert {span.parent_span_id for span in spans.values()} == {root.span_id}
+    at = root.start_time_unix_nano
+    for name in PARTS:
+        assert spans[name].start_time_unix_nano == at
+        at = spans[name].end_time_unix_nano
+    assert at == root.end_time_unix_nano
+    attributes = {a.key: a.value for a in root.attributes}
+    assert attributes["braid.prediction"].string_value == answers[0]["id"]
+    batches = [span for name, span in list(collector.spans) if name == "braid-fusion" and span.name == "batch"]
+    linked = [b for b in batches if (root.trace_id, root.span_id) in {(x.trace_id, x.span_id) for x in b.links}]
+    assert len(linked) == 1, "one batch answered it"
+
+
+async def test_exemplars_of_latency_lead_to_traces(
+    settings: Settings, services: dict[str, ServiceProcess], collector: Collector, hand: bytes
+) -> None:
+    await play(settings, "exemplary", hand)
+    await predictions(settings, "exemplary")
+    for service, histogram in (("fusion", "window_latency_seconds"), ("aligner", "alignment_wait_seconds")):
+        text = services[service].get("/metrics", accept="application/openmetrics-text; version=1.0.0") or ""
+        assert text.rstrip().endswith("# EOF"), "OpenMetrics"
+        ids = re.findall(rf'^braid_{histogram}_bucket.* # {{trace_id="([0-9a-f]{{32}})"}} ', text, re.MULTILINE)
+        assert ids, histogram
+
+        async def known(ids: list[str] = ids) -> bool:
+            return bool(set(ids) & {span.trace_id.hex() for _, span in list(collector.spans)})
+
+        await until(known, "a trace that an exemplar names")
+    assert "trace_id" not in (services["fusion"].get("/metrics") or ""), "plain text has no exemplars"
+
+
+async def test_an_answer_names_the_trace_of_its_window(
+    settings: Settings, services: dict[str, ServiceProcess], hand: bytes
+) -> None:
+    await play(settings, "named", hand)
+    await predictions(settings, "named")
+    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+        raws = await records(reader, settings.topic_names().predictions, settings.topics.partitions)
+    ours = [raw for raw in raws if raw.key == b"named"]
+    assert ours
+    for raw in ours:
+        window_id = canonical.loads_object(raw.value or b"")["id"].split("@")[0]
+        assert trace.read(dict(raw.headers)["traceparent"]) == trace.trace_id(window_id)

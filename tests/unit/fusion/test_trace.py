@@ -1,0 +1,57 @@
+"""The spans of a batch, from the latency parts of its answers; ids that follow from windows alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from services.contract import trace
+from services.contract.prediction import Answer
+from services.contract.window import Window
+from services.fusion.batch import Released
+from services.fusion.predicted import Predicted
+from services.fusion.publish import Said
+from services.fusion.trace import SHARED, spans
+
+S = 1_000_000
+PARTS = [("align_wait", 1500.0), ("transport", 2.0), ("queue", 3.0), *((name, 1.0) for name in SHARED)]
+RELEASED = Released((), (), "idle", 0)
+
+
+def said(start_s: int) -> Said:
+    window = Window("s", start_s * S, (start_s + 2) * S, None, True, "c", {}, (start_s + 1) * S, (start_s + 3) * S)
+    answer = Answer("dog", 0.9, 0.0, 0.0, (), 0.0, None, False)
+    return Said(3, Predicted(f"{window.id}@m", window, b"", answer, np.zeros(1), ()), None, (), (), PARTS)
+
+
+def test_a_window_begins_with_its_first_record_and_its_parts_fill_it() -> None:
+    *parts, root, batch = spans([said(0)], RELEASED, 1)
+    assert [part.name for part in parts] == [name for name, _ in PARTS]
+    assert {part.parent for part in parts} == {root.id}
+    assert [part.begins_us for part in parts[1:]] == [part.ends_us for part in parts[:-1]]
+    assert (root.begins_us, parts[0].begins_us, parts[-1].ends_us) == (S, S, root.ends_us)
+    assert root.ends_us - root.begins_us == 1_510_000
+    assert (batch.ends_us, batch.ends_us - batch.begins_us) == (root.ends_us, 5_000)
+
+
+def test_a_batch_is_linked_to_each_window_that_it_answered() -> None:
+    both = [said(0), said(1)]
+    batch = spans(both, RELEASED, 1)[-1]
+    ids = [one.predicted.window.id for one in both]
+    assert list(batch.links) == [(trace.trace_id(id), trace.span_id(id)) for id in ids]
+    assert batch.trace_id not in {trace.trace_id(id) for id in ids}
+
+
+def test_the_same_share_of_windows_is_traced_everywhere_and_none_where_traces_are_off() -> None:
+    ids = [f"s/{n}/1" for n in range(2_000)]
+    some = {id for id in ids if trace.traced(id, 0.25)}
+    assert 400 < len(some) < 600
+    assert some <= {id for id in ids if trace.traced(id, 0.5)}
+    assert all(trace.traced(id, 1) for id in ids)
+    assert spans([said(n) for n in range(9)], RELEASED, 0) == []
+
+
+@pytest.mark.parametrize("header", [None, b"", b"00-zz-1-01", b"00-" + b"a" * 32 + b"-" + b"b" * 16])
+def test_a_header_of_another_form_names_no_trace(header: bytes | None) -> None:
+    assert trace.read(trace.traceparent("s/1/1")) == trace.trace_id("s/1/1")
+    assert trace.read(header) is None

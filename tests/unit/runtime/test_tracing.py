@@ -1,0 +1,49 @@
+"""Traces where nobody takes them, and where nothing that could send them is installed."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import pytest
+
+from services.local.ports import free_ports
+from services.runtime import tracing
+from services.runtime.settings import BadSettings, load
+from services.runtime.tracing import Span, Tracer
+
+SPAN = Span("window", "ab" * 16, "cd" * 8, None, 1, 2)
+
+
+def test_without_an_endpoint_nothing_is_sent_or_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    tracer = Tracer(load().tracing, "test")
+    tracer.tell([SPAN])
+    tracer.close()
+    assert tracer.share == 0
+
+
+def test_an_endpoint_without_the_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("opentelemetry")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    with pytest.raises(BadSettings, match=r"braid\[otel\]"):
+        Tracer(load(tracing={"endpoint": "http://127.0.0.1:4318"}).tracing, "test")
+
+
+def test_a_collector_that_is_away_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "WITHIN_S", 1)
+    (port,) = free_ports(1)
+    tracer = Tracer(load(tracing={"endpoint": f"http://127.0.0.1:{port}"}).tracing, "test")
+    began = time.monotonic()
+    for _ in range(1_000):
+        tracer.tell([SPAN] * 20)
+    told_s = time.monotonic() - began
+    tracer.close()
+    assert told_s < 5, "it is never waited for"
+    assert time.monotonic() - began - told_s < 5, "and at the end no longer than it may take"
+
+
+def test_an_endpoint_that_is_none_is_refused() -> None:
+    with pytest.raises(BadSettings, match="endpoint"):
+        load(tracing={"endpoint": "127.0.0.1:4318"})
