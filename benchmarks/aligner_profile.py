@@ -11,13 +11,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,9 @@ STREAMS = (
     ("text", 1, "text/plain; charset=utf-8", b"x"),
 )
 BY_SECOND = sum(rate for _, rate, _, _ in STREAMS)
-WITHIN_S = 240
+# Under py-spy: more events, so that there are samples enough for a share of one in a hundred.
+SPIED_EVENTS, SPIED_HZ, SHOWN = 104_000, 250, 15
+WITHIN_S, ROUNDS = 240, 3
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 # A sample counts for the first of these in which one of its frames lies, the innermost first.
 LAYERS = {
@@ -97,7 +101,8 @@ def _events(begin_us: int, seconds: int, size: int) -> Iterator[tuple[int, str, 
 
 async def measure(stack: LocalStack, size: int, spied: Path | None = None) -> dict[str, float]:
     """CPU of the aligner and of a bare loop per event (us), over one backlog; spied: where py-spy writes its samples."""
-    prefix, events = f"p{time.time_ns()}", EVENTS[size] // (SESSIONS * BY_SECOND) * SESSIONS * BY_SECOND
+    asked = EVENTS[size] if spied is None else SPIED_EVENTS
+    prefix, events = f"p{time.time_ns()}", asked // (SESSIONS * BY_SECOND) * SESSIONS * BY_SECOND
     settings = stack.settings()
     settings = settings.model_copy(update={"topics": settings.topics.model_copy(update={"prefix": prefix})})
     async with kafka.admin(stack.bootstrap_servers) as admin:
@@ -112,7 +117,14 @@ async def measure(stack: LocalStack, size: int, spied: Path | None = None) -> di
         process = psutil.Process(aligner.child.pid)
         if spied is not None:
             spy = await asyncio.create_subprocess_exec(
-                *(str(Path(sys.executable).parent / "py-spy"), "record", "--pid", str(process.pid), "--rate", "100"),
+                *(
+                    str(Path(sys.executable).parent / "py-spy"),
+                    "record",
+                    "--pid",
+                    str(process.pid),
+                    "--rate",
+                    str(SPIED_HZ),
+                ),
                 *("--format", "raw", "--output", str(spied), "--duration", str(WITHIN_S)),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -142,6 +154,11 @@ async def measure(stack: LocalStack, size: int, spied: Path | None = None) -> di
     return found
 
 
+def middle(found: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The median of each figure."""
+    return {name: statistics.median(row[name] for row in found) for name in found[0]}
+
+
 async def _look(aligner: ServiceProcess, process: psutil.Process) -> tuple[float, float]:
     events = await asyncio.to_thread(aligner.metric, "braid_events_consumed_total")
     spent = process.cpu_times()
@@ -163,15 +180,31 @@ async def bare(servers: str, prefix: str, events: int) -> float:
 def layers(raw: Path) -> dict[str, float]:
     """The share of each layer in the samples of the event loop's thread, waiting left out."""
     counts: Counter[str] = Counter()
+    for frames, count in _samples(raw):
+        counts[
+            next((n for f in reversed(frames) for n, parts in LAYERS.items() if any(p in f for p in parts)), "?")
+        ] += count
+    return {name: count / counts.total() for name, count in counts.most_common()}
+
+
+def functions(raw: Path) -> dict[str, tuple[float, float]]:
+    """Functions by the share of samples in themselves; beside it that of samples in them or in what they call."""
+    own: Counter[str] = Counter()
+    whole: Counter[str] = Counter()
+    for frames, count in _samples(raw):
+        named = [frame.rpartition(":")[0] for frame in frames]
+        own[named[-1]] += count
+        whole.update(dict.fromkeys(named, count))
+    return {f"{name})": (count / own.total(), whole[name] / own.total()) for name, count in own.most_common(SHOWN)}
+
+
+def _samples(raw: Path) -> Iterator[tuple[list[str], int]]:
+    """Frames, the outermost first, and how often they were seen: of the event loop's thread, while it did not wait."""
     for line in raw.read_text().splitlines():
         stack, _, count = line.rpartition(" ")
-        frames = list(reversed(stack.split(";")))
-        if any("run_forever" in frame for frame in frames):
-            counts[next((n for f in frames for n, parts in LAYERS.items() if any(p in f for p in parts)), "?")] += int(
-                count
-            )
-    del counts["waiting"]
-    return {name: count / counts.total() for name, count in counts.most_common()}
+        frames = stack.split(";")
+        if any("run_forever" in frame for frame in frames) and not any(w in frames[-1] for w in LAYERS["waiting"]):
+            yield frames, int(count)
 
 
 def page(told: dict[str, Any]) -> str:
@@ -183,7 +216,9 @@ def page(told: dict[str, Any]) -> str:
         "CPU of the aligner's process per event,",
         "payloads to Redis, window records (early and final) and commits included; the bare aiokafka loop read the "
         "same topics right after it.",
-        "Microseconds depend on the machine and on what else ran there; the ratio to the bare loop does so less.",
+        "Medians of three. Microseconds depend on the machine and on what else ran there; the ratio to the bare loop does "
+        "so less.",
+        "Load average when it began: " + ", ".join(f"{n} {row['load']:.1f}" for n, row in told.items()) + ".",
         "",
         "| bytes of an event | | us | bare loop, us | ratio | windows per event | resident MB | budget, us |",
         "|---:|---|---:|---:|---:|---:|---:|---:|",
@@ -210,6 +245,11 @@ def page(told: dict[str, Any]) -> str:
                 )
             ]
             lines.append(f"| {layer} | {' | '.join(cells)} |")
+    for name, row in told.items():
+        if "functions" in row:
+            lines += ["", f"The functions with the most samples of their own, at 200 bytes, {name}:", ""]
+            lines += ["| function | own | with what it calls |", "|---|---:|---:|"]
+            lines += [f"| `{f}` | {own:.1%} | {whole:.1%} |" for f, (own, whole) in row["functions"].items()]
     return "\n".join(lines) + "\n"
 
 
@@ -222,16 +262,17 @@ async def main() -> None:
     if asked.bare:
         sys.stdout.write(f"{await bare(asked.bare[0], asked.bare[1], int(asked.bare[2]))}\n")
         return
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"load": os.getloadavg()[0]}
     with tempfile.TemporaryDirectory() as folder:
         async with LocalStack(Path(folder), load()) as stack:
             for size in [asked.size] if asked.size else EVENTS:
-                found[str(size)] = await measure(stack, size)
+                found[str(size)] = middle([await measure(stack, size) for _ in range(ROUNDS)])
                 sys.stderr.write(f"{size} bytes: {json.dumps(found[str(size)])}\n")
             if not asked.size:
                 sys.stderr.write("once more under py-spy\n")
                 await measure(stack, 200, Path(folder) / "samples")
                 found["layers"] = layers(Path(folder) / "samples")
+                found["functions"] = functions(Path(folder) / "samples")
     if not asked.size:
         data = RESULTS / "aligner-profile.json"
         told = {**(json.loads(data.read_text()) if data.exists() else {}), asked.name: found}

@@ -66,12 +66,11 @@ def encode(entry: Entry) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What of a manifest is kept in memory; blobs: bytes by name of the media values."""
+    """What of a manifest is kept in memory; size: its own bytes."""
 
     session: str
     kept_us: int
     size: int
-    blobs: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,7 @@ class Manifest:
 
     @property
     def known(self) -> Known:
-        return Known(self.session, self.kept_us, self.size, self.blobs)
+        return Known(self.session, self.kept_us, self.size)
 
     def media_at(self, place: Place) -> Iterator[tuple[str, Kept]]:
         """The media records of a topic, partition and offset, still without their values, which have these names."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import TextIO
 
@@ -22,14 +22,16 @@ class EvidenceStore:
     """One process writes, any may read. A value that several events share lies there once.
 
     days, bytes_max: what is older goes, and of more the oldest; 0 of either keeps nothing. A crash leaves at most values
-    that no manifest names: they go when the store is opened again.
+    that no manifest names: they go when the store is opened again. In memory is little of each event, and of the values
+    only which are shared: the names of all would be a tenth of what lies on disk.
     """
 
     def __init__(self, folder: Path, days: int, bytes_max: int) -> None:
         self._folder, self._keep_us, self._bytes_max = folder, days * DAY_US, bytes_max
         self._known: dict[Path, Known] = {}
         self._lock: TextIO | None = None
-        self._uses: Counter[str] = Counter()
+        # How many events name a value beyond the first.
+        self._shared: Counter[str] = Counter()
         self.bytes = 0
         self.damaged = 0
 
@@ -41,19 +43,27 @@ class EvidenceStore:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = (self._folder / LOCK).open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self.look()
+        named = self.look()
         for path in [*self._folder.glob("values/*/*"), *self._folder.glob("events/*/.*")]:
-            if path.name not in self._uses:
+            if path.name not in named:
                 path.unlink()
         self._evict(now_us)
 
-    def look(self) -> None:
-        """Only read what lies there: enough to forget a session while another process keeps. Raises OSError."""
+    def look(self) -> set[str]:
+        """Only read what lies there: enough to forget a session while another process keeps. Raises OSError.
+
+        The names of all values that events name.
+        """
+        named: set[str] = set()
         for path in sorted(self._folder.glob("events/*/*.json")):
             try:
-                self._take(path, _read(path).known)
+                manifest = _read(path)
             except BadEntry:
                 self.damaged += 1
+                continue
+            self._take(path, manifest, named)
+            named |= manifest.blobs.keys()
+        return named
 
     def close(self) -> None:
         """Let another process write."""
@@ -70,15 +80,17 @@ class EvidenceStore:
         if self._off or len(raw) > ENTRY_BYTES_MAX:
             return False
         path = self._path(entry.session, entry.event_id)
+        before = self._blobs(path) if path in self._known else {}
+        there = {name for name in entry.blobs if self._value(name).exists()}
         for name, value in entry.blobs.items():
-            if not self._value(name).exists():
+            if name not in there:
                 write(self._value(name), value)
         # The manifest last: what it names is there.
         write(path, raw)
-        before = self._known.pop(path, None)
-        self._take(path, decode(raw).known)
-        if before is not None:
-            self._release(before)
+        if (replaced := self._known.pop(path, None)) is not None:
+            self.bytes -= replaced.size
+        self._take(path, decode(raw), there)
+        self._release(before)
         self._evict(entry.kept_us)
         return path in self._known
 
@@ -120,25 +132,36 @@ class EvidenceStore:
     def _off(self) -> bool:
         return not self._keep_us or not self._bytes_max
 
-    def _take(self, path: Path, known: Known) -> None:
-        self._known[path] = known
+    def _take(self, path: Path, manifest: Manifest, there: Set[str]) -> None:
+        """Count an event; there: the values that others name already."""
+        self._known[path] = known = manifest.known
         self.bytes += known.size
-        for name, size in known.blobs.items():
-            if not self._uses[name]:
+        for name, size in manifest.blobs.items():
+            if name in there:
+                self._shared[name] += 1
+            else:
                 self.bytes += size
-            self._uses[name] += 1
 
     def _drop(self, path: Path) -> None:
-        manifest = self._known.pop(path)
+        blobs = self._blobs(path)
+        self.bytes -= self._known.pop(path).size
         path.unlink(missing_ok=True)
-        self._release(manifest)
+        self._release(blobs)
 
-    def _release(self, known: Known) -> None:
-        self.bytes -= known.size
-        for name, size in known.blobs.items():
-            self._uses[name] -= 1
-            if not self._uses[name]:
-                del self._uses[name]
+    def _blobs(self, path: Path) -> Mapping[str, int]:
+        """What an event names; of one that was changed on disk nothing is known: its values go with the next start."""
+        try:
+            return _read(path).blobs
+        except (BadEntry, OSError):
+            return {}
+
+    def _release(self, blobs: Mapping[str, int]) -> None:
+        for name, size in blobs.items():
+            if name in self._shared:
+                self._shared[name] -= 1
+                if not self._shared[name]:
+                    del self._shared[name]
+            else:
                 self.bytes -= size
                 self._value(name).unlink(missing_ok=True)
 

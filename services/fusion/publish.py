@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEA
 from services.contract.topics import Topics
 from services.fusion.decide import State
 from services.fusion.predicted import Predicted
+from services.runtime import kafka
 
 _JSON = ("content-type", b"application/json")
 
@@ -66,24 +68,21 @@ class Publisher:
                 )
         # Acknowledged before the prediction whose state says that they were told.
         await asyncio.gather(*waiting)
-        await asyncio.gather(*[await self._prediction(one) for one in said])
+        logs: dict[int, list[tuple[bytes, bytes, list[tuple[str, bytes]]]]] = defaultdict(list)
+        for one in said:
+            logs[one.number].append(self._prediction(one))
+        await asyncio.gather(*(kafka.send_all(self._producer, self._topics.predictions, *log) for log in logs.items()))
 
     async def refuse(self, number: int, key: bytes | None, letter: DeadLetter) -> None:
         """Send one dead letter and wait for it."""
         value, headers = letter.encode()
         await self._producer.send_and_wait(self._topics.dead, value, key=key, partition=number, headers=headers)
 
-    async def _prediction(self, one: Said) -> asyncio.Future[object]:
+    def _prediction(self, one: Said) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
+        """The record of a prediction: key, value and headers."""
         headers = [_JSON, (LATENCY_HEADER, latency_header(one.latency_ms))]
         if one.state is not None:
             headers.append((STATE_HEADER, one.state.encode()))
         if trace.traced(one.predicted.window.id, self._traced):
             headers.append((TRACE_HEADER, trace.traceparent(one.predicted.window.id)))
-        sent: asyncio.Future[object] = await self._producer.send(
-            self._topics.predictions,
-            one.predicted.value,
-            key=one.predicted.window.session.encode(),
-            partition=one.number,
-            headers=headers,
-        )
-        return sent
+        return one.predicted.window.session.encode(), one.predicted.value, headers

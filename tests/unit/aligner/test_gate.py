@@ -42,11 +42,12 @@ def header_bytes(one: FakeRecord) -> int:
 
 def test_a_known_stream_s_record_with_one_byte_of_headers_too_many_is_refused_and_with_none_too_many_taken() -> None:
     names = ("ce_sequence", "ce_recordedtime", "ce_expirytime", "traceparent")
-    rich = record(1, more=dict.fromkeys(names, "x" * 30))
+    source = "/d/" + 150 * "x"
+    rich = record(1, source=source, more=dict.fromkeys(names, "x" * 30))
     for missing, taken in ((1, False), (0, True)):
         semantics = Semantics(admission=Admission(header_bytes_max=header_bytes(rich) - missing))
         gate = Gate(NUMBER, COUNT, semantics)
-        assert isinstance(gate.admit("text", record(0)), Arrival)
+        assert isinstance(gate.admit("text", record(0, source=source)), Arrival)
         assert isinstance(gate.admit("text", rich), Arrival) == taken
 
 

@@ -73,6 +73,37 @@ def test_an_event_kept_again_takes_the_place_of_what_was_kept(tmp_path: Path) ->
     assert store.bytes == opened(tmp_path).bytes
 
 
+def test_an_event_kept_again_as_it_was_keeps_its_values_and_none_is_left_when_it_goes(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    for _ in range(3):
+        assert store.keep(entry(1))
+    assert store.find("kitchen", "kitchen/1") == entry(1)
+    assert store.bytes == opened(tmp_path).bytes
+    assert store.forget("kitchen") == 1
+    assert (files(tmp_path), store.bytes) == (0, 0)
+
+
+def test_what_another_start_kept_is_known_to_be_shared(tmp_path: Path) -> None:
+    for n in range(3):
+        assert opened(tmp_path).keep(entry(n, f"room {n}", b"the same picture"))
+    store = opened(tmp_path)
+    for n in range(2):
+        assert store.forget(f"room {n}") == 1
+    assert store.find("room 2", "room 2/2") == entry(2, "room 2", b"the same picture")
+    assert store.forget("room 2") == 1
+    assert (files(tmp_path), store.bytes) == (0, 0)
+
+
+def test_an_event_that_was_changed_on_disk_goes_and_its_values_with_the_next_start(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.keep(entry(1))
+    (manifest,) = tmp_path.glob("events/*/*.json")
+    manifest.write_bytes(b"{}")
+    assert store.forget("kitchen") == 1
+    assert files(tmp_path) == 1
+    assert opened(tmp_path).bytes == files(tmp_path) == 0
+
+
 def test_the_oldest_goes_when_there_is_more_than_may_be(tmp_path: Path) -> None:
     store = opened(tmp_path, bytes_max=20_000)
     for n in range(30):

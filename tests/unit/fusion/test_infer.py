@@ -81,6 +81,43 @@ def whole(tmp_path: Path) -> tuple[Inference, Window, dict[Place, Payload]]:
     return Inference(load(tmp_path / "m", "cpu"), 10_000_000), seen, found
 
 
+def test_what_stands_in_several_windows_is_encoded_once(tmp_path: Path) -> None:
+    inference, _, _ = whole(tmp_path)
+    rng, hop_us = np.random.default_rng(1), 500_000
+    bodies = {("text", 0): (0, 0, TEXT)}
+    # Six seconds: a piece of sound each second, a frame in each slot, a sentence at the beginning of all.
+    bodies |= {("audio", n): (n * 1_000_000, 1_000_000, rng.bytes(16_000)) for n in range(6)}
+    bodies |= {("video", n): (n * hop_us, 0, jpeg(n)) for n in range(12)}
+    members = {
+        (modality, n): Member("/dev/" + modality, str(n), t_us, length, hashlib.sha256(body).hexdigest(), 0, n)
+        for (modality, n), (t_us, length, body) in bodies.items()
+    }
+    types = {"text": "text/plain", "audio": "audio/pcm;rate=8000", "video": "image/jpeg"}
+    found = {place_of(m, members[m, n]): Payload(types[m], body) for (m, n), (_, _, body) in bodies.items()}
+    windows = []
+    for start_us in range(0, 4_500_000, hop_us):
+        lanes = {
+            modality: Lane(
+                "present",
+                "data",
+                0,
+                tuple(
+                    m
+                    for (of, _), m in members.items()
+                    if of == modality
+                    and (of == "text" or (start_us < m.t_us + max(m.duration_us, 1) and m.t_us < start_us + 2_000_000))
+                ),
+            )
+            for modality in types
+        }
+        windows.append(replace(window(), start_us=start_us, end_us=start_us + 2_000_000, modalities=lanes))
+    for begin in range(0, len(windows), 2):
+        inference.predict(windows[begin : begin + 2], found)
+    assert inference.encoded == {"text": 1, "video": 12, "audio": 12}
+    # Of a batch each item is asked for once: two windows half a second apart have five slots.
+    assert inference.asked == {"text": 5, "video": 4 * 5 + 4, "audio": 4 * 5 + 4}
+
+
 def jpeg(seed: int) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     out = io.BytesIO()
