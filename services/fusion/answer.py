@@ -31,6 +31,16 @@ from services.runtime.monotonic import monotonic_us
 REPORTED_MAX = 10_000
 
 
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """What the device made of a batch, from when to when (us), and where that time went (ms)."""
+
+    rows: Sequence[NDArray[np.float64]]
+    began_us: int
+    ended_us: int
+    spent_ms: Mapping[str, float]
+
+
 @dataclass(slots=True)
 class Batch:
     """A released batch as it passes the stages."""
@@ -40,6 +50,7 @@ class Batch:
     began_us: int
     found: Mapping[Place, Payload] = field(default_factory=dict)
     decoded: Decoded | None = None
+    inferred: asyncio.Future[Inferred] | None = None
     rows: Sequence[NDArray[np.float64]] = ()
     held_ms: float = 0.0
     inferred_us: int = 0
@@ -84,16 +95,18 @@ class Answerer:
                 batch.decoded = await loop.run_in_executor(
                     self._decoding, inference.decode, windows, batch.found, released.level
                 )
+                # It stands behind its predecessor at the device: between the two there is no wait for this loop.
+                batch.inferred = loop.run_in_executor(self._inferring, _inferred, inference, batch.decoded)
             return batch
 
         async def infer(batch: Batch) -> Batch:
-            if batch.decoded is not None:
-                began_us = monotonic_us()
-                batch.rows = await loop.run_in_executor(self._inferring, inference.infer_each, batch.decoded)
-                batch.spent_ms |= inference.took_ms
+            if batch.inferred is not None:
+                found = await batch.inferred
+                batch.rows, batch.inferred_us = found.rows, found.ended_us
+                batch.spent_ms |= found.spent_ms
                 # A batch waits for the device where its predecessor takes longer than fetching and decoding do.
-                held_ms = (began_us - batch.began_us) / 1000 - batch.spent_ms["fetch"] - batch.spent_ms["decode"]
-                batch.held_ms, batch.inferred_us = max(held_ms, 0.0), monotonic_us()
+                held_ms = (found.began_us - batch.began_us) / 1000 - batch.spent_ms["fetch"] - batch.spent_ms["decode"]
+                batch.held_ms = max(held_ms, 0.0)
             return batch
 
         async def tell(batch: Batch) -> Batch:
@@ -149,6 +162,13 @@ class Answerer:
         while len(self._reported) > REPORTED_MAX:
             self._reported.popitem(last=False)
         return tuple(letters)
+
+
+def _inferred(inference: Inference, decoded: Decoded) -> Inferred:
+    """What the device's thread does."""
+    began_us = monotonic_us()
+    rows = inference.infer_each(decoded)
+    return Inferred(rows, began_us, monotonic_us(), inference.took_ms)
 
 
 def _waited(queued: Queued, picked_ms: float, held_ms: float) -> list[tuple[str, float]]:
