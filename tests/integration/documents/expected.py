@@ -48,7 +48,7 @@ ONLY_IN_FULL = {
     "make bench QUICK=1": "the same",
     'make bench ARGS="--only A --case backlog --systems braid,bare,faust --rounds 5"': "the same",
     "make soak MINUTES=30": "memory says nothing in a minute; tests/unit/benchmarks has its judgement",
-    ".venv/bin/python -m benchmarks.overload": "measures; tests/unit/fusion/test_overload.py plays it in virtual time",
+    ".venv/bin/python -m benchmarks.overload --write": "measures; tests/unit/fusion/test_overload.py plays it in virtual time",
     "make bench-page": "measures; tests/integration/test_page.py holds what it measures to a bound",
     ".venv/bin/python -m benchmarks.muting": "measures; tests/integration/test_mute.py holds a mute to its time",
     "make profile": "measures; at a small size it would measure nothing",
