@@ -74,11 +74,15 @@ class Window:
     opened_us: int
     closed_us: int
     muted: frozenset[str] = frozenset()
+    _digest: str = field(default="", init=False, repr=False, compare=False)
 
     @property
     def digest(self) -> str:
-        """sha256 over members, mask and evidence: what a repeat must not change."""
-        return _digest([of_digest for of_digest, _ in _lanes(self)])
+        """sha256 over members, mask and evidence: what a repeat must not change. Made once: an early answer's id, which
+        is asked for at every step, is taken from it."""
+        if not self._digest:
+            object.__setattr__(self, "_digest", _digest_of([of_digest for of_digest, _ in _lanes(self)]))
+        return self._digest
 
     @property
     def revision(self) -> int:
@@ -100,7 +104,7 @@ def encode(window: Window) -> bytes:
     members. What comes out is what canonical.dumps says of the same content (tests/unit/contract/test_window.py).
     """
     lanes = _lanes(window)
-    digest = _digest([of_digest for of_digest, _ in lanes])
+    digest = _digest_of([of_digest for of_digest, _ in lanes])
     text = canonical.text
     return (
         f'{{"closed_us":{window.closed_us},"config":{text(window.config)},"digest":"{digest}",'
@@ -112,7 +116,7 @@ def encode(window: Window) -> bytes:
     ).encode()
 
 
-def _digest(lanes: Sequence[str]) -> str:
+def _digest_of(lanes: Sequence[str]) -> str:
     return hashlib.sha256(f"{{{','.join(lanes)}}}".encode()).hexdigest()
 
 
