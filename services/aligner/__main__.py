@@ -9,6 +9,8 @@ from services.aligner.observe import Observer
 from services.aligner.patience import Patience
 from services.aligner.start import OtherSettings
 from services.aligner.worker import Rules, Worker
+from services.contract.semantics import Semantics
+from services.contract.topics import Topics
 from services.payloads.redis_window import RedisWindow, WrongPolicy
 from services.runtime import kafka
 from services.runtime.metrics import AlignerMetrics, make_registry
@@ -21,22 +23,12 @@ RECORDS_MAX = 2_000
 def plan(settings: Settings) -> Plan:
     """The aligner that these settings describe."""
     broker, registry = settings.kafka, make_registry("aligner")
-    rules = Rules(
-        semantics=settings.semantics(),
-        patience=patience(settings, settings.alignment.modalities),
-        topics=settings.topic_names(),
-        skew_ms=settings.alignment.skew_ms,
-        tail_ms=settings.alignment.tail_s * 1000,
-        any_eviction_policy=settings.redis.any_eviction_policy,
-        seal=settings.kafka.seal(),
-    )
+    rules = rules_of(settings, settings.semantics(), settings.topic_names())
     worker = Worker(
         rules,
         lambda: kafka.make_producer(broker),
         lambda: kafka.make_reader(broker),
-        lambda: RedisWindow(
-            settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms, settings.redis.access()
-        ),
+        lambda: RedisWindow.of(settings.redis),
         Observer(AlignerMetrics(registry), settings.tracing.traced),
     )
     group = f"{settings.kafka.group_prefix}-aligner"
@@ -48,6 +40,19 @@ def plan(settings: Settings) -> Plan:
         registry=registry,
         records_max=RECORDS_MAX,
         refusals=(OtherSettings, WrongPolicy),
+    )
+
+
+def rules_of(settings: Settings, semantics: Semantics, topics: Topics) -> Rules:
+    """What these settings say of how windows of some semantics are made."""
+    return Rules(
+        semantics=semantics,
+        patience=patience(settings, semantics.modalities),
+        topics=topics,
+        skew_ms=settings.alignment.skew_ms,
+        tail_ms=settings.alignment.tail_s * 1000,
+        any_eviction_policy=settings.redis.any_eviction_policy,
+        seal=settings.kafka.seal(),
     )
 
 

@@ -73,31 +73,20 @@ async def _drain(settings: Settings) -> dict[str, Any]:
 
 
 async def _close(settings: Settings, old: Semantics, count: int) -> None:
-    from services.aligner.__main__ import patience
+    from services.aligner.__main__ import rules_of
     from services.aligner.drain import close_all
     from services.aligner.observe import Observer
-    from services.aligner.worker import Rules, Worker
+    from services.aligner.worker import Worker
     from services.payloads.redis_window import RedisWindow
     from services.runtime import kafka
     from services.runtime.metrics import AlignerMetrics, make_registry
 
     broker, topics = settings.kafka, _topics_of(settings, old)
-    rules = Rules(
-        semantics=old,
-        patience=patience(settings, old.modalities),
-        topics=topics,
-        skew_ms=settings.alignment.skew_ms,
-        tail_ms=settings.alignment.tail_s * 1000,
-        any_eviction_policy=settings.redis.any_eviction_policy,
-        seal=settings.kafka.seal(),
-    )
     worker = Worker(
-        rules,
+        rules_of(settings, old, topics),
         lambda: kafka.make_producer(broker),
         lambda: kafka.make_reader(broker),
-        lambda: RedisWindow(
-            settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms, settings.redis.access()
-        ),
+        lambda: RedisWindow.of(settings.redis),
         Observer(AlignerMetrics(make_registry("drain")), traced=0),
     )
     group = kafka.make_group_consumer(broker, f"{settings.kafka.group_prefix}-aligner", "")

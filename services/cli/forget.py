@@ -61,7 +61,7 @@ async def _hide(settings: Settings, session: str) -> int | None:
     await said(settings, session, lambda control: control.forget(time.time_ns() // 1000))
     if not settings.redis.url:
         return None
-    redis = RedisWindow(settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms)
+    redis = RedisWindow.of(settings.redis)
     try:
         return await redis.forget(session)
     finally:

@@ -114,8 +114,7 @@ async def _from_broker(settings: Settings, topic: str, count: int, key: bytes | 
     # Of one session the newest may stand far behind those of others.
     scanned = count if key is None else SCANNED_MAX
     found: list[Kept] = []
-    following = Controls(lambda: kafka.make_reader(settings.kafka), topics, partitions)
-    async with following as controls, kafka.reader(settings.kafka) as reader:
+    async with Controls.following(settings) as controls, kafka.reader(settings.kafka) as reader:
         logs = [TopicPartition(topic, number) for number in numbers]
         ends = await reader.end_offsets(logs)
         for log in logs:

@@ -54,8 +54,8 @@ async def said(settings: Settings, session: str, change: Callable[[Control], Con
     from services.control.say import say as tell
     from services.runtime import kafka
 
-    servers, count = settings.kafka.bootstrap_servers, settings.topics.partitions
-    async with kafka.reader(servers) as reader, kafka.producer(servers) as producer:
+    broker, count = settings.kafka, settings.topics.partitions
+    async with kafka.reader(broker) as reader, kafka.producer(broker) as producer:
         return await tell(reader, producer, settings.topic_names(), count, session, change)
 
 

@@ -55,7 +55,7 @@ async def _capture(
         print(text, file=sys.stderr, flush=True)
 
     devices, topics = Devices(settings.devices), settings.topic_names()
-    async with kafka.producer(settings.kafka.bootstrap_servers) as producer, asyncio.TaskGroup() as group:
+    async with kafka.producer(settings.kafka) as producer, asyncio.TaskGroup() as group:
         for name, one in openings.items():
             sender = Sender(producer, topics, devices, session, name, one, wanted, tell)
             done.append(sender.sent)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import json as json_lines
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from services.cli import say
 from services.runtime.settings import Settings, load
-
-if TYPE_CHECKING:
-    from services.control.follow import Controls
 
 
 def tail(
@@ -45,11 +42,12 @@ async def _tail(settings: Settings, session: str | None, beginning: bool, count:
 
     from services.contract import canonical, trace
     from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
+    from services.control.follow import Controls
     from services.control.hides import hides
     from services.runtime import kafka
 
     topics, told = settings.topic_names(), 0
-    async with _controls(settings) as controls, kafka.reader(settings.kafka) as reader:
+    async with Controls.following(settings) as controls, kafka.reader(settings.kafka) as reader:
         partitions = [
             TopicPartition(topic, n)
             for topic in (topics.predictions, topics.events)
@@ -88,12 +86,13 @@ async def _lanes(settings: Settings, session: str | None, beginning: bool) -> No
     from aiokafka import TopicPartition
     from rich.console import Console
 
+    from services.control.follow import Controls
     from services.control.hides import hides
     from services.lanes.screen import Screen
     from services.runtime import kafka
 
     topics, key = settings.topic_names(), None if session is None else session.encode()
-    async with _controls(settings) as controls, kafka.reader(settings.kafka) as reader:
+    async with Controls.following(settings) as controls, kafka.reader(settings.kafka) as reader:
         partitions = [
             TopicPartition(topic, n)
             for topic in (*topics.media_all, topics.predictions, topics.events)
@@ -112,13 +111,6 @@ async def _lanes(settings: Settings, session: str | None, beginning: bool) -> No
                         read = tp.topic, r.key, r.headers, r.value, r.timestamp * 1000
                         if not hides(controls.of, topics, *read):
                             screen.take(*read)
-
-
-def _controls(settings: Settings) -> Controls:
-    from services.control.follow import Controls
-    from services.runtime import kafka
-
-    return Controls(lambda: kafka.make_reader(settings.kafka), settings.topic_names(), settings.topics.partitions)
 
 
 def _event(e: dict[str, Any]) -> str:

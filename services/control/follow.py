@@ -13,6 +13,8 @@ from services.contract import control
 from services.contract.control import Control
 from services.contract.topics import Topics
 from services.contract.window import Window
+from services.runtime import kafka
+from services.runtime.settings import Settings
 
 POLL_MS = 1_000
 
@@ -22,6 +24,11 @@ class Controls:
 
     Fails closed: where the topic can be read no more, `check` raises, and whoever uses payloads must end.
     """
+
+    @classmethod
+    def following(cls, settings: Settings) -> Controls:
+        """Of the topic that the settings name."""
+        return cls(lambda: kafka.make_reader(settings.kafka), settings.topic_names(), settings.topics.partitions)
 
     def __init__(self, make_reader: Callable[[], AIOKafkaConsumer], topics: Topics, partitions: int) -> None:
         self._make_reader = make_reader

@@ -61,10 +61,8 @@ def plan(settings: Settings, model: Callable[[Path, str, int | None], Serving] =
         Load(f.deadline_ms * 1000, f.overload_ms * 1000, f.level_max),
         lambda: kafka.make_producer(broker),
         lambda reset: kafka.make_reader(broker, auto_offset_reset=reset),
-        lambda: RedisWindow(
-            settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms, settings.redis.access()
-        ),
-        Controls(lambda: kafka.make_reader(broker), topics, settings.topics.partitions),
+        lambda: RedisWindow.of(settings.redis),
+        Controls.following(settings),
         Observer(FusionMetrics(registry), Tracer(settings.tracing, "braid-fusion")),
     )
     group = f"{settings.kafka.group_prefix}-fusion"

@@ -51,7 +51,7 @@ async def serve(
     rooms = Rooms(Bounds(g.sessions_max, g.kept_mb * 1024 * 1024, g.kept_s * 1_000_000))
     sources, ring = Sources(g.silent_s * 1_000_000), Ring(secrets.token_hex(4))
     keep = settings.keep_events
-    controls = Controls(lambda: kafka.make_reader(broker), topics, settings.topics.partitions)
+    controls = Controls.following(settings)
     hidden = Hidden(controls.of)
     store = EvidenceStore(keep.folder, keep.days, keep.max_mb * 1_000_000)
     keeper = Keeper(
@@ -76,7 +76,7 @@ async def serve(
         progress,
     )
     controls.listen(Obey(rooms, sources, ring, keeper))
-    redis = RedisWindow(settings.redis.url, settings.redis.ttl_s, settings.redis.timeout_ms, settings.redis.access())
+    redis = RedisWindow.of(settings.redis)
     media = Media(redis, lambda: kafka.make_reader(broker, auto_offset_reset="none"), topics, metrics)
     async with patient.producer(broker, progress) as producer:
         semantics = settings.semantics()

@@ -17,6 +17,7 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError
 
 from services.runtime.monotonic import monotonic_us
+from services.runtime.settings import RedisSettings
 
 BUCKET_US = 10_000_000
 REST_AFTER_FAILURE_US = 1_000_000
@@ -108,6 +109,11 @@ class RedisWindow:
 
     After a failure it rests for a second: an outage then costs a batch one time-out a second and no more.
     """
+
+    @classmethod
+    def of(cls, settings: RedisSettings) -> RedisWindow:
+        """As the settings say where it is and who asks."""
+        return cls(settings.url, settings.ttl_s, settings.timeout_ms, settings.access())
 
     def __init__(self, url: str, ttl_s: int, timeout_ms: int, access: Mapping[str, Any] | None = None) -> None:
         timeout_s = timeout_ms / 1000

@@ -60,7 +60,7 @@ async def serve(settings: Settings, metrics: MqttMetrics, progress: Progress) ->
     bounds = Bounds(m.sessions_max, m.sources_max, m.silent_s * 1_000_000)
     topics, partitions = settings.topic_names(), settings.topics.partitions
     home = Home(names, labels_of(settings.fusion.model), bounds, version("braid"), topics.modalities)
-    controls = Controls(lambda: kafka.make_reader(settings.kafka), topics, partitions)
+    controls = Controls.following(settings)
 
     async def command(topic: str, payload: bytes) -> None:
         """A switch was turned: said in the control topic, from which its new state comes back."""
