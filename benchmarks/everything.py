@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from services.local.child import CannotStart
 from services.local.ports import free_ports
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
@@ -14,22 +18,46 @@ from services.runtime import kafka, topic_admin
 from services.runtime.settings import Settings, load
 
 SERVICES = ("aligner", "fusion", "gateway")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Everything:
+    """What runs: the stack, the services by name, the settings that lead there, and the address of the page."""
+
+    stack: LocalStack
+    services: Mapping[str, ServiceProcess]
+    settings: Settings
+    page: str
 
 
 @asynccontextmanager
-async def everything(folder: Path) -> AsyncIterator[tuple[Settings, str]]:
-    """Everything up: its settings, and the address of its page. Raises CannotStart."""
+async def everything(folder: Path, more: Mapping[str, str] | None = None) -> AsyncIterator[Everything]:
+    """Everything up; more: of the services' environment. Raises CannotStart."""
     own = load(kafka={"bootstrap_servers": ""}, redis={"url": ""})
     async with LocalStack(folder, own) as stack:
         async with kafka.admin(stack.bootstrap_servers) as admin:
             await topic_admin.apply(admin, stack.settings())
         (port,) = free_ports(1)
-        environment = {**stack.environment(), "BRAID_GATEWAY__PORT": str(port)}
-        services = [ServiceProcess(name, folder, environment) for name in SERVICES]
+        environment = {**stack.environment(), "BRAID_GATEWAY__PORT": str(port), **(more or {})}
+        services = {name: ServiceProcess(name, folder, environment) for name in SERVICES}
         try:
-            for service in services:
+            for service in services.values():
                 service.start()
-            await asyncio.gather(*(service.ready() for service in services))
-            yield stack.settings(), f"http://127.0.0.1:{port}/"
+            await asyncio.gather(*(service.ready() for service in services.values()))
+            yield Everything(stack, services, stack.settings(), f"http://127.0.0.1:{port}/")
         finally:
-            await asyncio.gather(*(service.child.stop() for service in services))
+            await asyncio.gather(*(service.child.stop() for service in services.values()))
+
+
+def carried_out(bench: Callable[[Path], Awaitable[T]]) -> T:
+    """What a benchmark finds in a folder that goes with it; ends the process (1) with the reason where it cannot start."""
+
+    async def found(folder: str) -> T:
+        return await bench(Path(folder))
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="braid-bench-") as folder:
+            return asyncio.run(found(folder))
+    except CannotStart as why:
+        raise SystemExit(str(why)) from None

@@ -10,15 +10,14 @@ import argparse
 import asyncio
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
 
-from benchmarks.everything import everything
-from benchmarks.report import RESULTS, machine
+from benchmarks.everything import carried_out, everything
+from benchmarks.report import machine, tell
 from services.audit.collect import records
 from services.audit.reading import Raw
 from services.contract import canonical, envelope
@@ -71,7 +70,8 @@ def last_ms(raws: Sequence[Raw], muted_ms: Mapping[str, int]) -> dict[str, int]:
 async def bench(count: int, folder: Path) -> list[int]:
     """The delays of so many mutes, in ms. Raises CannotStart."""
     sessions, muted_ms = [f"room {n}" for n in range(count)], {}
-    async with everything(folder) as (settings, _):
+    async with everything(folder) as running:
+        settings = running.settings
         topics, partitions = settings.topic_names(), settings.topics.partitions
         async with kafka.producer(settings.kafka) as producer, kafka.reader(settings.kafka) as reader:
             going = asyncio.create_task(sending(producer, settings, sessions))
@@ -108,16 +108,8 @@ def main() -> int:
     parser.add_argument("--sessions", type=int, default=24, help="each is muted once")
     parser.add_argument("--write", action="store_true", help="write docs/results/mute.md")
     asked = parser.parse_args()
-    try:
-        with tempfile.TemporaryDirectory(prefix="braid-muting-") as folder:
-            delays_ms = asyncio.run(bench(asked.sessions, Path(folder)))
-    except CannotStart as why:
-        sys.stderr.write(f"{why}\n")
-        return 1
-    found = told(delays_ms)
-    sys.stdout.write(found)
-    if asked.write:
-        (RESULTS / "mute.md").write_text(found)
+    delays_ms = carried_out(lambda folder: bench(asked.sessions, folder))
+    tell(told(delays_ms), "mute.md", keep=asked.write)
     return 0 if max(delays_ms) <= WITHIN_MS else 1
 
 

@@ -13,7 +13,6 @@ import io
 import shutil
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,8 +23,8 @@ import psutil
 from PIL import Image
 from playwright.async_api import Browser, Page, async_playwright
 
-from benchmarks.everything import everything
-from benchmarks.report import RESULTS, machine
+from benchmarks.everything import carried_out, everything
+from benchmarks.report import machine, tell
 from services.contract import envelope
 from services.local.child import CannotStart
 from services.player.play import Schedule, play
@@ -85,8 +84,7 @@ async def listed(settings: Settings, count: int) -> None:
 async def played(settings: Settings, recordings: dict[str, Recording], seconds: float) -> None:
     """Play recordings in real time."""
     now_us = time.time_ns() // 1000
-    begins_us = (now_us // 1_000_000 + 1) * 1_000_000
-    schedule = Schedule(begins_us, FROM_S * 1_000_000, round((FROM_S + seconds) * 1_000_000), 1)
+    schedule = Schedule.live(now_us, FROM_S, seconds)
     async with kafka.producer(settings.kafka) as producer:
         await play(producer, settings.topic_names(), recordings, schedule, now_us)
 
@@ -147,16 +145,16 @@ async def bench(
         raise CannotStart("no chromium on the PATH: `apt-get install chromium`")
     names = {f"room {n + 1}": STREAMS[n % len(STREAMS)] for n in range(sessions)}
     recordings = {session: await asyncio.to_thread(read, ROOT / "data", name) for session, name in names.items()}
-    async with everything(folder) as (settings, address), async_playwright() as playwright:
-        await listed(settings, others)
+    async with everything(folder) as running, async_playwright() as playwright:
+        await listed(running.settings, others)
         browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        playing = asyncio.create_task(played(settings, recordings, min(2 * WARM_S + 2 * seconds + 10, 90)))
+        playing = asyncio.create_task(played(running.settings, recordings, min(2 * WARM_S + 2 * seconds + 10, 90)))
         await asyncio.sleep(WARM_S)
         empty = await browser.new_page()
         first()
         nothing = await measured(empty, seconds)
         await empty.close()
-        page = await opened(browser, address, sessions)
+        page = await opened(browser, running.page, sessions)
         ahead = first()
         await asyncio.sleep(WARM_S)
         ours = await measured(page, seconds)
@@ -195,18 +193,10 @@ def main() -> int:
     parser.add_argument("--pictures", type=Path, help="write pictures of the page into this folder (docs/images)")
     parser.add_argument("--write", action="store_true", help="write docs/results/page.md")
     asked = parser.parse_args()
-    try:
-        with tempfile.TemporaryDirectory(prefix="braid-page-") as folder:
-            nothing, ours, count, ahead = asyncio.run(
-                bench(asked.seconds, asked.sessions, asked.listed, asked.pictures, Path(folder))
-            )
-    except CannotStart as why:
-        sys.stderr.write(f"{why}\n")
-        return 1
-    found = told(nothing, ours, asked.sessions, count, ahead, asked.seconds)
-    sys.stdout.write(found)
-    if asked.write:
-        (RESULTS / "page.md").write_text(found)
+    nothing, ours, count, ahead = carried_out(
+        lambda folder: bench(asked.seconds, asked.sessions, asked.listed, asked.pictures, folder)
+    )
+    tell(told(nothing, ours, asked.sessions, count, ahead, asked.seconds), "page.md", keep=asked.write)
     return 0 if ours.per_s >= KEPT_MIN * nothing.per_s else 1
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -67,6 +68,13 @@ def machine() -> dict[str, Any]:
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit.stdout.strip(),
     }
+
+
+def tell(told: str, name: str, *, keep: bool) -> None:
+    """Print a page of results, and keep it under this name in docs/results where that is asked for."""
+    sys.stdout.write(told)
+    if keep:
+        (RESULTS / name).write_text(told)
 
 
 def write(results: Results, folder: Path) -> None:

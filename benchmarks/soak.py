@@ -13,26 +13,21 @@ import json
 import os
 import statistics
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks.everything import SERVICES, carried_out, everything
 from benchmarks.load import Load
-from benchmarks.report import RESULTS, machine
+from benchmarks.report import machine, tell
 from benchmarks.sampling import Sample, Sampler
 from services.local.child import CannotStart, Child
-from services.local.services import ServiceProcess
-from services.local.stack import LocalStack
-from services.runtime import kafka, topic_admin
-from services.runtime.settings import load
 
-SERVICES = ("aligner", "fusion", "gateway")
 LIFE_S = 60
 SLOPE_MAX_MB_MIN = 1.0
 WARM = 1 / 3
 # Caches that fill while warming up: what grows after that is no cache.
-BOUNDS = {"BRAID_GATEWAY__PORT": "0", "BRAID_FUSION__CACHE_MB": "4", "BRAID_GATEWAY__KEPT_S": "60"}
+BOUNDS = {"BRAID_FUSION__CACHE_MB": "4", "BRAID_GATEWAY__KEPT_S": "60"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,42 +72,33 @@ def course(name: str, samples: Sequence[Sample]) -> Course:
 
 async def soak(minutes: float, sessions: int, folder: Path) -> tuple[list[Course], int]:
     """Run the system; the courses of its processes, and how many records were sent. Raises CannotStart."""
-    own = load(kafka={"bootstrap_servers": ""}, redis={"url": ""})
-    async with LocalStack(folder, own) as stack:
-        async with kafka.admin(stack.bootstrap_servers) as admin:
-            await topic_admin.apply(admin, stack.settings())
-        services = {name: ServiceProcess(name, folder, {**stack.environment(), **BOUNDS}) for name in SERVICES}
-        try:
-            for service in services.values():
-                service.start()
-            await asyncio.gather(*(service.ready() for service in services.values()))
-            told, generator = folder / "sent.json", Child("generator", folder)
-            asked = asdict(Load(sessions, minutes * 60, photos=True, life_s=LIFE_S)) | {"live": True}
-            topics = stack.settings().topics
-            here = [stack.bootstrap_servers, topics.prefix, str(topics.partitions), json.dumps(asked), str(told)]
-            generator.start([sys.executable, "-m", "benchmarks.generator", *here])
-            assert stack.broker is not None
-            assert stack.redis is not None
-            roles = {name: [service.child.pid or 0] for name, service in services.items()}
-            roles |= {"broker": [stack.broker.child.pid or 0], "redis": [stack.redis.child.pid or 0]}
-            sampler = Sampler(roles, every_s=1)
-            sampler.start()
-            done = asyncio.create_task(generator.ended())
-            for minute in range(int(minutes) + 1):
-                await asyncio.wait([done], timeout=60)
-                memory = ", ".join(f"{name} {s[-1].rss / 1e6:.0f} MB" for name, s in sampler.samples.items())
-                sys.stderr.write(f"{minute + 1:3} min  {memory}\n")
-                ended = [name for name, service in services.items() if not service.child.running]
-                if ended:
-                    raise CannotStart(f"{ended[0]} ended:\n{services[ended[0]].child.last_words()}")
-                if done.done():
-                    break
-            sampler.stop()
-            if await done != 0:
-                raise CannotStart(f"the generator ended:\n{generator.last_words()}")
-            return [course(name, s) for name, s in sampler.samples.items()], json.loads(told.read_text())["records"]
-        finally:
-            await asyncio.gather(*(service.child.stop() for service in services.values()))
+    async with everything(folder, BOUNDS) as running:
+        stack, services = running.stack, running.services
+        told, generator = folder / "sent.json", Child("generator", folder)
+        asked = asdict(Load(sessions, minutes * 60, photos=True, life_s=LIFE_S)) | {"live": True}
+        topics = running.settings.topics
+        here = [stack.bootstrap_servers, topics.prefix, str(topics.partitions), json.dumps(asked), str(told)]
+        generator.start([sys.executable, "-m", "benchmarks.generator", *here])
+        assert stack.broker is not None
+        assert stack.redis is not None
+        roles = {name: [service.child.pid or 0] for name, service in services.items()}
+        roles |= {"broker": [stack.broker.child.pid or 0], "redis": [stack.redis.child.pid or 0]}
+        sampler = Sampler(roles, every_s=1)
+        sampler.start()
+        done = asyncio.create_task(generator.ended())
+        for minute in range(int(minutes) + 1):
+            await asyncio.wait([done], timeout=60)
+            memory = ", ".join(f"{name} {s[-1].rss / 1e6:.0f} MB" for name, s in sampler.samples.items())
+            sys.stderr.write(f"{minute + 1:3} min  {memory}\n")
+            ended = [name for name, service in services.items() if not service.child.running]
+            if ended:
+                raise CannotStart(f"{ended[0]} ended:\n{services[ended[0]].child.last_words()}")
+            if done.done():
+                break
+        sampler.stop()
+        if await done != 0:
+            raise CannotStart(f"the generator ended:\n{generator.last_words()}")
+        return [course(name, s) for name, s in sampler.samples.items()], json.loads(told.read_text())["records"]
 
 
 def page(courses: Sequence[Course], minutes: float, sessions: int, records: int, load_then: float) -> str:
@@ -141,16 +127,8 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write docs/results/soak.md")
     asked = parser.parse_args()
     load_then = os.getloadavg()[0]
-    try:
-        with tempfile.TemporaryDirectory(prefix="braid-soak-") as folder:
-            courses, records = asyncio.run(soak(asked.minutes, asked.sessions, Path(folder)))
-    except CannotStart as why:
-        sys.stderr.write(f"{why}\n")
-        return 1
-    told = page(courses, asked.minutes, asked.sessions, records, load_then)
-    sys.stdout.write(told)
-    if asked.write:
-        (RESULTS / "soak.md").write_text(told)
+    courses, records = carried_out(lambda folder: soak(asked.minutes, asked.sessions, folder))
+    tell(page(courses, asked.minutes, asked.sessions, records, load_then), "soak.md", keep=asked.write)
     return 0 if all(c.flat for c in courses) else 1
 
 

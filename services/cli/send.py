@@ -172,5 +172,5 @@ async def _play(
     # One stream keeps the session's name; of several each gets its own.
     names = {session if len(streams) == 1 else f"{session}-{name}": read(ROOT / "data", name) for name in streams}
     now_us = int(time.time() * 1e6)
-    schedule = Schedule((now_us // 1_000_000 + 1) * 1_000_000, round(from_s * 1e6), round((from_s + seconds) * 1e6), 1)
+    schedule = Schedule.live(now_us, from_s, seconds)
     await play(producer, topics, names, schedule, now_us)

@@ -27,6 +27,11 @@ class Schedule:
     to_us: int
     speed: float
 
+    @classmethod
+    def live(cls, now_us: int, from_s: float, seconds: float) -> Schedule:
+        """In real time from the next whole second on: so many seconds of the stream, beginning at from_s."""
+        return cls((now_us // HOP_US + 1) * HOP_US, round(from_s * 1e6), round((from_s + seconds) * 1e6), 1)
+
     @property
     def origin_us(self) -> int:
         """The event time of stream second 0, on whole seconds, so that a run has the same windows each time."""
