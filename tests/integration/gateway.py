@@ -29,7 +29,7 @@ class Answer:
 
 
 class Gateway:
-    """Starts on a free port; `ask` answers any status."""
+    """Starts on a free port; `ask` answers any status, `listen` hears the event stream."""
 
     def __init__(self, stack: LocalStack, number: int = 1, **environment: str) -> None:
         (self.port,) = free_ports(1)
@@ -47,6 +47,25 @@ class Gateway:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         request = urllib.request.Request(self.url + path, body, named, method=method)
         return await asyncio.to_thread(_ask, request)
+
+    async def listen(self, query: str, count: int, last_id: str = "") -> list[dict[str, str]]:
+        """The first messages of the event stream, as the fields of each."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        resume = f"Last-Event-ID: {last_id}\r\n" if last_id else ""
+        writer.write(f"GET /api/v1/events?{query} HTTP/1.1\r\nHost: 127.0.0.1\r\n{resume}\r\n".encode())
+        found: list[dict[str, str]] = [{}]
+        try:
+            async with asyncio.timeout(30):
+                while len([one for one in found if "event" in one and "data" in one]) < count:
+                    line = (await reader.readline()).decode().strip()
+                    name, colon, value = line.partition(": ")
+                    if not line and found[-1]:
+                        found.append({})
+                    elif colon and name in ("id", "event", "data"):
+                        found[-1][name] = value
+        finally:
+            writer.close()
+        return [one for one in found if "event" in one]
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):

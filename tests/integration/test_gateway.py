@@ -179,38 +179,18 @@ async def test_a_device_posts_to_its_own_session_and_its_clock_is_corrected_from
     assert '"after_ms": 300' in gateway.process.child.log.read_text(), "a step is logged"
 
 
-async def listen(gateway: Gateway, query: str, count: int, last_id: str = "") -> list[dict[str, str]]:
-    """The first messages of the event stream, as the fields of each."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-    resume = f"Last-Event-ID: {last_id}\r\n" if last_id else ""
-    writer.write(f"GET /api/v1/events?{query} HTTP/1.1\r\nHost: 127.0.0.1\r\n{resume}\r\n".encode())
-    found: list[dict[str, str]] = [{}]
-    try:
-        async with asyncio.timeout(30):
-            while len([one for one in found if "event" in one and "data" in one]) < count:
-                line = (await reader.readline()).decode().strip()
-                name, colon, value = line.partition(": ")
-                if not line and found[-1]:
-                    found.append({})
-                elif colon and name in ("id", "event", "data"):
-                    found[-1][name] = value
-    finally:
-        writer.close()
-    return [one for one in found if "event" in one]
-
-
 async def test_the_event_stream_goes_on_where_it_broke_off(gateway: Gateway) -> None:
     query = "session=stream&kind=chunk"
-    (hello,) = await listen(gateway, query, 1)
+    (hello,) = await gateway.listen(query, 1)
     assert hello["event"] == "hello"
     for n in range(3):
         await gateway.ask("api/v1/sessions/stream/text", b"word %d" % n, content_type="text/plain")
     await shown(gateway, "stream", "chunk", 3)
-    _, *three = await listen(gateway, query, 4, hello["id"])
+    _, *three = await gateway.listen(query, 4, hello["id"])
     assert [json.loads(one["data"])["text"] for one in three] == ["word 0", "word 1", "word 2"]
-    _, again = await listen(gateway, query, 2, three[1]["id"])
+    _, again = await gateway.listen(query, 2, three[1]["id"])
     assert again == three[2]
-    _, reset = await listen(gateway, query, 2, "of another start.7")
+    _, reset = await gateway.listen(query, 2, "of another start.7")
     assert reset["event"] == "reset"
 
 
@@ -228,7 +208,7 @@ async def test_so_many_streams_are_open_and_no_more(stack: LocalStack) -> None:
             return gateway.process.metric("braid_gateway_streams") == 0
 
         await until(freed, "the place of a reader that went away")
-        assert await listen(gateway, "kind=event", 1)
+        assert await gateway.listen("kind=event", 1)
     finally:
         await gateway.process.child.stop()
 

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, Page, ViewportSize, async_playwright, expect
+from playwright.async_api import Browser, ViewportSize, async_playwright, expect
 
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
-from services.player.play import Schedule, play
-from services.player.recording import read
-from services.runtime import kafka
 from services.runtime.settings import ROOT, Settings
 from tests.integration import session
+from tests.integration.browser import Watch, keep, streams
 from tests.integration.gateway import Gateway
 
-ARTEFACTS = ROOT / "test-artefacts"
 DESK: ViewportSize = {"width": 1280, "height": 800}
 PHONE: ViewportSize = {"width": 360, "height": 740}
 WITHIN_MS = 60_000
@@ -35,19 +30,6 @@ NAMES_OUT = """() => [...document.querySelectorAll(".event")].filter(chip => {
   const beside = chip.classList.contains("beside");
   return name.top < box.top - 0.5 || name.bottom > box.bottom + 0.5 || (!beside && name.right > box.right + 0.5);
 }).map(chip => chip.title)"""
-
-
-@dataclass
-class Watch:
-    """What a page says and asks while it is open."""
-
-    troubles: list[str] = field(default_factory=list)
-    hosts: set[str] = field(default_factory=set)
-
-    def over(self, page: Page) -> None:
-        page.on("console", lambda m: self.troubles.append(m.text) if m.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: self.troubles.append(str(error)))
-        page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
 
 
 @pytest.fixture(scope="module")
@@ -68,20 +50,6 @@ async def browser() -> AsyncIterator[Browser]:
         found = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield found
         await found.close()
-
-
-async def streams(settings: Settings, sessions: dict[str, str], from_s: int, seconds: int) -> None:
-    """Play recordings in real time, by session."""
-    recordings = {one: await asyncio.to_thread(read, ROOT / "data", name) for one, name in sessions.items()}
-    now_us = time.time_ns() // 1000
-    schedule = Schedule((now_us // 1_000_000 + 1) * 1_000_000, from_s * 1_000_000, (from_s + seconds) * 1_000_000, 1)
-    async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
-        await play(producer, settings.topic_names(), recordings, schedule, now_us)
-
-
-async def keep(page: Page, name: str) -> None:
-    ARTEFACTS.mkdir(exist_ok=True)
-    await page.screenshot(path=ARTEFACTS / f"{name}.png")
 
 
 async def test_a_stream_plays_answers_appear_and_why_opens(

@@ -21,7 +21,10 @@ from services.offline.stream import ORIGIN_US
 from services.player.recording import read
 from services.recordings.about import About
 from services.recordings.kept import Kept
+from services.recordings.reader import RecordingFile
 from services.recordings.writer import RecordingWriter
+from services.replay.compare import Compared, with_recorded
+from services.replay.under import under
 from services.runtime.settings import ROOT, AlignmentSettings, LimitSettings, Settings, TopicSettings
 
 SETTINGS = Settings.model_construct(
@@ -80,3 +83,9 @@ def write(path: Path, records: Sequence[Kept], told: About | None = None, until_
             writer.add(record)
         writer.close(int(ORIGIN_US / 1000 + until_s * 1000))
     return path
+
+
+def replayed(path: Path, inference: Inference, *changes: str) -> Compared:
+    """A recording through the same code again, under changed settings."""
+    file = RecordingFile(path)
+    return with_recorded(file, under(file.about, changes), inference)

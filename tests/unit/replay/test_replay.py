@@ -10,14 +10,12 @@ import pytest
 from model.checkpoint import load, save
 from model.network import FusionNetwork
 from services.contract import canonical, envelope, tick
-from services.contract import window as window_record
 from services.contract.prediction import muted_of
 from services.fusion.infer import Inference
-from services.recordings.about import NoRecording
 from services.recordings.kept import Kept
 from services.recordings.reader import RecordingFile
 from services.replay import case
-from services.replay.compare import Compared, answered_by, with_recorded
+from services.replay.compare import answered_by, with_recorded
 from services.replay.diff import UNEXPLAINED
 from services.replay.models import find
 from services.replay.outcome import Outcome
@@ -30,13 +28,8 @@ from tests.unit.replay import made
 WINDOWS, PREDICTIONS, EVENTS = made.TOPICS.windows, made.TOPICS.predictions, made.TOPICS.events
 
 
-def replayed(path: Path, inference: Inference, *changes: str) -> Compared:
-    file = RecordingFile(path)
-    return with_recorded(file, under(file.about, changes), inference)
-
-
 def test_a_replay_gives_the_same_bytes(recording: Path, inference: Inference) -> None:
-    found = replayed(recording, inference)
+    found = made.replayed(recording, inference)
     assert found.diff.same_bytes
     assert found.ok
     assert found.diff.identical["window"] == found.diff.identical["prediction"] == 25
@@ -47,14 +40,14 @@ def test_a_replay_gives_the_same_bytes(recording: Path, inference: Inference) ->
 
 def test_a_replay_by_a_cold_model_in_a_process_of_its_own_gives_the_same_bytes(recording: Path) -> None:
     cold = Inference(load(ROOT / "models" / "home" / "1", "cpu"), 1)
-    assert replayed(recording, cold).diff.same_bytes
+    assert made.replayed(recording, cold).diff.same_bytes
 
 
 @pytest.mark.parametrize("stream", [f"S{n:02d}" for n in range(1, 9)])
 def test_every_home_stream_comes_out_again_with_its_outages_copies_and_wrong_clocks(
     stream: str, inference: Inference, tmp_path: Path
 ) -> None:
-    found = replayed(made.write(tmp_path / "x.mcap", made.published(inference, stream, 50, 66)), inference)
+    found = made.replayed(made.write(tmp_path / "x.mcap", made.published(inference, stream, 50, 66)), inference)
     assert found.diff.same_bytes
     assert found.diff.identical["window"] > 20
 
@@ -64,7 +57,7 @@ def test_a_recording_with_a_mute_in_it_gives_the_same_bytes(inference: Inference
     told = [canonical.loads_object(r.value or b"") for r in records if r.topic == PREDICTIONS]
     muted = {"audio" in muted_of(p) for p in told if p["final"]}
     assert muted == {True, False}, "some were answered before it was said, some after"
-    found = replayed(made.write(tmp_path / "x.mcap", records), inference)
+    found = made.replayed(made.write(tmp_path / "x.mcap", records), inference)
     assert found.diff.same_bytes
     assert found.diff.identical["prediction"] == found.diff.identical["window"] == 25
 
@@ -74,11 +67,11 @@ def test_the_order_in_which_topics_were_written_is_no_matter(
 ) -> None:
     shuffled = sorted(published, key=lambda r: (r.topic, r.offset), reverse=False)
     path = made.write(tmp_path / "x.mcap", shuffled)
-    assert replayed(path, inference).diff.same_bytes
+    assert made.replayed(path, inference).diff.same_bytes
 
 
 def test_another_hop_lets_every_other_window_vanish_and_says_why(recording: Path, inference: Inference) -> None:
-    found = replayed(recording, inference, "alignment.hop_ms=1000")
+    found = made.replayed(recording, inference, "alignment.hop_ms=1000")
     gone = [d for d in found.diff.of("window") if d.how == "vanishes"]
     assert len(gone) == 12
     assert {d.why for d in gone} == {("alignment.hop_ms 500 -> 1000",)}
@@ -91,20 +84,20 @@ def test_another_hop_lets_every_other_window_vanish_and_says_why(recording: Path
 def test_less_patience_makes_unknown_what_was_heard_and_writes_its_own_ticks(
     recording: Path, inference: Inference
 ) -> None:
-    found = replayed(recording, inference, "alignment.modalities.text.patience_ms=1500")
+    found = made.replayed(recording, inference, "alignment.modalities.text.patience_ms=1500")
     told = [point for d in found.diff.of("window") for point in d.what]
     assert "text absent -> unknown" in told
     assert any(point.startswith("closes 5000 ms earlier") for point in told)
 
 
 def test_more_patience_than_before_loses_no_window_but_those_still_open(recording: Path, inference: Inference) -> None:
-    found = replayed(recording, inference, "alignment.modalities.text.patience_ms=8000")
+    found = made.replayed(recording, inference, "alignment.modalities.text.patience_ms=8000")
     assert not [d for d in found.diff.of("window") if d.how != "changes"]
 
 
 def test_less_patience_says_which_chunk_is_in_a_window_no_more(inference: Inference, tmp_path: Path) -> None:
     path = made.write(tmp_path / "S05.mcap", made.published(inference, "S05", 34, 54))
-    found = replayed(path, inference, "alignment.modalities.text.patience_ms=1000")
+    found = made.replayed(path, inference, "alignment.modalities.text.patience_ms=1000")
     told = [point for d in found.diff.of("window") for point in d.what]
     assert [point for point in told if point.startswith("-text /devices/S05/text#")]
 
@@ -135,11 +128,11 @@ def test_own_ticks_under_the_same_settings_would_be_those_that_were_recorded(
     """Without the recorded ticks nothing closes; with a change that moves nothing the replay writes the same ones."""
     untold = [r for r in published if envelope.type_of(r.headers) != tick.TICK_TYPE.encode()]
     path = made.write(tmp_path / "x.mcap", untold)
-    gone = [d for d in replayed(path, inference).diff.of("window") if d.how == "vanishes"]
+    gone = [d for d in made.replayed(path, inference).diff.of("window") if d.how == "vanishes"]
     assert gone
     assert {d.what for d in gone} == {("still open at the recording's end",)}
     assert {d.why for d in gone} == {(UNEXPLAINED,)}
-    found = replayed(path, inference, "alignment.session_idle_ms=3001")
+    found = made.replayed(path, inference, "alignment.session_idle_ms=3001")
     assert not [d for d in found.diff.of("window") if d.how == "vanishes"]
 
 
@@ -149,7 +142,7 @@ def test_another_model_changes_predictions_and_no_window(recording: Path, tmp_pa
     network = FusionNetwork(len(config["labels"]), len(config["words"]), config["vector_size"])
     save(tmp_path / "model", network, {**config, "version": "other"}, "a test")
     other = Inference(load(tmp_path / "model", "cpu"), 1 << 20)
-    found = replayed(recording, other)
+    found = made.replayed(recording, other)
     assert found.diff.identical["window"] == 25
     assert not found.diff.of("window")
     changed = found.diff.of("prediction")
@@ -165,39 +158,18 @@ def test_a_changed_byte_in_a_recorded_window_is_noticed(
     window = canonical.loads_object(published[at].value or b"")
     window["modalities"]["text"]["state"] = "present"
     forged = [*published[:at], published[at]._replace(value=canonical.dumps(window)), *published[at + 1 :]]
-    found = replayed(made.write(tmp_path / "x.mcap", forged), inference)
+    found = made.replayed(made.write(tmp_path / "x.mcap", forged), inference)
     assert not found.ok
     (difference,) = found.diff.of("window")
     assert difference.id == window["id"]
     assert difference.why == (UNEXPLAINED,)
 
 
-@pytest.mark.parametrize("cut", range(0, 24, 3))
-def test_a_recording_that_begins_in_the_middle_compares_what_it_holds(
-    published: list[Kept], inference: Inference, tmp_path: Path, cut: int
-) -> None:
-    finals = [r for r in published if r.topic == WINDOWS and b'"final":true' in (r.value or b"")]
-    first = window_record.decode(finals[cut].value or b"")
-    since_ms, media_ms = finals[cut].timestamp, first.opened_us // 1000 - 1
-    media = set(made.TOPICS.media_all)
-    kept = [
-        r
-        for r in published
-        if r.timestamp >= (media_ms if r.topic in media else since_ms - 1_000 if r.topic == PREDICTIONS else since_ms)
-    ]
-    begins = {t: {0: min((r.offset for r in kept if r.topic == t), default=0)} for t in {*media, WINDOWS}}
-    path = made.write(tmp_path / "x.mcap", kept, made.about(begins, whole=False))
-    found = replayed(path, inference)
-    assert found.diff.differences == []
-    assert found.diff.same_bytes
-    assert found.diff.identical["window"] >= len(finals) - cut - 1
-
-
 def test_a_case_is_stored_and_checked_and_fails_where_something_differs(
     recording: Path, inference: Inference, tmp_path: Path
 ) -> None:
     changes = ["alignment.members_max=3"]
-    found = replayed(recording, inference, *changes)
+    found = made.replayed(recording, inference, *changes)
     case.store(tmp_path / "cases" / "few", recording, changes, found, inference.model.digest)
     (folder,) = case.cases(tmp_path / "cases")
     assert case.check(case.read(folder), inference).diff.same_bytes
@@ -209,7 +181,7 @@ def test_a_case_is_stored_and_checked_and_fails_where_something_differs(
 
 
 def test_the_page_holds_every_difference_and_runs_nothing(recording: Path, inference: Inference) -> None:
-    found = replayed(recording, inference, "alignment.hop_ms=1000")
+    found = made.replayed(recording, inference, "alignment.hop_ms=1000")
     html = page(found)
     assert all(d.id in html for d in found.diff.differences)
     assert "<script" not in html
@@ -224,34 +196,7 @@ def test_a_setting_that_cannot_be_changed_is_refused(recording: Path, change: st
         under(RecordingFile(recording).about, [change])
 
 
-def test_what_is_no_recording_is_refused(recording: Path, tmp_path: Path) -> None:
-    raw = recording.read_bytes()
-    middle = len(raw) // 2
-    for name, content in {
-        "empty": b"",
-        "text": b"hello" * 20,
-        "cut": raw[:middle],
-        "hurt": raw[:middle] + bytes([raw[middle] ^ 255]) + raw[middle + 1 :],
-    }.items():
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(NoRecording):
-            list(RecordingFile(tmp_path / name).records())
-    with pytest.raises(NoRecording, match="missing"):
-        RecordingFile(tmp_path / "missing")
-
-
 def test_the_recorded_model_is_found_by_its_digest(recording: Path) -> None:
     digest = answered_by(RecordingFile(recording), made.TOPICS)
     assert find(ROOT / "models" / "home", digest) == ROOT / "models" / "home" / "1"
     assert find(ROOT / "models" / "home", "no such digest") == ROOT / "models" / "home" / "1"
-
-
-def test_a_partition_of_which_no_window_was_recorded_is_not_compared(
-    published: list[Kept], inference: Inference, tmp_path: Path
-) -> None:
-    """Its media stand in the recording only because they came shortly before it began."""
-    begins = {t: {0: 1 if t == WINDOWS else 0} for t in (*made.TOPICS.media_all, WINDOWS)}
-    media = [r for r in published if r.topic in made.TOPICS.media_all]
-    found = replayed(made.write(tmp_path / "x.mcap", media, made.about(begins, whole=False)), inference)
-    assert found.ok
-    assert found.diff.uncompared["window"] == 25
