@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help setup demo test quick lint format bench soak profile bench-sessions bench-page quiet train simulate mutate torture docs-long lock clean
+.PHONY: help setup demo test quick lint format bench soak profile profile-fusion bench-sessions bench-page quiet train simulate mutate torture docs-long lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -62,6 +62,9 @@ soak: setup  ## Memory and open files of every process at a steady rate (MINUTES
 
 profile: setup  ## CPU of the aligner per event on the local stack, and in which layer it is spent (five minutes)
 	@$(BIN)/python -m benchmarks.aligner_profile
+
+profile-fusion: setup  ## The same of the fusion worker per window, with a wait in the model's place (six minutes)
+	@$(BIN)/python -m benchmarks.fusion_profile
 
 bench-sessions: setup  ## What an open session costs the aligner, 100 to 10,000 of them (three minutes)
 	@$(BIN)/python -m benchmarks.sessions --write $(ARGS)
