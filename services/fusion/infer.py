@@ -169,20 +169,20 @@ class Inference:
         self, usable: Sequence[Usable], inputs: Mapping[tuple[str, str], NDArray[Any]]
     ) -> dict[tuple[str, str], Feature]:
         features: dict[tuple[str, str], Feature] = {}
+        missing: dict[str, list[str]] = {}
+        values: dict[str, list[NDArray[Any]]] = {}
         for modality in self.model.modalities:
-            missing = []
-            for key in dict.fromkeys(key for u in usable for key in u.keys(modality)):
-                cached = self.features.get((modality, key))
-                if cached is None:
-                    missing.append(key)
-                else:
-                    features[modality, key] = cached
-            values = [inputs[modality, key] for key in missing]
+            wanted = dict.fromkeys(key for u in usable for key in u.keys(modality))
+            cached = {key: self.features.get((modality, key)) for key in wanted}
+            features |= {(modality, key): feature for key, feature in cached.items() if feature is not None}
+            missing[modality] = [key for key, feature in cached.items() if feature is None]
+            values[modality] = [inputs[modality, key] for key in missing[modality]]
             if modality == SOUND:
-                values = [self.model.prepare(modality, value) for value in values]
-            self.asked[modality] += len(missing) + sum(m == modality for m, _ in features)
-            self.encoded[modality] += len(missing)
-            for key, feature in zip(missing, self.model.encode(modality, values), strict=True):
+                values[modality] = [self.model.prepare(modality, value) for value in values[modality]]
+            self.asked[modality] += len(wanted)
+            self.encoded[modality] += len(missing[modality])
+        for modality, encoded in self.model.encode_all(values).items():
+            for key, feature in zip(missing[modality], encoded, strict=True):
                 features[modality, key] = feature
                 self.features.put((modality, key), feature, int(feature.nbytes))
         return features
