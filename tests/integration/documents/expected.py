@@ -71,6 +71,7 @@ ELSEWHERE = {
     ".venv/bin/braid send --webcam --microphone --session desk": CAMERAS,
     ".venv/bin/braid send film.mp4 --session film --fps 4": CAMERAS,
     "docker compose logs gateway": "needs a container engine",
+    "docker compose --profile gpu up -d --scale fusion=0": "needs a container engine and a GPU",
     "braid topics apply": "needs its setting and a halted system: tests/integration/test_sensor.py walks this way",
     "braid drain": "needs its setting and a halted system: tests/integration/test_sensor.py walks this way",
 }
