@@ -13,7 +13,8 @@ from tests.unit.test_compose import SERVICES
 
 GRAFANA = SERVICES["grafana"]
 # Where a file or folder of ours lies inside the container.
-MOUNTS = {target: ROOT / source for source, target, _ in (volume.split(":") for volume in GRAFANA["volumes"])}
+VOLUMES: list[list[str]] = [volume.split(":") for volume in GRAFANA["volumes"]]
+MOUNTS = {target: ROOT / source for source, target, _ in VOLUMES}
 
 
 def provisioned(kind: str) -> dict[str, Any]:
