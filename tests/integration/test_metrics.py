@@ -1,4 +1,4 @@
-"""Every metric that a dashboard or an alert rule names is exported by running services."""
+"""Every metric that a dashboard, an alert rule or a ScaledObject names is exported by running services."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def exported(text: str) -> set[str]:
     return {name + suffix for name, kind in found for suffix in SUFFIXES[kind]}
 
 
-async def test_every_metric_of_dashboards_and_alerts_is_exported_by_the_running_system(
+async def test_every_metric_of_dashboards_alerts_and_scaling_is_exported_by_the_running_system(
     stack: LocalStack, settings: Settings, services: dict[str, ServiceProcess], hand: bytes
 ) -> None:
     await play(settings, "measured", hand)

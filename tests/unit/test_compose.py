@@ -10,6 +10,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from services.gateway import server
+from services.runtime import intake
 from services.runtime.kafka import RECORD_BYTES_MAX
 from services.runtime.page_address import token_of
 from services.runtime.settings import Settings, load
@@ -80,7 +82,7 @@ def test_the_settings_of_every_service_are_accepted(name: str, monkeypatch: pyte
 
 def test_all_services_agree_on_what_a_window_means() -> None:
     environments = [SERVICES[name]["environment"] for name in OURS]
-    own = ("BRAID_FUSION__", "BRAID_GATEWAY__", "BRAID_KEEP_EVENTS__", "BRAID_MQTT__")
+    own = ("BRAID_FUSION__", "BRAID_GATEWAY__", "BRAID_KEEP_EVENTS__", "BRAID_LABELS__", "BRAID_MQTT__")
     shared = [{k: v for k, v in e.items() if not k.startswith(own)} for e in environments]
     assert all(environment == shared[0] for environment in shared)
 
@@ -161,10 +163,20 @@ def test_the_page_that_shows_media_is_published_on_loopback_and_asks_for_a_token
     assert token_of(gateway), "what all containers and the published port reach must not answer everybody"
 
 
-def test_the_gateway_keeps_evidence_on_a_volume_that_the_image_gives_to_its_user() -> None:
-    folder = SERVICES["gateway"]["environment"]["BRAID_KEEP_EVENTS__FOLDER"]
-    assert SERVICES["gateway"]["volumes"] == [f"evidence:{folder}"]
-    assert f"RUN install -d -o braid -g braid {folder}" in DOCKERFILE.splitlines()
+def test_the_gateway_keeps_evidence_and_labels_on_volumes_that_the_image_gives_to_its_user() -> None:
+    environment = SERVICES["gateway"]["environment"]
+    evidence, labels = environment["BRAID_KEEP_EVENTS__FOLDER"], environment["BRAID_LABELS__FOLDER"]
+    assert SERVICES["gateway"]["volumes"] == [f"evidence:{evidence}", f"labels:{labels}"]
+    assert f"RUN install -d -o braid -g braid {evidence} {labels}" in DOCKERFILE.splitlines()
+
+
+def test_a_service_is_given_the_time_that_its_last_turn_may_take() -> None:
+    for name, turn_s in {
+        "aligner": intake.LAST_TURN_S,
+        "fusion": intake.LAST_TURN_S,
+        "gateway": server.LAST_TURN_S,
+    }.items():
+        assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > turn_s
 
 
 def test_the_bridge_to_mqtt_runs_where_it_is_asked_for_only_and_sends_nothing_in_the_clear_by_itself() -> None:
