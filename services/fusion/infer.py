@@ -58,7 +58,7 @@ class Inference:
 
     def known(self, modality: str, member: Member) -> bool:
         """True where a member was decoded before, so that its payload need not be fetched."""
-        return self._decoded.get(key_of(modality, member)) is not None
+        return self._decoded.get((modality, key_of(modality, member))) is not None
 
     def predict(self, windows: Sequence[Window], found: Found, level: int = 0) -> list[Predicted]:
         """The predictions of windows whose payloads were fetched as far as they are there, at a level of overload.
@@ -149,7 +149,7 @@ class Inference:
         return out
 
     def _decode(self, modality: str, member: Member, found: Found) -> Any | Rejected:
-        cached = self._decoded.get(key_of(modality, member))
+        cached = self._decoded.get((modality, key_of(modality, member)))
         if cached is not None:
             return cached
         payload = found.get(place_of(modality, member))
@@ -162,7 +162,7 @@ class Inference:
             return Rejected(Reason.UNDECODABLE, value.detail)
         if modality != SOUND:
             value = self.model.prepare(modality, value)
-        self._decoded.put(key_of(modality, member), value, int(value.nbytes))
+        self._decoded.put((modality, key_of(modality, member)), value, int(value.nbytes))
         return value
 
     def _encode(
