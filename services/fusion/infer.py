@@ -165,7 +165,7 @@ class Inference:
 
     def _segment(self, slot: Slot, inputs: Inputs) -> str:
         """The key of a slot's sound; the windows that share a slot have it cut and hashed once."""
-        known = slot.length, tuple([(at, stretch.key) for at, stretch in slot.placed])
+        known = SOUND, slot.length, tuple([(at, stretch.key) for at, stretch in slot.placed])
         key = self._segments.get(known)
         if key is not None:
             inputs.setdefault((SOUND, key), slot)
@@ -193,19 +193,19 @@ class Inference:
         self, usable: Sequence[Usable], inputs: Mapping[tuple[str, Hashable], NDArray[Any] | Slot]
     ) -> dict[tuple[str, Hashable], Feature]:
         features: dict[tuple[str, Hashable], Feature] = {}
+        missing: dict[str, list[Hashable]] = {}
+        values: dict[str, list[NDArray[Any]]] = {}
         for modality in self.model.modalities:
-            missing = []
-            for key in dict.fromkeys(key for u in usable for key in u.keys(modality)):
-                cached = self.features.get((modality, key))
-                if cached is None:
-                    missing.append(key)
-                else:
-                    features[modality, key] = cached
-            values = [self._input(modality, inputs[modality, key]) for key in missing]
-            self.asked[modality] += len(missing) + sum(m == modality for m, _ in features)
-            self.encoded[modality] += len(missing)
-            self.again[modality] += sum([self._encoded_lately.met((modality, key)) for key in missing])
-            for key, feature in zip(missing, self.model.encode(modality, values), strict=True):
+            wanted = dict.fromkeys(key for u in usable for key in u.keys(modality))
+            cached = {key: self.features.get((modality, key)) for key in wanted}
+            features |= {(modality, key): feature for key, feature in cached.items() if feature is not None}
+            missing[modality] = [key for key, feature in cached.items() if feature is None]
+            values[modality] = [self._input(modality, inputs[modality, key]) for key in missing[modality]]
+            self.asked[modality] += len(wanted)
+            self.encoded[modality] += len(missing[modality])
+            self.again[modality] += sum([self._encoded_lately.met((modality, key)) for key in missing[modality]])
+        for modality, encoded in self.model.encode_all(values).items():
+            for key, feature in zip(missing[modality], encoded, strict=True):
                 features[modality, key] = feature
                 self.features.put((modality, key), feature, int(feature.nbytes))
         return features
