@@ -174,14 +174,6 @@ class Worker:
 
 
 def _stored(arrival: Arrival) -> Stored:
-    chunk = arrival.chunk
+    (session, modality, _, _, t_us, _, _, partition, offset, _), content_type, body = arrival
     # By place, and not by name: there is one for each chunk.
-    return Stored(
-        chunk.session,
-        chunk.modality,
-        chunk.t_us,
-        chunk.partition,
-        chunk.offset,
-        arrival.content_type,
-        arrival.payload,
-    )
+    return Stored(session, modality, t_us, partition, offset, content_type, body)
