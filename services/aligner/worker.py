@@ -113,9 +113,9 @@ class Worker:
                 self._behind.add(number)
             if released:
                 batch[number] = released
-                for modality, record in released:
+                for modality, first in dict(reversed(released)).items():
                     topic = logs[modality].topic
-                    oldest_ms[topic] = min(record.timestamp, oldest_ms.get(topic, record.timestamp))
+                    oldest_ms[topic] = min(first.timestamp, oldest_ms.get(topic, first.timestamp))
             for modality, tp in logs.items():
                 lag[tp.topic] += max((group.highwater(tp) or 0) - self._partitions[number].positions[modality], 0)
             full = queue.full()
