@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help setup demo test quick lint format bench soak profile bench-sessions bench-page quiet train simulate mutate torture docs-long lock clean
+.PHONY: help setup demo test quick lint format bench soak profile bench-sessions bench-page test-gpu quiet train simulate mutate torture docs-long lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -65,6 +65,9 @@ profile: setup  ## CPU of the aligner per event on the local stack, and in which
 
 bench-sessions: setup  ## What an open session costs the aligner, 100 to 10,000 of them (three minutes)
 	@$(BIN)/python -m benchmarks.sessions --write $(ARGS)
+
+test-gpu: setup  ## Tests of the models on a CUDA device: they fail where there is none
+	@$(BIN)/python -m pytest tests/gpu/on_cuda.py -s $(ARGS)
 
 bench-page: setup  ## Frames per second of the live page with ten sessions, in a real Chromium (a minute and a half)
 	@$(BIN)/python -m benchmarks.page --write $(ARGS)

@@ -53,10 +53,10 @@ class Stub:
         drawn = np.random.default_rng(5).normal(0, 1, (1 << len(like.modalities), len(like.labels)))
         self._rows: NDArray[np.float64] = drawn - np.log(np.exp(drawn).sum(1, keepdims=True))
 
-    def encode(self, modality: str, inputs: Sequence[NDArray[Any]]) -> list[Feature]:
+    def encode_all(self, inputs: Mapping[str, Sequence[NDArray[Any]]]) -> dict[str, list[Feature]]:
         """Features float32 [FEATURES] that hold nothing."""
-        _busy(self._timing.item_ms.get(modality, 0.0) * len(inputs))
-        return [np.zeros(FEATURES, np.float32) for _ in inputs]
+        _busy(sum(self._timing.item_ms.get(modality, 0.0) * len(given) for modality, given in inputs.items()))
+        return {modality: [np.zeros(FEATURES, np.float32) for _ in given] for modality, given in inputs.items()}
 
     def fuse(self, windows: Sequence[WindowFeatures]) -> list[NDArray[np.float64]]:
         """The same log probabilities each time, float64 [2^modalities, labels]; absent senses count for nothing."""

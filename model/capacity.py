@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -17,13 +18,14 @@ from numpy.typing import NDArray
 from model.labels import LABELS
 from model.network import FusionNetwork
 from model.predictor import FusionModel, WindowFeatures
-from model.running import Make, Plain, maker
+from model.running import Function, Make, Plain, maker
 from model.task.network import Architecture, TaskNetwork
 
 WORDS, SEGMENTS = 3_000, 4
 # Items of a window of 2 s, and how many of them the window before (0.5 s earlier) did not have.
 ITEMS: Mapping[str, tuple[int, float]] = {"text": (1, 0.25), "video": (5, 1.25), "audio": (SEGMENTS, 1.0)}
 EAGER, COMPILED, GRAPHS, CACHED = "eager", "compiled", "graphs", "cached encoders"
+COMPILED_GRAPHS = "compiled, in graphs"
 HOME, BASE = "home", "fusion-base"
 STEP_MAX_S = 20.0
 
@@ -129,12 +131,21 @@ def matrix_rate(device: torch.device, bfloat16: bool) -> float:
 
 def ways(device: torch.device, bfloat16: bool, compiled: bool) -> dict[str, Make]:
     """How functions can run on this device, by name."""
-    found: dict[str, Make] = {EAGER: lambda function, like: Plain(function, like, device, bfloat16)}
+    plain, served = partial(Plain, device=device, bfloat16=bfloat16), maker(device, bfloat16)
+    found: dict[str, Make] = {EAGER: plain}
     if compiled:
-        found[COMPILED] = lambda function, like: Plain(torch.compile(function), like, device, bfloat16)
+        found[COMPILED] = lambda function, like: plain(_compiled(function), like)
     if device.type == "cuda":
-        found[GRAPHS] = maker(device, bfloat16)
+        found[GRAPHS] = served
+        if compiled:
+            found[COMPILED_GRAPHS] = lambda function, like: served(_compiled(function), like)
     return found
+
+
+def _compiled(function: Function) -> Function:
+    """For one shape: a batch of another size is another model's here."""
+    compiled: Function = torch.compile(function, dynamic=False)
+    return compiled
 
 
 def measure(
@@ -166,6 +177,7 @@ def measure(
                 say(f"{name}, {way}: a batch of {batch} would take too long here")
                 break
             say(f"{name}, {way}, batch {batch}")
+            torch.compiler.reset()  # beyond a handful of shapes of one function it compiles no more
             model = FusionModel(network(name), config(batch, bfloat16), [], "0" * 64, device, make)
             took = list(_timed(_step(model, batch, way == CACHED), seconds))
             last_s = float(np.median(took))
@@ -206,8 +218,7 @@ def _step(model: FusionModel, batch: int, cached: bool) -> Callable[[], None]:
     windows = [_window(model)] * batch
 
     def step() -> None:
-        for modality, inputs in new.items():
-            model.encode(modality, inputs)
+        model.encode_all(new)
         model.fuse(windows)
 
     return step

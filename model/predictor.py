@@ -21,7 +21,7 @@ from model.encoders.words import Lexicon
 from model.flops import flops
 from model.modality import REGISTERED, prepare_segment
 from model.network import FusionNetwork
-from model.running import Make, maker
+from model.running import Make, Run, in_turn, maker
 from model.task.network import TaskNetwork
 
 Feature = NDArray[np.float32]
@@ -102,28 +102,44 @@ class FusionModel:
         return self._prepare(modality, value)
 
     def encode(self, modality: str, inputs: Sequence[NDArray[Any]]) -> list[Feature]:
-        """Features of prepared items, each from itself alone, whatever else is encoded with it."""
-        run = self._encoders[modality]
-        (given,) = run.inputs
-        out: list[Feature] = []
-        for at in range(0, len(inputs), self.batch_windows):
-            part = inputs[at : at + self.batch_windows]
-            for row, item in enumerate(part):
-                given[row] = item
-            given[len(part) :] = 0
-            features = run()
-            out += [features[i].copy() for i in range(len(part))]
+        """Features of prepared items of one modality, each from itself alone, whatever else is encoded with it."""
+        return self.encode_all({modality: inputs})[modality]
+
+    def encode_all(self, inputs: Mapping[str, Sequence[NDArray[Any]]]) -> dict[str, list[Feature]]:
+        """The same of several modalities: the items of one are copied while the device encodes those of another."""
+        out: dict[str, list[Feature]] = {modality: [] for modality in inputs}
+        for (modality, count), features in in_turn(self._item_batches(inputs)):
+            # A copy each: a view of the whole batch in a cache would keep all of it.
+            out[modality] += [feature.copy() for feature in features[:count]]
         return out
 
     def fuse(self, windows: Sequence[WindowFeatures]) -> list[NDArray[np.float64]]:
         """Log probabilities float64 [2^modalities, labels] of each window: row i uses the modalities of the bits of i."""
         out: list[NDArray[np.float64]] = []
+        for count, rows in in_turn(self._window_batches(windows)):
+            out += [row.astype(np.float64) for row in rows[:count]]
+        return out
+
+    def _item_batches(self, inputs: Mapping[str, Sequence[NDArray[Any]]]) -> Iterator[tuple[Run, tuple[str, int]]]:
+        """Runs of encoders, filled, with the modality and how many items there are.
+
+        The rows behind those hold older items: a row's feature is its own, so there is no need to clear them.
+        """
+        for modality, given in inputs.items():
+            run = self._encoders[modality]
+            for at in range(0, len(given), self.batch_windows):
+                part = given[at : at + self.batch_windows]
+                (rows,) = run.inputs
+                for row, item in enumerate(part):
+                    rows[row] = item
+                yield run, (modality, len(part))
+
+    def _window_batches(self, windows: Sequence[WindowFeatures]) -> Iterator[tuple[Run, int]]:
+        """Runs of the head, filled, with how many windows there are."""
         for at in range(0, len(windows), self.batch_windows):
             part = windows[at : at + self.batch_windows]
             self._place(part)
-            rows = self._head()
-            out += [rows[i].astype(np.float64) for i in range(len(part))]
-        return out
+            yield self._head, len(part)
 
     def _place(self, windows: Sequence[WindowFeatures]) -> None:
         """Put features where the head reads them."""

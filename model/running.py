@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -12,20 +13,42 @@ from torch import Tensor
 
 Function = Callable[..., Tensor]
 WARM_UPS = 3
+# Runs under way at a time: one on the device, and one whose arguments the host copies meanwhile.
+AHEAD = 2
+What = TypeVar("What")
+
+
+# Waits for a result, float32 in memory of the host; to be read before AHEAD more are started.
+Result = Callable[[], NDArray[np.float32]]
 
 
 class Run(Protocol):
-    """Fill `inputs`, call, and read the result before the next call; not for two threads at a time."""
+    """Fill `inputs`, start, ask for the result; up to AHEAD may be under way. Not for two threads at a time."""
 
     @property
     def inputs(self) -> Sequence[NDArray[Any]]:
-        """The arguments, in memory of the host."""
+        """The arguments of the next start, in memory of the host, with what an earlier one left in them."""
 
-    def __call__(self) -> NDArray[np.float32]:
-        """The function of them, in memory of the host; float32."""
+    def start(self) -> Result:
+        """Begin to compute the function of them."""
 
 
 Make = Callable[[Function, Sequence[Tensor]], Run]
+
+
+def in_turn(filled: Iterable[tuple[Run, What]]) -> Iterator[tuple[What, NDArray[np.float32]]]:
+    """The result of each run, in order; the inputs of the next are filled while the device is busy with the one before.
+
+    filled: runs whose inputs are filled when they are asked for, and what the caller wants to hear with the result.
+    """
+    waiting: deque[tuple[What, Result]] = deque()
+    for run, what in filled:
+        waiting.append((what, run.start()))
+        if len(waiting) == AHEAD:
+            first, result = waiting.popleft()
+            yield first, result()
+    for what, result in waiting:
+        yield what, result()
 
 
 class Plain:
@@ -36,11 +59,26 @@ class Plain:
         self._host = [torch.zeros_like(tensor) for tensor in like]
         self.inputs: Sequence[NDArray[Any]] = [tensor.numpy() for tensor in self._host]
 
-    def __call__(self) -> NDArray[np.float32]:
+    def start(self) -> Result:
         with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-            result = self._function(*(tensor.to(self._device) for tensor in self._host))
-            found: NDArray[np.float32] = result.float().cpu().numpy()
-        return found
+            result = self._function(*(tensor.to(self._device) for tensor in self._host)).float()
+        return lambda: result.cpu().numpy()
+
+
+class Slot:
+    """Pinned memory of the host for one run: its arguments, its result, and when the device is done with both."""
+
+    def __init__(self, like: Sequence[Tensor], result: Tensor) -> None:
+        self.host = [torch.zeros_like(tensor).pin_memory() for tensor in like]
+        self.inputs: Sequence[NDArray[Any]] = [tensor.numpy() for tensor in self.host]
+        self.told = torch.empty(result.shape, dtype=torch.float32).pin_memory()
+        self.done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+
+    def result(self) -> NDArray[np.float32]:
+        """Wait for it."""
+        self.done.synchronize()
+        told: NDArray[np.float32] = self.told.numpy()
+        return told
 
 
 class Graphed:
@@ -52,30 +90,33 @@ class Graphed:
 
     def __init__(self, function: Function, like: Sequence[Tensor], stream: torch.cuda.Stream, bfloat16: bool) -> None:
         self._stream, self._graph = stream, torch.cuda.CUDAGraph()
-        self._host = [torch.zeros_like(tensor).pin_memory() for tensor in like]
-        self.inputs: Sequence[NDArray[Any]] = [tensor.numpy() for tensor in self._host]
         precision = torch.autocast("cuda", torch.bfloat16, enabled=bfloat16, cache_enabled=False)
         stream.wait_stream(torch.cuda.current_stream(stream.device))
         with torch.inference_mode(), precision:
             with torch.cuda.stream(stream):
-                self._given = [tensor.to(stream.device) for tensor in self._host]
+                self._given = [tensor.to(stream.device) for tensor in like]
                 for _ in range(WARM_UPS):
                     function(*self._given)
             stream.synchronize()
             # Other threads may use the device meanwhile: a newer model is captured while the old one serves.
             with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
                 self._result = function(*self._given).float()
-        self._told = torch.empty(self._result.shape, dtype=torch.float32).pin_memory()
+        self._slots = deque(Slot(like, self._result) for _ in range(AHEAD))
 
-    def __call__(self) -> NDArray[np.float32]:
+    @property
+    def inputs(self) -> Sequence[NDArray[Any]]:
+        return self._slots[0].inputs
+
+    def start(self) -> Result:
+        slot = self._slots[0]
+        self._slots.rotate(-1)
         with torch.inference_mode(), torch.cuda.stream(self._stream):
-            for given, host in zip(self._given, self._host, strict=True):
+            for given, host in zip(self._given, slot.host, strict=True):
                 given.copy_(host, non_blocking=True)
             self._graph.replay()
-            self._told.copy_(self._result, non_blocking=True)
-        self._stream.synchronize()
-        told: NDArray[np.float32] = self._told.numpy()
-        return told
+            slot.told.copy_(self._result, non_blocking=True)
+            slot.done.record(self._stream)
+        return slot.result
 
 
 def maker(device: torch.device, bfloat16: bool) -> Make:

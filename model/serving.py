@@ -37,8 +37,8 @@ class Serving(Protocol):
     def prepare(self, modality: str, value: Any) -> NDArray[Any]:
         """A decoded value as its encoder's input."""
 
-    def encode(self, modality: str, inputs: Sequence[NDArray[Any]]) -> list[Feature]:
-        """Features of prepared items, each from itself alone, whatever else is encoded with it."""
+    def encode_all(self, inputs: Mapping[str, Sequence[NDArray[Any]]]) -> dict[str, list[Feature]]:
+        """Features of prepared items by modality, each from itself alone, whatever else is encoded with it."""
 
     def fuse(self, windows: Sequence[WindowFeatures]) -> list[NDArray[np.float64]]:
         """Log probabilities float64 [2^modalities, labels] of each window: row i uses the modalities of the bits of i."""

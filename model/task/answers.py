@@ -34,7 +34,7 @@ def features(model: FusionModel, examples: Sequence[Example]) -> list[WindowFeat
             inputs[m] += _items(model, m, example)
             span[m] = range(begin, len(inputs[m]))
         spans.append(span)
-    encoded = {m: model.encode(m, values) for m, values in inputs.items()}
+    encoded = model.encode_all(inputs)
     return [
         WindowFeatures({m: {place: encoded[m][i] for place, i in enumerate(found)} for m, found in span.items()})
         for span in spans

@@ -58,7 +58,7 @@ class Inference:
 
     def known(self, modality: str, member: Member) -> bool:
         """True where a member was decoded before, so that its payload need not be fetched."""
-        return self._decoded.get(key_of(modality, member)) is not None
+        return self._decoded.get((modality, key_of(modality, member))) is not None
 
     def predict(self, windows: Sequence[Window], found: Found, level: int = 0) -> list[Predicted]:
         """The predictions of windows whose payloads were fetched as far as they are there, at a level of overload.
@@ -149,7 +149,7 @@ class Inference:
         return out
 
     def _decode(self, modality: str, member: Member, found: Found) -> Any | Rejected:
-        cached = self._decoded.get(key_of(modality, member))
+        cached = self._decoded.get((modality, key_of(modality, member)))
         if cached is not None:
             return cached
         payload = found.get(place_of(modality, member))
@@ -162,27 +162,27 @@ class Inference:
             return Rejected(Reason.UNDECODABLE, value.detail)
         if modality != SOUND:
             value = self.model.prepare(modality, value)
-        self._decoded.put(key_of(modality, member), value, int(value.nbytes))
+        self._decoded.put((modality, key_of(modality, member)), value, int(value.nbytes))
         return value
 
     def _encode(
         self, usable: Sequence[Usable], inputs: Mapping[tuple[str, str], NDArray[Any]]
     ) -> dict[tuple[str, str], Feature]:
         features: dict[tuple[str, str], Feature] = {}
+        missing: dict[str, list[str]] = {}
+        values: dict[str, list[NDArray[Any]]] = {}
         for modality in self.model.modalities:
-            missing = []
-            for key in dict.fromkeys(key for u in usable for key in u.keys(modality)):
-                cached = self.features.get((modality, key))
-                if cached is None:
-                    missing.append(key)
-                else:
-                    features[modality, key] = cached
-            values = [inputs[modality, key] for key in missing]
+            wanted = dict.fromkeys(key for u in usable for key in u.keys(modality))
+            cached = {key: self.features.get((modality, key)) for key in wanted}
+            features |= {(modality, key): feature for key, feature in cached.items() if feature is not None}
+            missing[modality] = [key for key, feature in cached.items() if feature is None]
+            values[modality] = [inputs[modality, key] for key in missing[modality]]
             if modality == SOUND:
-                values = [self.model.prepare(modality, value) for value in values]
-            self.asked[modality] += len(missing) + sum(m == modality for m, _ in features)
-            self.encoded[modality] += len(missing)
-            for key, feature in zip(missing, self.model.encode(modality, values), strict=True):
+                values[modality] = [self.model.prepare(modality, value) for value in values[modality]]
+            self.asked[modality] += len(wanted)
+            self.encoded[modality] += len(missing[modality])
+        for modality, encoded in self.model.encode_all(values).items():
+            for key, feature in zip(missing[modality], encoded, strict=True):
                 features[modality, key] = feature
                 self.features.put((modality, key), feature, int(feature.nbytes))
         return features

@@ -18,7 +18,7 @@ from services.fusion.trace import spans
 from services.runtime.metrics import FusionMetrics, exemplar
 from services.runtime.tracing import Tracer
 
-OF_A_MODEL = ("encoded ", "asked ", "hits ", "evictions")
+OF_A_MODEL = ("encoded ", "asked ", "hits ", "evicted ")
 _log = logging.getLogger(__name__)
 
 
@@ -122,7 +122,7 @@ class Observer:
         for modality, asked in inference.asked.items():
             m.queries.labels(modality).inc(self._rise(f"asked {modality}", asked))
             m.hits.labels(modality).inc(self._rise(f"hits {modality}", asked - inference.encoded[modality]))
-        m.evictions.inc(self._rise("evictions", inference.features.evictions))
+            m.evictions.labels(modality).inc(self._rise(f"evicted {modality}", inference.features.evicted[modality]))
         m.cache_bytes.set(inference.features.bytes)
         m.redis_errors.inc(self._rise("redis", redis_errors))
         self._tracer.tell(spans(said, released, self._tracer.share))

@@ -11,7 +11,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from services.contract import trace
 
-BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10)
+BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5)
+# Differences of log probabilities, no times.
+BUCKETS_NATS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 
 def make_registry(service: str) -> CollectorRegistry:
@@ -104,11 +106,17 @@ class FusionMetrics:
         self.fetched = counter("payload_fetch", "Where payloads came from.", "from")
         self.queries = counter("encoder_cache_queries", "Items asked of the encoder cache.", "modality")
         self.hits = counter("encoder_cache_hits", "Items found there.", "modality")
-        self.evictions = counter("encoder_cache_evictions", "Items dropped from it for room.")
+        self.evictions = counter("encoder_cache_evictions", "Items dropped from it for room.", "modality")
         self.encoded = counter("encoder_items", "Items encoded.", "modality")
         self.cache_bytes = Gauge("braid_encoder_cache_bytes", "Bytes in the encoder cache.", registry=registry)
         self.conflicts = counter("conflict", "Final predictions in which the senses contradict each other.")
-        self.contribution = histogram("contribution_magnitude", "Size of contributions.", "modality")
+        self.contribution = Histogram(
+            "braid_contribution",
+            "Size of contributions to final answers, in nats.",
+            ("modality",),
+            registry=registry,
+            buckets=BUCKETS_NATS,
+        )
         self.drift = Gauge(
             "braid_drift_score",
             "How far how sure a sense alone is lately is from before: 0 not at all, 1 wholly.",

@@ -1,4 +1,4 @@
-"""Every metric that a dashboard or an alert rule names is exported by running services."""
+"""Every metric that a dashboard, an alert rule or a ScaledObject names is exported by running services."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def exported(text: str) -> set[str]:
     return {name + suffix for name, kind in found for suffix in SUFFIXES[kind]}
 
 
-async def test_every_metric_of_dashboards_and_alerts_is_exported_by_the_running_system(
+async def test_every_metric_of_dashboards_alerts_and_scaling_is_exported_by_the_running_system(
     stack: LocalStack, settings: Settings, services: dict[str, ServiceProcess], hand: bytes
 ) -> None:
     await play(settings, "measured", hand)
@@ -44,7 +44,7 @@ async def test_every_metric_of_dashboards_and_alerts_is_exported_by_the_running_
             assert metrics(expression) <= have, f"{place} names {metrics(expression) - have}"
         assert services["aligner"].metric("braid_ready") == services["fusion"].metric("braid_ready") == 1
         assert bridge.metric("braid_ready") == 0
-        for name in ("queue_wait_seconds", "window_latency_seconds", "contribution_magnitude", "batch_windows"):
+        for name in ("queue_wait_seconds", "window_latency_seconds", "contribution", "batch_windows"):
             assert services["fusion"].metric(f"braid_{name}_count") > 0, f"braid_{name} is told of and never observed"
     finally:
         await gateway.process.child.stop()

@@ -10,6 +10,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from services.gateway import server
+from services.runtime import intake
 from services.runtime.kafka import RECORD_BYTES_MAX
 from services.runtime.page_address import token_of
 from services.runtime.settings import Settings, load
@@ -18,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = ("topics", "aligner", "fusion", "gateway", "mqtt")
+OURS = ("topics", "aligner", "fusion", "fusion-gpu", "gateway", "mqtt")
 LASTING = tuple(name for name in SERVICES if name != "topics")
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
 UNIT_BYTES = {"k": 2**10, "m": 2**20, "g": 2**30}
@@ -52,7 +54,7 @@ def without_choices(value: str) -> str:
 
 
 def test_the_same_services_run_as_on_one_machine_without_containers() -> None:
-    assert set(SERVICES) == {"kafka", "redis", "topics", "aligner", "fusion", "gateway", "mqtt", "prometheus"}
+    assert set(SERVICES) == {"kafka", "redis", "prometheus", "grafana", *OURS}
 
 
 @pytest.mark.parametrize("variable", sorted(set(re.findall(r"BRAID_[A-Z0-9_]+", TEXT + DOCKERFILE))))
@@ -80,7 +82,7 @@ def test_the_settings_of_every_service_are_accepted(name: str, monkeypatch: pyte
 
 def test_all_services_agree_on_what_a_window_means() -> None:
     environments = [SERVICES[name]["environment"] for name in OURS]
-    own = ("BRAID_FUSION__", "BRAID_GATEWAY__", "BRAID_KEEP_EVENTS__", "BRAID_MQTT__")
+    own = ("BRAID_FUSION__", "BRAID_GATEWAY__", "BRAID_KEEP_EVENTS__", "BRAID_LABELS__", "BRAID_MQTT__")
     shared = [{k: v for k, v in e.items() if not k.startswith(own)} for e in environments]
     assert all(environment == shared[0] for environment in shared)
 
@@ -109,7 +111,7 @@ def test_no_service_has_privileges(name: str) -> None:
         source, _, rest = volume.partition(":")
         named = source in COMPOSE["volumes"]
         assert named or (source.startswith("./deploy/") and rest.endswith(":ro")), f"{volume} opens the machine"
-        assert named or (ROOT / source).is_file()
+        assert named or (ROOT / source).exists()
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -119,9 +121,9 @@ def test_ports_are_published_on_loopback_only(name: str) -> None:
     assert not ports or "loopback" in SERVICES[name]["networks"]
 
 
-@pytest.mark.parametrize("name", ["redis", "aligner", "fusion"])
+@pytest.mark.parametrize("name", ["redis", "aligner", "fusion", "fusion-gpu"])
 def test_what_holds_media_has_no_way_out(name: str) -> None:
-    assert SERVICES[name]["networks"] == ["inside"]
+    assert list(SERVICES[name]["networks"]) == ["inside"]
     assert COMPOSE["networks"]["inside"]["internal"] is True
 
 
@@ -136,16 +138,16 @@ def test_every_lasting_service_has_a_health_check_with_a_start_period(name: str)
 def test_services_start_after_the_topics_are_made() -> None:
     assert SERVICES["topics"]["depends_on"] == {"kafka": {"condition": "service_healthy"}}
     assert SERVICES["topics"]["restart"].startswith("on-failure:")
-    for name in ("aligner", "fusion", "gateway", "mqtt"):
+    for name in set(OURS) - {"topics"}:
         assert SERVICES[name]["depends_on"]["topics"] == {"condition": "service_completed_successfully"}
         assert SERVICES[name]["depends_on"]["redis"] == {"condition": "service_healthy"}
 
 
 def test_a_restarted_service_is_the_same_group_member_and_replicas_are_not() -> None:
-    for name in ("aligner", "fusion"):
+    for name, service in {"aligner": "aligner", "fusion": "fusion", "fusion-gpu": "fusion"}.items():
         shell, flag, line = SERVICES[name]["command"]
         assert (shell, flag) == ("/bin/sh", "-c")
-        assert line == f'BRAID_KAFKA__INSTANCE="$$HOSTNAME" exec braid run {name}'
+        assert line == f'BRAID_KAFKA__INSTANCE="$$HOSTNAME" exec braid run {service}'
         assert "container_name" not in SERVICES[name]
         assert "hostname" not in SERVICES[name]
 
@@ -155,24 +157,63 @@ def test_the_page_that_shows_media_is_published_on_loopback_and_asks_for_a_token
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for variable, value in SERVICES["gateway"]["environment"].items():
-        monkeypatch.setenv(variable, value)
+        monkeypatch.setenv(variable, without_choices(value))
     gateway = load().gateway
     assert SERVICES["gateway"]["ports"] == [f"127.0.0.1:{gateway.port}:{gateway.port}"]
     assert token_of(gateway), "what all containers and the published port reach must not answer everybody"
 
 
-def test_the_gateway_keeps_evidence_on_a_volume_that_the_image_gives_to_its_user() -> None:
-    folder = SERVICES["gateway"]["environment"]["BRAID_KEEP_EVENTS__FOLDER"]
-    assert SERVICES["gateway"]["volumes"] == [f"evidence:{folder}"]
-    assert f"RUN install -d -o braid -g braid {folder}" in DOCKERFILE.splitlines()
+def test_the_gateway_keeps_evidence_and_labels_on_volumes_that_the_image_gives_to_its_user() -> None:
+    environment = SERVICES["gateway"]["environment"]
+    evidence, labels = environment["BRAID_KEEP_EVENTS__FOLDER"], environment["BRAID_LABELS__FOLDER"]
+    assert SERVICES["gateway"]["volumes"] == [f"evidence:{evidence}", f"labels:{labels}"]
+    assert f"RUN install -d -o braid -g braid {evidence} {labels}" in DOCKERFILE.splitlines()
+
+
+def test_a_service_is_given_the_time_that_its_last_turn_may_take() -> None:
+    for name, turn_s in {
+        "aligner": intake.LAST_TURN_S,
+        "fusion": intake.LAST_TURN_S,
+        "gateway": server.LAST_TURN_S,
+    }.items():
+        assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > turn_s
 
 
 def test_the_bridge_to_mqtt_runs_where_it_is_asked_for_only_and_sends_nothing_in_the_clear_by_itself() -> None:
     bridge = SERVICES["mqtt"]
     assert bridge["profiles"] == ["mqtt"]
-    assert [name for name, service in SERVICES.items() if "profiles" in service] == ["mqtt"]
     assert without_choices(bridge["environment"]["BRAID_MQTT__UNENCRYPTED"]) == "false"
     assert bridge["extra_hosts"] == ["host.docker.internal:host-gateway"]
+
+
+def test_what_is_not_asked_for_does_not_start() -> None:
+    asked = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
+    assert asked == {"mqtt": ["mqtt"], "fusion-gpu": ["gpu"]}
+
+
+def test_the_worker_on_a_gpu_is_the_one_on_the_cpu_with_a_gpu_and_is_scraped_as_one() -> None:
+    gpu, cpu = SERVICES["fusion-gpu"], SERVICES["fusion"]
+    own = {"profiles", "environment", "networks", "deploy", "mem_limit"}
+    same = set(gpu) - own
+    assert same == set(cpu) - own
+    assert all(gpu[key] == cpu[key] for key in same)
+    assert gpu["environment"] == cpu["environment"] | {"BRAID_FUSION__DEVICE": "cuda"}
+    assert gpu["networks"] == {"inside": {"aliases": ["fusion"]}}
+    (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
+    assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
+
+
+def test_secrets_of_ticks_and_a_collector_of_traces_come_from_outside(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {"BRAID_KAFKA__TICK_SECRET": '["sixteen letters!"]', "BRAID_TRACING__ENDPOINT": "http://collector:4318"}
+    for variable, value in given.items():
+        assert SERVICES["aligner"]["environment"][variable].startswith(f"${{{variable}:-")
+        monkeypatch.setenv(variable, value)
+    settings = load()
+    assert [secret.get_secret_value() for secret in settings.kafka.tick_secret] == ["sixteen letters!"]
+    assert settings.tracing.endpoint == "http://collector:4318"
 
 
 def test_redis_refuses_when_full_and_keeps_nothing() -> None:

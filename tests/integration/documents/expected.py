@@ -61,6 +61,7 @@ ONLY_IN_FULL = {
     ".venv/bin/braid predict-batch models/several/1 --manifest samples.jsonl --out answers.jsonl": "needs that model",
 }
 
+CLUSTER = "needs a cluster; tests/unit/deploy/test_kubernetes.py judges the manifests"
 CAMERAS = "needs a camera or a film; tests of `braid send` make their own"
 
 # Cannot run in a test, and why; each stands in a block that is marked `elsewhere`.
@@ -71,6 +72,22 @@ ELSEWHERE = {
     ".venv/bin/braid send --webcam --microphone --session desk": CAMERAS,
     ".venv/bin/braid send film.mp4 --session film --fps 4": CAMERAS,
     "docker compose logs gateway": "needs a container engine",
+    "docker compose --profile gpu up -d --scale fusion=0": "needs a container engine and a GPU",
+    "docker build -f deploy/Dockerfile -t registry.local/braid:0.1.0 .": "needs a container engine",
+    "docker push registry.local/braid:0.1.0": "needs a container engine",
+    "kubectl apply -f deploy/kubernetes/base/namespace.yaml": CLUSTER,
+    (
+        "kubectl -n braid create secret generic braid "
+        '--from-literal=BRAID_KAFKA__SASL_PASSWORD="$KAFKA" --from-literal=BRAID_REDIS__PASSWORD="$REDIS"'
+    ): CLUSTER,
+    'kubectl -n braid create secret generic braid-gateway --from-literal=BRAID_GATEWAY__TOKEN="$TOKEN"': CLUSTER,
+    "kubectl apply -k deploy/kubernetes": CLUSTER,
+    "kubectl -n braid exec deploy/fusion -- braid doctor": CLUSTER,
+    "kubectl -n braid port-forward service/gateway 8640": CLUSTER,
+    (
+        r"(printf 'apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata: {name: braid}\nspec:\n'; "
+        "sed 's/^/  /' deploy/alerts.yml) | kubectl apply -n braid -f -"
+    ): CLUSTER,
     "braid topics apply": "needs its setting and a halted system: tests/integration/test_sensor.py walks this way",
     "braid drain": "needs its setting and a halted system: tests/integration/test_sensor.py walks this way",
 }

@@ -1,4 +1,4 @@
-"""The queries of alert rules and dashboards, and the metrics that they name."""
+"""The queries of alert rules, dashboards and ScaledObjects, and the metrics that they name."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ DASHBOARDS = sorted((DEPLOY / "grafana").glob("*.json"))
 RULES: list[dict[str, Any]] = [
     rule for group in yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"] for rule in group["rules"]
 ]
+SCALED: list[dict[str, Any]] = list(
+    yaml.safe_load_all((DEPLOY / "kubernetes" / "autoscale" / "scaled.yaml").read_text(encoding="utf-8"))
+)
 
 
 def dashboard(path: Path) -> dict[str, Any]:
@@ -26,6 +29,10 @@ def dashboard(path: Path) -> dict[str, Any]:
 def expressions() -> dict[str, str]:
     """Every query by where it stands; Grafana's own variable is a length of time."""
     found = {f"alert {rule['alert']}": rule["expr"] for rule in RULES}
+    for scaled in SCALED:
+        for trigger in scaled["spec"]["triggers"]:
+            if trigger["type"] == "prometheus":
+                found[f"ScaledObject {scaled['metadata']['name']}"] = trigger["metadata"]["query"]
     for path in DASHBOARDS:
         for panel in dashboard(path)["panels"]:
             for target in panel["targets"]:

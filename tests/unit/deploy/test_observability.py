@@ -1,4 +1,4 @@
-"""Alert rules and dashboards, judged by Prometheus' own tool; that their metrics exist is tests/integration/test_metrics.py."""
+"""Alert rules, dashboards and the queries of ScaledObjects, judged by Prometheus' own tool; that their metrics exist is tests/integration/test_metrics.py."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_every_alert_has_a_case_in_which_it_fires_and_a_line_that_says_what_to_d
     assert f"| `{name}` |" in (ROOT / "docs" / "operate.md").read_text()
 
 
-def test_every_query_of_the_dashboards_is_one(tmp_path: Path) -> None:
+def test_every_query_is_one(tmp_path: Path) -> None:
     rules = [{"record": f"query:{n}", "expr": expression} for n, expression in enumerate(expressions().values())]
     file = tmp_path / "queries.yml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))

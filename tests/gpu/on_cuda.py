@@ -1,0 +1,188 @@
+"""The shipped models on a CUDA device: near the CPU's answers, the same bytes each time, and a newer one beside them.
+
+`make test-gpu` runs these; where there is no such device they fail. `make test` does not collect this file.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from model.capacity import BASE, config, network
+from model.checkpoint import load
+from model.predictor import FusionModel, WindowFeatures
+from model.running import Graphed
+from model.task.batch import predict_manifest
+from services.fusion.__main__ import decision_of
+from services.fusion.infer import Inference
+from services.offline.stream import run, told
+from services.player.recording import read
+from services.runtime.settings import ROOT
+
+NEAR = 1e-3
+SAMPLES = 300
+MODELS = ("home", "tridigit", "homesound10")
+CACHE_BYTES = 64 * 1024 * 1024
+AGAIN = 200
+
+
+@cache
+def loaded(name: str, device: str) -> FusionModel:
+    return load(ROOT / "models" / name / "1", device)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def device() -> None:
+    assert torch.cuda.is_available(), "these tests need a CUDA device, and torch sees none here"
+
+
+def items(served: FusionModel, modality: str, count: int, seed: int) -> list[Any]:
+    drawn = np.random.default_rng(seed)
+    if modality == "text":
+        said = ["turn on the kettle", "rate this book seven", "a dog barks", "", "rain rain rain"]
+        return [served.prepare("text", said[n % len(said)]) for n in range(count)]
+    if modality == "video":
+        return [served.prepare("video", drawn.integers(0, 256, (48, 80, 3), dtype=np.uint8)) for _ in range(count)]
+    return [served.prepare("audio", drawn.normal(0, 0.1, 4_000).astype(np.float32)) for _ in range(count)]
+
+
+def windows(served: FusionModel, count: int) -> list[WindowFeatures]:
+    """Windows with one to three senses, of encoded items."""
+    features = {m: served.encode(m, items(served, m, 12, seed=3)) for m in served.modalities}
+    found = []
+    for n in range(count):
+        there: dict[str, Any] = {m: features[m][n % 5 : n % 5 + 3] for m in ("text", "video") if m in features}
+        there["audio"] = {place: features["audio"][(n + place) % 12] for place in range(n % 4 + 1)}
+        absent = served.modalities[n % 4] if n % 4 < len(served.modalities) else None
+        found.append(WindowFeatures({m: value for m, value in there.items() if m != absent}))
+    return found
+
+
+def answers(manifest: Path, device: str) -> Iterator[dict[str, Any]]:
+    return predict_manifest(manifest, lambda task: loaded(task, device))
+
+
+def manifest_of(folder: Path, task: str, *media: str) -> Path:
+    """The first samples of a shipped set, in the form of the batch contract."""
+    source = ROOT / "data" / task
+    for name in media:
+        (folder / name).symlink_to(source / name)
+    rows = [json.loads(line) for line in (source / "manifest.jsonl").read_text().splitlines()[:SAMPLES]]
+    kept = [
+        {
+            "id": r["id"],
+            "task": task,
+            "text": r["text"],
+            "image": r.get("hand"),
+            "audio": r.get("speech", r.get("audio")),
+        }
+        for r in rows
+    ]
+    manifest = folder / "manifest.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    return manifest
+
+
+@pytest.mark.parametrize(("task", "media"), [("tridigit", ("hand", "speech")), ("homesound10", ("audio",))])
+def test_answers_to_the_shipped_samples_are_those_of_the_cpu_to_a_thousandth(
+    tmp_path: Path, task: str, media: tuple[str, ...]
+) -> None:
+    manifest = manifest_of(tmp_path, task, *media)
+    here, there = (list(answers(manifest, device)) for device in ("cuda", "cpu"))
+    assert len(here) >= 200
+    assert not any("error" in told for told in here)
+    apart = [
+        max(abs(a["probs"][label] - b["probs"][label]) for label in a["probs"])
+        for a, b in zip(here, there, strict=True)
+    ]
+    print(f"{task}: {len(here)} samples, largest difference of a probability {max(apart):.1e}")
+    assert max(apart) < NEAR
+    # Labels may differ only where two are equal as far as that goes.
+    for a, b in zip(here, there, strict=True):
+        assert a["label"] == b["label"] or abs(b["probs"][a["label"]] - b["probs"][b["label"]]) < 2 * NEAR
+
+
+@pytest.mark.parametrize("stream", ["S06", "S08"])
+def test_a_recorded_stream_has_the_events_that_the_cpu_finds(stream: str) -> None:
+    recording = read(ROOT / "data", stream)
+    found = []
+    for device in ("cuda", "cpu"):
+        inference = Inference(loaded("home", device), CACHE_BYTES)
+        found.append((run(recording, inference), decision_of(inference)))
+    here, there = found
+    apart = [
+        float(np.abs(np.exp(a.rows) - np.exp(b.rows)).max())
+        for a, b in zip(here[0].predictions, there[0].predictions, strict=True)
+    ]
+    print(f"{stream}: {len(apart)} windows, largest difference of a probability {max(apart):.1e}")
+    assert max(apart) < NEAR
+    events = [[(t.start_s, t.end_s, t.kind, t.label, t.decided_s) for t in told(*one)] for one in found]
+    assert events[0]
+    assert events[0] == events[1]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_items_and_windows_are_the_same_to_the_last_bit_whatever_is_beside_them(name: str) -> None:
+    served = loaded(name, "cuda")
+    assert all(isinstance(found, Graphed) for found in (*served._encoders.values(), served._head))
+    for modality in served.modalities:
+        given = items(served, modality, served.batch_windows + 5, seed=4)
+        together = [f.tobytes() for f in served.encode(modality, given)]
+        assert [served.encode(modality, [one])[0].tobytes() for one in given] == together
+    seen = windows(served, served.batch_windows + 5)
+    rows = [r.tobytes() for r in served.fuse(seen)]
+    assert [served.fuse([one])[0].tobytes() for one in seen] == rows
+
+
+def test_what_cannot_be_encoded_does_not_shift_the_results_of_what_comes_after_it() -> None:
+    served = loaded("home", "cuda")
+    given = items(served, "audio", 3 * served.batch_windows, seed=5)
+    before = [f.tobytes() for f in served.encode("audio", given)]
+    broken = [*given[:-1], np.zeros(7, np.float32)]
+    with pytest.raises(ValueError, match="broadcast"):
+        served.encode("audio", broken)
+    assert [f.tobytes() for f in served.encode("audio", given)] == before
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_loaded_again_gives_the_same_bytes(name: str) -> None:
+    first, second = (load(ROOT / "models" / name / "1", "cuda") for _ in range(2))
+    seen = windows(first, 40)
+    assert [r.tobytes() for r in first.fuse(seen)] == [r.tobytes() for r in second.fuse(windows(second, 40))]
+
+
+def test_a_newer_model_is_captured_by_another_thread_while_the_old_one_serves() -> None:
+    served = load(ROOT / "models" / "home" / "1", "cuda")
+    seen = windows(served, 10)
+    first = [r.tobytes() for r in served.fuse(seen)]
+    newer: list[FusionModel] = []
+    loading = threading.Thread(target=lambda: newer.append(load(ROOT / "models" / "tridigit" / "1", "cuda")))
+    loading.start()
+    while loading.is_alive():
+        assert [r.tobytes() for r in served.fuse(seen)] == first
+    for _ in range(AGAIN):
+        assert [r.tobytes() for r in served.fuse(seen)] == first
+    alone = load(ROOT / "models" / "tridigit" / "1", "cuda")
+    assert [r.tobytes() for r in newer[0].fuse(windows(newer[0], 10))] == [
+        r.tobytes() for r in alone.fuse(windows(alone, 10))
+    ]
+
+
+def test_the_large_model_in_bfloat16_is_near_the_cpu_and_the_same_each_time() -> None:
+    settings = config(4, True)
+    here = FusionModel(network(BASE), settings, [], "0" * 64, torch.device("cuda"))
+    there = FusionModel(network(BASE), settings, [], "0" * 64, torch.device("cpu"))
+    rows = here.fuse(windows(here, 6))
+    assert [r.tobytes() for r in rows] == [r.tobytes() for r in here.fuse(windows(here, 6))]
+    others = there.fuse(windows(there, 6))
+    apart = max(float(np.abs(np.exp(a) - np.exp(b)).max()) for a, b in zip(rows, others, strict=True))
+    print(f"fusion-base in bfloat16: largest difference of a probability {apart:.1e}")
+    assert apart < 0.02

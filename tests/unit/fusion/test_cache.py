@@ -1,0 +1,25 @@
+"""The cache keeps to its bound, and says whose entries went."""
+
+from __future__ import annotations
+
+from services.fusion.cache import Cache
+
+
+def test_what_was_used_longest_ago_goes_first_and_is_counted_for_its_modality() -> None:
+    cache: Cache[str] = Cache(100)
+    cache.put(("video", "a"), "a", 40)
+    cache.put(("audio", "b"), "b", 40)
+    assert cache.get(("video", "a")) == "a"
+    cache.put(("video", "c"), "c", 40)
+    assert cache.get(("audio", "b")) is None
+    assert cache.get(("video", "a")) == "a"
+    assert cache.bytes == 80
+    assert dict(cache.evicted) == {"audio": 1}
+
+
+def test_what_is_larger_than_the_bound_empties_the_cache() -> None:
+    cache: Cache[str] = Cache(100)
+    cache.put(("audio", "a"), "a", 60)
+    cache.put(("video", "film"), "film", 101)
+    assert cache.bytes == 0
+    assert dict(cache.evicted) == {"audio": 1, "video": 1}
