@@ -7,7 +7,7 @@ I/O. What is checked here is cheap; decoding may still fail later, in fusion.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from services.contract import canonical, envelope, moment, tick
@@ -118,25 +118,38 @@ def _no_body(read: Envelope) -> int | Rejected:
 
 def length_of(modality: str, attributes: Mapping[str, str], payload: bytes, semantics: Semantics) -> int | Rejected:
     """How long a chunk lasts (us), once its bytes are of a type on the list."""
-    content_type = attributes.get("content-type", "")
+    return measure_of(modality, attributes, semantics)(payload)
+
+
+def measure_of(modality: str, attributes: Mapping[str, str], semantics: Semantics) -> Callable[[bytes], int | Rejected]:
+    """What tells of each payload with these attributes how long it lasts (us), once its bytes are of that type."""
+    content_type, limits = attributes.get("content-type", ""), semantics.admission
     kind, _ = sound.parameters(content_type)
     if not kind:
-        return Rejected(Reason.HEADER, "content-type is missing")
+        return _refusing(Rejected(Reason.HEADER, "content-type is missing"))
     if modality == "audio" and kind in sound.TYPES:
-        measured = sound.measure(content_type, payload)
-        return measured if isinstance(measured, Rejected) else measured.duration_us
+        return sound.timer(content_type)
+    stated = _stated(attributes)
     if modality == "video" and kind in picture.TYPES:
-        size = picture.size(kind, payload)
-        if size is None:
-            return Rejected(Reason.MAGIC, f"the bytes are not {kind}")
-        if size[0] * size[1] > semantics.admission.pixels_max:
-            return Rejected(Reason.PIXELS, f"{size[0]} x {size[1]}, at most {semantics.admission.pixels_max} pixels")
-        return _stated(attributes)
+        return lambda payload: _picture(kind, payload, limits.pixels_max) or stated
     if modality == "text" and kind in (TEXT, JSON):
-        return _text(kind, payload, semantics.admission.text_bytes_max) or _stated(attributes)
+        return lambda payload: _text(kind, payload, limits.text_bytes_max) or stated
     if modality not in ("text", "video", "audio"):
-        return _stated(attributes)
-    return Rejected(Reason.CONTENT_TYPE, f"this content type is not taken as {modality}")
+        return lambda _: stated
+    return _refusing(Rejected(Reason.CONTENT_TYPE, f"this content type is not taken as {modality}"))
+
+
+def _refusing(rejected: Rejected) -> Callable[[bytes], Rejected]:
+    return lambda _: rejected
+
+
+def _picture(kind: str, payload: bytes, pixels_max: int) -> Rejected | None:
+    size = picture.size(kind, payload)
+    if size is None:
+        return Rejected(Reason.MAGIC, f"the bytes are not {kind}")
+    if size[0] * size[1] > pixels_max:
+        return Rejected(Reason.PIXELS, f"{size[0]} x {size[1]}, at most {pixels_max} pixels")
+    return None
 
 
 def _text(kind: str, payload: bytes, bytes_max: int) -> Rejected | None:

@@ -37,13 +37,15 @@ class Aligner:
 
     def chunk(self, chunk: Chunk, handed_us: int) -> tuple[Fate, list[Window]]:
         """Take one chunk: its fate, and the windows that it let out in order of start."""
-        session, modality = self._session(chunk.session, handed_us), chunk.modality
-        lane, semantics = session.lanes[modality], self.semantics
-        lane.sources.add(chunk.source)
-        lane.ended.discard(chunk.source)
-        windows = semantics.windows_of(chunk.t_us, chunk.duration_us)
+        name, modality, source, id, t_us, duration_us, sha256, partition, offset, appended_us = chunk
+        session, semantics = self._session(name, handed_us), self.semantics
+        lane = session.lanes[modality]
+        lane.sources.add(source)
+        lane.ended.discard(source)
+        windows = semantics.windows_of(t_us, duration_us)
         closed_us = self._closed_us(session, lane, modality)
-        open_for_it = [start for start in windows if start > closed_us]
+        closed = (closed_us - windows.start) // windows.step + 1 if windows.start <= closed_us else 0
+        open_for_it = windows[closed:] if closed else windows
         if not open_for_it:
             self._drop_if_empty(session)
             # Where windows are further apart than they are long, a chunk may belong to none at all.
@@ -51,20 +53,20 @@ class Aligner:
             return Late(tuple(windows), behind_us), []
         identity = chunk.identity
         if identity in lane.known:
-            if lane.known[identity] == chunk.sha256:
+            if lane.known[identity] == sha256:
                 return Duplicate(), []
             return Rejected(Reason.CONFLICT, "this source sent other bytes under the same id and time"), []
-        last = self._enter(session, chunk, open_for_it)
+        member = Member(source, id, t_us, duration_us, sha256, partition, offset)
+        last = self._enter(session, modality, member, appended_us, open_for_it)
         if last is not None:
-            lane.known[identity] = chunk.sha256
-            heappush(lane.forget, (last, identity))
+            lane.know(identity, sha256, last)
         # A chunk refused for `limit` raises the bound too: after a crash some of its windows may be out already, and
         # whether it had found room in one of them can then not be known, while the bound must come out the same.
-        reach_us = chunk.t_us + (chunk.duration_us if semantics.lanes[modality].gapless else 0)
+        reach_us = t_us + (duration_us if semantics.lanes[modality].gapless else 0)
         out: list[Window] = []
         if reach_us > lane.bound_us:
             session.heard_us = handed_us
-            self._raise(lane, modality, Raise(reach_us, chunk.appended_us, "data", handed_us))
+            self._raise(lane, modality, Raise(reach_us, appended_us, "data", handed_us))
             out = self._close(session)
         if last is None:
             return Rejected(Reason.LIMIT, f"{semantics.members_max} members in each window"), out
@@ -143,40 +145,36 @@ class Aligner:
         """The latest start that is closed for a modality."""
         return max(lane.bound_us - self._beyond_us[modality], self.frontiers.get(session.name, NEVER_US))
 
-    def _enter(self, session: Session, chunk: Chunk, starts: list[int]) -> int | None:
+    def _enter(self, session: Session, modality: str, member: Member, appended_us: int, starts: range) -> int | None:
         """Make a chunk a member of each of these windows (by start, rising) that has room: the last that had."""
-        modality = chunk.modality
-        member = Member(
-            chunk.source, chunk.id, chunk.t_us, chunk.duration_us, chunk.sha256, chunk.partition, chunk.offset
-        )
-        last = None
+        last, members_max = None, self.semantics.members_max
         for start in starts:
             window = session.windows.get(start)
             if window is None:
-                window = session.windows[start] = OpenWindow(chunk.appended_us)
+                window = session.windows[start] = OpenWindow(appended_us)
                 insort(session.starts, start)
-            members = window.members.setdefault(modality, [])
-            if len(members) < self.semantics.members_max:
+            members = window.members.get(modality)
+            if members is None:
+                members = window.members[modality] = []
+            if len(members) < members_max:
                 members.append(member)
-                window.opened_us = min(window.opened_us, chunk.appended_us)
+                if appended_us < window.opened_us:
+                    window.opened_us = appended_us
                 last = start
         if last is not None:
             # Windows of a session go out in order: the record is needed until the last of its own has gone.
-            session.windows[last].last.append((modality, chunk.offset))
-            self.held[modality].hold(chunk.offset, chunk.appended_us)
+            session.windows[last].last.append((modality, member.offset))
+            self.held[modality].hold(member.offset, appended_us)
         return last
 
     def _raise(self, lane: LaneState, modality: str, step: Raise) -> None:
         lane.raises.append(step)
         lane.bound_us = step.bound_us
-        closed_us = step.bound_us - self._beyond_us[modality]
-        while lane.forget and lane.forget[0][0] <= closed_us:
-            del lane.known[heappop(lane.forget)[1]]
+        lane.forget(step.bound_us - self._beyond_us[modality])
 
     def _close(self, session: Session) -> list[Window]:
-        out = []
-        closed_us = min(session.lanes[m].bound_us - self._beyond_us[m] for m in session.declared)
-        while session.starts and session.starts[0] <= closed_us:
+        out: list[Window] = []
+        while session.starts and self._closed(session, session.starts[0]):
             start = session.starts[0]
             out.append(self._record(session, start, final=True))
             del session.starts[0]
@@ -189,6 +187,14 @@ class Aligner:
             self._trim(session, out[-1].start_us)
             self._drop_if_empty(session)
         return out
+
+    def _closed(self, session: Session, start_us: int) -> bool:
+        """True once a window is closed for every modality that its session has."""
+        for modality in session.declared:
+            # Not `all`: this is asked for each chunk, and the first answer is mostly no.
+            if session.lanes[modality].bound_us - self._beyond_us[modality] < start_us:
+                return False
+        return True
 
     def _trim(self, session: Session, frontier_us: int) -> None:
         next_end_us = frontier_us + self.semantics.hop_us + self.semantics.size_us

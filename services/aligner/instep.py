@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from heapq import merge
 from typing import Protocol
 
 
@@ -49,22 +48,39 @@ class InStep:
             if not queue and (end is None or self._next[modality] < end):
                 return []  # the next record of that log is on its way: it may be older than everything here
         heads = [queue[0].timestamp for queue in self._queues.values() if queue]
-        limit_ms = min(heads, default=0) + self._skew_ms
-        taken = [self._take(modality, limit_ms) for modality in self._queues]
-        # A merge and not a sort: each log keeps its own order even where the broker's clock went back.
-        return list(merge(*taken, key=lambda item: item[1].timestamp))
+        return self._merged(min(heads, default=0) + self._skew_ms)
 
     def behind(self, ends: Mapping[str, int | None]) -> bool:
         """True while a log is known to hold more than was handed on; ends: as for `release`."""
         return any(queue or self._next[m] < (ends[m] or 0) for m, queue in self._queues.items())
 
-    def _take(self, modality: str, limit_ms: int) -> list[tuple[str, Record]]:
-        queue, out = self._queues[modality], []
+    def _merged(self, limit_ms: int) -> list[tuple[str, Record]]:
+        """Take what was appended up to limit_ms, always the oldest head, of equally old ones the first log's.
+
+        A merge and not a sort: each log keeps its own order even where the broker's clock went back.
+        """
+        out: list[tuple[str, Record]] = []
+        while True:
+            heads = [
+                (queue[0].timestamp, place, modality)
+                for place, (modality, queue) in enumerate(self._queues.items())
+                if queue and queue[0].timestamp <= limit_ms
+            ]
+            if not heads:
+                return out
+            heads.sort()
+            _, place, modality = heads[0]
+            until = heads[1][:2] if len(heads) > 1 else (limit_ms, place)
+            self._take(modality, until[0] if place <= until[1] else until[0] - 1, out)
+
+    def _take(self, modality: str, limit_ms: int, out: list[tuple[str, Record]]) -> None:
+        """Take from the head of one log what was appended up to limit_ms."""
+        queue, size = self._queues[modality], 0
         while queue and queue[0].timestamp <= limit_ms:
             record = queue.popleft()
-            self._bytes[modality] -= len(record.value or b"")
+            size += len(record.value or b"")
             out.append((modality, record))
-        return out
+        self._bytes[modality] -= size
 
     def full(self) -> set[str]:
         """The logs to pause, their queues over a limit; never the one with the oldest head, or nothing would move."""

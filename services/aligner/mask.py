@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import attrgetter
+from operator import attrgetter, lt
 
 from services.aligner.session import Raise, Session
 from services.contract.semantics import Semantics
@@ -39,10 +39,16 @@ def record(
     )
 
 
+def _rises(found: Sequence[Member]) -> bool:
+    """True for members of rising event times, which need no sorting: nearly all come in that order."""
+    times = [member.t_us for member in found]
+    return all(map(lt, times, times[1:]))
+
+
 def _lane(declared: bool, step: Raise | None, found: Sequence[Member]) -> Lane:
     if not declared:
         return Lane("absent", "config", None, ())
-    members = tuple(sorted(found, key=_in_order))
+    members = tuple(found) if _rises(found) else tuple(sorted(found, key=_in_order))
     evidence, bound_us = (step.evidence, step.bound_us) if step else (None, None)
     if any(not member.alive for member in members):
         return Lane("present", evidence, bound_us, members)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from services.aligner.admit import Arrival
 from services.aligner.align import Aligner
 from services.aligner.coverage import Coverage
-from services.aligner.fate import Fate, Late, Windowed, name_of
+from services.aligner.fate import WINDOWED, Fate, Late, name_of
 from services.aligner.gate import Gate
 from services.aligner.instep import Record
 from services.aligner.patience import (
@@ -93,9 +93,17 @@ class Partition:
         effects = Effects(self.number)
         touched: set[str] = set()
         for modality, record in records:
-            touched.update(self._one(modality, record, now_us, effects))
-            self.positions[modality] = record.offset + 1
-            self._handed_us[modality] = record.timestamp * 1000
+            read = self._gate.admit(modality, record)
+            if isinstance(read, Arrival):
+                fate, windows = self.aligner.chunk(read.chunk, now_us)
+                effects.windows += windows
+                touched.add(read.chunk.session)
+                self._tell(modality, record, read, fate, effects)
+            else:
+                touched.update(self._other(modality, record, read, now_us, effects))
+        for modality, newest in dict(records).items():
+            self.positions[modality] = newest.offset + 1
+            self._handed_us[modality] = newest.timestamp * 1000
         due = self._early.pop_due(now_us)
         passed = frozenset(m for m in self._proof.ends if self._proof.passed(m, self.positions))
         if passed != self._passed:
@@ -142,16 +150,12 @@ class Partition:
         due = self.coverage.due(first[1] for first in held if first is not None)
         return [Frontier(session, self.aligner.frontiers[session], self.aligner.config) for session in due]
 
-    def _one(self, modality: str, record: Record, now_us: int, effects: Effects) -> Iterable[str]:
-        """Take one record; the sessions that it touched."""
-        read = self._gate.admit(modality, record)
+    def _other(
+        self, modality: str, record: Record, read: Tick | SessionEnd | Rejected, now_us: int, effects: Effects
+    ) -> Iterable[str]:
+        """Take a record that is no chunk; the sessions that it touched."""
         if isinstance(read, Tick) and not self._sealed(modality, record):
             read = Rejected(Reason.FORGED, "a tick that no tick_secret signed for this place")
-        if isinstance(read, Arrival):
-            fate, windows = self.aligner.chunk(read.chunk, now_us)
-            self._tell(modality, record, read, fate, effects)
-            effects.windows += windows
-            return (read.chunk.session,)
         if isinstance(read, Tick):
             effects.windows += self.aligner.tick(modality, read, record.offset, record.timestamp * 1000, now_us)
             return read.bounds
@@ -171,14 +175,15 @@ class Partition:
         behind_us = chunk.appended_us - chunk.t_us - chunk.duration_us
         if behind_us < effects.offsets_us.get(source, LONG_US):
             effects.offsets_us[source] = behind_us
-        if isinstance(fate, Rejected):
-            self._dead(modality, record, "alignment", fate, effects)
-            return
-        effects.fates[modality, name_of(fate)] += 1
-        if isinstance(fate, Windowed):
+        if fate is WINDOWED:
+            effects.fates[modality, "windowed"] += 1
             effects.payloads.append(arrival)
-        elif isinstance(fate, Late):
-            effects.late.append((chunk, fate))
+        elif isinstance(fate, Rejected):
+            self._dead(modality, record, "alignment", fate, effects)
+        else:
+            effects.fates[modality, name_of(fate)] += 1
+            if isinstance(fate, Late):
+                effects.late.append((chunk, fate))
 
     def _dead(self, modality: str, record: Record, stage: Stage, rejected: Rejected, effects: Effects) -> None:
         effects.fates[modality, "dead"] += 1

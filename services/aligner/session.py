@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import Literal, NamedTuple
 
 from services.contract.window import Member
 
 NEVER_US = -(1 << 62)
 Evidence = Literal["data", "tick", "end"]
+
+
+Identity = tuple[str, str, int, int]
 
 
 class Raise(NamedTuple):
@@ -23,11 +27,15 @@ class Raise(NamedTuple):
 
 @dataclass(slots=True)
 class LaneState:
-    """One (session, modality): the history of its bound, the identities that it knows, the ticks that it holds."""
+    """One (session, modality): the history of its bound, the identities that it knows, the ticks that it holds.
+
+    known_until: identities by the start of the last window that they are known for; leaving: these starts, as a heap.
+    """
 
     raises: list[Raise] = field(default_factory=list)
-    known: dict[tuple[str, str, int, int], str] = field(default_factory=dict)
-    forget: list[tuple[int, tuple[str, str, int, int]]] = field(default_factory=list)
+    known: dict[Identity, str] = field(default_factory=dict)
+    known_until: dict[int, list[Identity]] = field(default_factory=dict)
+    leaving: list[int] = field(default_factory=list)
     ticks: list[tuple[int, int]] = field(default_factory=list)
     sources: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
@@ -38,6 +46,22 @@ class LaneState:
     def over(self) -> bool:
         """True once every source that was seen has ended."""
         return bool(self.ended) and self.sources <= self.ended
+
+    def know(self, identity: Identity, sha256: str, last_us: int) -> None:
+        """Remember an identity until the window that starts at last_us is closed for this modality."""
+        self.known[identity] = sha256
+        identities = self.known_until.get(last_us)
+        if identities is None:
+            self.known_until[last_us] = [identity]
+            heappush(self.leaving, last_us)
+        else:
+            identities.append(identity)
+
+    def forget(self, closed_us: int) -> None:
+        """Let go of the identities whose last window starts no later than this."""
+        while self.leaving and self.leaving[0] <= closed_us:
+            for identity in self.known_until.pop(heappop(self.leaving)):
+                del self.known[identity]
 
     def crossing(self, level_us: int) -> Raise | None:
         """The first step that brought the bound to a level, None if it is below it still."""

@@ -113,9 +113,9 @@ class Worker:
                 self._behind.add(number)
             if released:
                 batch[number] = released
-                for modality, record in released:
+                for modality, first in dict(reversed(released)).items():
                     topic = logs[modality].topic
-                    oldest_ms[topic] = min(record.timestamp, oldest_ms.get(topic, record.timestamp))
+                    oldest_ms[topic] = min(first.timestamp, oldest_ms.get(topic, first.timestamp))
             for modality, tp in logs.items():
                 lag[tp.topic] += max((group.highwater(tp) or 0) - self._partitions[number].positions[modality], 0)
             full = queue.full()
@@ -174,14 +174,6 @@ class Worker:
 
 
 def _stored(arrival: Arrival) -> Stored:
-    chunk = arrival.chunk
+    (session, modality, _, _, t_us, _, _, partition, offset, _), content_type, body = arrival
     # By place, and not by name: there is one for each chunk.
-    return Stored(
-        chunk.session,
-        chunk.modality,
-        chunk.t_us,
-        chunk.partition,
-        chunk.offset,
-        arrival.content_type,
-        arrival.payload,
-    )
+    return Stored(session, modality, t_us, partition, offset, content_type, body)

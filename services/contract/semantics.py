@@ -75,9 +75,10 @@ class Semantics:
 
     def windows_of(self, t_us: int, duration_us: int) -> range:
         """Starts of the windows that [t, t + duration) overlaps; a point occupies its own microsecond."""
-        first = (t_us - self.size_us) // self.hop_us + 1
-        last = -(-(t_us + max(duration_us, 1)) // self.hop_us)
-        return range(first * self.hop_us, last * self.hop_us, self.hop_us)
+        hop_us = self.hop_us
+        first = (t_us - self.size_us) // hop_us + 1
+        beyond = (t_us + (duration_us or 1) - 1) // hop_us + 1
+        return range(first * hop_us, beyond * hop_us, hop_us)
 
     def close_us(self, start_us: int, modality: str) -> int:
         """What the bound of a modality must reach to close the window that starts there."""

@@ -36,11 +36,12 @@ class Member:
         """Its canonical JSON in the record and in what the digest is taken over; made once, for all of its windows."""
         if self._texts is None:
             source, id, sha256 = canonical.text(self.source), canonical.text(self.id), canonical.text(self.sha256)
+            t_us, duration_us = str(self.t_us), str(self.duration_us)
             record = (
-                f'{{"at":[{self.partition},{self.offset}],"duration_us":{self.duration_us},"id":{id},'
-                f'"sha256":{sha256},"source":{source},"t_us":{self.t_us}}}'
+                f'{{"at":[{self.partition},{self.offset}],"duration_us":{duration_us},"id":{id},'
+                f'"sha256":{sha256},"source":{source},"t_us":{t_us}}}'
             )
-            self._texts = record, f"[{source},{id},{self.t_us},{self.duration_us},{sha256}]"
+            self._texts = record, f"[{source},{id},{t_us},{duration_us},{sha256}]"
         return self._texts
 
     def input_text(self, modality: str) -> str:

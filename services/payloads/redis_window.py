@@ -65,12 +65,12 @@ class WrongPolicy(Exception):
 
 def key_of(session: str, t_us: int) -> str:
     """The hash in which a payload lies; all buckets of a session share one slot of a Redis Cluster."""
-    return f"{_prefix(session)}{t_us // BUCKET_US}"
+    return _key(session, t_us // BUCKET_US)
 
 
 @lru_cache(16_384)
-def _prefix(session: str) -> str:
-    return f"braid:{{{hashlib.sha256(session.encode()).hexdigest()[:16]}}}:"
+def _key(session: str, bucket: int) -> str:
+    return f"braid:{{{hashlib.sha256(session.encode()).hexdigest()[:16]}}}:{bucket}"
 
 
 def field_of(modality: str, partition: int, offset: int) -> str:
@@ -98,10 +98,10 @@ def _hset(key: str, fields: Sequence[bytes]) -> list[bytes]:
     return [b"*%d\r\n$4\r\nHSET\r\n$%d\r\n%b\r\n" % (2 + len(fields) // 3 * 2, len(name), name), *fields]
 
 
-def _field(name: bytes, kind: bytes, body: bytes) -> tuple[bytes, bytes, bytes]:
+def _field(name: str, content_type: str, body: bytes) -> tuple[bytes, bytes, bytes]:
     """One field and its value in Redis's protocol; the body is copied once, when all pieces are joined."""
-    size = len(kind) + len(_SEPARATOR) + len(body)
-    return b"$%d\r\n%b\r\n$%d\r\n%b%b" % (len(name), name, size, kind, _SEPARATOR), body, b"\r\n"
+    field, kind = name.encode(), content_type.encode() + _SEPARATOR
+    return b"$%d\r\n%b\r\n$%d\r\n%b" % (len(field), field, len(kind) + len(body), kind), body, b"\r\n"
 
 
 class RedisWindow:
@@ -155,8 +155,9 @@ class RedisWindow:
         fields: dict[str, list[bytes]] = defaultdict(list)
         size = 0
         for session, modality, t_us, partition, offset, content_type, body in batch:
-            name = field_of(modality, partition, offset).encode()
-            fields[key_of(session, t_us)] += _field(name, content_type.encode(), body)
+            fields[_key(session, t_us // BUCKET_US)] += _field(
+                field_of(modality, partition, offset), content_type, body
+            )
             size += len(body)
             if size >= PIPELINE_BYTES:
                 await self._put(fields)

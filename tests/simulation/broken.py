@@ -75,7 +75,8 @@ def forget_identities_at_once(patch: pytest.MonkeyPatch) -> None:
         for session in self.sessions.values():
             for lane in session.lanes.values():
                 lane.known.clear()
-                lane.forget.clear()
+                lane.known_until.clear()
+                lane.leaving.clear()
         return chunk(self, *arguments)  # type: ignore[arg-type]
 
     patch.setattr(Aligner, "chunk", forgetful)

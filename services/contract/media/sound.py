@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
@@ -51,6 +51,25 @@ def measure(content_type: str, body: bytes) -> Sound | Rejected:
         reason = Reason.WAV_HEADER if kind == WAV else Reason.SAMPLES
         return Rejected(reason, f"{found.rate} Hz with {found.channels} channels; 8000-48000 Hz, 1 or 2 are read")
     return found
+
+
+def timer(content_type: str) -> Callable[[bytes], int | Rejected]:
+    """What tells of each sound of an admitted type how long it lasts (us)."""
+
+    def measured_us(body: bytes) -> int | Rejected:
+        measured = measure(content_type, body)
+        return measured if isinstance(measured, Rejected) else measured.duration_us
+
+    form = _form(content_type) if parameters(content_type)[0] == PCM else None
+    if not isinstance(form, tuple):
+        return measured_us
+    rate, sample_bytes = form[0], 2 * form[1]
+
+    def counted_us(body: bytes) -> int | Rejected:
+        samples, rest = divmod(len(body), sample_bytes)
+        return measured_us(body) if rest else samples * 1_000_000 // rate
+
+    return counted_us
 
 
 @lru_cache(256)

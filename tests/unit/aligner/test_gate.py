@@ -83,3 +83,21 @@ def test_when_as_many_streams_as_it_may_are_remembered_it_begins_anew(monkeypatc
     for offset, source in enumerate(["/1", "/2", "/1", "/2", "/3", "/3", "/1"]):
         assert isinstance(gate.admit("text", record(offset, source=source)), Arrival)
     assert whole == [0, 1, 4, 6]
+
+
+def test_when_a_session_has_as_many_sources_as_are_remembered_of_it_they_are_remembered_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole: list[int] = []
+
+    def judged(*given: object) -> object:
+        whole.append(given[2])  # type: ignore[arg-type]
+        return admit(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(gate_of, "admit", judged)
+    monkeypatch.setattr(gate_of, "SOURCES_MAX", 2)
+    monkeypatch.setattr(gate_of, "STREAMS_MAX", 3)
+    gate = Gate(NUMBER, COUNT, Semantics())
+    for offset, source in enumerate(["/1", "/2", "/1", "/2", "/3", "/3", "/4", "/3", "/4", "/1"]):
+        assert isinstance(gate.admit("text", record(offset, source=source)), Arrival)
+    assert whole == [0, 1, 4, 6, 9]

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from heapq import merge
+from itertools import takewhile
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.aligner.coverage import Coverage
 from services.aligner.floor import Held
@@ -50,6 +54,25 @@ def test_each_log_keeps_its_order_where_the_brokers_clock_went_back() -> None:
     queue = InStep({"a": 0, "b": 0}, skew_ms=1_000, records_max=10, bytes_max=100)
     queue.add("a", [R(0, 500), R(1, 100), R(2, 600)])
     assert taken(queue, a=3) == [("a", 0), ("a", 1), ("a", 2)]
+
+
+STAMPS = st.lists(st.integers(0, 9), min_size=1, max_size=8)
+
+
+@given(STAMPS, STAMPS, st.integers(0, 12))
+def test_logs_come_out_merged_by_the_brokers_time_of_what_is_next_in_each(
+    a: list[int], b: list[int], skew: int
+) -> None:
+    queue = InStep({"a": 0, "b": 0}, skew_ms=skew, records_max=10, bytes_max=100)
+    for modality, stamps in (("a", a), ("b", b)):
+        queue.add(modality, [R(n, stamp) for n, stamp in enumerate(stamps)])
+    limit = min(a[0], b[0]) + skew
+    logs = [
+        [(modality, n, stamp) for n, stamp in enumerate(takewhile(lambda stamp: stamp <= limit, stamps))]
+        for modality, stamps in (("a", a), ("b", b))
+    ]
+    expected = [(modality, n) for modality, n, _ in merge(*logs, key=lambda one: one[2])]
+    assert taken(queue, a=len(a), b=len(b)) == expected
 
 
 def test_a_full_queue_is_paused_unless_it_is_the_slowest() -> None:
