@@ -30,7 +30,9 @@ def gpu(
     quick: Annotated[bool, typer.Option("--quick", help="Two batches, nothing compiled, a tenth of the time.")] = False,
     seconds: Annotated[float, typer.Option(min=0.01, max=60, help="Of each measurement.")] = 1.0,
     threads: Annotated[int, typer.Option(min=1, max=1_024, help="Of torch, on the CPU.")] = 1,
-    out: Annotated[Path | None, typer.Option(help="Write the table into this folder, too, as gpu.md.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the table into this folder, too, as gpu-cuda.md or gpu-cpu.md.")
+    ] = None,
     json: say.Json = False,
 ) -> None:
     """Windows a second and MFU of the small model and of one of 32 M parameters (untrained), by batch and way of running.
@@ -47,13 +49,14 @@ def gpu(
         say.fail(str(error), code=2)
     progress = (lambda text: None) if json else (lambda text: typer.echo(f"· {text}", err=True))
     sizes, each = (QUICK_BATCHES, seconds / 10) if quick else (_sizes(batches), seconds)
+    asked = "--quick" if quick else f"--batches {','.join(map(str, sizes))} --seconds {each:g}"
     reports: list[Report] = []
     for model in (HOME, BASE):
         reports.append(measure(model, where, sizes, each, not quick, progress))
-        told = about(where)
+        told = {"command": f"braid bench gpu {asked}", **about(where)}
         text = page(told, reports)
         if out is not None:  # the first model's at once: all of it takes many minutes
-            (out / "gpu.md").write_text(text)
+            (out / f"gpu-{where.type}.md").write_text(text)
     if json:
         say.result({**told, "models": [report.as_json() for report in reports]})
     else:
@@ -74,7 +77,7 @@ def page(told: dict[str, object], reports: list[Report]) -> str:
     lines = [
         "# What a device can carry",
         "",
-        f"Made by `braid bench gpu` (or its `--quick` form) on {day}. Machine: {told['machine']} ({told['device']}), torch {told['torch']}.",
+        f"Made by `{told['command']}` on {day}. Machine: {told['machine']} ({told['device']}), torch {told['torch']}.",
         f"A large product of matrices{' in bfloat16' if told['device'] != 'cpu' else ''} reaches {told['matrix_gflops']} GFLOP/s "
         "here; that of a model's own precision is 100 % of its MFU.",
         "",

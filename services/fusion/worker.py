@@ -15,7 +15,7 @@ from aiokafka.structs import ConsumerRecord
 from services.contract.dead import Position, letter
 from services.contract.reason import Reason, Rejected
 from services.contract.topics import Topics
-from services.contract.window import Member
+from services.contract.window import Member, Window
 from services.contract.window_reader import WindowReader
 from services.control.follow import Controls
 from services.fusion.answer import Answerer
@@ -223,7 +223,7 @@ class Worker:
     async def _window(self, record: ConsumerRecord) -> Queued | None:
         """A window record; what is none goes to the dead letters, or it would end every worker that meets it."""
         window = self._reader.read(record.value)
-        if window is not None:
+        if window is not None and self._is_ours(window, record.partition):
             age_us = int(time.time() * 1_000_000) - record.timestamp * 1000
             due_us = monotonic_us() + self._load.deadline_us - max(age_us, 0)
             return Queued(record.partition, record.offset, record.timestamp, window, due_us)
@@ -231,3 +231,11 @@ class Worker:
         at, why = Position(record.topic, record.partition, record.offset), Rejected(Reason.RECORD, "no window record")
         await self._publisher.refuse(record.partition, record.key, letter(at, "fusion", why, record.value, ()))
         return None
+
+    def _is_ours(self, window: Window, partition: int) -> bool:
+        """True where all members stand where a session's media do: asking for a log that is not there takes forever."""
+        return all(
+            member.partition == partition and modality in self._topics.modalities
+            for modality, lane in window.modalities.items()
+            for member in lane.members
+        )
