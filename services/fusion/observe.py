@@ -6,8 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import exp
-
-from prometheus_client import Counter as MetricCounter
+from typing import Any
 
 from model.serving import Serving
 from services.fusion.batch import Released
@@ -97,7 +96,7 @@ class Observer:
         for stage, ms in spent_ms.items():
             m.stage.labels(stage).observe(ms / 1000)
         # One look for a series and one step of its counter cost more than all else that is done here: one for each batch.
-        counts: Counter[tuple[MetricCounter, tuple[str, ...]]] = Counter()
+        counts: Counter[tuple[Any, tuple[str, ...]]] = Counter()
         for one in said:
             p, final = one.predicted, one.predicted.window.final
             counts[m.predictions, (p.answer.label or "error", "final" if final else "early")] += 1
