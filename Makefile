@@ -81,9 +81,10 @@ quiet: setup  ## False events on two hours of made streams in which nothing happ
 train: setup  ## Train the shipped model again (about ten minutes)
 	@$(BIN)/braid train $(ARGS)
 
-lock: setup  ## requirements.in with all that it needs, each file by its hash, into requirements.lock
-	@$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 \
-	  requirements.in -o requirements.lock
+LOCKED = $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11
+lock: setup  ## requirements.in and requirements-dev.in with all that they need, each file by its hash, into the two locks
+	@$(LOCKED) requirements-dev.in -o requirements.lock
+	@$(LOCKED) requirements.in --constraint requirements.lock -o deploy/requirements.lock
 
 clean:  ## Take away everything that was made here
 	@rm -rf $(VENV) .braid .mypy_cache .ruff_cache .pytest_cache .hypothesis test-artefacts *.egg-info
