@@ -47,7 +47,7 @@ def test_a_known_stream_s_record_with_one_byte_of_headers_too_many_is_refused_an
     for missing, taken in ((1, False), (0, True)):
         semantics = Semantics(admission=Admission(header_bytes_max=header_bytes(rich) - missing))
         gate = Gate(NUMBER, COUNT, semantics)
-        assert isinstance(gate.admit("text", record(0, source=source)), Arrival)
+        assert isinstance(gate.admit("text", record(0, source=source, more=dict.fromkeys(names, "x"))), Arrival)
         assert isinstance(gate.admit("text", rich), Arrival) == taken
 
 
