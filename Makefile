@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help setup demo test quick lint format bench soak profile bench-sessions bench-page test-gpu quiet train simulate mutate torture docs-long lock clean
+.PHONY: help setup demo test quick lint format bench soak profile profile-fusion bench-sessions bench-page test-gpu quiet train simulate mutate torture docs-long lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -63,6 +63,9 @@ soak: setup  ## Memory and open files of every process at a steady rate (MINUTES
 profile: setup  ## CPU of the aligner per event on the local stack, and in which layer it is spent (five minutes)
 	@$(BIN)/python -m benchmarks.aligner_profile
 
+profile-fusion: setup  ## The same of the fusion worker per window, with a wait in the model's place (six minutes)
+	@$(BIN)/python -m benchmarks.fusion_profile
+
 bench-sessions: setup  ## What an open session costs the aligner, 100 to 10,000 of them (three minutes)
 	@$(BIN)/python -m benchmarks.sessions --write $(ARGS)
 
@@ -78,9 +81,10 @@ quiet: setup  ## False events on two hours of made streams in which nothing happ
 train: setup  ## Train the shipped model again (about ten minutes)
 	@$(BIN)/braid train $(ARGS)
 
-lock: setup  ## requirements.in with all that it needs, each file by its hash, into requirements.lock
-	@$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 \
-	  requirements.in -o requirements.lock
+LOCKED = $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11
+lock: setup  ## requirements.in and requirements-dev.in with all that they need, each file by its hash, into the two locks
+	@$(LOCKED) requirements-dev.in -o requirements.lock
+	@$(LOCKED) requirements.in --constraint requirements.lock -o deploy/requirements.lock
 
 clean:  ## Take away everything that was made here
 	@rm -rf $(VENV) .braid .mypy_cache .ruff_cache .pytest_cache .hypothesis test-artefacts *.egg-info

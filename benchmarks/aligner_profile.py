@@ -19,13 +19,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from benchmarks.report import RESULTS
-from benchmarks.samples import LAYERS, functions, layers
+from benchmarks.samples import ALIGNER, functions, layers, spying
 from services.contract import envelope
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
@@ -43,7 +44,7 @@ STREAMS = (
 )
 BY_SECOND = sum(rate for _, rate, _, _ in STREAMS)
 # Under py-spy: more events, so that there are samples enough for a share of one in a hundred.
-SPIED_EVENTS, SPIED_HZ = 104_000, 250
+SPIED_EVENTS = 104_000
 WITHIN_S, ROUNDS = 240, 3
 
 
@@ -93,31 +94,17 @@ async def measure(stack: LocalStack, size: int, spied: Path | None = None) -> di
     environment = {**stack.environment(), "BRAID_TOPICS__PREFIX": prefix, "BRAID_KAFKA__GROUP_PREFIX": prefix}
     aligner = ServiceProcess("aligner", stack.folder, environment)
     aligner.start()
-    spy = None
     try:
         await aligner.ready()
         process = psutil.Process(aligner.child.pid)
-        if spied is not None:
-            spy = await asyncio.create_subprocess_exec(
-                *(
-                    str(Path(sys.executable).parent / "py-spy"),
-                    "record",
-                    "--pid",
-                    str(process.pid),
-                    "--rate",
-                    str(SPIED_HZ),
-                ),
-                *("--format", "raw", "--output", str(spied), "--duration", str(WITHIN_S)),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-        looks = [await _look(aligner, process)]
-        deadline = time.monotonic() + WITHIN_S
-        while looks[-1][1] < events:
-            if time.monotonic() > deadline:
-                raise SystemExit(f"only {looks[-1][1]:.0f} of {events} events were read within {WITHIN_S} s")
-            await asyncio.sleep(0.2)
-            looks.append(await _look(aligner, process))
+        async with spying(process.pid, spied) if spied is not None else nullcontext():
+            looks = [await _look(aligner, process)]
+            deadline = time.monotonic() + WITHIN_S
+            while looks[-1][1] < events:
+                if time.monotonic() > deadline:
+                    raise SystemExit(f"only {looks[-1][1]:.0f} of {events} events were read within {WITHIN_S} s")
+                await asyncio.sleep(0.2)
+                looks.append(await _look(aligner, process))
         (spent, begun), (spent_all, done) = next(look for look in looks if look[1]), looks[-1]
         windows = await asyncio.to_thread(aligner.metric, "braid_windows_total")
         found = {
@@ -126,9 +113,6 @@ async def measure(stack: LocalStack, size: int, spied: Path | None = None) -> di
             "resident_mb": process.memory_info().rss / 2**20,
         }
     finally:
-        if spy is not None:
-            spy.send_signal(2)
-            await spy.wait()
         await aligner.child.stop()
     words = [sys.executable, "-m", "benchmarks.aligner_profile", "--bare", stack.bootstrap_servers, prefix, str(events)]
     bare = await asyncio.create_subprocess_exec(*words, stdout=subprocess.PIPE)
@@ -185,7 +169,7 @@ def page(told: dict[str, Any]) -> str:
     lines += ["", "Where the samples of py-spy lie, at 200 bytes, and what that makes of the microseconds above:", ""]
     lines += ["| layer | before | us | after | us |", "|---|---:|---:|---:|---:|"]
     shares = {name: told.get(name, {}).get("layers", {}) for name in ("before", "after")}
-    for layer in sorted(LAYERS, key=lambda layer: -max(share.get(layer, 0.0) for share in shares.values())):
+    for layer in sorted(ALIGNER.layers, key=lambda layer: -max(share.get(layer, 0.0) for share in shares.values())):
         if any(layer in share for share in shares.values()):
             cells = [
                 cell
@@ -223,8 +207,8 @@ async def main() -> None:
             if not asked.size:
                 sys.stderr.write("once more under py-spy\n")
                 await measure(stack, 200, Path(folder) / "samples")
-                found["layers"] = layers(Path(folder) / "samples")
-                found["functions"] = functions(Path(folder) / "samples")
+                found["layers"] = layers(Path(folder) / "samples", ALIGNER)
+                found["functions"] = functions(Path(folder) / "samples", ALIGNER)
     if not asked.size:
         data = RESULTS / "aligner-profile.json"
         told = {**(json.loads(data.read_text()) if data.exists() else {}), asked.name: found}

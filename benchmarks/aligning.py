@@ -63,14 +63,14 @@ async def run(stack: LocalStack, system: System, case: Case, say: Say) -> Row:
     children: Sequence[Child] = []
     try:
         if not case.live:
-            told = await _generate(stack, job, case.load, live=False)
+            told = await generate(stack, job, case.load, live=False)
         children = system.start(stack, job, say)
         sampler = Sampler(roles_of(stack, children))
         sampler.start()
         if case.live:
-            await _generate(stack, job, PROBE, live=False)
+            await generate(stack, job, PROBE, live=False)
             await _until_windows(stack, settings, children)
-            told = await _generate(stack, job, case.load, live=True)
+            told = await generate(stack, job, case.load, live=True)
         await until_quiet(stack, settings, children)
         sampler.stop()
     finally:
@@ -94,7 +94,8 @@ def settings_of(stack: LocalStack, job: Job) -> Settings:
     )
 
 
-async def _generate(stack: LocalStack, job: Job, load: Load, live: bool) -> dict[str, Any]:
+async def generate(stack: LocalStack, job: Job, load: Load, live: bool) -> dict[str, Any]:
+    """Send a load from a process of its own; what it tells of it. Raises Failed."""
     name = f"{job.prefix}-{load.prefix}"
     told = stack.folder / f"{name}.json"
     child = Child(name, stack.folder)
@@ -126,7 +127,7 @@ async def fresh_redis(stack: LocalStack) -> None:
     await client.aclose()
 
 
-async def _written(reader: Any, settings: Settings, topic: str | None = None) -> int:
+async def written(reader: Any, settings: Settings, topic: str | None = None) -> int:
     """How many records a topic has, by default that of the windows."""
     topic = topic or settings.topic_names().windows
     ends = await reader.end_offsets([TopicPartition(topic, n) for n in range(settings.topics.partitions)])
@@ -137,7 +138,7 @@ async def _until_windows(stack: LocalStack, settings: Settings, children: Sequen
     """Wait for the first windows: the system is up."""
     deadline = time.monotonic() + UP_WITHIN_S
     async with kafka.reader(stack.bootstrap_servers) as reader:
-        while not await _written(reader, settings):
+        while not await written(reader, settings):
             _alive(children)
             if time.monotonic() > deadline:
                 raise Failed(f"no window within {UP_WITHIN_S:.0f} s:\n{children[0].last_words()}")
@@ -153,7 +154,7 @@ async def until_quiet(
     async with kafka.reader(stack.bootstrap_servers) as reader:
         while time.monotonic() - since < (QUIET_S if count else UP_WITHIN_S):
             _alive(children)
-            found = await _written(reader, settings, topic)
+            found = await written(reader, settings, topic)
             if found != count:
                 count, since = found, time.monotonic()
             if since - began > DRAINED_WITHIN_S:

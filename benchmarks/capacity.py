@@ -18,6 +18,7 @@ from benchmarks.row import Row
 PAGE = Path(__file__).parents[1] / "docs" / "capacity.md"
 DEVICES = (1_000, 100_000, 10_000_000)
 PREPARED = "B: prepared windows, the real model"
+STUBBED = "B: prepared windows, the stub device"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Assumed:
     readers: int = 2  # aligner, and one more that reads media
     shard_bytes: float = 16e9
     ttl_s: int = 120
-    gpu_windows_s: float = 25_000  # the goal for one card and 32 M parameters, not measured here
+    gpu_windows_s: float = 25_000  # 32 M parameters on the card of docs/results/gpu-cuda.md
     partition_cores: float = 0.5  # of an aligner, so that one partition never fills a core
 
 
@@ -46,6 +47,7 @@ class Inputs:
     redis_us: float
     event_bytes: float
     fusion_ms: float
+    beside_ms: float  # of a window where a device does the inference
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class Need:
     partitions: int
     fusion_cores: int
     gpus: int
+    gpu_cores: int
     broker_by_cpu: int
     broker_by_wire: int
     shards_by_cpu: int
@@ -78,13 +81,14 @@ class Need:
 def inputs(results: Results) -> Inputs:
     """The rows that the page builds on. Raises LookupError where one is missing."""
     align = _row(results.rows.get("A", []), "backlog")
-    serve = _row(results.rows.get("streams", []), PREPARED)
+    serve, beside = (_row(results.rows.get("streams", []), case) for case in (PREPARED, STUBBED))
     return Inputs(
         round(align.cpu_us_per_event, 1),
         round(align.broker_cpu_us_per_event, 1),
         round(align.redis_cpu_us_per_event, 1),
         round(align.bytes_per_event),
         round(serve.cpu_ms_per_window, 2),
+        round(beside.cpu_ms_per_window, 2),
     )
 
 
@@ -112,6 +116,7 @@ def need(devices: int, i: Inputs, a: Assumed) -> Need:
         partitions=max(8, ceil(aligner / a.partition_cores)),
         fusion_cores=ceil(windows_s * i.fusion_ms / 1000 / a.busy),
         gpus=ceil(windows_s / (a.gpu_windows_s * a.busy)),
+        gpu_cores=ceil(windows_s * i.beside_ms / 1000 / a.busy),
         broker_by_cpu=ceil(events_s * i.broker_us / 1e6 * a.copies / (a.broker_cores * a.busy)),
         broker_by_wire=ceil(wire),
         shards_by_cpu=ceil(events_s * i.redis_us / 1e6 / a.busy),
@@ -145,6 +150,7 @@ def page(results: Results) -> str:
             [n.fusion_cores for n in needs],
         ),
         line("or GPUs", f"windows/s / ({a.gpu_windows_s:,.0f} x {a.busy})", [n.gpus for n in needs]),
+        line("with cores beside them", f"windows/s x {i.beside_ms} ms / {a.busy}", [n.gpu_cores for n in needs]),
         line(
             "brokers by CPU",
             f"events/s x {i.broker_us} us x {a.copies} copies / ({a.broker_cores} cores x {a.busy})",
@@ -174,14 +180,15 @@ def page(results: Results) -> str:
             "",
             f"Measured: an event costs the aligner {i.aligner_us} us, the broker {i.broker_us} us and Redis {i.redis_us} us "
             f"of CPU (class A, backlog, {i.event_bytes:,.0f} bytes an event);",
-            f"a window costs a fusion worker {i.fusion_ms} ms with the shipped model on CPU (class B). Final windows alone: "
-            "early answers are the first to go under load.",
+            f"a window costs a fusion worker {i.fusion_ms} ms with the shipped model on CPU, {i.beside_ms} ms where a device "
+            "does the inference (class B). Final windows alone: early answers are the first to go under load.",
             "",
             f"Assumed: {a.devices_per_session} devices in a session and {EVENTS_PER_SESSION_SECOND} records a second of it; "
             f"nothing busier than {a.busy:.0%}; brokers of {a.broker_cores} cores and 10 Gbit/s, {a.copies} copies of each "
             f"record,",
             f"{a.readers} readers of media; Redis keeps {a.ttl_s} s in shards of {a.shard_bytes / 1e9:g} GB; a GPU answers "
-            f"{a.gpu_windows_s:,.0f} windows/s, which is a goal and not measured here.",
+            f"{a.gpu_windows_s:,.0f} windows/s of 32 million parameters with cached encoders ([measured](results/gpu-cuda.md) on one "
+            "card, from inputs in memory).",
             "",
             f"| | how | {head} |",
             "|---|---|" + "---:|" * len(DEVICES),

@@ -5,12 +5,15 @@ Pure and repeatable: the same load and seed give the same records at the same mo
 
 from __future__ import annotations
 
+import io
 import random
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+from PIL import Image
 
 from services.contract import envelope
 from services.contract.envelope import Headers
@@ -27,20 +30,23 @@ LATE_MS = (400, 4_000)
 COPY_MS = (50, 500)
 WAY_MS = (5, 60)
 PHOTOS = Path(__file__).parents[1] / "data" / "tridigit" / "hand"
+# At this quality a photo blown up to a camera's frame has 6.6 KB.
+FRAME, QUALITY = (640, 360), 35
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
     """How many sessions, for how long (s of event time), with payloads of which size, and how much of it is bad.
 
-    photos: pictures are photos of the shipped data, for whoever decodes them; life_s: a session ends after so long and
-    another takes its place (0: never).
+    photos: pictures are photos of the shipped data, for whoever decodes them; frames: those blown up to 640 x 360;
+    life_s: a session ends after so long and another takes its place (0: never).
     """
 
     sessions: int
     seconds: float
     small: bool = False
     photos: bool = False
+    frames: bool = False
     life_s: float = 0
     late: float = 0.05
     copies: float = 0.01
@@ -73,9 +79,16 @@ def bodies(load: Load) -> dict[str, list[bytes]]:
         "video": [JPEG + rng.randbytes(picture - len(JPEG)) for _ in range(BODIES)],
         "text": [f"sentence {n} ".encode() * (16 if load.small else 8) for n in range(BODIES)],
     }
-    if load.photos:
-        made["video"] = [path.read_bytes() for path in sorted(PHOTOS.glob("*.jpg"))[:BODIES]]
+    if load.photos or load.frames:
+        photos = [path.read_bytes() for path in sorted(PHOTOS.glob("*.jpg"))[:BODIES]]
+        made["video"] = [_frame(photo) for photo in photos] if load.frames else photos
     return made
+
+
+def _frame(photo: bytes) -> bytes:
+    out = io.BytesIO()
+    Image.open(io.BytesIO(photo)).resize(FRAME, Image.Resampling.BICUBIC).save(out, "JPEG", quality=QUALITY)
+    return out.getvalue()
 
 
 def sendings(load: Load, epoch_ms: int, partition_count: int) -> Iterator[list[Sending]]:

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from model.labels import LABELS
 from model.network import FusionNetwork
 from model.predictor import FusionModel, WindowFeatures
-from model.running import Function, Make, Plain, maker
+from model.running import Make, Plain, compiled, maker
 from model.task.network import Architecture, TaskNetwork
 
 WORDS, SEGMENTS = 3_000, 4
 # Items of a window of 2 s, and how many of them the window before (0.5 s earlier) did not have.
 ITEMS: Mapping[str, tuple[int, float]] = {"text": (1, 0.25), "video": (5, 1.25), "audio": (SEGMENTS, 1.0)}
 EAGER, COMPILED, GRAPHS, CACHED = "eager", "compiled", "graphs", "cached encoders"
-COMPILED_GRAPHS = "compiled, in graphs"
+COMPILED_GRAPHS, CACHED_COMPILED = "compiled, in graphs", "cached encoders, compiled, in graphs"
 HOME, BASE = "home", "fusion-base"
 STEP_MAX_S = 20.0
 
@@ -129,23 +129,17 @@ def matrix_rate(device: torch.device, bfloat16: bool) -> float:
     return 2 * size**3 / min(took)
 
 
-def ways(device: torch.device, bfloat16: bool, compiled: bool) -> dict[str, Make]:
+def ways(device: torch.device, bfloat16: bool, fused: bool) -> dict[str, Make]:
     """How functions can run on this device, by name."""
-    plain, served = partial(Plain, device=device, bfloat16=bfloat16), maker(device, bfloat16)
+    plain = partial(Plain, device=device, bfloat16=bfloat16)
     found: dict[str, Make] = {EAGER: plain}
-    if compiled:
-        found[COMPILED] = lambda function, like: plain(_compiled(function), like)
+    if fused:
+        found[COMPILED] = lambda function, like: plain(compiled(function), like)
     if device.type == "cuda":
-        found[GRAPHS] = served
-        if compiled:
-            found[COMPILED_GRAPHS] = lambda function, like: served(_compiled(function), like)
+        found[GRAPHS] = maker(device, bfloat16)
+    if device.type == "cuda" and fused:
+        found[COMPILED_GRAPHS] = maker(device, bfloat16, fuse=True)
     return found
-
-
-def _compiled(function: Function) -> Function:
-    """For one shape: a batch of another size is another model's here."""
-    compiled: Function = torch.compile(function, dynamic=False)
-    return compiled
 
 
 def measure(
@@ -153,7 +147,7 @@ def measure(
     device: torch.device,
     batches: Sequence[int],
     seconds: float,
-    compiled: bool,
+    fused: bool,
     say: Callable[[str], None],
 ) -> Report:
     """Run a model every way at every batch, each for so long; a batch that would take longer than a step may is left out."""
@@ -165,11 +159,12 @@ def measure(
     cached = head + sum(items[m] * ITEMS[m][1] for m in items)
     rate = matrix_rate(device, bfloat16)
     rows: list[Row] = []
-    made = ways(device, bfloat16, compiled)
+    made = ways(device, bfloat16, fused)
     best = made.get(GRAPHS, made[EAGER])
+    cached_ways = {CACHED: best} | ({CACHED_COMPILED: made[COMPILED_GRAPHS]} if COMPILED_GRAPHS in made else {})
     served = FusionModel(network(name), config(1, bfloat16), [], "0" * 64, device, best)
     differs = float(np.abs(np.exp(_rows(served)) - np.exp(_rows(counted))).max())
-    for way, make in [*made.items(), (CACHED, best)]:
+    for way, make in (made | cached_ways).items():
         last_s = 0.0
         for batch in batches:
             before = [row.batch for row in rows if row.way == way]
@@ -179,10 +174,10 @@ def measure(
             say(f"{name}, {way}, batch {batch}")
             torch.compiler.reset()  # beyond a handful of shapes of one function it compiles no more
             model = FusionModel(network(name), config(batch, bfloat16), [], "0" * 64, device, make)
-            took = list(_timed(_step(model, batch, way == CACHED), seconds))
+            took = list(_timed(_step(model, batch, way in cached_ways), seconds))
             last_s = float(np.median(took))
             windows_per_s = batch / last_s
-            mfu = windows_per_s * (cached if way == CACHED else whole) / rate
+            mfu = windows_per_s * (cached if way in cached_ways else whole) / rate
             p50, p99 = (1000 * float(np.percentile(took, q)) for q in (50, 99))
             rows.append(Row(way, batch, round(windows_per_s, 1), round(mfu, 4), round(p50, 3), round(p99, 3)))
     parameters = sum(p.numel() for p in network(name).parameters())

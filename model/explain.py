@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import factorial
 
 import numpy as np
@@ -42,16 +43,18 @@ def explain(
     """Explain one window from its log probabilities float64 [2^modalities, labels] of all subsets."""
     everything = sum(1 << i for i, m in enumerate(modalities) if m in present)
     best = int(rows[everything].argmax())
-    probabilities = np.exp(rows[everything])
+    likely = np.exp(rows)
+    probabilities = likely[everything]
     order = np.argsort(-probabilities, kind="stable")[:TOP]
-    conflict, odd = _conflict(rows, present, modalities)
+    conflict, odd = _conflict(rows, likely, present, modalities)
     held = int((probabilities >= 1 - conformal).sum())
+    values = rows[:, best].tolist()
     return Explanation(
         label=labels[best],
         confidence=float(probabilities[best]),
         score=float(rows[everything, best]),
         baseline=float(rows[0, best]),
-        contributions={m: _shapley(rows[:, best], i, len(modalities)) for i, m in enumerate(modalities)},
+        contributions={m: _shapley(values, i, len(modalities)) for i, m in enumerate(modalities)},
         top=tuple((labels[i], float(probabilities[i])) for i in order),
         conflict=conflict,
         odd=odd if conflict >= conflict_from else None,
@@ -59,34 +62,42 @@ def explain(
     )
 
 
-def _shapley(values: NDArray[np.float64], player: int, count: int) -> float:
+def _shapley(values: Sequence[float], player: int, count: int) -> float:
     """The Shapley value of one player (Shapley 1953); absent ones come out as exactly 0, for they change nothing."""
     total = 0.0
-    for subset in range(1 << count):
-        if not subset >> player & 1:
-            size = subset.bit_count()
-            weight = factorial(size) * factorial(count - size - 1) / factorial(count)
-            total += weight * float(values[subset | 1 << player] - values[subset])
+    for subset, weight in _weights(player, count):
+        total += weight * (values[subset | 1 << player] - values[subset])
     return total
 
 
+@lru_cache(256)
+def _weights(player: int, count: int) -> Sequence[tuple[int, float]]:
+    """The subsets without a player, and what each counts for."""
+    return [
+        (subset, factorial(subset.bit_count()) * factorial(count - subset.bit_count() - 1) / factorial(count))
+        for subset in range(1 << count)
+        if not subset >> player & 1
+    ]
+
+
 def _conflict(
-    rows: NDArray[np.float64], present: frozenset[str], modalities: Sequence[str]
+    rows: NDArray[np.float64], likely: NDArray[np.float64], present: frozenset[str], modalities: Sequence[str]
 ) -> tuple[float, str | None]:
     """The probability that one sense means another label than all others, and the likeliest such sense (of three).
 
     By Bayes' rule from what each sense says alone, where both are as likely beforehand and every sense as likely odd.
+    likely: the probabilities of all rows.
     """
     places = [i for i, m in enumerate(modalities) if m in present]
     if len(places) < 2:
         return 0.0, None
-    prior = np.exp(rows[0])
+    prior, elsewhere_before = likely[0], np.maximum(1 - likely[0], 1e-9)
     told = {i: rows[1 << i] - rows[0] for i in places}
     agree = float((prior * np.exp(sum(told.values()))).sum())
     found: list[tuple[float, str]] = []
     for i in places:
         others = prior * np.exp(sum(told[j] for j in places if j != i))
-        elsewhere = np.clip(1 - np.exp(rows[1 << i]), 0, None) / np.clip(1 - prior, 1e-9, None)
+        elsewhere = np.maximum(1 - likely[1 << i], 0) / elsewhere_before
         found.append((float((others * elsewhere).sum()), modalities[i]))
     odd = sum(mass for mass, _ in found) / len(found)
     return odd / max(odd + agree, 1e-300), max(found)[1] if len(places) > 2 else None

@@ -19,6 +19,7 @@ from model.encoders.audio import SEGMENT_SAMPLES, STEP_FEATURES, STEPS
 from model.encoders.base import BASE_FEATURES, BasePicture, BaseReader, BaseSegment, BaseText
 from model.encoders.fixed import FIXED_FEATURES, FixedPicture, FixedReader, FixedSegment, FixedText
 from model.encoders.hearing import HearingEncoder, HearingReader
+from model.encoders.image import SIDE
 from model.encoders.picture import PictureEncoder, prepare_picture
 from model.encoders.seed import SEED_FEATURES, SeedPicture, SeedReader, SeedSegment, SeedText
 from model.encoders.sensor import SensorEncoder
@@ -144,7 +145,7 @@ REGISTERED: Mapping[str, Modality] = {
         Modality(
             "video",
             ("image/jpeg", "image/png", "image/webp"),
-            lambda payload, _: decode_image(payload),
+            lambda payload, _: decode_image(payload, side=SIDE),
             lambda value, _: prepare_picture(value),
             _video,
             lambda _: MeanReader(),

@@ -41,10 +41,13 @@ class WindowFeatures:
     def present(self) -> frozenset[str]:
         return frozenset(name for name, found in self.items.items() if found)
 
-    def placed(self, modality: str, places: int) -> Iterator[tuple[int, Feature]]:
-        """The features of a modality, each with its place in a row of so many."""
+    def row(self, modality: str, places: int, blank: Feature) -> list[Feature]:
+        """The features of a modality in a row of so many places, `blank` where there is none."""
         found = self.items.get(modality, ())
-        return iter(found.items()) if isinstance(found, Mapping) else enumerate(found[-places:])
+        if isinstance(found, Mapping):
+            return [found.get(place, blank) for place in range(places)]
+        newest = list(found[-places:])
+        return newest + [blank] * (places - len(newest))
 
 
 class FusionModel:
@@ -79,7 +82,7 @@ class FusionModel:
         self.decision: Mapping[str, float] = config["decision"]
         self.conflict_from: float = config["conflict_from"]
         self.conformal: float = config["conformal"]
-        make = make or maker(device, config.get("precision") == "bfloat16")
+        make = make or maker(device, config.get("precision") == "bfloat16", config.get("compile") is True)
         self._encoders = {m: make(self._network.item_encoder(m), [self._blanks(m)]) for m in self.modalities}
         self._head = make(self._subsets, self._window_blanks())
 
@@ -142,16 +145,15 @@ class FusionModel:
             yield self._head, len(part)
 
     def _place(self, windows: Sequence[WindowFeatures]) -> None:
-        """Put features where the head reads them."""
-        count = len(self.modalities)
-        given = self._head.inputs
-        for blank in given:
-            blank[:] = 0
+        """Put features where the head reads them; what an earlier batch left there is cleared."""
+        count, given = len(self.modalities), self._head.inputs
         for i, m in enumerate(self.modalities):
             items, there = given[i], given[count + i]
-            for row, window in enumerate(windows):
-                for place, feature in window.placed(m, there.shape[1]):
-                    items[row, place], there[row, place] = feature, True
+            items[len(windows) :], there[len(windows) :] = 0, False
+            blank = np.zeros(items.shape[2], np.float32)
+            rows = [feature for window in windows for feature in window.row(m, items.shape[1], blank)]
+            np.concatenate(rows, out=items[: len(windows)].reshape(-1))
+            there[: len(windows)] = np.array([row is not blank for row in rows]).reshape(len(windows), -1)
 
     def _subsets(self, *given: torch.Tensor) -> torch.Tensor:
         """The head: items of each modality, then which are there of each, to log probabilities of all subsets."""

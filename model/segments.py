@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,12 +14,13 @@ JOIN_US = 20_000
 
 
 class Stretch(NamedTuple):
-    """Samples float32 [n] of one chunk, its time and where it is from."""
+    """Samples float32 [n] of one chunk, its time and where it is from; key: a name that no other samples have, if any."""
 
     t_us: int
     source: str
     id: str
     samples: NDArray[np.float32]
+    key: Hashable = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,34 +37,54 @@ class Segment:
         return self.received == len(self.samples)
 
 
-def cut(stretches: Sequence[Stretch], start_us: int, end_us: int, hop_us: int, rate: int) -> list[Segment]:
-    """The segments of [start_us, end_us) in which something was received, in order.
+class Slot(NamedTuple):
+    """One hop of the grid in which something was received: its place, and the stretches that reach into it.
+
+    begin, length: in samples; placed: where each stretch begins, against `begin`, in the order in which they count.
+    """
+
+    start_us: int
+    begin: int
+    length: int
+    placed: Sequence[tuple[int, Stretch]]
+
+
+def slots(stretches: Sequence[Stretch], start_us: int, end_us: int, hop_us: int, rate: int) -> list[Slot]:
+    """The slots of [start_us, end_us) in which something was received, in order.
 
     A chunk within 20 ms of its source's previous end is placed there, else at round(t * rate); where chunks overlap
     the first in order of (t, source, id) stays. start_us and end_us lie on the hop grid.
     """
     begin, length = start_us * rate // 1_000_000, (end_us - start_us) * rate // 1_000_000
-    canvas = np.zeros(length, np.float32)
-    taken = np.zeros(length, np.bool_)
+    hop = hop_us * rate // 1_000_000
+    placed: dict[int, list[tuple[int, Stretch]]] = {}
     ends: dict[str, int] = {}
     for stretch in sorted(stretches, key=lambda s: s[:3]):
         at = round(stretch.t_us * rate / 1_000_000)
-        if stretch.source in ends and abs(at - ends[stretch.source]) * 1_000_000 <= JOIN_US * rate:
-            at = ends[stretch.source]
-        ends[stretch.source] = at + len(stretch.samples)
-        low, high = max(at, begin), min(at + len(stretch.samples), begin + length)
+        end = ends.get(stretch.source)
+        if end is not None and abs(at - end) * 1_000_000 <= JOIN_US * rate:
+            at = end
+        ends[stretch.source] = end = at + len(stretch.samples)
+        low, high = max(at - begin, 0), min(end - begin, length // hop * hop)
         if low < high:
-            there = slice(low - begin, high - begin)
-            free = ~taken[there]
-            canvas[there][free] = stretch.samples[low - at : high - at][free]
-            taken[there] = True
-    hop = hop_us * rate // 1_000_000
-    out = []
-    for number in range(length // hop):
-        part = slice(number * hop, (number + 1) * hop)
-        received = int(taken[part].sum())
-        if received:
-            samples = canvas[part]
-            key = hashlib.sha256(samples.tobytes()).hexdigest()
-            out.append(Segment(start_us + number * hop_us, samples, received, key))
-    return out
+            for number in range(low // hop, (high - 1) // hop + 1):
+                placed.setdefault(number, []).append((at - begin - number * hop, stretch))
+    return [Slot(start_us + n * hop_us, begin + n * hop, hop, placed[n]) for n in sorted(placed)]
+
+
+def segment(slot: Slot) -> Segment:
+    """The sound of a slot: a function of the samples and the places of its stretches alone."""
+    samples = np.zeros(slot.length, np.float32)
+    taken = np.zeros(slot.length, np.bool_)
+    for at, stretch in slot.placed:
+        low, high = max(at, 0), min(at + len(stretch.samples), slot.length)
+        free = ~taken[low:high]
+        samples[low:high][free] = stretch.samples[low - at : high - at][free]
+        taken[low:high] = True
+    key = hashlib.sha256(samples.tobytes()).hexdigest()
+    return Segment(slot.start_us, samples, int(taken.sum()), key)
+
+
+def cut(stretches: Sequence[Stretch], start_us: int, end_us: int, hop_us: int, rate: int) -> list[Segment]:
+    """The segments of [start_us, end_us) in which something was received, in order; see `slots`."""
+    return [segment(slot) for slot in slots(stretches, start_us, end_us, hop_us, rate)]

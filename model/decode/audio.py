@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 import soundfile
@@ -22,13 +24,12 @@ EVEN_RATE = 25
 
 def decode_audio(payload: bytes, content_type: str) -> NDArray[np.float32] | Undecodable:
     """Samples float32 [n] in [-1, 1] at RATE; channels are averaged, other rates resampled."""
-    kind, *rest = content_type.split(";")
-    pairs = (part.partition("=") for part in rest)
-    given = {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs}
-    if kind.strip().lower() == "audio/pcm":
+    kind, given = _read(content_type)
+    if kind == "audio/pcm":
         try:
             rate, channels = int(given["rate"]), int(given.get("channels", "1"))
-            samples = np.frombuffer(payload, "<i2").reshape(-1, channels).astype(np.float32) / 32768
+            samples = np.frombuffer(payload, "<i2").reshape(-1, channels).astype(np.float32)
+            samples /= 32768
         except (KeyError, ValueError) as error:
             return Undecodable(f"not readable as PCM ({type(error).__name__})")
     elif payload[:4] not in CONTAINERS:
@@ -44,7 +45,16 @@ def decode_audio(payload: bytes, content_type: str) -> NDArray[np.float32] | Und
             return Undecodable(f"not decodable as a sound ({type(error).__name__})")
     if rate <= 0 or len(samples) > rate * SECONDS_MAX:
         return Undecodable(f"not a sound of at most {SECONDS_MAX} s at a positive rate")
-    return resample(samples.mean(axis=1, dtype=np.float32), rate)
+    # The mean of one, as numpy has it: minus zero becomes zero.
+    return resample(samples[:, 0] + 0.0 if channels == 1 else samples.mean(axis=1, dtype=np.float32), rate)
+
+
+@lru_cache(256)
+def _read(content_type: str) -> tuple[str, Mapping[str, str]]:
+    """The kind and the parameters of a content type."""
+    kind, *rest = content_type.split(";")
+    pairs = (part.partition("=") for part in rest)
+    return kind.strip().lower(), {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs}
 
 
 def resample(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
@@ -52,7 +62,9 @@ def resample(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
     if rate == RATE or not len(samples):
         return samples
     if rate == 2 * RATE:
-        paired: NDArray[np.float32] = samples[: len(samples) // 2 * 2].reshape(-1, 2).mean(axis=1, dtype=np.float32)
+        # The mean of two, as numpy's `mean` of pairs has it to the bit, at a fifth of the cost.
+        paired: NDArray[np.float32] = samples[0 : len(samples) // 2 * 2 : 2] + samples[1::2]
+        paired /= 2
         return paired
     if rate % EVEN_RATE:
         even = rate + 1000 - rate % 1000

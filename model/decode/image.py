@@ -15,14 +15,20 @@ FORMATS = ("JPEG", "PNG", "WEBP")
 PIXELS_MAX = 4096 * 4096
 
 
-def decode_image(payload: bytes, pixels_max: int = PIXELS_MAX) -> NDArray[np.uint8] | Undecodable:
-    """Pixels uint8 [height, width, 3]; the header is read before anything is decoded, metadata is dropped."""
+def decode_image(
+    payload: bytes, pixels_max: int = PIXELS_MAX, side: int | None = None
+) -> NDArray[np.uint8] | Undecodable:
+    """Pixels uint8 [height, width, 3]; the header is read before anything is decoded, metadata is dropped.
+
+    side: the picture as `resized` makes it, [side, side, 3], without a copy of all of its pixels on the way.
+    """
     try:
         with Image.open(io.BytesIO(payload), formats=FORMATS) as image:
             if image.width * image.height > pixels_max:
                 return Undecodable(f"{image.width} x {image.height}, at most {pixels_max} pixels")
             # Pillow decodes a JPEG at a fraction of its size for free; the encoders look at 64 x 64.
             image.draft("RGB", (256, 256))
-            return np.asarray(image.convert("RGB"))
+            found = image if image.mode == "RGB" else image.convert("RGB")
+            return np.asarray(found if side is None else found.resize((side, side), Image.Resampling.BILINEAR))
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as e:
         return Undecodable(f"not decodable as a picture ({type(e).__name__})")

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from model.capacity import Report
 
 app = typer.Typer(no_args_is_help=True, help="Measure what this machine can carry.")
-BATCHES, QUICK_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256), (1, 2)
+QUICK_BATCHES = (1, 2)
+BATCH_MAX = 4_096
 
 
 @app.callback()
@@ -25,10 +26,13 @@ def bench() -> None:
 @app.command("gpu")
 def gpu(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    batches: Annotated[str, typer.Option(help="Windows at a time, with commas.")] = "1,2,4,8,16,32,64,128,256",
     quick: Annotated[bool, typer.Option("--quick", help="Two batches, nothing compiled, a tenth of the time.")] = False,
     seconds: Annotated[float, typer.Option(min=0.01, max=60, help="Of each measurement.")] = 1.0,
     threads: Annotated[int, typer.Option(min=1, max=1_024, help="Of torch, on the CPU.")] = 1,
-    out: Annotated[Path | None, typer.Option(help="Write the table into this folder, too, as gpu.md.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the table into this folder, too, as gpu-cuda.md or gpu-cpu.md.")
+    ] = None,
     json: say.Json = False,
 ) -> None:
     """Windows a second and MFU of the small model and of one of 32 M parameters (untrained), by batch and way of running.
@@ -44,16 +48,27 @@ def gpu(
     except ValueError as error:
         say.fail(str(error), code=2)
     progress = (lambda text: None) if json else (lambda text: typer.echo(f"· {text}", err=True))
-    batches, each = (QUICK_BATCHES, seconds / 10) if quick else (BATCHES, seconds)
-    reports = [measure(model, where, batches, each, not quick, progress) for model in (HOME, BASE)]
-    told = about(where)
-    text = page(told, reports)
-    if out is not None:
-        (out / "gpu.md").write_text(text)
+    sizes, each = (QUICK_BATCHES, seconds / 10) if quick else (_sizes(batches), seconds)
+    asked = "--quick" if quick else f"--batches {','.join(map(str, sizes))} --seconds {each:g}"
+    reports: list[Report] = []
+    for model in (HOME, BASE):
+        reports.append(measure(model, where, sizes, each, not quick, progress))
+        told = {"command": f"braid bench gpu {asked}", **about(where)}
+        text = page(told, reports)
+        if out is not None:  # the first model's at once: all of it takes many minutes
+            (out / f"gpu-{where.type}.md").write_text(text)
     if json:
         say.result({**told, "models": [report.as_json() for report in reports]})
     else:
         typer.echo(text)
+
+
+def _sizes(given: str) -> tuple[int, ...]:
+    """Batch sizes, ascending, from their list."""
+    names = [name.strip() for name in given.split(",")]
+    if not all(name.isascii() and name.isdigit() and 1 <= int(name) <= BATCH_MAX for name in names):
+        say.fail(f"--batches takes sizes from 1 to {BATCH_MAX} with commas, not {given}", code=2)
+    return tuple(sorted({int(name) for name in names}))
 
 
 def page(told: dict[str, object], reports: list[Report]) -> str:
@@ -62,8 +77,9 @@ def page(told: dict[str, object], reports: list[Report]) -> str:
     lines = [
         "# What a device can carry",
         "",
-        f"Made by `braid bench gpu` (or its `--quick` form) on {day}. Machine: {told['machine']} ({told['device']}), torch {told['torch']}.",
-        f"A large product of matrices reaches {told['matrix_gflops']} GFLOP/s here, which is 100 % of MFU.",
+        f"Made by `{told['command']}` on {day}. Machine: {told['machine']} ({told['device']}), torch {told['torch']}.",
+        f"A large product of matrices{' in bfloat16' if told['device'] != 'cpu' else ''} reaches {told['matrix_gflops']} GFLOP/s "
+        "here; that of a model's own precision is 100 % of its MFU.",
         "",
     ]
     if told["device"] == "cpu":

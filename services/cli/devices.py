@@ -44,12 +44,12 @@ def devices(
     settings = load()
     if not settings.kafka.bootstrap_servers:
         say.no_broker()
-    found = asyncio.run(_look(settings, minutes))
+    found, strange = asyncio.run(_look(settings, minutes))
     now_us = time.time_ns() // 1000
     rows = [_row(source, d, now_us, settings.gateway.silent_s) for (_, _, source), d in sorted(found.items())]
     unheard = _unheard(settings, {row["source"] for row in rows})
     if json:
-        say.result({"devices": rows, "not_heard": unheard})
+        say.result({"devices": rows, "not_heard": unheard, "unreadable_late": strange})
         return
     for row in rows:
         corrected = f" (corrected by {row['clock_corrected_ms']:+d} ms)" if row["clock_corrected_ms"] else ""
@@ -59,6 +59,8 @@ def devices(
         )
     for name in unheard:
         print(f"{name}: known to the settings, not heard in the last {minutes:g} minutes")
+    if strange:
+        print(f"{strange} records of the late topic say nothing of a late chunk: `braid inspect late` shows them")
     if not rows:
         print(f"no source was heard in the last {minutes:g} minutes")
 
@@ -97,13 +99,14 @@ def _unheard(settings: Settings, heard: set[str]) -> list[str]:
     return sorted(settings.devices.keys() - {known.name_of(source) for source in heard})
 
 
-async def _look(settings: Settings, minutes: float) -> dict[Key, Device]:
+async def _look(settings: Settings, minutes: float) -> tuple[dict[Key, Device], int]:
+    """The sources, and how many records of the late topic are none of ours."""
     from services.audit.collect import since
-    from services.contract import canonical
     from services.runtime import kafka
 
     topics = settings.topic_names()
     found: dict[Key, Device] = {}
+    strange = 0
     from_ms = int((time.time() - minutes * 60) * 1000)
     async with kafka.reader(settings.kafka) as reader:
         for modality in topics.modalities:
@@ -112,11 +115,26 @@ async def _look(settings: Settings, minutes: float) -> dict[Key, Device]:
                     _count(found, raw, modality, number)
         for number in range(settings.topics.partitions):
             for raw in await since(reader, topics.late, number, from_ms, RECORDS_MAX):
-                late = canonical.loads_object(raw.value or b"")
-                known = found.get((late["session"], late["modality"], late["source"]))
-                if known is not None:
-                    known.late += 1
-    return found
+                late = late_of(raw.value)
+                if late is None:
+                    strange += 1
+                elif late in found:
+                    found[late].late += 1
+    return found, strange
+
+
+def late_of(value: bytes | None) -> Key | None:
+    """Whose chunk a record of the late topic says was late, None where it says nothing of one."""
+    from services.contract import canonical
+
+    try:
+        late = canonical.loads_object(value or b"")
+    except canonical.NotJson:
+        return None
+    session, modality, source = late.get("session"), late.get("modality"), late.get("source")
+    if isinstance(session, str) and isinstance(modality, str) and isinstance(source, str):
+        return session, modality, source
+    return None
 
 
 def _count(found: dict[Key, Device], raw: Any, modality: str, number: int) -> None:

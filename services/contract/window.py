@@ -24,6 +24,7 @@ class Member:
     partition: Final[int]
     offset: Final[int]
     _texts: tuple[str, str] | None = field(default=None, init=False, repr=False, compare=False)
+    _input: tuple[str, str] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def alive(self) -> bool:
@@ -42,6 +43,15 @@ class Member:
             )
             self._texts = record, f"[{source},{id},{t_us},{duration_us},{sha256}]"
         return self._texts
+
+    def input_text(self, modality: str) -> str:
+        """Its canonical JSON among the inputs of a prediction; made once, as the member is of one modality."""
+        if self._input is None or self._input[0] != modality:
+            name, source, id = canonical.text(modality), canonical.text(self.source), canonical.text(self.id)
+            at = f"[{self.partition},{self.offset}]"
+            made = f'{{"at":{at},"id":{id},"modality":{name},"source":{source},"t_us":{self.t_us}}}'
+            self._input = modality, made
+        return self._input[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +116,7 @@ def encode(window: Window) -> bytes:
     """
     lanes = _lanes(window)
     digest = _digest_of([of_digest for of_digest, _ in lanes])
+    object.__setattr__(window, "_digest", digest)
     text = canonical.text
     return (
         f'{{"closed_us":{window.closed_us},"config":{text(window.config)},"digest":"{digest}",'
@@ -169,7 +180,11 @@ def decode(raw: bytes) -> Window:
 
 
 def _lane(lane: dict[str, Any]) -> Lane:
-    members = tuple(
-        Member(m["source"], m["id"], m["t_us"], m["duration_us"], m["sha256"], *m["at"]) for m in lane["members"]
+    return Lane(lane["state"], lane["evidence"], lane["bound_us"], tuple([member(m) for m in lane["members"]]))
+
+
+def member(record: dict[str, Any]) -> Member:
+    """A member as a record tells it. Raises KeyError or TypeError where it tells none."""
+    return Member(
+        record["source"], record["id"], record["t_us"], record["duration_us"], record["sha256"], *record["at"]
     )
-    return Lane(lane["state"], lane["evidence"], lane["bound_us"], members)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from model.modality import REGISTERED
 from model.predictor import Feature, WindowFeatures
+from model.segments import Slot
 from services.contract.reason import Rejected
 from services.contract.window import Member, Window
 
@@ -25,7 +26,7 @@ class Usable:
     skipped: modalities left out under overload; level: of what is left out; error: why the window cannot be answered.
     """
 
-    items: dict[str, list[str]]
+    items: dict[str, list[Hashable]]
     segments: dict[int, str]
     unusable: dict[str, list[tuple[Member, Rejected]]]
     skipped: frozenset[str] = frozenset()
@@ -36,10 +37,10 @@ class Usable:
     def present(self) -> frozenset[str]:
         return frozenset([*(m for m, keys in self.items.items() if keys), *([SOUND] if self.segments else [])])
 
-    def keys(self, modality: str) -> list[str]:
+    def keys(self, modality: str) -> Sequence[Hashable]:
         return list(self.segments.values()) if REGISTERED[modality].on_grid else self.items.get(modality, [])
 
-    def features(self, of: Mapping[tuple[str, str], Feature]) -> WindowFeatures:
+    def features(self, of: Mapping[tuple[str, Hashable], Feature]) -> WindowFeatures:
         """What the model is given."""
         items: dict[str, Sequence[Feature] | Mapping[int, Feature]] = {
             m: [of[m, key] for key in keys] for m, keys in self.items.items()
@@ -49,11 +50,14 @@ class Usable:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Windows made ready for the model: what of each is used, and the inputs of all by modality and cache key."""
+    """Windows made ready for the model: what of each is used, and the inputs of all by modality and cache key.
+
+    inputs: of sound, samples of a segment, or the slot to take them from.
+    """
 
     windows: Sequence[Window]
     usable: Sequence[Usable]
-    inputs: Mapping[tuple[str, str], NDArray[Any]]
+    inputs: Mapping[tuple[str, Hashable], NDArray[Any] | Slot]
     took_ms: float
 
     def part(self, begin: int, end: int) -> Decoded:

@@ -14,8 +14,11 @@ from services.payloads.redis_window import Payload, RedisWindow, Wanted
 class Fetcher:
     """Asks Redis once for a batch of windows, and the log for what is missing there."""
 
-    def __init__(self, redis: RedisWindow, log: LogReader, known: Callable[[str, Member], bool]) -> None:
-        self._redis, self._log, self._known = redis, log, known
+    def __init__(
+        self, redis: RedisWindow, log: LogReader, unknown: Callable[[str, Sequence[Member]], Sequence[Member]]
+    ) -> None:
+        """unknown: those of a modality's members that were not decoded before."""
+        self._redis, self._log, self._unknown = redis, log, unknown
         self.counts = {"redis": 0, "log": 0, "memory": 0, "nowhere": 0}
 
     async def get(self, windows: Sequence[Window]) -> dict[Place, Payload]:
@@ -25,15 +28,12 @@ class Fetcher:
             for modality, lane in window.modalities.items():
                 if modality in window.muted:
                     continue
-                for m in lane.members:
-                    if m.alive or place_of(modality, m) in wanted:
-                        continue
-                    if self._known(modality, m):
-                        self.counts["memory"] += 1
-                        continue
-                    wanted[place_of(modality, m)] = Wanted(
-                        window.session, modality, m.t_us, m.partition, m.offset, m.sha256
-                    )
+                unknown = self._unknown(modality, lane.members)
+                self.counts["memory"] += len(lane.members) - len(unknown)
+                for m in unknown:
+                    place = place_of(modality, m)
+                    if not m.alive and place not in wanted:
+                        wanted[place] = Wanted(window.session, modality, m.t_us, m.partition, m.offset, m.sha256)
         items = list(wanted.values())
         found = await self._redis.get(items)
         # Positions begin anew on a new broker, and a cache may outlive the old one: only the right bytes count.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from model.decode.undecodable import Undecodable
 from model.explain import Explanation, explain
 from model.modality import REGISTERED
 from model.predictor import Feature, WindowFeatures
-from model.segments import Stretch, cut
+from model.segments import Slot, Stretch, segment, slots
 from model.serving import Serving
 from services.contract import prediction
 from services.contract.prediction import MUTED, Answer, Sense
@@ -24,6 +24,7 @@ from services.fusion.cache import Cache
 from services.fusion.decoded import SOUND, Decoded, Usable
 from services.fusion.degrade import cut as degraded
 from services.fusion.predicted import Predicted
+from services.fusion.recent import Recent
 from services.fusion.without import counterfactuals
 from services.payloads.place import Place, place_of
 from services.payloads.redis_window import Payload
@@ -32,12 +33,20 @@ from services.runtime.monotonic import monotonic_us
 # What a model may raise on a window; anything else is a mistake of ours and ends the process.
 FAILURES = (RuntimeError, ValueError, MemoryError, ArithmeticError, LookupError, TypeError)
 Found = Mapping[Place, Payload | Rejected]
+Key = tuple[str, int, int, str]
+Inputs = dict[tuple[str, Hashable], NDArray[Any] | Slot]
 _log = logging.getLogger(__name__)
 
 
-def key_of(modality: str, member: Member) -> str:
+# What a chunk's place in a segment takes in memory, roughly, and the share of the cache that all of them may have.
+PLACED_BYTES, PLACED_SHARE = 256, 1 / 32
+# Of so many encoded items it is known that they were, so that one that is encoded again is counted.
+ENCODED_KEPT = 65_536
+
+
+def key_of(modality: str, member: Member) -> Key:
     """The cache key of a member: position and bytes. Equal bytes elsewhere may be of another content type."""
-    return f"{modality}:{member.partition}:{member.offset}:{member.sha256}"
+    return modality, member.partition, member.offset, member.sha256
 
 
 class Inference:
@@ -50,15 +59,19 @@ class Inference:
         self.model = model
         self.features: Cache[Feature] = Cache(cache_bytes_max // 2)
         self._decoded: Cache[Any] = Cache(cache_bytes_max // 2)
+        self._segments: Cache[str] = Cache(int(cache_bytes_max * PLACED_SHARE))
         self.encoded = dict.fromkeys(model.modalities, 0)
+        self.again = dict.fromkeys(model.modalities, 0)
         self.asked = dict.fromkeys(model.modalities, 0)
+        self._encoded_lately = Recent(ENCODED_KEPT)
         self.took_ms = {"decode": 0.0, "encode": 0.0, "fuse": 0.0}
         self._model_record = {"name": model.name, "version": model.version, "digest": model.digest}
         (self._nothing_seen,) = model.fuse([WindowFeatures()])
 
-    def known(self, modality: str, member: Member) -> bool:
-        """True where a member was decoded before, so that its payload need not be fetched."""
-        return self._decoded.get((modality, key_of(modality, member))) is not None
+    def unknown(self, modality: str, members: Sequence[Member]) -> Sequence[Member]:
+        """The members that were not decoded before, so that their payloads must be fetched."""
+        known = self._decoded.get
+        return [m for m in members if known(key_of(modality, m)) is None]
 
     def predict(self, windows: Sequence[Window], found: Found, level: int = 0) -> list[Predicted]:
         """The predictions of windows whose payloads were fetched as far as they are there, at a level of overload.
@@ -71,7 +84,7 @@ class Inference:
     def decode(self, windows: Sequence[Window], found: Found, level: int = 0) -> Decoded:
         """Windows made ready for the model; one that cannot be decoded is answered by its error."""
         began_us = monotonic_us()
-        inputs: dict[tuple[str, str], NDArray[Any]] = {}
+        inputs: Inputs = {}
         usable = []
         for window in windows:
             try:
@@ -128,30 +141,41 @@ class Inference:
         m = self.model
         return explain(rows, present, m.modalities, m.labels, m.conflict_from, m.conformal)
 
-    def _usable(self, window: Window, found: Found, inputs: dict[tuple[str, str], NDArray[Any]], level: int) -> Usable:
+    def _usable(self, window: Window, found: Found, inputs: Inputs, level: int) -> Usable:
         hop_us = (window.end_us - window.start_us) // self.model.segments_per_window
         left = degraded(window, level, self.model.modalities, lambda: self.model.costliest, hop_us)
         out = Usable({}, {}, {}, left.skipped, left.level)
         stretches: list[Stretch] = []
         for modality, members in left.members.items():
             for member in members:
-                value = self._decode(modality, member, found)
+                key = key_of(modality, member)
+                value = self._decoded.get(key)
+                if value is None:
+                    value = self._decode(modality, member, key, found)
                 if isinstance(value, Rejected):
                     out.unusable.setdefault(modality, []).append((member, value))
                 elif modality == SOUND:
-                    stretches.append(Stretch(member.t_us, member.source, member.id, value))
+                    stretches.append(Stretch(member.t_us, member.source, member.id, value, key))
                 else:
-                    out.items.setdefault(modality, []).append(key_of(modality, member))
-                    inputs[modality, key_of(modality, member)] = value
-        for segment in cut(stretches, window.start_us, window.end_us, hop_us, RATE):
-            out.segments[(segment.start_us - window.start_us) // hop_us] = segment.key
-            inputs[SOUND, segment.key] = segment.samples
+                    out.items.setdefault(modality, []).append(key)
+                    inputs[modality, key] = value
+        for slot in slots(stretches, window.start_us, window.end_us, hop_us, RATE):
+            out.segments[(slot.start_us - window.start_us) // hop_us] = self._segment(slot, inputs)
         return out
 
-    def _decode(self, modality: str, member: Member, found: Found) -> Any | Rejected:
-        cached = self._decoded.get((modality, key_of(modality, member)))
-        if cached is not None:
-            return cached
+    def _segment(self, slot: Slot, inputs: Inputs) -> str:
+        """The key of a slot's sound; the windows that share a slot have it cut and hashed once."""
+        known = SOUND, slot.length, tuple([(at, stretch.key) for at, stretch in slot.placed])
+        key = self._segments.get(known)
+        if key is not None:
+            inputs.setdefault((SOUND, key), slot)
+            return key
+        made = segment(slot)
+        self._segments.put(known, made.key, len(slot.placed) * PLACED_BYTES)
+        inputs[SOUND, made.key] = made.samples
+        return made.key
+
+    def _decode(self, modality: str, member: Member, key: Key, found: Found) -> Any | Rejected:
         payload = found.get(place_of(modality, member))
         if payload is None:
             return Rejected(Reason.EXPIRED, "gone from Redis and from the log")
@@ -162,30 +186,34 @@ class Inference:
             return Rejected(Reason.UNDECODABLE, value.detail)
         if modality != SOUND:
             value = self.model.prepare(modality, value)
-        self._decoded.put((modality, key_of(modality, member)), value, int(value.nbytes))
+        self._decoded.put(key, value, int(value.nbytes))
         return value
 
     def _encode(
-        self, usable: Sequence[Usable], inputs: Mapping[tuple[str, str], NDArray[Any]]
-    ) -> dict[tuple[str, str], Feature]:
-        features: dict[tuple[str, str], Feature] = {}
-        missing: dict[str, list[str]] = {}
+        self, usable: Sequence[Usable], inputs: Mapping[tuple[str, Hashable], NDArray[Any] | Slot]
+    ) -> dict[tuple[str, Hashable], Feature]:
+        features: dict[tuple[str, Hashable], Feature] = {}
+        missing: dict[str, list[Hashable]] = {}
         values: dict[str, list[NDArray[Any]]] = {}
         for modality in self.model.modalities:
             wanted = dict.fromkeys(key for u in usable for key in u.keys(modality))
             cached = {key: self.features.get((modality, key)) for key in wanted}
             features |= {(modality, key): feature for key, feature in cached.items() if feature is not None}
             missing[modality] = [key for key, feature in cached.items() if feature is None]
-            values[modality] = [inputs[modality, key] for key in missing[modality]]
-            if modality == SOUND:
-                values[modality] = [self.model.prepare(modality, value) for value in values[modality]]
+            values[modality] = [self._input(modality, inputs[modality, key]) for key in missing[modality]]
             self.asked[modality] += len(wanted)
             self.encoded[modality] += len(missing[modality])
+            self.again[modality] += sum([self._encoded_lately.met((modality, key)) for key in missing[modality]])
         for modality, encoded in self.model.encode_all(values).items():
             for key, feature in zip(missing[modality], encoded, strict=True):
                 features[modality, key] = feature
                 self.features.put((modality, key), feature, int(feature.nbytes))
         return features
+
+    def _input(self, modality: str, given: NDArray[Any] | Slot) -> NDArray[Any]:
+        """What the encoder takes. Sound is made ready only here: most of it was encoded for a window before."""
+        value = segment(given).samples if isinstance(given, Slot) else given
+        return self.model.prepare(SOUND, value) if modality == SOUND else value
 
     def _predicted(self, window: Window, u: Usable, present: frozenset[str], rows: NDArray[np.float64]) -> Predicted:
         e, model = self.explain(rows, present), self.model

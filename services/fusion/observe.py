@@ -18,7 +18,7 @@ from services.fusion.trace import spans
 from services.runtime.metrics import FusionMetrics, exemplar
 from services.runtime.tracing import Tracer
 
-OF_A_MODEL = ("encoded ", "asked ", "hits ", "evicted ")
+OF_A_MODEL = ("encoded ", "again ", "asked ", "hits ", "evicted ")
 _log = logging.getLogger(__name__)
 
 
@@ -119,6 +119,7 @@ class Observer:
             m.fetched.labels(source).inc(self._rise(f"fetch {source}", count))
         for modality, count in inference.encoded.items():
             m.encoded.labels(modality).inc(self._rise(f"encoded {modality}", count))
+            m.again.labels(modality).inc(self._rise(f"again {modality}", inference.again[modality]))
         for modality, asked in inference.asked.items():
             m.queries.labels(modality).inc(self._rise(f"asked {modality}", asked))
             m.hits.labels(modality).inc(self._rise(f"hits {modality}", asked - inference.encoded[modality]))

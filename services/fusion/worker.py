@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from services.contract import window as window_record
 from services.contract.dead import Position, letter
 from services.contract.reason import Reason, Rejected
 from services.contract.topics import Topics
-from services.contract.window import Member
+from services.contract.window import Member, Window
+from services.contract.window_reader import WindowReader
 from services.control.follow import Controls
 from services.fusion.answer import Answerer
 from services.fusion.batch import FULL, NEVER_US, Batcher, Queued, Released
@@ -72,6 +72,7 @@ class Worker:
         self._controls = controls
         self._load, self._overload = load, Overload(load.level_max, load.step_us)
         self._decoding, self._inferring = ThreadPoolExecutor(1, "decode"), ThreadPoolExecutor(1, "inference")
+        self._reader = WindowReader()
         self._chains: Chains
         self._batcher: Batcher
         self._behind = Behind()
@@ -90,7 +91,7 @@ class Worker:
         self._publisher = Publisher(self._producer, self._topics, self._observer.traced)
         self._answerer = Answerer(
             self._topics,
-            Fetcher(self._payloads, LogReader(self._log_reader, self._topics), self._known),
+            Fetcher(self._payloads, LogReader(self._log_reader, self._topics), self._unknown),
             self._publisher,
             self._payloads,
             self._controls,
@@ -216,13 +217,13 @@ class Worker:
         self._batcher = Batcher(inference.model.batch_windows, LatencyModel())
         self._observer.model(inference.model)
 
-    def _known(self, modality: str, member: Member) -> bool:
-        return self._inference.known(modality, member)
+    def _unknown(self, modality: str, members: Sequence[Member]) -> Sequence[Member]:
+        return self._inference.unknown(modality, members)
 
     async def _window(self, record: ConsumerRecord) -> Queued | None:
         """A window record; what is none goes to the dead letters, or it would end every worker that meets it."""
-        window = window_record.read(record.value)
-        if window is not None:
+        window = self._reader.read(record.value)
+        if window is not None and self._is_ours(window, record.partition):
             age_us = int(time.time() * 1_000_000) - record.timestamp * 1000
             due_us = monotonic_us() + self._load.deadline_us - max(age_us, 0)
             return Queued(record.partition, record.offset, record.timestamp, window, due_us)
@@ -230,3 +231,11 @@ class Worker:
         at, why = Position(record.topic, record.partition, record.offset), Rejected(Reason.RECORD, "no window record")
         await self._publisher.refuse(record.partition, record.key, letter(at, "fusion", why, record.value, ()))
         return None
+
+    def _is_ours(self, window: Window, partition: int) -> bool:
+        """True where all members stand where a session's media do: asking for a log that is not there takes forever."""
+        return all(
+            member.partition == partition and modality in self._topics.modalities
+            for modality, lane in window.modalities.items()
+            for member in lane.members
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.gateway.told import Told
 
@@ -32,8 +32,8 @@ class Ring:
         self._ended = False
 
     def put(self, told: Told) -> None:
-        """Add a message; readers hear of it with the next `wake`."""
-        self._messages.append(told)
+        """Add a message; readers hear of it with the next `wake`. Whole records are not for them, and stay in rooms."""
+        self._messages.append(told if told.full is None else replace(told, full=None))
         self._next += 1
 
     def rewrite(self, session: str, change: Callable[[Told], Told | None]) -> None:

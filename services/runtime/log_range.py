@@ -10,6 +10,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 POLL_MS = 200
+# Parsed at a time: all that was fetched may be many megabytes of small records.
+RECORDS_MAX = 500
 READERS_MAX = 8
 T = TypeVar("T")
 
@@ -31,7 +33,7 @@ async def read_range(
     reader.assign([tp])
     reader.seek(tp, begin)
     while await reader.position(tp) < end:
-        for record in (await reader.getmany(tp, timeout_ms=POLL_MS)).get(tp, []):
+        for record in (await reader.getmany(tp, timeout_ms=POLL_MS, max_records=RECORDS_MAX)).get(tp, []):
             if record.offset >= end:
                 return
             yield record

@@ -108,6 +108,7 @@ class FusionMetrics:
         self.hits = counter("encoder_cache_hits", "Items found there.", "modality")
         self.evictions = counter("encoder_cache_evictions", "Items dropped from it for room.", "modality")
         self.encoded = counter("encoder_items", "Items encoded.", "modality")
+        self.again = counter("encoder_items_again", "Those that had been encoded before.", "modality")
         self.cache_bytes = Gauge("braid_encoder_cache_bytes", "Bytes in the encoder cache.", registry=registry)
         self.conflicts = counter("conflict", "Final predictions in which the senses contradict each other.")
         self.contribution = Histogram(

@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 from services.contract import envelope
+from services.contract import window as window_record
+from services.contract.window import Lane, Member, Window
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime import kafka
@@ -46,6 +48,13 @@ def bomb() -> bytes:
 
     header = part(b"IHDR", struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + part(b"IDAT", zlib.compress(bytes(1000))) + part(b"IEND", b"")
+
+
+def window_of(modality: str, partition: int) -> bytes:
+    """A window record with a member in a log that is not there."""
+    member = Member("/d", "1", 5, 0, "0" * 64, partition, 0)
+    lanes = {modality: Lane("present", "data", 9, (member,))}
+    return window_record.encode(Window("kitchen", 0, 10, None, True, "0123456789ab", lanes, 1, 2))
 
 
 def lying_wav() -> bytes:
@@ -160,13 +169,16 @@ async def test_what_is_no_record_in_our_own_topic_is_a_dead_letter_and_the_worke
 ) -> None:
     topics = settings.topic_names()
     async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
-        sent = [await producer.send_and_wait(topics.windows, junk, partition=2) for junk in (b"{", b"[1]", b"{}")]
+        foreign = [window_of("audio", 99), window_of("smell", 2)]
+        sent = [
+            await producer.send_and_wait(topics.windows, junk, partition=2) for junk in (b"{", b"[1]", b"{}", *foreign)
+        ]
 
     async def letters() -> list[dict[str, Any]] | None:
         dead = [d for d in await found(settings, topics.dead) if d["topic"] == topics.windows]
         return dead if len(dead) == len(sent) else None
 
-    told = await until(letters, "three dead letters")
+    told = await until(letters, "a dead letter for each")
     assert {d["reason"] for d in told} == {"record"}
     assert {d["offset"] for d in told} == {s.offset for s in sent}
     await play(settings, "after the junk", hand)

@@ -46,6 +46,9 @@ async def test_every_metric_of_dashboards_alerts_and_scaling_is_exported_by_the_
         assert bridge.metric("braid_ready") == 0
         for name in ("queue_wait_seconds", "window_latency_seconds", "contribution", "batch_windows"):
             assert services["fusion"].metric(f"braid_{name}_count") > 0, f"braid_{name} is told of and never observed"
+        items, again = (services["fusion"].metric(f"braid_encoder_items{name}_total") for name in ("", "_again"))
+        assert items > 0
+        assert items / (items - again) <= 1.01, "encodes per item"
     finally:
         await gateway.process.child.stop()
         await bridge.child.stop()

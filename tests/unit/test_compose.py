@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from services.cli.main import OF_A_CLONE
 from services.gateway import server
 from services.runtime import intake
 from services.runtime.kafka import RECORD_BYTES_MAX
@@ -271,6 +274,32 @@ def test_the_image_installs_hashed_wheels_and_runs_as_nobody_special() -> None:
     users = [line.split()[1] for line in lines if line.startswith("USER")]
     assert users == [SERVICES["aligner"]["user"]]
     assert not re.search(r"^ADD|curl|wget|apt-get", DOCKERFILE, re.MULTILINE)
+
+
+def test_the_image_has_what_services_import_in_the_tested_versions_and_no_tools_of_a_clone() -> None:
+    tested, shipped = (locked(ROOT / path) for path in ("requirements.lock", "deploy/requirements.lock"))
+    assert shipped.items() <= tested.items()
+    of_module = packages_distributions()
+    needed = {name.lower().replace("_", "-") for m in imported() for name in of_module.get(m, ())}
+    assert {"torch", "faust-streaming", "aiokafka", "starlette"} <= needed
+    assert needed <= shipped.keys()
+    assert not shipped.keys() & {"pytest", "mypy", "playwright", "kubernetes-validate", *OF_A_CLONE}
+
+
+def locked(path: Path) -> dict[str, str]:
+    """Versions by name."""
+    return dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", path.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def imported() -> set[str]:
+    """The modules of others that the services and models import, but for the local stack."""
+    files = [*(ROOT / "services").rglob("*.py"), *(ROOT / "model").rglob("*.py")]
+    found: set[str] = set()
+    for path in files:
+        if "local" not in path.parts:
+            text = path.read_text(encoding="utf-8")
+            found |= set(re.findall(r"^ *(?:from|import) ([a-z_0-9]+)", text, re.MULTILINE))
+    return found - {"services", "model", *sys.stdlib_module_names}
 
 
 def test_the_image_is_made_of_listed_paths_only() -> None:

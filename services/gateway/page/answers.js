@@ -1,12 +1,27 @@
-// The answers of a session: masks in the lanes, the band of predictions, what each sense adds, and the events.
+// The answers of a session: the masks of windows, the band of predictions, and the events.
 
+import { NOTHING } from "./band.js";
 import { el, label, nameWidth, percent, signed, text, time } from "./dom.js";
 
-const NOTHING = "nothing";
-const NATS = 4;
-// Around a name: of a chip its padding and borders, of a cell its distance from the edge.
+// Around the name of a chip: its padding and borders.
 const CHIP_PX = 14;
-const CELL_PX = 8;
+
+/** A window: its mask by modality, its first and final answer, and the element that stands for them. */
+class Slot {
+  constructor(startUs, endUs) {
+    this.startUs = startUs;
+    this.endUs = endUs;
+    this.closed = false;
+    this.masks = new Map();
+    this.cell = null;
+    this.early = null;
+    this.final = null;
+  }
+
+  get shown() {
+    return this.final ?? this.early;
+  }
+}
 
 export class Answers {
   constructor(strip, choose) {
@@ -28,7 +43,7 @@ export class Answers {
   slot(startUs, endUs) {
     let slot = this.windows.get(startUs);
     if (!slot) {
-      slot = { startUs, endUs, masks: new Map(), cell: null, early: null, final: null };
+      slot = new Slot(startUs, endUs);
       this.windows.set(startUs, slot);
       this.strip.hear(endUs);
     }
@@ -40,40 +55,22 @@ export class Answers {
     const slot = this.slot(w.start_us, w.end_us);
     if (slot.closed && !w.final) return;
     slot.closed = w.final;
-    for (const [modality, lane] of Object.entries(w.modalities)) this.mask(slot, modality, lane, w.final);
-  }
-
-  mask(slot, modality, lane, final) {
-    const row = this.strip.lanes.get(modality)?.node;
-    if (!row) return;
-    let node = slot.masks.get(modality);
-    if (!node) {
-      node = el("i", {});
-      slot.masks.set(modality, node);
-      this.strip.put(row, node, slot.endUs - this.strip.hopUs, this.strip.hopUs);
-    }
-    node.className = `mask ${lane.state}${final ? "" : " early"}`;
-    node.title = `${modality} ${lane.state}${lane.evidence ? ` by ${lane.evidence}` : ""}, window to ${time(slot.endUs, true)}`;
+    for (const [modality, { state, evidence }] of Object.entries(w.modalities)) slot.masks.set(modality, { state, evidence, final: w.final });
   }
 
   prediction(p) {
     const slot = this.slot(p.window.start, p.window.end);
     slot[p.final ? "final" : "early"] = p;
-    const shown = slot.final ?? slot.early;
     if (!slot.cell) {
-      slot.cell = el("button", { type: "button", tabIndex: -1 }, el("i", { className: "fill" }), el("b", {}), el("u", {}));
-      this.strip.put(this.band, slot.cell, slot.endUs - this.strip.hopUs, this.strip.hopUs);
+      slot.cell = el("button", { type: "button", tabIndex: -1 });
       slot.cell.slot = slot;
+      this.strip.put(this.band, slot.cell, slot.endUs - this.strip.hopUs, this.strip.hopUs);
     }
-    this.draw(slot, shown);
+    this.describe(slot);
     if (p.final) this.confirmed = Math.max(this.confirmed, p.window.start);
     if (p.final && p.event) this.lengthen(p);
-    if (!this.latest || this.order(shown) >= this.order(this.latest)) {
-      this.latest = shown;
-      this.strip.now.show(shown, slot);
-    }
+    if (!this.latest || this.order(slot.shown) >= this.order(this.latest)) this.latest = slot.shown;
     if (!this.tab) this.stop(slot.cell);
-    this.dirty = true;
   }
 
   order(p) {
@@ -81,42 +78,37 @@ export class Answers {
     return p.window.start + (p.final ? 1 : 0);
   }
 
-  draw(slot, p) {
-    const cell = slot.cell;
+  /** What the band paints, in words. */
+  describe(slot) {
+    const [cell, p] = [slot.cell, slot.shown];
     cell.chosen = p;
-    const marks = (p.abstained ? "?" : "") + (p.odd ? "◆" : "");
     cell.className = ["cell", p.final ? "final" : "early", p.label === NOTHING ? "nothing" : "", p.abstained ? "abstained" : ""].join(" ").trim();
-    cell.children[0].style.height = `${Math.max(p.confidence, 0.04) * 100}%`;
-    text(cell.children[2], marks);
-    cell.children[2].className = p.odd ? "conflict" : "";
     const told = `${label(p.label)}, ${percent(p.confidence)}, ${p.final ? "final" : "first answer"}, window to ${time(slot.endUs, true)}`;
     cell.title = told + (p.abstained ? ", abstains" : "") + (p.odd ? `, ${p.odd} contradicts the others` : "");
     cell.setAttribute("aria-label", cell.title);
-    if (p.final) this.adds(slot, p);
   }
 
-  /** What each sense adds (up) or takes (down), stacked from the middle. */
-  adds(slot, p) {
-    if (slot.adds) this.strip.remove(slot.adds);
-    let up = 0;
-    let down = 0;
-    const node = el("div", { className: "stack" });
-    for (const modality of this.strip.modalities) {
-      const sense = p.modalities[modality];
-      if (!sense) continue;
-      const size = Math.min(Math.abs(sense.contribution) / NATS, 1) * 50;
-      if (size < 1) continue;
-      const part = el("i", { className: `m-${modality}` });
-      part.style.height = `${size}%`;
-      if (sense.contribution > 0) part.style.bottom = `${50 + up}%`;
-      else part.style.top = `${50 + down}%`;
-      if (sense.contribution > 0) up += size;
-      else down += size;
-      node.append(part);
+  /** The windows, oldest first. */
+  inOrder() {
+    return [...this.windows.values()].sort((a, b) => a.startUs - b.startUs);
+  }
+
+  /** What the mask of a lane says at an event time. */
+  maskAt(modality, us) {
+    for (const slot of this.windows.values()) {
+      const found = us >= slot.endUs - this.strip.hopUs && us < slot.endUs && slot.masks.get(modality);
+      if (found) return `${modality} ${found.state}${found.evidence ? ` by ${found.evidence}` : ""}, window to ${time(slot.endUs, true)}`;
     }
-    node.title = Object.entries(p.modalities).map(([m, s]) => `${m} ${signed(s.contribution)}`).join(", ");
-    slot.adds = node;
-    this.strip.put(this.parts, node, slot.endUs - this.strip.hopUs, this.strip.hopUs);
+    return "";
+  }
+
+  /** What each sense added to the answer at an event time. */
+  addsAt(us) {
+    for (const { endUs, final } of this.windows.values()) {
+      if (!final || us < endUs - this.strip.hopUs || us >= endUs) continue;
+      return Object.entries(final.modalities).map(([m, sense]) => `${m} ${signed(sense.contribution)}`).join(", ");
+    }
+    return "";
   }
 
   event(e) {
@@ -152,47 +144,14 @@ export class Answers {
     known.node.title = `${label(known.label)}, ${known.final ? "confirmed" : "first answer"}, ${time(startUs, true)} to ${time(known.endUs, true)}`;
   }
 
-  /** Runs of one label carry their name once, over as many cells as they have. */
-  measure() {
-    this.dirty = false;
-    const slots = [...this.windows.values()].filter((slot) => slot.cell).sort((a, b) => a.startUs - b.startUs);
-    let first = null;
-    let count = 0;
-    const close = () => {
-      if (!first) return;
-      const shown = first.cell.chosen;
-      const name = label(shown.label);
-      const fits = this.px(count * this.strip.hopUs) > nameWidth(name) + CELL_PX;
-      text(first.cell.children[1], fits && shown.label !== NOTHING ? name : "");
-      first.cell.children[1].style.width = `calc(${count * 100}% - ${CELL_PX}px)`;
-    };
-    slots.forEach((slot) => {
-      const [one, other] = [first?.cell.chosen, slot.cell.chosen];
-      const same = first && one.label === other.label && one.final === other.final && slot.startUs - first.startUs <= (count + 0.5) * this.strip.hopUs;
-      if (same) {
-        count += 1;
-        text(slot.cell.children[1], "");
-        return;
-      }
-      close();
-      first = slot;
-      count = 1;
-    });
-    close();
-    this.names();
-  }
-
-  px(us) {
-    return (us / this.strip.axis.spanUs) * this.strip.width;
-  }
-
   /** The name of an event stands in its chip; one that does not fit there stands behind it, where there is more room. */
   names() {
+    this.dirty = false;
     const known = [...this.events.values()].sort((a, b) => a.node.us - b.node.us);
     known.forEach(({ node }, n) => {
       const next = known[n + 1]?.node;
-      const inside = this.px(next ? Math.min(node.lengthUs, next.us - node.us) : node.lengthUs) - CHIP_PX;
-      const behind = next ? this.px(next.us - node.us - node.lengthUs) - CHIP_PX : Infinity;
+      const inside = this.strip.px(next ? Math.min(node.lengthUs, next.us - node.us) : node.lengthUs) - CHIP_PX;
+      const behind = next ? this.strip.px(next.us - node.us - node.lengthUs) - CHIP_PX : Infinity;
       const beside = nameWidth(node.textContent) > inside && behind > inside;
       node.classList.toggle("beside", beside);
       const room = beside ? behind : inside;
@@ -211,7 +170,13 @@ export class Answers {
     }
     // The tab key leads to the newest answer, unless somebody walks along them.
     if (!this.band.contains(document.activeElement)) this.stop(this.band.lastElementChild);
-    if (this.dirty && this.strip.width) this.measure();
+  }
+
+  /** Show what changed, the paper aside. */
+  draw() {
+    if (this.latest !== this.told && this.latest) this.strip.now.show(this.latest);
+    this.told = this.latest;
+    if (this.dirty) this.names();
   }
 
   /** The neighbour of a prediction, by id, for the why panel. */

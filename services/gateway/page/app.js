@@ -8,7 +8,13 @@ import { Strip } from "./strip.js";
 import { Why } from "./why.js";
 
 const SHOWN_MAX = 10;
-const TIDY_MS = 250;
+// A strip draws what came for it at most this often; of many, so many at once, the ones that wait the longest.
+const DRAW_MS = 100;
+const DRAWN_AT_ONCE = 2;
+// Many strips move on every second frame, together: in 20 s of an axis a pixel takes longer than that.
+const FEW = 3;
+const MANY_STEP_MS = 25;
+const SLOW_STEP_MS = 1000;
 const LIVE_US = 20_000_000;
 const find = (id) => document.getElementById(id);
 
@@ -21,12 +27,12 @@ let known = new Map();
 
 const list = new List(find("list"), find("find"), find("count"));
 const why = new Why(find("why"), () => {});
-const seen = new IntersectionObserver((entries) => entries.forEach((e) => (strips.get(e.target.dataset.session).visible = e.isIntersecting)), {
+const seen = new IntersectionObserver((entries) => entries.forEach((e) => strips.get(e.target.dataset.session)?.seen(e.isIntersecting)), {
   rootMargin: "120px",
 });
 const feed = new Feed({
   begin: (session, snapshot) => strips.get(session)?.begin(snapshot),
-  message: (kind, record) => strips.get(record.session)?.take(kind, record),
+  message: (kind, record) => strips.get(record.session)?.message(kind, record),
   linked: (on) => link(on ? "live" : "reconnecting"),
 });
 
@@ -98,23 +104,25 @@ function pause(on) {
 function theme(name) {
   document.documentElement.dataset.theme = name;
   localStorage.setItem("theme", name);
+  strips.forEach((strip) => strip.draw(performance.now()));
 }
 
-let last = performance.now();
-let tidied = 0;
+let turned = performance.now();
+let moved = turned;
 const slow = matchMedia("(prefers-reduced-motion: reduce)");
 
 function turn(nowMs) {
-  const due = slow.matches ? nowMs - last > 1000 : true;
-  if (due && !paused) {
-    strips.forEach((strip) => strip.visible && strip.step(nowMs, nowMs - last));
-    last = nowMs;
-  } else if (paused) last = nowMs;
-  if (nowMs - tidied > TIDY_MS && !paused) {
-    tidied = nowMs;
-    strips.forEach((strip) => strip.tidy());
-  }
   requestAnimationFrame(turn);
+  if (paused) moved = nowMs;
+  if (paused || (strips.size > FEW && nowMs - turned < MANY_STEP_MS)) return;
+  turned = nowMs;
+  if (!slow.matches || nowMs - moved > SLOW_STEP_MS) {
+    strips.forEach((strip) => strip.visible && strip.step(nowMs, nowMs - moved));
+    moved = nowMs;
+  }
+  const due = [...strips.values()].filter((strip) => strip.waiting.length && nowMs - strip.drawnMs >= DRAW_MS);
+  due.sort((a, b) => a.drawnMs - b.drawnMs);
+  due.slice(0, DRAWN_AT_ONCE).forEach((strip) => strip.draw(nowMs));
 }
 
 async function below() {
@@ -137,6 +145,7 @@ find("theme").addEventListener("click", () => {
   theme(dark === "dark" ? "light" : "dark");
 });
 find("help").addEventListener("click", () => find("legend").showModal());
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => strips.forEach((strip) => strip.draw(performance.now())));
 addEventListener("hashchange", show);
 addEventListener("keydown", (event) => {
   if (event.target.matches("input, dialog *") || (event.target.matches("button, a") && event.key === " ")) return;

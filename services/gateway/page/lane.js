@@ -1,8 +1,9 @@
-// One modality of a session: its chunks where they were captured, laid out so that none covers another.
+// One modality of a session: its chunks where they were captured, laid out so that none covers another. Sounds and told
+// silences are kept for the strip's paper; pictures, words and marks are elements.
 
-import { el, svg, time } from "./dom.js";
+import { el, time } from "./dom.js";
+import { heights } from "./wave.js";
 
-const PEAK_MAX = 255;
 const LETTER_PX = 6.6;
 const FRAME_SHARE = 0.9;
 const MARKS_MAX = 500;
@@ -14,6 +15,8 @@ export class Lane {
     this.strip = strip;
     this.node = el("div", { className: `lane m-${modality}` });
     this.known = new Map();
+    this.sounds = new Map();
+    this.silences = new Set();
     this.marks = new Map();
     this.identities = new Map();
     this.dirty = false;
@@ -33,19 +36,46 @@ export class Lane {
     const identity = [c.source, c.id, c.t_us, c.duration_us].join("\n");
     const copy = this.identities.has(identity);
     if (!copy) this.identities.set(identity, key);
-    const node = shape(c, copy);
-    node.title = `${c.modality} from ${c.source}, ${time(c.t_us, true)}${c.text ? `: ${c.text}` : ""}`;
-    node.gone = () => {
-      this.known.delete(key);
-      if (!copy) this.identities.delete(identity);
-    };
     const waiting = this.marks.get(key);
     this.marks.delete(key);
-    this.known.set(key, node);
-    this.strip.put(this.node, node, c.t_us, c.duration_us);
-    if (copy) this.flag(node, "copy", "a copy of one that was there already");
-    if (waiting) this.flag(node, waiting.kind, waiting.why);
+    this.known.set(key, this.show(c, key, copy, () => {
+      this.known.delete(key);
+      if (!copy) this.identities.delete(identity);
+    }));
+    if (copy) this.flag(key, "copy", "a copy of one that was there already");
+    if (waiting) this.flag(key, waiting.kind, waiting.why);
     this.dirty = true;
+  }
+
+  /** A chunk as an element, or as a sound that the paper paints; gone: to be called when it is out of reach. */
+  show(c, key, copy, gone) {
+    const title = `${c.modality} from ${c.source}, ${time(c.t_us, true)}${c.text ? `: ${c.text}` : ""}`;
+    const [us, lengthUs] = [c.t_us, c.duration_us];
+    if (c.peaks?.length && !c.muted && !c.alive) {
+      const sound = { us, lengthUs, heights: heights(c.peaks), title, gone, flags: new Set() };
+      this.sounds.set(key, sound);
+      return sound;
+    }
+    const node = Object.assign(shape(c, copy), { title, gone, flags: new Set() });
+    this.strip.put(this.node, node, us, lengthUs);
+    return node;
+  }
+
+  /** What is painted at an event time, in words; nearUs: how far a point may be from it. */
+  at(us, nearUs) {
+    const sound = [...this.sounds.values()].find((one) => us >= one.us && us < one.us + one.lengthUs);
+    const silent = [...this.silences].some((at) => Math.abs(at - us) < nearUs);
+    return [sound?.title, silent && "silent up to here: a record stands for it"].filter(Boolean);
+  }
+
+  /** Forget what was painted and is long out of sight. */
+  tidy(oldestUs) {
+    for (const [key, sound] of this.sounds) {
+      if (sound.us + sound.lengthUs >= oldestUs) continue;
+      this.sounds.delete(key);
+      sound.gone();
+    }
+    for (const us of this.silences) if (us < oldestUs) this.silences.delete(us);
   }
 
   /** What became of a chunk, which may be heard of before the chunk itself; in words. */
@@ -55,17 +85,23 @@ export class Lane {
       kind === "late"
         ? `${(record.behind_us / 1e6).toFixed(1)} s too late for its last window`
         : `refused: ${record.reason}, ${record.detail}`;
-    const node = this.known.get(key);
-    if (node) this.flag(node, kind, why);
+    if (this.known.has(key)) this.flag(key, kind, why);
     else this.marks.set(key, { kind, why });
     if (this.marks.size > MARKS_MAX) this.marks.delete(this.marks.keys().next().value);
     return why;
   }
 
-  flag(node, kind, why) {
-    if (node.classList.contains(kind)) return;
-    node.classList.add(kind);
-    node.append(el("i", { className: `flag ${kind}`, title: why, role: "img", "aria-label": `${kind}: ${why}` }, GLYPHS[kind]));
+  flag(key, kind, why) {
+    const shown = this.known.get(key);
+    if (shown.flags.has(kind)) return;
+    shown.flags.add(kind);
+    shown.refused ||= kind !== "copy";
+    const made = el("i", { className: `flag ${kind}`, title: why, role: "img", "aria-label": `${kind}: ${why}` }, GLYPHS[kind]);
+    if (this.sounds.has(key)) this.strip.put(this.node, made, shown.us, 0);
+    else {
+      shown.classList.add(kind);
+      shown.append(made);
+    }
     this.strip.count(kind);
     this.dirty = true;
   }
@@ -112,9 +148,7 @@ export class Lane {
 }
 
 function shape(c, copy) {
-  if (c.muted) return el("i", { className: "alive", title: "muted" });
-  if (c.alive) return el("i", { className: "alive" });
-  if (c.peaks?.length) return el("div", { className: "wave" }, wave(c.peaks));
+  if (c.muted || c.alive) return el("i", { className: "alive" });
   if (c.modality === "video") {
     const made = el("div", { className: "frame" });
     if (!copy) made.picture = el("img", { src: c.media, alt: `frame of ${time(c.t_us)}`, decoding: "async", draggable: false });
@@ -123,15 +157,4 @@ function shape(c, copy) {
   if (c.text !== undefined && !copy) return el("div", { className: "words" }, el("span", {}, c.text));
   if (c.text !== undefined) return el("i", { className: "dot" });
   return el("div", { className: "block" }, el("span", {}, c.content_type.split(";")[0]));
-}
-
-/** The outline of a sound as one path; quiet sounds are raised so that they can be seen. */
-export function wave(peaks) {
-  const heights = peaks.map((peak) => Math.max(Math.sqrt(peak / PEAK_MAX), 0.03));
-  const last = heights.length;
-  heights.push(heights[last - 1]);
-  const up = heights.map((h, n) => `${n} ${(1 - h).toFixed(3)}`);
-  const down = heights.map((h, n) => `${n} ${(1 + h).toFixed(3)}`).reverse();
-  const path = svg("path", { d: `M${up.join("L")}L${down.join("L")}Z` });
-  return svg("svg", { viewBox: `0 0 ${last} 2`, preserveAspectRatio: "none", "aria-hidden": "true" }, path);
 }

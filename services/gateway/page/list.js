@@ -43,6 +43,9 @@ export class List {
     const seconds = Math.max(nowUs - session.heard_us, 0) / 1e6;
     const answer = session.answer;
     const live = seconds < LIVE_S;
+    const told = JSON.stringify([live || (session.heard_us && ago(seconds)), answer, session.event]);
+    if (row.told === told) return;
+    row.told = told;
     row.node.classList.toggle("live", live);
     const event = session.event;
     text(row.said, event ? label(event.label) : answer && answer.label !== "nothing" ? `${label(answer.label)}?` : "quiet");

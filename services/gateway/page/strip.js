@@ -1,9 +1,11 @@
-// One session: lanes, answers and events on one axis. Elements are placed once and the whole track is moved.
+// One session: lanes, answers and events on one axis. What comes is kept until the strip's turn to draw; elements are placed
+// once, the rest is painted on one canvas, and the whole track is moved by whole pixels, which needs no painting.
 
 import { Answers } from "./answers.js";
 import { el, sign, text, time } from "./dom.js";
 import { Lane } from "./lane.js";
 import { Now } from "./now.js";
+import { Paper } from "./paper.js";
 import { Axis } from "./time.js";
 
 const ORDER = ["video", "audio", "text"];
@@ -12,6 +14,8 @@ const KINDS = ["chunk", "late", "dead", "window", "event", "prediction", "tick",
 const KEPT_US = 70_000_000;
 const HELD_US = 300_000_000;
 const REFUSED_MAX = 200;
+const WAITING_MAX = 2_000;
+const NEAR_PX = 4;
 const WORDS = { late: ["late", "late"], copy: ["copy", "copies"], dead: ["refused", "refused"] };
 
 export class Strip {
@@ -25,8 +29,12 @@ export class Strip {
     this.counts = { late: 0, copy: 0, dead: 0 };
     this.refused = new Map();
     this.visible = true;
+    this.atMs = 0;
     this.width = 0;
-    this.track = el("div", { className: "track" });
+    this.waiting = [];
+    this.drawnMs = 0;
+    this.paper = new Paper(this);
+    this.track = el("div", { className: "track" }, this.paper.node);
     this.view = el("div", { className: "view" }, this.track);
     this.answers = new Answers(this, choose);
     this.now = new Now();
@@ -45,15 +53,23 @@ export class Strip {
       this.relayout();
     });
     this.sized.observe(this.view);
+    this.view.addEventListener("pointermove", (event) => this.pointed(event));
   }
 
   /** Fill from a snapshot; what is known already stays as it is. */
   begin(snapshot) {
     this.hopUs = snapshot.hop_us;
     if (!this.lanes.size) this.build(snapshot.modalities);
-    for (const kind of KINDS) snapshot[kind].forEach((record) => this.take(kind, record));
-    this.step(performance.now(), 1e6);
-    this.tidy();
+    const nowMs = performance.now();
+    for (const kind of KINDS) snapshot[kind].forEach((record) => this.take(kind, record, nowMs));
+    this.step(nowMs, 1e6);
+    this.draw(nowMs);
+  }
+
+  /** One record of the stream, which waits for the strip's turn; where nobody looks, no turn comes. */
+  message(kind, record) {
+    this.waiting.push([kind, record, performance.now()]);
+    if (this.waiting.length > WAITING_MAX) this.tidy();
   }
 
   build(modalities) {
@@ -70,9 +86,9 @@ export class Strip {
     this.now.build(this.modalities);
   }
 
-  /** One record of the stream. */
-  take(kind, record) {
+  take(kind, record, atMs) {
     if (!this.lanes.size) return;
+    this.atMs = atMs;
     const lane = this.lanes.get(record.modality);
     if (kind === "window") this.answers.window(record);
     else if (kind === "prediction") this.answers.prediction(record);
@@ -87,7 +103,7 @@ export class Strip {
   }
 
   hear(us) {
-    this.axis.hear(us, performance.now());
+    this.axis.hear(us, this.atMs);
   }
 
   count(kind) {
@@ -105,9 +121,9 @@ export class Strip {
 
   silence(kind, lane, record) {
     const us = kind === "end" ? record.t_us : record.bound_us;
-    const ended = kind === "end" || record.evidence === "end";
-    const title = ended ? "its sources have ended" : "silent up to here: a record stands for it";
-    this.once(`${ended ? "end" : kind} ${lane.modality} ${us}`, lane.node, us, () => el("i", { className: ended ? "ended" : "silent", title }));
+    if (kind === "end" || record.evidence === "end")
+      this.once(`end ${lane.modality} ${us}`, lane.node, us, () => el("i", { className: "ended", title: "its sources have ended" }));
+    else lane.silences.add(us);
   }
 
   /** Make something at a time unless it is there. */
@@ -142,6 +158,15 @@ export class Strip {
   relayout() {
     this.lanes.forEach((lane) => lane.resized());
     this.answers.dirty = true;
+    this.paper.resized();
+    this.move();
+    if (this.lanes.size) this.draw(performance.now());
+  }
+
+  /** Somebody sees the strip from now on, or no more. */
+  seen(on) {
+    this.visible = on;
+    if (on) this.draw(performance.now());
   }
 
   set span(us) {
@@ -151,14 +176,58 @@ export class Strip {
     this.relayout();
   }
 
-  /** One frame of the picture. */
-  step(nowMs, deltaMs) {
-    if (this.axis.step(nowMs, deltaMs)) this.placed.forEach((node) => this.place(node));
-    this.track.style.transform = `translateX(${this.axis.shift}%)`;
+  /** How many pixels a span of event time is wide. */
+  px(us) {
+    return (us / this.axis.spanUs) * this.width;
   }
 
-  /** A few times a second: take away what is long out of sight, lay out what is new, draw the axis on. */
+  /** Where the view begins, in pixels of the screen from the base on: a track between two pixels must be blended anew. */
+  get shiftPx() {
+    return Math.round(this.px(this.axis.from - this.axis.base) * devicePixelRatio) / devicePixelRatio;
+  }
+
+  /** Move the picture on. */
+  step(nowMs, deltaMs) {
+    if (this.axis.step(nowMs, deltaMs)) {
+      this.placed.forEach((node) => this.place(node));
+      this.paper.stale();
+    }
+    this.move();
+    if (!this.paper.covers) this.draw(nowMs);
+  }
+
+  move() {
+    this.track.style.transform = `translateX(${-this.shiftPx}px)`;
+  }
+
+  /** Take what waits, and show all that changed; who is out of sight paints nothing. */
+  draw(nowMs) {
+    this.drawnMs = nowMs;
+    this.tidy();
+    if (!this.lanes.size || !this.width) return;
+    this.lanes.forEach((lane) => lane.layout(this.width));
+    this.answers.draw();
+    if (this.visible) this.paper.paint();
+    this.scale();
+  }
+
+  /** What is under a point and is no element tells its title. */
+  pointed({ target, clientX, clientY }) {
+    if (target.closest(".view [title]")) return;
+    const box = this.view.getBoundingClientRect();
+    const row = this.paper.rowAt(clientY - box.top);
+    const us = this.axis.from + ((clientX - box.left) / this.width) * this.axis.spanUs;
+    const lane = [...this.lanes.values()].find((one) => one.node === row);
+    const near = (NEAR_PX / this.width) * this.axis.spanUs;
+    if (lane) this.view.title = [...lane.at(us, near), this.answers.maskAt(lane.modality, us)].filter(Boolean).join("\n");
+    else this.view.title = row === this.answers.parts ? this.answers.addsAt(us) : "";
+  }
+
+  /** Take what waits, and take away what is long out of sight. */
   tidy() {
+    const waiting = this.waiting;
+    this.waiting = [];
+    waiting.forEach(([kind, record, atMs]) => this.take(kind, record, atMs));
     const oldest = Math.max(this.axis.shown, this.axis.newest - HELD_US) - KEPT_US;
     // What is left of the view, names that reach out of it aside, is kept for who walks back, and costs no painting.
     const seen = this.axis.from - this.axis.spanUs / 2;
@@ -168,12 +237,11 @@ export class Strip {
       else if (node.hidden !== ends < seen) node.hidden = ends < seen;
     }
     this.answers.tidy(oldest);
-    this.lanes.forEach((lane) => lane.layout(this.width));
-    this.scale();
+    this.lanes.forEach((lane) => lane.tidy(oldest));
   }
 
   scale() {
-    if (!this.axisRow || !this.axis.newest || !this.width) return;
+    if (!this.axis.newest) return;
     const step = [1, 2, 5, 10, 20].map((s) => s * 1e6).find((us) => (us / this.axis.spanUs) * this.width > 84) ?? 3e7;
     for (const node of [...this.axisRow.children]) if (node.step !== step) this.remove(node);
     const ends = this.axis.from + this.axis.spanUs;

@@ -51,9 +51,4 @@ export class Axis {
   at(us) {
     return ((us - this.base) / this.spanUs) * 100;
   }
-
-  /** How far the track is shifted, as a share of the width. */
-  get shift() {
-    return -this.at(this.from);
-  }
 }

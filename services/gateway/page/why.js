@@ -4,7 +4,7 @@ import { el, label, percent, sign, signed, span, stateSign, time } from "./dom.j
 import { correct, why } from "./feed.js";
 import { bar, latencyBar } from "./now.js";
 import { play, stop } from "./sound.js";
-import { wave } from "./lane.js";
+import { wave } from "./wave.js";
 
 const FRAMES_MAX = 24;
 

@@ -52,6 +52,7 @@ ONLY_IN_FULL = {
     "make bench-page": "measures; tests/integration/test_page.py holds what it measures to a bound",
     ".venv/bin/python -m benchmarks.muting": "measures; tests/integration/test_mute.py holds a mute to its time",
     "make profile": "measures; at a small size it would measure nothing",
+    "make profile-fusion": "the same",
     ".venv/bin/braid train --data tridigit --private-epsilon 8 --private-delta 1e-4 --out models/private/1": (
         "its noise needs all rows; tests/unit/model/test_privacy.py has its parts"
     ),

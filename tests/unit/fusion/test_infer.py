@@ -116,6 +116,39 @@ def test_what_stands_in_several_windows_is_encoded_once(tmp_path: Path) -> None:
     assert inference.encoded == {"text": 1, "video": 12, "audio": 12}
     # Of a batch each item is asked for once: two windows half a second apart have five slots.
     assert inference.asked == {"text": 5, "video": 4 * 5 + 4, "audio": 4 * 5 + 4}
+    assert not any(inference.again.values())
+
+
+def test_what_was_dropped_and_is_encoded_again_is_counted(tmp_path: Path) -> None:
+    _, seen, found = whole(tmp_path)
+    forgetful = Inference(load(tmp_path / "m", "cpu"), 1)
+    forgetful.predict([seen], found)
+    assert not any(forgetful.again.values())
+    once = dict(forgetful.encoded)
+    forgetful.predict([seen], found)
+    assert forgetful.again == once
+    assert forgetful.encoded == {m: 2 * count for m, count in once.items()}
+
+
+def test_sound_that_is_cut_once_for_all_of_its_windows_is_what_each_window_alone_would_cut(tmp_path: Path) -> None:
+    inference, one, _ = whole(tmp_path)
+    rng, at_us = np.random.default_rng(2), 0
+    members, found = [], {}
+    # A clock that jitters, within what is joined and beyond it: where a chunk is placed depends on those before it.
+    for n in range(60):
+        body = rng.bytes(1_600)
+        members.append(Member("/mic", str(n), at_us, 100_000, hashlib.sha256(body).hexdigest(), 0, n))
+        found[place_of("audio", members[-1])] = Payload("audio/pcm;rate=8000", body)
+        at_us += int(rng.choice([100_000, 100_125, 112_000, 99_000, 140_000]))
+    for start_us in range(0, 4_000_000, 500_000):
+        held = tuple(m for m in members if start_us < m.t_us + m.duration_us and m.t_us < start_us + 2_000_000)
+        lanes = one.modalities | {"audio": Lane("present", "data", 0, held)}
+        seen = replace(one, start_us=start_us, end_us=start_us + 2_000_000, modalities=lanes)
+        (warm,) = inference.predict([seen], found)
+        (cold,) = Inference(load(tmp_path / "m", "cpu"), 1).predict([seen], found)
+        assert warm.value == cold.value
+        assert warm.rows.tobytes() == cold.rows.tobytes()
+    assert inference.encoded["audio"] < inference.asked["audio"]
 
 
 def jpeg(seed: int) -> bytes:

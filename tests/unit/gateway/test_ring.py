@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from services.gateway.ring import Message, Ring
 from tests.unit.gateway.records import chunk
@@ -45,6 +46,13 @@ async def test_a_place_that_is_gone_or_of_another_start_is_answered_with_a_reset
         assert (message.told, message.id) == (None, "boot.10"), place
     (kept,) = await take(ring.after("boot.6", lambda told: True), 1)
     assert kept.id == "boot.7"
+
+
+async def test_a_whole_record_is_not_kept_for_readers_who_are_told_a_part_of_it() -> None:
+    ring, whole = filled(0), replace(chunk(offset=1), full=b"all of it")
+    ring.put(whole)
+    (message,) = await take(ring.after("boot.0", lambda told: True), 1)
+    assert message.told == replace(whole, full=None)
 
 
 async def test_ids_count_what_was_not_wanted_too() -> None:

@@ -1,0 +1,234 @@
+"""What a window costs the fusion worker's process without a model, and where the time goes: real broker, real Redis.
+
+`make profile-fusion`. The load of class A (13 events per session and second: ten of sound, two frames of 640 x 360, one
+text; some late, repeated, broken) is aligned once, by the real aligner, which tells what the windows cost it. Their
+records are then copied, as they are, to fresh topics for each run of a fusion worker with the stub for a device, which
+works through them as a backlog. CPU is read from the system, progress from the topics' ends, so that neither start nor
+idling nor being asked counts. Beside it a bare aiokafka loop reads the same window records and does nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import secrets
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+from aiokafka import TopicPartition
+
+from benchmarks.aligning import QUIET_S, Failed, fresh_redis, generate, settings_of, written
+from benchmarks.fusion_page import page
+from benchmarks.load import Load
+from benchmarks.report import RESULTS, machine
+from benchmarks.samples import FUSION, functions, layers, spying
+from benchmarks.streams import STUB_ENVIRONMENT, TTL_S
+from benchmarks.systems import Job, braid_environment
+from services.local.services import ServiceProcess
+from services.local.stack import LocalStack
+from services.runtime import kafka, topic_admin
+from services.runtime.log_range import read_range
+from services.runtime.settings import Settings, load
+
+PARTITIONS, ROUNDS, WITHIN_S = 8, 3, 120.0
+LOAD = Load(sessions=50, seconds=40, frames=True)
+COUNTERS = (
+    "batches_total",
+    "predictions_total",
+    "members_unusable_total",
+    "encoder_items_total",
+    "encoder_items_again_total",
+)
+# Of a backlog's records: before it something still starts, after it the last ones wait.
+BETWEEN = (0.1, 0.9)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Windows of which size and step (ms), and how many of them the stub takes at once."""
+
+    name: str
+    size_ms: int
+    hop_ms: int
+    batch: int
+
+
+CASES = (
+    Case("4 s / 1 s, batches of 8", 4_000, 1_000, 8),
+    Case("4 s / 1 s, batches of 64", 4_000, 1_000, 64),
+    Case("2 s / 0.5 s, batches of 8", 2_000, 500, 8),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """Windows in their topic: what names it, how many, of how many events, and CPU of the aligner for each (ms)."""
+
+    settings: Settings
+    job: Job
+    windows: int
+    events: int
+    ms: float
+
+
+async def aligned(stack: LocalStack, case: Case) -> Aligned:
+    """Send the load and let the aligner work through it; payloads stay in Redis, whatever the topics are called."""
+    job = Job(f"f{secrets.token_hex(4)}", PARTITIONS, case.size_ms, case.hop_ms)
+    settings = await _topics(stack, job)
+    await fresh_redis(stack)
+    told = await generate(stack, job, LOAD, live=False)
+    aligner = ServiceProcess(
+        "aligner", stack.folder, braid_environment(stack, job) | {"BRAID_REDIS__TTL_S": str(TTL_S)}
+    )
+    aligner.start()
+    try:
+        ms, windows = await _spent(stack, settings, settings.topic_names().windows, aligner, None)
+    finally:
+        await aligner.child.stop(10)
+    return Aligned(settings, job, windows, told["records"], ms)
+
+
+async def fused(stack: LocalStack, of: Aligned, case: Case, spied: Path | None = None) -> dict[str, float]:
+    """Copy the windows to topics of their own and have a worker answer them: its figures, and the bare loop's."""
+    job = replace(of.job, prefix=f"f{secrets.token_hex(4)}")
+    settings = await _topics(stack, job)
+    await _copy(stack, of.settings, settings)
+    environment = braid_environment(stack, job) | STUB_ENVIRONMENT | {"STUB_BATCH": str(case.batch)}
+    fusion = ServiceProcess("fusion", stack.folder, environment, module="benchmarks.stub")
+    fusion.start()
+    try:
+        await fusion.ready()
+        async with spying(fusion.child.pid or 0, spied) if spied is not None else nullcontext():
+            ms, _ = await _spent(stack, settings, settings.topic_names().predictions, fusion, of.windows)
+        found = {"ms": ms, "resident_mb": psutil.Process(fusion.child.pid).memory_info().rss / 2**20} | _told(fusion)
+    finally:
+        await fusion.child.stop(10)
+    words = (stack.bootstrap_servers, job.prefix, str(of.windows))
+    bare = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.fusion_profile", "--bare", *words), stdout=asyncio.subprocess.PIPE
+    )
+    return found | {"bare_ms": float((await bare.communicate())[0])}
+
+
+def _told(fusion: ServiceProcess) -> dict[str, float]:
+    """What the worker says of itself. Raises Failed where it did not do all of the work that is measured."""
+    counts = {name: fusion.metric(f"braid_{name}") for name in COUNTERS}
+    if counts["members_unusable_total"]:
+        raise Failed(f"{counts['members_unusable_total']:.0f} members could not be used")
+    windows = counts["predictions_total"]
+    items = counts["encoder_items_total"]
+    return {
+        "batch": windows / counts["batches_total"],
+        "encoded": items / windows,
+        "per_item": items / (items - counts["encoder_items_again_total"]),
+    }
+
+
+async def _topics(stack: LocalStack, job: Job) -> Settings:
+    settings = settings_of(stack, job)
+    async with kafka.admin(stack.bootstrap_servers) as admin:
+        await topic_admin.apply(admin, settings)
+    return settings
+
+
+async def _copy(stack: LocalStack, source: Settings, target: Settings) -> None:
+    """The window records of one prefix under another, each in its partition and in order."""
+    topic = target.topic_names().windows
+    async with kafka.reader(stack.bootstrap_servers) as reader, kafka.producer(stack.bootstrap_servers) as producer:
+        for number in range(PARTITIONS):
+            log = read_range(reader, TopicPartition(source.topic_names().windows, number))
+            await kafka.send_all(producer, topic, number, [(r.key, r.value, list(r.headers)) async for r in log])
+
+
+async def _spent(
+    stack: LocalStack, settings: Settings, topic: str, service: ServiceProcess, expected: int | None
+) -> tuple[float, int]:
+    """CPU of a service's process per record that it writes to a topic (ms), and how many; expected: None until it is
+    quiet. Raises Failed."""
+    looks: list[tuple[int, float]] = []
+    process = psutil.Process(service.child.pid)
+    moved = began = time.monotonic()
+    async with kafka.reader(stack.bootstrap_servers) as reader:
+        while True:
+            count, times, now = await written(reader, settings, topic), process.cpu_times(), time.monotonic()
+            moved = now if not looks or count > looks[-1][0] else moved
+            looks.append((count, times.user + times.system))
+            if count == expected or (expected is None and count and now - moved > QUIET_S):
+                break
+            if now - began > WITHIN_S or not service.child.running:
+                raise Failed(f"{service.name}: only {count} records within {now - began:.0f} s")
+            await asyncio.sleep(0.05)
+    begin, end = (next(look for look in looks if look[0] >= share * count) for share in BETWEEN)
+    return (end[1] - begin[1]) / (end[0] - begin[0]) * 1e3, count
+
+
+async def bare(servers: str, prefix: str, windows: int) -> float:
+    """CPU per window (ms) of a loop that only reads the window records."""
+    async with kafka.reader(servers) as consumer:
+        consumer.subscribe([load(topics={"prefix": prefix}).topic_names().windows])
+        first = seen = sum(map(len, (await consumer.getmany(timeout_ms=10_000, max_records=256)).values()))
+        began = time.process_time()
+        while seen < windows:
+            seen += sum(map(len, (await consumer.getmany(timeout_ms=100, max_records=256)).values()))
+        return (time.process_time() - began) / (seen - first) * 1e3
+
+
+def middle(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The median of each figure."""
+    return {name: statistics.median(row[name] for row in found) for name in found[0]}
+
+
+async def measure(folder: Path, cases: Sequence[Case], rounds: int, spied: bool) -> dict[str, Any]:
+    """All cases, and the first one once more under py-spy."""
+    found: dict[str, Any] = {"machine": machine(), "cases": {}}
+    async with LocalStack(folder, load(kafka={"bootstrap_servers": ""}, redis={"url": ""})) as stack:
+        of: Aligned | None = None
+        for case in cases:
+            if of is None or (of.job.size_ms, of.job.hop_ms) != (case.size_ms, case.hop_ms):
+                of = await aligned(stack, case)
+            row = middle([await fused(stack, of, case) for _ in range(rounds)])
+            row |= {"events": of.events / of.windows, "aligner_ms": of.ms, "windows": of.windows}
+            found["cases"][case.name] = row
+            sys.stderr.write(f"{case.name}: {json.dumps(row)}\n")
+            if spied and case is cases[0]:
+                sys.stderr.write("once more under py-spy\n")
+                await fused(stack, of, case, folder / "samples")
+                found["layers"] = layers(folder / "samples", FUSION)
+                found["functions"] = functions(folder / "samples", FUSION)
+    return found | {"load_after": round(os.getloadavg()[0], 1)}
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", default="after", choices=["before", "after"], help="which column to write")
+    parser.add_argument("--case", help="only cases whose name has this in it, once, and write nothing")
+    parser.add_argument("--spy", action="store_true", help="with --case: under py-spy too")
+    parser.add_argument("--bare", nargs=3, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.bare:
+        sys.stdout.write(f"{await bare(asked.bare[0], asked.bare[1], int(asked.bare[2]))}\n")
+        return
+    chosen = [case for case in CASES if (asked.case or "") in case.name]
+    with tempfile.TemporaryDirectory(prefix="braid-bench-") as folder:
+        found = await measure(Path(folder), chosen, 1 if asked.case else ROUNDS, not asked.case or asked.spy)
+    if asked.case:
+        json.dump(found, sys.stdout, indent=1)
+        return
+    data = RESULTS / "fusion-profile.json"
+    told = {**(json.loads(data.read_text()) if data.exists() else {}), asked.name: found}
+    data.write_text(json.dumps(told, indent=1) + "\n")
+    (RESULTS / "fusion-profile.md").write_text(page(told))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
