@@ -29,11 +29,15 @@ from aiokafka import TopicPartition
 
 from benchmarks.aligning import QUIET_S, Failed, fresh_redis, generate, settings_of, written
 from benchmarks.fusion_page import page
-from benchmarks.load import Load
+from benchmarks.load import PER_SECOND, TYPES, Load, bodies
 from benchmarks.report import RESULTS, machine
 from benchmarks.samples import FUSION, functions, layers, spying
 from benchmarks.streams import STUB_ENVIRONMENT, TTL_S
 from benchmarks.systems import Job, braid_environment
+from model.checkpoint import load as load_model
+from model.modality import REGISTERED
+from model.repository import serving
+from services.fusion.decoded import SOUND
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime import kafka, topic_admin
@@ -183,6 +187,20 @@ async def bare(servers: str, prefix: str, windows: int) -> float:
         return (time.process_time() - began) / (seen - first) * 1e3
 
 
+def media(step_ms: int) -> float:
+    """CPU to decode the media of one step of windows and to make the encoders' input of them (ms), measured alone."""
+    model, made = load_model(serving(load().fusion.model), "cpu"), bodies(LOAD)
+    spent_s = 0.0
+    for modality, count in PER_SECOND.items():
+        began = time.process_time()
+        for body in made[modality]:
+            value = REGISTERED[modality].decode(body, TYPES[modality])
+            if modality != SOUND:  # made ready once for a segment, not for a chunk
+                model.prepare(modality, value)
+        spent_s += (time.process_time() - began) / len(made[modality]) * count * step_ms / 1000
+    return spent_s * 1e3
+
+
 def middle(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The median of each figure."""
     return {name: statistics.median(row[name] for row in found) for name in found[0]}
@@ -198,6 +216,7 @@ async def measure(folder: Path, cases: Sequence[Case], rounds: int, spied: bool)
                 of = await aligned(stack, case)
             row = middle([await fused(stack, of, case) for _ in range(rounds)])
             row |= {"events": of.events / of.windows, "aligner_ms": of.ms, "windows": of.windows}
+            row["media_ms"] = statistics.median(media(case.hop_ms) for _ in range(rounds))
             found["cases"][case.name] = row
             sys.stderr.write(f"{case.name}: {json.dumps(row)}\n")
             if spied and case is cases[0]:

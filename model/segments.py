@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 JOIN_US = 20_000
+ORDER = itemgetter(0, 1, 2)
 
 
 class Stretch(NamedTuple):
@@ -59,16 +61,19 @@ def slots(stretches: Sequence[Stretch], start_us: int, end_us: int, hop_us: int,
     hop = hop_us * rate // 1_000_000
     placed: dict[int, list[tuple[int, Stretch]]] = {}
     ends: dict[str, int] = {}
-    for stretch in sorted(stretches, key=lambda s: s[:3]):
-        at = round(stretch.t_us * rate / 1_000_000)
-        end = ends.get(stretch.source)
-        if end is not None and abs(at - end) * 1_000_000 <= JOIN_US * rate:
+    whole, joined = length // hop * hop, JOIN_US * rate // 1_000_000
+    for stretch in sorted(stretches, key=ORDER):
+        t_us, source, _, samples, _ = stretch
+        at = round(t_us * rate / 1_000_000)
+        end = ends.get(source)
+        if end is not None and -joined <= at - end <= joined:
             at = end
-        ends[stretch.source] = end = at + len(stretch.samples)
-        low, high = max(at - begin, 0), min(end - begin, length // hop * hop)
-        if low < high:
-            for number in range(low // hop, (high - 1) // hop + 1):
-                placed.setdefault(number, []).append((at - begin - number * hop, stretch))
+        ends[source] = end = at + len(samples)
+        low, high = at - begin, end - begin
+        if low < high and low < whole and high > 0:
+            first, last = max(low, 0) // hop, (min(high, whole) - 1) // hop
+            for number in range(first, last + 1):
+                placed.setdefault(number, []).append((low - number * hop, stretch))
     return [Slot(start_us + n * hop_us, begin + n * hop, hop, placed[n]) for n in sorted(placed)]
 
 
@@ -76,11 +81,16 @@ def segment(slot: Slot) -> Segment:
     """The sound of a slot: a function of the samples and the places of its stretches alone."""
     samples = np.zeros(slot.length, np.float32)
     taken = np.zeros(slot.length, np.bool_)
+    reached = 0
     for at, stretch in slot.placed:
         low, high = max(at, 0), min(at + len(stretch.samples), slot.length)
-        free = ~taken[low:high]
-        samples[low:high][free] = stretch.samples[low - at : high - at][free]
+        if low >= reached:
+            samples[low:high] = stretch.samples[low - at : high - at]
+        else:
+            free = ~taken[low:high]
+            samples[low:high][free] = stretch.samples[low - at : high - at][free]
         taken[low:high] = True
+        reached = max(reached, high)
     key = hashlib.sha256(samples.tobytes()).hexdigest()
     return Segment(slot.start_us, samples, int(taken.sum()), key)
 

@@ -20,6 +20,7 @@ from services.fusion.decoded import Decoded
 from services.fusion.events import Chains, folds
 from services.fusion.fetch import Fetcher
 from services.fusion.infer import Inference
+from services.fusion.inferred import Inferred
 from services.fusion.observe import Observer
 from services.fusion.pipeline import Pipeline
 from services.fusion.predicted import Predicted
@@ -29,16 +30,6 @@ from services.payloads.redis_window import Payload, RedisWindow
 from services.runtime.monotonic import monotonic_us
 
 REPORTED_MAX = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Inferred:
-    """What the device made of a batch, from when to when (us), and where that time went (ms)."""
-
-    rows: Sequence[NDArray[np.float64]]
-    began_us: int
-    ended_us: int
-    spent_ms: Mapping[str, float]
 
 
 @dataclass(slots=True)
@@ -96,14 +87,18 @@ class Answerer:
                     self._decoding, inference.decode, windows, batch.found, released.level
                 )
                 # It stands behind its predecessor at the device: between the two there is no wait for this loop.
-                batch.inferred = loop.run_in_executor(self._inferring, _inferred, inference, batch.decoded)
+                batch.inferred = loop.run_in_executor(self._inferring, inference.infer_each, batch.decoded)
             return batch
 
         async def infer(batch: Batch) -> Batch:
-            if batch.inferred is not None:
+            if batch.inferred is not None and batch.decoded is not None:
                 found = await batch.inferred
                 batch.rows, batch.inferred_us = found.rows, found.ended_us
-                batch.spent_ms |= found.spent_ms
+                batch.spent_ms |= {
+                    "decode": batch.decoded.took_ms,
+                    "encode": found.encode_us / 1000,
+                    "fuse": found.fuse_us / 1000,
+                }
                 # A batch waits for the device where its predecessor takes longer than fetching and decoding do.
                 held_ms = (found.began_us - batch.began_us) / 1000 - batch.spent_ms["fetch"] - batch.spent_ms["decode"]
                 batch.held_ms = max(held_ms, 0.0)
@@ -119,7 +114,7 @@ class Answerer:
                     decoded = await loop.run_in_executor(
                         self._decoding, inference.decode, windows, batch.found, batch.released.level
                     )
-                    batch.rows = await loop.run_in_executor(self._inferring, inference.infer_each, decoded)
+                    batch.rows = (await loop.run_in_executor(self._inferring, inference.infer_each, decoded)).rows
                 predicted = await loop.run_in_executor(self._decoding, inference.tell, decoded, batch.rows)
                 batch.said = self._said(batch, predicted, chains)
             return batch
@@ -162,13 +157,6 @@ class Answerer:
         while len(self._reported) > REPORTED_MAX:
             self._reported.popitem(last=False)
         return tuple(letters)
-
-
-def _inferred(inference: Inference, decoded: Decoded) -> Inferred:
-    """What the device's thread does."""
-    began_us = monotonic_us()
-    rows = inference.infer_each(decoded)
-    return Inferred(rows, began_us, monotonic_us(), inference.took_ms)
 
 
 def _waited(queued: Queued, picked_ms: float, held_ms: float) -> list[tuple[str, float]]:

@@ -27,8 +27,8 @@ class Drift:
             shares = kept.setdefault(modality, [0.0] * BINS)
             # While fewer windows were seen than are remembered, all of them count the same.
             weight = 1 / min(seen, memory)
-            for n in range(BINS):
-                shares[n] += weight * ((n == place) - shares[n])
+            shares[:] = [share * (1 - weight) for share in shares]
+            shares[place] += weight
 
     def scores(self) -> dict[str, float]:
         """By modality, the Jensen-Shannon divergence of the two in bits: 0 where they are the same, 1 where nothing is."""

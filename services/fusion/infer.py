@@ -23,6 +23,7 @@ from services.contract.window import Member, Window
 from services.fusion.cache import Cache
 from services.fusion.decoded import SOUND, Decoded, Usable
 from services.fusion.degrade import cut as degraded
+from services.fusion.inferred import Inferred
 from services.fusion.predicted import Predicted
 from services.fusion.recent import Recent
 from services.fusion.without import counterfactuals
@@ -64,7 +65,6 @@ class Inference:
         self.again = dict.fromkeys(model.modalities, 0)
         self.asked = dict.fromkeys(model.modalities, 0)
         self._encoded_lately = Recent(ENCODED_KEPT)
-        self.took_ms = {"decode": 0.0, "encode": 0.0, "fuse": 0.0}
         self._model_record = {"name": model.name, "version": model.version, "digest": model.digest}
         (self._nothing_seen,) = model.fuse([WindowFeatures()])
 
@@ -79,7 +79,7 @@ class Inference:
         Raises whatever the model raises; nothing is kept of a failed call but cached items.
         """
         decoded = self.decode(windows, found, level)
-        return self.tell(decoded, self.infer(decoded))
+        return self.tell(decoded, self.infer(decoded).rows)
 
     def decode(self, windows: Sequence[Window], found: Found, level: int = 0) -> Decoded:
         """Windows made ready for the model; one that cannot be decoded is answered by its error."""
@@ -93,20 +93,19 @@ class Inference:
                 usable.append(Usable({}, {}, {}, error=type(error).__name__))
         return Decoded(windows, usable, inputs, (monotonic_us() - began_us) / 1000)
 
-    def infer(self, decoded: Decoded) -> list[NDArray[np.float64]]:
-        """What the device is for: log probabilities of all subsets of each window. Raises whatever the model raises."""
+    def infer(self, decoded: Decoded) -> Inferred:
+        """What the device is for. Raises whatever the model raises."""
         began_us = monotonic_us()
         features = self._encode(decoded.usable, decoded.inputs)
         encoded_us = monotonic_us()
         seen = [u.features(features) for u in decoded.usable]
         fused = iter(self.model.fuse([w for w in seen if w.present]))
         rows = [next(fused) if w.present else self._nothing_seen for w in seen]
-        took_us = encoded_us - began_us, monotonic_us() - encoded_us
-        self.took_ms = {"decode": decoded.took_ms, "encode": took_us[0] / 1000, "fuse": took_us[1] / 1000}
-        return rows
+        return Inferred(rows, began_us, monotonic_us(), encoded_us - began_us)
 
-    def infer_each(self, decoded: Decoded) -> list[NDArray[np.float64]]:
+    def infer_each(self, decoded: Decoded) -> Inferred:
         """The same; where the model fails the windows are split until the culprit is alone, which gets its error."""
+        began_us = monotonic_us()
         try:
             return self.infer(decoded)
         except FAILURES as error:
@@ -114,9 +113,10 @@ class Inference:
             if count == 1:
                 _log.error("the model failed on a window", extra={"why": type(error).__name__})
                 decoded.usable[0].error = type(error).__name__
-                return [self._nothing_seen]
-            parts = decoded.part(0, count // 2), decoded.part(count // 2, count)
-            return [rows for part in parts for rows in self.infer_each(part)]
+                return Inferred([self._nothing_seen], began_us, monotonic_us(), 0)
+            parts = [self.infer_each(decoded.part(*part)) for part in ((0, count // 2), (count // 2, count))]
+            rows = [row for part in parts for row in part.rows]
+            return Inferred(rows, began_us, monotonic_us(), sum(part.encode_us for part in parts))
 
     def tell(self, decoded: Decoded, rows: Sequence[NDArray[np.float64]]) -> list[Predicted]:
         """The predictions of decoded windows from what was inferred: explained, and as records."""

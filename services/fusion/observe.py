@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import exp
+from typing import Any
 
 from model.serving import Serving
 from services.fusion.batch import Released
@@ -29,6 +31,7 @@ class Observer:
         self._metrics, self._tracer = metrics, tracer
         self._before: dict[str, int] = {}
         self._drift = Drift()
+        self._own = {final: metrics.latency.labels(f"own_{'final' if final else 'early'}") for final in (True, False)}
 
     @property
     def traced(self) -> float:
@@ -86,33 +89,39 @@ class Observer:
     ) -> None:
         """Count an acknowledged batch; missed: windows of it that were answered after they were due."""
         m = self._metrics
+        contribution = {modality: m.contribution.labels(modality) for modality in inference.model.modalities}
         m.batch.observe(len(said))
         m.batches.labels(released.release).inc()
         m.missed.inc(missed)
         for stage, ms in spent_ms.items():
             m.stage.labels(stage).observe(ms / 1000)
+        # One look for a series and one step of its counter cost more than all else that is done here: one for each batch.
+        counts: Counter[tuple[Any, tuple[str, ...]]] = Counter()
         for one in said:
             p, final = one.predicted, one.predicted.window.final
-            m.predictions.labels(p.answer.label or "error", "final" if final else "early").inc()
+            counts[m.predictions, (p.answer.label or "error", "final" if final else "early")] += 1
             parts = dict(one.latency_ms)
             of = exemplar(p.window.id, self._tracer.share)
             m.queue_wait.observe(parts["queue"] / 1000, of)
-            own_ms = sum(ms for key, ms in parts.items() if key != "align_wait")
-            m.latency.labels("own_final" if final else "own_early").observe(own_ms / 1000, of)
+            own_ms = sum(parts.values()) - parts["align_wait"]
+            self._own[final].observe(own_ms / 1000, of)
             if p.level:
-                m.degraded.labels(str(p.level)).inc()
+                counts[m.degraded, (str(p.level),)] += 1
             for event in one.events:
-                m.events.labels(event.kind, event.lifecycle if final else "provisional").inc()
+                counts[m.events, (event.kind, event.lifecycle if final else "provisional")] += 1
             for modality, _, rejected in p.unusable:
-                m.unusable.labels(modality, rejected.reason.value).inc()
-            if final:
+                counts[m.unusable, (modality, rejected.reason.value)] += 1
+            if final and p.senses:
+                surest = p.rows.max(1).tolist()
                 for n, modality in enumerate(p.senses):
                     share = p.contributions.get(modality, 0.0)
                     if share:  # exactly 0: not there
-                        m.contribution.labels(modality).observe(abs(share))
-                        self._drift.take(modality, exp(p.rows[1 << n].max()))
+                        contribution[modality].observe(abs(share))
+                        self._drift.take(modality, exp(surest[1 << n]))
             if final and p.answer.odd is not None:
-                m.conflicts.inc()
+                counts[m.conflicts, ()] += 1
+        for (series, labels), count in counts.items():
+            (series.labels(*labels) if labels else series).inc(count)
         for modality, score in self._drift.scores().items():
             m.drift.labels(modality).set(score)
         for source, count in fetcher.counts.items():

@@ -211,7 +211,7 @@ def test_a_window_that_cannot_be_decoded_costs_its_batch_nothing(
     monkeypatch.setattr(inference.model, "prepare", fragile)
     lanes = {**seen.modalities, "text": Lane("absent", "tick", 0, ())}
     decoded = inference.decode([seen, replace(seen, start_us=5, modalities=lanes)], found)
-    bad, good = inference.tell(decoded, inference.infer_each(decoded))
+    bad, good = inference.tell(decoded, inference.infer_each(decoded).rows)
     assert (bad.answer.label, bad.answer.error, bad.id.endswith("+e")) == (None, "ArithmeticError", True)
     assert good.answer.error is None
 
@@ -231,7 +231,7 @@ def test_where_the_model_fails_on_a_window_its_batch_is_split_until_it_is_alone(
     deaf = {**seen.modalities, "text": Lane("absent", "tick", 0, ())}
     windows = [replace(seen, start_us=n, modalities=deaf if n == 3 else seen.modalities) for n in range(5)]
     decoded = inference.decode(windows, found)
-    predicted = inference.tell(decoded, inference.infer_each(decoded))
+    predicted = inference.tell(decoded, inference.infer_each(decoded).rows)
     assert [p.answer.error for p in predicted] == [None, None, None, "RuntimeError", None]
     assert [p.window.start_us for p in predicted] == [0, 1, 2, 3, 4]
 
