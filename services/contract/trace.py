@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import NamedTuple
 
-_PARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_PARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 # The share is taken of the lower half of an id, as OpenTelemetry's own sampler by trace id does.
 _LOWER = 1 << 64
 
@@ -30,7 +31,21 @@ def traceparent(window_id: str) -> bytes:
     return f"00-{trace_id(window_id)}-{span_id(window_id)}-01".encode()
 
 
+class Parent(NamedTuple):
+    """The trace and the span that a traceparent names, and whether its sender records them."""
+
+    trace_id: str
+    span_id: str
+    sampled: bool
+
+
+def parent(header: bytes | None) -> Parent | None:
+    """What a traceparent header says, None where there is none or it is not of the W3C's form."""
+    found = _PARENT.fullmatch(header or b"")
+    return Parent(found[1].decode(), found[2].decode(), bool(int(found[3], 16) & 1)) if found else None
+
+
 def read(header: bytes | None) -> str | None:
     """The trace id of a traceparent header, None where there is none."""
-    found = _PARENT.fullmatch(header or b"")
-    return found[1].decode() if found else None
+    found = parent(header)
+    return found.trace_id if found else None

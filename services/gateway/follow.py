@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
+from services.contract.seal import Seal
 from services.contract.topics import Topics
 from services.gateway import heard, told
 from services.gateway.hidden import Hidden
@@ -44,12 +45,13 @@ class Follower:
         ring: Ring,
         keeper: Keeper,
         hidden: Hidden,
+        seal: Seal,
         metrics: GatewayMetrics,
         progress: Progress,
     ) -> None:
         self._make_reader, self._topics, self._metrics, self._progress = make_reader, topics, metrics, progress
         self._rooms, self._sources, self._ring, self._keeper = rooms, sources, ring, keeper
-        self._hidden = hidden
+        self._hidden, self._seal = hidden, seal
         self._modality_of = {topics.media(m): m for m in topics.modalities}
         said = (topics.windows, topics.predictions, topics.events, topics.late, topics.dead)
         self._partitions = [
@@ -116,7 +118,10 @@ class Follower:
     def _told(self, topic: str, record: Record) -> Iterable[Told]:
         topics = self._topics
         if topic in self._modality_of:
-            return heard.media(self._modality_of[topic], record)
+            ours = record.key is not None or self._seal.holds(
+                topic, record.partition, record.headers, record.value or b""
+            )
+            return heard.media(self._modality_of[topic], record, ours)
         if topic == topics.dead:
             return (told.dead(record, self._modality_of),)
         read = {

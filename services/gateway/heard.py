@@ -24,9 +24,11 @@ def media_path(session: str, modality: str, at: list[int], t_us: int, sha256: st
     return f"api/v1/media/{modality}/{at[0]}/{at[1]}?{query}"
 
 
-def media(modality: str, record: Record) -> Iterator[Told]:
-    """A chunk, an end, or the silences that a tick tells. Raises NotTold."""
+def media(modality: str, record: Record, ours: bool = True) -> Iterator[Told]:
+    """A chunk, an end, or the silences that a tick tells; ours: False for a tick that a stranger wrote. Raises NotTold."""
     if record.key is None:
+        if not ours:
+            raise NotTold("a tick that no tick_secret signed for this place")
         yield from _ticks(modality, record)
         return
     session, read = session_of(record.key), envelope.unwrap(record.headers, record.value)

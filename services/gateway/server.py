@@ -37,6 +37,7 @@ from services.runtime import kafka, patient
 from services.runtime.health import Progress
 from services.runtime.metrics import GatewayMetrics
 from services.runtime.settings import Settings
+from services.runtime.tracing import Tracer
 
 CONNECTIONS_MAX = 512
 LAST_TURN_S = 10
@@ -50,7 +51,7 @@ async def serve(
     broker, topics, g = settings.kafka, settings.topic_names(), settings.gateway
     rooms = Rooms(Bounds(g.sessions_max, g.kept_mb * 1024 * 1024, g.kept_s * 1_000_000))
     sources, ring = Sources(g.silent_s * 1_000_000), Ring(secrets.token_hex(4))
-    keep = settings.keep_events
+    keep, tracer = settings.keep_events, Tracer(settings.tracing, "braid-gateway")
     controls = Controls.following(settings)
     hidden = Hidden(controls.of)
     store = EvidenceStore(keep.folder, keep.days, keep.max_mb * 1_000_000)
@@ -72,6 +73,7 @@ async def serve(
         ring,
         keeper,
         hidden,
+        broker.seal(),
         metrics,
         progress,
     )
@@ -81,7 +83,13 @@ async def serve(
     async with patient.producer(broker, progress) as producer:
         semantics = settings.semantics()
         taking = Taking(
-            producer, topics, semantics.admission, settings.limits.payload_bytes_max, Devices(settings.devices), metrics
+            producer,
+            topics,
+            semantics.admission,
+            settings.limits.payload_bytes_max,
+            Devices(settings.devices),
+            metrics,
+            tracer,
         )
         labelling = Labelling(
             LabelStore(settings.labels.folder),
@@ -131,6 +139,7 @@ async def serve(
                     await task
             await controls.stop()
             await media.close()
+            await asyncio.to_thread(tracer.close)
 
 
 class _Server(uvicorn.Server):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -15,7 +16,9 @@ from services.contract.topics import Topics
 from services.devices.devices import Devices
 from services.gateway.answer import no, told
 from services.gateway.door import sending
+from services.gateway.ingest import ingest
 from services.runtime.metrics import GatewayMetrics
+from services.runtime.tracing import Tracer
 
 ACKNOWLEDGED_WITHIN_S = 20
 BODY_WITHIN_S = 30
@@ -34,9 +37,10 @@ class Taking:
         bytes_max: int,
         devices: Devices,
         metrics: GatewayMetrics,
+        tracer: Tracer,
     ) -> None:
         self._producer, self._topics, self._admission, self._devices = producer, topics, admission, devices
-        self._bytes_max, self._metrics = bytes_max, metrics
+        self._bytes_max, self._metrics, self._tracer = bytes_max, metrics, tracer
         self._count = 0
 
     async def take(self, request: Request) -> Response:
@@ -55,6 +59,7 @@ class Taking:
             self._count -= 1
 
     async def _take(self, request: Request, session: str, modality: str) -> Response:
+        began_us = time.time_ns() // 1000
         async with asyncio.timeout(BODY_WITHIN_S):
             body = await body_of(request, self._bytes_max)
         made = (
@@ -65,15 +70,19 @@ class Taking:
         if isinstance(made, Rejected):
             self._metrics.refused.labels(made.reason.value).inc()
             return no(STATUS.get(made.reason, 422), made.detail, made.reason.value)
+        name = "\n".join((made.session, modality, made.id, str(made.stamp.t_us)))
+        traced = ingest(request.headers.get("traceparent"), name, self._tracer.share)
+        headers = [*made.headers, *traced.headers]
         try:
             sent = self._producer.send_and_wait(
-                self._topics.media(modality), made.body, key=made.session.encode(), headers=made.headers
+                self._topics.media(modality), made.body, key=made.session.encode(), headers=headers
             )
             done = await asyncio.wait_for(sent, ACKNOWLEDGED_WITHIN_S)
         except (KafkaError, TimeoutError):
             return no(503, "the broker has not acknowledged it: send it again with the same ce-id and ce-time")
         self._devices.taken(made.stamp, made.duration_us, done.timestamp)
         self._metrics.taken.labels(modality).inc()
+        self._tracer.tell(traced.span(modality, (done.partition, done.offset), began_us, time.time_ns() // 1000))
         at = {"topic": done.topic, "partition": done.partition, "offset": done.offset}
         return told({"session": made.session, "modality": modality, "id": made.id, **at}, 202)
 

@@ -8,8 +8,10 @@ from typing import Any
 from services.audit.collect import records
 from services.contract import canonical, trace
 from services.local.services import ServiceProcess
+from services.local.stack import LocalStack
 from services.runtime import kafka
 from services.runtime.settings import Settings
+from tests.integration.gateway import Gateway
 from tests.integration.session import play, predictions
 from tests.integration.traces import Collector
 from tests.integration.wait import until
@@ -44,6 +46,38 @@ async def test_each_answered_window_is_a_trace_whose_parts_follow_each_other(
     batches = [span for name, span in list(collector.spans) if name == "braid-fusion" and span.name == "batch"]
     linked = [b for b in batches if (root.trace_id, root.span_id) in {(x.trace_id, x.span_id) for x in b.links}]
     assert len(linked) == 1, "one batch answered it"
+
+
+async def test_what_comes_in_by_http_goes_on_with_the_trace_of_its_device(
+    settings: Settings, stack: LocalStack, collector: Collector
+) -> None:
+    gateway = await Gateway(stack, 5, BRAID_TRACING__ENDPOINT=collector.url).start()
+    of, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    try:
+        for id, given in (
+            ("known", {"traceparent": f"00-{of}-{span}-01"}),
+            ("new", {}),
+            ("bad", {"traceparent": "00-7"}),
+        ):
+            path = "api/v1/sessions/carried/text"
+            sent = await gateway.ask(path, b"number one", content_type="text/plain", ce_id=id, **given)
+            assert sent.status == 202
+    finally:
+        assert await gateway.process.child.stop() == 0
+    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+        raws = await records(reader, settings.topic_names().media("text"), settings.topics.partitions)
+    headers = {
+        h["ce_id"].decode(): h["traceparent"].decode() for h in (dict(r.headers) for r in raws if r.key == b"carried")
+    }
+    told = {span.span_id.hex(): span for name, span in list(collector.spans) if name == "braid-gateway"}
+    assert {id: told[header.split("-")[2]].parent_span_id.hex() for id, header in headers.items()} == {
+        "known": span,
+        "new": "",
+        "bad": "",
+    }
+    assert headers["known"].split("-")[1] == of
+    assert all(told[h.split("-")[2]].trace_id.hex() == h.split("-")[1] for h in headers.values())
+    assert {one.name for one in told.values()} == {"ingest"}
 
 
 async def test_exemplars_of_latency_lead_to_traces(

@@ -16,7 +16,7 @@ NONE = cast(Any, None)
 
 
 def test_every_request_stands_in_the_documentation_and_no_other() -> None:
-    taking, labelling = Taking(NONE, NONE, NONE, 0, NONE, NONE), Labelling(NONE, NONE, NONE, NONE, 0, 0, NONE)
+    taking, labelling = Taking(NONE, NONE, NONE, 0, NONE, NONE, NONE), Labelling(NONE, NONE, NONE, NONE, 0, 0, NONE)
     routes = Api(NONE, NONE, NONE, NONE, NONE, taking, labelling, NONE, NONE, 0, NONE, NONE).routes()
     served = {
         (method, re.sub(r"/\{.*", "", route.path))

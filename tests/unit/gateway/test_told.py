@@ -54,6 +54,12 @@ def test_an_end_and_a_tick_are_told_for_each_session() -> None:
     assert [(t.kind, t.session, t.to_us) for t in ticks] == [("tick", "a", 5), ("tick", "b", 6)]
 
 
+def test_a_tick_that_a_stranger_wrote_is_not_told() -> None:
+    (value,) = tick.encode({"a": 5}, "tick")
+    with pytest.raises(NotTold, match="no tick_secret"):
+        list(heard.media("text", record(value, key=None), ours=False))
+
+
 def test_a_window_is_told_as_its_mask_and_kept_whole() -> None:
     one = told.window(window())
     said = canonical.loads(one.raw)
