@@ -82,7 +82,7 @@ def admit(
     elif not read.payload:
         return Rejected(Reason.EMPTY, "media without bytes; to say only that a source is there, use braid.alive.v1")
     else:
-        length = length_of(modality, read.attributes, read.payload, semantics)
+        length = measure_of(modality, read.attributes, semantics)(read.payload)
     if isinstance(length, Rejected):
         return length
     if not 0 <= length <= semantics.max_duration_us:
@@ -114,11 +114,6 @@ def _no_body(read: Envelope) -> int | Rejected:
     if read.payload:
         return Rejected(Reason.TYPE, "an alive record has no bytes")
     return _stated(read.attributes)
-
-
-def length_of(modality: str, attributes: Mapping[str, str], payload: bytes, semantics: Semantics) -> int | Rejected:
-    """How long a chunk lasts (us), once its bytes are of a type on the list."""
-    return measure_of(modality, attributes, semantics)(payload)
 
 
 def measure_of(modality: str, attributes: Mapping[str, str], semantics: Semantics) -> Callable[[bytes], int | Rejected]:

@@ -61,14 +61,11 @@ class Gate:
     def admit(self, modality: str, record: Record) -> Admitted | Rejected:
         """Judge one record of a modality's media topic."""
         headers, key = record.headers, (modality, record.key)
-        seen = False
         for stream in self._streams.get(key, ()):
             if len(headers) == stream.count and stream.same_of(headers) == stream.same:
                 known = self._known(modality, record, headers, stream)
                 if known is not None:
                     return known
-                seen = True
-                break
         read = admit(
             modality,
             self._number,
@@ -80,7 +77,7 @@ class Gate:
             self._semantics,
             self._partition_count,
         )
-        if not seen and isinstance(read, Arrival):
+        if isinstance(read, Arrival):
             self._remember(key, record, read)
         return read
 

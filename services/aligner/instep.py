@@ -69,9 +69,10 @@ class InStep:
             if not heads:
                 return out
             heads.sort()
-            _, place, modality = heads[0]
-            until = heads[1][:2] if len(heads) > 1 else (limit_ms, place)
-            self._take(modality, until[0] if place <= until[1] else until[0] - 1, out)
+            (_, place, modality), *others = heads
+            # As long as it stays the oldest: up to the next head, and at the very time of that only as the earlier log.
+            until_ms = limit_ms if not others else others[0][0] - (place > others[0][1])
+            self._take(modality, until_ms, out)
 
     def _take(self, modality: str, limit_ms: int, out: list[tuple[str, Record]]) -> None:
         """Take from the head of one log what was appended up to limit_ms."""

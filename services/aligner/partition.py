@@ -196,11 +196,15 @@ class Partition:
             session = self.aligner.sessions.get(name)
             if session is None:
                 continue
-            effects.silences += silences(session, self._semantics, patience, self._proof, self.positions)
+            due_us = silence_due(session, self._semantics, patience)
+            # Nothing else can have come due by a proof that is as old: a session is looked at for each batch of it.
+            if due_us <= self._proof.asked_us or session.some_ended:
+                effects.silences += silences(session, self._semantics, patience, self._proof, self.positions)
+                due_us = silence_due(session, self._semantics, patience)
             for start in () if behind else early_starts(session, self._semantics, patience, now_us):
                 effects.windows.append(self.aligner.early(session, start))
             self._early.set(name, early_due(session, self._semantics, patience))
-            self._silent.set(name, silence_due(session, self._semantics, patience))
+            self._silent.set(name, due_us)
 
     def _used_up(self) -> bool:
         """True when the newest proof has shown all that it can."""

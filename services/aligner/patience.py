@@ -7,7 +7,7 @@ event times: durations are, on each clock by itself. Pure: the clock comes in as
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -102,8 +102,8 @@ def early_starts(session: Session, semantics: Semantics, patience: Patience, now
     """
     if patience.early_us is None:
         return []
-    reached_us = max((lane.bound_us for lane in session.lanes.values()), default=NEVER_US)
-    carried_us = max((_carried(lane, now_us) for lane in session.lanes.values()), default=NEVER_US)
+    reached_us = max([lane.bound_us for lane in session.lanes.values()], default=NEVER_US)
+    carried_us = max([_carried(lane, now_us) for lane in session.lanes.values()], default=NEVER_US)
     due = []
     for start in session.starts:
         end_us = start + semantics.size_us
@@ -183,8 +183,12 @@ def _carried(lane: LaneState, now_us: int) -> int:
 
 def _passed_by(session: Session, modality: str, level_us: int) -> int | None:
     """When the first other modality passed a level, on the monotonic clock."""
-    steps = (lane.crossing(level_us) for m, lane in session.lanes.items() if m != modality)
-    return min((step.handed_us for step in steps if step), default=None)
+    first_us = None
+    for m, lane in session.lanes.items():
+        step = None if m == modality else lane.crossing(level_us)
+        if step is not None and (first_us is None or step.handed_us < first_us):
+            first_us = step.handed_us
+    return first_us
 
 
 def _newest_passed(session: Session, semantics: Semantics, modality: str, waited_us: int) -> int | None:
@@ -201,6 +205,5 @@ def _newest_passed(session: Session, semantics: Semantics, modality: str, waited
 def _first_untold(session: Session, semantics: Semantics, modality: str) -> int | None:
     """The oldest open window that this modality neither closed nor was said to close."""
     lane = session.lanes[modality]
-    told_us = max(lane.bound_us, lane.told_us)
-    at = bisect_left(session.starts, True, key=lambda start: semantics.close_us(start, modality) > told_us)
+    at = bisect_right(session.starts, max(lane.bound_us, lane.told_us) - semantics.close_us(0, modality))
     return session.starts[at] if at < len(session.starts) else None

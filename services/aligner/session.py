@@ -95,3 +95,8 @@ class Session:
     heard_us: int
     windows: dict[int, OpenWindow] = field(default_factory=dict)
     starts: list[int] = field(default_factory=list)
+
+    @property
+    def some_ended(self) -> bool:
+        """True once a source has ended and not begun again."""
+        return any(lane.ended for lane in self.lanes.values())

@@ -47,7 +47,7 @@ def test_a_known_stream_s_record_with_one_byte_of_headers_too_many_is_refused_an
     for missing, taken in ((1, False), (0, True)):
         semantics = Semantics(admission=Admission(header_bytes_max=header_bytes(rich) - missing))
         gate = Gate(NUMBER, COUNT, semantics)
-        assert isinstance(gate.admit("text", record(0, source=source)), Arrival)
+        assert isinstance(gate.admit("text", record(0, source=source, more=dict.fromkeys(names, "x"))), Arrival)
         assert isinstance(gate.admit("text", rich), Arrival) == taken
 
 
@@ -68,6 +68,34 @@ def test_a_structured_event_is_read_from_its_value_though_headers_say_something_
         read = gate.admit("text", FakeRecord(n, T_US // 1000, b"s", json.dumps(event).encode(), headers))
         assert isinstance(read, Arrival)
         assert (read.chunk.id, read.chunk.source, read.payload) == (f"own{n}", "/d/own", b"hello")
+
+
+def test_a_known_stream_s_record_without_bytes_is_refused() -> None:
+    gate = Gate(NUMBER, COUNT, Semantics())
+    assert isinstance(gate.admit("text", record(0)), Arrival)
+    refused = gate.admit("text", record(1, b""))
+    assert isinstance(refused, Rejected)
+    assert refused.reason is Reason.EMPTY
+
+
+# ce_id is a time as well: read by its place alone it would be taken for the other one.
+@pytest.mark.parametrize("changed", [("ce_id", "ce_time"), ("ce_sequence", "traceparent"), ("ce_id", "ce_sequence")])
+def test_headers_that_change_places_are_read_by_their_names(
+    changed: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(NUMBER, COUNT, Semantics())
+    first = record(0, more={"ce_sequence": moment.text_of(T_US + 2), "traceparent": "x"})
+    headers = [(n, moment.text_of(T_US + 1).encode() if n == "ce_id" else raw) for n, raw in first.headers]
+    names = [name for name, _ in headers]
+    one, other = map(names.index, changed)
+    headers[one], headers[other] = headers[other], headers[one]
+    again = [FakeRecord(n, T_US // 1000, b"s", b"hello", headers) for n in (1, 2)]
+    assert isinstance(gate.admit("text", first), Arrival)
+    for place, one_of in enumerate(again):
+        alone = admit("text", NUMBER, one_of.offset, T_US, b"s", headers, b"hello", Semantics(), COUNT)
+        assert isinstance(alone, Arrival)
+        assert gate.admit("text", one_of) == alone, place
+        monkeypatch.setattr(gate_of, "admit", lambda *_: pytest.fail("an order that was known"))
 
 
 def test_when_as_many_streams_as_it_may_are_remembered_it_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
