@@ -37,6 +37,7 @@ STREAMS = tuple(f"S{n:02d}" for n in range(1, 9))
 FROM_S, WARM_S = 30, 8
 WITHIN_MS = 60_000
 FRAME_MS = 1000 / 60
+NICE = -15
 # A frame of which the next came this much later than it could was not the last that was due.
 DROPPED = 1.5
 KEPT_MIN = 0.95
@@ -130,12 +131,18 @@ async def opened(browser: Browser, address: str, sessions: int) -> Page:
 
 
 def first() -> bool:
-    """Let the browser go before the services, as if those ran elsewhere; False where that is not allowed."""
+    """Let the browser go before the services, as if those ran elsewhere; False where that is not allowed.
+
+    Where Linux shares CPUs among sessions first (autogroup), a process that is nice is so only within its own session.
+    """
     try:
         for child in psutil.Process().children(recursive=True):
             if "chrom" in child.name():
-                child.nice(-15)
-    except psutil.AccessDenied:
+                child.nice(NICE)
+                session = Path(f"/proc/{child.pid}/autogroup")
+                if session.exists():
+                    session.write_text(str(NICE))
+    except (psutil.AccessDenied, PermissionError):
         return False
     return True
 
