@@ -17,13 +17,12 @@ the windows, which are then answered as a backlog by the real worker with the st
 What is counted: all CPU of the worker's process, threads included, between a tenth and nine tenths of the windows: reading
 window records, payloads from Redis and their sha256, **decoding each frame and chunk, once, and making the encoders' input of
 it**, waiting for the stub, explanation, fold, records, publishing with the broker's answer, commits, metrics. What is not: the
-model, Redis, the broker. Final windows alone; an early answer that is given costs about as much as a final one but for
-its media, which are decoded once for both. "Media" is the decoding of a window's new events and the making of encoder inputs
-from them, measured by itself, item by item; "without media" leaves it out. The budget without the model, {BUDGET_MS} ms for
-aligner and fusion in windows of 13 events, cannot hold it: such a window has two new frames, and 640 x 360 pixels take a
-millisecond to decode and make small.
+model, Redis, the broker, early answers. "Media" is the decoding of a window's new events and the making of encoder inputs from
+them, measured by itself, item by item; "without media" leaves it out. The budget is {BUDGET_MS} ms for aligner and fusion in
+windows of 13 new events, without the model: "both without media" is to be held against it. Media alone are more than it:
+such a window has two new frames, and 640 x 360 pixels take a millisecond to decode and make small.
 The bare loop reads the same window records with aiokafka and does nothing. Microseconds depend on the machine and on
-what else ran there, the ratios of two columns of one row less so.
+what else ran there, the ratios of two columns of one row less so. Before and after differ in the aligner too.
 """
 
 
@@ -36,7 +35,7 @@ def _machines(told: Mapping[str, Any]) -> Iterator[str]:
     for name, row in told.items():
         m = row["machine"]
         yield (
-            f"- {name}: {m['cpus']} CPUs ({m['architecture']}), Python {m['python']}, {m['began']}, load average "
+            f"- {name}: commit {m['commit']}, {m['cpus']} CPUs ({m['architecture']}), {m['began']}, load average "
             f"{m['load_before']} to {row['load_after']}"
         )
     yield ""
@@ -67,7 +66,7 @@ def _cost(case: str, name: str, found: Mapping[str, float]) -> str:
 
 
 def _layers(told: Mapping[str, Any]) -> Iterator[str]:
-    yield "Where the samples of py-spy lie, in the first case, and what that makes of its microseconds. (It also counts a thread that is\nready and has no CPU, so on a busy machine the loop's part is too large; each thread's own clock is not.)"
+    yield "Where the samples of py-spy lie, in the first case, and what that makes of its microseconds. (It also counts a\nthread that is ready and has no CPU: on a busy machine the shares of the loop are too large.)"
     yield ""
     yield "| layer |" + "".join(f" {name} | us |" for name in told)
     yield "|---|" + "---:|---:|" * len(told)

@@ -56,7 +56,6 @@ FUSION = Spied((LOOP, POOL), {
     "the stub": ("benchmarks/stub.py",),
     "explanation": ("model/explain.py", "fusion/without.py"),
     "prediction records as JSON": ("contract/prediction.py",),
-    "window records read": ("read (services/contract/window.py", "decode (services/contract/window.py"),
     "digests and ids of windows": ("contract/window.py",),
     "events and states": ("fusion/events.py", "fusion/decide.py", "fusion/ahead.py"),
     "metrics and drift": ("fusion/observe.py", "fusion/drift.py", "prometheus_client", "fusion/trace.py"),
@@ -69,7 +68,7 @@ FUSION = Spied((LOOP, POOL), {
     "sending": ("fusion/publish.py", "aiokafka/producer", "send_all ("),
     "fetching": ("aiokafka/consumer",),
     "Kafka's protocol and sockets": ("aiokafka/", "asyncio/selector_events.py", "asyncio/streams.py"),
-    "worker, stages and intake": ("services/",),
+    "window records read, worker, stages, intake": ("services/",),
     "Faust, mode and the event loop": ("faust/", "mode/", "asyncio/", "concurrent/"),
 })  # fmt: skip
 

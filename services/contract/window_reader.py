@@ -11,6 +11,8 @@ from services.contract.window import Lane, Member, Window
 
 # How many members are remembered at least, and at most twice as many: some 3 KB each with its texts.
 MEMBERS_MAX = 8_192
+# Longer ones are read each time: whoever may write to the topic shall not fill the memory.
+BODY_MAX = 1_024
 _MEMBER, _LAST = '{"at":[', '}],"state":'
 
 
@@ -75,6 +77,8 @@ class WindowReader:
         new, old = self._new, self._old
         missing = [body for body in bodies if body not in new]
         if missing:
+            if max(map(len, missing)) > BODY_MAX:
+                raise ValueError("a member too long to be remembered")
             if len(new) + len(missing) > self._members_max:
                 self._old, self._new = old, new = new, {}
                 missing = list(bodies)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.contract import window
 from services.contract.window import Lane, Member, Window
-from services.contract.window_reader import WindowReader
+from services.contract.window_reader import BODY_MAX, WindowReader
 from tests.unit.contract.test_window import WINDOWS
 
 # Texts that look like the signs by which a record is taken apart.
@@ -80,6 +81,17 @@ def test_what_is_no_strict_json_is_no_window(change: tuple[bytes, bytes]) -> Non
     assert reader.read(raw) == ONE
     assert reader.read(raw.replace(*change)) is None
     assert reader.read(None) is None
+
+
+def test_a_member_of_any_length_is_read_and_a_long_one_is_not_kept() -> None:
+    lane = Lane("present", "data", 1, (Member("/mic", "x" * BODY_MAX, 6, 0, "cd", 0, 1),))
+    long = replace(ONE, modalities={"audio": lane})
+    reader = WindowReader()
+    first, second = (reader.read(window.encode(long)) for _ in range(2))
+    assert first == second == long
+    assert first is not None
+    assert second is not None
+    assert first.modalities["audio"].members[0] is not second.modalities["audio"].members[0]
 
 
 def test_a_record_in_another_order_is_read_too() -> None:
