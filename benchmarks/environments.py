@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 PINS = Path(__file__).parent / "peers"
+INSTALL_WITHIN_S = 900.0  # Pathway is 1.3 GB
 FOLDER = Path(".braid") / "benchmarks"
 VERSIONS = "import importlib.metadata as m, json, sys; print(json.dumps({n: m.version(n) for n in sys.argv[1:]}))"
 Say = Callable[[str], None]
@@ -35,7 +36,9 @@ def python_of(name: str, say: Say) -> Path:
         [str(uv), "pip", "install", "--quiet", "--python", str(python), "-r", str(pins)],
     ):
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INSTALL_WITHIN_S)
+        except subprocess.TimeoutExpired as error:
+            raise CannotInstall(f"{name}: not installed within {INSTALL_WITHIN_S:.0f} s") from error
         except OSError as error:
             raise CannotInstall(f"{name}: {error}; `make setup` installs uv") from error
         if done.returncode:

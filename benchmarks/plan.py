@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from benchmarks.aligning import Case
 from benchmarks.load import Load
 from benchmarks.streams import STUB_CASE, Streams
-from benchmarks.systems import BARE, BRAID, BYTEWAX, FAUST, QUIX, Job, System
+from benchmarks.systems import BARE, BRAID, BYTEWAX, FAUST, PATHWAY, QUIX, Job, System
 
 PARTITIONS = 8
-PEERS = (FAUST, BYTEWAX, QUIX)
+PEERS = (FAUST, BYTEWAX, QUIX, PATHWAY)
 WORKERS = (1, 2, 4)
 HOLDERS = (BRAID, BARE, FAUST)
 WHOLE_JOB = Job("", PARTITIONS)

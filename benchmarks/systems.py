@@ -110,6 +110,7 @@ BRAID = System("braid", packages=("braid", "aiokafka", "redis", "faust-streaming
 BARE = System("bare", "benchmarks.peers.bare", packages=("aiokafka", "redis"))
 FAUST = System("faust", "benchmarks.peers.faust_agents", "faust", ("faust-streaming", "aiokafka", "redis"))
 BYTEWAX = System("bytewax", "benchmarks.peers.bytewax_flow", "bytewax", ("bytewax", "confluent-kafka", "redis"))
+PATHWAY = System("pathway", "benchmarks.peers.pathway_tables", "pathway", ("pathway", "redis"))
 QUIX = System(
     "quixstreams",
     "benchmarks.peers.quix_windows",
