@@ -68,8 +68,11 @@ def made_under(logs: Sequence[Logs]) -> Counter[str]:
 
 
 def _one(logs: Logs, semantics: Semantics, ours: Callable[[str], bool], books: Books) -> None:
-    dead = {(d["topic"].split(".")[-2], d["offset"]): d for d in map(_json, logs.dead) if d["partition"] == logs.number}
-    late = {(d["modality"], d["at"][1]) for d in map(_json, logs.late)}
+    refusals, told_late = (
+        _told(name, raws, logs.number, books) for name, raws in (("dead", logs.dead), ("late", logs.late))
+    )
+    dead = {(d["topic"].split(".")[-2], d["offset"]): d for d in refusals if d["partition"] == logs.number}
+    late = {(d["modality"], d["at"][1]) for d in told_late}
     entries: dict[str, list[Entry]] = {}
     chunks: dict[tuple[str, int], Chunk] = {}
     for modality, raws in logs.media.items():
@@ -167,5 +170,12 @@ def _count(books: Books, modality: str, fate: str) -> None:
     books.by_modality[modality][fate] += 1
 
 
-def _json(raw: Raw) -> dict[str, Any]:
-    return canonical.loads_object(raw.value or b"")
+def _told(name: str, raws: Sequence[Raw], number: int, books: Books) -> list[dict[str, Any]]:
+    """The records of a topic of ours; what is none stands among the troubles."""
+    found = []
+    for raw in raws:
+        try:
+            found.append(canonical.loads_object(raw.value or b""))
+        except canonical.NotJson:
+            books.troubles.append(f"{name} {number}/{raw.offset} is no record of ours")
+    return found
