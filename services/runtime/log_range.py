@@ -21,7 +21,8 @@ async def read_range(
 ) -> AsyncIterator[ConsumerRecord]:
     """Yield the records of one partition from `begin` (the oldest kept) up to `end` (excluded; the end as it is now).
 
-    reader: a consumer without a group; it is reassigned to this partition. Offsets that were deleted are passed over.
+    reader: a consumer without a group; it is reassigned to this partition, and rests once all is read. Offsets that were
+    deleted are passed over.
     Raises KafkaError.
     """
     oldest = (await reader.beginning_offsets([tp]))[tp]
@@ -32,11 +33,15 @@ async def read_range(
         return
     reader.assign([tp])
     reader.seek(tp, begin)
-    while await reader.position(tp) < end:
+    more = True
+    while more and await reader.position(tp) < end:
         for record in (await reader.getmany(tp, timeout_ms=POLL_MS, max_records=RECORDS_MAX)).get(tp, []):
             if record.offset >= end:
-                return
+                more = False
+                break
             yield record
+    # A consumer that nobody asks goes on fetching what is new, twenty times a second.
+    reader.pause(tp)
 
 
 async def with_readers(
