@@ -78,6 +78,35 @@ def test_a_known_stream_s_record_without_bytes_is_refused() -> None:
     assert refused.reason is Reason.EMPTY
 
 
+# The same names in the same places: what is wrong stands where only what differs is looked at.
+@pytest.mark.parametrize(
+    ("name", "to"),
+    [("ce_sequence", ("ce_sequence", b"\xff")), ("ce_sequence", ("ce_id", b"2")), ("traceparent", ("other", b"x"))],
+)
+def test_an_unread_header_of_a_known_stream_that_is_no_text_or_has_another_name_is_judged_by_admission_alone(
+    name: str, to: tuple[str, bytes]
+) -> None:
+    gate, more = Gate(NUMBER, COUNT, Semantics()), {"ce_sequence": "1", "traceparent": "x"}
+    assert isinstance(gate.admit("text", record(0, more=more)), Arrival)
+    changed = [to if header == name else (header, raw) for header, raw in record(1, more=more).headers]
+    alone = admit("text", NUMBER, 1, T_US, b"s", changed, b"hello", Semantics(), COUNT)
+    assert gate.admit("text", FakeRecord(1, T_US // 1000, b"s", b"hello", changed)) == alone
+    assert isinstance(alone, Rejected) == (name == "ce_sequence")
+
+
+@pytest.mark.parametrize(("size", "reason"), [(8_001, Reason.SAMPLES), (2 * 8_000 * 61, Reason.DURATION)])
+def test_a_sound_of_a_known_stream_that_has_no_length_or_too_much_of_it_is_refused(size: int, reason: Reason) -> None:
+    semantics = Semantics(admission=Admission(payload_bytes_max=1 << 22))
+    gate, first = Gate(NUMBER, COUNT, semantics), record(0, bytes(1_600), type=envelope.media_type("audio"))
+    headers = [(n, b"audio/pcm;rate=8000" if n == "content-type" else raw) for n, raw in first.headers]
+    said = [
+        gate.admit("audio", FakeRecord(n, T_US // 1000, b"s", bytes(b), headers)) for n, b in ((0, 1_600), (1, size))
+    ]
+    assert isinstance(said[0], Arrival)
+    assert isinstance(said[1], Rejected)
+    assert said[1].reason is reason
+
+
 # ce_id is a time as well: read by its place alone it would be taken for the other one.
 @pytest.mark.parametrize("changed", [("ce_id", "ce_time"), ("ce_sequence", "traceparent"), ("ce_id", "ce_sequence")])
 def test_headers_that_change_places_are_read_by_their_names(
