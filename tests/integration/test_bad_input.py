@@ -50,11 +50,11 @@ def bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + part(b"IDAT", zlib.compress(bytes(1000))) + part(b"IEND", b"")
 
 
-def window_of(modality: str, partition: int) -> bytes:
-    """A window record with a member in a log that is not there."""
+def window_of(modality: str, partition: int, config: str) -> bytes:
+    """An early window with a member in a log that is not there; a final one would be for others to start from."""
     member = Member("/d", "1", 5, 0, "0" * 64, partition, 0)
     lanes = {modality: Lane("present", "data", 9, (member,))}
-    return window_record.encode(Window("kitchen", 0, 10, None, True, "0123456789ab", lanes, 1, 2))
+    return window_record.encode(Window("kitchen", 0, 10, None, False, config, lanes, 1, 2))
 
 
 def lying_wav() -> bytes:
@@ -169,7 +169,8 @@ async def test_what_is_no_record_in_our_own_topic_is_a_dead_letter_and_the_worke
 ) -> None:
     topics = settings.topic_names()
     async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
-        foreign = [window_of("audio", 99), window_of("smell", 2)]
+        config = settings.semantics().config
+        foreign = [window_of("audio", 99, config), window_of("smell", 2, config)]
         sent = [
             await producer.send_and_wait(topics.windows, junk, partition=2) for junk in (b"{", b"[1]", b"{}", *foreign)
         ]
