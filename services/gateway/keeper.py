@@ -60,8 +60,6 @@ class Keeper:
         self._partitions, self._future_us, self._metrics = partitions, future_us, metrics
         self._open: OrderedDict[str, Ended] = OrderedDict()
         self._settled_us = 0
-        # One for all events: consumers that were stopped hold what they fetched until all garbage is looked through.
-        self._reader: AIOKafkaConsumer | None = None
         self._ended: asyncio.Queue[Ended] = asyncio.Queue(WAITING_MAX)
 
     def saw(self, kept: Kept, told: Told, room: Room | None) -> None:
@@ -121,40 +119,30 @@ class Keeper:
                 except (KafkaError, TimeoutError, OSError) as error:
                     outcome = "failed"
                     _log.warning("the evidence of an event is not kept", extra={"why": type(error).__name__})
-                    await self._let_go()
                 self._metrics.kept_events.labels(outcome).inc()
         finally:
-            await self._let_go()
             self._store.close()
-
-    async def _read(self) -> AIOKafkaConsumer:
-        """The reader of topics, started."""
-        if self._reader is None:
-            self._reader = self._make_reader()
-            await self._reader.start()
-        return self._reader
-
-    async def _let_go(self) -> None:
-        """Stop the reader: it may be in the middle of something."""
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            await reader.stop()
 
     async def _keep(self, event: Ended) -> str:
         # A gateway that starts looks back, and sees again what it kept when more of it was there.
         if await asyncio.to_thread(self._store.has, event.session, event.id):
             return "known"
-        entry = await gather(
-            await self._read(),
-            self._topics,
-            self._partitions,
-            self._future_us,
-            event.records,
-            event.id,
-            event.session,
-            event.predictions,
-            _now_us(),
-        )
+        reader = self._make_reader()
+        try:
+            await reader.start()
+            entry = await gather(
+                reader,
+                self._topics,
+                self._partitions,
+                self._future_us,
+                event.records,
+                event.id,
+                event.session,
+                event.predictions,
+                _now_us(),
+            )
+        finally:
+            await reader.stop()
         allowed = allowed_of(entry, self._hidden, self._topics)
         if allowed is None:
             return "off"

@@ -10,8 +10,6 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 POLL_MS = 200
-# Parsed at a time: all that was fetched may be many megabytes of small records.
-RECORDS_MAX = 500
 READERS_MAX = 8
 T = TypeVar("T")
 
@@ -21,8 +19,7 @@ async def read_range(
 ) -> AsyncIterator[ConsumerRecord]:
     """Yield the records of one partition from `begin` (the oldest kept) up to `end` (excluded; the end as it is now).
 
-    reader: a consumer without a group; it is reassigned to this partition, and rests once all is read. Offsets that were
-    deleted are passed over.
+    reader: a consumer without a group; it is reassigned to this partition. Offsets that were deleted are passed over.
     Raises KafkaError.
     """
     oldest = (await reader.beginning_offsets([tp]))[tp]
@@ -33,15 +30,11 @@ async def read_range(
         return
     reader.assign([tp])
     reader.seek(tp, begin)
-    more = True
-    while more and await reader.position(tp) < end:
-        for record in (await reader.getmany(tp, timeout_ms=POLL_MS, max_records=RECORDS_MAX)).get(tp, []):
+    while await reader.position(tp) < end:
+        for record in (await reader.getmany(tp, timeout_ms=POLL_MS)).get(tp, []):
             if record.offset >= end:
-                more = False
-                break
+                return
             yield record
-    # A consumer that nobody asks goes on fetching what is new, twenty times a second.
-    reader.pause(tp)
 
 
 async def with_readers(
