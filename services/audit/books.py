@@ -68,9 +68,8 @@ def made_under(logs: Sequence[Logs]) -> Counter[str]:
 
 
 def _one(logs: Logs, semantics: Semantics, ours: Callable[[str], bool], books: Books) -> None:
-    refusals, told_late = (
-        _told(name, raws, logs.number, books) for name, raws in (("dead", logs.dead), ("late", logs.late))
-    )
+    refusals = _told("dead", logs.dead, {"topic", "partition", "offset", "stage"}, logs.number, books)
+    told_late = _told("late", logs.late, {"modality", "at"}, logs.number, books)
     dead = {(d["topic"].split(".")[-2], d["offset"]): d for d in refusals if d["partition"] == logs.number}
     late = {(d["modality"], d["at"][1]) for d in told_late}
     entries: dict[str, list[Entry]] = {}
@@ -170,12 +169,13 @@ def _count(books: Books, modality: str, fate: str) -> None:
     books.by_modality[modality][fate] += 1
 
 
-def _told(name: str, raws: Sequence[Raw], number: int, books: Books) -> list[dict[str, Any]]:
-    """The records of a topic of ours; what is none stands among the troubles."""
+def _told(name: str, raws: Sequence[Raw], fields: set[str], number: int, books: Books) -> list[dict[str, Any]]:
+    """The records of a topic of ours; what lacks its fields stands among the troubles."""
     found = []
     for raw in raws:
-        try:
-            found.append(canonical.loads_object(raw.value or b""))
-        except canonical.NotJson:
+        told = canonical.object_or_empty(raw.value)
+        if fields <= told.keys():
+            found.append(told)
+        else:
             books.troubles.append(f"{name} {number}/{raw.offset} is no record of ours")
     return found

@@ -127,10 +127,7 @@ def late_of(value: bytes | None) -> Key | None:
     """Whose chunk a record of the late topic says was late, None where it says nothing of one."""
     from services.contract import canonical
 
-    try:
-        late = canonical.loads_object(value or b"")
-    except canonical.NotJson:
-        return None
+    late = canonical.object_or_empty(value)
     session, modality, source = late.get("session"), late.get("modality"), late.get("source")
     if isinstance(session, str) and isinstance(modality, str) and isinstance(source, str):
         return session, modality, source

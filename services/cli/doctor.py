@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import dataclass
 
 from services.cli import say
@@ -86,11 +85,8 @@ async def _partitioner(settings: Settings) -> AsyncIterator[Finding]:
 
     async with kafka.reader(settings.kafka) as reader:
         dead = await records(reader, settings.topic_names().dead, settings.topics.partitions)
-    wrong = 0
-    for raw in dead:
-        # What somebody else wrote there says nothing of a partition.
-        with suppress(canonical.NotJson):
-            wrong += canonical.loads_object(raw.value or b"").get("reason") == Reason.PARTITION
+    # What somebody else wrote there says nothing of a partition.
+    wrong = sum(canonical.object_or_empty(raw.value).get("reason") == Reason.PARTITION for raw in dead)
     yield Finding(
         "partitioner",
         not wrong,

@@ -61,3 +61,11 @@ def loads_object(raw: bytes, bytes_max: int = JSON_BYTES_MAX) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise NotJson("not an object")
     return value
+
+
+def object_or_empty(raw: bytes | None) -> dict[str, Any]:
+    """The object that strict JSON says, an empty one for what is none: whoever may write to a topic may write anything."""
+    try:
+        return loads_object(raw or b"")
+    except NotJson:
+        return {}

@@ -39,10 +39,7 @@ def _about(headers: Headers, value: bytes | None) -> list[int]:
     stated = moment.parse(read.get("time")) if isinstance(read, Envelope) else None
     if stated is not None:
         return [stated]
-    try:
-        record = canonical.loads_object(value or b"")
-    except canonical.NotJson:
-        return []
+    record = canonical.object_or_empty(value)
     window = record.get("window")
     found = [record.get(name) for name in TIMES] + [window.get("start") if isinstance(window, dict) else None]
     return [t_us for t_us in found if type(t_us) is int]

@@ -77,7 +77,7 @@ def answered_by(file: RecordingFile, topics: Topics) -> str | None:
     """The digest of the model that gave the newest final prediction, None where there is none. Raises NoRecording."""
     found = None
     for kept in file.records(topics.predictions):
-        told = recorded_outcome.json_of(kept)
+        told = canonical.object_or_empty(kept.value)
         if told.get("final") and isinstance(told.get("model"), dict):
             found = str(told["model"].get("digest"))
     return found

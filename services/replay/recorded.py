@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from services.contract import canonical
 from services.contract import window as window_record
@@ -14,7 +12,6 @@ from services.contract.topics import Topics
 from services.contract.window import Window
 from services.fusion.decide import State
 from services.recordings.about import About, NoRecording
-from services.recordings.kept import Kept
 from services.recordings.reader import RecordingFile
 from services.replay.outcome import Outcome
 
@@ -64,13 +61,13 @@ def read(file: RecordingFile, topics: Topics, digest: str | None) -> Recorded:
     _windows(file, topics, out)
     _predictions(file, topics, digest, out)
     for kept in file.records(topics.events):
-        event = json_of(kept)
+        event = canonical.object_or_empty(kept.value)
         if event.get("final") and isinstance(event.get("id"), str):
             known = out.outcome.events.setdefault(event["id"], [])
             if kept.value is not None and kept.value not in known:  # a repeat after a crash is the same bytes
                 known.append(kept.value)
     for kept in file.records(topics.late, topics.dead):
-        told = json_of(kept)
+        told = canonical.object_or_empty(kept.value)
         if kept.topic == topics.late and "at" in told:
             out.outcome.refused[told["modality"], told["at"][0], told["at"][1]] = "late"
         elif told.get("topic") in topics.media_all and told.get("stage") != "fusion":
@@ -123,7 +120,7 @@ def _predictions(file: RecordingFile, topics: Topics, digest: str | None, out: R
     starts = {session: start_us for found in out.frontiers.values() for session, start_us in found.items()}
     chosen: dict[str, str] = {}
     for kept in file.records(topics.predictions):
-        told = json_of(kept)
+        told = canonical.object_or_empty(kept.value)
         try:
             window_id, by = told["id"].rpartition("@")[0], told["model"]["digest"]
             session, start_us, final = told["session"], told["window"]["start"], told["final"]
@@ -145,11 +142,3 @@ def _predictions(file: RecordingFile, topics: Topics, digest: str | None, out: R
         out.outcome.predictions[window_id] = kept.value
         if muted:
             out.muted[window_id] = muted
-
-
-def json_of(kept: Kept) -> Mapping[str, Any]:
-    """The object of a record, an empty one for what is none: whoever may write to a topic may have written anything."""
-    try:
-        return canonical.loads_object(kept.value or b"")
-    except canonical.NotJson:
-        return {}

@@ -98,11 +98,8 @@ def is_it(kept: Kept, id: str) -> bool:
 
 
 def id_of(kept: Kept) -> str | None:
-    """The id that a record states; whoever may write to a topic may have written anything."""
-    try:
-        id = canonical.loads_object(kept.value or b"").get("id")
-    except canonical.NotJson:
-        return None
+    """The id that a record states, None where it states none."""
+    id = canonical.object_or_empty(kept.value).get("id")
     return id if isinstance(id, str) else None
 
 

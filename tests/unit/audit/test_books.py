@@ -50,9 +50,9 @@ def test_a_run_that_went_well_balances_and_every_window_is_what_the_logs_say(log
 
 
 def test_what_is_none_of_ours_in_a_topic_of_ours_is_told_and_the_rest_is_judged(logs: Logs) -> None:
-    junk = Raw(99, 0, None, (), b"[1]")
-    books = books_of(replace(logs, late=[*logs.late, junk], dead=[junk]))
-    assert books.troubles == ["dead 0/99 is no record of ours", "late 0/99 is no record of ours"]
+    junk = [Raw(98, 0, None, (), b"{}"), Raw(99, 0, None, (), b"[1]")]
+    books = books_of(replace(logs, late=[*logs.late, *junk], dead=junk))
+    assert books.troubles == [f"{name} 0/{n} is no record of ours" for name in ("dead", "late") for n in (98, 99)]
     assert books.balanced
 
 
