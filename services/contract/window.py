@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -165,7 +165,11 @@ def read(raw: bytes | None) -> Window | None:
 
 def decode(raw: bytes) -> Window:
     """Read a window record. Raises canonical.NotJson, KeyError, TypeError, ValueError or AttributeError if it is none."""
-    record = canonical.loads_object(raw)
+    return made(canonical.loads_object(raw), lambda members: tuple([member(m) for m in members]))
+
+
+def made(record: Mapping[str, Any], members_of: Callable[[Any], tuple[Member, ...]]) -> Window:
+    """The window that a record tells; members_of: the members that a lane of it names. Raises like `decode`."""
     return Window(
         session=record["session"],
         start_us=record["start_us"],
@@ -173,14 +177,13 @@ def decode(raw: bytes) -> Window:
         previous_us=record["previous_us"],
         final=record["final"],
         config=record["config"],
-        modalities={name: _lane(lane) for name, lane in record["modalities"].items()},
+        modalities={
+            name: Lane(lane["state"], lane["evidence"], lane["bound_us"], members_of(lane["members"]))
+            for name, lane in record["modalities"].items()
+        },
         opened_us=record["opened_us"],
         closed_us=record["closed_us"],
     )
-
-
-def _lane(lane: dict[str, Any]) -> Lane:
-    return Lane(lane["state"], lane["evidence"], lane["bound_us"], tuple([member(m) for m in lane["members"]]))
 
 
 def member(record: dict[str, Any]) -> Member:

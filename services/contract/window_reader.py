@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from services.contract import window
 from services.contract.canonical import JSON_BYTES_MAX
-from services.contract.window import Lane, Member, Window
+from services.contract.window import Member, Window
 
 # How many members are remembered at least, and at most twice as many: some 3 KB each with its texts.
 MEMBERS_MAX = 8_192
@@ -54,23 +54,9 @@ class WindowReader:
             if last:
                 frame += last[1:] + tail
                 ends.append(len(bodies))
-        record, members = json.loads(frame), self._members(bodies)
-        lanes: dict[str, Lane] = {}
-        for name, lane in record["modalities"].items():
-            n = lane["members"][0] if lane["members"] else None
-            held = () if n is None else members[ends[n] : ends[n + 1]]
-            lanes[name] = Lane(lane["state"], lane["evidence"], lane["bound_us"], held)
-        return Window(
-            session=record["session"],
-            start_us=record["start_us"],
-            end_us=record["end_us"],
-            previous_us=record["previous_us"],
-            final=record["final"],
-            config=record["config"],
-            modalities=lanes,
-            opened_us=record["opened_us"],
-            closed_us=record["closed_us"],
-        )
+        members = self._members(bodies)
+        # A lane that has members names the number of its own.
+        return window.made(json.loads(frame), lambda lane: members[ends[lane[0]] : ends[lane[0] + 1]] if lane else ())
 
     def _members(self, bodies: Sequence[str]) -> tuple[Member, ...]:
         """What stands between the brackets of members, read."""

@@ -234,8 +234,6 @@ class Worker:
 
     def _is_ours(self, window: Window, partition: int) -> bool:
         """True where all members stand where a session's media do: asking for a log that is not there takes forever."""
-        return all(
-            member.partition == partition and modality in self._topics.modalities
-            for modality, lane in window.modalities.items()
-            for member in lane.members
-        )
+        lanes = {modality: lane for modality, lane in window.modalities.items() if lane.members}
+        at = {member.partition for lane in lanes.values() for member in lane.members}
+        return at <= {partition} and lanes.keys() <= set(self._topics.modalities)
