@@ -13,19 +13,18 @@ import asyncio
 import json
 import os
 import platform
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from benchmarks.report import RESULTS
+from benchmarks.columns import COLUMNS, keep, middle
+from benchmarks.floor import floor
 from benchmarks.samples import ALIGNER, functions, layers, spying
 from services.contract import envelope
 from services.local.services import ServiceProcess
@@ -114,33 +113,15 @@ async def measure(stack: LocalStack, size: int, spied: Path | None = None) -> di
         }
     finally:
         await aligner.child.stop()
-    words = [sys.executable, "-m", "benchmarks.aligner_profile", "--bare", stack.bootstrap_servers, prefix, str(events)]
-    bare = await asyncio.create_subprocess_exec(*words, stdout=subprocess.PIPE)
-    found["bare_us"] = float((await bare.communicate())[0])
+    bare_s = await floor(stack.bootstrap_servers, settings.topic_names().media_all, events, 2_000)
+    found["bare_us"] = bare_s * 1e6
     return found
-
-
-def middle(found: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The median of each figure."""
-    return {name: statistics.median(row[name] for row in found) for name in found[0]}
 
 
 async def _look(aligner: ServiceProcess, process: psutil.Process) -> tuple[float, float]:
     events = await asyncio.to_thread(aligner.metric, "braid_events_consumed_total")
     spent = process.cpu_times()
     return spent.user + spent.system, events
-
-
-async def bare(servers: str, prefix: str, events: int) -> float:
-    """CPU per event (us) of a loop that only reads the media topics."""
-    settings = load(topics={"prefix": prefix})
-    async with kafka.reader(servers) as consumer:
-        consumer.subscribe(settings.topic_names().media_all)
-        first = seen = sum(map(len, (await consumer.getmany(timeout_ms=10_000, max_records=2_000)).values()))
-        began = time.process_time()
-        while seen < events:
-            seen += sum(map(len, (await consumer.getmany(timeout_ms=100, max_records=2_000)).values()))
-        return (time.process_time() - began) / (seen - first) * 1e6
 
 
 def page(told: dict[str, Any]) -> str:
@@ -191,13 +172,9 @@ def page(told: dict[str, Any]) -> str:
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", default="after", choices=["before", "after"], help="which column to write")
+    parser.add_argument("--name", default="after", choices=COLUMNS, help="which column to write")
     parser.add_argument("--size", type=int, choices=list(EVENTS), help="only measure this size, and write nothing")
-    parser.add_argument("--bare", nargs=3, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    if asked.bare:
-        sys.stdout.write(f"{await bare(asked.bare[0], asked.bare[1], int(asked.bare[2]))}\n")
-        return
     found: dict[str, Any] = {"load": os.getloadavg()[0]}
     with tempfile.TemporaryDirectory() as folder:
         async with LocalStack(Path(folder), load()) as stack:
@@ -210,10 +187,7 @@ async def main() -> None:
                 found["layers"] = layers(Path(folder) / "samples", ALIGNER)
                 found["functions"] = functions(Path(folder) / "samples", ALIGNER)
     if not asked.size:
-        data = RESULTS / "aligner-profile.json"
-        told = {**(json.loads(data.read_text()) if data.exists() else {}), asked.name: found}
-        data.write_text(json.dumps(told, indent=1) + "\n")
-        (RESULTS / "aligner-profile.md").write_text(page(told))
+        keep("aligner-profile", asked.name, found, page)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,9 +28,11 @@ import psutil
 from aiokafka import TopicPartition
 
 from benchmarks.aligning import QUIET_S, Failed, fresh_redis, generate, settings_of, written
+from benchmarks.columns import COLUMNS, keep, middle
+from benchmarks.floor import floor
 from benchmarks.fusion_page import page
 from benchmarks.load import PER_SECOND, TYPES, Load, bodies
-from benchmarks.report import RESULTS, machine
+from benchmarks.report import machine
 from benchmarks.samples import FUSION, functions, layers, spying
 from benchmarks.streams import STUB_ENVIRONMENT, TTL_S
 from benchmarks.systems import Job, braid_environment
@@ -117,11 +119,8 @@ async def fused(stack: LocalStack, of: Aligned, case: Case, spied: Path | None =
         found = {"ms": ms, "resident_mb": psutil.Process(fusion.child.pid).memory_info().rss / 2**20} | _told(fusion)
     finally:
         await fusion.child.stop(10)
-    words = (stack.bootstrap_servers, job.prefix, str(of.windows))
-    bare = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.fusion_profile", "--bare", *words), stdout=asyncio.subprocess.PIPE
-    )
-    return found | {"bare_ms": float((await bare.communicate())[0])}
+    bare_s = await floor(stack.bootstrap_servers, [settings.topic_names().windows], of.windows, 256)
+    return found | {"bare_ms": bare_s * 1e3}
 
 
 def _told(fusion: ServiceProcess) -> dict[str, float]:
@@ -176,17 +175,6 @@ async def _spent(
     return (end[1] - begin[1]) / (end[0] - begin[0]) * 1e3, count
 
 
-async def bare(servers: str, prefix: str, windows: int) -> float:
-    """CPU per window (ms) of a loop that only reads the window records."""
-    async with kafka.reader(servers) as consumer:
-        consumer.subscribe([load(topics={"prefix": prefix}).topic_names().windows])
-        first = seen = sum(map(len, (await consumer.getmany(timeout_ms=10_000, max_records=256)).values()))
-        began = time.process_time()
-        while seen < windows:
-            seen += sum(map(len, (await consumer.getmany(timeout_ms=100, max_records=256)).values()))
-        return (time.process_time() - began) / (seen - first) * 1e3
-
-
 def media(step_ms: int) -> float:
     """CPU to decode the media of one step of windows and to make the encoders' input of them (ms), measured alone."""
     model, made = load_model(serving(load().fusion.model), "cpu"), bodies(LOAD)
@@ -199,11 +187,6 @@ def media(step_ms: int) -> float:
                 model.prepare(modality, value)
         spent_s += (time.process_time() - began) / len(made[modality]) * count * step_ms / 1000
     return spent_s * 1e3
-
-
-def middle(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The median of each figure."""
-    return {name: statistics.median(row[name] for row in found) for name in found[0]}
 
 
 async def measure(folder: Path, cases: Sequence[Case], rounds: int, spied: bool) -> dict[str, Any]:
@@ -229,24 +212,17 @@ async def measure(folder: Path, cases: Sequence[Case], rounds: int, spied: bool)
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", default="after", choices=["before", "after"], help="which column to write")
+    parser.add_argument("--name", default="after", choices=COLUMNS, help="which column to write")
     parser.add_argument("--case", help="only cases whose name has this in it, once, and write nothing")
     parser.add_argument("--spy", action="store_true", help="with --case: under py-spy too")
-    parser.add_argument("--bare", nargs=3, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    if asked.bare:
-        sys.stdout.write(f"{await bare(asked.bare[0], asked.bare[1], int(asked.bare[2]))}\n")
-        return
     chosen = [case for case in CASES if (asked.case or "") in case.name]
     with tempfile.TemporaryDirectory(prefix="braid-bench-") as folder:
         found = await measure(Path(folder), chosen, 1 if asked.case else ROUNDS, not asked.case or asked.spy)
     if asked.case:
         json.dump(found, sys.stdout, indent=1)
         return
-    data = RESULTS / "fusion-profile.json"
-    told = {**(json.loads(data.read_text()) if data.exists() else {}), asked.name: found}
-    data.write_text(json.dumps(told, indent=1) + "\n")
-    (RESULTS / "fusion-profile.md").write_text(page(told))
+    keep("fusion-profile", asked.name, found, page)
 
 
 if __name__ == "__main__":
