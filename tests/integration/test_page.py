@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, Locator, Page, ViewportSize, async_playwright, expect
+from playwright.async_api import Browser, ViewportSize, async_playwright, expect
 
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import ROOT, Settings
 from tests.integration import session
-from tests.integration.browser import Watch, keep, streams
+from tests.integration.browser import NAMES_OUT, TALLEST, Watch, keep, pointed, streams
 from tests.integration.gateway import Gateway
 
 DESK: ViewportSize = {"width": 1280, "height": 800}
@@ -23,28 +23,6 @@ PHONE: ViewportSize = {"width": 360, "height": 740}
 WITHIN_MS = 60_000
 # Of one frame's 16.7 ms, over ten sessions: scripts, and all that the page's thread does, layout and painting too.
 SCRIPT_MS_MAX, TASKS_MS_MAX = 6.0, 14.0
-
-
-# Chips of events whose name stands across their edge: it stands in its chip, or whole behind it.
-NAMES_OUT = """() => [...document.querySelectorAll(".event")].filter(chip => {
-  const [name, box] = [chip.firstChild.getBoundingClientRect(), chip.getBoundingClientRect()];
-  const beside = chip.classList.contains("beside");
-  return name.top < box.top - 0.5 || name.bottom > box.bottom + 0.5 || (!beside && name.right > box.right + 0.5);
-}).map(chip => chip.title)"""
-
-# How many pixels of a colour of the theme stand above each other on a strip's canvas, where they are the most.
-TALLEST = """(session, name) => {
-  const paper = document.querySelector(`.strip[data-session="${session}"] .paper`);
-  const hex = getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-  const [red, green, blue] = [1, 3, 5].map(at => parseInt(hex.slice(at, at + 2), 16));
-  const read = new OffscreenCanvas(paper.width, paper.height).getContext("2d", { willReadFrequently: true });
-  read.drawImage(paper, 0, 0);
-  const { data } = read.getImageData(0, 0, paper.width, paper.height);
-  const columns = new Array(paper.width).fill(0);
-  for (let n = 0; n < data.length; n += 4)
-    if (data[n] === red && data[n + 1] === green && data[n + 2] === blue && data[n + 3] === 255) columns[(n / 4) % paper.width] += 1;
-  return Math.max(...columns);
-}"""
 # The bar of a mask is four high; a sound stands above it.
 TALL_PX = 5
 
@@ -127,19 +105,6 @@ async def test_a_stream_plays_answers_appear_and_why_opens(
     assert watch.troubles == []
     assert watch.hosts == {urlsplit(gateway.url).netloc}, "the page asks nobody but its gateway"
     await context.close()
-
-
-async def pointed(page: Page, strip: Locator, modality: str) -> list[str]:
-    """What a pointer is told that goes along a lane."""
-    view = strip.locator(".view")
-    box, lane = await view.bounding_box(), await strip.locator(f".gutter .lane.m-{modality}").bounding_box()
-    assert box is not None
-    assert lane is not None
-    told = []
-    for n in range(1, 20):
-        await page.mouse.move(box["x"] + box["width"] * n / 20, lane["y"] + lane["height"] / 2)
-        told.append(await view.get_attribute("title") or "")
-    return told
 
 
 async def test_why_shows_pictures_and_plays_sound(

@@ -127,14 +127,23 @@ def test_headers_that_change_places_are_read_by_their_names(
         monkeypatch.setattr(gate_of, "admit", lambda *_: pytest.fail("an order that was known"))
 
 
-def test_when_as_many_streams_as_it_may_are_remembered_it_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole: list[int] = []
+@pytest.fixture
+def whole(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The offsets of the records that are judged whole, as they come."""
+    found: list[int] = []
 
     def judged(*given: object) -> object:
-        whole.append(given[2])  # type: ignore[arg-type]
+        found.append(given[2])  # type: ignore[arg-type]
         return admit(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(gate_of, "admit", judged)
+    return found
+
+
+def test_when_as_many_streams_as_it_may_are_remembered_it_begins_anew(
+    whole: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(gate_of, "STREAMS_MAX", 2)
     gate = Gate(NUMBER, COUNT, Semantics())
     for offset, source in enumerate(["/1", "/2", "/1", "/2", "/3", "/3", "/1"]):
@@ -143,15 +152,9 @@ def test_when_as_many_streams_as_it_may_are_remembered_it_begins_anew(monkeypatc
 
 
 def test_when_a_session_has_as_many_sources_as_are_remembered_of_it_they_are_remembered_anew(
+    whole: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole: list[int] = []
-
-    def judged(*given: object) -> object:
-        whole.append(given[2])  # type: ignore[arg-type]
-        return admit(*given)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(gate_of, "admit", judged)
     monkeypatch.setattr(gate_of, "SOURCES_MAX", 2)
     monkeypatch.setattr(gate_of, "STREAMS_MAX", 3)
     gate = Gate(NUMBER, COUNT, Semantics())

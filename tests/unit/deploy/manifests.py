@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ GPU = KUBERNETES / "gpu" / "fusion.yaml"
 KUSTOMIZATIONS = sorted(KUBERNETES.rglob("kustomization.yaml"))
 FILES = sorted(path for path in KUBERNETES.rglob("*.yaml") if path not in (*KUSTOMIZATIONS, SETTINGS, GPU))
 SERVICES = ("aligner", "fusion", "gateway")
+UNIT_BYTES = {"Mi": 2**20, "Gi": 2**30, "m": 2**20, "g": 2**30}
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
@@ -48,3 +50,16 @@ def patched(onto: Any, patch: Any) -> Any:
         rest = {item["name"]: item for item in patch}
         return [patched(item, rest.pop(item["name"], {})) for item in onto] + list(rest.values())
     return patch
+
+
+def with_gpu() -> dict[str, Any]:
+    (patch,) = documents(GPU)
+    found: dict[str, Any] = patched(named("Deployment", "fusion"), patch)
+    return found
+
+
+def size_bytes(text: str) -> int:
+    """Bytes of what manifests and compose write as 4Gi or 4g."""
+    found = re.fullmatch(r"(\d+)(Mi|Gi|m|g)", text)
+    assert found is not None, text
+    return int(found[1]) * UNIT_BYTES[found[2]]
