@@ -9,7 +9,7 @@ import sys
 from services.gateway.server import serve
 from services.runtime import logs
 from services.runtime.exits import EXIT_SETTINGS, NO_BROKER
-from services.runtime.garbage import collect_rarely
+from services.runtime.garbage import leave_loaded
 from services.runtime.health import watched
 from services.runtime.listen import bind
 from services.runtime.metrics import GatewayMetrics, make_registry
@@ -36,7 +36,7 @@ def main(settings: Settings | None = None) -> int:
         # A token of our own making is told here and nowhere else: whoever may read our output may look.
         told = "" if settings.gateway.token.get_secret_value() else token
         print(f"the live page is at {address(host, port, told)}", file=sys.stderr, flush=True)
-        collect_rarely()
+        leave_loaded()
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(serve(settings, listener, token, GatewayMetrics(registry), progress))
     return 0

@@ -17,6 +17,7 @@ from services.runtime.kafka_settings import KafkaSettings
 
 RECORD_BYTES_MAX = 4 * 1024 * 1024
 FETCH_BYTES_MAX = 16 * 1024 * 1024
+LOOKUP_BYTES_MAX = 128 * 1024
 # One batch of a partition goes out at a time; 16 KB, the default, is three window records and a round trip for them.
 BATCH_BYTES_MAX = 1024 * 1024
 
@@ -129,9 +130,17 @@ def make_reader(where: Where, **options: Any) -> AIOKafkaConsumer:
         enable_auto_commit=False,
         fetch_max_wait_ms=50,
         fetch_max_bytes=FETCH_BYTES_MAX,
-        max_partition_fetch_bytes=RECORD_BYTES_MAX,
-        **{"auto_offset_reset": "earliest", **options},
+        **{"auto_offset_reset": "earliest", "max_partition_fetch_bytes": RECORD_BYTES_MAX, **options},
     )
+
+
+def make_lookup(where: Where, **options: Any) -> AIOKafkaConsumer:
+    """A reader of a few records here and there, which fetches little of what lies behind them.
+
+    A record larger than a fetch comes nevertheless, alone. What such a reader fetched stays in memory until the whole
+    heap is searched for garbage: a stopped consumer is a ring of objects.
+    """
+    return make_reader(where, max_partition_fetch_bytes=LOOKUP_BYTES_MAX, **options)
 
 
 @asynccontextmanager

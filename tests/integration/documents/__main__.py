@@ -1,7 +1,7 @@
 """Runs what takes long in the README and in docs/ in full, and keeps what came of it: `make docs-long`.
 
-Each command runs as it stands in a fresh copy of the repository. Its row in docs/results/documents.md is replaced; rows of
-commands that were not asked for stay. 1 where a command fails.
+Each command runs as it stands in a fresh copy of the repository. Its row in docs/results/documents.md is replaced, and what it
+wrote into the copy's docs/results is brought home; all else stays as it was. 1 where a command fails.
 """
 
 from __future__ import annotations
@@ -40,8 +40,6 @@ def main() -> int:
 
 
 async def _run(only: str) -> int:
-    rows = dict(re.findall(r"^(\| `([^`]+)` .*)$", RESULT.read_text(), re.MULTILINE)) if RESULT.exists() else {}
-    told = {line: row for row, line in rows.items()}
     failed = 0
     with tempfile.TemporaryDirectory(prefix="braid-documents-") as made:
         home = Home(Path(made), 1883)
@@ -50,7 +48,7 @@ async def _run(only: str) -> int:
             if only not in f"{command.block.page} {command.line}":
                 continue
             print(f"{command.block.page}: {command.line}", flush=True)
-            began = time.monotonic()
+            began, before = time.monotonic(), _results(home.folder)
             try:
                 # What stays until Ctrl-C has done its work once it says so.
                 stays = "--stay" in command.line
@@ -61,18 +59,29 @@ async def _run(only: str) -> int:
             except AssertionError as error:
                 said, ended, failed = str(error), "**badly**", failed + 1
             minutes, today = (time.monotonic() - began) / 60, datetime.datetime.now(datetime.UTC).date()
-            last = re.sub(r"[|`]|\x1b\[[0-9;]*m|\S*/tmp/\S*", " ", (said.strip().splitlines() or [""])[-1])[
-                :120
-            ].strip()
-            told[command.line] = (
-                f"| `{command.line}` | {command.block.page} | {ended} | {minutes:.1f} | {today} | {last} |"
-            )
-            _keep(told)
+            last = re.sub(r"[|`]|\x1b\[[0-9;]*m|\S*/tmp/\S*", " ", _last(said))[:120].strip()
+            row = f"| `{command.line}` | {command.block.page} | {ended} | {minutes:.1f} | {today} | {last} |"
+            _keep(command.line, row)
+            for name, content in _results(home.folder).items() - before.items():
+                (RESULT.parent / name).write_bytes(content)
     return 1 if failed else 0
 
 
-def _keep(told: dict[str, str]) -> None:
+def _last(said: str) -> str:
+    """The last line that says something: the end of JSON is a bracket."""
+    return next((line for line in reversed(said.splitlines()) if re.search(r"\w", line)), "")
+
+
+def _results(home: Path) -> dict[str, bytes]:
+    """What stands in docs/results of a copy, by name; the page that is written here is no result of a command."""
+    files = (file for file in (home / "docs" / "results").iterdir() if file.is_file() and file.name != RESULT.name)
+    return {file.name: file.read_bytes() for file in files}
+
+
+def _keep(line: str, row: str) -> None:
     """In the order of the pages; a row of a command that stands nowhere any more goes."""
+    rows = re.findall(r"^(\| `([^`]+)` .*)$", RESULT.read_text(), re.MULTILINE) if RESULT.exists() else []
+    told = {line: row for row, line in rows} | {line: row}
     order = [command.line for command in commands(long=True)]
     RESULT.write_text(HEAD + "".join(f"{told[line]}\n" for line in order if line in told), encoding="utf-8")
 

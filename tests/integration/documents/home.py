@@ -98,7 +98,9 @@ class Home:
 
 
 def _copy(folder: Path) -> None:
-    """What a clone would have, changes not yet committed included."""
+    """What a clone has, changes not yet committed included: what is measured there names its commit."""
+    subprocess.run(["git", "clone", "--quiet", "--no-checkout", str(ROOT), str(folder)], check=True)
+    subprocess.run(["git", "reset", "--quiet"], cwd=folder, check=True)
     words = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(words, cwd=ROOT, check=True, capture_output=True).stdout.decode().split("\0")
     for name in filter(None, listed):
