@@ -81,7 +81,7 @@ async def serve(stack: LocalStack, quick: bool, results: Results) -> list[Row]:
 
 
 async def held(stack: LocalStack, quick: bool, systems: Sequence[System], results: Results) -> list[Row]:
-    """The highest rate of each system, sought downwards from what it worked off a backlog with."""
+    """The highest rate of each system, sought from what it worked off a backlog with."""
     rows = []
     for system in systems:
         backlog = [row for row in results.rows.get("A", []) if row.system == system.name and row.case == "backlog"]
