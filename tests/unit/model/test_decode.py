@@ -85,6 +85,20 @@ def test_a_grey_picture_and_one_with_a_palette_become_three_channels() -> None:
         assert pixels.shape == (10, 12, 3)
 
 
+def test_a_large_jpeg_decoded_at_a_part_of_its_size_looks_to_an_encoder_as_the_whole_one_does() -> None:
+    drawn = Image.radial_gradient("L").resize((640, 360)).convert("RGB")
+    drawn.paste((200, 40, 40), (200, 120, 420, 300))
+    out = io.BytesIO()
+    drawn.save(out, "JPEG", quality=90)
+    whole = Image.open(out).resize((64, 64), Image.Resampling.BILINEAR)
+    pixels = decode_image(out.getvalue())
+    seen = decode_image(out.getvalue(), side=64)
+    assert isinstance(pixels, np.ndarray)
+    assert isinstance(seen, np.ndarray)
+    assert pixels.shape == (180, 320, 3)
+    assert np.abs(np.asarray(whole).astype(int) - seen).max() <= 4
+
+
 def test_a_few_bytes_that_claim_a_huge_picture_are_refused_by_their_header() -> None:
     refused = decode_image(png_that_claims(40_000, 40_000))
     assert isinstance(refused, Undecodable)
