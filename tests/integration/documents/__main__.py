@@ -42,7 +42,7 @@ def main() -> int:
 async def _run(only: str) -> int:
     failed = 0
     with tempfile.TemporaryDirectory(prefix="braid-documents-") as made:
-        home = Home(Path(made), 1883)
+        home = Home(Path(made), 1883, sys.stderr.write)
         written(home.folder)
         for command in commands(long=True):
             if only not in f"{command.block.page} {command.line}":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import os
 import re
 import shutil
@@ -10,7 +11,7 @@ import signal
 import subprocess
 import sysconfig
 import venv
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from services.local.ports import free_ports
@@ -22,10 +23,13 @@ _EXPORTED = re.compile(r"export (BRAID_\w+)=(\S+)")
 
 
 class Home:
-    """The copy, the environment of the reader's second terminal, and what stays up until it is ended."""
+    """The copy, the environment of the reader's second terminal, and what stays up until it is ended.
 
-    def __init__(self, folder: Path, mqtt_port: int) -> None:
-        self.folder = folder
+    heard: gets what commands say, as they say it.
+    """
+
+    def __init__(self, folder: Path, mqtt_port: int, heard: Callable[[str], object] = lambda _: None) -> None:
+        self.folder, self._heard = folder, heard
         self.port, wyoming = free_ports(2)
         # Whoever runs the tests may have a Braid and an MQTT broker of their own at the usual ports.
         self._ports = {"8640": str(self.port), "1883": str(mqtt_port)}
@@ -54,11 +58,10 @@ class Home:
         """Run a line to its end, which must be a good one; what it said, stdout and stderr."""
         process = await self._start(line, sizes or {})
         try:
-            out, _ = await asyncio.wait_for(process.communicate(), within_s)
+            said = await asyncio.wait_for(self._all(process), within_s)
         except TimeoutError:
             os.killpg(process.pid, signal.SIGKILL)
             raise AssertionError(f"`{line}` did not end within {within_s} s") from None
-        said = out.decode(errors="replace")
         assert process.returncode == 0, f"`{line}` ended with {process.returncode}:\n{said}"
         return said
 
@@ -84,6 +87,16 @@ class Home:
             code = await _ended(self._up)
             self._up = None
             assert code == 0, "`braid up` did not end cleanly"
+
+    async def _all(self, process: asyncio.subprocess.Process) -> str:
+        """What a process says until it ends."""
+        assert process.stdout is not None
+        decoder, said = codecs.getincrementaldecoder("utf-8")("replace"), []
+        while more := await process.stdout.read(65_536):
+            said.append(decoder.decode(more))
+            self._heard(said[-1])
+        await process.wait()
+        return "".join(said)
 
     async def _start(self, line: str, sizes: Mapping[str, str]) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
