@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from services.runtime.settings import ROOT
-from tests.integration.documents.blocks import commands
+from tests.integration.documents.blocks import Command, commands
 from tests.integration.documents.home import Home
 from tests.integration.documents.readings import written
 
@@ -44,7 +44,7 @@ async def _run(only: str) -> int:
     with tempfile.TemporaryDirectory(prefix="braid-documents-") as made:
         home = Home(Path(made), 1883, sys.stderr.write)
         written(home.folder)
-        for command in commands(long=True):
+        for command in _each():
             if only not in f"{command.block.page} {command.line}":
                 continue
             print(f"{command.block.page}: {command.line}", flush=True)
@@ -82,8 +82,16 @@ def _keep(line: str, row: str) -> None:
     """In the order of the pages; a row of a command that stands nowhere any more goes."""
     rows = re.findall(r"^(\| `([^`]+)` .*)$", RESULT.read_text(), re.MULTILINE) if RESULT.exists() else []
     told = {line: row for row, line in rows} | {line: row}
-    order = [command.line for command in commands(long=True)]
+    order = [command.line for command in _each()]
     RESULT.write_text(HEAD + "".join(f"{told[line]}\n" for line in order if line in told), encoding="utf-8")
+
+
+def _each() -> list[Command]:
+    """Each command once, on the first page where it stands."""
+    found: dict[str, Command] = {}
+    for command in commands(long=True):
+        found.setdefault(command.line, command)
+    return list(found.values())
 
 
 if __name__ == "__main__":
