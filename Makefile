@@ -54,8 +54,8 @@ format: setup  ## Put the code into shape
 	@$(BIN)/ruff check --fix --quiet services model tests examples benchmarks
 	@$(BIN)/ruff format services model tests examples benchmarks
 
-bench: setup  ## Braid against its peers on one broker, each window checked (QUICK=1; ARGS="--case backlog --systems braid,bare")
-	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(ARGS),$(ARGS),--write)
+bench: setup  ## Braid against its peers on one broker, each window checked (QUICK=1 writes nothing; ARGS="--case backlog --systems braid,bare")
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(or $(ARGS),$(if $(QUICK),,--write))
 
 soak: setup  ## Memory and open files of every process at a steady rate (MINUTES=30)
 	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30) --write

@@ -1,7 +1,7 @@
 """Runs what takes long in the README and in docs/ in full, and keeps what came of it: `make docs-long`.
 
 Each command runs as it stands in a fresh copy of the repository. Its row in docs/results/documents.md is replaced, and what it
-wrote into the copy's docs/results is brought home; all else stays as it was. 1 where a command fails.
+wrote into the copy's docs/ is brought home; all else stays as it was. 1 where a command fails.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ async def _run(only: str) -> int:
             if only not in f"{command.block.page} {command.line}":
                 continue
             print(f"{command.block.page}: {command.line}", flush=True)
-            began, before = time.monotonic(), _results(home.folder)
+            began, before = time.monotonic(), _documents(home.folder)
             try:
                 # What stays until Ctrl-C has done its work once it says so.
                 stays = "--stay" in command.line
@@ -62,8 +62,8 @@ async def _run(only: str) -> int:
             last = re.sub(r"[|`]|\x1b\[[0-9;]*m|\S*/tmp/\S*", " ", _last(said))[:120].strip()
             row = f"| `{command.line}` | {command.block.page} | {ended} | {minutes:.1f} | {today} | {last} |"
             _keep(command.line, row)
-            for name, content in _results(home.folder).items() - before.items():
-                (RESULT.parent / name).write_bytes(content)
+            for name, content in _documents(home.folder).items() - before.items():
+                (ROOT / name).write_bytes(content)
     return 1 if failed else 0
 
 
@@ -72,10 +72,10 @@ def _last(said: str) -> str:
     return next((line for line in reversed(said.splitlines()) if re.search(r"\w", line)), "")
 
 
-def _results(home: Path) -> dict[str, bytes]:
-    """What stands in docs/results of a copy, by name; the page that is written here is no result of a command."""
-    files = (file for file in (home / "docs" / "results").iterdir() if file.is_file() and file.name != RESULT.name)
-    return {file.name: file.read_bytes() for file in files}
+def _documents(home: Path) -> dict[Path, bytes]:
+    """What stands in docs/ of a copy, by name; the page that is written here is none that a command writes."""
+    files = (file for file in (home / "docs").rglob("*") if file.is_file() and file.name != RESULT.name)
+    return {file.relative_to(home): file.read_bytes() for file in files}
 
 
 def _keep(line: str, row: str) -> None:
