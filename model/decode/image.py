@@ -18,8 +18,9 @@ PIXELS_MAX = 4096 * 4096
 def decode_image(
     payload: bytes, pixels_max: int = PIXELS_MAX, side: int | None = None
 ) -> NDArray[np.uint8] | Undecodable:
-    """Pixels uint8 [height, width, 3], of a large JPEG fewer than it has; the header is read before anything is decoded, metadata is dropped.
+    """Pixels uint8 [height, width, 3], of a large JPEG fewer than it has.
 
+    The header is read before anything is decoded, metadata is dropped.
     side: the picture as `resized` makes it, [side, side, 3], without a copy of all of its pixels on the way.
     """
     try:
