@@ -29,6 +29,8 @@ class Aligner:
         self.config = semantics.config
         self.frontiers = dict(frontiers)
         self.sessions: dict[str, Session] = {}
+        # Counted along: whoever asks after each batch must not walk over all sessions.
+        self.windows_open = 0
         self._oldest = [(start_us, name) for name, start_us in frontiers.items()]
         heapify(self._oldest)
         self._ticked: set[str] = set()
@@ -153,6 +155,7 @@ class Aligner:
             if window is None:
                 window = session.windows[start] = OpenWindow(appended_us)
                 insort(session.starts, start)
+                self.windows_open += 1
             members = window.members.get(modality)
             if members is None:
                 members = window.members[modality] = []
@@ -178,6 +181,7 @@ class Aligner:
             start = session.starts[0]
             out.append(self._record(session, start, final=True))
             del session.starts[0]
+            self.windows_open -= 1
             for modality, offset in session.windows.pop(start).last:
                 self.held[modality].release(offset)
             if session.name not in self.frontiers:

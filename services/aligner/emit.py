@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
@@ -16,9 +17,12 @@ from services.contract.frontier import Frontier
 from services.contract.seal import Seal
 from services.contract.semantics import Semantics
 from services.contract.topics import Topics
+from services.contract.window import Window
 from services.runtime import kafka
 
 _JSON = [("content-type", b"application/json")]
+# Topic, partition number, key, value, headers.
+_Record = tuple[str, int, bytes | None, bytes | None, list[tuple[str, bytes]]]
 
 
 class Emitter:
@@ -31,37 +35,41 @@ class Emitter:
         self._producer, self._topics, self._seal = producer, topics, seal
         self._owned = owned.key(semantics.config), owned.encode(semantics)
 
-    async def emit(self, partition: Partition, effects: Effects) -> None:
-        """Send the outputs of a batch and wait for every acknowledgement. Raises KafkaError where one fails."""
-        number = effects.number
-        told = [
-            await self._send(
-                self._topics.late, number, chunk.session.encode(), late.encode(chunk, fate.missed_us, fate.behind_us)
-            )
-            for chunk, fate in effects.late
-        ]
-        for key, dead in effects.dead:
-            value, headers = dead.encode()
-            told.append(await self._send(self._topics.dead, number, key, value, headers))
+    async def emit(self, done: Sequence[tuple[Partition, Effects]]) -> None:
+        """Send the outputs of a batch, by partition number, and wait for every acknowledgement.
+
+        Raises KafkaError where one fails.
+        """
         # What could not enter is told before the windows go out: were a window out and we dead, whoever reads the
         # refused chunk again would find its window gone and call it late.
-        await asyncio.gather(*told)
-        windows = [(w.session.encode(), window.encode(w), _JSON) for w in effects.windows]
-        appended_ms, _ = await asyncio.gather(
-            kafka.send_all(self._producer, self._topics.windows, number, windows),
-            self._silences(number, effects.silences),
-        )
-        for emitted, at_ms in zip(effects.windows, appended_ms, strict=True):
+        await _all([await self._send(*refused) for _, effects in done for refused in self._refused(effects)])
+        ticks = [await self._send(*told) for _, effects in done for told in self._told(effects)]
+        await _all([*ticks, *(self._windows(partition, e.windows) for partition, e in done if e.windows)])
+
+    def _refused(self, effects: Effects) -> Iterable[_Record]:
+        for chunk, fate in effects.late:
+            value = late.encode(chunk, fate.missed_us, fate.behind_us)
+            yield self._topics.late, effects.number, chunk.session.encode(), value, _JSON
+        for key, letter in effects.dead:
+            yield self._topics.dead, effects.number, key, *letter.encode()
+
+    def _told(self, effects: Effects) -> Iterable[_Record]:
+        for modality, value in _ticks(effects.silences):
+            topic = self._topics.media(modality)
+            yield (
+                topic,
+                effects.number,
+                None,
+                value,
+                tick.headers(value) + self._seal.sign(topic, effects.number, value),
+            )
+
+    async def _windows(self, partition: Partition, windows: Sequence[Window]) -> None:
+        records = [(w.session.encode(), window.encode(w), _JSON) for w in windows]
+        appended_ms = await kafka.send_all(self._producer, self._topics.windows, partition.number, records)
+        for emitted, at_ms in zip(windows, appended_ms, strict=True):
             if emitted.final:
                 partition.acknowledged(emitted, at_ms * 1000)
-
-    async def _silences(self, number: int, silences: Iterable[Silent]) -> None:
-        ticks = []
-        for modality, value in _ticks(silences):
-            topic = self._topics.media(modality)
-            headers = tick.headers(value) + self._seal.sign(topic, number, value)
-            ticks.append(await self._send(topic, number, None, value, headers))
-        await asyncio.gather(*ticks)
 
     async def own(self, numbers: Iterable[int]) -> None:
         """Tell by which settings the windows of these partition numbers are made, and wait until it is kept."""
@@ -97,6 +105,14 @@ class Emitter:
             topic, value, key=key, partition=number, headers=headers
         )
         return sent
+
+
+async def _all(sending: Sequence[Awaitable[Any]]) -> None:
+    """Wait for all; a gather is a task for each, and mostly there is nothing to wait for, or one thing."""
+    if len(sending) == 1:
+        await sending[0]
+    elif sending:
+        await asyncio.gather(*sending)
 
 
 def _ticks(silences: Iterable[Silent]) -> Iterable[tuple[str, bytes]]:

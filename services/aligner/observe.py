@@ -76,7 +76,7 @@ class Observer:
         m.batch.labels("align").observe(took_us / 1e6)
         m.partitions.set(len(owned))
         m.sessions_open.set(sum(len(p.aligner.sessions) for p in owned))
-        m.windows_open.set(sum(len(s.starts) for p in owned for s in p.aligner.sessions.values()))
+        m.windows_open.set(sum(p.aligner.windows_open for p in owned))
         m.redis_errors.inc(redis_errors - self._redis_errors)
         self._redis_errors = redis_errors
         now_us = monotonic_us()

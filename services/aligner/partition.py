@@ -54,9 +54,6 @@ class Effects:
     fates: Counter[tuple[str, str]] = field(default_factory=Counter)
     offsets_us: dict[tuple[str, str], int] = field(default_factory=dict)
 
-    def __bool__(self) -> bool:
-        return bool(self.windows or self.late or self.dead or self.silences or self.payloads or self.fates)
-
 
 class Partition:
     """The state of one partition number between two assignments."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -59,6 +58,7 @@ class Worker:
         self._make_producer, self._make_reader, self._make_payloads = make_producer, make_reader, make_payloads
         self._partitions: dict[int, Partition] = {}
         self._queues: dict[int, InStep] = {}
+        self._logs: dict[int, dict[str, TopicPartition]] = {}
         self._behind: set[int] = set()
         self._nonce = ""
 
@@ -77,6 +77,7 @@ class Worker:
         """Forget everything and read where these partition numbers go on: the positions to seek to."""
         rules, topics = self._rules, self._rules.topics
         self._partitions, self._queues, self._nonce = {}, {}, secrets.token_hex(4)
+        self._logs = {n: {m: TopicPartition(topics.media(m), n) for m in topics.modalities} for n in numbers}
         positions: dict[TopicPartition, int] = {}
         count = len(group.partitions_for_topic(topics.media_all[0]) or ())
 
@@ -92,7 +93,7 @@ class Worker:
             )
             self._queues[number] = InStep(found.start.positions, rules.skew_ms, QUEUE_RECORDS_MAX, QUEUE_BYTES_MAX)
             for modality, offset in found.start.positions.items():
-                positions[self._log_of(number, modality)] = offset
+                positions[self._logs[number][modality]] = offset
         _log.info("adopted", extra={"partitions": len(numbers), "config": rules.semantics.config})
         return positions
 
@@ -106,7 +107,7 @@ class Worker:
         lag: dict[str, int] = dict.fromkeys(self._rules.topics.media_all, 0)
         oldest_ms: dict[str, int] = {}
         for number, queue in self._queues.items():
-            logs = {m: self._log_of(number, m) for m in self._rules.topics.modalities}
+            logs = self._logs[number]
             ends = {m: group.highwater(tp) for m, tp in logs.items()}
             released = queue.release(ends)
             if queue.behind(ends):
@@ -116,11 +117,13 @@ class Worker:
                 for modality, first in dict(reversed(released)).items():
                     topic = logs[modality].topic
                     oldest_ms[topic] = min(first.timestamp, oldest_ms.get(topic, first.timestamp))
+            positions = self._partitions[number].positions
             for modality, tp in logs.items():
-                lag[tp.topic] += max((group.highwater(tp) or 0) - self._partitions[number].positions[modality], 0)
+                lag[tp.topic] += max((ends[modality] or 0) - positions[modality], 0)
             full = queue.full()
-            group.pause(*(tp for m, tp in logs.items() if m in full and tp not in paused))
-            group.resume(*(tp for m, tp in logs.items() if m not in full and tp in paused))
+            if full or paused:
+                group.pause(*(tp for m, tp in logs.items() if m in full and tp not in paused))
+                group.resume(*(tp for m, tp in logs.items() if m not in full and tp in paused))
         self._observer.lag(lag, oldest_ms)
         return batch
 
@@ -147,7 +150,7 @@ class Worker:
         for number, partition in self._partitions.items():
             moved = partition.floors()
             await self._emitter.cover(partition, partition.to_cover(), self._nonce)
-            floors |= {self._log_of(number, modality): floor for modality, floor in moved.items()}
+            floors |= {self._logs[number][modality]: floor for modality, floor in moved.items()}
         return floors
 
     async def _prove(self, group: AIOKafkaConsumer) -> None:
@@ -156,21 +159,17 @@ class Worker:
         wanting = [p for p in self._partitions.values() if p.wants_proof(asked_us)]
         if not wanting:
             return
-        logs = {(p.number, m): self._log_of(p.number, m) for p in wanting for m in p.positions}
-        ends = await group.end_offsets(list(logs.values()))
+        ends = await group.end_offsets([log for p in wanting for log in self._logs[p.number].values()])
         for partition in wanting:
-            partition.prove(Proof(asked_us, {m: ends[logs[partition.number, m]] for m in partition.positions}))
+            partition.prove(Proof(asked_us, {m: ends[log] for m, log in self._logs[partition.number].items()}))
         now_us = monotonic_us()
         await self._carry_out([(p, p.take((), now_us, behind=p.number in self._behind)) for p in wanting])
 
     async def _carry_out(self, done: Sequence[tuple[Partition, Effects]]) -> None:
         await self._payloads.put([_stored(a) for _, e in done for a in e.payloads if not a.chunk.alive])
-        await asyncio.gather(*(self._emitter.emit(partition, effects) for partition, effects in done if effects))
+        await self._emitter.emit(done)
         for _, effects in done:
             self._observer.effects(effects)
-
-    def _log_of(self, number: int, modality: str) -> TopicPartition:
-        return TopicPartition(self._rules.topics.media(modality), number)
 
 
 def _stored(arrival: Arrival) -> Stored:

@@ -37,6 +37,20 @@ def test_a_window_closes_when_the_bound_is_end_plus_lateness_exactly() -> None:
     assert line.starts() == [0]
 
 
+# video   x(0)                x(230)
+# audio   [==================================)
+# open    w0, w-50 ...        all but those that end by 210
+def test_windows_are_counted_along_as_they_open_and_go_out() -> None:
+    line = Line(SEMANTICS)
+    opened = []
+    for send in (lambda: line.video(0), lambda: line.audio(0, 400), lambda: line.video(230), lambda: line.video(600)):
+        send()
+        opened.append(line.aligner.windows_open)
+        assert opened[-1] == sum(len(session.windows) for session in line.aligner.sessions.values())
+    assert opened[0] == 2
+    assert opened[1] > opened[2] > 0
+
+
 # audio  [==)[==)[==)[==)[==)[==) ...      video: nothing, then a tick at 120
 def test_a_silent_modality_is_unknown_by_the_tick_that_says_so() -> None:
     line = Line(ONE)

@@ -6,12 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from services.aligner.fate import Late
-from services.aligner.partition import Effects
-from services.aligner.patience import LONG_US, Proof, Silent
-from services.contract.dead import Position, letter
-from services.contract.reason import Reason, Rejected
-from tests.cases.devices import EPOCH_MS, Sent
+from services.aligner.patience import LONG_US, Proof
+from services.contract.reason import Reason
+from tests.cases.devices import Sent
 from tests.cases.outcome import MODALITIES
 from tests.cases.scene import BOOT_US, Scene
 
@@ -126,25 +123,6 @@ def test_a_session_is_covered_once_its_window_is_older_than_the_tail_before_what
     scene.grow([Sent(64_000 + later, "video", 64_000, session="v 2")], until=64_000 + later)
     scene.batch(scene.owner)
     assert [told.session for told in scene.owner.to_cover()] == due
-
-
-def test_effects_are_something_as_soon_as_one_of_them_is() -> None:
-    assert not Effects(0)
-    scene = Scene()
-    scene.append(Sent(0, "video", 1_000, session="v"))
-    windowed = scene.owner.take([("video", scene.logs["video"][0])], BOOT_US)
-    assert windowed
-    assert not scene.owner.take((), BOOT_US)
-    refused = letter(Position("t", 0, 0), "admission", Rejected(Reason.STALE, ""), None, ())
-    alone = [
-        Effects(0, payloads=windowed.payloads),
-        Effects(0, fates=windowed.fates),
-        Effects(0, late=[(windowed.payloads[0].chunk, Late((), 0))]),
-        Effects(0, silences=[Silent("video", "v", 0, "tick")]),
-        Effects(0, windows=[scene.owner.aligner.early(scene.owner.aligner.sessions["v"], EPOCH_MS * 1000)]),
-        Effects(0, dead=[(None, refused)]),
-    ]
-    assert [bool(effects) for effects in alone] == [True] * len(alone)
 
 
 # video  1000 with the broker at 1150, again at 1200, with other bytes at 1250; another at 1100; one a month old
