@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 from collections import defaultdict
@@ -121,7 +122,8 @@ class RedisWindow:
             url,
             max_connections=4,
             timeout=timeout_s,
-            socket_timeout=timeout_s,
+            # We wait by a timer of our own: the client would make one for each reply, which costs as much as reading it.
+            socket_timeout=None,
             socket_connect_timeout=timeout_s,
             # The default runs a whole pipeline again up to ten times: a paused server then holds us for many seconds.
             retry=Retry(ExponentialBackoff(cap=0.05, base=0.01), 1),
@@ -130,15 +132,16 @@ class RedisWindow:
         # With or without TLS, whichever the address asks for.
         pool.connection_class = type("Connection", (_Packed, pool.connection_class), {})
         self._redis: Redis = Redis(connection_pool=pool)
-        self._ttl_s = ttl_s
+        self._ttl_s, self._timeout_s = ttl_s, timeout_s
         self._rest_until_us = 0
         self.errors = 0
 
     async def check_policy(self) -> None:
         """Demand that Redis refuses rather than evicts. Raises WrongPolicy; a Redis that is away is no reason."""
         try:
-            found = (await self._redis.config_get("maxmemory-policy")).get("maxmemory-policy")
-        except RedisError as error:
+            async with asyncio.timeout(self._timeout_s):
+                found = (await self._redis.config_get("maxmemory-policy")).get("maxmemory-policy")
+        except (RedisError, OSError, TimeoutError) as error:
             _log.warning("Redis cannot be asked for its eviction policy", extra={"why": str(error)})
             return
         if found != POLICY:
@@ -174,7 +177,8 @@ class RedisWindow:
             # NX, and for each batch: never extended, and there again after a restart has forgotten the key.
             pipeline.expire(key, self._ttl_s, nx=True)
         try:
-            replies = await pipeline.execute(raise_on_error=False)
+            async with asyncio.timeout(self._timeout_s):
+                replies = await pipeline.execute(raise_on_error=False)
         except (RedisError, OSError, TimeoutError) as error:
             self._failed(error)
             return
@@ -194,7 +198,8 @@ class RedisWindow:
             pipeline.hmget(key, [field_of(w.modality, w.partition, w.offset) for w in map(wanted.__getitem__, asked)])
         found: list[Payload | None] = [None] * len(wanted)
         try:
-            replies = await pipeline.execute(raise_on_error=False)
+            async with asyncio.timeout(self._timeout_s):
+                replies = await pipeline.execute(raise_on_error=False)
         except (RedisError, OSError, TimeoutError) as error:
             self._failed(error)
             return found
@@ -213,8 +218,13 @@ class RedisWindow:
         prefix = key_of(session, 0).rpartition(":")[0]
         # What a key's name holds besides letters are braces: no sign of a pattern.
         try:
-            keys = [key async for key in self._redis.scan_iter(match=f"{prefix}:*", count=1_000)]
-            return int(await self._redis.unlink(*keys)) if keys else 0
+            keys, cursor = set[bytes | str](), -1
+            while cursor:
+                async with asyncio.timeout(self._timeout_s):
+                    cursor, found = await self._redis.scan(max(cursor, 0), match=f"{prefix}:*", count=1_000)
+                keys.update(found)
+            async with asyncio.timeout(self._timeout_s):
+                return int(await self._redis.unlink(*keys)) if keys else 0
         except (RedisError, OSError, TimeoutError) as error:
             self._failed(error)
             return None

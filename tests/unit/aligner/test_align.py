@@ -37,18 +37,16 @@ def test_a_window_closes_when_the_bound_is_end_plus_lateness_exactly() -> None:
     assert line.starts() == [0]
 
 
-# video   x(0)                x(230)
-# audio   [==================================)
-# open    w0, w-50 ...        all but those that end by 210
+# video   x(0)              x(230)      x(600)
+# audio   [==========================)400
 def test_windows_are_counted_along_as_they_open_and_go_out() -> None:
-    line = Line(SEMANTICS)
-    opened = []
-    for send in (lambda: line.video(0), lambda: line.audio(0, 400), lambda: line.video(230), lambda: line.video(600)):
-        send()
-        opened.append(line.aligner.windows_open)
-        assert opened[-1] == sum(len(session.windows) for session in line.aligner.sessions.values())
-    assert opened[0] == 2
-    assert opened[1] > opened[2] > 0
+    line, counted = Line(SEMANTICS), []
+    for t, duration in ((0, 0), (0, 400), (230, 0), (600, 0)):
+        line.audio(t, duration) if duration else line.video(t)
+        counted.append(line.aligner.windows_open)
+        assert counted[-1] == sum(len(session.windows) for session in line.aligner.sessions.values())
+    assert counted[0] == 2
+    assert counted[1] > counted[2] > 0
 
 
 # audio  [==)[==)[==)[==)[==)[==) ...      video: nothing, then a tick at 120
