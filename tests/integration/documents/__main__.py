@@ -34,7 +34,7 @@ WITHIN_S = 2 * 3_600
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="docs-long", description=__doc__)
-    parser.add_argument("--only", default="", help="only commands whose page or line holds this")
+    parser.add_argument("--only", default="", help="only commands whose page or line holds this (a regular expression)")
     asked = parser.parse_args()
     return asyncio.run(_run(asked.only))
 
@@ -45,7 +45,7 @@ async def _run(only: str) -> int:
         home = Home(Path(made), 1883, sys.stderr.write)
         written(home.folder)
         for command in _each():
-            if only not in f"{command.block.page} {command.line}":
+            if not re.search(only, f"{command.block.page} {command.line}"):
                 continue
             print(f"{command.block.page}: {command.line}", flush=True)
             began, before = time.monotonic(), _documents(home.folder)

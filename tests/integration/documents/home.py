@@ -131,6 +131,10 @@ def _environment(folder: Path) -> None:
     braid = folder / "bin" / "braid"
     braid.write_text(f"#!{folder / 'bin' / 'python'}\nfrom services.cli.main import main\n\nmain()\n", encoding="utf-8")
     braid.chmod(0o755)
+    # What comes with packages besides modules, as uv and py-spy.
+    for tool in Path(sysconfig.get_path("scripts")).iterdir():
+        if not (folder / "bin" / tool.name).exists():
+            (folder / "bin" / tool.name).symlink_to(tool)
     (folder / "ready").touch()
 
 
