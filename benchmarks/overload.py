@@ -52,20 +52,24 @@ def schedule(case: Case, seconds: float) -> Iterator[tuple[float, str, int, bool
                 yield at, f"{name} {n}", number, True
 
 
-def window(session: str, number: int, final: bool) -> tuple[Window, Stored]:
-    """A window with a sentence and one piece of sound that stands in no other window, and that piece."""
+def window(session: str, where: int, number: int, final: bool) -> tuple[Window, list[Stored]]:
+    """A window with a sentence and one piece of sound that stands in no other window, and both of them.
+
+    where: the session's partition number, in which its media stand, as any worker demands.
+    """
     start_us = EPOCH_US + number * HOP_US
     body = random.Random(f"{session} {number}").randbytes(RATE)
-    at = int.from_bytes(hashlib.sha256(f"{session} {number}".encode()).digest()[:6]), 0
+    at = where, int.from_bytes(hashlib.sha256(f"{session} {number}".encode()).digest()[:6])
     sound = Member("/mic", str(number), start_us, HOP_US, hashlib.sha256(body).hexdigest(), *at)
     lanes = {
-        "text": Lane("present", "data", start_us, (Member("/t", "1", start_us, 0, TEXT_SHA, 0, 0),)),
+        "text": Lane("present", "data", start_us, (Member("/t", "1", start_us, 0, TEXT_SHA, where, 0),)),
         "video": Lane("absent", "tick", start_us, ()),
         "audio": Lane("present", "data", start_us, (sound,)),
     }
     previous_us = start_us - HOP_US if number else None
     made = Window(session, start_us, start_us + 4 * HOP_US, previous_us, final, "bench", lanes, 0, 0)
-    return made, Stored(session, "audio", start_us, *at, PCM, body)
+    sentence = Stored(session, "text", start_us, where, 0, "text/plain", TEXT)
+    return made, [Stored(session, "audio", start_us, *at, PCM, body), sentence]
 
 
 TEXT = b"turn on the kettle"
@@ -86,12 +90,11 @@ async def feed(stack: LocalStack, prefix: str, partitions: int, plan: list[tuple
                 await asyncio.sleep(0.005)
                 continue
             at += len(due)
-            made = [window(session, number, final) for _, session, number, final in due]
-            texts = [Stored(w.session, "text", w.start_us, 0, 0, "text/plain", TEXT) for w, _ in made]
-            await payloads.put([*(stored for _, stored in made), *texts])
-            for w, _ in made:
+            places = [partition_of(session.encode(), partitions) for _, session, _, _ in due]
+            made = [window(due[n][1], where, *due[n][2:]) for n, where in enumerate(places)]
+            await payloads.put([one for _, stored in made for one in stored])
+            for (w, _), where in zip(made, places, strict=True):
                 key = w.session.encode()
-                where = partition_of(key, partitions)
                 waiting.append(await producer.send(topic, window_record.encode(w), key=key, partition=where))
         await asyncio.gather(*waiting)
     await payloads.close()
