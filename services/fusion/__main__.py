@@ -23,8 +23,7 @@ from services.runtime.service import Plan, run
 from services.runtime.settings import Settings, load
 from services.runtime.tracing import Tracer
 
-# All that is read at once is answered before more is read, and between two such turns the device has nothing to do.
-RECORDS_MAX = 512
+RECORDS_MAX = 256
 
 
 def decision_of(inference: Inference) -> Decision:
