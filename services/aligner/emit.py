@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Sequence
-from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
@@ -42,9 +41,9 @@ class Emitter:
         """
         # What could not enter is told before the windows go out: were a window out and we dead, whoever reads the
         # refused chunk again would find its window gone and call it late.
-        await _all([await self._send(*refused) for _, effects in done for refused in self._refused(effects)])
+        await asyncio.gather(*[await self._send(*refused) for _, e in done for refused in self._refused(e)])
         ticks = [await self._send(*told) for _, effects in done for told in self._told(effects)]
-        await _all([*ticks, *(self._windows(partition, e.windows) for partition, e in done if e.windows)])
+        await asyncio.gather(*ticks, *(self._windows(partition, e.windows) for partition, e in done if e.windows))
 
     def _refused(self, effects: Effects) -> Iterable[_Record]:
         for chunk, fate in effects.late:
@@ -56,13 +55,8 @@ class Emitter:
     def _told(self, effects: Effects) -> Iterable[_Record]:
         for modality, value in _ticks(effects.silences):
             topic = self._topics.media(modality)
-            yield (
-                topic,
-                effects.number,
-                None,
-                value,
-                tick.headers(value) + self._seal.sign(topic, effects.number, value),
-            )
+            headers = tick.headers(value) + self._seal.sign(topic, effects.number, value)
+            yield topic, effects.number, None, value, headers
 
     async def _windows(self, partition: Partition, windows: Sequence[Window]) -> None:
         records = [(w.session.encode(), window.encode(w), _JSON) for w in windows]
@@ -105,14 +99,6 @@ class Emitter:
             topic, value, key=key, partition=number, headers=headers
         )
         return sent
-
-
-async def _all(sending: Sequence[Awaitable[Any]]) -> None:
-    """Wait for all; a gather is a task for each, and mostly there is nothing to wait for, or one thing."""
-    if len(sending) == 1:
-        await sending[0]
-    elif sending:
-        await asyncio.gather(*sending)
 
 
 def _ticks(silences: Iterable[Silent]) -> Iterable[tuple[str, bytes]]:

@@ -121,9 +121,8 @@ class Worker:
             for modality, tp in logs.items():
                 lag[tp.topic] += max((ends[modality] or 0) - positions[modality], 0)
             full = queue.full()
-            if full or paused:
-                group.pause(*(tp for m, tp in logs.items() if m in full and tp not in paused))
-                group.resume(*(tp for m, tp in logs.items() if m not in full and tp in paused))
+            group.pause(*(tp for m, tp in logs.items() if m in full and tp not in paused))
+            group.resume(*(tp for m, tp in logs.items() if m not in full and tp in paused))
         self._observer.lag(lag, oldest_ms)
         return batch
 
