@@ -185,10 +185,7 @@ def _passed_by(session: Session, modality: str, level_us: int) -> int | None:
     """When the first other modality passed a level, on the monotonic clock."""
     first_us = None
     for m, lane in session.lanes.items():
-        # Most lanes are below it still, and this is asked for each session of each batch.
-        if m == modality or lane.bound_us < level_us:
-            continue
-        step = lane.crossing(level_us)
+        step = None if m == modality else lane.crossing(level_us)
         if step is not None and (first_us is None or step.handed_us < first_us):
             first_us = step.handed_us
     return first_us

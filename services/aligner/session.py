@@ -65,8 +65,8 @@ class LaneState:
 
     def crossing(self, level_us: int) -> Raise | None:
         """The first step that brought the bound to a level, None if it is below it still."""
-        at = bisect_left(self.raises, (level_us,))
-        return self.raises[at] if at < len(self.raises) else None
+        # Most lanes are below it still, where this is asked for each session of each batch.
+        return self.raises[bisect_left(self.raises, (level_us,))] if level_us <= self.bound_us else None
 
 
 @dataclass(slots=True)
