@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from hiredis import pack_command
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
@@ -142,7 +143,7 @@ class RedisWindow:
             async with asyncio.timeout(self._timeout_s):
                 found = (await self._redis.config_get("maxmemory-policy")).get("maxmemory-policy")
         except (RedisError, OSError, TimeoutError) as error:
-            _log.warning("Redis cannot be asked for its eviction policy", extra={"why": str(error)})
+            _log.warning("Redis cannot be asked for its eviction policy", extra={"why": repr(error)})
             return
         if found != POLICY:
             raise WrongPolicy(
@@ -176,13 +177,7 @@ class RedisWindow:
             pipeline.execute_command("HSET", _hset(key, packed))
             # NX, and for each batch: never extended, and there again after a restart has forgotten the key.
             pipeline.expire(key, self._ttl_s, nx=True)
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                replies = await pipeline.execute(raise_on_error=False)
-        except (RedisError, OSError, TimeoutError) as error:
-            self._failed(error)
-            return
-        refused = [reply for reply in replies if isinstance(reply, Exception)]
+        refused = [reply for reply in await self._replies(pipeline) or () if isinstance(reply, Exception)]
         if refused:
             self._failed(refused[0])
 
@@ -197,11 +192,8 @@ class RedisWindow:
         for key, asked in places.items():
             pipeline.hmget(key, [field_of(w.modality, w.partition, w.offset) for w in map(wanted.__getitem__, asked)])
         found: list[Payload | None] = [None] * len(wanted)
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                replies = await pipeline.execute(raise_on_error=False)
-        except (RedisError, OSError, TimeoutError) as error:
-            self._failed(error)
+        replies = await self._replies(pipeline)
+        if replies is None:
             return found
         for asked, reply in zip(places.values(), replies, strict=True):
             if isinstance(reply, Exception):
@@ -213,15 +205,25 @@ class RedisWindow:
                     found[place] = Payload(kind.decode(), body)
         return found
 
+    async def _replies(self, pipeline: Pipeline) -> list[Any] | None:
+        """What Redis answers to each command, None where it does not answer."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                replies: list[Any] = await pipeline.execute(raise_on_error=False)
+                return replies
+        except (RedisError, OSError, TimeoutError) as error:
+            self._failed(error)
+            return None
+
     async def forget(self, session: str) -> int | None:
         """Destroy all that is kept of a session: how many keys, None where Redis does not answer."""
         prefix = key_of(session, 0).rpartition(":")[0]
         # What a key's name holds besides letters are braces: no sign of a pattern.
         try:
-            keys, cursor = set[bytes | str](), -1
-            while cursor:
+            keys, cursor = set[bytes | str](), None
+            while cursor != 0:
                 async with asyncio.timeout(self._timeout_s):
-                    cursor, found = await self._redis.scan(max(cursor, 0), match=f"{prefix}:*", count=1_000)
+                    cursor, found = await self._redis.scan(cursor or 0, match=f"{prefix}:*", count=1_000)
                 keys.update(found)
             async with asyncio.timeout(self._timeout_s):
                 return int(await self._redis.unlink(*keys)) if keys else 0
