@@ -7,6 +7,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 
 from aiokafka import AIOKafkaConsumer
@@ -48,7 +49,7 @@ class Keeper:
     def __init__(
         self,
         store: EvidenceStore,
-        make_reader: Callable[[], AIOKafkaConsumer],
+        reader: Callable[[], AbstractAsyncContextManager[AIOKafkaConsumer]],
         topics: Topics,
         partitions: int,
         future_us: int,
@@ -56,7 +57,7 @@ class Keeper:
         metrics: GatewayMetrics,
     ) -> None:
         self._hidden = hidden
-        self._store, self._make_reader, self._topics = store, make_reader, topics
+        self._store, self._reader, self._topics = store, reader, topics
         self._partitions, self._future_us, self._metrics = partitions, future_us, metrics
         self._open: OrderedDict[str, Ended] = OrderedDict()
         self._settled_us = 0
@@ -127,9 +128,7 @@ class Keeper:
         # A gateway that starts looks back, and sees again what it kept when more of it was there.
         if await asyncio.to_thread(self._store.has, event.session, event.id):
             return "known"
-        reader = self._make_reader()
-        try:
-            await reader.start()
+        async with self._reader() as reader:
             entry = await gather(
                 reader,
                 self._topics,
@@ -141,8 +140,6 @@ class Keeper:
                 event.predictions,
                 _now_us(),
             )
-        finally:
-            await reader.stop()
         allowed = allowed_of(entry, self._hidden, self._topics)
         if allowed is None:
             return "off"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -33,14 +34,14 @@ class Labelling:
         self,
         labels: LabelStore,
         evidence: EvidenceStore,
-        make_reader: Callable[[], AIOKafkaConsumer],
+        reader: Callable[[], AbstractAsyncContextManager[AIOKafkaConsumer]],
         topics: Topics,
         partitions: int,
         future_us: int,
         hidden: Hidden,
     ) -> None:
         self._hidden = hidden
-        self._labels, self._evidence, self._make_reader = labels, evidence, make_reader
+        self._labels, self._evidence, self._reader = labels, evidence, reader
         self._topics, self._partitions, self._future_us = topics, partitions, future_us
         self._one = asyncio.Lock()
 
@@ -80,12 +81,8 @@ class Labelling:
         return await asyncio.to_thread(self._labels.put, sample_of(found, label))
 
     async def _find(self, asked: Wanted) -> Evidence | None:
-        reader = self._make_reader()
-        try:
-            await reader.start()
+        async with self._reader() as reader:
             found = await from_log.find(reader, self._topics, self._partitions, self._future_us, asked)
-        finally:
-            await reader.stop()
         if found is not None and found.whole:
             return found
         return await asyncio.to_thread(from_kept.find, self._evidence, self._topics, asked) or found

@@ -57,7 +57,7 @@ async def serve(
     store = EvidenceStore(keep.folder, keep.days, keep.max_mb * 1_000_000)
     keeper = Keeper(
         store,
-        lambda: kafka.make_lookup(broker),
+        lambda: kafka.reader(broker, **kafka.LOOKUP),
         topics,
         settings.topics.partitions,
         settings.semantics().future_us,
@@ -79,7 +79,7 @@ async def serve(
     )
     controls.listen(Obey(rooms, sources, ring, keeper))
     redis = RedisWindow.of(settings.redis)
-    media = Media(redis, lambda: kafka.make_lookup(broker, auto_offset_reset="none"), topics, metrics)
+    media = Media(redis, lambda: kafka.make_reader(broker, auto_offset_reset="none", **kafka.LOOKUP), topics, metrics)
     async with patient.producer(broker, progress) as producer:
         semantics = settings.semantics()
         taking = Taking(
@@ -94,7 +94,7 @@ async def serve(
         labelling = Labelling(
             LabelStore(settings.labels.folder),
             store,
-            lambda: kafka.make_lookup(broker),
+            lambda: kafka.reader(broker, **kafka.LOOKUP),
             topics,
             settings.topics.partitions,
             semantics.future_us,

@@ -17,7 +17,10 @@ from services.runtime.kafka_settings import KafkaSettings
 
 RECORD_BYTES_MAX = 4 * 1024 * 1024
 FETCH_BYTES_MAX = 16 * 1024 * 1024
-LOOKUP_BYTES_MAX = 128 * 1024
+# Options of a reader of a few records here and there: it fetches little of what lies behind them (a record larger than
+# that comes nevertheless, alone). What it fetched stays in memory until the whole heap is searched for garbage, for a
+# stopped consumer is a ring of objects.
+LOOKUP = {"max_partition_fetch_bytes": 128 * 1024}
 # One batch of a partition goes out at a time; 16 KB, the default, is three window records and a round trip for them.
 BATCH_BYTES_MAX = 1024 * 1024
 
@@ -134,15 +137,6 @@ def make_reader(where: Where, **options: Any) -> AIOKafkaConsumer:
     )
 
 
-def make_lookup(where: Where, **options: Any) -> AIOKafkaConsumer:
-    """A reader of a few records here and there, which fetches little of what lies behind them.
-
-    A record larger than a fetch comes nevertheless, alone. What such a reader fetched stays in memory until the whole
-    heap is searched for garbage: a stopped consumer is a ring of objects.
-    """
-    return make_reader(where, max_partition_fetch_bytes=LOOKUP_BYTES_MAX, **options)
-
-
 @asynccontextmanager
 async def admin(where: Where) -> AsyncIterator[AIOKafkaAdminClient]:
     """A client for topics, started and closed again."""
@@ -158,8 +152,8 @@ async def admin(where: Where) -> AsyncIterator[AIOKafkaAdminClient]:
 async def reader(where: Where, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer without a group, started and stopped again."""
     client = make_reader(where, **options)
-    await client.start()
     try:
+        await client.start()
         yield client
     finally:
         await client.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import cast
 
@@ -32,7 +33,7 @@ def kept(topic: str, r: Record) -> Kept:
 
 
 def keeper(metrics: GatewayMetrics) -> Keeper:
-    return Keeper(cast(EvidenceStore, None), lambda: None, TOPICS, 8, 0, Hidden(lambda _: None), metrics)
+    return Keeper(cast(EvidenceStore, None), nullcontext, TOPICS, 8, 0, Hidden(lambda _: None), metrics)
 
 
 def said(keeper: Keeper, room: Room | None, lifecycle: str, id: str = "s/1") -> None:
