@@ -90,11 +90,11 @@ async def feed(stack: LocalStack, prefix: str, partitions: int, plan: list[tuple
                 await asyncio.sleep(0.005)
                 continue
             at += len(due)
-            places = [partition_of(session.encode(), partitions) for _, session, _, _ in due]
-            made = [window(due[n][1], where, *due[n][2:]) for n, where in enumerate(places)]
+            keys = [session.encode() for _, session, _, _ in due]
+            places = [partition_of(key, partitions) for key in keys]
+            made = [window(session, at, n, final) for (_, session, n, final), at in zip(due, places, strict=True)]
             await payloads.put([one for _, stored in made for one in stored])
-            for (w, _), where in zip(made, places, strict=True):
-                key = w.session.encode()
+            for key, where, (w, _) in zip(keys, places, made, strict=True):
                 waiting.append(await producer.send(topic, window_record.encode(w), key=key, partition=where))
         await asyncio.gather(*waiting)
     await payloads.close()
