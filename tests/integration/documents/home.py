@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sysconfig
 import venv
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 from services.local.ports import free_ports
@@ -58,7 +58,9 @@ class Home:
         """Run a line to its end, which must be a good one; what it said, stdout and stderr."""
         process = await self._start(line, sizes or {})
         try:
-            said = await asyncio.wait_for(self._all(process), within_s)
+            async with asyncio.timeout(within_s):
+                said = "".join([text async for text in self._said(process)])
+                await process.wait()
         except TimeoutError:
             os.killpg(process.pid, signal.SIGKILL)
             raise AssertionError(f"`{line}` did not end within {within_s} s") from None
@@ -69,14 +71,14 @@ class Home:
         """Run a line that would go on for ever until it says `sign`; then Ctrl-C ends it."""
         process = await self._start(line, {})
         try:
-            return await _until(process, line, sign, within_s)
+            return await self._until(process, line, sign, within_s)
         finally:
             await _ended(process)
 
     async def up(self, line: str) -> str:
         """`braid up` as it stands; what it exports is the environment of the second terminal."""
         self._up = await self._start(line, {})
-        said = await _until(self._up, line, r"Ctrl-C stops", WITHIN_S)
+        said = await self._until(self._up, line, r"Ctrl-C stops", WITHIN_S)
         self.terminal = dict(_EXPORTED.findall(said))
         assert self.terminal, said
         return said
@@ -88,15 +90,26 @@ class Home:
             self._up = None
             assert code == 0, "`braid up` did not end cleanly"
 
-    async def _all(self, process: asyncio.subprocess.Process) -> str:
-        """What a process says until it ends."""
+    async def _said(self, process: asyncio.subprocess.Process) -> AsyncIterator[str]:
+        """What a process says, as it says it, until it says no more."""
         assert process.stdout is not None
-        decoder, said = codecs.getincrementaldecoder("utf-8")("replace"), []
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
         while more := await process.stdout.read(65_536):
-            said.append(decoder.decode(more))
-            self._heard(said[-1])
-        await process.wait()
-        return "".join(said)
+            text = decoder.decode(more)
+            self._heard(text)
+            yield text
+
+    async def _until(self, process: asyncio.subprocess.Process, line: str, sign: str, within_s: float) -> str:
+        said = ""
+        try:
+            async with asyncio.timeout(within_s):
+                async for text in self._said(process):
+                    said += text
+                    if re.search(sign, said):
+                        return said
+        except TimeoutError:
+            raise AssertionError(f"`{line}` did not say {sign!r} within {within_s} s:\n{said}") from None
+        raise AssertionError(f"`{line}` ended before it said {sign!r}:\n{said}")
 
     async def _start(self, line: str, sizes: Mapping[str, str]) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
@@ -136,20 +149,6 @@ def _environment(folder: Path) -> None:
         if not (folder / "bin" / tool.name).exists():
             (folder / "bin" / tool.name).symlink_to(tool)
     (folder / "ready").touch()
-
-
-async def _until(process: asyncio.subprocess.Process, line: str, sign: str, within_s: float) -> str:
-    assert process.stdout is not None
-    said = ""
-    try:
-        async with asyncio.timeout(within_s):
-            while not re.search(sign, said):
-                more = await process.stdout.read(65_536)
-                assert more, f"`{line}` ended before it said {sign!r}:\n{said}"
-                said += more.decode(errors="replace")
-    except TimeoutError:
-        raise AssertionError(f"`{line}` did not say {sign!r} within {within_s} s:\n{said}") from None
-    return said
 
 
 async def _ended(process: asyncio.subprocess.Process) -> int:
