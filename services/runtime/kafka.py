@@ -18,8 +18,8 @@ from services.runtime.kafka_settings import KafkaSettings
 RECORD_BYTES_MAX = 4 * 1024 * 1024
 FETCH_BYTES_MAX = 16 * 1024 * 1024
 # Options of a reader of a few records here and there: it fetches little of what lies behind them (a record larger than
-# that comes nevertheless, alone). What it fetched stays in memory until the whole heap is searched for garbage, for a
-# stopped consumer is a ring of objects.
+# that comes nevertheless, alone). What it fetched and did not use up stays in memory until the heap is searched for
+# cycles: aiokafka's records and their iterator hold each other.
 LOOKUP = {"max_partition_fetch_bytes": 128 * 1024}
 # One batch of a partition goes out at a time; 16 KB, the default, is three window records and a round trip for them.
 BATCH_BYTES_MAX = 1024 * 1024
