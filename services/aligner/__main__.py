@@ -13,6 +13,7 @@ from services.contract.semantics import Semantics
 from services.contract.topics import Topics
 from services.payloads.redis_window import RedisWindow, WrongPolicy
 from services.runtime import kafka
+from services.runtime.garbage import collect_rarely
 from services.runtime.metrics import AlignerMetrics, make_registry
 from services.runtime.service import Plan, run
 from services.runtime.settings import ModalitySettings, Settings, load
@@ -40,6 +41,7 @@ def plan(settings: Settings) -> Plan:
         registry=registry,
         records_max=RECORDS_MAX,
         refusals=(OtherSettings, WrongPolicy),
+        garbage=collect_rarely,
     )
 
 

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from services.runtime import logs
 from services.runtime.exits import EXIT_SETTINGS, NO_BROKER
 from services.runtime.faust_app import make_app
-from services.runtime.garbage import collect_rarely
+from services.runtime.garbage import leave_loaded
 from services.runtime.health import watched
 from services.runtime.intake import Intake, Work
 from services.runtime.settings import Settings
@@ -24,6 +24,7 @@ class Plan:
     """What makes one service: its name, group consumer, topics, work, and how many records a batch may have.
 
     refusals: errors whose message tells people what to change; the service then ends with code 2, as for bad settings.
+    garbage: called once all is loaded, says how often cycles are looked for.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Plan:
     registry: CollectorRegistry
     records_max: int
     refusals: tuple[type[Exception], ...] = ()
+    garbage: Callable[[], None] = leave_loaded
 
 
 def run(plan: Callable[[Settings], Plan], settings: Settings) -> int:
@@ -45,7 +47,7 @@ def run(plan: Callable[[Settings], Plan], settings: Settings) -> int:
     with watched(made.name, settings, made.registry) as progress:
         intake = Intake(made.make_consumer, made.topics, made.work, progress, made.records_max, made.refusals)
         app = make_app(made.name, settings.kafka.bootstrap_servers, intake, made.work)
-        collect_rarely()
+        made.garbage()
         worker = faust.Worker(app, loglevel="WARN", quiet=True, redirect_stdouts=False, override_logging=False)
         try:
             worker.execute_from_commandline()
