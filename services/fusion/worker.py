@@ -153,7 +153,7 @@ class Worker:
         newer = self._reload.look(monotonic_us())
         more = await self._answer(group, drain=newer is not None)
         self._look_us = monotonic_us() + COMING_US if batch and more else NEVER_US
-        # Where nothing is at hand the device may as well wait for the windows that come meanwhile, and take them together.
+        # With nothing more at the broker, what comes while the last batch is under way is answered together after it.
         if self._look_us == NEVER_US:
             await self.finish()
         if newer is not None:
