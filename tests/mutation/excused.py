@@ -41,10 +41,6 @@ _AT_LIMITS = [
             "if (len(body) >= limits.payload_bytes_max) or header_bytes > limits.header_bytes_max:",
         ),
         (
-            "if len(body) > limits.payload_bytes_max or header_bytes > limits.header_bytes_max:",
-            "if len(body) > limits.payload_bytes_max or (header_bytes >= limits.header_bytes_max):",
-        ),
-        (
             "if t_us + length > appended_us + semantics.future_us or t_us < appended_us - semantics.stale_after_us:",
             "if (t_us + length >= appended_us + semantics.future_us) or t_us < appended_us - semantics.stale_after_us:",
         ),
