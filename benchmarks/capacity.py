@@ -34,7 +34,7 @@ class Assumed:
     readers: int = 2  # aligner, and one more that reads media
     shard_bytes: float = 16e9
     ttl_s: int = 120
-    gpu_windows_s: float = 25_000  # 32 M parameters on the card of docs/results/gpu-cuda.md
+    gpu_windows_s: float = 20_000  # 32 M parameters on the slower card of docs/results/gpu-cuda.md
     partition_cores: float = 0.5  # of an aligner, so that one partition never fills a core
 
 
@@ -187,8 +187,8 @@ def page(results: Results) -> str:
             f"nothing busier than {a.busy:.0%}; brokers of {a.broker_cores} cores and 10 Gbit/s, {a.copies} copies of each "
             f"record,",
             f"{a.readers} readers of media; Redis keeps {a.ttl_s} s in shards of {a.shard_bytes / 1e9:g} GB; a GPU answers "
-            f"{a.gpu_windows_s:,.0f} windows/s of 32 million parameters with cached encoders ([measured](results/gpu-cuda.md) on one "
-            "card, from inputs in memory).",
+            f"{a.gpu_windows_s:,.0f} windows/s of 32 million parameters with cached encoders ([measured](results/gpu-cuda.md) on two "
+            "cards, from inputs in memory).",
             "",
             f"| | how | {head} |",
             "|---|---|" + "---:|" * len(DEVICES),

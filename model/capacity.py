@@ -26,7 +26,7 @@ WORDS, SEGMENTS = 3_000, 4
 ITEMS: Mapping[str, tuple[int, float]] = {"text": (1, 0.25), "video": (5, 1.25), "audio": (SEGMENTS, 1.0)}
 EAGER, COMPILED, GRAPHS, CACHED = "eager", "compiled", "graphs", "cached encoders"
 COMPILED_GRAPHS, CACHED_COMPILED = "compiled, in graphs", "cached encoders, compiled, in graphs"
-HOME, BASE = "home", "fusion-base"
+MODELS = HOME, BASE = "home", "fusion-base"
 STEP_MAX_S = 20.0
 
 
@@ -180,6 +180,7 @@ def measure(
             mfu = windows_per_s * (cached if way in cached_ways else whole) / rate
             p50, p99 = (1000 * float(np.percentile(took, q)) for q in (50, 99))
             rows.append(Row(way, batch, round(windows_per_s, 1), round(mfu, 4), round(p50, 3), round(p99, 3)))
+            say(f"  {windows_per_s:.1f} windows/s, MFU {100 * mfu:.1f} %, p50 {p50:.2f} ms, p99 {p99:.2f} ms")
     parameters = sum(p.numel() for p in network(name).parameters())
     precision = "bfloat16" if bfloat16 else "float32"
     return Report(name, parameters, precision, round(whole / 1e9, 3), round(cached / 1e9, 3), differs, rows)

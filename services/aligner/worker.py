@@ -139,6 +139,9 @@ class Worker:
         await self._prove(group)
         self._observer.batch(monotonic_us() - now_us, self._partitions.values(), self._payloads.errors)
 
+    async def finish(self) -> None:
+        """Nothing to wait for: `process` leaves nothing on its way."""
+
     def next_us(self) -> int:
         """When something is due even without records, on the monotonic clock."""
         return min((p.next_us() for p in self._partitions.values()), default=LONG_US)

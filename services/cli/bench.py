@@ -28,6 +28,7 @@ def gpu(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     batches: Annotated[str, typer.Option(help="Windows at a time, with commas.")] = "1,2,4,8,16,32,64,128,256",
     quick: Annotated[bool, typer.Option("--quick", help="Two batches, nothing compiled, a tenth of the time.")] = False,
+    model: Annotated[str, typer.Option(help="home, fusion-base, or all: one after the other.")] = "all",
     seconds: Annotated[float, typer.Option(min=0.01, max=60, help="Of each measurement.")] = 1.0,
     threads: Annotated[int, typer.Option(min=1, max=1_024, help="Of torch, on the CPU.")] = 1,
     out: Annotated[
@@ -41,7 +42,7 @@ def gpu(
     matrices reaches on this device in the same precision. Cached encoders: only what the window before did not have is
     encoded. Runs on a CPU too.
     """
-    from model.capacity import BASE, HOME, about, device_of, measure
+    from model.capacity import MODELS, about, device_of, measure
 
     try:
         where = device_of(device, threads)
@@ -49,10 +50,13 @@ def gpu(
         say.fail(str(error), code=2)
     progress = (lambda text: None) if json else (lambda text: typer.echo(f"· {text}", err=True))
     sizes, each = (QUICK_BATCHES, seconds / 10) if quick else (_sizes(batches), seconds)
-    asked = "--quick" if quick else f"--batches {','.join(map(str, sizes))} --seconds {each:g}"
+    if model not in (*MODELS, "all"):
+        say.fail(f"--model takes {', '.join(MODELS)} or all, not {model}", code=2)
+    asked = "" if model == "all" else f"--model {model} "
+    asked += "--quick" if quick else f"--batches {','.join(map(str, sizes))} --seconds {each:g}"
     reports: list[Report] = []
-    for model in (HOME, BASE):
-        reports.append(measure(model, where, sizes, each, not quick, progress))
+    for name in MODELS if model == "all" else (model,):
+        reports.append(measure(name, where, sizes, each, not quick, progress))
         told = {"command": f"braid bench gpu {asked}", **about(where)}
         text = page(told, reports)
         if out is not None:  # the first model's at once: all of it takes many minutes

@@ -122,9 +122,11 @@ class Batcher:
         self._until_us, self._waits = now_us, None
         return Released(picked, passed, release, level)
 
-    def answered(self) -> None:
-        """Everything that was taken is answered: from now on `last_final_us` knows of it."""
-        self._answering.clear()
+    def answered(self, released: Released) -> None:
+        """A batch that was taken is answered: from now on `last_final_us` knows of it."""
+        for window in (q.window for q in released.windows):
+            if window.final and self._answering.get(window.session) == window.start_us:
+                del self._answering[window.session]
 
     def _worth(
         self, window: Window, level: int, answering: dict[str, int], last_final_us: Callable[[str], int | None]

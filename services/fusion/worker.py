@@ -19,7 +19,7 @@ from services.contract.window import Member, Window
 from services.contract.window_reader import WindowReader
 from services.control.follow import Controls
 from services.fusion.answer import Answerer
-from services.fusion.batch import FULL, NEVER_US, Batcher, Queued, Released
+from services.fusion.batch import COMING_US, FULL, NEVER_US, Batcher, Queued, Released
 from services.fusion.behind import Behind
 from services.fusion.decide import Decision, State
 from services.fusion.events import Chains
@@ -28,6 +28,7 @@ from services.fusion.infer import Inference
 from services.fusion.latency import LatencyModel
 from services.fusion.observe import Observer
 from services.fusion.overload import Overload
+from services.fusion.pipeline import Pipeline
 from services.fusion.publish import Publisher
 from services.fusion.recover import Recovered, recover, states_since
 from services.fusion.reload import Reload
@@ -50,7 +51,7 @@ class Load:
 
 
 class Worker:
-    """Answers windows in order; `process` returns once predictions and events are acknowledged."""
+    """Answers windows in order; `process` may leave batches on their way while more is at the broker (see `finish`)."""
 
     def __init__(
         self,
@@ -75,6 +76,8 @@ class Worker:
         self._reader = WindowReader()
         self._chains: Chains
         self._batcher: Batcher
+        self._pipeline: Pipeline
+        self._look_us = NEVER_US
         self._behind = Behind()
         self._free_us: int | None = None
         # Of each log: what is acknowledged, and what was read.
@@ -83,7 +86,7 @@ class Worker:
         self._read_since_us: dict[int, int] = {}
 
     async def start(self) -> None:
-        self._serve(await asyncio.get_running_loop().run_in_executor(self._inferring, self._reload.first))
+        first = await asyncio.get_running_loop().run_in_executor(self._inferring, self._reload.first)
         self._producer, self._payloads = self._make_producer(), self._make_payloads()
         self._log_reader = self._make_reader("none")
         for client in (self._producer, self._log_reader, self._controls):
@@ -99,8 +102,10 @@ class Worker:
             (self._decoding, self._inferring),
             self._done,
         )
+        self._serve(first)
 
     async def stop(self) -> None:
+        await self._pipeline.stop()
         await self._behind.stop()
         for client in (self._controls, self._producer, self._log_reader):
             await client.stop()
@@ -112,8 +117,7 @@ class Worker:
 
     async def adopt(self, group: AIOKafkaConsumer, numbers: Sequence[int]) -> dict[TopicPartition, int]:
         """Forget everything; positions and the sessions' states come from the topics."""
-        self._chains = Chains(self._chains.decision)
-        self._batcher = Batcher(self._batcher.size, self._batcher.latency)
+        self._begin(self._chains.decision, self._batcher.latency)
         self._positions, self._read, self._read_since_us = {}, {}, {}
         digest = self._inference.model.digest
 
@@ -144,34 +148,43 @@ class Worker:
         queued = [q for q in [await self._window(record) for record in batch] if q is not None]
         self._read |= {TopicPartition(r.topic, r.partition): r.offset + 1 for r in batch}
         self._batcher.add(queued, monotonic_us())
-        await self._look_back(self._batcher.queued)
+        under_way = (q for released in self._pipeline.under_way for q in released.windows)
+        await self._look_back([*under_way, *self._batcher.queued])
         newer = self._reload.look(monotonic_us())
-        await self._answer(group, drain=newer is not None)
+        more = await self._answer(group, drain=newer is not None)
+        self._look_us = monotonic_us() + COMING_US if batch and more else NEVER_US
+        # With nothing more at the broker, what comes while the last batch is under way is answered together after it.
+        if self._look_us == NEVER_US:
+            await self.finish()
         if newer is not None:
             self._serve(newer)
         self._observer.reloads(self._reload)
 
-    async def _answer(self, group: AIOKafkaConsumer, *, drain: bool) -> None:
-        """Batches as the first stage frees up, until nothing is queued or waiting pays; on return all is acknowledged."""
-        self._free_us = None
-        async with self._answerer.stages(self._inference, self._chains) as pipeline:
-            while True:
-                await pipeline.ready()
-                now_us = monotonic_us()
-                self._behind.look(group, self._positions, now_us)
-                level = self._overload.judge(self._behind.records(self._positions))
-                self._observer.level(level)
-                coming = self._behind.records(self._read) > 0
-                released = self._batcher.take(now_us, level, self._chains.last_us, coming=coming, drain=drain)
-                if released is None:
-                    break
-                pipeline.put(released)
-        self._batcher.answered()
+    async def _answer(self, group: AIOKafkaConsumer, *, drain: bool) -> bool:
+        """Batches as the first stage frees up, until nothing is queued or waiting pays; whether more is at the broker."""
+        while True:
+            await self._pipeline.ready()
+            now_us = monotonic_us()
+            self._behind.look(group, self._positions, now_us)
+            level = self._overload.judge(self._behind.records(self._positions))
+            self._observer.level(level)
+            coming = self._behind.records(self._read) > 0
+            released = self._batcher.take(now_us, level, self._chains.last_us, coming=coming, drain=drain)
+            if released is None:
+                return coming and not drain
+            if not self._pipeline.under_way:
+                self._free_us = None
+            self._pipeline.put(released)
+
+    async def finish(self) -> None:
+        """Wait for what is on its way; all that was read and is not queued is acknowledged then. Raises as `process`."""
+        await self._pipeline.drained()
         if not self._batcher.queued:
             self._positions = dict(self._read)
 
     def _done(self, released: Released, device_us: float) -> None:
         """A batch is with the broker: its records are over."""
+        self._batcher.answered(released)
         now_us, count = monotonic_us(), len(released.windows) + len(released.passed)
         # Only full batches right behind each other tell what can be done at most.
         if self._free_us is not None and released.release == FULL:
@@ -203,8 +216,8 @@ class Worker:
                 newest(self._chains.states, session, state)
 
     def next_us(self) -> int:
-        """When a batch has waited long enough, or it is time to look for a newer model."""
-        return min(self._batcher.next_us, self._reload.next_us(NEVER_US))
+        """When a batch has waited long enough, records that were at the broker did not come, or a newer model may be there."""
+        return min(self._batcher.next_us, self._look_us, self._reload.next_us(NEVER_US))
 
     async def floors(self) -> dict[TopicPartition, int]:
         """What is acknowledged: windows that wait in the queue are read again by whoever comes next."""
@@ -213,9 +226,14 @@ class Worker:
     def _serve(self, inference: Inference) -> None:
         """Answer by this model from now on; sessions begin new chains, for a fold takes only its own model's word."""
         self._inference = inference
-        self._chains = Chains(self._decision(inference))
-        self._batcher = Batcher(inference.model.batch_windows, LatencyModel())
+        self._begin(self._decision(inference), LatencyModel())
         self._observer.model(inference.model)
+
+    def _begin(self, decision: Decision, latency: LatencyModel) -> None:
+        """Start with no window queued and no session known; nothing may be on its way."""
+        self._chains = Chains(decision)
+        self._batcher = Batcher(self._inference.model.batch_windows, latency)
+        self._pipeline = self._answerer.stages(self._inference, self._chains)
 
     def _unknown(self, modality: str, members: Sequence[Member]) -> Sequence[Member]:
         return self._inference.unknown(modality, members)

@@ -47,7 +47,10 @@ class Work(Protocol):
         """Queue what was fetched; the batch that may be handed on now, falsy for none."""
 
     async def process(self, group: AIOKafkaConsumer, batch: Any) -> None:
-        """Do a batch; on return every output is acknowledged. What it raises ends the process."""
+        """Do a batch, or begin it, where `next_us` asks for another call soon. What it raises ends the process."""
+
+    async def finish(self) -> None:
+        """Wait for what `process` began: on return every output is acknowledged. What it raises ends the process."""
 
     def next_us(self) -> int:
         """When `process` has something to do even without records, on the monotonic clock."""
@@ -147,6 +150,7 @@ class Intake(Service):
             while not self.should_stop:
                 await self._turn()
                 self._progress.beat()
+            await self._work.finish()
             await self._commit()
         except asyncio.CancelledError:
             raise
@@ -187,6 +191,7 @@ class Intake(Service):
                 f"{len(assigned)} partitions of {len(self._topics)} topics were assigned: the topics differ in their "
                 "partition counts; `braid topics check` says which"
             )
+        await self._work.finish()
         positions = await self._work.adopt(self.consumer, numbers)
         if number != self._assignment.number:
             return

@@ -146,9 +146,16 @@ def test_when_as_many_streams_as_it_may_are_remembered_it_begins_anew(
 ) -> None:
     monkeypatch.setattr(gate_of, "STREAMS_MAX", 2)
     gate = Gate(NUMBER, COUNT, Semantics())
-    for offset, source in enumerate(["/1", "/2", "/1", "/2", "/3", "/3", "/1"]):
+    for offset, source in enumerate(["/1", "/2", "/1", "/2", "/3", "/3", "/1", "/3", "/1", "/2", "/3"]):
         assert isinstance(gate.admit("text", record(offset, source=source)), Arrival)
-    assert whole == [0, 1, 4, 6]
+    assert whole == [0, 1, 4, 6, 9, 10]
+
+
+def test_a_known_stream_s_record_with_as_many_bytes_of_headers_as_may_be_is_not_judged_anew(whole: list[int]) -> None:
+    gate = Gate(NUMBER, COUNT, Semantics(admission=Admission(header_bytes_max=header_bytes(record(0)))))
+    for offset in range(2):
+        assert isinstance(gate.admit("text", record(offset)), Arrival)
+    assert whole == [0]
 
 
 def test_when_a_session_has_as_many_sources_as_are_remembered_of_it_they_are_remembered_anew(

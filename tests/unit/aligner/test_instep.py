@@ -7,7 +7,7 @@ from heapq import merge
 from itertools import takewhile
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.aligner.coverage import Coverage
@@ -59,20 +59,23 @@ def test_each_log_keeps_its_order_where_the_brokers_clock_went_back() -> None:
 STAMPS = st.lists(st.integers(0, 9), min_size=1, max_size=8)
 
 
-@given(STAMPS, STAMPS, st.integers(0, 12))
+@given(STAMPS, STAMPS, STAMPS, st.integers(0, 12))
+@example([1], [0, 2], [5], 12)  # the next head, not the last one, ends what b may give
+@example([3, 3], [0, 3], [3], 12)  # and of heads at one time the first log's goes before all others
 def test_logs_come_out_merged_by_the_brokers_time_of_what_is_next_in_each(
-    a: list[int], b: list[int], skew: int
+    a: list[int], b: list[int], c: list[int], skew: int
 ) -> None:
-    queue = InStep({"a": 0, "b": 0}, skew_ms=skew, records_max=10, bytes_max=100)
-    for modality, stamps in (("a", a), ("b", b)):
+    stamps_of = {"a": a, "b": b, "c": c}
+    queue = InStep(dict.fromkeys(stamps_of, 0), skew_ms=skew, records_max=10, bytes_max=100)
+    for modality, stamps in stamps_of.items():
         queue.add(modality, [R(n, stamp) for n, stamp in enumerate(stamps)])
-    limit = min(a[0], b[0]) + skew
+    limit = min(stamps[0] for stamps in stamps_of.values()) + skew
     logs = [
         [(modality, n, stamp) for n, stamp in enumerate(takewhile(lambda stamp: stamp <= limit, stamps))]
-        for modality, stamps in (("a", a), ("b", b))
+        for modality, stamps in stamps_of.items()
     ]
     expected = [(modality, n) for modality, n, _ in merge(*logs, key=lambda one: one[2])]
-    assert taken(queue, a=len(a), b=len(b)) == expected
+    assert taken(queue, **{modality: len(stamps) for modality, stamps in stamps_of.items()}) == expected
 
 
 def test_a_full_queue_is_paused_unless_it_is_the_slowest() -> None:

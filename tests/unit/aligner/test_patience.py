@@ -123,6 +123,17 @@ def test_a_silence_is_looked_for_when_the_first_may_be_due() -> None:
     assert told(line, due_us // MS) == [("video", 120, "tick")]
 
 
+# video is told to 119.999, and w0 closes at 120: it may still be silent for w0, its patience after audio passed the end
+def test_a_window_is_looked_at_for_a_silence_until_the_last_microsecond_of_it_is_told() -> None:
+    for bound, due in ((119.999, 1_100), (120, 1_120)):
+        line = At(ONE)
+        line.handed = 1_000
+        line.audio(0, 105)
+        line.handed = 1_050
+        line.tick("video", bound)
+        assert silence_due(line.session(), ONE, PATIENCE) == due * MS
+
+
 def test_the_agenda_gives_each_session_once_at_the_time_that_was_set_last() -> None:
     agenda = Agenda()
     agenda.set("a", 50)

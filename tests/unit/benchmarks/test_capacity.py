@@ -23,7 +23,7 @@ def test_the_arithmetic_by_hand() -> None:
     assert n.aligner_cores == 44  # 433,342 x 60 us = 26.0 cores, of which 60 % are used
     assert n.partitions == 53
     assert n.fusion_cores == 223  # 66,668 windows/s x 2 ms = 133.3
-    assert n.gpus == 5
+    assert n.gpus == 6  # 66,668 windows/s of 20,000, of which 60 % are used: 5.6
     assert n.gpu_cores == 112  # 66,668 windows/s x 1 ms
     assert n.broker_by_cpu == 6  # 8.67 cores x 3 copies / 4.8
     assert n.broker_by_wire == 11  # 1,516.7 MB/s x 5 / 750

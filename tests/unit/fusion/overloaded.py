@@ -83,6 +83,7 @@ def run(
                 batcher.latency.observe(len(released.windows), took_us)
                 now_us += took_us
             last |= {q.window.session: q.window.start_us for q in released.windows if q.window.final}
+            batcher.answered(released)
             over = sorted((*released.windows, *released.passed), key=lambda q: q.offset)
             out += [
                 Answered(q.appended_ms, now_us, q.window, q in released.windows, level, released.release) for q in over
@@ -90,5 +91,4 @@ def run(
             if steady and released.release == FULL:
                 overload.handled(len(over), now_us - began_us)
             steady = True
-        batcher.answered()
     return out

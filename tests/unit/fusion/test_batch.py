@@ -61,6 +61,19 @@ def test_copies_of_a_final_window_are_answered_once_in_one_batch_and_while_a_bat
         assert answered(queue, size=size) == [True, True, False, False, True]
 
 
+def test_a_copy_is_none_the_less_one_when_a_batch_before_its_own_is_answered() -> None:
+    one = batcher(size=1)
+    one.add([queued(0), queued(10)], 0)
+    first, second = (one.take(0, 0, lambda session: None) for _ in range(2))
+    assert first is not None
+    assert second is not None
+    one.answered(first)
+    one.add([queued(10)], 0)
+    again = one.take(0, 0, lambda session: None)
+    assert again is not None
+    assert (len(again.windows), len(again.passed)) == (0, 1)
+
+
 def test_full_batches_go_at_once_and_the_rest_when_there_is_nothing_to_wait_for() -> None:
     one, queue = batcher(4), [queued(n * 10, offset=n) for n in range(11)]
     one.add(queue, 0)
@@ -176,7 +189,7 @@ def test_whatever_comes_every_final_window_is_answered_once_in_order_and_none_wa
             last.update({q.window.session: q.window.start_us for q in batch if q.window.final})
             at_us += int(one.latency.us(len(batch)))
             free_us = at_us
-            one.answered()
+            one.answered(released)
 
     for offset, (session, start, final, gap_us) in enumerate(arrivals):
         work(now_us + gap_us)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Iterable
 
 import pytest
 
@@ -34,11 +34,15 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+async def put(pipeline: Pipeline, batches: Iterable[int]) -> None:
+    for batch in batches:
+        await pipeline.ready()
+        pipeline.put(batch)
+
+
 async def fed(pipeline: Pipeline, count: int) -> None:
-    async with pipeline:
-        for batch in range(count):
-            await pipeline.ready()
-            pipeline.put(batch)
+    await put(pipeline, range(count))
+    await pipeline.drained()
 
 
 def test_while_one_batch_is_at_the_device_the_next_is_made_ready_and_the_last_is_published() -> None:
@@ -87,14 +91,67 @@ def test_behind_a_failure_nothing_goes_on_and_the_failure_is_told() -> None:
     asyncio.run(run())
 
 
+def test_a_failure_is_told_to_whoever_comes_with_the_next_batch() -> None:
+    async def run() -> None:
+        device = Stage(fails_on=0)
+        pipeline = Pipeline(device)
+        await put(pipeline, [0])
+        device.go.release()
+        await settle()
+        for _ in range(2):
+            with pytest.raises(ValueError, match="0"):
+                await pipeline.ready()
+        assert list(pipeline.under_way) == []
+
+    asyncio.run(run())
+
+
+def test_a_batch_that_is_cancelled_alone_lets_none_behind_it_through() -> None:
+    async def gives_up(batch: int) -> int:
+        if batch == 0:
+            raise asyncio.CancelledError
+        return batch
+
+    async def run() -> None:
+        publish = Stage()
+        publish.go.release()
+        pipeline = Pipeline(gives_up, publish)
+        with pytest.raises(asyncio.CancelledError):
+            await fed(pipeline, 2)
+        assert publish.had == []
+
+    asyncio.run(run())
+
+
+def test_batches_that_come_later_join_those_under_way() -> None:
+    async def run() -> None:
+        ready, device = Stage(), Stage()
+        for _ in range(9):
+            ready.go.release()
+        pipeline = Pipeline(ready, device)
+        await put(pipeline, [0])
+        await settle()
+        await put(pipeline, [1])
+        await settle()
+        assert (ready.had, device.has) == ([0, 1], [0])
+        assert list(pipeline.under_way) == [0, 1]
+        device.go.release()
+        await settle()
+        assert list(pipeline.under_way) == [1]
+        device.go.release()
+        await pipeline.drained()
+        assert (device.had, list(pipeline.under_way)) == ([0, 1], [])
+
+    asyncio.run(run())
+
+
 def test_whoever_ends_the_work_ends_its_stages() -> None:
     async def run() -> None:
         stage = Stage()
-        feeding: asyncio.Future[Any] = asyncio.ensure_future(fed(Pipeline(stage), 1))
+        pipeline = Pipeline(stage)
+        await put(pipeline, [0])
         await settle()
-        feeding.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await feeding
+        await pipeline.stop()
         assert (stage.has, stage.had) == ([0], [])
         assert asyncio.all_tasks() == {asyncio.current_task()}
 

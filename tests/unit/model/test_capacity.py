@@ -56,3 +56,11 @@ def test_a_device_that_is_not_there_is_refused_with_what_to_do(monkeypatch: pyte
     with pytest.raises(ValueError, match="leave --device out"):
         device_of("cuda")
     assert device_of("auto").type == "cpu"
+
+
+def test_one_model_is_measured_alone_and_one_that_there_is_not_is_refused() -> None:
+    asked = ["bench", "gpu", "--device", "cpu", "--quick", "--seconds", "0.01", "--json", "--model"]
+    told = CliRunner().invoke(app, [*asked, "home"])
+    assert [model["model"] for model in json.loads(told.stdout)["models"]] == ["home"]
+    refused = CliRunner().invoke(app, [*asked, "large"])
+    assert (refused.exit_code, "home, fusion-base or all, not large" in refused.output) == (2, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from aiokafka import TopicPartition
@@ -41,6 +42,15 @@ class Consumer:
     async def stop(self) -> None:
         self.stopped += 1
 
+    def assignment(self) -> set[TopicPartition]:
+        return {TP}
+
+    def paused(self) -> set[TopicPartition]:
+        return set()
+
+    def resume(self, *partitions: TopicPartition) -> None:
+        pass
+
     async def commit(self, offsets: dict[TopicPartition, int]) -> None:
         if self.commits:
             error = self.commits.pop(0)
@@ -52,9 +62,11 @@ class Consumer:
 
 
 class Work:
-    """Its floor rises with each question."""
+    """Its floor rises with each question; it says in which order it was asked."""
 
-    floor = 0
+    def __init__(self) -> None:
+        self.floor = 0
+        self.asked: list[str] = []
 
     async def start(self) -> None:
         pass
@@ -62,13 +74,21 @@ class Work:
     async def stop(self) -> None:
         pass
 
+    async def finish(self) -> None:
+        self.asked.append("finish")
+
+    async def adopt(self, group: object, numbers: Sequence[int]) -> dict[TopicPartition, int]:
+        self.asked.append("adopt")
+        return {}
+
     async def floors(self) -> dict[TopicPartition, int]:
+        self.asked.append("floors")
         self.floor += 1
         return {TP: self.floor}
 
 
-def intake(consumer: Consumer) -> Intake:
-    made = Intake(lambda: consumer, ["t"], Work(), Progress(60), 1)  # type: ignore[arg-type]
+def intake(consumer: Consumer, work: Work | None = None) -> Intake:
+    made = Intake(lambda: consumer, ["t"], work or Work(), Progress(60), 1)  # type: ignore[arg-type]
     made.consumer, made._adopted = consumer, 0
     return made
 
@@ -112,6 +132,21 @@ async def test_a_commit_of_a_former_owner_is_nothing_to_worry_about() -> None:
 async def test_a_commit_that_can_never_work_ends_the_service() -> None:
     with pytest.raises(GroupAuthorizationFailedError):
         await intake(Consumer(commits=[GroupAuthorizationFailedError()]))._commit()
+
+
+async def test_what_is_under_way_is_finished_before_other_partitions_are_adopted() -> None:
+    work = Work()
+    await intake(Consumer(), work)._adopt()
+    assert work.asked == ["finish", "adopt"]
+
+
+async def test_what_is_under_way_is_finished_before_the_last_commit() -> None:
+    consumer, work = Consumer(), Work()
+    made = intake(consumer, work)
+    made._stopped.set()
+    await made._run.fun(made)
+    assert work.asked == ["finish", "floors"]
+    assert consumer.committed == [1]
 
 
 async def test_a_service_waits_for_its_broker_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
