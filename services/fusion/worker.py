@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from heapq import merge
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
@@ -137,9 +138,13 @@ class Worker:
     def sort(
         self, group: AIOKafkaConsumer, fetched: Mapping[TopicPartition, list[ConsumerRecord]]
     ) -> list[ConsumerRecord]:
-        """All that was fetched, oldest first."""
+        """All that was fetched, oldest first.
+
+        A merge and not a sort: floors rise record by record, so each log keeps its own order even where the broker's
+        clock went back.
+        """
         behind = sum(max((group.highwater(tp) or 0) - offset, 0) for tp, offset in self._positions.items())
-        found = sorted((r for records in fetched.values() for r in records), key=lambda r: (r.timestamp, r.offset))
+        found = list(merge(*fetched.values(), key=lambda record: record.timestamp))
         self._observer.lag(self._topics.windows, behind, found[0].timestamp if found else None)
         return found
 
