@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from aiokafka.structs import TopicPartition
+from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from benchmarks.overload_verdict import CALM_S, CASES, SIZE, Case, failures, judged, page
 from benchmarks.report import RESULTS
@@ -30,12 +30,14 @@ from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.payloads.redis_window import RedisWindow, Stored
 from services.runtime import kafka, topic_admin
+from services.runtime.log_range import read_range
 from services.runtime.settings import load
 
 HOP_US, STEP_MS = 500_000, 250
 EPOCH_US = 1_700_000_000_000_000
 PCM = "audio/pcm;rate=8000"
 RATE = 8_000
+PARTITIONS = 4
 
 
 def schedule(case: Case, seconds: float) -> Iterator[tuple[float, str, int, bool]]:
@@ -76,7 +78,7 @@ TEXT = b"turn on the kettle"
 TEXT_SHA = hashlib.sha256(TEXT).hexdigest()
 
 
-async def feed(stack: LocalStack, prefix: str, partitions: int, plan: list[tuple[float, str, int, bool]]) -> None:
+async def feed(stack: LocalStack, prefix: str, plan: list[tuple[float, str, int, bool]]) -> None:
     """Send everything when it is time to, whatever the worker does (open loop)."""
     payloads = RedisWindow(stack.redis_url, 120, 2_000)
     loop, topic = asyncio.get_running_loop(), f"{prefix}.windows.v1"
@@ -91,7 +93,7 @@ async def feed(stack: LocalStack, prefix: str, partitions: int, plan: list[tuple
                 continue
             at += len(due)
             keys = [session.encode() for _, session, _, _ in due]
-            places = [partition_of(key, partitions) for key in keys]
+            places = [partition_of(key, PARTITIONS) for key in keys]
             made = [window(session, at, n, final) for (_, session, n, final), at in zip(due, places, strict=True)]
             await payloads.put([one for _, stored in made for one in stored])
             for key, where, (w, _) in zip(keys, places, made, strict=True):
@@ -100,27 +102,18 @@ async def feed(stack: LocalStack, prefix: str, partitions: int, plan: list[tuple
     await payloads.close()
 
 
-async def appended(servers: str, topic: str, partitions: int) -> list[tuple[int, dict[str, Any]]]:
-    """Every record of a topic with its append time (ms)."""
-    tps = [TopicPartition(topic, n) for n in range(partitions)]
-    found: list[tuple[int, dict[str, Any]]] = []
+async def appended(servers: str, topic: str) -> list[ConsumerRecord]:
+    """Every record of a topic."""
     async with kafka.reader(servers) as reader:
-        reader.assign(tps)
-        ends = await reader.end_offsets(tps)
-        await reader.seek_to_beginning(*tps)
-        while any([await reader.position(tp) < ends[tp] for tp in tps]):
-            for records in (await reader.getmany(timeout_ms=200)).values():
-                found += [(r.timestamp, json.loads(r.value)) for r in records]
-    return found
+        return [r for n in range(PARTITIONS) async for r in read_range(reader, TopicPartition(topic, n))]
 
 
-async def measure(stack: LocalStack, case: Case, number: int, seconds: float) -> dict[str, Any]:
-    """Run a case; what came of it."""
-    prefix, partitions = f"overload{number}", 4
+async def worker_of(stack: LocalStack, case: Case, prefix: str) -> ServiceProcess:
+    """The worker of a case, not started, with topics of its own."""
     environment = {
         **stack.environment(),
         "BRAID_TOPICS__PREFIX": prefix,
-        "BRAID_TOPICS__PARTITIONS": str(partitions),
+        "BRAID_TOPICS__PARTITIONS": str(PARTITIONS),
         "BRAID_KAFKA__GROUP_PREFIX": prefix,
         "BRAID_FUSION__LEVEL_MAX": str(case.level_max),
         "BRAID_FUSION__OVERLOAD_MS": str(STEP_MS),
@@ -130,14 +123,22 @@ async def measure(stack: LocalStack, case: Case, number: int, seconds: float) ->
         "STUB_BATCH": str(SIZE),
     }
     settings = stack.settings()
-    topics = settings.topics.model_copy(update={"prefix": prefix, "partitions": partitions})
+    topics = settings.topics.model_copy(update={"prefix": prefix, "partitions": PARTITIONS})
     async with kafka.admin(stack.bootstrap_servers) as admin:
         await topic_admin.apply(admin, settings.model_copy(update={"topics": topics}))
-    worker = ServiceProcess("fusion", stack.folder, environment, number, module="benchmarks.stub")
+    folder = stack.folder / prefix
+    folder.mkdir(exist_ok=True)
+    return ServiceProcess("fusion", folder, environment, module="benchmarks.stub")
+
+
+async def measure(stack: LocalStack, case: Case, number: int, seconds: float) -> dict[str, Any]:
+    """Run a case; what came of it."""
+    prefix = f"overload{number}"
+    worker = await worker_of(stack, case, prefix)
     worker.start()
     await worker.ready()
     plan = sorted(schedule(case, seconds))
-    await feed(stack, prefix, partitions, plan)
+    await feed(stack, prefix, plan)
     finals = sum(final for *_, final in plan)
     deadline = asyncio.get_running_loop().time() + 4 * seconds + 60
     while worker.metric("braid_consumer_lag_records") or worker.metric("braid_predictions_total") < finals:
@@ -146,8 +147,10 @@ async def measure(stack: LocalStack, case: Case, number: int, seconds: float) ->
         await asyncio.sleep(0.2)
     told = {name: worker.metric(f"braid_{name}_total") for name in ("deadline_missed", "early_dropped")}
     code = await worker.child.stop()
-    sent = await appended(stack.bootstrap_servers, f"{prefix}.windows.v1", partitions)
-    said = await appended(stack.bootstrap_servers, f"{prefix}.predictions.v1", partitions)
+    sent, said = [
+        [(record.timestamp, json.loads(record.value)) for record in await appended(stack.bootstrap_servers, topic)]
+        for topic in (f"{prefix}.windows.v1", f"{prefix}.predictions.v1")
+    ]
     return judged(case, seconds, sent, said) | told | {"exit code": code}
 
 

@@ -20,7 +20,7 @@ from services.contract.envelope import Envelope, Headers
 from services.contract.reason import Rejected
 from services.contract.semantics import Semantics
 
-STREAMS_MAX = 10_000
+STREAMS_MAX = 50_000
 # Of one session and modality: they are looked through one by one.
 SOURCES_MAX = 32
 # What differs from record to record: the first two are read, of the others admission asks only that they are text.

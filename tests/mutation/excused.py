@@ -66,8 +66,8 @@ EXCUSED: dict[Key, str] = {
     **dict.fromkeys(_NUMBERS, FAR),
     **dict.fromkeys(_PROOFS, _PROOF),
     **dict.fromkeys(_AT_LIMITS, _WHOLE),
-    (_GATE, "", "STREAMS_MAX = 10_000", "STREAMS_MAX = 10001"): "WORK: one stream more is remembered",
-    (_GATE, "", "STREAMS_MAX = 10_000", "STREAMS_MAX = (9999)"): "WORK: one stream fewer is remembered",
+    (_GATE, "", "STREAMS_MAX = 50_000", "STREAMS_MAX = 50001"): "WORK: one stream more is remembered",
+    (_GATE, "", "STREAMS_MAX = 50_000", "STREAMS_MAX = (49999)"): "WORK: one stream fewer is remembered",
     (_GATE, "", "SOURCES_MAX = 32", "SOURCES_MAX = 33"): "WORK: one stream more is remembered of a session",
     (_GATE, "", "SOURCES_MAX = 32", "SOURCES_MAX = (31)"): "WORK: one stream fewer is remembered of a session",
     (
