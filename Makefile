@@ -31,7 +31,7 @@ test: setup  ## All tests, those on a real broker and a real Redis included, by 
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 quick: setup  ## Tests that need no broker, in under a minute
-	@$(BIN)/python -m pytest -m "not stack and not slow" --ignore tests/simulation $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not stack and not slow" --ignore tests/simulation $(ARGS)
 
 simulate: setup  ## More histories of the simulation (SEEDS=10000), or one of them again (SEED=17)
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000))

@@ -14,6 +14,7 @@ from services.control.follow import Controls
 from services.fusion.decide import Decision
 from services.fusion.infer import Inference
 from services.fusion.observe import Observer
+from services.fusion.recover import Recovery
 from services.fusion.reload import Reload
 from services.fusion.worker import Load, Worker
 from services.payloads.redis_window import RedisWindow
@@ -56,11 +57,15 @@ def plan(settings: Settings, model: Callable[[Path, str, int | None], Serving] =
         Reload(f.model, inference, f.reload_s * 1_000_000),
         decision_of,
         topics,
-        settings.alignment.tail_s * 1000,
-        settings.semantics().future_us,
+        Recovery(
+            topics,
+            settings.alignment.tail_s * 1000,
+            settings.semantics().future_us,
+            lambda: kafka.make_reader(broker, auto_offset_reset="earliest"),
+        ),
         Load(f.deadline_ms * 1000, f.overload_ms * 1000, f.level_max),
         lambda: kafka.make_producer(broker),
-        lambda reset: kafka.make_reader(broker, auto_offset_reset=reset),
+        lambda: kafka.make_reader(broker, auto_offset_reset="none"),
         lambda: RedisWindow.of(settings.redis),
         Controls.following(settings),
         Observer(FusionMetrics(registry), Tracer(settings.tracing, "braid-fusion")),

@@ -22,7 +22,7 @@ from services.control.follow import Controls
 from services.fusion.answer import Answerer
 from services.fusion.batch import COMING_US, FULL, NEVER_US, Batcher, Queued, Released
 from services.fusion.behind import Behind
-from services.fusion.decide import Decision, State
+from services.fusion.decide import Decision
 from services.fusion.events import Chains
 from services.fusion.fetch import Fetcher
 from services.fusion.infer import Inference
@@ -31,12 +31,10 @@ from services.fusion.observe import Observer
 from services.fusion.overload import Overload
 from services.fusion.pipeline import Pipeline
 from services.fusion.publish import Publisher
-from services.fusion.recover import Recovered, recover, states_since
+from services.fusion.recover import Recovery
 from services.fusion.reload import Reload
-from services.fusion.resume import UNREAD_US, look_back_us, newest
 from services.payloads.log_reader import LogReader
 from services.payloads.redis_window import RedisWindow
-from services.runtime.log_range import with_readers
 from services.runtime.monotonic import monotonic_us
 
 _log = logging.getLogger(__name__)
@@ -59,17 +57,16 @@ class Worker:
         reload: Reload,
         decision: Callable[[Inference], Decision],
         topics: Topics,
-        tail_ms: int,
-        future_us: int,
+        recovery: Recovery,
         load: Load,
         make_producer: Callable[[], AIOKafkaProducer],
-        make_reader: Callable[[str], AIOKafkaConsumer],
+        make_reader: Callable[[], AIOKafkaConsumer],
         make_payloads: Callable[[], RedisWindow],
         controls: Controls,
         observer: Observer,
     ) -> None:
         self._reload, self._decision = reload, decision
-        self._topics, self._tail_ms, self._future_us, self._observer = topics, tail_ms, future_us, observer
+        self._topics, self._recovery, self._observer = topics, recovery, observer
         self._make_producer, self._make_reader, self._make_payloads = make_producer, make_reader, make_payloads
         self._controls = controls
         self._load, self._overload = load, Overload(load.level_max, load.step_us)
@@ -84,12 +81,11 @@ class Worker:
         # Of each log: what is acknowledged, and what was read.
         self._positions: dict[TopicPartition, int] = {}
         self._read: dict[TopicPartition, int] = {}
-        self._read_since_us: dict[int, int] = {}
 
     async def start(self) -> None:
         first = await asyncio.get_running_loop().run_in_executor(self._inferring, self._reload.first)
         self._producer, self._payloads = self._make_producer(), self._make_payloads()
-        self._log_reader = self._make_reader("none")
+        self._log_reader = self._make_reader()
         for client in (self._producer, self._log_reader, self._controls):
             await client.start()
         self._publisher = Publisher(self._producer, self._topics, self._observer.traced)
@@ -119,17 +115,11 @@ class Worker:
     async def adopt(self, group: AIOKafkaConsumer, numbers: Sequence[int]) -> dict[TopicPartition, int]:
         """Forget everything; positions and the sessions' states come from the topics."""
         self._begin(self._chains.decision, self._batcher.latency)
-        self._positions, self._read, self._read_since_us = {}, {}, {}
-        digest = self._inference.model.digest
-
-        async def read(reader: AIOKafkaConsumer, number: int) -> Recovered:
-            return await recover(group, reader, self._topics, number, self._tail_ms, digest)
-
-        readers = with_readers(lambda: self._make_reader("earliest"), numbers, read)
-        for number, found in zip(numbers, await readers, strict=True):
+        self._positions = {}
+        recovered = await self._recovery.adopt(group, numbers, self._inference.model.digest)
+        for number, found in zip(numbers, recovered, strict=True):
             self._observer.lost(number, found.lost)
             self._chains.states.update(found.states)
-            self._read_since_us[number] = found.read_since_us
             self._positions[TopicPartition(self._topics.windows, number)] = found.position
         _log.info("adopted", extra={"partitions": len(numbers), "sessions": len(self._chains.states)})
         self._read = dict(self._positions)
@@ -154,7 +144,7 @@ class Worker:
         self._read |= {TopicPartition(r.topic, r.partition): r.offset + 1 for r in batch}
         self._batcher.add(queued, monotonic_us())
         under_way = (q for released in self._pipeline.under_way for q in released.windows)
-        await self._look_back([*under_way, *self._batcher.queued])
+        await self._recovery.look_back([*under_way, *self._batcher.queued], self._chains, self._inference.model.digest)
         newer = self._reload.look(monotonic_us())
         more = await self._answer(group, drain=newer is not None)
         self._look_us = monotonic_us() + COMING_US if batch and more else NEVER_US
@@ -200,25 +190,6 @@ class Worker:
         for q in (*released.windows, *released.passed):
             tp = TopicPartition(self._topics.windows, q.number)
             self._positions[tp] = max(self._positions.get(tp, 0), q.offset + 1)
-
-    async def _look_back(self, queued: Sequence[Queued]) -> None:
-        """Read the states of predecessors that were predicted before what recovery read."""
-        since_us: dict[int, int] = {}
-        for number in {q.number for q in queued}:
-            read_us = UNREAD_US if self._chains.forgot else self._read_since_us[number]
-            windows = (q.window for q in queued if q.number == number)
-            wanted_us = look_back_us(windows, self._chains.states, read_us, self._future_us)
-            if wanted_us is not None:
-                since_us[number] = wanted_us
-
-        async def read(reader: AIOKafkaConsumer, number: int) -> Mapping[str, State]:
-            return await states_since(reader, self._topics, number, since_us[number], self._inference.model.digest)
-
-        readers = with_readers(lambda: self._make_reader("earliest"), list(since_us), read)
-        for number, states in zip(since_us, await readers, strict=True):
-            self._read_since_us[number] = since_us[number]
-            for session, state in states.items():
-                newest(self._chains.states, session, state)
 
     def next_us(self) -> int:
         """When a batch has waited long enough, records that were at the broker did not come, or a newer model may be there."""
