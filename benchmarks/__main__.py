@@ -133,7 +133,7 @@ async def measure(asked: argparse.Namespace, results: Results, folder: Path) -> 
 
 
 def _chosen(plan: Sequence[Planned], asked: argparse.Namespace) -> list[Planned]:
-    named = [p for p in plan if (asked.case or "") in p.case.name]
+    named = [p for p in plan if asked.case in (None, p.case.name)]
     return [
         Planned(p.case, systems, p.rounds) for p in named if (systems := [s for s in p.systems if _wanted(s, asked)])
     ]
@@ -148,7 +148,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer cases, shorter")
     parser.add_argument("--rounds", type=int, default=1, help="runs of each system on the backlog; the median counts")
     parser.add_argument("--only", default="A,hold,streams,scale", help=f"by comma: {', '.join(SECTIONS)}")
-    parser.add_argument("--case", help="only cases of A whose name has this in it (as: backlog)")
+    parser.add_argument("--case", help="only this case of A (as: backlog)")
     parser.add_argument("--systems", help="only these, by comma (as: braid,bare)")
     parser.add_argument(
         "--write",
@@ -158,6 +158,9 @@ def main() -> int:
     asked = parser.parse_args()
     if unknown := set(asked.only.split(",")) - SECTIONS.keys():
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
+    cases = [planned.case.name for planned in class_a(asked.quick, asked.rounds)]
+    if asked.case is not None and asked.case not in cases:
+        parser.error(f"no such case: {asked.case}; there are: {'; '.join(cases)}")
     # Sections that are not run keep their rows where the results are written, and give `hold` its starting points.
     results = read(RESULTS) if asked.write else Results()
     results.failed = {}
