@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import sysconfig
 import venv
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -140,7 +141,9 @@ def _environment(folder: Path) -> None:
     """An environment of its own that borrows the packages of ours: `make setup` finds it whole, and ours is not touched."""
     venv.create(folder, symlinks=True)
     (packages,) = folder.glob("lib/python*/site-packages")
-    (packages / "borrowed.pth").write_text(f"{folder.parent}\n{sysconfig.get_path('purelib')}\n", encoding="utf-8")
+    # Those that ours borrows as well: the tests in such a folder make one in their turn.
+    lent = [path for path in sys.path if Path(path).name == packages.name]
+    (packages / "borrowed.pth").write_text("\n".join([str(folder.parent), *lent, ""]), encoding="utf-8")
     braid = folder / "bin" / "braid"
     braid.write_text(f"#!{folder / 'bin' / 'python'}\nfrom services.cli.main import main\n\nmain()\n", encoding="utf-8")
     braid.chmod(0o755)
