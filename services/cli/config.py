@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from services.cli import say
-from services.runtime.settings import BadSettings, load
+from services.runtime.settings import SettingsError, load
 
 app = typer.Typer(no_args_is_help=True, help="Look at the settings, or check them.")
 
@@ -30,7 +30,7 @@ def check(json: say.Json = False) -> None:
     """Say whether the settings can be used; 2 where not, with path, value and what is allowed."""
     try:
         load()
-    except BadSettings as error:
+    except SettingsError as error:
         if json:
             say.result({"ok": False, "troubles": str(error).splitlines()})
             raise SystemExit(2) from None

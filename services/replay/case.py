@@ -73,7 +73,7 @@ def read(folder: Path) -> Case:
 
 
 def check(case: Case, inference: Inference) -> Compared:
-    """Replay a case and compare it with what is expected of it. Raises NoRecording or BadSettings."""
+    """Replay a case and compare it with what is expected of it. Raises NoRecording or SettingsError."""
     file = RecordingFile(case.folder / RECORDING)
     rules = under(file.about, case.changes)
     recorded = recorded_outcome.read(file, rules.topics, inference.model.digest)

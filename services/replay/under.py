@@ -14,7 +14,7 @@ from services.aligner.patience import Patience
 from services.contract.semantics import Semantics
 from services.contract.topics import Topics
 from services.recordings.about import About, NoRecording
-from services.runtime.settings import AlignmentSettings, BadSettings, LimitSettings, Settings, TopicSettings
+from services.runtime.settings import AlignmentSettings, LimitSettings, Settings, SettingsError, TopicSettings
 
 SECTIONS = ("alignment", "limits")
 
@@ -43,7 +43,7 @@ class Under:
 
 
 def under(about: About, changes: Iterable[str] = ()) -> Under:
-    """The settings of a recording with `key=value` changes. Raises BadSettings or NoRecording."""
+    """The settings of a recording with `key=value` changes. Raises SettingsError or NoRecording."""
     before = _settings(about.settings)
     if before.semantics() != about.semantics:
         raise NoRecording("its settings do not give the windows that it says: it was made by another version of Braid")
@@ -73,7 +73,7 @@ def _settings(sections: Mapping[str, Any]) -> Settings:
         read = _Read(alignment=alignment, limits=limits)
     except ValidationError as error:
         lines = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
-        raise BadSettings("\n".join(lines)) from None
+        raise SettingsError("\n".join(lines)) from None
     # Not through the environment: what is set here today has nothing to do with the recording.
     return Settings.model_construct(alignment=read.alignment, limits=read.limits, topics=topics)
 
@@ -82,7 +82,7 @@ def _apply(sections: dict[str, Any], change: str) -> None:
     path, equals, text = change.partition("=")
     section, *inner = path.strip().split(".")
     if not equals or section not in SECTIONS or not inner:
-        raise BadSettings(f"{change}: give alignment.NAME=VALUE or limits.NAME=VALUE (the model has --model)")
+        raise SettingsError(f"{change}: give alignment.NAME=VALUE or limits.NAME=VALUE (the model has --model)")
     at: Any = sections
     for part in (section, *inner[:-1]):
         # A copy at each step: the sections of the recording stay what they are.
@@ -91,7 +91,7 @@ def _apply(sections: dict[str, Any], change: str) -> None:
     try:
         at[inner[-1]] = yaml.safe_load(text)
     except yaml.YAMLError:
-        raise BadSettings(f"{change}: the value is no YAML") from None
+        raise SettingsError(f"{change}: the value is no YAML") from None
 
 
 def _waits(settings: Settings) -> Patience:

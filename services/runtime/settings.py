@@ -16,6 +16,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from services.contract.errors import EXIT_USAGE, BraidError
 from services.contract.semantics import Admission, Lateness, Semantics
 from services.contract.topics import Topics
 from services.runtime.device_settings import DeviceSettings
@@ -218,13 +219,15 @@ class Settings(BaseSettings):
         )
 
 
-class BadSettings(Exception):
-    """A setting that cannot be used; the message names its path, the value's trouble and what is allowed."""
+class SettingsError(BraidError):
+    """A setting that cannot be used; the message names its path, the problem and what is allowed."""
+
+    exit_code = EXIT_USAGE
 
 
 def load(**arguments: Any) -> Settings:
-    """Read the settings from all sources. Raises BadSettings with one line per trouble."""
+    """Read the settings from all sources. Raises SettingsError with one line per trouble."""
     try:
         return Settings(**arguments)
     except ValidationError as error:
-        raise BadSettings("\n".join(line(Settings, dict(trouble)) for trouble in error.errors())) from None
+        raise SettingsError("\n".join(line(Settings, dict(trouble)) for trouble in error.errors())) from None

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
-from services.runtime.settings import BadSettings
+from services.runtime.settings import SettingsError
 from services.runtime.tracing_settings import TracingSettings
 
 WITHIN_S = 5
@@ -32,7 +32,7 @@ class Span:
 class Tracer:
     """Takes spans and never waits: what a collector cannot take in time is dropped.
 
-    Raises BadSettings where an endpoint is set and the extra `otel` is not installed.
+    Raises SettingsError where an endpoint is set and the extra `otel` is not installed.
     """
 
     def __init__(self, settings: TracingSettings, service: str) -> None:
@@ -44,7 +44,7 @@ class Tracer:
             from opentelemetry.sdk.resources import Resource
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
         except ImportError:
-            raise BadSettings(
+            raise SettingsError(
                 "tracing.endpoint is set, and OpenTelemetry is not installed: pip install 'braid[otel]', or leave it empty"
             ) from None
         self._resource = Resource({"service.name": service, "service.version": version("braid")})

@@ -22,7 +22,7 @@ from services.replay.outcome import Outcome
 from services.replay.page import page
 from services.replay.points import window_points
 from services.replay.under import under
-from services.runtime.settings import ROOT, BadSettings
+from services.runtime.settings import ROOT, SettingsError
 from tests.unit.replay import made
 
 WINDOWS, PREDICTIONS, EVENTS = made.TOPICS.windows, made.TOPICS.predictions, made.TOPICS.events
@@ -192,7 +192,7 @@ def test_the_page_holds_every_difference_and_runs_nothing(recording: Path, infer
     "change", ["alignment.hop=3", "alignment.hop_ms=many", "topics.prefix=x", "alignment.hop_ms", "alignment=3", "x"]
 )
 def test_a_setting_that_cannot_be_changed_is_refused(recording: Path, change: str) -> None:
-    with pytest.raises(BadSettings, match=change.split("=")[0].split(".")[-1]):
+    with pytest.raises(SettingsError, match=change.split("=")[0].split(".")[-1]):
         under(RecordingFile(recording).about, [change])
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from services.local.ports import free_ports
 from services.runtime import tracing
-from services.runtime.settings import BadSettings, load
+from services.runtime.settings import SettingsError, load
 from services.runtime.tracing import Span, Tracer
 
 SPAN = Span("window", "ab" * 16, "cd" * 8, None, 1, 2)
@@ -27,7 +27,7 @@ def test_an_endpoint_without_the_extra_says_what_to_install(monkeypatch: pytest.
     for name in [name for name in sys.modules if name.startswith("opentelemetry")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
-    with pytest.raises(BadSettings, match=r"braid\[otel\]"):
+    with pytest.raises(SettingsError, match=r"braid\[otel\]"):
         Tracer(load(tracing={"endpoint": "http://127.0.0.1:4318"}).tracing, "test")
 
 
@@ -45,5 +45,5 @@ def test_a_collector_that_is_away_holds_nothing_up(monkeypatch: pytest.MonkeyPat
 
 
 def test_an_endpoint_that_is_none_is_refused() -> None:
-    with pytest.raises(BadSettings, match="endpoint"):
+    with pytest.raises(SettingsError, match="endpoint"):
         load(tracing={"endpoint": "127.0.0.1:4318"})
