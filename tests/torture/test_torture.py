@@ -16,7 +16,7 @@ SEED = 1
 
 @pytest.mark.stack
 async def test_a_minute_of_faults_loses_nothing_and_changes_nothing() -> None:
-    # docs/develop.md: make torture MINUTES=5
+    # docs/testing.md: make torture MINUTES=5
     process = await asyncio.create_subprocess_exec(
         *("make", "torture", "MINUTES=1", f"SEED={SEED}"),
         cwd=ROOT,

@@ -1,1 +1,1 @@
-"""The README and the pages of docs/, executed."""
+"""Run the commands of README, CONTRIBUTING and docs/."""

@@ -1,7 +1,7 @@
-"""Runs what takes long in the README and in docs/ in full, and keeps what came of it: `make docs-long`.
+"""Run the commands of README and docs/ that take long at full size: `make docs-long`.
 
-Each command runs as it stands in a fresh copy of the repository. Its row in docs/results/documents.md is replaced, and what it
-wrote into the copy's docs/ is brought home; all else stays as it was. 1 where a command fails.
+Each command runs as written in a fresh clone. Its row in docs/results/documents.md is replaced, and the files that it wrote
+into the docs/ of the clone are copied back. The exit code is 1 if a command fails.
 """
 
 from __future__ import annotations
@@ -17,81 +17,78 @@ from pathlib import Path
 
 from services.runtime.settings import ROOT
 from tests.integration.documents.blocks import Command, commands
-from tests.integration.documents.home import Home
-from tests.integration.documents.readings import written
+from tests.integration.documents.clone import Clone
 
 RESULT = ROOT / "docs" / "results" / "documents.md"
-HEAD = """# What takes long, in full
+HEAD = """# Commands that take long
 
-The last result of each command of the README and of docs/ that takes long, run as it stands by `make docs-long`. `make test`
-runs the same commands at their smallest size.
+The last result of each long command of README and docs/ at full size, by `make docs-long`. `make test` runs the same commands
+at a small size.
 
-| command | page | ended | minutes | on | its last line |
+| command | page | result | minutes | date | last line of its output |
 |---|---|---|---:|---|---|
 """
-WITHIN_S = 2 * 3_600
+TIMEOUT_S = 2 * 3_600
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="docs-long", description=__doc__)
-    parser.add_argument("--only", default="", help="only commands whose page or line holds this (a regular expression)")
-    asked = parser.parse_args()
-    return asyncio.run(_run(asked.only))
+    parser.add_argument("--only", default="", help="only commands whose page or text matches this regular expression")
+    return asyncio.run(_run_all(parser.parse_args().only))
 
 
-async def _run(only: str) -> int:
+async def _run_all(only: str) -> int:
     failed = 0
-    with tempfile.TemporaryDirectory(prefix="braid-documents-") as made:
-        home = Home(Path(made), 1883, sys.stderr.write)
-        written(home.folder)
-        for command in _each():
+    with tempfile.TemporaryDirectory(prefix="braid-documents-") as folder:
+        clone = Clone(Path(folder), 1883, sys.stderr.write)
+        for command in _distinct_commands():
             if not re.search(only, f"{command.block.page} {command.line}"):
                 continue
             print(f"{command.block.page}: {command.line}", flush=True)
-            began, before = time.monotonic(), _documents(home.folder)
+            began, before = time.monotonic(), _read_docs(clone.folder)
             try:
-                # What stays until Ctrl-C has done its work once it says so.
-                stays = "--stay" in command.line
-                said = await (
-                    home.hear(command.line, "stays up", WITHIN_S) if stays else home.run(command.line, {}, WITHIN_S)
-                )
-                ended = "well"
+                # A command that stays until Ctrl-C has finished its work when it says so.
+                if "--stay" in command.line:
+                    output = await clone.run_until(command.line, "stays up", TIMEOUT_S)
+                else:
+                    output = await clone.run(command.line, {}, TIMEOUT_S)
+                result = "ok"
             except AssertionError as error:
-                said, ended, failed = str(error), "**badly**", failed + 1
+                output, result, failed = str(error), "**failed**", failed + 1
             minutes, today = (time.monotonic() - began) / 60, datetime.datetime.now(datetime.UTC).date()
-            last = re.sub(r"[|`]|\x1b\[[0-9;]*m|\S*/tmp/\S*", " ", _last(said))[:120].strip()
-            row = f"| `{command.line}` | {command.block.page} | {ended} | {minutes:.1f} | {today} | {last} |"
-            _keep(command.line, row)
-            for name, content in _documents(home.folder).items() - before.items():
+            last = re.sub(r"[|`]|\x1b\[[0-9;]*m|\S*/tmp/\S*", " ", _last_line(output))[:120].strip()
+            row = f"| `{command.line}` | {command.block.page} | {result} | {minutes:.1f} | {today} | {last} |"
+            _replace_row(command.line, row)
+            for name, content in _read_docs(clone.folder).items() - before.items():
                 (ROOT / name).write_bytes(content)
     return 1 if failed else 0
 
 
-def _last(said: str) -> str:
-    """The last line that says something: the end of JSON is a bracket."""
-    return next((line for line in reversed(said.splitlines()) if re.search(r"\w", line)), "")
+def _last_line(output: str) -> str:
+    """Return the last line with a word in it: JSON ends with a bracket."""
+    return next((line for line in reversed(output.splitlines()) if re.search(r"\w", line)), "")
 
 
-def _documents(home: Path) -> dict[Path, bytes]:
-    """What stands in docs/ of a copy, by name; the page that is written here is none that a command writes."""
-    files = (file for file in (home / "docs").rglob("*") if file.is_file() and file.name != RESULT.name)
-    return {file.relative_to(home): file.read_bytes() for file in files}
+def _read_docs(clone: Path) -> dict[Path, bytes]:
+    """Return the files of docs/ in a clone, without the page that this command writes."""
+    files = (file for file in (clone / "docs").rglob("*") if file.is_file() and file.name != RESULT.name)
+    return {file.relative_to(clone): file.read_bytes() for file in files}
 
 
-def _keep(line: str, row: str) -> None:
-    """In the order of the pages; a row of a command that stands nowhere any more goes."""
+def _replace_row(line: str, row: str) -> None:
+    """Write the row of a command in the order of the pages and drop the rows of commands that no page has."""
     rows = re.findall(r"^(\| `([^`]+)` .*)$", RESULT.read_text(), re.MULTILINE) if RESULT.exists() else []
-    told = {line: row for row, line in rows} | {line: row}
-    order = [command.line for command in _each()]
-    RESULT.write_text(HEAD + "".join(f"{told[line]}\n" for line in order if line in told), encoding="utf-8")
+    by_line = {line: row for row, line in rows} | {line: row}
+    order = [command.line for command in _distinct_commands()]
+    RESULT.write_text(HEAD + "".join(f"{by_line[line]}\n" for line in order if line in by_line), encoding="utf-8")
 
 
-def _each() -> list[Command]:
-    """Each command once, on the first page where it stands."""
-    found: dict[str, Command] = {}
+def _distinct_commands() -> list[Command]:
+    """Return each command once, with the first page that has it."""
+    by_line: dict[str, Command] = {}
     for command in commands(long=True):
-        found.setdefault(command.line, command)
-    return list(found.values())
+        by_line.setdefault(command.line, command)
+    return list(by_line.values())
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ from tests.unit.deploy.queries import SCALED
 from tests.unit.test_compose import SERVICES as COMPOSE
 from tests.unit.test_compose import setting_exists
 
-OPERATE = (ROOT / "docs" / "operate.md").read_text(encoding="utf-8")
-# The oldest that docs/operate.md names, and the newest that is known here.
+DEPLOY = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+# The oldest that docs/deploy.md names, and the newest that is known here.
 VERSIONS = ("1.30", "1.37")
 # Of others' making, so that the schemas of Kubernetes know nothing of them.
 OTHERS = {"ScaledObject", "PodMonitor"}
@@ -103,7 +103,7 @@ def test_the_settings_are_accepted_and_where_the_manifests_look_for_them(setting
 
 def test_every_variable_that_a_manifest_or_the_page_names_is_a_setting() -> None:
     texts = [path.read_text(encoding="utf-8") for path in (*FILES, GPU)]
-    section = OPERATE.partition("\n## Kubernetes\n")[2].partition("\n## ")[0]
+    section = DEPLOY.partition("\n## Kubernetes\n")[2].partition("\n## ")[0]
     variables = set(re.findall(r"BRAID_[A-Z0-9_]+", "".join([*texts, section])))
     assert {"BRAID_KAFKA__SASL_PASSWORD", "BRAID_REDIS__PASSWORD", "BRAID_GATEWAY__TOKEN"} <= variables
     assert all(setting_exists(variable) for variable in variables)
@@ -157,7 +157,7 @@ def test_what_sees_media_reaches_kafka_redis_and_a_collector_and_is_reached_for_
 
 
 def test_the_line_of_the_page_makes_a_rule_of_prometheus_operator_with_our_alerts() -> None:
-    (line,) = re.findall(r"^\((printf .*)\) \| kubectl apply .*$", OPERATE, re.MULTILINE)
+    (line,) = re.findall(r"^\((printf .*)\) \| kubectl apply .*$", DEPLOY, re.MULTILINE)
     made = yaml.safe_load(subprocess.run(["sh", "-c", line], cwd=ROOT, capture_output=True, check=True).stdout)
     assert (made["apiVersion"], made["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
     assert made["spec"] == yaml.safe_load((ROOT / "deploy" / "alerts.yml").read_text(encoding="utf-8"))
