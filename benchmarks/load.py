@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from model.data.shards import find_file, list_files
 from services.contract import envelope
 from services.contract.envelope import Headers
 from services.contract.murmur2 import partition_of
@@ -80,7 +81,7 @@ def bodies(load: Load) -> dict[str, list[bytes]]:
         "text": [f"sentence {n} ".encode() * (16 if load.small else 8) for n in range(BODIES)],
     }
     if load.photos or load.frames:
-        photos = [path.read_bytes() for path in sorted(PHOTOS.glob("*.jpg"))[:BODIES]]
+        photos = [find_file(path).read_bytes() for path in list_files(PHOTOS)[:BODIES]]
         made["video"] = [_frame(photo) for photo in photos] if load.frames else photos
     return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
+
+from model.data.shards import DataFile, find_file
 
 RATE = 8_000
 SOURCES = {"mic": "audio", "cam": "video", "text": "text"}
@@ -24,7 +27,7 @@ class Unreadable(Exception):
 class Received:
     """One message of a recording; times in stream microseconds (t: capture by the sender's clock).
 
-    sound: [from, to) in samples of the rendered microphone; picture: path of the photo, or its bytes; none of the three: the
+    sound: [from, to) in samples of the rendered microphone; picture: the photo's file, or its bytes; none of the three: the
     source only said that it is there.
     """
 
@@ -33,7 +36,7 @@ class Received:
     sequence: int
     t_us: int
     sound: tuple[int, int] | None = None
-    picture: Path | bytes | None = None
+    picture: DataFile | bytes | None = None
     text: str | None = None
 
     @property
@@ -50,14 +53,20 @@ def received(events: Path, root: Path) -> Iterator[Received]:
     try:
         with events.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
-                message = _received(json.loads(line), root)
-                if isinstance(message.picture, Path) and not message.picture.is_file():
-                    raise Unreadable(f"{events}, line {number}: there is no {message.picture}")
-                yield message
+                yield _received(json.loads(line), root)
+    except Unreadable as error:
+        raise Unreadable(f"{events}, line {number}: {error}") from error
     except OSError as error:
         raise Unreadable(f"{events} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise Unreadable(f"{events}, line {number}: not a message ({type(error).__name__}: {error})") from error
+
+
+def _picture(path: Path) -> DataFile:
+    try:
+        return find_file(path)
+    except OSError as error:
+        raise Unreadable(f"there is no {path}") from error
 
 
 def _received(event: dict[str, Any], root: Path) -> Received:
@@ -68,7 +77,7 @@ def _received(event: dict[str, Any], root: Path) -> Received:
         sequence=event["seq"],
         t_us=round(event["t_stamp"] * 1_000_000),
         sound=None if chunk is None else (round(chunk[0] * RATE), round(chunk[1] * RATE)),
-        picture=root / event["set"] / event["image"] if "image" in event else None,
+        picture=_picture(root / event["set"] / event["image"]) if "image" in event else None,
         text=event.get("text"),
     )
 
@@ -99,7 +108,7 @@ def microphone(mix: Path, root: Path) -> NDArray[np.int16]:
 
 def _samples(path: Path) -> NDArray[np.float64]:
     try:
-        samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
+        samples, rate = soundfile.read(io.BytesIO(find_file(path).read_bytes()), dtype="int16", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
         raise Unreadable(f"{path} is not a sound that can be read ({error})") from error
     values: NDArray[np.float64] = samples.mean(axis=1, dtype=np.float64)

@@ -6,6 +6,7 @@ trained on, told by the Freesound source so that two cuts of one recording stay 
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import soundfile
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.data.shards import find_file
 from model.decode.audio import resample
 
 Part = Literal["train", "val", "test"]
@@ -50,16 +52,21 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_sound(path: Path) -> NDArray[np.float32]:
-    """Samples float32 [n] on the int16 scale, at 8 kHz."""
-    samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
+    """Return the samples of a file or shard member: float32 [n] on the int16 scale, at 8 kHz."""
+    samples, rate = soundfile.read(io.BytesIO(find_file(path).read_bytes()), dtype="int16", always_2d=True)
     return resample(samples.mean(axis=1, dtype=np.float32), rate)
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Return the pixels of a file or shard member: uint8 [height, width, 3]."""
+    return np.asarray(Image.open(io.BytesIO(find_file(path).read_bytes())))
 
 
 def digits(data: Path, part: Part) -> list[Digit]:
     """The tridigit rows of one part."""
     root = data / "tridigit"
     return [
-        Digit(str(r["digit"]), read_sound(root / r["speech"]), np.asarray(Image.open(root / r["hand"])), r["text"])
+        Digit(str(r["digit"]), read_sound(root / r["speech"]), read_image(root / r["hand"]), r["text"])
         for r in rows(root / "manifest.jsonl")
         if r["split"] == part
     ]

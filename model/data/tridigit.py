@@ -24,6 +24,7 @@ from model.data.law import (
     place,
 )
 from model.data.sets import read_sound, rows
+from model.data.shards import find_file
 from model.decode.image import decode_image
 from model.decode.undecodable import Undecodable
 
@@ -64,7 +65,7 @@ class Tridigit:
         for row in rows(folder / "manifest.jsonl"):
             part = found[row["split"]]
             if limit is None or len(part) < limit:
-                hand = decode_image((folder / row["hand"]).read_bytes())
+                hand = decode_image(find_file(folder / row["hand"]).read_bytes())
                 if isinstance(hand, Undecodable):
                     raise ValueError(f"{folder / row['hand']}: {hand.detail}")
                 part.append(Item(row, row["digit"], row["text"], read_sound(folder / row["speech"]), hand))

@@ -1,4 +1,4 @@
-"""Manifests of samples on disk: one JSON object a line, paths relative to the manifest's folder."""
+"""Read manifests of samples: one JSON object per line; paths of files or shard members relative to the manifest's folder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from model.data.example import Example
+from model.data.shards import find_file
 from model.decode.undecodable import Undecodable
 from model.modality import REGISTERED
 
@@ -73,11 +74,11 @@ def example_of(row: Mapping[str, Any], root: Path, label: int = -1) -> Example |
 def _decoded(modality: str, root: Path, given: Any) -> Any | Undecodable:
     if not isinstance(given, str):
         return Undecodable("not the path of a file")
-    path = root / given
     try:
-        if path.stat().st_size > FILE_BYTES_MAX:
+        file = find_file(root / given)
+        if file.size > FILE_BYTES_MAX:
             return Undecodable(f"a file of more than {FILE_BYTES_MAX} bytes")
-        content = path.read_bytes()
+        content = file.read_bytes()
     except (OSError, ValueError) as error:
         return Undecodable(f"no readable file ({type(error).__name__})")
     return REGISTERED[modality].decode(content, f"{modality}/file")

@@ -74,7 +74,7 @@ def manifest_of(folder: Path, task: str, *media: str) -> Path:
     """The first samples of a shipped set, in the form of the batch contract."""
     source = ROOT / "data" / task
     for name in media:
-        (folder / name).symlink_to(source / name)
+        (folder / f"{name}.tar").symlink_to(source / f"{name}.tar")
     rows = [json.loads(line) for line in (source / "manifest.jsonl").read_text().splitlines()[:SAMPLES]]
     kept = [
         {

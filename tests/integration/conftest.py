@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from model.data.shards import find_file, list_files
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime import kafka, topic_admin
@@ -55,7 +56,7 @@ async def services(stack: LocalStack, collector: Collector) -> AsyncIterator[dic
 def hand() -> bytes:
     """A real photo."""
     folder = Path(__file__).parents[2] / "data" / "tridigit" / "hand"
-    return next(iter(sorted(folder.glob("*.jpg")))).read_bytes()
+    return find_file(list_files(folder)[0]).read_bytes()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
+from model.data.shards import find_file
 from services.audit.collect import records
 from services.contract import canonical, envelope, moment
 from services.local.services import ServiceProcess
@@ -29,11 +30,12 @@ from tests.integration.wait import until
 
 S = 1_000_000
 SECONDS = 5
+CLIP = ROOT / "data" / "homesound10" / "audio" / "1-116765-A.ogg"
 
 
 def sound(seconds: int) -> bytes:
     """A real sound, 16 kHz, of whole seconds."""
-    samples, rate = soundfile.read(ROOT / "data" / "homesound10" / "audio" / "1-116765-A.ogg", dtype="int16")
+    samples, rate = soundfile.read(io.BytesIO(find_file(CLIP).read_bytes()), dtype="int16")
     assert rate == SOUND_HZ
     return bytes(np.resize(samples, seconds * rate).astype("<i2").tobytes())
 

@@ -20,6 +20,7 @@ from wyoming.info import Describe, Info
 from wyoming.ping import Ping, Pong
 from wyoming.server import AsyncEventHandler, AsyncTcpServer
 
+from model.data.shards import find_file, list_files
 from services.audit.collect import records
 from services.contract import moment
 from services.local.ports import free_ports
@@ -68,15 +69,17 @@ async def bridge(stack: LocalStack, services: dict[str, ServiceProcess]) -> Asyn
 
 def spoken() -> wave.Wave_read:
     """Two seconds of real speech as a satellite has it: 16-bit PCM in a WAV file."""
-    paths = sorted((ROOT / "data" / "tridigit" / "speech").rglob("*.flac"))[:4]
-    samples, rate = soundfile.read(paths[0], dtype="int16")
-    whole = [samples.tobytes(), *(soundfile.read(path, dtype="int16")[0].tobytes() for path in paths[1:])]
+    files = [find_file(path) for path in list_files(ROOT / "data" / "tridigit" / "speech")[:4]]
+    recordings = [soundfile.read(io.BytesIO(file.read_bytes()), dtype="int16") for file in files]
+    rate = recordings[0][1]
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(2)
         out.setframerate(rate)
-        out.writeframes((b"".join(whole) + bytes(2 * 2 * rate))[: 2 * 2 * rate])
+        out.writeframes(
+            (b"".join(samples.tobytes() for samples, _ in recordings) + bytes(2 * 2 * rate))[: 2 * 2 * rate]
+        )
     file.seek(0)
     return wave.open(file, "rb")
 

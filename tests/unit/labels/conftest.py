@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from model.data.shards import find_file, list_files
 from services.runtime.settings import ROOT
 
 
 @pytest.fixture(scope="session")
 def hand() -> bytes:
-    return next(iter(sorted((ROOT / "data" / "tridigit" / "hand").glob("*.jpg")))).read_bytes()
+    return find_file(list_files(ROOT / "data" / "tridigit" / "hand")[0]).read_bytes()

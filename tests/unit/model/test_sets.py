@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +23,16 @@ from model.data.law import (
     place,
 )
 from model.data.sets import rows
+from model.data.shards import find_file
 from model.data.tridigit import Tridigit
 from services.runtime.settings import ROOT
 
 DATA = ROOT / "data"
+
+
+def copy(name: str, target: Path) -> None:
+    """Write a member of the set's shards to a file of its own."""
+    target.write_bytes(find_file(DATA / "tridigit" / name).read_bytes())
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +41,14 @@ def renamed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("renamed")
     (folder / "noise8k").mkdir()
     noise = next(rows(DATA / "tridigit" / "noise8k" / "noise.jsonl"))
-    shutil.copy(DATA / "tridigit" / "noise8k" / f"{noise['noise']}.flac", folder / "noise8k" / "a.flac")
+    copy(f"noise8k/{noise['noise']}.flac", folder / "noise8k" / "a.flac")
     (folder / "noise8k" / "noise.jsonl").write_text(json.dumps({"noise": "a"}))
     found: dict[str, list[dict[str, object]]] = {"train": [], "val": [], "test": []}
     for row in rows(DATA / "tridigit" / "manifest.jsonl"):
         if len(found[row["split"]]) < 6:
             number = sum(map(len, found.values()))
-            shutil.copy(DATA / "tridigit" / row["speech"], folder / f"{number}.flac")
-            shutil.copy(DATA / "tridigit" / row["hand"], folder / f"{number}.jpg")
+            copy(row["speech"], folder / f"{number}.flac")
+            copy(row["hand"], folder / f"{number}.jpg")
             for severity in ("noisy", "harsh"):
                 row[severity]["noise"] = "a"
             found[row["split"]].append(row | {"id": f"r{number}", "speech": f"{number}.flac", "hand": f"{number}.jpg"})

@@ -11,6 +11,7 @@ import pytest
 from mcap.reader import make_reader
 from PIL import Image
 
+from model.data.shards import find_file, list_files
 from services.contract.semantics import Semantics
 from services.recordings.kept import Kept
 from services.recordings.reader import RecordingFile
@@ -18,7 +19,7 @@ from services.recordings.writer import RecordingWriter
 from services.runtime.settings import ROOT
 from tests.unit.replay import made
 
-JPEG = next(iter(sorted((ROOT / "data" / "tridigit" / "hand").glob("*.jpg")))).read_bytes()
+JPEG = find_file(list_files(ROOT / "data" / "tridigit" / "hand")[0]).read_bytes()
 
 
 def media(offset: int, at_ms: int, content_type: str, body: bytes, modality: str) -> Kept:
