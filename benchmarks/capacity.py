@@ -138,30 +138,30 @@ def page(results: Results) -> str:
         line("events/s", f"sessions x {EVENTS_PER_SESSION_SECOND}", [n.events_s for n in needs]),
         line("MB/s of media", f"events/s x {i.event_bytes:,.0f} B", [n.bytes_s / 1e6 for n in needs]),
         line("windows/s", f"sessions x {a.windows_per_session_s:g}", [n.windows_s for n in needs]),
-        line("cores of aligners", f"events/s x {i.aligner_us} us / {a.busy}", [n.aligner_cores for n in needs]),
+        line("cores for aligners", f"events/s x {i.aligner_us} us / {a.busy}", [n.aligner_cores for n in needs]),
         line(
             "partitions, at least",
             f"8, or events/s x {i.aligner_us} us / {a.partition_cores}",
             [n.partitions for n in needs],
         ),
         line(
-            "cores of fusion workers, no GPU",
+            "cores for fusion workers without a GPU",
             f"windows/s x {i.fusion_ms} ms / {a.busy}",
             [n.fusion_cores for n in needs],
         ),
         line("or GPUs", f"windows/s / ({a.gpu_windows_s:,.0f} x {a.busy})", [n.gpus for n in needs]),
-        line("with cores beside them", f"windows/s x {i.beside_ms} ms / {a.busy}", [n.gpu_cores for n in needs]),
+        line("with cores beside the GPUs", f"windows/s x {i.beside_ms} ms / {a.busy}", [n.gpu_cores for n in needs]),
         line(
             "brokers by CPU",
             f"events/s x {i.broker_us} us x {a.copies} copies / ({a.broker_cores} cores x {a.busy})",
             [n.broker_by_cpu for n in needs],
         ),
         line(
-            "brokers by wire",
+            "brokers by network",
             f"MB/s x ({a.copies} copies + {a.readers} readers) / ({a.broker_bytes_s / 1e6:,.0f} MB/s x {a.busy})",
             [n.broker_by_wire for n in needs],
         ),
-        line("**brokers**", "the larger, 3 where more than a home depends on it", [n.brokers for n in needs]),
+        line("**brokers**", "the larger; at least 3 beyond a home", [n.brokers for n in needs]),
         line("Redis shards by CPU", f"events/s x {i.redis_us} us / {a.busy}", [n.shards_by_cpu for n in needs]),
         line(
             "Redis shards by memory",
@@ -172,19 +172,19 @@ def page(results: Results) -> str:
     ]
     return "\n".join(
         [
-            "# How much of everything",
+            "# Capacity: hardware for many devices",
             "",
-            "Made by `make bench` from [its rows](results/bench.md); a test computes it again. Costs are CPU time measured on "
-            "the machine that the rows name, a busy one: yours differs, so",
-            "run `make bench` there. Every process scales by partitions; none knows of another.",
+            "Computed by `make bench` from [its rows](results/bench.md). Costs are CPU time on the machine that the rows name; "
+            "run `make bench` on yours.",
+            "Every process scales by partitions; none depends on another of its kind.",
             "",
             f"Measured: an event costs the aligner {i.aligner_us} us, the broker {i.broker_us} us and Redis {i.redis_us} us "
             f"of CPU (class A, backlog, {i.event_bytes:,.0f} bytes an event);",
             f"a window costs a fusion worker {i.fusion_ms} ms with the shipped model on CPU, {i.beside_ms} ms where a device "
-            "does the inference (class B). Final windows alone: early answers are the first to go under load.",
+            "does the inference (class B). Final windows only: early predictions are the first to be left out under load.",
             "",
             f"Assumed: {a.devices_per_session} devices in a session and {EVENTS_PER_SESSION_SECOND} records a second of it; "
-            f"nothing busier than {a.busy:.0%}; brokers of {a.broker_cores} cores and 10 Gbit/s, {a.copies} copies of each "
+            f"at most {a.busy:.0%} busy; brokers of {a.broker_cores} cores and 10 Gbit/s, {a.copies} copies of each "
             f"record,",
             f"{a.readers} readers of media; Redis keeps {a.ttl_s} s in shards of {a.shard_bytes / 1e9:g} GB; a GPU answers "
             f"{a.gpu_windows_s:,.0f} windows/s of 32 million parameters with cached encoders ([measured](results/gpu-cuda.md) on two "
@@ -194,9 +194,9 @@ def page(results: Results) -> str:
             "|---|---|" + "---:|" * len(DEVICES),
             *rows,
             "",
-            "Where the wire is the limit, devices that send less help most: a frame each second instead of two, or sound that "
-            "is sent only when there is any. A session that is silent costs nothing",
-            "but its frontier record.",
+            "If the network is the limit, let devices send less: one frame per second instead of two, or audio only when there "
+            "is any. A silent session costs nothing",
+            "but the record of its last emitted window.",
             "",
         ]
     )

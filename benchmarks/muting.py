@@ -95,10 +95,10 @@ def told(delays_ms: Sequence[int]) -> str:
     none = sum(ms <= 0 for ms in delays_ms)
     within = sum(ms <= WITHIN_MS for ms in delays_ms)
     return (
-        f"# How soon does a mute hold?\n\n`.venv/bin/python -m benchmarks.muting` on {m['cpus']} CPUs, load average "
-        f"{m['load_before']:g}, commit {m['commit']}: {count} sessions with sound and words, each\nmuted once while it "
-        "sends. From the broker's acknowledgement of a mute to the last answer that still used the sound:\n\n"
-        "| mutes | no answer with sound after it | median, ms | longest, ms | within 250 ms |\n|---:|---:|---:|---:|---:|\n"
+        f"# How soon a mute takes effect\n\n`.venv/bin/python -m benchmarks.muting` on {m['cpus']} CPUs, load average "
+        f"{m['load_before']:g}, commit {m['commit']}: {count} sessions with audio and text, each\nmuted once while it "
+        "sends. From the broker's acknowledgement of a mute to the last prediction that still used the audio:\n\n"
+        "| mutes | no prediction with audio after it | median, ms | longest, ms | within 250 ms |\n|---:|---:|---:|---:|---:|\n"
         f"| {count} | {none} | {max(statistics.median(delays_ms), 0):.0f} | {max(*delays_ms, 0)} | {within} |\n"
     )
 

@@ -32,9 +32,9 @@ class Case:
 # Under the load a level needs some steps to be found; afterwards there is nothing left to wait for.
 WAIT_MAX_MS = {"busy": 3_000, "calm": 500}
 CASES = (
-    Case("early and final answers, levels up to 1", Timing(20, 2.5), True, 1),
-    Case("final answers alone, levels up to 3", Timing(10, 1, {"audio": 6}), False, 3),
-    Case("final answers alone, levels up to 1", Timing(20, 2.5), False, 1),
+    Case("early and final predictions, levels up to 1", Timing(20, 2.5), True, 1),
+    Case("final predictions only, levels up to 3", Timing(10, 1, {"audio": 6}), False, 3),
+    Case("final predictions only, levels up to 1", Timing(20, 2.5), False, 1),
 )
 
 
@@ -110,16 +110,16 @@ def page(rows: Sequence[Mapping[str, Any]], seconds: float, load_then: float) ->
     """The Markdown of what was measured."""
     m = machine()
     lines = [
-        "# Twice the load that it can do",
+        "# Overload: twice the load that the device can process",
         "",
         f"`python -m benchmarks.overload --seconds {seconds:g} --write` on {m['cpus']} CPUs, commit {m['commit']}, load "
-        f"average {load_then:.1f} to {m['load_before']:.1f}: a fusion worker with the stub for a device,",
-        f"{seconds:g} s of twice its capacity, then {CALM_S} s of half of it. Waits: from the append time of a final "
-        "window to that of its prediction. Goodput: answers a second",
-        f"over capacity. After the load: windows that came more than {RECOVERED_S} s after it fell.",
+        f"average {load_then:.1f} to {m['load_before']:.1f}: a fusion worker with a stub for the device,",
+        f"{seconds:g} s at twice its capacity, then {CALM_S} s at half. Latency is from the append time of a final "
+        "window to that of its prediction. Goodput is predictions per second",
+        f'divided by capacity. "After the load" are windows that arrived more than {RECOVERED_S} s after it fell.',
         "",
         "| case | capacity, windows/s | offered | goodput | final windows | dropped | p50, ms | p99, ms | p99 after "
-        "the load, ms | answers by level | holds |",
+        "the load, ms | predictions by level | within bounds |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---|---|",
     ]
     for row in rows:
@@ -133,7 +133,7 @@ def page(rows: Sequence[Mapping[str, Any]], seconds: float, load_then: float) ->
     lines += [
         "",
         f"Bounds: goodput {GOODPUT_MIN:.0%}; p99 {WAIT_MAX_MS['busy']:,} ms under the load and {WAIT_MAX_MS['calm']:,} "
-        "ms after it, but where only early answers may be left",
-        "out and there are none: those final windows lag, by no more than the load explains.",
+        "ms after it. In the third case nothing can be left",
+        "out: final windows lag, by no more than the load explains.",
     ]
     return "\n".join(lines) + "\n"

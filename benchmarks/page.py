@@ -208,21 +208,21 @@ def told(nothing: Frames, ours: Frames, desk: Frames, sessions: int, count: int,
     rows = "\n".join(
         f"| {name} | {f.per_s:.1f} | {f.p99_ms:.0f} | {f.dropped:.1%} | {f.browser:.2f} | {f.system:.2f} |"
         for name, f in (
-            ("an empty page", nothing),
-            (f"the live page, {sessions} sessions live, {count} listed", ours),
-            (f"the same on a desk, {DESK[0]} by {DESK[1]} pixels", desk),
+            ("empty page", nothing),
+            (f"live page, {sessions} live sessions, {count} listed", ours),
+            (f"live page at {DESK[0]} by {DESK[1]} pixels", desk),
         )
     )
     m = machine()
     return (
-        f"# Does the live page keep up?\n\n`make bench-page` on {m['cpus']} CPUs without a graphics card, load average "
+        f"# Frame rate of the live page\n\n`make bench-page` on {m['cpus']} CPUs without a graphics card, load average "
         f"{m['load_before']:g}, commit {m['commit']}: Chromium, {WIDE[0]} by {WIDE[1]} pixels, {seconds:g} s of\n"
-        "requested frames (60 a second at most) each, while the whole system plays the recorded streams on the same "
-        f"CPUs{', the browser before everything else' if ahead else ''}. The empty page says what the\nmachine has "
-        "left; the ratio of the two travels.\n\n"
-        "| | frames a second | slowest of 100, ms | dropped | CPUs of the browser | of the system |\n"
+        "requested frames (at most 60 a second) each, while the whole system plays the recorded sessions on the same "
+        f"CPUs{', with priority for the browser' if ahead else ''}. The empty page shows what the\nmachine can do; "
+        "compare the ratio of the two.\n\n"
+        "| | frames/s | p99 frame time, ms | dropped | CPUs used by the browser | by the system |\n"
         f"|---|---:|---:|---:|---:|---:|\n{rows}\n\n"
-        f"The live page reaches {ours.per_s / nothing.per_s:.2f} of the frames of an empty one.\n"
+        f"The live page reaches {ours.per_s / nothing.per_s:.2f} of the frame rate of an empty page.\n"
     )
 
 

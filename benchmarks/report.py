@@ -89,8 +89,8 @@ def page(results: Results) -> str:
     lines = [
         "# Benchmark",
         "",
-        "`make bench`. Ratios travel between machines, absolute figures do not. What the rows mean and what was "
-        "reached: [performance.md](../performance.md); what follows for a size: [capacity.md](../capacity.md).",
+        "`make bench`. Ratios carry over to other machines, absolute figures do not. [Performance](../performance.md) explains "
+        "the rows, and [capacity](../capacity.md) computes hardware from them.",
     ]
     for section, title in SECTIONS.items():
         rows = results.rows.get(section, [])

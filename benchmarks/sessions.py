@@ -128,9 +128,9 @@ def main() -> int:
     sys.stdout.write(told)
     if asked.write:
         RESULT.write_text(
-            f"# What an open session costs\n\n`make bench-sessions` on {platform.machine()}, Python "
-            f"{platform.python_version()}: admission and alignment of a frame, a text and half a second of sound per "
-            "session each half second, payloads\nnot kept (Redis holds them). Ratios travel between machines, "
+            f"# Cost of an open session\n\n`make bench-sessions` on {platform.machine()}, Python "
+            f"{platform.python_version()}: admission and alignment of a frame, a text and half a second of audio per "
+            "session every half second, without\npayloads (Redis holds them). Ratios carry over to other machines, "
             f"microseconds do not.\n\n{told}"
         )
     # The state of a hundred sessions stays in a core's own cache, that of more does not.

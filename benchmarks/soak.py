@@ -110,11 +110,11 @@ def page(courses: Sequence[Course], minutes: float, sessions: int, records: int,
     )
     m = machine()
     return (
-        f"# Half an hour at a steady rate\n\n`make soak MINUTES={minutes:g}` on {m['cpus']} CPUs, commit {m['commit']}, "
-        f"load average {load_then:.0f} to {m['load_before']:.0f}: {sessions} sessions at a time, each living for "
-        f"{LIFE_S} s, {records:,} records, early and final windows\nanswered by the shipped model. The first third is "
-        f"warm-up; flat: less than {SLOPE_MAX_MB_MIN:g} MB a minute over the rest, and no more open files in the last "
-        "quarter than in the first\n(the broker aside, which opens a file for each log segment).\n\n"
+        f"# Memory at a steady rate\n\n`make soak MINUTES={minutes:g}` on {m['cpus']} CPUs, commit {m['commit']}, "
+        f"load average {load_then:.0f} to {m['load_before']:.0f}: {sessions} sessions at a time, each lasting "
+        f"{LIFE_S} s, {records:,} records, early and final windows\npredicted by the shipped model. The first third is "
+        f'warm-up. "Flat" is less than {SLOPE_MAX_MB_MIN:g} MB a minute over the rest, and no more open files in the last '
+        "quarter than in the first\n(except for the broker, which opens a file per log segment).\n\n"
         "| process | MB, first quarter | MB, last quarter | MB a minute | files | files at the end | CPU | flat |\n"
         f"|---|---:|---:|---:|---:|---:|---:|---|\n{rows}\n"
     )

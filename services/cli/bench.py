@@ -79,18 +79,17 @@ def page(told: dict[str, object], reports: list[Report]) -> str:
     """The tables as Markdown."""
     day = datetime.now(UTC).date().isoformat()
     lines = [
-        "# What a device can carry",
+        "# Throughput of a device",
         "",
         f"Made by `{told['command']}` on {day}. Machine: {told['machine']} ({told['device']}), torch {told['torch']}.",
-        f"A large product of matrices{' in bfloat16' if told['device'] != 'cpu' else ''} reaches {told['matrix_gflops']} GFLOP/s "
-        "here; that of a model's own precision is 100 % of its MFU.",
+        f"A large matrix product{' in bfloat16' if told['device'] != 'cpu' else ''} reaches {told['matrix_gflops']} GFLOP/s; "
+        "100 % MFU is that of the model's own precision.",
         "",
     ]
     if told["device"] == "cpu":
         lines += [
-            "**No GPU was at hand.** These are figures of a CPU: they show that everything runs, and how cached encoders",
-            "pay. Nothing here says how fast a GPU is; run the same command on one. The load average was",
-            f"{told['load']} on {told['cores']} cores when this ended: beyond one a core, other work slowed all rows.",
+            "**Measured on a CPU.** The rows show what cached encoders save, and nothing about a GPU: run the same command",
+            f"on one. Load average at the end: {told['load']} on {told['cores']} cores; more than one per core slows all rows.",
             "",
         ]
     for r in reports:
@@ -98,10 +97,10 @@ def page(told: dict[str, object], reports: list[Report]) -> str:
         lines += [
             f"## {r.model}: {r.parameters / 1e6:.1f} M parameters ({trained}), {r.precision}",
             "",
-            f"{r.gflop} GFLOP a window with everything encoded, {r.cached_gflop} with cached encoders.",
-            f"Largest difference of a probability from what the CPU says of the same window: {r.differs:.1e}.",
+            f"{r.gflop} GFLOP per window with everything encoded, {r.cached_gflop} with cached encoders.",
+            f"Largest difference between its probabilities and the CPU's for the same window: {r.differs:.1e}.",
             "",
-            "| way | batch | windows/s | MFU % | p50 ms | p99 ms |",
+            "| mode | batch | windows/s | MFU % | p50 ms | p99 ms |",
             "|---|---|---|---|---|---|",
         ]
         for row in r.rows:

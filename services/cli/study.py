@@ -39,8 +39,8 @@ def transfer(
     recipe, numbers = TransferRecipe(epochs=epochs), range(1, seeds + 1)
     with progress(epochs) as report:
         found = {
-            "classes never heard": unseen_classes(data, titles, recipe, numbers, report),
-            "recordings never heard": unseen_recordings(data, titles, recipe, numbers, report),
+            "unseen classes": unseen_classes(data, titles, recipe, numbers, report),
+            "unseen recordings": unseen_recordings(data, titles, recipe, numbers, report),
         }
     rows = [
         [held, score.what, f"{100 * score.right:.1f}", f"{100 * score.chance:.1f}", str(score.count)]
@@ -48,10 +48,10 @@ def transfer(
         for score in scores
     ]
     text = (
-        f"# Sounds taught by their titles\n\nMade by `braid study transfer --seeds {seeds} --epochs {epochs}`.\n\n"
-        "Sounds of homesound10 are put where their Freesound titles lie, by InfoNCE; no label teaches anything. Titles\n"
-        "and class names are assistvec vectors beside hashed letters. Classes never heard: five folds of two classes, no\n"
-        "clip of which was in the training. Recordings never heard: the official folds, whose classes were. In percent.\n\n"
+        f"# Audio classes from their titles\n\nMade by `braid study transfer --seeds {seeds} --epochs {epochs}`.\n\n"
+        "Audio of homesound10 is embedded near its Freesound title by InfoNCE, without labels. Titles and class names are\n"
+        "assistvec vectors and hashed letters. Unseen classes: five folds of two classes, no clip of which was in the\n"
+        "training. Unseen recordings: the official folds, whose classes were. In percent.\n\n"
         + table(["held out", "question", "right", "chance", "questions"], rows)
     )
     written(out / "transfer.md", text)
@@ -87,10 +87,10 @@ def privacy(
     heads = ["epsilon", "noise", *(f"{name}, accuracy" for name in rows[0].accuracy)]
     heads += [f"{name}, attack AUC (advantage)" for name in rows[0].attacks]
     text = (
-        f"# What privacy costs\n\nMade by `braid study privacy --epsilons {epsilons} --seed {seed}`.\n\n"
-        "Heads of tridigit over fixed encoders, trained in the same steps without and with clipping and noise; accuracy in\n"
-        "percent on the test rows with every sense there. The attack tells training from test rows by their loss; .5 sees\n"
-        f"nothing. Delta {rows[-1].spent.delta if rows[-1].spent else 0:g}, over "
+        f"# Cost of differential privacy\n\nMade by `braid study privacy --epsilons {epsilons} --seed {seed}`.\n\n"
+        "Heads of tridigit on fixed encoders, trained with the same steps, without and with clipping and noise; accuracy in\n"
+        "percent on the test rows with all modalities. The attack separates training from test rows by their loss; .5 is\n"
+        f"chance. Delta {rows[-1].spent.delta if rows[-1].spent else 0:g}, over "
         f"{rows[0].attacks['clean'].members} training rows.\n\n" + table(heads, lines)
     )
     written(out / "privacy.md", text)
@@ -119,11 +119,11 @@ def several(
         for row in found.rows
     ]
     text = (
-        f"# Several tasks over shared encoders\n\nMade by `braid study several --epochs {epochs} --seed {seed}`.\n\n"
+        f"# Several tasks with shared encoders\n\nMade by `braid study several --epochs {epochs} --seed {seed}`.\n\n"
         "Accuracy in percent on the test rows of tridigit, and on fold 1 of homesound10 (trained on 3 and 4, calibrated on\n"
         "2), by one model of all three tasks and by models of one task, with the same batches, steps and lexicon.\n"
         f"Parameters: {found.parameters_together} in the one, {found.parameters_alone} in the three together.\n\n"
-        + table(["task", "severity", "senses", "together", "alone", "samples"], rows)
+        + table(["task", "severity", "modalities", "together", "alone", "samples"], rows)
     )
     written(out / "several.md", text)
     if json:
