@@ -60,10 +60,10 @@ bench: setup  ## Braid against its peers on one broker, each window checked (QUI
 soak: setup  ## Memory and open files of every process at a steady rate (MINUTES=30)
 	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30) --write
 
-profile: setup  ## CPU of the aligner per event on the local stack, and in which layer it is spent (five minutes)
+profile: setup  ## CPU of the aligner per event on a local stack (five minutes)
 	@$(BIN)/python -m benchmarks.aligner_profile
 
-profile-fusion: setup  ## The same of the fusion worker per window, with a wait in the model's place (six minutes)
+profile-fusion: setup  ## CPU of the fusion worker per window, with a stub instead of the model (six minutes)
 	@$(BIN)/python -m benchmarks.fusion_profile
 
 bench-sessions: setup  ## What an open session costs the aligner, 100 to 10,000 of them (three minutes)

@@ -1,10 +1,9 @@
-"""What a window costs the fusion worker's process without a model, and where the time goes: real broker, real Redis.
+"""Measure CPU of the fusion worker per window without a model: real broker, real Redis (`make profile-fusion`).
 
-`make profile-fusion`. The load of class A (13 events per session and second: ten of sound, two frames of 640 x 360, one
-text; some late, repeated, broken) is aligned once, by the real aligner, which tells what the windows cost it. Their
-records are then copied, as they are, to fresh topics for each run of a fusion worker with the stub for a device, which
-works through them as a backlog. CPU is read from the system, progress from the topics' ends, so that neither start nor
-idling nor being asked counts. Beside it a bare aiokafka loop reads the same window records and does nothing.
+The load of class A (13 events per session and second: ten of audio, two frames of 640 x 360, one text; some late, repeated,
+broken) is aligned once by the real aligner. The windows are then copied to fresh topics for each run of a fusion worker
+with the stub as its device, which works through them as a backlog. CPU is read from the system and progress from the ends
+of the topics, so that neither start nor idling counts. A bare aiokafka loop reads the same windows and does nothing.
 """
 
 from __future__ import annotations
@@ -12,14 +11,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import secrets
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,12 +25,9 @@ import psutil
 from aiokafka import TopicPartition
 
 from benchmarks.aligning import QUIET_S, Failed, fresh_redis, generate, settings_of, written
-from benchmarks.columns import COLUMNS, keep, middle
 from benchmarks.floor import floor
-from benchmarks.fusion_page import page
 from benchmarks.load import PER_SECOND, TYPES, Load, bodies
-from benchmarks.report import machine
-from benchmarks.samples import FUSION, functions, layers, spying
+from benchmarks.report import machine, median_of_each, tell
 from benchmarks.streams import STUB_ENVIRONMENT, TTL_S
 from benchmarks.systems import Job, braid_environment
 from model.checkpoint import load as load_model
@@ -104,7 +98,7 @@ async def aligned(stack: LocalStack, case: Case) -> Aligned:
     return Aligned(settings, job, windows, told["records"], ms)
 
 
-async def fused(stack: LocalStack, of: Aligned, case: Case, spied: Path | None = None) -> dict[str, float]:
+async def fused(stack: LocalStack, of: Aligned, case: Case) -> dict[str, float]:
     """Copy the windows to topics of their own and have a worker answer them: its figures, and the bare loop's."""
     job = replace(of.job, prefix=f"f{secrets.token_hex(4)}")
     settings = await _topics(stack, job)
@@ -114,8 +108,7 @@ async def fused(stack: LocalStack, of: Aligned, case: Case, spied: Path | None =
     fusion.start()
     try:
         await fusion.ready()
-        async with spying(fusion.child.pid or 0, spied) if spied is not None else nullcontext():
-            ms, _ = await _spent(stack, settings, settings.topic_names().predictions, fusion, of.windows)
+        ms, _ = await _spent(stack, settings, settings.topic_names().predictions, fusion, of.windows)
         found = {"ms": ms, "resident_mb": psutil.Process(fusion.child.pid).memory_info().rss / 2**20} | _told(fusion)
     finally:
         await fusion.child.stop(10)
@@ -189,40 +182,60 @@ def media(step_ms: int) -> float:
     return spent_s * 1e3
 
 
-async def measure(folder: Path, cases: Sequence[Case], rounds: int, spied: bool) -> dict[str, Any]:
-    """All cases, and the first one once more under py-spy."""
-    found: dict[str, Any] = {"machine": machine(), "cases": {}}
+async def measure(folder: Path, cases: Sequence[Case], rounds: int) -> dict[str, dict[str, float]]:
+    """Return the figures of each case."""
+    rows: dict[str, dict[str, float]] = {}
     async with LocalStack(folder, load(kafka={"bootstrap_servers": ""}, redis={"url": ""})) as stack:
         of: Aligned | None = None
         for case in cases:
             if of is None or (of.job.size_ms, of.job.hop_ms) != (case.size_ms, case.hop_ms):
                 of = await aligned(stack, case)
-            row = middle([await fused(stack, of, case) for _ in range(rounds)])
-            row |= {"events": of.events / of.windows, "aligner_ms": of.ms, "windows": of.windows}
+            row = median_of_each([await fused(stack, of, case) for _ in range(rounds)])
+            row |= {"events": of.events / of.windows, "aligner_ms": of.ms}
             row["media_ms"] = statistics.median(media(case.hop_ms) for _ in range(rounds))
-            found["cases"][case.name] = row
+            rows[case.name] = row
             sys.stderr.write(f"{case.name}: {json.dumps(row)}\n")
-            if spied and case is cases[0]:
-                sys.stderr.write("once more under py-spy\n")
-                await fused(stack, of, case, folder / "samples")
-                found["layers"] = layers(folder / "samples", FUSION)
-                found["functions"] = functions(folder / "samples", FUSION)
-    return found | {"load_after": round(os.getloadavg()[0], 1)}
+    return rows
+
+
+def page(rows: Mapping[str, Mapping[str, float]], of: Mapping[str, Any]) -> str:
+    """Return the page of results."""
+    lines = [
+        "# CPU of the fusion worker per window, without a model",
+        "",
+        f"`make profile-fusion` on {of['cpus']} CPUs ({of['architecture']}), commit {of['commit']}, {of['began']}, load average "
+        f"{of['load_before']:g}. Load: class A of",
+        "[performance](../performance.md) with frames of 640 x 360; the real worker with a stub as its device works through a "
+        "backlog of windows.",
+        f"Medians of {ROUNDS} runs.",
+        "",
+        "Counted: reading windows, payloads from Redis, decoding each chunk once and preparing the encoder input, waiting for "
+        "the stub,",
+        "explanation, events, publishing, commits, metrics. Not counted: the model, Redis, the broker, early predictions. "
+        '"Media" is',
+        "decoding and preparing alone, measured by itself. The bare loop reads the same windows and does nothing.",
+        "",
+        "| windows, batches | new events per window | fusion, ms | bare loop, ms | media, ms | without media, ms | aligner, ms "
+        "| windows per batch | encodes per input | resident MB |",
+        "|---|" + "---:|" * 9,
+    ]
+    for name, row in rows.items():
+        lines.append(
+            f"| {name} | {row['events']:.1f} | {row['ms']:.2f} | {row['bare_ms']:.3f} | {row['media_ms']:.2f} "
+            f"| {row['ms'] - row['media_ms']:.2f} | {row['aligner_ms']:.2f} | {row['batch']:.1f} | {row['per_item']:.3f} "
+            f"| {row['resident_mb']:.0f} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", default="after", choices=COLUMNS, help="which column to write")
-    parser.add_argument("--case", help="only cases whose name has this in it, once, and write nothing")
-    parser.add_argument("--spy", action="store_true", help="with --case: under py-spy too")
-    asked = parser.parse_args()
-    chosen = [case for case in CASES if (asked.case or "") in case.name]
+    parser.add_argument("--case", help="measure only cases whose name contains this, once, and write nothing")
+    only = parser.parse_args().case
+    of = machine()
     with tempfile.TemporaryDirectory(prefix="braid-bench-") as folder:
-        found = await measure(Path(folder), chosen, 1 if asked.case else ROUNDS, not asked.case or asked.spy)
-    if asked.case:
-        json.dump(found, sys.stdout, indent=1)
-        return
-    keep("fusion-profile", asked.name, found, page)
+        rows = await measure(Path(folder), [case for case in CASES if (only or "") in case.name], 1 if only else ROUNDS)
+    tell(page(rows, of), "fusion-profile.md", keep=not only)
 
 
 if __name__ == "__main__":

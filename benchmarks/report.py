@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -75,6 +76,11 @@ def tell(told: str, name: str, *, keep: bool) -> None:
     sys.stdout.write(told)
     if keep:
         (RESULTS / name).write_text(told)
+
+
+def median_of_each(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the median of each figure over several runs."""
+    return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
 
 
 def write(results: Results, folder: Path) -> None:

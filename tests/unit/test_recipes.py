@@ -1,4 +1,4 @@
-"""The recipes name what there is: topics, entities, verbs and their options, settings, ports and addresses."""
+"""The recipes name existing topics, entities, commands, options, settings, ports and addresses."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def blocks(kind: str) -> list[str]:
     return re.findall(rf"```{kind}\n(.*?)```", RECIPES, re.DOTALL)
 
 
-def yamls() -> dict[str, Any]:
-    """Every YAML block by its first key."""
-    read = [yaml.safe_load(text) for text in blocks("yaml")]
-    return {next(iter(one)): one for one in read}
+def yaml_blocks() -> dict[str, Any]:
+    """Return every YAML block by its first key."""
+    parsed = [yaml.safe_load(text) for text in blocks("yaml")]
+    return {next(iter(block)): block for block in parsed}
 
 
 def commands() -> list[list[str]]:
@@ -39,14 +39,14 @@ def commands() -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in lines if line]
 
 
-def test_every_topic_is_one_of_ours() -> None:
-    ours = {*TOPICS.media_all, TOPICS.events, TOPICS.predictions, TOPICS.windows, TOPICS.late, TOPICS.dead}
+def test_every_topic_exists() -> None:
+    known = {*TOPICS.media_all, TOPICS.events, TOPICS.predictions, TOPICS.windows, TOPICS.late, TOPICS.dead}
     named = set(re.findall(r"braid\.[a-z.]+\.v1", RECIPES))
     assert named
-    assert named <= ours | {envelope.media_type(m) for m in TOPICS.modalities}
+    assert named <= known | {envelope.media_type(m) for m in TOPICS.modalities}
 
 
-def test_every_variable_is_a_setting_and_every_port_its_default() -> None:
+def test_variables_are_settings_and_ports_are_their_defaults() -> None:
     for name in set(re.findall(r"BRAID_[A-Z_]+", RECIPES)):
         section, _, field = name.removeprefix("BRAID_").lower().partition("__")
         assert field in type(getattr(Settings(_env_file=None), section)).model_fields, name
@@ -55,51 +55,51 @@ def test_every_variable_is_a_setting_and_every_port_its_default() -> None:
     assert f"127.0.0.1:{settings.gateway.port}/" in RECIPES
 
 
-def test_devices_in_the_recipes_are_settings_and_are_what_the_sender_is_called() -> None:
-    devices = yamls()["devices"]["devices"]
+def test_a_device_in_the_settings_has_the_name_of_its_sender() -> None:
+    devices = yaml_blocks()["devices"]["devices"]
     assert Settings(_env_file=None, devices=devices).devices["porch-camera"].clock_offset_ms == -400
     sources = {words[words.index("--source") + 1] for words in commands() if "--source" in words}
     assert sources == set(devices)
 
 
-def test_every_command_of_ours_has_its_verb_and_options() -> None:
-    ours = [words for words in commands() if words[0] == "braid"]
-    assert len(ours) == 2
-    for _, verb, *rest in ours:
+def test_every_braid_command_exists_with_its_options() -> None:
+    of_braid = [words for words in commands() if words[0] == "braid"]
+    assert len(of_braid) == 2
+    for _, verb, *rest in of_braid:
         options = {o for p in get_command(app).commands[verb].params for o in p.opts}  # type: ignore[attr-defined]
         assert {word for word in rest if word.startswith("-")} <= options
         assert stream_of(rest[0]) is not None
 
 
-def test_every_entity_is_one_that_home_assistant_is_told_of() -> None:
-    told = discovery.device(Names(), "kitchen", ["dog"], [("video", "x")], "image/jpeg", ["video"], 90, "0")
-    entities = {one["default_entity_id"] for one in told["components"].values()}
+def test_every_entity_is_announced_to_home_assistant() -> None:
+    announced = discovery.device(Names(), "kitchen", ["dog"], [("video", "x")], "image/jpeg", ["video"], 90, "0")
+    entities = {component["default_entity_id"] for component in announced["components"].values()}
     named = set(re.findall(r"\b(?:event|sensor|image|binary_sensor)\.braid_\w+", RECIPES))
     assert len(named) == 3
     assert named <= entities
-    (automation,) = yamls()["automation"]["automation"]
+    (automation,) = yaml_blocks()["automation"]["automation"]
     assert {"triggers", "conditions", "actions"} < set(automation)
-    assert automation["conditions"][0]["state"] in told["components"]["event"]["event_types"]
+    assert automation["conditions"][0]["state"] in announced["components"]["event"]["event_types"]
 
 
-def test_what_home_assistant_posts_is_taken() -> None:
-    said = yamls()["rest_command"]["rest_command"]["braid_say"]
-    assert said["url"].endswith("/api/v1/sessions/{{ session }}/text")
-    assert said["method"] == "post"
-    given = {"content-type": said["content_type"], "ce-source": said["headers"]["ce-source"]}
-    made = sending("kitchen", "text", given, b"hello", Admission(), Devices({}))
-    assert not hasattr(made, "reason"), made
+def test_the_request_of_home_assistant_is_accepted() -> None:
+    request = yaml_blocks()["rest_command"]["rest_command"]["braid_say"]
+    assert request["url"].endswith("/api/v1/sessions/{{ session }}/text")
+    assert request["method"] == "post"
+    headers = {"content-type": request["content_type"], "ce-source": request["headers"]["ce-source"]}
+    record = sending("kitchen", "text", headers, b"hello", Admission(), Devices({}))
+    assert not hasattr(record, "reason"), record
 
 
 @pytest.mark.parametrize("name", ["streams", "go2rtc"])
-def test_a_camera_that_is_read_is_one_that_is_restreamed(name: str) -> None:
-    block = yamls()[name]
+def test_every_camera_that_is_read_is_restreamed(name: str) -> None:
+    block = yaml_blocks()[name]
     streams = block["streams"] if name == "streams" else block["go2rtc"]["streams"]
-    sent = [words[2] for words in commands() if words[:2] == ["braid", "send"]]
-    assert {address.rpartition("/")[2] for address in sent} == set(streams)
+    addresses = [words[2] for words in commands() if words[:2] == ["braid", "send"]]
+    assert {address.rpartition("/")[2] for address in addresses} == set(streams)
 
 
-def test_kcat_sends_every_header_that_is_required_and_places_keys_as_braid_does() -> None:
+def test_kcat_sends_the_required_headers_with_the_right_partitioner() -> None:
     words = next(words for words in commands() if words[:2] == ["kcat", "-P"])
     headers = dict(words[n + 1].split("=", 1) for n, word in enumerate(words) if word == "-H")
     assert set(headers) == {"ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "content-type"}
@@ -107,7 +107,7 @@ def test_kcat_sends_every_header_that_is_required_and_places_keys_as_braid_does(
     assert words[words.index("-X") + 1] == "partitioner=murmur2_random"
 
 
-def test_connect_names_our_topic_and_the_structured_mode() -> None:
+def test_kafka_connect_reads_our_topic_and_writes_structured_mode() -> None:
     sink, source = (dict(line.split("=", 1) for line in text.splitlines()) for text in blocks("properties"))
     assert sink["topics"] == TOPICS.events
     assert source["transforms.structured.value.literal"] == envelope.STRUCTURED
