@@ -1,0 +1,34 @@
+"""The digest of the alignment settings: it names them in every window, so a renamed setting must not change it."""
+
+from __future__ import annotations
+
+from services.runtime.settings import load
+
+
+def test_default_settings_have_the_digest_that_stands_in_existing_topics() -> None:
+    assert load().semantics().config == "6dc73f63303c"
+
+
+def test_digest_of_a_full_configuration_is_the_one_of_earlier_releases() -> None:
+    settings = load(
+        alignment={
+            "size_ms": 3_000,
+            "hop_ms": 750,
+            "modalities": {
+                "text": {"lateness_ms": 900, "patience_ms": 6_500},
+                "audio": {"gapless": False},
+                "sensor": {"lateness_ms": 300, "patience_ms": 700, "gapless": True},
+            },
+            "sessions": {"kitchen*": ["audio", "video"], "*": ["text", "sensor"]},
+            "session_idle_ms": 4_000,
+            "early": False,
+            "future_ms": 30_000,
+            "stale_after_h": 12,
+            "max_duration_ms": 20_000,
+            "members_max": 64,
+            "event_gap_ms": 5_000,
+            "skew_ms": 1_000,
+        },
+        limits={"payload_bytes_max": 500_000, "pixels_max": 1_000_000, "text_bytes_max": 4_096},
+    )
+    assert settings.semantics().config == "429a9f9211d6"
