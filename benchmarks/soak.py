@@ -27,7 +27,7 @@ LIFE_S = 60
 SLOPE_MAX_MB_MIN = 1.0
 WARM = 1 / 3
 # Caches that fill while warming up: what grows after that is no cache.
-BOUNDS = {"BRAID_FUSION__CACHE_MB": "4", "BRAID_GATEWAY__KEPT_S": "60"}
+BOUNDS = {"BRAID_FUSION__CACHE_MB": "4", "BRAID_GATEWAY__HISTORY_S": "60"}
 
 
 @dataclass(frozen=True, slots=True)

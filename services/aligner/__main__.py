@@ -61,7 +61,7 @@ def rules_of(settings: Settings, semantics: Semantics, topics: Topics) -> Rules:
 def patience(settings: Settings, modalities: Iterable[str]) -> Patience:
     """How long the aligner waits, in arrival; as by default for a modality that the settings know no more."""
     a = settings.alignment
-    waits_us = {name: a.modalities.get(name, ModalitySettings()).patience_ms * 1000 for name in modalities}
+    waits_us = {name: a.modalities.get(name, ModalitySettings()).idle_timeout_ms * 1000 for name in modalities}
     return Patience(waits_us, a.session_idle_ms * 1000, a.early_ms * 1000 if a.early else None, a.held_max)
 
 

@@ -1,41 +1,65 @@
-"""`braid config`."""
+"""`braid config`: show and check the settings."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
 from services.cli import say
-from services.runtime.settings import SettingsError, load
+from services.contract.errors import EXIT_USAGE
+from services.runtime.settings import ROOT, SettingsError, load
+from services.runtime.settings.explain import explained
 
-app = typer.Typer(no_args_is_help=True, help="Look at the settings, or check them.")
+SCHEMA = ROOT / "docs" / "schemas" / "settings.schema.json"
+
+app = typer.Typer(no_args_is_help=True, help="Show or check the settings.")
 
 
 @app.command("show")
-def show(json: say.Json = False) -> None:
-    """Every setting as it is in force, and the digest of those that are part of the result."""
+def show(
+    json: say.Json = False,
+    explain: Annotated[bool, typer.Option(help="Print a commented braid.yaml that can be used as it is.")] = False,
+) -> None:
+    """Print every setting with its value, and the digest of those that decide what windows contain."""
     settings = load()
-    sections: dict[str, dict[str, object]] = settings.model_dump(mode="json")
-    found = {"settings": sections, "config": settings.semantics().config}
-    if json:
-        say.result(found)
+    if explain and not json:
+        if SCHEMA.is_file():
+            print(f"# yaml-language-server: $schema={SCHEMA}")
+        print(explained(settings), end="")
         return
-    for section, values in sections.items():
-        for name, value in values.items():
-            print(f"{section}.{name} = {value}")
-    print(f"config digest (what windows depend on): {found['config']}")
+    sections: dict[str, Any] = settings.model_dump(mode="json")
+    config = settings.semantics().config
+    if json:
+        say.result({"settings": sections, "config": config})
+        return
+    for path, value in _flat(sections):
+        print(f"{path} = {value}")
+    print(f"config digest (what windows depend on): {config}")
 
 
 @app.command("check")
 def check(json: say.Json = False) -> None:
-    """Say whether the settings can be used; 2 where not, with path, value and what is allowed."""
+    """Check the settings; exit code 2 if one is not valid."""
     try:
         load()
     except SettingsError as error:
         if json:
-            say.result({"ok": False, "troubles": str(error).splitlines()})
-            raise SystemExit(2) from None
+            say.result({"ok": False, "troubles": list(error.problems)})
+            raise SystemExit(EXIT_USAGE) from None
+        if len(error.problems) > 1:
+            print("\n".join(error.problems))
         raise
     if json:
         say.result({"ok": True, "troubles": []})
     else:
-        print("the settings can be used")
+        print("The settings are valid.")
+
+
+def _flat(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value

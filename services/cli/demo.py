@@ -95,7 +95,11 @@ def _tell(out: dict[str, Any]) -> None:
     lines = [
         "",
         f"{out['streams']} streams, {out['chunks_sent']} chunks sent, {out['seconds']} s in all"
-        + ("" if out["text_patience_ms"] == 6_500 else f" (test speed: text patience {out['text_patience_ms']} ms)"),
+        + (
+            ""
+            if out["text_idle_timeout_ms"] == 6_500
+            else f" (test speed: text idle timeout {out['text_idle_timeout_ms']} ms)"
+        ),
         f"books     {books['admitted']} chunks = {fates}"
         + (" - they balance" if out["books_balance"] else " - THEY DO NOT BALANCE"),
         f"windows   {out['windows']} final, {out['windows_wrong']} differ from what the logs say; "

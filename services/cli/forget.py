@@ -26,7 +26,7 @@ def forget(
     from services.labels.store import LabelStore
 
     settings = load()
-    keep, minutes = settings.keep_events, settings.topics.media_retention_min
+    keep, minutes = settings.archive, settings.topics.media_retention_min
     # First the word, then the deed: a gateway that keeps an event meanwhile knows that it must not.
     hidden = bool(settings.kafka.bootstrap_servers)
     payloads = asyncio.run(_hide(settings, session)) if hidden else None

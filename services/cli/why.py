@@ -41,7 +41,7 @@ def why(
 ) -> None:
     """Why a prediction is what it is: inputs, mask, contributions, what would have been said without a sense, latency.
 
-    Of an event it also looks in what is kept (keep_events). 3 where the prediction, or with --reproduce what it was made from, is kept no more.
+    Of an event it also looks in what is kept (archive). 3 where the prediction, or with --reproduce what it was made from, is kept no more.
     """
     from services.recordings.about import NoRecording
     from services.why.evidence import BadId, wanted
@@ -89,7 +89,7 @@ def find(settings: Settings, recording: Path | None, kept: Path | None, wanted: 
 
         file = RecordingFile(recording)
         return from_recording.find(file, under(file.about).topics, wanted)
-    folder = settings.keep_events.folder
+    folder = settings.archive.folder
     if not settings.kafka.bootstrap_servers:
         return _from_kept(settings, folder, wanted) or say.no_broker()
     try:

@@ -31,7 +31,7 @@ from services.runtime.settings import Settings
 LEAD_S = 1.0
 SETTLE_S = 25.0
 QUIET_S = 1.0
-TEXT_PATIENCE_MS = 6_500
+TEXT_IDLE_TIMEOUT_MS = 6_500
 KEPT_S = 3_600
 
 
@@ -60,17 +60,17 @@ async def run(
     sessions = {f"{stream}-{run_id}": stream for stream in options.streams}
     screen.say("starting Kafka, Redis, the aligner, the fusion worker and the live page")
     async with LocalStack(folder, settings) as stack:
-        patience_ms = max(round(TEXT_PATIENCE_MS / options.speed), 1)
+        idle_timeout_ms = max(round(TEXT_IDLE_TIMEOUT_MS / options.speed), 1)
         environment = {
             **stack.environment(),
-            "BRAID_ALIGNMENT__MODALITIES__TEXT__PATIENCE_MS": str(patience_ms),
+            "BRAID_ALIGNMENT__MODALITIES__TEXT__IDLE_TIMEOUT_MS": str(idle_timeout_ms),
             "BRAID_KAFKA__GROUP_PREFIX": f"demo-{run_id}" if settings.kafka.bootstrap_servers else "braid",
         }
         (port,), token = free_ports(1), token_of(settings.gateway)
         page = address(settings.gateway.host, port, token)
         # What ran here before belongs to another run.
         environment |= {"BRAID_GATEWAY__PORT": str(port), "BRAID_GATEWAY__LOOK_BACK_S": "0"}
-        environment |= {"BRAID_GATEWAY__TOKEN": token, "BRAID_GATEWAY__KEPT_S": str(KEPT_S)}
+        environment |= {"BRAID_GATEWAY__TOKEN": token, "BRAID_GATEWAY__HISTORY_S": str(KEPT_S)}
         services = {name: ServiceProcess(name, folder, environment) for name in ("aligner", "fusion", "gateway")}
         await _topics(stack, settings)
         try:
@@ -84,7 +84,7 @@ async def run(
             codes = {} if options.stay else await _stopped(services)
             screen.say("reading all topics again: the books, every window against the oracle, every prediction again")
             out = await _judged(options, stack, settings, sessions, found)
-            out |= {"exit_codes": codes, "text_patience_ms": patience_ms}
+            out |= {"exit_codes": codes, "text_idle_timeout_ms": idle_timeout_ms}
             out["seconds"] = round(time.monotonic() - began, 1)
             out["ok"] = not out["troubles"] and out["books_balance"] and not out["windows_wrong"]
             tell(out)

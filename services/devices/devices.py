@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from services.contract import moment
 from services.devices.clock import Clock
-from services.runtime.device_settings import AUTO, DeviceSettings
+from services.runtime.settings import AUTO, DeviceSettings
 
 RECORDED = "ce_recordedtime"
 _log = logging.getLogger(__name__)

@@ -51,7 +51,7 @@ class Access:
         """Why a request is refused, None where it is not."""
         if not self._called_by_a_name(request.host):
             # A foreign name that leads here is DNS rebinding: another site's script would read as if it were ours.
-            return Refused(421, "this name is not one of the gateway's: see gateway.hosts")
+            return Refused(421, "this name is not one of the gateway's: see gateway.allowed_hosts")
         if request.method not in ("GET", "HEAD") and not _from_here(request):
             return Refused(403, "another site's page may not send")
         if self._token and not any(self._right(given) for given in _given(request)):

@@ -110,7 +110,7 @@ class Keeper:
         try:
             await asyncio.to_thread(self._store.open, _now_us())
         except OSError as error:
-            _log.warning("no evidence of events is kept: see keep_events.folder", extra={"why": str(error)})
+            _log.warning("no evidence of events is kept: see archive.folder", extra={"why": str(error)})
             return
         try:
             while True:

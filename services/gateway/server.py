@@ -49,9 +49,9 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or Ctrl-C."""
     broker, topics, g = settings.kafka, settings.topic_names(), settings.gateway
-    rooms = Rooms(Bounds(g.sessions_max, g.kept_mb * 1024 * 1024, g.kept_s * 1_000_000))
+    rooms = Rooms(Bounds(g.sessions_max, g.history_mb * 1024 * 1024, g.history_s * 1_000_000))
     sources, ring = Sources(g.silent_s * 1_000_000), Ring(secrets.token_hex(4))
-    keep, tracer = settings.keep_events, Tracer(settings.tracing, "braid-gateway")
+    keep, tracer = settings.archive, Tracer(settings.tracing, "braid-gateway")
     controls = Controls.following(settings)
     hidden = Hidden(controls.of)
     store = EvidenceStore(keep.folder, keep.days, keep.max_mb * 1_000_000)
@@ -104,7 +104,7 @@ async def serve(
         api = Api(
             rooms, sources, ring, media, kept, taking, labelling, topics, semantics, g.streams_max, hidden, metrics
         )
-        guarded = Guard(Starlette(routes=api.routes()), Access(token, (g.host, *g.hosts)), metrics)
+        guarded = Guard(Starlette(routes=api.routes()), Access(token, (g.host, *g.allowed_hosts)), metrics)
         config = uvicorn.Config(
             guarded,
             log_config=None,

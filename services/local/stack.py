@@ -36,9 +36,9 @@ class LocalStack:
         """The settings with the addresses filled in."""
         kafka = self._settings.kafka.model_copy(update={"bootstrap_servers": self.bootstrap_servers, **self._plain()})
         redis = self._settings.redis.model_copy(update={"url": self.redis_url})
-        keep = self._settings.keep_events.model_copy(update={"folder": self._settings.keep_events.under(self.folder)})
-        labels = self._settings.labels.model_copy(update={"folder": self._settings.labels.under(self.folder)})
-        return self._settings.model_copy(update={"kafka": kafka, "redis": redis, "keep_events": keep, "labels": labels})
+        keep = self._settings.archive.model_copy(update={"folder": self._settings.archive.folder_in(self.folder)})
+        labels = self._settings.labels.model_copy(update={"folder": self._settings.labels.folder_in(self.folder)})
+        return self._settings.model_copy(update={"kafka": kafka, "redis": redis, "archive": keep, "labels": labels})
 
     def environment(self) -> dict[str, str]:
         """What a child process needs to find the stack."""
@@ -46,8 +46,8 @@ class LocalStack:
             "BRAID_KAFKA__BOOTSTRAP_SERVERS": self.bootstrap_servers,
             **{f"BRAID_KAFKA__{name.upper()}": value for name, value in self._plain().items()},
             "BRAID_REDIS__URL": self.redis_url,
-            "BRAID_KEEP_EVENTS__FOLDER": str(self._settings.keep_events.under(self.folder)),
-            "BRAID_LABELS__FOLDER": str(self._settings.labels.under(self.folder)),
+            "BRAID_ARCHIVE__FOLDER": str(self._settings.archive.folder_in(self.folder)),
+            "BRAID_LABELS__FOLDER": str(self._settings.labels.folder_in(self.folder)),
         }
 
     def _plain(self) -> dict[str, str]:

@@ -14,7 +14,16 @@ from services.aligner.patience import Patience
 from services.contract.semantics import Semantics
 from services.contract.topics import Topics
 from services.recordings.about import About, NoRecording
-from services.runtime.settings import AlignmentSettings, LimitSettings, Settings, SettingsError, TopicSettings
+from services.runtime.settings import (
+    AlignmentSettings,
+    LimitSettings,
+    Settings,
+    SettingsError,
+    TopicSettings,
+    problems_of,
+    settings_error,
+    with_current_names,
+)
 
 SECTIONS = ("alignment", "limits")
 
@@ -47,10 +56,10 @@ def under(about: About, changes: Iterable[str] = ()) -> Under:
     before = _settings(about.settings)
     if before.semantics() != about.semantics:
         raise NoRecording("its settings do not give the windows that it says: it was made by another version of Braid")
-    told: dict[str, Any] = {name: dict(about.settings[name]) for name in ("alignment", "limits", "topics")}
+    sections: dict[str, Any] = with_current_names(about.settings, origin=None)
     for change in changes:
-        _apply(told, change)
-    after = _settings(told)
+        _apply(sections, change)
+    after = _settings(sections)
     ours, waits = after.semantics(), _waits(after)
     ticked = [_ticked(semantics) for semantics in (about.semantics, ours)]
     return Under(
@@ -64,6 +73,8 @@ def under(about: About, changes: Iterable[str] = ()) -> Under:
 
 
 def _settings(sections: Mapping[str, Any]) -> Settings:
+    # A recording of an earlier release has the former names of settings.
+    sections = with_current_names(sections, origin=None)
     try:
         alignment, limits = sections["alignment"], sections["limits"]
         topics = TopicSettings.model_validate(sections["topics"])
@@ -72,8 +83,7 @@ def _settings(sections: Mapping[str, Any]) -> Settings:
     try:
         read = _Read(alignment=alignment, limits=limits)
     except ValidationError as error:
-        lines = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
-        raise SettingsError("\n".join(lines)) from None
+        raise settings_error(problems_of(error, _Read)) from None
     # Not through the environment: what is set here today has nothing to do with the recording.
     return Settings.model_construct(alignment=read.alignment, limits=read.limits, topics=topics)
 
@@ -82,7 +92,10 @@ def _apply(sections: dict[str, Any], change: str) -> None:
     path, equals, text = change.partition("=")
     section, *inner = path.strip().split(".")
     if not equals or section not in SECTIONS or not inner:
-        raise SettingsError(f"{change}: give alignment.NAME=VALUE or limits.NAME=VALUE (the model has --model)")
+        raise SettingsError(
+            f"{change} cannot be set.",
+            do="Give alignment.NAME=VALUE or limits.NAME=VALUE; --model sets the model.",
+        )
     at: Any = sections
     for part in (section, *inner[:-1]):
         # A copy at each step: the sections of the recording stay what they are.
@@ -91,7 +104,7 @@ def _apply(sections: dict[str, Any], change: str) -> None:
     try:
         at[inner[-1]] = yaml.safe_load(text)
     except yaml.YAMLError:
-        raise SettingsError(f"{change}: the value is no YAML") from None
+        raise SettingsError(f"{change} cannot be set.", "The value is not valid YAML.", "Correct the value.") from None
 
 
 def _waits(settings: Settings) -> Patience:

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
-from services.runtime.settings import SettingsError
-from services.runtime.tracing_settings import TracingSettings
+from services.runtime.settings import SettingsError, TracingSettings
 
 WITHIN_S = 5
 EVERY_MS = 1_000
@@ -45,7 +44,9 @@ class Tracer:
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
         except ImportError:
             raise SettingsError(
-                "tracing.endpoint is set, and OpenTelemetry is not installed: pip install 'braid[otel]', or leave it empty"
+                "Traces cannot be exported.",
+                "tracing.endpoint is set, and OpenTelemetry is not installed.",
+                "Run pip install 'braid[otel]', or leave tracing.endpoint empty.",
             ) from None
         self._resource = Resource({"service.name": service, "service.version": version("braid")})
         self._exporter = OTLPSpanExporter(endpoint=f"{settings.endpoint.rstrip('/')}/v1/traces", timeout=WITHIN_S)

@@ -35,9 +35,9 @@ def asyncapi(topics: Topics) -> str:
 
 
 def settings() -> dict[str, Any]:
-    """The JSON Schema of the settings; paths of this installation are told from its root."""
-    found: dict[str, Any] = _portable(Settings.model_json_schema())
-    return found
+    """Return the JSON Schema of the settings, with paths relative to the root of the installation."""
+    schema: dict[str, Any] = _portable(Settings.model_json_schema())
+    return schema
 
 
 def _portable(value: Any) -> Any:

@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(stack: LocalStack, folder: Path) -> dict[str, str]:
-    here = {"BRAID_KEEP_EVENTS__FOLDER": str(folder / "evidence"), "BRAID_LABELS__FOLDER": str(folder / "labels")}
+    here = {"BRAID_ARCHIVE__FOLDER": str(folder / "evidence"), "BRAID_LABELS__FOLDER": str(folder / "labels")}
     return {**os.environ, **stack.environment(), **here}
 
 

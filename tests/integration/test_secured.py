@@ -26,8 +26,7 @@ from services.local.redis import LocalRedis
 from services.local.services import ServiceProcess
 from services.payloads.redis_window import RedisWindow
 from services.runtime import kafka, topic_admin
-from services.runtime.kafka_settings import KafkaSettings
-from services.runtime.settings import load
+from services.runtime.settings import KafkaSettings, load
 from tests.integration.encrypted import Encrypted
 from tests.integration.mosquitto import system_binary
 from tests.integration.wait import until
@@ -130,7 +129,7 @@ async def test_a_service_and_a_verb_come_in_with_the_settings_alone(
     encrypted = Encrypted(k.ca_file.with_name("broker.pem"), k.ca_file.with_name("broker.key"), behind)
     url = f"rediss://127.0.0.1:{await encrypted.start()}/0"
     given |= {"BRAID_REDIS__URL": url, "BRAID_REDIS__CA_FILE": str(k.ca_file)}
-    given |= {"BRAID_KEEP_EVENTS__FOLDER": str(tmp_path / "kept"), "BRAID_LABELS__FOLDER": str(tmp_path / "labels")}
+    given |= {"BRAID_ARCHIVE__FOLDER": str(tmp_path / "kept"), "BRAID_LABELS__FOLDER": str(tmp_path / "labels")}
     aligner = ServiceProcess("aligner", tmp_path, given)
     try:
         aligner.start()

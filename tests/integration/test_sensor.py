@@ -22,7 +22,7 @@ from tests.integration.session import found
 from tests.integration.wait import until
 
 OLD = {"BRAID_TOPICS__PREFIX": "house", "BRAID_TOPICS__PARTITIONS": "1", "BRAID_KAFKA__GROUP_PREFIX": "house"}
-NEW = {**OLD, "BRAID_ALIGNMENT__MODALITIES": '{"sensor": {"lateness_ms": 300, "patience_ms": 700}}'}
+NEW = {**OLD, "BRAID_ALIGNMENT__MODALITIES": '{"sensor": {"lateness_ms": 300, "idle_timeout_ms": 700}}'}
 SAID = {"airing": "open the window please", "heating": "turn the heating up"}
 
 

@@ -82,7 +82,7 @@ def test_the_settings_of_every_service_are_accepted(name: str, monkeypatch: pyte
 
 def test_all_services_agree_on_what_a_window_means() -> None:
     environments = [SERVICES[name]["environment"] for name in OURS]
-    own = ("BRAID_FUSION__", "BRAID_GATEWAY__", "BRAID_KEEP_EVENTS__", "BRAID_LABELS__", "BRAID_MQTT__")
+    own = ("BRAID_FUSION__", "BRAID_GATEWAY__", "BRAID_ARCHIVE__", "BRAID_LABELS__", "BRAID_MQTT__")
     shared = [{k: v for k, v in e.items() if not k.startswith(own)} for e in environments]
     assert all(environment == shared[0] for environment in shared)
 
@@ -175,7 +175,7 @@ def test_a_service_is_given_the_time_that_its_last_turn_may_take() -> None:
 def test_the_bridge_to_mqtt_runs_where_it_is_asked_for_only_and_sends_nothing_in_the_clear_by_itself() -> None:
     bridge = SERVICES["mqtt"]
     assert bridge["profiles"] == ["mqtt"]
-    assert without_choices(bridge["environment"]["BRAID_MQTT__UNENCRYPTED"]) == "false"
+    assert without_choices(bridge["environment"]["BRAID_MQTT__ALLOW_UNENCRYPTED"]) == "false"
     assert bridge["extra_hosts"] == ["host.docker.internal:host-gateway"]
 
 

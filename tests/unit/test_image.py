@@ -67,6 +67,6 @@ def test_every_image_is_of_a_stated_version() -> None:
 
 def test_the_gateway_keeps_evidence_and_labels_on_volumes_that_the_image_gives_to_its_user() -> None:
     environment = SERVICES["gateway"]["environment"]
-    evidence, labels = environment["BRAID_KEEP_EVENTS__FOLDER"], environment["BRAID_LABELS__FOLDER"]
+    evidence, labels = environment["BRAID_ARCHIVE__FOLDER"], environment["BRAID_LABELS__FOLDER"]
     assert SERVICES["gateway"]["volumes"] == [f"evidence:{evidence}", f"labels:{labels}"]
     assert f"RUN install -d -o braid -g braid {evidence} {labels}" in DOCKERFILE.splitlines()

@@ -25,9 +25,8 @@ from services.runtime import kafka, logs, patient
 from services.runtime.exits import EXIT_SETTINGS, NO_BROKER
 from services.runtime.health import Progress, watched
 from services.runtime.metrics import MqttMetrics, make_registry
-from services.runtime.mqtt_settings import MqttSettings
 from services.runtime.page_address import is_loopback
-from services.runtime.settings import Settings, load
+from services.runtime.settings import MqttSettings, Settings, load
 
 _log = logging.getLogger("services.bridges.mqtt")
 
@@ -36,10 +35,10 @@ def refusal(settings: MqttSettings) -> str | None:
     """Why the bridge does not start with these settings, None where it does."""
     if not settings.host:
         return "no MQTT broker is named: set BRAID_MQTT__HOST"
-    if not settings.tls and not settings.unencrypted and not is_loopback(settings.host):
+    if not settings.tls and not settings.allow_unencrypted and not is_loopback(settings.host):
         return (
             f"what devices see would go unencrypted to {settings.host}: set BRAID_MQTT__TLS=true "
-            "(BRAID_MQTT__PORT is 8883 then, as a rule), or BRAID_MQTT__UNENCRYPTED=true where the network is your own"
+            "(BRAID_MQTT__PORT is 8883 then, as a rule), or BRAID_MQTT__ALLOW_UNENCRYPTED=true where the network is your own"
         )
     return None
 
@@ -90,7 +89,7 @@ async def serve(settings: Settings, metrics: MqttMetrics, progress: Progress) ->
         partitions,
         home,
         broker,
-        m.pictures,
+        m.images,
         metrics,
         progress,
     )

@@ -14,7 +14,7 @@ from services.bridges.mqtt.home import Message
 from services.bridges.mqtt.names import Names
 from services.runtime.health import Progress
 from services.runtime.metrics import MqttMetrics
-from services.runtime.mqtt_settings import MqttSettings
+from services.runtime.settings import MqttSettings
 from services.runtime.together import together
 
 AGAIN_S, TIMEOUT_S, KEEPALIVE_S, INCOMING_MAX = 1.0, 10.0, 30, 16

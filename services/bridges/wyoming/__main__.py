@@ -16,8 +16,7 @@ from services.runtime.listen import bind
 from services.runtime.metrics import WyomingMetrics, make_registry
 from services.runtime.page_address import is_loopback
 from services.runtime.patient import producer
-from services.runtime.settings import Settings, load
-from services.runtime.wyoming_settings import WyomingSettings
+from services.runtime.settings import Settings, WyomingSettings, load
 
 BEAT_S = 1.0
 
@@ -29,10 +28,10 @@ def refusal(settings: WyomingSettings) -> str | None:
             "nothing says which session satellites belong to: set BRAID_WYOMING__SESSION to a room, or "
             'BRAID_WYOMING__SESSIONS to one for each address, as {"192.168.1.20": "kitchen"}'
         )
-    if not is_loopback(settings.host) and not settings.unencrypted:
+    if not is_loopback(settings.host) and not settings.allow_unencrypted:
         return (
             f"Wyoming knows neither encryption nor passwords: on {settings.host} others could listen and send. Set "
-            "BRAID_WYOMING__UNENCRYPTED=true where the network is your own, and name the satellites' addresses in "
+            "BRAID_WYOMING__ALLOW_UNENCRYPTED=true where the network is your own, and name the satellites' addresses in "
             "BRAID_WYOMING__SESSIONS"
         )
     return None

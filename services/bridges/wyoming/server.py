@@ -21,7 +21,7 @@ from services.contract.semantics import Admission
 from services.contract.topics import Topics
 from services.devices.devices import Devices
 from services.runtime.metrics import WyomingMetrics
-from services.runtime.wyoming_settings import WyomingSettings
+from services.runtime.settings import WyomingSettings
 
 ACKNOWLEDGED_WITHIN_S = 20
 LINGER_S, LINGER_BYTES_MAX = 1.0, 1_000_000

@@ -40,7 +40,7 @@ class Clone:
         self._settings = {"BRAID_GATEWAY__PORT": str(self.port), "BRAID_MQTT__PORT": str(mqtt_port)}
         self._settings["BRAID_WYOMING__PORT"] = str(wyoming)
         # On a busy machine the pages take long: sessions of the first page must still be there for the last.
-        self._settings["BRAID_GATEWAY__KEPT_S"] = "3600"
+        self._settings["BRAID_GATEWAY__HISTORY_S"] = "3600"
         self.terminal: dict[str, str] = {}
         self.done: set[str] = set()
         self._up: asyncio.subprocess.Process | None = None

@@ -16,8 +16,7 @@ from services.bridges.mqtt.names import Names, slug
 from services.contract import event
 from services.contract.control import Control
 from services.contract.event import Event
-from services.runtime.mqtt_settings import MqttSettings
-from services.runtime.settings import ROOT
+from services.runtime.settings import ROOT, MqttSettings
 from tests.unit.bridges import home_assistant
 
 S = 1_000_000
@@ -170,7 +169,7 @@ def test_pictures_and_words_leave_this_machine_encrypted_or_by_choice() -> None:
     for allowed in (
         MqttSettings(host="127.0.0.1"),
         MqttSettings(host="broker.lan", tls=True),
-        MqttSettings(host="broker.lan", unencrypted=True),
+        MqttSettings(host="broker.lan", allow_unencrypted=True),
     ):
         assert refusal(allowed) is None
 

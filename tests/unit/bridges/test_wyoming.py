@@ -21,7 +21,7 @@ from services.bridges.wyoming.refused import Refused
 from services.bridges.wyoming.server import session_of
 from services.contract import moment
 from services.contract.semantics import Admission
-from services.runtime.wyoming_settings import WyomingSettings
+from services.runtime.settings import WyomingSettings
 
 S = 1_000_000
 NOW = 1_700_000_000 * S
@@ -208,7 +208,7 @@ def test_the_bridge_says_why_it_does_not_start() -> None:
     assert "BRAID_WYOMING__SESSION" in str(refusal(WyomingSettings()))
     assert refusal(WyomingSettings(session="hall")) is None
     assert "UNENCRYPTED" in str(refusal(WyomingSettings(session="hall", host="0.0.0.0")))
-    assert refusal(WyomingSettings(session="hall", host="0.0.0.0", unencrypted=True)) is None
+    assert refusal(WyomingSettings(session="hall", host="0.0.0.0", allow_unencrypted=True)) is None
 
 
 @pytest.mark.parametrize(

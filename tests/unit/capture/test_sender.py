@@ -16,7 +16,7 @@ from services.capture.sent import Wanted
 from services.contract import envelope, moment
 from services.contract.topics import Topics
 from services.devices.devices import Devices
-from services.runtime.device_settings import DeviceSettings
+from services.runtime.settings import DeviceSettings
 
 S = 1_000_000
 # What each opening brings: pictures before it is lost, or that it cannot be opened.

@@ -70,11 +70,11 @@ def test_the_services_differ_in_what_they_are_and_in_nothing_else() -> None:
 
 def test_the_gateway_keeps_what_it_keeps_on_a_claim_with_room_for_it_and_is_alone(settings: Settings) -> None:
     (mount,) = [m for m in container("gateway")["volumeMounts"] if m["name"] == "kept"]
-    for folder in (settings.keep_events.folder, settings.labels.folder):
+    for folder in (settings.archive.folder, settings.labels.folder):
         assert folder.is_relative_to(mount["mountPath"])
     (volume,) = [v for v in pod("gateway")["volumes"] if v["name"] == "kept"]
     claim = named("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"])
-    assert size_bytes(claim["spec"]["resources"]["requests"]["storage"]) > settings.keep_events.max_mb * 10**6
+    assert size_bytes(claim["spec"]["resources"]["requests"]["storage"]) > settings.archive.max_mb * 10**6
     assert pod("gateway")["securityContext"]["fsGroup"] == pod("gateway")["securityContext"]["runAsGroup"]
     assert named("Deployment", "gateway")["spec"]["replicas"] == 1
     assert named("Deployment", "gateway")["spec"]["strategy"] == {"type": "Recreate"}

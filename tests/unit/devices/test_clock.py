@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.devices.clock import HORIZON_US, STEP_US, Clock
 from services.devices.devices import Devices
-from services.runtime.device_settings import DeviceSettings
+from services.runtime.settings import DeviceSettings
 
 SOURCE, START_US = "/devices/cam/front", 1_700_000_000_000_000
 

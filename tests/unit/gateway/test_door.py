@@ -8,7 +8,7 @@ from services.devices.devices import Devices
 from services.gateway.door import Sending, sending
 from services.gateway.media import shown
 from services.payloads.redis_window import Payload
-from services.runtime.device_settings import DeviceSettings
+from services.runtime.settings import DeviceSettings
 
 LIMITS = Admission()
 NONE = Devices({})

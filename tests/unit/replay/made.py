@@ -28,7 +28,7 @@ from services.replay.under import under
 from services.runtime.settings import ROOT, AlignmentSettings, LimitSettings, Settings, TopicSettings
 
 SETTINGS = Settings.model_construct(
-    alignment=AlignmentSettings.model_validate({"modalities": {"text": {"patience_ms": 6_500}}}),
+    alignment=AlignmentSettings.model_validate({"modalities": {"text": {"idle_timeout_ms": 6_500}}}),
     limits=LimitSettings(),
     topics=TopicSettings(partitions=1),
 )

@@ -84,20 +84,20 @@ def test_another_hop_lets_every_other_window_vanish_and_says_why(recording: Path
 def test_less_patience_makes_unknown_what_was_heard_and_writes_its_own_ticks(
     recording: Path, inference: Inference
 ) -> None:
-    found = made.replayed(recording, inference, "alignment.modalities.text.patience_ms=1500")
+    found = made.replayed(recording, inference, "alignment.modalities.text.idle_timeout_ms=1500")
     told = [point for d in found.diff.of("window") for point in d.what]
     assert "text absent -> unknown" in told
     assert any(point.startswith("closes 5000 ms earlier") for point in told)
 
 
 def test_more_patience_than_before_loses_no_window_but_those_still_open(recording: Path, inference: Inference) -> None:
-    found = made.replayed(recording, inference, "alignment.modalities.text.patience_ms=8000")
+    found = made.replayed(recording, inference, "alignment.modalities.text.idle_timeout_ms=8000")
     assert not [d for d in found.diff.of("window") if d.how != "changes"]
 
 
 def test_less_patience_says_which_chunk_is_in_a_window_no_more(inference: Inference, tmp_path: Path) -> None:
     path = made.write(tmp_path / "S05.mcap", made.published(inference, "S05", 34, 54))
-    found = made.replayed(path, inference, "alignment.modalities.text.patience_ms=1000")
+    found = made.replayed(path, inference, "alignment.modalities.text.idle_timeout_ms=1000")
     told = [point for d in found.diff.of("window") for point in d.what]
     assert [point for point in told if point.startswith("-text /devices/S05/text#")]
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from services.runtime.settings import load
 
 
-def test_default_settings_have_the_digest_that_stands_in_existing_topics() -> None:
-    assert load().semantics().config == "6dc73f63303c"
-
-
-def test_digest_of_a_full_configuration_is_the_one_of_earlier_releases() -> None:
-    settings = load(
-        alignment={
+def configuration(idle_timeout: str) -> dict[str, Any]:
+    return {
+        "alignment": {
             "size_ms": 3_000,
             "hop_ms": 750,
             "modalities": {
-                "text": {"lateness_ms": 900, "patience_ms": 6_500},
+                "text": {"lateness_ms": 900, idle_timeout: 6_500},
                 "audio": {"gapless": False},
-                "sensor": {"lateness_ms": 300, "patience_ms": 700, "gapless": True},
+                "sensor": {"lateness_ms": 300, idle_timeout: 700, "gapless": True},
             },
             "sessions": {"kitchen*": ["audio", "video"], "*": ["text", "sensor"]},
             "session_idle_ms": 4_000,
@@ -29,6 +29,16 @@ def test_digest_of_a_full_configuration_is_the_one_of_earlier_releases() -> None
             "event_gap_ms": 5_000,
             "skew_ms": 1_000,
         },
-        limits={"payload_bytes_max": 500_000, "pixels_max": 1_000_000, "text_bytes_max": 4_096},
-    )
+        "limits": {"payload_bytes_max": 500_000, "pixels_max": 1_000_000, "text_bytes_max": 4_096},
+    }
+
+
+def test_default_settings_have_the_digest_that_stands_in_existing_topics() -> None:
+    assert load().semantics().config == "6dc73f63303c"
+
+
+@pytest.mark.parametrize("idle_timeout", ["patience_ms", "idle_timeout_ms"])
+def test_digest_of_a_full_configuration_is_the_one_of_earlier_releases(idle_timeout: str) -> None:
+    settings = load(**configuration(idle_timeout))
     assert settings.semantics().config == "429a9f9211d6"
+    assert settings.alignment.modalities["text"].idle_timeout_ms == 6_500

@@ -1,4 +1,4 @@
-"""A section of the settings: frozen, and without keys that nobody knows."""
+"""The base class of every section of the settings."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """What every section of the settings is made from."""
+    """A table of settings that is immutable and rejects unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

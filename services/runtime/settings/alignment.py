@@ -1,0 +1,153 @@
+"""Settings of alignment: windows, lateness, idle timeouts, limits of admission."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from services.runtime.settings.problems import suggestion
+from services.runtime.settings.section import Section
+
+
+class ModalitySettings(Section):
+    """How long the aligner waits for one modality."""
+
+    lateness_ms: int = Field(
+        500,
+        ge=0,
+        le=3_600_000,
+        description="Disorder allowed inside this modality's own stream, in milliseconds of event time: a chunk that "
+        "is further behind the newest one is late.",
+    )
+    idle_timeout_ms: int = Field(
+        1_000,
+        ge=0,
+        le=3_600_000,
+        description="How long a silent stream of this modality is waited for, in milliseconds: this long after another "
+        "modality has passed the end of a window, the window closes without this one.",
+    )
+    gapless: bool = Field(
+        False,
+        description="Chunks follow each other without gaps, as audio does. An early window then waits until such a "
+        "stream has passed its end.",
+    )
+
+
+def _default_modalities() -> dict[str, ModalitySettings]:
+    return {
+        "text": ModalitySettings(lateness_ms=500, idle_timeout_ms=1_500),
+        "video": ModalitySettings(lateness_ms=500, idle_timeout_ms=1_000),
+        "audio": ModalitySettings(lateness_ms=300, idle_timeout_ms=700, gapless=True),
+    }
+
+
+class AlignmentSettings(Section):
+    """What a window contains and how long it stays open.
+
+    A change of a setting that decides what windows contain (all but the idle timeouts, session_idle_ms, early, early_ms,
+    held_max, skew_ms and tail_s) needs `braid migrate-settings`.
+    """
+
+    size_ms: int = Field(2_000, ge=1, le=3_600_000, description="Length of a window, in milliseconds of event time.")
+    hop_ms: int = Field(
+        500, ge=1, le=3_600_000, description="Time from the start of a window to that of the next, in milliseconds."
+    )
+    modalities: dict[str, ModalitySettings] = Field(
+        default_factory=_default_modalities,
+        description="The modalities by name. Single settings of text, video and audio can be changed alone; further "
+        "names add modalities.",
+    )
+    sessions: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="Modalities of sessions, by a pattern of the session's name (* and ? as in file names). The first "
+        "matching pattern counts; a session that matches none has all modalities.",
+    )
+    session_idle_ms: int = Field(
+        3_000,
+        ge=1,
+        le=3_600_000,
+        description="A session that sends nothing at all for this long, in milliseconds, has its open windows closed.",
+    )
+    early: bool = Field(True, description="Publish an early window before all streams have passed its end.")
+    early_ms: int = Field(
+        300,
+        ge=0,
+        le=60_000,
+        description="An early window is published at the latest this long after the end of the window, in milliseconds.",
+    )
+    future_ms: int = Field(
+        60_000,
+        ge=0,
+        le=86_400_000,
+        description="How far the event time of a chunk may be ahead of the broker's clock, in milliseconds. Further "
+        "ahead: rejected.",
+    )
+    stale_after_h: int = Field(
+        24,
+        ge=1,
+        le=8_760,
+        description="How old a chunk may be when it reaches the broker, in hours. Older: rejected.",
+    )
+    max_duration_ms: int = Field(
+        30_000, ge=1, le=3_600_000, description="Longest duration of one chunk, in milliseconds. Longer: rejected."
+    )
+    members_max: int = Field(256, ge=1, le=65_536, description="Chunks of one modality that a window can hold.")
+    held_max: int = Field(
+        200_000,
+        ge=1_000,
+        le=100_000_000,
+        description="Records that one partition may retain for open windows. From half of it on idle timeouts shrink, "
+        "to zero when it is reached.",
+    )
+    event_gap_ms: int = Field(
+        10_000,
+        ge=1,
+        le=86_400_000,
+        description="A pause between two windows of a session that is longer than this, in milliseconds, ends its events.",
+    )
+    skew_ms: int = Field(
+        2_000,
+        ge=1,
+        le=3_600_000,
+        description="How far the streams of a partition may be apart while a backlog is read, in milliseconds of append "
+        "time. It bounds memory after a restart.",
+    )
+    tail_s: int = Field(
+        60,
+        ge=1,
+        le=86_400,
+        description="How much of the windows topic a restart reads again, in seconds before the oldest record that it "
+        "must process.",
+    )
+
+    @field_validator("modalities", mode="before")
+    @classmethod
+    def _merge_with_defaults(cls, modalities: Any) -> Any:
+        """Let one setting of a known modality be set alone; keep a new modality beside the known ones."""
+        if not isinstance(modalities, dict):
+            return modalities
+        known = {name: modality.model_dump() for name, modality in _default_modalities().items()}
+        merged: dict[str, Any] = {}
+        for name, fields in known.items():
+            changes = modalities.get(name, {})
+            merged[name] = {**fields, **changes} if isinstance(changes, dict) else changes
+        return merged | {name: fields for name, fields in modalities.items() if name not in known}
+
+    @model_validator(mode="after")
+    def _check_sessions(self) -> Self:
+        for pattern, modalities in self.sessions.items():
+            for name in modalities:
+                if name not in self.modalities:
+                    raise ValueError(
+                        f"alignment.sessions.{pattern}: there is no modality {name!r}; {suggestion(name, list(self.modalities))}"
+                    )
+        return self
+
+
+class LimitSettings(Section):
+    """Limits of admission: larger payloads are rejected."""
+
+    payload_bytes_max: int = Field(1_000_000, ge=1, le=3_900_000, description="Largest payload of a chunk, in bytes.")
+    pixels_max: int = Field(4096 * 4096, ge=1, description="Largest image, in pixels (width times height).")
+    text_bytes_max: int = Field(8_192, ge=1, description="Longest text, in bytes of UTF-8.")

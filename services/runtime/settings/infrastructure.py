@@ -1,0 +1,148 @@
+"""Settings of what every service needs: Kafka, Redis, topics, health, traces, watchdog."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr
+
+from services.contract.seal import Seal
+from services.runtime.settings.section import Section
+
+
+class KafkaSettings(Section):
+    """The connection to Kafka and the names of the consumer groups."""
+
+    bootstrap_servers: str = Field(
+        "", description="Kafka brokers as host:port, separated by commas. Empty: `braid up` starts a local broker."
+    )
+    group_prefix: str = Field("braid", description="Prefix of the consumer groups, as in braid-aligner.")
+    instance: str = Field(
+        "",
+        description="Stable name of this process in its consumer group (Kafka's group.instance.id): after a crash it "
+        "gets its partitions back without waiting for a session timeout. Empty: no static membership.",
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="Encryption and login, by Kafka's own names."
+    )
+    ca_file: Path | None = Field(
+        None,
+        description="PEM file with the authority that signed the brokers' certificates. None: the authorities that "
+        "the system trusts.",
+    )
+    cert_file: Path | None = Field(
+        None, description="PEM file with the certificate of this client, if the brokers ask for one."
+    )
+    key_file: Path | None = Field(None, description="PEM file with the private key of cert_file.")
+    key_password: SecretStr = Field(SecretStr(""), description="Password of key_file. Empty: it is not encrypted.")
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="How this client logs in if security_protocol is one of SASL_*."
+    )
+    sasl_username: str = Field("", description="User name for the login with SASL.")
+    sasl_password: SecretStr = Field(SecretStr(""), description="Password for the login with SASL.")
+    tick_secret: tuple[Annotated[SecretStr, Field(min_length=16, max_length=256)], ...] = Field(
+        (),
+        max_length=8,
+        description="Secrets of 16 to 256 characters that sign idle records, so that devices that may write to the "
+        "media topics cannot forge them. The first one signs, every one is accepted. Empty: idle records are not "
+        "signed.",
+    )
+
+    def seal(self) -> Seal:
+        """Return what signs idle records and checks their signatures."""
+        return Seal(tuple(secret.get_secret_value().encode() for secret in self.tick_secret))
+
+
+class RedisSettings(Section):
+    """The connection to Redis, which caches payloads."""
+
+    url: str = Field(
+        "",
+        description="redis://host:port/database, or rediss:// for TLS. Empty: `braid up` starts a local Redis. "
+        "`braid config show` prints it, so passwords belong into `password`.",
+    )
+    username: str = Field("", description="User name for the login. Empty: the default user of Redis.")
+    password: SecretStr = Field(SecretStr(""), description="Password for the login. Empty: none.")
+    ca_file: Path | None = Field(
+        None,
+        description="PEM file with the authority that signed the certificate of Redis. None: the authorities that "
+        "the system trusts.",
+    )
+    ttl_s: int = Field(120, ge=1, le=86_400, description="How long a payload stays in Redis, in seconds.")
+    timeout_ms: int = Field(
+        500, ge=10, le=60_000, description="How long to wait for an answer of Redis, in milliseconds."
+    )
+    any_eviction_policy: bool = Field(
+        False,
+        description="Start even if the maxmemory-policy of Redis is not noeviction. Redis may then drop payloads that "
+        "the fusion worker still needs.",
+    )
+
+    def access(self) -> dict[str, Any]:
+        """Return the arguments that a Redis client needs beside the URL."""
+        arguments: dict[str, Any] = {}
+        if self.username:
+            arguments["username"] = self.username
+        if self.password.get_secret_value():
+            arguments["password"] = self.password.get_secret_value()
+        if self.url.startswith("rediss:"):
+            arguments["ssl_ca_certs"] = str(self.ca_file) if self.ca_file else None
+        return arguments
+
+
+class TopicSettings(Section):
+    """How Kafka topics are named and created."""
+
+    prefix: str = Field(
+        "braid", pattern=r"^[a-zA-Z0-9._-]{1,100}$", description="Prefix of all topics, as in braid.windows.v1."
+    )
+    partitions: int = Field(
+        8,
+        ge=1,
+        le=10_000,
+        description="Partitions of each topic. At most this many aligners and fusion workers can share the work. It "
+        "cannot be changed once topics exist.",
+    )
+    replication_factor: int = Field(1, ge=1, le=10, description="Brokers that hold a copy of each partition.")
+    min_insync_replicas: int = Field(
+        1, ge=1, le=10, description="Copies that must be written before a record is acknowledged."
+    )
+    media_retention_min: int = Field(
+        60, ge=1, le=525_600, description="How long Kafka keeps records of the media topics, in minutes."
+    )
+
+
+class HttpSettings(Section):
+    """Where a service answers for health and metrics."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on. 0.0.0.0: all addresses of this machine.")
+    port: int = Field(0, ge=0, le=65_535, description="TCP port to listen on. 0: any free port.")
+
+
+class TracingSettings(Section):
+    """Export of traces to an OpenTelemetry collector."""
+
+    endpoint: str = Field(
+        "",
+        pattern=r"^(https?://[^/\s]+/?)?$",
+        description="Address of the collector for OTLP over HTTP, without a path, as http://127.0.0.1:4318. Empty: no "
+        "traces.",
+    )
+    share: float = Field(1.0, ge=0, le=1, description="Share of all windows that are traced, from 0 to 1.")
+    queue_max: int = Field(
+        8_192, ge=512, le=1_000_000, description="Spans that may wait for the collector. Further ones are dropped."
+    )
+
+    @property
+    def traced(self) -> float:
+        """The share of windows that are traced: 0 without an endpoint."""
+        return self.share if self.endpoint else 0.0
+
+
+class WatchdogSettings(Section):
+    """When a service that hangs ends itself, so that it is started again."""
+
+    stalled_s: int = Field(
+        60, ge=5, le=86_400, description="How long a service may make no progress while it has work, in seconds."
+    )
