@@ -28,10 +28,9 @@ class OtherSettings(Exception):
 
     def __init__(self, found: str, ours: str) -> None:
         super().__init__(
-            f"the topics hold windows made under the settings {found}, ours are {ours} (`braid config show`): what a "
-            "window contains would depend on when we changed over. Stop the devices and run `braid drain`: it closes "
-            "what is open under the old settings and hands over to the new ones. Or start with the old alignment "
-            "settings again, or give the new ones topics of their own (`topics.prefix`)"
+            f"The topics hold windows made under other alignment settings ({found}; `braid config show` prints {ours}). "
+            "Stop the devices and run `braid migrate-settings`: it closes open windows under the old settings and hands "
+            "over to the new ones. Or restore the old alignment settings, or use new topics (`topics.prefix`)."
         )
 
 

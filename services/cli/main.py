@@ -16,11 +16,11 @@ from services.cli import (
     demo,
     devices,
     doctor,
-    drain,
     evaluate,
     forget,
     inspect,
     label,
+    migrate_settings,
     model,
     mute,
     predict,
@@ -70,7 +70,8 @@ app.command("mute")(mute.mute)
 app.command("unmute")(mute.unmute)
 app.command("forget")(forget.forget)
 app.command("audit")(audit.audit)
-app.command("drain")(drain.drain)
+app.command("migrate-settings")(migrate_settings.migrate_settings)
+app.command("drain", hidden=True)(migrate_settings.drain)
 app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
 app.command("schema")(schema.schema)

@@ -1,4 +1,4 @@
-"""A fourth sense comes to a live installation: topics, drain, restart, a model of one's own; no file of ours changes."""
+"""A fourth sense comes to a live installation: topics, migration, restart, a model of one's own; no file of ours changes."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ async def test_readings_of_sensors_come_to_a_live_installation_and_count_once_a_
 
         # The new sense stands in the settings and nowhere else.
         await braid({**here, **NEW}, "topics", "apply")
-        assert json.loads(await braid({**here, **NEW}, "drain", "--json"))["to"] == new.semantics().config
+        assert json.loads(await braid({**here, **NEW}, "migrate-settings", "--json"))["to"] == new.semantics().config
         await start(NEW)
         cold = [json.dumps(reading("airing", n)).encode() for n in range(4)]
         await send(new, "cold", "sensor", "application/json", cold)

@@ -89,5 +89,5 @@ ELSEWHERE = {
         "sed 's/^/  /' deploy/alerts.yml) | kubectl apply -n braid -f -"
     ): CLUSTER,
     "braid topics apply": "needs a new setting and stopped services; tests/integration/test_sensor.py does it",
-    "braid drain": "needs a new setting and stopped services; tests/integration/test_sensor.py does it",
+    "braid migrate-settings": "needs a new setting and stopped services; tests/integration/test_sensor.py does it",
 }

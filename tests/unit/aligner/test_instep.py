@@ -187,7 +187,7 @@ def test_the_largest_frontier_counts_and_other_settings_are_refused() -> None:
     start = start_from({}, told, [], "c")
     assert start.frontiers == {"s": 9}
     assert start.old_keys == {"s": [(b"a", 5), (b"b", 9)]}
-    with pytest.raises(OtherSettings, match="braid drain"):
+    with pytest.raises(OtherSettings, match="braid migrate-settings"):
         start_from({}, told, [], "d")
 
 

@@ -20,7 +20,7 @@ OTHER = Semantics(
 
 
 def test_the_default_settings_have_the_name_under_which_windows_were_written() -> None:
-    # Where this fails a default has changed: every log written so far needs `braid drain` then. Say so in CHANGELOG.
+    # Where this fails a default has changed: every log written so far needs `braid migrate-settings` then. Say so in CHANGELOG.
     assert Semantics().config == "6dc73f63303c"
 
 

@@ -1,4 +1,4 @@
-"""A change of alignment settings on a live installation: refused, drained, handed over, gone on."""
+"""A change of alignment settings on a live installation: rejected, migrated, continued."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from services.runtime import kafka, topic_admin
 from services.runtime.settings import Settings, load
 from tests.integration.wait import until
 
-OWN = {"BRAID_TOPICS__PREFIX": "drained", "BRAID_TOPICS__PARTITIONS": "2", "BRAID_KAFKA__GROUP_PREFIX": "drained"}
+OWN = {"BRAID_TOPICS__PREFIX": "migrated", "BRAID_TOPICS__PARTITIONS": "2", "BRAID_KAFKA__GROUP_PREFIX": "migrated"}
 NEW = {**OWN, "BRAID_ALIGNMENT__HOP_MS": "1000"}
 SESSION = "living room"
 BRAID = str(Path(sys.executable).parent / "braid")
@@ -89,7 +89,7 @@ async def aligner(stack: LocalStack) -> object:
         await process.child.stop()
 
 
-async def test_settings_change_through_a_drain_and_no_window_is_lost_or_made_twice(
+async def test_settings_change_by_migration_and_no_window_is_lost_or_made_twice(
     stack: LocalStack, aligner: Callable[[Mapping[str, str]], ServiceProcess], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = stack.environment()
@@ -108,19 +108,20 @@ async def test_settings_change_through_a_drain_and_no_window_is_lost_or_made_twi
 
     refused = aligner(NEW)
     await until(lambda: ended(refused), "the aligner to refuse")
-    assert "run `braid drain`" in refused.child.last_words()
+    assert "run `braid migrate-settings`" in refused.child.last_words()
     assert refused.child.exit_code == 2
 
     sending = asyncio.create_task(keep_sending(new))
-    code, _, err = await braid({**here, **NEW}, "drain")
+    code, _, err = await braid({**here, **NEW}, "migrate-settings")
     sending.cancel()
     assert code == 1
     assert "/devices/phone/text (session living room)" in err
+    assert len(err.strip().splitlines()) <= 3
 
-    code, out, err = await braid({**here, **NEW}, "drain", "--json")
+    code, out, err = await braid({**here, **NEW}, "migrate-settings", "--json")
     assert code == 0, err
     assert json.loads(out) == {"from": old.semantics().config, "sessions": 1, "to": new.semantics().config}
-    assert json.loads((await braid({**here, **NEW}, "drain", "--json"))[1])["from"] is None
+    assert json.loads((await braid({**here, **NEW}, "migrate-settings", "--json"))[1])["from"] is None
     before = await audited(old)
     last_us = max(window.start_us for window in before)
     assert min(window.start_us for window in before) == start_us - 1_500_000

@@ -1,0 +1,140 @@
+"""`braid migrate-settings`: hand sessions over to changed alignment settings."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Any
+
+from services.cli import say
+from services.runtime.settings import Settings, load
+
+if TYPE_CHECKING:
+    from services.contract.semantics import Semantics
+    from services.contract.topics import Topics
+
+GROUP_GONE_WITHIN_S = 15
+
+
+def migrate_settings(json: say.Json = False) -> None:
+    """Change alignment settings without losing a window: stop devices and aligners, edit braid.yaml, run this, start.
+
+    Open windows are closed under the settings that opened them, and every session is handed over to the new settings.
+    Exit code 0: the aligner may start (also if there was nothing to do); 1: devices still send.
+    """
+    from aiokafka.errors import KafkaError
+
+    settings = load()
+    if not settings.kafka.bootstrap_servers or not settings.redis.url:
+        say.no_broker()
+    try:
+        summary = asyncio.run(_migrate(settings))
+    except KafkaError as error:
+        say.fail(f"the broker does not answer as it should ({error}); `braid doctor` looks closer")
+    if json:
+        say.result(summary)
+    elif summary["from"] is None:
+        print(f"Nothing to do: all windows in the topics were made under the current settings ({summary['to']}).")
+    else:
+        print(f"{summary['sessions']} sessions were migrated from settings {summary['from']} to {summary['to']}.")
+        print("The aligner may start.")
+
+
+def drain(json: say.Json = False) -> None:
+    """Run `braid migrate-settings`, which is the new name of this verb."""
+    print(
+        "braid: `braid drain` is now called `braid migrate-settings`; the old name goes with the next release",
+        file=sys.stderr,
+    )
+    migrate_settings(json)
+
+
+async def _migrate(settings: Settings) -> dict[str, Any]:
+    from services.aligner.migrate import MigrationError, hand_over, read_former_settings
+    from services.runtime import kafka
+
+    broker, topics, partitions = settings.kafka, settings.topic_names(), settings.topics.partitions
+    config = settings.semantics().config
+    await _wait_until_aligners_are_gone(settings)
+    async with kafka.reader(broker) as reader:
+        former = await read_former_settings(reader, topics, range(partitions), config)
+        if former.unreadable:
+            raise MigrationError(
+                "Settings were not migrated.",
+                f"The settings {', '.join(sorted(former.unreadable))} were written by another version of Braid.",
+                "Run the migration with that version.",
+            )
+        if len(former.semantics) > 1:
+            raise MigrationError(
+                "Settings were not migrated.",
+                f"The topics hold windows of several other settings: {', '.join(sorted(former.semantics))}.",
+                "Start the aligner once with the settings used last, stop it, and migrate from these.",
+            )
+        if not former.semantics:
+            return {"from": None, "to": config, "sessions": 0}
+        (old,) = former.semantics.values()
+        await _close_windows(settings, old)
+        former = await read_former_settings(reader, topics, range(partitions), config)
+        async with kafka.producer(broker) as producer:
+            await hand_over(producer, topics, former, config)
+    return {"from": old.config, "to": config, "sessions": former.sessions}
+
+
+async def _close_windows(settings: Settings, old: Semantics) -> None:
+    from services.aligner.__main__ import rules_of
+    from services.aligner.migrate import close_windows
+    from services.aligner.observe import Observer
+    from services.aligner.worker import Worker
+    from services.payloads.redis_window import RedisWindow
+    from services.runtime import kafka
+    from services.runtime.metrics import AlignerMetrics, make_registry
+
+    broker, topics = settings.kafka, _topics_of(settings, old)
+    worker = Worker(
+        rules_of(settings, old, topics),
+        lambda: kafka.make_producer(broker),
+        lambda: kafka.make_reader(broker),
+        lambda: RedisWindow.of(settings.redis),
+        Observer(AlignerMetrics(make_registry("migrate-settings")), traced=0),
+    )
+    group = kafka.make_group_consumer(broker, f"{settings.kafka.group_prefix}-aligner", "")
+    group.subscribe(list(topics.media_all))
+    await group.start()
+    try:
+        await worker.start()
+        await close_windows(group, worker, topics, settings.topics.partitions, _print_progress)
+        await worker.stop()
+    finally:
+        await group.stop()
+
+
+def _topics_of(settings: Settings, semantics: Semantics) -> Topics:
+    from services.contract.topics import Topics
+
+    return Topics(prefix=settings.topics.prefix, modalities=semantics.modalities)
+
+
+async def _wait_until_aligners_are_gone(settings: Settings) -> None:
+    """Wait for an empty consumer group: the broker takes some seconds to forget an aligner that was stopped just now."""
+    from services.aligner.migrate import MigrationError
+    from services.runtime import kafka
+
+    group = f"{settings.kafka.group_prefix}-aligner"
+    deadline = asyncio.get_running_loop().time() + GROUP_GONE_WITHIN_S
+    async with kafka.admin(settings.kafka) as admin:
+        while True:
+            (description,) = await admin.describe_consumer_groups([group])
+            state = description.groups[0][2]
+            if state in ("Empty", "Dead"):
+                return
+            if asyncio.get_running_loop().time() > deadline:
+                raise MigrationError(
+                    "Settings were not migrated.",
+                    f"An aligner is running (consumer group {group} is {state}).",
+                    "Stop all aligners, then run this again.",
+                )
+            await asyncio.sleep(0.5)
+
+
+def _print_progress(text: str) -> None:
+    print(f"\r{text:60}", end="", file=sys.stderr, flush=True)
