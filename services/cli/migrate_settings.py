@@ -102,8 +102,10 @@ async def _close_windows(settings: Settings, old: Semantics) -> None:
     await group.start()
     try:
         await worker.start()
-        await close_windows(group, worker, topics, settings.topics.partitions, _print_progress)
-        await worker.stop()
+        try:
+            await close_windows(group, worker, topics, settings.topics.partitions, _print_progress)
+        finally:
+            await worker.stop()
     finally:
         await group.stop()
 
