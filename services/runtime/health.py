@@ -42,7 +42,7 @@ class Health:
     """The HTTP server of a service; `close` ends it."""
 
     def __init__(self, host: str, port: int, service: str, progress: Progress, registry: CollectorRegistry) -> None:
-        ready = Gauge("braid_ready", "1 while /readyz says so.", registry=registry)
+        ready = Gauge("braid_ready", "1 while /readyz answers 200.", registry=registry)
         ready.set_function(lambda: float(not progress.not_ready))
         answers: Mapping[str, Callable[[str], tuple[int, str, bytes]]] = {
             "/healthz": lambda _: _json(200 if progress.alive else 503, {"alive": progress.alive}),
