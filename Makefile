@@ -46,13 +46,13 @@ docs-long: setup  ## Every command of README and docs that takes long, in full, 
 	@$(BIN)/python -m tests.integration.documents $(if $(ONLY),--only "$(ONLY)")
 
 lint: setup  ## Style, formatting and types
-	@$(BIN)/ruff check services model tests examples benchmarks
-	@$(BIN)/ruff format --check services model tests examples benchmarks
+	@$(BIN)/ruff check services model research tests examples benchmarks
+	@$(BIN)/ruff format --check services model research tests examples benchmarks
 	@$(BIN)/mypy
 
 format: setup  ## Put the code into shape
-	@$(BIN)/ruff check --fix --quiet services model tests examples benchmarks
-	@$(BIN)/ruff format services model tests examples benchmarks
+	@$(BIN)/ruff check --fix --quiet services model research tests examples benchmarks
+	@$(BIN)/ruff format services model research tests examples benchmarks
 
 bench: setup  ## Braid against its peers on one broker, each window checked (QUICK=1 writes nothing; ARGS="--case backlog --systems braid,bare")
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(or $(ARGS),$(if $(QUICK),,--write))

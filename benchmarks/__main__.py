@@ -21,7 +21,7 @@ from benchmarks.plot import draw
 from benchmarks.report import RESULTS, SECTIONS, Results, machine, page, read, write
 from benchmarks.row import Row, middle
 from benchmarks.systems import System
-from services.local.child import CannotStart
+from services.local.process import CannotStart
 from services.local.stack import LocalStack
 from services.runtime.settings import load
 

@@ -20,10 +20,10 @@ import psutil
 
 from benchmarks.floor import floor
 from benchmarks.report import median_of_each, tell
-from services.contract import envelope
+from services.contract import cloudevents
+from services.kafka import clients, topic_admin
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
-from services.runtime import kafka, topic_admin
 from services.runtime.settings import Settings, load
 
 SESSIONS = 50
@@ -43,14 +43,14 @@ async def fill(settings: Settings, size: int, events: int) -> None:
     seconds = events // (SESSIONS * BY_SECOND)
     begin_us = (int(time.time()) - seconds - 1) * 1_000_000
     topics = settings.topic_names()
-    async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
+    async with clients.producer(settings.kafka.bootstrap_servers) as producer:
         sent = []
         for t_us, session, modality, content_type, body, id in _events(begin_us, seconds, size):
-            headers = envelope.build(
+            headers = cloudevents.build(
                 session=session,
                 source=f"/devices/{session}/{modality}",
                 id=id,
-                type=envelope.media_type(modality),
+                type=cloudevents.media_type(modality),
                 t_us=t_us,
                 content_type=content_type,
             )
@@ -77,7 +77,7 @@ async def measure(stack: LocalStack, size: int) -> dict[str, float]:
     prefix, events = f"p{time.time_ns()}", EVENTS[size] // (SESSIONS * BY_SECOND) * SESSIONS * BY_SECOND
     settings = stack.settings()
     settings = settings.model_copy(update={"topics": settings.topics.model_copy(update={"prefix": prefix})})
-    async with kafka.admin(stack.bootstrap_servers) as admin:
+    async with clients.admin(stack.bootstrap_servers) as admin:
         await topic_admin.apply(admin, settings)
     await fill(settings, size, events)
     environment = {**stack.environment(), "BRAID_TOPICS__PREFIX": prefix, "BRAID_KAFKA__GROUP_PREFIX": prefix}

@@ -20,9 +20,9 @@ from benchmarks.load import Load
 from benchmarks.row import Row, percentiles
 from benchmarks.sampling import Sampler
 from benchmarks.systems import Job, System
-from services.local.child import Child
+from services.kafka import clients, topic_admin
+from services.local.process import Child
 from services.local.stack import LocalStack
-from services.runtime import kafka, topic_admin
 from services.runtime.settings import Settings, load
 
 WARM_S = 5.0
@@ -58,7 +58,7 @@ async def run(stack: LocalStack, system: System, case: Case, say: Say) -> Row:
     """One run: the system on fresh topics, the load, the wait for the last window, the check. Raises Failed."""
     job = replace(case.job, prefix=f"bench-{secrets.token_hex(4)}")
     settings = settings_of(stack, job)
-    async with kafka.admin(stack.bootstrap_servers) as admin:
+    async with clients.admin(stack.bootstrap_servers) as admin:
         await topic_admin.apply(admin, settings)
     children: Sequence[Child] = []
     try:
@@ -78,7 +78,7 @@ async def run(stack: LocalStack, system: System, case: Case, say: Say) -> Row:
     judged = await judge(
         stack.bootstrap_servers, settings.topic_names(), job.partitions, settings.semantics(), system.ours
     )
-    async with kafka.admin(stack.bootstrap_servers) as admin:
+    async with clients.admin(stack.bootstrap_servers) as admin:
         await admin.delete_topics([topic.name for topic in topic_admin.wanted(settings)])
     return row_of(system.name, system.versions(say), case, told, judged, sampler, system.cannot)
 
@@ -137,7 +137,7 @@ async def written(reader: Any, settings: Settings, topic: str | None = None) -> 
 async def _until_windows(stack: LocalStack, settings: Settings, children: Sequence[Child]) -> None:
     """Wait for the first windows: the system is up."""
     deadline = time.monotonic() + UP_WITHIN_S
-    async with kafka.reader(stack.bootstrap_servers) as reader:
+    async with clients.reader(stack.bootstrap_servers) as reader:
         while not await written(reader, settings):
             _alive(children)
             if time.monotonic() > deadline:
@@ -151,7 +151,7 @@ async def until_quiet(
     """Wait until nothing has been written to a topic for a while, by default that of the windows. Raises Failed."""
     began = since = time.monotonic()
     count = 0
-    async with kafka.reader(stack.bootstrap_servers) as reader:
+    async with clients.reader(stack.bootstrap_servers) as reader:
         while time.monotonic() - since < (QUIET_S if count else UP_WITHIN_S):
             _alive(children)
             found = await written(reader, settings, topic)

@@ -10,16 +10,16 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from benchmarks.load import MARK
-from services.audit.oracle import Entry, Verdict
-from services.audit.oracle import judge as ask_oracle
-from services.audit.reading import Raw, read
 from services.contract import window as window_record
+from services.contract.alignment_config import Semantics
 from services.contract.canonical import loads_object
-from services.contract.semantics import Semantics
 from services.contract.topics import Topics
 from services.contract.window import Window
-from services.runtime import kafka
-from services.runtime.log_range import read_range, with_readers
+from services.inspection.audit.oracle import Entry, Verdict
+from services.inspection.audit.oracle import judge as ask_oracle
+from services.inspection.audit.records import Raw, read
+from services.kafka import clients
+from services.kafka.log_reader import read_range, with_readers
 
 Members = Mapping[str, frozenset[tuple[str, str, int]]]
 Key = tuple[str, int]
@@ -58,7 +58,7 @@ async def judge(servers: str, topics: Topics, partition_count: int, semantics: S
         return await _judge_number(reader, topics, number, semantics, ours)
 
     whole = Judged()
-    for judged in await with_readers(lambda: kafka.make_reader(servers), range(partition_count), one):
+    for judged in await with_readers(lambda: clients.make_reader(servers), range(partition_count), one):
         whole.add(judged)
     return whole
 

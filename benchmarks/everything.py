@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from services.local.child import CannotStart
+from services.kafka import clients, topic_admin
 from services.local.ports import free_ports
+from services.local.process import CannotStart
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
-from services.runtime import kafka, topic_admin
 from services.runtime.settings import Settings, load
 
 SERVICES = ("aligner", "fusion", "gateway")
@@ -36,7 +36,7 @@ async def everything(folder: Path, more: Mapping[str, str] | None = None) -> Asy
     """Everything up; more: of the services' environment. Raises CannotStart."""
     own = load(kafka={"bootstrap_servers": ""}, redis={"url": ""})
     async with LocalStack(folder, own) as stack:
-        async with kafka.admin(stack.bootstrap_servers) as admin:
+        async with clients.admin(stack.bootstrap_servers) as admin:
             await topic_admin.apply(admin, stack.settings())
         (port,) = free_ports(1)
         environment = {**stack.environment(), "BRAID_GATEWAY__PORT": str(port), **(more or {})}

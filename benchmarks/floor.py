@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from services.runtime import kafka
+from services.kafka import clients
 
 
 async def floor(servers: str, topics: Sequence[str], records: int, at_once: int) -> float:
@@ -22,7 +22,7 @@ async def floor(servers: str, topics: Sequence[str], records: int, at_once: int)
 
 
 async def _read(servers: str, topics: Sequence[str], records: int, at_once: int) -> float:
-    async with kafka.reader(servers) as consumer:
+    async with clients.reader(servers) as consumer:
         consumer.subscribe(list(topics))
         first = seen = sum(map(len, (await consumer.getmany(timeout_ms=10_000, max_records=at_once)).values()))
         began = time.process_time()

@@ -31,13 +31,13 @@ from benchmarks.report import machine, median_of_each, tell
 from benchmarks.streams import STUB_ENVIRONMENT, TTL_S
 from benchmarks.systems import Job, braid_environment
 from model.checkpoint import load as load_model
+from model.checkpoint import serving
 from model.modality import REGISTERED
-from model.repository import serving
-from services.fusion.decoded import SOUND
+from services.fusion.stages import SOUND
+from services.kafka import clients, topic_admin
+from services.kafka.log_reader import read_range
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
-from services.runtime import kafka, topic_admin
-from services.runtime.log_range import read_range
 from services.runtime.settings import Settings, load
 
 PARTITIONS, ROUNDS, WITHIN_S = 8, 3, 120.0
@@ -132,7 +132,7 @@ def _told(fusion: ServiceProcess) -> dict[str, float]:
 
 async def _topics(stack: LocalStack, job: Job) -> Settings:
     settings = settings_of(stack, job)
-    async with kafka.admin(stack.bootstrap_servers) as admin:
+    async with clients.admin(stack.bootstrap_servers) as admin:
         await topic_admin.apply(admin, settings)
     return settings
 
@@ -140,10 +140,10 @@ async def _topics(stack: LocalStack, job: Job) -> Settings:
 async def _copy(stack: LocalStack, source: Settings, target: Settings) -> None:
     """The window records of one prefix under another, each in its partition and in order."""
     topic = target.topic_names().windows
-    async with kafka.reader(stack.bootstrap_servers) as reader, kafka.producer(stack.bootstrap_servers) as producer:
+    async with clients.reader(stack.bootstrap_servers) as reader, clients.producer(stack.bootstrap_servers) as producer:
         for number in range(PARTITIONS):
             log = read_range(reader, TopicPartition(source.topic_names().windows, number))
-            await kafka.send_all(producer, topic, number, [(r.key, r.value, list(r.headers)) async for r in log])
+            await clients.send_all(producer, topic, number, [(r.key, r.value, list(r.headers)) async for r in log])
 
 
 async def _spent(
@@ -154,7 +154,7 @@ async def _spent(
     looks: list[tuple[int, float]] = []
     process = psutil.Process(service.child.pid)
     moved = began = time.monotonic()
-    async with kafka.reader(stack.bootstrap_servers) as reader:
+    async with clients.reader(stack.bootstrap_servers) as reader:
         while True:
             count, times, now = await written(reader, settings, topic), process.cpu_times(), time.monotonic()
             moved = now if not looks or count > looks[-1][0] else moved

@@ -16,9 +16,9 @@ from typing import NamedTuple
 from PIL import Image
 
 from model.data.shards import find_file, list_files
-from services.contract import envelope
-from services.contract.envelope import Headers
-from services.contract.murmur2 import partition_of
+from services.contract import cloudevents
+from services.contract.partitioner import partition_of
+from services.contract.record import Headers
 
 MARK = "x-broken"  # on records that admission must refuse
 SECOND_MS = 1_000
@@ -140,11 +140,11 @@ def _add(
     at_ms = slot * 100 + (100 if modality == "audio" else 0) + rng.randint(*WAY_MS)
     if rng.random() < load.late:
         at_ms += rng.randint(*LATE_MS)
-    headers = envelope.build(
+    headers = cloudevents.build(
         session=name,
         source=f"/devices/{name}/{modality}",
         id=str(slot),
-        type=envelope.media_type(modality),
+        type=cloudevents.media_type(modality),
         t_us=(epoch_ms + slot * 100) * 1000,
         content_type=TYPES[modality],
     )

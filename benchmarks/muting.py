@@ -18,12 +18,12 @@ from aiokafka import AIOKafkaProducer
 
 from benchmarks.everything import carried_out, everything
 from benchmarks.report import machine, tell
-from services.audit.collect import records
-from services.audit.reading import Raw
-from services.contract import canonical, envelope
-from services.control.say import say
-from services.local.child import CannotStart
-from services.runtime import kafka
+from services.contract import canonical, cloudevents
+from services.inspection.audit.collect import records
+from services.inspection.audit.records import Raw
+from services.kafka import clients
+from services.kafka.control_topic import say
+from services.local.process import CannotStart
 from services.runtime.settings import Settings
 
 WITHIN_MS = 250
@@ -39,11 +39,11 @@ async def sending(producer: AIOKafkaProducer, settings: Settings, sessions: Sequ
         t_us, n = time.time_ns() // 1000, n + 1
         for session in sessions:
             for modality, kind, body in (("audio", PCM, bytes([n % 256, 1]) * 800), ("text", "text/plain", b"%d" % n)):
-                headers = envelope.build(
+                headers = cloudevents.build(
                     session=session,
                     source=f"/devices/{session}/{modality}",
                     id=str(n),
-                    type=envelope.media_type(modality),
+                    type=cloudevents.media_type(modality),
                     t_us=t_us,
                     content_type=kind,
                 )
@@ -73,7 +73,7 @@ async def bench(count: int, folder: Path) -> list[int]:
     async with everything(folder) as running:
         settings = running.settings
         topics, partitions = settings.topic_names(), settings.topics.partitions
-        async with kafka.producer(settings.kafka) as producer, kafka.reader(settings.kafka) as reader:
+        async with clients.producer(settings.kafka) as producer, clients.reader(settings.kafka) as reader:
             going = asyncio.create_task(sending(producer, settings, sessions))
             await asyncio.sleep(WARM_S)
             for n, session in enumerate(sessions):
@@ -85,7 +85,7 @@ async def bench(count: int, folder: Path) -> list[int]:
                 muted_ms[session] = time.time_ns() // 1_000_000
             await asyncio.sleep(AFTER_S)
             going.cancel()
-        async with kafka.reader(settings.kafka) as reader:
+        async with clients.reader(settings.kafka) as reader:
             return sorted(last_ms(await records(reader, topics.predictions, partitions), muted_ms).values())
 
 

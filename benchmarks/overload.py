@@ -24,14 +24,14 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 from benchmarks.overload_verdict import CALM_S, CASES, SIZE, Case, failures, judged, page
 from benchmarks.report import RESULTS
 from services.contract import window as window_record
-from services.contract.murmur2 import partition_of
+from services.contract.partitioner import partition_of
 from services.contract.window import Lane, Member, Window
+from services.kafka import clients, topic_admin
+from services.kafka.log_reader import read_range
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
-from services.payloads.redis_window import RedisWindow, Stored
-from services.runtime import kafka, topic_admin
-from services.runtime.log_range import read_range
 from services.runtime.settings import load
+from services.storage.payload_cache import RedisWindow, Stored
 
 HOP_US, STEP_MS = 500_000, 250
 EPOCH_US = 1_700_000_000_000_000
@@ -82,7 +82,7 @@ async def feed(stack: LocalStack, prefix: str, plan: list[tuple[float, str, int,
     """Send everything when it is time to, whatever the worker does (open loop)."""
     payloads = RedisWindow(stack.redis_url, 120, 2_000)
     loop, topic = asyncio.get_running_loop(), f"{prefix}.windows.v1"
-    async with kafka.producer(stack.bootstrap_servers) as producer:
+    async with clients.producer(stack.bootstrap_servers) as producer:
         began = loop.time() + 0.5
         waiting: list[Any] = []
         at = 0
@@ -104,7 +104,7 @@ async def feed(stack: LocalStack, prefix: str, plan: list[tuple[float, str, int,
 
 async def appended(servers: str, topic: str) -> list[ConsumerRecord]:
     """Every record of a topic."""
-    async with kafka.reader(servers) as reader:
+    async with clients.reader(servers) as reader:
         return [r for n in range(PARTITIONS) async for r in read_range(reader, TopicPartition(topic, n))]
 
 
@@ -124,7 +124,7 @@ async def worker_of(stack: LocalStack, case: Case, prefix: str) -> ServiceProces
     }
     settings = stack.settings()
     topics = settings.topics.model_copy(update={"prefix": prefix, "partitions": PARTITIONS})
-    async with kafka.admin(stack.bootstrap_servers) as admin:
+    async with clients.admin(stack.bootstrap_servers) as admin:
         await topic_admin.apply(admin, settings.model_copy(update={"topics": topics}))
     folder = stack.folder / prefix
     folder.mkdir(exist_ok=True)

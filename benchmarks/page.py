@@ -26,11 +26,11 @@ from playwright.async_api import Browser, Page, async_playwright
 
 from benchmarks.everything import carried_out, everything
 from benchmarks.report import machine, tell
-from services.contract import envelope
-from services.local.child import CannotStart
-from services.player.play import Schedule, play
-from services.player.recording import Recording, read
-from services.runtime import kafka
+from services.contract import cloudevents
+from services.kafka import clients
+from services.local.process import CannotStart
+from services.offline.evaluation.dataset import Recording, read
+from services.offline.evaluation.player import Schedule, play
 from services.runtime.settings import ROOT, Settings
 
 STREAMS = tuple(f"S{n:02d}" for n in range(1, 9))
@@ -74,14 +74,14 @@ class Frames:
 async def listed(settings: Settings, count: int) -> None:
     """So many sessions of which one sentence is known."""
     topics = settings.topic_names()
-    async with kafka.producer(settings.kafka) as producer:
+    async with clients.producer(settings.kafka) as producer:
         for n in range(count):
             session = f"site {n:03d}"
-            headers = envelope.build(
+            headers = cloudevents.build(
                 session=session,
                 source="/devices/desk/text",
                 id="1",
-                type=envelope.media_type("text"),
+                type=cloudevents.media_type("text"),
                 t_us=time.time_ns() // 1000,
                 content_type="text/plain",
             )
@@ -92,7 +92,7 @@ async def played(settings: Settings, recordings: dict[str, Recording], seconds: 
     """Play recordings in real time."""
     now_us = time.time_ns() // 1000
     schedule = Schedule.live(now_us, FROM_S, seconds)
-    async with kafka.producer(settings.kafka) as producer:
+    async with clients.producer(settings.kafka) as producer:
         await play(producer, settings.topic_names(), recordings, schedule, now_us)
 
 

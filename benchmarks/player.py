@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 from services.contract.topics import Topics
-from services.player.play import Schedule, play
-from services.player.recording import read
-from services.runtime import kafka
+from services.kafka import clients
+from services.offline.evaluation.dataset import read
+from services.offline.evaluation.player import Schedule, play
 
 DATA = Path(__file__).parents[1] / "data"
 NAMES = tuple(f"S{n:02}" for n in range(1, 9))
@@ -23,7 +23,7 @@ NAMES = tuple(f"S{n:02}" for n in range(1, 9))
 async def main(servers: str, prefix: str, speed: float, seconds: float) -> dict[str, int]:
     """Play; what was sent, as the generator tells it."""
     recordings = {name: read(DATA, name) for name in NAMES}
-    async with kafka.producer(servers) as producer:
+    async with clients.producer(servers) as producer:
         now_us = time.time_ns() // 1000
         schedule = Schedule(now_us + 500_000, 0, int(seconds * 1e6), speed)
         played = await play(producer, Topics(prefix), recordings, schedule, now_us)

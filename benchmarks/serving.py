@@ -19,8 +19,8 @@ from benchmarks.row import Row, percentiles
 from benchmarks.sampling import Sampler
 from benchmarks.streams import STUB_CASE, STUB_ENVIRONMENT
 from benchmarks.systems import ROOT
-from services.local.child import Child
 from services.local.ports import free_ports, listening
+from services.local.process import Child
 from services.local.stack import LocalStack
 
 UP_WITHIN_S = 90.0

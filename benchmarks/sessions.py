@@ -19,14 +19,14 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from services.aligner.instep import Record
+from services.aligner.idleness import Patience
+from services.aligner.ordered_merge import Record
 from services.aligner.partition import Partition
-from services.aligner.patience import Patience
-from services.aligner.start import Start
-from services.contract import envelope
-from services.contract.semantics import Semantics
+from services.aligner.recovery import Start
+from services.contract import cloudevents
+from services.contract.alignment_config import Semantics
 from services.contract.topics import Topics
-from services.runtime.garbage import collect_rarely
+from services.runtime.gc_tuning import collect_rarely
 from tests.simulation.broker import FakeRecord
 
 COUNTS = (100, 1_000, 10_000)
@@ -50,11 +50,11 @@ def round_of(number: int, sessions: int, offsets: dict[str, int]) -> Iterator[tu
     t_ms = EPOCH_MS + number * ROUND_MS
     for n in range(sessions):
         for modality, (content_type, body) in BODIES.items():
-            headers = envelope.build(
+            headers = cloudevents.build(
                 session=f"home {n}",
                 source=f"/devices/{n}/{modality}",
                 id=str(number),
-                type=envelope.media_type(modality),
+                type=cloudevents.media_type(modality),
                 t_us=t_ms * 1000,
                 content_type=content_type,
             )

@@ -21,7 +21,7 @@ from benchmarks.everything import SERVICES, carried_out, everything
 from benchmarks.load import Load
 from benchmarks.report import machine, tell
 from benchmarks.sampling import Sample, Sampler
-from services.local.child import CannotStart, Child
+from services.local.process import CannotStart, Child
 
 LIFE_S = 60
 SLOPE_MAX_MB_MIN = 1.0

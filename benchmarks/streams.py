@@ -22,11 +22,11 @@ from benchmarks.row import Row
 from benchmarks.sampling import Sampler
 from benchmarks.systems import Job, braid_environment
 from services.contract.canonical import loads_object
-from services.local.child import Child
+from services.kafka import clients, topic_admin
+from services.kafka.log_reader import read_range
+from services.local.process import Child
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
-from services.runtime import kafka, topic_admin
-from services.runtime.log_range import read_range
 from services.runtime.settings import Settings
 
 STREAM_S = 119.0
@@ -59,7 +59,7 @@ async def run(stack: LocalStack, asked: Streams, say: Say) -> Row:
     """One run: every window held against the oracle, every final window answered exactly once. Raises Failed."""
     case = asked.case(f"bench-{secrets.token_hex(4)}")
     settings = settings_of(stack, case.job)
-    async with kafka.admin(stack.bootstrap_servers) as admin:
+    async with clients.admin(stack.bootstrap_servers) as admin:
         await topic_admin.apply(admin, settings)
     environment = braid_environment(stack, case.job) | {"BRAID_REDIS__TTL_S": str(TTL_S)}
     aligner = ServiceProcess("aligner", stack.folder, environment)
@@ -127,7 +127,7 @@ async def _judged(stack: LocalStack, settings: Settings) -> Judged:
     closed: dict[str, float] = {}
     answers: dict[str, set[str]] = defaultdict(set)
     at_ms: dict[str, int] = {}
-    async with kafka.reader(stack.bootstrap_servers) as reader:
+    async with clients.reader(stack.bootstrap_servers) as reader:
         for number in range(count):
             async for r in read_range(reader, TopicPartition(topics.windows, number)):
                 window = loads_object(r.value or b"")

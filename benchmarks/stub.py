@@ -19,10 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.checkpoint import load as load_model
-from model.predictor import Feature, WindowFeatures
-from model.serving import Serving
+from model.predictor import Feature, Serving, WindowFeatures
 from services.fusion.__main__ import plan
-from services.runtime.service import run
+from services.kafka.service import run
 from services.runtime.settings import load
 
 FEATURES = 8

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.environments import Say, python_of, versions
-from services.local.child import Child
+from services.local.process import Child
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 

@@ -1,9 +1,15 @@
-"""Checkpoints: safetensors, a config, a card and their sha256; anything else is refused."""
+"""The model repository: `<name>/<version>/`, where a folder of versions means its newest.
+
+The weights of several tasks' networks as one set of tensors: what is shared once, the rest under each task's name.
+
+Checkpoints: safetensors, a config, a card and their sha256; anything else is refused.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,14 +18,62 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor
+from torch import Tensor, nn
 
-from model.network import FusionNetwork
+from model.compress import opened, packed
+from model.network import Architecture, TaskNetwork
 from model.predictor import FusionModel
-from model.repository import SUMS, serving
-from model.several.parts import part_of
-from model.task.int8 import opened, packed
-from model.task.network import Architecture, TaskNetwork
+from model.streams.network import FusionNetwork
+
+SUMS = "sha256"
+
+
+def serving(path: Path) -> Path:
+    """The checkpoint that a path means: itself, or of a folder of versions the newest (10 is newer than 9).
+
+    A version counts once its file of sums is there: it is written last. A path without any is returned as it is.
+    """
+    if (path / SUMS).exists():
+        return path
+    versions = [found.parent for found in path.glob(f"*/{SUMS}")]
+    return max(versions, key=_age, default=path)
+
+
+def _age(version: Path) -> list[tuple[int, str]]:
+    """Runs of figures count as numbers, so that versions are in the order in which people number them."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|\D+", version.name)]
+
+
+SHARED = "shared"
+INSIDE = ("encoders.", "readers.")
+
+
+def share(networks: Mapping[str, TaskNetwork]) -> nn.ModuleDict:
+    """Give the networks one encoder and one reader for each modality, in place; all of them as one module."""
+    for part in ("encoders", "readers"):
+        first: dict[str, nn.Module] = {}
+        for network in networks.values():
+            modules: nn.ModuleDict = getattr(network, part)
+            for m in network.modalities:
+                modules[m] = first.setdefault(m, modules[m])
+    return nn.ModuleDict(networks)
+
+
+def joined(networks: Mapping[str, TaskNetwork]) -> dict[str, Tensor]:
+    """The tensors of networks that share, by `shared.…` and `<task>.…`."""
+    out: dict[str, Tensor] = {}
+    for task, network in networks.items():
+        for name, value in network.state_dict().items():
+            out[f"{SHARED if name.startswith(INSIDE) else task}.{name}"] = value
+    return out
+
+
+def part_of(tensors: Mapping[str, Tensor], task: str, network: TaskNetwork) -> dict[str, Tensor]:
+    """What one task's network needs of such tensors. Raises KeyError where something of it is not there."""
+    return {
+        name: tensors[f"{SHARED if name.startswith(INSIDE) else task}.{name}"] for name in network.state_dict()
+    }  # fmt: skip
+
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "card.md"
 BYTES_MAX = 512 * 1024 * 1024

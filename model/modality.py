@@ -10,21 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.decode.audio import decode_audio
-from model.decode.image import decode_image
-from model.decode.sensor import READINGS, decode_sensor, readings
-from model.decode.text import as_text, decode_text
-from model.decode.undecodable import Undecodable
+from model.decode import (
+    READINGS,
+    Undecodable,
+    as_text,
+    decode_audio,
+    decode_image,
+    decode_sensor,
+    decode_text,
+    readings,
+)
 from model.encoders.audio import SEGMENT_SAMPLES, STEP_FEATURES, STEPS
 from model.encoders.base import BASE_FEATURES, BasePicture, BaseReader, BaseSegment, BaseText
+from model.encoders.baseline import SEED_FEATURES, SeedPicture, SeedReader, SeedSegment, SeedText
 from model.encoders.fixed import FIXED_FEATURES, FixedPicture, FixedReader, FixedSegment, FixedText
-from model.encoders.hearing import HearingEncoder, HearingReader
 from model.encoders.image import SIDE
-from model.encoders.picture import PictureEncoder, prepare_picture
-from model.encoders.seed import SEED_FEATURES, SeedPicture, SeedReader, SeedSegment, SeedText
+from model.encoders.lexicon import Lexicon
+from model.encoders.robust_audio import HearingEncoder, HearingReader
+from model.encoders.robust_image import PictureEncoder, prepare_picture
 from model.encoders.sensor import SensorEncoder
 from model.encoders.text import TextEncoder
-from model.encoders.words import Lexicon
 
 FEATURES = 64
 LIGHT, SEED, FIXED, BASE = "light", "seed", "fixed", "base"

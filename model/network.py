@@ -1,108 +1,100 @@
-"""The network: three encoders, a head per branch, mean fusion, and the product of calibrated experts beside it."""
+"""The network of a task: an encoder, a reader and a head for each modality, and one fusion over them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from model.encoders.audio import STEP_FEATURES, STEPS, SegmentEncoder, SoundReader
-from model.encoders.image import ImageEncoder
-from model.encoders.text import TextEncoder
+from model.fusion import FUSIONS
+from model.modality import REGISTERED, Shape
 
-MODALITIES = ("text", "video", "audio")
-FEATURES = 64
-ITEMS_MAX = {"text": 4, "video": 8}
+# The most by which a branch changes the logarithm of its own temperature.
+WARMTH_MAX = 1.0
 
 
-def subset_mask(index: int) -> tuple[bool, ...]:
-    """Which modalities the subset of a row uses: bit i of the index is the i-th modality."""
-    return tuple(bool(index >> i & 1) for i in range(len(MODALITIES)))
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """What a task's network is made of; stands in the checkpoint's config. encoders: their kind, else the fusion's own."""
+
+    modalities: tuple[str, ...]
+    label_count: int
+    word_count: int
+    vector_size: int
+    fusion: str
+    width: float = 1.0
+    encoders: str | None = None
+
+    @property
+    def shape(self) -> Shape:
+        kind = self.encoders or FUSIONS[self.fusion].encoders
+        return Shape(self.word_count, self.vector_size, kind, self.width)
 
 
-class FusionNetwork(nn.Module):
-    """Encoders, branches and heads. A branch that is absent takes part in nothing: it is masked, not zero."""
+class TaskNetwork(nn.Module):
+    """Branches, experts and their fusion. A branch that is absent takes part in nothing: it is masked, not zero."""
 
-    modalities = MODALITIES
-
-    def __init__(self, label_count: int, word_count: int, vector_size: int) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        self.text = TextEncoder(word_count, vector_size, FEATURES)
-        self.video = ImageEncoder(FEATURES)
-        self.segment = SegmentEncoder()
-        self.sound = SoundReader(FEATURES)
-        self.heads = nn.ModuleDict({m: nn.Linear(FEATURES, label_count) for m in MODALITIES})
-        self.mean_head = nn.Sequential(nn.Linear(FEATURES, FEATURES), nn.ReLU(), nn.Linear(FEATURES, label_count))
-        # Calibration, fitted after training: temperatures by expert and by subset, the class prior, how much the mean
-        # head says beside the experts, and what it means for the window when one modality by itself shows a label
-        # (a silent microphone says little about a digit that is shown).
-        self.register_buffer("temperature", torch.ones(len(MODALITIES)))
-        self.register_buffer("meaning", torch.eye(label_count).repeat(len(MODALITIES), 1, 1))
-        self.register_buffer("subset_temperature", torch.ones(1 << len(MODALITIES)))
-        self.register_buffer("log_prior", torch.full((label_count,), -float(label_count)).log_softmax(0))
-        self.register_buffer("mean_weight", torch.tensor(0.5))
-        # Which modalities each subset uses, [8, 3]; tensors made on the way would have to be carried to the device.
-        subsets = torch.tensor([subset_mask(index) for index in range(1 << len(MODALITIES))])
-        self.register_buffer("subsets", subsets, persistent=False)
-        self.register_buffer("bits", torch.tensor([1, 2, 4]), persistent=False)
+        self.architecture = a = architecture
+        self.modalities = a.modalities
+        count, features = len(a.modalities), a.shape.features
+        self.encoders = nn.ModuleDict({m: REGISTERED[m].encoder(a.shape) for m in a.modalities})
+        self.readers = nn.ModuleDict({m: REGISTERED[m].reader(a.shape) for m in a.modalities})
+        self.heads = nn.ModuleDict({m: nn.Linear(features, a.label_count) for m in a.modalities})
+        self.fusion = FUSIONS[a.fusion].make(count, features, a.label_count)
+        # Calibration, fitted after training: a temperature for each expert, warmer or cooler by what its branch shows
+        # (coarse pictures and sound in noise are told by it), one for each subset, and the class prior.
+        self.register_buffer("temperature", torch.ones(count))
+        self.register_buffer("warmth", torch.zeros(count, features))
+        self.register_buffer("subset_temperature", torch.ones(1 << count))
+        self.register_buffer("log_prior", torch.zeros(a.label_count).log_softmax(0))
+        self.register_buffer("bits", 1 << torch.arange(count), persistent=False)
 
     def item_encoder(self, modality: str) -> nn.Module:
         """The encoder of a modality's items."""
-        return {"text": self.text, "video": self.video, "audio": self.segment}[modality]
+        return self.encoders[modality]
 
     def item_shape(self, modality: str, segments: int) -> tuple[int, int]:
         """Places and feature length of a modality's items in one window."""
-        return (segments, STEPS * STEP_FEATURES) if modality == "audio" else (ITEMS_MAX[modality], FEATURES)
+        registered = REGISTERED[modality]
+        places = segments if registered.items_max is None else registered.items_max
+        return places, registered.item_size or self.architecture.shape.features
 
     def branches(self, items: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> Tensor:
-        """V_m of every modality, float32 [batch, 3, FEATURES].
-
-        items: item features [batch, items, FEATURES], of audio segment features [batch, segments, ...]; there: bool
-        masks [batch, items] of what is there.
-        """
-        v_text = _mean(items["text"], there["text"])
-        v_video = _mean(items["video"], there["video"])
-        v_audio = self.sound(items["audio"], there["audio"])
-        return torch.stack([v_text, v_video, v_audio], 1)
+        """V_m of every modality, float32 [batch, modalities, features], from item features and masks of what is there."""
+        return torch.stack([self.readers[m](items[m], there[m]) for m in self.modalities], 1)
 
     def expert_logits(self, branches: Tensor) -> Tensor:
-        """What each branch says by itself, [batch, 3, labels], before calibration."""
-        return torch.stack([self.heads[m](branches[:, i]) for i, m in enumerate(MODALITIES)], 1)
+        """What each branch says by itself, [batch, modalities, labels], before calibration."""
+        return torch.stack([self.heads[m](branches[:, i]) for i, m in enumerate(self.modalities)], 1)
 
     def experts(self, branches: Tensor) -> Tensor:
-        """Log p(window's label | one modality), [batch, 3, labels]: own label by temperature, then what it means."""
-        warm, meaning = cast(Tensor, self.temperature), cast(Tensor, self.meaning)
-        own = torch.softmax(self.expert_logits(branches) / warm[None, :, None], -1)
-        return torch.log(torch.einsum("bml,mlk->bmk", own, meaning).clamp(min=1e-9))
+        """Calibrated log p(label | one modality), [batch, modalities, labels]."""
+        shown = (branches * cast(Tensor, self.warmth)).sum(-1, keepdim=True)
+        # Branches unlike any of the validation are not believed without limit.
+        warm = cast(Tensor, self.temperature)[None, :, None] * torch.exp(shown.clamp(-WARMTH_MAX, WARMTH_MAX))
+        return torch.log_softmax(self.expert_logits(branches) / warm, -1)
 
-    def mean_logits(self, branches: Tensor, present: Tensor) -> Tensor:
-        """Mean fusion: V_F = sum of the present V_m / their number, then a head; present bool [batch, 3]."""
-        logits: Tensor = self.mean_head(_mean(branches, present))
-        return logits
+    def fused(self, branches: Tensor, experts: Tensor, used: Tensor) -> Tensor:
+        """Log probabilities [batch, labels] of what the used branches say together; the prior where none is."""
+        prior = cast(Tensor, self.log_prior)
+        rows = torch.log_softmax(self.fusion(branches, experts, used, prior), -1)
+        index = (used * cast(Tensor, self.bits)).sum(1)
+        calm = torch.log_softmax(rows / cast(Tensor, self.subset_temperature)[index].unsqueeze(-1), -1)
+        return torch.where(used.any(1, keepdim=True), calm, prior)
 
     def subset_log_probs(self, branches: Tensor, present: Tensor) -> Tensor:
-        """Log probabilities of all subsets, [batch, 8, labels]; a subset counts only what is present of it."""
-        prior = cast(Tensor, self.log_prior)
+        """Log probabilities of all subsets, [batch, 2^modalities, labels]; a subset counts only what is present of it."""
+        count = len(self.modalities)
+        indices = torch.arange(1 << count, device=branches.device)
+        chosen = (indices[:, None] & cast(Tensor, self.bits)) > 0
+        used = (present[:, None] & chosen).flatten(0, 1)
         experts = self.experts(branches)
-        rows = []
-        for index in range(1 << len(MODALITIES)):
-            used = present & cast(Tensor, self.subsets)[index]
-            rows.append(self._one_subset(experts, branches, used, prior))
-        return torch.stack(rows, 1)
-
-    def _one_subset(self, experts: Tensor, branches: Tensor, used: Tensor, prior: Tensor) -> Tensor:
-        count = used.sum(1, keepdim=True).float()
-        total = (experts * used.unsqueeze(-1)).sum(1) - (count - 1) * prior  # the prior itself where none is used
-        product_of_experts = torch.log_softmax(total, -1)
-        weight = torch.where(count > 1, cast(Tensor, self.mean_weight), 0.0)
-        mean = torch.log_softmax(self.mean_logits(branches, used), -1)
-        mixed = torch.log_softmax(weight * mean + (1 - weight) * product_of_experts, -1)
-        by_index = (used * cast(Tensor, self.bits)).sum(1)
-        return torch.log_softmax(mixed / cast(Tensor, self.subset_temperature)[by_index].unsqueeze(-1), -1)
-
-
-def _mean(items: Tensor, there: Tensor) -> Tensor:
-    weights = there.unsqueeze(-1).float()
-    return (items * weights).sum(1) / weights.sum(1).clamp(min=1)
+        rows: Tensor = self.fused(
+            branches.repeat_interleave(1 << count, 0), experts.repeat_interleave(1 << count, 0), used
+        )
+        return rows.view(len(branches), 1 << count, -1)

@@ -1,4 +1,6 @@
-"""A model as it serves: items to features, features of windows to log probabilities of all subsets.
+"""What serves: the interface of a loaded model to whoever asks it, and all that they may know of it.
+
+A model as it serves: items to features, features of windows to log probabilities of all subsets.
 
 Every batch has one fixed shape per encoder and head, padded: the shape changes the last bits of a result, so a fixed
 one makes it independent of what else happened to be in the batch.
@@ -9,20 +11,54 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from model.encoders.image import prepare_image
+from model.encoders.lexicon import Lexicon
 from model.encoders.text import Vocabulary
-from model.encoders.words import Lexicon
+from model.executor import Make, Run, in_turn, maker
 from model.flops import flops
 from model.modality import REGISTERED, prepare_segment
-from model.network import FusionNetwork
-from model.running import Make, Run, in_turn, maker
-from model.task.network import TaskNetwork
+from model.network import TaskNetwork
+from model.streams.network import FusionNetwork
+
+
+class Serving(Protocol):
+    """A model of some device. All results are functions of the inputs, the digest and the device's kind."""
+
+    name: str
+    version: str
+    digest: str
+    labels: tuple[str, ...]
+    modalities: tuple[str, ...]
+    batch_windows: int
+    segments_per_window: int
+    threads: int
+    decision: Mapping[str, float]
+    conflict_from: float
+    conformal: float
+
+    @property
+    def device(self) -> object:
+        """Where it runs; its text is the device's name."""
+
+    @property
+    def costliest(self) -> str:
+        """The modality whose items take most arithmetic: the one that an overloaded worker leaves out."""
+
+    def prepare(self, modality: str, value: Any) -> NDArray[Any]:
+        """A decoded value as its encoder's input."""
+
+    def encode_all(self, inputs: Mapping[str, Sequence[NDArray[Any]]]) -> dict[str, list[Feature]]:
+        """Features of prepared items by modality, each from itself alone, whatever else is encoded with it."""
+
+    def fuse(self, windows: Sequence[WindowFeatures]) -> list[NDArray[np.float64]]:
+        """Log probabilities float64 [2^modalities, labels] of each window: row i uses the modalities of the bits of i."""
+
 
 Feature = NDArray[np.float32]
 

@@ -9,7 +9,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.data.law import WORDS, number_at
+from model.data.degradations import WORDS, number_at
 
 LARGER = ("ten", "eleven", "twelve", "fifteen", "twenty", "thirty", "forty", "fifty")
 ROLLED = 0.3

@@ -13,7 +13,7 @@ from model.data.scene import SEGMENTS, WINDOW_SEGMENTS, WINDOWS, Scene
 from model.encoders.audio import SEGMENT_SAMPLES, LogMel
 from model.encoders.image import prepare_image
 from model.encoders.text import Vocabulary
-from model.network import ITEMS_MAX, MODALITIES
+from model.streams.network import ITEMS_MAX, MODALITIES
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from model.data.law import Severity
+from model.data.degradations import Severity
 
 NAMED = ("text", "video", "audio")
 

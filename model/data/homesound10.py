@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from model.data import augment
 from model.data.example import Example
-from model.data.law import Severity
-from model.data.sets import read_sound, rows
-from model.decode.audio import RATE
+from model.data.degradations import Severity
+from model.data.splits import read_sound, rows
+from model.decode import RATE
 from model.labels import SOUNDS
 
 # The official groups: clips of one recording never stand in two of them.

@@ -8,8 +8,8 @@ from typing import Any
 from numpy.random import Generator
 
 from model.data.example import Example
-from model.data.law import SEVERITIES, Severity, fresh_text
-from model.data.sets import rows
+from model.data.degradations import SEVERITIES, Severity, fresh_text
+from model.data.splits import rows
 
 INTENTS = ("BookRestaurant", "GetWeather", "RateBook", "SearchScreeningEvent")
 

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from model.data.audible import audible
+from model.data.activity import audible
 from model.data.augment import renumbered
 from model.data.corrupt import shaken_picture, shaken_sound, shaken_text
-from model.data.delivery import CARRIED
-from model.data.outside import Outside
-from model.data.sets import Clip, Digit
-from model.decode.audio import RATE
+from model.data.delivery_simulation import CARRIED
+from model.data.out_of_distribution import Outside
+from model.data.splits import Clip, Digit
+from model.decode import RATE
 from model.encoders.audio import SEGMENT_SAMPLES
 from model.labels import NOTHING
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from model.data import augment
 from model.data.example import Example
-from model.data.law import (
+from model.data.degradations import (
     SEVERITIES,
     Severity,
     degraded_picture,
@@ -23,10 +23,10 @@ from model.data.law import (
     fresh_text,
     place,
 )
-from model.data.sets import read_sound, rows
+from model.data.splits import read_sound, rows
 from model.data.shards import find_file
-from model.decode.image import decode_image
-from model.decode.undecodable import Undecodable
+from model.decode import decode_image
+from model.decode import Undecodable
 
 DIGITS = tuple("0123456789")
 # How training draws severities: the harder the more often, for there is more to learn.

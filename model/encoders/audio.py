@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchaudio.transforms import MelSpectrogram
 
-from model.decode.audio import RATE
+from model.decode import RATE
 
 SEGMENT_SAMPLES = RATE // 2
 MELS = 40

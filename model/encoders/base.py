@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from model.encoders.audio import MELS, STEP_FEATURES, STEPS
-from model.encoders.hearing import VIEWS, SegmentSpectrum
 from model.encoders.image import SIDE
-from model.encoders.picture import CHANNELS
+from model.encoders.robust_audio import VIEWS, SegmentSpectrum
+from model.encoders.robust_image import CHANNELS
 from model.encoders.text import PAD, WORDS_MAX
 
 BASE_FEATURES, HEADS = 512, 8

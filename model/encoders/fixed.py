@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model.encoders.audio import MELS, STEP_FEATURES, STEPS
-from model.encoders.hearing import SegmentSpectrum
+from model.encoders.robust_audio import SegmentSpectrum
 from model.encoders.text import PAD
 
 FIXED_FEATURES = 512

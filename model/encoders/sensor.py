@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from model.decode.sensor import READINGS
+from model.decode import READINGS
 
 UNITS = 32
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from services.aligner.observe import Observer
-from services.aligner.patience import Patience
-from services.aligner.start import OtherSettings
+from services.aligner.idleness import Patience
+from services.aligner.metrics import Observer
+from services.aligner.recovery import OtherSettings
 from services.aligner.worker import Rules, Worker
-from services.contract.semantics import Semantics
+from services.contract.alignment_config import Semantics
 from services.contract.topics import Topics
-from services.payloads.redis_window import RedisWindow, WrongPolicy
-from services.runtime import kafka
-from services.runtime.garbage import collect_rarely
+from services.kafka import clients
+from services.kafka.service import Plan, run
+from services.runtime.gc_tuning import collect_rarely
 from services.runtime.metrics import AlignerMetrics, make_registry
-from services.runtime.service import Plan, run
 from services.runtime.settings import ModalitySettings, Settings, load
+from services.storage.payload_cache import RedisWindow, WrongPolicy
 
 RECORDS_MAX = 2_000
 
@@ -27,15 +27,15 @@ def plan(settings: Settings) -> Plan:
     rules = rules_of(settings, settings.semantics(), settings.topic_names())
     worker = Worker(
         rules,
-        lambda: kafka.make_producer(broker),
-        lambda: kafka.make_reader(broker),
+        lambda: clients.make_producer(broker),
+        lambda: clients.make_reader(broker),
         lambda: RedisWindow.of(settings.redis),
         Observer(AlignerMetrics(registry), settings.tracing.traced),
     )
     group = f"{settings.kafka.group_prefix}-aligner"
     return Plan(
         name="braid-aligner",
-        make_consumer=lambda: kafka.make_group_consumer(broker, group, settings.kafka.instance),
+        make_consumer=lambda: clients.make_group_consumer(broker, group, settings.kafka.instance),
         topics=rules.topics.media_all,
         work=worker,
         registry=registry,

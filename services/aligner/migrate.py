@@ -16,12 +16,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from services.aligner.worker import Worker
-from services.contract import envelope, frontier, owned
+from services.contract import alignment_config, cloudevents, frontier
+from services.contract.alignment_config import Semantics
 from services.contract.errors import BraidError
 from services.contract.frontier import Frontier
-from services.contract.semantics import Semantics
 from services.contract.topics import Topics
-from services.runtime.log_range import read_range
+from services.kafka.log_reader import read_range
 
 POLL_MS = 100
 NAME_SOURCES_FOR_S = 3.0
@@ -68,8 +68,8 @@ async def read_former_settings(
         for key, value in newest.items():
             if value is None:
                 continue
-            if owned.is_key(key):
-                semantics = owned.read(value)
+            if alignment_config.is_key(key):
+                semantics = alignment_config.read(value)
                 if semantics is None:
                     former.unreadable.add(key.decode(errors="replace").rpartition("\0")[2])
                 elif semantics.config != config:
@@ -125,7 +125,7 @@ async def hand_over(producer: AIOKafkaProducer, topics: Topics, former: FormerSe
         ]
         await asyncio.gather(*sent)
     for partition, keys in former.keys.items():
-        for key in sorted(keys, key=lambda key: not owned.is_key(key)):
+        for key in sorted(keys, key=lambda key: not alignment_config.is_key(key)):
             await (await producer.send(topics.frontier, None, key=key, partition=partition))
 
 
@@ -150,7 +150,7 @@ def _sources(
         for tp, records in fetched.items()
         for record in records
         if record.offset >= ends[tp] and record.key is not None
-        if envelope.type_of(record.headers) != envelope.SESSION_END_TYPE.encode()
+        if cloudevents.type_of(record.headers) != cloudevents.SESSION_END_TYPE.encode()
     }
 
 

@@ -9,13 +9,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from services.aligner.admit import Arrival
-from services.aligner.align import Aligner
-from services.aligner.coverage import Coverage
-from services.aligner.fate import WINDOWED, Fate, Late, name_of
-from services.aligner.gate import Gate
-from services.aligner.instep import Record
-from services.aligner.patience import (
+from services.aligner.admission import Arrival
+from services.aligner.admission_cache import Gate
+from services.aligner.alignment import WINDOWED, Aligner, Fate, Late, name_of
+from services.aligner.frontier_coverage import Coverage
+from services.aligner.idleness import (
     LONG_US,
     Agenda,
     Patience,
@@ -26,15 +24,14 @@ from services.aligner.patience import (
     silence_due,
     silences,
 )
+from services.aligner.ordered_merge import Record
+from services.aligner.recovery import Start
 from services.aligner.session import NEVER_US
-from services.aligner.start import Start
+from services.contract.alignment_config import Semantics
 from services.contract.chunk import Chunk, SessionEnd
-from services.contract.dead import DeadLetter, Position, Stage, letter
+from services.contract.dead_letter import DeadLetter, Position, Reason, Rejected, Stage, letter
 from services.contract.frontier import Frontier
-from services.contract.reason import Reason, Rejected
-from services.contract.seal import Seal
-from services.contract.semantics import Semantics
-from services.contract.tick import Tick
+from services.contract.tick import Seal, Tick
 from services.contract.topics import Topics
 from services.contract.window import Window
 

@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from services.aligner.admit import Arrival
-from services.aligner.emit import Emitter
-from services.aligner.instep import InStep, Record
-from services.aligner.observe import Observer
+from services.aligner.admission import Arrival
+from services.aligner.emitter import Emitter
+from services.aligner.idleness import LONG_US, Patience, Proof
+from services.aligner.metrics import Observer
+from services.aligner.ordered_merge import InStep, Record
 from services.aligner.partition import Effects, Partition
-from services.aligner.patience import LONG_US, Patience, Proof
-from services.aligner.recover import Recovered, recover
-from services.contract.seal import Seal
-from services.contract.semantics import Semantics
+from services.aligner.recovery import Recovered, recover
+from services.contract.alignment_config import Semantics
+from services.contract.tick import Seal
 from services.contract.topics import Topics
-from services.payloads.redis_window import RedisWindow, Stored
-from services.runtime.log_range import with_readers
-from services.runtime.monotonic import monotonic_us
+from services.kafka.log_reader import with_readers
+from services.runtime.clock import monotonic_us
+from services.storage.payload_cache import RedisWindow, Stored
 
 QUEUE_RECORDS_MAX = 5_000
 QUEUE_BYTES_MAX = 64 * 1024 * 1024

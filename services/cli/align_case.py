@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli import say
+from services.cli import output
 
 
 def align_case(file: Annotated[Path, typer.Argument(help="JSON lines, one case a line.")]) -> None:
@@ -25,7 +25,7 @@ def align_case(file: Annotated[Path, typer.Argument(help="JSON lines, one case a
     try:
         lines = file.read_bytes().splitlines()
     except OSError as error:
-        say.fail(f"{file} cannot be read: {error.strerror}", 2)
+        output.fail(f"{file} cannot be read: {error.strerror}", 2)
     for line in lines:
         if line.strip():
             print(json_lines.dumps(answer(line), ensure_ascii=False))

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from services.cli import say
+from services.cli import output
 from services.runtime.settings import Settings, load
 
 
 def audit(
     session: Annotated[list[str] | None, typer.Option(help="Only these sessions; default: all.")] = None,
-    json: say.Json = False,
+    json: output.Json = False,
 ) -> None:
     """Read the topics again: does every chunk have one fate, and is every window what the logs say?
 
@@ -22,10 +22,10 @@ def audit(
     """
     settings = load()
     if not settings.kafka.bootstrap_servers:
-        say.no_broker()
+        output.no_broker()
     out, deleted = asyncio.run(_audit(settings, session))
     if json:
-        say.result(out)
+        output.result(out)
     else:
         books = out["books"]
         print(", ".join(f"{books[name]} {name}" for name in books))
@@ -33,26 +33,26 @@ def audit(
         for trouble in out["troubles"]:
             print(f"  {trouble}")
     if deleted:
-        say.fail(f"{deleted} media records have been deleted by retention: only a recording can be audited whole", 3)
+        output.fail(f"{deleted} media records have been deleted by retention: only a recording can be audited whole", 3)
     sys.exit(0 if out["ok"] else 1)
 
 
 async def _audit(settings: Settings, sessions: list[str] | None) -> tuple[dict[str, Any], int]:
     from aiokafka import TopicPartition
 
-    from services.audit.books import keep, made_under
-    from services.audit.collect import collect
-    from services.runtime import kafka
+    from services.inspection.audit.collect import collect
+    from services.inspection.audit.ledger import keep, made_under
+    from services.kafka import clients
 
     topics, count = settings.topic_names(), settings.topics.partitions
-    async with kafka.reader(settings.kafka) as reader:
+    async with clients.reader(settings.kafka) as reader:
         media = [TopicPartition(topic, n) for topic in topics.media_all for n in range(count)]
         deleted = sum((await reader.beginning_offsets(media)).values())
         logs = await collect(reader, topics, count)
     ours, made = settings.semantics(), made_under(logs)
     if made.keys() - {ours.config}:
         told = ", ".join(f"{n} under {config}" for config, n in sorted(made.items()))
-        say.fail(
+        output.fail(
             f"the topics hold windows made under other settings than those in force ({told}; ours are {ours.config}): the "
             "books are kept under one set of settings. Audit with the settings of then, or once retention has taken "
             "what was made before the change",

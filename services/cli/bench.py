@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli import say
+from services.cli import output
 
 if TYPE_CHECKING:
-    from model.capacity import Report
+    from model.throughput import Report
 
 app = typer.Typer(no_args_is_help=True, help="Measure what this machine can carry.")
 QUICK_BATCHES = (1, 2)
@@ -34,7 +34,7 @@ def gpu(
     out: Annotated[
         Path | None, typer.Option(help="Write the table into this folder, too, as gpu-cuda.md or gpu-cpu.md.")
     ] = None,
-    json: say.Json = False,
+    json: output.Json = False,
 ) -> None:
     """Windows a second and MFU of the small model and of one of 32 M parameters (untrained), by batch and way of running.
 
@@ -42,16 +42,16 @@ def gpu(
     matrices reaches on this device in the same precision. Cached encoders: only what the window before did not have is
     encoded. Runs on a CPU too.
     """
-    from model.capacity import MODELS, about, device_of, measure
+    from model.throughput import MODELS, about, device_of, measure
 
     try:
         where = device_of(device, threads)
     except ValueError as error:
-        say.fail(str(error), code=2)
+        output.fail(str(error), code=2)
     progress = (lambda text: None) if json else (lambda text: typer.echo(f"· {text}", err=True))
     sizes, each = (QUICK_BATCHES, seconds / 10) if quick else (_sizes(batches), seconds)
     if model not in (*MODELS, "all"):
-        say.fail(f"--model takes {', '.join(MODELS)} or all, not {model}", code=2)
+        output.fail(f"--model takes {', '.join(MODELS)} or all, not {model}", code=2)
     asked = "" if model == "all" else f"--model {model} "
     asked += "--quick" if quick else f"--batches {','.join(map(str, sizes))} --seconds {each:g}"
     reports: list[Report] = []
@@ -62,7 +62,7 @@ def gpu(
         if out is not None:  # the first model's at once: all of it takes many minutes
             (out / f"gpu-{where.type}.md").write_text(text)
     if json:
-        say.result({**told, "models": [report.as_json() for report in reports]})
+        output.result({**told, "models": [report.as_json() for report in reports]})
     else:
         typer.echo(text)
 
@@ -71,7 +71,7 @@ def _sizes(given: str) -> tuple[int, ...]:
     """Batch sizes, ascending, from their list."""
     names = [name.strip() for name in given.split(",")]
     if not all(name.isascii() and name.isdigit() and 1 <= int(name) <= BATCH_MAX for name in names):
-        say.fail(f"--batches takes sizes from 1 to {BATCH_MAX} with commas, not {given}", code=2)
+        output.fail(f"--batches takes sizes from 1 to {BATCH_MAX} with commas, not {given}", code=2)
     return tuple(sorted({int(name) for name in names}))
 
 

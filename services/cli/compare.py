@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from services.cli import say
+from services.cli import output
 from services.cli.train_task import progress
 from services.runtime.settings import ROOT
 
@@ -24,24 +24,24 @@ def compare(
         Path | None,
         typer.Option(help="A folder for the trained models; those that are there already are not trained again."),
     ] = None,
-    json: say.Json = False,
+    json: output.Json = False,
 ) -> None:
     """Train every fusion with the same seeds and compare them on the test rows: a table and a plot."""
-    from model.data.named import UnknownSet, read_set
+    from model.compare import compare as compared
+    from model.data.registry import UnknownSet, read_set
     from model.data.tridigit import Tridigit
-    from model.fusions.registry import FUSIONS
-    from model.task.compare import compare as compared
-    from model.task.plot import bars
-    from model.task.recipe import TaskRecipe
+    from model.fusion import FUSIONS
+    from model.plot import bars
+    from model.recipe import TaskRecipe
 
     names = fusions.split(",") if fusions else list(FUSIONS)
     unknown = [name for name in names if name not in FUSIONS]
     if unknown:
-        say.fail(f"no fusion {unknown[0]}: there are {', '.join(FUSIONS)}", 2)
+        output.fail(f"no fusion {unknown[0]}: there are {', '.join(FUSIONS)}", 2)
     try:
         found = read_set(data, ROOT / "data")
     except UnknownSet as error:
-        say.fail(str(error), 2)
+        output.fail(str(error), 2)
     assert isinstance(found, Tridigit)
     recipe = replace(TaskRecipe(), epochs=epochs)
     with progress(recipe) as report:
@@ -68,7 +68,7 @@ def compare(
         {row["fusion"]: [row[name] for name in subsets] for row in rows},
     )
     if json:
-        say.result(rows)
+        output.result(rows)
     else:
         print(table(rows, command, severity))
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from services.cli import say
+from services.cli import output
 from services.cli.train_task import progress
 from services.runtime.settings import ROOT
 
@@ -27,13 +27,13 @@ def compress(
     out: Annotated[
         Path | None, typer.Option(help="Where it goes; default: beside MODEL, with the kind in its name.")
     ] = None,
-    json: say.Json = False,
+    json: output.Json = False,
 ) -> None:
     """Make a model smaller: eight bits, and a narrower student that learns from it where that is not enough."""
     from model.checkpoint import CARD, CheckpointError, load, load_task, save
-    from model.data.named import UnknownSet, read_set, recipe_for
-    from model.task.compress import measured, shrunk
-    from model.task.manifest import ManifestError
+    from model.compress import measured, shrunk
+    from model.data.registry import UnknownSet, read_set, recipe_for
+    from model.manifest import ManifestError
 
     allowed = bytes_of(budget)
     try:
@@ -41,15 +41,15 @@ def compress(
         network, config = load_task(model)
         original = load(model, "cpu")
     except (UnknownSet, ManifestError) as error:
-        say.fail(str(error), 2)
+        output.fail(str(error), 2)
     except CheckpointError as error:
-        say.fail(str(error))
+        output.fail(str(error))
     recipe = replace(recipe_for(found, network.architecture.fusion), epochs=epochs)
     try:
         with progress(recipe) as report:
             steps = shrunk(network, config, found, found.sentences(), allowed, recipe, report)
     except ValueError as error:
-        say.fail(f"{error}: give more")
+        output.fail(f"{error}: give more")
     out = out or model.parent.parent / f"{model.parent.name}-{to}" / model.name
     rows = [
         {"step": "original", "bytes": (model / "model.safetensors").stat().st_size}
@@ -63,18 +63,18 @@ def compress(
     card = (model / CARD).read_text() + f"\n## Compression\nMade by `{command}`.\n\n{table(rows)}"
     save(out, steps[-1].network, own, card, int8=True)
     if json:
-        say.result(rows)
+        output.result(rows)
     else:
         print(table(rows))
     if steps[-1].bytes > allowed:
-        say.fail(f"{out} takes {steps[-1].bytes} bytes, more than {budget}")
+        output.fail(f"{out} takes {steps[-1].bytes} bytes, more than {budget}")
 
 
 def bytes_of(text: str) -> int:
     """64KB as a number; KB is 1,000 bytes."""
     found = re.fullmatch(r"(\d+)\s*(KB|MB|)", text.strip().upper())
     if not found:
-        say.fail(f"a budget is written as 64KB, not {text}", 2)
+        output.fail(f"a budget is written as 64KB, not {text}", 2)
     return int(found[1]) * UNITS[found[2]]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from services.cli import say
+from services.cli import output
 from services.contract.errors import EXIT_USAGE
 from services.runtime.settings import ROOT, SettingsError, load
 from services.runtime.settings.explain import explained
@@ -19,7 +19,7 @@ app = typer.Typer(no_args_is_help=True, help="Show or check the settings.")
 
 @app.command("show")
 def show(
-    json: say.Json = False,
+    json: output.Json = False,
     explain: Annotated[bool, typer.Option(help="Print a commented braid.yaml that can be used as it is.")] = False,
 ) -> None:
     """Print every setting with its value, and the digest of those that decide what windows contain."""
@@ -32,7 +32,7 @@ def show(
     sections: dict[str, Any] = settings.model_dump(mode="json")
     config = settings.semantics().config
     if json:
-        say.result({"settings": sections, "config": config})
+        output.result({"settings": sections, "config": config})
         return
     for path, value in _flat(sections):
         print(f"{path} = {value}")
@@ -40,19 +40,19 @@ def show(
 
 
 @app.command("check")
-def check(json: say.Json = False) -> None:
+def check(json: output.Json = False) -> None:
     """Check the settings; exit code 2 if one is not valid."""
     try:
         load()
     except SettingsError as error:
         if json:
-            say.result({"ok": False, "troubles": list(error.problems)})
+            output.result({"ok": False, "troubles": list(error.problems)})
             raise SystemExit(EXIT_USAGE) from None
         if len(error.problems) > 1:
             print("\n".join(error.problems))
         raise
     if json:
-        say.result({"ok": True, "troubles": []})
+        output.result({"ok": True, "troubles": []})
     else:
         print("The settings are valid.")
 

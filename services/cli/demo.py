@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from services.cli import say
+from services.cli import output
 from services.runtime.settings import ROOT, load
 
 STREAMS = tuple(f"S{n:02d}" for n in range(1, 9))
@@ -32,22 +32,22 @@ def demo(
     kill: Annotated[str | None, typer.Option(help="kill -9 this service in the middle: aligner or fusion.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Keep logs and data in this folder.")] = None,
     stay: Annotated[bool, typer.Option("--stay", help="Leave everything up after the run, until Ctrl-C.")] = False,
-    json: say.Json = False,
+    json: output.Json = False,
 ) -> None:
     """Play recorded home streams through the whole system, for real, and check every promise at the end."""
     from aiokafka.errors import KafkaError
 
-    from services.demo.run import Options, run
-    from services.demo.screen import Screen
-    from services.local.child import CannotStart
+    from services.local.demo.run import Options, run
+    from services.local.demo.screen import Screen
+    from services.local.process import CannotStart
 
     streams = tuple(stream or STREAMS)
     if unknown := [name for name in streams if name not in STREAMS]:
-        say.fail(f"no such stream: {', '.join(unknown)}; there are {', '.join(STREAMS)}", 2)
+        output.fail(f"no such stream: {', '.join(unknown)}; there are {', '.join(STREAMS)}", 2)
     if kill not in (None, "aligner", "fusion"):
-        say.fail(f"--kill takes aligner or fusion, not {kill}", 2)
+        output.fail(f"--kill takes aligner or fusion, not {kill}", 2)
     if not 0.1 <= speed <= 20:
-        say.fail("--speed takes 0.1 to 20", 2)
+        output.fail("--speed takes 0.1 to 20", 2)
     options = Options(from_s, min(seconds, 120 - from_s), speed, streams, kill, ROOT / "data", stay)
     folder = keep or Path(tempfile.mkdtemp(prefix="braid-demo-"))
     found: list[dict[str, Any]] = []
@@ -55,7 +55,7 @@ def demo(
     def tell(out: dict[str, Any]) -> None:
         found.append(out)
         if json:
-            say.result(out)
+            output.result(out)
         else:
             _tell(out)
         sys.stdout.flush()
@@ -63,10 +63,10 @@ def demo(
     try:
         asyncio.run(run(options, load(), folder, Screen(), tell))
     except (CannotStart, KafkaError) as error:
-        say.fail(f"{error}\nThe logs are in {folder}")
+        output.fail(f"{error}\nThe logs are in {folder}")
     except KeyboardInterrupt:
         if not found:
-            say.fail("stopped; everything that was started is stopped too", 130)
+            output.fail("stopped; everything that was started is stopped too", 130)
     (out,) = found
     if not out["ok"]:
         print(f"braid: not all is as promised: {out['troubles'] or 'the books do not balance'}", file=sys.stderr)

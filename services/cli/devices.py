@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from services.cli import say
+from services.cli import output
 from services.runtime.settings import Settings, load
 
 RECORDS_MAX = 20_000
@@ -33,7 +33,7 @@ class Device:
 
 def devices(
     minutes: Annotated[float, typer.Option(help="How far back to look.", min=0.1, max=1440)] = 10,
-    json: say.Json = False,
+    json: output.Json = False,
 ) -> None:
     """Each source: when it was last heard, how often it sends, its share of late records, its clock; which are silent.
 
@@ -43,13 +43,13 @@ def devices(
     """
     settings = load()
     if not settings.kafka.bootstrap_servers:
-        say.no_broker()
+        output.no_broker()
     found, strange = asyncio.run(_look(settings, minutes))
     now_us = time.time_ns() // 1000
     rows = [_row(source, d, now_us, settings.gateway.silent_s) for (_, _, source), d in sorted(found.items())]
     unheard = _unheard(settings, {row["source"] for row in rows})
     if json:
-        say.result({"devices": rows, "not_heard": unheard, "unreadable_late": strange})
+        output.result({"devices": rows, "not_heard": unheard, "unreadable_late": strange})
         return
     for row in rows:
         corrected = f" (corrected by {row['clock_corrected_ms']:+d} ms)" if row["clock_corrected_ms"] else ""
@@ -93,7 +93,7 @@ def _heard(row: dict[str, Any]) -> str:
 
 def _unheard(settings: Settings, heard: set[str]) -> list[str]:
     """The devices of the settings that none of these sources is."""
-    from services.devices.devices import Devices
+    from services.integrations.devices import Devices
 
     known = Devices(settings.devices)
     return sorted(settings.devices.keys() - {known.name_of(source) for source in heard})
@@ -101,14 +101,14 @@ def _unheard(settings: Settings, heard: set[str]) -> list[str]:
 
 async def _look(settings: Settings, minutes: float) -> tuple[dict[Key, Device], int]:
     """The sources, and how many records of the late topic are none of ours."""
-    from services.audit.collect import since
-    from services.runtime import kafka
+    from services.inspection.audit.collect import since
+    from services.kafka import clients
 
     topics = settings.topic_names()
     found: dict[Key, Device] = {}
     strange = 0
     from_ms = int((time.time() - minutes * 60) * 1000)
-    async with kafka.reader(settings.kafka) as reader:
+    async with clients.reader(settings.kafka) as reader:
         for modality in topics.modalities:
             for number in range(settings.topics.partitions):
                 for raw in await since(reader, topics.media(modality), number, from_ms, RECORDS_MAX):
@@ -135,16 +135,16 @@ def late_of(value: bytes | None) -> Key | None:
 
 
 def _count(found: dict[Key, Device], raw: Any, modality: str, number: int) -> None:
-    from services.audit.reading import read
-    from services.contract import envelope, moment
+    from services.contract import cloudevents, timestamps
     from services.contract.chunk import Chunk
-    from services.contract.envelope import Envelope
+    from services.contract.cloudevents import Envelope
+    from services.inspection.audit.records import read
 
-    stated = envelope.unwrap(raw.headers, raw.value)
+    stated = cloudevents.unwrap(raw.headers, raw.value)
     if raw.key is None or not isinstance(stated, Envelope):
         return
     key = raw.key.decode(errors="replace"), modality, stated.get("source")
-    if stated.get("type") == envelope.SESSION_END_TYPE and key in found:
+    if stated.get("type") == cloudevents.SESSION_END_TYPE and key in found:
         found[key].ended_us = raw.timestamp * 1000
     chunk = read(raw, modality, number)
     if not isinstance(chunk, Chunk):
@@ -154,5 +154,5 @@ def _count(found: dict[Key, Device], raw: Any, modality: str, number: int) -> No
     d.records += 1
     d.last_us = max(d.last_us, chunk.appended_us)
     d.offset_us = min(d.offset_us, offset_us)
-    recorded_us = moment.parse(stated.get("recordedtime"))
+    recorded_us = timestamps.parse(stated.get("recordedtime"))
     d.corrected_us = 0 if recorded_us is None else chunk.t_us - recorded_us

@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from services.cli import say
+from services.cli import output
 from services.runtime.settings import Settings, load
 
 
@@ -21,12 +21,12 @@ class Finding:
     repair: str = ""
 
 
-def doctor(json: say.Json = False) -> None:
+def doctor(json: output.Json = False) -> None:
     """Look at everything Braid leans on and say how to repair what is wrong; 1 where something is."""
     settings = load()
     found = asyncio.run(_all(settings))
     if json:
-        say.result([{"what": f.what, "ok": f.ok, "told": f.told, "repair": f.repair} for f in found])
+        output.result([{"what": f.what, "ok": f.ok, "told": f.told, "repair": f.repair} for f in found])
     else:
         for f in found:
             print(f"{'ok  ' if f.ok else 'BAD '} {f.what}: {f.told}" + (f"\n     {f.repair}" if not f.ok else ""))
@@ -55,14 +55,14 @@ async def _model(settings: Settings) -> AsyncIterator[Finding]:
 async def _broker(settings: Settings) -> AsyncIterator[Finding]:
     from aiokafka.errors import KafkaError
 
-    from services.runtime import kafka, topic_admin
+    from services.kafka import clients, topic_admin
 
     servers = settings.kafka.bootstrap_servers
     if not servers:
         yield Finding("broker", False, "none is named", "`braid up`, or set BRAID_KAFKA__BOOTSTRAP_SERVERS")
         return
     try:
-        async with kafka.admin(settings.kafka) as admin:
+        async with clients.admin(settings.kafka) as admin:
             troubles = await topic_admin.check(admin, settings)
     except (KafkaError, OSError) as error:
         yield Finding("broker", False, f"{servers} does not answer ({error})", "start it, or correct the address")
@@ -78,12 +78,12 @@ async def _broker(settings: Settings) -> AsyncIterator[Finding]:
 
 async def _partitioner(settings: Settings) -> AsyncIterator[Finding]:
     from services.contract import canonical
-    from services.contract.reason import Reason
-    from services.runtime import kafka
+    from services.contract.dead_letter import Reason
+    from services.kafka import clients
 
-    from services.audit.collect import records  # isort: skip
+    from services.inspection.audit.collect import records  # isort: skip
 
-    async with kafka.reader(settings.kafka) as reader:
+    async with clients.reader(settings.kafka) as reader:
         dead = await records(reader, settings.topic_names().dead, settings.topics.partitions)
     # What somebody else wrote there says nothing of a partition.
     wrong = sum(canonical.object_or_empty(raw.value).get("reason") == Reason.PARTITION for raw in dead)

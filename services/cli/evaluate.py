@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from services.cli import quiet_streams, say
+from services.cli import evaluate_false_alarms, output
 from services.runtime.settings import ROOT
 
 
@@ -30,45 +30,45 @@ def evaluate(
     ] = False,
     hours: Annotated[float, typer.Option(min=0.01, help="With --quiet: how much stream time.")] = 2.0,
     seed: Annotated[int, typer.Option(help="With --quiet: the same seed makes the same streams.")] = 1,
-    json: say.Json = False,
+    json: output.Json = False,
 ) -> None:
     """Score a model in every cell: all subsets of modalities in all severities, calibration, conflict, abstention."""
     if quiet:
         if len(model or ()) > 1:
-            say.fail("--quiet takes one model", 2)
-        quiet_streams.tell(model[0] if model else None, hours, seed, json=json)
+            output.fail("--quiet takes one model", 2)
+        evaluate_false_alarms.tell(model[0] if model else None, hours, seed, json=json)
         return
     from model.checkpoint import CheckpointError
     from model.checkpoint import load as load_model
     from model.data.homesound10 import GROUPS, Homesound10
-    from model.data.named import UnknownSet, read_set
-    from model.privacy.membership import membership as attacked
-    from model.task.evaluate import evaluate as scores_of
-    from model.task.manifest import ManifestError
-    from model.task.pooled import pooled
+    from model.data.registry import UnknownSet, read_set
+    from model.evaluate import evaluate as scores_of
+    from model.manifest import ManifestError
+    from model.multi_seed import pooled
+    from research.privacy.membership import membership as attacked
 
     if part not in ("val", "test"):
-        say.fail("--part is val or test", 2)
+        output.fail("--part is val or test", 2)
     try:
         every = [load_model(path, "cpu", task=data) for path in model or [ROOT / "models" / data / "1"]]
         found = read_set(data, ROOT / "data")
     except (UnknownSet, ManifestError) as error:
-        say.fail(str(error), 2)
+        output.fail(str(error), 2)
     except CheckpointError as error:
-        say.fail(str(error))
+        output.fail(str(error))
     if isinstance(found, Homesound10):
         found = found.holding([fold for group in GROUPS for fold in group])
     if not found.given(part, "clean"):
-        say.fail(f"{data} has no samples for {part}", 2)
+        output.fail(f"{data} has no samples for {part}", 2)
     for loaded in every:
         if set(loaded.labels) != set(found.labels):
-            say.fail(f"the model {loaded.name} knows other labels than {data}", 2)
+            output.fail(f"the model {loaded.name} knows other labels than {data}", 2)
     if len({loaded.modalities for loaded in every}) > 1:
-        say.fail("models of different modalities cannot be scored together: score each by itself", 2)
+        output.fail("models of different modalities cannot be scored together: score each by itself", 2)
     if membership and len(every) > 1:
-        say.fail("--membership takes one model", 2)
+        output.fail("--membership takes one model", 2)
     if membership and not found.given("train", "clean"):
-        say.fail(f"{data} has no training rows that are apart from {part}", 2)
+        output.fail(f"{data} has no training rows that are apart from {part}", 2)
     told = scores_of(every[0], found, part) if len(every) == 1 else pooled(every, found, part)
     if isinstance(found, Homesound10):
         told["note"] = (
@@ -77,7 +77,7 @@ def evaluate(
     if membership:
         told["membership"] = {severity: asdict(seen) for severity, seen in attacked(every[0], found, part).items()}
     if json:
-        say.result(told)
+        output.result(told)
         return
     for severity in found.severities:
         tell(severity, told[severity])

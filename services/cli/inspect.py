@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli import say
+from services.cli import output
 from services.runtime.settings import Settings, load
 
 if TYPE_CHECKING:
+    from services.contract.record import Kept
     from services.contract.topics import Topics
-    from services.recordings.kept import Kept
 
 SCANNED_MAX = 20_000
 
@@ -26,20 +26,20 @@ def inspect(
     session: Annotated[str | None, typer.Option(help="Only this session.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write pictures, sound and text as files into this folder.")] = None,
     recording: Annotated[Path | None, typer.Option(help="Look into this recording and not at the broker.")] = None,
-    json: say.Json = False,
+    json: output.Json = False,
 ) -> None:
     """The newest records of a topic, readable: headers, JSON values, the size of pictures, the length of sound.
 
     Of a broker's topics what was forgotten and media of muted senses are not shown; how many is said.
     """
-    from services.recordings.about import NoRecording
-    from services.recordings.readable import file_of, line, tell
+    from services.offline.recording.metadata import NoRecording
+    from services.offline.recording.render import file_of, line, tell
 
     settings = load()
     try:
         found = _newest(settings, topic, count, session, recording)
     except NoRecording as error:
-        say.fail(str(error), 2)
+        output.fail(str(error), 2)
     rows = [tell(kept) for kept in found]
     saved = 0
     if save is not None:
@@ -52,9 +52,9 @@ def inspect(
                     row["saved"] = str(save / file[0])
                     saved += 1
         except OSError as error:
-            say.fail(f"{save} cannot be written: {error.strerror}")
+            output.fail(f"{save} cannot be written: {error.strerror}")
     if json:
-        say.result(rows)
+        output.result(rows)
         return
     for row in rows:
         print(line(row))
@@ -70,14 +70,14 @@ def _newest(settings: Settings, name: str, count: int, session: str | None, reco
 
     key = None if session is None else session.encode()
     if recording is not None:
-        from services.recordings.reader import RecordingFile
-        from services.replay.under import under
+        from services.offline.recording.reader import RecordingFile
+        from services.offline.replay.settings import under
 
         file = RecordingFile(recording)
         topic = _topic(under(file.about).topics, name)
         return list(deque((k for k in file.records(topic) if key is None or k.key == key), count))
     if not settings.kafka.bootstrap_servers:
-        say.no_broker()
+        output.no_broker()
     topic = _topic(settings.topic_names(), name)
     found = asyncio.run(_from_broker(settings, topic, count, key))
     return sorted(found, key=lambda k: (k.timestamp, k.partition, k.offset))[-count:]
@@ -95,26 +95,26 @@ def _topic(topics: Topics, name: str) -> str:
         "control": topics.control,
     }
     if name not in short and name not in short.values():
-        say.fail(f"there is no topic {name}; short names are {', '.join(short)}", 2)
+        output.fail(f"there is no topic {name}; short names are {', '.join(short)}", 2)
     return short.get(name, name)
 
 
 async def _from_broker(settings: Settings, topic: str, count: int, key: bytes | None) -> list[Kept]:
     from aiokafka import TopicPartition
 
-    from services.contract.murmur2 import partition_of
-    from services.control.follow import Controls
-    from services.control.hides import hides
-    from services.recordings.kept import Kept
-    from services.runtime import kafka
-    from services.runtime.log_range import read_range
+    from services.contract.control import hides
+    from services.contract.partitioner import partition_of
+    from services.contract.record import Kept
+    from services.kafka import clients
+    from services.kafka.control_topic import Controls
+    from services.kafka.log_reader import read_range
 
     topics, partitions, hidden = settings.topic_names(), settings.topics.partitions, 0
     numbers = range(partitions) if key is None else [partition_of(key, partitions)]
     # Of one session the newest may stand far behind those of others.
     scanned = count if key is None else SCANNED_MAX
     found: list[Kept] = []
-    async with Controls.following(settings) as controls, kafka.reader(settings.kafka) as reader:
+    async with Controls.following(settings) as controls, clients.reader(settings.kafka) as reader:
         logs = [TopicPartition(topic, number) for number in numbers]
         ends = await reader.end_offsets(logs)
         for log in logs:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli import say
+from services.cli import output
 from services.runtime.settings import load
 
 
@@ -16,35 +16,35 @@ def label(
     name: Annotated[str, typer.Argument(metavar="CLASS", help="What it should have been; `nothing` is a class, too.")],
     recording: Annotated[Path | None, typer.Option(help="Look in this recording and not in the topics.")] = None,
     kept: Annotated[Path | None, typer.Option(help="Look only in the evidence that is kept in this folder.")] = None,
-    json: say.Json = False,
+    json: output.Json = False,
 ) -> None:
     """Say what an answer should have been: a line with its media in a manifest that `braid train --data` reads.
 
     The media are copied, so that they are there when the topics have them no more; `braid forget` erases them.
     """
-    from services.cli.why import find
-    from services.labels.sample import BadLabel, NoSample, check, sample_of
-    from services.labels.store import LabelStore
-    from services.recordings.about import NoRecording
-    from services.why.evidence import BadId, wanted
+    from services.cli.why import find_evidence
+    from services.inspection.explain.lookup import BadId, wanted
+    from services.offline.recording.metadata import NoRecording
+    from services.storage.labels import LabelStore
+    from services.storage.training_sample import BadLabel, NoSample, check, sample_of
 
     settings = load()
     store = LabelStore(settings.labels.folder)
     try:
         check(name)
-        evidence = find(settings, recording, kept, wanted(id))
+        evidence = find_evidence(settings, recording, kept, wanted(id))
         if evidence is None:
-            say.fail(f"there is no prediction {id} (any more)", 3)
+            output.fail(f"there is no prediction {id} (any more)", 3)
         row = store.put(sample_of(evidence, name))
         count = len(store.rows())
     except (BadLabel, BadId, NoRecording) as error:
-        say.fail(str(error), 2)
+        output.fail(str(error), 2)
     except NoSample as error:
-        say.fail(str(error), 3)
+        output.fail(str(error), 3)
     except OSError as error:
-        say.fail(f"{settings.labels.folder} cannot be written: {error.strerror}")
+        output.fail(f"{settings.labels.folder} cannot be written: {error.strerror}")
     if json:
-        say.result({"row": row, "manifest": str(store.manifest), "rows": count})
+        output.result({"row": row, "manifest": str(store.manifest), "rows": count})
         return
     senses = ", ".join(field for field in ("text", "image", "audio") if row[field] is not None)
     print(f"{id} is {name}, not {row['said']}: kept with its {senses}" if row["said"] != name else f"{id} is {name}")

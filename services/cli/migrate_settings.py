@@ -6,17 +6,17 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any
 
-from services.cli import say
+from services.cli import output
 from services.runtime.settings import Settings, load
 
 if TYPE_CHECKING:
-    from services.contract.semantics import Semantics
+    from services.contract.alignment_config import Semantics
     from services.contract.topics import Topics
 
 GROUP_GONE_WITHIN_S = 15
 
 
-def migrate_settings(json: say.Json = False) -> None:
+def migrate_settings(json: output.Json = False) -> None:
     """Change alignment settings without losing a window: stop devices and aligners, edit braid.yaml, run this, start.
 
     Open windows are closed under the settings that opened them, and every session is handed over to the new settings.
@@ -26,13 +26,13 @@ def migrate_settings(json: say.Json = False) -> None:
 
     settings = load()
     if not settings.kafka.bootstrap_servers or not settings.redis.url:
-        say.no_broker()
+        output.no_broker()
     try:
         summary = asyncio.run(_migrate(settings))
     except KafkaError as error:
-        say.fail(f"the broker does not answer as it should ({error}); `braid doctor` looks closer")
+        output.fail(f"the broker does not answer as it should ({error}); `braid doctor` looks closer")
     if json:
-        say.result(summary)
+        output.result(summary)
     elif summary["from"] is None:
         print(f"Nothing to do: all windows in the topics were made under the current settings ({summary['to']}).")
     else:
@@ -40,7 +40,7 @@ def migrate_settings(json: say.Json = False) -> None:
         print("The aligner may start.")
 
 
-def drain(json: say.Json = False) -> None:
+def drain(json: output.Json = False) -> None:
     """Run `braid migrate-settings`, which is the new name of this verb."""
     print(
         "braid: `braid drain` is now called `braid migrate-settings`; the old name goes with the next release",
@@ -51,12 +51,12 @@ def drain(json: say.Json = False) -> None:
 
 async def _migrate(settings: Settings) -> dict[str, Any]:
     from services.aligner.migrate import MigrationError, hand_over, read_former_settings
-    from services.runtime import kafka
+    from services.kafka import clients
 
     broker, topics, partitions = settings.kafka, settings.topic_names(), settings.topics.partitions
     config = settings.semantics().config
     await _wait_until_aligners_are_gone(settings)
-    async with kafka.reader(broker) as reader:
+    async with clients.reader(broker) as reader:
         former = await read_former_settings(reader, topics, range(partitions), config)
         if former.unreadable:
             raise MigrationError(
@@ -75,29 +75,29 @@ async def _migrate(settings: Settings) -> dict[str, Any]:
         (old,) = former.semantics.values()
         await _close_windows(settings, old)
         former = await read_former_settings(reader, topics, range(partitions), config)
-        async with kafka.producer(broker) as producer:
+        async with clients.producer(broker) as producer:
             await hand_over(producer, topics, former, config)
     return {"from": old.config, "to": config, "sessions": former.sessions}
 
 
 async def _close_windows(settings: Settings, old: Semantics) -> None:
     from services.aligner.__main__ import rules_of
+    from services.aligner.metrics import Observer
     from services.aligner.migrate import close_windows
-    from services.aligner.observe import Observer
     from services.aligner.worker import Worker
-    from services.payloads.redis_window import RedisWindow
-    from services.runtime import kafka
+    from services.kafka import clients
     from services.runtime.metrics import AlignerMetrics, make_registry
+    from services.storage.payload_cache import RedisWindow
 
     broker, topics = settings.kafka, _topics_of(settings, old)
     worker = Worker(
         rules_of(settings, old, topics),
-        lambda: kafka.make_producer(broker),
-        lambda: kafka.make_reader(broker),
+        lambda: clients.make_producer(broker),
+        lambda: clients.make_reader(broker),
         lambda: RedisWindow.of(settings.redis),
         Observer(AlignerMetrics(make_registry("migrate-settings")), traced=0),
     )
-    group = kafka.make_group_consumer(broker, f"{settings.kafka.group_prefix}-aligner", "")
+    group = clients.make_group_consumer(broker, f"{settings.kafka.group_prefix}-aligner", "")
     group.subscribe(list(topics.media_all))
     await group.start()
     try:
@@ -119,11 +119,11 @@ def _topics_of(settings: Settings, semantics: Semantics) -> Topics:
 async def _wait_until_aligners_are_gone(settings: Settings) -> None:
     """Wait for an empty consumer group: the broker takes some seconds to forget an aligner that was stopped just now."""
     from services.aligner.migrate import MigrationError
-    from services.runtime import kafka
+    from services.kafka import clients
 
     group = f"{settings.kafka.group_prefix}-aligner"
     deadline = asyncio.get_running_loop().time() + GROUP_GONE_WITHIN_S
-    async with kafka.admin(settings.kafka) as admin:
+    async with clients.admin(settings.kafka) as admin:
         while True:
             (description,) = await admin.describe_consumer_groups([group])
             state = description.groups[0][2]

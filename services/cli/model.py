@@ -7,16 +7,16 @@ from typing import Annotated
 
 import typer
 
-from services.cli import say
+from services.cli import output
 from services.runtime.settings import load
 
 app = typer.Typer(no_args_is_help=True, help="Look at checkpoints, or check that they are whole.")
 
 
 @app.command("list")
-def list_models(json: say.Json = False) -> None:
+def list_models(json: output.Json = False) -> None:
     """The checkpoints that are there, and which one serves."""
-    from model.repository import serving
+    from model.checkpoint import serving
 
     served = serving(load().fusion.model).resolve()
     models = served.parents[1]
@@ -25,7 +25,7 @@ def list_models(json: say.Json = False) -> None:
         for folder in sorted(path.parent for path in models.glob("*/*/config.json"))
     ]
     if json:
-        say.result(found)
+        output.result(found)
     else:
         print("\n".join(f"{m['name']}/{m['version']}{'  (serving)' if m['serving'] else ''}" for m in found) or "none")
 
@@ -40,13 +40,14 @@ def verify(folder: Annotated[Path | None, typer.Argument(help="Default: the one 
     try:
         found = load_model(folder, "cpu")
     except CheckpointError as error:
-        say.fail(str(error))
+        output.fail(str(error))
     print(f"{folder}: whole, digest {found.digest}")
 
 
 @app.command("show")
 def show(
-    folder: Annotated[Path | None, typer.Argument(help="Default: the one that serves.")] = None, json: say.Json = False
+    folder: Annotated[Path | None, typer.Argument(help="Default: the one that serves.")] = None,
+    json: output.Json = False,
 ) -> None:
     """The card of a checkpoint: data, results, limits."""
     from model.checkpoint import CARD, CONFIG, CheckpointError, digest_of
@@ -56,8 +57,8 @@ def show(
     try:
         files = verify_files(folder or load().fusion.model)
     except CheckpointError as error:
-        say.fail(str(error))
+        output.fail(str(error))
     if json:
-        say.result({"digest": digest_of(files[weights], files[CONFIG]), "card": files[CARD].decode()})
+        output.result({"digest": digest_of(files[weights], files[CONFIG]), "card": files[CARD].decode()})
     else:
         print(files[CARD].decode())

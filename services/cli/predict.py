@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli import say
+from services.cli import output
 from services.runtime.settings import load
 
 TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
@@ -19,25 +19,25 @@ def predict(
     image: Annotated[Path | None, typer.Option(help="A JPEG, PNG or WebP file.")] = None,
     audio: Annotated[Path | None, typer.Option(help="A WAV, FLAC or Ogg file; its first two seconds count.")] = None,
     model: Annotated[Path | None, typer.Option(help="A checkpoint; default: the one that serves.")] = None,
-    json: say.Json = False,
+    json: output.Json = False,
 ) -> None:
     """What the model makes of one sample, from files and without a broker, and what each sense contributed."""
     from model.checkpoint import CheckpointError
     from model.checkpoint import load as load_model
-    from model.sample import Sample, answer
+    from model.predict_files import Sample, answer
 
     if text is None and image is None and audio is None:
-        say.fail("give at least one of --text, --image, --audio", 2)
+        output.fail("give at least one of --text, --image, --audio", 2)
     try:
         loaded = load_model(model or load().fusion.model, "cpu")
         sample = Sample(text, image.read_bytes() if image else None, audio.read_bytes() if audio else None)
     except (CheckpointError, OSError) as error:
-        say.fail(str(error))
+        output.fail(str(error))
     told = answer(loaded, sample)
     if isinstance(told, str):
-        say.fail(told)
+        output.fail(told)
     if json:
-        say.result(
+        output.result(
             {
                 "label": told.label,
                 "confidence": round(told.confidence, 6),

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli import say
+from services.cli import output
 from services.runtime.settings import ROOT
 
 SHIPPED = {"tridigit": ROOT / "models" / "tridigit" / "1", "homesound10": ROOT / "models" / "homesound10" / "1"}
@@ -27,17 +27,17 @@ def predict_batch(
     """Answers for a file of samples: label, probabilities, conflict and abstention; what cannot be read is told."""
     from model.checkpoint import CheckpointError, tasks_of
     from model.checkpoint import load as load_model
+    from model.manifest import ManifestError
+    from model.predict_manifest import predict_manifest
     from model.predictor import FusionModel
-    from model.task.batch import predict_manifest
-    from model.task.manifest import ManifestError
 
     if device not in ("cpu", "cuda", "auto"):
-        say.fail(f"no device {device}: cpu, cuda or auto", 2)
+        output.fail(f"no device {device}: cpu, cuda or auto", 2)
     folders = dict(SHIPPED) if model is None else {}
     for given in model_for or ():
         task, found, path = given.partition("=")
         if not (task and found and path):
-            say.fail(f"--model-for takes TASK=CHECKPOINT, not {given}", 2)
+            output.fail(f"--model-for takes TASK=CHECKPOINT, not {given}", 2)
         folders[task] = Path(path)
     loaded: dict[tuple[Path, str], FusionModel] = {}
     known: dict[Path, tuple[str, ...]] = {}
@@ -64,7 +64,7 @@ def predict_batch(
                 written.write(json.dumps(answer, ensure_ascii=False) + "\n")
                 count, failed = count + 1, failed + ("error" in answer)
     except (ManifestError, OSError) as error:
-        say.fail(str(error), 2)
+        output.fail(str(error), 2)
     except CheckpointError as error:
-        say.fail(str(error))
+        output.fail(str(error))
     print(f"{out}: {count} answers, {failed} of them errors", file=sys.stderr)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli import say
+from services.cli import output
 from services.runtime.settings import load
 
 if TYPE_CHECKING:
-    from services.offline.stream import Told
+    from services.offline.evaluation.run_stream import Told
 
 # The events of a stream by the task that they are of.
 TASKS = {"tridigit": "digit", "homesound10": "sound"}
@@ -38,9 +38,9 @@ def predict_stream(
     from model.checkpoint import load as load_model
     from model.data.homestream import Unreadable
     from services.fusion.__main__ import decision_of
-    from services.fusion.infer import Inference
-    from services.offline.stream import run, told
-    from services.player.recording import read_files
+    from services.fusion.inference import Inference
+    from services.offline.evaluation.dataset import read_files
+    from services.offline.evaluation.run_stream import run, told
 
     serving = _models(model or load().fusion.model, model_for or [])
     found: list[Told] = []
@@ -49,15 +49,17 @@ def predict_stream(
         for path in dict.fromkeys(serving.values()):
             inference = Inference(load_model(path, "cpu"), CACHE_BYTES_MAX)
             if not inference.model.decision:
-                say.fail(f"{path} has no thresholds for events: `braid train` chooses them for a model of streams", 2)
+                output.fail(
+                    f"{path} has no thresholds for events: `braid train` chooses them for a model of streams", 2
+                )
             said = told(run(recording, inference), decision_of(inference))
             found += [t for t in said if serving[t.kind] == path]
     except (Unreadable, CheckpointError) as error:
-        say.fail(str(error), 2)
+        output.fail(str(error), 2)
     try:
         out.write_text("".join(_line(t) for t in sorted(found, key=lambda t: (t.start_s, t.kind))), encoding="utf-8")
     except OSError as error:
-        say.fail(f"{out} cannot be written: {error.strerror}", 2)
+        output.fail(f"{out} cannot be written: {error.strerror}", 2)
 
 
 def _models(default: Path, given: list[str]) -> dict[str, Path]:
@@ -66,7 +68,7 @@ def _models(default: Path, given: list[str]) -> dict[str, Path]:
     for pair in given:
         task, _, path = pair.partition("=")
         if task not in TASKS or not path:
-            say.fail(f"--model-for takes TASK=PATH with {' or '.join(TASKS)}, not {pair}", 2)
+            output.fail(f"--model-for takes TASK=PATH with {' or '.join(TASKS)}, not {pair}", 2)
         chosen[TASKS[task]] = Path(path)
     return chosen
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli import say
+from services.cli import output
 from services.runtime.settings import Settings, load
 
 if TYPE_CHECKING:
-    from services.recordings.take import Taken
+    from services.offline.recording.recorder import Taken
 
 TOLD_EVERY_S = 1.0
 
@@ -26,7 +26,7 @@ def record(
         float | None, typer.Option(help="Only the last so many minutes; default: all that the topics keep.", min=0)
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C; default: up to now.")] = False,
-    json: say.Json = False,
+    json: output.Json = False,
 ) -> None:
     """Record the topics into one MCAP file: media and ticks, windows, predictions, events, byte for byte.
 
@@ -36,22 +36,22 @@ def record(
 
     settings = load()
     if not settings.kafka.bootstrap_servers:
-        say.no_broker()
+        output.no_broker()
     if out.exists():
-        say.fail(f"{out} exists already: a recording is never written over", 2)
+        output.fail(f"{out} exists already: a recording is never written over", 2)
     since_ms = None if since is None else int((time.time() - since * 60) * 1000)
     try:
         taken = asyncio.run(_record(settings, out, since_ms, follow))
     except KafkaError as error:
-        say.fail(f"the broker fails: {error}. What was recorded until then is in {out}")
+        output.fail(f"the broker fails: {error}. What was recorded until then is in {out}")
     except KeyboardInterrupt:
-        say.fail(f"stopped before the end; what was recorded until then is in {out}", 130)
+        output.fail(f"stopped before the end; what was recorded until then is in {out}", 130)
     except OSError as error:
-        say.fail(f"{out} cannot be written: {error.strerror or error}")
+        output.fail(f"{out} cannot be written: {error.strerror or error}")
     ours = settings.semantics().config
     others = {config: count for config, count in taken.configs.items() if config != ours}
     if json:
-        say.result(
+        output.result(
             {
                 "file": str(out),
                 "bytes": out.stat().st_size,
@@ -73,8 +73,8 @@ def record(
 
 
 async def _record(settings: Settings, out: Path, since_ms: int | None, follow: bool) -> Taken:
-    from services.recordings.take import take
-    from services.runtime import kafka
+    from services.kafka import clients
+    from services.offline.recording.recorder import take
 
     stop = asyncio.Event() if follow else None
     if stop is not None:
@@ -89,5 +89,5 @@ async def _record(settings: Settings, out: Path, since_ms: int | None, follow: b
             told_s = time.monotonic()
             print(f"\r{total} records", end="", file=sys.stderr, flush=True)
 
-    async with kafka.reader(settings.kafka) as reader:
+    async with clients.reader(settings.kafka) as reader:
         return await take(reader, settings, out, since_ms, stop, seen)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli import say
+from services.cli import output
 from services.runtime.settings import load
 
 
@@ -21,9 +21,9 @@ def run(service: Annotated[str, typer.Argument(help="aligner, fusion, gateway, m
     elif service == "gateway":
         from services.gateway.__main__ import main
     elif service == "mqtt":
-        from services.bridges.mqtt.__main__ import main
+        from services.integrations.mqtt.__main__ import main
     elif service == "wyoming":
-        from services.bridges.wyoming.__main__ import main
+        from services.integrations.wyoming.__main__ import main
     else:
-        say.fail(f"no service {service}: aligner, fusion, gateway, mqtt or wyoming", 2)
+        output.fail(f"no service {service}: aligner, fusion, gateway, mqtt or wyoming", 2)
     sys.exit(main(settings))

@@ -10,13 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
-from services.capture import opening
-from services.capture.opening import MICROPHONE, WEBCAM, Opening
-from services.capture.sent import Wanted
-from services.cli import say
+from services.cli import output
 from services.cli.send_captured import captured
-from services.contract import envelope
-from services.devices.devices import Devices
+from services.contract import cloudevents
+from services.integrations.capture import source
+from services.integrations.capture.sender import Wanted
+from services.integrations.capture.source import MICROPHONE, WEBCAM, Opening
+from services.integrations.devices import Devices
 from services.runtime.settings import ROOT, Settings, load
 
 TYPES = {
@@ -47,7 +47,7 @@ def send(
     fps: Annotated[float, typer.Option(help="Pictures in a second, at most.", min=0.1, max=30)] = 2,
     from_s: Annotated[float, typer.Option("--from", help="Videos and recorded streams: first second.", min=0)] = 0,
     seconds: Annotated[float | None, typer.Option(help="For how long, at most.", min=0.1)] = None,
-    json: say.Json = False,
+    json: output.Json = False,
 ) -> None:
     """Send media into the topics, as a device would: event time is now.
 
@@ -56,18 +56,18 @@ def send(
     """
     settings = load()
     if not settings.kafka.bootstrap_servers:
-        say.no_broker()
+        output.no_broker()
     files, streams, openings = _sorted(what or [])
     openings += _of_this_machine(webcam_device if webcam else None, microphone_device if microphone else None)
     if not (files or streams or openings):
-        say.fail("nothing to send: name files, folders, cameras (rtsp://…) or streams, or --webcam, --microphone", 2)
+        output.fail("nothing to send: name files, folders, cameras (rtsp://…) or streams, or --webcam, --microphone", 2)
     _place(settings, files, streams, session, source)
     sent = asyncio.run(_send(settings, files, streams, session, source, from_s, seconds or STREAM_S))
     if openings:
         wanted = Wanted(fps, settings.limits.pixels_max, from_s, seconds)
         sent += captured(settings, openings, session, source, wanted)
     if json:
-        say.result({"session": session, "sent": sent})
+        output.result({"session": session, "sent": sent})
         return
     for one in sent:
         if "modality" in one:
@@ -78,23 +78,23 @@ def send(
 
 
 def _of_this_machine(webcam_device: str | None, microphone_device: str | None) -> list[Opening]:
-    if (webcam_device or microphone_device) and not opening.has_devices():
-        say.fail("webcams and microphones are opened on Linux only; send a camera by its address (rtsp://…)", 2)
-    webcams = [opening.webcam(webcam_device)] if webcam_device else []
-    return webcams + ([opening.microphone(microphone_device)] if microphone_device else [])
+    if (webcam_device or microphone_device) and not source.has_devices():
+        output.fail("webcams and microphones are opened on Linux only; send a camera by its address (rtsp://…)", 2)
+    webcams = [source.webcam(webcam_device)] if webcam_device else []
+    return webcams + ([source.microphone(microphone_device)] if microphone_device else [])
 
 
 def _place(settings: Settings, files: Sequence[Path], streams: Sequence[str], session: str, source: str) -> None:
     """Refuse what would go nowhere, or where the settings say that it does not belong."""
     devices = Devices(settings.devices)
     for modality in {TYPES[path.suffix.lower()][0] for path in files}:
-        device = devices.of(envelope.source_of(source, modality))
+        device = devices.of(cloudevents.source_of(source, modality))
         if device is not None and device.modality not in ("", modality):
-            say.fail(f"devices says that {source} sends {device.modality}, not {modality}", 2)
+            output.fail(f"devices says that {source} sends {device.modality}, not {modality}", 2)
         if not session and (device is None or not device.session):
-            say.fail(f"no session: give --session, or set one for {source} in devices", 2)
+            output.fail(f"no session: give --session, or set one for {source} in devices", 2)
     if streams and not session:
-        say.fail("no session: recorded streams need --session", 2)
+        output.fail("no session: recorded streams need --session", 2)
 
 
 def _sorted(what: Sequence[str]) -> tuple[list[Path], list[str], list[Opening]]:
@@ -103,25 +103,25 @@ def _sorted(what: Sequence[str]) -> tuple[list[Path], list[str], list[Opening]]:
     openings: list[Opening] = []
     for name in what:
         path = Path(name)
-        if (found := opening.stream_of(name)) is not None:
+        if (found := source.stream_of(name)) is not None:
             openings.append(found)
         elif path.is_dir():
             files += sorted(p for p in path.iterdir() if p.suffix.lower() in TYPES)
         elif path.suffix.lower() in TYPES:
             if not path.exists():
-                say.fail(f"{path} does not exist", 2)
+                output.fail(f"{path} does not exist", 2)
             files.append(path)
-        elif (found := opening.file_of(path)) is not None:
+        elif (found := source.file_of(path)) is not None:
             if not path.exists():
-                say.fail(f"{path} does not exist", 2)
+                output.fail(f"{path} does not exist", 2)
             openings.append(found)
         elif (ROOT / "data" / "homestream" / f"{name}.events.jsonl").exists():
             streams.append(name)
         else:
-            known = ", ".join((*TYPES, *opening.FILES))
-            say.fail(f"{name} is no folder, no camera (rtsp://…), no recorded stream and none of {known}", 2)
+            known = ", ".join((*TYPES, *source.FILES))
+            output.fail(f"{name} is no folder, no camera (rtsp://…), no recorded stream and none of {known}", 2)
     if len(files) > FILES_MAX:
-        say.fail(f"{len(files)} files; at most {FILES_MAX} are sent at once", 2)
+        output.fail(f"{len(files)} files; at most {FILES_MAX} are sent at once", 2)
     return files, streams, openings
 
 
@@ -134,21 +134,21 @@ async def _send(
     from_s: float,
     seconds: float,
 ) -> list[dict[str, Any]]:
-    from services.runtime import kafka
+    from services.kafka import clients
 
     topics, devices, sent = settings.topic_names(), Devices(settings.devices), []
-    async with kafka.producer(settings.kafka) as producer:
+    async with clients.producer(settings.kafka) as producer:
         for number, path in enumerate(files):
             modality, content_type = TYPES[path.suffix.lower()]
             t_us, body = int(time.time() * 1e6), path.read_bytes()
-            stream = envelope.source_of(source, modality)
+            stream = cloudevents.source_of(source, modality)
             stamp, device = devices.stamp(stream, t_us), devices.of(stream)
             belongs = (device.session if device else "") or session
-            headers = envelope.build(
+            headers = cloudevents.build(
                 session=belongs,
                 source=stream,
                 id=f"{t_us}-{number}",
-                type=envelope.media_type(modality),
+                type=cloudevents.media_type(modality),
                 t_us=stamp.t_us,
                 content_type=content_type,
                 extensions=stamp.extensions,
@@ -166,8 +166,8 @@ async def _send(
 async def _play(
     producer: Any, topics: Any, streams: Sequence[str], session: str, from_s: float, seconds: float
 ) -> None:
-    from services.player.play import Schedule, play
-    from services.player.recording import read
+    from services.offline.evaluation.dataset import read
+    from services.offline.evaluation.player import Schedule, play
 
     # One stream keeps the session's name; of several each gets its own.
     names = {session if len(streams) == 1 else f"{session}-{name}": read(ROOT / "data", name) for name in streams}

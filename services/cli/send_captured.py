@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from services.capture.opening import Opening
-from services.capture.sent import Sent, Wanted
-from services.cli import say
-from services.contract import envelope
-from services.devices.devices import Devices
+from services.cli import output
+from services.contract import cloudevents
+from services.integrations.capture.sender import Sent, Wanted
+from services.integrations.capture.source import Opening
+from services.integrations.devices import Devices
 from services.runtime.settings import Settings
 
 
@@ -19,18 +19,18 @@ def captured(
     settings: Settings, openings: Sequence[Opening], session: str, device: str, wanted: Wanted
 ) -> list[dict[str, Any]]:
     """What was sent, side by side, until all have ended or Ctrl-C; of several each has a device name of its own."""
-    from services.capture.decode import CannotOpen
+    from services.integrations.capture.decoder import CannotOpen
 
     names = [device if n == 0 else f"{device}-{n + 1}" for n in range(len(openings))]
     for name in names if not session else ():
-        of = Devices(settings.devices).of(envelope.source_of(name, "video"))
+        of = Devices(settings.devices).of(cloudevents.source_of(name, "video"))
         if of is None or not of.session:
-            say.fail(f"no session: give --session, or set one for {name} in devices", 2)
+            output.fail(f"no session: give --session, or set one for {name} in devices", 2)
     done: list[Sent] = []
     try:
         asyncio.run(_capture(settings, dict(zip(names, openings, strict=True)), session, wanted, done))
     except* CannotOpen as errors:
-        say.fail("; ".join(str(error) for error in errors.exceptions))
+        output.fail("; ".join(str(error) for error in errors.exceptions))
     except* KeyboardInterrupt:
         pass
     return [
@@ -48,14 +48,14 @@ def captured(
 async def _capture(
     settings: Settings, openings: dict[str, Opening], session: str, wanted: Wanted, done: list[Sent]
 ) -> None:
-    from services.capture.send import Sender
-    from services.runtime import kafka
+    from services.integrations.capture.sender import Sender
+    from services.kafka import clients
 
     def tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
     devices, topics = Devices(settings.devices), settings.topic_names()
-    async with kafka.producer(settings.kafka) as producer, asyncio.TaskGroup() as group:
+    async with clients.producer(settings.kafka) as producer, asyncio.TaskGroup() as group:
         for name, one in openings.items():
             sender = Sender(producer, topics, devices, session, name, one, wanted, tell)
             done.append(sender.sent)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.cli import say
+from services.cli import output
 from services.runtime.settings import ROOT
 
 if TYPE_CHECKING:
-    from model.transfer.cross import Report
+    from research.transfer.cross import Report
 
 app = typer.Typer(help="Trainings that answer a question: what transfers, what privacy costs, what sharing costs.")
 Out = Annotated[Path, typer.Option(help="The folder for the table.")]
@@ -27,13 +27,13 @@ def transfer(
     seeds: Annotated[int, typer.Option(min=1, max=20, help="Trainings of each kind.")] = 1,
     epochs: Annotated[int, typer.Option(min=1, help="Of each training.")] = 16,
     out: Out = RESULTS,
-    json: say.Json = False,
+    json: output.Json = False,
 ) -> None:
     """Teach sounds by their titles alone, then name sounds of classes that were never heard by the class's name."""
     from model.data.homesound10 import Homesound10
-    from model.transfer.cross import unseen_classes, unseen_recordings
-    from model.transfer.titles import TitleVectors
-    from model.transfer.train import TransferRecipe
+    from research.transfer.cross import unseen_classes, unseen_recordings
+    from research.transfer.titles import TitleVectors
+    from research.transfer.train import TransferRecipe
 
     data, titles = Homesound10(ROOT / "data" / "homesound10"), TitleVectors(VECTORS)
     recipe, numbers = TransferRecipe(epochs=epochs), range(1, seeds + 1)
@@ -56,7 +56,7 @@ def transfer(
     )
     written(out / "transfer.md", text)
     if json:
-        say.result({held: [asdict(score) for score in scores] for held, scores in found.items()})
+        output.result({held: [asdict(score) for score in scores] for held, scores in found.items()})
     else:
         print(text)
 
@@ -66,11 +66,11 @@ def privacy(
     epsilons: Annotated[str, typer.Option(help="With commas between.")] = "8,2",
     seed: Annotated[int, typer.Option(help="Of draws and noise, given so that the table can be made again.")] = 1,
     out: Out = RESULTS,
-    json: say.Json = False,
+    json: output.Json = False,
 ) -> None:
     """Train the same heads with and without differential privacy: what it costs, and what an attacker sees."""
     from model.data.tridigit import Tridigit
-    from model.privacy.study import compared
+    from research.privacy.study import compared
 
     wanted = [None, *(float(text) for text in epsilons.split(","))]
     with progress(100) as report:
@@ -95,7 +95,7 @@ def privacy(
     )
     written(out / "privacy.md", text)
     if json:
-        say.result([asdict(row) for row in rows])
+        output.result([asdict(row) for row in rows])
     else:
         print(text)
 
@@ -105,11 +105,11 @@ def several(
     epochs: Annotated[int, typer.Option(min=1, help="Of each of the four trainings.")] = 30,
     seed: Annotated[int, typer.Option(help="Of all of them.")] = 7,
     out: Out = RESULTS,
-    json: say.Json = False,
+    json: output.Json = False,
 ) -> None:
     """Digit, sound and intent heads over shared encoders, against models of one task with the same batches and steps."""
-    from model.several.shipped import RECIPE, shipped_tasks
-    from model.several.study import study
+    from research.multitask.shipped import RECIPE, shipped_tasks
+    from research.multitask.study import study
 
     recipe = replace(RECIPE, epochs=epochs, seed=seed)
     with progress(epochs) as report:
@@ -127,7 +127,7 @@ def several(
     )
     written(out / "several.md", text)
     if json:
-        say.result(asdict(found))
+        output.result(asdict(found))
     else:
         print(text)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from services.cli import say
+from services.cli import output
 from services.runtime.settings import Settings, load
 
 
@@ -18,22 +18,17 @@ def tail(
     session: Annotated[str | None, typer.Option(help="Only this session.")] = None,
     beginning: Annotated[bool, typer.Option("--beginning", help="All that is kept, not only what comes.")] = False,
     count: Annotated[int, typer.Option(help="End after so many lines; 0: go on.", min=0)] = 0,
-    lanes: Annotated[
-        bool, typer.Option("--lanes", help="Draw pictures, sound, words, masks and answers on one time axis.")
-    ] = False,
-    json: say.Json = False,
+    json: output.Json = False,
 ) -> None:
     """Predictions and events as they come: first and final answers, what each sense contributed, where time went.
 
     What was forgotten and media of muted senses are not shown.
     """
-    if lanes and (json or count):
-        say.fail("--lanes draws until Ctrl-C: it goes with --session and --beginning only", 2)
     settings = load()
     if not settings.kafka.bootstrap_servers:
-        say.no_broker()
+        output.no_broker()
     try:
-        asyncio.run(_lanes(settings, session, beginning) if lanes else _tail(settings, session, beginning, count, json))
+        asyncio.run(_tail(settings, session, beginning, count, json))
     except KeyboardInterrupt:
         sys.exit(0)
 
@@ -41,12 +36,12 @@ def tail(
 async def _tail(settings: Settings, session: str | None, beginning: bool, count: int, as_json: bool) -> None:
     from aiokafka import TopicPartition
 
-    from services.control.follow import Controls
-    from services.control.hides import hides
-    from services.runtime import kafka
+    from services.contract.control import hides
+    from services.kafka import clients
+    from services.kafka.control_topic import Controls
 
     topics, told = settings.topic_names(), 0
-    async with Controls.following(settings) as controls, kafka.reader(settings.kafka) as reader:
+    async with Controls.following(settings) as controls, clients.reader(settings.kafka) as reader:
         partitions = [
             TopicPartition(topic, n)
             for topic in (topics.predictions, topics.events)
@@ -73,40 +68,9 @@ async def _tail(settings: Settings, session: str | None, beginning: bool, count:
                         return
 
 
-async def _lanes(settings: Settings, session: str | None, beginning: bool) -> None:
-    from aiokafka import TopicPartition
-    from rich.console import Console
-
-    from services.control.follow import Controls
-    from services.control.hides import hides
-    from services.lanes.screen import Screen
-    from services.runtime import kafka
-
-    topics, key = settings.topic_names(), None if session is None else session.encode()
-    async with Controls.following(settings) as controls, kafka.reader(settings.kafka) as reader:
-        partitions = [
-            TopicPartition(topic, n)
-            for topic in (*topics.media_all, topics.predictions, topics.events)
-            for n in range(settings.topics.partitions)
-        ]
-        reader.assign(partitions)
-        await (reader.seek_to_beginning if beginning else reader.seek_to_end)(*partitions)
-        with Screen(topics, Console()) as screen:
-            while True:
-                fetched = await reader.getmany(timeout_ms=250)
-                controls.check()
-                for tp, records in fetched.items():
-                    for r in records:
-                        if key is not None and r.key != key:
-                            continue
-                        read = tp.topic, r.key, r.headers, r.value, r.timestamp * 1000
-                        if not hides(controls.of, topics, *read):
-                            screen.take(*read)
-
-
 def told_of(value: bytes, headers: Mapping[str, bytes], is_event: bool, as_json: bool) -> str | None:
     """An event or a prediction as a line, None for what is neither."""
-    from services.contract import canonical, trace
+    from services.contract import canonical, trace_context
     from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
 
     try:
@@ -116,7 +80,7 @@ def told_of(value: bytes, headers: Mapping[str, bytes], is_event: bool, as_json:
         if STATE_HEADER in headers:
             record["state"] = canonical.loads(headers[STATE_HEADER])
         if TRACE_HEADER in headers:
-            record["trace_id"] = trace.read(headers[TRACE_HEADER])
+            record["trace_id"] = trace_context.read(headers[TRACE_HEADER])
         return json_lines.dumps(record) if as_json else _event(record) if is_event else _line(record)
     except (canonical.NotJson, KeyError, TypeError, ValueError, AttributeError):
         return None

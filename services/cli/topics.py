@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli import say
+from services.cli import output
 from services.runtime.settings import Settings, load
 
 if TYPE_CHECKING:
-    from services.runtime.topic_admin import Trouble
+    from services.kafka.topic_admin import Trouble
 
 app = typer.Typer(no_args_is_help=True, help="Make the topics, or check that they are as the services need them.")
 
@@ -20,10 +20,10 @@ app = typer.Typer(no_args_is_help=True, help="Make the topics, or check that the
 @app.command("apply")
 def apply(
     print_only: Annotated[bool, typer.Option("--print", help="Only print the commands, for someone who may.")] = False,
-    json: say.Json = False,
+    json: output.Json = False,
 ) -> None:
     """Create what is missing (again and again, if you like)."""
-    from services.runtime.topic_admin import wanted
+    from services.kafka.topic_admin import wanted
 
     settings = load()
     if print_only:
@@ -36,17 +36,17 @@ def apply(
         return
     made = asyncio.run(_apply(settings))
     if json:
-        say.result({"created": made})
+        output.result({"created": made})
     else:
         print("\n".join(f"created {name}" for name in made) or "all topics were there already")
 
 
 @app.command("check")
-def check(json: say.Json = False) -> None:
+def check(json: output.Json = False) -> None:
     """Compare the topics with what the services rely on; 1 where they differ, with the command that repairs it."""
     found = asyncio.run(_check(load()))
     if json:
-        say.result({"troubles": [{"topic": t.topic, "what": t.what, "repair": t.repair} for t in found]})
+        output.result({"troubles": [{"topic": t.topic, "what": t.what, "repair": t.repair} for t in found]})
     else:
         print(
             "\n".join(f"{t.topic}: {t.what}\n  repair: {t.repair}" for t in found) or "all topics are as they must be"
@@ -55,18 +55,18 @@ def check(json: say.Json = False) -> None:
 
 
 async def _apply(settings: Settings) -> list[str]:
-    from services.runtime import kafka, topic_admin
+    from services.kafka import clients, topic_admin
 
     if not settings.kafka.bootstrap_servers:
-        say.no_broker()
-    async with kafka.admin(settings.kafka) as admin:
+        output.no_broker()
+    async with clients.admin(settings.kafka) as admin:
         return await topic_admin.apply(admin, settings)
 
 
 async def _check(settings: Settings) -> list[Trouble]:
-    from services.runtime import kafka, topic_admin
+    from services.kafka import clients, topic_admin
 
     if not settings.kafka.bootstrap_servers:
-        say.no_broker()
-    async with kafka.admin(settings.kafka) as admin:
+        output.no_broker()
+    async with clients.admin(settings.kafka) as admin:
         return await topic_admin.check(admin, settings)

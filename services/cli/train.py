@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli import say, train_home, train_private, train_several, train_task
+from services.cli import output, train_home, train_private, train_several, train_task
 from services.runtime.settings import ROOT
 
 
@@ -42,20 +42,20 @@ def train(
         typer.Option(help="Train with differential privacy: at most so much of each row (tridigit, yours)."),
     ] = None,
     private_delta: Annotated[float, typer.Option(help="The chance that epsilon does not hold.")] = 1e-4,
-    json: say.Json = False,
+    json: output.Json = False,
 ) -> None:
     """Train a model: that of the streams, one of a sample task or of several, or one of your own labels."""
     folder = Path(data) if Path(data).is_dir() else ROOT / "data"
     if not Path(data).is_dir():
         task = data
     if task in ("home", "several") and private_epsilon is not None:
-        say.fail(f"--private-epsilon is not for {task}: give --data tridigit or a manifest", 2)
+        output.fail(f"--private-epsilon is not for {task}: give --data tridigit or a manifest", 2)
     if task != "home":
         out = out or ROOT / "models" / Path(task).stem / "1"
         if private_epsilon is not None:
             told = train_private.train_private(task, folder, out, private_epsilon, private_delta)
             if json:
-                say.result(told)
+                output.result(told)
                 return
             train_task.tell(out, told)
             print(
@@ -68,7 +68,7 @@ def train(
             changed = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
             told = train_task.train_task(task, folder, out, fusion, changed, resume=resume)
         if json:
-            say.result(told)
+            output.result(told)
         else:
             train_task.tell(out, told)
         return

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from services.cli import say
+from services.cli import output
 
 
 def train_home(data: Path, out: Path, single_steps: int, steps: int, seed: int, *, json: bool) -> None:
@@ -14,11 +14,11 @@ def train_home(data: Path, out: Path, single_steps: int, steps: int, seed: int, 
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from model.train import Recipe
-    from model.train import train as train_network
+    from model.streams.train import Recipe
+    from model.streams.train import train as train_network
 
     if not (data / "tridigit" / "manifest.jsonl").exists():
-        say.fail(
+        output.fail(
             f"no data sets in {data}: give the folder that holds tridigit, homesound10, homestream and assistvec", 2
         )
     recipe = Recipe(seed=seed, single_steps=single_steps, steps=steps)
@@ -40,11 +40,11 @@ def train_home(data: Path, out: Path, single_steps: int, steps: int, seed: int, 
                 console.print(f"step {step} of {single_steps + steps}: {losses}")
 
         trained = train_network(data, recipe, report)
-    from services.offline.finish import finish
+    from services.offline.evaluation.finalize_training import finish
 
     told = finish(trained, recipe, data, out, time.monotonic() - began)
     if json:
-        say.result(told)
+        output.result(told)
         return
     print(f"{out}: digest {told['digest'][:12]}, {told['parameters']} parameters, {told['seconds']} s", file=sys.stderr)
     for name, cell in told["validation"].items():

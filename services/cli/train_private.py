@@ -8,31 +8,31 @@ import time
 from pathlib import Path
 from typing import Any
 
-from services.cli import say
+from services.cli import output
 
 
 def train_private(name: str, root: Path, out: Path, epsilon: float, delta: float) -> dict[str, Any]:
     """Train privately and write the checkpoint; what was spent stands in its config, its card and the answer."""
     from dataclasses import asdict
 
+    from model.card import card
     from model.checkpoint import save
-    from model.data.named import UnknownSet, read_set
-    from model.data.own import OwnSet
+    from model.data.manifest_set import OwnSet
+    from model.data.registry import UnknownSet, read_set
     from model.data.tridigit import Tridigit
-    from model.privacy.build import build_private, covered, private_config
-    from model.privacy.sgd import PrivateRecipe
-    from model.task.card import card
-    from model.task.manifest import ManifestError
+    from model.manifest import ManifestError
+    from research.privacy.build import build_private, covered, private_config
+    from research.privacy.sgd import PrivateRecipe
 
     try:
         data = read_set(name, root)
     except (UnknownSet, ManifestError) as error:
-        say.fail(str(error), 2)
+        output.fail(str(error), 2)
     if not isinstance(data, Tridigit | OwnSet):
-        say.fail(f"{name} has no validation rows to calibrate on: private training takes tridigit or a manifest", 2)
+        output.fail(f"{name} has no validation rows to calibrate on: private training takes tridigit or a manifest", 2)
     rows = len(data.given("train", "clean"))
     if delta >= 1 / rows:
-        say.fail(f"--private-delta {delta:g} promises nothing: it must be below 1 / {rows}, the number of rows", 2)
+        output.fail(f"--private-delta {delta:g} promises nothing: it must be below 1 / {rows}, the number of rows", 2)
     segments = data.segments if isinstance(data, OwnSet) else 4
     recipe, began = PrivateRecipe(epsilon, delta, segments=segments), time.monotonic()
 
@@ -45,7 +45,7 @@ def train_private(name: str, root: Path, out: Path, epsilon: float, delta: float
             data, root / "assistvec" / "vectors.npz", recipe, secrets.randbits(63), report
         )  # fmt: skip
     except ValueError as error:
-        say.fail(str(error), 2)
+        output.fail(str(error), 2)
     assert spent is not None
     seconds = time.monotonic() - began
     parameters = sum(p.numel() for p in built.network.parameters())

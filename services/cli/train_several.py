@@ -32,11 +32,10 @@ Weights CC BY-SA 4.0, as the largest part of what they were trained on (see data
 
 def train_several(root: Path, out: Path, epochs: int | None, seed: int) -> dict[str, Any]:
     """Train digit, sound and intent heads over shared encoders and write one checkpoint for all three."""
-    from model.checkpoint import save_tensors_of
-    from model.several.parts import joined
-    from model.several.shipped import RECIPE, STEPS, several_config, shipped_tasks
-    from model.several.train import build_several, lexicon_of
-    from model.train import write_curve
+    from model.checkpoint import joined, save_tensors_of
+    from model.streams.train import write_curve
+    from research.multitask.shipped import RECIPE, STEPS, several_config, shipped_tasks
+    from research.multitask.train import build_several, lexicon_of
 
     recipe, began = replace(RECIPE, epochs=epochs or RECIPE.epochs, seed=seed), time.monotonic()
     tasks = shipped_tasks(root)

@@ -10,36 +10,36 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services.cli import say
+from services.cli import output
 
 if TYPE_CHECKING:
-    from model.data.named import Set
-    from model.task.build import Report
-    from model.task.recipe import TaskRecipe
+    from model.data.registry import Set
+    from model.fit import Report
+    from model.recipe import TaskRecipe
 
 
 def train_task(
     name: str, root: Path, out: Path, fusion: str, changed: Mapping[str, Any], *, resume: bool
 ) -> dict[str, Any]:
     """Train, calibrate and write the checkpoint with its card, its curve and the curve's picture; what was reached."""
+    from model.card import card
     from model.checkpoint import save
+    from model.cross_validation import build_crossed
     from model.data.homesound10 import Homesound10
-    from model.data.named import UnknownSet, read_set, recipe_for
-    from model.fusions.registry import FUSIONS
-    from model.task.build import build, config_of
-    from model.task.card import card
-    from model.task.crossed import build_crossed
-    from model.task.lexicon import lexicon_for
-    from model.task.manifest import ManifestError
-    from model.task.resume import NotThisTraining
-    from model.train import write_curve
+    from model.data.registry import UnknownSet, read_set, recipe_for
+    from model.fit import build, config_of
+    from model.fusion import FUSIONS
+    from model.manifest import ManifestError
+    from model.resume import NotThisTraining
+    from model.streams.train import write_curve
+    from model.vocabulary import lexicon_for
 
     if fusion not in FUSIONS:
-        say.fail(f"no fusion {fusion}: there are {', '.join(FUSIONS)}", 2)
+        output.fail(f"no fusion {fusion}: there are {', '.join(FUSIONS)}", 2)
     try:
         data = read_set(name, root)
     except (UnknownSet, ManifestError) as error:
-        say.fail(str(error), 2)
+        output.fail(str(error), 2)
     recipe = replace(recipe_for(data, fusion), **{k: v for k, v in changed.items() if v is not None})
     vectors = root / "assistvec" / "vectors.npz"
     began = time.monotonic()
@@ -53,7 +53,7 @@ def train_task(
             try:
                 built = build(data, words, table, recipe, report, state if resume else None)
             except NotThisTraining as error:
-                say.fail(str(error))
+                output.fail(str(error))
             cells = built.cells
     seconds = time.monotonic() - began
     parameters = sum(p.numel() for p in built.network.parameters())
@@ -69,7 +69,7 @@ def train_task(
 
 def draw(path: Path, data: Set, curve: list[dict[str, float]]) -> None:
     """The losses on validation by branch, or the training's where there is no validation."""
-    from model.task.plot import curves
+    from model.plot import curves
 
     names = [f"val_{m}" for m in data.modalities] + ["val_nll"]
     if not curve or names[0] not in curve[0]:

@@ -11,13 +11,13 @@ from services.runtime.settings import ROOT, Settings, load
 
 def up() -> None:
     """Start a local Kafka and Redis, the topics, aligner, fusion worker and live page; stay until Ctrl-C."""
-    from services.cli import say
-    from services.local.child import CannotStart
+    from services.cli import output
+    from services.local.process import CannotStart
 
     try:
         asyncio.run(_stay())
     except CannotStart as error:
-        say.fail(str(error))
+        output.fail(str(error))
     except KeyboardInterrupt:
         sys.exit(0)
 
@@ -29,18 +29,18 @@ def _bridges(settings: Settings) -> list[str]:
 
 
 async def _stay() -> None:
+    from services.kafka import clients, topic_admin
     from services.local.ports import free_ports
     from services.local.services import ServiceProcess
     from services.local.stack import LocalStack
-    from services.runtime import kafka, topic_admin
-    from services.runtime.page_address import address, token_of
+    from services.runtime.net import address, token_of
 
     settings = load()
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     async with LocalStack(ROOT / ".braid", settings) as stack:
-        async with kafka.admin(stack.settings().kafka) as admin:
+        async with clients.admin(stack.settings().kafka) as admin:
             await topic_admin.apply(admin, settings)
         g, token = settings.gateway, token_of(settings.gateway)
         port = g.port or free_ports(1)[0]

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import tempfile
-import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.cli import say
+from services.cli import output
 from services.runtime.settings import Settings, load
 
 if TYPE_CHECKING:
-    from services.fusion.infer import Inference
-    from services.why.evidence import Evidence, Wanted
+    from services.fusion.inference import Inference
+    from services.inspection.explain.lookup import Evidence, Wanted
 
 CACHE_BYTES = 64 * 1024 * 1024
 
@@ -35,63 +33,58 @@ def why(
     reproduce: Annotated[
         bool, typer.Option("--reproduce", help="Compute it again and compare the bytes; 1 where they differ.")
     ] = False,
-    html: Annotated[Path | None, typer.Option(help="Write one HTML file with the pictures and the sound.")] = None,
-    open_: Annotated[bool, typer.Option("--open", help="Write that file and open it in the browser.")] = False,
-    json: say.Json = False,
+    json: output.Json = False,
 ) -> None:
     """Why a prediction is what it is: inputs, mask, contributions, what would have been said without a sense, latency.
 
     Of an event it also looks in what is kept (archive). 3 where the prediction, or with --reproduce what it was made from, is kept no more.
     """
-    from services.recordings.about import NoRecording
-    from services.why.evidence import BadId, wanted
-    from services.why.page import page
-    from services.why.told import tell
+    from services.inspection.explain.explanation import tell
+    from services.inspection.explain.lookup import BadId, wanted
+    from services.offline.recording.metadata import NoRecording
 
     settings = load()
     try:
         looked_for = wanted(id)
-        evidence = find(settings, recording, kept, looked_for)
+        evidence = find_evidence(settings, recording, kept, looked_for)
     except (BadId, NoRecording) as error:
-        say.fail(str(error), 2)
+        output.fail(str(error), 2)
     if evidence is None:
         where = "topics and kept events have" if recording is None and kept is None else f"{recording or kept} has"
-        say.fail(f"{where} no prediction {id} (any more)", 3)
+        output.fail(f"{where} no prediction {id} (any more)", 3)
     told, again = tell(evidence), None
     if reproduce:
-        from services.why.again import answer
+        from services.inspection.explain.explanation import answer
 
         again = answer(
             evidence, _inference(model or settings.fusion.model, evidence.record["model"]["digest"], settings)
         )
         told["identical"] = None if again is None else again.value == evidence.value
-    if html is not None or open_:
-        told["page"] = _write(html, page(told, evidence.inputs), open_)
     if json:
-        say.result(told)
+        output.result(told)
     else:
         _print(told)
     if reproduce:
         if again is None:
             gone = "its window" if evidence.window is None else "its model"
-            say.fail(f"{gone} is kept no more: the prediction cannot be computed again", 3)
+            output.fail(f"{gone} is kept no more: the prediction cannot be computed again", 3)
         sys.exit(0 if told["identical"] else 1)
 
 
-def find(settings: Settings, recording: Path | None, kept: Path | None, wanted: Wanted) -> Evidence | None:
+def find_evidence(settings: Settings, recording: Path | None, kept: Path | None, wanted: Wanted) -> Evidence | None:
     """A prediction in a recording, in a folder of kept evidence, or in the topics and then in what is kept."""
     if kept is not None:
         return _from_kept(settings, kept, wanted)
     if recording is not None:
-        from services.recordings.reader import RecordingFile
-        from services.replay.under import under
-        from services.why import from_recording
+        from services.inspection.explain import lookup
+        from services.offline.recording.reader import RecordingFile
+        from services.offline.replay.settings import under
 
         file = RecordingFile(recording)
-        return from_recording.find(file, under(file.about).topics, wanted)
+        return lookup.find_in_recording(file, under(file.about).topics, wanted)
     folder = settings.archive.folder
     if not settings.kafka.bootstrap_servers:
-        return _from_kept(settings, folder, wanted) or say.no_broker()
+        return _from_kept(settings, folder, wanted) or output.no_broker()
     try:
         found = asyncio.run(_from_log(settings, wanted))
     except Forgotten:
@@ -102,48 +95,36 @@ def find(settings: Settings, recording: Path | None, kept: Path | None, wanted: 
 
 
 def _from_kept(settings: Settings, folder: Path, wanted: Wanted) -> Evidence | None:
-    from services.evidence.store import EvidenceStore
-    from services.why import from_kept
+    from services.inspection.explain import lookup
+    from services.storage.archive import EvidenceStore
 
     # Only to read: nothing is kept or taken away here.
-    return from_kept.find(EvidenceStore(folder, 0, 0), settings.topic_names(), wanted)
+    return lookup.find_in_archive(EvidenceStore(folder, 0, 0), settings.topic_names(), wanted)
 
 
 async def _from_log(settings: Settings, wanted: Wanted) -> Evidence | None:
-    from services.control.say import said
-    from services.runtime import kafka
-    from services.why.from_log import find
+    from services.inspection.explain.lookup import find_in_log
+    from services.kafka import clients
+    from services.kafka.control_topic import said
 
     future_us = settings.semantics().future_us
-    async with kafka.reader(settings.kafka) as reader:
+    async with clients.reader(settings.kafka) as reader:
         control = await said(reader, settings.topic_names(), settings.topics.partitions, wanted.session)
         if control.forgets(wanted.start_us):
             raise Forgotten
-        return await find(reader, settings.topic_names(), settings.topics.partitions, future_us, wanted)
+        return await find_in_log(reader, settings.topic_names(), settings.topics.partitions, future_us, wanted)
 
 
 def _inference(path: Path, digest: str, settings: Settings) -> Inference:
     from model.checkpoint import CheckpointError
     from model.checkpoint import load as load_model
-    from services.fusion.infer import Inference
-    from services.replay.models import find
+    from services.fusion.inference import Inference
+    from services.offline.replay.checkpoints import find
 
     try:
         return Inference(load_model(find(path, digest), settings.fusion.device), CACHE_BYTES)
     except CheckpointError as error:
-        say.fail(str(error))
-
-
-def _write(path: Path | None, text: str, show: bool) -> str:
-    if path is None:
-        path = Path(tempfile.mkdtemp(prefix="braid-why-")) / "why.html"
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        say.fail(f"{path} cannot be written: {error.strerror}")
-    if show:
-        webbrowser.open(path.absolute().as_uri())
-    return str(path)
+        output.fail(str(error))
 
 
 def _print(told: dict[str, Any]) -> None:
@@ -168,8 +149,6 @@ def _print(told: dict[str, Any]) -> None:
         parts = "  ".join(f"{part['key']} {part['ms']:.1f}" for part in told["latency"]["parts"])
         print(f"latency {told['latency']['total_ms']:.1f} ms: {parts}")
     print(f"model {told['model']['name']} {told['model']['version']} {told['model']['digest']}")
-    if "page" in told:
-        print(told["page"])
     if "identical" in told:
         print(
             {True: "computed again: identical, byte for byte", False: "COMPUTED AGAIN: OTHER BYTES"}.get(

@@ -1,4 +1,7 @@
-"""The window record: one moment of one session, its members by reference and a mask with reasons."""
+"""The window record: one moment of one session, its members by reference and a mask with reasons.
+
+The late record: a chunk that came when its windows had closed for its modality.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from services.contract import canonical
-from services.contract.chunk import EMPTY_SHA256
+from services.contract.chunk import EMPTY_SHA256, Chunk
+from services.contract.record import Place
 
 
 # Not frozen, which makes one three times as slow to make, and there is one for each chunk; mypy keeps it from changing.
@@ -191,3 +195,26 @@ def member(record: dict[str, Any]) -> Member:
     return Member(
         record["source"], record["id"], record["t_us"], record["duration_us"], record["sha256"], *record["at"]
     )
+
+
+def encode_late(chunk: Chunk, missed_us: tuple[int, ...], behind_us: int) -> bytes:
+    """Canonical bytes: identity and position, the starts of the windows missed, and by how much the last was missed."""
+    return canonical.dumps(
+        {
+            "session": chunk.session,
+            "modality": chunk.modality,
+            "source": chunk.source,
+            "id": chunk.id,
+            "t_us": chunk.t_us,
+            "duration_us": chunk.duration_us,
+            "sha256": chunk.sha256,
+            "at": [chunk.partition, chunk.offset],
+            "missed_us": list(missed_us),
+            "behind_us": behind_us,
+        }
+    )
+
+
+def place_of(modality: str, member: Member) -> Place:
+    """Where the payload of a member stands, as a key."""
+    return modality, member.partition, member.offset

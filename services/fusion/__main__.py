@@ -9,20 +9,20 @@ from pathlib import Path
 from model.checkpoint import CheckpointError
 from model.checkpoint import load as load_model
 from model.labels import NOTHING, kind_of
-from model.serving import Serving
-from services.control.follow import Controls
-from services.fusion.decide import Decision
-from services.fusion.infer import Inference
-from services.fusion.observe import Observer
-from services.fusion.recover import Recovery
-from services.fusion.reload import Reload
+from model.predictor import Serving
+from services.fusion.event_detector import Decision
+from services.fusion.hot_reload import Reload
+from services.fusion.inference import Inference
+from services.fusion.metrics import Observer
+from services.fusion.recovery import Recovery
 from services.fusion.worker import Load, Worker
-from services.payloads.redis_window import RedisWindow
-from services.runtime import kafka
+from services.kafka import clients
+from services.kafka.control_topic import Controls
+from services.kafka.service import Plan, run
 from services.runtime.metrics import FusionMetrics, make_registry
-from services.runtime.service import Plan, run
 from services.runtime.settings import Settings, load
 from services.runtime.tracing import Tracer
+from services.storage.payload_cache import RedisWindow
 
 RECORDS_MAX = 256
 
@@ -61,11 +61,11 @@ def plan(settings: Settings, model: Callable[[Path, str, int | None], Serving] =
             topics,
             settings.alignment.tail_s * 1000,
             settings.semantics().future_us,
-            lambda: kafka.make_reader(broker, auto_offset_reset="earliest"),
+            lambda: clients.make_reader(broker, auto_offset_reset="earliest"),
         ),
         Load(f.deadline_ms * 1000, f.overload_ms * 1000, f.level_max),
-        lambda: kafka.make_producer(broker),
-        lambda: kafka.make_reader(broker, auto_offset_reset="none"),
+        lambda: clients.make_producer(broker),
+        lambda: clients.make_reader(broker, auto_offset_reset="none"),
         lambda: RedisWindow.of(settings.redis),
         Controls.following(settings),
         Observer(FusionMetrics(registry), Tracer(settings.tracing, "braid-fusion")),
@@ -73,7 +73,7 @@ def plan(settings: Settings, model: Callable[[Path, str, int | None], Serving] =
     group = f"{settings.kafka.group_prefix}-fusion"
     return Plan(
         name="braid-fusion",
-        make_consumer=lambda: kafka.make_group_consumer(broker, group, settings.kafka.instance),
+        make_consumer=lambda: clients.make_group_consumer(broker, group, settings.kafka.instance),
         topics=(topics.windows,),
         work=worker,
         registry=registry,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 
-from services.contract.window import Member, Window
-from services.payloads.log_reader import LogReader
-from services.payloads.place import Place, place_of
-from services.payloads.redis_window import Payload, RedisWindow, Wanted
+from services.contract.record import Place
+from services.contract.window import Member, Window, place_of
+from services.storage.payload_cache import Payload, RedisWindow, Wanted
+from services.storage.payload_log import LogReader
 
 
 class Fetcher:

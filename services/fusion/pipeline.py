@@ -1,10 +1,35 @@
-"""Stages that work side by side: while one batch is at the device the next is made ready and the last one is published."""
+"""Stages that work side by side: while one batch is at the device the next is made ready and the last one is published.
+
+Answering: batches of windows to acknowledged predictions, in stages that work side by side.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.contract.dead_letter import DeadLetter, Position
+from services.contract.record import Place
+from services.contract.topics import Topics
+from services.contract.window import place_of
+from services.fusion.batching import Queued, Released
+from services.fusion.event_tracker import Chains, folds
+from services.fusion.fetch import Fetcher
+from services.fusion.inference import Inference
+from services.fusion.metrics import Observer
+from services.fusion.publish import Publisher, Said
+from services.fusion.stages import Decoded, Inferred, Predicted
+from services.kafka.control_topic import Controls
+from services.runtime.clock import monotonic_us
+from services.storage.payload_cache import Payload, RedisWindow
 
 
 class Pipeline:
@@ -76,3 +101,143 @@ class Pipeline:
                 raise
         finally:
             held.release()
+
+
+REPORTED_MAX = 10_000
+
+
+@dataclass(slots=True)
+class Batch:
+    """A released batch as it passes the stages."""
+
+    released: Released
+    picked_ms: float
+    began_us: int
+    found: Mapping[Place, Payload] = field(default_factory=dict)
+    decoded: Decoded | None = None
+    inferred: asyncio.Future[Inferred] | None = None
+    rows: Sequence[NDArray[np.float64]] = ()
+    held_ms: float = 0.0
+    inferred_us: int = 0
+    said: Sequence[Said] = ()
+    spent_ms: dict[str, float] = field(default_factory=dict)
+
+
+class Answerer:
+    """Fetches, decodes, infers, folds and publishes, each stage a batch at a time and all in order.
+
+    threads: one to decode and to explain, one for the device alone, which has no other work to wait for; the loop goes on
+    meanwhile. done: told of each batch once the broker has all of it, with how long the model had it (us).
+    """
+
+    def __init__(
+        self,
+        topics: Topics,
+        fetcher: Fetcher,
+        publisher: Publisher,
+        payloads: RedisWindow,
+        controls: Controls,
+        observer: Observer,
+        threads: tuple[Executor, Executor],
+        done: Callable[[Released, float], None],
+    ) -> None:
+        self._topics, self._fetcher, self._publisher = topics, fetcher, publisher
+        self._payloads, self._controls, self._observer, self._done = payloads, controls, observer, done
+        self._decoding, self._inferring = threads
+        self._reported: OrderedDict[Place, None] = OrderedDict()
+
+    def stages(self, inference: Inference, chains: Chains) -> Pipeline:
+        """A pipeline that answers by this model and folds into these chains."""
+        loop = asyncio.get_running_loop()
+
+        async def ready(released: Released) -> Batch:
+            batch = Batch(released, time.time() * 1000, monotonic_us())
+            self._controls.check()
+            windows = [self._controls.over(q.window) for q in released.windows]
+            if windows:
+                batch.found = await self._fetcher.get(windows)
+                batch.spent_ms = {"fetch": (monotonic_us() - batch.began_us) / 1000}
+                batch.decoded = await loop.run_in_executor(
+                    self._decoding, inference.decode, windows, batch.found, released.level
+                )
+                # It stands behind its predecessor at the device: between the two there is no wait for this loop.
+                batch.inferred = loop.run_in_executor(self._inferring, inference.infer_each, batch.decoded)
+            return batch
+
+        async def infer(batch: Batch) -> Batch:
+            if batch.inferred is not None and batch.decoded is not None:
+                found = await batch.inferred
+                batch.rows, batch.inferred_us = found.rows, found.ended_us
+                batch.spent_ms |= {
+                    "decode": batch.decoded.took_ms,
+                    "encode": found.encode_us / 1000,
+                    "fuse": found.fuse_us / 1000,
+                }
+                # A batch waits for the device where its predecessor takes longer than fetching and decoding do.
+                held_ms = (found.began_us - batch.began_us) / 1000 - batch.spent_ms["fetch"] - batch.spent_ms["decode"]
+                batch.held_ms = max(held_ms, 0.0)
+            return batch
+
+        async def tell(batch: Batch) -> Batch:
+            if batch.decoded is not None:
+                decoded = batch.decoded
+                windows = [self._controls.over(window) for window in decoded.windows]
+                if windows != list(decoded.windows):
+                    # Said while the model thought: what it made of it is not used.
+                    batch.found = await self._fetcher.get(windows)
+                    decoded = await loop.run_in_executor(
+                        self._decoding, inference.decode, windows, batch.found, batch.released.level
+                    )
+                    batch.rows = (await loop.run_in_executor(self._inferring, inference.infer_each, decoded)).rows
+                predicted = await loop.run_in_executor(self._decoding, inference.tell, decoded, batch.rows)
+                batch.said = self._said(batch, predicted, chains)
+            return batch
+
+        async def publish(batch: Batch) -> None:
+            if batch.said:
+                await self._publisher.publish(batch.said)
+                now_us = monotonic_us()
+                missed = sum(now_us > q.due_us for q in batch.released.windows)
+                self._observer.batch(
+                    batch.said, batch.released, missed, inference, self._fetcher, self._payloads.errors, batch.spent_ms
+                )
+            self._observer.passed(batch.released)
+            spent = batch.spent_ms
+            self._done(batch.released, 1000 * (spent["encode"] + spent["fuse"]) if batch.said else 0.0)
+
+        return Pipeline(ready, infer, tell, publish)
+
+    def _said(self, batch: Batch, predicted: Sequence[Predicted], chains: Chains) -> Sequence[Said]:
+        said = []
+        for q, p in zip(batch.released.windows, predicted, strict=True):
+            events = chains.take(p)
+            state = chains.states.get(q.window.session) if q.window.final and folds(p) else None
+            parts = [*_waited(q, batch.picked_ms, batch.held_ms), *batch.spent_ms.items()]
+            parts.append(("publish", (monotonic_us() - batch.inferred_us) / 1000))
+            said.append(Said(q.number, p, state, events, self._letters(p, batch.found), parts))
+        return said
+
+    def _letters(self, predicted: Predicted, found: Mapping[Place, Payload]) -> tuple[DeadLetter, ...]:
+        """A dead letter for each member that cannot be used, once, though it stands in several windows."""
+        letters = []
+        for modality, member, rejected in predicted.unusable:
+            place = place_of(modality, member)
+            if place not in self._reported:
+                self._reported[place] = None
+                payload = found.get(place)
+                at = Position(self._topics.media(modality), member.partition, member.offset)
+                size = None if payload is None else len(payload.body)
+                letters.append(DeadLetter(at, "fusion", rejected, size, member.sha256, ()))
+        while len(self._reported) > REPORTED_MAX:
+            self._reported.popitem(last=False)
+        return tuple(letters)
+
+
+def _waited(queued: Queued, picked_ms: float, held_ms: float) -> list[tuple[str, float]]:
+    """How long a window waited for its members, for the broker, and for us: taken up, then held for the device (ms)."""
+    w = queued.window
+    return [
+        ("align_wait", max(w.closed_us - w.opened_us, 0) / 1000),
+        ("transport", max(queued.appended_ms - w.closed_us / 1000, 0.0)),
+        ("queue", max(picked_ms - queued.appended_ms, 0.0) + held_ms),
+    ]

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
 
-from services.contract import canonical, event, trace
-from services.contract.dead import DeadLetter
+from services.contract import canonical, event, trace_context
+from services.contract.dead_letter import DeadLetter
 from services.contract.event import Event
 from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
 from services.contract.topics import Topics
-from services.fusion.decide import State
-from services.fusion.predicted import Predicted
-from services.runtime import kafka
+from services.fusion.event_detector import State
+from services.fusion.stages import Predicted
+from services.kafka import clients
 
 _JSON = ("content-type", b"application/json")
 
@@ -71,7 +71,9 @@ class Publisher:
         logs: dict[int, list[tuple[bytes, bytes, list[tuple[str, bytes]]]]] = defaultdict(list)
         for one in said:
             logs[one.number].append(self._prediction(one))
-        await asyncio.gather(*(kafka.send_all(self._producer, self._topics.predictions, *log) for log in logs.items()))
+        await asyncio.gather(
+            *(clients.send_all(self._producer, self._topics.predictions, *log) for log in logs.items())
+        )
 
     async def refuse(self, number: int, key: bytes | None, letter: DeadLetter) -> None:
         """Send one dead letter and wait for it."""
@@ -83,6 +85,6 @@ class Publisher:
         headers = [_JSON, (LATENCY_HEADER, latency_header(one.latency_ms))]
         if one.state is not None:
             headers.append((STATE_HEADER, one.state.encode()))
-        if trace.traced(one.predicted.window.id, self._traced):
-            headers.append((TRACE_HEADER, trace.traceparent(one.predicted.window.id)))
+        if trace_context.traced(one.predicted.window.id, self._traced):
+            headers.append((TRACE_HEADER, trace_context.traceparent(one.predicted.window.id)))
         return one.predicted.window.session.encode(), one.predicted.value, headers

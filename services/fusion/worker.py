@@ -13,29 +13,26 @@ from heapq import merge
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from services.contract.dead import Position, letter
-from services.contract.reason import Reason, Rejected
+from services.contract.dead_letter import Position, Reason, Rejected, letter
 from services.contract.topics import Topics
 from services.contract.window import Member, Window
 from services.contract.window_reader import WindowReader
-from services.control.follow import Controls
-from services.fusion.answer import Answerer
-from services.fusion.batch import COMING_US, FULL, NEVER_US, Batcher, Queued, Released
-from services.fusion.behind import Behind
-from services.fusion.decide import Decision
-from services.fusion.events import Chains
+from services.fusion.batching import COMING_US, FULL, NEVER_US, Batcher, LatencyModel, Queued, Released
+from services.fusion.consumer_lag import Behind
+from services.fusion.event_detector import Decision
+from services.fusion.event_tracker import Chains
 from services.fusion.fetch import Fetcher
-from services.fusion.infer import Inference
-from services.fusion.latency import LatencyModel
-from services.fusion.observe import Observer
-from services.fusion.overload import Overload
-from services.fusion.pipeline import Pipeline
+from services.fusion.hot_reload import Reload
+from services.fusion.inference import Inference
+from services.fusion.load_shedding import Overload
+from services.fusion.metrics import Observer
+from services.fusion.pipeline import Answerer, Pipeline
 from services.fusion.publish import Publisher
-from services.fusion.recover import Recovery
-from services.fusion.reload import Reload
-from services.payloads.log_reader import LogReader
-from services.payloads.redis_window import RedisWindow
-from services.runtime.monotonic import monotonic_us
+from services.fusion.recovery import Recovery
+from services.kafka.control_topic import Controls
+from services.runtime.clock import monotonic_us
+from services.storage.payload_cache import RedisWindow
+from services.storage.payload_log import LogReader
 
 _log = logging.getLogger(__name__)
 

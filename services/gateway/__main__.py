@@ -6,14 +6,13 @@ import asyncio
 import contextlib
 import sys
 
-from services.gateway.server import serve
+from services.gateway.app import serve
 from services.runtime import logs
 from services.runtime.exits import EXIT_SETTINGS, NO_BROKER
-from services.runtime.garbage import leave_loaded
+from services.runtime.gc_tuning import leave_loaded
 from services.runtime.health import watched
-from services.runtime.listen import bind
 from services.runtime.metrics import GatewayMetrics, make_registry
-from services.runtime.page_address import address, token_of
+from services.runtime.net import address, bind, token_of
 from services.runtime.settings import Settings, load
 
 

@@ -1,4 +1,7 @@
-"""What the gateway answers: sessions, devices, predictions, the event stream, media out and media in."""
+"""How the API answers: JSON, or why not.
+
+What the gateway answers: sessions, devices, predictions, the event stream, media out and media in.
+"""
 
 from __future__ import annotations
 
@@ -14,23 +17,23 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from services.contract import canonical
-from services.contract.semantics import Semantics
+from services.contract.alignment_config import Semantics
 from services.contract.topics import Topics
-from services.gateway.answer import no, told
-from services.gateway.hidden import Hidden
-from services.gateway.kept import KeptEvents
-from services.gateway.labelling import Labelling
+from services.gateway.archive_reader import KeptEvents
+from services.gateway.event_stream import Ring
+from services.gateway.explanation import why
+from services.gateway.ingest import Taking
+from services.gateway.labels import Labelling
 from services.gateway.media import Busy, Media, shown
-from services.gateway.ring import Ring
-from services.gateway.rooms import Rooms
+from services.gateway.messages import KINDS, Told
+from services.gateway.redaction import Hidden
+from services.gateway.responses import error_response, json_response
+from services.gateway.sessions import Rooms
 from services.gateway.sources import Sources
-from services.gateway.taking import Taking
-from services.gateway.told import KINDS, Told
-from services.gateway.why import why
-from services.payloads.redis_window import Wanted
+from services.inspection.explain.lookup import BadId, wanted
 from services.runtime.metrics import GatewayMetrics
-from services.schemas.files import asyncapi
-from services.why.evidence import BadId, wanted
+from services.runtime.schema_files import asyncapi
+from services.storage.payload_cache import Wanted
 
 PAGE = Path(__file__).parent / "page"
 SECONDS_MAX = 600
@@ -93,16 +96,16 @@ class Api:
         """All sessions, the one heard last first."""
         rooms = reversed(self._rooms.rooms.values())
         known = [room.summary() | {"muted": self._hidden.said(room.session)} for room in rooms]
-        return told({"now_us": _now_us(), "modalities": self._semantics.modalities, "sessions": known})
+        return json_response({"now_us": _now_us(), "modalities": self._semantics.modalities, "sessions": known})
 
     async def session(self, request: Request) -> Response:
         """What is kept of one session's last seconds (`?seconds=`, 30 by default), by kind."""
         room = self._rooms.rooms.get(request.path_params["session"])
         if room is None:
-            return no(404, "nothing is kept of this session")
+            return error_response(404, "nothing is kept of this session")
         seconds = _number(request.query_params.get("seconds", "30"), SECONDS_MAX)
         if seconds is None:
-            return no(400, f"seconds: a whole number up to {SECONDS_MAX}")
+            return error_response(400, f"seconds: a whole number up to {SECONDS_MAX}")
         kept = room.since(room.head_us - seconds * 1_000_000)
         parts = [b'"%s":[%s]' % (kind.encode(), b",".join(t.raw for t in found)) for kind, found in kept.items()]
         head = canonical.dumps(
@@ -120,7 +123,7 @@ class Api:
 
     async def devices(self, request: Request) -> Response:
         """Each source: last seen, rate, clock offset, share of late records."""
-        return told({"devices": self._sources.as_json(_now_us())})
+        return json_response({"devices": self._sources.as_json(_now_us())})
 
     async def prediction(self, request: Request) -> Response:
         """Why: the prediction, the members of its window, its events, its runner-up; of an event also from what is kept."""
@@ -128,28 +131,28 @@ class Api:
         try:
             asked = wanted(id)
         except BadId as error:
-            return no(404, str(error))
+            return error_response(404, str(error))
         session = asked.session
         if self._hidden.forgets(session, asked.start_us):
-            return no(404, "this session was forgotten")
+            return error_response(404, "this session was forgotten")
         room = self._rooms.rooms.get(session)
         found = None if room is None else why(room, id)
         if found is None or found["members"] is None:
             found = await self._kept.why(session, id) or found
         if found is None:
-            return no(404, "this prediction is not kept any more")
+            return error_response(404, "this prediction is not kept any more")
         if found["members"] is not None:
             found["members"] = self._hidden.members(session, found["members"])
-        return told(found)
+        return json_response(found)
 
     async def events(self, request: Request) -> Response:
         """Server-sent events: `?session=` and `?kind=` choose (both may repeat; kind: event by default)."""
         query = request.query_params
         kinds, sessions = set(query.getlist("kind")) or {"event"}, set(query.getlist("session"))
         if unknown := kinds - set(KINDS):
-            return no(400, f"no such kind: {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
+            return error_response(400, f"no such kind: {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
         if self._streams >= self._streams_max:
-            return no(503, f"{self._streams_max} event streams are open: no more are served")
+            return error_response(503, f"{self._streams_max} event streams are open: no more are served")
         last_id = request.headers.get("last-event-id") or query.get("after")
 
         def chosen(one: Told) -> bool:
@@ -181,29 +184,29 @@ class Api:
         sha256, t_us = query.get("sha256", ""), _number(query.get("t_us", ""), 1 << 62)
         session = query.get("session", "")
         if modality not in self._topics.modalities or len(sha256) != SHA256_DIGITS or t_us is None or not session:
-            return no(404, "no such member: the address names modality, place, sha256, session and t_us")
+            return error_response(404, "no such member: the address names modality, place, sha256, session and t_us")
         place = request.path_params["partition"], request.path_params["offset"]
         if self._hidden.forgets(session, t_us):
-            return no(404, "this session was forgotten")
+            return error_response(404, "this session was forgotten")
         if self._hidden.mutes(session, modality, t_us) or self._seen_muted(session, modality, *place):
-            return no(403, MUTED)
+            return error_response(403, MUTED)
         asked, broken = Wanted(session, modality, t_us, *place, sha256), False
         try:
             found = await self._media.get(asked)
         except Busy:
-            return no(503, "many ask for what only the log has: try again")
+            return error_response(503, "many ask for what only the log has: try again")
         except (KafkaError, TimeoutError):
             found, broken = None, True
         found = found or await self._kept.payload(asked)
         if found is None and broken:
-            return no(503, "neither Redis nor the log answers")
+            return error_response(503, "neither Redis nor the log answers")
         if found is None:
-            return no(404, "gone from Redis and from the log, and not kept with an event")
+            return error_response(404, "gone from Redis and from the log, and not kept with an event")
         if found.arrived_us and self._hidden.mutes(session, modality, found.arrived_us):
-            return no(403, MUTED)
+            return error_response(403, MUTED)
         safe = shown(modality, found)
         if safe is None:
-            return no(415, "bytes of this type are not shown")
+            return error_response(415, "bytes of this type are not shown")
         return Response(safe.body, media_type=safe.content_type, headers=MEDIA_HEADERS)
 
     def _seen_muted(self, session: str, modality: str, partition: int, offset: int) -> bool:

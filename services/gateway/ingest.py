@@ -1,12 +1,134 @@
-"""The trace of a record that comes in by HTTP: the device's own, or one that begins here. Pure."""
+"""Media in by HTTP, for devices that speak no Kafka: judged here as far as one record alone can be.
+
+The trace of a record that comes in by HTTP: the device's own, or one that begins here. Pure.
+
+Media in by HTTP: one request is one record, and the answer comes once the broker has acknowledged it.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import time
+import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from services.contract import trace
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from services.contract import canonical, cloudevents, media, timestamps, trace_context
+from services.contract.alignment_config import Admission
+from services.contract.dead_letter import Reason, Rejected
 from services.contract.prediction import TRACE_HEADER
-from services.runtime.tracing import Attributes, Span
+from services.contract.topics import Topics
+from services.gateway.media import TEXTS
+from services.gateway.responses import error_response, json_response
+from services.integrations.devices import Devices, Stamp
+from services.runtime.metrics import GatewayMetrics
+from services.runtime.tracing import Attributes, Span, Tracer
+
+KINDS = (cloudevents.ALIVE_TYPE, cloudevents.SESSION_END_TYPE)
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """One record for a media topic; stamp: its event time; duration_us: how long it lasts, as its bytes say."""
+
+    session: str
+    id: str
+    headers: list[tuple[str, bytes]]
+    body: bytes
+    stamp: Stamp
+    duration_us: int
+
+
+def sending(
+    session: str, modality: str, given: Mapping[str, str], body: bytes, limits: Admission, devices: Devices
+) -> Sending | Rejected:
+    """The record of one request; given: its headers by lower-case name.
+
+    `ce-id`, `ce-source`, `ce-time`, `ce-type` and `ce-duration` as in CloudEvents' HTTP binding, each with a default.
+    A device of the settings has its own session and its own clock; where we stamp, there is nothing to correct.
+    """
+    source = given.get("ce-source") or cloudevents.source_of("http", modality)
+    device = devices.of(source)
+    if device is not None:
+        if device.modality not in ("", modality):
+            return Rejected(Reason.SOURCE, f"the settings say that this source sends {device.modality}")
+        session = device.session or session
+    key = session.encode()
+    if not 1 <= len(key) <= limits.session_bytes_max or not session.isprintable():
+        return Rejected(Reason.SESSION, f"a session id has 1 to {limits.session_bytes_max} bytes that can be printed")
+    kind = given.get("ce-type") or cloudevents.media_type(modality)
+    if kind not in (cloudevents.media_type(modality), *KINDS):
+        return Rejected(Reason.TYPE, f"ce-type must be {', '.join((cloudevents.media_type(modality), *KINDS))}")
+    stated = given.get("ce-time")
+    t_us = timestamps.parse(stated) if stated else time.time_ns() // 1000
+    if t_us is None:
+        return Rejected(Reason.TIME, "ce-time is not an RFC 3339 time stamp")
+    id = given.get("ce-id") or uuid.uuid4().hex
+    if max(len(id), len(source)) > limits.name_bytes_max or not (id + source).isprintable():
+        return Rejected(Reason.SOURCE, f"ce-id and ce-source: at most {limits.name_bytes_max} characters each")
+    content_type = given.get("content-type", "")
+    length = _body(modality, content_type, body, limits) if kind not in KINDS else _nothing(body)
+    if isinstance(length, Rejected):
+        return length
+    stamp = devices.stamp(source, t_us) if stated else Stamp(None, t_us)
+    duration = given.get("ce-duration")
+    headers = cloudevents.build(
+        session=session,
+        source=source,
+        id=id,
+        type=kind,
+        t_us=stamp.t_us,
+        content_type=content_type or "application/json",
+        extensions=[*([("ce_duration", duration)] if duration else []), *stamp.extensions],
+    )
+    if sum(len(name) + len(raw) for name, raw in headers) > limits.header_bytes_max:
+        return Rejected(Reason.HEADER, f"at most {limits.header_bytes_max} bytes of headers are taken")
+    return Sending(session, id, headers, body, stamp, length)
+
+
+def _nothing(body: bytes) -> int | Rejected:
+    return Rejected(Reason.TYPE, "alive records and session ends have no bytes") if body else 0
+
+
+def _body(modality: str, content_type: str, body: bytes, limits: Admission) -> int | Rejected:
+    """How long the media lasts (us), 0 for what is a point in time."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if not body:
+        return Rejected(Reason.EMPTY, "media without bytes; to say only that a source is there, use braid.alive.v1")
+    if modality == "video" and kind in media.IMAGE_TYPES:
+        size = media.size(kind, body)
+        if size is None:
+            return Rejected(Reason.MAGIC, f"the bytes are not {kind}")
+        if size[0] * size[1] > limits.pixels_max:
+            return Rejected(Reason.PIXELS, f"{size[0]} x {size[1]}, at most {limits.pixels_max} pixels")
+        return 0
+    if modality == "audio" and kind in media.AUDIO_TYPES:
+        length = media.measure(content_type, body)
+        return length if isinstance(length, Rejected) else length.duration_us
+    if modality == "text" and kind in TEXTS:
+        return _text(kind, body, limits.text_bytes_max)
+    if modality in ("text", "video", "audio"):
+        return Rejected(Reason.CONTENT_TYPE, f"this content type is not taken as {modality}")
+    return 0
+
+
+def _text(kind: str, body: bytes, bytes_max: int) -> int | Rejected:
+    if len(body) > bytes_max:
+        return Rejected(Reason.TEXT, f"{len(body)} bytes of text, at most {bytes_max} are taken")
+    try:
+        body.decode()
+        if kind == "application/json" and not isinstance(canonical.loads_object(body).get("text"), str):
+            return Rejected(Reason.TEXT, 'a JSON message needs a "text"')
+    except UnicodeDecodeError:
+        return Rejected(Reason.UTF8, "the text is not UTF-8")
+    except canonical.NotJson as error:
+        return Rejected(Reason.TEXT, f"the message is not strict JSON: {error}")
+    return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +155,97 @@ def ingest(given: str | None, name: str, share: float) -> Ingest:
     each where we trace nothing. What is no traceparent is left out.
     """
     header = (given or "").encode(errors="replace")
-    parent = trace.parent(header)
-    if parent is None and not trace.traced(name, share):
+    parent = trace_context.parent(header)
+    if parent is None and not trace_context.traced(name, share):
         return Ingest([])
     if parent is not None and not (parent.sampled and share > 0):
         return Ingest([(TRACE_HEADER, header)])
-    of, span = trace.trace_id(name) if parent is None else parent.trace_id, trace.span_id(name, "ingest")
+    of, span = (
+        trace_context.trace_id(name) if parent is None else parent.trace_id,
+        trace_context.span_id(name, "ingest"),
+    )
     return Ingest([(TRACE_HEADER, f"00-{of}-{span}-01".encode())], of, span, parent and parent.span_id)
+
+
+ACKNOWLEDGED_WITHIN_S = 20
+BODY_WITHIN_S = 30
+TAKING_MAX = 64
+STATUS = {Reason.SIZE: 413, Reason.CONTENT_TYPE: 415}
+
+
+class Taking:
+    """Takes so many at a time; bytes_max: of one body."""
+
+    def __init__(
+        self,
+        producer: AIOKafkaProducer,
+        topics: Topics,
+        admission: Admission,
+        bytes_max: int,
+        devices: Devices,
+        metrics: GatewayMetrics,
+        tracer: Tracer,
+    ) -> None:
+        self._producer, self._topics, self._admission, self._devices = producer, topics, admission, devices
+        self._bytes_max, self._metrics, self._tracer = bytes_max, metrics, tracer
+        self._count = 0
+
+    async def take(self, request: Request) -> Response:
+        """One chunk into the log: 202 once the broker has acknowledged it."""
+        session, modality = request.path_params["session"], request.path_params["modality"]
+        if modality not in self._topics.modalities:
+            return error_response(404, f"no such modality: there are {', '.join(self._topics.modalities)}")
+        if self._count >= TAKING_MAX:
+            return error_response(503, f"{TAKING_MAX} are being taken: try again")
+        self._count += 1
+        try:
+            return await self._take(request, session, modality)
+        except TimeoutError:
+            return error_response(408, f"the body did not come within {BODY_WITHIN_S} s")
+        finally:
+            self._count -= 1
+
+    async def _take(self, request: Request, session: str, modality: str) -> Response:
+        began_us = time.time_ns() // 1000
+        async with asyncio.timeout(BODY_WITHIN_S):
+            body = await body_of(request, self._bytes_max)
+        made = (
+            Rejected(Reason.SIZE, f"at most {self._bytes_max} bytes are taken")
+            if body is None
+            else sending(session, modality, request.headers, body, self._admission, self._devices)
+        )
+        if isinstance(made, Rejected):
+            self._metrics.refused.labels(made.reason.value).inc()
+            return error_response(STATUS.get(made.reason, 422), made.detail, made.reason.value)
+        name = "\n".join((made.session, modality, made.id, str(made.stamp.t_us)))
+        traced = ingest(request.headers.get("traceparent"), name, self._tracer.share)
+        headers = [*made.headers, *traced.headers]
+        try:
+            sent = self._producer.send_and_wait(
+                self._topics.media(modality), made.body, key=made.session.encode(), headers=headers
+            )
+            done = await asyncio.wait_for(sent, ACKNOWLEDGED_WITHIN_S)
+        except (KafkaError, TimeoutError):
+            return error_response(
+                503, "the broker has not acknowledged it: send it again with the same ce-id and ce-time"
+            )
+        self._devices.taken(made.stamp, made.duration_us, done.timestamp)
+        self._metrics.taken.labels(modality).inc()
+        self._tracer.tell(traced.span(modality, (done.partition, done.offset), began_us, time.time_ns() // 1000))
+        at = {"topic": done.topic, "partition": done.partition, "offset": done.offset}
+        return json_response({"session": made.session, "modality": modality, "id": made.id, **at}, 202)
+
+
+async def body_of(request: Request, bytes_max: int) -> bytes | None:
+    """The body, None where it is longer than allowed: it is not read to its end then."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > bytes_max:
+                return None
+            parts.append(part)
+    except ClientDisconnect:
+        return None
+    return b"".join(parts)

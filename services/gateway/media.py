@@ -9,12 +9,12 @@ from collections.abc import Callable
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
-from services.contract.media import picture, sound
+from services.contract import media
+from services.contract.media import as_wav
 from services.contract.topics import Topics
-from services.payloads.log_reader import LogReader
-from services.payloads.redis_window import Payload, RedisWindow, Wanted
-from services.payloads.wav import as_wav
 from services.runtime.metrics import GatewayMetrics
+from services.storage.payload_cache import Payload, RedisWindow, Wanted
+from services.storage.payload_log import LogReader
 
 TEXTS = ("text/plain", "application/json")
 LOG_WITHIN_S = 10
@@ -85,14 +85,14 @@ class Media:
 
 def shown(modality: str, payload: Payload) -> Payload | None:
     """A payload under a type that a browser only shows or plays, whatever its sender called it; None for any other."""
-    kind, _ = sound.parameters(payload.content_type)
-    if modality == "video" and kind in picture.TYPES and picture.size(kind, payload.body):
+    kind, _ = media.parameters(payload.content_type)
+    if modality == "video" and kind in media.IMAGE_TYPES and media.size(kind, payload.body):
         return Payload(kind, payload.body)
-    if modality == "audio" and kind in sound.TYPES:
-        if kind != sound.PCM:
+    if modality == "audio" and kind in media.AUDIO_TYPES:
+        if kind != media.PCM:
             return Payload(kind, payload.body)
         made = as_wav(payload.content_type, payload.body)
-        return None if made is None else Payload(sound.WAV, made)
+        return None if made is None else Payload(media.WAV, made)
     if modality == "text" and kind in TEXTS:
         return Payload("text/plain; charset=utf-8", payload.body)
     return None

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
-from services.gateway.told import Told
+from services.gateway.messages import Told
 
 SOURCES_MAX = 5_000
 HORIZON_US = 60_000_000

@@ -11,8 +11,8 @@ from pathlib import Path
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.local.child import CannotStart, Child
 from services.local.ports import free_ports
+from services.local.process import CannotStart, Child
 
 READY_S = 20
 

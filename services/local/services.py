@@ -9,16 +9,16 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from services.local.child import CannotStart, Child
 from services.local.ports import free_ports
+from services.local.process import CannotStart, Child
 
 READY_S = 90
 MODULES = {
     "aligner": "services.aligner",
     "fusion": "services.fusion",
     "gateway": "services.gateway",
-    "mqtt": "services.bridges.mqtt",
-    "wyoming": "services.bridges.wyoming",
+    "mqtt": "services.integrations.mqtt",
+    "wyoming": "services.integrations.wyoming",
 }
 
 

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from types import TracebackType
 
-from services.local.broker import Broker
+from services.local.kafka import Broker
 from services.local.redis import LocalRedis
 from services.runtime.settings import Settings
 

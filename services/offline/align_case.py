@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.aligner.align import Aligner
-from services.aligner.fate import name_of
+from services.aligner.alignment import Aligner, name_of
 from services.contract import canonical
+from services.contract.alignment_config import Lateness, Semantics
 from services.contract.chunk import Chunk
-from services.contract.semantics import Lateness, Semantics
 from services.contract.tick import Tick
 from services.contract.window import Lane, Window
 

@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
-from services.contract import trace
+from services.contract import trace_context
 
 BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5)
 # Contributions are differences of log probabilities, not times.
@@ -26,7 +26,7 @@ def make_registry(service: str) -> CollectorRegistry:
 
 def exemplar(window_id: str, share: float) -> dict[str, str] | None:
     """Return the label that links an observation to its window's trace; None if the window is not traced."""
-    return {"trace_id": trace.trace_id(window_id)} if trace.traced(window_id, share) else None
+    return {"trace_id": trace_context.trace_id(window_id)} if trace_context.traced(window_id, share) else None
 
 
 class Lag:

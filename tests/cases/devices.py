@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from services.contract import envelope
+from services.contract import cloudevents
 from tests.simulation.broker import FakeRecord
 
 EPOCH_MS = 1_700_000_000_000
@@ -52,8 +52,8 @@ def texts(times: Iterable[float], **more: Any) -> list[Sent]:
 
 def record_of(sent: Sent, offset: int, timestamp: int) -> FakeRecord:
     """The record of what a device sends, in the product's own envelope."""
-    kind = envelope.SESSION_END_TYPE if sent.end else envelope.media_type(sent.modality)
-    headers = envelope.build(
+    kind = cloudevents.SESSION_END_TYPE if sent.end else cloudevents.media_type(sent.modality)
+    headers = cloudevents.build(
         session=sent.session,
         source=sent.source,
         id=sent.id or f"{sent.t:.10g}",

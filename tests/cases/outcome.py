@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from services.audit.oracle import Entry, judge
-from services.audit.reading import Raw, read
 from services.contract import tick
-from services.contract.semantics import Semantics
+from services.contract.alignment_config import Semantics
 from services.contract.window import Window
+from services.inspection.audit.oracle import Entry, judge
+from services.inspection.audit.records import Raw, read
 from tests.cases.devices import EPOCH_MS
 from tests.simulation.broker import FakeRecord
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from heapq import merge
 
+from services.aligner.idleness import Patience, Proof
 from services.aligner.partition import Effects, Partition
-from services.aligner.patience import Patience, Proof
-from services.aligner.start import start_from
-from services.contract import envelope, frontier, tick
+from services.aligner.recovery import start_from
+from services.contract import cloudevents, frontier, tick
 from services.contract.frontier import Frontier
 from services.contract.topics import Topics
 from tests.cases.devices import EPOCH_MS, Sent, record_of
@@ -126,7 +126,7 @@ class Scene(Outcome):
             if letter.stage == "admission":
                 self.refused.add(at)
         for modality, record in records:
-            if record.key is not None and envelope.type_of(record.headers) != envelope.SESSION_END_TYPE.encode():
+            if record.key is not None and cloudevents.type_of(record.headers) != cloudevents.SESSION_END_TYPE.encode():
                 self.tell((modality, record.offset), fates.get((modality, record.offset), "duplicate"))
         for (_, source), offset_us in effects.offsets_us.items():
             self.offsets_ms[source] = min(offset_us // 1000, self.offsets_ms.get(source, offset_us // 1000))

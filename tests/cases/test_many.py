@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from services.aligner.idleness import LONG_US
 from services.aligner.partition import Partition
-from services.aligner.patience import LONG_US
 from services.contract import window
 from tests.cases.devices import Sent, frames, sound, texts
 from tests.cases.outcome import MODALITIES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.aligner.patience import LONG_US
+from services.aligner.idleness import LONG_US
 from tests.cases.devices import Sent, frames, sound, texts
 from tests.cases.outcome import MODALITIES
 from tests.cases.scene import Scene

@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 import torch
 
-from model.capacity import BASE, config, network
 from model.checkpoint import load
+from model.executor import Graphed
+from model.predict_manifest import predict_manifest
 from model.predictor import FusionModel, WindowFeatures
-from model.running import Graphed
-from model.task.batch import predict_manifest
+from model.throughput import BASE, config, network
 from services.fusion.__main__ import decision_of
-from services.fusion.infer import Inference
-from services.offline.stream import run, told
-from services.player.recording import read
+from services.fusion.inference import Inference
+from services.offline.evaluation.dataset import read
+from services.offline.evaluation.run_stream import run, told
 from services.runtime.settings import ROOT
 
 NEAR = 1e-3

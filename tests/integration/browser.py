@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from playwright.async_api import Locator, Page
 
-from services.player.play import Schedule, play
-from services.player.recording import read
-from services.runtime import kafka
+from services.kafka import clients
+from services.offline.evaluation.dataset import read
+from services.offline.evaluation.player import Schedule, play
 from services.runtime.settings import ROOT, Settings
 
 ARTEFACTS = ROOT / "test-artefacts"
@@ -55,7 +55,7 @@ async def streams(settings: Settings, sessions: dict[str, str], from_s: int, sec
     """Play recordings in real time, by session."""
     recordings = {one: await asyncio.to_thread(read, ROOT / "data", name) for one, name in sessions.items()}
     now_us = time.time_ns() // 1000
-    async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
+    async with clients.producer(settings.kafka.bootstrap_servers) as producer:
         await play(producer, settings.topic_names(), recordings, Schedule.live(now_us, from_s, seconds), now_us)
 
 

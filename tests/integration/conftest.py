@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from model.data.shards import find_file, list_files
+from services.kafka import clients, topic_admin
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
-from services.runtime import kafka, topic_admin
 from services.runtime.settings import Settings, load
 from tests.integration.traces import Collector
 
@@ -19,7 +19,7 @@ from tests.integration.traces import Collector
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalStack]:
     """Kafka and Redis with the topics made."""
     async with LocalStack(tmp_path_factory.mktemp("stack"), load()) as stack:
-        async with kafka.admin(stack.bootstrap_servers) as admin:
+        async with clients.admin(stack.bootstrap_servers) as admin:
             await topic_admin.apply(admin, stack.settings())
         yield stack
 

@@ -7,8 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
-from services.local.child import Child
 from services.local.ports import free_ports
+from services.local.process import Child
 from tests.integration.wait import until
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from services.audit.collect import records
-from services.contract import canonical, envelope
-from services.runtime import kafka
+from services.contract import canonical, cloudevents
+from services.inspection.audit.collect import records
+from services.kafka import clients
 from services.runtime.settings import Settings
 from tests.integration.wait import until
 
@@ -24,16 +24,16 @@ async def play(
     """Four seconds of a good session, a stranger's record in its middle; where that one stands."""
     topics, start_us = settings.topic_names(), (int(time.time()) - 5) * 1_000_000
     at = None
-    async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
+    async with clients.producer(settings.kafka.bootstrap_servers) as producer:
         for n in range(8):
             t_us = start_us + n * 500_000
             good = [("audio", PCM, bytes([n, 1]) * 4_000), ("video", JPEG, hand), ("text", TEXT, b"number %d" % n)]
             for modality, content_type, body in good:
-                headers = envelope.build(
+                headers = cloudevents.build(
                     session=session,
                     source=f"/devices/good/{modality}",
                     id=str(n),
-                    type=envelope.media_type(modality),
+                    type=cloudevents.media_type(modality),
                     t_us=t_us,
                     content_type=content_type,
                 )
@@ -44,11 +44,11 @@ async def play(
                 at = done.topic, done.partition, done.offset
         for modality in topics.modalities:
             for device in ("good", "bad"):
-                headers = envelope.build(
+                headers = cloudevents.build(
                     session=session,
                     source=f"/devices/{device}/{modality}",
                     id="end",
-                    type=envelope.SESSION_END_TYPE,
+                    type=cloudevents.SESSION_END_TYPE,
                     t_us=start_us,
                     content_type=TEXT,
                 )
@@ -57,7 +57,7 @@ async def play(
 
 
 async def found(settings: Settings, topic: str) -> list[dict[str, Any]]:
-    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+    async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         raws = await records(reader, topic, settings.topics.partitions)
     # Tests of bad input put garbage there on purpose, on the same broker.
     read: list[dict[str, Any]] = []

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from services.contract import envelope
+from services.contract import cloudevents
 from services.contract import window as window_record
 from services.contract.window import Lane, Member, Window
+from services.kafka import clients
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
-from services.runtime import kafka
 from services.runtime.settings import Settings
 from tests.integration.session import JPEG, PCM, TEXT, found, play, predictions
 from tests.integration.wait import until
@@ -94,11 +94,11 @@ BAD = [
 
 
 def headers_of(bad: Bad, session: str, t_us: int) -> list[tuple[str, bytes]]:
-    built = envelope.build(
+    built = cloudevents.build(
         session=session,
         source=f"/devices/bad/{bad.modality}",
         id=bad.name,
-        type=envelope.media_type(bad.modality),
+        type=cloudevents.media_type(bad.modality),
         t_us=t_us,
         content_type=bad.content_type,
     )
@@ -168,7 +168,7 @@ async def test_what_is_no_record_in_our_own_topic_is_a_dead_letter_and_the_worke
     settings: Settings, services: dict[str, ServiceProcess], hand: bytes
 ) -> None:
     topics = settings.topic_names()
-    async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
+    async with clients.producer(settings.kafka.bootstrap_servers) as producer:
         config = settings.semantics().config
         foreign = [window_of("audio", 99, config), window_of("smell", 2, config)]
         sent = [

@@ -18,11 +18,11 @@ import soundfile
 from PIL import Image
 
 from model.data.shards import find_file
-from services.audit.collect import records
-from services.contract import canonical, envelope, moment
+from services.contract import canonical, cloudevents, timestamps
+from services.inspection.audit.collect import records
+from services.kafka import clients
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
-from services.runtime import kafka
 from services.runtime.settings import ROOT, Settings
 from tests.integration.rtsp import PICTURE_HZ, SOUND_HZ, Camera
 from tests.integration.session import found
@@ -71,10 +71,10 @@ async def braid_send(stack: LocalStack, *words: str) -> tuple[int, str, str]:
 
 async def media(settings: Settings, modality: str, session: str) -> list[tuple[int, bytes]]:
     """Event time and bytes of a session's media."""
-    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+    async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         raws = await records(reader, settings.topic_names().media(modality), settings.topics.partitions)
     ours = [raw for raw in raws if raw.key == session.encode() and raw.value]
-    return [(moment.parse(dict(raw.headers)["ce_time"].decode()) or 0, raw.value or b"") for raw in ours]
+    return [(timestamps.parse(dict(raw.headers)["ce_time"].decode()) or 0, raw.value or b"") for raw in ours]
 
 
 async def windows(settings: Settings, session: str) -> list[dict[str, Any]] | None:
@@ -149,10 +149,10 @@ async def test_a_video_is_sent_as_pictures_and_sound_as_if_it_were_captured_now(
     assert shown[-1][0] < ended_us, "none is in the future"
     found_windows = await until(lambda: windows(settings, "film"), "windows with pictures and sound", 60)
     assert all(canonical.dumps(w) for w in found_windows)
-    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+    async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         raws = await records(reader, settings.topic_names().media("video"), settings.topics.partitions)
-    kinds = [envelope.type_of(raw.headers).decode() for raw in raws if raw.key == b"film"]
-    assert kinds[-1] == envelope.SESSION_END_TYPE, "a film that is over says so"
+    kinds = [cloudevents.type_of(raw.headers).decode() for raw in raws if raw.key == b"film"]
+    assert kinds[-1] == cloudevents.SESSION_END_TYPE, "a film that is over says so"
 
 
 def video(path: Path, seconds: int) -> None:

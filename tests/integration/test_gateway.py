@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
-from services.contract import moment
+from services.contract import timestamps
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings
@@ -168,7 +168,7 @@ async def test_a_device_posts_to_its_own_session_and_its_clock_is_corrected_from
 ) -> None:
     behind_us = 300_000_000
     for n in range(4):
-        said = moment.text_of(time.time_ns() // 1000 - behind_us)
+        said = timestamps.text_of(time.time_ns() // 1000 - behind_us)
         headers = {"content_type": "text/plain", "ce_time": said, "ce_source": "/devices/watch/words"}
         answer = await gateway.ask("api/v1/sessions/wherever/text", b"word %d" % n, **headers)
         assert (answer.status, answer.json["session"]) == (202, "wrist")

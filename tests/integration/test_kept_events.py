@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from model.data.own import OwnSet
+from model.data.manifest_set import OwnSet
 from services.contract.event import Event, encode
-from services.evidence.store import EvidenceStore
+from services.kafka import clients
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
-from services.runtime import kafka
 from services.runtime.settings import ROOT, Settings
+from services.storage.archive import EvidenceStore
 from tests.integration import session
 from tests.integration.gateway import Gateway
 from tests.integration.wait import until
@@ -61,7 +61,7 @@ async def test_an_event_that_ended_is_explained_without_the_topics_until_it_is_f
     start = p["window"]["start"]
     # Whether the model hears an event in made sounds is its business: this one is said by hand.
     event = Event("porch of old/1", "porch of old", "end", "dog", "sound", start, start, 0.9, start, True, p["id"])
-    async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
+    async with clients.producer(settings.kafka.bootstrap_servers) as producer:
         await producer.send_and_wait(settings.topic_names().events, encode(event), key=b"porch of old")
 
     # Sessions of other tests end events too, on the same broker: only what is kept of this one counts.

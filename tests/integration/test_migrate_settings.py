@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from services.audit.books import keep
-from services.audit.collect import collect
-from services.contract import envelope
+from services.contract import cloudevents
 from services.contract.window import Window
+from services.inspection.audit.collect import collect
+from services.inspection.audit.ledger import keep
+from services.kafka import clients, topic_admin
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
-from services.runtime import kafka, topic_admin
 from services.runtime.settings import Settings, load
 from tests.integration.wait import until
 
@@ -40,13 +40,13 @@ async def braid(environment: Mapping[str, str], *words: str) -> tuple[int, str, 
 
 async def send(settings: Settings, start_us: int, count: int = 8) -> None:
     """A text each half second, from a moment on."""
-    async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
+    async with clients.producer(settings.kafka.bootstrap_servers) as producer:
         for n in range(count):
-            headers = envelope.build(
+            headers = cloudevents.build(
                 session=SESSION,
                 source="/devices/phone/text",
                 id=f"{start_us} {n}",
-                type=envelope.media_type("text"),
+                type=cloudevents.media_type("text"),
                 t_us=start_us + n * 500_000,
                 content_type="text/plain",
             )
@@ -56,7 +56,7 @@ async def send(settings: Settings, start_us: int, count: int = 8) -> None:
 
 async def audited(settings: Settings) -> list[Window]:
     """The final windows, once the books under these settings are found right."""
-    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+    async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         logs = await collect(reader, settings.topic_names(), settings.topics.partitions)
     books = keep(logs, settings.semantics(), lambda session: True)
     assert books.troubles == []
@@ -67,7 +67,7 @@ async def audited(settings: Settings) -> list[Window]:
 async def finals(settings: Settings) -> list[Window]:
     from services.contract import window as window_record
 
-    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+    async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         logs = await collect(reader, settings.topic_names(), settings.topics.partitions)
     found = (window_record.read(raw.value) for one in logs for raw in one.windows)
     return [window for window in found if window is not None and window.final]
@@ -96,7 +96,7 @@ async def test_settings_change_by_migration_and_no_window_is_lost_or_made_twice(
     for name, value in {**here, **OWN}.items():
         monkeypatch.setenv(name, value)
     old, new = load(), load(alignment={"hop_ms": 1_000})
-    async with kafka.admin(stack.bootstrap_servers) as admin:
+    async with clients.admin(stack.bootstrap_servers) as admin:
         await topic_admin.apply(admin, old)
     start_us = (int(time.time()) - 5) * 1_000_000
     first = aligner(OWN)

@@ -14,15 +14,15 @@ from jsonschema import Draft202012Validator
 
 from services.contract import event
 from services.contract.event import Event
-from services.control.say import said
+from services.kafka import clients
+from services.kafka.control_topic import said
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
-from services.runtime import kafka
 from services.runtime.settings import Settings
 from tests.integration.mosquitto import Mosquitto
 from tests.integration.session import play
 from tests.integration.wait import until
-from tests.unit.bridges import home_assistant
+from tests.unit.integrations import home_assistant
 
 
 class Listener:
@@ -79,7 +79,7 @@ async def bridge(
 
 
 async def an_event(settings: Settings, step: Event) -> None:
-    async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
+    async with clients.producer(settings.kafka.bootstrap_servers) as producer:
         topic = settings.topic_names().events
         await producer.send_and_wait(topic, event.encode(step), key=step.session.encode())
 
@@ -159,7 +159,7 @@ async def test_a_switch_mutes_a_sense_for_every_service_and_unmutes_it(
             before = len(listener.of(topic))
             await client.publish(f"{topic}/set", state, qos=1)
             assert (await listener.wait(topic, before + 1))[-1] == state
-            async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+            async with clients.reader(settings.kafka.bootstrap_servers) as reader:
                 found = await said(reader, settings.topic_names(), settings.topics.partitions, "den")
             assert ("audio" in found.since_us) is (state == b"ON")
         assert len(found.was_muted["audio"]) == 1

@@ -12,12 +12,12 @@ from urllib.parse import quote
 
 import pytest
 
-from services.contract import canonical, envelope
+from services.contract import canonical, cloudevents
+from services.kafka import clients
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
-from services.payloads.redis_window import RedisWindow, key_of
-from services.runtime import kafka
 from services.runtime.settings import ROOT, Settings
+from services.storage.payload_cache import RedisWindow, key_of
 from tests.integration.gateway import Gateway
 from tests.integration.session import PCM, TEXT, found, play, predictions
 from tests.integration.wait import until
@@ -91,20 +91,20 @@ async def test_an_audit_of_muted_answers_finds_their_bytes_again(stack: LocalSta
 
 async def test_mute_holds_soon_after_it_was_said(settings: Settings, services: dict[str, ServiceProcess]) -> None:
     """A stream of sound and words goes on; what is answered after the mute was acknowledged and 250 ms is without sound."""
-    from services.control.say import say
+    from services.kafka.control_topic import say
 
     topics, key = settings.topic_names(), b"study"
     servers, count = settings.kafka.bootstrap_servers, settings.topics.partitions
-    async with kafka.producer(servers) as producer, kafka.reader(servers) as reader:
+    async with clients.producer(servers) as producer, clients.reader(servers) as reader:
         acknowledged_ms = 0
         for n in range(40):
             t_us = time.time_ns() // 1000
             for modality, content_type, body in (("audio", PCM, bytes([n, 1]) * 800), ("text", TEXT, b"%d" % n)):
-                headers = envelope.build(
+                headers = cloudevents.build(
                     session="study",
                     source=f"/devices/d/{modality}",
                     id=str(n),
-                    type=envelope.media_type(modality),
+                    type=cloudevents.media_type(modality),
                     t_us=t_us,
                     content_type=content_type,
                 )
@@ -126,9 +126,9 @@ async def test_mute_holds_soon_after_it_was_said(settings: Settings, services: d
 
 async def timed(settings: Settings, session: str) -> list[tuple[int, dict[str, Any]]]:
     """The predictions of a session with when the broker got them (ms)."""
-    from services.audit.collect import records
+    from services.inspection.audit.collect import records
 
-    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+    async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         raws = await records(reader, settings.topic_names().predictions, settings.topics.partitions)
     read = [(raw.timestamp, canonical.loads_object(raw.value or b"")) for raw in raws]
     return [(at, p) for at, p in read if p["session"] == session]
@@ -170,7 +170,7 @@ async def test_a_forgotten_session_is_gone_from_the_page_from_redis_and_from_why
         code, told = await braid(stack, "inspect", topic, "--session", "nursery", "--json")
         assert (code, json.loads(told)) == (0, []), topic
     later = {"session": "nursery", "start": time.time_ns() // 1000, "lifecycle": "new"}
-    async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
+    async with clients.producer(settings.kafka.bootstrap_servers) as producer:
         await producer.send_and_wait(topics.events, canonical.dumps(later), key=b"nursery")
     code, told = await braid(stack, "tail", "--beginning", "--session", "nursery", "--count", "1", "--json")
     assert (code, json.loads(told)) == (0, later), "the first that it tells came after"

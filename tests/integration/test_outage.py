@@ -9,12 +9,12 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from services.audit.collect import records
-from services.contract import envelope
-from services.local.broker import Broker
+from services.contract import cloudevents
+from services.inspection.audit.collect import records
+from services.kafka import clients, topic_admin
+from services.local.kafka import Broker
 from services.local.redis import LocalRedis
 from services.local.services import ServiceProcess
-from services.runtime import kafka, topic_admin
 from services.runtime.settings import load
 from tests.integration.wait import until
 
@@ -39,19 +39,19 @@ async def test_an_aligner_waits_for_its_broker_and_outlives_an_outage_of_it(tmp_
     aligner = ServiceProcess("aligner", tmp_path, here)
 
     async def say(text: str) -> None:
-        headers = envelope.build(
+        headers = cloudevents.build(
             session="s",
             source="/devices/phone/text",
             id=text,
-            type=envelope.media_type("text"),
+            type=cloudevents.media_type("text"),
             t_us=int(time.time() * 1e6),
             content_type="text/plain",
         )
-        async with kafka.producer(servers) as producer:
+        async with clients.producer(servers) as producer:
             await producer.send_and_wait(topics.media("text"), text.encode(), key=b"s", headers=headers)
 
     async def told(text: str) -> bool | None:
-        async with kafka.reader(servers) as reader:
+        async with clients.reader(servers) as reader:
             windows = await records(reader, topics.windows, 1)
         return any(f'"id":"{text}"'.encode() in (raw.value or b"") for raw in windows) or None
 
@@ -62,7 +62,7 @@ async def test_an_aligner_waits_for_its_broker_and_outlives_an_outage_of_it(tmp_
         aligner.start()
         await until(waits, "the aligner to say that it waits for the broker")
         await broker.start()
-        async with kafka.admin(servers) as admin:
+        async with clients.admin(servers) as admin:
             await topic_admin.apply(admin, settings)
         await aligner.ready()
         await say("before")

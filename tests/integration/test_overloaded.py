@@ -10,8 +10,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from benchmarks.overload import appended, feed, worker_of
 from benchmarks.overload_verdict import Case
 from benchmarks.stub import Timing
+from services.kafka import clients
 from services.local.stack import LocalStack
-from services.runtime import kafka
 from tests.integration.wait import until
 
 PREFIX = "overloaded"
@@ -32,7 +32,7 @@ async def test_no_floor_passes_a_window_that_is_under_way_and_each_is_answered_w
     }
     assert len(set(windows.values())) == len(BACKLOG)
     ends = {at: max(offset for n, offset in windows if n == at) + 1 for at, _ in windows}
-    async with kafka.admin(servers) as admin:
+    async with clients.admin(servers) as admin:
         floors: dict[int, int] = {}
         for _ in range(2):
             worker.start()

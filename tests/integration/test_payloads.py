@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from services.contract import envelope
-from services.contract.murmur2 import partition_of
+from services.contract import cloudevents
+from services.contract.partitioner import partition_of
+from services.kafka import clients
 from services.local.redis import LocalRedis
-from services.payloads import redis_window
-from services.payloads.log_reader import LogReader
-from services.payloads.redis_window import Payload, RedisWindow, Stored, Wanted, WrongPolicy, key_of
-from services.runtime import kafka
 from services.runtime.settings import Settings
+from services.storage import payload_cache
+from services.storage.payload_cache import Payload, RedisWindow, Stored, Wanted, WrongPolicy, key_of
+from services.storage.payload_log import LogReader
 
 SESSION = "the {payload} room"
 NOW_US = int(time.time() * 1e6)
@@ -47,7 +47,7 @@ async def test_what_was_put_is_found_with_its_type_and_what_was_not_is_none(sett
 async def test_a_batch_of_many_bytes_goes_in_parts_and_all_of_it_is_found(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_window, "PIPELINE_BYTES", 10)
+    monkeypatch.setattr(payload_cache, "PIPELINE_BYTES", 10)
     window = RedisWindow(settings.redis.url, 60, 1_000)
     bodies = [b"%d" % n * 7 for n in range(10, 15)]
     await window.put([stored(n, body) for n, body in enumerate(bodies)])
@@ -118,9 +118,9 @@ async def test_the_log_gives_the_very_bytes_that_redis_has_lost(settings: Settin
     topics = settings.topic_names()
     number = partition_of(SESSION.encode(), settings.topics.partitions)
     offsets = []
-    async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
+    async with clients.producer(settings.kafka.bootstrap_servers) as producer:
         for n in range(5):
-            headers = envelope.build(
+            headers = cloudevents.build(
                 session=SESSION,
                 source="/devices/d/text",
                 id=str(n),
@@ -131,7 +131,7 @@ async def test_the_log_gives_the_very_bytes_that_redis_has_lost(settings: Settin
             body = b"text %d" % n
             done = await producer.send_and_wait(topics.media("text"), body, key=SESSION.encode(), headers=headers)
             offsets.append(done.offset)
-    async with kafka.reader(settings.kafka.bootstrap_servers, auto_offset_reset="none") as consumer:
+    async with clients.reader(settings.kafka.bootstrap_servers, auto_offset_reset="none") as consumer:
         log = LogReader(consumer, topics)
         asked = {
             n: Wanted(SESSION, "text", NOW_US, number, offset, hashlib.sha256(b"text %d" % n).hexdigest())

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from model.checkpoint import save
-from model.network import FusionNetwork
+from model.streams.network import FusionNetwork
+from services.kafka import clients, topic_admin
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
-from services.runtime import kafka, topic_admin
 from services.runtime.settings import ROOT, Settings, load
 from tests.integration.session import play, predictions
 
@@ -39,7 +39,7 @@ async def recorded(stack: LocalStack) -> AsyncIterator[Settings]:
         for name, value in own.items():
             patch.setenv(name, value)
         settings = load()
-    async with kafka.admin(stack.bootstrap_servers) as admin:
+    async with clients.admin(stack.bootstrap_servers) as admin:
         await topic_admin.apply(admin, settings)
     services = [ServiceProcess(name, stack.folder, own, number=20) for name in ("aligner", "fusion")]
     for service in services:

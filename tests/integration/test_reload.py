@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from model.checkpoint import CARD, CONFIG, WEIGHTS, verify
-from model.repository import SUMS
+from model.checkpoint import CARD, CONFIG, SUMS, WEIGHTS, verify
+from services.kafka import clients, topic_admin
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
-from services.runtime import kafka, topic_admin
 from services.runtime.settings import Settings, load
 from tests.integration.session import play, predictions
 from tests.integration.wait import until
@@ -41,7 +40,7 @@ async def test_a_newer_checkpoint_serves_without_a_gap_and_a_broken_one_never(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     settings: Settings = load()
-    async with kafka.admin(stack.bootstrap_servers) as admin:
+    async with clients.admin(stack.bootstrap_servers) as admin:
         await topic_admin.apply(admin, settings)
     services = {name: ServiceProcess(name, tmp_path, environment, 7) for name in ("aligner", "fusion")}
     fusion = services["fusion"]

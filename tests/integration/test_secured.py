@@ -16,17 +16,17 @@ import pytest
 from aiokafka.errors import KafkaError
 from pydantic import SecretStr
 
-from services.audit.collect import records
-from services.contract import canonical, envelope, tick
-from services.contract.murmur2 import partition_of
-from services.contract.seal import Seal
-from services.local.broker import Broker
+from services.contract import canonical, cloudevents, tick
+from services.contract.partitioner import partition_of
+from services.contract.tick import Seal
+from services.inspection.audit.collect import records
+from services.kafka import clients, topic_admin
+from services.local.kafka import Broker
 from services.local.ports import free_ports
 from services.local.redis import LocalRedis
 from services.local.services import ServiceProcess
-from services.payloads.redis_window import RedisWindow
-from services.runtime import kafka, topic_admin
 from services.runtime.settings import KafkaSettings, load
+from services.storage.payload_cache import RedisWindow
 from tests.integration.encrypted import Encrypted
 from tests.integration.mosquitto import system_binary
 from tests.integration.wait import until
@@ -102,7 +102,7 @@ async def secured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sec
 
 
 async def topics_seen(settings: KafkaSettings) -> set[str]:
-    async with kafka.admin(settings) as admin:
+    async with clients.admin(settings) as admin:
         return set(await admin.list_topics())
 
 
@@ -121,7 +121,7 @@ async def test_a_service_and_a_verb_come_in_with_the_settings_alone(
         "BRAID_KAFKA__SASL_PASSWORD": PASSWORD,
         "BRAID_KAFKA__TICK_SECRET": json.dumps([TICK_SECRET]),
     }
-    async with kafka.admin(k) as admin:
+    async with clients.admin(k) as admin:
         assert await topic_admin.apply(admin, load(kafka=k.model_dump()))
     redis = LocalRedis(tmp_path)
     await redis.start()
@@ -160,17 +160,17 @@ async def test_a_service_and_a_verb_come_in_with_the_settings_alone(
 async def ticks_are_signed_and_others_are_forged(k: KafkaSettings, hand: bytes) -> None:
     """A picture whose windows wait for senses that are silent, and a tick of somebody else who would close them."""
     topics, start_us = load().topic_names(), time.time_ns() // 1000
-    headers = envelope.build(
+    headers = cloudevents.build(
         session="s",
         source="/d/cam",
         id="1",
-        type=envelope.media_type("video"),
+        type=cloudevents.media_type("video"),
         t_us=start_us,
         content_type="image/jpeg",
     )
     (forged,) = tick.encode({"s": start_us + 3_600_000_000}, "tick")
     number = partition_of(b"s", load().topics.partitions)
-    async with kafka.producer(k) as producer, kafka.reader(k) as reader:
+    async with clients.producer(k) as producer, clients.reader(k) as reader:
         await producer.send_and_wait(topics.media("video"), hand, key=b"s", headers=headers)
         await producer.send_and_wait(topics.media("audio"), forged, partition=number, headers=tick.headers(forged))
 
@@ -216,8 +216,8 @@ async def test_a_wrong_password_an_unknown_authority_or_no_tls_is_refused(secure
 async def test_a_file_that_is_none_is_told_with_the_settings_that_name_it(tmp_path: Path) -> None:
     (tmp_path / "none.pem").write_text("nothing")
     for path in (tmp_path / "none.pem", tmp_path / "not there"):
-        with pytest.raises(kafka.BadCertificate, match=r"kafka\.ca_file"):
-            kafka.connection(KafkaSettings(bootstrap_servers="x:1", security_protocol="SSL", ca_file=path))
+        with pytest.raises(clients.BadCertificate, match=r"kafka\.ca_file"):
+            clients.connection(KafkaSettings(bootstrap_servers="x:1", security_protocol="SSL", ca_file=path))
 
 
 def test_passwords_are_never_shown() -> None:

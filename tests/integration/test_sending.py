@@ -6,7 +6,7 @@ import pytest
 from aiokafka.admin import NewTopic
 from aiokafka.structs import ConsumerRecord
 
-from services.runtime import kafka
+from services.kafka import clients
 from services.runtime.settings import Settings
 
 KEY = b"sent together"
@@ -15,18 +15,18 @@ KEY = b"sent together"
 async def test_records_sent_together_stand_in_their_order_even_where_a_batch_has_no_room_for_them(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kafka, "BATCH_BYTES_MAX", 400)
+    monkeypatch.setattr(clients, "BATCH_BYTES_MAX", 400)
     servers, topic = settings.kafka.bootstrap_servers, "sent-together"
-    async with kafka.admin(servers) as admin:
+    async with clients.admin(servers) as admin:
         config = {"message.timestamp.type": "LogAppendTime"}
         await admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=1, topic_configs=config)])
     headers = [("content-type", b"application/json")]
     # The third is larger than a batch may be, and has one of its own.
     values = [b"%d" % n * size for n, size in enumerate([1, 200, 900, 50, 200, 100, 1], 1)]
-    async with kafka.producer(servers) as producer:
-        appended_ms = await kafka.send_all(producer, topic, 0, [(KEY, value, headers) for value in values])
-        assert await kafka.send_all(producer, topic, 0, []) == []
-    async with kafka.reader(servers) as reader:
+    async with clients.producer(servers) as producer:
+        appended_ms = await clients.send_all(producer, topic, 0, [(KEY, value, headers) for value in values])
+        assert await clients.send_all(producer, topic, 0, []) == []
+    async with clients.reader(servers) as reader:
         reader.subscribe([topic])
         found: list[ConsumerRecord] = []
         while len(found) < len(values):

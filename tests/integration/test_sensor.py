@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from services.contract import envelope
+from services.contract import cloudevents
+from services.kafka import clients
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
-from services.runtime import kafka
 from services.runtime.settings import Settings, load
 from tests.integration.session import found
 from tests.integration.wait import until
@@ -48,14 +48,14 @@ async def braid(environment: Mapping[str, str], *words: str) -> str:
 async def send(settings: Settings, session: str, modality: str, content_type: str, bodies: list[bytes]) -> None:
     """One record each half second of event time, the last of them now."""
     now_us = time.time_ns() // 1000
-    async with kafka.producer(settings.kafka.bootstrap_servers) as producer:
+    async with clients.producer(settings.kafka.bootstrap_servers) as producer:
         for n, body in enumerate(bodies):
             t_us = now_us - (len(bodies) - 1 - n) * 500_000
-            headers = envelope.build(
+            headers = cloudevents.build(
                 session=session,
                 source=f"/devices/hall/{modality}",
                 id=str(t_us),
-                type=envelope.media_type(modality),
+                type=cloudevents.media_type(modality),
                 t_us=t_us,
                 content_type=content_type,
             )

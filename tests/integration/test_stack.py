@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from services.local.child import CannotStart, Child
+from services.kafka import clients, topic_admin
+from services.local.process import CannotStart, Child
 from services.local.redis import LocalRedis
 from services.local.stack import LocalStack
-from services.runtime import kafka, topic_admin
 from services.runtime.settings import Settings, load
 from tests.integration.wait import until
 
@@ -59,7 +59,7 @@ async def test_nothing_outlives_its_owner(number: signal.Signals, tmp_path: Path
 
 async def test_a_stack_that_is_started_again_in_its_folder_has_its_topics_still(tmp_path: Path) -> None:
     for made in (10, 0):
-        async with LocalStack(tmp_path, load()) as again, kafka.admin(again.bootstrap_servers) as admin:
+        async with LocalStack(tmp_path, load()) as again, clients.admin(again.bootstrap_servers) as admin:
             assert len(await topic_admin.apply(admin, again.settings())) == made
 
 
@@ -96,7 +96,7 @@ async def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
 
 
 async def test_topics_are_made_once_and_checked(stack: LocalStack, settings: Settings) -> None:
-    async with kafka.admin(stack.bootstrap_servers) as admin:
+    async with clients.admin(stack.bootstrap_servers) as admin:
         assert await topic_admin.apply(admin, settings) == []
         assert await topic_admin.check(admin, settings) == []
         other = load(kafka={"bootstrap_servers": stack.bootstrap_servers}, topics={"partitions": 3})

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from services.audit.collect import records
-from services.contract import canonical, trace
+from services.contract import canonical, trace_context
+from services.inspection.audit.collect import records
+from services.kafka import clients
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
-from services.runtime import kafka
 from services.runtime.settings import Settings
 from tests.integration.gateway import Gateway
 from tests.integration.session import play, predictions
@@ -25,7 +25,7 @@ async def test_each_answered_window_is_a_trace_whose_parts_follow_each_other(
     await play(settings, "traced", hand)
     answers = await predictions(settings, "traced")
     window_id = answers[0]["id"].split("@")[0]
-    of = trace.trace_id(window_id)
+    of = trace_context.trace_id(window_id)
 
     async def told() -> list[Any] | None:
         spans = collector.of(of)
@@ -64,7 +64,7 @@ async def test_what_comes_in_by_http_goes_on_with_the_trace_of_its_device(
             assert sent.status == 202
     finally:
         assert await gateway.process.child.stop() == 0
-    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+    async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         raws = await records(reader, settings.topic_names().media("text"), settings.topics.partitions)
     headers = {
         h["ce_id"].decode(): h["traceparent"].decode() for h in (dict(r.headers) for r in raws if r.key == b"carried")
@@ -103,10 +103,10 @@ async def test_an_answer_names_the_trace_of_its_window(
 ) -> None:
     await play(settings, "named", hand)
     await predictions(settings, "named")
-    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+    async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         raws = await records(reader, settings.topic_names().predictions, settings.topics.partitions)
     ours = [raw for raw in raws if raw.key == b"named"]
     assert ours
     for raw in ours:
         window_id = canonical.loads_object(raw.value or b"")["id"].split("@")[0]
-        assert trace.read(dict(raw.headers)["traceparent"]) == trace.trace_id(window_id)
+        assert trace_context.read(dict(raw.headers)["traceparent"]) == trace_context.trace_id(window_id)

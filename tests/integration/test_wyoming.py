@@ -21,12 +21,12 @@ from wyoming.ping import Ping, Pong
 from wyoming.server import AsyncEventHandler, AsyncTcpServer
 
 from model.data.shards import find_file, list_files
-from services.audit.collect import records
-from services.contract import moment
+from services.contract import timestamps
+from services.inspection.audit.collect import records
+from services.kafka import clients
 from services.local.ports import free_ports
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
-from services.runtime import kafka
 from services.runtime.settings import ROOT, Settings
 from tests.integration.session import found
 from tests.integration.wait import until
@@ -85,13 +85,13 @@ def spoken() -> wave.Wave_read:
 
 
 async def of(settings: Settings, modality: str, session: str) -> list[Any]:
-    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+    async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         raws = await records(reader, settings.topic_names().media(modality), settings.topics.partitions)
     return [raw for raw in raws if raw.key == session.encode() and raw.value]
 
 
 def begins_us(raw: Any) -> int:
-    at = moment.parse(dict(raw.headers)["ce_time"].decode())
+    at = timestamps.parse(dict(raw.headers)["ce_time"].decode())
     assert at is not None
     return at
 

@@ -21,9 +21,20 @@ from tests.mutation.trial import STAGES, trial, warm_up
 from tests.mutation.verdict import Key, Verdict, judge
 
 ROOT = Path(__file__).parents[2]
-_ALIGNER = ["align", "floor", "session", "mask", "coverage", "start", "patience", "partition", "fate", "instep", "gate"]
+_ALIGNER = [
+    "alignment",
+    "admission_cache",
+    "frontier_coverage",
+    "idleness",
+    "ordered_merge",
+    "partition",
+    "recovery",
+    "retained_offsets",
+    "session",
+    "window_builder",
+]
 FILES = [f"services/aligner/{name}.py" for name in _ALIGNER]
-FILES += ["services/fusion/decide.py", "services/fusion/resume.py", "services/contract/semantics.py"]
+FILES += ["services/fusion/event_detector.py", "services/fusion/recovery.py", "services/contract/alignment_config.py"]
 SURVIVED, TOO_LONG = "survived", "too long"
 
 

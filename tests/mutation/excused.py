@@ -9,9 +9,9 @@ from __future__ import annotations
 from tests.mutation.verdict import Key
 
 FAR = "FAR: it stands for what no time reaches; any number as far off would do"
-_ALIGN, _PATIENCE = "services/aligner/align.py", "services/aligner/patience.py"
-_PARTITION, _DECIDE = "services/aligner/partition.py", "services/fusion/decide.py"
-_GATE = "services/aligner/gate.py"
+_ALIGN, _PATIENCE = "services/aligner/alignment.py", "services/aligner/idleness.py"
+_PARTITION, _DECIDE = "services/aligner/partition.py", "services/fusion/event_detector.py"
+_GATE = "services/aligner/admission_cache.py"
 
 _PROOF = "SAME: a proof without ends proves nothing, whenever it was asked for"
 _PROOFS = [
@@ -23,7 +23,7 @@ _NUMBERS = [
     for file, name, sign in (
         ("services/aligner/session.py", "NEVER_US", "-(1 << 62)"),
         (_PATIENCE, "LONG_US", "1 << 62"),
-        ("services/fusion/resume.py", "UNREAD_US", "1 << 62"),
+        ("services/fusion/recovery.py", "UNREAD_US", "1 << 62"),
     )
     for far in ("2 << 62", "1 << 63", "1 << (61)")
 ]
@@ -52,7 +52,7 @@ _AT_LIMITS = [
 ]
 
 _SORTED = "WORK: what is in order already is sorted, and comes out as it was"
-_MASK = "services/aligner/mask.py"
+_MASK = "services/aligner/window_builder.py"
 _RISES = "return all(map(lt, times, times[1:]))"
 _MEMBERS = "members = tuple(found) if {} else tuple(sorted(found, key=_in_order))"
 _IN_ORDER = [
@@ -108,7 +108,7 @@ EXCUSED: dict[Key, str] = {
         "while self._oldest and (self._oldest[0][0] <= before_us):",
     ): "SAME: one that stands exactly there is looked at, found not to be older, and put back",
     (
-        "services/aligner/mask.py",
+        "services/aligner/window_builder.py",
         "record",
         "times = [step.appended_us for step in steps.values() if step] if final else [r.appended_us for r in latest]",
         "times = [step.appended_us for step in steps.values() if True] if final else [r.appended_us for r in latest]",
@@ -132,25 +132,25 @@ EXCUSED: dict[Key, str] = {
         "continue",
     ): "WORK: the windows behind it end later still, so none of them is due",
     (
-        "services/aligner/instep.py",
+        "services/aligner/ordered_merge.py",
         "InStep.release",
         "return self._merged(min(heads, default=0) + self._skew_ms)",
         "return self._merged(min(heads, default=1) + self._skew_ms)",
     ): "SAME: without heads there is nothing to take, up to whatever limit",
     (
-        "services/aligner/instep.py",
+        "services/aligner/ordered_merge.py",
         "InStep.release",
         "return self._merged(min(heads, default=0) + self._skew_ms)",
         "return self._merged(min(heads, default=(-1)) + self._skew_ms)",
     ): "SAME: without heads there is nothing to take, up to whatever limit",
     (
-        "services/aligner/instep.py",
+        "services/aligner/ordered_merge.py",
         "InStep._merged",
         "until_ms = limit_ms if not others else others[0][0] - (place > others[0][1])",
         "until_ms = limit_ms if not others else others[0][0] - ((place >= others[0][1]))",
     ): "SAME: each log has one head, so no two stand at one place",
     (
-        "services/aligner/instep.py",
+        "services/aligner/ordered_merge.py",
         "InStep.behind",
         "return any(queue or self._next[m] < (ends[m] or 0) for m, queue in self._queues.items())",
         "return any(queue or self._next[m] < (ends[m] or (-1)) for m, queue in self._queues.items())",
@@ -192,13 +192,13 @@ EXCUSED: dict[Key, str] = {
         "if dict(seen.top).get(opened.label, (-1.0)) >= decision.since:",
     ): "LIMITS: both are below `since`, which is above 0",
     (
-        "services/fusion/resume.py",
+        "services/fusion/recovery.py",
         "newest",
         "if known is None or state.last_us >= known.last_us:",
         "if known is None or (state.last_us > known.last_us):",
     ): "SAME: two states after the same window are one: the fold is a function of the predictions",
     (
-        "services/fusion/resume.py",
+        "services/fusion/recovery.py",
         "look_back_us",
         "if could_be_us < read_since_us and (since_us is None or could_be_us < since_us):",
         "if could_be_us < read_since_us and (since_us is None or (could_be_us <= since_us)):",

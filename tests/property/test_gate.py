@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.aligner import gate as gate_of
-from services.aligner.admit import Arrival, admit
-from services.aligner.gate import Gate
-from services.contract import envelope, moment
-from services.contract.murmur2 import partition_of
-from services.contract.semantics import Admission, Semantics
+from services.aligner import admission_cache as gate_of
+from services.aligner.admission import Arrival, admit
+from services.aligner.admission_cache import Gate
+from services.contract import cloudevents, timestamps
+from services.contract.alignment_config import Admission, Semantics
+from services.contract.partitioner import partition_of
 from tests.simulation.broker import FakeRecord
 
 T_US = 1_700_000_000_000_000
@@ -31,7 +31,7 @@ TYPES = {
     "video": ["image/jpeg", "image/png"],
     "text": ["text/plain; charset=utf-8", "application/json"],
 }
-TIMES = [moment.text_of(T_US), moment.text_of(T_US + 61_000_000), moment.text_of(T_US - 90_000_000_000)]
+TIMES = [timestamps.text_of(T_US), timestamps.text_of(T_US + 61_000_000), timestamps.text_of(T_US - 90_000_000_000)]
 TIMES += ["2023-11-14T22:13:20Z", "2023-11-14T22:13:60.123456Z", "2023-11-14T22:13:20.12345+Z", "never"]
 
 
@@ -44,11 +44,11 @@ def records(draw: st.DrawFn) -> tuple[str, FakeRecord]:
 
     modality = draw(st.sampled_from(sorted(BODIES)))
     session = mostly("s", "t", "r")
-    headers = envelope.build(
+    headers = cloudevents.build(
         session=mostly(session, "another", ""),
         source=mostly("/d/1", "/d/2", "", "/" * 13),
         id=mostly(draw(st.sampled_from("123")), "", "x" * 13),
-        type=mostly(envelope.media_type(modality), envelope.ALIVE_TYPE, envelope.SESSION_END_TYPE),
+        type=mostly(cloudevents.media_type(modality), cloudevents.ALIVE_TYPE, cloudevents.SESSION_END_TYPE),
         t_us=T_US,
         content_type=mostly(TYPES[modality][0], *TYPES[modality][1:], ""),
         extensions=[("ce_duration", mostly("20", "-1", "40000", "x"))] if draw(st.booleans()) else [],
@@ -86,11 +86,11 @@ def test_a_record_is_judged_alike_whatever_came_before_it(sent: list[tuple[str, 
 def test_the_second_record_of_a_stream_is_not_judged_whole_again(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate(NUMBER, COUNT, SEMANTICS)
     for n, (modality, bodies) in enumerate(2 * list(BODIES.items())):
-        headers = envelope.build(
+        headers = cloudevents.build(
             session="s",
             source=f"/d/{modality}",
             id=str(n),
-            type=envelope.media_type(modality),
+            type=cloudevents.media_type(modality),
             t_us=T_US + n,
             content_type=TYPES[modality][0],
             extensions=[("ce_sequence", str(n))],

@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.aligner.align import Aligner
-from services.aligner.fate import name_of
-from services.audit.oracle import Entry, judge
+from services.aligner.alignment import Aligner, name_of
 from services.contract import window as window_record
+from services.contract.alignment_config import Lateness, Semantics
 from services.contract.chunk import Chunk
-from services.contract.semantics import Lateness, Semantics
 from services.contract.tick import Tick
 from services.contract.window import Window
+from services.inspection.audit.oracle import Entry, judge
 
 SESSIONS = ("a", "b", "only video")
 MEMBERS_MAX = 3

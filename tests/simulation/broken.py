@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from services.aligner.align import Aligner
-from services.aligner.coverage import Coverage
-from services.aligner.fate import Duplicate
+from services.aligner.alignment import Aligner, Duplicate
+from services.aligner.frontier_coverage import Coverage
 from services.aligner.partition import Effects, Partition
 from services.aligner.session import NEVER_US, LaneState, Raise, Session
 from services.contract import frontier
 from services.contract.chunk import Chunk
+from services.contract.dead_letter import Reason, Rejected
 from services.contract.frontier import key
-from services.contract.reason import Reason, Rejected
 from services.contract.tick import Silence
-from services.fusion.batch import Batcher
+from services.fusion.batching import Batcher
 from tests.simulation import fuser
 from tests.simulation.world import World
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from services.contract import envelope
-from services.contract.envelope import Envelope
+from services.contract import cloudevents
+from services.contract.cloudevents import Envelope
 from services.contract.frontier import Frontier
 from services.contract.window import Window
 
@@ -51,11 +51,11 @@ def record_of(sent: Sent, offset: int, timestamp: int) -> FakeRecord:
         "video": b"\xff\xd8\xff\xc0\x00\x11\x08\x00\x08\x00\x08\x03" + bytes([sent.content]) * 8,
     }
     types = {"audio": "audio/pcm;rate=8000;channels=1;format=s16le", "text": "text/plain", "video": "image/jpeg"}
-    headers = envelope.build(
+    headers = cloudevents.build(
         session=sent.session,
         source=f"/devices/{sent.session}/{sent.modality}",
         id=sent.id,
-        type=envelope.ALIVE_TYPE if sent.alive else envelope.media_type(sent.modality),
+        type=cloudevents.ALIVE_TYPE if sent.alive else cloudevents.media_type(sent.modality),
         t_us=EPOCH_US + sent.t * UNIT_US,
         content_type=types[sent.modality],
     )
@@ -111,6 +111,6 @@ class Broker:
         if place in self.redis:
             return self.redis[place]
         record = self.media[place[0]][place[2]]
-        read = envelope.unwrap(record.headers, record.value)
+        read = cloudevents.unwrap(record.headers, record.value)
         assert isinstance(read, Envelope)
         return read.payload

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from services.aligner.idleness import Proof
 from services.aligner.partition import Partition
-from services.aligner.patience import Proof
 from tests.simulation.broker import EPOCH_US, Sent, record_of
 from tests.simulation.history import judged
 from tests.simulation.world import CRASHES_MAX, Crash, World

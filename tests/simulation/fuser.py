@@ -11,12 +11,11 @@ from services.contract import event as event_record
 from services.contract import prediction
 from services.contract.prediction import STATE_HEADER, Answer, Sense
 from services.contract.window import Window
-from services.fusion.batch import Batcher, Queued
-from services.fusion.decide import Decision, State, fold
-from services.fusion.events import Chains, seen_of
-from services.fusion.latency import LatencyModel
-from services.fusion.predicted import Predicted
-from services.fusion.resume import UNREAD_US, look_back_us, newest, state_of
+from services.fusion.batching import Batcher, LatencyModel, Queued
+from services.fusion.event_detector import Decision, State, fold
+from services.fusion.event_tracker import Chains, seen_of
+from services.fusion.recovery import UNREAD_US, look_back_us, newest, state_of
+from services.fusion.stages import Predicted
 from tests.simulation.broker import UNIT_US, Broker, Place, Told
 
 MODEL = {"name": "arithmetic", "version": "1", "digest": "0123456789ab"}

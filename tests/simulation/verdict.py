@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from services.aligner.admit import Arrival, admit
-from services.audit.oracle import Entry, Verdict, judge
+from services.aligner.admission import Arrival, admit
 from services.contract import canonical
 from services.contract import window as window_record
 from services.contract.prediction import STATE_HEADER
 from services.contract.tick import Tick
 from services.contract.window import Window
+from services.inspection.audit.oracle import Entry, Verdict, judge
 from tests.simulation.broker import MODALITIES, Broker
 from tests.simulation.fuser import expected
 from tests.simulation.world import World

@@ -10,11 +10,11 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
+from services.aligner.idleness import Patience, Proof
 from services.aligner.partition import Effects, Partition
-from services.aligner.patience import Patience, Proof
-from services.aligner.start import start_from
+from services.aligner.recovery import start_from
 from services.contract import frontier, tick
-from services.contract.semantics import Lateness, Semantics
+from services.contract.alignment_config import Lateness, Semantics
 from services.contract.topics import Topics
 from tests.simulation.broker import EPOCH_MS, MODALITIES, UNIT_US, Broker, FakeRecord, Sent, record_of
 from tests.simulation.fuser import Fuser

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from services.audit.reading import Raw
+from services.inspection.audit.records import Raw
 
 OFFSETS_TOPIC = "__consumer_offsets"
 COMMIT_KEYS = (0, 1)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.local.broker import Broker
+from services.local.kafka import Broker
 from services.local.redis import LocalRedis
 from services.runtime.settings import Settings
 from tests.torture.flight import AGAIN_S, Flight, measured

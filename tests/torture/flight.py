@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from services.runtime import kafka
+from services.kafka import clients
 from services.runtime.settings import Settings
 
 ANSWER_WITHIN_S = 2.0
@@ -46,7 +46,7 @@ async def measured(settings: Settings, within_s: float) -> Flight | None:
 
 async def _behind(settings: Settings, group: str, names: tuple[str, ...]) -> int:
     # A consumer that subscribes to nothing is no member of the group: it may ask for its commits.
-    consumer = kafka.make_group_consumer(settings.kafka.bootstrap_servers, group, "")
+    consumer = clients.make_group_consumer(settings.kafka.bootstrap_servers, group, "")
     try:
         await consumer.start()
         logs = [TopicPartition(name, number) for name in names for number in range(settings.topics.partitions)]

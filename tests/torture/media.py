@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
-from services.contract import envelope
-from services.contract.envelope import Headers
+from services.contract import cloudevents
+from services.contract.record import Headers
 
 MARK = "x-torture"  # on records that admission must refuse: the reason
 ROOMS = 8
@@ -110,7 +110,7 @@ class Media:
         if what < 0.021:
             return self._wrong(room, modality, t_us)
         if what < 0.026:
-            return self._made(room, "video", t_us, b"", envelope.ALIVE_TYPE)
+            return self._made(room, "video", t_us, b"", cloudevents.ALIVE_TYPE)
         if what < 0.042:
             t_us -= rng.randrange(2_800_000, 6_000_000)  # past all its windows
         elif what < 0.050:
@@ -120,11 +120,11 @@ class Media:
         return sending
 
     def _made(self, room: Room, modality: str, t_us: int, body: bytes, kind: str = "") -> Sending:
-        headers = envelope.build(
+        headers = cloudevents.build(
             session=room.session,
-            source=envelope.source_of("torture", modality),
+            source=cloudevents.source_of("torture", modality),
             id=str(self._count),
-            type=kind or envelope.media_type(modality),
+            type=kind or cloudevents.media_type(modality),
             t_us=t_us,
             content_type=TYPES[modality] if body else "",
         )
@@ -154,4 +154,4 @@ class Media:
         return Sending(modality, room.session, marked, value, wrong_partition=reason == "partition")
 
     def _ends(self, room: Room, now_us: int) -> list[Sending]:
-        return [self._made(room, modality, now_us, b"", envelope.SESSION_END_TYPE) for modality in TYPES]
+        return [self._made(room, modality, now_us, b"", cloudevents.SESSION_END_TYPE) for modality in TYPES]

@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from services.audit.books import Books, Logs
-from services.audit.reading import Raw
 from services.contract import canonical, tick
 from services.contract.tick import Tick
 from services.contract.topics import Topics
+from services.inspection.audit.ledger import Books, Logs
+from services.inspection.audit.records import Raw
 from tests.torture.commits import Log, Need
 
 At = tuple[str, int, int]

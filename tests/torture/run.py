@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.checkpoint import load as load_model
-from services.audit.collect import collect, records
-from services.fusion.infer import Inference
-from services.local.child import Child
+from services.fusion.inference import Inference
+from services.inspection.audit.collect import collect, records
+from services.kafka import clients, topic_admin
+from services.local.process import Child
 from services.local.stack import LocalStack
-from services.runtime import kafka, topic_admin
 from services.runtime.settings import Settings, load
 from tests.torture.commits import OFFSETS_TOPIC, Commit, read_commit
 from tests.torture.faults import Faults
@@ -60,7 +60,7 @@ async def run(seed: int, seconds: float, folder: Path, say: Say) -> Outcome:
     )
     async with LocalStack(folder, own) as stack:
         settings = stack.settings()
-        async with kafka.admin(stack.bootstrap_servers) as admin:
+        async with clients.admin(stack.bootstrap_servers) as admin:
             await topic_admin.apply(admin, settings)
         supervisor = Supervisor(stack, settings)
         async with _watched(supervisor):
@@ -136,7 +136,7 @@ async def _settled(settings: Settings) -> Flight | None:
 
 async def _evidence(settings: Settings, acknowledged: int) -> Evidence:
     topics, count = settings.topic_names(), settings.topics.partitions
-    async with kafka.reader(settings.kafka.bootstrap_servers) as reader:
+    async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         logs = await collect(reader, topics, count)
         predictions = await records(reader, topics.predictions, count)
         commits = [read_commit(raw) for raw in await records(reader, OFFSETS_TOPIC, OFFSETS_PARTITIONS)]

@@ -16,7 +16,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from services.contract.murmur2 import partition_of
+from services.contract.partitioner import partition_of
 from services.contract.topics import Topics
 from tests.torture.media import Media, Sending
 

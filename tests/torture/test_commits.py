@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.audit.reading import Raw
+from services.inspection.audit.records import Raw
 from tests.torture.commits import Commit, Need, NotRead, past_the_floor, read_commit
 
 LOG = ("braid.media.text.v1", 3)

@@ -8,16 +8,15 @@ from dataclasses import replace
 import pytest
 
 from model.checkpoint import load as load_model
-from services.audit.books import Logs, keep
-from services.audit.reading import Raw
-from services.audit.recompute import recompute
-from services.contract import canonical, late, window
-from services.contract.dead import Position, letter
-from services.contract.reason import Reason, Rejected
-from services.fusion.infer import Inference
-from services.offline.play import OfflineLog
-from services.offline.stream import ORIGIN_US, PATIENCE
-from services.player.recording import read
+from services.contract import canonical, window
+from services.contract.dead_letter import Position, Reason, Rejected, letter
+from services.fusion.inference import Inference
+from services.inspection.audit.ledger import Logs, keep
+from services.inspection.audit.predictions import recompute
+from services.inspection.audit.records import Raw
+from services.offline.driver import OfflineLog
+from services.offline.evaluation.dataset import read
+from services.offline.evaluation.run_stream import ORIGIN_US, PATIENCE
 from services.runtime.settings import ROOT, load
 from tests.torture.commits import Commit
 from tests.torture.media import MARK
@@ -42,7 +41,9 @@ def evidence(inference: Inference) -> Evidence:
     outs = list(log.play(STREAM, sendings, ORIGIN_US))
     media = {m: [Raw(r.offset, r.timestamp, r.key, r.headers, r.value) for r in rs] for m, rs in log.records.items()}
     windows = [Raw(n, o.at_us // 1000, b"", (), window.encode(o.window)) for n, o in enumerate(outs)]
-    lates = [Raw(n, chunk.appended_us // 1000, b"", (), late.encode(chunk, (), 0)) for n, chunk in enumerate(log.late)]
+    lates = [
+        Raw(n, chunk.appended_us // 1000, b"", (), window.encode_late(chunk, (), 0)) for n, chunk in enumerate(log.late)
+    ]
     logs = [Logs(0, media, windows, lates, [])]
     books = keep(logs, SETTINGS.semantics(), lambda session: True)
     found = recompute(books, logs, [], inference).by_window.values()

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from services.audit.books import Books, Logs, keep
-from services.audit.reading import Raw
-from services.audit.recompute import recompute
 from services.contract import canonical
-from services.fusion.infer import Inference
+from services.fusion.inference import Inference
+from services.inspection.audit.ledger import Books, Logs, keep
+from services.inspection.audit.predictions import recompute
+from services.inspection.audit.records import Raw
 from services.runtime.settings import Settings
 from tests.torture.commits import Commit, past_the_floor
 from tests.torture.media import MARK

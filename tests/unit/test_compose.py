@@ -10,10 +10,10 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from services.gateway import server
-from services.runtime import intake
-from services.runtime.kafka import RECORD_BYTES_MAX
-from services.runtime.page_address import token_of
+from services.gateway import app
+from services.kafka import consumer_loop
+from services.kafka.clients import RECORD_BYTES_MAX
+from services.runtime.net import token_of
 from services.runtime.settings import Settings, load
 
 ROOT = Path(__file__).parents[2]
@@ -165,9 +165,9 @@ def test_the_page_that_shows_media_is_published_on_loopback_and_asks_for_a_token
 
 def test_a_service_is_given_the_time_that_its_last_turn_may_take() -> None:
     for name, turn_s in {
-        "aligner": intake.LAST_TURN_S,
-        "fusion": intake.LAST_TURN_S,
-        "gateway": server.LAST_TURN_S,
+        "aligner": consumer_loop.LAST_TURN_S,
+        "fusion": consumer_loop.LAST_TURN_S,
+        "gateway": app.LAST_TURN_S,
     }.items():
         assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > turn_s
 

@@ -10,14 +10,14 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from services.bridges.mqtt import discovery
-from services.bridges.mqtt.names import Names
-from services.capture.opening import stream_of
 from services.cli.main import app
-from services.contract import envelope
-from services.contract.semantics import Admission
-from services.devices.devices import Devices
-from services.gateway.door import sending
+from services.contract import cloudevents
+from services.contract.alignment_config import Admission
+from services.gateway.ingest import sending
+from services.integrations.capture.source import stream_of
+from services.integrations.devices import Devices
+from services.integrations.mqtt import discovery
+from services.integrations.mqtt.topics import Names
 from services.runtime.settings import ROOT, Settings
 
 RECIPES = (ROOT / "docs" / "recipes.md").read_text()
@@ -43,7 +43,7 @@ def test_every_topic_exists() -> None:
     known = {*TOPICS.media_all, TOPICS.events, TOPICS.predictions, TOPICS.windows, TOPICS.late, TOPICS.dead}
     named = set(re.findall(r"braid\.[a-z.]+\.v1", RECIPES))
     assert named
-    assert named <= known | {envelope.media_type(m) for m in TOPICS.modalities}
+    assert named <= known | {cloudevents.media_type(m) for m in TOPICS.modalities}
 
 
 def test_variables_are_settings_and_ports_are_their_defaults() -> None:
@@ -110,4 +110,4 @@ def test_kcat_sends_the_required_headers_with_the_right_partitioner() -> None:
 def test_kafka_connect_reads_our_topic_and_writes_structured_mode() -> None:
     sink, source = (dict(line.split("=", 1) for line in text.splitlines()) for text in blocks("properties"))
     assert sink["topics"] == TOPICS.events
-    assert source["transforms.structured.value.literal"] == envelope.STRUCTURED
+    assert source["transforms.structured.value.literal"] == cloudevents.STRUCTURED

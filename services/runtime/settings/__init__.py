@@ -11,7 +11,7 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from services.contract.semantics import Admission, Lateness, Semantics
+from services.contract.alignment_config import Admission, Lateness, Semantics
 from services.contract.topics import Topics
 from services.runtime.settings.alignment import AlignmentSettings, LimitSettings, ModalitySettings
 from services.runtime.settings.infrastructure import (

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr
 
-from services.contract.seal import Seal
+from services.contract.tick import Seal
 from services.runtime.settings.section import Section
 
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.aligner.admit import Admitted, Arrival, admit
-from services.contract import envelope, tick
+from services.aligner.admission import Admitted, Arrival, admit
+from services.contract import cloudevents, tick
+from services.contract.alignment_config import Admission, Semantics
 from services.contract.chunk import EMPTY_SHA256, SessionEnd
-from services.contract.murmur2 import partition_of
-from services.contract.reason import Reason, Rejected
-from services.contract.semantics import Admission, Semantics
+from services.contract.dead_letter import Reason, Rejected
+from services.contract.partitioner import partition_of
 from services.contract.tick import Tick
 
 NOW_US = 1_800_000_000_000_000
@@ -35,11 +35,11 @@ def take(
     **more: str,
 ) -> Admitted | Rejected:
     """Admit one record, good but for what is said."""
-    given_ = {"source": "/devices/d/x", "id": "1", "type": envelope.media_type(modality), **more}
+    given_ = {"source": "/devices/d/x", "id": "1", "type": cloudevents.media_type(modality), **more}
     extensions = [
         (f"ce_{k}", v) for k, v in given_.items() if k not in ("source", "id", "type", "specversion", "subject", "time")
     ]
-    headers = envelope.build(
+    headers = cloudevents.build(
         session=given_.get("subject", session.decode(errors="replace")),
         source=given_["source"],
         id=given_["id"],
@@ -180,15 +180,15 @@ def test_the_length_of_a_sound_follows_from_its_bytes() -> None:
 
 
 def test_an_alive_record_is_a_chunk_without_bytes() -> None:
-    found = take("video", b"", "image/jpeg", type=envelope.ALIVE_TYPE)
+    found = take("video", b"", "image/jpeg", type=cloudevents.ALIVE_TYPE)
     assert isinstance(found, Arrival)
     assert found.chunk.alive
     assert found.chunk.sha256 == EMPTY_SHA256
-    assert reason("video", b"x", "image/jpeg", type=envelope.ALIVE_TYPE) is Reason.TYPE
+    assert reason("video", b"x", "image/jpeg", type=cloudevents.ALIVE_TYPE) is Reason.TYPE
 
 
 def test_a_session_end_names_its_source() -> None:
-    assert take(body=b"", type=envelope.SESSION_END_TYPE) == SessionEnd("kitchen", "/devices/d/x")
+    assert take(body=b"", type=cloudevents.SESSION_END_TYPE) == SessionEnd("kitchen", "/devices/d/x")
 
 
 def test_a_record_in_another_partition_than_its_key_says_is_refused() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from services.aligner.patience import LONG_US, Agenda, early_due, early_starts, silence_due
-from services.contract.semantics import Lateness
+from services.aligner.idleness import LONG_US, Agenda, early_due, early_starts, silence_due
+from services.contract.alignment_config import Lateness
 from tests.unit.aligner.test_patience import ONE, PATIENCE, told
 from tests.unit.aligner.timeline import MS, At
 

@@ -6,16 +6,14 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from services.aligner.align import Aligner
-from services.aligner.emit import Emitter
-from services.aligner.fate import Late
+from services.aligner.alignment import Aligner, Late
+from services.aligner.emitter import Emitter
+from services.aligner.idleness import Patience, Silent
 from services.aligner.partition import Effects, Partition
-from services.aligner.patience import Patience, Silent
-from services.aligner.start import Start
+from services.aligner.recovery import Start
 from services.contract.chunk import Chunk
-from services.contract.dead import Position, letter
-from services.contract.reason import Reason, Rejected
-from services.contract.seal import Seal
+from services.contract.dead_letter import Position, Reason, Rejected, letter
+from services.contract.tick import Seal
 from services.contract.topics import Topics
 from tests.unit.aligner.timeline import SEMANTICS
 

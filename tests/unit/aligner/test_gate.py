@@ -6,25 +6,25 @@ import json
 
 import pytest
 
-from services.aligner import gate as gate_of
-from services.aligner.admit import Arrival, admit
-from services.aligner.gate import Gate
-from services.contract import envelope, moment
-from services.contract.murmur2 import partition_of
-from services.contract.reason import Reason, Rejected
-from services.contract.semantics import Admission, Semantics
+from services.aligner import admission_cache as gate_of
+from services.aligner.admission import Arrival, admit
+from services.aligner.admission_cache import Gate
+from services.contract import cloudevents, timestamps
+from services.contract.alignment_config import Admission, Semantics
+from services.contract.dead_letter import Reason, Rejected
+from services.contract.partitioner import partition_of
 from tests.simulation.broker import FakeRecord
 
 T_US = 1_700_000_000_000_000
 COUNT = 2
 NUMBER = partition_of(b"s", COUNT)
-TEXT = envelope.media_type("text")
+TEXT = cloudevents.media_type("text")
 
 
 def record(
     offset: int, body: bytes = b"hello", *, source: str = "/d/1", type: str = TEXT, more: dict[str, str] | None = None
 ) -> FakeRecord:
-    headers = envelope.build(
+    headers = cloudevents.build(
         session="s",
         source=source,
         id=str(offset),
@@ -53,8 +53,8 @@ def test_a_known_stream_s_record_with_one_byte_of_headers_too_many_is_refused_an
 
 def test_a_source_that_was_alive_without_bytes_is_refused_when_the_next_such_record_has_some() -> None:
     gate = Gate(NUMBER, COUNT, Semantics())
-    assert isinstance(gate.admit("text", record(0, b"", type=envelope.ALIVE_TYPE)), Arrival)
-    refused = gate.admit("text", record(1, b"bytes", type=envelope.ALIVE_TYPE))
+    assert isinstance(gate.admit("text", record(0, b"", type=cloudevents.ALIVE_TYPE)), Arrival)
+    refused = gate.admit("text", record(1, b"bytes", type=cloudevents.ALIVE_TYPE))
     assert isinstance(refused, Rejected)
     assert refused.reason is Reason.TYPE
 
@@ -63,8 +63,8 @@ def test_a_structured_event_is_read_from_its_value_though_headers_say_something_
     gate = Gate(NUMBER, COUNT, Semantics())
     for n in range(2):
         event = {"specversion": "1.0", "id": f"own{n}", "source": "/d/own", "type": TEXT, "data": "hello"}
-        event |= {"time": moment.text_of(T_US), "datacontenttype": "text/plain"}
-        headers = [("content-type", envelope.STRUCTURED.encode()), ("ce_id", b"x"), ("ce_time", b"never")]
+        event |= {"time": timestamps.text_of(T_US), "datacontenttype": "text/plain"}
+        headers = [("content-type", cloudevents.STRUCTURED.encode()), ("ce_id", b"x"), ("ce_time", b"never")]
         read = gate.admit("text", FakeRecord(n, T_US // 1000, b"s", json.dumps(event).encode(), headers))
         assert isinstance(read, Arrival)
         assert (read.chunk.id, read.chunk.source, read.payload) == (f"own{n}", "/d/own", b"hello")
@@ -97,7 +97,7 @@ def test_an_unread_header_of_a_known_stream_that_is_no_text_or_has_another_name_
 @pytest.mark.parametrize(("size", "reason"), [(8_001, Reason.SAMPLES), (2 * 8_000 * 61, Reason.DURATION)])
 def test_a_sound_of_a_known_stream_that_has_no_length_or_too_much_of_it_is_refused(size: int, reason: Reason) -> None:
     semantics = Semantics(admission=Admission(payload_bytes_max=1 << 22))
-    gate, first = Gate(NUMBER, COUNT, semantics), record(0, bytes(1_600), type=envelope.media_type("audio"))
+    gate, first = Gate(NUMBER, COUNT, semantics), record(0, bytes(1_600), type=cloudevents.media_type("audio"))
     headers = [(n, b"audio/pcm;rate=8000" if n == "content-type" else raw) for n, raw in first.headers]
     said = [
         gate.admit("audio", FakeRecord(n, T_US // 1000, b"s", bytes(b), headers)) for n, b in ((0, 1_600), (1, size))
@@ -113,8 +113,8 @@ def test_headers_that_change_places_are_read_by_their_names(
     changed: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate(NUMBER, COUNT, Semantics())
-    first = record(0, more={"ce_sequence": moment.text_of(T_US + 2), "traceparent": "x"})
-    headers = [(n, moment.text_of(T_US + 1).encode() if n == "ce_id" else raw) for n, raw in first.headers]
+    first = record(0, more={"ce_sequence": timestamps.text_of(T_US + 2), "traceparent": "x"})
+    headers = [(n, timestamps.text_of(T_US + 1).encode() if n == "ce_id" else raw) for n, raw in first.headers]
     names = [name for name, _ in headers]
     one, other = map(names.index, changed)
     headers[one], headers[other] = headers[other], headers[one]

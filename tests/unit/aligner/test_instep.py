@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.aligner.coverage import Coverage
-from services.aligner.floor import Held
-from services.aligner.instep import InStep
-from services.aligner.start import OtherSettings, start_from
+from services.aligner.frontier_coverage import Coverage
+from services.aligner.ordered_merge import InStep
+from services.aligner.recovery import OtherSettings, start_from
+from services.aligner.retained_offsets import Held
 from services.contract.frontier import Frontier
 from services.contract.window import Window
 

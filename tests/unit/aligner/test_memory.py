@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from services.contract.semantics import Lateness, Semantics
+from services.contract.alignment_config import Lateness, Semantics
 from tests.unit.aligner.timeline import MS, SEMANTICS, Line
 
 ONE = replace(SEMANTICS, hop_us=100 * MS)  # windows side by side

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from services.aligner.patience import LONG_US, Proof
-from services.contract.reason import Reason
+from services.aligner.idleness import LONG_US, Proof
+from services.contract.dead_letter import Reason
 from tests.cases.devices import Sent
 from tests.cases.outcome import MODALITIES
 from tests.cases.scene import BOOT_US, Scene

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from services.aligner.patience import LONG_US, Agenda, Patience, Proof, early_due, early_starts, silence_due, silences
+from services.aligner.idleness import LONG_US, Agenda, Patience, Proof, early_due, early_starts, silence_due, silences
 from services.runtime.settings import AlignmentSettings
 from tests.unit.aligner.timeline import MS, SEMANTICS, At
 

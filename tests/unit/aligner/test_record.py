@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from services.aligner.fate import Late
+from services.aligner.alignment import Late
 from tests.unit.aligner.timeline import MS, SEMANTICS, At, Line
 
 ONE = replace(SEMANTICS, hop_us=100 * MS)  # windows side by side

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from services.aligner.idleness import Patience
 from services.aligner.partition import Partition
-from services.aligner.patience import Patience
-from services.aligner.start import Start
-from services.contract import envelope, tick
-from services.contract.seal import Seal
-from services.contract.semantics import Lateness, Semantics
+from services.aligner.recovery import Start
+from services.contract import cloudevents, tick
+from services.contract.alignment_config import Lateness, Semantics
+from services.contract.tick import Seal
 from services.contract.topics import Topics
 from tests.simulation.broker import FakeRecord
 
@@ -27,8 +27,8 @@ def partition(seal: Seal) -> Partition:
 
 def records(headers: list[tuple[str, bytes]]) -> list[tuple[str, FakeRecord]]:
     """A text, and a tick that closes its windows."""
-    given = envelope.build(
-        session="s", source="/d", id="1", type=envelope.media_type("text"), t_us=10 * S, content_type="text/plain"
+    given = cloudevents.build(
+        session="s", source="/d", id="1", type=cloudevents.media_type("text"), t_us=10 * S, content_type="text/plain"
     )
     (value,) = tick.encode({"s": 12 * S}, "tick")
     return [

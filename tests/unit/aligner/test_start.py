@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from services.aligner.coverage import Coverage
-from services.aligner.start import start_from
+from services.aligner.frontier_coverage import Coverage
+from services.aligner.recovery import start_from
 from services.contract.frontier import Frontier
 from services.contract.window import Window
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.aligner.align import Aligner
-from services.aligner.fate import Fate, name_of
+from services.aligner.alignment import Aligner, Fate, name_of
 from services.aligner.session import LaneState, Session
+from services.contract.alignment_config import Lateness, Semantics
 from services.contract.chunk import EMPTY_SHA256, Chunk, SessionEnd
-from services.contract.semantics import Lateness, Semantics
 from services.contract.tick import Silence, Tick
 from services.contract.window import Window
 

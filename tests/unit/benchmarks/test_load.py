@@ -7,10 +7,10 @@ from itertools import pairwise
 
 from benchmarks.load import EVENTS_PER_SESSION_SECOND, MARK, Load, Sending, sendings
 from benchmarks.peers.job import Join, read
-from services.audit.oracle import Entry, judge
-from services.audit.reading import Raw
-from services.audit.reading import read as read_for_oracle
-from services.contract.semantics import Semantics
+from services.contract.alignment_config import Semantics
+from services.inspection.audit.oracle import Entry, judge
+from services.inspection.audit.records import Raw
+from services.inspection.audit.records import read as read_for_oracle
 
 EPOCH_MS = 1_700_000_000_000
 LOAD = Load(sessions=6, seconds=20, late=0.1, copies=0.05, broken=0.02)

@@ -12,12 +12,13 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event, to_b
 from cloudevents.core.exceptions import CloudEventValidationError
 from cloudevents.core.v1.event import CloudEvent
 
-from services.aligner.admit import Arrival, admit
-from services.contract import envelope, tick
+from services.aligner.admission import Arrival, admit
+from services.contract import cloudevents, tick
+from services.contract.alignment_config import Lateness, Semantics
 from services.contract.chunk import SessionEnd
-from services.contract.murmur2 import partition_of
-from services.contract.reason import Rejected
-from services.contract.semantics import Lateness, Semantics
+from services.contract.dead_letter import Rejected
+from services.contract.partitioner import partition_of
+from services.contract.record import Headers
 
 SESSION, T_US, APPENDED_US = "küche 1", 1_795_514_400_123_456, 1_795_514_400_500_000
 WHEN = datetime(2026, 11, 24, 10, 0, 0, 123456, tzinfo=UTC)
@@ -27,13 +28,13 @@ SEMANTICS = Semantics(
 )
 # Every kind of record that a device sends: modality, type, content type, value.
 KINDS = {
-    "a sentence": ("text", envelope.media_type("text"), "text/plain; charset=utf-8", "grüß dich".encode()),
-    "a transcript": ("text", envelope.media_type("text"), "application/json", b'{"text":"seven","final":true}'),
-    "a frame": ("video", envelope.media_type("video"), "image/jpeg", JPEG),
-    "a sound": ("audio", envelope.media_type("audio"), "audio/pcm;rate=8000", bytes(8_000)),
-    "a reading": ("sensor", envelope.media_type("sensor"), "application/json", b'{"temperature":21.5}'),
-    "alive": ("audio", envelope.ALIVE_TYPE, "text/plain", b""),
-    "the end": ("video", envelope.SESSION_END_TYPE, "text/plain", b""),
+    "a sentence": ("text", cloudevents.media_type("text"), "text/plain; charset=utf-8", "grüß dich".encode()),
+    "a transcript": ("text", cloudevents.media_type("text"), "application/json", b'{"text":"seven","final":true}'),
+    "a frame": ("video", cloudevents.media_type("video"), "image/jpeg", JPEG),
+    "a sound": ("audio", cloudevents.media_type("audio"), "audio/pcm;rate=8000", bytes(8_000)),
+    "a reading": ("sensor", cloudevents.media_type("sensor"), "application/json", b'{"temperature":21.5}'),
+    "alive": ("audio", cloudevents.ALIVE_TYPE, "text/plain", b""),
+    "the end": ("video", cloudevents.SESSION_END_TYPE, "text/plain", b""),
 }
 MODES: dict[str, Callable[[BaseCloudEvent], KafkaMessage]] = {
     "binary": to_binary_event,
@@ -43,9 +44,9 @@ MODES: dict[str, Callable[[BaseCloudEvent], KafkaMessage]] = {
 
 def ours(kind: str) -> list[tuple[str, bytes]]:
     modality, type_, content_type, _ = KINDS[kind]
-    return envelope.build(
+    return cloudevents.build(
         session=SESSION,
-        source=envelope.source_of("a", modality),
+        source=cloudevents.source_of("a", modality),
         id="7",
         type=type_,
         t_us=T_US,
@@ -54,7 +55,7 @@ def ours(kind: str) -> list[tuple[str, bytes]]:
     )
 
 
-def admitted(kind: str, headers: envelope.Headers, value: bytes) -> Arrival | SessionEnd:
+def admitted(kind: str, headers: Headers, value: bytes) -> Arrival | SessionEnd:
     key = SESSION.encode()
     found = admit(KINDS[kind][0], partition_of(key, 8), 0, APPENDED_US, key, headers, value, SEMANTICS, 8)
     assert isinstance(found, Arrival | SessionEnd), found

@@ -10,9 +10,9 @@ from aiokafka.partitioner import murmur2 as aiokafka_murmur2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.contract import canonical, moment, tick, window
-from services.contract.murmur2 import murmur2, partition_of
-from services.contract.reason import Reason, Rejected
+from services.contract import canonical, tick, timestamps, window
+from services.contract.dead_letter import Reason, Rejected
+from services.contract.partitioner import murmur2, partition_of
 from services.contract.tick import Tick
 from services.contract.window import Lane, Member, Window
 
@@ -24,15 +24,15 @@ ZONES = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(mi
 def test_a_time_stamp_means_the_same_as_in_the_standard_library(when: datetime, zone: timezone) -> None:
     there = when.replace(tzinfo=UTC).astimezone(zone)
     wanted = (when - datetime(1970, 1, 1)) // timedelta(microseconds=1)
-    assert moment.parse(there.isoformat()) == wanted
-    assert moment.parse(moment.text_of(wanted)) == wanted
+    assert timestamps.parse(there.isoformat()) == wanted
+    assert timestamps.parse(timestamps.text_of(wanted)) == wanted
 
 
 @pytest.mark.parametrize(
     "text", ["", "now", "2026-11-24", "2026-11-24T10:00:00", "2026-13-01T00:00:00Z", "2026-02-30T00:00:00Z", "١٠٢٦"]
 )
 def test_what_is_no_rfc_3339_time_stamp_is_none(text: str) -> None:
-    assert moment.parse(text) is None
+    assert timestamps.parse(text) is None
 
 
 @given(st.binary(max_size=40))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.contract.seal import MAC_HEADER, Seal
+from services.contract.tick import MAC_HEADER, Seal
 
 OLD, NEW = b"0123456789abcdef", b"fedcba9876543210"
 SEAL = Seal((NEW, OLD))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contract import canonical
-from services.contract.semantics import Lateness, Semantics, semantics_of
+from services.contract.alignment_config import Lateness, Semantics, semantics_of
 
 OTHER = Semantics(
     size_us=7,

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from services.gateway import server
-from services.runtime import intake
+from services.gateway import app
+from services.kafka import consumer_loop
 from services.runtime.settings import Settings
 from tests.unit.deploy.manifests import SERVICES, container, named, pod, size_bytes, with_gpu
 from tests.unit.test_compose import SERVICES as COMPOSE
@@ -50,7 +50,11 @@ def test_a_pod_of_a_service_has_the_memory_that_it_has_in_compose(service: str) 
 
 
 def test_a_pod_is_given_the_time_that_its_last_turn_may_take() -> None:
-    last_turn_s = {"aligner": intake.LAST_TURN_S, "fusion": intake.LAST_TURN_S, "gateway": server.LAST_TURN_S}
+    last_turn_s = {
+        "aligner": consumer_loop.LAST_TURN_S,
+        "fusion": consumer_loop.LAST_TURN_S,
+        "gateway": app.LAST_TURN_S,
+    }
     for service, turn_s in last_turn_s.items():
         assert pod(service)["terminationGracePeriodSeconds"] > turn_s
 

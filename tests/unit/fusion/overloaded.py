@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from services.contract.window import Window
-from services.fusion.batch import FULL, NEVER_US, Batcher, Queued
-from services.fusion.latency import LatencyModel
-from services.fusion.overload import Overload
+from services.fusion.batching import FULL, NEVER_US, Batcher, LatencyModel, Queued
+from services.fusion.load_shedding import Overload
 
 SIZE, READ_MAX, TOLD_EVERY_US, HOP_US = 8, 256, 100_000, 500_000
 FIXED_US, EACH_US = 20_000, 2_500

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contract.window import Window
-from services.fusion.batch import NEVER_US, Batcher, Queued, Released
-from services.fusion.latency import LatencyModel
+from services.fusion.batching import NEVER_US, Batcher, LatencyModel, Queued, Released
 
 FAR_US = 1 << 40
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.contract import canonical
 from services.contract.event import Event
-from services.fusion.decide import Decision, Seen, State, fold
+from services.fusion.event_detector import Decision, Seen, State, fold
 
 HOP_US, SIZE_US = 500_000, 2_000_000
 KINDS = {"nothing": "nothing", "4": "digit", "7": "digit", "dog": "sound"}

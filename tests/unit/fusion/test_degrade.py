@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contract.window import Lane, Member, Window
-from services.fusion.degrade import Cut, cut
+from services.fusion.load_shedding import Cut, cut
 
 SLOT_US = 500_000
 MODALITIES = ("text", "video", "audio")

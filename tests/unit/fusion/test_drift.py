@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from services.fusion.drift import BEFORE, FROM, LATELY, Drift
+from services.fusion.metrics import BEFORE, FROM, LATELY, Drift
 
 
 def play(drift: Drift, windows: int, middle: float, seed: int = 7) -> float:

@@ -12,10 +12,9 @@ from services.contract.chunk import EMPTY_SHA256
 from services.contract.event import Event
 from services.contract.prediction import Answer
 from services.contract.window import Lane, Member, Window
-from services.fusion.ahead import Ahead
-from services.fusion.decide import Decision
-from services.fusion.events import Chains
-from services.fusion.predicted import Predicted
+from services.fusion.event_detector import Decision
+from services.fusion.event_tracker import Ahead, Chains
+from services.fusion.stages import Predicted
 
 HOP_US, SIZE_US = 500_000, 2_000_000
 SENSES, LABELS = ("text", "audio"), ("nothing", "7", "dog")

@@ -14,14 +14,14 @@ import pytest
 from PIL import Image
 
 from model.checkpoint import load, save
-from model.task.build import FOLD
-from model.task.network import Architecture, TaskNetwork
-from services.contract.window import Lane, Member, Window
+from model.fit import FOLD
+from model.network import Architecture, TaskNetwork
+from services.contract.record import Place
+from services.contract.window import Lane, Member, Window, place_of
 from services.fusion.__main__ import decision_of
-from services.fusion.events import Chains, folds
-from services.fusion.infer import Inference
-from services.payloads.place import Place, place_of
-from services.payloads.redis_window import Payload
+from services.fusion.event_tracker import Chains, folds
+from services.fusion.inference import Inference
+from services.storage.payload_cache import Payload
 from tests.unit.model.small_set import LABELS, VECTOR_SIZE, WORDS, config
 
 PCM = b"\x10\x20" * 8_000

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.fusion.latency import LatencyModel
+from services.fusion.batching import LatencyModel
 
 
 @given(st.lists(st.integers(1, 64), min_size=2, max_size=200), st.floats(0, 1e5), st.floats(0, 1e4))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contract.window import Window
-from services.fusion.overload import Overload
+from services.fusion.load_shedding import Overload
 from tests.unit.fusion.overloaded import BATCH_US, CAPACITY, DEADLINE_US, STEP_US, Answered, run, sessions
 
 MINUTE_US = 60_000_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.fusion.recent import Recent
+from services.fusion.inference import Recent
 
 
 def test_a_key_is_met_for_the_first_time_once() -> None:

@@ -7,10 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from model.checkpoint import CheckpointError
-from model.repository import serving
-from services.fusion.infer import Inference
-from services.fusion.reload import Reload
+from model.checkpoint import CheckpointError, serving
+from services.fusion.hot_reload import Reload
+from services.fusion.inference import Inference
 
 EVERY_US = 1_000_000
 NEVER_US = 1 << 62

@@ -7,8 +7,8 @@ import pytest
 from services.contract import canonical
 from services.contract.prediction import STATE_HEADER
 from services.contract.window import Window
-from services.fusion.decide import State
-from services.fusion.resume import UNREAD_US, look_back_us, newest, state_of
+from services.fusion.event_detector import State
+from services.fusion.recovery import UNREAD_US, look_back_us, newest, state_of
 
 FUTURE = 100
 OURS, VALUE = "ours", canonical.dumps({"model": {"digest": "ours"}})

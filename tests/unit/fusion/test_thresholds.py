@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.fusion.decide import State, fold
+from services.fusion.event_detector import State, fold
 from tests.unit.fusion.test_decide import DECISION, HOP_US, QUIET, Top, at, lives, play
 
 LEAD = DECISION.lead_us

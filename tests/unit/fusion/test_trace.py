@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.contract import trace
+from services.contract import trace_context
 from services.contract.prediction import Answer
 from services.contract.window import Window
-from services.fusion.batch import Released
-from services.fusion.predicted import Predicted
+from services.fusion.batching import Released
+from services.fusion.metrics import SHARED, spans
 from services.fusion.publish import Said
-from services.fusion.trace import SHARED, spans
+from services.fusion.stages import Predicted
 
 S = 1_000_000
 PARTS = [("align_wait", 1500.0), ("transport", 2.0), ("queue", 3.0), *((name, 1.0) for name in SHARED)]
@@ -38,20 +38,20 @@ def test_a_batch_is_linked_to_each_window_that_it_answered() -> None:
     both = [said(0), said(1)]
     batch = spans(both, RELEASED, 1)[-1]
     ids = [one.predicted.window.id for one in both]
-    assert list(batch.links) == [(trace.trace_id(id), trace.span_id(id)) for id in ids]
-    assert batch.trace_id not in {trace.trace_id(id) for id in ids}
+    assert list(batch.links) == [(trace_context.trace_id(id), trace_context.span_id(id)) for id in ids]
+    assert batch.trace_id not in {trace_context.trace_id(id) for id in ids}
 
 
 def test_the_same_share_of_windows_is_traced_everywhere_and_none_where_traces_are_off() -> None:
     ids = [f"s/{n}/1" for n in range(2_000)]
-    some = {id for id in ids if trace.traced(id, 0.25)}
+    some = {id for id in ids if trace_context.traced(id, 0.25)}
     assert 400 < len(some) < 600
-    assert some <= {id for id in ids if trace.traced(id, 0.5)}
-    assert all(trace.traced(id, 1) for id in ids)
+    assert some <= {id for id in ids if trace_context.traced(id, 0.5)}
+    assert all(trace_context.traced(id, 1) for id in ids)
     assert spans([said(n) for n in range(9)], RELEASED, 0) == []
 
 
 @pytest.mark.parametrize("header", [None, b"", b"00-zz-1-01", b"00-" + b"a" * 32 + b"-" + b"b" * 16])
 def test_a_header_of_another_form_names_no_trace(header: bytes | None) -> None:
-    assert trace.read(trace.traceparent("s/1/1")) == trace.trace_id("s/1/1")
-    assert trace.read(header) is None
+    assert trace_context.read(trace_context.traceparent("s/1/1")) == trace_context.trace_id("s/1/1")
+    assert trace_context.read(header) is None

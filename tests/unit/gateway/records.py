@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from services.contract import canonical, envelope
+from services.contract import canonical, cloudevents
 from services.contract.window import Lane, Member, Window, encode
-from services.gateway import heard
-from services.gateway.told import Record, Told
+from services.gateway import media_messages
+from services.gateway.messages import Record, Told
 
 SECOND_US = 1_000_000
 START_US = 1_700_000_000 * SECOND_US
@@ -26,11 +26,11 @@ def media(
     offset: int = 0,
     kind: str | None = None,
 ) -> Record:
-    headers = envelope.build(
+    headers = cloudevents.build(
         session=session,
         source=f"/devices/d/{modality}",
         id=id,
-        type=kind or envelope.media_type(modality),
+        type=kind or cloudevents.media_type(modality),
         t_us=t_us,
         content_type=content_type,
     )
@@ -38,7 +38,7 @@ def media(
 
 
 def chunk(session: str = "s", offset: int = 0, t_us: int = START_US, id: str = "1", body: bytes = b"hello") -> Told:
-    (told,) = heard.media("text", media(body, session=session, offset=offset, t_us=t_us, id=id))
+    (told,) = media_messages.media_message("text", media(body, session=session, offset=offset, t_us=t_us, id=id))
     return told
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.gateway.access import Access, Request, name_of
-from services.runtime.page_address import address, token_of
+from services.gateway.auth import Access, Request, name_of
+from services.runtime.net import address, token_of
 from services.runtime.settings import GatewaySettings
 
 OPEN, CLOSED = Access("", ()), Access("secret", ("braid.lan",))

@@ -8,8 +8,8 @@ from typing import Any, cast
 from starlette.routing import Route
 
 from services.gateway.api import Api
-from services.gateway.labelling import Labelling
-from services.gateway.taking import Taking
+from services.gateway.ingest import Taking
+from services.gateway.labels import Labelling
 from services.runtime.settings import ROOT
 
 NONE = cast(Any, None)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from services.contract.reason import Reason, Rejected
-from services.contract.semantics import Admission
-from services.devices.devices import Devices
-from services.gateway.door import Sending, sending
+from services.contract.alignment_config import Admission
+from services.contract.dead_letter import Reason, Rejected
+from services.gateway.ingest import Sending, sending
 from services.gateway.media import shown
-from services.payloads.redis_window import Payload
+from services.integrations.devices import Devices
 from services.runtime.settings import DeviceSettings
+from services.storage.payload_cache import Payload
 
 LIMITS = Admission()
 NONE = Devices({})

@@ -6,26 +6,26 @@ import asyncio
 
 from services.contract import canonical
 from services.contract.control import Control
-from services.gateway import told
-from services.gateway.hidden import Hidden
-from services.gateway.keeper import Keeper
-from services.gateway.obey import Obey
-from services.gateway.ring import Ring
-from services.gateway.rooms import Bounds, Rooms
+from services.gateway import messages
+from services.gateway.archive_writer import Keeper
+from services.gateway.control_applier import ControlApplier
+from services.gateway.event_stream import Ring
+from services.gateway.redaction import Hidden
+from services.gateway.sessions import Bounds, Rooms
 from services.gateway.sources import Sources
 from services.runtime.metrics import GatewayMetrics, make_registry
 from tests.unit.gateway.records import SECOND_US, START_US, chunk, prediction
 from tests.unit.gateway.test_keeper import keeper
 
 
-def filled() -> tuple[Rooms, Sources, Ring, Keeper, Obey]:
+def filled() -> tuple[Rooms, Sources, Ring, Keeper, ControlApplier]:
     rooms, sources, ring = Rooms(Bounds(10, 1 << 20, 1 << 40)), Sources(SECOND_US), Ring("b")
     kept = keeper(GatewayMetrics(make_registry("gateway")))
-    for one in (chunk(), chunk("other"), told.prediction(prediction("s/1/1@m"))):
+    for one in (chunk(), chunk("other"), messages.prediction(prediction("s/1/1@m"))):
         rooms.put(one, 0)
         sources.put(one)
         ring.put(one)
-    return rooms, sources, ring, kept, Obey(rooms, sources, ring, kept)
+    return rooms, sources, ring, kept, ControlApplier(rooms, sources, ring, kept)
 
 
 async def heard(ring: Ring) -> list[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.contract import trace
+from services.contract import trace_context
 from services.gateway.ingest import Ingest, ingest
 
 OF, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -25,7 +25,7 @@ def test_a_trace_of_the_device_goes_on_with_a_span_of_ours() -> None:
 def test_without_one_a_trace_begins_here_for_the_share_that_is_traced() -> None:
     found = ingest(None, "a record", 1.0)
     (span,) = found.span("text", (0, 0), 0, 1)
-    assert (span.trace_id, span.parent) == (trace.trace_id("a record"), None)
+    assert (span.trace_id, span.parent) == (trace_context.trace_id("a record"), None)
     assert ingest(None, "a record", 1e-9) == Ingest([])
 
 

@@ -9,19 +9,19 @@ from typing import cast
 from prometheus_client import CollectorRegistry
 
 from services.contract import canonical
+from services.contract.record import Kept
 from services.contract.topics import Topics
 from services.contract.window import Member
-from services.evidence.entry import Entry
-from services.evidence.store import EvidenceStore
-from services.gateway import told
-from services.gateway.hidden import Hidden
-from services.gateway.keeper import WAITING_MAX, Ended, Keeper, predictions_of
-from services.gateway.kept import KeptEvents
-from services.gateway.room import Room
-from services.gateway.told import Record
-from services.payloads.redis_window import Wanted
-from services.recordings.kept import Kept
+from services.gateway import messages
+from services.gateway.archive_reader import KeptEvents
+from services.gateway.archive_writer import WAITING_MAX, Ended, Keeper, predictions_of
+from services.gateway.messages import Record
+from services.gateway.redaction import Hidden
+from services.gateway.sessions import Room
 from services.runtime.metrics import GatewayMetrics
+from services.storage.archive import EvidenceStore
+from services.storage.archive_entry import Entry
+from services.storage.payload_cache import Wanted
 from tests.unit.gateway.records import START_US, chunk, event, media, prediction, window
 
 TOPICS = Topics("braid", ("text", "video", "audio"))
@@ -38,7 +38,7 @@ def keeper(metrics: GatewayMetrics) -> Keeper:
 
 def said(keeper: Keeper, room: Room | None, lifecycle: str, id: str = "s/1") -> None:
     record = event(lifecycle, id=id)
-    keeper.saw(kept(TOPICS.events, record), told.event(record), room)
+    keeper.saw(kept(TOPICS.events, record), messages.event(record), room)
 
 
 def count(metrics: GatewayMetrics, outcome: str) -> float:
@@ -50,7 +50,7 @@ def test_an_event_was_made_from_the_final_predictions_during_which_it_went_on() 
     other = canonical.dumps({"open": [9_000, "dog", START_US, START_US, 0.9]})
     room = Room("s")
     for n, (headers, final) in enumerate([(state, True), (state, True), (other, True), (state, False)]):
-        room.put(told.prediction(prediction(f"s/{n}/1@m", start_us=START_US - n, final=final, braid_state=headers)))
+        room.put(messages.prediction(prediction(f"s/{n}/1@m", start_us=START_US - n, final=final, braid_state=headers)))
     going = Ended("s/1", "s", [kept(TOPICS.events, event("end"))])
     assert predictions_of(going, room) == ["s/1/1@m", "s/0/1@m"], "in the order of their windows"
     assert predictions_of(going, None) == ["s/1/1@m"]

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from services.gateway.ring import Message, Ring
+from services.gateway.event_stream import Message, Ring
 from tests.unit.gateway.records import chunk
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from services.contract import canonical, envelope, late, moment, tick
+from services.contract import canonical, cloudevents, tick, timestamps
 from services.contract.chunk import Chunk
-from services.contract.window import Member
-from services.gateway import heard, told
-from services.gateway.rooms import Bounds, Rooms
+from services.contract.window import Member, encode_late
+from services.gateway import media_messages, messages
+from services.gateway.explanation import why
+from services.gateway.sessions import Bounds, Rooms
 from services.gateway.sources import Sources
-from services.gateway.why import why
 from tests.unit.gateway.records import SECOND_US, START_US, chunk, event, media, prediction, record, window
 
 WIDE = Bounds(sessions_max=10, bytes_max=1_000_000, kept_us=60 * SECOND_US)
@@ -52,7 +52,7 @@ def test_of_too_many_sessions_the_one_that_was_heard_longest_ago_goes() -> None:
 def test_a_tick_alone_makes_no_session() -> None:
     rooms = Rooms(WIDE)
     (value,) = tick.encode({"never heard": 5}, "tick")
-    (one,) = heard.media("text", record(value, key=None))
+    (one,) = media_messages.media_message("text", record(value, key=None))
     assert not rooms.put(one, 0)
     assert not rooms.rooms
 
@@ -72,21 +72,21 @@ def test_a_clock_that_runs_ahead_does_not_carry_the_session_away() -> None:
 
 def test_the_summary_has_the_newest_answer_a_final_one_before_an_early_one_of_the_same_window() -> None:
     rooms = Rooms(WIDE)
-    rooms.put(told.prediction(prediction("s/1/1@m", label="dog")), 0)
-    rooms.put(told.prediction(prediction("s/1/0-aa@m", final=False, label="rain")), 0)
+    rooms.put(messages.prediction(prediction("s/1/1@m", label="dog")), 0)
+    rooms.put(messages.prediction(prediction("s/1/0-aa@m", final=False, label="rain")), 0)
     assert rooms.rooms["s"].summary()["answer"]["label"] == "dog"
     later = prediction("s/2/0-bb@m", start_us=START_US + SECOND_US, final=False, label="sea")
-    rooms.put(told.prediction(later), 0)
+    rooms.put(messages.prediction(later), 0)
     assert rooms.rooms["s"].summary()["answer"]["label"] == "sea"
 
 
 def test_the_summary_has_the_event_that_goes_on_and_none_after_its_end() -> None:
     rooms = Rooms(WIDE)
-    rooms.put(told.event(event("new", final=False)), 0)
-    rooms.put(told.event(event("new")), 0)
-    rooms.put(told.event(event("update", label="cat")), 0)
+    rooms.put(messages.event(event("new", final=False)), 0)
+    rooms.put(messages.event(event("new")), 0)
+    rooms.put(messages.event(event("update", label="cat")), 0)
     assert rooms.rooms["s"].summary()["event"]["label"] == "cat"
-    rooms.put(told.event(event("end", label="cat")), 0)
+    rooms.put(messages.event(event("end", label="cat")), 0)
     assert rooms.rooms["s"].summary()["event"] is None
 
 
@@ -101,7 +101,7 @@ def test_since_gives_what_reaches_into_the_time_in_order() -> None:
 def test_since_gives_the_steps_of_an_event_in_the_order_in_which_they_were_said() -> None:
     rooms = Rooms(WIDE)
     for step in (event("new", final=False), event("new"), event("update", label="cat"), event("end", label="cat")):
-        rooms.put(told.event(step), 0)
+        rooms.put(messages.event(step), 0)
     found = [canonical.loads_object(t.raw) for t in rooms.rooms["s"].since(START_US)["event"]]
     assert [(e["lifecycle"], e["final"]) for e in found] == [
         ("new", False),
@@ -113,9 +113,9 @@ def test_since_gives_the_steps_of_an_event_in_the_order_in_which_they_were_said(
 
 def test_since_gives_an_event_that_goes_on_however_long_ago_it_was_said() -> None:
     rooms = Rooms(WIDE)
-    rooms.put(told.event(event("new")), 0)
+    rooms.put(messages.event(event("new")), 0)
     assert [t.kind for t in rooms.rooms["s"].since(START_US + 90 * SECOND_US)["event"]] == ["event"]
-    rooms.put(told.event(event("end")), 0)
+    rooms.put(messages.event(event("end")), 0)
     assert rooms.rooms["s"].since(START_US + 90 * SECOND_US)["event"] == []
 
 
@@ -125,8 +125,8 @@ def test_why_joins_prediction_window_chunks_events_and_the_other_answers() -> No
     assert one.facts is not None
     member = Member("/devices/d/text", "1", START_US, 0, one.facts["sha256"], 2, 0)
     id = f"s/{START_US // 1000}/1@m"
-    shown = [one, told.window(window(members=(member,))), told.prediction(prediction(id))]
-    for each in [*shown, told.prediction(prediction("s/1/0-aa@m", final=False)), told.event(event())]:
+    shown = [one, messages.window(window(members=(member,))), messages.prediction(prediction(id))]
+    for each in [*shown, messages.prediction(prediction("s/1/0-aa@m", final=False)), messages.event(event())]:
         rooms.put(each, 0)
     found = why(rooms.rooms["s"], id)
     assert found is not None
@@ -141,7 +141,7 @@ def test_why_joins_prediction_window_chunks_events_and_the_other_answers() -> No
 
 def test_why_without_its_window_still_has_the_prediction() -> None:
     rooms = Rooms(WIDE)
-    rooms.put(told.prediction(prediction("s/5/1@m")), 0)
+    rooms.put(messages.prediction(prediction("s/5/1@m")), 0)
     found = why(rooms.rooms["s"], "s/5/1@m")
     assert found is not None
     assert found["members"] is None
@@ -150,10 +150,10 @@ def test_why_without_its_window_still_has_the_prediction() -> None:
 def test_sources_have_their_rate_and_the_smallest_offset_and_their_late_share() -> None:
     sources = Sources(10 * SECOND_US)
     for n, t_us in enumerate([START_US - 40_000, START_US - 30_000]):
-        (one,) = heard.media("text", media(id=str(n), offset=n, t_us=t_us))
+        (one,) = media_messages.media_message("text", media(id=str(n), offset=n, t_us=t_us))
         sources.put(one)
     chunk_late = Chunk("s", "text", "/devices/d/text", "1", START_US, 0, "0" * 64, 2, 1, START_US)
-    sources.put(told.late(record(late.encode(chunk_late, (START_US,), 5))))
+    sources.put(messages.late(record(encode_late(chunk_late, (START_US,), 5))))
     (told_of,) = sources.as_json(START_US + 5 * SECOND_US)
     assert (told_of["records"], told_of["clock_offset_ms"], told_of["last_seen_s"]) == (2, 30, 5.0)
     assert told_of["late_share"] == 0.5
@@ -164,7 +164,7 @@ def test_a_source_is_silent_since_it_was_heard_last_unless_it_said_that_it_ends(
     sources.put(chunk())
     assert [s["silent_since_us"] for s in sources.as_json(START_US + 9 * SECOND_US)] == [None]
     assert [s["silent_since_us"] for s in sources.as_json(START_US + 10 * SECOND_US)] == [START_US]
-    (end,) = heard.media("text", media(b"", kind=envelope.SESSION_END_TYPE))
+    (end,) = media_messages.media_message("text", media(b"", kind=cloudevents.SESSION_END_TYPE))
     sources.put(end)
     (one,) = sources.as_json(START_US + 99 * SECOND_US)
     assert (one["silent_since_us"], one["ended"], one["last_seen_us"]) == (None, True, START_US)
@@ -172,9 +172,9 @@ def test_a_source_is_silent_since_it_was_heard_last_unless_it_said_that_it_ends(
 
 def test_what_was_added_to_a_clock_is_told() -> None:
     made = media()
-    ours = ("ce_recordedtime", moment.text_of(START_US - 3 * SECOND_US).encode())
+    ours = ("ce_recordedtime", timestamps.text_of(START_US - 3 * SECOND_US).encode())
     sources = Sources(10 * SECOND_US)
-    for one in heard.media("text", replace(made, headers=[*made.headers, ours])):
+    for one in media_messages.media_message("text", replace(made, headers=[*made.headers, ours])):
         sources.put(one)
     (told_of,) = sources.as_json(START_US)
     assert (told_of["clock_corrected_ms"], told_of["clock_offset_ms"]) == (3_000, 0)

@@ -6,62 +6,64 @@ import struct
 
 import pytest
 
-from services.contract import canonical, envelope, late, tick
+from services.contract import canonical, cloudevents, tick
 from services.contract.chunk import Chunk
-from services.contract.dead import Position, letter
-from services.contract.reason import Reason, Rejected
-from services.gateway import heard, told
-from services.gateway.told import NotTold, Record
+from services.contract.dead_letter import Position, Reason, Rejected, letter
+from services.contract.window import encode_late
+from services.gateway import media_messages, messages
+from services.gateway.messages import NotTold, Record
 from tests.unit.gateway.records import SECOND_US, START_US, event, media, prediction, record, window
 
 PCM = "audio/pcm;rate=8000;channels=1"
 
 
 def test_a_text_is_told_with_its_words_and_where_its_bytes_are() -> None:
-    (one,) = heard.media("text", media(b"hello", session="a room"))
+    (one,) = media_messages.media_message("text", media(b"hello", session="a room"))
     said = canonical.loads(one.raw)
     assert (one.kind, one.session, said["text"]) == ("chunk", "a room", "hello")
     assert said["media"].startswith("api/v1/media/text/2/0?session=a+room&t_us=")
 
 
 def test_a_text_is_cut_and_a_json_message_shows_its_text_only() -> None:
-    (long,) = heard.media("text", media(b"x" * 1_000))
-    assert len(canonical.loads(long.raw)["text"]) == heard.TEXT_MAX
-    (message,) = heard.media("text", media(b'{"text":"hi","language":"en"}', content_type="application/json"))
+    (long,) = media_messages.media_message("text", media(b"x" * 1_000))
+    assert len(canonical.loads(long.raw)["text"]) == media_messages.TEXT_MAX
+    (message,) = media_messages.media_message(
+        "text", media(b'{"text":"hi","language":"en"}', content_type="application/json")
+    )
     assert canonical.loads(message.raw)["text"] == "hi"
 
 
 def test_a_sound_is_told_with_its_length_and_its_outline() -> None:
     loud, quiet = struct.pack("<h", -32_768) * 2_000, bytes(4_000)
-    (one,) = heard.media("audio", media(loud + quiet, "audio", PCM))
+    (one,) = media_messages.media_message("audio", media(loud + quiet, "audio", PCM))
     said = canonical.loads(one.raw)
     assert said["duration_us"] == one.to_us - one.from_us == 500_000
     assert said["peaks"] == [255] * 10 + [0] * 10
 
 
 def test_an_alive_record_has_no_bytes_to_show() -> None:
-    (one,) = heard.media("video", media(b"", "video", "image/jpeg", kind=envelope.ALIVE_TYPE))
+    (one,) = media_messages.media_message("video", media(b"", "video", "image/jpeg", kind=cloudevents.ALIVE_TYPE))
     said = canonical.loads(one.raw)
     assert said["alive"] is True
     assert "media" not in said
 
 
 def test_an_end_and_a_tick_are_told_for_each_session() -> None:
-    (end,) = heard.media("text", media(b"", kind=envelope.SESSION_END_TYPE))
+    (end,) = media_messages.media_message("text", media(b"", kind=cloudevents.SESSION_END_TYPE))
     assert (end.kind, canonical.loads(end.raw)["source"]) == ("end", "/devices/d/text")
     (value,) = tick.encode({"a": 5, "b": 6}, "tick")
-    ticks = list(heard.media("text", record(value, key=None)))
+    ticks = list(media_messages.media_message("text", record(value, key=None)))
     assert [(t.kind, t.session, t.to_us) for t in ticks] == [("tick", "a", 5), ("tick", "b", 6)]
 
 
 def test_a_tick_that_a_stranger_wrote_is_not_told() -> None:
     (value,) = tick.encode({"a": 5}, "tick")
     with pytest.raises(NotTold, match="no tick_secret"):
-        list(heard.media("text", record(value, key=None), ours=False))
+        list(media_messages.media_message("text", record(value, key=None), ours=False))
 
 
 def test_a_window_is_told_as_its_mask_and_kept_whole() -> None:
-    one = told.window(window())
+    one = messages.window(window())
     said = canonical.loads(one.raw)
     assert said["modalities"] == {"text": {"state": "absent", "evidence": "data", "count": 0}}
     assert one.full == window().value
@@ -70,7 +72,7 @@ def test_a_window_is_told_as_its_mask_and_kept_whole() -> None:
 def test_a_prediction_is_told_with_its_latency_and_its_event_and_keeps_its_inputs_for_why() -> None:
     latency = b'{"total_ms":3,"parts":[{"key":"queue","ms":3}]}'
     state = canonical.dumps({"chain_us": 1, "last_us": 1, "scores": [], "open": [START_US, "dog", 7, 9, 0.5]})
-    one = told.prediction(prediction(braid_latency=latency, braid_state=state))
+    one = messages.prediction(prediction(braid_latency=latency, braid_state=state))
     said = canonical.loads(one.raw)
     assert said["latency"]["total_ms"] == 3
     assert said["event"] == {"id": f"s/{START_US // 1000}", "label": "dog", "start": 7, "end": 9}
@@ -79,30 +81,30 @@ def test_a_prediction_is_told_with_its_latency_and_its_event_and_keeps_its_input
 
 
 def test_a_prediction_without_headers_has_no_latency_and_no_event() -> None:
-    said = canonical.loads(told.prediction(prediction()).raw)
+    said = canonical.loads(messages.prediction(prediction()).raw)
     assert said["latency"] is said["event"] is None
 
 
 def test_late_and_dead_records_name_the_chunk_that_they_are_about() -> None:
     chunk = Chunk("s", "text", "/d", "1", START_US, 0, "0" * 64, 2, 7, START_US)
-    one = told.late(record(late.encode(chunk, (START_US,), 5)))
+    one = messages.late(record(encode_late(chunk, (START_US,), 5)))
     assert (one.key, canonical.loads(one.raw)["behind_us"]) == ("text 2 7", 5)
     refused = letter(Position("media.text", 2, 8), "admission", Rejected(Reason.FUTURE, "why"), b"x", media().headers)
     value, headers = refused.encode()
-    dead = told.dead(Record(0, 0, 1, b"s", headers, value), {"media.text": "text"})
+    dead = messages.dead(Record(0, 0, 1, b"s", headers, value), {"media.text": "text"})
     said = canonical.loads(dead.raw)
     assert (said["modality"], said["at"], said["reason"], said["t_us"]) == ("text", [2, 8], "future", START_US)
     assert dead.from_us == 1_000, "among what is new, however wrong its own clock was"
 
 
 def test_an_event_is_told_as_it_was_said() -> None:
-    said = canonical.loads(told.event(event()).raw)
+    said = canonical.loads(messages.event(event()).raw)
     assert (said["lifecycle"], said["label"], said["end"] - said["start"]) == ("new", "dog", SECOND_US)
 
 
 @pytest.mark.parametrize(
     "read",
-    [told.window, told.prediction, told.event, told.late, lambda r: told.dead(r, {})],
+    [messages.window, messages.prediction, messages.event, messages.late, lambda r: messages.dead(r, {})],
     ids=["window", "prediction", "event", "late", "dead"],
 )
 @pytest.mark.parametrize("value", [None, b"", b"{", b"[]", b"{}", b'{"id":1,"session":2,"window":3}'])
@@ -115,4 +117,4 @@ def test_what_is_none_of_the_contract_is_not_told(read: object, value: bytes | N
 def test_media_without_an_envelope_or_a_session_are_not_told() -> None:
     for bad in (record(b"x"), record(None), Record(0, 0, 0, b"\xff", media().headers, b"x"), record(b"x", key=None)):
         with pytest.raises(NotTold):
-            list(heard.media("text", bad))
+            list(media_messages.media_message("text", bad))

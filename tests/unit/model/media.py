@@ -11,7 +11,7 @@ import soundfile
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.decode.audio import RATE
+from model.decode import RATE
 
 
 def picture(side: int = 40, kind: str = "PNG") -> bytes:

@@ -9,10 +9,10 @@ import torch
 from numpy.random import Generator
 
 from model.checkpoint import load, save
+from model.data.degradations import Severity
 from model.data.example import Example
-from model.data.law import Severity
+from model.network import Architecture, TaskNetwork
 from model.predictor import FusionModel
-from model.task.network import Architecture, TaskNetwork
 
 WORDS = ["low", "high", "the", "tone"]
 VECTOR_SIZE = 6

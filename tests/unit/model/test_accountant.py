@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from model.privacy.accountant import epsilon, noise_for, renyi
+from research.privacy.accountant import epsilon, noise_for, renyi
 
 
 @pytest.mark.parametrize(("rate", "noise", "order"), [(0.01, 1.1, 8), (0.2, 2.0, 5), (0.5, 0.9, 3), (1.0, 1.5, 4)])

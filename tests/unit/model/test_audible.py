@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.data.audible import audible
+from model.data.activity import audible
 
 RATE = 8_000
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from model.capacity import BASE, config, device_of, network
 from model.predictor import FusionModel, WindowFeatures
+from model.throughput import BASE, config, device_of, network
 from services.cli.main import app
 
 

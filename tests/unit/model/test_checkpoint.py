@@ -12,9 +12,8 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from model.checkpoint import CARD, CONFIG, WEIGHTS, CheckpointError, digest_of, load, save, verify
+from model.checkpoint import CARD, CONFIG, SUMS, WEIGHTS, CheckpointError, digest_of, load, save, verify
 from model.predictor import WindowFeatures
-from model.repository import SUMS
 from tests.unit.model.untrained import config, model, network
 
 

@@ -11,10 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from model.decode.audio import RATE, decode_audio
-from model.decode.image import decode_image
-from model.decode.text import CHARACTERS_MAX, decode_text
-from model.decode.undecodable import Undecodable
+from model.decode import CHARACTERS_MAX, RATE, Undecodable, decode_audio, decode_image, decode_text
 from tests.unit.model.media import picture, png_that_claims, sine, sound_file, wav
 
 PLAIN, JSON = "text/plain; charset=utf-8", "application/json"

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.decode.audio import RATE, SECONDS_MAX, decode_audio
-from model.decode.undecodable import Undecodable
+from model.decode import RATE, SECONDS_MAX, Undecodable, decode_audio
 from tests.unit.model.media import pcm, sine, sound_file, wav
 
 

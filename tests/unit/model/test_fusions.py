@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 import torch
 
-from model.fusions.registry import DEFAULT, FUSIONS
+from model.fusion import DEFAULT, FUSIONS
 from tests.unit.model.small_set import network
 
 ROWS, LABELS = 5, 2

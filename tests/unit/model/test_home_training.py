@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from model.data.lessons import MISCOUNTED, PHOTOS, SENTENCES, STRANGE, TITLES, Alone, Lessons, ahead
+from model.data.curriculum import MISCOUNTED, PHOTOS, SENTENCES, STRANGE, TITLES, Alone, Lessons, ahead
 from model.encoders.text import Vocabulary, read_vectors
 from model.labels import DIGITS, LABELS, NOTHING, SOUNDS
-from model.train import Recipe, train
+from model.streams.train import Recipe, train
 from services.runtime.settings import ROOT
 
 DATA = ROOT / "data"

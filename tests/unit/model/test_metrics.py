@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.task import metrics
+from model import metrics
 
 
 def test_accuracy_and_macro_f1_of_a_small_case() -> None:

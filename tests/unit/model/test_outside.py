@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.data.outside import Outside
-from model.data.sets import Digit
+from model.data.out_of_distribution import Outside
+from model.data.splits import Digit
 
 TEXTS = ["Book a table for four in Ohio", "rate this chronicle 3 out of 6 stars", "play the seventh dog song of winter"]
 

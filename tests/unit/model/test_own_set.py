@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from model.answers import answers
 from model.checkpoint import load
-from model.data.own import OwnSet
-from model.task.answers import answers
-from model.task.manifest import ManifestError
+from model.data.manifest_set import OwnSet
+from model.manifest import ManifestError
 from services.cli import main
 from tests.unit.model.small_set import LABELS, sample
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageColor
 
-from model.task.plot import COLOURS, HEIGHT, WIDTH, bars, curves
+from model.plot import COLOURS, HEIGHT, WIDTH, bars, curves
 
 
 def drawn(path: Path, colour: str) -> int:

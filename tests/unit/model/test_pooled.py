@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from model import metrics
+from model.answers import answers
+from model.calibrate import best_temperature, best_warmth
 from model.checkpoint import load, save, save_tensors_of
-from model.task import metrics
-from model.task.answers import answers
-from model.task.calibrate import best_temperature, best_warmth
-from model.task.compare import finished
-from model.task.evaluate import evaluate
-from model.task.pooled import pooled
-from model.task.recipe import TaskRecipe
+from model.compare import finished
+from model.evaluate import evaluate
+from model.multi_seed import pooled
+from model.recipe import TaskRecipe
 from tests.unit.model.small_set import SmallSet, config, network
 
 

@@ -13,9 +13,9 @@ import soundfile
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.manifest import ManifestError
+from model.predict_manifest import predict_manifest
 from model.predictor import FusionModel
-from model.task.batch import predict_manifest
-from model.task.manifest import ManifestError
 from services.cli import main
 from tests.unit.model.small_set import LABELS, served
 

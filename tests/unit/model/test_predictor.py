@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from model.audio_grid import Stretch, cut
 from model.encoders.audio import SEGMENT_SAMPLES
-from model.network import FEATURES, ITEMS_MAX
 from model.predictor import FusionModel, WindowFeatures
-from model.segments import Stretch, cut
+from model.streams.network import FEATURES, ITEMS_MAX
 from tests.unit.model.untrained import BATCH, model
 
 RATE, HOP_US = 8_000, 500_000

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from model.checkpoint import load, save
-from model.data.own import OwnSet
-from model.privacy.build import build_private, covered, private_config
-from model.privacy.membership import attack, membership
-from model.privacy.sgd import HeadLoss, PrivateRecipe, Row, clipped_sum, row_gradients, rows_of, start, train
+from model.data.manifest_set import OwnSet
+from research.privacy.build import build_private, covered, private_config
+from research.privacy.membership import attack, membership
+from research.privacy.sgd import HeadLoss, PrivateRecipe, Row, clipped_sum, row_gradients, rows_of, start, train
 from services.cli.train_private import train_private
 from services.runtime.settings import ROOT
 from tests.unit.model.small_set import VECTOR_SIZE, WORDS, SmallSet

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.decode.sensor import BYTES_MAX, decode_sensor
-from model.decode.undecodable import Undecodable
+from model.decode import BYTES_MAX, Undecodable, decode_sensor
 from model.modality import REGISTERED
 
 

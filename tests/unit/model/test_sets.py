@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from model.data.augment import miscounted, renumbered
-from model.data.homesound10 import GROUPS, Homesound10
-from model.data.law import (
+from model.data.degradations import (
     HOMOPHONES,
     LAWS,
     SEVERITIES,
@@ -22,8 +21,9 @@ from model.data.law import (
     number_at,
     place,
 )
-from model.data.sets import rows
+from model.data.homesound10 import GROUPS, Homesound10
 from model.data.shards import find_file
+from model.data.splits import rows
 from model.data.tridigit import Tridigit
 from services.runtime.settings import ROOT
 

@@ -14,21 +14,20 @@ import torch
 from numpy.random import Generator
 from safetensors.torch import load as load_tensors
 
-from model.checkpoint import CheckpointError, load, save_tensors_of, tasks_of
+from model.answers import answers
+from model.checkpoint import CheckpointError, joined, load, save_tensors_of, tasks_of
+from model.data.degradations import Severity
 from model.data.example import Example
 from model.data.homesound10 import Homesound10
 from model.data.intents import INTENTS, Intents
-from model.data.law import Severity
-from model.data.sets import rows
-from model.encoders.words import Lexicon
-from model.several.parts import joined
-from model.several.shipped import several_config
-from model.several.sounds import SoundFolds
-from model.several.train import Task, branch_losses, build_several, joint_logits
-from model.task.answers import answers
-from model.task.build import Built
-from model.task.recipe import TaskRecipe
-from model.task.tensors import branches_of, tensors_of
+from model.data.splits import rows
+from model.encoders.lexicon import Lexicon
+from model.fit import Built
+from model.recipe import TaskRecipe
+from model.tensors import branches_of, tensors_of
+from research.multitask.shipped import several_config
+from research.multitask.sounds import SoundFolds
+from research.multitask.train import Task, branch_losses, build_several, joint_logits
 from services.cli import main
 from services.runtime.settings import ROOT
 from tests.unit.model.small_set import WORDS, SmallSet, table

@@ -13,7 +13,7 @@ import pytest
 
 from model.data.example import Example
 from model.data.shards import find_file, list_files
-from model.task.manifest import example_of
+from model.manifest import example_of
 from services.runtime.settings import ROOT
 
 DATA = ROOT / "data"

@@ -9,14 +9,13 @@ import pytest
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from model.answers import answers
 from model.checkpoint import load, load_task, save
-from model.fusions.registry import FUSIONS
-from model.task.answers import answers
-from model.task.build import Built, build, config_of
-from model.task.compress import measured, shrunk
-from model.task.evaluate import evaluate, present_at
-from model.task.int8 import opened, packed
-from model.task.recipe import TaskRecipe
+from model.compress import measured, opened, packed, shrunk
+from model.evaluate import evaluate, present_at
+from model.fit import Built, build, config_of
+from model.fusion import FUSIONS
+from model.recipe import TaskRecipe
 from tests.unit.model.small_set import WORDS, SmallSet, network, served, table
 
 pytestmark = pytest.mark.slow

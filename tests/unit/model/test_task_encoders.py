@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from model.encoders.hearing import HearingEncoder, HearingReader
-from model.encoders.picture import prepare_picture
+from model.encoders.lexicon import Lexicon
+from model.encoders.robust_audio import HearingEncoder, HearingReader
+from model.encoders.robust_image import prepare_picture
 from model.encoders.text import PAD, UNKNOWN
-from model.encoders.words import Lexicon
 
 LEXICON = Lexicon(["seven", "even", "dog", "bark", "at", "a"])
 

@@ -10,10 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save as save_tensors
 
-from model.task.average import Average
-from model.task.recipe import TaskRecipe
-from model.task.resume import NotThisTraining, Resume
-from model.task.train import TrainedTask, lag_weights, start, train, train_residual
+from model.recipe import TaskRecipe
+from model.resume import Average, NotThisTraining, Resume
+from model.train import TrainedTask, lag_weights, start, train, train_residual
 from tests.unit.model.small_set import WORDS, SmallSet, table
 
 pytestmark = pytest.mark.slow

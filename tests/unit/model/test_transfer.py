@@ -11,10 +11,10 @@ import torch
 
 from model.data.example import Example
 from model.data.homesound10 import Homesound10
-from model.transfer import cross
-from model.transfer.network import SoundNetwork, placed
-from model.transfer.titles import TitleVectors
-from model.transfer.train import TransferRecipe, contrast, train
+from research.transfer import cross
+from research.transfer.network import SoundNetwork, placed
+from research.transfer.titles import TitleVectors
+from research.transfer.train import TransferRecipe, contrast, train
 from services.runtime.settings import ROOT
 
 TITLES = TitleVectors(ROOT / "data" / "assistvec" / "vectors.npz")

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from model.labels import LABELS
-from model.network import FusionNetwork
 from model.predictor import FusionModel
+from model.streams.network import FusionNetwork
 
 WORDS = ["turn", "on", "the", "kettle", "seven", "dog", "rain"]
 VECTOR_SIZE = 12

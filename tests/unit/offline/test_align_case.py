@@ -7,10 +7,10 @@ import random
 
 import pytest
 
-from services.audit.oracle import Entry, judge
+from services.contract.alignment_config import Lateness, Semantics
 from services.contract.chunk import Chunk
-from services.contract.semantics import Lateness, Semantics
 from services.contract.tick import Tick
+from services.inspection.audit.oracle import Entry, judge
 from services.offline.align_case import WITHOUT_LIMIT, answer
 
 CASE = {

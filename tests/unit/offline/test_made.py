@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from model.data.homestream import SOURCES
-from model.data.made import SECONDS, Made, made_streams
+from model.data.synthetic_streams import SECONDS, Made, made_streams
 from model.labels import DIGITS, SOUNDS
 from services.runtime.settings import ROOT
 

@@ -10,15 +10,15 @@ from dataclasses import replace
 import pytest
 
 from model.checkpoint import load as load_model
+from model.data.background_streams import Quiet, quiet_streams
 from model.data.homestream import SOURCES
-from model.data.quiet import Quiet, quiet_streams
-from model.data.sets import digits
+from model.data.splits import digits
 from model.labels import SOUNDS
 from services.cli import main
 from services.fusion.__main__ import decision_of
-from services.fusion.infer import Inference
-from services.offline.quiet import alarms, play
-from services.offline.stream import Offline, told
+from services.fusion.inference import Inference
+from services.offline.evaluation.false_alarms import alarms, play
+from services.offline.evaluation.run_stream import Offline, told
 from services.runtime.settings import ROOT
 
 DATA = ROOT / "data"

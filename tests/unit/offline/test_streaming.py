@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from model.checkpoint import load as load_model
 from model.data.homestream import Received
-from model.decode.image import decode_image
-from model.decode.undecodable import Undecodable
+from model.decode import Undecodable, decode_image
 from model.predictor import FusionModel
-from services.fusion.infer import Inference
-from services.offline.stream import ORIGIN_US, run
-from services.player.recording import Recording, read
+from services.fusion.inference import Inference
+from services.offline.evaluation.dataset import Recording, read
+from services.offline.evaluation.run_stream import ORIGIN_US, run
 from services.runtime.settings import ROOT
 
 RATE, SAMPLE_US = 8_000, 125

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.audit.score import read_truth
-from services.fusion.decide import Decision, Seen
-from services.offline import tune
-from services.offline.stream import ORIGIN_US
+from services.fusion.event_detector import Decision, Seen
+from services.offline.evaluation import tune_events
+from services.offline.evaluation.event_scoring import read_truth
+from services.offline.evaluation.run_stream import ORIGIN_US
 from services.runtime.settings import ROOT
 
 TRUTH = read_truth(ROOT / "data" / "homestream" / "S01.truth.json")
@@ -29,12 +29,12 @@ def seen(tops: dict[int, tuple[str, float]]) -> list[Seen]:
 
 def careful_and_careless() -> Iterator[Decision]:
     for on in (0.3, 0.6):
-        yield tune.decision_from(0.5, on, 0.1, 0.2, 1_000_000, 1_000_000)
+        yield tune_events.decision_from(0.5, on, 0.1, 0.2, 1_000_000, 1_000_000)
 
 
 @pytest.fixture(autouse=True)
 def _two(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tune, "_grid", careful_and_careless)
+    monkeypatch.setattr(tune_events, "_grid", careful_and_careless)
 
 
 # S01 begins with a 4 from 2.4 to 5.1 s. Here it is doubtful: its smoothed score stays below .6.
@@ -42,7 +42,7 @@ DOUBTFUL = dict.fromkeys(range(3, 8), ("4", 0.6))
 
 
 def kept(silent: list[Seen]) -> list[float]:
-    return [d.on for d in tune._quiet_enough([(seen(DOUBTFUL), TRUTH)], [silent])]
+    return [d.on for d in tune_events._quiet_enough([(seen(DOUBTFUL), TRUTH)], [silent])]
 
 
 def test_without_false_alarms_the_thresholds_that_find_most_come_first() -> None:

@@ -11,7 +11,7 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from services.aligner import __main__ as aligner
 from services.fusion import __main__ as fusion
-from services.runtime.garbage import collect_rarely, leave_loaded
+from services.runtime.gc_tuning import collect_rarely, leave_loaded
 from services.runtime.settings import load
 
 

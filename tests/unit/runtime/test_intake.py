@@ -17,9 +17,9 @@ from aiokafka.errors import (
     RequestTimedOutError,
 )
 
-from services.runtime import intake as module
+from services.kafka import consumer_loop as module
+from services.kafka.consumer_loop import Intake
 from services.runtime.health import Progress
-from services.runtime.intake import Intake
 
 TP = TopicPartition("t", 0)
 

@@ -1,0 +1,82 @@
+"""Streams in which nothing happens that a label names: what a server would receive of them, made anew from a seed.
+
+An ambience below everything, a camera that sends two frames a second while there is something to see, messages that come
+as in the home streams (model/data/delivery_simulation.py).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.data import splits
+from model.data.delivery_simulation import FRAME_S, delivered, heard, mixed, read, seen
+from model.data.homestream import RATE, Received
+from model.data.out_of_distribution import Outside
+
+SECONDS = 120
+# What an ambience is made of: sounds that last, as in the home streams.
+BEDS = ("rain", "sea_waves", "clock_tick", "crackling_fire", "helicopter")
+# Chances that a happening is heard, shown and told; half of what is heard is voices.
+BY = (0.8, 0.35, 0.35)
+
+HEARD_LATE, SEEN_LATE = mixed((1, 0.02, 0.15)), mixed((1, 0.05, 0.45))
+READ_LATE = mixed((0.85, 0.1, 0.8), (0.15, 1, 5))
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """One stream: its messages in order of arrival, and its microphone int16 at 8 kHz."""
+
+    name: str
+    messages: tuple[Received, ...]
+    sound: NDArray[np.int16]
+
+
+def quiet_streams(data: Path, part: splits.Part, seed: int, count: int, seconds: int = SECONDS) -> Iterator[Quiet]:
+    """Streams from the beds, photos, voices and sentences of one part of the sets; the same seed gives the same ones."""
+    rng = np.random.default_rng(seed)
+    digits, clips = splits.digits(data, part), [c for c in splits.clips(data, part) if c.label in BEDS]
+    outside = Outside(digits, rng)
+    for number in range(count):
+        yield _stream(f"quiet-{seed}-{number}", outside, clips[int(rng.integers(len(clips)))], rng, seconds)
+
+
+def _stream(name: str, outside: Outside, bed: splits.Clip, rng: Generator, seconds: int) -> Quiet:
+    sound = np.resize(np.roll(bed.sound, rng.integers(len(bed.sound))), seconds * RATE) * rng.uniform(0.03, 0.09)
+    camera_off, text_off = rng.uniform(-0.3, 0.3), rng.uniform(-0.5, 0.3)
+    frames, texts = [], []
+    at = rng.uniform(0, 4)
+    while at < seconds - 5:
+        loud, shown, written = rng.random(3) < BY
+        if loud:
+            strange = outside.speech() if rng.random() < 0.5 else outside.sound()
+            begin = round(at * RATE)
+            sound[begin : begin + len(strange)] += strange * rng.uniform(0.22, 0.9)
+        if shown:
+            picture = jpeg(outside.picture())
+            frames += [(float(t), picture) for t in np.arange(at + 0.3, at + rng.uniform(1, 3), FRAME_S)]
+        if written:
+            texts.append((at + rng.uniform(0.1, 2.6), outside.sentence()))
+        at += rng.uniform(2.5, 8)
+    rendered: NDArray[np.int16] = np.clip(np.round(sound), -32768, 32767).astype(np.int16)
+    received = [
+        *heard(seconds, HEARD_LATE, rng),
+        *seen(frames, seconds, camera_off, SEEN_LATE, rng),
+        *read(texts, text_off, READ_LATE, rng),
+    ]
+    return Quiet(name, delivered(received, rng), rendered)
+
+
+def jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    """As a camera sends it."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG", quality=90)
+    return out.getvalue()

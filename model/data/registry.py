@@ -1,0 +1,39 @@
+"""The sets that a command can name, and how each is trained by default."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from model.data.homesound10 import Homesound10
+from model.data.manifest_set import OwnSet
+from model.data.tridigit import Tridigit
+from model.recipe import TaskRecipe
+
+NAMED = ("tridigit", "homesound10")
+Set = Tridigit | Homesound10 | OwnSet
+
+
+class UnknownSet(Exception):
+    """No set of this name and no manifest of this path."""
+
+
+def read_set(name: str, root: Path) -> Set:
+    """A set by name from the folder with the sets, or a manifest by path. Raises UnknownSet or ManifestError."""
+    if name == "tridigit" and (root / name / "manifest.jsonl").exists():
+        return Tridigit(root / name)
+    if name == "homesound10" and (root / name / "manifest.jsonl").exists():
+        return Homesound10(root / name)
+    if Path(name).is_file():
+        return OwnSet(Path(name))
+    raise UnknownSet(f"{name} is neither a manifest nor one of {', '.join(NAMED)} in {root}")
+
+
+def recipe_for(data: Set, fusion: str) -> TaskRecipe:
+    """The recipe that suits a set."""
+    recipe = TaskRecipe(fusion=fusion)
+    if isinstance(data, Homesound10):
+        return replace(recipe, epochs=15, batch_size=32, segments=8, residual_epochs=0, smoothing=0.05)
+    if isinstance(data, OwnSet):
+        return replace(recipe, epochs=30, batch_size=32, segments=data.segments)
+    return recipe

@@ -1,0 +1,113 @@
+"""Home streams made anew from a seed, with what happens in them: as many to choose thresholds on as are wanted.
+
+The law is that of the recorded ones (data/homestream/README.md), as far as the truth of S01-S04 shows it: events follow
+each other with gaps; a digit is spoken, shown and written in any combination, a sound is heard and sometimes titled;
+each source falls silent once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from model.data import splits
+from model.data.delivery_simulation import CARRIED, FRAME_S, delivered, heard, mixed, read, seen
+from model.data.homestream import RATE, Received
+from model.data.background_streams import BEDS, jpeg
+
+SECONDS = 120
+DIGIT_S, SOUND_S = 2.7, 4.0
+DIGITS, TITLED = 0.6, 0.52
+GAP_S, OUTAGE_S = (0.6, 5.0), (6.8, 16.0)
+# Seconds, as the messages of S01-S04 came by their senders' true clocks.
+HEARD_LATE = mixed((0.95, 0.03, 0.17), (0.05, 0.17, 0.55))
+SEEN_LATE = mixed((0.8, 0.08, 0.2), (0.2, 0.2, 1.4))
+READ_LATE = mixed((0.6, 0.2, 1.3), (0.4, 1.1, 6.2))
+_CHANCES = np.array([count for _, count in CARRIED]) / sum(count for _, count in CARRIED)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One stream: its messages in order of arrival, its microphone int16 at 8 kHz, and (start, end, label) of its events."""
+
+    name: str
+    messages: tuple[Received, ...]
+    sound: NDArray[np.int16]
+    truth: tuple[tuple[float, float, str], ...]
+
+
+def made_streams(data: Path, part: splits.Part, seed: int, count: int) -> Iterator[Made]:
+    """Streams of the items of one part of the sets; the same seed gives the same ones."""
+    rng = np.random.default_rng(seed)
+    digits, clips = splits.digits(data, part), splits.clips(data, part)
+    for number in range(count):
+        yield _stream(f"made-{seed}-{number}", digits, clips, rng)
+
+
+def _stream(name: str, digits: Sequence[splits.Digit], clips: Sequence[splits.Clip], rng: Generator) -> Made:
+    beds = [c for c in clips if c.label in BEDS]
+    bed = beds[int(rng.integers(len(beds)))].sound
+    looped = np.resize(np.roll(bed, rng.integers(len(bed))), SECONDS * RATE)
+    sound = looped.astype(np.float64) * rng.uniform(0.03, 0.09)
+    camera_off, text_off = rng.uniform(-0.3, 0.3), rng.uniform(-0.5, 0.3)
+    frames: list[tuple[float, bytes]] = []
+    texts: list[tuple[float, str]] = []
+    truth = []
+    at = rng.uniform(2, 3.5)
+    while at < SECONDS - 6:
+        if rng.random() < DIGITS:
+            said = digits[int(rng.integers(len(digits)))]
+            _digit(sound, frames, texts, said, [d for d in digits if d.label == said.label], at, rng)
+            lasts, label = DIGIT_S, said.label
+        else:
+            labels = sorted({c.label for c in clips})
+            label = labels[int(rng.integers(len(labels)))]
+            alike = [c for c in clips if c.label == label]
+            clip = alike[int(rng.integers(len(alike)))]
+            _mix(sound, clip.sound, at, rng.uniform(0.28, 0.9))
+            if rng.random() < TITLED:
+                texts.append((at + rng.uniform(0.4, 3.4), clip.title))
+            lasts = min(len(clip.sound) / RATE, SOUND_S)
+        truth.append((float(at), float(at + lasts), label))
+        at += lasts + rng.uniform(*GAP_S)
+    rendered: NDArray[np.int16] = np.clip(np.round(sound), -32768, 32767).astype(np.int16)
+    received = [
+        *heard(SECONDS, HEARD_LATE, rng),
+        *seen(frames, SECONDS, camera_off, SEEN_LATE, rng),
+        *read(texts, text_off, READ_LATE, rng),
+    ]
+    for source in ("mic", "cam", "text"):
+        begin_us, lasts_us = (round(1e6 * rng.uniform(*span)) for span in ((15, SECONDS - 15), OUTAGE_S))
+        received = [m for m in received if m.source != source or not begin_us <= m.t_us < begin_us + lasts_us]
+    return Made(name, delivered(received, rng), rendered, tuple(truth))
+
+
+def _digit(
+    sound: NDArray[np.float64],
+    frames: list[tuple[float, bytes]],
+    texts: list[tuple[float, str]],
+    said: splits.Digit,
+    same: Sequence[splits.Digit],
+    at: float,
+    rng: Generator,
+) -> None:
+    spoken, shown, written = CARRIED[rng.choice(len(CARRIED), p=_CHANCES)][0]
+    if spoken:
+        _mix(sound, said.speech, at + 0.6, rng.uniform(0.22, 0.8))
+    if shown:
+        picture = jpeg(same[int(rng.integers(len(same)))].hand)
+        moments = np.arange(at + rng.uniform(0.4, 0.9), at + rng.uniform(2.2, 3.1), FRAME_S)
+        frames += [(float(t), picture) for t in moments]
+    if written:
+        texts.append((at + rng.uniform(0.3, 2.6), same[int(rng.integers(len(same)))].text))
+
+
+def _mix(sound: NDArray[np.float64], samples: NDArray[np.float32], at: float, gain: float) -> None:
+    begin = round(at * RATE)
+    part = samples[: len(sound) - begin]
+    sound[begin : begin + len(part)] += gain * part

@@ -1,1 +1,0 @@
-"""Media bytes to values, inside limits; what cannot be decoded is a value too."""

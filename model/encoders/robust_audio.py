@@ -1,0 +1,89 @@
+"""Sound in noise: each segment's log-mel about its own level and about the level of each band; all context is the GRU's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torchaudio.transforms import MelSpectrogram
+
+from model.decode import RATE
+from model.encoders.audio import MELS, STEP_FEATURES, STEPS
+
+VIEWS = 2
+
+
+class SegmentSpectrum(nn.Module):
+    """Samples float32 [batch, SEGMENT_SAMPLES] to float32 [batch, VIEWS, MELS, frames of 10 ms].
+
+    View 0 is the log-mel about its mean, view 1 about the mean of each band, which takes out steady noise.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mel = MelSpectrogram(RATE, n_fft=256, win_length=200, hop_length=80, n_mels=MELS, power=None)
+        # The window and the filters are computed, not learned: a checkpoint need not carry them.
+        self.mel.spectrogram.register_buffer("window", self.mel.spectrogram.window, persistent=False)
+        self.mel.mel_scale.register_buffer("fb", self.mel.mel_scale.fb, persistent=False)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        # The square of the size by its parts: torch's abs of a complex number takes as long as the convolutions.
+        power = torch.view_as_real(self.mel.spectrogram(samples)).square().sum(-1)
+        loud = torch.log(self.mel.mel_scale(power) + 1e-7)
+        level = loud - loud.mean((1, 2), keepdim=True)
+        band = loud - loud.mean(2, keepdim=True)
+        return torch.stack([level / 3, band / 2], 1)
+
+
+class HearingEncoder(nn.Module):
+    """Samples of one segment to its feature float32 [batch, STEPS * STEP_FEATURES]: what is cached."""
+
+    def __init__(self, widths: Sequence[int] = (16, 32, 64)) -> None:
+        super().__init__()
+        self.spectrum = SegmentSpectrum()
+
+        def block(channels_in: int, channels_out: int) -> nn.Sequential:
+            return nn.Sequential(
+                nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False),
+                nn.MaxPool2d(2),
+                nn.BatchNorm2d(channels_out),
+                nn.ReLU(),
+            )
+
+        a, b, c = widths
+        self.blocks = nn.Sequential(block(VIEWS, a), block(a, b), block(b, c))
+        self.out = nn.Linear(c * (MELS // 8), STEP_FEATURES)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        return self.seen(self.spectrum(samples))
+
+    def seen(self, spectrum: Tensor) -> Tensor:
+        """The same from a spectrum [batch, VIEWS, MELS, frames] that is there already (training masks parts of it)."""
+        found = self.blocks(spectrum.contiguous(memory_format=torch.channels_last))
+        return torch.relu(self.out(found.permute(0, 3, 1, 2).flatten(2))).flatten(1)
+
+
+class HearingReader(nn.Module):
+    """Features of segments [batch, segments, STEPS * STEP_FEATURES] to one feature [batch, features].
+
+    Segments that were not received take no part in what is pooled; to the recurrence their flag says so.
+    """
+
+    def __init__(self, features: int, hidden: int = 48) -> None:
+        super().__init__()
+        self.gru = nn.GRU(STEP_FEATURES + 1, hidden, batch_first=True, bidirectional=True)
+        self.weight = nn.Linear(2 * hidden, 1)
+        self.out = nn.Linear(4 * hidden, features)
+        self.drop = nn.Dropout(0.25)
+
+    def forward(self, segments: Tensor, there: Tensor) -> Tensor:
+        batch, count, _ = segments.shape
+        steps = segments.reshape(batch, count * STEPS, STEP_FEATURES)
+        known = there.repeat_interleave(STEPS, dim=1).unsqueeze(-1)
+        flags = known.float()
+        read, _ = self.gru(torch.cat([steps * flags, flags], -1))
+        gone = ~known
+        weights = torch.softmax(self.weight(read).masked_fill(gone, -1e4), 1)
+        pooled = torch.cat([read.masked_fill(gone, -1.0).amax(1), (read * weights * flags).sum(1)], -1)
+        return torch.relu(self.out(self.drop(pooled)))

@@ -1,0 +1,84 @@
+"""Read manifests of samples: one JSON object per line; paths of files or shard members relative to the manifest's folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model.data.example import Example
+from model.data.shards import find_file
+from model.decode import Undecodable
+from model.modality import REGISTERED
+
+FILE_BYTES_MAX = 64 * 1024 * 1024
+LINE_BYTES_MAX = 1024 * 1024
+FIELDS: Mapping[str, tuple[str, ...]] = {name: modality.fields for name, modality in REGISTERED.items()}
+
+
+class ManifestError(Exception):
+    """A manifest that cannot be read at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A sample that cannot be read, and why; the reason quotes nothing of its files."""
+
+    id: Any
+    error: str
+
+
+def lines(path: Path) -> Iterator[dict[str, Any] | Unreadable]:
+    """The rows of a manifest in order, empty lines left out. Raises ManifestError where it is no text file."""
+    try:
+        with path.open("rb") as manifest:
+            for raw in manifest:
+                if raw.strip():
+                    yield _line(raw)
+    except OSError as error:
+        raise ManifestError(f"{path}: {error.strerror or type(error).__name__}") from error
+
+
+def _line(raw: bytes) -> dict[str, Any] | Unreadable:
+    if len(raw) > LINE_BYTES_MAX:
+        return Unreadable(None, f"a line of more than {LINE_BYTES_MAX} bytes")
+    try:
+        read = json.loads(raw)
+    except (ValueError, RecursionError):
+        return Unreadable(None, "not a line of JSON")
+    return read if isinstance(read, dict) else Unreadable(None, "not a JSON object")
+
+
+def example_of(row: Mapping[str, Any], root: Path, label: int = -1) -> Example | Unreadable:
+    """The sample of a row: what is null, missing or named in `drop` is absent and not even opened."""
+    name = row.get("id")
+    dropped = row.get("drop") or ()
+    if not isinstance(dropped, list | tuple):
+        return Unreadable(name, "drop is not a list")
+    values: dict[str, Any] = {}
+    for modality, fields in FIELDS.items():
+        given = next((row[field] for field in fields if row.get(field) is not None), None)
+        if given is None or modality in dropped or any(field in dropped for field in fields):
+            continue
+        inline = REGISTERED[modality].inline
+        value = _decoded(modality, root, given) if inline is None else inline(given)
+        if isinstance(value, Undecodable):
+            return Unreadable(name, f"{modality}: {value.detail}")
+        if not REGISTERED[modality].on_grid or len(value):
+            values[modality] = value
+    return Example(str(name), label).having(**values)
+
+
+def _decoded(modality: str, root: Path, given: Any) -> Any | Undecodable:
+    if not isinstance(given, str):
+        return Undecodable("not the path of a file")
+    try:
+        file = find_file(root / given)
+        if file.size > FILE_BYTES_MAX:
+            return Undecodable(f"a file of more than {FILE_BYTES_MAX} bytes")
+        content = file.read_bytes()
+    except (OSError, ValueError) as error:
+        return Undecodable(f"no readable file ({type(error).__name__})")
+    return REGISTERED[modality].decode(content, f"{modality}/file")

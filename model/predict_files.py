@@ -1,0 +1,44 @@
+"""One sample from files: text, picture and sound to an explanation, without any service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model.audio_grid import Stretch, cut
+from model.decode import RATE, Undecodable, decode_audio, decode_image
+from model.encoders.audio import SEGMENT_SAMPLES
+from model.explain import Explanation, explain
+from model.predictor import FusionModel, WindowFeatures
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Text, the bytes of a picture file, the bytes of a sound file; None for what is absent."""
+
+    text: str | None
+    image: bytes | None
+    audio: bytes | None
+
+
+def answer(model: FusionModel, sample: Sample) -> Explanation | str:
+    """What the model says of a sample; a sentence where a file cannot be decoded."""
+    text, video, audio = [], [], {}
+    if sample.text is not None:
+        text = model.encode("text", [model.prepare("text", sample.text)])
+    if sample.image is not None:
+        pixels = decode_image(sample.image)
+        if isinstance(pixels, Undecodable):
+            return f"the picture: {pixels.detail}"
+        video = model.encode("video", [model.prepare("video", pixels)])
+    if sample.audio is not None:
+        samples = decode_audio(sample.audio, "audio/file")
+        if isinstance(samples, Undecodable):
+            return f"the sound: {samples.detail}"
+        hop_us = SEGMENT_SAMPLES * 1_000_000 // RATE
+        window_us = hop_us * model.segments_per_sample
+        segments = cut([Stretch(0, "file", "0", samples)], 0, window_us, hop_us, RATE)
+        features = model.encode("audio", [model.prepare("audio", s.samples) for s in segments])
+        audio = {s.start_us // hop_us: feature for s, feature in zip(segments, features, strict=True)}
+    seen = WindowFeatures({"text": text, "video": video, "audio": audio})
+    (rows,) = model.fuse([seen])
+    return explain(rows, seen.present, model.modalities, model.labels, model.conflict_from, model.conformal)

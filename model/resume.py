@@ -1,0 +1,136 @@
+"""The running average of weights, which stands nearer to the middle of what training found (Polyak and Juditsky 1992).
+
+The state of a training between two epochs: enough to go on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from model.recipe import TaskRecipe
+
+DECAY = 0.995
+
+
+class Average:
+    """Averages a network's state as it trains; young averages forget faster."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.state: dict[str, Tensor] = {name: value.clone() for name, value in network.state_dict().items()}
+        self.steps = 0
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Take the network's present weights in."""
+        self.steps += 1
+        decay = min(DECAY, self.steps / (self.steps + 20))
+        for name, value in network.state_dict().items():
+            if value.dtype == torch.float32:
+                self.state[name].lerp_(value, 1 - decay)
+            else:
+                self.state[name].copy_(value)
+
+
+class NotThisTraining(Exception):
+    """The kept state is of another recipe, or cannot be read."""
+
+
+class Resume:
+    """What changes from epoch to epoch: weights, optimiser, schedule, average, the best so far and the curve."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        average: Average,
+        curve: list[dict[str, float]],
+    ) -> None:
+        self.network, self.optimiser, self.schedule, self.average = network, optimiser, schedule, average
+        self.curve = curve
+        self.epoch = self.best_epoch = 0
+        self.best_nll = float("inf")
+        self.best: dict[str, Tensor] = {name: value.clone() for name, value in average.state.items()}
+        self.best_own: dict[str, float] = {}
+        self.weights: dict[str, float] = {}
+
+    def keep(self, state: dict[str, Tensor], nll: float) -> None:
+        """Take a state as the best one if it is."""
+        if nll < self.best_nll:
+            self.best = {name: value.clone() for name, value in state.items()}
+            self.best_nll, self.best_epoch = nll, self.epoch
+
+    def keep_branches(self, state: dict[str, Tensor], own: dict[str, float]) -> None:
+        """Take each branch's part of a state as its best if it is: branches that share nothing stop by themselves."""
+        for modality, nll in own.items():
+            if nll < self.best_own.get(modality, float("inf")):
+                self.best_own[modality], self.best_epoch = nll, self.epoch
+                for name, value in state.items():
+                    if f".{modality}." in name:
+                        self.best[name] = value.clone()
+
+    def write(self, path: Path, recipe: TaskRecipe) -> None:
+        """Put the state in a file, whole or not at all."""
+        optimiser = self.optimiser.state_dict()
+        groups: dict[str, dict[str, Tensor]] = {
+            "network": self.network.state_dict(),
+            "average": self.average.state,
+            "best": self.best,
+            "optimiser": {f"{n}.{name}": v for n, own in optimiser["state"].items() for name, v in own.items()},
+        }
+        numbers = {
+            "recipe": asdict(recipe),
+            "groups": optimiser["param_groups"],
+            "schedule": self.schedule.state_dict(),
+            "average_steps": self.average.steps,
+            "epoch": self.epoch,
+            "best_epoch": self.best_epoch,
+            "best_nll": self.best_nll,
+            "best_own": self.best_own,
+            "weights": self.weights,
+            "curve": self.curve,
+        }
+        tensors = {f"{group}/{name}": v.contiguous() for group, own in groups.items() for name, v in own.items()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, path.with_suffix(".new"), {"numbers": json.dumps(numbers)})
+        os.replace(path.with_suffix(".new"), path)
+
+    def read(self, path: Path, recipe: TaskRecipe) -> None:
+        """Go on from a file if it is there. Raises NotThisTraining where it belongs to another recipe."""
+        if not path.exists():
+            return
+        try:
+            with safe_open(path, "pt") as found:
+                numbers: dict[str, Any] = json.loads(found.metadata()["numbers"])
+                tensors = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118 - not a dict
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise NotThisTraining(f"{path} cannot be read ({type(error).__name__}): delete it to start anew") from error
+        if numbers["recipe"] != json.loads(json.dumps(asdict(recipe))):
+            raise NotThisTraining(f"{path} is of a training with another recipe: delete it, or give that recipe")
+        groups: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "best": {}, "optimiser": {}}
+        for name, value in tensors.items():
+            group, _, rest = name.partition("/")
+            groups[group][rest] = value
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in groups["optimiser"].items():
+            number, _, rest = name.partition(".")
+            state.setdefault(int(number), {})[rest] = value
+        try:
+            self.network.load_state_dict(groups["network"])
+        except RuntimeError as error:
+            raise NotThisTraining(f"{path} is of another network: delete it to start anew") from error
+        self.optimiser.load_state_dict({"state": state, "param_groups": numbers["groups"]})
+        self.schedule.load_state_dict(numbers["schedule"])
+        self.average.state, self.average.steps = groups["average"], numbers["average_steps"]
+        self.best, self.weights, self.best_own = groups["best"], numbers["weights"], numbers["best_own"]
+        self.epoch, self.best_epoch, self.best_nll = numbers["epoch"], numbers["best_epoch"], numbers["best_nll"]
+        self.curve[:] = numbers["curve"]

@@ -1,0 +1,241 @@
+"""What a device can carry: windows a second of a model by the way it is run, with and without encoding everything anew."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from math import ceil
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.executor import Make, Plain, compiled, maker
+from model.labels import LABELS
+from model.network import Architecture, TaskNetwork
+from model.predictor import FusionModel, WindowFeatures
+from model.streams.network import FusionNetwork
+
+WORDS, SEGMENTS = 3_000, 4
+# Items of a window of 2 s, and how many of them the window before (0.5 s earlier) did not have.
+ITEMS: Mapping[str, tuple[int, float]] = {"text": (1, 0.25), "video": (5, 1.25), "audio": (SEGMENTS, 1.0)}
+EAGER, COMPILED, GRAPHS, CACHED = "eager", "compiled", "graphs", "cached encoders"
+COMPILED_GRAPHS, CACHED_COMPILED = "compiled, in graphs", "cached encoders, compiled, in graphs"
+MODELS = HOME, BASE = "home", "fusion-base"
+STEP_MAX_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A way and a batch: windows a second, their arithmetic as a share of the device's matrix rate, and ms of a batch."""
+
+    way: str
+    batch: int
+    windows_per_s: float
+    mfu: float
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A model on a device; *_gflop: of a window with all items encoded, and with those of the window before cached.
+
+    differs: the largest difference of a probability from what the CPU says of the same window, run the last way.
+    """
+
+    model: str
+    parameters: int
+    precision: str
+    gflop: float
+    cached_gflop: float
+    differs: float
+    rows: Sequence[Row]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def network(name: str) -> FusionNetwork | TaskNetwork:
+    """A network with random weights: of the shape of `home`, or `fusion-base`, which nobody trained: capacity only."""
+    torch.manual_seed(1)
+    if name == HOME:
+        return FusionNetwork(len(LABELS), WORDS, 50).eval()
+    return TaskNetwork(Architecture(tuple(ITEMS), len(LABELS), WORDS, 50, "transformer", encoders="base")).eval()
+
+
+def config(batch: int, bfloat16: bool) -> dict[str, Any]:
+    """The config of such a model at one batch shape, on any device."""
+    return {
+        "name": "capacity",
+        "version": "1",
+        "labels": list(LABELS),
+        "batch_windows": batch,
+        "batch_windows_cuda": batch,
+        "segments_per_window": SEGMENTS,
+        "threads": torch.get_num_threads(),
+        "precision": "bfloat16" if bfloat16 else "float32",
+        "decision": {},
+        "conflict_from": 0.9,
+        "conformal": 0.9,
+    }
+
+
+def device_of(name: str, threads: int = 1) -> torch.device:
+    """`auto`, `cpu` (with so many threads) or `cuda`. Raises ValueError where there is none."""
+    torch.set_num_threads(threads)
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("there is no CUDA device here: leave --device out, or give cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def about(device: torch.device) -> dict[str, Any]:
+    """What computes, and how fast it multiplies large matrices in the precision of the large model (GFLOP/s)."""
+    rate = matrix_rate(device, device.type == "cuda")
+    told = {"machine": machine(device), "device": str(device), "torch": torch.__version__}
+    # What else runs takes its share of a CPU: a reader must know.
+    busy = {"load": round(os.getloadavg()[0], 1), "cores": os.cpu_count()}
+    return {**told, **busy, "matrix_gflops": round(rate / 1e9, 1)}
+
+
+def machine(device: torch.device) -> str:
+    """The name of what computes."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        with open("/proc/cpuinfo") as lines:
+            names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        names = []
+    return f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} thread(s)"
+
+
+def matrix_rate(device: torch.device, bfloat16: bool) -> float:
+    """Floating-point operations a second of a large product of matrices: what 100 % of MFU is here."""
+    size = 8_192 if device.type == "cuda" else 1_024
+    a = torch.randn(size, size, device=device, dtype=torch.bfloat16 if bfloat16 else torch.float32)
+    took = []
+    with torch.inference_mode():
+        for _ in range(8):
+            began = time.perf_counter()
+            a @ a
+            _settle(device)
+            took.append(time.perf_counter() - began)
+    return 2 * size**3 / min(took)
+
+
+def ways(device: torch.device, bfloat16: bool, fused: bool) -> dict[str, Make]:
+    """How functions can run on this device, by name."""
+    plain = partial(Plain, device=device, bfloat16=bfloat16)
+    found: dict[str, Make] = {EAGER: plain}
+    if fused:
+        found[COMPILED] = lambda function, like: plain(compiled(function), like)
+    if device.type == "cuda":
+        found[GRAPHS] = maker(device, bfloat16)
+    if device.type == "cuda" and fused:
+        found[COMPILED_GRAPHS] = maker(device, bfloat16, fuse=True)
+    return found
+
+
+def measure(
+    name: str,
+    device: torch.device,
+    batches: Sequence[int],
+    seconds: float,
+    fused: bool,
+    say: Callable[[str], None],
+) -> Report:
+    """Run a model every way at every batch, each for so long; a batch that would take longer than a step may is left out."""
+    bfloat16 = device.type == "cuda" and name == BASE
+    counted = FusionModel(network(name), config(1, False), [], "0" * 64, torch.device("cpu"))
+    items = {m: counted.item_flops(m) for m in counted.modalities}
+    head = counted.window_flops()
+    whole = head + sum(items[m] * ITEMS[m][0] for m in items)
+    cached = head + sum(items[m] * ITEMS[m][1] for m in items)
+    rate = matrix_rate(device, bfloat16)
+    rows: list[Row] = []
+    made = ways(device, bfloat16, fused)
+    best = made.get(GRAPHS, made[EAGER])
+    cached_ways = {CACHED: best} | ({CACHED_COMPILED: made[COMPILED_GRAPHS]} if COMPILED_GRAPHS in made else {})
+    served = FusionModel(network(name), config(1, bfloat16), [], "0" * 64, device, best)
+    differs = float(np.abs(np.exp(_rows(served)) - np.exp(_rows(counted))).max())
+    for way, make in (made | cached_ways).items():
+        last_s = 0.0
+        for batch in batches:
+            before = [row.batch for row in rows if row.way == way]
+            if before and last_s * batch / before[-1] > STEP_MAX_S:
+                say(f"{name}, {way}: a batch of {batch} would take too long here")
+                break
+            say(f"{name}, {way}, batch {batch}")
+            torch.compiler.reset()  # beyond a handful of shapes of one function it compiles no more
+            model = FusionModel(network(name), config(batch, bfloat16), [], "0" * 64, device, make)
+            took = list(_timed(_step(model, batch, way in cached_ways), seconds))
+            last_s = float(np.median(took))
+            windows_per_s = batch / last_s
+            mfu = windows_per_s * (cached if way in cached_ways else whole) / rate
+            p50, p99 = (1000 * float(np.percentile(took, q)) for q in (50, 99))
+            rows.append(Row(way, batch, round(windows_per_s, 1), round(mfu, 4), round(p50, 3), round(p99, 3)))
+            say(f"  {windows_per_s:.1f} windows/s, MFU {100 * mfu:.1f} %, p50 {p50:.2f} ms, p99 {p99:.2f} ms")
+    parameters = sum(p.numel() for p in network(name).parameters())
+    precision = "bfloat16" if bfloat16 else "float32"
+    return Report(name, parameters, precision, round(whole / 1e9, 3), round(cached / 1e9, 3), differs, rows)
+
+
+def _inputs(model: FusionModel) -> dict[str, NDArray[Any]]:
+    """An item of each modality, as its encoder takes it."""
+    drawn = np.random.default_rng(2)
+    return {
+        "text": model.prepare("text", "turn on the kettle"),
+        "video": model.prepare("video", drawn.integers(0, 256, (64, 64, 3), dtype=np.uint8)),
+        "audio": model.prepare("audio", drawn.normal(0, 0.1, 4_000).astype(np.float32)),
+    }
+
+
+def _window(model: FusionModel) -> WindowFeatures:
+    """A window of so many items, encoded."""
+    found = {m: model.encode(m, [given])[0] for m, given in _inputs(model).items()}
+    there = {m: [found[m]] * ITEMS[m][0] for m in ("text", "video")}
+    return WindowFeatures({**there, "audio": dict.fromkeys(range(SEGMENTS), found["audio"])})
+
+
+def _rows(model: FusionModel) -> NDArray[np.float64]:
+    (rows,) = model.fuse([_window(model)])
+    return rows
+
+
+def _step(model: FusionModel, batch: int, cached: bool) -> Callable[[], None]:
+    """Encode what is new of so many windows, and fuse them: from inputs on the host to results on the host."""
+    new = {m: [given] * ceil(batch * ITEMS[m][1 if cached else 0]) for m, given in _inputs(model).items()}
+    windows = [_window(model)] * batch
+
+    def step() -> None:
+        model.encode_all(new)
+        model.fuse(windows)
+
+    return step
+
+
+def _timed(step: Callable[[], None], seconds: float) -> Iterator[float]:
+    """Seconds of each step; the first two, which may compile and allocate, are not told."""
+    for _ in range(2):
+        began = time.perf_counter()
+        step()
+        if time.perf_counter() - began > STEP_MAX_S / 4:
+            break
+    end = time.perf_counter() + seconds
+    count = 0
+    while count < 3 or time.perf_counter() < end:
+        began = time.perf_counter()
+        step()
+        yield time.perf_counter() - began
+        count += 1
+
+
+def _settle(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,37 @@
+"""Which words a task's text branch knows, with their pretrained vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.data.degradations import HOMOPHONES, WORDS
+from model.encoders.text import read_vectors, words_of
+
+
+def lexicon_for(
+    sentences: Sequence[str], vectors: Path, *, others: int = 800, numbers: bool = False
+) -> tuple[list[str], Tensor]:
+    """Words and their table float32 [2 + words, vector size].
+
+    Known are: words that the sentences use and that have a vector; the most frequent others that have one; words used
+    twice without one, whose vector is that of unknown words; with `numbers` the figures, numbers and what they are
+    misheard as.
+    """
+    listed, table = read_vectors(vectors)
+    row = {word: place + 2 for place, word in enumerate(listed)}
+    counts: dict[str, int] = {}
+    for sentence in sentences:
+        for word in words_of(sentence):
+            counts[word] = counts.get(word, 0) + 1
+    wanted = {word for word, count in counts.items() if word in row or count > 1}
+    wanted |= set(listed[:others])
+    if numbers:
+        wanted |= {str(n) for n in range(10)} | set(WORDS) | {word for group in HOMOPHONES for word in group}
+    words = sorted(wanted, key=lambda word: (row.get(word, len(row) + 2), word))
+    rows = np.array([0, 1, *(row.get(word, 1) for word in words)])
+    return words, table[torch.from_numpy(rows)]

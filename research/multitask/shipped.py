@@ -1,0 +1,46 @@
+"""The tasks over the shipped sets: digits, sounds and intents, together or each alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from model.data.homesound10 import Homesound10
+from model.data.intents import Intents
+from model.data.tridigit import Tridigit
+from model.fit import Built, config_of
+from model.recipe import TaskRecipe
+from research.multitask.sounds import SoundFolds
+from research.multitask.train import Task
+
+RECIPE = TaskRecipe(fusion="experts", epochs=30, residual_epochs=0)
+# So many steps show every training row of tridigit about once.
+STEPS = 46
+VALIDATE = (2,)
+OWN = ("task", "labels", "segments_per_sample", "conformal", "architecture")
+
+
+def shipped_tasks(root: Path, test: Collection[int] = ()) -> dict[str, Task]:
+    """The three tasks; test: folds of homesound10 that are neither trained nor validated on."""
+    digits, intents = Tridigit(root / "tridigit"), Intents(root / "tridigit")
+    sounds = SoundFolds(Homesound10(root / "homesound10"), VALIDATE, test)
+    return {
+        digits.name: Task(digits, digits.sentences(), 32, 4),
+        sounds.name: Task(sounds, sounds.sentences(), 16, 8),
+        intents.name: Task(intents, intents.sentences(), 32, 4),
+    }
+
+
+def several_config(
+    built: Mapping[str, Built], tasks: Mapping[str, Task], recipe: TaskRecipe, name: str, version: str
+) -> dict[str, Any]:
+    """The config of one checkpoint for all tasks: what is common, and under `tasks` what is each one's own."""
+    found: dict[str, dict[str, Any]] = {}
+    for task, one in built.items():
+        told = config_of(one, tasks[task].data, recipe, name, version) | {"segments_per_sample": tasks[task].segments}
+        found[task] = told | {"task": task}
+    common = {k: v for k, v in next(iter(found.values())).items() if k not in OWN and k != "residual_gains"}
+    own = {task: {k: told[k] for k in OWN} for task, told in found.items()}
+    return common | {"tasks": own, "recipe": asdict(recipe)}

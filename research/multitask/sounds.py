@@ -1,0 +1,45 @@
+"""homesound10 with folds to validate on, which a head needs that is calibrated beside others."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from numpy.random import Generator
+
+from model.data.degradations import Severity
+from model.data.example import Example
+from model.data.homesound10 import Homesound10
+from model.labels import SOUNDS
+
+
+class SoundFolds:
+    """Folds to validate on and folds to test on; the others train. No recording stands in two of them."""
+
+    name = "homesound10"
+    labels = SOUNDS
+    modalities = ("text", "audio")
+    severities: tuple[Severity, ...] = ("clean",)
+
+    def __init__(self, data: Homesound10, validate: Collection[int], test: Collection[int]) -> None:
+        if set(validate) & set(test):
+            raise ValueError("a fold either validates or tests")
+        self._train = data.holding({*validate, *test})
+        self._parts = {"val": data.holding(validate), "test": data.holding(test)}
+
+    def epoch(self, rng: Generator, ease: float = 0.0) -> list[Example]:
+        """As homesound10 does it."""
+        return self._train.epoch(rng, ease)
+
+    def drawn(self, severity: Severity, rng: Generator) -> list[Example]:
+        """The validation clips as they are: nothing is known of how they come to harm."""
+        return self.given("val", severity)
+
+    def given(self, part: str, severity: Severity) -> list[Example]:
+        """The clips of a part."""
+        if part == "train":
+            return self._train.given("train", severity)
+        return self._parts[part].given("test", severity)
+
+    def sentences(self) -> list[str]:
+        """The titles that are trained on."""
+        return self._train.sentences()

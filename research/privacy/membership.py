@@ -1,0 +1,58 @@
+"""What an attacker learns about who was in the training: the loss-threshold attack (Yeom et al. 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model import metrics
+from model.answers import answers
+from model.data.example import Example, Examples
+from model.predictor import FusionModel
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """auc: the chance that a training row has less loss than a held-out one, .5 is none the wiser; advantage: the
+    largest difference of true and false positives over all thresholds."""
+
+    auc: float
+    advantage: float
+    members: int
+    others: int
+
+
+def membership(model: FusionModel, data: Examples, part: str = "test") -> dict[str, Attack]:
+    """The attack on training rows against those of a part, both as the manifest degrades them, by severity.
+
+    Held-out rows are of other people and sentences, which may add to what an attacker sees but never hides it.
+    """
+    return {
+        s: attack(losses(model, data.given("train", s)), losses(model, data.given(part, s))) for s in data.severities
+    }
+
+
+def attack(members: NDArray[np.float64], others: NDArray[np.float64]) -> Attack:
+    """The attack on the losses of both."""
+    scores = -np.concatenate([members, others])
+    inside = np.arange(len(scores)) < len(members)
+    at = np.unique(scores)
+    caught = 1 - np.searchsorted(np.sort(-members), at) / len(members)
+    false = 1 - np.searchsorted(np.sort(-others), at) / len(others)
+    return Attack(
+        round(metrics.auroc(scores, inside), 4),
+        round(float(max((caught - false).max(), 0.0)), 4),
+        len(members),
+        len(others),
+    )
+
+
+def losses(model: FusionModel, examples: Sequence[Example]) -> NDArray[np.float64]:
+    """What each example's right label costs with everything that is there of it, float64 [examples]."""
+    rows = answers(model, examples)
+    labels = [e.label for e in examples]
+    told: NDArray[np.float64] = -rows[np.arange(len(rows)), -1, labels]
+    return told

@@ -1,0 +1,159 @@
+"""Differentially private training: every row's gradient clipped, their sum drowned in noise (Abadi et al. 2016).
+
+Encoders are fixed and hold nothing of any sample; the heads are what is learned, and so all that could tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+
+from model.data.example import Examples
+from model.encoders.lexicon import Lexicon
+from model.modality import FIXED
+from model.network import Architecture, TaskNetwork
+from model.tensors import encoded, tensors_of
+from model.train import TrainedTask
+from research.privacy.accountant import epsilon, noise_for
+
+Report = Callable[[int, dict[str, float]], None]
+FUSION = "experts"
+AT_ONCE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateRecipe:
+    """What a private training depends on beside the samples.
+
+    epsilon: None trains the same network in the same steps without clipping or noise; rate: chance of each row to be
+    in a step; clip: the largest norm of a row's gradient.
+    """
+
+    epsilon: float | None
+    delta: float = 1e-4
+    steps: int = 100
+    rate: float = 0.5
+    clip: float = 1.0
+    learning_rate: float = 0.1
+    segments: int = 4
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a training gave away of each of its rows: (epsilon, delta), and by which noise, rate and steps."""
+
+    epsilon: float
+    delta: float
+    noise: float
+    rate: float
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Every row's branches float32 [rows, severities, modalities, features], which are there, and labels."""
+
+    branches: Tensor
+    present: Tensor
+    labels: Tensor
+
+
+class HeadLoss(nn.Module):
+    """The loss of every branch that is there, summed, on one row: the mean over its severities."""
+
+    def __init__(self, network: TaskNetwork) -> None:
+        super().__init__()
+        self.heads = network.heads
+        self.names = network.modalities
+
+    def forward(self, branches: Tensor, present: Tensor, right: Tensor) -> Tensor:
+        """branches [severities, modalities, features], present bool [severities, modalities], right one-hot [labels]."""
+        logits = torch.stack([self.heads[m](branches[:, i]) for i, m in enumerate(self.names)], 1)
+        losses = -(torch.log_softmax(logits, -1) * right).sum(-1)
+        return (losses * present).sum(1).mean()
+
+
+def start(data: Examples, words: Sequence[str], vector_size: int) -> TrainedTask:
+    """Heads at zero over fixed encoders; the class prior is even, for counts would tell. words: public ones."""
+    architecture = Architecture(data.modalities, len(data.labels), len(words), vector_size, FUSION, encoders=FIXED)
+    network = TaskNetwork(architecture).eval()
+    for parameter in network.heads.parameters():
+        nn.init.zeros_(parameter)
+    return TrainedTask(network, Lexicon(words))
+
+
+def rows_of(data: Examples, trained: TrainedTask, segments: int) -> Row:
+    """The training rows as the manifest degrades them: nothing is paired afresh, for a row must stay by itself."""
+    found = []
+    for severity in data.severities:
+        tensors = tensors_of(data.given("train", severity), data.modalities, trained.lexicon, segments)
+        found.append((*encoded(trained.network, tensors), tensors.labels))
+    branches, present, labels = zip(*found, strict=True)
+    return Row(torch.stack(branches, 1), torch.stack(present, 1), labels[0])
+
+
+def train(rows: Row, trained: TrainedTask, recipe: PrivateRecipe, secret: int, report: Report) -> Spent | None:
+    """Train the heads in place; what it gave away of each row, None without a target.
+
+    secret: seeds draws and noise. Who knows it knows the noise, so it stands in no checkpoint.
+    """
+    torch.set_num_threads(recipe.threads)
+    count, rate = len(rows.labels), recipe.rate
+    noise = 0.0 if recipe.epsilon is None else noise_for(recipe.epsilon, rate, recipe.steps, recipe.delta)
+    rng, drawn = np.random.default_rng(secret), torch.Generator().manual_seed(secret)
+    loss = HeadLoss(trained.network)
+    state = dict(loss.named_parameters())
+    optimiser = torch.optim.Adam(state.values(), recipe.learning_rate)
+    average = {name: torch.zeros_like(value) for name, value in state.items()}
+    for step in range(1, recipe.steps + 1):
+        chosen = torch.from_numpy(np.flatnonzero(rng.random(count) < rate))
+        summed = clipped_sum(loss, rows, chosen, None if recipe.epsilon is None else recipe.clip)
+        for name, parameter in state.items():
+            told = summed[name] + noise * recipe.clip * torch.randn(parameter.shape, generator=drawn)
+            parameter.grad = told / (rate * count)
+        optimiser.step()
+        for (
+            name,
+            parameter,
+        ) in state.items():  # the mean of the second half; what is made of noisy weights costs nothing
+            average[name].lerp_(parameter.detach(), 1 / max(step - recipe.steps // 2, 1))
+        report(step, {"step": float(step)})
+    with torch.no_grad():
+        for name, parameter in state.items():
+            parameter.copy_(average[name])
+    if recipe.epsilon is None:
+        return None
+    return Spent(epsilon(rate, noise, recipe.steps, recipe.delta), recipe.delta, noise, rate, recipe.steps)
+
+
+def clipped_sum(loss: HeadLoss, rows: Row, chosen: Tensor, clip: float | None) -> dict[str, Tensor]:
+    """The sum of the chosen rows' gradients, none longer than clip, by parameter."""
+    state = {name: value.detach() for name, value in loss.named_parameters()}
+    total = {name: torch.zeros_like(value) for name, value in state.items()}
+    for part in torch.split(chosen, AT_ONCE):
+        gradients = row_gradients(loss, state, rows, part)
+        norms = torch.stack([g.flatten(1).norm(dim=1) for g in gradients.values()]).norm(dim=0)
+        scale = torch.ones_like(norms) if clip is None else (clip / norms.clamp(min=1e-9)).clamp(max=1.0)
+        for name, gradient in gradients.items():
+            total[name] += torch.einsum("n,n...->...", scale, gradient)
+    return total
+
+
+def row_gradients(loss: HeadLoss, state: dict[str, Tensor], rows: Row, chosen: Tensor) -> dict[str, Tensor]:
+    """The gradient of each row by itself, float32 [rows, …] by parameter."""
+
+    def one(weights: dict[str, Tensor], branches: Tensor, present: Tensor, right: Tensor) -> Tensor:
+        told: Tensor = functional_call(loss, weights, (branches, present, right))
+        return told
+
+    first = next(iter(state.values()))
+    right = nn.functional.one_hot(rows.labels[chosen], len(first)).float()
+    each = vmap(grad_and_value(one), in_dims=(None, 0, 0, 0))
+    gradients: dict[str, Tensor] = each(state, rows.branches[chosen], rows.present[chosen], right)[0]
+    return gradients

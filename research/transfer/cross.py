@@ -1,0 +1,120 @@
+"""What the titles taught, measured on sounds that the training did not hold: unseen classes, and unseen recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.data.example import Example
+from model.data.homesound10 import GROUPS, Homesound10
+from research.transfer.network import SoundNetwork, placed
+from research.transfer.titles import TitleVectors
+from research.transfer.train import TransferRecipe, train
+
+HELD_CLASSES = 2
+TOP = (1, 5, 10)
+Bools = NDArray[np.bool_]
+Report = Callable[[str, int, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A share of `count` questions answered right, and what guessing would get."""
+
+    what: str
+    right: float
+    chance: float
+    count: int
+
+
+def class_folds(count: int, seed: int) -> list[tuple[int, ...]]:
+    """The classes in a shuffled order, so many at a time: each is held out once."""
+    order = [int(n) for n in np.random.default_rng(seed).permutation(count)]
+    return [tuple(order[at : at + HELD_CLASSES]) for at in range(0, count, HELD_CLASSES)]
+
+
+def unseen_classes(
+    data: Homesound10, titles: TitleVectors, recipe: TransferRecipe, seeds: Sequence[int], report: Report
+) -> list[Score]:
+    """Zero-shot: each class is named among those held out, and among all, by a network that never met either."""
+    clips, names = data.holding(()).given("train", "clean"), titles(class_names(data))
+    among_held: list[Bools] = []
+    among_all: list[Bools] = []
+    retrieved: dict[int, list[Bools]] = {top: [] for top in TOP}
+    sizes: list[int] = []
+    for seed in seeds:
+        for held in class_folds(len(data.labels), seed):
+            shown = " ".join(data.labels[n] for n in held)
+            network = _trained([c for c in clips if c.label not in held], titles, recipe, seed, shown, report)
+            unseen = [c for c in clips if c.label in held]
+            labels = np.array([c.label for c in unseen])
+            scores = placed(network, unseen).numpy() @ names.T
+            among_held.append(np.array(held)[scores[:, held].argmax(1)] == labels)
+            among_all.append(scores.argmax(1) == labels)
+            for top, found in retrieval(network, titles, unseen).items():
+                retrieved[top].append(found)
+            sizes += [len(unseen)] * len(unseen)
+    return [
+        _score("class named, of the 2 held out", among_held, 1 / HELD_CLASSES),
+        _score("class named, of all 10", among_all, 1 / len(data.labels)),
+        *(
+            _score(f"title finds its sound, first {top}", retrieved[top], float(np.mean(top / np.array(sizes))))
+            for top in TOP
+        ),
+    ]
+
+
+def unseen_recordings(
+    data: Homesound10, titles: TitleVectors, recipe: TransferRecipe, seeds: Sequence[int], report: Report
+) -> list[Score]:
+    """Recordings of official folds that were held out: named by class names, found by their titles; no label taught."""
+    names = titles(class_names(data))
+    named: list[Bools] = []
+    retrieved: dict[int, list[Bools]] = {top: [] for top in TOP}
+    sizes: list[int] = []
+    for seed in seeds:
+        for number, group in enumerate(GROUPS):
+            split = data.holding(group)
+            shown = f"group {number + 1}"
+            network = _trained(split.given("train", "clean"), titles, recipe, seed, shown, report)
+            held = split.given("test", "clean")
+            scores = placed(network, held).numpy() @ names.T
+            named.append(scores.argmax(1) == np.array([c.label for c in held]))
+            for top, found in retrieval(network, titles, held).items():
+                retrieved[top].append(found)
+            sizes += [len(held)] * len(held)
+    return [
+        _score("class named, of all 10", named, 1 / len(data.labels)),
+        *(
+            _score(f"title finds its sound, first {top}", retrieved[top], float(np.mean(top / np.array(sizes))))
+            for top in TOP
+        ),
+    ]
+
+
+def retrieval(network: SoundNetwork, titles: TitleVectors, clips: list[Example]) -> dict[int, Bools]:
+    """Whether each title's own sound is among the nearest so many, bool [clips] by how many; ties count against it."""
+    written = torch.from_numpy(titles([c.text or "" for c in clips]))
+    scores = (written @ placed(network, clips).T).numpy()
+    rank = (scores >= scores.diagonal()[:, None]).sum(1)
+    return {top: rank <= top for top in TOP}
+
+
+def class_names(data: Homesound10) -> list[str]:
+    """The names of the classes as words."""
+    return [label.replace("_", " ") for label in data.labels]
+
+
+def _trained(
+    clips: list[Example], titles: TitleVectors, recipe: TransferRecipe, seed: int, what: str, report: Report
+) -> SoundNetwork:
+    return train(clips, titles, replace(recipe, seed=seed), lambda n, loss: report(f"{seed}: {what}", n, loss))
+
+
+def _score(what: str, found: list[Bools], chance: float) -> Score:
+    every = np.concatenate(found)
+    return Score(what, round(float(every.mean()), 4), round(chance, 4), len(every))

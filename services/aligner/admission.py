@@ -1,0 +1,178 @@
+"""Admission: a record becomes a chunk, a tick or an end, or is refused with a reason.
+
+A function of the record alone (its bytes, headers, partition and append time) and the frozen semantics: no clock, no
+I/O. What is checked here is cheap; decoding may still fail later, in fusion.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from services.contract import canonical, cloudevents, media, tick, timestamps
+from services.contract.alignment_config import Semantics
+from services.contract.chunk import EMPTY_SHA256, Chunk, SessionEnd
+from services.contract.cloudevents import Envelope
+from services.contract.dead_letter import Reason, Rejected
+from services.contract.partitioner import partition_of
+from services.contract.record import Headers
+from services.contract.tick import Tick
+
+TEXT, JSON = "text/plain", "application/json"
+_TICK = tick.TICK_TYPE.encode()
+
+
+class Arrival(NamedTuple):
+    """An admitted chunk and its payload as it goes into the Redis window."""
+
+    chunk: Chunk
+    content_type: str
+    payload: bytes
+
+
+Admitted = Arrival | Tick | SessionEnd
+
+
+def admit(
+    modality: str,
+    partition: int,
+    offset: int,
+    appended_us: int,
+    key: bytes | None,
+    headers: Headers,
+    value: bytes | None,
+    semantics: Semantics,
+    partition_count: int,
+) -> Admitted | Rejected:
+    """Judge one record of a modality's media topic; appended_us is the broker's time of it."""
+    limits = semantics.admission
+    if value is not None and len(value) > limits.payload_bytes_max:
+        return Rejected(Reason.SIZE, f"{len(value)} bytes, at most {limits.payload_bytes_max} are taken")
+    if key is None:
+        if value is not None and cloudevents.type_of(headers) == _TICK:
+            return tick.decode(value)
+        return Rejected(Reason.KEY, "the record has no key: the session id is needed there")
+    read = cloudevents.unwrap(headers, value, limits.header_bytes_max)
+    if isinstance(read, Rejected):
+        return read
+    session = _session(key, read, limits.session_bytes_max)
+    if isinstance(session, Rejected):
+        return session
+    if modality not in semantics.declared(session):
+        return Rejected(Reason.UNDECLARED, f"the settings say that this session has no {modality}")
+    if partition_of(key, partition_count) != partition:
+        return Rejected(
+            Reason.PARTITION, "another partition than murmur2 of the key; librdkafka: partitioner=murmur2_random"
+        )
+    source, id, kind = read.get("source"), read.get("id"), read.get("type")
+    if read.get("specversion") != cloudevents.SPECVERSION:
+        return Rejected(Reason.VERSION, "ce_specversion must be 1.0")
+    if not source or not id or max(len(source), len(id)) > limits.name_bytes_max:
+        return Rejected(Reason.SOURCE, f"ce_source and ce_id: 1 to {limits.name_bytes_max} characters each")
+    if kind == cloudevents.SESSION_END_TYPE:
+        return SessionEnd(session, source)
+    if kind not in (cloudevents.media_type(modality), cloudevents.ALIVE_TYPE):
+        return Rejected(
+            Reason.TYPE, f"ce_type must be {cloudevents.media_type(modality)} or {cloudevents.ALIVE_TYPE} here"
+        )
+    t_us = timestamps.parse(read.get("time"))
+    if t_us is None:
+        return Rejected(Reason.TIME, "ce_time is missing or not an RFC 3339 time stamp")
+    if kind == cloudevents.ALIVE_TYPE:
+        length = _no_body(read)
+    elif not read.payload:
+        return Rejected(Reason.EMPTY, "media without bytes; to say only that a source is there, use braid.alive.v1")
+    else:
+        length = measure_of(modality, read.attributes, semantics)(read.payload)
+    if isinstance(length, Rejected):
+        return length
+    if not 0 <= length <= semantics.max_duration_us:
+        return Rejected(Reason.DURATION, f"{length} us; 0 to {semantics.max_duration_us} are taken")
+    if t_us + length > appended_us + semantics.future_us:
+        return Rejected(Reason.FUTURE, f"ends {(t_us + length - appended_us) // 1000} ms after it arrived")
+    if t_us < appended_us - semantics.stale_after_us:
+        return Rejected(Reason.STALE, f"captured {(appended_us - t_us) // 1000} ms before it arrived")
+    sha256 = hashlib.sha256(read.payload).hexdigest() if read.payload else EMPTY_SHA256
+    chunk = Chunk(session, modality, source, id, t_us, length, sha256, partition, offset, appended_us)
+    return Arrival(chunk, read.get("content-type"), read.payload)
+
+
+def _session(key: bytes, read: Envelope, bytes_max: int) -> str | Rejected:
+    if not 1 <= len(key) <= bytes_max:
+        return Rejected(Reason.SESSION, f"a session id of {len(key)} bytes; 1 to {bytes_max} are taken")
+    try:
+        session = key.decode()
+    except UnicodeDecodeError:
+        return Rejected(Reason.SESSION, "the session id is not UTF-8")
+    if not session.isprintable():
+        return Rejected(Reason.SESSION, "the session id has characters that cannot be printed")
+    if read.get("subject") not in ("", session):
+        return Rejected(Reason.SESSION, "ce_subject is another session than the key")
+    return session
+
+
+def _no_body(read: Envelope) -> int | Rejected:
+    if read.payload:
+        return Rejected(Reason.TYPE, "an alive record has no bytes")
+    return _stated(read.attributes)
+
+
+def measure_of(modality: str, attributes: Mapping[str, str], semantics: Semantics) -> Callable[[bytes], int | Rejected]:
+    """What tells of each payload with these attributes how long it lasts (us), once its bytes are of that type."""
+    content_type, limits = attributes.get("content-type", ""), semantics.admission
+    kind, _ = media.parameters(content_type)
+    if not kind:
+        return _refusing(Rejected(Reason.HEADER, "content-type is missing"))
+    if modality == "audio" and kind in media.AUDIO_TYPES:
+        return media.timer(content_type)
+    stated = _stated(attributes)
+    if modality == "video" and kind in media.IMAGE_TYPES:
+        return lambda payload: _picture(kind, payload, limits.pixels_max) or stated
+    if modality == "text" and kind in (TEXT, JSON):
+        return lambda payload: _text(kind, payload, limits.text_bytes_max) or stated
+    if modality not in ("text", "video", "audio"):
+        return lambda _: stated
+    return _refusing(Rejected(Reason.CONTENT_TYPE, f"this content type is not taken as {modality}"))
+
+
+def _refusing(rejected: Rejected) -> Callable[[bytes], Rejected]:
+    return lambda _: rejected
+
+
+def _picture(kind: str, payload: bytes, pixels_max: int) -> Rejected | None:
+    size = media.size(kind, payload)
+    if size is None:
+        return Rejected(Reason.MAGIC, f"the bytes are not {kind}")
+    if size[0] * size[1] > pixels_max:
+        return Rejected(Reason.PIXELS, f"{size[0]} x {size[1]}, at most {pixels_max} pixels")
+    return None
+
+
+def _text(kind: str, payload: bytes, bytes_max: int) -> Rejected | None:
+    if len(payload) > bytes_max:
+        return Rejected(Reason.TEXT, f"{len(payload)} bytes of text, at most {bytes_max} are taken")
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return Rejected(Reason.UTF8, "the text is not UTF-8")
+    if kind == JSON:
+        try:
+            message = canonical.loads_object(payload)
+        except canonical.NotJson as error:
+            return Rejected(Reason.TEXT, f"the message is not strict JSON: {error}")
+        if not isinstance(message.get("text"), str):
+            return Rejected(Reason.TEXT, 'a JSON message needs a "text"')
+    return None
+
+
+def _stated(attributes: Mapping[str, str]) -> int | Rejected:
+    """ce_duration in whole or decimal milliseconds, 0 where there is none."""
+    text = attributes.get("duration")
+    if not text:
+        return 0
+    whole, _, fraction = text.removeprefix("-").partition(".")
+    if not (whole.isascii() and whole.isdigit() and len(whole) <= 12) or (fraction and not fraction.isdigit()):
+        return Rejected(Reason.DURATION, "ce_duration is not a number of milliseconds")
+    length_us = int(whole) * 1000 + int((fraction or "0").ljust(3, "0")[:3])
+    return -length_us if text.startswith("-") else length_us

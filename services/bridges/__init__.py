@@ -1,1 +1,0 @@
-"""Bridges: what Braid says, in the words of other systems."""

@@ -1,1 +1,0 @@
-"""MQTT out, with Home Assistant's discovery: each session a device."""

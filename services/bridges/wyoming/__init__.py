@@ -1,1 +1,0 @@
-"""Wyoming in: what satellites of voice assistants hear and understand, as media."""

@@ -1,0 +1,164 @@
+"""The topics as an AsyncAPI 3 document. Source: asyncapi.com, specification 3.0.0, and its Kafka bindings 0.5.0."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.contract import cloudevents
+from services.contract.dead_letter import REASON_HEADER
+from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
+from services.contract.schemas import RECORDS, TEXT, Schema
+from services.contract.tick import MAC_HEADER, TICK_SOURCE, TICK_TYPE
+from services.contract.topics import Topic, Topics
+
+BINDING = "0.5.0"
+CONTENT_TYPES = {
+    "text": ["text/plain", "application/json"],
+    "video": ["image/jpeg", "image/png", "image/webp"],
+    "audio": ["audio/pcm", "audio/wav", "audio/flac", "audio/ogg"],
+}
+
+
+def document(topics: Topics, version: str) -> Schema:
+    """The whole document; topics as `braid topics apply` makes them."""
+    ours = {
+        topics.windows: "window",
+        topics.frontier: "frontier",
+        topics.predictions: "prediction",
+        topics.events: "event",
+        topics.control: "control",
+        topics.late: "late",
+        topics.dead: "dead",
+    }
+    channels: Schema = {}
+    operations: Schema = {}
+    messages: Schema = {name: _message(name) for name in RECORDS}
+    for topic in topics.table():
+        if topic.name in topics.media_all:
+            modality = topics.modality_of(topic.name)
+            key, carried = f"media_{modality}", [f"media_{modality}", "alive", "end", "tick"]
+            messages[f"media_{modality}"] = _media(modality)
+            operations[f"take_{modality}"] = _operation("receive", key, carried[:3], f"Devices send {modality}.")
+        elif topic.name in ours:
+            key = ours[topic.name]
+            carried = [key]
+            operations[f"say_{key}"] = _operation("send", key, carried, f"Braid says: {topic.holds}.")
+        else:
+            continue
+        channels[key] = _channel(topic, carried)
+    messages["alive"] = _control(cloudevents.ALIVE_TYPE, "A source is there and shows nothing; the value is empty.")
+    messages["end"] = _control(cloudevents.SESSION_END_TYPE, "A source stops for good; the value is empty.")
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Braid",
+            "version": version,
+            "description": "Text, pictures and sound in, explained predictions and events out. Keys are sessions; "
+            "clients of librdkafka must set partitioner=murmur2_random.",
+            "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "servers": {
+            "local": {"host": "127.0.0.1:9092", "protocol": "kafka", "description": "as docker compose has it"}
+        },
+        "channels": channels,
+        "operations": operations,
+        "components": {"messages": messages, "schemas": {name: schema for name, (_, schema) in RECORDS.items()}},
+    }
+
+
+def _channel(topic: Topic, carried: list[str]) -> Schema:
+    config: dict[str, Any] = {}
+    for name, value in topic.config:
+        if name == "cleanup.policy":
+            config[name] = value.split(",")
+        elif name in ("retention.ms", "max.message.bytes"):
+            config[name] = int(value)
+    kafka = {
+        "topic": topic.name,
+        "partitions": topic.partitions,
+        "topicConfiguration": config,
+        "bindingVersion": BINDING,
+    }
+    return {
+        "address": topic.name,
+        "description": topic.holds,
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in carried},
+        "bindings": {"kafka": kafka},
+    }
+
+
+def _operation(action: str, channel: str, carried: list[str], text: str) -> Schema:
+    here = f"#/channels/{channel}"
+    return {
+        "action": action,
+        "channel": {"$ref": here},
+        "summary": text,
+        "messages": [{"$ref": f"{here}/messages/{name}"} for name in carried],
+    }
+
+
+def _message(name: str) -> Schema:
+    headers = {
+        "prediction": {
+            LATENCY_HEADER: {**TEXT, "description": "JSON: where the time went, in ms"},
+            STATE_HEADER: {**TEXT, "description": "JSON: the state of the event fold; final predictions only"},
+            TRACE_HEADER: {**TEXT, "description": "the trace of its window (W3C), where traces are on"},
+        },
+        "dead": {REASON_HEADER: {**TEXT, "description": "the reason's code; the record's own headers follow"}},
+        "tick": {
+            "ce_specversion": {"const": cloudevents.SPECVERSION},
+            "ce_type": {"const": TICK_TYPE},
+            "ce_source": {"const": TICK_SOURCE},
+            "ce_id": {**TEXT, "description": "of its content: two that say the same are one event"},
+            MAC_HEADER: {**TEXT, "description": "HMAC-SHA256 in hex, where kafka.tick_secret is set"},
+        },
+    }.get(name)
+    found: Schema = {"name": name, "summary": RECORDS[name][0], "payload": {"$ref": f"#/components/schemas/{name}"}}
+    if headers is not None:
+        found["headers"] = {"type": "object", "properties": headers}
+    if name in ("window", "prediction", "event", "late"):
+        found["bindings"] = _keyed()
+    return found
+
+
+def _media(modality: str) -> Schema:
+    kinds = CONTENT_TYPES.get(modality, ["application/json"])
+    return {
+        "name": f"media_{modality}",
+        "summary": f"One chunk of {modality}: a CloudEvent in Kafka's binary mode.",
+        "contentType": kinds[0],
+        "headers": _attributes(cloudevents.media_type(modality), content_types=kinds),
+        "payload": {"type": "string", "format": "binary", "minLength": 1},
+        "bindings": _keyed(),
+    }
+
+
+def _control(type: str, text: str) -> Schema:
+    return {
+        "name": type,
+        "summary": text,
+        "headers": _attributes(type),
+        "payload": {"type": "string", "maxLength": 0},
+        "bindings": _keyed(),
+    }
+
+
+def _attributes(type: str, content_types: list[str] | None = None) -> Schema:
+    properties: Schema = {
+        "ce_specversion": {"const": cloudevents.SPECVERSION},
+        "ce_id": {**TEXT, "minLength": 1},
+        "ce_source": {**TEXT, "minLength": 1, "description": "/devices/<device>/<stream>"},
+        "ce_type": {"const": type},
+        "ce_time": {**TEXT, "format": "date-time", "description": "capture time"},
+        "ce_subject": {**TEXT, "description": "the session, as the key"},
+    }
+    required = ["ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time"]
+    if content_types is not None:
+        properties["content-type"] = {**TEXT, "examples": content_types}
+        required.append("content-type")
+    return {"type": "object", "required": required, "properties": properties}
+
+
+def _keyed() -> Schema:
+    return {"kafka": {"key": {"type": "string", "description": "the session"}, "bindingVersion": BINDING}}

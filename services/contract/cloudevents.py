@@ -1,0 +1,119 @@
+"""The envelope: CloudEvents 1.0 in Kafka's binary mode; structured mode is read, never written.
+
+Source: CloudEvents 1.0.2, Kafka protocol binding, sections 3.2 and 3.3.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.contract import canonical, timestamps
+from services.contract.dead_letter import Reason, Rejected
+from services.contract.record import Headers
+
+SPECVERSION = "1.0"
+ALIVE_TYPE = "braid.alive.v1"
+SESSION_END_TYPE = "braid.session.end.v1"
+STRUCTURED = "application/cloudevents+json"
+_PLAIN = ("content-type", "traceparent")
+
+
+def media_type(modality: str) -> str:
+    """The ce_type of media of one modality."""
+    return f"braid.media.{modality}.v1"
+
+
+def source_of(device: str, stream: str) -> str:
+    """The ce_source of one stream of a device."""
+    return f"/devices/{device}/{stream}"
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """The attributes of one record and its payload, whichever mode it came in; no attribute is judged yet."""
+
+    attributes: dict[str, str]
+    payload: bytes
+
+    def get(self, name: str) -> str:
+        """An attribute by its CloudEvents name (`content-type` and `traceparent` by theirs), "" where missing."""
+        return self.attributes.get(name, "")
+
+
+def build(
+    *,
+    session: str,
+    source: str,
+    id: str,
+    type: str,
+    t_us: int,
+    content_type: str,
+    extensions: Sequence[tuple[str, str]] = (),
+) -> list[tuple[str, bytes]]:
+    """The Kafka headers of one record; t_us is the capture time in microseconds since the epoch."""
+    pairs = [
+        ("ce_specversion", SPECVERSION),
+        ("ce_id", id),
+        ("ce_source", source),
+        ("ce_type", type),
+        ("ce_time", timestamps.text_of(t_us)),
+        ("ce_subject", session),
+        ("content-type", content_type),
+        *extensions,
+    ]
+    return [(name, text.encode()) for name, text in pairs]
+
+
+def type_of(headers: Headers) -> bytes:
+    """The raw ce_type of a binary-mode record, b"" where there is none."""
+    return next((value for name, value in headers if name == "ce_type" and value), b"")
+
+
+def unwrap(headers: Headers, value: bytes | None, header_bytes_max: int = 8_192) -> Envelope | Rejected:
+    """Read a record's attributes and payload; a null value stays distinguishable (it is refused here)."""
+    if value is None:
+        return Rejected(Reason.NULL, "the record has no value; alive records and session ends have an empty one")
+    found: dict[str, str] = {}
+    size = 0
+    for name, raw in headers:
+        size += len(name) + len(raw or b"")
+        if name.startswith("ce_"):
+            key = name[3:]
+        elif name in _PLAIN:
+            key = name
+        else:
+            continue
+        if raw is None or key in found:
+            return Rejected(Reason.HEADER, f"header {name} is null or stands twice")
+        try:
+            found[key] = raw.decode()
+        except UnicodeDecodeError:
+            return Rejected(Reason.HEADER, f"header {name} is not UTF-8")
+    if size > header_bytes_max:
+        return Rejected(Reason.HEADER, f"{size} bytes of headers, at most {header_bytes_max} are read")
+    if found.get("content-type", "").partition(";")[0].strip().lower() == STRUCTURED:
+        return _structured(value)
+    return Envelope(found, value)
+
+
+def _structured(value: bytes) -> Envelope | Rejected:
+    try:
+        event = canonical.loads_object(value)
+    except canonical.NotJson as error:
+        return Rejected(Reason.HEADER, f"structured event: {error}")
+    payload = b""
+    if "data_base64" in event:
+        try:
+            payload = base64.b64decode(event.pop("data_base64"), validate=True)
+        except (binascii.Error, TypeError, ValueError):
+            return Rejected(Reason.HEADER, "structured event: data_base64 is not base64")
+    elif "data" in event:
+        data = event.pop("data")
+        payload = data.encode() if isinstance(data, str) else canonical.dumps(data)
+    found = {name: text for name, text in event.items() if isinstance(text, str)}
+    if "datacontenttype" in found:
+        found["content-type"] = found.pop("datacontenttype")
+    return Envelope(found, payload)

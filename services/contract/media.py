@@ -1,0 +1,221 @@
+"""Width and height of a picture from its header, and whether the bytes are of the type that they claim.
+
+Length of a sound: counted from the bytes for PCM and WAV, from the container for FLAC and Ogg.
+
+PCM as a WAV file: what players and browsers take.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import NamedTuple
+
+from services.contract.dead_letter import Reason, Rejected
+
+JPEG, PNG, WEBP = "image/jpeg", "image/png", "image/webp"
+IMAGE_TYPES = (JPEG, PNG, WEBP)
+_START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_STANDALONE = {0x01, *range(0xD0, 0xD8)}
+
+
+def size(content_type: str, body: bytes) -> tuple[int, int] | None:
+    """(width, height) in pixels; None where the bytes are not a picture of this type (ISO 10918-1, PNG, RFC 9649)."""
+    found = {JPEG: _jpeg, PNG: _png, WEBP: _webp}[content_type](body)
+    return found if found and found[0] > 0 and found[1] > 0 else None
+
+
+def _jpeg(body: bytes) -> tuple[int, int] | None:
+    if body[:2] != b"\xff\xd8":
+        return None
+    at = 2
+    while at + 4 <= len(body):
+        if body[at] != 0xFF:
+            return None
+        marker = body[at + 1]
+        if marker == 0xFF:
+            at += 1
+        elif marker in _STANDALONE:
+            at += 2
+        elif marker in _START_OF_FRAME:
+            if at + 9 > len(body):
+                return None
+            height, width = struct.unpack_from(">HH", body, at + 5)
+            return width, height
+        else:
+            at += 2 + int.from_bytes(body[at + 2 : at + 4], "big")
+    return None
+
+
+def _png(body: bytes) -> tuple[int, int] | None:
+    if len(body) < 24 or body[:8] != b"\x89PNG\r\n\x1a\n" or body[12:16] != b"IHDR":
+        return None
+    width, height = struct.unpack_from(">II", body, 16)
+    return width, height
+
+
+def _webp(body: bytes) -> tuple[int, int] | None:
+    if len(body) < 30 or body[:4] != b"RIFF" or body[8:12] != b"WEBP":
+        return None
+    kind = body[12:16]
+    if kind == b"VP8 " and body[23:26] == b"\x9d\x01\x2a":
+        width, height = struct.unpack_from("<HH", body, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    if kind == b"VP8L" and body[20] == 0x2F:
+        bits = int.from_bytes(body[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8X":
+        return int.from_bytes(body[24:27], "little") + 1, int.from_bytes(body[27:30], "little") + 1
+    return None
+
+
+PCM, WAV, FLAC, OGG = "audio/pcm", "audio/wav", "audio/flac", "audio/ogg"
+AUDIO_TYPES = (PCM, WAV, FLAC, OGG)
+RATES = range(8_000, 48_001)
+CHANNELS_MAX = 2
+# What writers to a pipe put where they do not know the length yet.
+_LENGTH_UNKNOWN = (0, 0xFFFFFFFF)
+
+
+class Sound(NamedTuple):
+    """Samples per channel and samples per second; pcm is where 16-bit samples lie in the bytes (PCM and WAV only)."""
+
+    samples: int
+    rate: int
+    channels: int
+    pcm: tuple[int, int] | None = None
+
+    @property
+    def duration_us(self) -> int:
+        return self.samples * 1_000_000 // self.rate
+
+
+@lru_cache(256)
+def parameters(content_type: str) -> tuple[str, Mapping[str, str]]:
+    """A media type in lower case and its parameters."""
+    kind, *rest = content_type.split(";")
+    pairs = (part.partition("=") for part in rest)
+    found = {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs}
+    return kind.strip().lower(), MappingProxyType(found)
+
+
+def measure(content_type: str, body: bytes) -> Sound | Rejected:
+    """The length of a sound of an admitted type."""
+    kind, _ = parameters(content_type)
+    if kind == PCM:
+        form = _form(content_type)
+        return form if isinstance(form, Rejected) else _counted(body, 0, len(body), *form)
+    found = {WAV: _wav, FLAC: _flac, OGG: _ogg}[kind](body)
+    if isinstance(found, Sound) and (found.rate not in RATES or not 1 <= found.channels <= CHANNELS_MAX):
+        reason = Reason.WAV_HEADER if kind == WAV else Reason.SAMPLES
+        return Rejected(reason, f"{found.rate} Hz with {found.channels} channels; 8000-48000 Hz, 1 or 2 are read")
+    return found
+
+
+def timer(content_type: str) -> Callable[[bytes], int | Rejected]:
+    """What tells of each sound of an admitted type how long it lasts (us)."""
+
+    def measured_us(body: bytes) -> int | Rejected:
+        measured = measure(content_type, body)
+        return measured if isinstance(measured, Rejected) else measured.duration_us
+
+    form = _form(content_type) if parameters(content_type)[0] == PCM else None
+    if not isinstance(form, tuple):
+        return measured_us
+    rate, sample_bytes = form[0], 2 * form[1]
+
+    def counted_us(body: bytes) -> int | Rejected:
+        samples, rest = divmod(len(body), sample_bytes)
+        return measured_us(body) if rest else samples * 1_000_000 // rate
+
+    return counted_us
+
+
+@lru_cache(256)
+def _form(content_type: str) -> tuple[int, int] | Rejected:
+    """Samples per second and channels, as the type of raw samples says them."""
+    _, given = parameters(content_type)
+    rate, channels = given.get("rate", ""), given.get("channels", "1")
+    if not (rate.isascii() and rate.isdigit() and channels.isascii() and channels.isdigit()) or len(rate) > 5:
+        return Rejected(Reason.CONTENT_TYPE, "audio/pcm needs rate= and channels= in whole numbers")
+    if given.get("format", "s16le").lower() != "s16le" or int(rate) not in RATES or channels not in ("1", "2"):
+        return Rejected(Reason.CONTENT_TYPE, "audio/pcm is read as s16le, 8000-48000 Hz, 1 or 2 channels")
+    return int(rate), int(channels)
+
+
+def _counted(body: bytes, begin: int, length: int, rate: int, channels: int) -> Sound | Rejected:
+    if length % (2 * channels):
+        return Rejected(Reason.SAMPLES, f"{length} bytes are no whole number of samples of {2 * channels} bytes")
+    return Sound(length // (2 * channels), rate, channels, (begin, begin + length))
+
+
+def _wav(body: bytes) -> Sound | Rejected:
+    if body[:4] != b"RIFF" or body[8:12] != b"WAVE":
+        return Rejected(Reason.MAGIC, "the bytes are not a WAV file")
+    at, form = 12, None
+    while at + 8 <= len(body):
+        name, length = body[at : at + 4], int.from_bytes(body[at + 4 : at + 8], "little")
+        begin = at + 8
+        if name == b"fmt " and begin + 16 <= len(body):
+            form = struct.unpack_from("<HHIIHH", body, begin)
+        elif name == b"data":
+            if form is None:
+                break
+            kind, channels, rate, _, align, bits = form
+            if kind not in (1, 0xFFFE) or bits != 16 or not channels or align != 2 * channels or not rate:
+                return Rejected(Reason.WAV_HEADER, f"format {kind}, {bits} bits, {channels} channels at {rate} Hz")
+            there = len(body) - begin
+            if length in _LENGTH_UNKNOWN:
+                length = there
+            if length > there:
+                return Rejected(Reason.WAV_HEADER, f"the header claims {length} bytes of sound, there are {there}")
+            return _counted(body, begin, length, rate, channels)
+        at = begin + length + (length & 1)
+    return Rejected(Reason.WAV_HEADER, "no format and data parts")
+
+
+def _flac(body: bytes) -> Sound | Rejected:
+    if body[:4] != b"fLaC" or len(body) < 26 or body[4] & 0x7F:
+        return Rejected(Reason.MAGIC, "the bytes are not a FLAC file")
+    bits = int.from_bytes(body[18:26], "big")  # STREAMINFO: 20 bits rate, 3 channels - 1, 5 depth - 1, 36 samples
+    samples = bits & 0xFFFFFFFFF
+    if not samples:
+        return Rejected(Reason.SAMPLES, "the FLAC header does not say how many samples there are")
+    return Sound(samples, bits >> 44, (bits >> 41 & 7) + 1)
+
+
+def _ogg(body: bytes) -> Sound | Rejected:
+    if body[:4] != b"OggS":
+        return Rejected(Reason.MAGIC, "the bytes are not an Ogg file")
+    vorbis, opus = body.find(b"\x01vorbis", 0, 128), body.find(b"OpusHead", 0, 128)
+    last = body.rfind(b"OggS")
+    if last < 0 or last + 14 > len(body):
+        return Rejected(Reason.MAGIC, "the last Ogg page is cut off")
+    granule = int.from_bytes(body[last + 6 : last + 14], "little")
+    if vorbis >= 0 and vorbis + 16 <= len(body):
+        return Sound(granule, int.from_bytes(body[vorbis + 12 : vorbis + 16], "little"), body[vorbis + 11])
+    if opus >= 0 and opus + 12 <= len(body):
+        skip = int.from_bytes(body[opus + 10 : opus + 12], "little")
+        return Sound(max(granule - skip, 0), 48_000, body[opus + 9])
+    return Rejected(Reason.MAGIC, "neither Vorbis nor Opus in the Ogg file")
+
+
+def as_wav(content_type: str, body: bytes) -> bytes | None:
+    """s16le PCM with a header before it, None for what is no PCM of an admitted kind."""
+    length = measure(content_type, body) if parameters(content_type)[0] == PCM else None
+    if not isinstance(length, Sound):
+        return None
+    rate, channels = length.rate, length.channels
+    form = struct.pack("<HHIIHH", 1, channels, rate, rate * channels * 2, channels * 2, 16)
+    parts = (
+        b"RIFF",
+        struct.pack("<I", 36 + len(body)),
+        b"WAVEfmt ",
+        struct.pack("<I", 16),
+        form,
+        b"data",
+        struct.pack("<I", len(body)),
+    )
+    return b"".join(parts) + body

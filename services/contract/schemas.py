@@ -1,0 +1,159 @@
+"""JSON Schemas of the records, in what draft 7 and draft 2020-12 share; what may stand in them comes from the contract. Pure.
+
+A record has exactly these fields: another would be another contract version.
+"""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from services.contract import prediction
+from services.contract.dead_letter import Reason, Stage
+from services.contract.tick import Silence
+
+Schema = dict[str, Any]
+TEXT: Schema = {"type": "string"}
+FLAG: Schema = {"type": "boolean"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+DIGEST: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+CONFIG: Schema = {"type": "string", "pattern": "^[0-9a-f]{12}$", "description": "digest of the settings that decide"}
+NUMBER: Schema = {"type": "number"}
+SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+TIME: Schema = {"type": "integer", "description": "microseconds since 1970"}
+REASON: Schema = {"enum": [reason.value for reason in Reason]}
+EVIDENCE: Schema = {"enum": ["data", "alive", "tick", "end", "config", None], "description": "null: still awaited"}
+AT: Schema = {
+    "type": "array",
+    "items": COUNT,
+    "minItems": 2,
+    "maxItems": 2,
+    "description": "partition and offset in the media topic of its modality",
+}
+
+
+def _or_none(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _object(**properties: Schema) -> Schema:
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": list(properties),
+        "properties": properties,
+    }
+
+
+def _by_modality(schema: Schema) -> Schema:
+    return {"type": "object", "additionalProperties": schema}
+
+
+_CHUNK: Schema = {"source": TEXT, "id": TEXT, "t_us": TIME, "duration_us": COUNT, "sha256": DIGEST}
+
+WINDOW = _object(
+    id={"type": "string", "description": "session/start in ms/1; early answers end in /0- and six digits"},
+    session=TEXT,
+    start_us=TIME,
+    end_us=TIME,
+    previous_us=_or_none(TIME),
+    revision={"enum": [0, 1]},
+    final=FLAG,
+    config=CONFIG,
+    digest=DIGEST,
+    modalities=_by_modality(
+        _object(
+            state={"enum": ["present", "absent", "unknown"]},
+            evidence=EVIDENCE,
+            bound_us=_or_none(TIME),
+            members={"type": "array", "items": _object(**_CHUNK, at=AT)},
+        )
+    ),
+    opened_us=TIME,
+    closed_us=TIME,
+)
+PREDICTION = _object(
+    id=TEXT,
+    session=TEXT,
+    window=_object(start=TIME, end=TIME, previous=_or_none(TIME), digest=DIGEST, config=CONFIG),
+    revision={"enum": [0, 1]},
+    final=FLAG,
+    level=COUNT,
+    label=_or_none(TEXT),
+    confidence=SHARE,
+    score={"type": "number", "description": "log probability of the label"},
+    baseline={"type": "number", "description": "the same of an empty window; contributions sum to the difference"},
+    top={"type": "array", "items": _object(label=TEXT, p=SHARE)},
+    conflict=SHARE,
+    odd={**_or_none(TEXT), "description": "the modality that says something else"},
+    abstained=FLAG,
+    error=_or_none(TEXT),
+    modalities=_by_modality(
+        _object(
+            state={"enum": list(prediction.STATES)},
+            evidence=EVIDENCE,
+            age_ms=_or_none({"type": "integer"}),
+            contribution=NUMBER,
+            unusable={"type": "array", "items": _object(source=TEXT, id=TEXT, reason=REASON)},
+        )
+    ),
+    counterfactuals={
+        "type": "array",
+        "items": _object(without={"type": "array", "items": TEXT}, label=TEXT, confidence=SHARE),
+        "description": "what would have been said without these senses, fewest taken away first",
+    },
+    model=_object(name=TEXT, version=TEXT, digest=DIGEST),
+    inputs={"type": "array", "items": _object(modality=TEXT, source=TEXT, id=TEXT, t_us=TIME, at=AT)},
+)
+EVENT = _object(
+    id={"type": "string", "description": "the same from new to end"},
+    session=TEXT,
+    lifecycle={"enum": ["new", "update", "end"]},
+    label=TEXT,
+    kind=TEXT,
+    start=TIME,
+    end=TIME,
+    confidence=SHARE,
+    expires={**TIME, "description": "when it is over unless it is said again; microseconds since 1970"},
+    final={**FLAG, "description": "false: said on an early answer, confirmed under the same id or withdrawn"},
+    prediction=TEXT,
+)
+LATE = _object(
+    session=TEXT,
+    modality=TEXT,
+    **_CHUNK,
+    at=AT,
+    missed_us={"type": "array", "items": TIME, "description": "starts of the windows that it missed"},
+    behind_us=COUNT,
+)
+DEAD = _object(
+    reason=REASON,
+    detail={"type": "string", "description": "never quotes the payload"},
+    stage={"enum": list(get_args(Stage))},
+    topic=TEXT,
+    partition=COUNT,
+    offset=COUNT,
+    size=_or_none(COUNT),
+    sha256=_or_none(DIGEST),
+)
+TICK = _object(bounds={"type": "object", "additionalProperties": TIME}, evidence={"enum": list(get_args(Silence))})
+CONTROL = _object(
+    session=TEXT,
+    muted={"type": "array", "items": TEXT, "description": "senses that are used no more"},
+    since_us=_by_modality(TIME),
+    was_muted_us=_by_modality(
+        {"type": "array", "items": {"type": "array", "items": TIME, "minItems": 2, "maxItems": 2}}
+    ),
+    forgotten_before_us=TIME,
+)
+FRONTIER = _object(session=TEXT, start_us=TIME, config=CONFIG)
+
+RECORDS: dict[str, tuple[str, Schema]] = {
+    "window": ("One moment of one session: members by reference, a mask, and by what evidence.", WINDOW),
+    "prediction": ("What a model says of one window, and why.", PREDICTION),
+    "event": ("One step in the life of an event.", EVENT),
+    "late": ("A chunk that came when its windows had closed.", LATE),
+    "dead": ("A record that was refused, with the reason.", DEAD),
+    "tick": ("Bounds of sessions in one modality where there is no data.", TICK),
+    "control": ("What people said of a session's senses and of its past; the newest counts.", CONTROL),
+    "frontier": ("How far the windows of a session went.", FRONTIER),
+}

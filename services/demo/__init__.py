@@ -1,1 +1,0 @@
-"""The demo: everything for real, on this machine, with recorded streams, checked and scored at the end."""

@@ -1,1 +1,0 @@
-"""Devices as the settings know them: whose session their records belong to, and what their clocks need."""

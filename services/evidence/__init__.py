@@ -1,1 +1,0 @@
-"""Evidence: what events were made from, kept by content after the log is gone."""

@@ -1,0 +1,245 @@
+"""Does a sense say something else than it used to? How sure it alone is, lately against before. Pure.
+
+The spans of a batch: each window from its first record to its answer, in the parts of its latency. Pure.
+
+What a fusion worker tells about itself, per batch.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from math import exp, log2
+from typing import Any
+
+from model.predictor import Serving
+from services.contract import trace_context
+from services.fusion.batching import Released
+from services.fusion.fetch import Fetcher
+from services.fusion.hot_reload import Reload
+from services.fusion.inference import Inference
+from services.fusion.load_shedding import EARLY
+from services.fusion.publish import Said
+from services.runtime.metrics import FusionMetrics, exemplar
+from services.runtime.tracing import Attributes, Span, Tracer
+
+BINS = 10
+# Windows: ten minutes and four hours of one session that sends without a break, at two windows a second.
+LATELY, BEFORE = 1_200, 28_800
+# Until so many were seen there is no before.
+FROM = 2 * LATELY
+
+
+class Drift:
+    """Two histograms of each sense's confidence, in which old windows count less and less."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = {}
+        self._lately: dict[str, list[float]] = {}
+        self._before: dict[str, list[float]] = {}
+
+    def take(self, modality: str, confidence: float) -> None:
+        """A window in which the sense was there; confidence in [0, 1]: of the model with this sense alone."""
+        place, seen = min(int(confidence * BINS), BINS - 1), self._seen.get(modality, 0) + 1
+        self._seen[modality] = seen
+        for kept, memory in ((self._lately, LATELY), (self._before, BEFORE)):
+            shares = kept.setdefault(modality, [0.0] * BINS)
+            # While fewer windows were seen than are remembered, all of them count the same.
+            weight = 1 / min(seen, memory)
+            shares[:] = [share * (1 - weight) for share in shares]
+            shares[place] += weight
+
+    def scores(self) -> dict[str, float]:
+        """By modality, the Jensen-Shannon divergence of the two in bits: 0 where they are the same, 1 where nothing is."""
+        return {
+            modality: _divergence(self._lately[modality], self._before[modality]) if seen >= FROM else 0.0
+            for modality, seen in self._seen.items()
+        }
+
+
+def _divergence(p: list[float], q: list[float]) -> float:
+    found = 0.0
+    for a, b in zip(p, q, strict=True):
+        middle = (a + b) / 2
+        found += sum(x * log2(x / middle) for x in (a, b) if x > 0) / 2
+    return min(max(found, 0.0), 1.0)
+
+
+# What a batch does for all of its windows at once.
+SHARED = ("fetch", "decode", "encode", "fuse", "publish")
+
+
+def spans(said: Sequence[Said], released: Released, share: float) -> list[Span]:
+    """A trace for each window that is traced, and one for the batch, linked to them."""
+    told = [one for one in said if trace_context.traced(one.predicted.window.id, share)]
+    return [span for one in told for span in _window(one)] + ([_batch(told, released)] if told else [])
+
+
+def _window(one: Said) -> Iterator[Span]:
+    predicted, window = one.predicted, one.predicted.window
+    of, root = trace_context.trace_id(window.id), trace_context.span_id(window.id)
+    at_us = window.opened_us
+    for key, ms in one.latency_ms:
+        ends_us = at_us + round(ms * 1000)
+        yield Span(key, of, trace_context.span_id(window.id, key), root, at_us, ends_us)
+        at_us = ends_us
+    attributes: Attributes = {
+        "braid.window": window.id,
+        "braid.prediction": predicted.id,
+        "braid.session": window.session,
+        "braid.final": window.final,
+        "braid.label": predicted.answer.label or "error",
+        "braid.level": predicted.level,
+        "messaging.kafka.partition": one.number,
+    }
+    yield Span("window", of, root, None, window.opened_us, at_us, attributes)
+
+
+def _batch(told: Sequence[Said], released: Released) -> Span:
+    first = told[0].predicted.window.id
+    parts = dict(told[0].latency_ms)
+    ends_us = told[0].predicted.window.opened_us + round(sum(parts.values()) * 1000)
+    begins_us = ends_us - round(sum(parts[key] for key in SHARED) * 1000)
+    attributes: Attributes = {
+        "braid.windows": len(released.windows),
+        "braid.release": released.release,
+        "braid.level": released.level,
+    }
+    links = [
+        (trace_context.trace_id(one.predicted.window.id), trace_context.span_id(one.predicted.window.id))
+        for one in told
+    ]
+    return Span(
+        "batch",
+        trace_context.trace_id(f"batch {first}"),
+        trace_context.span_id(first, "batch"),
+        None,
+        begins_us,
+        ends_us,
+        attributes,
+        links,
+    )
+
+
+OF_A_MODEL = ("encoded ", "again ", "asked ", "hits ", "evicted ")
+_log = logging.getLogger(__name__)
+
+
+class Observer:
+    """Turns batches into metrics; the parts' own counters rise, so each batch adds what they rose by."""
+
+    def __init__(self, metrics: FusionMetrics, tracer: Tracer) -> None:
+        self._metrics, self._tracer = metrics, tracer
+        self._before: dict[str, int] = {}
+        self._drift = Drift()
+        self._own = {final: metrics.latency.labels(f"own_{'final' if final else 'early'}") for final in (True, False)}
+
+    @property
+    def traced(self) -> float:
+        """The share of windows that are traced."""
+        return self._tracer.share
+
+    def close(self) -> None:
+        """Tell what is not told yet."""
+        self._tracer.close()
+
+    def model(self, model: Serving) -> None:
+        """Say which model serves from now on, and where."""
+        # Another model is sure in another way, and comes with counters of its own, from 0.
+        self._drift = Drift()
+        self._before = {name: count for name, count in self._before.items() if not name.startswith(OF_A_MODEL)}
+        self._metrics.model.info(
+            {"name": model.name, "version": model.version, "digest": model.digest, "device": str(model.device)}
+        )
+        _log.info("model", extra={"model_name": model.name, "digest": model.digest[:12], "device": str(model.device)})
+
+    def reloads(self, reload: Reload) -> None:
+        """Count newer checkpoints that came to serve, and those that could not."""
+        for outcome, count in (("served", reload.served), ("refused", reload.refused)):
+            self._metrics.reloads.labels(outcome).inc(self._rise(f"reload {outcome}", count))
+
+    def lost(self, number: int, count: int) -> None:
+        """Window records that were deleted before they were read."""
+        if count:
+            _log.error("windows were deleted before they were read", extra={"partition": number, "lost": count})
+
+    def lag(self, topic: str, records: int, oldest_ms: int | None) -> None:
+        """Windows not taken up yet, and when the oldest of what was fetched was sent (None: nothing was)."""
+        self._metrics.lag.set({topic: records}, {} if oldest_ms is None else {topic: oldest_ms})
+
+    def level(self, level: int) -> None:
+        """The level of overload from now on."""
+        self._metrics.level.set(level)
+
+    def passed(self, released: Released) -> None:
+        """Count what a batch passed over: early answers of no use, and those that overload left out."""
+        early = sum(not q.window.final for q in released.passed)
+        self._metrics.dropped.inc(early)
+        if released.level >= EARLY:
+            self._metrics.degraded.labels(str(EARLY)).inc(early)
+
+    def batch(
+        self,
+        said: Sequence[Said],
+        released: Released,
+        missed: int,
+        inference: Inference,
+        fetcher: Fetcher,
+        redis_errors: int,
+        spent_ms: Mapping[str, float],
+    ) -> None:
+        """Count an acknowledged batch; missed: windows of it that were answered after they were due."""
+        m = self._metrics
+        contribution = {modality: m.contribution.labels(modality) for modality in inference.model.modalities}
+        m.batch.observe(len(said))
+        m.batches.labels(released.release).inc()
+        m.missed.inc(missed)
+        for stage, ms in spent_ms.items():
+            m.stage.labels(stage).observe(ms / 1000)
+        # One look for a series and one step of its counter cost more than all else that is done here: one for each batch.
+        counts: Counter[tuple[Any, tuple[str, ...]]] = Counter()
+        for one in said:
+            p, final = one.predicted, one.predicted.window.final
+            counts[m.predictions, (p.answer.label or "error", "final" if final else "early")] += 1
+            parts = dict(one.latency_ms)
+            of = exemplar(p.window.id, self._tracer.share)
+            m.queue_wait.observe(parts["queue"] / 1000, of)
+            own_ms = sum(parts.values()) - parts["align_wait"]
+            self._own[final].observe(own_ms / 1000, of)
+            if p.level:
+                counts[m.degraded, (str(p.level),)] += 1
+            for event in one.events:
+                counts[m.events, (event.kind, event.lifecycle if final else "provisional")] += 1
+            for modality, _, rejected in p.unusable:
+                counts[m.unusable, (modality, rejected.reason.value)] += 1
+            if final and p.senses:
+                surest = p.rows.max(1).tolist()
+                for n, modality in enumerate(p.senses):
+                    share = p.contributions.get(modality, 0.0)
+                    if share:  # exactly 0: not there
+                        contribution[modality].observe(abs(share))
+                        self._drift.take(modality, exp(surest[1 << n]))
+            if final and p.answer.odd is not None:
+                counts[m.conflicts, ()] += 1
+        for (series, labels), count in counts.items():
+            (series.labels(*labels) if labels else series).inc(count)
+        for modality, score in self._drift.scores().items():
+            m.drift.labels(modality).set(score)
+        for source, count in fetcher.counts.items():
+            m.fetched.labels(source).inc(self._rise(f"fetch {source}", count))
+        for modality, count in inference.encoded.items():
+            m.encoded.labels(modality).inc(self._rise(f"encoded {modality}", count))
+            m.again.labels(modality).inc(self._rise(f"again {modality}", inference.again[modality]))
+        for modality, asked in inference.asked.items():
+            m.queries.labels(modality).inc(self._rise(f"asked {modality}", asked))
+            m.hits.labels(modality).inc(self._rise(f"hits {modality}", asked - inference.encoded[modality]))
+            m.evictions.labels(modality).inc(self._rise(f"evicted {modality}", inference.features.evicted[modality]))
+        m.cache_bytes.set(inference.features.bytes)
+        m.redis_errors.inc(self._rise("redis", redis_errors))
+        self._tracer.tell(spans(said, released, self._tracer.share))
+
+    def _rise(self, name: str, now: int) -> int:
+        rise = now - self._before.get(name, 0)
+        self._before[name] = now
+        return rise

@@ -1,0 +1,162 @@
+"""Resuming: what the folds must know before they go on, from the predictions topic alone. Pure.
+
+Recovery: the predictions topic is the worker's checkpoint; at assignment its tail gives each session's state.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from services.contract import canonical
+from services.contract.prediction import STATE_HEADER
+from services.contract.topics import Topics
+from services.contract.window import Window
+from services.fusion.batching import Queued
+from services.fusion.event_detector import State
+from services.fusion.event_tracker import Chains
+from services.kafka.log_reader import read_range, with_readers
+
+UNREAD_US = 1 << 62
+
+
+def state_of(headers: Sequence[tuple[str, bytes]], value: bytes | None, model_digest: str) -> State | None:
+    """The state after a final prediction of our own model, None for any other record.
+
+    Raises canonical.NotJson, KeyError, TypeError or ValueError for what is no prediction record.
+    """
+    raw = next((found for name, found in headers if name == STATE_HEADER), None)
+    if raw is None or value is None:
+        return None
+    digest = canonical.loads_object(value)["model"]["digest"]
+    return State.decode(raw) if digest == model_digest else None
+
+
+def newest(states: dict[str, State], session: str, state: State) -> None:
+    """Keep the state that went furthest; a former worker that lives on may publish an older one after it."""
+    known = states.get(session)
+    if known is None or state.last_us >= known.last_us:
+        states[session] = state
+
+
+def look_back_us(
+    windows: Iterable[Window], states: Mapping[str, State], read_since_us: int, future_us: int
+) -> int | None:
+    """From which broker time on the predictions must be read before these windows are folded; None: enough is known.
+
+    A window's predecessor was predicted after its members were appended, and no member is appended more than
+    `future_us` before its own time (admission refuses it): so that is how far back its state can stand, however long
+    anything was down since then.
+    """
+    reached: dict[str, int] = {}
+    since_us: int | None = None
+    for window in windows:
+        state = states.get(window.session)
+        last_us = reached.get(window.session, -UNREAD_US if state is None else state.last_us)
+        if not window.final or window.start_us <= last_us:
+            continue
+        previous_us = window.previous_us
+        if previous_us is not None and last_us != previous_us:
+            could_be_us = previous_us - future_us - 1
+            if could_be_us < read_since_us and (since_us is None or could_be_us < since_us):
+                since_us = could_be_us
+        reached[window.session] = window.start_us
+    return since_us
+
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """Where to read the windows topic from, and how many of its records were deleted unread.
+
+    states: the newest of each session told since `read_since_us` (broker time; UNREAD_US: nothing was read).
+    """
+
+    position: int
+    states: Mapping[str, State]
+    read_since_us: int
+    lost: int
+
+
+class Recovery:
+    """What the predictions topic tells of the sessions: read at assignment, and further back where a window asks for it.
+
+    tail_ms: how far before the first window that is read again; future_us: see `look_back_us`; make_reader: of a
+    consumer without a group.
+    """
+
+    def __init__(
+        self, topics: Topics, tail_ms: int, future_us: int, make_reader: Callable[[], AIOKafkaConsumer]
+    ) -> None:
+        self._topics, self._tail_ms, self._future_us, self._make_reader = topics, tail_ms, future_us, make_reader
+        self._read_since_us: dict[int, int] = {}
+
+    async def adopt(self, group: AIOKafkaConsumer, numbers: Sequence[int], model_digest: str) -> Sequence[Recovered]:
+        """Forget what was read, and read what is needed of these partition numbers, in their order."""
+
+        async def read(reader: AIOKafkaConsumer, number: int) -> Recovered:
+            return await recover(group, reader, self._topics, number, self._tail_ms, model_digest)
+
+        found = await with_readers(self._make_reader, numbers, read)
+        self._read_since_us = {number: one.read_since_us for number, one in zip(numbers, found, strict=True)}
+        return found
+
+    async def look_back(self, queued: Sequence[Queued], chains: Chains, model_digest: str) -> None:
+        """Read the states of predecessors that were predicted before what was read, into the chains."""
+        since_us: dict[int, int] = {}
+        for number in {q.number for q in queued}:
+            read_us = UNREAD_US if chains.forgot else self._read_since_us[number]
+            windows = (q.window for q in queued if q.number == number)
+            wanted_us = look_back_us(windows, chains.states, read_us, self._future_us)
+            if wanted_us is not None:
+                since_us[number] = wanted_us
+
+        async def read(reader: AIOKafkaConsumer, number: int) -> Mapping[str, State]:
+            return await states_since(reader, self._topics, number, since_us[number], model_digest)
+
+        readers = with_readers(self._make_reader, list(since_us), read)
+        for number, states in zip(since_us, await readers, strict=True):
+            self._read_since_us[number] = since_us[number]
+            for session, state in states.items():
+                newest(chains.states, session, state)
+
+
+async def recover(
+    group: AIOKafkaConsumer, reader: AIOKafkaConsumer, topics: Topics, number: int, tail_ms: int, model_digest: str
+) -> Recovered:
+    """Read the committed floor of one partition number, and the states told since the record there. Raises KafkaError."""
+    windows = TopicPartition(topics.windows, number)
+    begin = (await reader.beginning_offsets([windows]))[windows]
+    committed = await group.committed(windows)
+    floor = max(begin, committed or 0)
+    lost = max(begin - committed, 0) if committed is not None else 0
+    since_us, states = UNREAD_US, {}
+    async for record in read_range(reader, windows, floor, floor + 1):
+        since_us = (record.timestamp - tail_ms) * 1000
+    if since_us != UNREAD_US:
+        states = await states_since(reader, topics, number, since_us, model_digest)
+    return Recovered(floor, states, since_us, lost)
+
+
+async def states_since(
+    reader: AIOKafkaConsumer, topics: Topics, number: int, since_us: int, model_digest: str
+) -> dict[str, State]:
+    """The newest state per session told in one partition since a broker time (us). Raises KafkaError."""
+    tp = TopicPartition(topics.predictions, number)
+    found = (await reader.offsets_for_times({tp: max(since_us // 1000, 0)}))[tp]
+    states: dict[str, State] = {}
+    if found is None:
+        return states
+    async for record in read_range(reader, tp, found.offset):
+        try:
+            state = state_of(record.headers, record.value, model_digest)
+            if state is not None:
+                newest(states, record.key.decode(), state)
+        except (canonical.NotJson, KeyError, TypeError, ValueError) as error:
+            _log.warning("a prediction cannot be read back", extra={"why": type(error).__name__, "at": record.offset})
+    return states

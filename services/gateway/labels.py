@@ -1,0 +1,88 @@
+"""Corrections by HTTP: what an answer should have been, kept with its media for training."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.contract import canonical
+from services.contract.topics import Topics
+from services.gateway.ingest import body_of
+from services.gateway.redaction import Hidden
+from services.gateway.responses import error_response, json_response
+from services.inspection.explain import lookup
+from services.inspection.explain.lookup import BadId, Evidence, Wanted, wanted
+from services.storage.archive import EvidenceStore
+from services.storage.labels import LabelStore
+from services.storage.training_sample import BadLabel, NoSample, check, sample_of
+
+BODY_BYTES_MAX = 1_024
+WITHIN_S = 20
+
+
+class Labelling:
+    """One correction at a time: each reads the topics."""
+
+    def __init__(
+        self,
+        labels: LabelStore,
+        evidence: EvidenceStore,
+        reader: Callable[[], AbstractAsyncContextManager[AIOKafkaConsumer]],
+        topics: Topics,
+        partitions: int,
+        future_us: int,
+        hidden: Hidden,
+    ) -> None:
+        self._hidden = hidden
+        self._labels, self._evidence, self._reader = labels, evidence, reader
+        self._topics, self._partitions, self._future_us = topics, partitions, future_us
+        self._one = asyncio.Lock()
+
+    async def label(self, request: Request) -> Response:
+        """`{"label": …}` for a prediction: 201 with its line of the manifest."""
+        body = await body_of(request, BODY_BYTES_MAX)
+        try:
+            label = canonical.loads_object(body or b"").get("label")
+            check(label if isinstance(label, str) else "")
+            asked = wanted(request.path_params["id"])
+        except canonical.NotJson as error:
+            return error_response(422, f'{{"label": …}} is needed: {error}')
+        except BadLabel as error:
+            return error_response(422, str(error))
+        except BadId as error:
+            return error_response(404, str(error))
+        try:
+            async with self._one:
+                row = await asyncio.wait_for(self._keep(asked, str(label)), WITHIN_S)
+        except (KafkaError, TimeoutError):
+            return error_response(503, "the topics cannot be read: try again")
+        except NoSample as error:
+            return error_response(404, str(error))
+        except OSError:
+            return error_response(503, "the label cannot be written: see labels.folder")
+        return error_response(404, "this prediction is not kept any more") if row is None else json_response(row, 201)
+
+    async def _keep(self, asked: Wanted, label: str) -> dict[str, Any] | None:
+        found = None if self._hidden.forgets(asked.session, asked.start_us) else await self._find(asked)
+        if found is None:
+            return None
+        found.inputs = [
+            i
+            for i in found.inputs
+            if not self._hidden.mutes(asked.session, i.modality, i.member.t_us, i.member.t_us + i.member.duration_us)
+        ]
+        return await asyncio.to_thread(self._labels.put, sample_of(found, label))
+
+    async def _find(self, asked: Wanted) -> Evidence | None:
+        async with self._reader() as reader:
+            found = await lookup.find_in_log(reader, self._topics, self._partitions, self._future_us, asked)
+        if found is not None and found.whole:
+            return found
+        return await asyncio.to_thread(lookup.find_in_archive, self._evidence, self._topics, asked) or found

@@ -1,0 +1,43 @@
+"""Collects the logs of a run from the broker: the audit's only door to Kafka."""
+
+from __future__ import annotations
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from services.contract.topics import Topics
+from services.inspection.audit.ledger import Logs
+from services.inspection.audit.records import Raw
+from services.kafka.log_reader import read_range
+
+
+async def collect(reader: AIOKafkaConsumer, topics: Topics, partition_count: int) -> list[Logs]:
+    """Every record of media, windows, late and dead topics, by partition number. Raises KafkaError."""
+    out = []
+    for number in range(partition_count):
+        media = {m: await _all(reader, topics.media(m), number) for m in topics.modalities}
+        others = [await _all(reader, topic, number) for topic in (topics.windows, topics.late, topics.dead)]
+        out.append(Logs(number, media, *others))
+    return out
+
+
+async def records(reader: AIOKafkaConsumer, topic: str, partition_count: int) -> list[Raw]:
+    """Every record of one topic."""
+    return [raw for number in range(partition_count) for raw in await _all(reader, topic, number)]
+
+
+async def _all(reader: AIOKafkaConsumer, topic: str, number: int) -> list[Raw]:
+    return [
+        Raw(r.offset, r.timestamp, r.key, r.headers, r.value)
+        async for r in read_range(reader, TopicPartition(topic, number))
+    ]
+
+
+async def since(reader: AIOKafkaConsumer, topic: str, number: int, from_ms: int, records_max: int) -> list[Raw]:
+    """The records of one partition from a broker time on, at most the newest records_max."""
+    tp = TopicPartition(topic, number)
+    found = (await reader.offsets_for_times({tp: max(from_ms, 0)}))[tp]
+    if found is None:
+        return []
+    end = (await reader.end_offsets([tp]))[tp]
+    begin = max(found.offset, end - records_max)
+    return [Raw(r.offset, r.timestamp, r.key, r.headers, r.value) async for r in read_range(reader, tp, begin, end)]

@@ -1,0 +1,181 @@
+"""The books of a run: every media record read again has one fate, and every window is what the oracle says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from services.contract import canonical, cloudevents
+from services.contract import window as window_record
+from services.contract.alignment_config import Semantics
+from services.contract.chunk import Chunk
+from services.contract.tick import Tick
+from services.contract.window import Window
+from services.inspection.audit.oracle import Entry, Verdict, judge
+from services.inspection.audit.records import Raw, read
+
+FATES = ("windowed", "late", "duplicate", "dead", "pending")
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """All records of one partition number that the books need."""
+
+    number: int
+    media: Mapping[str, Sequence[Raw]]
+    windows: Sequence[Raw]
+    late: Sequence[Raw]
+    dead: Sequence[Raw]
+
+
+@dataclass(slots=True)
+class Books:
+    """What was found; `troubles` is empty where all is as promised. fate_of: by modality, partition and offset."""
+
+    admitted: int = 0
+    fates: Counter[str] = field(default_factory=Counter)
+    by_modality: dict[str, Counter[str]] = field(default_factory=dict)
+    fate_of: dict[tuple[str, int, int], str] = field(default_factory=dict)
+    windows: dict[str, tuple[Window, bytes, int]] = field(default_factory=dict)
+    early_windows: int = 0
+    windows_wrong: int = 0
+    copies: int = 0
+    troubles: list[str] = field(default_factory=list)
+
+    @property
+    def balanced(self) -> bool:
+        """Every media record has a fate and none is left open."""
+        return self.admitted == sum(self.fates.values()) and not self.fates["pending"]
+
+    def as_json(self) -> dict[str, int]:
+        return {"admitted": self.admitted, **{fate: self.fates[fate] for fate in FATES}}
+
+
+def keep(logs: Sequence[Logs], semantics: Semantics, ours: Callable[[str], bool]) -> Books:
+    """The books of the sessions that are ours, over whole logs."""
+    books = Books(by_modality={m: Counter() for m in semantics.modalities})
+    for one in logs:
+        _one(one, semantics, ours, books)
+    return books
+
+
+def made_under(logs: Sequence[Logs]) -> Counter[str]:
+    """How many final windows were made under which settings, by config digest."""
+    windows = (window_record.read(raw.value) for one in logs for raw in one.windows)
+    return Counter(window.config for window in windows if window is not None and window.final)
+
+
+def _one(logs: Logs, semantics: Semantics, ours: Callable[[str], bool], books: Books) -> None:
+    refusals = _told("dead", logs.dead, {"topic", "partition", "offset", "stage"}, logs.number, books)
+    told_late = _told("late", logs.late, {"modality", "at"}, logs.number, books)
+    dead = {(d["topic"].split(".")[-2], d["offset"]): d for d in refusals if d["partition"] == logs.number}
+    late = {(d["modality"], d["at"][1]) for d in told_late}
+    entries: dict[str, list[Entry]] = {}
+    chunks: dict[tuple[str, int], Chunk] = {}
+    for modality, raws in logs.media.items():
+        entries[modality] = []
+        for raw in raws:
+            mine = raw.key is not None and ours(raw.key.decode(errors="replace"))
+            refused = dead.get((modality, raw.offset))
+            if mine and cloudevents.type_of(raw.headers) != cloudevents.SESSION_END_TYPE.encode():
+                books.admitted += 1
+            if refused is not None and refused["stage"] == "admission":
+                if mine:
+                    _count(books, modality, "dead")
+                    books.fate_of[modality, logs.number, raw.offset] = "dead"
+                continue
+            found = read(raw, modality, logs.number)
+            if isinstance(found, Tick):
+                entries[modality].append(Entry(raw.offset, raw.timestamp * 1000, found))
+            elif isinstance(found, Chunk) and mine:
+                entries[modality].append(Entry(raw.offset, raw.timestamp * 1000, found))
+                chunks[modality, raw.offset] = found
+            elif mine and cloudevents.type_of(raw.headers) != cloudevents.SESSION_END_TYPE.encode():
+                _count(books, modality, "pending")
+                books.troubles.append(f"{modality} {logs.number}/{raw.offset} is unreadable and no dead letter")
+    verdict = judge(entries, semantics)
+    placed = _windows(logs, verdict, ours, books)
+    _fates(verdict, chunks, placed, late, set(dead), books)
+
+
+def _windows(logs: Logs, verdict: Verdict, ours: Callable[[str], bool], books: Books) -> set[tuple[str, int]]:
+    """Compare final windows with the oracle; the positions of all members that were published."""
+    placed: set[tuple[str, int]] = set()
+    seen: dict[tuple[str, int], bytes] = {}
+    for raw in logs.windows:
+        window = window_record.read(raw.value)
+        if window is None or not ours(window.session):
+            continue
+        if not window.final:
+            books.early_windows += 1
+            continue
+        key = window.session, window.start_us
+        if key in seen:
+            books.copies += 1
+            if seen[key] != raw.value:
+                books.troubles.append(f"two versions of window {window.id}")
+                books.windows_wrong += 1
+            continue
+        seen[key] = raw.value or b""
+        books.windows[window.id] = window, raw.value or b"", raw.timestamp
+        placed |= {(m, member.offset) for m, lane in window.modalities.items() for member in lane.members}
+        wanted = verdict.windows.get(key)
+        if wanted is None or window_record.encode(wanted) != raw.value:
+            books.windows_wrong += 1
+            books.troubles.append(f"window {window.id} is not what the logs say")
+    for session, start_us in verdict.windows.keys() - seen.keys():
+        books.windows_wrong += 1
+        books.troubles.append(f"window {session}/{start_us // 1000} is missing")
+    for session, start_us in verdict.open:
+        books.troubles.append(f"window {session}/{start_us // 1000} was never closed")
+    return placed
+
+
+def _fates(
+    verdict: Verdict,
+    chunks: Mapping[tuple[str, int], Chunk],
+    placed: set[tuple[str, int]],
+    late: set[tuple[str, int]],
+    dead: set[tuple[str, int]],
+    books: Books,
+) -> None:
+    """One fate for each chunk, from what was published; the oracle's word where a copy may be called either way.
+
+    After a crash a copy that was a duplicate may be told as late: its identity has the stronger fate.
+    """
+    for at, chunk in chunks.items():
+        wanted = verdict.fates[at]
+        if at in placed:
+            fate = "windowed"
+        elif at in dead:
+            fate = "dead"
+        elif wanted == "duplicate":
+            fate = "duplicate"
+        elif at in late:
+            fate = "late"
+        else:
+            fate = "pending"
+        _count(books, chunk.modality, fate)
+        books.fate_of[chunk.modality, chunk.partition, chunk.offset] = fate
+        same = {"conflict": "dead", "limit": "dead"}.get(wanted, wanted)
+        if fate != same:
+            books.troubles.append(f"{chunk.modality} {chunk.partition}/{chunk.offset} is {fate}, the logs say {wanted}")
+
+
+def _count(books: Books, modality: str, fate: str) -> None:
+    books.fates[fate] += 1
+    books.by_modality[modality][fate] += 1
+
+
+def _told(name: str, raws: Sequence[Raw], fields: set[str], number: int, books: Books) -> list[dict[str, Any]]:
+    """The records of a topic of ours; what lacks its fields stands among the troubles."""
+    found = []
+    for raw in raws:
+        told = canonical.object_or_empty(raw.value)
+        if fields <= told.keys():
+            found.append(told)
+        else:
+            books.troubles.append(f"{name} {number}/{raw.offset} is no record of ours")
+    return found

@@ -1,0 +1,139 @@
+"""What the logs alone say: every fate and every window, read in the plainest way.
+
+First each log by itself (bounds, fates, memberships), then the join. No state is ever dropped, nothing is incremental:
+slow, and easy to check against the rules. Imports the contract only.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from services.contract.alignment_config import Semantics
+from services.contract.chunk import Chunk
+from services.contract.tick import Tick
+from services.contract.window import Lane, Member, Window
+
+
+class Entry(NamedTuple):
+    """One record of a media log that admission let pass."""
+
+    offset: int
+    appended_us: int
+    holds: Chunk | Tick
+
+
+class Step(NamedTuple):
+    """A record that raised a bound."""
+
+    bound_us: int
+    appended_us: int
+    evidence: str
+
+
+@dataclass(slots=True)
+class Reading:
+    """One log, read from its beginning to its end."""
+
+    steps: dict[str, list[Step]] = field(default_factory=lambda: defaultdict(list))
+    members: dict[tuple[str, int], list[Chunk]] = field(default_factory=lambda: defaultdict(list))
+    fates: dict[int, str] = field(default_factory=dict)
+
+    def bound_us(self, session: str) -> int | None:
+        """The bound that a session has reached, None where nothing raised one."""
+        return self.steps[session][-1].bound_us if self.steps[session] else None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Final windows by (session, start), windows that are open still, and the fate at each (modality, offset)."""
+
+    windows: dict[tuple[str, int], Window]
+    open: set[tuple[str, int]]
+    fates: dict[tuple[str, int], str]
+
+
+def read_log(modality: str, log: Sequence[Entry], semantics: Semantics) -> Reading:
+    """Everything that one log decides without the others: windowed, late, duplicate, conflict or limit per record."""
+    reading = Reading()
+    known: dict[tuple[str, object], tuple[str, int]] = {}
+    for offset, appended_us, holds in log:
+        if isinstance(holds, Tick):
+            for session, to_us in holds.bounds.items():
+                bound_us = reading.bound_us(session)
+                if bound_us is None or to_us > bound_us:
+                    reading.steps[session].append(Step(to_us, appended_us, holds.evidence))
+            continue
+        session = holds.session
+        bound_us = reading.bound_us(session)
+
+        def closed(start_us: int, bound_us: int | None = bound_us) -> bool:
+            return bound_us is not None and bound_us >= semantics.close_us(start_us, modality)
+
+        still_open = [w for w in semantics.windows_of(holds.t_us, holds.duration_us) if not closed(w)]
+        sha256, last = known.get((session, holds.identity), ("", 0))
+        if not still_open:
+            reading.fates[offset] = "late"
+            continue
+        if sha256 and not closed(last):
+            reading.fates[offset] = "duplicate" if sha256 == holds.sha256 else "conflict"
+            continue
+        room = [w for w in still_open if len(reading.members[session, w]) < semantics.members_max]
+        for start_us in room:
+            reading.members[session, start_us].append(holds)
+        if room:
+            known[session, holds.identity] = (holds.sha256, room[-1])
+        reading.fates[offset] = "windowed" if room else "limit"
+        to_us = holds.t_us + (holds.duration_us if semantics.lanes[modality].gapless else 0)
+        if bound_us is None or to_us > bound_us:
+            reading.steps[session].append(Step(to_us, appended_us, "data"))
+    return reading
+
+
+def judge(logs: Mapping[str, Sequence[Entry]], semantics: Semantics) -> Verdict:
+    """The windows and fates of a complete set of media logs of one partition number."""
+    readings = {modality: read_log(modality, logs.get(modality, ()), semantics) for modality in semantics.modalities}
+    fates = {(m, offset): fate for m, reading in readings.items() for offset, fate in reading.fates.items()}
+    starts = sorted({key for reading in readings.values() for key, chunks in reading.members.items() if chunks})
+    windows: dict[tuple[str, int], Window] = {}
+    still_open: set[tuple[str, int]] = set()
+    previous: dict[str, int] = {}
+    for session, start_us in starts:
+        closing: dict[str, Step] = {}
+        for modality in semantics.declared(session):
+            close_us = semantics.close_us(start_us, modality)
+            step = next((s for s in readings[modality].steps[session] if s.bound_us >= close_us), None)
+            if step is not None:
+                closing[modality] = step
+        if len(closing) < len(semantics.declared(session)):
+            still_open.add((session, start_us))
+            continue
+        chunks = {m: readings[m].members.get((session, start_us), []) for m in semantics.modalities}
+        before_us = previous.get(session)
+        windows[session, start_us] = Window(
+            session=session,
+            start_us=start_us,
+            end_us=start_us + semantics.size_us,
+            previous_us=None if before_us is None or start_us - before_us > semantics.event_gap_us else before_us,
+            final=True,
+            config=semantics.config,
+            modalities={m: _lane(closing.get(m), chunks[m]) for m in semantics.modalities},
+            opened_us=min(chunk.appended_us for found in chunks.values() for chunk in found),
+            closed_us=max(step.appended_us for step in closing.values()),
+        )
+        previous[session] = start_us
+    return Verdict(windows, still_open, fates)
+
+
+def _lane(step: Step | None, chunks: Sequence[Chunk]) -> Lane:
+    if step is None:
+        return Lane("absent", "config", None, ())
+    in_order = sorted(chunks, key=lambda c: (c.t_us, c.source, c.id))
+    members = tuple(Member(c.source, c.id, c.t_us, c.duration_us, c.sha256, c.partition, c.offset) for c in in_order)
+    if any(not member.alive for member in members):
+        return Lane("present", step.evidence, step.bound_us, members)
+    if members:
+        return Lane("absent", "alive", step.bound_us, members)
+    return Lane("unknown" if step.evidence == "tick" else "absent", step.evidence, step.bound_us, ())

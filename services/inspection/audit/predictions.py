@@ -1,0 +1,87 @@
+"""Recomputes predictions from their windows and the media log, in a fresh process state, and compares the bytes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from services.contract import canonical, cloudevents
+from services.contract.cloudevents import Envelope
+from services.contract.prediction import muted_of
+from services.contract.record import Place
+from services.fusion.inference import Inference
+from services.fusion.stages import Predicted
+from services.inspection.audit.ledger import Books, Logs
+from services.inspection.audit.records import Raw
+from services.storage.payload_cache import Payload
+
+# A level of overload, and the senses that were muted.
+Way = tuple[int, frozenset[str]]
+WHOLE: Way = (0, frozenset())
+
+
+@dataclass(slots=True)
+class Recomputed:
+    """Final predictions by window id as computed again, and what differs from what was published."""
+
+    by_window: dict[str, Predicted] = field(default_factory=dict)
+    checked: int = 0
+    copies: int = 0
+    troubles: list[str] = field(default_factory=list)
+
+
+def recompute(books: Books, logs: Sequence[Logs], published: Sequence[Raw], inference: Inference) -> Recomputed:
+    """Every final prediction of the books' windows must be there, in one byte string, equal to a fresh one.
+
+    A window that was answered under overload or without muted senses counts in each way in which it was: which, the
+    prediction itself says.
+    """
+    out = Recomputed()
+    said: dict[str, set[bytes]] = defaultdict(set)
+    ways: dict[str, set[Way]] = defaultdict(set)
+    for raw in published:
+        record = canonical.loads_object(raw.value or b"")
+        if record["final"]:
+            said[record["id"]].add(raw.value or b"")
+            out.copies += 1
+            if record["model"]["digest"] == inference.model.digest:
+                ways[record["id"].rpartition("@")[0]].add((record["level"], muted_of(record)))
+    fresh = _fresh(books, logs, ways, inference)
+    for predicted in fresh:
+        out.by_window.setdefault(predicted.window.id, predicted)
+    for predicted in fresh:
+        found = said.get(predicted.id, set())
+        out.checked += 1
+        if not found:
+            out.troubles.append(f"prediction {predicted.id} is missing")
+        elif len(found) > 1:
+            out.troubles.append(f"prediction {predicted.id} was published in {len(found)} versions")
+        elif found != {predicted.value}:
+            out.troubles.append(f"prediction {predicted.id} is not what its window and model give")
+    out.copies -= sum(predicted.id in said for predicted in fresh)
+    return out
+
+
+def _fresh(books: Books, logs: Sequence[Logs], ways: Mapping[str, set[Way]], inference: Inference) -> list[Predicted]:
+    """The windows' predictions in the ways in which they were made, with all at level 0 where none was; that way first."""
+    payloads = _payloads(logs)
+    windows = [window for window, _, _ in sorted(books.windows.values(), key=lambda w: (w[0].session, w[0].start_us))]
+    size = inference.model.batch_windows
+    out: list[Predicted] = []
+    for level, muted in sorted({WHOLE}.union(*ways.values()), key=lambda way: (way[0], sorted(way[1]))):
+        some = [replace(w, muted=muted) for w in windows if (level, muted) in ways.get(w.id, {WHOLE})]
+        for at in range(0, len(some), size):
+            out += inference.predict(some[at : at + size], payloads, level)
+    return out
+
+
+def _payloads(logs: Sequence[Logs]) -> Mapping[Place, Payload]:
+    found: dict[Place, Payload] = {}
+    for one in logs:
+        for modality, raws in one.media.items():
+            for raw in raws:
+                read = cloudevents.unwrap(raw.headers, raw.value) if raw.key is not None else None
+                if isinstance(read, Envelope):
+                    found[modality, one.number, raw.offset] = Payload(read.get("content-type"), read.payload)
+    return found

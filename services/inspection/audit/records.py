@@ -1,0 +1,54 @@
+"""A media record as the oracle takes it: read from the contract alone, without the aligner's admission."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+from services.contract import cloudevents, media, tick, timestamps
+from services.contract.chunk import Chunk
+from services.contract.cloudevents import Envelope
+from services.contract.media import Sound
+from services.contract.record import Headers
+from services.contract.tick import Tick
+
+
+class Raw(NamedTuple):
+    """A record of a log; timestamp is the broker's, in ms."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    headers: Headers
+    value: bytes | None
+
+
+def read(raw: Raw, modality: str, partition: int) -> Chunk | Tick | None:
+    """What a record that was not refused holds; None for a session end and for what is not readable at all."""
+    if raw.key is None:
+        found = tick.decode(raw.value or b"")
+        return found if isinstance(found, Tick) else None
+    e = cloudevents.unwrap(raw.headers, raw.value)
+    if not isinstance(e, Envelope) or e.get("type") == cloudevents.SESSION_END_TYPE:
+        return None
+    t_us = timestamps.parse(e.get("time"))
+    if t_us is None:
+        return None
+    duration_us = round(float(e.get("duration") or 0) * 1000)
+    if modality == "audio" and e.payload:
+        length = media.measure(e.get("content-type"), e.payload)
+        if not isinstance(length, Sound):
+            return None
+        duration_us = length.duration_us
+    return Chunk(
+        raw.key.decode(errors="replace"),
+        modality,
+        e.get("source"),
+        e.get("id"),
+        t_us,
+        duration_us,
+        hashlib.sha256(e.payload).hexdigest(),
+        partition,
+        raw.offset,
+        raw.timestamp * 1000,
+    )

@@ -1,0 +1,87 @@
+"""All that there is to say of one prediction, as JSON.
+
+A prediction computed again from what it was made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from shlex import quote
+from typing import Any
+
+from services.contract import canonical, media, timestamps
+from services.contract.media import Sound
+from services.contract.prediction import LATENCY_HEADER, muted_of
+from services.fusion.inference import FAILURES, Inference
+from services.fusion.stages import Predicted
+from services.inspection.explain.lookup import Evidence, Input
+
+TEXT_TOLD_MAX = 300
+
+
+def tell(evidence: Evidence) -> dict[str, Any]:
+    """The record with its inputs and latency parts; of its counterfactuals, whether the label is another one."""
+    record = evidence.record
+    latency = next((raw for name, raw in evidence.headers if name == LATENCY_HEADER), None)
+    top = record["top"]
+    return {
+        **{name: record[name] for name in ("id", "session", "final", "label", "confidence", "score", "baseline")},
+        **{name: record[name] for name in ("conflict", "odd", "abstained", "error", "modalities", "model")},
+        "window": {
+            "start": timestamps.text_of(record["window"]["start"]),
+            "end": timestamps.text_of(record["window"]["end"]),
+            "config": record["window"]["config"],
+        },
+        "runner_up": top[1] if len(top) > 1 else None,
+        "latency": None if latency is None else canonical.loads(latency),
+        "inputs": [_input(found) for found in evidence.inputs] if evidence.window else record["inputs"],
+        "counterfactuals": counterfactuals(record),
+        "reproduce": reproduce(record["id"]),
+    }
+
+
+def counterfactuals(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What would have been said without a sense, each with whether that changes the label."""
+    return [c | {"changes": c["label"] != record["label"]} for c in record.get("counterfactuals", ())]
+
+
+def reproduce(id: str) -> str:
+    """The command that computes a prediction again."""
+    return f"braid why {quote(id)} --reproduce"
+
+
+def _input(found: Input) -> dict[str, Any]:
+    m, payload = found.member, found.payload
+    out: dict[str, Any] = {
+        "modality": found.modality,
+        "topic": found.topic,
+        "partition": m.partition,
+        "offset": m.offset,
+        "source": m.source,
+        "id": m.id,
+        "captured": timestamps.text_of(m.t_us),
+        "duration_ms": m.duration_us / 1000,
+        "sha256": m.sha256,
+        "alive": m.alive,
+        "delay_ms": None if found.kept is None else found.kept.timestamp - (m.t_us + m.duration_us) / 1000,
+        "content_type": payload.content_type if payload else None,
+        "bytes": len(payload.body) if payload else None,
+    }
+    if payload is not None and found.modality == "text":
+        out["text"] = payload.body.decode(errors="replace")[:TEXT_TOLD_MAX]
+    if payload is not None and found.modality == "audio" and payload.body:
+        length = media.measure(payload.content_type, payload.body)
+        out["sound_ms"] = length.duration_us / 1000 if isinstance(length, Sound) else None
+    return out
+
+
+def answer(evidence: Evidence, inference: Inference) -> Predicted | None:
+    """The window of a prediction answered again, None where it is gone or the model is another one."""
+    if evidence.window is None or evidence.record["model"]["digest"] != inference.model.digest:
+        return None
+    window = replace(evidence.window, muted=muted_of(evidence.record))
+    try:
+        return inference.predict([window], evidence.payloads, evidence.record["level"])[0]
+    except FAILURES as error:
+        return inference.failed(window, type(error).__name__)

@@ -1,0 +1,132 @@
+"""The door to PyAV: a camera, a microphone or a file as pictures and pieces of sound with the stream's own times."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from services.integrations.capture.source import Opening
+
+TIMEOUT_S = (10.0, 5.0)  # to open, to read
+RATE, CHANNELS = 16_000, 1
+SIDE_MAX, JPEG_QUALITY = 640, 85
+
+
+class CannotOpen(Exception):
+    """Says what cannot be opened and why; never a password."""
+
+
+class Lost(Exception):
+    """A stream that was there has ended or gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A JPEG, or 16-bit samples of RATE and CHANNELS where `sound`; times in us of the stream's own clock."""
+
+    sound: bool
+    begins_us: int
+    ends_us: int
+    body: bytes
+
+
+class Capture:
+    """One opened source; made and read in one thread at a time. fps: pictures in a second, at most."""
+
+    def __init__(self, opening: Opening, fps: float, pixels_max: int, from_s: float = 0) -> None:
+        try:
+            import av
+        except ImportError:
+            raise CannotOpen("pictures and sound of devices need PyAV: pip install 'braid[av]'") from None
+        self._errors = av.error.FFmpegError
+        known = [name for name in opening.formats if name in _names(av.formats_available)]
+        try:
+            self._container: Any = av.open(
+                opening.url, format=known[0] if known else None, options=dict(opening.options), timeout=TIMEOUT_S
+            )
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            # Not the whole message: it would quote the address, and an address may hold a password.
+            why = getattr(error, "strerror", None) or type(error).__name__
+            raise CannotOpen(f"{opening.name}: {why}{opening.hint}") from None
+        streams = self._container.streams
+        self._video, self._audio = next(iter(streams.video), None), next(iter(streams.audio), None)
+        if self._video is None and self._audio is None:
+            self.close()
+            raise CannotOpen(f"{opening.name}: neither pictures nor sound in it")
+        if self._video is not None and self._video.width * self._video.height > pixels_max:
+            self.close()
+            raise CannotOpen(f"{opening.name}: pictures of more than {pixels_max} pixels")
+        self._fps, self._resampler = fps, av.AudioResampler("s16", "mono" if CHANNELS == 1 else "stereo", RATE)
+        self._from_us = round(from_s * 1e6)
+        if from_s:
+            self._container.seek(self._from_us)
+
+    @property
+    def told(self) -> str:
+        """What is in it, for people."""
+        video, audio = self._video, self._audio
+        pictures = [f"pictures of {video.width} x {video.height} ({video.codec_context.name})"] if video else []
+        sounds = [f"sound ({audio.codec_context.name})"] if audio else []
+        return " and ".join(pictures + sounds)
+
+    def items(self) -> Iterator[Item]:
+        """Pictures and pieces of sound as they come; what cannot be decoded is left out. Raises Lost."""
+        wanted = [s for s in (self._video, self._audio) if s is not None]
+        turn: int | None = None
+        try:
+            for packet in self._container.demux(*wanted):
+                for frame in self._decoded(packet):
+                    if packet.stream is self._audio:
+                        yield from self._pieces(frame)
+                        continue
+                    begins_us = _us(frame)
+                    if begins_us is None or begins_us < self._from_us or self._turn(begins_us) == turn:
+                        continue
+                    turn = self._turn(begins_us)
+                    yield Item(False, begins_us, begins_us, _jpeg(frame))
+        except (self._errors, OSError) as error:
+            raise Lost(getattr(error, "strerror", None) or type(error).__name__) from None
+
+    def close(self) -> None:
+        """Let go of the device."""
+        self._container.close()
+
+    def _turn(self, begins_us: int) -> int:
+        """One picture of each is enough."""
+        return int(begins_us * self._fps // 1_000_000)
+
+    def _decoded(self, packet: Any) -> list[Any]:
+        try:
+            return list(packet.decode())
+        except self._errors:
+            return []
+
+    def _pieces(self, frame: Any) -> Iterator[Item]:
+        for piece in self._resampler.resample(frame):
+            begins_us = _us(piece)
+            if begins_us is None or begins_us < self._from_us:
+                continue
+            body = piece.to_ndarray().tobytes()
+            yield Item(True, begins_us, begins_us + piece.samples * 1_000_000 // RATE, body)
+
+
+def _us(frame: Any) -> int | None:
+    return None if frame.pts is None else int(frame.pts * frame.time_base * 1_000_000)
+
+
+def _jpeg(frame: Any) -> bytes:
+    """The picture, its longer side SIDE_MAX at most."""
+    scale = min(1.0, SIDE_MAX / max(frame.width, frame.height))
+    size = max(round(frame.width * scale), 1), max(round(frame.height * scale), 1)
+    pixels = frame.to_ndarray(width=size[0], height=size[1], format="rgb24")
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG", quality=JPEG_QUALITY)
+    return out.getvalue()
+
+
+def _names(formats: Any) -> set[str]:
+    return {name for entry in formats for name in entry.split(",")}

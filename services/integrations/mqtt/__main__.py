@@ -1,0 +1,132 @@
+"""The bridge to MQTT as a process: `braid run mqtt`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from aiokafka.errors import KafkaError
+
+from model.checkpoint import serving
+from model.labels import NOTHING
+from services.contract import canonical
+from services.integrations.mqtt.client import Broker
+from services.integrations.mqtt.follower import Follower
+from services.integrations.mqtt.state import Bounds, Home
+from services.integrations.mqtt.topics import Names
+from services.kafka import clients, retry
+from services.kafka.control_topic import Controls, say
+from services.runtime import logs
+from services.runtime.exits import EXIT_SETTINGS, NO_BROKER
+from services.runtime.health import Progress, watched
+from services.runtime.metrics import MqttMetrics, make_registry
+from services.runtime.net import is_loopback
+from services.runtime.settings import MqttSettings, Settings, load
+
+_log = logging.getLogger("services.integrations.mqtt")
+
+
+def refusal(settings: MqttSettings) -> str | None:
+    """Why the bridge does not start with these settings, None where it does."""
+    if not settings.host:
+        return "no MQTT broker is named: set BRAID_MQTT__HOST"
+    if not settings.tls and not settings.allow_unencrypted and not is_loopback(settings.host):
+        return (
+            f"what devices see would go unencrypted to {settings.host}: set BRAID_MQTT__TLS=true "
+            "(BRAID_MQTT__PORT is 8883 then, as a rule), or BRAID_MQTT__ALLOW_UNENCRYPTED=true where the network is your own"
+        )
+    return None
+
+
+def labels_of(checkpoint: Path) -> list[str]:
+    """What the model can say; none where no checkpoint is here (the bridge then learns labels from events)."""
+    try:
+        config = canonical.loads_object((serving(checkpoint) / "config.json").read_bytes())
+    except (OSError, canonical.NotJson):
+        return []
+    return [label for label in config.get("labels", ()) if label != NOTHING]
+
+
+async def serve(settings: Settings, metrics: MqttMetrics, progress: Progress) -> None:
+    """Serve until SIGTERM or Ctrl-C."""
+    m = settings.mqtt
+    names = Names(m.prefix, m.discovery_prefix)
+    bounds = Bounds(m.sessions_max, m.sources_max, m.silent_s * 1_000_000)
+    topics, partitions = settings.topic_names(), settings.topics.partitions
+    home = Home(names, labels_of(settings.fusion.model), bounds, version("braid"), topics.modalities)
+    controls = Controls.following(settings)
+
+    async def command(topic: str, payload: bytes) -> None:
+        """A switch was turned: said in the control topic, from which its new state comes back."""
+        wanted = home.command(topic, payload)
+        if wanted is None:
+            return
+        session, modality, on = wanted
+        now_us = time.time_ns() // 1000
+        try:
+            async with clients.reader(settings.kafka) as reader, clients.producer(settings.kafka) as producer:
+                await say(
+                    reader,
+                    producer,
+                    topics,
+                    partitions,
+                    session,
+                    lambda c: c.mute([modality], now_us) if on else c.unmute([modality], now_us),
+                )
+        except KafkaError as error:
+            _log.error("a switch could not be turned", extra={"why": str(error)})
+
+    broker = Broker(m, names, lambda: home.announce(time.time_ns() // 1000), command, metrics, progress)
+    controls.listen(lambda control: broker.send(list(home.control(control))))
+    follower = Follower(
+        lambda: clients.make_reader(settings.kafka),
+        topics,
+        partitions,
+        home,
+        broker,
+        m.images,
+        metrics,
+        progress,
+    )
+    ended = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+
+    async def follow() -> None:
+        """Nothing is told before all is known that must not be."""
+        await retry.started(controls.start, progress)
+        await asyncio.gather(controls.wait(), follower.run())
+
+    tasks = [asyncio.create_task(work) for work in (broker.run(), follow())]
+    waiting = asyncio.create_task(ended.wait())
+    await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
+    failed = [task for task in tasks if task.done()]
+    for task in (*tasks, waiting):
+        task.cancel()
+    await asyncio.gather(*tasks, waiting, return_exceptions=True)
+    await controls.stop()
+    for task in failed:
+        task.result()
+
+
+def main(settings: Settings | None = None) -> int:
+    """Run until SIGTERM; the exit code (0 after a clean stop)."""
+    settings = settings or load()
+    logs.setup()
+    refused = refusal(settings.mqtt) if settings.kafka.bootstrap_servers else NO_BROKER
+    if refused is not None:
+        print(refused, file=sys.stderr)
+        return EXIT_SETTINGS
+    registry = make_registry("mqtt")
+    with watched("braid-mqtt", settings, registry) as progress:
+        asyncio.run(serve(settings, MqttMetrics(registry), progress))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

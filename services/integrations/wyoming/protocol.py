@@ -1,0 +1,98 @@
+"""What a bridge from Wyoming says of what it cannot take.
+
+Wyoming's events on a connection, inside limits: the package's own reader believes any length that it is told.
+
+Source: the package `wyoming`, event.py: a line of JSON, then `data_length` bytes of JSON, then `payload_length` bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from wyoming.error import Error
+from wyoming.event import Event, async_write_event
+
+from services.contract import canonical
+
+
+class Refused(Exception):
+    """What a satellite sent cannot be taken; the message is for whoever looks after it, and never quotes it.
+
+    code: a short word for metrics and for the satellite.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+LINE_BYTES_MAX = 65_536
+EVENT_WITHIN_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """The most bytes of JSON and of payload in one event."""
+
+    data_bytes_max: int
+    payload_bytes_max: int
+
+
+async def read(reader: asyncio.StreamReader, lengths: Lengths) -> Event | None:
+    """The next event, None where the connection has ended between two. Raises Refused.
+
+    A satellite may be silent for hours; an event that it has begun must be whole within EVENT_WITHIN_S.
+    """
+    first = await reader.read(1)
+    if not first:
+        return None
+    try:
+        async with asyncio.timeout(EVENT_WITHIN_S):
+            return await _read(first, reader, lengths)
+    except TimeoutError:
+        raise Refused("slow", f"an event was not whole within {EVENT_WITHIN_S} s") from None
+    except asyncio.LimitOverrunError:
+        raise Refused("line", f"a line of more than {LINE_BYTES_MAX} bytes") from None
+    except asyncio.IncompleteReadError:
+        raise Refused("cut", "the connection ended within an event") from None
+    except canonical.NotJson as error:
+        raise Refused("json", f"not an event of Wyoming: {error}") from None
+
+
+async def _read(first: bytes, reader: asyncio.StreamReader, lengths: Lengths) -> Event:
+    line = first if first == b"\n" else first + await reader.readuntil(b"\n")
+    head = canonical.loads_object(line)
+    data_length = _length(head, "data_length", lengths.data_bytes_max)
+    payload_length = _length(head, "payload_length", lengths.payload_bytes_max)
+    kind, data = head.get("type"), head.get("data", {})
+    if not isinstance(kind, str) or not isinstance(data, dict):
+        raise Refused("json", "an event has a type, and data that is an object")
+    if data_length:
+        data = data | canonical.loads_object(await reader.readexactly(data_length))
+    payload = await reader.readexactly(payload_length) if payload_length else None
+    return Event(kind, data, payload)
+
+
+def _length(head: dict[str, Any], name: str, bytes_max: int) -> int:
+    length = head.get(name) or 0
+    if type(length) is not int or length < 0:
+        raise Refused("json", f"{name} is no whole number")
+    if length > bytes_max:
+        raise Refused("length", f"{name} is {length}, at most {bytes_max} bytes are read")
+    return length
+
+
+async def write(writer: asyncio.StreamWriter, event: Event) -> None:
+    """Send an event. Raises Refused where the other side does not read, ConnectionError where it has gone."""
+    try:
+        async with asyncio.timeout(EVENT_WITHIN_S):
+            await async_write_event(event, writer)
+    except TimeoutError:
+        raise Refused("slow", f"what was sent was not read within {EVENT_WITHIN_S} s") from None
+
+
+def error(refused: Refused) -> Event:
+    """A refusal in Wyoming's words."""
+    return Error(str(refused), refused.code).event()

@@ -1,0 +1,226 @@
+"""Intake: the one consumer of a service. It reads, hands batches to the agent, and commits what the work answers.
+
+Faust's own consumer acknowledges what crashed and skips gaps; this one commits nothing but floors, after every output
+of the batches before was acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaConnectionError, KafkaError
+from aiokafka.structs import ConsumerRecord
+from mode import Service
+
+from services.runtime.clock import monotonic_us
+from services.runtime.health import Progress
+
+COMMIT_EVERY_US = 500_000
+POLL_MS_MAX = 100
+# A batch of a fusion worker may take this long on a busy machine; whoever cannot wait kills, and loses nothing by it.
+LAST_TURN_S = 60
+BROKER_WITHIN_S = 60
+BROKER_AGAIN_S = 0.5
+COMMIT_WITHIN_S = 10
+Fetched = Mapping[TopicPartition, list[ConsumerRecord]]
+_log = logging.getLogger(__name__)
+
+
+class Work(Protocol):
+    """What a service does with what the intake reads; `Any` is its own kind of batch."""
+
+    async def start(self) -> None:
+        """Open what is needed; the consumer runs already."""
+
+    async def stop(self) -> None:
+        """Close it."""
+
+    async def adopt(self, group: AIOKafkaConsumer, numbers: Sequence[int]) -> dict[TopicPartition, int]:
+        """Forget everything; where to read from, for these partition numbers of all topics."""
+
+    def sort(self, group: AIOKafkaConsumer, fetched: Fetched) -> Any:
+        """Queue what was fetched; the batch that may be handed on now, falsy for none."""
+
+    async def process(self, group: AIOKafkaConsumer, batch: Any) -> None:
+        """Do a batch, or begin it, where `next_us` asks for another call soon. What it raises ends the process."""
+
+    async def finish(self) -> None:
+        """Wait for what `process` began: on return every output is acknowledged. What it raises ends the process."""
+
+    def next_us(self) -> int:
+        """When `process` has something to do even without records, on the monotonic clock."""
+
+    async def floors(self) -> dict[TopicPartition, int]:
+        """What may be committed now."""
+
+
+class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Counts assignments; aiokafka swallows what a listener raises, so it does nothing else."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def on_partitions_revoked(self, revoked: object) -> None:
+        self.number += 1
+
+    def on_partitions_assigned(self, assigned: object) -> None:
+        self.number += 1
+
+
+class Intake(Service):
+    """Owns the group's consumer; batches go through the channel one at a time.
+
+    refusals: what the work raises where people must change something before it can go on; kept in `refused`.
+    """
+
+    def __init__(
+        self,
+        make_consumer: Callable[[], AIOKafkaConsumer],
+        topics: Sequence[str],
+        work: Work,
+        progress: Progress,
+        records_max: int,
+        refusals: tuple[type[Exception], ...] = (),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.refused: Exception | None = None
+        self._refusals = refusals
+        self.consumer: AIOKafkaConsumer = None
+        self.batches: Any = None
+        self._make_consumer = make_consumer
+        self._topics, self._work, self._progress, self._records_max = topics, work, progress, records_max
+        self._assignment = _Assignment()
+        self._adopted = -1
+        self._ended = asyncio.Event()
+        self._opened = False
+        self._committed: dict[TopicPartition, int] = {}
+        self._commit_us = 0
+
+    async def on_start(self) -> None:
+        await self._connect()
+        try:
+            await self._work.start()
+        except self._refusals as error:
+            self.refused = error
+            raise
+        self._opened = True
+
+    async def on_stop(self) -> None:
+        if self._opened:
+            # Mode calls this while the loop is still in its last turn: the batch is finished and committed first.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), LAST_TURN_S)
+            await self._work.stop()
+        if self.consumer is not None:
+            await self.consumer.stop()
+
+    async def _connect(self) -> None:
+        """Start the consumer, waiting a while for a broker that is not there. Raises KafkaConnectionError after that."""
+        deadline_us = monotonic_us() + BROKER_WITHIN_S * 1_000_000
+        while True:
+            consumer = self._make_consumer()
+            consumer.subscribe(list(self._topics), listener=self._assignment)
+            try:
+                await consumer.start()
+            except KafkaConnectionError as error:
+                await consumer.stop()
+                if monotonic_us() >= deadline_us:
+                    _log.critical("no broker for %s s: is kafka.bootstrap_servers right?", BROKER_WITHIN_S)
+                    raise
+                if "broker" not in self._progress.not_ready:
+                    _log.warning("the broker cannot be reached: waiting for it", extra={"why": str(error)})
+                self._progress.not_ready["broker"] = "the broker cannot be reached"
+                # Waiting for the broker is what there is to do: the watchdog is for a loop that hangs.
+                self._progress.beat()
+                await asyncio.sleep(BROKER_AGAIN_S)
+            else:
+                self.consumer = consumer
+                self._progress.not_ready.pop("broker", None)
+                return
+
+    @Service.task
+    async def _run(self) -> None:
+        try:
+            while not self.should_stop:
+                await self._turn()
+                self._progress.beat()
+            await self._work.finish()
+            await self._commit()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            if isinstance(error, self._refusals):
+                self.refused = error
+            else:
+                _log.critical("the service cannot go on", exc_info=error)
+            await self.crash(error)
+            raise
+        finally:
+            self._ended.set()
+
+    async def _turn(self) -> None:
+        if self._adopted != self._assignment.number:
+            await self._adopt()
+        wait_ms = (self._work.next_us() - monotonic_us()) // 1000
+        fetched = await self.consumer.getmany(
+            timeout_ms=max(1, min(wait_ms, POLL_MS_MAX)), max_records=self._records_max
+        )
+        if self._adopted != self._assignment.number:
+            return  # these records may be another owner's by now; the next turn seeks to the floors
+        batch = self._work.sort(self.consumer, fetched)
+        if batch or self._work.next_us() <= monotonic_us():
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            await self.batches.put((done, batch))
+            await done
+        if monotonic_us() >= self._commit_us:
+            await self._commit()
+            self._commit_us = monotonic_us() + COMMIT_EVERY_US
+
+    async def _adopt(self) -> None:
+        number = self._assignment.number
+        assigned = self.consumer.assignment()
+        numbers = sorted({tp.partition for tp in assigned})
+        if len(assigned) != len(numbers) * len(self._topics):
+            raise RuntimeError(
+                f"{len(assigned)} partitions of {len(self._topics)} topics were assigned: the topics differ in their "
+                "partition counts; `braid topics check` says which"
+            )
+        await self._work.finish()
+        positions = await self._work.adopt(self.consumer, numbers)
+        if number != self._assignment.number:
+            return
+        for tp, offset in positions.items():
+            self.consumer.seek(tp, offset)
+        self.consumer.resume(*self.consumer.paused())
+        self._committed = dict(positions)
+        self._adopted = number
+        if numbers:
+            self._progress.not_ready.clear()
+        else:
+            self._progress.not_ready["partitions"] = "no partitions assigned"
+
+    async def _commit(self) -> None:
+        if self._adopted != self._assignment.number:
+            return
+        floors = await self._work.floors()
+        moved = {tp: floor for tp, floor in floors.items() if floor > self._committed.get(tp, -1)}
+        if not moved or self._adopted != self._assignment.number:
+            return
+        try:
+            # aiokafka tries again for as long as the broker is away; meanwhile the loop would look as if it hung.
+            await asyncio.wait_for(self.consumer.commit(moved), COMMIT_WITHIN_S)
+        except (CommitFailedError, IllegalStateError):
+            return  # the partitions have a new owner: it reads again from the old floors
+        except (KafkaError, TimeoutError) as error:
+            if isinstance(error, KafkaError) and not error.retriable:
+                raise
+            # The floors are behind for a while, which costs only repeats; the next turn commits them.
+            _log.warning("the floors could not be committed: the next turn tries again", extra={"why": repr(error)})
+            return
+        self._committed.update(moved)

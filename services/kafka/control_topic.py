@@ -1,0 +1,152 @@
+"""Follows the control topic from its beginning, without a consumer group.
+
+Says something of a session: the newest record of the control topic, changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.structs import ConsumerRecord
+
+from services.contract import control
+from services.contract.control import Control
+from services.contract.partitioner import partition_of
+from services.contract.topics import Topics
+from services.contract.window import Window
+from services.kafka import clients
+from services.kafka.log_reader import read_range
+from services.runtime.settings import Settings
+
+POLL_MS = 1_000
+
+
+class Controls:
+    """What holds for each session of which something was said; a record is known some 50 ms after its acknowledgement.
+
+    Fails closed: where the topic can be read no more, `check` raises, and whoever uses payloads must end.
+    """
+
+    @classmethod
+    def following(cls, settings: Settings) -> Controls:
+        """Of the topic that the settings name."""
+        return cls(lambda: clients.make_reader(settings.kafka), settings.topic_names(), settings.topics.partitions)
+
+    def __init__(self, make_reader: Callable[[], AIOKafkaConsumer], topics: Topics, partitions: int) -> None:
+        self._make_reader = make_reader
+        self._told: Callable[[Control], None] = lambda _: None
+        self._partitions = [TopicPartition(topics.control, n) for n in range(partitions)]
+        self._known: dict[str, Control] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Controls:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    def listen(self, told: Callable[[Control], None]) -> None:
+        """Call this with each control as it becomes known; before `start`."""
+        self._told = told
+
+    async def start(self) -> None:
+        """Read all that was said so far, then follow. Raises KafkaError."""
+        self._reader = self._make_reader()
+        try:
+            await self._reader.start()
+            self._reader.assign(self._partitions)
+            ends = await self._reader.end_offsets(self._partitions)
+            await self._reader.seek_to_beginning(*self._partitions)
+            while [tp for tp in self._partitions if await self._reader.position(tp) < ends[tp]]:
+                await self._turn()
+        except BaseException:
+            await self._reader.stop()
+            raise
+        self._task = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        """Follow no more."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            await self._reader.stop()
+
+    def check(self) -> None:
+        """Raises what ended the following."""
+        if self._task is not None and self._task.done():
+            self._task.result()
+
+    async def wait(self) -> None:
+        """Until the following fails: raises why."""
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
+    def of(self, session: str) -> Control | None:
+        """What was said of a session, None where nothing was."""
+        return self._known.get(session)
+
+    @property
+    def known(self) -> Mapping[str, Control]:
+        """All sessions of which something was said."""
+        return self._known
+
+    def over(self, window: Window) -> Window:
+        """The window with its muted senses marked."""
+        found = self._known.get(window.session)
+        return window if found is None else found.over(window)
+
+    async def _follow(self) -> None:
+        while True:
+            await self._turn()
+
+    async def _turn(self) -> None:
+        for records in (await self._reader.getmany(timeout_ms=POLL_MS)).values():
+            for record in records:
+                self._take(record)
+
+    def _take(self, record: ConsumerRecord) -> None:
+        try:
+            session = record.key.decode()
+        except (AttributeError, UnicodeDecodeError):
+            return
+        found = control.read(session, record.value) if record.value else Control(session)
+        if found is not None:
+            # A tombstone unmutes; what was forgotten stays so for as long as we remember.
+            before = self._known.get(session)
+            self._known[session] = found if before is None else found.forget(before.forgotten_before_us)
+            self._told(self._known[session])
+
+
+async def said(reader: AIOKafkaConsumer, topics: Topics, partitions: int, session: str) -> Control:
+    """What holds for a session. Raises KafkaError."""
+    key, found = session.encode(), Control(session)
+    async for record in read_range(reader, TopicPartition(topics.control, partition_of(key, partitions))):
+        if record.key == key:
+            found = (control.read(session, record.value) if record.value else Control(session)) or found
+    return found
+
+
+async def say(
+    reader: AIOKafkaConsumer,
+    producer: AIOKafkaProducer,
+    topics: Topics,
+    partitions: int,
+    session: str,
+    change: Callable[[Control], Control],
+) -> Control:
+    """Change what holds for a session; on return the broker has it. Of two who speak at once the last counts. Raises KafkaError."""
+    changed = change(await said(reader, topics, partitions, session))
+    key = session.encode()
+    await producer.send_and_wait(
+        topics.control,
+        control.encode(changed),
+        key=key,
+        partition=partition_of(key, partitions),
+        headers=[("content-type", b"application/json")],
+    )
+    return changed

@@ -1,0 +1,155 @@
+"""What a demo run comes to: the numbers, and whether all is as promised."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from services.contract.event import Event
+from services.contract.prediction import DIGITS
+from services.fusion.event_detector import Decision, State, fold
+from services.fusion.event_detector import Seen as FoldSeen
+from services.fusion.inference import Inference
+from services.fusion.stages import Predicted
+from services.inspection.audit.ledger import Books
+from services.inspection.audit.predictions import Recomputed
+from services.local.demo.watch import Seen
+from services.offline.evaluation.event_scoring import Said, Score, is_hit, read_truth, score, total
+from services.offline.evaluation.player import Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Truths:
+    """The truth files, and which stream each session plays."""
+
+    data: Path
+    streams: Mapping[str, str]
+
+    def score(self, said: Callable[[str], Sequence[Said]], schedule: Schedule, kind: str | None = None) -> Score:
+        """The score of what was said of each session, over the part that was played."""
+        span_s = schedule.from_us / 1e6, schedule.to_us / 1e6
+        return total(
+            [score(said(session), self._truth(stream), *span_s, kind) for session, stream in self.streams.items()]
+        )
+
+    def delays_s(self, events: Sequence[tuple[int, Event]], schedule: Schedule) -> list[float]:
+        """For each event played whole: from its true start to the first right record, provisional or final."""
+        out = []
+        for session, stream in self.streams.items():
+            said = [_said(at_ms, e, schedule) for at_ms, e in events if e.session == session]
+            for true in self._truth(stream):
+                if schedule.from_us / 1e6 <= true.start_s and true.end_s <= schedule.to_us / 1e6:
+                    hits = [s.decided_s for s in said if is_hit(s, true)]
+                    if hits:
+                        out.append(min(hits) - true.start_s)
+        return out
+
+    def _truth(self, stream: str) -> Any:
+        return read_truth(self.data / "homestream" / f"{stream}.truth.json")
+
+
+def final_events(events: Sequence[tuple[int, Event]], session: str, schedule: Schedule) -> list[Said]:
+    """The events of a session as they stood at the end, each with the time of the first record with that label."""
+    first: dict[tuple[str, str], int] = {}
+    last: dict[str, Event] = {}
+    for at_ms, e in events:
+        if e.session == session:
+            first.setdefault((e.id, e.label), at_ms)
+            if e.final and e.lifecycle != "end":
+                last[e.id] = e
+    return [_said(first[e.id, e.label], e, schedule) for e in last.values()]
+
+
+def single_modality(
+    modality: str, predictions: Sequence[Predicted], inference: Inference, decision: Decision, schedule: Schedule
+) -> dict[str, list[Said]]:
+    """The events that one modality alone would have led to, by session: the same fold over the same windows."""
+    out: dict[str, list[Said]] = {}
+    states: dict[str, State] = {}
+    said: list[tuple[int, Event]] = []
+    for p in sorted(predictions, key=lambda p: (p.window.session, p.window.start_us)):
+        lane = p.window.modalities[modality]
+        there = frozenset([modality] if lane.state == "present" else [])
+        e = inference.explain(p.rows, there)
+        w = p.window
+        top = tuple((label, round(q, DIGITS)) for label, q in e.top)
+        seen = FoldSeen(p.id, w.session, w.start_us, w.end_us, w.previous_us, top)
+        states[w.session], events = fold(states.get(w.session), seen, decision)
+        said += [(0, event) for event in events]
+    for session in states:
+        out[session] = final_events(said, session, schedule)
+    return out
+
+
+def latencies(seen: Seen, books: Books, schedule: Schedule) -> dict[str, dict[str, float]]:
+    """first, final: from the instant that is played at a window's end to its answer; own: from its closing record."""
+    closed_ms = {(w.session, w.start_us): w.closed_us / 1000 for w, _, _ in books.windows.values()}
+    ends_ms = {
+        (w.session, w.start_us): schedule.wall_us(w.end_us - schedule.origin_us) / 1000
+        for w, _, _ in books.windows.values()
+    }
+    return {
+        "first": _percentiles([at - ends_ms[key] for key, at in seen.first_ms.items() if key in ends_ms]),
+        "final": _percentiles([at - ends_ms[key] for key, at in seen.final_ms.items() if key in ends_ms]),
+        "own": _percentiles([at - closed_ms[key] for key, at in seen.final_ms.items() if key in closed_ms]),
+    }
+
+
+def summary(
+    truths: Truths,
+    schedule: Schedule,
+    seen: Seen,
+    books: Books,
+    recomputed: Recomputed,
+    inference: Inference,
+    decision: Decision,
+) -> dict[str, Any]:
+    """The numbers of a run, as one JSON object."""
+    found = list(recomputed.by_window.values())
+    singles = {}
+    for modality in inference.model.modalities:
+        alone = single_modality(modality, found, inference, decision, schedule)
+        singles[modality] = round(truths.score(lambda s, a=alone: a.get(s, []), schedule).f1, 3)  # type: ignore[misc]
+
+    def by(kind: str | None) -> Score:
+        return truths.score(lambda s: final_events(seen.events, s, schedule), schedule, kind)
+
+    delays_s = truths.delays_s(seen.events, schedule)
+    confirmed = {(e.id, e.label) for _, e in seen.events if e.final}
+    guessed = {(e.id, e.label) for _, e in seen.events if not e.final}
+    return {
+        "books": books.as_json(),
+        "books_balance": books.balanced,
+        "windows": len(books.windows),
+        "windows_early": books.early_windows,
+        "windows_wrong": books.windows_wrong,
+        "windows_repeated": books.copies,
+        "predictions": len(seen.final_ms),
+        "predictions_checked": recomputed.checked,
+        "predictions_repeated": recomputed.copies,
+        "event_f1": {kind or "overall": round(by(kind).f1, 3) for kind in (None, "digit", "sound")},
+        "events": {"said": by(None).said, "true": by(None).true, "hits": by(None).hits},
+        "best_single_modality_event_f1": max(singles.values()),
+        "single_modality_event_f1": singles,
+        "event_delay_s": round(statistics.median(delays_s), 2) if delays_s else None,
+        "provisional": {"said": len(guessed), "withdrawn": len(guessed - confirmed)},
+        "latency_ms": latencies(seen, books, schedule),
+        "troubles": (books.troubles + recomputed.troubles)[:20],
+    }
+
+
+def _said(at_ms: int, e: Event, schedule: Schedule) -> Said:
+    decided_us = at_ms * 1000 - schedule.wall_us(0)
+    if schedule.speed != 1:
+        decided_us = schedule.from_us + int((at_ms * 1000 - schedule.begins_wall_us) * schedule.speed)
+    return Said((e.start_us - schedule.origin_us) / 1e6, e.kind, e.label, decided_us / 1e6)
+
+
+def _percentiles(values: Sequence[float]) -> dict[str, float]:
+    if not values:
+        return {"p50": 0.0, "p99": 0.0}
+    rising = sorted(values)
+    return {f"p{p}": round(rising[min(len(rising) * p // 100, len(rising) - 1)], 1) for p in (50, 99)}

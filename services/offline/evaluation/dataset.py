@@ -1,0 +1,93 @@
+"""One recorded stream as records: what each device sends, in the order in which it arrives. Never opens the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.data.homestream import SOURCES, Received, microphone, received
+from services.contract import cloudevents
+
+PCM = "audio/pcm;rate=8000;channels=1;format=s16le"
+PNG = b"\x89PNG"
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """One record to send: when (stream us), to which modality's topic, and what."""
+
+    arrived_us: int
+    modality: str
+    headers: list[tuple[str, bytes]]
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A stream's messages and its rendered microphone."""
+
+    name: str
+    messages: tuple[Received, ...]
+    sound: NDArray[np.int16]
+
+    def sendings(self, session: str, origin_us: int, from_us: int, to_us: int) -> Iterator[Sending]:
+        """The records captured from from_us on that arrive before to_us, then one end for each source.
+
+        origin_us: the event time of stream second 0. A copy (same source and sequence) repeats id, stamp and bytes of
+        the first; clocks are left as wrong as they are.
+        """
+        for message in self.messages:
+            if from_us <= message.t_us and message.arrived_us < to_us:
+                yield self._sending(session, origin_us, message)
+        for source, modality in SOURCES.items():
+            headers = cloudevents.build(
+                session=session,
+                source=cloudevents.source_of(self.name, source),
+                id=f"end-{to_us}",
+                type=cloudevents.SESSION_END_TYPE,
+                t_us=origin_us + to_us,
+                content_type="application/json",
+            )
+            yield Sending(to_us, modality, headers, b"")
+
+    def whole(self, session: str, origin_us: int) -> Iterator[Sending]:
+        """Every record, whenever it arrives, and no end: a recording that stops does not say that it is over."""
+        for message in self.messages:
+            yield self._sending(session, origin_us, message)
+
+    def _sending(self, session: str, origin_us: int, message: Received) -> Sending:
+        kind, value = cloudevents.media_type(message.modality), b""
+        if message.sound is not None:
+            content_type, value = PCM, self.sound[slice(*message.sound)].astype("<i2").tobytes()
+        elif message.picture is not None:
+            value = message.picture if isinstance(message.picture, bytes) else message.picture.read_bytes()
+            content_type = "image/png" if value.startswith(PNG) else "image/jpeg"
+        elif message.text is not None:
+            content_type, value = "text/plain; charset=utf-8", message.text.encode()
+        else:
+            content_type, kind = "image/jpeg", cloudevents.ALIVE_TYPE
+        headers = cloudevents.build(
+            session=session,
+            source=cloudevents.source_of(self.name, message.source),
+            id=str(message.sequence),
+            type=kind,
+            t_us=origin_us + message.t_us,
+            content_type=content_type,
+            extensions=[("ce_sequence", str(message.sequence))],
+        )
+        return Sending(message.arrived_us, message.modality, headers, value)
+
+
+def read(data: Path, name: str) -> Recording:
+    """Read the recording `name` (as S01) of the home streams in a data folder."""
+    streams = data / "homestream"
+    return read_files(name, streams / f"{name}.events.jsonl", streams / f"{name}.audio.json", data)
+
+
+def read_files(name: str, events: Path, mix: Path, root: Path) -> Recording:
+    """Read a recording of the same form; root: the folder of the sets that its files name. Raises Unreadable."""
+    return Recording(name, tuple(received(events, root)), microphone(mix, root))

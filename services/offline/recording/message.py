@@ -1,0 +1,139 @@
+"""A record as the JSON message of a recording, readable where it can be, and back to the very same bytes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from services.contract import canonical, cloudevents, media, timestamps
+from services.contract.cloudevents import Envelope
+from services.contract.media import Sound
+from services.contract.record import Kept
+
+JSON_TYPE, TEXT_TYPE = "application/json", "text/plain"
+RECORD, IMAGE, SOUND = "record", "image", "sound"
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
+class NotKept(ValueError):
+    """A message that is no record of ours; the text says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """The form that the message has, its bytes, and the capture time of what it holds (us), None where it has none."""
+
+    form: str
+    data: bytes
+    t_us: int | None
+
+
+def encode(kept: Kept) -> Message:
+    """Every record becomes a message: a picture or PCM sound in Foxglove's form, anything else in our own.
+
+    `record` says where it stands. Its value is under `data` (base64), `text`, or `json` (only where its canonical bytes
+    are the value's own); a null value is under none.
+    """
+    about: dict[str, Any] = {
+        "topic": kept.topic,
+        "partition": kept.partition,
+        "offset": kept.offset,
+        "timestamp_ms": kept.timestamp,
+        "key": _readable(kept.key),
+        "headers": [[name, _readable(raw)] for name, raw in kept.headers],
+    }
+    read = cloudevents.unwrap(kept.headers, kept.value)
+    # Structured mode has the media inside the value: only binary mode is the media itself.
+    plain = isinstance(read, Envelope) and read.payload is kept.value
+    t_us = timestamps.parse(read.get("time")) if isinstance(read, Envelope) else None
+    if isinstance(read, Envelope) and plain and kept.value:
+        shown = _media(read, kept.value)
+        if shown is not None:
+            form, fields = shown
+            at_us = kept.timestamp * 1000 if t_us is None else t_us
+            stamp = {"sec": max(at_us, 0) // 1_000_000, "nsec": max(at_us, 0) % 1_000_000 * 1000}
+            return Message(
+                form, _bytes({"timestamp": stamp, **fields, "data": _base64(kept.value), "record": about}), t_us
+            )
+    return Message(RECORD, _bytes({"record": about, **_value(kept.value)}), t_us)
+
+
+def decode(raw: bytes) -> Kept:
+    """The record of a message. Raises NotKept."""
+    try:
+        told: Mapping[str, Any] = json.loads(raw)
+        about = told["record"]
+        value: bytes | None = None
+        if "data" in told:
+            value = base64.b64decode(told["data"], validate=True)
+        elif "text" in told:
+            value = told["text"].encode()
+        elif "json" in told:
+            value = canonical.dumps(told["json"])
+        topic, partition, offset, timestamp = (about[n] for n in ("topic", "partition", "offset", "timestamp_ms"))
+        if not isinstance(topic, str) or not all(type(n) is int for n in (partition, offset, timestamp)):
+            raise NotKept("topic, partition, offset or append time is of another type")
+        # A header may be null on the broker; admission refuses it, so it comes back as it was.
+        headers: list[tuple[str, Any]] = [(str(name), _raw(text)) for name, text in about["headers"]]
+        return Kept(topic, partition, offset, timestamp, _raw(about["key"]), headers, value)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, binascii.Error) as error:
+        raise NotKept(f"no record of Braid in it ({type(error).__name__})") from None
+
+
+def _media(read: Envelope, value: bytes) -> tuple[str, dict[str, Any]] | None:
+    kind = read.get("content-type").partition(";")[0].strip().lower()
+    if kind in media.IMAGE_TYPES:
+        return IMAGE, {"frame_id": read.get("source"), "format": kind.removeprefix("image/")}
+    if kind == media.PCM:
+        measured = media.measure(read.get("content-type"), value)
+        if isinstance(measured, Sound):
+            return SOUND, {
+                "format": "pcm-s16",
+                "sample_rate": measured.rate,
+                "number_of_channels": measured.channels,
+            }
+    return None
+
+
+def _value(value: bytes | None) -> dict[str, Any]:
+    if value is None:
+        return {}
+    try:
+        found = canonical.loads_object(value)
+        if canonical.dumps(found) == value:
+            return {"json": found}
+    except (ValueError, RecursionError):
+        pass  # no JSON, or none that can be written again
+    try:
+        return {"text": value.decode()}
+    except UnicodeDecodeError:
+        return {"data": _base64(value)}
+
+
+def _readable(raw: bytes | None) -> Any:
+    if raw is None:
+        return None
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return {"base64": _base64(raw)}
+
+
+def _raw(told: Any) -> bytes | None:
+    if told is None:
+        return None
+    if isinstance(told, str):
+        return told.encode()
+    return base64.b64decode(told["base64"], validate=True)
+
+
+def _base64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+def _bytes(message: dict[str, Any]) -> bytes:
+    return _encode(message).encode()

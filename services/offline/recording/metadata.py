@@ -1,0 +1,63 @@
+"""What a recording says of itself: the settings that it was made under, and which part of the topics it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from services.contract import canonical
+from services.contract.alignment_config import Semantics, semantics_of
+
+NAME, TAKEN = "braid", "braid.taken"
+FORMAT = "1"
+
+
+class NoRecording(Exception):
+    """A file that is no recording of Braid, or one that cannot be read; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """The metadata of a recording.
+
+    settings: the sections `alignment`, `limits` and `topics` of the settings in force; begins: the first offset that was
+    there for each topic and partition; whole: nothing had been deleted or left out before these.
+    """
+
+    semantics: Semantics
+    settings: Mapping[str, Any]
+    partitions: int
+    begins: Mapping[str, Mapping[int, int]]
+    whole: bool
+
+    def as_metadata(self) -> dict[str, str]:
+        """As MCAP keeps it: text by name."""
+        return {
+            "format": FORMAT,
+            "config": self.semantics.config,
+            "semantics": canonical.dumps(self.semantics.as_json()).decode(),
+            "settings": canonical.dumps(self.settings).decode(),
+            "partitions": str(self.partitions),
+            "begins": canonical.dumps(
+                {t: {str(n): at for n, at in b.items()} for t, b in self.begins.items()}
+            ).decode(),
+            "whole": "true" if self.whole else "false",
+        }
+
+
+def read(told: Mapping[str, str]) -> About:
+    """Read the metadata back. Raises NoRecording."""
+    if told.get("format") != FORMAT:
+        raise NoRecording(f"it is of format {told.get('format')!r}, this Braid reads format {FORMAT}")
+    try:
+        begins = canonical.loads_object(told["begins"].encode())
+        return About(
+            semantics_of(canonical.loads_object(told["semantics"].encode())),
+            canonical.loads_object(told["settings"].encode()),
+            int(told["partitions"]),
+            {topic: {int(n): int(at) for n, at in found.items()} for topic, found in begins.items()},
+            told["whole"] == "true",
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise NoRecording(f"its metadata cannot be read ({type(error).__name__}: {error})") from None

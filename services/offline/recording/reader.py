@@ -1,0 +1,71 @@
+"""Reads a recording: one of the two doors to MCAP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from struct import error as StructError
+from zlib import error as ZlibError
+
+from mcap.exceptions import McapError
+from mcap.reader import SeekingReader
+from zstandard import ZstdError
+
+from services.contract.record import Kept
+from services.offline.recording import metadata as about_record
+from services.offline.recording.message import NotKept, decode
+from services.offline.recording.metadata import NAME, TAKEN, About, NoRecording
+
+RECORD_BYTES_MAX = 64 * 1024 * 1024
+MESSAGES_MAX = 20_000_000
+
+
+class RecordingFile:
+    """A recording on disk, read in the order of append times as often as wanted.
+
+    until_us: when the ends of the topics were looked up; of one that was cut off and mended the last append time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._opened() as reader:
+            told = {found.name: found.metadata for found in reader.iter_metadata()}
+            summary = reader.get_summary()
+        if NAME not in told or summary is None or summary.statistics is None:
+            raise NoRecording(f"{path} is no recording of Braid (`braid record` makes one)")
+        self.count = summary.statistics.message_count
+        if self.count > MESSAGES_MAX:
+            raise NoRecording(f"{path} holds {self.count} records, at most {MESSAGES_MAX} are read: record a part")
+        self.about: About = about_record.read(told[NAME])
+        until = told.get(TAKEN, {}).get("until_ms", "")
+        mended_ms = summary.statistics.message_end_time // 1_000_000
+        self.until_us = (int(until) if until.isascii() and until.isdigit() else mended_ms) * 1000
+        self._names = {
+            channel.topic: channel.metadata.get("kafka_topic", channel.topic) for channel in summary.channels.values()
+        }
+
+    def records(self, *topics: str) -> Iterator[Kept]:
+        """The records of these topics (of all where none is named). Raises NoRecording."""
+        names = [name for name, topic in self._names.items() if topic in topics] if topics else None
+        if names == []:
+            return
+        with self._opened() as reader:
+            for _, _, message in reader.iter_messages(names):
+                try:
+                    yield decode(message.data)
+                except NotKept as error:
+                    raise NoRecording(f"{self.path}: {error}") from None
+
+    @contextmanager
+    def _opened(self) -> Iterator[SeekingReader]:
+        try:
+            with self.path.open("rb") as file:
+                yield SeekingReader(file, validate_crcs=True, record_size_limit=RECORD_BYTES_MAX)
+        # CRCs and counts are ValueErrors of the library, cut-off records errors of struct.
+        except (McapError, ValueError, StructError, ZlibError, ZstdError) as error:
+            raise NoRecording(
+                f"{self.path} cannot be read as MCAP ({error}). If it was cut off, `mcap recover` mends it"
+            ) from error
+        except OSError as error:
+            raise NoRecording(f"{self.path} cannot be read: {error.strerror or error}") from error

@@ -1,0 +1,169 @@
+"""Takes the topics of a broker into a recording, oldest first, up to their ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.structs import ConsumerRecord
+
+from services.contract import window as window_record
+from services.contract.record import Kept
+from services.contract.topics import Topics
+from services.kafka.log_reader import read_range
+from services.offline.recording.metadata import About
+from services.offline.recording.writer import RecordingWriter
+from services.runtime.settings import Settings
+
+POLL_MS = 200
+# Partitions that are read further than this beyond the slowest wait, so that a reader finds the file in order of time.
+SKEW_MS = 10_000
+# What stands in force before a part begins: ticks and state, looked for this far back.
+BEFORE_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a recording came to hold: records by topic, and final windows by the settings that they were made under."""
+
+    counts: Mapping[str, int]
+    configs: Mapping[str, int]
+    until_ms: int
+
+
+async def take(
+    reader: AIOKafkaConsumer,
+    settings: Settings,
+    path: Path,
+    since_ms: int | None,
+    stop: asyncio.Event | None,
+    seen: Callable[[int], None],
+) -> Taken:
+    """Write a recording of the topics since a broker time (None: all that is kept), then until `stop` is set.
+
+    stop None: up to the ends as they are now. seen: told the number of records so far. Raises KafkaError, and OSError
+    where the file cannot be written or exists already.
+    """
+    topics, count = settings.topic_names(), settings.topics.partitions
+    begins, whole = await _begins(reader, topics, count, since_ms)
+    told: dict[str, dict[int, int]] = {}
+    for log, offset in begins.items():
+        told.setdefault(log.topic, {})[log.partition] = offset
+    sections: dict[str, Any] = settings.model_dump(mode="json", include={"alignment", "limits", "topics"})
+    about = About(settings.semantics(), sections, count, told, whole)
+    with RecordingWriter(path, about, topics) as writer:
+        configs: dict[str, int] = {}
+        until_ms = await _copy(reader, topics, count, begins, writer, stop, seen, configs)
+        writer.close(until_ms)
+        return Taken(dict(writer.counts), configs, until_ms)
+
+
+def _order(topics: Topics) -> tuple[str, ...]:
+    """The topics with effects before causes: ends looked up in this order leave no effect without its cause."""
+    return topics.predictions, topics.events, topics.windows, topics.late, topics.dead, *topics.media_all
+
+
+async def _begins(
+    reader: AIOKafkaConsumer, topics: Topics, count: int, since_ms: int | None
+) -> tuple[dict[TopicPartition, int], bool]:
+    """Where to begin each log, and whether nothing stood there before."""
+    logs = [TopicPartition(topic, n) for topic in _order(topics) for n in range(count)]
+    oldest: dict[TopicPartition, int] = await reader.beginning_offsets(logs)
+    if since_ms is None:
+        return oldest, not any(offset for log, offset in oldest.items() if log.topic in topics.media_all)
+    ends: dict[TopicPartition, int] = await reader.end_offsets(logs)
+    needed_ms = since_ms
+    windows = await _at(reader, [log for log in logs if log.topic == topics.windows], since_ms, ends)
+    for log, begin in windows.items():
+        # A window that goes out after `since` holds what came before it.
+        async for record in read_range(reader, log, begin):
+            found = window_record.read(record.value)
+            if found is not None and found.final:
+                needed_ms = min(needed_ms, found.opened_us // 1000)
+    early = {topics.predictions, *topics.media_all}
+    begins = await _at(reader, [log for log in logs if log.topic in early], needed_ms - BEFORE_MS, ends)
+    begins |= windows
+    begins |= await _at(reader, [log for log in logs if log not in begins], since_ms, ends)
+    media = {log: begin for log, begin in begins.items() if log.topic in topics.media_all}
+    return begins, not any(media.values())
+
+
+async def _at(
+    reader: AIOKafkaConsumer, logs: Sequence[TopicPartition], from_ms: int, ends: Mapping[TopicPartition, int]
+) -> dict[TopicPartition, int]:
+    found = await reader.offsets_for_times(dict.fromkeys(logs, max(from_ms, 0)))
+    return {log: ends[log] if found[log] is None else found[log].offset for log in logs}
+
+
+async def _ends(reader: AIOKafkaConsumer, topics: Topics, count: int) -> tuple[dict[TopicPartition, int], int]:
+    ends: dict[TopicPartition, int] = {}
+    until_ms = int(time.time() * 1000)
+    for topic in _order(topics):
+        ends |= await reader.end_offsets([TopicPartition(topic, n) for n in range(count)])
+    return ends, until_ms
+
+
+async def _copy(
+    reader: AIOKafkaConsumer,
+    topics: Topics,
+    count: int,
+    begins: Mapping[TopicPartition, int],
+    writer: RecordingWriter,
+    stop: asyncio.Event | None,
+    seen: Callable[[int], None],
+    configs: dict[str, int],
+) -> int:
+    ends, until_ms = await _ends(reader, topics, count)
+    following = stop is not None
+    position = dict(begins)
+    reached_ms = dict.fromkeys(begins, 0)
+    reader.assign(list(begins))
+    for log, begin in begins.items():
+        reader.seek(log, begin)
+    total = 0
+    while True:
+        if stop is not None and following and stop.is_set():
+            ends, until_ms = await _ends(reader, topics, count)
+            following = False
+        elif following:
+            ends = {log: max(ends[log], reader.highwater(log) or 0) for log in ends}
+        behind = {log for log in position if position[log] < ends[log]}
+        if not behind and not following:
+            return until_ms
+        _in_step(reader, behind, reached_ms)
+        for log, records in (await reader.getmany(timeout_ms=POLL_MS)).items():
+            for record in records:
+                if following or record.offset < ends[log]:
+                    writer.add(_kept(record))
+                    total += 1
+                    if log.topic == topics.windows:
+                        _count(record, configs)
+            reached_ms[log] = records[-1].timestamp
+        for log in position:
+            # Where the last offsets hold no record (a transaction's marker), only the consumer knows that it is past them.
+            position[log] = await reader.position(log)
+        seen(total)
+
+
+def _in_step(reader: AIOKafkaConsumer, behind: set[TopicPartition], reached_ms: Mapping[TopicPartition, int]) -> None:
+    """Let those wait that are far ahead of the slowest that is not at its end."""
+    slowest_ms = min((reached_ms[log] for log in behind), default=None)
+    ahead = {log for log in reached_ms if slowest_ms is not None and reached_ms[log] > slowest_ms + SKEW_MS}
+    paused = reader.paused()
+    reader.pause(*(ahead - paused))
+    reader.resume(*(paused - ahead))
+
+
+def _kept(r: ConsumerRecord) -> Kept:
+    return Kept(r.topic, r.partition, r.offset, r.timestamp, r.key, list(r.headers), r.value)
+
+
+def _count(record: ConsumerRecord, configs: dict[str, int]) -> None:
+    found = window_record.read(record.value)
+    if found is not None and found.final:
+        configs[found.config] = configs.get(found.config, 0) + 1

@@ -1,0 +1,85 @@
+"""A record of any topic in a line that people can read, and the file that its media make."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from services.contract import canonical, cloudevents, media, timestamps
+from services.contract.cloudevents import Envelope
+from services.contract.media import Sound, as_wav
+from services.contract.record import Kept
+
+TEXT_MAX = 200
+ENDINGS = {
+    media.JPEG: "jpg",
+    media.PNG: "png",
+    media.WEBP: "webp",
+    media.WAV: "wav",
+    media.FLAC: "flac",
+    media.OGG: "ogg",
+    "text/plain": "txt",
+    "application/json": "json",
+}
+
+
+def tell(kept: Kept) -> dict[str, Any]:
+    """Where the record stands, its headers, and its value: JSON as it is, text shortened, media by what they are."""
+    return {
+        "topic": kept.topic,
+        "partition": kept.partition,
+        "offset": kept.offset,
+        "appended": timestamps.text_of(kept.timestamp * 1000) if kept.timestamp >= 0 else None,
+        "key": None if kept.key is None else kept.key.decode(errors="replace"),
+        "headers": {name: None if raw is None else raw.decode(errors="replace") for name, raw in kept.headers},
+        "bytes": None if kept.value is None else len(kept.value),
+        **_value(kept),
+    }
+
+
+def line(told: dict[str, Any]) -> str:
+    """The same in one line; what came from outside cannot break it."""
+    place = f"{told['partition']}/{told['offset']}"
+    headers = told["headers"]
+    kind = headers.get("ce_type") or headers.get("content-type") or ""
+    source = f"  {headers['ce_source']}#{headers.get('ce_id')}" if headers.get("ce_source") else ""
+    captured = f"  captured {headers['ce_time']}" if headers.get("ce_time") else ""
+    if "json" in told:
+        value = canonical.dumps(told["json"]).decode()
+    else:
+        value = " ".join(f"{name} {told[name]}" for name in ("text", "picture", "sound", "unreadable") if name in told)
+    text = f"{place}  {told['appended']}  {told['key']}  {kind}{source}{captured}  {value or 'empty'}"
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def file_of(kept: Kept) -> tuple[str, bytes] | None:
+    """A file name and the bytes for it, None for a record without media. The name holds nothing from outside."""
+    read = cloudevents.unwrap(kept.headers, kept.value)
+    if not isinstance(read, Envelope) or not read.payload or kept.key is None:
+        return None
+    kind = read.get("content-type").partition(";")[0].strip().lower()
+    body = as_wav(read.get("content-type"), read.payload) if kind == media.PCM else None
+    ending = "wav" if body is not None else ENDINGS.get(kind, "bin")
+    topic = re.sub(r"[^a-zA-Z0-9._-]", "_", kept.topic)
+    return f"{topic}-{kept.partition}-{kept.offset}.{ending}", body or read.payload
+
+
+def _value(kept: Kept) -> dict[str, Any]:
+    read = cloudevents.unwrap(kept.headers, kept.value)
+    if kept.value is None:
+        return {"unreadable": "null"}
+    if not isinstance(read, Envelope):
+        return {"unreadable": read.reason.value}
+    kind = read.get("content-type").partition(";")[0].strip().lower()
+    if not read.payload:
+        return {}
+    if kind in media.IMAGE_TYPES:
+        size = media.size(kind, read.payload)
+        return {"picture": f"{size[0]}x{size[1]}" if size else "unreadable"}
+    if kind in media.AUDIO_TYPES:
+        length = media.measure(read.get("content-type"), read.payload)
+        return {"sound": f"{length.duration_us / 1000:g} ms" if isinstance(length, Sound) else "unreadable"}
+    try:
+        return {"json": canonical.loads_object(read.payload)}
+    except canonical.NotJson:
+        return {"text": read.payload.decode(errors="replace")[:TEXT_MAX]}

@@ -1,0 +1,144 @@
+"""What a recording says came of its media, and how far that can be compared."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+from services.contract import canonical
+from services.contract import window as window_record
+from services.contract.prediction import STATE_HEADER, muted_of
+from services.contract.topics import Topics
+from services.contract.window import Window
+from services.fusion.event_detector import State
+from services.offline.recording.metadata import About, NoRecording
+from services.offline.recording.reader import RecordingFile
+from services.offline.replay.outcome import Outcome
+
+OUTPUTS_MAX = 500_000
+NEVER_US = 1 << 62
+
+
+@dataclass(slots=True)
+class Recorded:
+    """The recorded outcome, and what stood before it.
+
+    frontiers: by partition number and session, the start of the last window that the recording cannot give again; states:
+    of the folds there, by session and model digest; beyond: windows that hold what the recording does not; from_us: by
+    partition number, when the first window came where the recording begins in the middle; digests: of the models that
+    answered, with how many answers; early: first answers, which are not compared; muted:
+    by window id, the senses that were muted for its answer.
+    """
+
+    outcome: Outcome = field(default_factory=Outcome)
+    frontiers: dict[int, dict[str, int]] = field(default_factory=dict)
+    states: dict[tuple[str, str], State] = field(default_factory=dict)
+    beyond: set[str] = field(default_factory=set)
+    from_us: dict[int, int] = field(default_factory=dict)
+    digests: Counter[str] = field(default_factory=Counter)
+    early: int = 0
+    muted: dict[str, frozenset[str]] = field(default_factory=dict)
+    troubles: list[str] = field(default_factory=list)
+
+    def over(self, window: Window) -> Window:
+        """The window as muted as it was when it was answered; under other settings, as any that it overlaps was."""
+        if not self.muted:
+            return window
+        if window.id in self.outcome.predictions:
+            return replace(window, muted=self.muted.get(window.id, frozenset()))
+        spans = ((id, int(id.rsplit("/", 2)[1]) * 1000) for id in self.muted if id.startswith(f"{window.session}/"))
+        length_us = window.end_us - window.start_us
+        muted = [self.muted[id] for id, start_us in spans if abs(start_us - window.start_us) < length_us]
+        return replace(window, muted=frozenset().union(*muted) & window.modalities.keys())
+
+
+def read(file: RecordingFile, topics: Topics, digest: str | None) -> Recorded:
+    """Read what came out; of several models' answers to a window the one of `digest` counts, else the last.
+
+    Raises NoRecording where there is more than can be held in memory.
+    """
+    out = Recorded()
+    _windows(file, topics, out)
+    _predictions(file, topics, digest, out)
+    for kept in file.records(topics.events):
+        event = canonical.object_or_empty(kept.value)
+        if event.get("final") and isinstance(event.get("id"), str):
+            known = out.outcome.events.setdefault(event["id"], [])
+            if kept.value is not None and kept.value not in known:  # a repeat after a crash is the same bytes
+                known.append(kept.value)
+    for kept in file.records(topics.late, topics.dead):
+        told = canonical.object_or_empty(kept.value)
+        if kept.topic == topics.late and "at" in told:
+            out.outcome.refused[told["modality"], told["at"][0], told["at"][1]] = "late"
+        elif told.get("topic") in topics.media_all and told.get("stage") != "fusion":
+            place = topics.modality_of(told["topic"]), told["partition"], told["offset"]
+            out.outcome.refused[place] = told["reason"]
+    return out
+
+
+def _windows(file: RecordingFile, topics: Topics, out: Recorded) -> None:
+    about = file.about
+    previous: dict[tuple[int, str], Window] = {}
+    # Of a partition that begins in the middle nothing is known until its first window comes.
+    out.from_us = {n: NEVER_US for n, begin in about.begins.get(topics.windows, {}).items() if begin > 0}
+    for kept in file.records(topics.windows):
+        if out.from_us.get(kept.partition) == NEVER_US:
+            out.from_us[kept.partition] = kept.timestamp * 1000
+        window = window_record.read(kept.value)
+        if window is None or kept.value is None:
+            continue
+        if not window.final:
+            out.early += 1
+            continue
+        if len(out.outcome.windows) >= OUTPUTS_MAX:
+            raise NoRecording(f"{file.path} holds more than {OUTPUTS_MAX} windows: record a part (--since)")
+        known = out.outcome.windows.setdefault(window.id, kept.value)
+        if known != kept.value:
+            out.troubles.append(f"two versions of window {window.id} were recorded")
+        frontiers = out.frontiers.setdefault(kept.partition, {})
+        if window.config != about.semantics.config or _reaches_before(window, about, topics):
+            out.beyond.add(window.id)
+            frontiers[window.session] = max(window.start_us, frontiers.get(window.session, window.start_us))
+        first = previous.setdefault((kept.partition, window.session), window)
+        if first is window and window.session not in frontiers and not about.whole:
+            # What its predecessor was it says itself; with none it is further back than windows that follow each other.
+            gap_us = about.semantics.event_gap_us
+            before_us = window.start_us - gap_us - 1 if window.previous_us is None else window.previous_us
+            frontiers[window.session] = before_us
+
+
+def _reaches_before(window: Window, about: About, topics: Topics) -> bool:
+    return any(
+        member.offset < about.begins.get(topics.media(modality), {}).get(member.partition, 0)
+        for modality, lane in window.modalities.items()
+        if modality in topics.modalities
+        for member in lane.members
+    )
+
+
+def _predictions(file: RecordingFile, topics: Topics, digest: str | None, out: Recorded) -> None:
+    starts = {session: start_us for found in out.frontiers.values() for session, start_us in found.items()}
+    chosen: dict[str, str] = {}
+    for kept in file.records(topics.predictions):
+        told = canonical.object_or_empty(kept.value)
+        try:
+            window_id, by = told["id"].rpartition("@")[0], told["model"]["digest"]
+            session, start_us, final = told["session"], told["window"]["start"], told["final"]
+            muted = muted_of(told)
+        except (KeyError, TypeError, AttributeError):
+            continue
+        if not final or kept.value is None:
+            continue
+        out.digests[by] += 1
+        if starts.get(session) == start_us:
+            state = next((raw for name, raw in kept.headers if name == STATE_HEADER), None)
+            if state is not None:
+                out.states[session, by] = State.decode(state)
+        if chosen.get(window_id) == digest and digest is not None:
+            if by == digest and out.outcome.predictions[window_id] != kept.value:
+                out.troubles.append(f"two versions of prediction {told['id']} were recorded")
+            continue
+        chosen[window_id] = by
+        out.outcome.predictions[window_id] = kept.value
+        if muted:
+            out.muted[window_id] = muted

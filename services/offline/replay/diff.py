@@ -1,0 +1,265 @@
+"""The points in which two records of one id differ, as people read them (before -> after). Pure.
+
+What differs between two outcomes of the same media: what appears, vanishes or changes, in which points and why. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from services.contract import canonical
+from services.offline.replay.outcome import Outcome, Place
+
+MEMBERS_TOLD_MAX = 4
+# Contributions (log probabilities) that differ by less are told with the other numbers.
+CLOSE = 0.01
+
+
+def window_points(one: Mapping[str, Any], other: Mapping[str, Any], before: Outcome, after: Outcome) -> Iterator[str]:
+    """Ends, order, times, mask and members of a window; of a member that is in one only, what became of it in the other."""
+    for name, told in (
+        ("end_us", "ends"),
+        ("previous_us", "predecessor"),
+        ("opened_us", "opens"),
+        ("closed_us", "closes"),
+    ):
+        if one[name] != other[name]:
+            yield f"{told} {_moved(one[name], other[name])}"
+    for modality in sorted(one["modalities"].keys() | other["modalities"].keys()):
+        a, b = one["modalities"].get(modality), other["modalities"].get(modality)
+        if a is None or b is None:
+            yield f"{modality} {'appears' if a is None else 'vanishes'}"
+            continue
+        if a["state"] != b["state"]:
+            yield f"{modality} {a['state']} -> {b['state']}"
+        if a["evidence"] != b["evidence"]:
+            yield f"{modality} evidence {a['evidence']} -> {b['evidence']}"
+        if a["bound_us"] != b["bound_us"]:
+            yield f"{modality} bound {_moved(a['bound_us'], b['bound_us'])}"
+        old, new = ({tuple(m["at"]): m for m in lane["members"]} for lane in (a, b))
+        changed = [("-", place, old[place], after) for place in sorted(old.keys() - new.keys())]
+        changed += [("+", place, new[place], before) for place in sorted(new.keys() - old.keys())]
+        for sign, place, member, elsewhere in changed[:MEMBERS_TOLD_MAX]:
+            fate = elsewhere.refused.get((modality, place[0], place[1]))
+            then = f" ({fate} {'now' if sign == '-' else 'before'})" if fate else ""
+            yield f"{sign}{modality} {member['source']}#{member['id']}{then}"
+        if len(changed) > MEMBERS_TOLD_MAX:
+            yield f"{len(changed) - MEMBERS_TOLD_MAX} more members of {modality} differ"
+
+
+def prediction_points(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
+    """Label, confidence, senses and what else differs, but for ids and digests."""
+    for name in ("label", "abstained", "odd", "error", "level"):
+        if one[name] != other[name]:
+            yield f"{name} {one[name]} -> {other[name]}"
+    if one["confidence"] != other["confidence"]:
+        yield f"confidence {one['confidence']:.6f} -> {other['confidence']:.6f}"
+    for modality in sorted(one["modalities"].keys() | other["modalities"].keys()):
+        a, b = one["modalities"].get(modality), other["modalities"].get(modality)
+        if a is None or b is None:
+            yield f"{modality} {'appears' if a is None else 'vanishes'}"
+            continue
+        if a["state"] != b["state"]:
+            yield f"{modality} {a['state']} -> {b['state']}"
+        if a["unusable"] != b["unusable"]:
+            yield f"{modality} unusable {_reasons(a)} -> {_reasons(b)}"
+        if abs(a["contribution"] - b["contribution"]) >= CLOSE:
+            yield f"{modality} contributes {a['contribution']:+.2f} -> {b['contribution']:+.2f}"
+    ignored = {"id", "model", "window", "modalities", "label", "abstained", "odd", "error", "level", "confidence"}
+    others = [n for n in sorted(one.keys() | other.keys()) if n not in ignored and one.get(n) != other.get(n)]
+    if others:
+        yield f"{', '.join(others)} differ"
+
+
+def _reasons(sense: Mapping[str, Any]) -> str:
+    return ",".join(sorted({u["reason"] for u in sense["unusable"]})) or "none"
+
+
+def held(window: Mapping[str, Any]) -> str:
+    """What a window holds."""
+    senses = (f"{m} {len(lane['members'])} ({lane['state']})" for m, lane in sorted(window["modalities"].items()))
+    return ", ".join(senses)
+
+
+def fates(window: Mapping[str, Any], after: Outcome) -> str:
+    """What became of a window's members elsewhere."""
+    places: list[Place] = [(m, *x["at"]) for m, lane in window["modalities"].items() for x in lane["members"]]
+    fates = sorted({fate for place in places if (fate := after.refused.get(place))})
+    return f"{len(places)} members" + (f", now {', '.join(fates)}" if fates else "")
+
+
+def life(e: Mapping[str, Any]) -> str:
+    """One record of an event in two words."""
+    return f"{e['lifecycle']} {e['label']}"
+
+
+def event_points(one: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What is said in another order or of other labels; else times and confidences."""
+    if [life(e) for e in one] != [life(e) for e in other]:
+        yield f"{', '.join(map(life, one))} -> {', '.join(map(life, other))}"
+        return
+    for a, b in zip(one, other, strict=True):
+        for name in ("start", "end"):
+            if a[name] != b[name]:
+                yield f"{life(a)}: {name} {_moved(a[name], b[name])}"
+        if a["confidence"] != b["confidence"]:
+            yield f"{life(a)}: confidence {a['confidence']:.6f} -> {b['confidence']:.6f}"
+
+
+def _moved(one_us: int | None, other_us: int | None) -> str:
+    """By how much a moment (us) moves; from or to none where there is none on one side."""
+    if one_us is None or other_us is None:
+        return f"{one_us} -> {other_us}"
+    way = "later" if other_us > one_us else "earlier"
+    return f"{abs(other_us - one_us) / 1000:g} ms {way}"
+
+
+def event_core(e: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What of an event record is not an id."""
+    return tuple(e[name] for name in ("lifecycle", "label", "start", "end", "confidence"))
+
+
+def window_of(e: Mapping[str, Any]) -> str:
+    """The id of the window that led to an event record."""
+    return str(e["prediction"]).rpartition("@")[0]
+
+
+def load(raw: bytes | None) -> dict[str, Any]:
+    """The object of a record, an empty one where there is none."""
+    return canonical.loads_object(raw or b"{}")
+
+
+Kind = Literal["window", "prediction", "event"]
+How = Literal["appears", "vanishes", "changes"]
+UNEXPLAINED = "no setting and no model changed: the code, or the machine, gives other bytes"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One record that is not the same: `what` in which points (before -> after), `why` the changes that led to it."""
+
+    kind: Kind
+    id: str
+    how: How
+    what: tuple[str, ...]
+    why: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What was changed on purpose: settings as `path before -> after`, the model as `name before -> after`."""
+
+    settings: tuple[str, ...] = ()
+    model: str = ""
+
+
+@dataclass(slots=True)
+class Diff:
+    """Counts by kind: identical bytes, and the same but for the digests of settings and model in them.
+
+    uncompared: what one side cannot have: beyond the recording's beginning, or too near its end.
+    """
+
+    identical: dict[Kind, int] = field(default_factory=lambda: {"window": 0, "prediction": 0, "event": 0})
+    alike: dict[Kind, int] = field(default_factory=lambda: {"window": 0, "prediction": 0, "event": 0})
+    uncompared: dict[Kind, int] = field(default_factory=lambda: {"window": 0, "prediction": 0, "event": 0})
+    differences: list[Difference] = field(default_factory=list)
+
+    @property
+    def same_bytes(self) -> bool:
+        """True where every record that could be compared is the same to the byte."""
+        return not self.differences and not any(self.alike.values())
+
+    def of(self, kind: Kind) -> list[Difference]:
+        return [d for d in self.differences if d.kind == kind]
+
+
+def diff(before: Outcome, after: Outcome, cause: Cause, uncompared: Sequence[set[str]] = (set(), set())) -> Diff:
+    """Compare two outcomes.
+
+    uncompared: ids of windows and of sessions of which only what both sides have is compared, then nothing at all.
+    """
+    windows, events = uncompared
+    out = Diff()
+    found: dict[str, Difference] = {}
+    for difference in _windows(before, after, cause, windows, out):
+        found[difference.id] = difference
+        out.differences.append(difference)
+    out.differences += _predictions(before, after, cause, windows, found, out)
+    out.differences += _events(before, after, cause, windows, events, out)
+    return out
+
+
+def _windows(before: Outcome, after: Outcome, cause: Cause, uncompared: set[str], out: Diff) -> Iterator[Difference]:
+    why = cause.settings or (UNEXPLAINED,)
+    for id in sorted(before.windows.keys() | after.windows.keys()):
+        one, other = before.windows.get(id), after.windows.get(id)
+        if one is not None and one == other:
+            out.identical["window"] += 1
+        elif one is None or other is None:
+            if id in uncompared:
+                out.uncompared["window"] += 1
+            elif one is None:
+                yield Difference("window", id, "appears", (held(load(other)),), why)
+            else:
+                what = "still open at the recording's end" if id in after.open else fates(load(one), after)
+                yield Difference("window", id, "vanishes", (what,), why)
+        else:
+            what_changed = tuple(window_points(load(one), load(other), before, after))
+            if what_changed:
+                yield Difference("window", id, "changes", what_changed, why)
+            else:
+                out.alike["window"] += 1
+
+
+def _predictions(
+    before: Outcome,
+    after: Outcome,
+    cause: Cause,
+    uncompared: set[str],
+    windows: Mapping[str, Difference],
+    out: Diff,
+) -> Iterator[Difference]:
+    model = (cause.model,) if cause.model else ()
+    for id in sorted(before.predictions.keys() | after.predictions.keys()):
+        one, other = before.predictions.get(id), after.predictions.get(id)
+        window = windows.get(id)
+        if one is not None and one == other:
+            out.identical["prediction"] += 1
+        elif one is None or other is None:
+            if id in uncompared or (one is not None and id not in before.windows):
+                out.uncompared["prediction"] += 1
+                continue
+            label = load(other if one is None else one).get("label")
+            why = (f"its window {window.how}", *window.why) if window else cause.settings or model or (UNEXPLAINED,)
+            yield Difference("prediction", id, "appears" if one is None else "vanishes", (f"label {label}",), why)
+        else:
+            points = tuple(prediction_points(load(one), load(other)))
+            if not points:
+                out.alike["prediction"] += 1
+                continue
+            why = ((f"its window {window.how}", *window.why) if window else ()) + model
+            yield Difference("prediction", id, "changes", points, why or cause.settings or (UNEXPLAINED,))
+
+
+def _events(
+    before: Outcome, after: Outcome, cause: Cause, windows: set[str], sessions: set[str], out: Diff
+) -> Iterator[Difference]:
+    why = (*cause.settings, *((cause.model,) if cause.model else ())) or (UNEXPLAINED,)
+    for id in sorted(before.events.keys() | after.events.keys()):
+        one, other = before.events.get(id, []), after.events.get(id, [])
+        if one == other:
+            out.identical["event"] += 1
+            continue
+        said, now = [load(raw) for raw in one], [load(raw) for raw in other]
+        if any(e["session"] in sessions or window_of(e) in windows for e in (*said, *now)):
+            out.uncompared["event"] += 1
+        elif not one or not other:
+            told = ", ".join(life(e) for e in (said or now))
+            yield Difference("event", id, "vanishes" if one else "appears", (told,), why)
+        elif list(map(event_core, said)) == list(map(event_core, now)):
+            out.alike["event"] += 1
+        else:
+            yield Difference("event", id, "changes", tuple(event_points(said, now)), why)

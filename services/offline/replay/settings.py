@@ -1,0 +1,132 @@
+"""The settings of a replay: those of the recording with what the user changes, and what follows from the change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from services.aligner.__main__ import patience
+from services.aligner.idleness import Patience
+from services.contract.alignment_config import Semantics
+from services.contract.topics import Topics
+from services.offline.recording.metadata import About, NoRecording
+from services.runtime.settings import (
+    AlignmentSettings,
+    LimitSettings,
+    Settings,
+    SettingsError,
+    TopicSettings,
+    problems_of,
+    settings_error,
+    with_current_names,
+)
+
+SECTIONS = ("alignment", "limits")
+
+
+class _Read(BaseModel):
+    """The sections that decide what comes out."""
+
+    alignment: AlignmentSettings
+    limits: LimitSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Under:
+    """What a replay runs under.
+
+    changes: each changed setting as `path before -> after`; own_ticks: the change decides where silence is written, so
+    that the ticks of the recording count no more and the replay writes its own.
+    """
+
+    semantics: Semantics
+    patience: Patience
+    topics: Topics
+    partitions: int
+    changes: tuple[str, ...]
+    own_ticks: bool
+
+
+def under(about: About, changes: Iterable[str] = ()) -> Under:
+    """The settings of a recording with `key=value` changes. Raises SettingsError or NoRecording."""
+    before = _settings(about.settings)
+    if before.semantics() != about.semantics:
+        raise NoRecording("its settings do not give the windows that it says: it was made by another version of Braid")
+    sections: dict[str, Any] = with_current_names(about.settings, origin=None)
+    for change in changes:
+        _apply(sections, change)
+    after = _settings(sections)
+    ours, waits = after.semantics(), _waits(after)
+    ticked = [_ticked(semantics) for semantics in (about.semantics, ours)]
+    return Under(
+        semantics=ours,
+        patience=waits,
+        topics=after.topic_names(),
+        partitions=about.partitions,
+        changes=tuple(_told(before, after)),
+        own_ticks=ticked[0] != ticked[1] or waits != _waits(before),
+    )
+
+
+def _settings(sections: Mapping[str, Any]) -> Settings:
+    # A recording of an earlier release has the former names of settings.
+    sections = with_current_names(sections, origin=None)
+    try:
+        alignment, limits = sections["alignment"], sections["limits"]
+        topics = TopicSettings.model_validate(sections["topics"])
+    except (KeyError, ValidationError) as error:
+        raise NoRecording(f"its settings cannot be read ({type(error).__name__})") from None
+    try:
+        read = _Read(alignment=alignment, limits=limits)
+    except ValidationError as error:
+        raise settings_error(problems_of(error, _Read)) from None
+    # Not through the environment: what is set here today has nothing to do with the recording.
+    return Settings.model_construct(alignment=read.alignment, limits=read.limits, topics=topics)
+
+
+def _apply(sections: dict[str, Any], change: str) -> None:
+    path, equals, text = change.partition("=")
+    section, *inner = path.strip().split(".")
+    if not equals or section not in SECTIONS or not inner:
+        raise SettingsError(
+            f"{change} cannot be set.",
+            do="Give alignment.NAME=VALUE or limits.NAME=VALUE; --model sets the model.",
+        )
+    at: Any = sections
+    for part in (section, *inner[:-1]):
+        # A copy at each step: the sections of the recording stay what they are.
+        at[part] = dict(at[part]) if isinstance(at.get(part), dict) else {}
+        at = at[part]
+    try:
+        at[inner[-1]] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise SettingsError(f"{change} cannot be set.", "The value is not valid YAML.", "Correct the value.") from None
+
+
+def _waits(settings: Settings) -> Patience:
+    return patience(settings, settings.alignment.modalities)
+
+
+def _ticked(s: Semantics) -> tuple[object, ...]:
+    return s.size_us, s.hop_us, s.lanes, s.sessions
+
+
+def _told(before: Settings, after: Settings) -> Iterable[str]:
+    for section in SECTIONS:
+        one, other = (_flat(getattr(s, section).model_dump(mode="json"), section) for s in (before, after))
+        for path in sorted(one.keys() | other.keys()):
+            if one.get(path) != other.get(path):
+                yield f"{path} {one.get(path)} -> {other.get(path)}"
+
+
+def _flat(value: Any, path: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {path: value}
+    out: dict[str, Any] = {}
+    for name, inner in value.items():
+        out |= _flat(inner, f"{path}.{name}")
+    return out

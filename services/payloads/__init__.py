@@ -1,1 +1,0 @@
-"""The Redis window: payloads while windows need them, with the log behind it."""

@@ -1,1 +1,0 @@
-"""Plays recorded streams as their devices would have sent them."""

@@ -1,0 +1,107 @@
+"""Gathers what an event was made from, while the topics still have it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from services.contract.partitioner import partition_of
+from services.contract.record import Kept
+from services.contract.topics import Topics
+from services.contract.window import read
+from services.inspection.explain.lookup import (
+    SPAN_MAX,
+    BadId,
+    Evidence,
+    Wanted,
+    evidence_in,
+    id_of,
+    kept_of,
+    members,
+    wanted,
+)
+from services.kafka.log_reader import read_range
+from services.storage.archive_entry import Entry
+
+PREDICTIONS_MAX = 240
+
+
+async def gather(
+    reader: AIOKafkaConsumer,
+    topics: Topics,
+    partitions: int,
+    future_us: int,
+    events: Sequence[Kept],
+    event_id: str,
+    session: str,
+    predictions: Sequence[str],
+    now_us: int,
+) -> Entry:
+    """The entry of an event: its records, and the windows and media of these predictions (by id), the newest of too many.
+
+    What is gone, and what is no prediction's id, is left out. Each log is read once. Raises KafkaError.
+    """
+    asked = [found for id in predictions[-PREDICTIONS_MAX:] if (found := _wanted(id, session)) is not None]
+    if not asked:
+        return entry_of([], events, event_id, session, now_us)
+    number = partition_of(session.encode(), partitions)
+    from_ms = max((min(w.start_us for w in asked) - future_us) // 1000 - 1, 0)
+    said = await _of_ids(reader, TopicPartition(topics.predictions, number), from_ms, {w.id for w in asked})
+    windows = await _of_ids(reader, TopicPartition(topics.windows, number), from_ms, {w.window_id for w in asked})
+    media = await _media(reader, topics, windows)
+    each = (evidence_in(said, windows, media, topics, w) for w in asked)
+    return entry_of([e for e in each if e is not None], events, event_id, session, now_us)
+
+
+def _wanted(id: str, session: str) -> Wanted | None:
+    try:
+        found = wanted(id)
+    except BadId:
+        return None
+    return found if found.session == session else None
+
+
+async def _of_ids(reader: AIOKafkaConsumer, log: TopicPartition, from_ms: int, ids: set[str]) -> list[Kept]:
+    """The first record of each id."""
+    at = (await reader.offsets_for_times({log: from_ms}))[log]
+    found: dict[str, Kept] = {}
+    if at is not None:
+        async for record in read_range(reader, log, at.offset):
+            kept = kept_of(record)
+            id = id_of(kept)
+            if id in ids:
+                found.setdefault(id, kept)
+                if len(found) == len(ids):
+                    break
+    return list(found.values())
+
+
+async def _media(reader: AIOKafkaConsumer, topics: Topics, windows: Sequence[Kept]) -> list[Kept]:
+    names = {modality: topics.media(modality) for modality in topics.modalities}
+    places = {place for kept in windows if (window := read(kept.value)) is not None for place in members(window, names)}
+    out: list[Kept] = []
+    for topic, number in sorted({place[:2] for place in places}):
+        offsets = {offset for t, n, offset in places if (t, n) == (topic, number)}
+        if max(offsets) - min(offsets) <= SPAN_MAX:
+            log = TopicPartition(topic, number)
+            async for record in read_range(reader, log, min(offsets), max(offsets) + 1):
+                if record.offset in offsets:
+                    out.append(kept_of(record))
+    return out
+
+
+def entry_of(found: Sequence[Evidence], events: Sequence[Kept], event_id: str, session: str, now_us: int) -> Entry:
+    """One entry of several predictions' evidence: what stands in several windows is in it once."""
+    media = {
+        (i.kept.topic, i.kept.partition, i.kept.offset): i.kept for e in found for i in e.inputs if i.kept is not None
+    }
+    return Entry(
+        event_id=event_id,
+        session=session,
+        kept_us=now_us,
+        events=list(events),
+        windows=[e.window_record for e in found if e.window_record is not None],
+        predictions=[e.prediction for e in found],
+        media=[media[place] for place in sorted(media)],
+    )

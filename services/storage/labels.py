@@ -1,0 +1,76 @@
+"""The manifest of corrections and the media of its lines, as `braid train --data` reads them."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from services.contract import canonical
+from services.runtime.atomic_file import name_of, write
+from services.storage.training_sample import Sample
+
+MANIFEST, LOCK = "labels.jsonl", "lock"
+
+
+class LabelStore:
+    """Any process may write, one at a time; a prediction that is labelled again has the newest label alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def manifest(self) -> Path:
+        """What to give to `braid train --data`."""
+        return self._folder / MANIFEST
+
+    def put(self, sample: Sample) -> dict[str, Any]:
+        """Keep a sample; its line as it stands in the manifest. Raises OSError."""
+        session = name_of(sample.row["session"])
+        row: dict[str, Any] = {**sample.row, "image": None, "audio": None}
+        with self._alone():
+            for field, (suffix, content) in sample.files.items():
+                path = self._folder / "media" / session / f"{name_of(sample.row['id'])}{suffix}"
+                write(path, content)
+                row[field] = str(path.relative_to(self._folder))
+            self._rewrite([*(other for other in self.rows() if other["id"] != row["id"]), row])
+        return row
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All lines. Raises OSError; lines that are none of ours stay out."""
+        if not self.manifest.exists():
+            return []
+        found = []
+        for line in self.manifest.read_bytes().splitlines():
+            try:
+                row = canonical.loads_object(line)
+            except canonical.NotJson:
+                continue
+            if isinstance(row.get("id"), str) and isinstance(row.get("session"), str):
+                found.append(row)
+        return found
+
+    def forget(self, session: str) -> int:
+        """Erase what is kept of a session: how many lines. Raises OSError."""
+        if not self.manifest.exists():
+            return 0
+        with self._alone():
+            rows = self.rows()
+            left = [row for row in rows if row["session"] != session]
+            self._rewrite(left)
+            shutil.rmtree(self._folder / "media" / name_of(session), ignore_errors=True)
+        return len(rows) - len(left)
+
+    def _rewrite(self, rows: list[Mapping[str, Any]] | list[dict[str, Any]]) -> None:
+        write(self.manifest, b"".join(canonical.dumps(row) + b"\n" for row in rows))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        # Others of the machine have no business with what devices saw and heard.
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (self._folder / LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield

@@ -1,1 +1,0 @@
-"""Why: one prediction with its inputs, its mask, what each sense contributed, and what would have been said without it."""

@@ -1,0 +1,115 @@
+"""The books balance for a run that went well, and complain of each thing that is wrong with one that did not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from services.contract import window
+from services.contract.alignment_config import Semantics
+from services.inspection.audit.ledger import Books, Logs, keep
+from services.inspection.audit.records import Raw
+from services.offline.driver import OfflineLog
+from services.offline.evaluation.dataset import read
+from services.offline.evaluation.run_stream import ORIGIN_US, PATIENCE
+from services.runtime.settings import ROOT
+
+STREAM = "S05"
+
+
+@pytest.fixture(scope="module")
+def logs() -> Logs:
+    """A real run, offline: a stream with an outage of the microphone, its ticks and its windows."""
+    log = OfflineLog(Semantics(), PATIENCE)
+    sendings = list(read(ROOT / "data", STREAM).sendings(STREAM, ORIGIN_US, 30_000_000, 60_000_000))
+    outs = list(log.play(STREAM, sendings, ORIGIN_US))
+    media = {m: [Raw(r.offset, r.timestamp, r.key, r.headers, r.value) for r in rs] for m, rs in log.records.items()}
+    windows = [Raw(n, o.at_us // 1000, b"", (), window.encode(o.window)) for n, o in enumerate(outs)]
+    lates = [Raw(n, 0, b"", (), window.encode_late(chunk, (), 0)) for n, chunk in enumerate(log.late)]
+    return Logs(0, media, windows, lates, [])
+
+
+def books_of(logs: Logs) -> Books:
+    return keep([logs], Semantics(), lambda session: session == STREAM)
+
+
+def finals(logs: Logs) -> list[Raw]:
+    return [raw for raw in logs.windows if window.decode(raw.value or b"").final]
+
+
+def test_a_run_that_went_well_balances_and_every_window_is_what_the_logs_say(logs: Logs) -> None:
+    books = books_of(logs)
+    assert books.troubles == []
+    assert books.balanced
+    assert books.windows_wrong == 0
+    assert len(books.windows) > 50
+    assert books.early_windows > 50
+    assert books.fates["windowed"] > 50
+
+
+def test_what_is_none_of_ours_in_a_topic_of_ours_is_told_and_the_rest_is_judged(logs: Logs) -> None:
+    junk = [Raw(98, 0, None, (), b"{}"), Raw(99, 0, None, (), b"[1]")]
+    books = books_of(replace(logs, late=[*logs.late, *junk], dead=junk))
+    assert books.troubles == [f"{name} 0/{n} is no record of ours" for name in ("dead", "late") for n in (98, 99)]
+    assert books.balanced
+
+
+def without_a_window(logs: Logs) -> Logs:
+    gone = finals(logs)[7]
+    return replace(logs, windows=[raw for raw in logs.windows if raw is not gone])
+
+
+def with_a_member_too_few(logs: Logs) -> Logs:
+    spoiled = finals(logs)[7]
+    record = window.decode(spoiled.value or b"")
+    audio = record.modalities["audio"]
+    fewer = replace(record, modalities={**record.modalities, "audio": replace(audio, members=audio.members[1:])})
+    wrong = spoiled._replace(value=window.encode(fewer))
+    return replace(logs, windows=[wrong if raw is spoiled else raw for raw in logs.windows])
+
+
+def with_another_mask(logs: Logs) -> Logs:
+    spoiled = finals(logs)[3]
+    record = window.decode(spoiled.value or b"")
+    lane = replace(record.modalities["text"], evidence="end")
+    wrong = spoiled._replace(value=window.encode(replace(record, modalities={**record.modalities, "text": lane})))
+    return replace(logs, windows=[wrong if raw is spoiled else raw for raw in logs.windows])
+
+
+def with_two_versions_of_a_window(logs: Logs) -> Logs:
+    twice = finals(logs)[5]
+    other = window.encode(replace(window.decode(twice.value or b""), closed_us=1))
+    return replace(logs, windows=[*logs.windows, twice._replace(value=other)])
+
+
+def with_a_record_nobody_answered_for(logs: Logs) -> Logs:
+    text = logs.media["text"]
+    stray = next(raw for raw in text if raw.key is not None)._replace(
+        offset=len(text), value=b"\xff broken", headers=()
+    )
+    return replace(logs, media={**logs.media, "text": [*text, stray]})
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        without_a_window,
+        with_a_member_too_few,
+        with_another_mask,
+        with_two_versions_of_a_window,
+        with_a_record_nobody_answered_for,
+    ],
+    ids=lambda spoil: spoil.__name__,
+)
+def test_the_books_complain(spoil: Callable[[Logs], Logs], logs: Logs) -> None:
+    books = books_of(spoil(logs))
+    assert books.troubles
+    assert books.windows_wrong or not books.balanced
+
+
+def test_the_same_window_sent_twice_in_the_same_bytes_is_a_copy_and_no_trouble(logs: Logs) -> None:
+    books = books_of(replace(logs, windows=[*logs.windows, finals(logs)[2]]))
+    assert books.copies == 1
+    assert books.troubles == []

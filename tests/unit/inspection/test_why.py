@@ -1,0 +1,108 @@
+"""Why: what is told of a prediction, checked against the model and against the bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model.checkpoint import load
+from services.contract import canonical
+from services.contract.record import Kept
+from services.fusion.inference import Inference
+from services.inspection.explain.explanation import answer, tell
+from services.inspection.explain.lookup import BadId, Evidence, find_in_recording, wanted
+from services.offline.recording.reader import RecordingFile
+from services.runtime.settings import ROOT
+from tests.unit.offline import made
+
+
+@pytest.fixture(scope="module")
+def inference() -> Inference:
+    return Inference(load(ROOT / "models" / "home" / "1", "cpu"), 1 << 26)
+
+
+@pytest.fixture(scope="module")
+def published(inference: Inference) -> list[Kept]:
+    return made.published(inference, "S05", 34, 54)
+
+
+@pytest.fixture(scope="module")
+def file(published: list[Kept], tmp_path_factory: pytest.TempPathFactory) -> RecordingFile:
+    return RecordingFile(made.write(tmp_path_factory.mktemp("why") / "S05.mcap", published))
+
+
+def ids(published: list[Kept], *, final: bool = True) -> list[str]:
+    records = [canonical.loads_object(k.value or b"") for k in published if k.topic == made.TOPICS.predictions]
+    return [r["id"] for r in records if r["final"] is final]
+
+
+def found(file: RecordingFile, id: str) -> Evidence:
+    evidence = find_in_recording(file, made.TOPICS, wanted(id))
+    assert evidence is not None
+    return evidence
+
+
+def test_every_prediction_of_a_stream_is_reproduced_to_the_byte(
+    file: RecordingFile, published: list[Kept], inference: Inference
+) -> None:
+    for id in ids(published)[::6] + ids(published, final=False)[::9]:
+        evidence = found(file, id)
+        again = answer(evidence, inference)
+        assert again is not None
+        assert again.value == evidence.value
+
+
+def test_what_would_have_been_said_without_a_sense_agrees_with_its_contribution(
+    file: RecordingFile, published: list[Kept], inference: Inference
+) -> None:
+    counted, nothing_seen = 0, set()
+    for id in ids(published):
+        evidence = found(file, id)
+        told = tell(evidence)
+        present = [name for name, sense in told["modalities"].items() if sense["state"] == "present"]
+        assert len(told["counterfactuals"]) == 2 ** len(present) - 1
+        if len(present) == 1:
+            # The only sense: its contribution is all the way from what is said without it.
+            alone = told["score"] - told["baseline"]
+            assert told["modalities"][present[0]]["contribution"] == pytest.approx(alone, abs=2e-6)
+            (without,) = told["counterfactuals"]
+            assert without["without"] == present
+            nothing_seen.add((without["label"], without["confidence"]))
+            counted += 1
+    assert counted
+    assert len(nothing_seen) == 1, "with no sense at all there is one answer"
+
+
+def test_inputs_say_where_they_stand_and_how_late_they_were(
+    file: RecordingFile, published: list[Kept], inference: Inference
+) -> None:
+    evidence = found(file, ids(published)[8])
+    told = tell(evidence)
+    records = {(k.topic, k.partition, k.offset): k for k in published}
+    assert told["inputs"]
+    for row in told["inputs"]:
+        kept = records[row["topic"], row["partition"], row["offset"]]
+        assert dict(kept.headers)["ce_time"].decode() == row["captured"]
+        assert row["delay_ms"] is not None
+    assert told["reproduce"] == f"braid why {told['id']} --reproduce"
+
+
+def test_other_bytes_at_the_place_of_a_member_are_not_taken_for_it(
+    published: list[Kept], inference: Inference, tmp_path: Path
+) -> None:
+    media = set(made.TOPICS.media_all)
+    forged = [k._replace(value=b"other") if k.topic in media and k.value and k.key else k for k in published]
+    evidence = found(RecordingFile(made.write(tmp_path / "x.mcap", forged)), ids(published)[8])
+    assert evidence.payloads == {}
+
+
+@pytest.mark.parametrize("id", ["", "kitchen", "kitchen/5/1", "@", "kitchen/x/1@0", "/5/1@0"])
+def test_what_is_no_id_is_refused_with_an_example(id: str) -> None:
+    with pytest.raises(BadId, match="looks like"):
+        wanted(id)
+
+
+def test_a_session_with_slashes_and_signs_is_read_from_its_id() -> None:
+    assert wanted("a/b@c/1700/1@d").session == "a/b@c"
+    assert wanted("a/-5/0-0f0f0f@d").start_us == -5_000

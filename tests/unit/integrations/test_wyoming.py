@@ -1,0 +1,223 @@
+"""What satellites send, without a broker: the time line of their sound, transcripts, and every limit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from wyoming.asr import Transcript
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.event import Event, async_write_event
+
+from services.contract import timestamps
+from services.contract.alignment_config import Admission
+from services.integrations.wyoming import protocol
+from services.integrations.wyoming.__main__ import refusal
+from services.integrations.wyoming.audio_events import Hearing, Record
+from services.integrations.wyoming.protocol import LINE_BYTES_MAX, Lengths, Refused, read
+from services.integrations.wyoming.server import session_of
+from services.runtime.settings import WyomingSettings
+
+S = 1_000_000
+NOW = 1_700_000_000 * S
+LENGTHS = Lengths(1_000, 10_000)
+
+
+class Wire:
+    """What a stream writer of asyncio was given."""
+
+    def __init__(self) -> None:
+        self.sent = b""
+
+    def write(self, part: bytes) -> None:
+        self.sent += part
+
+    def writelines(self, parts: tuple[bytes, ...]) -> None:
+        self.sent += b"".join(parts)
+
+    async def drain(self) -> None:
+        return None
+
+
+async def as_sent(event: Event) -> bytes:
+    wire = Wire()
+    await async_write_event(event, wire)  # type: ignore[arg-type]
+    return wire.sent
+
+
+def arriving(raw: bytes, whole: bool = True) -> asyncio.StreamReader:
+    reader = asyncio.StreamReader(limit=LINE_BYTES_MAX)
+    reader.feed_data(raw)
+    if whole:
+        reader.feed_eof()
+    return reader
+
+
+def a_hearing() -> Hearing:
+    return Hearing("kitchen", "wyoming-here", "c", Admission())
+
+
+def a_chunk(ms: int = 100, rate: int = 16_000, width: int = 2, channels: int = 1) -> Event:
+    return AudioChunk(rate, width, channels, bytes(rate * ms // 1000 * width * channels)).event()
+
+
+def times_us(records: list[Record]) -> list[int | None]:
+    return [timestamps.parse(dict(r.headers)["ce_time"].decode()) for r in records]
+
+
+def heard(hearing: Hearing, *events: tuple[Event, int]) -> list[Record]:
+    return [record for event, now_us in events for record in hearing.heard(event, now_us)]
+
+
+@given(
+    st.text(max_size=50),
+    st.dictionaries(st.text(max_size=9), st.integers() | st.text(max_size=9), max_size=5),
+    st.binary(max_size=500),
+)
+def test_what_the_package_writes_is_read_as_it_was(kind: str, data: dict[str, Any], payload: bytes) -> None:
+    async def there_and_back() -> Event | None:
+        return await read(arriving(await as_sent(Event(kind, data, payload or None))), LENGTHS)
+
+    assert asyncio.run(there_and_back()) == Event(kind, data, payload or None)
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        (b'{"type":"audio-chunk","payload_length":10001}\n', "length"),
+        (b'{"type":"transcript","data_length":1001}\n', "length"),
+        (b'{"type":"transcript","data_length":1e99}\n', "json"),
+        (b'{"type":"transcript","data_length":-1}\n', "json"),
+        (b'{"type":"transcript","data_length":true}\n', "json"),
+        (b'{"type":"transcript","data":[]}\n', "json"),
+        (b'{"type":7}\n', "json"),
+        (b'{"type":"x","type":"y"}\n', "json"),
+        (b"\xff\n", "json"),
+        (b"\n", "json"),
+        (b"GET / HTTP/1.1\r\n", "json"),
+        (b"{" * (LINE_BYTES_MAX + 10) + b"\n", "line"),
+        (b'{"type":"x","payload_length":9}\nshort', "cut"),
+        (b'{"type":"x"', "cut"),
+    ],
+)
+async def test_what_is_no_event_or_a_longer_one_is_refused(raw: bytes, code: str) -> None:
+    with pytest.raises(Refused) as refused:
+        await read(arriving(raw), LENGTHS)
+    assert refused.value.code == code
+
+
+async def test_a_satellite_may_be_silent_but_an_event_begun_must_be_whole_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(protocol, "EVENT_WITHIN_S", 0.01)
+    with pytest.raises(Refused) as refused:
+        await read(arriving(b'{"type":', whole=False), LENGTHS)
+    assert refused.value.code == "slow"
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(read(arriving(b"", whole=False), LENGTHS), 0.1)
+    assert await read(arriving(b""), LENGTHS) is None
+
+
+def test_sound_stands_on_one_time_line_without_gaps_however_it_arrives() -> None:
+    hearing = a_hearing()
+    jitter = [0, 30_000, -20_000, 90_000, 10_000, -40_000]
+    told = heard(
+        hearing,
+        (AudioStart(16_000, 2, 1).event(), NOW),
+        *((a_chunk(), NOW + 100_000 * n + late) for n, late in enumerate(jitter, 1)),
+        (AudioStop().event(), NOW + S),
+    )
+    assert [len(r.body) for r in told] == [6_400, 6_400, 6_400]
+    assert times_us(told) == [NOW, NOW + 200_000, NOW + 400_000], "from the first sample on, samples are counted"
+    assert [r.ends_us for r in told] == [NOW + 200_000, NOW + 400_000, NOW + 600_000]
+    assert dict(told[0].headers)["content-type"] == b"audio/pcm;rate=16000;channels=1;format=s16le"
+    assert dict(told[0].headers)["ce_source"] == b"/devices/wyoming-here/audio"
+    assert len({dict(r.headers)["ce_id"] for r in told}) == 3
+
+
+def test_after_a_pause_and_with_another_format_the_time_line_begins_again() -> None:
+    hearing = a_hearing()
+    told = heard(hearing, (a_chunk(), NOW + 100_000))
+    told += hearing.heard(a_chunk(), NOW + 5 * S, 4 * S)
+    told += heard(hearing, (a_chunk(rate=8_000), NOW + 5 * S + 100_000), (AudioStop().event(), NOW + 6 * S))
+    assert times_us(told) == [NOW, NOW + 5 * S - 100_000, NOW + 5 * S]
+    assert [len(r.body) for r in told] == [3_200, 3_200, 1_600]
+
+
+def test_sound_that_waited_in_buffers_keeps_its_place() -> None:
+    told = heard(a_hearing(), (a_chunk(200), NOW + 200_000), (a_chunk(200), NOW + 9 * S), (a_chunk(200), NOW + 9 * S))
+    assert times_us(told) == [NOW, NOW + 200_000, NOW + 400_000]
+
+
+def test_what_is_left_when_the_connection_ends_is_told() -> None:
+    hearing = a_hearing()
+    assert heard(hearing, (a_chunk(50), NOW)) == []
+    assert [len(r.body) for r in hearing.end()] == [1_600]
+    assert list(hearing.end()) == []
+
+
+def test_a_transcript_stands_where_it_was_said_and_one_without_sound_now() -> None:
+    hearing = a_hearing()
+    heard(hearing, (a_chunk(1_000), NOW + S))
+    (first,) = heard(hearing, (Transcript("number seven", language="en").event(), NOW + 4 * S))
+    (second,) = heard(hearing, (Transcript("and now").event(), NOW + 9 * S))
+    assert times_us([first, second]) == [NOW + S, NOW + 9 * S]
+    assert json.loads(first.body) == {"text": "number seven", "language": "en"}
+    assert dict(first.headers)["content-type"] == b"application/json"
+    assert (second.body, second.modality) == (b"and now", "text")
+    assert heard(hearing, (Transcript("  ").event(), NOW)) == [], "nothing was understood"
+
+
+@pytest.mark.parametrize(
+    ("event", "code"),
+    [
+        (a_chunk(width=4), "format"),
+        (a_chunk(rate=4_000), "content_type"),
+        (a_chunk(channels=3), "content_type"),
+        (Event("audio-chunk", {"rate": "x", "width": 2, "channels": 1}, b"1234"), "content_type"),
+        (Event("audio-chunk", {"rate": 16_000, "width": 2, "channels": 1}, b"123"), "samples"),
+        (Event("audio-chunk", {}, b"1234"), "format"),
+        (Transcript("x" * 9_000).event(), "text"),
+    ],
+)
+def test_sound_that_is_not_read_and_a_transcript_too_long_are_refused(event: Event, code: str) -> None:
+    with pytest.raises(Refused) as refused:
+        heard(a_hearing(), (event, NOW))
+    assert refused.value.code == code
+
+
+def test_other_events_lead_to_nothing() -> None:
+    for kind in ("detection", "voice-started", "synthesize", "run-satellite", "streaming-started"):
+        assert heard(a_hearing(), (Event(kind, {"name": "x"}), NOW)) == []
+
+
+def test_an_address_that_is_not_named_belongs_to_the_one_session_or_to_none() -> None:
+    rooms = {"192.168.1.20": "kitchen"}
+    assert session_of("192.168.1.20", rooms, "") == "kitchen"
+    assert session_of("::ffff:192.168.1.20", rooms, "") == "kitchen"
+    assert session_of("192.168.1.21", rooms, "") == ""
+    assert session_of("192.168.1.21", rooms, "hall") == "hall"
+
+
+def test_the_bridge_says_why_it_does_not_start() -> None:
+    assert "BRAID_WYOMING__SESSION" in str(refusal(WyomingSettings()))
+    assert refusal(WyomingSettings(session="hall")) is None
+    assert "UNENCRYPTED" in str(refusal(WyomingSettings(session="hall", host="0.0.0.0")))
+    assert refusal(WyomingSettings(session="hall", host="0.0.0.0", allow_unencrypted=True)) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "made"), [("whisper:10300", ("whisper", 10300)), ("[::1]:1", ("::1", 1)), ("", None)]
+)
+def test_the_service_behind_is_a_host_and_a_port(given: str, made: tuple[str, int] | None) -> None:
+    assert WyomingSettings(forward=given).forward_to == made
+
+
+@pytest.mark.parametrize("given", ["whisper", "whisper:", ":10300", "whisper:99999", "tcp://whisper:x"])
+def test_what_is_no_host_and_port_is_refused(given: str) -> None:
+    with pytest.raises(ValueError, match="host:port"):
+        WyomingSettings(forward=given)

@@ -1,0 +1,28 @@
+"""One recording of a home stream, and the model that answered it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model.checkpoint import load, serving
+from services.contract.record import Kept
+from services.fusion.inference import Inference
+from services.runtime.settings import ROOT
+from tests.unit.offline import made
+
+
+@pytest.fixture(scope="session")
+def inference() -> Inference:
+    return Inference(load(serving(ROOT / "models" / "home"), "cpu"), 64 * 1024 * 1024)
+
+
+@pytest.fixture(scope="session")
+def published(inference: Inference) -> list[Kept]:
+    return made.published(inference)
+
+
+@pytest.fixture(scope="session")
+def recording(published: list[Kept], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made.write(tmp_path_factory.mktemp("recording") / "S01.mcap", published)

@@ -1,0 +1,93 @@
+"""Records as messages of a recording: readable where they can be, and back to the very same bytes."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.contract import canonical, cloudevents, tick
+from services.contract.record import Kept
+from services.offline.recording.message import IMAGE, RECORD, SOUND, NotKept, decode, encode
+
+TOPIC = "braid.media.video.v1"
+JPEG = b"\xff\xd8 not decoded here"
+NAMES = st.text(st.characters(codec="utf-8"), max_size=12)
+
+
+def headers(content_type: str) -> list[tuple[str, bytes]]:
+    return cloudevents.build(
+        session="s",
+        source="/devices/d/video",
+        id="1",
+        type="braid.media.video.v1",
+        t_us=1_700_000_000_123_456,
+        content_type=content_type,
+    )
+
+
+@given(
+    st.none() | st.binary(max_size=40),
+    st.lists(st.tuples(NAMES, st.none() | st.binary(max_size=20)), max_size=4),
+    st.none() | st.binary(max_size=60) | st.text(st.characters(codec="utf-8")).map(str.encode),
+    st.integers(-1, 1 << 50),
+)
+def test_any_record_comes_back_as_it_was(
+    key: bytes | None, given_headers: list[tuple[str, bytes]], value: bytes | None, timestamp: int
+) -> None:
+    kept = Kept(TOPIC, 3, 70_000_000_000, timestamp, key, given_headers, value)
+    assert decode(encode(kept).data) == kept
+
+
+@given(st.sampled_from(["image/jpeg", "audio/pcm;rate=8000", "text/plain", "application/json", ""]), st.binary())
+def test_media_of_any_type_come_back_as_they_were(content_type: str, value: bytes) -> None:
+    kept = Kept(TOPIC, 0, 0, 5, b"s", headers(content_type), value)
+    assert decode(encode(kept).data) == kept
+
+
+@pytest.mark.parametrize(
+    "value", [b'{"b":1,"a":2}', b'{"a": 1}', b'{"a":1.0}', b'{"a":1e2}', b'{"a":"\\u0041"}', b'{"a":1,"a":1}', b"{"]
+)
+def test_json_that_is_not_canonical_keeps_its_bytes(value: bytes) -> None:
+    kept = Kept(TOPIC, 0, 0, 5, None, [], value)
+    assert decode(encode(kept).data).value == value
+
+
+def test_our_own_records_stand_there_as_objects() -> None:
+    value = next(tick.encode({"kitchen": 5}, "tick"))
+    told = json.loads(encode(Kept(TOPIC, 0, 0, 5, None, tick.headers(value), value)).data)
+    assert told["json"] == {"bounds": {"kitchen": 5}, "evidence": "tick"}
+    assert canonical.dumps(told["json"]) == value
+
+
+def test_a_picture_is_what_foxglove_shows() -> None:
+    message = encode(Kept(TOPIC, 0, 0, 5, b"s", headers("image/jpeg"), JPEG))
+    told = json.loads(message.data)
+    assert message.form == IMAGE
+    assert told["timestamp"] == {"sec": 1_700_000_000, "nsec": 123_456_000}
+    assert (told["format"], told["frame_id"]) == ("jpeg", "/devices/d/video")
+    assert base64.b64decode(told["data"]) == JPEG
+
+
+def test_pcm_is_what_foxglove_plays_and_other_sound_is_kept_as_it_is() -> None:
+    told = json.loads(encode(Kept(TOPIC, 0, 0, 5, b"s", headers("audio/pcm;rate=8000"), bytes(800))).data)
+    assert (told["format"], told["sample_rate"], told["number_of_channels"]) == ("pcm-s16", 8_000, 1)
+    assert encode(Kept(TOPIC, 0, 0, 5, b"s", headers("audio/pcm;rate=8000"), bytes(801))).form == RECORD
+    assert encode(Kept(TOPIC, 0, 0, 5, b"s", headers("audio/pcm;rate=8000"), bytes(800))).form == SOUND
+
+
+def test_structured_mode_keeps_the_whole_event_as_its_value() -> None:
+    event = canonical.dumps({"id": "1", "datacontenttype": "image/jpeg", "data_base64": "/9g="})
+    kept = Kept(TOPIC, 0, 0, 5, b"s", [("content-type", cloudevents.STRUCTURED.encode())], event)
+    message = encode(kept)
+    assert message.form == RECORD
+    assert decode(message.data) == kept
+
+
+@pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b'{"record":{}}', b"null", b"\xff"])
+def test_a_message_of_somebody_else_is_refused(raw: bytes) -> None:
+    with pytest.raises(NotKept):
+        decode(raw)

@@ -1,0 +1,192 @@
+"""A recorded home stream, replayed: the same bytes under the same rules, and a diff that explains itself under others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from model.checkpoint import load, save
+from model.streams.network import FusionNetwork
+from services.contract import canonical, cloudevents, tick
+from services.contract.prediction import muted_of
+from services.contract.record import Kept
+from services.fusion.inference import Inference
+from services.offline.recording.reader import RecordingFile
+from services.offline.replay import case
+from services.offline.replay.checkpoints import find
+from services.offline.replay.compare import answered_by, with_recorded
+from services.offline.replay.diff import UNEXPLAINED, window_points
+from services.offline.replay.outcome import Outcome
+from services.offline.replay.settings import under
+from services.runtime.settings import ROOT, SettingsError
+from tests.unit.offline import made
+
+WINDOWS, PREDICTIONS, EVENTS = made.TOPICS.windows, made.TOPICS.predictions, made.TOPICS.events
+
+
+def test_a_replay_gives_the_same_bytes(recording: Path, inference: Inference) -> None:
+    found = made.replayed(recording, inference)
+    assert found.diff.same_bytes
+    assert found.ok
+    assert found.diff.identical["window"] == found.diff.identical["prediction"] == 25
+    assert found.diff.identical["event"] > 0
+    assert found.early > 10
+    assert not any(found.diff.uncompared.values())
+
+
+def test_a_replay_by_a_cold_model_in_a_process_of_its_own_gives_the_same_bytes(recording: Path) -> None:
+    cold = Inference(load(ROOT / "models" / "home" / "1", "cpu"), 1)
+    assert made.replayed(recording, cold).diff.same_bytes
+
+
+@pytest.mark.parametrize("stream", [f"S{n:02d}" for n in range(1, 9)])
+def test_every_home_stream_comes_out_again_with_its_outages_copies_and_wrong_clocks(
+    stream: str, inference: Inference, tmp_path: Path
+) -> None:
+    found = made.replayed(made.write(tmp_path / "x.mcap", made.published(inference, stream, 50, 66)), inference)
+    assert found.diff.same_bytes
+    assert found.diff.identical["window"] > 20
+
+
+def test_a_recording_with_a_mute_in_it_gives_the_same_bytes(inference: Inference, tmp_path: Path) -> None:
+    records = made.published(inference, mute_s=42)
+    told = [canonical.loads_object(r.value or b"") for r in records if r.topic == PREDICTIONS]
+    muted = {"audio" in muted_of(p) for p in told if p["final"]}
+    assert muted == {True, False}, "some were answered before it was said, some after"
+    found = made.replayed(made.write(tmp_path / "x.mcap", records), inference)
+    assert found.diff.same_bytes
+    assert found.diff.identical["prediction"] == found.diff.identical["window"] == 25
+
+
+def test_the_order_in_which_topics_were_written_is_no_matter(
+    published: list[Kept], inference: Inference, tmp_path: Path
+) -> None:
+    shuffled = sorted(published, key=lambda r: (r.topic, r.offset), reverse=False)
+    path = made.write(tmp_path / "x.mcap", shuffled)
+    assert made.replayed(path, inference).diff.same_bytes
+
+
+def test_another_hop_lets_every_other_window_vanish_and_says_why(recording: Path, inference: Inference) -> None:
+    found = made.replayed(recording, inference, "alignment.hop_ms=1000")
+    gone = [d for d in found.diff.of("window") if d.how == "vanishes"]
+    assert len(gone) == 12
+    assert {d.why for d in gone} == {("alignment.hop_ms 500 -> 1000",)}
+    assert found.ok, "what was asked for is no failure"
+    assert not found.diff.same_bytes
+    unanswered = [d for d in found.diff.of("prediction") if d.how == "vanishes"]
+    assert {d.why[0] for d in unanswered} == {"its window vanishes"}
+
+
+def test_less_patience_makes_unknown_what_was_heard_and_writes_its_own_ticks(
+    recording: Path, inference: Inference
+) -> None:
+    found = made.replayed(recording, inference, "alignment.modalities.text.idle_timeout_ms=1500")
+    told = [point for d in found.diff.of("window") for point in d.what]
+    assert "text absent -> unknown" in told
+    assert any(point.startswith("closes 5000 ms earlier") for point in told)
+
+
+def test_more_patience_than_before_loses_no_window_but_those_still_open(recording: Path, inference: Inference) -> None:
+    found = made.replayed(recording, inference, "alignment.modalities.text.idle_timeout_ms=8000")
+    assert not [d for d in found.diff.of("window") if d.how != "changes"]
+
+
+def test_less_patience_says_which_chunk_is_in_a_window_no_more(inference: Inference, tmp_path: Path) -> None:
+    path = made.write(tmp_path / "S05.mcap", made.published(inference, "S05", 34, 54))
+    found = made.replayed(path, inference, "alignment.modalities.text.idle_timeout_ms=1000")
+    told = [point for d in found.diff.of("window") for point in d.what]
+    assert [point for point in told if point.startswith("-text /devices/S05/text#")]
+
+
+def test_a_member_that_is_refused_elsewhere_says_so() -> None:
+    member = {"source": "/d", "id": "7", "at": [0, 3]}
+    lane = {"state": "present", "evidence": "data", "bound_us": 1, "members": [member]}
+    times = {"end_us": 1, "previous_us": None, "opened_us": 1, "closed_us": 1}
+    empty = {**times, "modalities": {"text": {**lane, "members": []}}}
+    full = {**times, "modalities": {"text": lane}}
+    late = Outcome(refused={("text", 0, 3): "late"})
+    assert list(window_points(full, empty, Outcome(), late)) == ["-text /d#7 (late now)"]
+    assert list(window_points(empty, full, late, Outcome())) == ["+text /d#7 (late before)"]
+
+
+def test_a_limit_keeps_the_recorded_ticks(recording: Path, inference: Inference) -> None:
+    file = RecordingFile(recording)
+    rules = under(file.about, ["alignment.members_max=3"])
+    assert not rules.own_ticks
+    found = with_recorded(file, rules, inference)
+    told = [point for d in found.diff.of("window") for point in d.what]
+    assert any(point.startswith("-audio /devices/S01/mic#") for point in told)
+
+
+def test_own_ticks_under_the_same_settings_would_be_those_that_were_recorded(
+    published: list[Kept], inference: Inference, tmp_path: Path
+) -> None:
+    """Without the recorded ticks nothing closes; with a change that moves nothing the replay writes the same ones."""
+    untold = [r for r in published if cloudevents.type_of(r.headers) != tick.TICK_TYPE.encode()]
+    path = made.write(tmp_path / "x.mcap", untold)
+    gone = [d for d in made.replayed(path, inference).diff.of("window") if d.how == "vanishes"]
+    assert gone
+    assert {d.what for d in gone} == {("still open at the recording's end",)}
+    assert {d.why for d in gone} == {(UNEXPLAINED,)}
+    found = made.replayed(path, inference, "alignment.session_idle_ms=3001")
+    assert not [d for d in found.diff.of("window") if d.how == "vanishes"]
+
+
+def test_another_model_changes_predictions_and_no_window(recording: Path, tmp_path: Path) -> None:
+    shipped = ROOT / "models" / "home" / "1"
+    config = json.loads((shipped / "config.json").read_text())
+    network = FusionNetwork(len(config["labels"]), len(config["words"]), config["vector_size"])
+    save(tmp_path / "model", network, {**config, "version": "other"}, "a test")
+    other = Inference(load(tmp_path / "model", "cpu"), 1 << 20)
+    found = made.replayed(recording, other)
+    assert found.diff.identical["window"] == 25
+    assert not found.diff.of("window")
+    changed = found.diff.of("prediction")
+    assert len(changed) == 25
+    assert all("home other" in d.why[0] for d in changed)
+    assert not found.ok, "nobody asked for this model"
+
+
+def test_a_changed_byte_in_a_recorded_window_is_noticed(
+    published: list[Kept], inference: Inference, tmp_path: Path
+) -> None:
+    at = next(n for n, r in enumerate(published) if r.topic == WINDOWS and b'"final":true' in (r.value or b""))
+    window = canonical.loads_object(published[at].value or b"")
+    window["modalities"]["text"]["state"] = "present"
+    forged = [*published[:at], published[at]._replace(value=canonical.dumps(window)), *published[at + 1 :]]
+    found = made.replayed(made.write(tmp_path / "x.mcap", forged), inference)
+    assert not found.ok
+    (difference,) = found.diff.of("window")
+    assert difference.id == window["id"]
+    assert difference.why == (UNEXPLAINED,)
+
+
+def test_a_case_is_stored_and_checked_and_fails_where_something_differs(
+    recording: Path, inference: Inference, tmp_path: Path
+) -> None:
+    changes = ["alignment.members_max=3"]
+    found = made.replayed(recording, inference, *changes)
+    case.store(tmp_path / "cases" / "few", recording, changes, found, inference.model.digest)
+    (folder,) = case.cases(tmp_path / "cases")
+    assert case.check(case.read(folder), inference).diff.same_bytes
+    expected = folder / case.EXPECTED
+    expected.write_bytes(expected.read_bytes().replace(b'"label":"helicopter"', b'"label":"rain"', 1))
+    again = case.check(case.read(folder), inference)
+    assert not again.diff.same_bytes
+    assert not again.ok
+
+
+@pytest.mark.parametrize(
+    "change", ["alignment.hop=3", "alignment.hop_ms=many", "topics.prefix=x", "alignment.hop_ms", "alignment=3", "x"]
+)
+def test_a_setting_that_cannot_be_changed_is_refused(recording: Path, change: str) -> None:
+    with pytest.raises(SettingsError, match=change.split("=")[0].split(".")[-1]):
+        under(RecordingFile(recording).about, [change])
+
+
+def test_the_recorded_model_is_found_by_its_digest(recording: Path) -> None:
+    digest = answered_by(RecordingFile(recording), made.TOPICS)
+    assert find(ROOT / "models" / "home", digest) == ROOT / "models" / "home" / "1"
+    assert find(ROOT / "models" / "home", "no such digest") == ROOT / "models" / "home" / "1"

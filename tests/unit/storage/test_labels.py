@@ -1,0 +1,92 @@
+"""Corrections: what a prediction was made from becomes a sample that the trainer reads, until it is forgotten."""
+
+from __future__ import annotations
+
+import io
+import wave
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.manifest import Unreadable, example_of, lines
+from services.contract import canonical, cloudevents
+from services.contract.record import Kept
+from services.contract.window import Member
+from services.inspection.explain.lookup import Evidence, Input
+from services.storage.labels import LabelStore
+from services.storage.training_sample import BadLabel, NoSample, sample_of
+
+START_US, HOP_US = 1_700_000_000_000_000, 500_000
+PCM = "audio/pcm;rate=8000;channels=1;format=s16le"
+
+
+def given(modality: str, content_type: str, body: bytes, t_us: int, source: str = "d", duration_us: int = 0) -> Input:
+    topic, media_type = f"braid.media.{modality}.v1", cloudevents.media_type(modality)
+    headers = cloudevents.build(
+        session="s", source=source, id="1", type=media_type, t_us=t_us, content_type=content_type
+    )
+    member = Member(source, "1", t_us, duration_us, "0" * 64, 0, 0)
+    return Input(modality, topic, member, Kept(topic, 0, 0, t_us // 1000, b"s", headers, body))
+
+
+def evidence(*inputs: Input, id: str = "s/1/1@m", session: str = "s", **states: str) -> Evidence:
+    modalities = {name: {"state": states.get(name, "present")} for name in ("text", "video", "audio")}
+    span = {"start": START_US, "end": START_US + 4 * HOP_US}
+    record: dict[str, Any] = {"id": id, "session": session, "label": "dog", "window": span, "modalities": modalities}
+    value = canonical.dumps(record)
+    return Evidence(Kept("p", 0, 0, 0, b"s", [], value), inputs=inputs)
+
+
+def halves(count: int, source: str = "d") -> list[Input]:
+    """Sound of half a second each, from half a second before the window on; each sample says which half it is of."""
+    return [
+        given("audio", PCM, bytes([n, 1]) * 4_000, START_US + (n - 1) * HOP_US, source, HOP_US) for n in range(count)
+    ]
+
+
+def test_the_newest_picture_all_words_and_the_sound_of_the_window_make_one_sample(hand: bytes) -> None:
+    words = [
+        given("text", "text/plain", b"a dog", START_US),
+        given("text", "application/json", b'{"text":"barks"}', START_US),
+    ]
+    pictures = [given("video", "image/png", b"old", START_US), given("video", "image/jpeg", hand, START_US + 1)]
+    made = sample_of(evidence(*words, *pictures, *halves(4), *halves(2, "short")), "cat")
+    assert (made.row["text"], made.row["label"], made.row["said"]) == ("a dog barks", "cat", "dog")
+    assert made.files["image"] == (".jpg", hand)
+    suffix, content = made.files["audio"]
+    assert suffix == ".wav"
+    with wave.open(io.BytesIO(content)) as heard:
+        assert (heard.getframerate(), heard.getnframes()) == (8_000, 12_000)
+        assert heard.readframes(12_000)[::8_000] == bytes([1, 2, 3]), "what came before the window is not in it"
+
+
+def test_what_was_muted_is_no_part_of_it_and_nothing_at_all_is_no_sample(hand: bytes) -> None:
+    picture = given("video", "image/jpeg", hand, START_US)
+    assert set(sample_of(evidence(picture, *halves(2), video="muted"), "cat").files) == {"audio"}
+    with pytest.raises(NoSample):
+        sample_of(evidence(picture, video="muted"), "cat")
+    for bad in ("", " cat", "x" * 65, "a\nb"):
+        with pytest.raises(BadLabel):
+            sample_of(evidence(picture), bad)
+
+
+def test_the_trainer_reads_it_the_newest_label_counts_and_a_session_is_forgotten_with_its_media(
+    tmp_path: Path, hand: bytes
+) -> None:
+    store = LabelStore(tmp_path / "labels")
+    assert store.forget("s") == 0
+    picture = given("video", "image/jpeg", hand, START_US)
+    store.put(sample_of(evidence(picture, *halves(3)), "cat"))
+    store.put(sample_of(evidence(picture, *halves(3)), "bird"))
+    store.put(sample_of(evidence(picture, id="t/1/1@m", session="t"), "cat"))
+    rows = list(lines(store.manifest))
+    assert [row["label"] for row in rows if isinstance(row, dict)] == ["bird", "cat"]
+    for row in rows:
+        assert isinstance(row, dict)
+        example = example_of(row, store.manifest.parent)
+        assert not isinstance(example, Unreadable), example
+        assert example.value("video") is not None
+    assert store.forget("s") == 1
+    assert [row["session"] for row in store.rows()] == ["t"]
+    assert len([p for p in tmp_path.rglob("*") if p.suffix in (".jpg", ".wav")]) == 1
