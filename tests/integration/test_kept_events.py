@@ -41,7 +41,7 @@ async def gateway(
     stack: LocalStack, services: dict[str, ServiceProcess], environment: dict[str, str]
 ) -> AsyncIterator[Gateway]:
     found = await Gateway(
-        stack, 7, **{k: v for k, v in environment.items() if k.startswith(("BRAID_KEEP", "BRAID_LAB"))}
+        stack, 7, **{k: v for k, v in environment.items() if k.startswith(("BRAID_ARCHIVE", "BRAID_LABELS"))}
     ).start()
     yield found
     assert await found.process.child.stop() == 0
