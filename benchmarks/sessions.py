@@ -26,7 +26,7 @@ from services.aligner.recovery import Start
 from services.contract import cloudevents
 from services.contract.alignment_config import Semantics
 from services.contract.topics import Topics
-from services.runtime.gc_tuning import collect_rarely
+from services.runtime.gc_tuning import collect_cycles_rarely
 from tests.simulation.broker import FakeRecord
 
 COUNTS = (100, 1_000, 10_000)
@@ -68,7 +68,7 @@ def measure(sessions: int, chunks: int) -> dict[str, float]:
     patience = Patience({"text": 1_500_000, "video": 1_000_000, "audio": 700_000}, 3_000_000, 300_000, held_max=10**8)
     start = Start(dict.fromkeys(topics.modalities, 0), {}, {}, {})
     partition = Partition(0, 1, semantics, patience, topics, 60_000_000, start)
-    collect_rarely()
+    collect_cycles_rarely()
     offsets = dict.fromkeys(topics.modalities, -1)
     rounds = max(chunks // (sessions * len(BODIES)), 4)
     spent, windows = 0.0, 0

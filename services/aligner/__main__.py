@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 
 from services.aligner.idleness import Patience
@@ -12,16 +11,17 @@ from services.aligner.worker import Rules, Worker
 from services.contract.alignment_config import Semantics
 from services.contract.topics import Topics
 from services.kafka import clients
-from services.kafka.service import Plan, run
-from services.runtime.gc_tuning import collect_rarely
+from services.kafka.service import ServiceSpec, run
+from services.runtime.gc_tuning import collect_cycles_rarely
 from services.runtime.metrics import AlignerMetrics, make_registry
+from services.runtime.process import run_main
 from services.runtime.settings import ModalitySettings, Settings, load
 from services.storage.payload_cache import RedisWindow, WrongPolicy
 
 RECORDS_MAX = 2_000
 
 
-def plan(settings: Settings) -> Plan:
+def plan(settings: Settings) -> ServiceSpec:
     """The aligner that these settings describe."""
     broker, registry = settings.kafka, make_registry("aligner")
     rules = rules_of(settings, settings.semantics(), settings.topic_names())
@@ -30,10 +30,10 @@ def plan(settings: Settings) -> Plan:
         lambda: clients.make_producer(broker),
         lambda: clients.make_reader(broker),
         lambda: RedisWindow.of(settings.redis),
-        Observer(AlignerMetrics(registry), settings.tracing.traced),
+        Observer(AlignerMetrics(registry), settings.tracing.sampled_share),
     )
     group = f"{settings.kafka.group_prefix}-aligner"
-    return Plan(
+    return ServiceSpec(
         name="braid-aligner",
         make_consumer=lambda: clients.make_group_consumer(broker, group, settings.kafka.instance),
         topics=rules.topics.media_all,
@@ -41,7 +41,7 @@ def plan(settings: Settings) -> Plan:
         registry=registry,
         records_max=RECORDS_MAX,
         refusals=(OtherSettings, WrongPolicy),
-        garbage=collect_rarely,
+        tune_gc=collect_cycles_rarely,
     )
 
 
@@ -71,4 +71,4 @@ def main(settings: Settings | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

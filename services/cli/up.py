@@ -33,7 +33,7 @@ async def _stay() -> None:
     from services.local.ports import free_ports
     from services.local.services import ServiceProcess
     from services.local.stack import LocalStack
-    from services.runtime.net import address, token_of
+    from services.runtime.net import access_token, page_url
 
     settings = load()
     ended = asyncio.Event()
@@ -42,7 +42,7 @@ async def _stay() -> None:
     async with LocalStack(ROOT / ".braid", settings) as stack:
         async with clients.admin(stack.settings().kafka) as admin:
             await topic_admin.apply(admin, settings)
-        g, token = settings.gateway, token_of(settings.gateway)
+        g, token = settings.gateway, access_token(settings.gateway)
         port = g.port or free_ports(1)[0]
         environment = stack.environment() | {"BRAID_GATEWAY__PORT": str(port), "BRAID_GATEWAY__TOKEN": token}
         names = ["aligner", "fusion", "gateway", *_bridges(settings)]
@@ -56,7 +56,7 @@ async def _stay() -> None:
                 print(f"  export {name}={value}")
             for service in services:
                 print(f"{service.name:8} http://127.0.0.1:{service.port}/metrics   log {service.child.log}")
-            print(f"The live page: {address(g.host, port, token)}")
+            print(f"The live page: {page_url(g.host, port, token)}")
             print("Ctrl-C stops everything.", flush=True)
             while not ended.is_set():
                 for service in services:

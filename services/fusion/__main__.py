@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,8 +17,9 @@ from services.fusion.recovery import Recovery
 from services.fusion.worker import Load, Worker
 from services.kafka import clients
 from services.kafka.control_topic import Controls
-from services.kafka.service import Plan, run
+from services.kafka.service import ServiceSpec, run
 from services.runtime.metrics import FusionMetrics, make_registry
+from services.runtime.process import run_main
 from services.runtime.settings import Settings, load
 from services.runtime.tracing import Tracer
 from services.storage.payload_cache import RedisWindow
@@ -45,7 +45,7 @@ def decision_of(inference: Inference) -> Decision:
     )
 
 
-def plan(settings: Settings, model: Callable[[Path, str, int | None], Serving] = load_model) -> Plan:
+def plan(settings: Settings, model: Callable[[Path, str, int | None], Serving] = load_model) -> ServiceSpec:
     """The fusion worker that these settings describe; model: loads what serves, by path, device and thread count."""
     broker, registry, f = settings.kafka, make_registry("fusion"), settings.fusion
     topics = settings.topic_names()
@@ -71,7 +71,7 @@ def plan(settings: Settings, model: Callable[[Path, str, int | None], Serving] =
         Observer(FusionMetrics(registry), Tracer(settings.tracing, "braid-fusion")),
     )
     group = f"{settings.kafka.group_prefix}-fusion"
-    return Plan(
+    return ServiceSpec(
         name="braid-fusion",
         make_consumer=lambda: clients.make_group_consumer(broker, group, settings.kafka.instance),
         topics=(topics.windows,),
@@ -88,4 +88,4 @@ def main(settings: Settings | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

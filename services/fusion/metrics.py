@@ -237,7 +237,7 @@ class Observer:
             m.evictions.labels(modality).inc(self._rise(f"evicted {modality}", inference.features.evicted[modality]))
         m.cache_bytes.set(inference.features.bytes)
         m.redis_errors.inc(self._rise("redis", redis_errors))
-        self._tracer.tell(spans(said, released, self._tracer.share))
+        self._tracer.export(spans(said, released, self._tracer.share))
 
     def _rise(self, name: str, now: int) -> int:
         rise = now - self._before.get(name, 0)

@@ -231,7 +231,7 @@ class Taking:
             )
         self._devices.taken(made.stamp, made.duration_us, done.timestamp)
         self._metrics.taken.labels(modality).inc()
-        self._tracer.tell(traced.span(modality, (done.partition, done.offset), began_us, time.time_ns() // 1000))
+        self._tracer.export(traced.span(modality, (done.partition, done.offset), began_us, time.time_ns() // 1000))
         at = {"topic": done.topic, "partition": done.partition, "offset": done.offset}
         return json_response({"session": made.session, "modality": modality, "id": made.id, **at}, 202)
 

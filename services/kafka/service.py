@@ -1,4 +1,4 @@
-"""Runs a service as a process: logs, health, watchdog and the Faust worker around its app."""
+"""A service as a process: logs, health, watchdog and the Faust worker around its app."""
 
 from __future__ import annotations
 
@@ -10,21 +10,28 @@ import faust
 from aiokafka import AIOKafkaConsumer
 from prometheus_client import CollectorRegistry
 
+from services.contract.errors import EXIT_USAGE
 from services.kafka.consumer_loop import Intake, Work
 from services.kafka.faust_app import make_app
 from services.runtime import logs
-from services.runtime.exits import EXIT_SETTINGS, NO_BROKER
-from services.runtime.gc_tuning import leave_loaded
-from services.runtime.health import watched
+from services.runtime.gc_tuning import freeze_loaded_objects
+from services.runtime.health import supervised
 from services.runtime.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What makes one service: its name, group consumer, topics, work, and how many records a batch may have.
+class ServiceSpec:
+    """What makes one service.
 
-    refusals: errors whose message tells people what to change; the service then ends with code 2, as for bad settings.
-    garbage: called once all is loaded, says how often cycles are looked for.
+    Attributes:
+        name: Name in logs and health.
+        make_consumer: Creates its group consumer.
+        topics: Topics that it consumes.
+        work: What it does with records.
+        registry: Its metrics.
+        records_max: Most records in a batch.
+        refusals: Errors whose message says what to change; the service then exits with code 2, as for wrong settings.
+        tune_gc: Called once when everything is loaded.
     """
 
     name: str
@@ -34,20 +41,18 @@ class Plan:
     registry: CollectorRegistry
     records_max: int
     refusals: tuple[type[Exception], ...] = ()
-    garbage: Callable[[], None] = leave_loaded
+    tune_gc: Callable[[], None] = freeze_loaded_objects
 
 
-def run(plan: Callable[[Settings], Plan], settings: Settings) -> int:
-    """Run a service until SIGTERM or Ctrl-C; the exit code (0 after a clean stop)."""
+def run(make_spec: Callable[[Settings], ServiceSpec], settings: Settings) -> int:
+    """Run a service until SIGTERM or Ctrl-C; return the exit code (0 after a clean stop)."""
     logs.setup()
-    if not settings.kafka.bootstrap_servers:
-        print(NO_BROKER, file=sys.stderr)
-        return EXIT_SETTINGS
-    made = plan(settings)
-    with watched(made.name, settings, made.registry) as progress:
-        intake = Intake(made.make_consumer, made.topics, made.work, progress, made.records_max, made.refusals)
-        app = make_app(made.name, settings.kafka.bootstrap_servers, intake, made.work)
-        made.garbage()
+    settings.require_broker()
+    spec = make_spec(settings)
+    with supervised(spec.name, settings, spec.registry) as progress:
+        intake = Intake(spec.make_consumer, spec.topics, spec.work, progress, spec.records_max, spec.refusals)
+        app = make_app(spec.name, settings.kafka.bootstrap_servers, intake, spec.work)
+        spec.tune_gc()
         worker = faust.Worker(app, loglevel="WARN", quiet=True, redirect_stdouts=False, override_logging=False)
         try:
             worker.execute_from_commandline()
@@ -56,6 +61,6 @@ def run(plan: Callable[[Settings], Plan], settings: Settings) -> int:
         else:
             code = 0
     if intake.refused is not None:
-        print(f"{made.name}: {intake.refused}", file=sys.stderr)
-        return EXIT_SETTINGS
+        print(f"{spec.name}: {intake.refused}", file=sys.stderr)
+        return EXIT_USAGE
     return code

@@ -1,1 +1,1 @@
-"""What any service needs and no stage should know: settings, logs, metrics, health, Kafka clients."""
+"""What every process needs: settings, logs, metrics, traces, health."""

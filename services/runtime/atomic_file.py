@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, under names that anything may have."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import secrets
 from pathlib import Path
 
 
-def name_of(text: str) -> str:
-    """A file name for what may hold anything."""
+def hashed_name(text: str) -> str:
+    """Return a file name for a text with any characters."""
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def write(path: Path, content: bytes) -> None:
-    """Written beside its place, then moved there; folders are made for us alone. Raises OSError."""
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a temporary file in the same folder, then rename it; new folders are private to this user. Raises OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = path.parent / f".{secrets.token_hex(8)}"
+    temporary = path.parent / f".{secrets.token_hex(8)}"
     try:
-        with beside.open("xb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        temporary.replace(path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

@@ -1,4 +1,4 @@
-"""The local clock for durations; it is never compared with event times or the broker's clock."""
+"""The monotonic clock, for durations only: it is never compared with event times or the broker's clock."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import time
 
 
 def monotonic_us() -> int:
-    """Microseconds on the monotonic clock."""
+    """Return the time of the monotonic clock in microseconds."""
     return time.monotonic_ns() // 1000

@@ -1,4 +1,4 @@
-"""Health: /healthz, /readyz, /metrics and /version from a thread, so that a blocked loop still shows."""
+"""Health of a service: /healthz, /readyz, /metrics and /version, served from a thread so that a blocked loop shows."""
 
 from __future__ import annotations
 
@@ -21,30 +21,34 @@ _log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Says whether a service gets on: beats come from its loop, readiness with the reasons against it."""
+    """Liveness and readiness of a service.
+
+    Attributes:
+        not_ready: Reasons why the service is not ready, by name; it is ready if there are none.
+    """
 
     def __init__(self, stalled_s: int) -> None:
         self._stalled_us = stalled_s * 1_000_000
         self._beat_us = monotonic_us()
-        self.not_ready: dict[str, str] = {"start": "the service has not begun to read"}
+        self.not_ready: dict[str, str] = {"start": "the service has not started to read"}
 
     def beat(self) -> None:
-        """The loop has come round: either there was nothing to do or something was done."""
+        """Record that the main loop has completed a turn, with or without work."""
         self._beat_us = monotonic_us()
 
     @property
     def alive(self) -> bool:
-        """False once the loop has not come round for too long."""
+        """False if the main loop has been stuck for too long."""
         return monotonic_us() - self._beat_us < self._stalled_us
 
 
-class Health:
-    """The HTTP server of a service; `close` ends it."""
+class HealthServer:
+    """The HTTP server for health and metrics of one service."""
 
     def __init__(self, host: str, port: int, service: str, progress: Progress, registry: CollectorRegistry) -> None:
         ready = Gauge("braid_ready", "1 while /readyz answers 200.", registry=registry)
         ready.set_function(lambda: float(not progress.not_ready))
-        answers: Mapping[str, Callable[[str], tuple[int, str, bytes]]] = {
+        routes: Mapping[str, Callable[[str], tuple[int, str, bytes]]] = {
             "/healthz": lambda _: _json(200 if progress.alive else 503, {"alive": progress.alive}),
             "/readyz": lambda _: _json(503 if progress.not_ready else 200, {"not_ready": progress.not_ready}),
             "/version": lambda _: _json(200, {"service": service, "version": version("braid")}),
@@ -53,9 +57,9 @@ class Health:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                found = answers.get(self.path)
+                respond = routes.get(self.path)
                 accept = self.headers.get("accept", "")
-                status, kind, body = found(accept) if found else _json(404, {"known": sorted(answers)})
+                status, kind, body = respond(accept) if respond else _json(404, {"known": sorted(routes)})
                 self.send_response(status)
                 self.send_header("content-type", kind)
                 self.send_header("content-length", str(len(body)))
@@ -63,7 +67,7 @@ class Health:
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:
-                """Requests are not logged: probes come every few seconds."""
+                """Do not log requests: probes come every few seconds."""
 
         self._server = ThreadingHTTPServer((host, port), Handler)
         self._server.daemon_threads = True
@@ -71,12 +75,13 @@ class Health:
         threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
 
     def close(self) -> None:
+        """Stop the server."""
         self._server.shutdown()
         self._server.server_close()
 
 
 class Watchdog:
-    """Ends the process when its loop does not come round: an orchestrator can start it again, nobody can wake it."""
+    """A thread that ends the process when its main loop is stuck, so that an orchestrator starts it again."""
 
     def __init__(self, progress: Progress, on_stall: Callable[[], None]) -> None:
         self._progress, self._on_stall = progress, on_stall
@@ -84,6 +89,7 @@ class Watchdog:
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     def stop(self) -> None:
+        """Stop watching."""
         self._stopped.set()
 
     def _watch(self) -> None:
@@ -94,12 +100,12 @@ class Watchdog:
 
 
 @contextmanager
-def watched(name: str, settings: Settings, registry: CollectorRegistry) -> Iterator[Progress]:
-    """The progress of a service that is watched and answers for its health until it ends; the log says on which port."""
+def supervised(name: str, settings: Settings, registry: CollectorRegistry) -> Iterator[Progress]:
+    """Run health server and watchdog around a service; yields the Progress that it must report to."""
     progress = Progress(settings.watchdog.stalled_s)
-    health = Health(settings.http.host, settings.http.port, name, progress, registry)
+    health = HealthServer(settings.http.host, settings.http.port, name, progress, registry)
     _log.info("started", extra={"service": name, "health_port": health.port})
-    watchdog = Watchdog(progress, lambda: _log.critical("no progress: the process ends itself"))
+    watchdog = Watchdog(progress, lambda: _log.critical("no progress: the watchdog ends the process"))
     try:
         yield progress
     finally:
@@ -108,7 +114,7 @@ def watched(name: str, settings: Settings, registry: CollectorRegistry) -> Itera
 
 
 def _metrics(registry: CollectorRegistry, accept: str) -> tuple[int, str, bytes]:
-    """In the form that is asked for: only OpenMetrics has exemplars."""
+    """Encode metrics in the format that the client accepts; only OpenMetrics has exemplars."""
     encode: Callable[[CollectorRegistry], bytes]
     encode, kind = choose_encoder(accept)
     return 200, kind, encode(registry)

@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line on stderr; session ids only hashed, payloads never."""
+"""Logs: one JSON object per line on stderr; session ids only as hashes, payloads never."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ import logging
 import sys
 import time
 
-_QUIET_S = 5.0
-_OWN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+_REPEAT_AFTER_S = 5.0
+_STANDARD_ATTRIBUTES = set(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
-class JsonLine(logging.Formatter):
-    """One object a line: time, level, logger, message, and what was given as `extra`."""
+class JsonFormatter(logging.Formatter):
+    """Formats a record as one JSON object: time, level, logger, message, and the fields of `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = {
+        """Return the line."""
+        fields = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **{name: value for name, value in vars(record).items() if name not in _OWN},
+            **{name: value for name, value in vars(record).items() if name not in _STANDARD_ATTRIBUTES},
         }
         if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+            fields["error"] = self.formatException(record.exc_info)
+        return json.dumps(fields, default=str)
 
 
-class OnceInAWhile(logging.Filter):
-    """Lets an equal message of one logger through once in a few seconds.
+class LibraryRateLimit(logging.Filter):
+    """Passes equal messages of a library's logger once in a few seconds; Braid's own always pass.
 
-    aiokafka logs an error every 100 ms while a broker is away.
+    aiokafka logs an error every 100 ms while a broker is down.
     """
 
     def __init__(self) -> None:
@@ -39,8 +40,11 @@ class OnceInAWhile(logging.Filter):
         self._last: dict[tuple[str, object], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record passes."""
+        if record.name.startswith("services"):
+            return True
         now, key = time.monotonic(), (record.name, record.msg)
-        if now - self._last.get(key, -_QUIET_S) < _QUIET_S:
+        if now - self._last.get(key, -_REPEAT_AFTER_S) < _REPEAT_AFTER_S:
             return False
         if len(self._last) > 1_000:
             self._last.clear()
@@ -49,25 +53,17 @@ class OnceInAWhile(logging.Filter):
 
 
 def setup(level: str = "INFO") -> None:
-    """Send all logs of the process to stderr, the libraries' from warnings on."""
+    """Send all logs of the process to stderr; those of libraries from warnings on."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLine())
+    handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("services").setLevel(level)
     logging.getLogger("model").setLevel(level)
-    handler.addFilter(_for_libraries(OnceInAWhile()))
-
-
-def _for_libraries(limit: OnceInAWhile) -> logging.Filter:
-    class Libraries(logging.Filter):
-        def filter(self, record: logging.LogRecord) -> bool:
-            return record.name.startswith("services") or limit.filter(record)
-
-    return Libraries()
+    handler.addFilter(LibraryRateLimit())
 
 
 def hashed(session: str) -> str:
-    """How a session id stands in a log line."""
+    """Return the hash by which a session id appears in logs."""
     return hashlib.sha256(session.encode()).hexdigest()[:12]

@@ -29,7 +29,7 @@ def exemplar(window_id: str, share: float) -> dict[str, str] | None:
     return {"trace_id": trace_context.trace_id(window_id)} if trace_context.traced(window_id, share) else None
 
 
-class Lag:
+class ConsumerLag:
     """Consumer lag of a service, by the broker's clock against its own."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -83,7 +83,7 @@ class AlignerMetrics:
             ("modality", "source"),
             registry=registry,
         )
-        self.lag = Lag(registry)
+        self.lag = ConsumerLag(registry)
         self.bound_lag = Gauge(
             "braid_bound_lag_seconds",
             "How far the watermark of a modality is behind another's, in the open session where it is most.",
@@ -139,7 +139,7 @@ class FusionMetrics:
         )
         self.stage = histogram("stage_duration_seconds", "Duration of each stage, per batch.", "stage")
         self.queue_wait = histogram("queue_wait_seconds", "From publishing a window to the start of its batch.")
-        self.lag = Lag(registry)
+        self.lag = ConsumerLag(registry)
         self.batch = Histogram(
             "braid_batch_windows", "Windows in a batch.", registry=registry, buckets=(1, 2, 4, 8, 16, 32, 64, 128)
         )

@@ -1,4 +1,4 @@
-"""Every schema as the file that is checked in under docs/schemas, by file name."""
+"""The contents of docs/schemas: JSON Schemas of records and settings, and the AsyncAPI document."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def files() -> dict[str, str]:
-    """File name to content."""
-    found = {
+    """Return the content of each file by its name."""
+    contents = {
         f"{name}.schema.json": _json({"$schema": DRAFT, "title": f"braid {name}", "description": text, **schema})
         for name, (text, schema) in RECORDS.items()
     }
-    found["settings.schema.json"] = _json({"$schema": DRAFT, **settings()})
-    found["asyncapi.yaml"] = asyncapi(Topics())
-    return found
+    contents["settings.schema.json"] = _json({"$schema": DRAFT, **settings()})
+    contents["asyncapi.yaml"] = asyncapi(Topics())
+    return contents
 
 
 def asyncapi(topics: Topics) -> str:
-    """The AsyncAPI document of an installation's topics, as YAML."""
-    # Through JSON: YAML would write what stands in several places once, with anchors.
+    """Return the AsyncAPI document of an installation's topics, as YAML."""
+    # Through JSON, because YAML would replace repeated objects by anchors.
     plain = json.loads(json.dumps(document(topics, version("braid"))))
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)
 

@@ -1,4 +1,4 @@
-"""Work of one task that has several sides and is over with the first of them."""
+"""Groups of coroutines that end together."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Coroutine
 
 
-async def together(*sides: Coroutine[None, None, None]) -> None:
-    """Run all sides until one ends, then end the others; raises what the one that ended raised."""
-    tasks = [asyncio.create_task(side) for side in sides]
+async def run_until_first_ends(*coroutines: Coroutine[None, None, None]) -> None:
+    """Run coroutines until the first one ends, then cancel the rest. Raises what the first one raised."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:

@@ -1,4 +1,4 @@
-"""Traces: spans that were measured already, handed to an OpenTelemetry collector from a thread. The only door to it."""
+"""Export of spans to an OpenTelemetry collector, from a thread."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from importlib.metadata import version
 
 from services.runtime.settings import SettingsError, TracingSettings
 
-WITHIN_S = 5
-EVERY_MS = 1_000
+EXPORT_TIMEOUT_S = 5
+EXPORT_EVERY_MS = 1_000
 Attributes = Mapping[str, str | int | float | bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Something that took from begins_us to ends_us (us since the epoch); ids in hex, links: (trace, span) of others."""
+    """A finished span: times in microseconds since the epoch, ids in hex, links as (trace id, span id)."""
 
     name: str
     trace_id: str
@@ -29,13 +29,17 @@ class Span:
 
 
 class Tracer:
-    """Takes spans and never waits: what a collector cannot take in time is dropped.
+    """An exporter that never blocks: spans that the collector does not accept in time are dropped.
 
-    Raises SettingsError where an endpoint is set and the extra `otel` is not installed.
+    Attributes:
+        share: Share of windows that are traced; 0 without an endpoint.
+
+    Raises:
+        SettingsError: An endpoint is set and OpenTelemetry is not installed.
     """
 
     def __init__(self, settings: TracingSettings, service: str) -> None:
-        self.share = settings.traced
+        self.share = settings.sampled_share
         if not self.share:
             return
         try:
@@ -49,13 +53,15 @@ class Tracer:
                 "Run pip install 'braid[otel]', or leave tracing.endpoint empty.",
             ) from None
         self._resource = Resource({"service.name": service, "service.version": version("braid")})
-        self._exporter = OTLPSpanExporter(endpoint=f"{settings.endpoint.rstrip('/')}/v1/traces", timeout=WITHIN_S)
+        self._exporter = OTLPSpanExporter(
+            endpoint=f"{settings.endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_TIMEOUT_S
+        )
         self._processor = BatchSpanProcessor(
-            self._exporter, max_queue_size=settings.queue_max, schedule_delay_millis=EVERY_MS
+            self._exporter, max_queue_size=settings.queue_max, schedule_delay_millis=EXPORT_EVERY_MS
         )
 
-    def tell(self, spans: Sequence[Span]) -> None:
-        """Hand spans over; nothing where no traces are asked for."""
+    def export(self, spans: Sequence[Span]) -> None:
+        """Queue spans for export; without an endpoint this does nothing."""
         if not self.share or not spans:
             return
         from opentelemetry.sdk.trace import ReadableSpan
@@ -79,11 +85,11 @@ class Tracer:
             )
 
     def close(self) -> None:
-        """Hand over what waits, as far as a collector takes it within five seconds; then there are no more."""
+        """Export queued spans for at most five seconds, then stop."""
         if not self.share:
             return
-        # The processor itself goes on for half a minute where nobody answers.
-        enough = threading.Timer(WITHIN_S, self._exporter.shutdown)
-        enough.start()
+        # Without this limit the processor retries for half a minute if the collector does not answer.
+        limit = threading.Timer(EXPORT_TIMEOUT_S, self._exporter.shutdown)
+        limit.start()
         self._processor.shutdown()  # type: ignore[no-untyped-call]
-        enough.cancel()
+        limit.cancel()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from services.contract.record import Kept
-from services.runtime.atomic_file import name_of, write
+from services.runtime.atomic_file import hashed_name, write_atomically
 from services.storage.archive_entry import (
     ENTRY_BYTES_MAX,
     BadEntry,
@@ -94,9 +94,9 @@ class EvidenceStore:
         there = {name for name in entry.blobs if self._value(name).exists()}
         for name, value in entry.blobs.items():
             if name not in there:
-                write(self._value(name), value)
+                write_atomically(self._value(name), value)
         # The manifest last: what it names is there.
-        write(path, raw)
+        write_atomically(path, raw)
         if (replaced := self._known.pop(path, None)) is not None:
             self.bytes -= replaced.size
         self._take(path, decode(raw), there)
@@ -106,7 +106,7 @@ class EvidenceStore:
 
     def of_session(self, session: str) -> Iterator[Entry]:
         """All that is kept of a session, in no order; media whose values were changed are told as gone."""
-        for path in self._folder.glob(f"events/{name_of(session)}/*.json"):
+        for path in self._folder.glob(f"events/{hashed_name(session)}/*.json"):
             with contextlib.suppress(BadEntry, OSError):
                 manifest = _read(path)
                 if manifest.session == session:
@@ -118,7 +118,7 @@ class EvidenceStore:
 
     def records(self, session: str, place: Place) -> Iterator[Kept]:
         """The media records that are kept of a place of a log; a place may have held others before a new broker."""
-        for path in self._folder.glob(f"events/{name_of(session)}/*.json"):
+        for path in self._folder.glob(f"events/{hashed_name(session)}/*.json"):
             with contextlib.suppress(BadEntry, OSError):
                 for name, kept in _read(path).media_at(place):
                     yield kept._replace(value=self.value(name))
@@ -183,7 +183,7 @@ class EvidenceStore:
             self._drop(path)
 
     def _path(self, session: str, event_id: str) -> Path:
-        return self._folder / "events" / name_of(session) / f"{name_of(event_id)}.json"
+        return self._folder / "events" / hashed_name(session) / f"{hashed_name(event_id)}.json"
 
     def _value(self, name: str) -> Path:
         return self._folder / "values" / name[:2] / name

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from services.contract import canonical
-from services.runtime.atomic_file import name_of, write
+from services.runtime.atomic_file import hashed_name, write_atomically
 from services.storage.training_sample import Sample
 
 MANIFEST, LOCK = "labels.jsonl", "lock"
@@ -29,12 +29,12 @@ class LabelStore:
 
     def put(self, sample: Sample) -> dict[str, Any]:
         """Keep a sample; its line as it stands in the manifest. Raises OSError."""
-        session = name_of(sample.row["session"])
+        session = hashed_name(sample.row["session"])
         row: dict[str, Any] = {**sample.row, "image": None, "audio": None}
         with self._alone():
             for field, (suffix, content) in sample.files.items():
-                path = self._folder / "media" / session / f"{name_of(sample.row['id'])}{suffix}"
-                write(path, content)
+                path = self._folder / "media" / session / f"{hashed_name(sample.row['id'])}{suffix}"
+                write_atomically(path, content)
                 row[field] = str(path.relative_to(self._folder))
             self._rewrite([*(other for other in self.rows() if other["id"] != row["id"]), row])
         return row
@@ -61,11 +61,11 @@ class LabelStore:
             rows = self.rows()
             left = [row for row in rows if row["session"] != session]
             self._rewrite(left)
-            shutil.rmtree(self._folder / "media" / name_of(session), ignore_errors=True)
+            shutil.rmtree(self._folder / "media" / hashed_name(session), ignore_errors=True)
         return len(rows) - len(left)
 
     def _rewrite(self, rows: list[Mapping[str, Any]] | list[dict[str, Any]]) -> None:
-        write(self.manifest, b"".join(canonical.dumps(row) + b"\n" for row in rows))
+        write_atomically(self.manifest, b"".join(canonical.dumps(row) + b"\n" for row in rows))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

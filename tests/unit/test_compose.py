@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from services.gateway import app
 from services.kafka import consumer_loop
 from services.kafka.clients import RECORD_BYTES_MAX
-from services.runtime.net import token_of
+from services.runtime.net import access_token
 from services.runtime.settings import Settings, load
 
 ROOT = Path(__file__).parents[2]
@@ -160,7 +160,7 @@ def test_the_page_that_shows_media_is_published_on_loopback_and_asks_for_a_token
         monkeypatch.setenv(variable, without_choices(value))
     gateway = load().gateway
     assert SERVICES["gateway"]["ports"] == [f"127.0.0.1:{gateway.port}:{gateway.port}"]
-    assert token_of(gateway), "what all containers and the published port reach must not answer everybody"
+    assert access_token(gateway), "what all containers and the published port reach must not answer everybody"
 
 
 def test_a_service_is_given_the_time_that_its_last_turn_may_take() -> None:

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from typer.main import get_command
 
 from services.cli.main import app
-from services.runtime.health import Health, Progress
+from services.runtime.health import HealthServer, Progress
 from services.runtime.metrics import (
     AlignerMetrics,
     FusionMetrics,
@@ -145,7 +145,7 @@ def _metrics() -> set[str]:
         registries.append(CollectorRegistry())
         make(registries[-1])
     registries.append(CollectorRegistry())
-    Health("127.0.0.1", 0, "aligner", Progress(60), registries[-1]).close()
+    HealthServer("127.0.0.1", 0, "aligner", Progress(60), registries[-1]).close()
     return {name for registry in registries for names in registry._collector_to_names.values() for name in names}
 
 

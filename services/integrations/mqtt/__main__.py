@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -22,25 +21,26 @@ from services.integrations.mqtt.topics import Names
 from services.kafka import clients, retry
 from services.kafka.control_topic import Controls, say
 from services.runtime import logs
-from services.runtime.exits import EXIT_SETTINGS, NO_BROKER
-from services.runtime.health import Progress, watched
+from services.runtime.health import Progress, supervised
 from services.runtime.metrics import MqttMetrics, make_registry
 from services.runtime.net import is_loopback
-from services.runtime.settings import MqttSettings, Settings, load
+from services.runtime.process import run_main
+from services.runtime.settings import MqttSettings, Settings, SettingsError, load
 
 _log = logging.getLogger("services.integrations.mqtt")
 
 
-def refusal(settings: MqttSettings) -> str | None:
-    """Why the bridge does not start with these settings, None where it does."""
+def check_settings(settings: MqttSettings) -> None:
+    """Raise SettingsError if the bridge must not start with these settings."""
     if not settings.host:
-        return "no MQTT broker is named: set BRAID_MQTT__HOST"
+        raise SettingsError("The bridge to MQTT cannot start.", "mqtt.host is empty.", "Set BRAID_MQTT__HOST.")
     if not settings.tls and not settings.allow_unencrypted and not is_loopback(settings.host):
-        return (
-            f"what devices see would go unencrypted to {settings.host}: set BRAID_MQTT__TLS=true "
-            "(BRAID_MQTT__PORT is 8883 then, as a rule), or BRAID_MQTT__ALLOW_UNENCRYPTED=true where the network is your own"
+        raise SettingsError(
+            "The bridge to MQTT cannot start.",
+            f"What devices see would go unencrypted to {settings.host}.",
+            "Set BRAID_MQTT__TLS=true (BRAID_MQTT__PORT is then usually 8883), or BRAID_MQTT__ALLOW_UNENCRYPTED=true in a "
+            "network of your own.",
         )
-    return None
 
 
 def labels_of(checkpoint: Path) -> list[str]:
@@ -118,15 +118,13 @@ def main(settings: Settings | None = None) -> int:
     """Run until SIGTERM; the exit code (0 after a clean stop)."""
     settings = settings or load()
     logs.setup()
-    refused = refusal(settings.mqtt) if settings.kafka.bootstrap_servers else NO_BROKER
-    if refused is not None:
-        print(refused, file=sys.stderr)
-        return EXIT_SETTINGS
+    settings.require_broker()
+    check_settings(settings.mqtt)
     registry = make_registry("mqtt")
-    with watched("braid-mqtt", settings, registry) as progress:
+    with supervised("braid-mqtt", settings, registry) as progress:
         asyncio.run(serve(settings, MqttMetrics(registry), progress))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

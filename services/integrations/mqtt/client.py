@@ -15,7 +15,7 @@ from services.integrations.mqtt.topics import Names
 from services.runtime.health import Progress
 from services.runtime.metrics import MqttMetrics
 from services.runtime.settings import MqttSettings
-from services.runtime.tasks import together
+from services.runtime.tasks import run_until_first_ends
 
 AGAIN_S, TIMEOUT_S, KEEPALIVE_S, INCOMING_MAX = 1.0, 10.0, 30, 16
 _log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class Broker:
         await self._say_all(client)
         self._progress.not_ready.pop("mqtt", None)
         try:
-            await together(self._sending(client), self._listening(client))
+            await run_until_first_ends(self._sending(client), self._listening(client))
         finally:
             await client.publish(self._names.available, OFFLINE, qos=1, retain=True, timeout=TIMEOUT_S)
 

@@ -5,35 +5,36 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-import sys
 
 from services.integrations.devices import Devices
 from services.integrations.wyoming.server import Server
 from services.kafka.retry import producer
 from services.runtime import logs
-from services.runtime.exits import EXIT_SETTINGS, NO_BROKER
-from services.runtime.health import Progress, watched
+from services.runtime.health import Progress, supervised
 from services.runtime.metrics import WyomingMetrics, make_registry
-from services.runtime.net import bind, is_loopback
-from services.runtime.settings import Settings, WyomingSettings, load
+from services.runtime.net import bind_listener, is_loopback
+from services.runtime.process import run_main
+from services.runtime.settings import Settings, SettingsError, WyomingSettings, load
 
 BEAT_S = 1.0
 
 
-def refusal(settings: WyomingSettings) -> str | None:
-    """Why the bridge does not start with these settings, None where it does."""
+def check_settings(settings: WyomingSettings) -> None:
+    """Raise SettingsError if the bridge must not start with these settings."""
     if not settings.session and not settings.sessions:
-        return (
-            "nothing says which session satellites belong to: set BRAID_WYOMING__SESSION to a room, or "
-            'BRAID_WYOMING__SESSIONS to one for each address, as {"192.168.1.20": "kitchen"}'
+        raise SettingsError(
+            "The Wyoming bridge cannot start.",
+            "No setting says which session satellites belong to.",
+            "Set BRAID_WYOMING__SESSION to a session, or BRAID_WYOMING__SESSIONS to one for each address, as "
+            '{"192.168.1.20": "kitchen"}.',
         )
     if not is_loopback(settings.host) and not settings.allow_unencrypted:
-        return (
-            f"Wyoming knows neither encryption nor passwords: on {settings.host} others could listen and send. Set "
-            "BRAID_WYOMING__ALLOW_UNENCRYPTED=true where the network is your own, and name the satellites' addresses in "
-            "BRAID_WYOMING__SESSIONS"
+        raise SettingsError(
+            "The Wyoming bridge cannot start.",
+            f"Wyoming has neither encryption nor passwords: on {settings.host} other machines could listen and send.",
+            "In a network of your own set BRAID_WYOMING__ALLOW_UNENCRYPTED=true, and name the satellites' addresses in "
+            "BRAID_WYOMING__SESSIONS.",
         )
-    return None
 
 
 async def serve(settings: Settings, listener: socket.socket, metrics: WyomingMetrics, progress: Progress) -> None:
@@ -70,23 +71,21 @@ def main(settings: Settings | None = None) -> int:
     settings = settings or load()
     logs.setup()
     w = settings.wyoming
-    refused = refusal(w) if settings.kafka.bootstrap_servers else NO_BROKER
-    if refused is not None:
-        print(refused, file=sys.stderr)
-        return EXIT_SETTINGS
+    settings.require_broker()
+    check_settings(w)
     try:
-        listener = bind(w.host, w.port)
+        listener = bind_listener(w.host, w.port)
     except OSError as error:
-        print(
-            f"wyoming.host {w.host}, wyoming.port {w.port}: {error.strerror}. Set BRAID_WYOMING__PORT to a free one",
-            file=sys.stderr,
-        )
-        return EXIT_SETTINGS
+        raise SettingsError(
+            "The Wyoming bridge cannot listen.",
+            f"wyoming.host {w.host}, wyoming.port {w.port}: {error.strerror}.",
+            "Set BRAID_WYOMING__PORT to a free port.",
+        ) from None
     registry = make_registry("wyoming")
-    with listener, watched("braid-wyoming", settings, registry) as progress:
+    with listener, supervised("braid-wyoming", settings, registry) as progress:
         asyncio.run(serve(settings, listener, WyomingMetrics(registry), progress))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -16,7 +16,7 @@ from wyoming.ping import Ping, Pong
 from services.integrations.wyoming.audio_events import Hearing, Record
 from services.integrations.wyoming.protocol import LINE_BYTES_MAX, Lengths, Refused, error, read, write
 from services.runtime.clock import monotonic_us
-from services.runtime.tasks import together
+from services.runtime.tasks import run_until_first_ends
 
 CONNECT_WITHIN_S = 10
 # Sound may come faster than it was made (a file, what was kept back for a wake word): so far ahead, then it waits.
@@ -40,7 +40,7 @@ class Satellite:
                 sides = [self._from_satellite(reader, behind[1] if behind else None, writer)]
                 if behind is not None:
                     sides.append(self._from_behind(behind[0], writer))
-                await together(*sides)
+                await run_until_first_ends(*sides)
         except Refused as refused:
             await write(writer, error(refused))
             raise

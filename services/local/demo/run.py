@@ -25,7 +25,7 @@ from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.offline.evaluation.dataset import Recording, read
 from services.offline.evaluation.player import Played, Schedule, play
-from services.runtime.net import address, token_of
+from services.runtime.net import access_token, page_url
 from services.runtime.settings import Settings
 
 LEAD_S = 1.0
@@ -66,8 +66,8 @@ async def run(
             "BRAID_ALIGNMENT__MODALITIES__TEXT__IDLE_TIMEOUT_MS": str(idle_timeout_ms),
             "BRAID_KAFKA__GROUP_PREFIX": f"demo-{run_id}" if settings.kafka.bootstrap_servers else "braid",
         }
-        (port,), token = free_ports(1), token_of(settings.gateway)
-        page = address(settings.gateway.host, port, token)
+        (port,), token = free_ports(1), access_token(settings.gateway)
+        page = page_url(settings.gateway.host, port, token)
         # What ran here before belongs to another run.
         environment |= {"BRAID_GATEWAY__PORT": str(port), "BRAID_GATEWAY__LOOK_BACK_S": "0"}
         environment |= {"BRAID_GATEWAY__TOKEN": token, "BRAID_GATEWAY__HISTORY_S": str(KEPT_S)}

@@ -111,6 +111,15 @@ class Settings(BaseSettings):
                 )
         return self
 
+    def require_broker(self) -> None:
+        """Raise SettingsError if no Kafka broker is configured."""
+        if not self.kafka.bootstrap_servers:
+            raise SettingsError(
+                "No Kafka broker is configured.",
+                "kafka.bootstrap_servers is empty.",
+                "Set BRAID_KAFKA__BOOTSTRAP_SERVERS and BRAID_REDIS__URL, or run `braid up`, which starts local ones.",
+            )
+
     def topic_names(self) -> Topics:
         """Return the names of all topics of this installation."""
         return Topics(self.topics.prefix, tuple(self.alignment.modalities))

@@ -135,7 +135,7 @@ class TracingSettings(Section):
     )
 
     @property
-    def traced(self) -> float:
+    def sampled_share(self) -> float:
         """The share of windows that are traced: 0 without an endpoint."""
         return self.share if self.endpoint else 0.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.gateway.auth import Access, Request, name_of
-from services.runtime.net import address, token_of
+from services.runtime.net import access_token, page_url
 from services.runtime.settings import GatewaySettings
 
 OPEN, CLOSED = Access("", ()), Access("secret", ("braid.lan",))
@@ -55,9 +55,9 @@ def test_the_name_of_a_host_header_has_no_port_and_no_brackets() -> None:
 
 
 def test_a_token_is_made_where_other_machines_can_reach_the_page_and_told_in_its_address() -> None:
-    assert token_of(GatewaySettings()) == ""
-    assert len(token_of(GatewaySettings(host="0.0.0.0"))) > 20
-    assert token_of(GatewaySettings(host="192.168.1.5")) != token_of(GatewaySettings(host="192.168.1.5"))
-    assert address("0.0.0.0", 1, "t") == "http://127.0.0.1:1/?token=t"
-    assert address("::1", 1, "") == "http://[::1]:1/"
-    assert address("braid.lan", 1, "") == "http://braid.lan:1/"
+    assert access_token(GatewaySettings()) == ""
+    assert len(access_token(GatewaySettings(host="0.0.0.0"))) > 20
+    assert access_token(GatewaySettings(host="192.168.1.5")) != access_token(GatewaySettings(host="192.168.1.5"))
+    assert page_url("0.0.0.0", 1, "t") == "http://127.0.0.1:1/?token=t"
+    assert page_url("::1", 1, "") == "http://[::1]:1/"
+    assert page_url("braid.lan", 1, "") == "http://braid.lan:1/"

@@ -13,10 +13,10 @@ from jsonschema import Draft202012Validator
 from services.contract import event
 from services.contract.control import Control
 from services.contract.event import Event
-from services.integrations.mqtt.__main__ import labels_of, refusal
+from services.integrations.mqtt.__main__ import check_settings, labels_of
 from services.integrations.mqtt.state import Bounds, Home, Message, Picture
 from services.integrations.mqtt.topics import Names, slug
-from services.runtime.settings import ROOT, MqttSettings
+from services.runtime.settings import ROOT, MqttSettings, SettingsError
 from tests.unit.integrations import home_assistant
 
 S = 1_000_000
@@ -164,14 +164,16 @@ def test_the_picture_of_an_event_is_the_newest_from_within_it() -> None:
 
 
 def test_pictures_and_words_leave_this_machine_encrypted_or_by_choice() -> None:
-    assert "BRAID_MQTT__HOST" in str(refusal(MqttSettings()))
-    assert "BRAID_MQTT__TLS" in str(refusal(MqttSettings(host="broker.lan")))
+    with pytest.raises(SettingsError, match="BRAID_MQTT__HOST"):
+        check_settings(MqttSettings())
+    with pytest.raises(SettingsError, match="BRAID_MQTT__TLS"):
+        check_settings(MqttSettings(host="broker.lan"))
     for allowed in (
         MqttSettings(host="127.0.0.1"),
         MqttSettings(host="broker.lan", tls=True),
         MqttSettings(host="broker.lan", allow_unencrypted=True),
     ):
-        assert refusal(allowed) is None
+        check_settings(allowed)
 
 
 def test_the_labels_are_those_of_the_checkpoint_that_serves() -> None:

@@ -16,11 +16,11 @@ from wyoming.event import Event, async_write_event
 from services.contract import timestamps
 from services.contract.alignment_config import Admission
 from services.integrations.wyoming import protocol
-from services.integrations.wyoming.__main__ import refusal
+from services.integrations.wyoming.__main__ import check_settings
 from services.integrations.wyoming.audio_events import Hearing, Record
 from services.integrations.wyoming.protocol import LINE_BYTES_MAX, Lengths, Refused, read
 from services.integrations.wyoming.server import session_of
-from services.runtime.settings import WyomingSettings
+from services.runtime.settings import SettingsError, WyomingSettings
 
 S = 1_000_000
 NOW = 1_700_000_000 * S
@@ -204,10 +204,12 @@ def test_an_address_that_is_not_named_belongs_to_the_one_session_or_to_none() ->
 
 
 def test_the_bridge_says_why_it_does_not_start() -> None:
-    assert "BRAID_WYOMING__SESSION" in str(refusal(WyomingSettings()))
-    assert refusal(WyomingSettings(session="hall")) is None
-    assert "UNENCRYPTED" in str(refusal(WyomingSettings(session="hall", host="0.0.0.0")))
-    assert refusal(WyomingSettings(session="hall", host="0.0.0.0", allow_unencrypted=True)) is None
+    with pytest.raises(SettingsError, match="BRAID_WYOMING__SESSION"):
+        check_settings(WyomingSettings())
+    check_settings(WyomingSettings(session="hall"))
+    with pytest.raises(SettingsError, match="BRAID_WYOMING__ALLOW_UNENCRYPTED"):
+        check_settings(WyomingSettings(session="hall", host="0.0.0.0"))
+    check_settings(WyomingSettings(session="hall", host="0.0.0.0", allow_unencrypted=True))
 
 
 @pytest.mark.parametrize(

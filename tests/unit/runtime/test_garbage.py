@@ -11,13 +11,13 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from services.aligner import __main__ as aligner
 from services.fusion import __main__ as fusion
-from services.runtime.gc_tuning import collect_rarely, leave_loaded
+from services.runtime.gc_tuning import collect_cycles_rarely, freeze_loaded_objects
 from services.runtime.settings import load
 
 
 def test_the_aligner_looks_for_cycles_rarely_and_the_fusion_worker_which_looks_into_logs_does_not() -> None:
-    assert aligner.plan(load()).garbage is collect_rarely
-    assert fusion.plan(load()).garbage is leave_loaded
+    assert aligner.plan(load()).tune_gc is collect_cycles_rarely
+    assert fusion.plan(load()).tune_gc is freeze_loaded_objects
 
 
 # Once aiokafka breaks this cycle by itself, both services may look rarely.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.runtime.health import Health, Progress
+from services.runtime.health import HealthServer, Progress
 from services.runtime.metrics import (
     AlignerMetrics,
     FusionMetrics,
@@ -26,7 +26,7 @@ OF_NO_TIMES = {"braid_contribution", "braid_batch_windows"}
 
 
 def _of_every_service(registry: CollectorRegistry) -> None:
-    Health("127.0.0.1", 0, "aligner", Progress(60), registry).close()
+    HealthServer("127.0.0.1", 0, "aligner", Progress(60), registry).close()
 
 
 def _registered(make: Callable[[CollectorRegistry], Any]) -> list[Any]:

@@ -18,7 +18,7 @@ SPAN = Span("window", "ab" * 16, "cd" * 8, None, 1, 2)
 def test_without_an_endpoint_nothing_is_sent_or_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     tracer = Tracer(load().tracing, "test")
-    tracer.tell([SPAN])
+    tracer.export([SPAN])
     tracer.close()
     assert tracer.share == 0
 
@@ -32,12 +32,12 @@ def test_an_endpoint_without_the_extra_says_what_to_install(monkeypatch: pytest.
 
 
 def test_a_collector_that_is_away_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracing, "WITHIN_S", 1)
+    monkeypatch.setattr(tracing, "EXPORT_TIMEOUT_S", 1)
     (port,) = free_ports(1)
     tracer = Tracer(load(tracing={"endpoint": f"http://127.0.0.1:{port}"}).tracing, "test")
     began = time.monotonic()
     for _ in range(1_000):
-        tracer.tell([SPAN] * 20)
+        tracer.export([SPAN] * 20)
     told_s = time.monotonic() - began
     tracer.close()
     assert told_s < 5, "it is never waited for"
