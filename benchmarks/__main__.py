@@ -14,14 +14,14 @@ from pathlib import Path
 from benchmarks import hold, serving, streams
 from benchmarks.aligning import Failed, fresh_redis, run
 from benchmarks.capacity import main as capacity
-from benchmarks.environments import CannotInstall
+from benchmarks.environments import InstallError
 from benchmarks.plan import HOLDERS, Planned, class_a, scale
 from benchmarks.plan import streams as planned_streams
 from benchmarks.plot import draw
 from benchmarks.report import RESULTS, SECTIONS, Results, machine, page, read, write
 from benchmarks.row import Row, middle
 from benchmarks.systems import System
-from services.local.process import CannotStart
+from services.local.process import StartError
 from services.local.stack import LocalStack
 from services.runtime.settings import load
 
@@ -54,7 +54,7 @@ async def _one(stack: LocalStack, system: System, planned: Planned, results: Res
     try:
         await fresh_redis(stack)
         row = await run(stack, system, case, say)
-    except (Failed, CannotInstall) as why:
+    except (Failed, InstallError) as why:
         _failed(results, f"{system.name}, {case.name}", why)
         return None
     _said(row)
@@ -69,13 +69,13 @@ async def serve(stack: LocalStack, quick: bool, results: Results) -> list[Row]:
             await fresh_redis(stack)
             rows.append(await streams.run(stack, asked, say))
             _said(rows[-1])
-        except (Failed, CannotStart) as why:
+        except (Failed, StartError) as why:
             _failed(results, asked.name, why)
     for server in serving.SERVERS:
         try:
             rows.append(await serving.run(stack, server, quick, say))
             _said(rows[-1])
-        except (Failed, CannotInstall) as why:
+        except (Failed, InstallError) as why:
             _failed(results, f"{server.name}, {streams.STUB_CASE}", why)
     return rows
 
@@ -167,7 +167,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="braid-bench-") as folder:
             asyncio.run(measure(asked, results, Path(folder)))
-    except CannotStart as why:
+    except StartError as why:
         sys.stderr.write(f"{why}\n")
         return 1
     sys.stdout.write(page(results))

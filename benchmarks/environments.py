@@ -17,12 +17,12 @@ VERSIONS = "import importlib.metadata as m, json, sys; print(json.dumps({n: m.ve
 Say = Callable[[str], None]
 
 
-class CannotInstall(Exception):
+class InstallError(Exception):
     """A peer's environment cannot be made; the message says why."""
 
 
 def python_of(name: str, say: Say) -> Path:
-    """The interpreter of an environment, which is made where it is missing. Raises CannotInstall."""
+    """The interpreter of an environment, which is made where it is missing. Raises InstallError."""
     pins = PINS / f"{name}.txt"
     digest = hashlib.sha256(pins.read_bytes()).hexdigest()[:12]
     folder = (FOLDER / f"{name}-{digest}").absolute()
@@ -38,11 +38,11 @@ def python_of(name: str, say: Say) -> Path:
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INSTALL_WITHIN_S)
         except subprocess.TimeoutExpired as error:
-            raise CannotInstall(f"{name}: not installed within {INSTALL_WITHIN_S:.0f} s") from error
+            raise InstallError(f"{name}: not installed within {INSTALL_WITHIN_S:.0f} s") from error
         except OSError as error:
-            raise CannotInstall(f"{name}: {error}; `make setup` installs uv") from error
+            raise InstallError(f"{name}: {error}; `make setup` installs uv") from error
         if done.returncode:
-            raise CannotInstall(f"{name}: {done.stderr.strip()[-400:]}")
+            raise InstallError(f"{name}: {done.stderr.strip()[-400:]}")
     ready.touch()
     return python
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from services.kafka import clients, topic_admin
 from services.local.ports import free_ports
-from services.local.process import CannotStart
+from services.local.process import StartError
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings, load
@@ -33,7 +33,7 @@ class Everything:
 
 @asynccontextmanager
 async def everything(folder: Path, more: Mapping[str, str] | None = None) -> AsyncIterator[Everything]:
-    """Everything up; more: of the services' environment. Raises CannotStart."""
+    """Everything up; more: of the services' environment. Raises StartError."""
     own = load(kafka={"bootstrap_servers": ""}, redis={"url": ""})
     async with LocalStack(folder, own) as stack:
         async with clients.admin(stack.bootstrap_servers) as admin:
@@ -59,5 +59,5 @@ def carried_out(bench: Callable[[Path], Awaitable[T]]) -> T:
     try:
         with tempfile.TemporaryDirectory(prefix="braid-bench-") as folder:
             return asyncio.run(found(folder))
-    except CannotStart as why:
+    except StartError as why:
         raise SystemExit(str(why)) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.aligning import WARM_S, Case, Failed, fresh_redis, run
-from benchmarks.environments import CannotInstall, Say
+from benchmarks.environments import InstallError, Say
 from benchmarks.load import EVENTS_PER_SESSION_SECOND, Load
 from benchmarks.row import Row
 from benchmarks.systems import Job, System
@@ -36,7 +36,7 @@ async def _held(stack: LocalStack, system: System, rate_per_s: float, hold_s: fl
     await fresh_redis(stack)
     try:
         row = await run(stack, system, case, say)
-    except (Failed, CannotInstall) as why:
+    except (Failed, InstallError) as why:
         say(f"hold: {system.name} at {sessions} sessions: {str(why).splitlines()[0]}")
         return None
     held = row.valid and row.latency_ms["p99"] <= P99_MS

@@ -23,7 +23,7 @@ from services.inspection.audit.collect import records
 from services.inspection.audit.records import Raw
 from services.kafka import clients
 from services.kafka.control_topic import say
-from services.local.process import CannotStart
+from services.local.process import StartError
 from services.runtime.settings import Settings
 
 WITHIN_MS = 250
@@ -54,7 +54,7 @@ async def sending(producer: AIOKafkaProducer, settings: Settings, sessions: Sequ
 def last_ms(raws: Sequence[Raw], muted_ms: Mapping[str, int]) -> dict[str, int]:
     """By session, how long after its mute the last answer with its sound was published (ms, negative: before it).
 
-    Raises CannotStart for a session that was never answered with its sound: then nothing is measured.
+    Raises StartError for a session that was never answered with its sound: then nothing is measured.
     """
     found: dict[str, int] = {}
     for raw in raws:
@@ -63,12 +63,12 @@ def last_ms(raws: Sequence[Raw], muted_ms: Mapping[str, int]) -> dict[str, int]:
         if session in muted_ms and p["modalities"]["audio"]["state"] == "present":
             found[session] = max(found.get(session, raw.timestamp), raw.timestamp)
     if missing := set(muted_ms) - set(found):
-        raise CannotStart(f"{len(missing)} sessions were never answered with sound")
+        raise StartError(f"{len(missing)} sessions were never answered with sound")
     return {session: found[session] - at_ms for session, at_ms in muted_ms.items()}
 
 
 async def bench(count: int, folder: Path) -> list[int]:
-    """The delays of so many mutes, in ms. Raises CannotStart."""
+    """The delays of so many mutes, in ms. Raises StartError."""
     sessions, muted_ms = [f"room {n}" for n in range(count)], {}
     async with everything(folder) as running:
         settings = running.settings

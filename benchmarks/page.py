@@ -28,7 +28,7 @@ from benchmarks.everything import carried_out, everything
 from benchmarks.report import machine, tell
 from services.contract import cloudevents
 from services.kafka import clients
-from services.local.process import CannotStart
+from services.local.process import StartError
 from services.offline.evaluation.dataset import Recording, read
 from services.offline.evaluation.player import Schedule, play
 from services.runtime.settings import ROOT, Settings
@@ -171,11 +171,11 @@ async def bench(
     """The frames of an empty page and of the live page, whole and on a desk, how many sessions it lists, and whether the
     browser went first.
 
-    Raises CannotStart.
+    Raises StartError.
     """
     chromium = shutil.which("chromium")
     if chromium is None:
-        raise CannotStart("no chromium on the PATH: `apt-get install chromium`")
+        raise StartError("no chromium on the PATH: `apt-get install chromium`")
     names = {f"room {n + 1}": STREAMS[n % len(STREAMS)] for n in range(sessions)}
     recordings = {session: await asyncio.to_thread(read, ROOT / "data", name) for session, name in names.items()}
     async with everything(folder) as running, async_playwright() as playwright:

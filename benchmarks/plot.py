@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.environments import CannotInstall, Say, python_of
+from benchmarks.environments import InstallError, Say, python_of
 
 ROOT = Path(__file__).parents[1]
 CASES = ("backlog", "live")
@@ -18,7 +18,7 @@ def draw(folder: Path, say: Say) -> None:
     """Draw bench.png beside bench.json; without the environment for it there is none, which is said."""
     try:
         python = python_of("plot", say)
-    except CannotInstall as why:
+    except InstallError as why:
         say(f"no plot: {why}")
         return
     subprocess.run([str(python), "-m", "benchmarks.plot", str(folder)], check=True, cwd=ROOT)

@@ -43,7 +43,7 @@ SERVERS = (
 
 
 async def run(stack: LocalStack, server: Server, quick: bool, say: Say) -> Row:
-    """One run: as many windows as it takes, 64 in flight. Raises Failed, CannotInstall."""
+    """One run: as many windows as it takes, 64 in flight. Raises Failed, InstallError."""
     python = python_of(server.name, say)
     ports = free_ports(3)
     environment = {

@@ -21,7 +21,7 @@ from benchmarks.everything import SERVICES, carried_out, everything
 from benchmarks.load import Load
 from benchmarks.report import machine, tell
 from benchmarks.sampling import Sample, Sampler
-from services.local.process import CannotStart, Child
+from services.local.process import Child, StartError
 
 LIFE_S = 60
 SLOPE_MAX_MB_MIN = 1.0
@@ -71,7 +71,7 @@ def course(name: str, samples: Sequence[Sample]) -> Course:
 
 
 async def soak(minutes: float, sessions: int, folder: Path) -> tuple[list[Course], int]:
-    """Run the system; the courses of its processes, and how many records were sent. Raises CannotStart."""
+    """Run the system; the courses of its processes, and how many records were sent. Raises StartError."""
     async with everything(folder, BOUNDS) as running:
         stack, services = running.stack, running.services
         told, generator = folder / "sent.json", Child("generator", folder)
@@ -92,12 +92,12 @@ async def soak(minutes: float, sessions: int, folder: Path) -> tuple[list[Course
             sys.stderr.write(f"{minute + 1:3} min  {memory}\n")
             ended = [name for name, service in services.items() if not service.child.running]
             if ended:
-                raise CannotStart(f"{ended[0]} ended:\n{services[ended[0]].child.last_words()}")
+                raise StartError(f"{ended[0]} ended:\n{services[ended[0]].child.last_words()}")
             if done.done():
                 break
         sampler.stop()
         if await done != 0:
-            raise CannotStart(f"the generator ended:\n{generator.last_words()}")
+            raise StartError(f"the generator ended:\n{generator.last_words()}")
         return [course(name, s) for name, s in sampler.samples.items()], json.loads(told.read_text())["records"]
 
 

@@ -44,7 +44,7 @@ class System:
         return self.module is None
 
     def python(self, say: Say) -> Path:
-        """Its interpreter. Raises CannotInstall."""
+        """Its interpreter. Raises InstallError."""
         return Path(sys.executable) if self.environment is None else python_of(self.environment, say)
 
     def versions(self, say: Say) -> dict[str, str]:

@@ -24,6 +24,7 @@ from model.compress import opened, packed
 from model.network import Architecture, TaskNetwork
 from model.predictor import FusionModel
 from model.streams.network import FusionNetwork
+from services.contract.errors import BraidError
 
 SUMS = "sha256"
 
@@ -92,8 +93,8 @@ SETTINGS: Mapping[str, type | tuple[type, ...]] = {
 }
 
 
-class CheckpointError(Exception):
-    """A checkpoint that cannot be used; the message says what, why and what to do."""
+class CheckpointError(BraidError):
+    """A checkpoint that cannot be used."""
 
 
 def digest_of(weights: bytes, config: bytes) -> str:
@@ -133,13 +134,16 @@ def verify(folder: Path) -> dict[str, bytes]:
         files = {name: _read(folder / name) for name in (WEIGHTS, CONFIG, CARD)}
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"no checkpoint in {folder}: {error}. A checkpoint is a folder with {WEIGHTS}, {CONFIG}, {CARD} and {SUMS};"
-            " `braid train` makes one"
+            f"There is no checkpoint in {folder}.",
+            f"{error}. A checkpoint is a folder with {WEIGHTS}, {CONFIG}, {CARD} and {SUMS}.",
+            "Correct the path (the setting fusion.model), or make one with `braid train`.",
         ) from error
     for name, content in files.items():
         if sums.get(name) != hashlib.sha256(content).hexdigest():
             raise CheckpointError(
-                f"{folder / name} is not what its sum in {SUMS} says: it was changed or cut off. Restore it, or train again"
+                f"{folder / name} does not match its checksum in {SUMS}.",
+                "It was changed or cut off.",
+                "Restore it, or train again.",
             )
     return files
 
@@ -153,8 +157,9 @@ def load(folder: Path, device: str = "auto", threads: int | None = None, task: s
     config = _config(folder, files[CONFIG], task)
     if threads is not None and threads != config["threads"]:
         raise CheckpointError(
-            f"{folder} was made for {config['threads']} thread(s) and {threads} are asked for: the last bits of its "
-            "results would differ. Change fusion.threads, or `threads` in a checkpoint of your own"
+            f"{folder} was made for {config['threads']} thread(s), and {threads} are configured.",
+            "The last bits of its results would differ.",
+            "Change fusion.threads, or `threads` in a checkpoint of your own.",
         )
     torch.set_num_threads(config["threads"])
     network = _filled(folder, config, files[WEIGHTS])
@@ -172,7 +177,9 @@ def load_task(folder: Path) -> tuple[TaskNetwork, dict[str, Any]]:
     config = _config(folder, files[CONFIG])
     network = _filled(folder, config, files[WEIGHTS])
     if not isinstance(network, TaskNetwork):
-        raise CheckpointError(f"{folder} is a model of the streams and not of a task. Give one that `--data` trained")
+        raise CheckpointError(
+            f"{folder} is a model of streams, not of a task.", do="Give one that `braid train --data` made."
+        )
     return network.eval(), config
 
 
@@ -187,7 +194,7 @@ def _filled(folder: Path, config: Mapping[str, Any], weights: bytes) -> FusionNe
             tensors.setdefault("warmth", torch.zeros_like(network.get_buffer("warmth")))
         network.load_state_dict(tensors)
     except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder / WEIGHTS} does not hold this network: {error}") from error
+        raise CheckpointError(f"{folder / WEIGHTS} does not hold this network.", str(error)) from error
     return network
 
 
@@ -204,7 +211,7 @@ def _json(folder: Path, raw: bytes) -> dict[str, Any]:
     try:
         read = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{folder / CONFIG} is not JSON ({error}). Restore it, or train again") from error
+        raise CheckpointError(f"{folder / CONFIG} is not JSON.", str(error), "Restore it, or train again.") from error
     return read if isinstance(read, dict) else {}
 
 
@@ -213,20 +220,21 @@ def _config(folder: Path, raw: bytes, task: str | None = None) -> dict[str, Any]
     if "tasks" in config:
         if task not in config["tasks"]:
             known = ", ".join(config["tasks"])
-            raise CheckpointError(f"{folder} holds the tasks {known}: name the one that is wanted, not {task}")
+            raise CheckpointError(f"{folder} holds the tasks {known}, not {task}.", do="Name one of them.")
         config = config | config["tasks"][task]
     wrong = [name for name, kind in SETTINGS.items() if not isinstance(config.get(name), kind)]
     if wrong:
         raise CheckpointError(
-            f"{folder / CONFIG} lacks {', '.join(wrong)}, or has them of another type: it is the config of another "
-            "version. Train again with this one"
+            f"{folder / CONFIG} lacks {', '.join(wrong)}, or has them with another type.",
+            "It was written by another version of Braid.",
+            "Train again with this one.",
         )
     return config
 
 
 def _device(asked: str) -> torch.device:
     if asked == "cuda" and not torch.cuda.is_available():
-        raise CheckpointError("fusion.device is cuda and there is no CUDA device: set it to auto or cpu")
+        raise CheckpointError("fusion.device is cuda, and there is no CUDA device.", do="Set it to auto or cpu.")
     return torch.device("cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu")
 
 

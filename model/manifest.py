@@ -12,14 +12,17 @@ from model.data.example import Example
 from model.data.shards import find_file
 from model.decode import Undecodable
 from model.modality import REGISTERED
+from services.contract.errors import EXIT_USAGE, BraidError
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
 LINE_BYTES_MAX = 1024 * 1024
 FIELDS: Mapping[str, tuple[str, ...]] = {name: modality.fields for name, modality in REGISTERED.items()}
 
 
-class ManifestError(Exception):
-    """A manifest that cannot be read at all."""
+class ManifestError(BraidError):
+    """A manifest that cannot be read."""
+
+    exit_code = EXIT_USAGE
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from model.recipe import TaskRecipe
+from services.contract.errors import BraidError
 
 DECAY = 0.995
 
@@ -40,8 +41,8 @@ class Average:
                 self.state[name].copy_(value)
 
 
-class NotThisTraining(Exception):
-    """The kept state is of another recipe, or cannot be read."""
+class ResumeError(BraidError):
+    """A saved training state that belongs to another training, or that cannot be read."""
 
 
 class Resume:
@@ -105,7 +106,7 @@ class Resume:
         os.replace(path.with_suffix(".new"), path)
 
     def read(self, path: Path, recipe: TaskRecipe) -> None:
-        """Go on from a file if it is there. Raises NotThisTraining where it belongs to another recipe."""
+        """Go on from a file if it is there. Raises ResumeError where it belongs to another recipe."""
         if not path.exists():
             return
         try:
@@ -113,9 +114,9 @@ class Resume:
                 numbers: dict[str, Any] = json.loads(found.metadata()["numbers"])
                 tensors = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118 - not a dict
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise NotThisTraining(f"{path} cannot be read ({type(error).__name__}): delete it to start anew") from error
+            raise ResumeError(f"{path} cannot be read ({type(error).__name__}): delete it to start anew") from error
         if numbers["recipe"] != json.loads(json.dumps(asdict(recipe))):
-            raise NotThisTraining(f"{path} is of a training with another recipe: delete it, or give that recipe")
+            raise ResumeError(f"{path} is of a training with another recipe: delete it, or give that recipe")
         groups: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "best": {}, "optimiser": {}}
         for name, value in tensors.items():
             group, _, rest = name.partition("/")
@@ -127,7 +128,7 @@ class Resume:
         try:
             self.network.load_state_dict(groups["network"])
         except RuntimeError as error:
-            raise NotThisTraining(f"{path} is of another network: delete it to start anew") from error
+            raise ResumeError(f"{path} is of another network: delete it to start anew") from error
         self.optimiser.load_state_dict({"state": state, "param_groups": numbers["groups"]})
         self.schedule.load_state_dict(numbers["schedule"])
         self.average.state, self.average.steps = groups["average"], numbers["average_steps"]

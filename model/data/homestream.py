@@ -14,13 +14,16 @@ import soundfile
 from numpy.typing import NDArray
 
 from model.data.shards import DataFile, find_file
+from services.contract.errors import EXIT_USAGE, BraidError
 
 RATE = 8_000
 SOURCES = {"mic": "audio", "cam": "video", "text": "text"}
 
 
-class Unreadable(Exception):
-    """A recording that cannot be read; the message says which file and why."""
+class UnreadableStream(BraidError):
+    """A recorded stream that cannot be read."""
+
+    exit_code = EXIT_USAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +50,26 @@ class Received:
 def received(events: Path, root: Path) -> Iterator[Received]:
     """The messages of `Sxx.events.jsonl`, in order of arrival; root: the folder of the sets that it names.
 
-    Raises Unreadable, also where a picture that a message names is not there.
+    Raises UnreadableStream, also where a picture that a message names is not there.
     """
     number = 0
     try:
         with events.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
                 yield _received(json.loads(line), root)
-    except Unreadable as error:
-        raise Unreadable(f"{events}, line {number}: {error}") from error
+    except UnreadableStream as error:
+        raise UnreadableStream(f"{events}, line {number}: {error}") from error
     except OSError as error:
-        raise Unreadable(f"{events} cannot be read: {error.strerror}") from error
+        raise UnreadableStream(f"{events} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise Unreadable(f"{events}, line {number}: not a message ({type(error).__name__}: {error})") from error
+        raise UnreadableStream(f"{events}, line {number}: not a message ({type(error).__name__}: {error})") from error
 
 
 def _picture(path: Path) -> DataFile:
     try:
         return find_file(path)
     except OSError as error:
-        raise Unreadable(f"there is no {path}") from error
+        raise UnreadableStream(f"there is no {path}") from error
 
 
 def _received(event: dict[str, Any], root: Path) -> Received:
@@ -85,7 +88,7 @@ def _received(event: dict[str, Any], root: Path) -> Received:
 def microphone(mix: Path, root: Path) -> NDArray[np.int16]:
     """Render `Sxx.audio.json` at 8 kHz: the ambience looped, every clip added at its time, rounded and clipped.
 
-    Raises Unreadable.
+    Raises UnreadableStream.
     """
     try:
         told = json.loads(mix.read_text())
@@ -99,9 +102,9 @@ def microphone(mix: Path, root: Path) -> NDArray[np.int16]:
             part = clip[: max(length - begin, 0)]
             sound[begin : begin + len(part)] += part * entry["gain"]
     except OSError as error:
-        raise Unreadable(f"{mix} cannot be read: {error.strerror}") from error
+        raise UnreadableStream(f"{mix} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise Unreadable(f"{mix}: not the mix of a microphone ({type(error).__name__}: {error})") from error
+        raise UnreadableStream(f"{mix}: not the mix of a microphone ({type(error).__name__}: {error})") from error
     rendered: NDArray[np.int16] = np.clip(np.round(sound), -32768, 32767).astype(np.int16)
     return rendered
 
@@ -110,11 +113,11 @@ def _samples(path: Path) -> NDArray[np.float64]:
     try:
         samples, rate = soundfile.read(io.BytesIO(find_file(path).read_bytes()), dtype="int16", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
-        raise Unreadable(f"{path} is not a sound that can be read ({error})") from error
+        raise UnreadableStream(f"{path} is not a sound that can be read ({error})") from error
     values: NDArray[np.float64] = samples.mean(axis=1, dtype=np.float64)
     if rate == RATE:
         return values
     if rate != 2 * RATE:
-        raise Unreadable(f"{path} has {rate} Hz; recordings are rendered from 8 and 16 kHz")
+        raise UnreadableStream(f"{path} has {rate} Hz; recordings are rendered from 8 and 16 kHz")
     halved: NDArray[np.float64] = values[: len(values) // 2 * 2].reshape(-1, 2).mean(axis=1)
     return halved

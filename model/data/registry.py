@@ -9,24 +9,27 @@ from model.data.homesound10 import Homesound10
 from model.data.manifest_set import OwnSet
 from model.data.tridigit import Tridigit
 from model.recipe import TaskRecipe
+from services.contract.errors import EXIT_USAGE, BraidError
 
 NAMED = ("tridigit", "homesound10")
 Set = Tridigit | Homesound10 | OwnSet
 
 
-class UnknownSet(Exception):
-    """No set of this name and no manifest of this path."""
+class UnknownDataSet(BraidError):
+    """A name that is neither a data set nor the path of a manifest."""
+
+    exit_code = EXIT_USAGE
 
 
 def read_set(name: str, root: Path) -> Set:
-    """A set by name from the folder with the sets, or a manifest by path. Raises UnknownSet or ManifestError."""
+    """A set by name from the folder with the sets, or a manifest by path. Raises UnknownDataSet or ManifestError."""
     if name == "tridigit" and (root / name / "manifest.jsonl").exists():
         return Tridigit(root / name)
     if name == "homesound10" and (root / name / "manifest.jsonl").exists():
         return Homesound10(root / name)
     if Path(name).is_file():
         return OwnSet(Path(name))
-    raise UnknownSet(f"{name} is neither a manifest nor one of {', '.join(NAMED)} in {root}")
+    raise UnknownDataSet(f"{name} is neither a manifest nor one of {', '.join(NAMED)} in {root}.")
 
 
 def recipe_for(data: Set, fusion: str) -> TaskRecipe:

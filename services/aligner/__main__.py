@@ -16,7 +16,7 @@ from services.runtime.gc_tuning import collect_cycles_rarely
 from services.runtime.metrics import AlignerMetrics, make_registry
 from services.runtime.process import run_main
 from services.runtime.settings import ModalitySettings, Settings, load
-from services.storage.payload_cache import RedisWindow, WrongPolicy
+from services.storage.payload_cache import EvictionPolicyError, RedisWindow
 
 RECORDS_MAX = 2_000
 
@@ -40,7 +40,7 @@ def plan(settings: Settings) -> ServiceSpec:
         work=worker,
         registry=registry,
         records_max=RECORDS_MAX,
-        refusals=(OtherSettings, WrongPolicy),
+        refusals=(OtherSettings, EvictionPolicyError),
         tune_gc=collect_cycles_rarely,
     )
 

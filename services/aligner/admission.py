@@ -159,7 +159,7 @@ def _text(kind: str, payload: bytes, bytes_max: int) -> Rejected | None:
     if kind == JSON:
         try:
             message = canonical.loads_object(payload)
-        except canonical.NotJson as error:
+        except canonical.InvalidJson as error:
             return Rejected(Reason.TEXT, f"the message is not strict JSON: {error}")
         if not isinstance(message.get("text"), str):
             return Rejected(Reason.TEXT, 'a JSON message needs a "text"')

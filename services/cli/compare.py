@@ -28,7 +28,7 @@ def compare(
 ) -> None:
     """Train every fusion with the same seeds and compare them on the test rows: a table and a plot."""
     from model.compare import compare as compared
-    from model.data.registry import UnknownSet, read_set
+    from model.data.registry import UnknownDataSet, read_set
     from model.data.tridigit import Tridigit
     from model.fusion import FUSIONS
     from model.plot import bars
@@ -40,7 +40,7 @@ def compare(
         output.fail(f"no fusion {unknown[0]}: there are {', '.join(FUSIONS)}", 2)
     try:
         found = read_set(data, ROOT / "data")
-    except UnknownSet as error:
+    except UnknownDataSet as error:
         output.fail(str(error), 2)
     assert isinstance(found, Tridigit)
     recipe = replace(TaskRecipe(), epochs=epochs)

@@ -32,7 +32,7 @@ def compress(
     """Make a model smaller: eight bits, and a narrower student that learns from it where that is not enough."""
     from model.checkpoint import CARD, CheckpointError, load, load_task, save
     from model.compress import measured, shrunk
-    from model.data.registry import UnknownSet, read_set, recipe_for
+    from model.data.registry import UnknownDataSet, read_set, recipe_for
     from model.manifest import ManifestError
 
     allowed = bytes_of(budget)
@@ -40,7 +40,7 @@ def compress(
         found = read_set(data, ROOT / "data")
         network, config = load_task(model)
         original = load(model, "cpu")
-    except (UnknownSet, ManifestError) as error:
+    except (UnknownDataSet, ManifestError) as error:
         output.fail(str(error), 2)
     except CheckpointError as error:
         output.fail(str(error))

@@ -39,7 +39,7 @@ def demo(
 
     from services.local.demo.run import Options, run
     from services.local.demo.screen import Screen
-    from services.local.process import CannotStart
+    from services.local.process import StartError
 
     streams = tuple(stream or STREAMS)
     if unknown := [name for name in streams if name not in STREAMS]:
@@ -62,7 +62,7 @@ def demo(
 
     try:
         asyncio.run(run(options, load(), folder, Screen(), tell))
-    except (CannotStart, KafkaError) as error:
+    except (StartError, KafkaError) as error:
         output.fail(f"{error}\nThe logs are in {folder}")
     except KeyboardInterrupt:
         if not found:

@@ -41,7 +41,7 @@ def evaluate(
     from model.checkpoint import CheckpointError
     from model.checkpoint import load as load_model
     from model.data.homesound10 import GROUPS, Homesound10
-    from model.data.registry import UnknownSet, read_set
+    from model.data.registry import UnknownDataSet, read_set
     from model.evaluate import evaluate as scores_of
     from model.manifest import ManifestError
     from model.multi_seed import pooled
@@ -52,7 +52,7 @@ def evaluate(
     try:
         every = [load_model(path, "cpu", task=data) for path in model or [ROOT / "models" / data / "1"]]
         found = read_set(data, ROOT / "data")
-    except (UnknownSet, ManifestError) as error:
+    except (UnknownDataSet, ManifestError) as error:
         output.fail(str(error), 2)
     except CheckpointError as error:
         output.fail(str(error))

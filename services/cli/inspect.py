@@ -32,13 +32,13 @@ def inspect(
 
     Of a broker's topics what was forgotten and media of muted senses are not shown; how many is said.
     """
-    from services.offline.recording.metadata import NoRecording
+    from services.offline.recording.metadata import RecordingError
     from services.offline.recording.render import file_of, line, tell
 
     settings = load()
     try:
         found = _newest(settings, topic, count, session, recording)
-    except NoRecording as error:
+    except RecordingError as error:
         output.fail(str(error), 2)
     rows = [tell(kept) for kept in found]
     saved = 0

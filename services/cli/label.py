@@ -23,10 +23,10 @@ def label(
     The media are copied, so that they are there when the topics have them no more; `braid forget` erases them.
     """
     from services.cli.why import find_evidence
-    from services.inspection.explain.lookup import BadId, wanted
-    from services.offline.recording.metadata import NoRecording
+    from services.inspection.explain.lookup import InvalidPredictionId, wanted
+    from services.offline.recording.metadata import RecordingError
     from services.storage.labels import LabelStore
-    from services.storage.training_sample import BadLabel, NoSample, check, sample_of
+    from services.storage.training_sample import InvalidLabel, SampleNotRetained, check, sample_of
 
     settings = load()
     store = LabelStore(settings.labels.folder)
@@ -37,9 +37,9 @@ def label(
             output.fail(f"there is no prediction {id} (any more)", 3)
         row = store.put(sample_of(evidence, name))
         count = len(store.rows())
-    except (BadLabel, BadId, NoRecording) as error:
+    except (InvalidLabel, InvalidPredictionId, RecordingError) as error:
         output.fail(str(error), 2)
-    except NoSample as error:
+    except SampleNotRetained as error:
         output.fail(str(error), 3)
     except OSError as error:
         output.fail(f"{settings.labels.folder} cannot be written: {error.strerror}")

@@ -36,7 +36,7 @@ def predict_stream(
     """
     from model.checkpoint import CheckpointError
     from model.checkpoint import load as load_model
-    from model.data.homestream import Unreadable
+    from model.data.homestream import UnreadableStream
     from services.fusion.__main__ import decision_of
     from services.fusion.inference import Inference
     from services.offline.evaluation.dataset import read_files
@@ -54,7 +54,7 @@ def predict_stream(
                 )
             said = told(run(recording, inference), decision_of(inference))
             found += [t for t in said if serving[t.kind] == path]
-    except (Unreadable, CheckpointError) as error:
+    except (UnreadableStream, CheckpointError) as error:
         output.fail(str(error), 2)
     try:
         out.write_text("".join(_line(t) for t in sorted(found, key=lambda t: (t.start_s, t.kind))), encoding="utf-8")

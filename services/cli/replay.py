@@ -36,7 +36,7 @@ def replay(
     Byte for byte the same under the same settings and model, 1 where not. With --set or --model: which windows,
     predictions and events appear, vanish or change, and why. First answers depend on timing and are not compared.
     """
-    from services.offline.recording.metadata import NoRecording
+    from services.offline.recording.metadata import RecordingError
 
     if (file is None) == (check is None):
         output.fail("give a recording to replay, or --check with a folder of cases", 2)
@@ -47,7 +47,7 @@ def replay(
             _check(check, model, json)
         elif file is not None:
             _replay(file, set_ or [], model, diff, as_test, json)
-    except NoRecording as error:
+    except RecordingError as error:
         output.fail(str(error), 2)
     except OSError as error:
         output.fail(f"{error.filename}: {error.strerror}")

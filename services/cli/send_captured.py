@@ -19,7 +19,7 @@ def captured(
     settings: Settings, openings: Sequence[Opening], session: str, device: str, wanted: Wanted
 ) -> list[dict[str, Any]]:
     """What was sent, side by side, until all have ended or Ctrl-C; of several each has a device name of its own."""
-    from services.integrations.capture.decoder import CannotOpen
+    from services.integrations.capture.decoder import CaptureError
 
     names = [device if n == 0 else f"{device}-{n + 1}" for n in range(len(openings))]
     for name in names if not session else ():
@@ -29,7 +29,7 @@ def captured(
     done: list[Sent] = []
     try:
         asyncio.run(_capture(settings, dict(zip(names, openings, strict=True)), session, wanted, done))
-    except* CannotOpen as errors:
+    except* CaptureError as errors:
         output.fail("; ".join(str(error) for error in errors.exceptions))
     except* KeyboardInterrupt:
         pass

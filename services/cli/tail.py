@@ -82,7 +82,7 @@ def told_of(value: bytes, headers: Mapping[str, bytes], is_event: bool, as_json:
         if TRACE_HEADER in headers:
             record["trace_id"] = trace_context.read(headers[TRACE_HEADER])
         return json_lines.dumps(record) if as_json else _event(record) if is_event else _line(record)
-    except (canonical.NotJson, KeyError, TypeError, ValueError, AttributeError):
+    except (canonical.InvalidJson, KeyError, TypeError, ValueError, AttributeError):
         return None
 
 

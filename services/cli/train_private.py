@@ -18,7 +18,7 @@ def train_private(name: str, root: Path, out: Path, epsilon: float, delta: float
     from model.card import card
     from model.checkpoint import save
     from model.data.manifest_set import OwnSet
-    from model.data.registry import UnknownSet, read_set
+    from model.data.registry import UnknownDataSet, read_set
     from model.data.tridigit import Tridigit
     from model.manifest import ManifestError
     from research.privacy.build import build_private, covered, private_config
@@ -26,7 +26,7 @@ def train_private(name: str, root: Path, out: Path, epsilon: float, delta: float
 
     try:
         data = read_set(name, root)
-    except (UnknownSet, ManifestError) as error:
+    except (UnknownDataSet, ManifestError) as error:
         output.fail(str(error), 2)
     if not isinstance(data, Tridigit | OwnSet):
         output.fail(f"{name} has no validation rows to calibrate on: private training takes tridigit or a manifest", 2)

@@ -26,11 +26,11 @@ def train_task(
     from model.checkpoint import save
     from model.cross_validation import build_crossed
     from model.data.homesound10 import Homesound10
-    from model.data.registry import UnknownSet, read_set, recipe_for
+    from model.data.registry import UnknownDataSet, read_set, recipe_for
     from model.fit import build, config_of
     from model.fusion import FUSIONS
     from model.manifest import ManifestError
-    from model.resume import NotThisTraining
+    from model.resume import ResumeError
     from model.streams.train import write_curve
     from model.vocabulary import lexicon_for
 
@@ -38,7 +38,7 @@ def train_task(
         output.fail(f"no fusion {fusion}: there are {', '.join(FUSIONS)}", 2)
     try:
         data = read_set(name, root)
-    except (UnknownSet, ManifestError) as error:
+    except (UnknownDataSet, ManifestError) as error:
         output.fail(str(error), 2)
     recipe = replace(recipe_for(data, fusion), **{k: v for k, v in changed.items() if v is not None})
     vectors = root / "assistvec" / "vectors.npz"
@@ -52,7 +52,7 @@ def train_task(
             words, table = lexicon_for(data.sentences(), vectors, numbers=data.name == "tridigit")
             try:
                 built = build(data, words, table, recipe, report, state if resume else None)
-            except NotThisTraining as error:
+            except ResumeError as error:
                 output.fail(str(error))
             cells = built.cells
     seconds = time.monotonic() - began

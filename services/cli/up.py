@@ -12,11 +12,11 @@ from services.runtime.settings import ROOT, Settings, load
 def up() -> None:
     """Start a local Kafka and Redis, the topics, aligner, fusion worker and live page; stay until Ctrl-C."""
     from services.cli import output
-    from services.local.process import CannotStart
+    from services.local.process import StartError
 
     try:
         asyncio.run(_stay())
-    except CannotStart as error:
+    except StartError as error:
         output.fail(str(error))
     except KeyboardInterrupt:
         sys.exit(0)

@@ -40,14 +40,14 @@ def why(
     Of an event it also looks in what is kept (archive). 3 where the prediction, or with --reproduce what it was made from, is kept no more.
     """
     from services.inspection.explain.explanation import tell
-    from services.inspection.explain.lookup import BadId, wanted
-    from services.offline.recording.metadata import NoRecording
+    from services.inspection.explain.lookup import InvalidPredictionId, wanted
+    from services.offline.recording.metadata import RecordingError
 
     settings = load()
     try:
         looked_for = wanted(id)
         evidence = find_evidence(settings, recording, kept, looked_for)
-    except (BadId, NoRecording) as error:
+    except (InvalidPredictionId, RecordingError) as error:
         output.fail(str(error), 2)
     if evidence is None:
         where = "topics and kept events have" if recording is None and kept is None else f"{recording or kept} has"

@@ -128,6 +128,6 @@ def read(raw: bytes) -> Semantics | None:
     try:
         told = canonical.loads_object(raw)
         found = semantics_of(told["semantics"])
-    except (canonical.NotJson, KeyError, TypeError, ValueError, AttributeError):
+    except (canonical.InvalidJson, KeyError, TypeError, ValueError, AttributeError):
         return None
     return found if found.config == told["config"] else None

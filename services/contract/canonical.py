@@ -11,7 +11,7 @@ JSON_BYTES_MAX = 4 * 1024 * 1024
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
-class NotJson(ValueError):
+class InvalidJson(ValueError):
     """Bytes that are not strict JSON; the message says why and never quotes the content."""
 
 
@@ -25,13 +25,13 @@ text: Callable[[str], str] = encode_basestring
 
 
 def _constant(name: str) -> Any:
-    raise NotJson(f"{name} is not JSON")
+    raise InvalidJson(f"{name} is not JSON")
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise NotJson("a key stands twice in one object")
+        raise InvalidJson("a key stands twice in one object")
     return found
 
 
@@ -41,25 +41,25 @@ _decoder = json.JSONDecoder(parse_constant=_constant, object_pairs_hook=_pairs)
 def loads(raw: bytes, bytes_max: int = JSON_BYTES_MAX) -> Any:
     """Read strict JSON (RFC 8259): no NaN, no key twice, no endless nesting.
 
-    Raises NotJson. The standard reader accepts all three (the last of two equal keys wins there).
+    Raises InvalidJson. The standard reader accepts all three (the last of two equal keys wins there).
     """
     if len(raw) > bytes_max:
-        raise NotJson(f"{len(raw)} bytes, at most {bytes_max} are read")
+        raise InvalidJson(f"{len(raw)} bytes, at most {bytes_max} are read")
     try:
         return _decoder.decode(raw.decode())
     except UnicodeDecodeError:
-        raise NotJson("not UTF-8") from None
+        raise InvalidJson("not UTF-8") from None
     except json.JSONDecodeError as error:
-        raise NotJson(f"{error.msg} at character {error.pos}") from None
+        raise InvalidJson(f"{error.msg} at character {error.pos}") from None
     except RecursionError:
-        raise NotJson("nested too deeply") from None
+        raise InvalidJson("nested too deeply") from None
 
 
 def loads_object(raw: bytes, bytes_max: int = JSON_BYTES_MAX) -> dict[str, Any]:
     """Like loads, for a value that must be an object."""
     value = loads(raw, bytes_max)
     if not isinstance(value, dict):
-        raise NotJson("not an object")
+        raise InvalidJson("not an object")
     return value
 
 
@@ -67,5 +67,5 @@ def object_or_empty(raw: bytes | None) -> dict[str, Any]:
     """The object that strict JSON says, an empty one for what is none: whoever may write to a topic may write anything."""
     try:
         return loads_object(raw or b"")
-    except NotJson:
+    except InvalidJson:
         return {}

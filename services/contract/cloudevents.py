@@ -102,7 +102,7 @@ def unwrap(headers: Headers, value: bytes | None, header_bytes_max: int = 8_192)
 def _structured(value: bytes) -> Envelope | Rejected:
     try:
         event = canonical.loads_object(value)
-    except canonical.NotJson as error:
+    except canonical.InvalidJson as error:
         return Rejected(Reason.HEADER, f"structured event: {error}")
     payload = b""
     if "data_base64" in event:

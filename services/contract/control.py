@@ -103,7 +103,7 @@ def read(session: str, raw: bytes | None) -> Control | None:
         return Control(
             session, {str(m): _us(since.get(m, 0)) for m in muted}, was, _us(r.get("forgotten_before_us", 0))
         )
-    except (canonical.NotJson, TypeError, ValueError, AttributeError):
+    except (canonical.InvalidJson, TypeError, ValueError, AttributeError):
         return None
 
 

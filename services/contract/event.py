@@ -55,7 +55,7 @@ def encode(event: Event) -> bytes:
 
 
 def decode(raw: bytes) -> Event:
-    """Read an event record. Raises canonical.NotJson or KeyError where it is none."""
+    """Read an event record. Raises canonical.InvalidJson or KeyError where it is none."""
     r: dict[str, Any] = canonical.loads_object(raw)
     return Event(
         r["id"],

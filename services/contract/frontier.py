@@ -38,7 +38,7 @@ def read(raw: bytes) -> Frontier | None:
     try:
         record = canonical.loads_object(raw)
         session, start_us, config = record["session"], record["start_us"], record["config"]
-    except (canonical.NotJson, KeyError):
+    except (canonical.InvalidJson, KeyError):
         return None
     if type(start_us) is not int or not isinstance(session, str) or not isinstance(config, str):
         return None

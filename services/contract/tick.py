@@ -59,7 +59,7 @@ def decode(value: bytes) -> Tick | Rejected:
     """Read a tick's value; what does not have exactly its form is refused."""
     try:
         read = canonical.loads_object(value, TICK_BYTES_MAX)
-    except canonical.NotJson as error:
+    except canonical.InvalidJson as error:
         return Rejected(Reason.TICK, str(error))
     bounds, evidence = read.get("bounds"), read.get("evidence")
     if evidence not in ("tick", "end") or not isinstance(bounds, dict):

@@ -163,12 +163,12 @@ def read(raw: bytes | None) -> Window | None:
     """The window of a record, None for what is none: whoever may write to the topic may have written anything."""
     try:
         return decode(raw or b"")
-    except (canonical.NotJson, KeyError, TypeError, ValueError, AttributeError):
+    except (canonical.InvalidJson, KeyError, TypeError, ValueError, AttributeError):
         return None
 
 
 def decode(raw: bytes) -> Window:
-    """Read a window record. Raises canonical.NotJson, KeyError, TypeError, ValueError or AttributeError if it is none."""
+    """Read a window record. Raises canonical.InvalidJson, KeyError, TypeError, ValueError or AttributeError if it is none."""
     return made(canonical.loads_object(raw), lambda members: tuple([member(m) for m in members]))
 
 

@@ -98,7 +98,7 @@ class State:
 
     @staticmethod
     def decode(raw: bytes) -> State:
-        """Raises canonical.NotJson, KeyError, TypeError or ValueError where it is no state."""
+        """Raises canonical.InvalidJson, KeyError, TypeError or ValueError where it is no state."""
         read: dict[str, Any] = canonical.loads_object(raw)
         scores = tuple((label, Score(float(value), since)) for label, value, since in read["scores"])
         return State(read["chain_us"], read["last_us"], scores, None if read["open"] is None else Open(*read["open"]))

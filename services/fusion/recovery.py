@@ -26,7 +26,7 @@ UNREAD_US = 1 << 62
 def state_of(headers: Sequence[tuple[str, bytes]], value: bytes | None, model_digest: str) -> State | None:
     """The state after a final prediction of our own model, None for any other record.
 
-    Raises canonical.NotJson, KeyError, TypeError or ValueError for what is no prediction record.
+    Raises canonical.InvalidJson, KeyError, TypeError or ValueError for what is no prediction record.
     """
     raw = next((found for name, found in headers if name == STATE_HEADER), None)
     if raw is None or value is None:
@@ -157,6 +157,6 @@ async def states_since(
             state = state_of(record.headers, record.value, model_digest)
             if state is not None:
                 newest(states, record.key.decode(), state)
-        except (canonical.NotJson, KeyError, TypeError, ValueError) as error:
+        except (canonical.InvalidJson, KeyError, TypeError, ValueError) as error:
             _log.warning("a prediction cannot be read back", extra={"why": type(error).__name__, "at": record.offset})
     return states

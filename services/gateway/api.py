@@ -30,7 +30,7 @@ from services.gateway.redaction import Hidden
 from services.gateway.responses import error_response, json_response
 from services.gateway.sessions import Rooms
 from services.gateway.sources import Sources
-from services.inspection.explain.lookup import BadId, wanted
+from services.inspection.explain.lookup import InvalidPredictionId, wanted
 from services.runtime.metrics import GatewayMetrics
 from services.runtime.schema_files import asyncapi
 from services.storage.payload_cache import Wanted
@@ -130,7 +130,7 @@ class Api:
         id: str = request.path_params["id"]
         try:
             asked = wanted(id)
-        except BadId as error:
+        except InvalidPredictionId as error:
             return error_response(404, str(error))
         session = asked.session
         if self._hidden.forgets(session, asked.start_us):

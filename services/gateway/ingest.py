@@ -126,7 +126,7 @@ def _text(kind: str, body: bytes, bytes_max: int) -> int | Rejected:
             return Rejected(Reason.TEXT, 'a JSON message needs a "text"')
     except UnicodeDecodeError:
         return Rejected(Reason.UTF8, "the text is not UTF-8")
-    except canonical.NotJson as error:
+    except canonical.InvalidJson as error:
         return Rejected(Reason.TEXT, f"the message is not strict JSON: {error}")
     return 0
 

@@ -18,10 +18,10 @@ from services.gateway.ingest import body_of
 from services.gateway.redaction import Hidden
 from services.gateway.responses import error_response, json_response
 from services.inspection.explain import lookup
-from services.inspection.explain.lookup import BadId, Evidence, Wanted, wanted
+from services.inspection.explain.lookup import Evidence, InvalidPredictionId, Wanted, wanted
 from services.storage.archive import EvidenceStore
 from services.storage.labels import LabelStore
-from services.storage.training_sample import BadLabel, NoSample, check, sample_of
+from services.storage.training_sample import InvalidLabel, SampleNotRetained, check, sample_of
 
 BODY_BYTES_MAX = 1_024
 WITHIN_S = 20
@@ -52,18 +52,18 @@ class Labelling:
             label = canonical.loads_object(body or b"").get("label")
             check(label if isinstance(label, str) else "")
             asked = wanted(request.path_params["id"])
-        except canonical.NotJson as error:
+        except canonical.InvalidJson as error:
             return error_response(422, f'{{"label": …}} is needed: {error}')
-        except BadLabel as error:
+        except InvalidLabel as error:
             return error_response(422, str(error))
-        except BadId as error:
+        except InvalidPredictionId as error:
             return error_response(404, str(error))
         try:
             async with self._one:
                 row = await asyncio.wait_for(self._keep(asked, str(label)), WITHIN_S)
         except (KafkaError, TimeoutError):
             return error_response(503, "the topics cannot be read: try again")
-        except NoSample as error:
+        except SampleNotRetained as error:
             return error_response(404, str(error))
         except OSError:
             return error_response(503, "the label cannot be written: see labels.folder")

@@ -108,7 +108,7 @@ def _text(kind: str, body: bytes) -> str:
     if kind == "application/json":
         try:
             text = str(canonical.loads_object(body).get("text", ""))
-        except canonical.NotJson:
+        except canonical.InvalidJson:
             text = ""
     return text[:TEXT_MAX]
 

@@ -178,14 +178,14 @@ def session_of(key: bytes) -> str:
 def _object(value: bytes | None) -> Json:
     try:
         return canonical.loads_object(value or b"")
-    except canonical.NotJson as error:
+    except canonical.InvalidJson as error:
         raise NotTold(str(error)) from None
 
 
 def _header(headers: Mapping[str, bytes], name: str) -> Json | None:
     try:
         return canonical.loads_object(headers[name]) if name in headers else None
-    except canonical.NotJson:
+    except canonical.InvalidJson:
         return None
 
 

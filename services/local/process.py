@@ -12,11 +12,13 @@ from pathlib import Path
 
 import psutil
 
+from services.contract.errors import BraidError
+
 _PR_SET_PDEATHSIG = 1
 
 
-class CannotStart(Exception):
-    """Something of the local stack cannot start; the message says what, why and what to do."""
+class StartError(BraidError):
+    """A process of the local stack that cannot start."""
 
 
 def _die_with_parent() -> None:

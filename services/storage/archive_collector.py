@@ -12,8 +12,8 @@ from services.contract.topics import Topics
 from services.contract.window import read
 from services.inspection.explain.lookup import (
     SPAN_MAX,
-    BadId,
     Evidence,
+    InvalidPredictionId,
     Wanted,
     evidence_in,
     id_of,
@@ -57,7 +57,7 @@ async def gather(
 def _wanted(id: str, session: str) -> Wanted | None:
     try:
         found = wanted(id)
-    except BadId:
+    except InvalidPredictionId:
         return None
     return found if found.session == session else None
 

@@ -47,7 +47,7 @@ class LabelStore:
         for line in self.manifest.read_bytes().splitlines():
             try:
                 row = canonical.loads_object(line)
-            except canonical.NotJson:
+            except canonical.InvalidJson:
                 continue
             if isinstance(row.get("id"), str) and isinstance(row.get("session"), str):
                 found.append(row)

@@ -18,6 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError
 
+from services.contract.errors import BraidError
 from services.runtime.clock import monotonic_us
 from services.runtime.settings import RedisSettings
 
@@ -61,8 +62,8 @@ class Payload(NamedTuple):
     arrived_us: int = 0
 
 
-class WrongPolicy(Exception):
-    """Redis would evict payloads silently; the message says how to repair it."""
+class EvictionPolicyError(BraidError):
+    """Redis is configured to evict payloads silently."""
 
 
 def key_of(session: str, t_us: int) -> str:
@@ -138,7 +139,7 @@ class RedisWindow:
         self.errors = 0
 
     async def check_policy(self) -> None:
-        """Demand that Redis refuses rather than evicts. Raises WrongPolicy; a Redis that is away is no reason."""
+        """Demand that Redis refuses rather than evicts. Raises EvictionPolicyError; a Redis that is away is no reason."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 found = (await self._redis.config_get("maxmemory-policy")).get("maxmemory-policy")
@@ -146,10 +147,11 @@ class RedisWindow:
             _log.warning("Redis cannot be asked for its eviction policy", extra={"why": repr(error)})
             return
         if found != POLICY:
-            raise WrongPolicy(
-                f"Redis runs with maxmemory-policy {found}: under pressure it would drop payloads silently. Run "
-                f"`redis-cli config set maxmemory-policy {POLICY}`, or set redis.any_eviction_policy to go on "
-                "(payloads are then read from the log more often)"
+            raise EvictionPolicyError(
+                f"Redis runs with maxmemory-policy {found}.",
+                "Under memory pressure it would drop payloads silently.",
+                f"Run `redis-cli config set maxmemory-policy {POLICY}`, or set redis.any_eviction_policy (payloads are "
+                "then read from Kafka more often).",
             )
 
     async def put(self, batch: Sequence[Stored]) -> None:

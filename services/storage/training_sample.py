@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.contract import canonical, media
+from services.contract.errors import EXIT_NOT_RETAINED, EXIT_USAGE, BraidError
 from services.contract.media import Sound, as_wav
 from services.inspection.explain.lookup import Evidence, Input
 from services.storage.payload_cache import Payload
@@ -24,18 +25,22 @@ LABEL_MAX = 64
 SAMPLE_BYTES = 2
 
 
-class NoSample(ValueError):
-    """Why there is nothing to learn from a prediction."""
+class SampleNotRetained(BraidError):
+    """A prediction whose inputs are not retained any more."""
+
+    exit_code = EXIT_NOT_RETAINED
 
 
-class BadLabel(ValueError):
-    """Why a label is none."""
+class InvalidLabel(BraidError):
+    """A label that is empty, too long or not printable."""
+
+    exit_code = EXIT_USAGE
 
 
 def check(label: str) -> None:
-    """Raises BadLabel."""
+    """Raises InvalidLabel."""
     if not 1 <= len(label) <= LABEL_MAX or not label.isprintable() or label != label.strip():
-        raise BadLabel(f"a label has 1 to {LABEL_MAX} characters that can be printed, and no spaces around them")
+        raise InvalidLabel(f"A label has 1 to {LABEL_MAX} printable characters and no spaces around them.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ class Sample:
 
 
 def sample_of(evidence: Evidence, label: str) -> Sample:
-    """The newest picture, the sound on the window's time line, and all words of a window. Raises BadLabel and NoSample.
+    """The newest picture, the sound on the window's time line, and all words of a window. Raises InvalidLabel and SampleNotRetained.
 
     What was muted is left out, as the prediction left it out.
     """
@@ -65,7 +70,9 @@ def sample_of(evidence: Evidence, label: str) -> Sample:
     if heard is not None:
         files["audio"] = heard
     if not files and row["text"] is None:
-        raise NoSample("nothing that this answer was made from is kept any more: there is nothing to learn from")
+        raise SampleNotRetained(
+            "The inputs of this prediction are not retained any more: there is nothing to learn from."
+        )
     return Sample(row, files)
 
 
@@ -80,7 +87,7 @@ def _words(payload: Payload | None) -> str:
     if _kind(payload) == "application/json":
         try:
             text = str(canonical.loads_object(payload.body).get("text", ""))
-        except canonical.NotJson:
+        except canonical.InvalidJson:
             return ""
     return text.strip()
 

@@ -62,7 +62,7 @@ async def found(settings: Settings, topic: str) -> list[dict[str, Any]]:
     # Tests of bad input put garbage there on purpose, on the same broker.
     read: list[dict[str, Any]] = []
     for raw in raws:
-        with suppress(canonical.NotJson):
+        with suppress(canonical.InvalidJson):
             read.append(canonical.loads_object(raw.value or b""))
     return read
 

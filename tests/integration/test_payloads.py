@@ -17,7 +17,7 @@ from services.kafka import clients
 from services.local.redis import LocalRedis
 from services.runtime.settings import Settings
 from services.storage import payload_cache
-from services.storage.payload_cache import Payload, RedisWindow, Stored, Wanted, WrongPolicy, key_of
+from services.storage.payload_cache import EvictionPolicyError, Payload, RedisWindow, Stored, Wanted, key_of
 from services.storage.payload_log import LogReader
 
 SESSION = "the {payload} room"
@@ -107,7 +107,7 @@ async def test_an_eviction_policy_that_drops_silently_is_refused_with_the_repair
     client, window = Redis.from_url(redis.url), RedisWindow(redis.url, 60, 300)
     await window.check_policy()
     await client.config_set("maxmemory-policy", "allkeys-lru")
-    with pytest.raises(WrongPolicy, match="config set maxmemory-policy noeviction"):
+    with pytest.raises(EvictionPolicyError, match="config set maxmemory-policy noeviction"):
         await window.check_policy()
     await window.close()
     await client.aclose()

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from services.kafka import clients, topic_admin
-from services.local.process import CannotStart, Child
+from services.local.process import Child, StartError
 from services.local.redis import LocalRedis
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings, load
@@ -91,7 +91,7 @@ async def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     redis = LocalRedis(tmp_path)
     (tmp_path / "file").write_text("")
     redis._folder = tmp_path / "file"  # not a folder
-    with pytest.raises(CannotStart, match="Redis ended with code"):
+    with pytest.raises(StartError, match="Redis ended with code"):
         await redis.start()
 
 

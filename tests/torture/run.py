@@ -50,7 +50,7 @@ class Outcome:
 
 
 async def run(seed: int, seconds: float, folder: Path, say: Say) -> Outcome:
-    """Torture a stack of our own in this folder. Raises CannotStart, KafkaError."""
+    """Torture a stack of our own in this folder. Raises StartError, KafkaError."""
     # Whatever broker the settings name: it is not ours to kill.
     own = load(
         kafka={"bootstrap_servers": "", "group_prefix": "torture"},

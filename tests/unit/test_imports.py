@@ -22,7 +22,7 @@ BELOW = {
     "integrations": {"contract", "runtime", "kafka", "storage", "model"},
     "offline": {"contract", "runtime", "kafka", "storage", "aligner", "fusion", "model"},
     "inspection": {"contract", "runtime", "kafka", "storage", "fusion", "offline", "model"},
-    "model": set(),
+    "model": {"contract"},
     "research": {"model"},
 }
 # Files that compute and do nothing else: no clock, no I/O, no logging, no chance.

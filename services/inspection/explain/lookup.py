@@ -20,6 +20,7 @@ from aiokafka.structs import ConsumerRecord
 from services.contract import canonical, cloudevents
 from services.contract import window as window_record
 from services.contract.cloudevents import Envelope
+from services.contract.errors import EXIT_USAGE, BraidError
 from services.contract.partitioner import partition_of
 from services.contract.prediction import muted_of
 from services.contract.record import Headers, Kept, Place
@@ -33,8 +34,16 @@ from services.storage.payload_cache import Payload
 At = tuple[str, int, int]
 
 
-class BadId(ValueError):
-    """What is no prediction's id; the message says what one looks like."""
+class InvalidPredictionId(BraidError):
+    """A text that is not the id of a prediction."""
+
+    exit_code = EXIT_USAGE
+
+    def __init__(self, id: str) -> None:
+        super().__init__(
+            f'"{id}" is not a prediction id.',
+            "Ids look like kitchen/1700000000000/1@0123456789ab (see `braid tail --json`).",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +106,11 @@ class Evidence:
 
 
 def wanted(id: str) -> Wanted:
-    """Read an id. Raises BadId."""
+    """Read an id. Raises InvalidPredictionId."""
     window_id, at, _ = id.rpartition("@")
     session, *numbers = window_id.rsplit("/", 2)
     if not at or len(numbers) != 2 or not session or not numbers[0].lstrip("-").isdecimal():
-        raise BadId(f"{id} is no prediction's id: one looks like kitchen/1700000000000/1@0123456789ab (`braid tail`)")
+        raise InvalidPredictionId(id)
     return Wanted(id, window_id, session, int(numbers[0]) * 1000)
 
 
@@ -226,7 +235,7 @@ def kept_of(r: ConsumerRecord) -> Kept:
 
 
 def find_in_recording(file: RecordingFile, topics: Topics, wanted: Wanted) -> Evidence | None:
-    """The evidence, None where the recording has no such prediction. Raises NoRecording."""
+    """The evidence, None where the recording has no such prediction. Raises RecordingError."""
 
     def media(places: set[At]) -> Iterator[Kept]:
         names, left = sorted({topic for topic, _, _ in places}), len(places)

@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from services.contract.errors import BraidError
 from services.integrations.capture.source import Opening
 
 TIMEOUT_S = (10.0, 5.0)  # to open, to read
@@ -16,8 +17,8 @@ RATE, CHANNELS = 16_000, 1
 SIDE_MAX, JPEG_QUALITY = 640, 85
 
 
-class CannotOpen(Exception):
-    """Says what cannot be opened and why; never a password."""
+class CaptureError(BraidError):
+    """A source that cannot be opened; the message never holds a password."""
 
 
 class Lost(Exception):
@@ -41,7 +42,7 @@ class Capture:
         try:
             import av
         except ImportError:
-            raise CannotOpen("pictures and sound of devices need PyAV: pip install 'braid[av]'") from None
+            raise CaptureError("pictures and sound of devices need PyAV: pip install 'braid[av]'") from None
         self._errors = av.error.FFmpegError
         known = [name for name in opening.formats if name in _names(av.formats_available)]
         try:
@@ -51,15 +52,15 @@ class Capture:
         except (av.error.FFmpegError, OSError, ValueError) as error:
             # Not the whole message: it would quote the address, and an address may hold a password.
             why = getattr(error, "strerror", None) or type(error).__name__
-            raise CannotOpen(f"{opening.name}: {why}{opening.hint}") from None
+            raise CaptureError(f"{opening.name}: {why}{opening.hint}") from None
         streams = self._container.streams
         self._video, self._audio = next(iter(streams.video), None), next(iter(streams.audio), None)
         if self._video is None and self._audio is None:
             self.close()
-            raise CannotOpen(f"{opening.name}: neither pictures nor sound in it")
+            raise CaptureError(f"{opening.name}: neither pictures nor sound in it")
         if self._video is not None and self._video.width * self._video.height > pixels_max:
             self.close()
-            raise CannotOpen(f"{opening.name}: pictures of more than {pixels_max} pixels")
+            raise CaptureError(f"{opening.name}: pictures of more than {pixels_max} pixels")
         self._fps, self._resampler = fps, av.AudioResampler("s16", "mono" if CHANNELS == 1 else "stereo", RATE)
         self._from_us = round(from_s * 1e6)
         if from_s:

@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaProducer
 from services.contract import cloudevents
 from services.contract.topics import Topics
 from services.integrations.capture.audio_chunker import Sound, SoundLine
-from services.integrations.capture.decoder import CHANNELS, RATE, CannotOpen, Capture, Item, Lost
+from services.integrations.capture.decoder import CHANNELS, RATE, Capture, CaptureError, Item, Lost
 from services.integrations.capture.source import Opening
 from services.integrations.capture.stream_clock import TimeLine
 from services.integrations.devices import Devices, Stamp
@@ -77,7 +77,7 @@ class Sender:
         self.sent = Sent(opening.name)
 
     async def run(self) -> Sent:
-        """Until the file ends or the time is over; a live source that is lost is opened again. Raises CannotOpen."""
+        """Until the file ends or the time is over; a live source that is lost is opened again. Raises CaptureError."""
         try:
             while True:
                 try:
@@ -95,7 +95,7 @@ class Sender:
         wanted = self._wanted
         try:
             capture = await self._in_thread(Capture, self._opening, wanted.fps, wanted.pixels_max, wanted.from_s)
-        except CannotOpen as error:
+        except CaptureError as error:
             # The first opening must succeed; a camera that was there once may take its time to come back.
             if self.sent.lost:
                 raise Lost(str(error)) from None

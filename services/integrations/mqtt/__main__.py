@@ -47,7 +47,7 @@ def labels_of(checkpoint: Path) -> list[str]:
     """What the model can say; none where no checkpoint is here (the bridge then learns labels from events)."""
     try:
         config = canonical.loads_object((serving(checkpoint) / "config.json").read_bytes())
-    except (OSError, canonical.NotJson):
+    except (OSError, canonical.InvalidJson):
         return []
     return [label for label in config.get("labels", ()) if label != NOTHING]
 

@@ -89,7 +89,7 @@ class Follower:
                     self._broker.send(list(self._said(tp.topic, record)))
                     if tp.topic == self._topics.events and self._pictures:
                         await self._picture(other, event.decode(record.value or b""))
-                except (canonical.NotJson, KeyError, TypeError, UnicodeDecodeError):
+                except (canonical.InvalidJson, KeyError, TypeError, UnicodeDecodeError):
                     self._metrics.unread.inc()
         self._broker.send(list(self._home.sources(time.time_ns() // 1000)))
         self._metrics.sessions.set(len(self._home.sessions))

@@ -57,7 +57,7 @@ async def read(reader: asyncio.StreamReader, lengths: Lengths) -> Event | None:
         raise Refused("line", f"a line of more than {LINE_BYTES_MAX} bytes") from None
     except asyncio.IncompleteReadError:
         raise Refused("cut", "the connection ended within an event") from None
-    except canonical.NotJson as error:
+    except canonical.InvalidJson as error:
         raise Refused("json", f"not an event of Wyoming: {error}") from None
 
 

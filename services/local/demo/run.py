@@ -54,7 +54,7 @@ class Options:
 async def run(
     options: Options, settings: Settings, folder: Path, screen: Screen, tell: Callable[[dict[str, Any]], None]
 ) -> None:
-    """The whole demo; `tell` hears the summary, with `ok` and `troubles`. Raises CannotStart, KafkaError."""
+    """The whole demo; `tell` hears the summary, with `ok` and `troubles`. Raises StartError, KafkaError."""
     began = time.monotonic()
     run_id = secrets.token_hex(3)
     sessions = {f"{stream}-{run_id}": stream for stream in options.streams}

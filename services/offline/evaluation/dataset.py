@@ -89,5 +89,5 @@ def read(data: Path, name: str) -> Recording:
 
 
 def read_files(name: str, events: Path, mix: Path, root: Path) -> Recording:
-    """Read a recording of the same form; root: the folder of the sets that its files name. Raises Unreadable."""
+    """Read a recording of the same form; root: the folder of the sets that its files name. Raises UnreadableStream."""
     return Recording(name, tuple(received(events, root)), microphone(mix, root))

@@ -8,13 +8,16 @@ from typing import Any
 
 from services.contract import canonical
 from services.contract.alignment_config import Semantics, semantics_of
+from services.contract.errors import EXIT_USAGE, BraidError
 
 NAME, TAKEN = "braid", "braid.taken"
 FORMAT = "1"
 
 
-class NoRecording(Exception):
-    """A file that is no recording of Braid, or one that cannot be read; the message says why and what to do."""
+class RecordingError(BraidError):
+    """A file that is not a recording of Braid, or that cannot be read."""
+
+    exit_code = EXIT_USAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +50,9 @@ class About:
 
 
 def read(told: Mapping[str, str]) -> About:
-    """Read the metadata back. Raises NoRecording."""
+    """Read the metadata back. Raises RecordingError."""
     if told.get("format") != FORMAT:
-        raise NoRecording(f"it is of format {told.get('format')!r}, this Braid reads format {FORMAT}")
+        raise RecordingError(f"it is of format {told.get('format')!r}, this Braid reads format {FORMAT}")
     try:
         begins = canonical.loads_object(told["begins"].encode())
         return About(
@@ -60,4 +63,4 @@ def read(told: Mapping[str, str]) -> About:
             told["whole"] == "true",
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise NoRecording(f"its metadata cannot be read ({type(error).__name__}: {error})") from None
+        raise RecordingError(f"its metadata cannot be read ({type(error).__name__}: {error})") from None

@@ -15,7 +15,7 @@ from zstandard import ZstdError
 from services.contract.record import Kept
 from services.offline.recording import metadata as about_record
 from services.offline.recording.message import NotKept, decode
-from services.offline.recording.metadata import NAME, TAKEN, About, NoRecording
+from services.offline.recording.metadata import NAME, TAKEN, About, RecordingError
 
 RECORD_BYTES_MAX = 64 * 1024 * 1024
 MESSAGES_MAX = 20_000_000
@@ -33,10 +33,10 @@ class RecordingFile:
             told = {found.name: found.metadata for found in reader.iter_metadata()}
             summary = reader.get_summary()
         if NAME not in told or summary is None or summary.statistics is None:
-            raise NoRecording(f"{path} is no recording of Braid (`braid record` makes one)")
+            raise RecordingError(f"{path} is no recording of Braid (`braid record` makes one)")
         self.count = summary.statistics.message_count
         if self.count > MESSAGES_MAX:
-            raise NoRecording(f"{path} holds {self.count} records, at most {MESSAGES_MAX} are read: record a part")
+            raise RecordingError(f"{path} holds {self.count} records, at most {MESSAGES_MAX} are read: record a part")
         self.about: About = about_record.read(told[NAME])
         until = told.get(TAKEN, {}).get("until_ms", "")
         mended_ms = summary.statistics.message_end_time // 1_000_000
@@ -46,7 +46,7 @@ class RecordingFile:
         }
 
     def records(self, *topics: str) -> Iterator[Kept]:
-        """The records of these topics (of all where none is named). Raises NoRecording."""
+        """The records of these topics (of all where none is named). Raises RecordingError."""
         names = [name for name, topic in self._names.items() if topic in topics] if topics else None
         if names == []:
             return
@@ -55,7 +55,7 @@ class RecordingFile:
                 try:
                     yield decode(message.data)
                 except NotKept as error:
-                    raise NoRecording(f"{self.path}: {error}") from None
+                    raise RecordingError(f"{self.path}: {error}") from None
 
     @contextmanager
     def _opened(self) -> Iterator[SeekingReader]:
@@ -64,8 +64,8 @@ class RecordingFile:
                 yield SeekingReader(file, validate_crcs=True, record_size_limit=RECORD_BYTES_MAX)
         # CRCs and counts are ValueErrors of the library, cut-off records errors of struct.
         except (McapError, ValueError, StructError, ZlibError, ZstdError) as error:
-            raise NoRecording(
+            raise RecordingError(
                 f"{self.path} cannot be read as MCAP ({error}). If it was cut off, `mcap recover` mends it"
             ) from error
         except OSError as error:
-            raise NoRecording(f"{self.path} cannot be read: {error.strerror or error}") from error
+            raise RecordingError(f"{self.path} cannot be read: {error.strerror or error}") from error

@@ -81,5 +81,5 @@ def _value(kept: Kept) -> dict[str, Any]:
         return {"sound": f"{length.duration_us / 1000:g} ms" if isinstance(length, Sound) else "unreadable"}
     try:
         return {"json": canonical.loads_object(read.payload)}
-    except canonical.NotJson:
+    except canonical.InvalidJson:
         return {"text": read.payload.decode(errors="replace")[:TEXT_MAX]}

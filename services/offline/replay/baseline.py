@@ -11,7 +11,7 @@ from services.contract.prediction import STATE_HEADER, muted_of
 from services.contract.topics import Topics
 from services.contract.window import Window
 from services.fusion.event_detector import State
-from services.offline.recording.metadata import About, NoRecording
+from services.offline.recording.metadata import About, RecordingError
 from services.offline.recording.reader import RecordingFile
 from services.offline.replay.outcome import Outcome
 
@@ -55,7 +55,7 @@ class Recorded:
 def read(file: RecordingFile, topics: Topics, digest: str | None) -> Recorded:
     """Read what came out; of several models' answers to a window the one of `digest` counts, else the last.
 
-    Raises NoRecording where there is more than can be held in memory.
+    Raises RecordingError where there is more than can be held in memory.
     """
     out = Recorded()
     _windows(file, topics, out)
@@ -91,7 +91,7 @@ def _windows(file: RecordingFile, topics: Topics, out: Recorded) -> None:
             out.early += 1
             continue
         if len(out.outcome.windows) >= OUTPUTS_MAX:
-            raise NoRecording(f"{file.path} holds more than {OUTPUTS_MAX} windows: record a part (--since)")
+            raise RecordingError(f"{file.path} holds more than {OUTPUTS_MAX} windows: record a part (--since)")
         known = out.outcome.windows.setdefault(window.id, kept.value)
         if known != kept.value:
             out.troubles.append(f"two versions of window {window.id} were recorded")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from services.contract import canonical
 from services.fusion.inference import Inference
-from services.offline.recording.metadata import NoRecording
+from services.offline.recording.metadata import RecordingError
 from services.offline.recording.reader import RecordingFile
 from services.offline.replay import baseline as recorded_outcome
 from services.offline.replay import outcome as outcome_json
@@ -49,31 +49,31 @@ def store(folder: Path, recording: Path, changes: Sequence[str], compared: Compa
 
 
 def cases(folder: Path) -> list[Path]:
-    """The case that a folder is, or those in it, in order. Raises NoRecording where there is none."""
+    """The case that a folder is, or those in it, in order. Raises RecordingError where there is none."""
     if (folder / EXPECTED).exists():
         return [folder]
     found = sorted(path.parent for path in folder.glob(f"*/{EXPECTED}"))
     if not 1 <= len(found) <= CASES_MAX:
-        raise NoRecording(f"{folder} holds {len(found)} cases; `braid replay FILE --as-test DIR` makes one")
+        raise RecordingError(f"{folder} holds {len(found)} cases; `braid replay FILE --as-test DIR` makes one")
     return found
 
 
 def read(folder: Path) -> Case:
-    """Read a case. Raises NoRecording."""
+    """Read a case. Raises RecordingError."""
     path = folder / EXPECTED
     try:
         if path.stat().st_size > EXPECTED_BYTES_MAX:
-            raise NoRecording(f"{path} is larger than {EXPECTED_BYTES_MAX} bytes")
+            raise RecordingError(f"{path} is larger than {EXPECTED_BYTES_MAX} bytes")
         told = canonical.loads_object(path.read_bytes(), EXPECTED_BYTES_MAX)
         return Case(
             folder, tuple(told["changes"]), str(told["digest"]), str(told["model"]), outcome_json.read(told["outcome"])
         )
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise NoRecording(f"{path} cannot be read: {error}") from None
+        raise RecordingError(f"{path} cannot be read: {error}") from None
 
 
 def check(case: Case, inference: Inference) -> Compared:
-    """Replay a case and compare it with what is expected of it. Raises NoRecording or SettingsError."""
+    """Replay a case and compare it with what is expected of it. Raises RecordingError or SettingsError."""
     file = RecordingFile(case.folder / RECORDING)
     rules = under(file.about, case.changes)
     recorded = recorded_outcome.read(file, rules.topics, inference.model.digest)

@@ -73,7 +73,7 @@ def named(model: dict[str, str]) -> str:
 
 
 def answered_by(file: RecordingFile, topics: Topics) -> str | None:
-    """The digest of the model that gave the newest final prediction, None where there is none. Raises NoRecording."""
+    """The digest of the model that gave the newest final prediction, None where there is none. Raises RecordingError."""
     found = None
     for kept in file.records(topics.predictions):
         told = canonical.object_or_empty(kept.value)
@@ -89,7 +89,7 @@ def with_recorded(
     *,
     chosen: bool = False,
 ) -> Compared:
-    """Replay a recording and compare it with what was recorded; chosen: by a model asked for. Raises NoRecording."""
+    """Replay a recording and compare it with what was recorded; chosen: by a model asked for. Raises RecordingError."""
     model = inference.model
     ours = {"name": model.name, "version": model.version, "digest": model.digest}
     recorded = recorded_outcome.read(file, under.topics, model.digest)

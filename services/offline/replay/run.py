@@ -36,7 +36,7 @@ class Replayed:
 
 
 def replay(file: RecordingFile, under: Under, recorded: Recorded, inference: Inference) -> Replayed:
-    """Play the recording through. Raises NoRecording."""
+    """Play the recording through. Raises RecordingError."""
     alignment = Alignment(under, recorded.frontiers)
     chains, digest = Chains(decision_of(inference)), inference.model.digest
     out = Replayed(Outcome(), set(), set())

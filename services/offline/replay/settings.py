@@ -13,7 +13,7 @@ from services.aligner.__main__ import patience
 from services.aligner.idleness import Patience
 from services.contract.alignment_config import Semantics
 from services.contract.topics import Topics
-from services.offline.recording.metadata import About, NoRecording
+from services.offline.recording.metadata import About, RecordingError
 from services.runtime.settings import (
     AlignmentSettings,
     LimitSettings,
@@ -52,10 +52,12 @@ class Under:
 
 
 def under(about: About, changes: Iterable[str] = ()) -> Under:
-    """The settings of a recording with `key=value` changes. Raises SettingsError or NoRecording."""
+    """The settings of a recording with `key=value` changes. Raises SettingsError or RecordingError."""
     before = _settings(about.settings)
     if before.semantics() != about.semantics:
-        raise NoRecording("its settings do not give the windows that it says: it was made by another version of Braid")
+        raise RecordingError(
+            "its settings do not give the windows that it says: it was made by another version of Braid"
+        )
     sections: dict[str, Any] = with_current_names(about.settings, origin=None)
     for change in changes:
         _apply(sections, change)
@@ -79,7 +81,7 @@ def _settings(sections: Mapping[str, Any]) -> Settings:
         alignment, limits = sections["alignment"], sections["limits"]
         topics = TopicSettings.model_validate(sections["topics"])
     except (KeyError, ValidationError) as error:
-        raise NoRecording(f"its settings cannot be read ({type(error).__name__})") from None
+        raise RecordingError(f"its settings cannot be read ({type(error).__name__})") from None
     try:
         read = _Read(alignment=alignment, limits=limits)
     except ValidationError as error:

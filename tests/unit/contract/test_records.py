@@ -49,7 +49,7 @@ def test_partitions_are_those_of_the_java_client() -> None:
 
 @pytest.mark.parametrize("raw", [b"NaN", b'{"a":1,"a":2}', b"[" * 100_000, b"\xff", b"{", b""])
 def test_json_that_the_standard_reader_takes_or_chokes_on_is_refused(raw: bytes) -> None:
-    with pytest.raises(canonical.NotJson):
+    with pytest.raises(canonical.InvalidJson):
         canonical.loads(raw)
 
 

@@ -217,7 +217,7 @@ def test_the_fold_changes_nothing_that_it_was_given(seen: list[Top]) -> None:
 
 
 def test_a_state_that_is_none_is_refused() -> None:
-    with pytest.raises(canonical.NotJson):
+    with pytest.raises(canonical.InvalidJson):
         State.decode(b"[1]")
     with pytest.raises(KeyError):
         State.decode(b'{"chain_us":0,"last_us":0}')

@@ -32,7 +32,7 @@ def test_the_state_stands_in_the_header_of_a_final_prediction_of_our_own_model()
 def test_records_without_state_or_value_tell_none() -> None:
     assert state_of(HEADERS[:1], VALUE, OURS) is None
     assert state_of(HEADERS, None, OURS) is None
-    with pytest.raises(canonical.NotJson):
+    with pytest.raises(canonical.InvalidJson):
         state_of(HEADERS, b"no json", OURS)
 
 

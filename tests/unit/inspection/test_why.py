@@ -11,7 +11,7 @@ from services.contract import canonical
 from services.contract.record import Kept
 from services.fusion.inference import Inference
 from services.inspection.explain.explanation import answer, tell
-from services.inspection.explain.lookup import BadId, Evidence, find_in_recording, wanted
+from services.inspection.explain.lookup import Evidence, InvalidPredictionId, find_in_recording, wanted
 from services.offline.recording.reader import RecordingFile
 from services.runtime.settings import ROOT
 from tests.unit.offline import made
@@ -99,7 +99,7 @@ def test_other_bytes_at_the_place_of_a_member_are_not_taken_for_it(
 
 @pytest.mark.parametrize("id", ["", "kitchen", "kitchen/5/1", "@", "kitchen/x/1@0", "/5/1@0"])
 def test_what_is_no_id_is_refused_with_an_example(id: str) -> None:
-    with pytest.raises(BadId, match="looks like"):
+    with pytest.raises(InvalidPredictionId, match="look like"):
         wanted(id)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.integrations.capture import source
-from services.integrations.capture.decoder import CannotOpen, Capture
+from services.integrations.capture.decoder import Capture, CaptureError
 
 
 def test_the_name_of_a_camera_has_no_password_and_no_query() -> None:
@@ -37,5 +37,5 @@ def test_a_file_that_is_no_video_is_refused_with_its_name(tmp_path: Path) -> Non
     path.write_bytes(bytes(range(256)) * 40)
     found = source.file_of(path)
     assert found is not None
-    with pytest.raises(CannotOpen, match=r"noise\.mp4: Invalid data"):
+    with pytest.raises(CaptureError, match=r"noise\.mp4: Invalid data"):
         Capture(found, 2, 1_000_000)

@@ -11,7 +11,7 @@ import pytest
 from services.contract import cloudevents, timestamps
 from services.contract.topics import Topics
 from services.integrations.capture import sender
-from services.integrations.capture.decoder import CannotOpen, Item, Lost
+from services.integrations.capture.decoder import CaptureError, Item, Lost
 from services.integrations.capture.sender import Sender, Wanted
 from services.integrations.capture.source import Opening
 from services.integrations.devices import Devices
@@ -50,7 +50,7 @@ class Camera:
     def __init__(self, opening: Opening, *_: Any) -> None:
         self.step = plan.pop(0)
         if self.step == "cannot be opened":
-            raise CannotOpen(f"{opening.name}: No route to host")
+            raise CaptureError(f"{opening.name}: No route to host")
 
     def items(self) -> Iterator[Item]:
         for n in range(int(self.step[0])):
@@ -99,6 +99,6 @@ async def test_a_camera_that_was_never_there_is_an_error(monkeypatch: pytest.Mon
     plan[:] = ["cannot be opened"]
     monkeypatch.setattr(sender, "Capture", Camera)
     producer = Producer()
-    with pytest.raises(CannotOpen, match="No route to host"):
+    with pytest.raises(CaptureError, match="No route to host"):
         await a_sender(producer, [], 60).run()
     assert producer.sent == []

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save as save_tensors
 
 from model.recipe import TaskRecipe
-from model.resume import Average, NotThisTraining, Resume
+from model.resume import Average, Resume, ResumeError
 from model.train import TrainedTask, lag_weights, start, train, train_residual
 from tests.unit.model.small_set import WORDS, SmallSet, table
 
@@ -59,10 +59,10 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bytes(tmp_path: Path) -
 def test_the_state_of_another_recipe_or_of_garbage_is_refused(tmp_path: Path) -> None:
     state = tmp_path / "training"
     trained(RECIPE, state)
-    with pytest.raises(NotThisTraining, match="another recipe"):
+    with pytest.raises(ResumeError, match="another recipe"):
         trained(TaskRecipe(fusion="mean", epochs=3), state)
     state.write_bytes(b"no state")
-    with pytest.raises(NotThisTraining):
+    with pytest.raises(ResumeError):
         trained(RECIPE, state)
 
 

@@ -9,7 +9,7 @@ import pytest
 from services.contract import window as window_record
 from services.contract.record import Kept
 from services.fusion.inference import Inference
-from services.offline.recording.metadata import NoRecording
+from services.offline.recording.metadata import RecordingError
 from services.offline.recording.reader import RecordingFile
 from tests.unit.offline import made
 
@@ -58,7 +58,7 @@ def test_what_is_no_recording_is_refused(recording: Path, tmp_path: Path) -> Non
         "hurt": raw[:middle] + bytes([raw[middle] ^ 255]) + raw[middle + 1 :],
     }.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(NoRecording):
+        with pytest.raises(RecordingError):
             list(RecordingFile(tmp_path / name).records())
-    with pytest.raises(NoRecording, match="missing"):
+    with pytest.raises(RecordingError, match="missing"):
         RecordingFile(tmp_path / "missing")

@@ -15,7 +15,7 @@ from services.contract.record import Kept
 from services.contract.window import Member
 from services.inspection.explain.lookup import Evidence, Input
 from services.storage.labels import LabelStore
-from services.storage.training_sample import BadLabel, NoSample, sample_of
+from services.storage.training_sample import InvalidLabel, SampleNotRetained, sample_of
 
 START_US, HOP_US = 1_700_000_000_000_000, 500_000
 PCM = "audio/pcm;rate=8000;channels=1;format=s16le"
@@ -64,10 +64,10 @@ def test_the_newest_picture_all_words_and_the_sound_of_the_window_make_one_sampl
 def test_what_was_muted_is_no_part_of_it_and_nothing_at_all_is_no_sample(hand: bytes) -> None:
     picture = given("video", "image/jpeg", hand, START_US)
     assert set(sample_of(evidence(picture, *halves(2), video="muted"), "cat").files) == {"audio"}
-    with pytest.raises(NoSample):
+    with pytest.raises(SampleNotRetained):
         sample_of(evidence(picture, video="muted"), "cat")
     for bad in ("", " cat", "x" * 65, "a\nb"):
-        with pytest.raises(BadLabel):
+        with pytest.raises(InvalidLabel):
             sample_of(evidence(picture), bad)
 
 
