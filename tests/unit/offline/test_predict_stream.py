@@ -78,7 +78,7 @@ def test_what_cannot_be_read_is_exit_code_2_and_says_what(events: Path, tmp_path
         "broken.jsonl, line 1: not a message": call(broken, tmp_path / "o"),
         "mix.json: not the mix": call(events, tmp_path / "o", audio=mix),
         "there is no": call(events, tmp_path / "o", root=tmp_path),
-        "no checkpoint in": call(events, tmp_path / "o", str(tmp_path)),
+        "There is no checkpoint in": call(events, tmp_path / "o", str(tmp_path)),
         "--model-for takes TASK=PATH": call(events, tmp_path / "o", "--model-for", "juggling=x"),
         "cannot be written": call(events, tmp_path / "no" / "folder"),
     }
