@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help setup demo test quick lint format bench soak profile profile-fusion bench-sessions bench-page test-gpu quiet train simulate mutate torture docs-long lock clean
+.PHONY: help setup demo test test-programs quick lint format bench soak profile profile-fusion bench-sessions bench-page test-gpu quiet train simulate mutate torture docs-long lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,8 +27,19 @@ $(READY): requirements.lock pyproject.toml
 demo: setup  ## Recorded streams through the whole system, checked at the end (ARGS=--stay, ARGS=--json, ARGS="--kill aligner")
 	@$(BIN)/braid demo $(ARGS)
 
-test: setup  ## All tests, those on a real broker and a real Redis included, by two processes (ARGS="-n 0" for one)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: setup test-programs  ## All tests, on a real broker and a real Redis, in two processes (ARGS="-n 0" for one)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=25 $(ARGS)
+
+# The page is tested in the system's browser, the MQTT bridge with a real MQTT broker, the alert rules with Prometheus' tool.
+test-programs:
+	@PATH="$$PATH:/usr/sbin"; missing=; \
+	for program in chromium mosquitto mosquitto_sub promtool; do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	test -z "$$missing" || if [ "$$(id -u)" = 0 ] && [ -e /etc/debian_version ]; then \
+		echo "· installing the programs that tests run:$$missing" >&2; \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium mosquitto mosquitto-clients prometheus; \
+	else \
+		echo "make test needs$$missing: install chromium, mosquitto, mosquitto-clients and prometheus (their names on Debian)" >&2; exit 1; \
+	fi
 
 quick: setup  ## Tests that need no broker, in under a minute
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not stack and not slow" --ignore tests/simulation $(ARGS)

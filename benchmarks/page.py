@@ -1,9 +1,8 @@
-"""Does the live page keep up? Frames per second in a real Chromium: `python -m benchmarks.page` (`make bench-page`).
+"""Frames per second and CPU time of the live page in a real Chromium: `python -m benchmarks.page` (`make bench-page`).
 
-The whole system with ten recorded streams played live, and many sessions more that are only listed. Under that load an
-empty page is measured first, then the live page, high enough to show all ten and as high as a desk shows it, each by the
-times at which the browser asks for its next frame: what an empty page cannot reach either, the machine lacks. Beside it
-stands how much of the machine the browser took, and how much the system did.
+The whole system plays ten recorded sessions live and lists many more. Under that load an empty page is measured first,
+then the live page, once high enough to show all ten sessions and once as high as a desktop screen. What travels to other
+machines is the ratio to the empty page, of frames and of the time that the page's thread spends on a frame.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from pathlib import Path
 
 import psutil
 from PIL import Image
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, CDPSession, Page, async_playwright
 
 from benchmarks.everything import carried_out, everything
 from benchmarks.report import machine, tell
@@ -51,24 +50,35 @@ TIMES = """ms => new Promise(done => {
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """What a browser reached: frames a second, the slowest of each hundred (ms), and the share that it dropped.
+    """What a browser reached on one page.
 
-    browser, system: the CPUs that the browser and everything else of this run kept busy meanwhile.
+    Attributes:
+        per_s: Frames a second.
+        p99_ms: The 99th percentile of the time between two frames.
+        dropped: The share of frames that were due and not drawn.
+        script_ms: CPU time of the page's scripts for a frame.
+        thread_ms: CPU time of the page's thread for a frame: scripts, layout and painting.
+        browser: CPUs that the browser kept busy.
+        system: CPUs that everything else of this run kept busy.
     """
 
     per_s: float
     p99_ms: float
     dropped: float
+    script_ms: float
+    thread_ms: float
     browser: float
     system: float
 
     @staticmethod
-    def of(times_ms: Sequence[float], browser: float, system: float) -> Frames:
-        """From the times of frames, at least two."""
+    def of(times_ms: Sequence[float], script_s: float, thread_s: float, browser: float, system: float) -> Frames:
+        """Compute from the times of at least two frames and the CPU seconds that all of them took."""
         gaps = [b - a for a, b in pairwise(times_ms)]
         missed = sum(round(gap / FRAME_MS) - 1 for gap in gaps if gap > DROPPED * FRAME_MS)
         p99_ms = statistics.quantiles(gaps, n=100)[98] if len(gaps) > 1 else gaps[0]
-        return Frames(len(gaps) / sum(gaps) * 1000, p99_ms, missed / (missed + len(gaps)), browser, system)
+        script_ms, thread_ms = (seconds * 1000 / len(gaps) for seconds in (script_s, thread_s))
+        dropped = missed / (missed + len(gaps))
+        return Frames(len(gaps) / sum(gaps) * 1000, p99_ms, dropped, script_ms, thread_ms, browser, system)
 
 
 async def listed(settings: Settings, count: int) -> None:
@@ -97,11 +107,22 @@ async def played(settings: Settings, recordings: dict[str, Recording], seconds: 
 
 
 async def measured(page: Page, seconds: float) -> Frames:
-    """The frames of a page over so many seconds."""
+    """Measure the frames of a page over some seconds."""
+    devtools = await page.context.new_cdp_session(page)
+    await devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
+    thread_before = await thread_seconds(devtools)
     began, before = time.monotonic(), spent()
     times = await page.evaluate(TIMES, seconds * 1000)
     took, after = time.monotonic() - began, spent()
-    return Frames.of(times, *((b - a) / took for a, b in zip(before, after, strict=True)))
+    script_s, thread_s = (b - a for a, b in zip(thread_before, await thread_seconds(devtools), strict=True))
+    browser, system = ((b - a) / took for a, b in zip(before, after, strict=True))
+    return Frames.of(times, script_s, thread_s, browser, system)
+
+
+async def thread_seconds(devtools: CDPSession) -> tuple[float, float]:
+    """Return the CPU seconds of the page's scripts and of its whole thread so far."""
+    metrics = {m["name"]: m["value"] for m in (await devtools.send("Performance.getMetrics"))["metrics"]}
+    return metrics["ScriptDuration"], metrics["TaskDuration"]
 
 
 def spent() -> tuple[float, float]:
@@ -206,7 +227,7 @@ async def bench(
 def told(nothing: Frames, ours: Frames, desk: Frames, sessions: int, count: int, ahead: bool, seconds: float) -> str:
     """The page of the results."""
     rows = "\n".join(
-        f"| {name} | {f.per_s:.1f} | {f.p99_ms:.0f} | {f.dropped:.1%} | {f.browser:.2f} | {f.system:.2f} |"
+        f"| {name} | {f.per_s:.1f} | {f.p99_ms:.0f} | {f.dropped:.1%} | {f.script_ms:.1f} | {f.thread_ms:.1f} | {f.browser:.2f} | {f.system:.2f} |"
         for name, f in (
             ("empty page", nothing),
             (f"live page, {sessions} live sessions, {count} listed", ours),
@@ -220,9 +241,11 @@ def told(nothing: Frames, ours: Frames, desk: Frames, sessions: int, count: int,
         "requested frames (at most 60 a second) each, while the whole system plays the recorded sessions on the same "
         f"CPUs{', with priority for the browser' if ahead else ''}. The empty page shows what the\nmachine can do; "
         "compare the ratio of the two.\n\n"
-        "| | frames/s | p99 frame time, ms | dropped | CPUs used by the browser | by the system |\n"
-        f"|---|---:|---:|---:|---:|---:|\n{rows}\n\n"
-        f"The live page reaches {ours.per_s / nothing.per_s:.2f} of the frame rate of an empty page.\n"
+        "| | frames/s | p99 frame time, ms | dropped | scripts, ms/frame | page thread, ms/frame "
+        "| CPUs used by the browser | by the system |\n"
+        f"|---|---:|---:|---:|---:|---:|---:|---:|\n{rows}\n\n"
+        f"The live page reaches {ours.per_s / nothing.per_s:.2f} of the frame rate of an empty page, and its thread "
+        f"uses {ours.thread_ms / nothing.thread_ms:.1f} times the CPU time per frame.\n"
     )
 
 

@@ -20,7 +20,7 @@ from services.local.process import Child, StartError
 KAFKA = "org.apache.kafka:kafka_2.13:4.1.0"
 CACHE = Path.home() / ".cache" / "braid"
 JAVA_OPTIONS = ("-Xms128m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
-READY_S = 60
+READY_S = 120
 
 PROPERTIES = """\
 process.roles=broker,controller

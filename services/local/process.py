@@ -93,7 +93,7 @@ class Child:
             return None
         return await asyncio.to_thread(self._process.wait)
 
-    async def stop(self, timeout_s: float = 30) -> int | None:
+    async def stop(self, timeout_s: float = 60) -> int | None:
         """SIGTERM, then SIGKILL after the timeout; the exit code."""
         if self._process is None:
             return None

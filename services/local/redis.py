@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from services.local.ports import free_ports
 from services.local.process import Child, StartError
 
-READY_S = 20
+READY_S = 120
 
 
 def server_binary() -> str:

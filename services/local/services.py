@@ -12,7 +12,7 @@ from pathlib import Path
 from services.local.ports import free_ports
 from services.local.process import Child, StartError
 
-READY_S = 90
+READY_S = 120
 MODULES = {
     "aligner": "services.aligner",
     "fusion": "services.fusion",

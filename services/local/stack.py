@@ -45,6 +45,8 @@ class LocalStack:
         return {
             "BRAID_KAFKA__BOOTSTRAP_SERVERS": self.bootstrap_servers,
             **{f"BRAID_KAFKA__{name.upper()}": value for name, value in self._plain().items()},
+            "BRAID_KAFKA__GROUP_PREFIX": self._settings.kafka.group_prefix,
+            "BRAID_TOPICS__PREFIX": self._settings.topics.prefix,
             "BRAID_REDIS__URL": self.redis_url,
             "BRAID_ARCHIVE__FOLDER": str(self._settings.archive.folder_in(self.folder)),
             "BRAID_LABELS__FOLDER": str(self._settings.labels.folder_in(self.folder)),

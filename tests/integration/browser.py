@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 from urllib.parse import urlsplit
 
-from playwright.async_api import Locator, Page
+from playwright.async_api import Browser, Locator, Page, ViewportSize, expect
 
 from services.kafka import clients
 from services.offline.evaluation.dataset import read
 from services.offline.evaluation.player import Schedule, play
 from services.runtime.settings import ROOT, Settings
+from tests.waiting import DEADLINE_MS
 
 ARTEFACTS = ROOT / "test-artefacts"
 
 # Chips of events whose name stands across their edge: it stands in its chip, or whole behind it.
-NAMES_OUT = """() => [...document.querySelectorAll(".event")].filter(chip => {
+MISPLACED_NAMES = """() => [...document.querySelectorAll(".event")].filter(chip => {
   const [name, box] = [chip.firstChild.getBoundingClientRect(), chip.getBoundingClientRect()];
   const beside = chip.classList.contains("beside");
   return name.top < box.top - 0.5 || name.bottom > box.bottom + 0.5 || (!beside && name.right > box.right + 0.5);
@@ -38,40 +42,61 @@ TALLEST = """(session, name) => {
 }"""
 
 
-@dataclass
-class Watch:
-    """What a page says and asks while it is open."""
+# No test asserts how soon the page does something.
+expect.set_options(timeout=DEADLINE_MS)
 
-    troubles: list[str] = field(default_factory=list)
+
+@dataclass
+class PageLog:
+    """The errors and warnings of a page, and the hosts that it sent requests to."""
+
+    errors: list[str] = field(default_factory=list)
     hosts: set[str] = field(default_factory=set)
 
-    def over(self, page: Page) -> None:
-        page.on("console", lambda m: self.troubles.append(m.text) if m.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: self.troubles.append(str(error)))
+    def follow(self, page: Page) -> None:
+        page.on("console", lambda m: self.errors.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
 
 
+@asynccontextmanager
+async def open_page(
+    browser: Browser, url: str, size: ViewportSize, scheme: Literal["light", "dark"] = "light"
+) -> AsyncIterator[tuple[Page, PageLog]]:
+    """Open a page in a context of its own, and close it afterwards."""
+    context = await browser.new_context(viewport=size, color_scheme=scheme)
+    context.set_default_timeout(DEADLINE_MS)
+    try:
+        page, log = await context.new_page(), PageLog()
+        log.follow(page)
+        await page.goto(url)
+        yield page, log
+    finally:
+        await context.close()
+
+
 async def streams(settings: Settings, sessions: dict[str, str], from_s: int, seconds: int) -> None:
-    """Play recordings in real time, by session."""
-    recordings = {one: await asyncio.to_thread(read, ROOT / "data", name) for one, name in sessions.items()}
+    """Play a recording in real time for each session."""
+    recordings = {session: await asyncio.to_thread(read, ROOT / "data", name) for session, name in sessions.items()}
     now_us = time.time_ns() // 1000
     async with clients.producer(settings.kafka.bootstrap_servers) as producer:
         await play(producer, settings.topic_names(), recordings, Schedule.live(now_us, from_s, seconds), now_us)
 
 
-async def keep(page: Page, name: str) -> None:
+async def screenshot(page: Page, name: str) -> None:
+    """Save a picture of the page for people to look at."""
     ARTEFACTS.mkdir(exist_ok=True)
     await page.screenshot(path=ARTEFACTS / f"{name}.png")
 
 
-async def pointed(page: Page, strip: Locator, modality: str) -> list[str]:
-    """What a pointer is told that goes along a lane."""
+async def hover_titles(page: Page, strip: Locator, modality: str) -> list[str]:
+    """Move the pointer along a stream and return the titles that it shows."""
     view = strip.locator(".view")
-    box, lane = await view.bounding_box(), await strip.locator(f".gutter .lane.m-{modality}").bounding_box()
+    box, row = await view.bounding_box(), await strip.locator(f".gutter .lane.m-{modality}").bounding_box()
     assert box is not None
-    assert lane is not None
-    told = []
+    assert row is not None
+    titles = []
     for n in range(1, 20):
-        await page.mouse.move(box["x"] + box["width"] * n / 20, lane["y"] + lane["height"] / 2)
-        told.append(await view.get_attribute("title") or "")
-    return told
+        await page.mouse.move(box["x"] + box["width"] * n / 20, row["y"] + row["height"] / 2)
+        titles.append(await view.get_attribute("title") or "")
+    return titles

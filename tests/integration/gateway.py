@@ -13,6 +13,7 @@ from typing import Any
 from services.local.ports import free_ports
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
+from tests.waiting import DEADLINE_S
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Gateway:
         writer.write(f"GET /api/v1/events?{query} HTTP/1.1\r\nHost: 127.0.0.1\r\n{resume}\r\n".encode())
         found: list[dict[str, str]] = [{}]
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(DEADLINE_S):
                 while len([one for one in found if "event" in one and "data" in one]) < count:
                     line = (await reader.readline()).decode().strip()
                     name, colon, value = line.partition(": ")
@@ -75,7 +76,7 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 
 def _ask(request: urllib.request.Request) -> Answer:
     try:
-        with urllib.request.build_opener(_Stay).open(request, timeout=30) as answer:
+        with urllib.request.build_opener(_Stay).open(request, timeout=DEADLINE_S) as answer:
             return Answer(answer.status, _lower(answer.headers), answer.read())
     except urllib.error.HTTPError as error:
         return Answer(error.code, _lower(error.headers), error.read())

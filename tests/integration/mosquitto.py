@@ -9,7 +9,7 @@ from pathlib import Path
 
 from services.local.ports import free_ports
 from services.local.process import Child
-from tests.integration.wait import until
+from tests.waiting import wait_until
 
 
 def system_binary(name: str, package: str) -> str:
@@ -30,7 +30,7 @@ class Mosquitto:
 
     async def start(self) -> Mosquitto:
         self.child.start([system_binary("mosquitto", "mosquitto"), "-c", str(self._config)])
-        await until(self._answers, "mosquitto")
+        await wait_until(self._answers, "mosquitto")
         return self
 
     async def _answers(self) -> bool:

@@ -11,7 +11,7 @@ from services.contract import canonical, cloudevents
 from services.inspection.audit.collect import records
 from services.kafka import clients
 from services.runtime.settings import Settings
-from tests.integration.wait import until
+from tests.waiting import wait_until
 
 JPEG, PCM, TEXT = "image/jpeg", "audio/pcm;rate=8000", "text/plain"
 # From an event time to a record: key, modality, value, headers.
@@ -73,4 +73,4 @@ async def predictions(settings: Settings, session: str, count: int = 8) -> list[
         ours = [p for p in all_of_them if p["session"] == session and p["final"]]
         return ours if len(ours) >= count else None
 
-    return await until(enough, f"{count} final predictions of {session}")
+    return await wait_until(enough, f"{count} final predictions of {session}")

@@ -20,7 +20,7 @@ from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings
 from tests.integration.session import JPEG, PCM, TEXT, found, play, predictions
-from tests.integration.wait import until
+from tests.waiting import wait_until
 
 SECRET = b"the payload must not be logged"
 
@@ -133,7 +133,7 @@ async def test_bad_input_is_a_dead_letter_and_its_neighbours_are_unharmed(
         dead = await found(settings, settings.topic_names().dead)
         return next((d for d in dead if (d["topic"], d["partition"], d["offset"]) == at), None)
 
-    told = await until(letter, "the dead letter")
+    told = await wait_until(letter, "the dead letter")
     assert (told["reason"], told["stage"]) == (bad.reason, bad.stage)
     assert told["sha256"] == (None if bad.value is None else hashlib.sha256(bad.value).hexdigest())
     assert told["size"] == (None if bad.value is None else len(bad.value))
@@ -179,7 +179,7 @@ async def test_what_is_no_record_in_our_own_topic_is_a_dead_letter_and_the_worke
         dead = [d for d in await found(settings, topics.dead) if d["topic"] == topics.windows]
         return dead if len(dead) == len(sent) else None
 
-    told = await until(letters, "a dead letter for each")
+    told = await wait_until(letters, "a dead letter for each")
     assert {d["reason"] for d in told} == {"record"}
     assert {d["offset"] for d in told} == {s.offset for s in sent}
     await play(settings, "after the junk", hand)

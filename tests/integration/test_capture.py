@@ -26,7 +26,7 @@ from services.local.stack import LocalStack
 from services.runtime.settings import ROOT, Settings
 from tests.integration.rtsp import PICTURE_HZ, SOUND_HZ, Camera
 from tests.integration.session import found
-from tests.integration.wait import until
+from tests.waiting import wait_until
 
 S = 1_000_000
 SECONDS = 5
@@ -124,7 +124,7 @@ async def test_a_camera_is_sent_with_the_times_of_its_own_stream_and_is_windowed
         told = await windows(settings, "porch of cameras") or []
         return any(len(w["modalities"]["video"]["members"]) == 4 for w in told)
 
-    assert await until(full, "a window of two seconds with pictures, two a second, and sound", 60)
+    assert await wait_until(full, "a window of two seconds with pictures, two a second, and sound")
 
 
 async def test_a_video_is_sent_as_pictures_and_sound_as_if_it_were_captured_now(
@@ -147,7 +147,7 @@ async def test_a_video_is_sent_as_pictures_and_sound_as_if_it_were_captured_now(
         assert after - before == len(body) // 2 * S // SOUND_HZ
     assert began_us < shown[0][0]
     assert shown[-1][0] < ended_us, "none is in the future"
-    found_windows = await until(lambda: windows(settings, "film"), "windows with pictures and sound", 60)
+    found_windows = await wait_until(lambda: windows(settings, "film"), "windows with pictures and sound")
     assert all(canonical.dumps(w) for w in found_windows)
     async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         raws = await records(reader, settings.topic_names().media("video"), settings.topics.partitions)

@@ -17,6 +17,7 @@ import pytest
 from services.local.stack import LocalStack
 from services.runtime.settings import ROOT
 from tests.integration.outside_make import outside_make
+from tests.waiting import DEADLINE_S
 
 BRAID = Path(sys.executable).parent / "braid"
 SHORT = {"FROM": "34", "SECONDS": "14", "SPEED": "2", "STREAM": "S01 S05"}
@@ -33,7 +34,7 @@ async def demo(stack: LocalStack, line: str) -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_shell(
         line, cwd=ROOT, env=short(stack), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
-    out, err = await asyncio.wait_for(process.communicate(), 150)
+    out, err = await asyncio.wait_for(process.communicate(), DEADLINE_S)
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
 
@@ -87,7 +88,7 @@ async def test_with_stay_everything_is_up_after_the_run_until_ctrl_c(stack: Loca
     try:
         assert process.stderr is not None
         seen = ""
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(DEADLINE_S):
             while "everything stays up" not in seen:
                 line = (await process.stderr.readline()).decode()
                 assert line, f"the demo ended: {seen}"
@@ -98,7 +99,7 @@ async def test_with_stay_everything_is_up_after_the_run_until_ctrl_c(stack: Loca
         # The broker is that of all tests: others may still be talking.
         assert [session for session in sessions if session.startswith("S01-")], sessions
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to make and to what it runs
-        out, err = await asyncio.wait_for(process.communicate(), 60)
+        out, err = await asyncio.wait_for(process.communicate(), DEADLINE_S)
         assert b"they balance" in out
         assert b"Traceback" not in err
     finally:

@@ -16,7 +16,7 @@ from tests.integration.documents.blocks import Command, blocks, commands, lines,
 from tests.integration.documents.clone import Clone
 from tests.integration.documents.expected import BY_ANOTHER_TEST, ELSEWHERE, ONLY_IN_FULL, OUTPUT, UNTIL_INTERRUPTED
 from tests.integration.mosquitto import Mosquitto
-from tests.integration.wait import until
+from tests.waiting import DEADLINE_S, wait_until
 
 SHORT, LONG = commands(long=False), [c for c in commands(long=True) if c.line not in BY_ANOTHER_TEST | ONLY_IN_FULL]
 PAGES = list(dict.fromkeys(c.block.page for c in SHORT))
@@ -43,7 +43,7 @@ async def clone(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clone
 
 async def get(clone: Clone, path: str) -> Any:
     address = f"http://127.0.0.1:{clone.port}/api/v1/{path}"
-    return json.loads(await asyncio.to_thread(lambda: urllib.request.urlopen(address, timeout=60).read()))
+    return json.loads(await asyncio.to_thread(lambda: urllib.request.urlopen(address, timeout=DEADLINE_S).read()))
 
 
 async def test_the_jpeg_and_wav_of_the_readme_become_an_event_on_the_page_in_the_stream_and_in_mqtt(
@@ -63,7 +63,7 @@ async def test_the_jpeg_and_wav_of_the_readme_become_an_event_on_the_page_in_the
         sessions = [s for s in (await get(clone, "sessions"))["sessions"] if s["id"] == "kitchen"]
         return sessions[0]["event"] if sessions else None
 
-    assert (await until(event, "the event in the API", 60))["label"] == "7"
+    assert (await wait_until(event, "the event in the API"))["label"] == "7"
     assert all('"7"' in output for output in await asyncio.gather(*receiving))
     clone.done |= {*posts, stream, subscribe}
 
@@ -93,7 +93,7 @@ async def _prediction_id(clone: Clone) -> str:
         predictions = [s["answer"] for s in (await get(clone, "sessions"))["sessions"] if s["id"] == "kitchen"]
         return predictions[0]["id"] if predictions and predictions[0]["final"] else None
 
-    return await until(final, "a final prediction of the kitchen", 60)
+    return await wait_until(final, "a final prediction of the kitchen")
 
 
 @pytest.mark.parametrize("command", LONG, ids=lambda command: command.line)

@@ -19,7 +19,7 @@ from services.local.stack import LocalStack
 from services.runtime.settings import Settings
 from tests.integration.gateway import Gateway
 from tests.integration.session import play, predictions
-from tests.integration.wait import until
+from tests.waiting import DEADLINE_S, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +46,16 @@ async def shown(gateway: Gateway, session: str, kind: str, count: int = 1) -> li
         found: list[dict[str, Any]] = answer.json[kind] if answer.status == 200 else []
         return found if len(found) >= count else None
 
-    return await until(enough, f"{count} {kind} of {session} on the gateway")
+    return await wait_until(enough, f"{count} {kind} of {session} on the gateway")
 
 
-async def test_a_picture_and_a_sound_posted_by_http_are_seen_fused_and_explained(gateway: Gateway, hand: bytes) -> None:
+async def test_a_picture_and_a_sound_posted_by_http_are_seen_fused_and_explained(
+    gateway: Gateway, settings: Settings, hand: bytes
+) -> None:
     video = await gateway.ask("api/v1/sessions/porch/video", hand, content_type="image/jpeg")
     audio = await gateway.ask("api/v1/sessions/porch/audio", wav(), content_type="audio/wav")
     assert video.status == audio.status == 202
-    assert video.json["topic"] == "braid.media.video.v1"
+    assert video.json["topic"] == settings.topic_names().media("video")
     assert video.json["partition"] == audio.json["partition"], "a session's streams must meet"
     found = await shown(gateway, "porch", "prediction")
 
@@ -63,7 +65,7 @@ async def test_a_picture_and_a_sound_posted_by_http_are_seen_fused_and_explained
                 return one
         return None
 
-    p = await until(both, "a final prediction with picture and sound")
+    p = await wait_until(both, "a final prediction with picture and sound")
     why = (await gateway.ask(f"api/v1/predictions/{p['id']}")).json
     assert {m["modality"] for m in why["members"]} == {"video", "audio"}
     assert why["prediction"]["latency"]["total_ms"] == pytest.approx(
@@ -199,7 +201,7 @@ async def test_so_many_streams_are_open_and_no_more(stack: LocalStack) -> None:
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(b"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_S):
             await reader.readuntil(b"event: hello")
         assert (await gateway.ask("api/v1/events")).status == 503
         writer.close()
@@ -207,7 +209,7 @@ async def test_so_many_streams_are_open_and_no_more(stack: LocalStack) -> None:
         async def freed() -> bool:
             return gateway.process.metric("braid_gateway_streams") == 0
 
-        await until(freed, "the place of a reader that went away")
+        await wait_until(freed, "the place of a reader that went away")
         assert await gateway.listen("kind=event", 1)
     finally:
         await gateway.process.child.stop()
@@ -217,7 +219,7 @@ async def test_it_ends_cleanly_and_at_once_while_somebody_listens(stack: LocalSt
     gateway = await Gateway(stack, 5).start()
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(b"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(DEADLINE_S):
         await reader.readuntil(b"event: hello")
         assert await gateway.process.child.stop() == 0
         await reader.read()

@@ -20,7 +20,7 @@ from services.runtime.settings import ROOT, Settings
 from services.storage.archive import EvidenceStore
 from tests.integration import session
 from tests.integration.gateway import Gateway
-from tests.integration.wait import until
+from tests.waiting import DEADLINE_S, wait_until
 
 BRAID = ROOT / ".venv" / "bin" / "braid"
 
@@ -48,7 +48,7 @@ async def gateway(
 
 
 def braid(environment: dict[str, str], *words: str) -> tuple[int, str]:
-    done = subprocess.run([BRAID, *words], env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([BRAID, *words], env=environment, capture_output=True, text=True, timeout=2 * DEADLINE_S)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -70,7 +70,7 @@ async def test_an_event_that_ended_is_explained_without_the_topics_until_it_is_f
     async def ours() -> bool:
         return kept.find("porch of old", event.id) is not None
 
-    await until(ours, "the evidence of the event")
+    await wait_until(ours, "the evidence of the event")
     alone = {k: v for k, v in environment.items() if not k.startswith(("BRAID_KAFKA", "BRAID_REDIS"))}
     code, told = braid(alone, "why", p["id"], "--reproduce", "--json")
     assert code == 0, told

@@ -10,8 +10,8 @@ from services.local.stack import LocalStack
 from services.runtime.settings import Settings
 from tests.integration.gateway import Gateway
 from tests.integration.session import play, predictions
-from tests.integration.wait import until
 from tests.unit.deploy.queries import expressions, metrics
+from tests.waiting import wait_until
 
 SUFFIXES = {"histogram": ("_bucket", "_count", "_sum"), "counter": ("",), "gauge": ("",), "info": ("",)}
 
@@ -37,7 +37,7 @@ async def test_every_metric_of_dashboards_alerts_and_scaling_is_exported_by_the_
         return bridge.get("/metrics") is not None
 
     try:
-        await until(told, "the bridge's metrics")
+        await wait_until(told, "the bridge's metrics")
         running = [*services.values(), gateway.process, bridge]
         have = {name for service in running for name in exported(service.get("/metrics") or "")}
         for place, expression in expressions().items():

@@ -20,7 +20,7 @@ from services.kafka import clients, topic_admin
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings, load
-from tests.integration.wait import until
+from tests.waiting import wait_until
 
 OWN = {"BRAID_TOPICS__PREFIX": "migrated", "BRAID_TOPICS__PARTITIONS": "2", "BRAID_KAFKA__GROUP_PREFIX": "migrated"}
 NEW = {**OWN, "BRAID_ALIGNMENT__HOP_MS": "1000"}
@@ -102,12 +102,12 @@ async def test_settings_change_by_migration_and_no_window_is_lost_or_made_twice(
     first = aligner(OWN)
     await first.ready()
     await send(old, start_us)
-    await until(lambda: finals(old), "a window under the old settings")
+    await wait_until(lambda: finals(old), "a window under the old settings")
     await send(old, start_us + 4_000_000, 2)
     await first.child.stop()  # the last windows are open still
 
     refused = aligner(NEW)
-    await until(lambda: ended(refused), "the aligner to refuse")
+    await wait_until(lambda: ended(refused), "the aligner to refuse")
     assert "run `braid migrate-settings`" in refused.child.last_words()
     assert refused.child.exit_code == 2
 
@@ -134,7 +134,7 @@ async def test_settings_change_by_migration_and_no_window_is_lost_or_made_twice(
         found = [window for window in await finals(new) if window.config == new.semantics().config]
         return found if any(window.start_us == resumed_us + 3_000_000 for window in found) else None
 
-    after = await until(all_out, "the windows under the new settings")
+    after = await wait_until(all_out, "the windows under the new settings")
     starts = [window.start_us for window in after]
     assert starts == list(range(resumed_us - 1_000_000, resumed_us + 3_500_000, 1_000_000))
     assert min(starts) > last_us

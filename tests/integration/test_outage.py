@@ -16,7 +16,7 @@ from services.local.kafka import Broker
 from services.local.redis import LocalRedis
 from services.local.services import ServiceProcess
 from services.runtime.settings import load
-from tests.integration.wait import until
+from tests.waiting import wait_until
 
 
 def not_ready(service: ServiceProcess) -> dict[str, str]:
@@ -60,19 +60,19 @@ async def test_an_aligner_waits_for_its_broker_and_outlives_an_outage_of_it(tmp_
 
     try:
         aligner.start()
-        await until(waits, "the aligner to say that it waits for the broker")
+        await wait_until(waits, "the aligner to say that it waits for the broker")
         await broker.start()
         async with clients.admin(servers) as admin:
             await topic_admin.apply(admin, settings)
         await aligner.ready()
         await say("before")
-        await until(lambda: told("before"), "a window")
+        await wait_until(lambda: told("before"), "a window")
 
         broker.child.kill()
         await broker.start()
         assert aligner.child.running
         await say("after")
-        await until(lambda: told("after"), "a window after the outage")
+        await wait_until(lambda: told("after"), "a window after the outage")
         assert await aligner.child.stop() == 0
     finally:
         aligner.child.kill()

@@ -12,7 +12,7 @@ from benchmarks.overload_verdict import Case
 from benchmarks.stub import Timing
 from services.kafka import clients
 from services.local.stack import LocalStack
-from tests.integration.wait import until
+from tests.waiting import wait_until
 
 PREFIX = "overloaded"
 # Batches of eight windows take an eighth of a second, and two or three of them are under way at a time.
@@ -37,13 +37,13 @@ async def test_no_floor_passes_a_window_that_is_under_way_and_each_is_answered_w
         for _ in range(2):
             worker.start()
             await worker.ready()
-            floors = await until(partial(committed, admin, beyond=sum(floors.values())), "a commit", 60)
+            floors = await wait_until(partial(committed, admin, beyond=sum(floors.values())), "a commit")
             worker.child.kill()
             said = await predicted(servers)
             assert len(said) < len(windows), "all was answered, so that nothing was under way"
             assert {id for (at, offset), id in windows.items() if offset < floors.get(at, 0)} <= said.keys()
         worker.start()
-        await until(partial(predicted, servers, at_least=len(windows)), "all windows answered", 60)
+        await wait_until(partial(predicted, servers, at_least=len(windows)), "all windows answered")
         assert await worker.child.stop() == 0
         assert await committed(admin) == ends, "the last commit covers all"
     said = await predicted(servers)

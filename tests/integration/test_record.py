@@ -24,6 +24,7 @@ from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import ROOT, Settings, load
 from tests.integration.session import play, predictions
+from tests.waiting import DEADLINE_S
 
 OWN = {"BRAID_TOPICS__PREFIX": "recorded", "BRAID_TOPICS__PARTITIONS": "2", "BRAID_KAFKA__GROUP_PREFIX": "recorded"}
 BRAID = str(Path(sys.executable).parent / "braid")
@@ -69,7 +70,7 @@ async def braid(settings: Settings, *words: str) -> asyncio.subprocess.Process:
 async def told(settings: Settings, *words: str, code: int = 0) -> Any:
     """The JSON answer of a verb that ends with this code."""
     process = await braid(settings, *words, "--json")
-    out, err = await asyncio.wait_for(process.communicate(), 120)
+    out, err = await asyncio.wait_for(process.communicate(), DEADLINE_S)
     assert process.returncode == code, err.decode()
     return json.loads(out)
 
@@ -152,7 +153,7 @@ async def test_a_recording_follows_until_it_is_interrupted(recorded: Settings, h
     await play(recorded, "followed", hand)
     await predictions(recorded, "followed")
     process.send_signal(signal.SIGINT)
-    out, err = await asyncio.wait_for(process.communicate(), 60)
+    out, err = await asyncio.wait_for(process.communicate(), DEADLINE_S)
     assert process.returncode == 0, err.decode()
     assert json.loads(out)["records"]["recorded.media.text.v1"] >= 8
     same = await told(recorded, "replay", str(path))
@@ -170,16 +171,16 @@ async def test_lanes_are_drawn_on_a_terminal_until_ctrl_c(recorded: Settings, ha
         BRAID, *words, env={**environment(recorded), **size}, stdin=theirs, stdout=theirs, stderr=theirs
     )
     os.close(theirs)
-    seen = await asyncio.to_thread(read_until, ours, "▪▪▪▪▪▪▪▪", 60)
+    seen = await asyncio.to_thread(read_until, ours, "▪▪▪▪▪▪▪▪")
     process.send_signal(signal.SIGINT)
-    assert await asyncio.wait_for(process.wait(), 30) == 0
+    assert await asyncio.wait_for(process.wait(), DEADLINE_S) == 0
     os.close(ours)
     assert "drawn" in seen
 
 
-def read_until(terminal: int, sign: str, seconds: float) -> str:
+def read_until(terminal: int, sign: str) -> str:
     """What a terminal shows up to a sign; an assertion error where it does not come in time."""
-    seen, deadline = b"", time.monotonic() + seconds
+    seen, deadline = b"", time.monotonic() + DEADLINE_S
     while sign.encode() not in seen:
         assert time.monotonic() < deadline, seen.decode(errors="replace")
         if select.select([terminal], [], [], 0.2)[0]:

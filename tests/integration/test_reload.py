@@ -15,7 +15,7 @@ from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings, load
 from tests.integration.session import play, predictions
-from tests.integration.wait import until
+from tests.waiting import wait_until
 
 OWN = {"BRAID_TOPICS__PREFIX": "reloaded", "BRAID_TOPICS__PARTITIONS": "1", "BRAID_KAFKA__GROUP_PREFIX": "reloaded"}
 
@@ -56,9 +56,9 @@ async def test_a_newer_checkpoint_serves_without_a_gap_and_a_broken_one_never(
         await play(settings, "before", hand)
         assert {p["model"]["version"] for p in await predictions(settings, "before")} == {"1"}
         another(models / "2", whole=True)
-        await until(lambda: reloads(1), "the newer checkpoint to serve")
+        await wait_until(lambda: reloads(1), "the newer checkpoint to serve")
         another(models / "3", whole=False)
-        await until(lambda: reloads(2), "the broken checkpoint to be refused")
+        await wait_until(lambda: reloads(2), "the broken checkpoint to be refused")
         await play(settings, "after", hand)
         told = await predictions(settings, "after")
         assert {p["model"]["version"] for p in told} == {"2"}

@@ -29,7 +29,7 @@ from services.runtime.settings import KafkaSettings, load
 from services.storage.payload_cache import RedisWindow
 from tests.integration.encrypted import Encrypted
 from tests.integration.mosquitto import system_binary
-from tests.integration.wait import until
+from tests.waiting import DEADLINE_S, wait_until
 
 PASSWORD = "correct horse"
 TICK_SECRET = "a secret of the house"
@@ -52,7 +52,7 @@ def certificate(folder: Path, name: str, authority: str = "") -> None:
     signed = ["-CA", f"{authority}.pem", "-CAkey", f"{authority}.key"] if authority else []
     more = ["-addext", "subjectAltName=IP:127.0.0.1"] if authority else []
     words = [system_binary("openssl", "openssl"), *ask, *files, *signed, *more]
-    subprocess.run(words, cwd=folder, check=True, capture_output=True, timeout=60)
+    subprocess.run(words, cwd=folder, check=True, capture_output=True, timeout=DEADLINE_S)
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ async def test_a_service_and_a_verb_come_in_with_the_settings_alone(
             verb = [str(Path(sys.executable).parent / "braid"), *words]
             # In a thread: what takes TLS before Redis runs in this loop.
             done = await asyncio.to_thread(
-                subprocess.run, verb, env={**os.environ, **given}, capture_output=True, text=True, timeout=60
+                subprocess.run, verb, env={**os.environ, **given}, capture_output=True, text=True, timeout=DEADLINE_S
             )
             assert done.returncode == 0, done.stdout + done.stderr
         await ticks_are_signed_and_others_are_forged(k, hand)
@@ -177,7 +177,7 @@ async def ticks_are_signed_and_others_are_forged(k: KafkaSettings, hand: bytes) 
         async def closed() -> bool:
             return bool([w for w in await records(reader, topics.windows, 8) if b'"final":true' in (w.value or b"")])
 
-        await until(closed, "final windows, which the aligner's own ticks let close")
+        await wait_until(closed, "final windows, which the aligner's own ticks let close")
         dead = [canonical.loads_object(d.value or b"") for d in await records(reader, topics.dead, 8)]
         assert [(d["topic"], d["reason"]) for d in dead] == [(topics.media("audio"), "forged")]
         ticks = [r for r in await records(reader, topics.media("audio"), 8) if r.key is None and r.value != forged]

@@ -8,6 +8,7 @@ from aiokafka.structs import ConsumerRecord
 
 from services.kafka import clients
 from services.runtime.settings import Settings
+from tests.waiting import DEADLINE_MS
 
 KEY = b"sent together"
 
@@ -30,7 +31,7 @@ async def test_records_sent_together_stand_in_their_order_even_where_a_batch_has
         reader.subscribe([topic])
         found: list[ConsumerRecord] = []
         while len(found) < len(values):
-            fetched = await reader.getmany(timeout_ms=10_000)
+            fetched = await reader.getmany(timeout_ms=round(DEADLINE_MS))
             assert fetched, f"only {len(found)} records were read"
             found += [record for records in fetched.values() for record in records]
     assert [(record.key, record.value) for record in found] == [(KEY, value) for value in values]

@@ -19,7 +19,7 @@ from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings, load
 from tests.integration.session import found
-from tests.integration.wait import until
+from tests.waiting import wait_until
 
 OLD = {"BRAID_TOPICS__PREFIX": "house", "BRAID_TOPICS__PARTITIONS": "1", "BRAID_KAFKA__GROUP_PREFIX": "house"}
 NEW = {**OLD, "BRAID_ALIGNMENT__MODALITIES": '{"sensor": {"lateness_ms": 300, "idle_timeout_ms": 700}}'}
@@ -102,7 +102,7 @@ async def test_readings_of_sensors_come_to_a_live_installation_and_count_once_a_
         await braid({**here, **OLD}, "topics", "apply")
         await start(OLD)
         await send(old, "before", "text", "text/plain", [b"seven"] * 4)
-        await until(lambda: finals(old), "a prediction before there are readings")
+        await wait_until(lambda: finals(old), "a prediction before there are readings")
         await stop()
 
         # The new sense stands in the settings and nowhere else.
@@ -111,7 +111,7 @@ async def test_readings_of_sensors_come_to_a_live_installation_and_count_once_a_
         await start(NEW)
         cold = [json.dumps(reading("airing", n)).encode() for n in range(4)]
         await send(new, "cold", "sensor", "application/json", cold)
-        masked = await until(lambda: with_readings(new, "cold"), "predictions of the model that ships", 60)
+        masked = await wait_until(lambda: with_readings(new, "cold"), "predictions of the model that ships")
         assert {p["model"]["name"] for p in masked} == {"home"}
         assert {p["modalities"]["sensor"]["contribution"] for p in masked} == {0.0}
         assert {p["error"] for p in masked} == {None}
@@ -128,7 +128,7 @@ async def test_readings_of_sensors_come_to_a_live_installation_and_count_once_a_
         await start({**NEW, "BRAID_FUSION__MODEL": str(model)})
         warm = [json.dumps(reading("heating", n)).encode() for n in range(4)]
         await send(new, "warm", "sensor", "application/json", warm)
-        told = await until(lambda: with_readings(new, "warm"), "predictions of the model that knows readings", 60)
+        told = await wait_until(lambda: with_readings(new, "warm"), "predictions of the model that knows readings")
         assert {p["label"] for p in told} == {"heating"}
         assert all(p["modalities"]["sensor"]["contribution"] > 0.1 for p in told)
         await stop()

@@ -17,7 +17,7 @@ from services.local.process import Child, StartError
 from services.local.redis import LocalRedis
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings, load
-from tests.integration.wait import until
+from tests.waiting import DEADLINE_S, wait_until
 
 OWNER = """
 import asyncio, pathlib, sys
@@ -39,7 +39,7 @@ async def own(folder: Path) -> tuple[asyncio.subprocess.Process, list[int]]:
         sys.executable, "-c", OWNER, str(folder), stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    line = await asyncio.wait_for(process.stdout.readline(), 90)
+    line = await asyncio.wait_for(process.stdout.readline(), DEADLINE_S)
     return process, [int(pid) for pid in line.split()]
 
 
@@ -54,7 +54,7 @@ async def test_nothing_outlives_its_owner(number: signal.Signals, tmp_path: Path
     assert all(psutil.pid_exists(pid) for pid in pids)
     os.kill(process.pid, number)
     await process.wait()
-    await until(lambda: gone(pids), "broker and Redis to end")
+    await wait_until(lambda: gone(pids), "broker and Redis to end")
 
 
 async def test_a_stack_that_is_started_again_in_its_folder_has_its_topics_still(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ async def test_a_leftover_is_ended_by_its_recorded_pid_and_start_time_only(tmp_p
     first.start([sys.executable, "-c", "import time; time.sleep(600)"])
     again = Child("sleeper", tmp_path)
     again.end_leftover()
-    await until(lambda: gone([first.pid or 0]), "the leftover to end")
+    await wait_until(lambda: gone([first.pid or 0]), "the leftover to end")
     stranger = Child("stranger", tmp_path)
     stranger.start([sys.executable, "-c", "import time; time.sleep(600)"])
     (tmp_path / "sleeper.pid").write_text(f"{stranger.pid} 1.0")  # the pid was given to another process meanwhile
@@ -99,7 +99,7 @@ async def test_topics_are_made_once_and_checked(stack: LocalStack, settings: Set
     async with clients.admin(stack.bootstrap_servers) as admin:
         assert await topic_admin.apply(admin, settings) == []
         assert await topic_admin.check(admin, settings) == []
-        other = load(kafka={"bootstrap_servers": stack.bootstrap_servers}, topics={"partitions": 3})
+        other = settings.model_copy(update={"topics": settings.topics.model_copy(update={"partitions": 3})})
         troubles = await topic_admin.check(admin, other)
     assert {t.what for t in troubles} == {"has 8 partitions, 3 are set"}
     assert all("topics.partitions" in t.repair for t in troubles)

@@ -14,7 +14,7 @@ from services.runtime.settings import Settings
 from tests.integration.gateway import Gateway
 from tests.integration.session import play, predictions
 from tests.integration.traces import Collector
-from tests.integration.wait import until
+from tests.waiting import wait_until
 
 PARTS = ["align_wait", "transport", "queue", "fetch", "decode", "encode", "fuse", "publish"]
 
@@ -31,7 +31,7 @@ async def test_each_answered_window_is_a_trace_whose_parts_follow_each_other(
         spans = collector.of(of)
         return spans if any(span.name == "window" for span in spans) else None
 
-    spans = {span.name: span for span in await until(told, "the trace of a window")}
+    spans = {span.name: span for span in await wait_until(told, "the trace of a window")}
     root = spans.pop("window")
     assert list(spans) == PARTS
     assert not root.parent_span_id
@@ -94,7 +94,7 @@ async def test_exemplars_of_latency_lead_to_traces(
         async def known(ids: list[str] = ids) -> bool:
             return bool(set(ids) & {span.trace_id.hex() for _, span in list(collector.spans)})
 
-        await until(known, "a trace that an exemplar names")
+        await wait_until(known, "a trace that an exemplar names")
     assert "trace_id" not in (services["fusion"].get("/metrics") or ""), "plain text has no exemplars"
 
 

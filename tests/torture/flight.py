@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from services.kafka import clients
 from services.runtime.settings import Settings
 
-ANSWER_WITHIN_S = 2.0
+ANSWER_WITHIN_S = 10.0
 AGAIN_S = 0.1
 
 

@@ -30,7 +30,7 @@ PARTITIONS = 4
 # of three nothing would be committed, and every restart would begin where the first did.
 SESSION_IDLE_MS = 500
 OFFSETS_PARTITIONS = 4  # as the local broker is set up
-FLUSHED_WITHIN_S = 90.0
+FLUSHED_WITHIN_S = 180.0
 # A floor may stand still for as long as a replay lasts, and reach the end at once: an idle session holds it until then.
 STANDS_STILL_S = 240.0
 CACHE_BYTES = 512 * 1024 * 1024

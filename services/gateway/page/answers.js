@@ -34,6 +34,11 @@ export class Answers {
     this.parts = el("div", { className: "adds", "aria-hidden": "true" });
     this.eventRow = el("div", { className: "events" });
     this.band.addEventListener("keydown", (event) => this.key(event));
+    this.band.addEventListener("focusin", ({ target }) => {
+      // A click of the mouse focuses a cell, too: that alone must not stop the axis.
+      this.strip.axis.focusUs = target.us !== undefined && target.matches(":focus-visible") ? target.us : null;
+    });
+    this.band.addEventListener("focusout", () => (this.strip.axis.focusUs = null));
     this.band.addEventListener("click", (event) => {
       const cell = event.target.closest(".cell");
       if (cell?.chosen) this.choose(this.strip, cell.chosen.id);
@@ -184,6 +189,18 @@ export class Answers {
     const cells = this.cells();
     const at = cells.findIndex((cell) => cell.slot.early?.id === id || cell.slot.final?.id === id);
     return cells[at + step] ?? null;
+  }
+
+  /** Move the focus from a cell to the next one; return whether there is one. */
+  focusAfter(cell) {
+    const cells = this.cells();
+    const at = cells.indexOf(cell);
+    const next = cells[at + 1];
+    if (at < 0 || !next) return false;
+    next.hidden = false;
+    this.stop(next);
+    next.focus({ preventScroll: true });
+    return true;
   }
 
   cells() {

@@ -55,7 +55,9 @@ function wanted() {
   if (one !== null) return known.has(one) ? [one] : [];
   const shown = [...strips.keys()].filter((id) => known.has(id) && !strips.get(id).focus);
   const others = [...known.keys()].filter((id) => !shown.includes(id));
-  const live = (id) => known.get(id);
+  // A strip with the keyboard focus stays: the person would lose the place.
+  const focused = (id) => strips.get(id)?.node.contains(document.activeElement);
+  const live = (id) => known.get(id) || focused(id);
   const all = [...shown.filter(live), ...others.filter(live), ...shown.filter((id) => !live(id)), ...others];
   return [...new Set(all)].slice(0, SHOWN_MAX).sort();
 }

@@ -233,6 +233,8 @@ export class Strip {
     const seen = this.axis.from - this.axis.spanUs / 2;
     for (const node of this.placed) {
       const ends = node.us + node.lengthUs;
+      // To hide or remove what has the focus would take the focus away.
+      if (node === document.activeElement && !(ends < oldest && this.answers.focusAfter(node))) continue;
       if (ends < oldest) this.remove(node);
       else if (node.hidden !== ends < seen) node.hidden = ends < seen;
     }

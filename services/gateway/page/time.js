@@ -15,6 +15,7 @@ export class Axis {
     this.shown = 0;
     this.base = 0;
     this.held = null;
+    this.focusUs = null;
   }
 
   /** Stand where a window can be seen whole; what is in sight already stays where it is. */
@@ -34,17 +35,28 @@ export class Axis {
 
   /** Move on; true where positions must be set anew because the base moved. */
   step(nowMs, deltaMs) {
-    const target = this.held ?? this.newest + Math.min((nowMs - this.heard) * 1000, BEYOND_US);
+    let target = this.held ?? this.newest + Math.min((nowMs - this.heard) * 1000, BEYOND_US);
+    let back = this.held !== null;
+    // What has the keyboard focus must not leave the view: the axis waits for it, and goes back to it.
+    if (this.focusUs !== null && target - this.leftUs > this.focusUs) {
+      target = this.focusUs + this.leftUs;
+      back = true;
+    }
     const gap = target - this.shown;
     if (Math.abs(gap) > JUMP_US) this.shown = target;
-    else if (gap > 0 || this.held !== null) this.shown += gap * (1 - Math.exp(-deltaMs / EASE_MS));
+    else if (gap > 0 || back) this.shown += gap * (1 - Math.exp(-deltaMs / EASE_MS));
     if (this.shown - this.base < FAR * this.spanUs) return false;
     this.base = this.shown;
     return true;
   }
 
   get from() {
-    return this.shown + LEAD_US - this.spanUs;
+    return this.shown - this.leftUs;
+  }
+
+  /** How far the left edge of the view lies behind the time that is shown. */
+  get leftUs() {
+    return this.spanUs - LEAD_US;
   }
 
   /** An event time as a share of the width, from the base on. */

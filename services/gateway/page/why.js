@@ -61,7 +61,8 @@ export class Why {
     this.node.hidden = true;
     this.cover();
     document.body.classList.remove("asking");
-    if (this.from?.isConnected) this.from.focus({ preventScroll: true });
+    const back = this.from?.isConnected ? this.from : this.strip.answers.tab;
+    back?.focus({ preventScroll: true });
     this.from = null;
     this.closed();
   }

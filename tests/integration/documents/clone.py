@@ -21,8 +21,9 @@ from services.local.ports import free_ports
 from services.runtime.settings import ROOT
 from tests.integration.documents.blocks import blocks, pages
 from tests.integration.outside_make import outside_make
+from tests.waiting import DEADLINE_S
 
-TIMEOUT_S = 300
+TIMEOUT_S = 900
 _EXPORTED = re.compile(r"export (BRAID_\w+)=(\S+)")
 
 
@@ -77,7 +78,7 @@ class Clone:
         assert process.returncode == 0, f"`{line}` ended with {process.returncode}:\n{output}"
         return output
 
-    async def run_until(self, line: str, pattern: str, timeout_s: float = 120) -> str:
+    async def run_until(self, line: str, pattern: str, timeout_s: float = DEADLINE_S) -> str:
         """Run a command that does not end by itself until its output matches, then interrupt it (Ctrl-C)."""
         process = await self._start(line, {})
         try:

@@ -11,12 +11,15 @@ import yaml
 from services.runtime.settings import ROOT
 from tests.integration.mosquitto import system_binary
 from tests.unit.deploy.queries import DASHBOARDS, DEPLOY, RULES, dashboard, expressions
+from tests.waiting import DEADLINE_S
 
 CASES = Path(__file__).parent / "alerts.test.yml"
 
 
 def promtool(*words: str) -> None:
-    done = subprocess.run([system_binary("promtool", "prometheus"), *words], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [system_binary("promtool", "prometheus"), *words], capture_output=True, text=True, timeout=DEADLINE_S
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -16,6 +16,7 @@ from services.gateway.sources import Sources
 from services.runtime.metrics import GatewayMetrics, make_registry
 from tests.unit.gateway.records import SECOND_US, START_US, chunk, prediction
 from tests.unit.gateway.test_keeper import keeper
+from tests.waiting import DEADLINE_S
 
 
 def filled() -> tuple[Rooms, Sources, Ring, Keeper, ControlApplier]:
@@ -31,7 +32,7 @@ def filled() -> tuple[Rooms, Sources, Ring, Keeper, ControlApplier]:
 async def heard(ring: Ring) -> list[bytes]:
     ring.wake()
     found: list[bytes] = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         async for message in ring.after("b.0", lambda _: True):
             found.append(message.told.raw if message.told else b"")
             if len(found) == 2:

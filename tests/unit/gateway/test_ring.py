@@ -8,10 +8,11 @@ from dataclasses import replace
 
 from services.gateway.event_stream import Message, Ring
 from tests.unit.gateway.records import chunk
+from tests.waiting import DEADLINE_S
 
 
 async def take(stream: AsyncIterator[Message], count: int) -> list[Message]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         return [await anext(stream) for _ in range(count)]
 
 
@@ -66,5 +67,5 @@ async def test_readers_come_to_their_end_with_the_ring() -> None:
     waiting = asyncio.ensure_future(anext(ring.after(None, lambda told: True), None))
     await asyncio.sleep(0)
     ring.end()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         assert await waiting is None

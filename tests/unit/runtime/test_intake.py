@@ -20,6 +20,7 @@ from aiokafka.errors import (
 from services.kafka import consumer_loop as module
 from services.kafka.consumer_loop import Intake
 from services.runtime.health import Progress
+from tests.waiting import DEADLINE_S
 
 TP = TopicPartition("t", 0)
 
@@ -171,6 +172,6 @@ async def test_a_service_whose_broker_never_comes_ends_at_once_after_the_wait(mo
     made = Intake(lambda: consumer, ["t"], Work(), Progress(60), 1)  # type: ignore[arg-type]
     with pytest.raises(KafkaConnectionError):
         await made.on_start()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(DEADLINE_S):
         await made.on_stop()
     assert consumer.stopped == 1
