@@ -34,23 +34,17 @@ def tail(
 
 
 async def _tail(settings: Settings, session: str | None, beginning: bool, count: int, as_json: bool) -> None:
-    from aiokafka import TopicPartition
-
     from services.contract.control import hides
     from services.kafka import clients
     from services.kafka.control_topic import Controls
+    from services.kafka.follower import TopicFollower
 
     topics, told = settings.topic_names(), 0
-    async with Controls.following(settings) as controls, clients.reader(settings.kafka) as reader:
-        partitions = [
-            TopicPartition(topic, n)
-            for topic in (topics.predictions, topics.events)
-            for n in range(settings.topics.partitions)
-        ]
-        reader.assign(partitions)
-        await (reader.seek_to_beginning if beginning else reader.seek_to_end)(*partitions)
+    since_ms = dict.fromkeys((topics.predictions, topics.events), 0 if beginning else None)
+    follower = TopicFollower(lambda: clients.make_reader(settings.kafka), since_ms, settings.topics.partitions)
+    async with Controls.following(settings) as controls, follower:
         while not count or told < count:
-            fetched = await reader.getmany(timeout_ms=500)
+            fetched = await follower.poll(timeout_ms=500)
             controls.check()
             for tp, records in fetched.items():
                 for r in records:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterable
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import ConsumerRecord
 
 from services.contract.record import Kept
@@ -21,15 +18,12 @@ from services.gateway.messages import NotTold, Record, Told
 from services.gateway.redaction import Hidden
 from services.gateway.sessions import Rooms
 from services.gateway.sources import Sources
+from services.kafka.follower import Batch, TopicFollower, follow
 from services.runtime.health import Progress
 from services.runtime.metrics import GatewayMetrics
 
-RECORDS_MAX = 500
-POLL_MS = 100
-AGAIN_S = 0.5
-# A page shows what is new: further behind than this, the records between are passed over, and counted.
-BEHIND_MAX = 20_000
-_log = logging.getLogger(__name__)
+# The page shows what is new: a follower that is further behind skips records, and counts them.
+LAG_MAX = 20_000
 
 
 class Follower:
@@ -49,59 +43,40 @@ class Follower:
         metrics: GatewayMetrics,
         progress: Progress,
     ) -> None:
-        self._make_reader, self._topics, self._metrics, self._progress = make_reader, topics, metrics, progress
+        self._make_reader, self._partition_count = make_reader, partition_count
+        self._topics, self._metrics, self._progress = topics, metrics, progress
         self._rooms, self._sources, self._ring, self._keeper = rooms, sources, ring, keeper
         self._hidden, self._seal = hidden, seal
         self._modality_of = {topics.media(m): m for m in topics.modalities}
-        said = (topics.windows, topics.predictions, topics.events, topics.late, topics.dead)
-        self._partitions = [
-            TopicPartition(topic, n) for topic in (*topics.media_all, *said) for n in range(partition_count)
-        ]
 
     async def run(self, look_back_s: int) -> None:
-        """Follow until cancelled; a broker that is away is waited for."""
-        while True:
-            reader = self._make_reader()
-            try:
-                await reader.start()
-                await self._begin(reader, int((time.time() - look_back_s) * 1000))
-                self._progress.not_ready.clear()
-                while True:
-                    await self._turn(reader)
-            except (KafkaError, OSError) as error:
-                self._progress.not_ready["broker"] = "the topics cannot be read"
-                _log.warning("the topics cannot be read: trying again", extra={"why": str(error)})
-            finally:
-                await reader.stop()
-            self._progress.beat()
-            await asyncio.sleep(AGAIN_S)
+        """Follow until cancelled; wait while the broker cannot be reached."""
+        await follow(lambda: self._connect(look_back_s), self._consume, self._progress)
 
-    async def _begin(self, reader: AIOKafkaConsumer, from_ms: int) -> None:
-        reader.assign(self._partitions)
-        found = await reader.offsets_for_times(dict.fromkeys(self._partitions, max(from_ms, 0)))
-        ends = await reader.end_offsets(self._partitions)
-        for tp in self._partitions:
-            at = found.get(tp)
-            reader.seek(tp, ends[tp] if at is None else max(at.offset, ends[tp] - BEHIND_MAX))
+    def _connect(self, look_back_s: int) -> TopicFollower:
+        topics = self._topics
+        names = (*topics.media_all, topics.windows, topics.predictions, topics.events, topics.late, topics.dead)
+        since_ms = max(int((time.time() - look_back_s) * 1000), 0)
+        return TopicFollower(
+            self._make_reader,
+            dict.fromkeys(names, since_ms),
+            self._partition_count,
+            LAG_MAX,
+            lambda topic, count: self._metrics.skipped.labels(topic).inc(count),
+        )
 
-    async def _turn(self, reader: AIOKafkaConsumer) -> None:
-        fetched = await reader.getmany(timeout_ms=POLL_MS, max_records=RECORDS_MAX)
+    async def _consume(self, batch: Batch) -> None:
         now_us = time.monotonic_ns() // 1000
-        for tp, records in fetched.items():
+        for tp, records in batch.items():
             self._metrics.read.labels(tp.topic).inc(len(records))
             for record in records:
                 self._take(tp.topic, _record(record), now_us)
-            newest = reader.highwater(tp)
-            if newest is not None and newest - records[-1].offset > BEHIND_MAX:
-                self._metrics.skipped.labels(tp.topic).inc(newest - records[-1].offset - 1)
-                reader.seek(tp, newest)
-        if fetched:
+        if batch:
             self._ring.wake()
         self._rooms.trim(now_us)
         self._keeper.settle(self._rooms.rooms, time.time_ns() // 1000)
         self._metrics.sessions.set(len(self._rooms.rooms))
         self._metrics.kept_bytes.set(self._rooms.bytes)
-        self._progress.beat()
 
     def _take(self, topic: str, record: Record, now_us: int) -> None:
         try:

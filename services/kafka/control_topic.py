@@ -18,6 +18,7 @@ from services.contract.partitioner import partition_of
 from services.contract.topics import Topics
 from services.contract.window import Window
 from services.kafka import clients
+from services.kafka.follower import Batch, TopicFollower
 from services.kafka.log_reader import read_range
 from services.runtime.settings import Settings
 
@@ -36,9 +37,8 @@ class Controls:
         return cls(lambda: clients.make_reader(settings.kafka), settings.topic_names(), settings.topics.partitions)
 
     def __init__(self, make_reader: Callable[[], AIOKafkaConsumer], topics: Topics, partitions: int) -> None:
-        self._make_reader = make_reader
+        self._follower = TopicFollower(make_reader, {topics.control: 0}, partitions)
         self._told: Callable[[Control], None] = lambda _: None
-        self._partitions = [TopicPartition(topics.control, n) for n in range(partitions)]
         self._known: dict[str, Control] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -55,16 +55,12 @@ class Controls:
 
     async def start(self) -> None:
         """Read all that was said so far, then follow. Raises KafkaError."""
-        self._reader = self._make_reader()
+        await self._follower.start()
         try:
-            await self._reader.start()
-            self._reader.assign(self._partitions)
-            ends = await self._reader.end_offsets(self._partitions)
-            await self._reader.seek_to_beginning(*self._partitions)
-            while [tp for tp in self._partitions if await self._reader.position(tp) < ends[tp]]:
-                await self._turn()
+            async for batch in self._follower.poll_to_end():
+                self._take_all(batch)
         except BaseException:
-            await self._reader.stop()
+            await self._follower.stop()
             raise
         self._task = asyncio.create_task(self._follow())
 
@@ -74,7 +70,7 @@ class Controls:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-            await self._reader.stop()
+            await self._follower.stop()
 
     def check(self) -> None:
         """Raises what ended the following."""
@@ -102,10 +98,10 @@ class Controls:
 
     async def _follow(self) -> None:
         while True:
-            await self._turn()
+            self._take_all(await self._follower.poll(POLL_MS))
 
-    async def _turn(self) -> None:
-        for records in (await self._reader.getmany(timeout_ms=POLL_MS)).values():
+    def _take_all(self, batch: Batch) -> None:
+        for records in batch.values():
             for record in records:
                 self._take(record)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from services.contract import canonical, cloudevents, event, timestamps
@@ -17,14 +15,13 @@ from services.contract.event import Event
 from services.contract.topics import Topics
 from services.integrations.mqtt.client import Broker
 from services.integrations.mqtt.state import Home, Message, Picture
+from services.kafka.follower import Batch, TopicFollower, follow
 from services.kafka.log_reader import read_range
 from services.runtime.health import Progress
 from services.runtime.metrics import MqttMetrics
 
-RECORDS_MAX, POLL_MS, AGAIN_S = 500, 100, 0.5
-# Sources and the newest predictions of the last minute are known at once; older events are not news.
+# How far back sources and predictions are read at the start.
 LOOK_BACK_MS = 60_000
-_log = logging.getLogger(__name__)
 
 
 class Follower:
@@ -41,59 +38,42 @@ class Follower:
         metrics: MqttMetrics,
         progress: Progress,
     ) -> None:
-        self._make_reader, self._topics, self._home, self._broker = make_reader, topics, home, broker
+        self._make_reader, self._partition_count = make_reader, partition_count
+        self._topics, self._home, self._broker = topics, home, broker
         self._pictures, self._metrics, self._progress = pictures, metrics, progress
         self._modality_of = {topics.media(m): m for m in topics.modalities}
-        self._partitions = [
-            TopicPartition(topic, n)
-            for topic in (*topics.media_all, topics.predictions, topics.events)
-            for n in range(partition_count)
-        ]
 
     async def run(self) -> None:
-        """Follow until cancelled; a broker that is away is waited for."""
-        while True:
-            reader, other = self._make_reader(), self._make_reader()
-            try:
-                await reader.start()
-                await other.start()
-                await self._begin(reader)
-                self._progress.not_ready.pop("start", None)
-                self._progress.not_ready.pop("broker", None)
-                while True:
-                    await self._turn(reader, other)
-            except (KafkaError, OSError) as error:
-                self._progress.not_ready["broker"] = "the topics cannot be read"
-                _log.warning("the topics cannot be read: trying again", extra={"why": str(error)})
-            finally:
-                await reader.stop()
-                await other.stop()
-            self._progress.beat()
-            await asyncio.sleep(AGAIN_S)
+        """Follow until cancelled; wait while the broker cannot be reached."""
+        await follow(self._connect, self._consume, self._progress)
 
-    async def _begin(self, reader: AIOKafkaConsumer) -> None:
-        reader.assign(self._partitions)
-        from_ms = int(time.time() * 1000) - LOOK_BACK_MS
-        found = await reader.offsets_for_times(dict.fromkeys(self._partitions, from_ms))
-        ends = await reader.end_offsets(self._partitions)
-        for tp in self._partitions:
-            at = None if tp.topic == self._topics.events else found.get(tp)
-            reader.seek(tp, ends[tp] if at is None else at.offset)
+    @asynccontextmanager
+    async def _connect(self) -> AsyncIterator[TopicFollower]:
+        since_ms: dict[str, int | None] = dict.fromkeys(
+            (*self._topics.media_all, self._topics.predictions), int(time.time() * 1000) - LOOK_BACK_MS
+        )
+        # Old events are no news: each message about one fires automations in Home Assistant.
+        since_ms[self._topics.events] = None
+        self._image_reader = self._make_reader()
+        try:
+            await self._image_reader.start()
+            async with TopicFollower(self._make_reader, since_ms, self._partition_count) as follower:
+                yield follower
+        finally:
+            await self._image_reader.stop()
 
-    async def _turn(self, reader: AIOKafkaConsumer, other: AIOKafkaConsumer) -> None:
-        fetched = await reader.getmany(timeout_ms=POLL_MS, max_records=RECORDS_MAX)
-        # Media before events: an event of the same turn finds its picture.
-        for tp in sorted(fetched, key=lambda tp: tp.topic == self._topics.events):
-            for record in fetched[tp]:
+    async def _consume(self, batch: Batch) -> None:
+        # Media before events, so that an event finds a picture of the same batch.
+        for tp in sorted(batch, key=lambda tp: tp.topic == self._topics.events):
+            for record in batch[tp]:
                 try:
                     self._broker.send(list(self._said(tp.topic, record)))
                     if tp.topic == self._topics.events and self._pictures:
-                        await self._picture(other, event.decode(record.value or b""))
+                        await self._picture(event.decode(record.value or b""))
                 except (canonical.InvalidJson, KeyError, TypeError, UnicodeDecodeError):
                     self._metrics.unread.inc()
         self._broker.send(list(self._home.sources(time.time_ns() // 1000)))
         self._metrics.sessions.set(len(self._home.sessions))
-        self._progress.beat()
 
     def _said(self, topic: str, record: ConsumerRecord) -> Iterable[Message]:
         if topic in self._modality_of:
@@ -124,13 +104,13 @@ class Follower:
             return ()
         return self._home.chunk(record.key.decode(), modality, read.get("source"), at_us, picture)
 
-    async def _picture(self, other: AIOKafkaConsumer, said: Event) -> None:
+    async def _picture(self, said: Event) -> None:
         """The newest picture of an event, once for each word of it."""
         found = self._home.picture(said)
         if said.lifecycle == "end" or found is None:
             return
         tp = TopicPartition(self._topics.media("video"), found.partition)
-        async for record in read_range(other, tp, found.offset, found.offset + 1):
+        async for record in read_range(self._image_reader, tp, found.offset, found.offset + 1):
             read = cloudevents.unwrap(record.headers, record.value)
             if isinstance(read, Envelope) and read.payload:
                 self._broker.send([self._home.image(said.session, read.payload)])

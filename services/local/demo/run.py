@@ -17,6 +17,7 @@ from services.inspection.audit.collect import collect, records
 from services.inspection.audit.ledger import keep
 from services.inspection.audit.predictions import recompute
 from services.kafka import clients, topic_admin
+from services.kafka.follower import TopicFollower
 from services.local.demo.report import Truths, summary
 from services.local.demo.screen import Screen
 from services.local.demo.watch import Watcher
@@ -128,9 +129,10 @@ async def _watched(
 ) -> _Found:
     topics, count = settings.topic_names(), settings.topics.partitions
     broker = stack.settings().kafka
-    async with clients.producer(broker) as producer, clients.reader(broker) as reader:
-        watcher = Watcher(reader, topics, count, lambda session: session in recordings)
-        await watcher.begin()
+    from_end: dict[str, int | None] = dict.fromkeys((topics.windows, topics.predictions, topics.events))
+    follower = TopicFollower(lambda: clients.make_reader(broker), from_end, count)
+    async with clients.producer(broker) as producer, follower:
+        watcher = Watcher(follower, topics, lambda session: session in recordings)
         # A whole second, a little ahead: event times then lie on the same grid in every run.
         begins_us = (int((time.time() + LEAD_S) * 1e6) // 1_000_000 + 1) * 1_000_000
         from_us, to_us = round(options.from_s * 1e6), round((options.from_s + options.seconds) * 1e6)

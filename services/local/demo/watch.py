@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-
 from services.contract import canonical, event
 from services.contract.event import Event
 from services.contract.topics import Topics
+from services.kafka.follower import TopicFollower
 
 
 @dataclass(slots=True)
@@ -32,27 +31,14 @@ class Seen:
 class Watcher:
     """Reads windows, predictions and events of the sessions that are ours; `tell` hears of each event."""
 
-    def __init__(
-        self, reader: AIOKafkaConsumer, topics: Topics, partition_count: int, ours: Callable[[str], bool]
-    ) -> None:
+    def __init__(self, follower: TopicFollower, topics: Topics, ours: Callable[[str], bool]) -> None:
         self.seen = Seen()
-        self._reader, self._topics, self._ours = reader, topics, ours
-        self._partitions = [
-            TopicPartition(topic, number)
-            for topic in (topics.windows, topics.predictions, topics.events)
-            for number in range(partition_count)
-        ]
-
-    async def begin(self) -> None:
-        """From what is there now on."""
-        self._reader.assign(self._partitions)
-        await self._reader.seek_to_end(*self._partitions)
+        self._follower, self._topics, self._ours = follower, topics, ours
 
     async def turn(self, timeout_ms: int = 100) -> list[tuple[int, Event]]:
         """Read what has come; the new events."""
-        fetched = await self._reader.getmany(timeout_ms=timeout_ms)
         before = len(self.seen.events)
-        for tp, records in fetched.items():
+        for tp, records in (await self._follower.poll(timeout_ms)).items():
             for record in records:
                 if record.key is not None and record.value is not None and self._ours(record.key.decode()):
                     self._take(tp.topic, record.timestamp, record.value)
