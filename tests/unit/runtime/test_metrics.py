@@ -1,4 +1,4 @@
-"""Metrics are named and labelled as the page about them says, and times fall into the buckets that it names."""
+"""docs/metrics.md lists every metric with its labels and buckets."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from services.runtime.settings import ROOT
 
 PAGE = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 ENDINGS = {"counter": "_total", "info": "_info"}
-OF_NO_TIMES = {"braid_contribution", "braid_batch_windows"}
+NOT_DURATIONS = {"braid_contribution", "braid_batch_windows"}
 
 
-def _of_every_service(registry: CollectorRegistry) -> None:
+def _common_metrics(registry: CollectorRegistry) -> None:
     HealthServer("127.0.0.1", 0, "aligner", Progress(60), registry).close()
 
 
@@ -35,12 +35,12 @@ def _registered(make: Callable[[CollectorRegistry], Any]) -> list[Any]:
     return list(registry._collector_to_names)
 
 
-def _named(metric: Any) -> str:
+def _name_and_labels(metric: Any) -> str:
     name = metric._name + ENDINGS.get(metric._type, "")
     return f"{name}{{{','.join(metric._labelnames)}}}" if metric._labelnames else name
 
 
-def _told(heading: str) -> set[str]:
+def _documented(heading: str) -> set[str]:
     section = PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     cells = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
     return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
@@ -56,23 +56,25 @@ SERVICES: dict[str, Callable[[CollectorRegistry], Any]] = {
 
 
 @pytest.mark.parametrize("heading", SERVICES)
-def test_the_page_names_every_metric_of_a_service_with_its_labels_and_no_other(heading: str) -> None:
-    told = {name for name in _told(heading) if not name.startswith("braid_model_info")}
-    assert told == {_named(m) for m in _registered(SERVICES[heading]) if m._type != "info"}
+def test_page_lists_every_metric_of_a_service_with_its_labels(heading: str) -> None:
+    documented = {name for name in _documented(heading) if not name.startswith("braid_model_info")}
+    assert documented == {_name_and_labels(m) for m in _registered(SERVICES[heading]) if m._type != "info"}
 
 
-def test_what_every_service_says_of_itself_stands_on_the_page() -> None:
+def test_page_lists_the_metrics_of_every_service() -> None:
     (build,) = make_registry("aligner").collect()
     labels = ",".join(sorted(build.samples[0].labels))
-    assert _told("Every service") == {f"braid_build_info{{{labels}}}"} | {_named(*_registered(_of_every_service))}
+    assert _documented("Every service") == {f"braid_build_info{{{labels}}}"} | {
+        _name_and_labels(*_registered(_common_metrics))
+    }
 
 
-def test_times_fall_into_the_buckets_that_the_page_names() -> None:
+def test_page_names_the_buckets_of_durations() -> None:
     line = re.search(r"have the buckets ([0-9, \n]+) ms and ([0-9., ]+) s\.", PAGE)
     assert line is not None
     ms, s = ([float(part) for part in group.split(",")] for group in line.groups())
-    told = [value / 1000 for value in ms] + s
+    documented = [value / 1000 for value in ms] + s
     histograms = [m for make in SERVICES.values() for m in _registered(make) if m._type == "histogram"]
-    assert {m._name for m in histograms if not m._name.endswith("_seconds")} == OF_NO_TIMES
+    assert {m._name for m in histograms if not m._name.endswith("_seconds")} == NOT_DURATIONS
     for metric in histograms:
-        assert (list(metric._kwargs["buckets"]) == told) == (metric._name not in OF_NO_TIMES), metric._name
+        assert (list(metric._kwargs["buckets"]) == documented) == (metric._name not in NOT_DURATIONS), metric._name

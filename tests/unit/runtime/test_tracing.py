@@ -58,6 +58,6 @@ def test_closing_gives_up_on_a_collector_that_is_down(monkeypatch: pytest.Monkey
     tracer.close()
 
 
-def test_an_endpoint_that_is_none_is_refused() -> None:
+def test_invalid_endpoint_is_rejected() -> None:
     with pytest.raises(SettingsError, match="endpoint"):
         load(tracing={"endpoint": "127.0.0.1:4318"})

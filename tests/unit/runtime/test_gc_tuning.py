@@ -1,4 +1,4 @@
-"""Which services look for reference cycles, and that what a consumer fetched is in one."""
+"""Which services collect garbage rarely, and why not all of them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from services.runtime.gc_tuning import collect_cycles_rarely, freeze_loaded_obje
 from services.runtime.settings import load
 
 
-def test_the_aligner_looks_for_cycles_rarely_and_the_fusion_worker_which_looks_into_logs_does_not() -> None:
+def test_aligner_collects_rarely_and_fusion_worker_does_not() -> None:
     assert aligner.plan(load()).tune_gc is collect_cycles_rarely
     assert fusion.plan(load()).tune_gc is freeze_loaded_objects
 
 
-# Once aiokafka breaks this cycle by itself, both services may look rarely.
-def test_fetched_records_that_were_not_used_up_stay_until_cycles_are_looked_for() -> None:
+# When this fails, aiokafka has removed the cycle and both services may collect rarely.
+def test_fetched_records_that_were_not_consumed_are_in_a_reference_cycle() -> None:
     records = PartitionRecords(TopicPartition("t", 0), MemoryRecords(b""), [], 0, None, None, True, 0)
-    kept = weakref.ref(records)
+    reference = weakref.ref(records)
     gc.disable()
     try:
         del records
-        assert kept() is not None
+        assert reference() is not None
         gc.collect()
-        assert kept() is None
+        assert reference() is None
     finally:
         gc.enable()
