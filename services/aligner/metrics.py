@@ -31,7 +31,7 @@ class Observer:
         """Records that retention deleted before they were read: said with counts, never passed over in silence."""
         for modality, count in lost.items():
             if count:
-                self._metrics.lost.labels(modality).inc(count)
+                self._metrics.records_lost.labels(modality).inc(count)
                 _log.error("records were deleted before they were read", extra={"partition": number, "lost": count})
 
     def effects(self, effects: Effects) -> None:
@@ -51,7 +51,9 @@ class Observer:
             if count:
                 m.windows.labels(outcome).inc(count)
         for window in finals:
-            m.wait.observe(max(window.closed_us - window.opened_us, 0) / 1e6, exemplar(window.id, self._traced))
+            m.alignment_wait.observe(
+                max(window.closed_us - window.opened_us, 0) / 1e6, exemplar(window.id, self._traced)
+            )
         masks = Counter((name, lane.state) for window in finals for name, lane in window.modalities.items())
         for mask, count in masks.items():
             m.window_modality.labels(*mask).inc(count)
@@ -73,7 +75,7 @@ class Observer:
     def batch(self, took_us: int, partitions: Iterable[Partition], redis_errors: int) -> None:
         """What holds after a batch."""
         m, owned = self._metrics, list(partitions)
-        m.batch.labels("align").observe(took_us / 1e6)
+        m.stage_duration.labels("align").observe(took_us / 1e6)
         m.partitions.set(len(owned))
         m.sessions_open.set(sum(len(p.aligner.sessions) for p in owned))
         m.windows_open.set(sum(p.aligner.windows_open for p in owned))
@@ -92,5 +94,5 @@ class Observer:
             for name, bound_us in bounds.items():
                 worst[name] = max(worst.get(name, 0), max(bounds.values()) - bound_us)
         for modality in self._modalities | worst.keys():
-            self._metrics.bound_lag.labels(modality).set(worst.get(modality, 0) / 1e6)
+            self._metrics.watermark_lag.labels(modality).set(worst.get(modality, 0) / 1e6)
         self._modalities |= worst.keys()

@@ -133,7 +133,9 @@ class Observer:
         self._metrics, self._tracer = metrics, tracer
         self._before: dict[str, int] = {}
         self._drift = Drift()
-        self._own = {final: metrics.latency.labels(f"own_{'final' if final else 'early'}") for final in (True, False)}
+        self._own = {
+            final: metrics.window_latency.labels(f"own_{'final' if final else 'early'}") for final in (True, False)
+        }
 
     @property
     def traced(self) -> float:
@@ -170,12 +172,12 @@ class Observer:
 
     def level(self, level: int) -> None:
         """The level of overload from now on."""
-        self._metrics.level.set(level)
+        self._metrics.overload_level.set(level)
 
     def passed(self, released: Released) -> None:
         """Count what a batch passed over: early answers of no use, and those that overload left out."""
         early = sum(not q.window.final for q in released.passed)
-        self._metrics.dropped.inc(early)
+        self._metrics.early_dropped.inc(early)
         if released.level >= EARLY:
             self._metrics.degraded.labels(str(EARLY)).inc(early)
 
@@ -192,11 +194,11 @@ class Observer:
         """Count an acknowledged batch; missed: windows of it that were answered after they were due."""
         m = self._metrics
         contribution = {modality: m.contribution.labels(modality) for modality in inference.model.modalities}
-        m.batch.observe(len(said))
+        m.batch_windows.observe(len(said))
         m.batches.labels(released.release).inc()
-        m.missed.inc(missed)
+        m.deadline_missed.inc(missed)
         for stage, ms in spent_ms.items():
-            m.stage.labels(stage).observe(ms / 1000)
+            m.stage_duration.labels(stage).observe(ms / 1000)
         # One look for a series and one step of its counter cost more than all else that is done here: one for each batch.
         counts: Counter[tuple[Any, tuple[str, ...]]] = Counter()
         for one in said:
@@ -212,7 +214,7 @@ class Observer:
             for event in one.events:
                 counts[m.events, (event.kind, event.lifecycle if final else "provisional")] += 1
             for modality, _, rejected in p.unusable:
-                counts[m.unusable, (modality, rejected.reason.value)] += 1
+                counts[m.members_unusable, (modality, rejected.reason.value)] += 1
             if final and p.senses:
                 surest = p.rows.max(1).tolist()
                 for n, modality in enumerate(p.senses):
@@ -227,14 +229,16 @@ class Observer:
         for modality, score in self._drift.scores().items():
             m.drift.labels(modality).set(score)
         for source, count in fetcher.counts.items():
-            m.fetched.labels(source).inc(self._rise(f"fetch {source}", count))
+            m.payloads_fetched.labels(source).inc(self._rise(f"fetch {source}", count))
         for modality, count in inference.encoded.items():
             m.encoded.labels(modality).inc(self._rise(f"encoded {modality}", count))
-            m.again.labels(modality).inc(self._rise(f"again {modality}", inference.again[modality]))
+            m.encoded_again.labels(modality).inc(self._rise(f"again {modality}", inference.again[modality]))
         for modality, asked in inference.asked.items():
-            m.queries.labels(modality).inc(self._rise(f"asked {modality}", asked))
-            m.hits.labels(modality).inc(self._rise(f"hits {modality}", asked - inference.encoded[modality]))
-            m.evictions.labels(modality).inc(self._rise(f"evicted {modality}", inference.features.evicted[modality]))
+            m.cache_queries.labels(modality).inc(self._rise(f"asked {modality}", asked))
+            m.cache_hits.labels(modality).inc(self._rise(f"hits {modality}", asked - inference.encoded[modality]))
+            m.cache_evictions.labels(modality).inc(
+                self._rise(f"evicted {modality}", inference.features.evicted[modality])
+            )
         m.cache_bytes.set(inference.features.bytes)
         m.redis_errors.inc(self._rise("redis", redis_errors))
         self._tracer.export(spans(said, released, self._tracer.share))

@@ -98,7 +98,7 @@ class Keeper:
         try:
             self._ended.put_nowait(event)
         except asyncio.QueueFull:
-            self._metrics.kept_events.labels("dropped").inc()
+            self._metrics.events_archived.labels("dropped").inc()
 
     @property
     def waiting(self) -> int:
@@ -120,7 +120,7 @@ class Keeper:
                 except (KafkaError, TimeoutError, OSError) as error:
                     outcome = "failed"
                     _log.warning("the evidence of an event is not kept", extra={"why": type(error).__name__})
-                self._metrics.kept_events.labels(outcome).inc()
+                self._metrics.events_archived.labels(outcome).inc()
         finally:
             self._store.close()
 

@@ -62,13 +62,13 @@ class Follower:
             dict.fromkeys(names, since_ms),
             self._partition_count,
             LAG_MAX,
-            lambda topic, count: self._metrics.skipped.labels(topic).inc(count),
+            lambda topic, count: self._metrics.records_skipped.labels(topic).inc(count),
         )
 
     async def _consume(self, batch: Batch) -> None:
         now_us = time.monotonic_ns() // 1000
         for tp, records in batch.items():
-            self._metrics.read.labels(tp.topic).inc(len(records))
+            self._metrics.records.labels(tp.topic).inc(len(records))
             for record in records:
                 self._take(tp.topic, _record(record), now_us)
         if batch:
@@ -76,7 +76,7 @@ class Follower:
         self._rooms.trim(now_us)
         self._keeper.settle(self._rooms.rooms, time.time_ns() // 1000)
         self._metrics.sessions.set(len(self._rooms.rooms))
-        self._metrics.kept_bytes.set(self._rooms.bytes)
+        self._metrics.history_bytes.set(self._rooms.bytes)
 
     def _take(self, topic: str, record: Record, now_us: int) -> None:
         try:
@@ -88,7 +88,7 @@ class Follower:
                     if one.kind == "event":
                         self._keeper.saw(_kept(topic, record), one, self._rooms.rooms.get(one.session))
         except NotTold:
-            self._metrics.unread.labels(topic).inc()
+            self._metrics.records_unreadable.labels(topic).inc()
 
     def _told(self, topic: str, record: Record) -> Iterable[Told]:
         topics = self._topics

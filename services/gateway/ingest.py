@@ -215,7 +215,7 @@ class Taking:
             else sending(session, modality, request.headers, body, self._admission, self._devices)
         )
         if isinstance(made, Rejected):
-            self._metrics.refused.labels(made.reason.value).inc()
+            self._metrics.media_rejected.labels(made.reason.value).inc()
             return error_response(STATUS.get(made.reason, 422), made.detail, made.reason.value)
         name = "\n".join((made.session, modality, made.id, str(made.stamp.t_us)))
         traced = ingest(request.headers.get("traceparent"), name, self._tracer.share)
@@ -230,7 +230,7 @@ class Taking:
                 503, "the broker has not acknowledged it: send it again with the same ce-id and ce-time"
             )
         self._devices.taken(made.stamp, made.duration_us, done.timestamp)
-        self._metrics.taken.labels(modality).inc()
+        self._metrics.media_accepted.labels(modality).inc()
         self._tracer.export(traced.span(modality, (done.partition, done.offset), began_us, time.time_ns() // 1000))
         at = {"topic": done.topic, "partition": done.partition, "offset": done.offset}
         return json_response({"session": made.session, "modality": modality, "id": made.id, **at}, 202)

@@ -44,7 +44,7 @@ class Media:
         """The payload, or None where it is gone. Raises Busy, KafkaError, TimeoutError."""
         (found,) = await self._redis.get([wanted])
         if found is not None and hashlib.sha256(found.body).hexdigest() == wanted.sha256:
-            self._metrics.media.labels("redis").inc()
+            self._metrics.media_served.labels("redis").inc()
             return found
         if self._waiting >= WAITING_MAX:
             raise Busy
@@ -59,7 +59,7 @@ class Media:
                     raise
         finally:
             self._waiting -= 1
-        self._metrics.media.labels("log" if found else "nowhere").inc()
+        self._metrics.media_served.labels("log" if found else "nowhere").inc()
         return found
 
     async def close(self) -> None:

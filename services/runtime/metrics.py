@@ -73,7 +73,7 @@ class AlignerMetrics:
         self.window_modality = counter(
             "window_modality", "Streams of final windows by state: present, absent, unknown.", "modality", "state"
         )
-        self.lost = counter("records_lost", "Records that retention deleted before they were read.", "modality")
+        self.records_lost = counter("records_lost", "Records that retention deleted before they were read.", "modality")
         self.windows_open = Gauge("braid_windows_open", "Open windows.", registry=registry)
         self.sessions_open = Gauge("braid_sessions_open", "Sessions with open windows.", registry=registry)
         self.partitions = Gauge("braid_partitions", "Partitions owned.", registry=registry)
@@ -84,18 +84,18 @@ class AlignerMetrics:
             registry=registry,
         )
         self.lag = ConsumerLag(registry)
-        self.bound_lag = Gauge(
+        self.watermark_lag = Gauge(
             "braid_bound_lag_seconds",
             "How far the watermark of a modality is behind another's, in the open session where it is most.",
             ("modality",),
             registry=registry,
         )
-        self.wait = histogram(
+        self.alignment_wait = histogram(
             "alignment_wait_seconds",
             "From the first chunk of a window to the record that completed it, by the broker's clock.",
         )
         self.lateness = histogram("lateness_seconds", "How far late chunks were behind the watermark.", "modality")
-        self.batch = histogram("stage_duration_seconds", "Duration of each stage, per batch.", "stage")
+        self.stage_duration = histogram("stage_duration_seconds", "Duration of each stage, per batch.", "stage")
         self.redis_errors = counter("redis_errors", "Redis pipelines that failed or were refused.")
 
 
@@ -111,14 +111,14 @@ class FusionMetrics:
 
         self.predictions = counter("predictions", "Predictions published, early and final.", "label", "lifecycle")
         self.events = counter("events", "Event records published.", "kind", "lifecycle")
-        self.dropped = counter("early_dropped", "Early predictions dropped because a final one was queued.")
-        self.unusable = counter("members_unusable", "Chunks that could not be used.", "modality", "reason")
-        self.fetched = counter("payload_fetch", "Where payloads came from.", "from")
-        self.queries = counter("encoder_cache_queries", "Look-ups in the encoder cache.", "modality")
-        self.hits = counter("encoder_cache_hits", "Hits in the encoder cache.", "modality")
-        self.evictions = counter("encoder_cache_evictions", "Entries evicted from the encoder cache.", "modality")
+        self.early_dropped = counter("early_dropped", "Early predictions dropped because a final one was queued.")
+        self.members_unusable = counter("members_unusable", "Chunks that could not be used.", "modality", "reason")
+        self.payloads_fetched = counter("payload_fetch", "Where payloads came from.", "from")
+        self.cache_queries = counter("encoder_cache_queries", "Look-ups in the encoder cache.", "modality")
+        self.cache_hits = counter("encoder_cache_hits", "Hits in the encoder cache.", "modality")
+        self.cache_evictions = counter("encoder_cache_evictions", "Entries evicted from the encoder cache.", "modality")
         self.encoded = counter("encoder_items", "Chunks encoded.", "modality")
-        self.again = counter("encoder_items_again", "Chunks that were encoded again.", "modality")
+        self.encoded_again = counter("encoder_items_again", "Chunks that were encoded again.", "modality")
         self.cache_bytes = Gauge("braid_encoder_cache_bytes", "Size of the encoder cache.", registry=registry)
         self.conflicts = counter("conflict", "Final predictions whose modalities contradict each other.")
         self.contribution = Histogram(
@@ -134,23 +134,23 @@ class FusionMetrics:
             ("modality",),
             registry=registry,
         )
-        self.latency = histogram(
+        self.window_latency = histogram(
             "window_latency_seconds", "From publishing a window to publishing its prediction.", "span"
         )
-        self.stage = histogram("stage_duration_seconds", "Duration of each stage, per batch.", "stage")
+        self.stage_duration = histogram("stage_duration_seconds", "Duration of each stage, per batch.", "stage")
         self.queue_wait = histogram("queue_wait_seconds", "From publishing a window to the start of its batch.")
         self.lag = ConsumerLag(registry)
-        self.batch = Histogram(
+        self.batch_windows = Histogram(
             "braid_batch_windows", "Windows in a batch.", registry=registry, buckets=(1, 2, 4, 8, 16, 32, 64, 128)
         )
         self.batches = counter("batches", "Batches by the reason they started.", "release")
-        self.missed = counter("deadline_missed", "Predictions after their deadline.")
+        self.deadline_missed = counter("deadline_missed", "Predictions after their deadline.")
         self.degraded = counter(
             "degraded",
             "Early predictions skipped (level 1) and predictions from reduced inputs (2, 3) under overload.",
             "level",
         )
-        self.level = Gauge("braid_overload_level", "Current load-shedding level.", registry=registry)
+        self.overload_level = Gauge("braid_overload_level", "Current load-shedding level.", registry=registry)
         self.redis_errors = counter("redis_errors", "Redis pipelines that failed or were refused.")
         self.reloads = counter("model_reloads", "Newer checkpoints, by outcome: served, refused.", "outcome")
         self.model = Info("braid_model", "The model in use.", registry=registry)
@@ -166,18 +166,22 @@ class GatewayMetrics:
         def gauge(name: str, text: str) -> Gauge:
             return Gauge(f"braid_{name}", text, registry=registry)
 
-        self.read = counter("gateway_records", "Records read.", "topic")
-        self.skipped = counter("gateway_records_skipped", "Records skipped to stay current.", "topic")
-        self.unread = counter("gateway_records_unreadable", "Records that do not follow the contract.", "topic")
+        self.records = counter("gateway_records", "Records read.", "topic")
+        self.records_skipped = counter("gateway_records_skipped", "Records skipped to stay current.", "topic")
+        self.records_unreadable = counter(
+            "gateway_records_unreadable", "Records that do not follow the contract.", "topic"
+        )
         self.requests = counter("gateway_requests", "HTTP requests by status code.", "status")
-        self.taken = counter("gateway_media_taken", "Media received over HTTP and acknowledged by Kafka.", "modality")
-        self.refused = counter("gateway_media_refused", "Media refused over HTTP, by reason.", "reason")
-        self.media = counter("gateway_media_served", "Media served, by where they came from.", "from")
-        self.kept_events = counter(
+        self.media_accepted = counter(
+            "gateway_media_taken", "Media received over HTTP and acknowledged by Kafka.", "modality"
+        )
+        self.media_rejected = counter("gateway_media_refused", "Media refused over HTTP, by reason.", "reason")
+        self.media_served = counter("gateway_media_served", "Media served, by where they came from.", "from")
+        self.events_archived = counter(
             "gateway_events_kept", "Ended events, by whether their evidence was stored.", "outcome"
         )
         self.sessions = gauge("gateway_sessions", "Sessions in memory for the page.")
-        self.kept_bytes = gauge("gateway_kept_bytes", "Bytes of records in memory for the page.")
+        self.history_bytes = gauge("gateway_kept_bytes", "Bytes of records in memory for the page.")
         self.streams = gauge("gateway_streams", "Open event streams.")
 
 
@@ -185,11 +189,11 @@ class MqttMetrics:
     """Metrics of a bridge to MQTT."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.sent = Counter("braid_mqtt_messages", "Messages published.", ("kind",), registry=registry)
+        self.published = Counter("braid_mqtt_messages", "Messages published.", ("kind",), registry=registry)
         self.dropped = Counter(
             "braid_mqtt_dropped", "Messages dropped: queue full or broker away.", ("kind",), registry=registry
         )
-        self.unread = Counter(
+        self.records_unreadable = Counter(
             "braid_mqtt_records_unreadable", "Records that do not follow the contract.", registry=registry
         )
         self.connected = Gauge("braid_mqtt_connected", "1 while connected to the MQTT broker.", registry=registry)
@@ -201,11 +205,11 @@ class WyomingMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         modality = ("modality",)
-        self.taken = Counter("braid_wyoming_records", "Records acknowledged by Kafka.", modality, registry=registry)
-        self.lost = Counter(
+        self.records = Counter("braid_wyoming_records", "Records acknowledged by Kafka.", modality, registry=registry)
+        self.records_lost = Counter(
             "braid_wyoming_lost", "Records that Kafka did not acknowledge.", modality, registry=registry
         )
-        self.refused = Counter(
+        self.connections_rejected = Counter(
             "braid_wyoming_refused", "Satellites refused or disconnected, by reason.", ("why",), registry=registry
         )
         self.connections = Gauge("braid_wyoming_connections", "Connected satellites.", registry=registry)

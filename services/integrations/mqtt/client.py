@@ -113,4 +113,4 @@ class Broker:
 
     async def _publish(self, client: aiomqtt.Client, message: Message) -> None:
         await client.publish(message.topic, message.payload, message.qos, message.retain, timeout=TIMEOUT_S)
-        self._metrics.sent.labels(message.kind).inc()
+        self._metrics.published.labels(message.kind).inc()

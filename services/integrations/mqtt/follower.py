@@ -71,7 +71,7 @@ class Follower:
                     if tp.topic == self._topics.events and self._pictures:
                         await self._picture(event.decode(record.value or b""))
                 except (canonical.InvalidJson, KeyError, TypeError, UnicodeDecodeError):
-                    self._metrics.unread.inc()
+                    self._metrics.records_unreadable.inc()
         self._broker.send(list(self._home.sources(time.time_ns() // 1000)))
         self._metrics.sessions.set(len(self._home.sessions))
 

@@ -72,7 +72,7 @@ class Server:
         session = (device.session if device else "") or session_of(address, s.sessions, s.session)
         if not session or len(self._served) >= s.connections_max:
             why = "connections" if session else "address"
-            self._metrics.refused.labels(why).inc()
+            self._metrics.connections_rejected.labels(why).inc()
             _log.warning("a satellite is not served", extra={"address": address, "why": why})
             writer.close()
             return
@@ -98,7 +98,7 @@ class Server:
         try:
             await satellite.serve(reader, writer)
         except Refused as refused:
-            self._metrics.refused.labels(refused.code).inc()
+            self._metrics.connections_rejected.labels(refused.code).inc()
             _log.warning("a satellite is cut off", extra={"address": address, "why": str(refused)})
             await _let_it_read(reader, writer)
         except ConnectionError as error:
@@ -113,10 +113,10 @@ class Server:
         try:
             await asyncio.wait_for(sent, ACKNOWLEDGED_WITHIN_S)
         except (KafkaError, TimeoutError) as error:
-            self._metrics.lost.labels(record.modality).inc()
+            self._metrics.records_lost.labels(record.modality).inc()
             _log.warning("the broker has not acknowledged a record", extra={"why": type(error).__name__})
         else:
-            self._metrics.taken.labels(record.modality).inc()
+            self._metrics.records.labels(record.modality).inc()
 
 
 async def _let_it_read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -42,7 +42,7 @@ def said(keeper: Keeper, room: Room | None, lifecycle: str, id: str = "s/1") -> 
 
 
 def count(metrics: GatewayMetrics, outcome: str) -> float:
-    return float(metrics.kept_events.labels(outcome)._value.get())
+    return float(metrics.events_archived.labels(outcome)._value.get())
 
 
 def test_an_event_was_made_from_the_final_predictions_during_which_it_went_on() -> None:
