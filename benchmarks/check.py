@@ -17,7 +17,7 @@ from services.contract.topics import Topics
 from services.contract.window import Window
 from services.inspection.audit.oracle import Entry, Verdict
 from services.inspection.audit.oracle import judge as ask_oracle
-from services.inspection.audit.records import Raw, read
+from services.inspection.audit.records import read
 from services.kafka import clients
 from services.kafka.log_reader import read_range, with_readers
 
@@ -77,7 +77,7 @@ async def _judge_number(
             if any(name == MARK for name, _ in r.headers):
                 marked.add((modality, r.offset))
                 continue
-            holds = read(Raw(r.offset, r.timestamp, r.key, r.headers, r.value), modality, number)
+            holds = read(r, modality, number)
             if holds is not None:
                 entries[modality].append(Entry(r.offset, r.timestamp * 1000, holds))
     verdict = ask_oracle(entries, semantics)

@@ -19,8 +19,8 @@ from aiokafka import AIOKafkaProducer
 from benchmarks.everything import carried_out, everything
 from benchmarks.report import machine, tell
 from services.contract import canonical, cloudevents
+from services.contract.record import KafkaRecord
 from services.inspection.audit.collect import records
-from services.inspection.audit.records import Raw
 from services.kafka import clients
 from services.kafka.control_topic import say
 from services.local.process import StartError
@@ -51,7 +51,7 @@ async def sending(producer: AIOKafkaProducer, settings: Settings, sessions: Sequ
         await asyncio.sleep(EVERY_S)
 
 
-def last_ms(raws: Sequence[Raw], muted_ms: Mapping[str, int]) -> dict[str, int]:
+def last_ms(raws: Sequence[KafkaRecord], muted_ms: Mapping[str, int]) -> dict[str, int]:
     """By session, how long after its mute the last answer with its sound was published (ms, negative: before it).
 
     Raises StartError for a session that was never answered with its sound: then nothing is measured.

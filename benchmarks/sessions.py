@@ -20,11 +20,11 @@ from itertools import islice
 from pathlib import Path
 
 from services.aligner.idleness import Patience
-from services.aligner.ordered_merge import Record
 from services.aligner.partition import Partition
 from services.aligner.recovery import Start
 from services.contract import cloudevents
 from services.contract.alignment_config import Semantics
+from services.contract.record import LogRecord
 from services.contract.topics import Topics
 from services.runtime.gc_tuning import collect_cycles_rarely
 from tests.simulation.broker import FakeRecord
@@ -45,7 +45,7 @@ BODIES = {
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "sessions.md"
 
 
-def round_of(number: int, sessions: int, offsets: dict[str, int]) -> Iterator[tuple[str, Record]]:
+def round_of(number: int, sessions: int, offsets: dict[str, int]) -> Iterator[tuple[str, LogRecord]]:
     """What all devices send in one half second."""
     t_ms = EPOCH_MS + number * ROUND_MS
     for n in range(sessions):

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from services.aligner.admission import Admitted, Arrival, admit, measure_of
-from services.aligner.ordered_merge import Record
 from services.contract import cloudevents, timestamps
 from services.contract.alignment_config import Semantics
 from services.contract.chunk import Chunk
 from services.contract.cloudevents import Envelope
 from services.contract.dead_letter import Rejected
-from services.contract.record import Headers
+from services.contract.record import Headers, LogRecord
 
 STREAMS_MAX = 50_000
 # Of one session and modality: they are looked through one by one.
@@ -59,7 +58,7 @@ class Gate:
         self._streams: dict[tuple[str, bytes | None], list[Stream]] = {}
         self._remembered = 0
 
-    def admit(self, modality: str, record: Record) -> Admitted | Rejected:
+    def admit(self, modality: str, record: LogRecord) -> Admitted | Rejected:
         """Judge one record of a modality's media topic."""
         headers, key = record.headers, (modality, record.key)
         for stream in self._streams.get(key, ()):
@@ -82,7 +81,7 @@ class Gate:
             self._remember(key, record, read)
         return read
 
-    def _known(self, modality: str, record: Record, headers: Headers, stream: Stream) -> Arrival | None:
+    def _known(self, modality: str, record: LogRecord, headers: Headers, stream: Stream) -> Arrival | None:
         """The chunk of a stream that was admitted before; None where anything must be looked at more closely."""
         semantics, body, appended_us = self._semantics, record.value or b"", record.timestamp * 1000
         limits = semantics.admission
@@ -123,7 +122,7 @@ class Gate:
         )
         return Arrival(chunk, stream.content_type, body)
 
-    def _remember(self, key: tuple[str, bytes | None], record: Record, arrival: Arrival) -> None:
+    def _remember(self, key: tuple[str, bytes | None], record: LogRecord, arrival: Arrival) -> None:
         read = cloudevents.unwrap(record.headers, record.value)
         if (
             not isinstance(read, Envelope)

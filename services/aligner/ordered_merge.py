@@ -4,22 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
-
-class Record(Protocol):
-    """What is needed of a consumer's record; timestamp is the broker's append time in ms, headers are raw."""
-
-    @property
-    def offset(self) -> int: ...
-    @property
-    def timestamp(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+from services.contract.record import LogRecord
 
 
 class InStep:
@@ -32,16 +18,16 @@ class InStep:
     def __init__(self, positions: Mapping[str, int], skew_ms: int, records_max: int, bytes_max: int) -> None:
         self._skew_ms, self._records_max, self._bytes_max = skew_ms, records_max, bytes_max
         self._next = dict(positions)
-        self._queues: dict[str, deque[Record]] = {modality: deque() for modality in positions}
+        self._queues: dict[str, deque[LogRecord]] = {modality: deque() for modality in positions}
         self._bytes = dict.fromkeys(self._queues, 0)
 
-    def add(self, modality: str, records: Sequence[Record]) -> None:
+    def add(self, modality: str, records: Sequence[LogRecord]) -> None:
         """Queue fetched records (at least one), in the order of their log."""
         self._queues[modality].extend(records)
         self._next[modality] = records[-1].offset + 1
         self._bytes[modality] += sum(len(record.value or b"") for record in records)
 
-    def release(self, ends: Mapping[str, int | None]) -> list[tuple[str, Record]]:
+    def release(self, ends: Mapping[str, int | None]) -> list[tuple[str, LogRecord]]:
         """Take what may be handed on; ends: the newest known end offset of each log, None where none is known yet."""
         for modality, queue in self._queues.items():
             end = ends[modality]
@@ -54,12 +40,12 @@ class InStep:
         """True while a log is known to hold more than was handed on; ends: as for `release`."""
         return any(queue or self._next[m] < (ends[m] or 0) for m, queue in self._queues.items())
 
-    def _merged(self, limit_ms: int) -> list[tuple[str, Record]]:
+    def _merged(self, limit_ms: int) -> list[tuple[str, LogRecord]]:
         """Take what was appended up to limit_ms, always the oldest head, of equally old ones the first log's.
 
         A merge and not a sort: each log keeps its own order even where the broker's clock went back.
         """
-        out: list[tuple[str, Record]] = []
+        out: list[tuple[str, LogRecord]] = []
         while True:
             heads = [
                 (queue[0].timestamp, place, modality)
@@ -74,7 +60,7 @@ class InStep:
             until_ms = limit_ms if not others else others[0][0] - (place > others[0][1])
             self._take(modality, until_ms, out)
 
-    def _take(self, modality: str, limit_ms: int, out: list[tuple[str, Record]]) -> None:
+    def _take(self, modality: str, limit_ms: int, out: list[tuple[str, LogRecord]]) -> None:
         """Take from the head of one log what was appended up to limit_ms."""
         queue, size = self._queues[modality], 0
         while queue and queue[0].timestamp <= limit_ms:

@@ -24,13 +24,13 @@ from services.aligner.idleness import (
     silence_due,
     silences,
 )
-from services.aligner.ordered_merge import Record
 from services.aligner.recovery import Start
 from services.aligner.session import NEVER_US
 from services.contract.alignment_config import Semantics
 from services.contract.chunk import Chunk, SessionEnd
-from services.contract.dead_letter import DeadLetter, Position, Reason, Rejected, Stage, letter
+from services.contract.dead_letter import DeadLetter, Reason, Rejected, Stage, letter
 from services.contract.frontier import Frontier
+from services.contract.record import LogRecord, RecordPosition
 from services.contract.tick import Seal, Tick
 from services.contract.topics import Topics
 from services.contract.window import Window
@@ -78,7 +78,7 @@ class Partition:
         self._proof = Proof(-1, {})
         self._passed: frozenset[str] = frozenset()
 
-    def take(self, records: Sequence[tuple[str, Record]], now_us: int, *, behind: bool = False) -> Effects:
+    def take(self, records: Sequence[tuple[str, LogRecord]], now_us: int, *, behind: bool = False) -> Effects:
         """Hand records (in the order of their logs, none is fine) to the core, then do what is due.
 
         now_us: the monotonic clock. behind: more stands in the logs already; early answers wait, for it may close their
@@ -145,7 +145,7 @@ class Partition:
         return [Frontier(session, self.aligner.frontiers[session], self.aligner.config) for session in due]
 
     def _other(
-        self, modality: str, record: Record, read: Tick | SessionEnd | Rejected, now_us: int, effects: Effects
+        self, modality: str, record: LogRecord, read: Tick | SessionEnd | Rejected, now_us: int, effects: Effects
     ) -> Iterable[str]:
         """Take a record that is no chunk; the sessions that it touched."""
         if isinstance(read, Tick) and not self._sealed(modality, record):
@@ -159,11 +159,11 @@ class Partition:
         self._dead(modality, record, "admission", read, effects)
         return ()
 
-    def _sealed(self, modality: str, record: Record) -> bool:
+    def _sealed(self, modality: str, record: LogRecord) -> bool:
         topic = self._topics.media(modality)
         return self._seal.holds(topic, self.number, record.headers, record.value or b"")
 
-    def _tell(self, modality: str, record: Record, arrival: Arrival, fate: Fate, effects: Effects) -> None:
+    def _tell(self, modality: str, record: LogRecord, arrival: Arrival, fate: Fate, effects: Effects) -> None:
         chunk = arrival.chunk
         source = modality, chunk.source
         behind_us = chunk.appended_us - chunk.t_us - chunk.duration_us
@@ -179,9 +179,9 @@ class Partition:
             if isinstance(fate, Late):
                 effects.late.append((chunk, fate))
 
-    def _dead(self, modality: str, record: Record, stage: Stage, rejected: Rejected, effects: Effects) -> None:
+    def _dead(self, modality: str, record: LogRecord, stage: Stage, rejected: Rejected, effects: Effects) -> None:
         effects.fates[modality, "dead"] += 1
-        at = Position(self._topics.media(modality), self.number, record.offset)
+        at = RecordPosition(self._topics.media(modality), self.number, record.offset)
         effects.dead.append((record.key, letter(at, stage, rejected, record.value, record.headers)))
 
     def _look(self, names: Sequence[str], now_us: int, effects: Effects, behind: bool) -> None:

@@ -14,10 +14,11 @@ from services.aligner.admission import Arrival
 from services.aligner.emitter import Emitter
 from services.aligner.idleness import LONG_US, Patience, Proof
 from services.aligner.metrics import Observer
-from services.aligner.ordered_merge import InStep, Record
+from services.aligner.ordered_merge import InStep
 from services.aligner.partition import Effects, Partition
 from services.aligner.recovery import Recovered, recover
 from services.contract.alignment_config import Semantics
+from services.contract.record import LogRecord
 from services.contract.tick import Seal
 from services.contract.topics import Topics
 from services.kafka.log_reader import with_readers
@@ -26,7 +27,7 @@ from services.storage.payload_cache import RedisWindow, Stored
 
 QUEUE_RECORDS_MAX = 5_000
 QUEUE_BYTES_MAX = 64 * 1024 * 1024
-Batch = Mapping[int, Sequence[tuple[str, Record]]]
+Batch = Mapping[int, Sequence[tuple[str, LogRecord]]]
 _log = logging.getLogger(__name__)
 
 
@@ -101,7 +102,7 @@ class Worker:
         """Queue what was fetched; what may be handed on in step. Logs too far ahead are paused."""
         for tp, records in fetched.items():
             self._queues[tp.partition].add(self._rules.topics.modality_of(tp.topic), records)
-        batch: dict[int, Sequence[tuple[str, Record]]] = {}
+        batch: dict[int, Sequence[tuple[str, LogRecord]]] = {}
         self._behind.clear()
         paused = group.paused()
         lag: dict[str, int] = dict.fromkeys(self._rules.topics.media_all, 0)

@@ -14,7 +14,7 @@ from services.cli import output
 from services.runtime.settings import Settings, load
 
 if TYPE_CHECKING:
-    from services.contract.record import Kept
+    from services.contract.record import KafkaRecord
     from services.contract.topics import Topics
 
 SCANNED_MAX = 20_000
@@ -64,7 +64,9 @@ def inspect(
         print("no records")
 
 
-def _newest(settings: Settings, name: str, count: int, session: str | None, recording: Path | None) -> Sequence[Kept]:
+def _newest(
+    settings: Settings, name: str, count: int, session: str | None, recording: Path | None
+) -> Sequence[KafkaRecord]:
     """The newest records, oldest first."""
     from collections import deque
 
@@ -99,12 +101,12 @@ def _topic(topics: Topics, name: str) -> str:
     return short.get(name, name)
 
 
-async def _from_broker(settings: Settings, topic: str, count: int, key: bytes | None) -> list[Kept]:
+async def _from_broker(settings: Settings, topic: str, count: int, key: bytes | None) -> list[KafkaRecord]:
     from aiokafka import TopicPartition
 
     from services.contract.control import hides
     from services.contract.partitioner import partition_of
-    from services.contract.record import Kept
+    from services.contract.record import KafkaRecord
     from services.kafka import clients
     from services.kafka.control_topic import Controls
     from services.kafka.log_reader import read_range
@@ -113,7 +115,7 @@ async def _from_broker(settings: Settings, topic: str, count: int, key: bytes | 
     numbers = range(partitions) if key is None else [partition_of(key, partitions)]
     # Of one session the newest may stand far behind those of others.
     scanned = count if key is None else SCANNED_MAX
-    found: list[Kept] = []
+    found: list[KafkaRecord] = []
     async with Controls.following(settings) as controls, clients.reader(settings.kafka) as reader:
         logs = [TopicPartition(topic, number) for number in numbers]
         ends = await reader.end_offsets(logs)
@@ -124,7 +126,7 @@ async def _from_broker(settings: Settings, topic: str, count: int, key: bytes | 
                 if hides(controls.of, topics, topic, r.key, r.headers, r.value, r.timestamp * 1000):
                     hidden += 1
                     continue
-                found.append(Kept(r.topic, r.partition, r.offset, r.timestamp, r.key, list(r.headers), r.value))
+                found.append(KafkaRecord.copy_of(r))
     if hidden:
         print(f"braid: {hidden} records are not shown: forgotten, or of a muted sense", file=sys.stderr)
     return found

@@ -11,20 +11,11 @@ from enum import StrEnum
 from typing import Literal
 
 from services.contract import canonical
-from services.contract.record import Headers
+from services.contract.record import Headers, RecordPosition
 
 Stage = Literal["admission", "alignment", "fusion"]
 REASON_HEADER = "braid-reason"
 KEPT_HEADER_BYTES_MAX = 8_192
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where a record stands in the log."""
-
-    topic: str
-    partition: int
-    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +25,7 @@ class DeadLetter:
     payload_bytes None: not known any more (the payload has expired).
     """
 
-    at: Position
+    at: RecordPosition
     stage: Stage
     rejected: Rejected
     payload_bytes: int | None
@@ -63,7 +54,7 @@ class DeadLetter:
 
 
 def letter(
-    at: Position,
+    at: RecordPosition,
     stage: Stage,
     rejected: Rejected,
     payload: bytes | None,

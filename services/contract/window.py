@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from services.contract import canonical
 from services.contract.chunk import EMPTY_SHA256, Chunk
-from services.contract.record import Place
+from services.contract.record import MemberPosition
 
 
 # Not frozen, which makes one three times as slow to make, and there is one for each chunk; mypy keeps it from changing.
@@ -215,6 +215,6 @@ def encode_late(chunk: Chunk, missed_us: tuple[int, ...], behind_us: int) -> byt
     )
 
 
-def place_of(modality: str, member: Member) -> Place:
-    """Where the payload of a member stands, as a key."""
-    return modality, member.partition, member.offset
+def position_of(modality: str, member: Member) -> MemberPosition:
+    """Return the position of a member's record, which is also the key of its payload."""
+    return MemberPosition(modality, member.partition, member.offset)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 
-from services.contract.record import Place
-from services.contract.window import Member, Window, place_of
+from services.contract.record import MemberPosition
+from services.contract.window import Member, Window, position_of
 from services.storage.payload_cache import Payload, RedisWindow, Wanted
 from services.storage.payload_log import LogReader
 
@@ -21,9 +21,9 @@ class Fetcher:
         self._redis, self._log, self._unknown = redis, log, unknown
         self.counts = {"redis": 0, "log": 0, "memory": 0, "nowhere": 0}
 
-    async def get(self, windows: Sequence[Window]) -> dict[Place, Payload]:
+    async def get(self, windows: Sequence[Window]) -> dict[MemberPosition, Payload]:
         """The payloads by place; what is gone from both is left out. A Redis that is away is only slower."""
-        wanted: dict[Place, Wanted] = {}
+        wanted: dict[MemberPosition, Wanted] = {}
         for window in windows:
             for modality, lane in window.modalities.items():
                 if modality in window.muted:
@@ -31,7 +31,7 @@ class Fetcher:
                 unknown = self._unknown(modality, lane.members)
                 self.counts["memory"] += len(lane.members) - len(unknown)
                 for m in unknown:
-                    place = place_of(modality, m)
+                    place = position_of(modality, m)
                     if not m.alive and place not in wanted:
                         wanted[place] = Wanted(window.session, modality, m.t_us, m.partition, m.offset, m.sha256)
         items = list(wanted.values())
@@ -43,7 +43,7 @@ class Fetcher:
         self.counts["redis"] += len(items) - len(missing)
         self.counts["log"] += len(from_log)
         self.counts["nowhere"] += len(missing) - len(from_log)
-        out: dict[Place, Payload] = {}
+        out: dict[MemberPosition, Payload] = {}
         for at, place in enumerate(wanted):
             payload = right[at] or from_log.get(at)
             if payload is not None:

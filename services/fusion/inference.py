@@ -20,8 +20,8 @@ from model.predictor import Feature, Serving, WindowFeatures
 from services.contract import prediction
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.prediction import MUTED, Answer, Sense
-from services.contract.record import Place
-from services.contract.window import Member, Window, place_of
+from services.contract.record import MemberPosition
+from services.contract.window import Member, Window, position_of
 from services.fusion.cache import Cache
 from services.fusion.counterfactuals import counterfactuals
 from services.fusion.load_shedding import cut as degraded
@@ -51,7 +51,7 @@ class Recent:
 
 # What a model may raise on a window; anything else is a mistake of ours and ends the process.
 FAILURES = (RuntimeError, ValueError, MemoryError, ArithmeticError, LookupError, TypeError)
-Found = Mapping[Place, Payload | Rejected]
+Found = Mapping[MemberPosition, Payload | Rejected]
 Key = tuple[str, int, int, str]
 Inputs = dict[tuple[str, Hashable], NDArray[Any] | Slot]
 _log = logging.getLogger(__name__)
@@ -194,7 +194,7 @@ class Inference:
         return made.key
 
     def _decode(self, modality: str, member: Member, key: Key, found: Found) -> Any | Rejected:
-        payload = found.get(place_of(modality, member))
+        payload = found.get(position_of(modality, member))
         if payload is None:
             return Rejected(Reason.EXPIRED, "gone from Redis and from the log")
         if isinstance(payload, Rejected):

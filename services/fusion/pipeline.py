@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.contract.dead_letter import DeadLetter, Position
-from services.contract.record import Place
+from services.contract.dead_letter import DeadLetter
+from services.contract.record import MemberPosition, RecordPosition
 from services.contract.topics import Topics
-from services.contract.window import place_of
+from services.contract.window import position_of
 from services.fusion.batching import Queued, Released
 from services.fusion.event_tracker import Chains, folds
 from services.fusion.fetch import Fetcher
@@ -113,7 +113,7 @@ class Batch:
     released: Released
     picked_ms: float
     began_us: int
-    found: Mapping[Place, Payload] = field(default_factory=dict)
+    found: Mapping[MemberPosition, Payload] = field(default_factory=dict)
     decoded: Decoded | None = None
     inferred: asyncio.Future[Inferred] | None = None
     rows: Sequence[NDArray[np.float64]] = ()
@@ -144,7 +144,7 @@ class Answerer:
         self._topics, self._fetcher, self._publisher = topics, fetcher, publisher
         self._payloads, self._controls, self._observer, self._done = payloads, controls, observer, done
         self._decoding, self._inferring = threads
-        self._reported: OrderedDict[Place, None] = OrderedDict()
+        self._reported: OrderedDict[MemberPosition, None] = OrderedDict()
 
     def stages(self, inference: Inference, chains: Chains) -> Pipeline:
         """A pipeline that answers by this model and folds into these chains."""
@@ -217,15 +217,15 @@ class Answerer:
             said.append(Said(q.number, p, state, events, self._letters(p, batch.found), parts))
         return said
 
-    def _letters(self, predicted: Predicted, found: Mapping[Place, Payload]) -> tuple[DeadLetter, ...]:
+    def _letters(self, predicted: Predicted, found: Mapping[MemberPosition, Payload]) -> tuple[DeadLetter, ...]:
         """A dead letter for each member that cannot be used, once, though it stands in several windows."""
         letters = []
         for modality, member, rejected in predicted.unusable:
-            place = place_of(modality, member)
+            place = position_of(modality, member)
             if place not in self._reported:
                 self._reported[place] = None
                 payload = found.get(place)
-                at = Position(self._topics.media(modality), member.partition, member.offset)
+                at = RecordPosition(self._topics.media(modality), member.partition, member.offset)
                 size = None if payload is None else len(payload.body)
                 letters.append(DeadLetter(at, "fusion", rejected, size, member.sha256, ()))
         while len(self._reported) > REPORTED_MAX:

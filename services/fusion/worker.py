@@ -13,7 +13,8 @@ from heapq import merge
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from services.contract.dead_letter import Position, Reason, Rejected, letter
+from services.contract.dead_letter import Reason, Rejected, letter
+from services.contract.record import RecordPosition
 from services.contract.topics import Topics
 from services.contract.window import Member, Window
 from services.contract.window_reader import WindowReader
@@ -219,7 +220,10 @@ class Worker:
             due_us = monotonic_us() + self._load.deadline_us - max(age_us, 0)
             return Queued(record.partition, record.offset, record.timestamp, window, due_us)
         _log.error("a window record cannot be read", extra={"partition": record.partition, "offset": record.offset})
-        at, why = Position(record.topic, record.partition, record.offset), Rejected(Reason.RECORD, "no window record")
+        at, why = (
+            RecordPosition(record.topic, record.partition, record.offset),
+            Rejected(Reason.RECORD, "no window record"),
+        )
         await self._publisher.refuse(record.partition, record.key, letter(at, "fusion", why, record.value, ()))
         return None
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from services.contract import cloudevents
 from services.contract.cloudevents import Envelope
-from services.contract.record import Kept
+from services.contract.record import KafkaRecord, RecordPosition
 from services.contract.topics import Topics
 from services.gateway import media_messages, messages
 from services.gateway.explanation import why
-from services.gateway.messages import NotTold, Record, Told
+from services.gateway.messages import NotTold, Told
 from services.gateway.sessions import Room
 from services.storage.archive import EvidenceStore
 from services.storage.archive_entry import Entry
@@ -44,7 +44,7 @@ class KeptEvents:
         return None
 
     def _payload(self, wanted: Wanted) -> Payload | None:
-        place = self._topics.media(wanted.modality), wanted.partition, wanted.offset
+        place = RecordPosition(self._topics.media(wanted.modality), wanted.partition, wanted.offset)
         for kept in self._store.records(wanted.session, place):
             read = cloudevents.unwrap(kept.headers, kept.value)
             if isinstance(read, Envelope) and hashlib.sha256(read.payload).hexdigest() == wanted.sha256:
@@ -61,13 +61,12 @@ def room_of(entry: Entry, topics: Topics) -> Room:
     return room
 
 
-def _told(kept: Kept, topics: Topics, modality_of: dict[str, str]) -> list[Told]:
-    record = Record(kept.partition, kept.offset, kept.timestamp, kept.key, kept.headers, kept.value)
+def _told(kept: KafkaRecord, topics: Topics, modality_of: dict[str, str]) -> list[Told]:
     read = {topics.windows: messages.window, topics.predictions: messages.prediction, topics.events: messages.event}
     try:
         if kept.topic in modality_of:
             # A value that was changed on disk is gone: there is nothing to tell of it.
-            return [] if kept.value is None else list(media_messages.media_message(modality_of[kept.topic], record))
-        return [read[kept.topic](record)] if kept.topic in read else []
+            return [] if kept.value is None else list(media_messages.media_message(modality_of[kept.topic], kept))
+        return [read[kept.topic](kept)] if kept.topic in read else []
     except NotTold:
         return []

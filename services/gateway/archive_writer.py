@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 
 from services.contract import canonical
 from services.contract import window as window_record
-from services.contract.record import Kept
+from services.contract.record import KafkaRecord
 from services.contract.topics import Topics
 from services.gateway.messages import Told
 from services.gateway.redaction import Hidden
@@ -39,7 +39,7 @@ class Ended:
 
     id: str
     session: str
-    records: list[Kept] = field(default_factory=list)
+    records: list[KafkaRecord] = field(default_factory=list)
     predictions: Sequence[str] = ()
 
 
@@ -63,7 +63,7 @@ class Keeper:
         self._settled_us = 0
         self._ended: asyncio.Queue[Ended] = asyncio.Queue(WAITING_MAX)
 
-    def saw(self, kept: Kept, told: Told, room: Room | None) -> None:
+    def saw(self, kept: KafkaRecord, told: Told, room: Room | None) -> None:
         """A record of an event; room: its session, with the predictions that are still in memory."""
         facts = told.facts or {}
         if not facts.get("final"):

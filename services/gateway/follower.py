@@ -6,15 +6,14 @@ import time
 from collections.abc import Callable, Iterable
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.structs import ConsumerRecord
 
-from services.contract.record import Kept
+from services.contract.record import KafkaRecord
 from services.contract.tick import Seal
 from services.contract.topics import Topics
 from services.gateway import media_messages, messages
 from services.gateway.archive_writer import Keeper
 from services.gateway.event_stream import Ring
-from services.gateway.messages import NotTold, Record, Told
+from services.gateway.messages import NotTold, Told
 from services.gateway.redaction import Hidden
 from services.gateway.sessions import Rooms
 from services.gateway.sources import Sources
@@ -70,7 +69,7 @@ class Follower:
         for tp, records in batch.items():
             self._metrics.records.labels(tp.topic).inc(len(records))
             for record in records:
-                self._take(tp.topic, _record(record), now_us)
+                self._take(tp.topic, KafkaRecord.copy_of(record), now_us)
         if batch:
             self._ring.wake()
         self._rooms.trim(now_us)
@@ -78,19 +77,19 @@ class Follower:
         self._metrics.sessions.set(len(self._rooms.rooms))
         self._metrics.history_bytes.set(self._rooms.bytes)
 
-    def _take(self, topic: str, record: Record, now_us: int) -> None:
+    def _take(self, topic: str, record: KafkaRecord, now_us: int) -> None:
         try:
             for found in self._told(topic, record):
-                one = self._hidden.shown(found, record.at_ms * 1000)
+                one = self._hidden.shown(found, record.timestamp * 1000)
                 if one is not None and self._rooms.put(one, now_us):
                     self._sources.put(one)
                     self._ring.put(one)
                     if one.kind == "event":
-                        self._keeper.saw(_kept(topic, record), one, self._rooms.rooms.get(one.session))
+                        self._keeper.saw(record, one, self._rooms.rooms.get(one.session))
         except NotTold:
             self._metrics.records_unreadable.labels(topic).inc()
 
-    def _told(self, topic: str, record: Record) -> Iterable[Told]:
+    def _told(self, topic: str, record: KafkaRecord) -> Iterable[Told]:
         topics = self._topics
         if topic in self._modality_of:
             ours = record.key is not None or self._seal.holds(
@@ -106,11 +105,3 @@ class Follower:
             topics.late: messages.late,
         }
         return (read[topic](record),)
-
-
-def _kept(topic: str, r: Record) -> Kept:
-    return Kept(topic, r.partition, r.offset, r.at_ms, r.key, r.headers, r.value)
-
-
-def _record(record: ConsumerRecord) -> Record:
-    return Record(record.partition, record.offset, record.timestamp, record.key, record.headers, record.value)

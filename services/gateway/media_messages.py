@@ -15,8 +15,9 @@ from services.contract import canonical, cloudevents, media, tick, timestamps
 from services.contract.chunk import EMPTY_SHA256
 from services.contract.cloudevents import Envelope
 from services.contract.media import Sound
+from services.contract.record import KafkaRecord
 from services.contract.tick import Tick
-from services.gateway.messages import Json, NotTold, Record, Told, session_of, tell
+from services.gateway.messages import Json, NotTold, Told, session_of, tell
 
 PER_SECOND = 40
 PEAKS_MAX = 1_200
@@ -45,7 +46,7 @@ def media_path(session: str, modality: str, at: list[int], t_us: int, sha256: st
     return f"api/v1/media/{modality}/{at[0]}/{at[1]}?{query}"
 
 
-def media_message(modality: str, record: Record, ours: bool = True) -> Iterator[Told]:
+def media_message(modality: str, record: KafkaRecord, ours: bool = True) -> Iterator[Told]:
     """A chunk, an end, or the silences that a tick tells; ours: False for a tick that a stranger wrote. Raises NotTold."""
     if record.key is None:
         if not ours:
@@ -60,13 +61,13 @@ def media_message(modality: str, record: Record, ours: bool = True) -> Iterator[
         raise NotTold("no event time")
     if read.get("type") == cloudevents.SESSION_END_TYPE:
         told = {"modality": modality, "source": read.get("source"), "t_us": t_us}
-        facts = {"source": (modality, told["source"]), "arrived_us": record.at_ms * 1000}
+        facts = {"source": (modality, told["source"]), "arrived_us": record.timestamp * 1000}
         yield tell("end", session, f"{modality} {read.get('source')}", t_us, t_us, told, facts=facts)
         return
     yield _chunk(session, modality, t_us, read, record)
 
 
-def _chunk(session: str, modality: str, t_us: int, read: Envelope, record: Record) -> Told:
+def _chunk(session: str, modality: str, t_us: int, read: Envelope, record: KafkaRecord) -> Told:
     body, content_type = read.payload, read.get("content-type")
     kind = content_type.partition(";")[0].strip().lower()
     sha256, at = hashlib.sha256(body).hexdigest(), [record.partition, record.offset]
@@ -76,7 +77,7 @@ def _chunk(session: str, modality: str, t_us: int, read: Envelope, record: Recor
         "id": read.get("id"),
         "t_us": t_us,
         "duration_us": 0,
-        "arrived_us": record.at_ms * 1000,
+        "arrived_us": record.timestamp * 1000,
         "at": at,
         "bytes": len(body),
         "content_type": content_type,
@@ -113,7 +114,7 @@ def _text(kind: str, body: bytes) -> str:
     return text[:TEXT_MAX]
 
 
-def _ticks(modality: str, record: Record) -> Iterator[Told]:
+def _ticks(modality: str, record: KafkaRecord) -> Iterator[Told]:
     read = tick.decode(record.value or b"")
     if not isinstance(read, Tick):
         raise NotTold(read.detail)

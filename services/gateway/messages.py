@@ -9,7 +9,7 @@ from typing import Any
 from services.contract import canonical, timestamps, trace_context
 from services.contract.event import event_id
 from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
-from services.contract.record import Headers
+from services.contract.record import KafkaRecord
 
 KINDS = ("chunk", "window", "prediction", "event", "late", "dead", "tick", "end")
 Json = dict[str, Any]
@@ -17,18 +17,6 @@ Json = dict[str, Any]
 
 class NotTold(ValueError):
     """A record that is none of the contract; the message says why and never quotes the content."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A record of a log; at_ms is the broker's clock."""
-
-    partition: int
-    offset: int
-    at_ms: int
-    key: bytes | None
-    headers: Headers
-    value: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +41,7 @@ class Told:
         return len(self.raw) + len(self.full or b"")
 
 
-def window(record: Record) -> Told:
+def window(record: KafkaRecord) -> Told:
     """A window's mask; `full` is the record. Raises NotTold."""
     read = _object(record.value)
     try:
@@ -75,14 +63,14 @@ def window(record: Record) -> Told:
         raise NotTold(f"no window ({type(error).__name__})") from None
 
 
-def prediction(record: Record) -> Told:
+def prediction(record: KafkaRecord) -> Told:
     """A prediction with the latency and the event that its headers carry; `full` has its inputs too. Raises NotTold."""
     read, headers = _object(record.value), dict(record.headers)
     try:
         session, span = read["session"], read["window"]
         whole = {
             **read,
-            "predicted_us": record.at_ms * 1000,
+            "predicted_us": record.timestamp * 1000,
             "latency": _header(headers, LATENCY_HEADER),
             "event": _event_of(session, _header(headers, STATE_HEADER)),
             "trace_id": trace_context.read(headers.get(TRACE_HEADER)),
@@ -102,19 +90,19 @@ def prediction(record: Record) -> Told:
         raise NotTold(f"no prediction ({type(error).__name__})") from None
 
 
-def event(record: Record) -> Told:
+def event(record: KafkaRecord) -> Told:
     """A step of an event. Raises NotTold."""
     read = _object(record.value)
     try:
         key = f"{read['id']} {read['lifecycle']} {read['label']} {read['final']}"
         facts = {name: read[name] for name in ("id", "lifecycle", "label", "kind", "confidence", "final", "prediction")}
-        told = {**read, "said_us": record.at_ms * 1000}
+        told = {**read, "said_us": record.timestamp * 1000}
         return tell("event", read["session"], key, read["start"], read["end"], told, facts=facts)
     except (KeyError, TypeError) as error:
         raise NotTold(f"no event ({type(error).__name__})") from None
 
 
-def late(record: Record) -> Told:
+def late(record: KafkaRecord) -> Told:
     """A chunk that came too late. Raises NotTold."""
     read = _object(record.value)
     try:
@@ -127,7 +115,7 @@ def late(record: Record) -> Told:
         raise NotTold(f"no late record ({type(error).__name__})") from None
 
 
-def dead(record: Record, modality_of: Mapping[str, str]) -> Told:
+def dead(record: KafkaRecord, modality_of: Mapping[str, str]) -> Told:
     """A refused record with its reason; modality_of: by topic name. Raises NotTold."""
     if record.key is None:
         raise NotTold("it belongs to no session")
@@ -141,13 +129,13 @@ def dead(record: Record, modality_of: Mapping[str, str]) -> Told:
             "stage": read["stage"],
             "modality": modality_of.get(read["topic"]),
             "at": [read["partition"], read["offset"]],
-            "t_us": record.at_ms * 1000 if t_us is None else t_us,
+            "t_us": record.timestamp * 1000 if t_us is None else t_us,
         }
         key = f"{read['topic']} {read['partition']} {read['offset']}"
     except (KeyError, TypeError) as error:
         raise NotTold(f"no dead letter ({type(error).__name__})") from None
     # By the broker's clock: what was refused for its own clock must still be found among what is new.
-    return tell("dead", session, key, record.at_ms * 1000, record.at_ms * 1000, told)
+    return tell("dead", session, key, record.timestamp * 1000, record.timestamp * 1000, told)
 
 
 def tell(

@@ -11,22 +11,12 @@ from services.aligner.recovery import Start
 from services.contract import tick
 from services.contract.alignment_config import Semantics
 from services.contract.chunk import Chunk
+from services.contract.record import Headers, KafkaRecord
 from services.contract.topics import Topics
 from services.contract.window import Window
 from services.offline.evaluation.dataset import Sending
 
 TAIL_US = 60_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """A record as it would stand in a log."""
-
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +34,12 @@ class OfflineLog:
     """
 
     def __init__(self, semantics: Semantics, patience: Patience) -> None:
-        self.records: dict[str, list[Logged]] = {m: [] for m in semantics.modalities}
+        self.records: dict[str, list[KafkaRecord]] = {m: [] for m in semantics.modalities}
         self.late: list[Chunk] = []
         start = Start(dict.fromkeys(semantics.modalities, 0), {}, {}, {})
         self._now_us = 0
-        topics = Topics(modalities=semantics.modalities)
-        self._partition = Partition(0, 1, semantics, patience, topics, TAIL_US, start)
+        self._topics = Topics(modalities=semantics.modalities)
+        self._partition = Partition(0, 1, semantics, patience, self._topics, TAIL_US, start)
 
     def play(self, session: str, sendings: Sequence[Sending], origin_us: int) -> Iterator[Out]:
         """Windows in the order in which they come out; origin_us: arrival clock of the sendings' time 0."""
@@ -79,9 +69,7 @@ class OfflineLog:
                 record = self._append(silent.modality, now_us, None, value, tick.headers(value))
                 yield from self._act(self._partition.take([(silent.modality, record)], now_us), now_us)
 
-    def _append(
-        self, modality: str, at_us: int, key: bytes | None, value: bytes, headers: Sequence[tuple[str, bytes]]
-    ) -> Logged:
+    def _append(self, modality: str, at_us: int, key: bytes | None, value: bytes, headers: Headers) -> KafkaRecord:
         log = self.records[modality]
-        log.append(Logged(len(log), at_us // 1000, key, value, headers))
+        log.append(KafkaRecord(self._topics.media(modality), 0, len(log), at_us // 1000, key, headers, value))
         return log[-1]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import TextIO
 
-from services.contract.record import Kept
+from services.contract.record import KafkaRecord, RecordPosition
 from services.runtime.atomic_file import hashed_name, write_atomically
 from services.storage.archive_entry import (
     ENTRY_BYTES_MAX,
@@ -17,7 +17,6 @@ from services.storage.archive_entry import (
     Entry,
     Known,
     Manifest,
-    Place,
     decode,
     encode,
     sha256_of,
@@ -116,7 +115,7 @@ class EvidenceStore:
         """The entry of an event, None where none is kept."""
         return next((e for e in self.of_session(session) if e.event_id == event_id), None)
 
-    def records(self, session: str, place: Place) -> Iterator[Kept]:
+    def records(self, session: str, place: RecordPosition) -> Iterator[KafkaRecord]:
         """The media records that are kept of a place of a log; a place may have held others before a new broker."""
         for path in self._folder.glob(f"events/{hashed_name(session)}/*.json"):
             with contextlib.suppress(BadEntry, OSError):

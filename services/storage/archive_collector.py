@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.contract.partitioner import partition_of
-from services.contract.record import Kept
+from services.contract.record import KafkaRecord
 from services.contract.topics import Topics
 from services.contract.window import read
 from services.inspection.explain.lookup import (
@@ -17,7 +17,6 @@ from services.inspection.explain.lookup import (
     Wanted,
     evidence_in,
     id_of,
-    kept_of,
     members,
     wanted,
 )
@@ -32,7 +31,7 @@ async def gather(
     topics: Topics,
     partitions: int,
     future_us: int,
-    events: Sequence[Kept],
+    events: Sequence[KafkaRecord],
     event_id: str,
     session: str,
     predictions: Sequence[str],
@@ -62,13 +61,13 @@ def _wanted(id: str, session: str) -> Wanted | None:
     return found if found.session == session else None
 
 
-async def _of_ids(reader: AIOKafkaConsumer, log: TopicPartition, from_ms: int, ids: set[str]) -> list[Kept]:
+async def _of_ids(reader: AIOKafkaConsumer, log: TopicPartition, from_ms: int, ids: set[str]) -> list[KafkaRecord]:
     """The first record of each id."""
     at = (await reader.offsets_for_times({log: from_ms}))[log]
-    found: dict[str, Kept] = {}
+    found: dict[str, KafkaRecord] = {}
     if at is not None:
         async for record in read_range(reader, log, at.offset):
-            kept = kept_of(record)
+            kept = KafkaRecord.copy_of(record)
             id = id_of(kept)
             if id in ids:
                 found.setdefault(id, kept)
@@ -77,25 +76,25 @@ async def _of_ids(reader: AIOKafkaConsumer, log: TopicPartition, from_ms: int, i
     return list(found.values())
 
 
-async def _media(reader: AIOKafkaConsumer, topics: Topics, windows: Sequence[Kept]) -> list[Kept]:
+async def _media(reader: AIOKafkaConsumer, topics: Topics, windows: Sequence[KafkaRecord]) -> list[KafkaRecord]:
     names = {modality: topics.media(modality) for modality in topics.modalities}
     places = {place for kept in windows if (window := read(kept.value)) is not None for place in members(window, names)}
-    out: list[Kept] = []
+    out: list[KafkaRecord] = []
     for topic, number in sorted({place[:2] for place in places}):
         offsets = {offset for t, n, offset in places if (t, n) == (topic, number)}
         if max(offsets) - min(offsets) <= SPAN_MAX:
             log = TopicPartition(topic, number)
             async for record in read_range(reader, log, min(offsets), max(offsets) + 1):
                 if record.offset in offsets:
-                    out.append(kept_of(record))
+                    out.append(KafkaRecord.copy_of(record))
     return out
 
 
-def entry_of(found: Sequence[Evidence], events: Sequence[Kept], event_id: str, session: str, now_us: int) -> Entry:
+def entry_of(
+    found: Sequence[Evidence], events: Sequence[KafkaRecord], event_id: str, session: str, now_us: int
+) -> Entry:
     """One entry of several predictions' evidence: what stands in several windows is in it once."""
-    media = {
-        (i.kept.topic, i.kept.partition, i.kept.offset): i.kept for e in found for i in e.inputs if i.kept is not None
-    }
+    media = {i.kept.position: i.kept for e in found for i in e.inputs if i.kept is not None}
     return Entry(
         event_id=event_id,
         session=session,

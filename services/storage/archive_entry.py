@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.contract import canonical
-from services.contract.record import Kept
+from services.contract.record import KafkaRecord, RecordPosition
 
-Place = tuple[str, int, int]
 ENTRY_BYTES_MAX = 64 * 1024 * 1024
 
 
@@ -30,10 +29,10 @@ class Entry:
     event_id: str
     session: str
     kept_us: int
-    events: Sequence[Kept]
-    windows: Sequence[Kept]
-    predictions: Sequence[Kept]
-    media: Sequence[Kept]
+    events: Sequence[KafkaRecord]
+    windows: Sequence[KafkaRecord]
+    predictions: Sequence[KafkaRecord]
+    media: Sequence[KafkaRecord]
 
     @property
     def blobs(self) -> dict[str, bytes]:
@@ -101,7 +100,7 @@ class Manifest:
     def known(self) -> Known:
         return Known(self.session, self.kept_us, self.size)
 
-    def media_at(self, place: Place) -> Iterator[tuple[str, Kept]]:
+    def media_at(self, place: RecordPosition) -> Iterator[tuple[str, KafkaRecord]]:
         """The media records of a topic, partition and offset, still without their values, which have these names."""
         for m in self.told["media"]:
             if (m["topic"], m["partition"], m["offset"]) == place:
@@ -135,7 +134,7 @@ def _is_name(name: object) -> bool:
     return isinstance(name, str) and len(name) == 64 and set(name) <= set("0123456789abcdef")
 
 
-def _place(kept: Kept) -> dict[str, Any]:
+def _place(kept: KafkaRecord) -> dict[str, Any]:
     return {
         "topic": kept.topic,
         "partition": kept.partition,
@@ -146,14 +145,14 @@ def _place(kept: Kept) -> dict[str, Any]:
     }
 
 
-def _record(kept: Kept) -> dict[str, Any]:
+def _record(kept: KafkaRecord) -> dict[str, Any]:
     return {**_place(kept), "value": _text(kept.value or b"")}
 
 
-def _kept(told: Mapping[str, Any], value: bytes | None) -> Kept:
+def _kept(told: Mapping[str, Any], value: bytes | None) -> KafkaRecord:
     headers: list[tuple[str, Any]] = [(n, None if raw is None else base64.b64decode(raw)) for n, raw in told["headers"]]
     key = None if told["key"] is None else base64.b64decode(told["key"])
-    return Kept(told["topic"], told["partition"], told["offset"], told["timestamp_ms"], key, headers, value)
+    return KafkaRecord(told["topic"], told["partition"], told["offset"], told["timestamp_ms"], key, headers, value)
 
 
 def _text(raw: bytes) -> str:

@@ -6,7 +6,7 @@ from services.contract import tick
 from services.contract.alignment_config import Semantics
 from services.contract.window import Window
 from services.inspection.audit.oracle import Entry, judge
-from services.inspection.audit.records import Raw, read
+from services.inspection.audit.records import read
 from tests.cases.devices import EPOCH_MS
 from tests.simulation.broker import FakeRecord
 
@@ -51,7 +51,7 @@ class Outcome:
         logs: dict[str, list[Entry]] = {modality: [] for modality in MODALITIES}
         for modality, log in self.logs.items():
             for r in log:
-                holds = read(Raw(r.offset, r.timestamp, r.key, r.headers, r.value), modality, 0)
+                holds = read(r, modality, 0)
                 if holds is not None and (modality, r.offset) not in self.refused:
                     logs[modality].append(Entry(r.offset, r.timestamp * 1000, holds))
         verdict = judge(logs, SEMANTICS)

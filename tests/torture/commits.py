@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from services.inspection.audit.records import Raw
+from services.contract.record import KafkaRecord
 
 OFFSETS_TOPIC = "__consumer_offsets"
 COMMIT_KEYS = (0, 1)
@@ -39,7 +39,7 @@ class Need(NamedTuple):
     until_ms: int
 
 
-def read_commit(raw: Raw) -> Commit | None:
+def read_commit(raw: KafkaRecord) -> Commit | None:
     """The commit of a record, None for what is none (group metadata, tombstones). Raises NotRead.
 
     Source: OffsetCommitKey.json and OffsetCommitValue.json of Apache Kafka 4.1.

@@ -7,17 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.contract import canonical, tick
+from services.contract.record import KafkaRecord, MemberPosition
 from services.contract.tick import Tick
 from services.contract.topics import Topics
 from services.inspection.audit.ledger import Books, Logs
-from services.inspection.audit.records import Raw
 from tests.torture.commits import Log, Need
 
-At = tuple[str, int, int]
 Needs = dict[Log, list[Need]]
 
 
-def needs_of(logs: Sequence[Logs], predictions: Sequence[Raw], books: Books, topics: Topics) -> Needs:
+def needs_of(logs: Sequence[Logs], predictions: Sequence[KafkaRecord], books: Books, topics: Topics) -> Needs:
     """Members and closing ticks of windows, what is late or refused, and windows that wait for their answer."""
     needs: Needs = defaultdict(list)
     ticks, answered_ms = _ticks(logs), _answered_ms(predictions)
@@ -46,7 +45,7 @@ def answered(prediction: Mapping[str, Any]) -> str:
     return f"{prediction['session']}/{prediction['window']['start'] // 1000}/1"
 
 
-def _answered_ms(predictions: Sequence[Raw]) -> dict[str, int]:
+def _answered_ms(predictions: Sequence[KafkaRecord]) -> dict[str, int]:
     """When each window was first answered."""
     found: dict[str, int] = {}
     for raw in predictions:
@@ -57,15 +56,15 @@ def _answered_ms(predictions: Sequence[Raw]) -> dict[str, int]:
     return found
 
 
-def _told_ms(logs: Logs) -> dict[At, int]:
+def _told_ms(logs: Logs) -> dict[MemberPosition, int]:
     """When each record was first told as late or refused."""
-    found: dict[At, int] = {}
+    found: dict[MemberPosition, int] = {}
     for raw in logs.late:
         late = canonical.loads_object(raw.value or b"")
-        found.setdefault((late["modality"], late["at"][0], late["at"][1]), raw.timestamp)
+        found.setdefault(MemberPosition(late["modality"], *late["at"]), raw.timestamp)
     for raw in logs.dead:
         dead = canonical.loads_object(raw.value or b"")
-        at = dead["topic"].split(".")[-2], dead["partition"], dead["offset"]
+        at = MemberPosition(dead["topic"].split(".")[-2], dead["partition"], dead["offset"])
         found[at] = min(raw.timestamp, found.get(at, raw.timestamp))
     return found
 

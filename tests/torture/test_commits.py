@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.inspection.audit.records import Raw
+from services.contract.record import KafkaRecord
 from tests.torture.commits import Commit, Need, NotRead, past_the_floor, read_commit
 
 LOG = ("braid.media.text.v1", 3)
@@ -17,7 +17,7 @@ FLOORS = [Commit("g", *LOG, offset=10, at_ms=499), Commit("g", *LOG, offset=12, 
 FLOORS += [Commit("g", *LOG, offset=13, at_ms=900)]
 
 
-def record(version: int) -> Raw:
+def record(version: int) -> KafkaRecord:
     """A commit of offset 1234 in topic `topic`, partition 7, as OffsetCommitValue of this version."""
     key = struct.pack(">hh5sh5si", 1, 5, b"group", 5, b"topic", 7)
     value = struct.pack(">hq", version, 1234)
@@ -26,7 +26,7 @@ def record(version: int) -> Raw:
     value += struct.pack(">q", 99)
     value += struct.pack(">q", 100) if version == 1 else b""
     value += bytes([0]) if version >= 4 else b""
-    return Raw(0, 0, key, (), value)
+    return KafkaRecord("topic", 0, 0, 0, key, (), value)
 
 
 @pytest.mark.parametrize("version", range(5))
@@ -40,7 +40,7 @@ def test_a_version_that_is_not_known_is_no_silent_pass() -> None:
 
 
 def test_group_metadata_and_tombstones_are_no_commits() -> None:
-    assert read_commit(Raw(0, 0, struct.pack(">hh1s", 2, 1, b"g"), (), b"x")) is None
+    assert read_commit(KafkaRecord("topic", 0, 0, 0, struct.pack(">hh1s", 2, 1, b"g"), (), b"x")) is None
     assert read_commit(record(3)._replace(value=None)) is None
 
 

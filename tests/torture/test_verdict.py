@@ -9,11 +9,11 @@ import pytest
 
 from model.checkpoint import load as load_model
 from services.contract import canonical, window
-from services.contract.dead_letter import Position, Reason, Rejected, letter
+from services.contract.dead_letter import Reason, Rejected, letter
+from services.contract.record import KafkaRecord, RecordPosition
 from services.fusion.inference import Inference
 from services.inspection.audit.ledger import Logs, keep
 from services.inspection.audit.predictions import recompute
-from services.inspection.audit.records import Raw
 from services.offline.driver import OfflineLog
 from services.offline.evaluation.dataset import read
 from services.offline.evaluation.run_stream import ORIGIN_US, PATIENCE
@@ -39,16 +39,19 @@ def evidence(inference: Inference) -> Evidence:
     log = OfflineLog(SETTINGS.semantics(), PATIENCE)
     sendings = list(read(ROOT / "data", STREAM).sendings(STREAM, ORIGIN_US, 30_000_000, 40_000_000))
     outs = list(log.play(STREAM, sendings, ORIGIN_US))
-    media = {m: [Raw(r.offset, r.timestamp, r.key, r.headers, r.value) for r in rs] for m, rs in log.records.items()}
-    windows = [Raw(n, o.at_us // 1000, b"", (), window.encode(o.window)) for n, o in enumerate(outs)]
+    media = log.records
+    windows = [
+        KafkaRecord("topic", 0, n, o.at_us // 1000, b"", (), window.encode(o.window)) for n, o in enumerate(outs)
+    ]
     lates = [
-        Raw(n, chunk.appended_us // 1000, b"", (), window.encode_late(chunk, (), 0)) for n, chunk in enumerate(log.late)
+        KafkaRecord("topic", 0, n, chunk.appended_us // 1000, b"", (), window.encode_late(chunk, (), 0))
+        for n, chunk in enumerate(log.late)
     ]
     logs = [Logs(0, media, windows, lates, [])]
     books = keep(logs, SETTINGS.semantics(), lambda session: True)
     found = recompute(books, logs, [], inference).by_window.values()
     answers = [
-        Raw(n, books.windows[p.window.id][2] + LATER_MS, b"", (), p.value)
+        KafkaRecord("topic", 0, n, books.windows[p.window.id][2] + LATER_MS, b"", (), p.value)
         for n, p in enumerate(found)
         if p.window.final
     ]
@@ -85,9 +88,11 @@ def with_a_prediction_of_no_window(e: Evidence) -> Evidence:
 
 def refused(e: Evidence, stage: str) -> Evidence:
     raw = next(raw for raw in e.logs[0].media["audio"] if raw.key is not None)
-    at = Position("braid.media.audio.v1", 0, raw.offset)
+    at = RecordPosition("braid.media.audio.v1", 0, raw.offset)
     value, headers = letter(at, stage, Rejected(Reason.TIME, ""), raw.value, ()).encode()  # type: ignore[arg-type]
-    return replace(e, logs=[replace(e.logs[0], dead=[Raw(0, raw.timestamp, raw.key, headers, value)])])
+    return replace(
+        e, logs=[replace(e.logs[0], dead=[KafkaRecord("topic", 0, 0, raw.timestamp, raw.key, headers, value)])]
+    )
 
 
 def with_a_good_record_refused(e: Evidence) -> Evidence:

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from services.contract import canonical
+from services.contract.record import KafkaRecord, MemberPosition
 from services.fusion.inference import Inference
 from services.inspection.audit.ledger import Books, Logs, keep
 from services.inspection.audit.predictions import recompute
-from services.inspection.audit.records import Raw
 from services.runtime.settings import Settings
 from tests.torture.commits import Commit, past_the_floor
 from tests.torture.media import MARK
-from tests.torture.needs import At, answered, needs_of
+from tests.torture.needs import answered, needs_of
 
 RECOMPUTED_MAX = 240
 RAISES = (1, 20, 500)
@@ -26,7 +26,7 @@ class Evidence:
     """What was read from the broker when all was over."""
 
     logs: Sequence[Logs]
-    predictions: Sequence[Raw]
+    predictions: Sequence[KafkaRecord]
     commits: Sequence[Commit]
     acknowledged: int
 
@@ -80,20 +80,21 @@ def groups(settings: Settings) -> tuple[str, str]:
     return f"{settings.kafka.group_prefix}-aligner", f"{settings.kafka.group_prefix}-fusion"
 
 
-def _dead(logs: Sequence[Logs]) -> dict[At, list[dict[str, Any]]]:
+def _dead(logs: Sequence[Logs]) -> dict[MemberPosition, list[dict[str, Any]]]:
     """The dead letters by what they refuse."""
-    found: dict[At, list[dict[str, Any]]] = defaultdict(list)
+    found: dict[MemberPosition, list[dict[str, Any]]] = defaultdict(list)
     for one in logs:
         for raw in one.dead:
             letter = canonical.loads_object(raw.value or b"")
-            found[letter["topic"].split(".")[-2], letter["partition"], letter["offset"]].append(letter)
+            position = MemberPosition(letter["topic"].split(".")[-2], letter["partition"], letter["offset"])
+            found[position].append(letter)
     return found
 
 
-def _refusals(logs: Sequence[Logs], dead: Mapping[At, list[dict[str, Any]]]) -> list[str]:
+def _refusals(logs: Sequence[Logs], dead: Mapping[MemberPosition, list[dict[str, Any]]]) -> list[str]:
     """Refused at admission are exactly the records that the sender marked, for the reason that it named."""
     wanted = {
-        (modality, one.number, raw.offset): reason.decode()
+        MemberPosition(modality, one.number, raw.offset): reason.decode()
         for one in logs
         for modality, raws in one.media.items()
         for raw in raws
@@ -110,7 +111,7 @@ def _refusals(logs: Sequence[Logs], dead: Mapping[At, list[dict[str, Any]]]) -> 
     return troubles
 
 
-def _both(books: Books, dead: Mapping[At, object]) -> list[str]:
+def _both(books: Books, dead: Mapping[MemberPosition, object]) -> list[str]:
     """No member of a window was refused too."""
     members = {
         (modality, member.partition, member.offset)
@@ -121,7 +122,7 @@ def _both(books: Books, dead: Mapping[At, object]) -> list[str]:
     return [f"{at} stands in a window and is a dead letter" for at in members & dead.keys()]
 
 
-def _predictions(published: Sequence[Raw], books: Books) -> tuple[int, int, list[str]]:
+def _predictions(published: Sequence[KafkaRecord], books: Books) -> tuple[int, int, list[str]]:
     """How many windows were answered, how many copies there are; each window has one answer in one byte string."""
     versions: dict[str, set[bytes]] = defaultdict(set)
     answers: dict[str, set[str]] = defaultdict(set)

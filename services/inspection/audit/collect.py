@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from services.contract.record import KafkaRecord
 from services.contract.topics import Topics
 from services.inspection.audit.ledger import Logs
-from services.inspection.audit.records import Raw
 from services.kafka.log_reader import read_range
 
 
@@ -20,19 +20,16 @@ async def collect(reader: AIOKafkaConsumer, topics: Topics, partition_count: int
     return out
 
 
-async def records(reader: AIOKafkaConsumer, topic: str, partition_count: int) -> list[Raw]:
+async def records(reader: AIOKafkaConsumer, topic: str, partition_count: int) -> list[KafkaRecord]:
     """Every record of one topic."""
     return [raw for number in range(partition_count) for raw in await _all(reader, topic, number)]
 
 
-async def _all(reader: AIOKafkaConsumer, topic: str, number: int) -> list[Raw]:
-    return [
-        Raw(r.offset, r.timestamp, r.key, r.headers, r.value)
-        async for r in read_range(reader, TopicPartition(topic, number))
-    ]
+async def _all(reader: AIOKafkaConsumer, topic: str, number: int) -> list[KafkaRecord]:
+    return [KafkaRecord.copy_of(r) async for r in read_range(reader, TopicPartition(topic, number))]
 
 
-async def since(reader: AIOKafkaConsumer, topic: str, number: int, from_ms: int, records_max: int) -> list[Raw]:
+async def since(reader: AIOKafkaConsumer, topic: str, number: int, from_ms: int, records_max: int) -> list[KafkaRecord]:
     """The records of one partition from a broker time on, at most the newest records_max."""
     tp = TopicPartition(topic, number)
     found = (await reader.offsets_for_times({tp: max(from_ms, 0)}))[tp]
@@ -40,4 +37,4 @@ async def since(reader: AIOKafkaConsumer, topic: str, number: int, from_ms: int,
         return []
     end = (await reader.end_offsets([tp]))[tp]
     begin = max(found.offset, end - records_max)
-    return [Raw(r.offset, r.timestamp, r.key, r.headers, r.value) async for r in read_range(reader, tp, begin, end)]
+    return [KafkaRecord.copy_of(r) async for r in read_range(reader, tp, begin, end)]

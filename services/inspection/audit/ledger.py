@@ -11,10 +11,11 @@ from services.contract import canonical, cloudevents
 from services.contract import window as window_record
 from services.contract.alignment_config import Semantics
 from services.contract.chunk import Chunk
+from services.contract.record import KafkaRecord
 from services.contract.tick import Tick
 from services.contract.window import Window
 from services.inspection.audit.oracle import Entry, Verdict, judge
-from services.inspection.audit.records import Raw, read
+from services.inspection.audit.records import read
 
 FATES = ("windowed", "late", "duplicate", "dead", "pending")
 
@@ -24,10 +25,10 @@ class Logs:
     """All records of one partition number that the books need."""
 
     number: int
-    media: Mapping[str, Sequence[Raw]]
-    windows: Sequence[Raw]
-    late: Sequence[Raw]
-    dead: Sequence[Raw]
+    media: Mapping[str, Sequence[KafkaRecord]]
+    windows: Sequence[KafkaRecord]
+    late: Sequence[KafkaRecord]
+    dead: Sequence[KafkaRecord]
 
 
 @dataclass(slots=True)
@@ -169,7 +170,7 @@ def _count(books: Books, modality: str, fate: str) -> None:
     books.by_modality[modality][fate] += 1
 
 
-def _told(name: str, raws: Sequence[Raw], fields: set[str], number: int, books: Books) -> list[dict[str, Any]]:
+def _told(name: str, raws: Sequence[KafkaRecord], fields: set[str], number: int, books: Books) -> list[dict[str, Any]]:
     """The records of a topic of ours; what lacks its fields stands among the troubles."""
     found = []
     for raw in raws:

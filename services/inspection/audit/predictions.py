@@ -9,11 +9,10 @@ from dataclasses import dataclass, field, replace
 from services.contract import canonical, cloudevents
 from services.contract.cloudevents import Envelope
 from services.contract.prediction import muted_of
-from services.contract.record import Place
+from services.contract.record import KafkaRecord, MemberPosition
 from services.fusion.inference import Inference
 from services.fusion.stages import Predicted
 from services.inspection.audit.ledger import Books, Logs
-from services.inspection.audit.records import Raw
 from services.storage.payload_cache import Payload
 
 # A level of overload, and the senses that were muted.
@@ -31,7 +30,7 @@ class Recomputed:
     troubles: list[str] = field(default_factory=list)
 
 
-def recompute(books: Books, logs: Sequence[Logs], published: Sequence[Raw], inference: Inference) -> Recomputed:
+def recompute(books: Books, logs: Sequence[Logs], published: Sequence[KafkaRecord], inference: Inference) -> Recomputed:
     """Every final prediction of the books' windows must be there, in one byte string, equal to a fresh one.
 
     A window that was answered under overload or without muted senses counts in each way in which it was: which, the
@@ -76,12 +75,13 @@ def _fresh(books: Books, logs: Sequence[Logs], ways: Mapping[str, set[Way]], inf
     return out
 
 
-def _payloads(logs: Sequence[Logs]) -> Mapping[Place, Payload]:
-    found: dict[Place, Payload] = {}
+def _payloads(logs: Sequence[Logs]) -> Mapping[MemberPosition, Payload]:
+    found: dict[MemberPosition, Payload] = {}
     for one in logs:
         for modality, raws in one.media.items():
             for raw in raws:
                 read = cloudevents.unwrap(raw.headers, raw.value) if raw.key is not None else None
                 if isinstance(read, Envelope):
-                    found[modality, one.number, raw.offset] = Payload(read.get("content-type"), read.payload)
+                    position = MemberPosition(modality, one.number, raw.offset)
+                    found[position] = Payload(read.get("content-type"), read.payload)
     return found

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
 
 from services.contract import cloudevents, media, tick, timestamps
 from services.contract.chunk import Chunk
 from services.contract.cloudevents import Envelope
 from services.contract.media import Sound
-from services.contract.record import Headers
+from services.contract.record import LogRecord
 from services.contract.tick import Tick
 
 
-class Raw(NamedTuple):
-    """A record of a log; timestamp is the broker's, in ms."""
-
-    offset: int
-    timestamp: int
-    key: bytes | None
-    headers: Headers
-    value: bytes | None
-
-
-def read(raw: Raw, modality: str, partition: int) -> Chunk | Tick | None:
+def read(raw: LogRecord, modality: str, partition: int) -> Chunk | Tick | None:
     """What a record that was not refused holds; None for a session end and for what is not readable at all."""
     if raw.key is None:
         found = tick.decode(raw.value or b"")

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.structs import ConsumerRecord
 
 from services.contract import canonical, cloudevents
 from services.contract import window as window_record
@@ -23,15 +22,13 @@ from services.contract.cloudevents import Envelope
 from services.contract.errors import EXIT_USAGE, BraidError
 from services.contract.partitioner import partition_of
 from services.contract.prediction import muted_of
-from services.contract.record import Headers, Kept, Place
+from services.contract.record import Headers, KafkaRecord, MemberPosition, RecordPosition
 from services.contract.topics import Topics
-from services.contract.window import Member, Window, place_of
+from services.contract.window import Member, Window, position_of
 from services.kafka.log_reader import read_range
 from services.offline.recording.reader import RecordingFile
 from services.storage.archive import EvidenceStore
 from services.storage.payload_cache import Payload
-
-At = tuple[str, int, int]
 
 
 class InvalidPredictionId(BraidError):
@@ -63,7 +60,7 @@ class Input:
     modality: str
     topic: str
     member: Member
-    kept: Kept | None
+    kept: KafkaRecord | None
 
     @property
     def payload(self) -> Payload | None:
@@ -75,8 +72,8 @@ class Input:
 class Evidence:
     """The prediction's record; its window's, None where that is gone, and the members of that."""
 
-    prediction: Kept
-    window_record: Kept | None = None
+    prediction: KafkaRecord
+    window_record: KafkaRecord | None = None
     window: Window | None = None
     inputs: Sequence[Input] = field(default_factory=list)
 
@@ -99,9 +96,9 @@ class Evidence:
         return self.window is not None and all(i.kept is not None or i.modality in muted for i in self.inputs)
 
     @property
-    def payloads(self) -> dict[Place, Payload]:
+    def payloads(self) -> dict[MemberPosition, Payload]:
         """The payloads that are there, as inference takes them."""
-        found = ((place_of(i.modality, i.member), i.payload) for i in self.inputs)
+        found = ((position_of(i.modality, i.member), i.payload) for i in self.inputs)
         return {place: payload for place, payload in found if payload is not None}
 
 
@@ -114,32 +111,32 @@ def wanted(id: str) -> Wanted:
     return Wanted(id, window_id, session, int(numbers[0]) * 1000)
 
 
-def is_it(kept: Kept, id: str) -> bool:
+def is_it(kept: KafkaRecord, id: str) -> bool:
     """True for the record of this id."""
     return id_of(kept) == id
 
 
-def id_of(kept: Kept) -> str | None:
+def id_of(kept: KafkaRecord) -> str | None:
     """The id that a record states, None where it states none."""
     id = canonical.object_or_empty(kept.value).get("id")
     return id if isinstance(id, str) else None
 
 
-def inputs(window: Window, media: Mapping[str, str], records: Mapping[At, Kept]) -> list[Input]:
+def inputs(window: Window, media: Mapping[str, str], records: Mapping[RecordPosition, KafkaRecord]) -> list[Input]:
     """The members of a window with their records, by (topic, partition, offset); media: topic by modality."""
     out = []
     for modality, lane in window.modalities.items():
         for member in lane.members:
             topic = media.get(modality, "")
-            kept = records.get((topic, member.partition, member.offset))
+            kept = records.get(RecordPosition(topic, member.partition, member.offset))
             out.append(Input(modality, topic, member, kept if kept is not None and _same(kept, member) else None))
     return out
 
 
-def members(window: Window, media: Mapping[str, str]) -> set[At]:
+def members(window: Window, media: Mapping[str, str]) -> set[RecordPosition]:
     """Where the records of a window's members stand."""
     return {
-        (media[modality], member.partition, member.offset)
+        RecordPosition(media[modality], member.partition, member.offset)
         for modality, lane in window.modalities.items()
         if modality in media
         for member in lane.members
@@ -147,9 +144,9 @@ def members(window: Window, media: Mapping[str, str]) -> set[At]:
 
 
 def evidence_in(
-    predictions: Iterable[Kept],
-    windows: Iterable[Kept],
-    media: Callable[[set[At]], Iterable[Kept]] | Sequence[Kept],
+    predictions: Iterable[KafkaRecord],
+    windows: Iterable[KafkaRecord],
+    media: Callable[[set[RecordPosition]], Iterable[KafkaRecord]] | Sequence[KafkaRecord],
     topics: Topics,
     wanted: Wanted,
 ) -> Evidence | None:
@@ -165,11 +162,11 @@ def evidence_in(
     if out.window is not None:
         names = {modality: topics.media(modality) for modality in topics.modalities}
         at_hand = media(members(out.window, names)) if callable(media) else media
-        out.inputs = inputs(out.window, names, {(k.topic, k.partition, k.offset): k for k in at_hand})
+        out.inputs = inputs(out.window, names, {record.position: record for record in at_hand})
     return out
 
 
-def _same(kept: Kept, member: Member) -> bool:
+def _same(kept: KafkaRecord, member: Member) -> bool:
     """False where other bytes stand at the place: offsets begin anew on a new broker."""
     read = cloudevents.unwrap(kept.headers, kept.value)
     return isinstance(read, Envelope) and hashlib.sha256(read.payload).hexdigest() == member.sha256
@@ -205,7 +202,7 @@ async def find_in_log(
     if out.window is None:
         return out
     media = {modality: topics.media(modality) for modality in topics.modalities}
-    records: dict[tuple[str, int, int], Kept] = {}
+    records: dict[RecordPosition, KafkaRecord] = {}
     for modality, lane in out.window.modalities.items():
         offsets = {member.offset for member in lane.members}
         if not offsets or modality not in media or max(offsets) - min(offsets) > SPAN_MAX:
@@ -213,34 +210,29 @@ async def find_in_log(
         log = TopicPartition(media[modality], number)
         async for read in read_range(reader, log, min(offsets), max(offsets) + 1):
             if read.offset in offsets:
-                records[log.topic, number, read.offset] = kept_of(read)
+                records[RecordPosition(log.topic, number, read.offset)] = KafkaRecord.copy_of(read)
     out.inputs = inputs(out.window, media, records)
     return out
 
 
-async def _first(reader: AIOKafkaConsumer, log: TopicPartition, from_ms: int, id: str) -> Kept | None:
+async def _first(reader: AIOKafkaConsumer, log: TopicPartition, from_ms: int, id: str) -> KafkaRecord | None:
     at = (await reader.offsets_for_times({log: max(from_ms, 0)}))[log]
     if at is None:
         return None
     async for record in read_range(reader, log, at.offset):
-        kept = kept_of(record)
+        kept = KafkaRecord.copy_of(record)
         if is_it(kept, id):
             return kept
     return None
 
 
-def kept_of(r: ConsumerRecord) -> Kept:
-    """A record of a topic as recordings keep it."""
-    return Kept(r.topic, r.partition, r.offset, r.timestamp, r.key, list(r.headers), r.value)
-
-
 def find_in_recording(file: RecordingFile, topics: Topics, wanted: Wanted) -> Evidence | None:
     """The evidence, None where the recording has no such prediction. Raises RecordingError."""
 
-    def media(places: set[At]) -> Iterator[Kept]:
+    def media(places: set[RecordPosition]) -> Iterator[KafkaRecord]:
         names, left = sorted({topic for topic, _, _ in places}), len(places)
         for kept in file.records(*names) if names else ():
-            if (kept.topic, kept.partition, kept.offset) in places:
+            if kept.position in places:
                 yield kept
                 left -= 1
                 if not left:

@@ -10,6 +10,7 @@ from services.contract import cloudevents
 from services.contract.alignment_config import Semantics
 from services.contract.cloudevents import Envelope
 from services.contract.event import Event, event_id
+from services.contract.record import MemberPosition
 from services.contract.window import Window
 from services.fusion.event_detector import Decision
 from services.fusion.event_tracker import Chains
@@ -104,12 +105,12 @@ def _s(time_us: int) -> float:
 
 def payloads(log: OfflineLog) -> Found:
     """Every payload of an offline log by its place."""
-    found: dict[tuple[str, int, int], Payload] = {}
+    found: dict[MemberPosition, Payload] = {}
     for modality, records in log.records.items():
         for record in records:
             read = cloudevents.unwrap(record.headers, record.value)
             if record.key is not None and isinstance(read, Envelope):
-                found[modality, 0, record.offset] = Payload(read.get("content-type"), read.payload)
+                found[MemberPosition(modality, 0, record.offset)] = Payload(read.get("content-type"), read.payload)
     return found
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from services.contract import canonical, cloudevents, media, timestamps
 from services.contract.cloudevents import Envelope
 from services.contract.media import Sound
-from services.contract.record import Kept
+from services.contract.record import KafkaRecord
 
 JSON_TYPE, TEXT_TYPE = "application/json", "text/plain"
 RECORD, IMAGE, SOUND = "record", "image", "sound"
@@ -32,7 +32,7 @@ class Message:
     t_us: int | None
 
 
-def encode(kept: Kept) -> Message:
+def encode(kept: KafkaRecord) -> Message:
     """Every record becomes a message: a picture or PCM sound in Foxglove's form, anything else in our own.
 
     `record` says where it stands. Its value is under `data` (base64), `text`, or `json` (only where its canonical bytes
@@ -62,7 +62,7 @@ def encode(kept: Kept) -> Message:
     return Message(RECORD, _bytes({"record": about, **_value(kept.value)}), t_us)
 
 
-def decode(raw: bytes) -> Kept:
+def decode(raw: bytes) -> KafkaRecord:
     """The record of a message. Raises NotKept."""
     try:
         told: Mapping[str, Any] = json.loads(raw)
@@ -79,7 +79,7 @@ def decode(raw: bytes) -> Kept:
             raise NotKept("topic, partition, offset or append time is of another type")
         # A header may be null on the broker; admission refuses it, so it comes back as it was.
         headers: list[tuple[str, Any]] = [(str(name), _raw(text)) for name, text in about["headers"]]
-        return Kept(topic, partition, offset, timestamp, _raw(about["key"]), headers, value)
+        return KafkaRecord(topic, partition, offset, timestamp, _raw(about["key"]), headers, value)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, binascii.Error) as error:
         raise NotKept(f"no record of Braid in it ({type(error).__name__})") from None
 

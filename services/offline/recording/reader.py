@@ -12,7 +12,7 @@ from mcap.exceptions import McapError
 from mcap.reader import SeekingReader
 from zstandard import ZstdError
 
-from services.contract.record import Kept
+from services.contract.record import KafkaRecord
 from services.offline.recording import metadata as about_record
 from services.offline.recording.message import NotKept, decode
 from services.offline.recording.metadata import NAME, TAKEN, About, RecordingError
@@ -45,7 +45,7 @@ class RecordingFile:
             channel.topic: channel.metadata.get("kafka_topic", channel.topic) for channel in summary.channels.values()
         }
 
-    def records(self, *topics: str) -> Iterator[Kept]:
+    def records(self, *topics: str) -> Iterator[KafkaRecord]:
         """The records of these topics (of all where none is named). Raises RecordingError."""
         names = [name for name, topic in self._names.items() if topic in topics] if topics else None
         if names == []:

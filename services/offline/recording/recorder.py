@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.structs import ConsumerRecord
 
 from services.contract import window as window_record
-from services.contract.record import Kept
+from services.contract.record import KafkaRecord, LogRecord
 from services.contract.topics import Topics
 from services.kafka.log_reader import read_range
 from services.offline.recording.metadata import About
@@ -139,7 +138,7 @@ async def _copy(
         for log, records in (await reader.getmany(timeout_ms=POLL_MS)).items():
             for record in records:
                 if following or record.offset < ends[log]:
-                    writer.add(_kept(record))
+                    writer.add(KafkaRecord.copy_of(record))
                     total += 1
                     if log.topic == topics.windows:
                         _count(record, configs)
@@ -159,11 +158,7 @@ def _in_step(reader: AIOKafkaConsumer, behind: set[TopicPartition], reached_ms: 
     reader.resume(*(paused - ahead))
 
 
-def _kept(r: ConsumerRecord) -> Kept:
-    return Kept(r.topic, r.partition, r.offset, r.timestamp, r.key, list(r.headers), r.value)
-
-
-def _count(record: ConsumerRecord, configs: dict[str, int]) -> None:
+def _count(record: LogRecord, configs: dict[str, int]) -> None:
     found = window_record.read(record.value)
     if found is not None and found.final:
         configs[found.config] = configs.get(found.config, 0) + 1

@@ -8,7 +8,7 @@ from typing import Any
 from services.contract import canonical, cloudevents, media, timestamps
 from services.contract.cloudevents import Envelope
 from services.contract.media import Sound, as_wav
-from services.contract.record import Kept
+from services.contract.record import KafkaRecord
 
 TEXT_MAX = 200
 ENDINGS = {
@@ -23,7 +23,7 @@ ENDINGS = {
 }
 
 
-def tell(kept: Kept) -> dict[str, Any]:
+def tell(kept: KafkaRecord) -> dict[str, Any]:
     """Where the record stands, its headers, and its value: JSON as it is, text shortened, media by what they are."""
     return {
         "topic": kept.topic,
@@ -52,7 +52,7 @@ def line(told: dict[str, Any]) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def file_of(kept: Kept) -> tuple[str, bytes] | None:
+def file_of(kept: KafkaRecord) -> tuple[str, bytes] | None:
     """A file name and the bytes for it, None for a record without media. The name holds nothing from outside."""
     read = cloudevents.unwrap(kept.headers, kept.value)
     if not isinstance(read, Envelope) or not read.payload or kept.key is None:
@@ -64,7 +64,7 @@ def file_of(kept: Kept) -> tuple[str, bytes] | None:
     return f"{topic}-{kept.partition}-{kept.offset}.{ending}", body or read.payload
 
 
-def _value(kept: Kept) -> dict[str, Any]:
+def _value(kept: KafkaRecord) -> dict[str, Any]:
     read = cloudevents.unwrap(kept.headers, kept.value)
     if kept.value is None:
         return {"unreadable": "null"}

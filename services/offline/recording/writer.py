@@ -9,7 +9,7 @@ from types import TracebackType
 
 from mcap.writer import CompressionType, Writer
 
-from services.contract.record import Kept
+from services.contract.record import KafkaRecord
 from services.contract.topics import Topics
 from services.offline.recording.message import RECORD, encode
 from services.offline.recording.metadata import NAME, TAKEN, About
@@ -36,7 +36,7 @@ class RecordingWriter:
         self._latest_ns: dict[tuple[str, int], int] = {}
         self.counts: dict[str, int] = {}
 
-    def add(self, kept: Kept) -> None:
+    def add(self, kept: KafkaRecord) -> None:
         """Add a record. Its log time is the append time, never before that of its predecessor in the partition."""
         message = encode(kept)
         log = kept.topic, kept.partition

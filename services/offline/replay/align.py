@@ -9,12 +9,10 @@ from services.aligner.idleness import Proof
 from services.aligner.partition import Effects, Partition
 from services.aligner.recovery import Start
 from services.contract import cloudevents, tick
-from services.contract.record import Kept, Place
+from services.contract.record import KafkaRecord, MemberPosition
 from services.contract.window import Window
 from services.offline.replay.settings import Under
 from services.storage.payload_cache import Payload
-
-Refusal = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +41,12 @@ class Alignment:
     def __init__(self, under: Under, frontiers: Mapping[int, Mapping[str, int]]) -> None:
         self._under, self._frontiers = under, frontiers
         self._played: dict[int, _Played] = {}
-        self.payloads: dict[Place, Payload] = {}
-        self.refused: dict[Refusal, str] = {}
+        self.payloads: dict[MemberPosition, Payload] = {}
+        self.refused: dict[MemberPosition, str] = {}
         # What an early answer holds depends on timing that no recording has.
         self._patience = replace(under.patience, early_us=None)
 
-    def play(self, records: Iterable[Kept], until_us: int) -> Iterator[list[Out]]:
+    def play(self, records: Iterable[KafkaRecord], until_us: int) -> Iterator[list[Out]]:
         """Take media records in the order of their append times, then let time pass to the end of the recording.
 
         Windows come together that come out together: after each lot the payloads may be released.
@@ -87,7 +85,9 @@ class Alignment:
             for modality, held in played.partition.aligner.held.items()
         }
         self.payloads = {
-            place: payload for place, payload in self.payloads.items() if place[2] >= floors[place[0], place[1]]
+            place: payload
+            for place, payload in self.payloads.items()
+            if place.offset >= floors[place.modality, place.partition]
         }
 
     def _of(self, number: int) -> _Played:
@@ -112,12 +112,14 @@ class Alignment:
         for arrival in effects.payloads:
             chunk = arrival.chunk
             if not chunk.alive:
-                self.payloads[chunk.modality, number, chunk.offset] = Payload(arrival.content_type, arrival.payload)
+                self.payloads[MemberPosition(chunk.modality, number, chunk.offset)] = Payload(
+                    arrival.content_type, arrival.payload
+                )
         for chunk, _ in effects.late:
-            self.refused[chunk.modality, number, chunk.offset] = "late"
+            self.refused[MemberPosition(chunk.modality, number, chunk.offset)] = "late"
         for _, letter in effects.dead:
             modality = self._under.topics.modality_of(letter.at.topic)
-            self.refused[modality, number, letter.at.offset] = letter.rejected.reason.value
+            self.refused[MemberPosition(modality, number, letter.at.offset)] = letter.rejected.reason.value
         if effects.windows:
             yield [Out(played.now_us, window) for window in effects.windows]
         if not self._under.own_ticks:
@@ -126,5 +128,5 @@ class Alignment:
             for value in tick.encode({silent.session: silent.bound_us}, silent.evidence):
                 # A tick of ours stands between two records: it takes the place of the one before it.
                 offset = played.partition.positions[silent.modality] - 1
-                record = Kept("", number, offset, played.now_us // 1000, None, tick.headers(value), value)
+                record = KafkaRecord("", number, offset, played.now_us // 1000, None, tick.headers(value), value)
                 yield from self._act(played, played.partition.take([(silent.modality, record)], played.now_us))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from services.contract import canonical
 from services.contract import window as window_record
 from services.contract.prediction import STATE_HEADER, muted_of
+from services.contract.record import MemberPosition
 from services.contract.topics import Topics
 from services.contract.window import Window
 from services.fusion.event_detector import State
@@ -69,9 +70,9 @@ def read(file: RecordingFile, topics: Topics, digest: str | None) -> Recorded:
     for kept in file.records(topics.late, topics.dead):
         told = canonical.object_or_empty(kept.value)
         if kept.topic == topics.late and "at" in told:
-            out.outcome.refused[told["modality"], told["at"][0], told["at"][1]] = "late"
+            out.outcome.refused[MemberPosition(told["modality"], *told["at"])] = "late"
         elif told.get("topic") in topics.media_all and told.get("stage") != "fusion":
-            place = topics.modality_of(told["topic"]), told["partition"], told["offset"]
+            place = MemberPosition(topics.modality_of(told["topic"]), told["partition"], told["offset"])
             out.outcome.refused[place] = told["reason"]
     return out
 

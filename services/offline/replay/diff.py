@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from services.contract import canonical
-from services.offline.replay.outcome import Outcome, Place
+from services.contract.record import MemberPosition
+from services.offline.replay.outcome import Outcome
 
 MEMBERS_TOLD_MAX = 4
 # Contributions (log probabilities) that differ by less are told with the other numbers.
@@ -42,7 +43,7 @@ def window_points(one: Mapping[str, Any], other: Mapping[str, Any], before: Outc
         changed = [("-", place, old[place], after) for place in sorted(old.keys() - new.keys())]
         changed += [("+", place, new[place], before) for place in sorted(new.keys() - old.keys())]
         for sign, place, member, elsewhere in changed[:MEMBERS_TOLD_MAX]:
-            fate = elsewhere.refused.get((modality, place[0], place[1]))
+            fate = elsewhere.refused.get(MemberPosition(modality, *place))
             then = f" ({fate} {'now' if sign == '-' else 'before'})" if fate else ""
             yield f"{sign}{modality} {member['source']}#{member['id']}{then}"
         if len(changed) > MEMBERS_TOLD_MAX:
@@ -85,7 +86,7 @@ def held(window: Mapping[str, Any]) -> str:
 
 def fates(window: Mapping[str, Any], after: Outcome) -> str:
     """What became of a window's members elsewhere."""
-    places: list[Place] = [(m, *x["at"]) for m, lane in window["modalities"].items() for x in lane["members"]]
+    places = [MemberPosition(m, *x["at"]) for m, lane in window["modalities"].items() for x in lane["members"]]
     fates = sorted({fate for place in places if (fate := after.refused.get(place))})
     return f"{len(places)} members" + (f", now {', '.join(fates)}" if fates else "")
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.contract import canonical
-
-Place = tuple[str, int, int]
+from services.contract.record import MemberPosition
 
 
 @dataclass(slots=True)
@@ -22,7 +21,7 @@ class Outcome:
     windows: dict[str, bytes] = field(default_factory=dict)
     predictions: dict[str, bytes] = field(default_factory=dict)
     events: dict[str, list[bytes]] = field(default_factory=dict)
-    refused: dict[Place, str] = field(default_factory=dict)
+    refused: dict[MemberPosition, str] = field(default_factory=dict)
     open: set[str] = field(default_factory=set)
 
 
@@ -42,5 +41,5 @@ def read(told: Mapping[str, Any]) -> Outcome:
         windows={str(window["id"]): canonical.dumps(window) for window in told["windows"]},
         predictions={window: canonical.dumps(found) for window, found in told["predictions"].items()},
         events={id: [canonical.dumps(found) for found in several] for id, several in told["events"].items()},
-        refused={(str(m), int(n), int(at)): str(why) for m, n, at, why in told["refused"]},
+        refused={MemberPosition(str(m), int(n), int(at)): str(why) for m, n, at, why in told["refused"]},
     )

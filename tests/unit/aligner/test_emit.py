@@ -12,7 +12,8 @@ from services.aligner.idleness import Patience, Silent
 from services.aligner.partition import Effects, Partition
 from services.aligner.recovery import Start
 from services.contract.chunk import Chunk
-from services.contract.dead_letter import Position, Reason, Rejected, letter
+from services.contract.dead_letter import Reason, Rejected, letter
+from services.contract.record import RecordPosition
 from services.contract.tick import Seal
 from services.contract.topics import Topics
 from tests.unit.aligner.timeline import SEMANTICS
@@ -48,7 +49,7 @@ async def test_late_reports_and_dead_letters_are_acknowledged_before_a_window_of
     aligner = Aligner(SEMANTICS, {})
     chunk = Chunk("s", "audio", "d", "1", 0, 50_000, "a" * 64, 0, 0, 1)
     aligner.chunk(chunk, 0)
-    refused = letter(Position("t", 0, 1), "alignment", Rejected(Reason.CONFLICT, "other bytes"), b"", ())
+    refused = letter(RecordPosition("t", 0, 1), "alignment", Rejected(Reason.CONFLICT, "other bytes"), b"", ())
     effects = Effects(
         0,
         windows=[aligner.early(aligner.sessions["s"], 0)],

@@ -8,8 +8,8 @@ from itertools import pairwise
 from benchmarks.load import EVENTS_PER_SESSION_SECOND, MARK, Load, Sending, sendings
 from benchmarks.peers.job import Join, read
 from services.contract.alignment_config import Semantics
+from services.contract.record import KafkaRecord
 from services.inspection.audit.oracle import Entry, judge
-from services.inspection.audit.records import Raw
 from services.inspection.audit.records import read as read_for_oracle
 
 EPOCH_MS = 1_700_000_000_000
@@ -47,7 +47,7 @@ def test_the_join_of_the_peers_makes_the_windows_of_the_oracle_late_and_repeated
     for one in sent(LOAD):
         offset, offsets[one.modality] = offsets[one.modality], offsets[one.modality] + 1
         if not any(name == MARK for name, _ in one.headers):
-            raw = Raw(offset, EPOCH_MS + one.at_ms, one.key, one.headers, one.value)
+            raw = KafkaRecord("topic", 0, offset, EPOCH_MS + one.at_ms, one.key, one.headers, one.value)
             holds = read_for_oracle(raw, one.modality, 0)
             assert holds is not None
             entries[one.modality].append(Entry(offset, 0, holds))

@@ -16,10 +16,11 @@ from services.cli.main import app
 from services.contract import control, dead_letter, event, frontier, prediction, tick, window
 from services.contract.chunk import Chunk
 from services.contract.control import Control
-from services.contract.dead_letter import Position, Reason, Rejected
+from services.contract.dead_letter import Reason, Rejected
 from services.contract.event import Event
 from services.contract.frontier import Frontier
 from services.contract.prediction import Answer, Sense
+from services.contract.record import RecordPosition
 from services.contract.schemas import RECORDS
 from services.contract.topics import Topics
 from services.contract.window import Lane, Member, Window
@@ -44,7 +45,9 @@ WRITTEN = {
     "prediction": prediction.encode(WINDOW, ANSWER, SENSES, MODEL),
     "event": event.encode(Event("kitchen/0", "kitchen", "new", "dog", "sound", 0, 9, 0.9, 99, True, "kitchen/0/1@0")),
     "late": window.encode_late(Chunk("kitchen", "audio", "/d", "1", 5, 0, SHA, 0, 1, 7), (0, 5), 3),
-    "dead": dead_letter.letter(Position("t", 0, 1), "fusion", Rejected(Reason.SIZE, "too large"), b"x", ()).encode()[0],
+    "dead": dead_letter.letter(
+        RecordPosition("t", 0, 1), "fusion", Rejected(Reason.SIZE, "too large"), b"x", ()
+    ).encode()[0],
     "tick": next(iter(tick.encode({"kitchen": 5}, "tick"))),
     "control": control.encode(Control("kitchen", {"audio": 7}, {"video": ((1, 2),)}, 3)),
     "frontier": frontier.encode(Frontier("kitchen", 5, "0123456789ab")),

@@ -16,8 +16,8 @@ from PIL import Image
 from model.checkpoint import load, save
 from model.fit import FOLD
 from model.network import Architecture, TaskNetwork
-from services.contract.record import Place
-from services.contract.window import Lane, Member, Window, place_of
+from services.contract.record import MemberPosition
+from services.contract.window import Lane, Member, Window, position_of
 from services.fusion.__main__ import decision_of
 from services.fusion.event_tracker import Chains, folds
 from services.fusion.inference import Inference
@@ -47,8 +47,8 @@ def test_a_model_of_a_task_answers_for_a_window(tmp_path: Path, modalities: tupl
     inference = Inference(load(tmp_path / "m", "cpu"), 1_000_000)
     seen = window(text=TEXT, audio=PCM)
     found = {
-        place_of("text", seen.modalities["text"].members[0]): Payload("text/plain", TEXT),
-        place_of("audio", seen.modalities["audio"].members[0]): Payload("audio/pcm;rate=8000", PCM),
+        position_of("text", seen.modalities["text"].members[0]): Payload("text/plain", TEXT),
+        position_of("audio", seen.modalities["audio"].members[0]): Payload("audio/pcm;rate=8000", PCM),
     }
     (predicted,) = inference.predict([seen], found)
     answer = json.loads(predicted.value)
@@ -63,7 +63,7 @@ def test_a_model_of_a_task_answers_for_a_window(tmp_path: Path, modalities: tupl
     assert again.value == predicted.value
 
 
-def whole(tmp_path: Path) -> tuple[Inference, Window, dict[Place, Payload]]:
+def whole(tmp_path: Path) -> tuple[Inference, Window, dict[MemberPosition, Payload]]:
     """A model of three senses and a window in which each was there, the frames in two slots that both count."""
     modalities = ("text", "video", "audio")
     told = config(
@@ -74,10 +74,10 @@ def whole(tmp_path: Path) -> tuple[Inference, Window, dict[Place, Payload]]:
     frames = [Member("/dev/cam", str(t), t, 0, hashlib.sha256(jpeg(t)).hexdigest(), 0, t) for t in (10, 600_000)]
     seen = replace(made, modalities={**made.modalities, "video": Lane("present", "data", 0, tuple(frames))})
     found = {
-        place_of("text", seen.modalities["text"].members[0]): Payload("text/plain", TEXT),
-        place_of("audio", seen.modalities["audio"].members[0]): Payload("audio/pcm;rate=8000", PCM),
+        position_of("text", seen.modalities["text"].members[0]): Payload("text/plain", TEXT),
+        position_of("audio", seen.modalities["audio"].members[0]): Payload("audio/pcm;rate=8000", PCM),
     }
-    found |= {place_of("video", f): Payload("image/jpeg", jpeg(f.t_us)) for f in frames}
+    found |= {position_of("video", f): Payload("image/jpeg", jpeg(f.t_us)) for f in frames}
     return Inference(load(tmp_path / "m", "cpu"), 10_000_000), seen, found
 
 
@@ -93,7 +93,7 @@ def test_what_stands_in_several_windows_is_encoded_once(tmp_path: Path) -> None:
         for (modality, n), (t_us, length, body) in bodies.items()
     }
     types = {"text": "text/plain", "audio": "audio/pcm;rate=8000", "video": "image/jpeg"}
-    found = {place_of(m, members[m, n]): Payload(types[m], body) for (m, n), (_, _, body) in bodies.items()}
+    found = {position_of(m, members[m, n]): Payload(types[m], body) for (m, n), (_, _, body) in bodies.items()}
     windows = []
     for start_us in range(0, 4_500_000, hop_us):
         lanes = {
@@ -138,7 +138,7 @@ def test_sound_that_is_cut_once_for_all_of_its_windows_is_what_each_window_alone
     for n in range(60):
         body = rng.bytes(1_600)
         members.append(Member("/mic", str(n), at_us, 100_000, hashlib.sha256(body).hexdigest(), 0, n))
-        found[place_of("audio", members[-1])] = Payload("audio/pcm;rate=8000", body)
+        found[position_of("audio", members[-1])] = Payload("audio/pcm;rate=8000", body)
         at_us += int(rng.choice([100_000, 100_125, 112_000, 99_000, 140_000]))
     for start_us in range(0, 4_000_000, 500_000):
         held = tuple(m for m in members if start_us < m.t_us + m.duration_us and m.t_us < start_us + 2_000_000)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from services.contract import canonical, cloudevents
+from services.contract.record import KafkaRecord
 from services.contract.window import Lane, Member, Window, encode
 from services.gateway import media_messages
-from services.gateway.messages import Record, Told
+from services.gateway.messages import Told
 
 SECOND_US = 1_000_000
 START_US = 1_700_000_000 * SECOND_US
 
 
-def record(value: bytes | None, key: bytes | None = b"s", offset: int = 0) -> Record:
-    return Record(2, offset, START_US // 1000, key, [], value)
+def record(value: bytes | None, key: bytes | None = b"s", offset: int = 0) -> KafkaRecord:
+    return KafkaRecord("topic", 2, offset, START_US // 1000, key, [], value)
 
 
 def media(
@@ -25,7 +26,7 @@ def media(
     t_us: int = START_US,
     offset: int = 0,
     kind: str | None = None,
-) -> Record:
+) -> KafkaRecord:
     headers = cloudevents.build(
         session=session,
         source=f"/devices/d/{modality}",
@@ -34,7 +35,7 @@ def media(
         t_us=t_us,
         content_type=content_type,
     )
-    return Record(2, offset, START_US // 1000, session.encode(), headers, body)
+    return KafkaRecord("topic", 2, offset, START_US // 1000, session.encode(), headers, body)
 
 
 def chunk(session: str = "s", offset: int = 0, t_us: int = START_US, id: str = "1", body: bytes = b"hello") -> Told:
@@ -42,7 +43,7 @@ def chunk(session: str = "s", offset: int = 0, t_us: int = START_US, id: str = "
     return told
 
 
-def window(start_us: int = START_US, members: tuple[Member, ...] = ()) -> Record:
+def window(start_us: int = START_US, members: tuple[Member, ...] = ()) -> KafkaRecord:
     state = "present" if members else "absent"
     lanes = {"text": Lane(state, "data", start_us, members)}
     made = Window("s", start_us, start_us + 2 * SECOND_US, None, True, "c", lanes, START_US, START_US)
@@ -51,7 +52,7 @@ def window(start_us: int = START_US, members: tuple[Member, ...] = ()) -> Record
 
 def prediction(
     id: str = "s/1/1@m", *, start_us: int = START_US, final: bool = True, label: str = "dog", **headers: bytes
-) -> Record:
+) -> KafkaRecord:
     sense = {"state": "present", "evidence": "data", "age_ms": 1, "contribution": 0.5, "unusable": []}
     value = {
         "id": id,
@@ -67,10 +68,10 @@ def prediction(
         "inputs": [{"modality": "text"}],
     }
     named = [(name.replace("_", "-"), raw) for name, raw in headers.items()]
-    return Record(2, 0, START_US // 1000, b"s", named, canonical.dumps(value))
+    return KafkaRecord("topic", 2, 0, START_US // 1000, b"s", named, canonical.dumps(value))
 
 
-def event(lifecycle: str = "new", *, id: str = "s/1", final: bool = True, label: str = "dog") -> Record:
+def event(lifecycle: str = "new", *, id: str = "s/1", final: bool = True, label: str = "dog") -> KafkaRecord:
     value = {
         "id": id,
         "session": "s",

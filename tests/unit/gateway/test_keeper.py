@@ -9,13 +9,12 @@ from typing import cast
 from prometheus_client import CollectorRegistry
 
 from services.contract import canonical
-from services.contract.record import Kept
+from services.contract.record import KafkaRecord
 from services.contract.topics import Topics
 from services.contract.window import Member
 from services.gateway import messages
 from services.gateway.archive_reader import KeptEvents
 from services.gateway.archive_writer import WAITING_MAX, Ended, Keeper, predictions_of
-from services.gateway.messages import Record
 from services.gateway.redaction import Hidden
 from services.gateway.sessions import Room
 from services.runtime.metrics import GatewayMetrics
@@ -28,8 +27,8 @@ TOPICS = Topics("braid", ("text", "video", "audio"))
 ID = f"s/{START_US // 1000}/1@m"
 
 
-def kept(topic: str, r: Record) -> Kept:
-    return Kept(topic, r.partition, r.offset, r.at_ms, r.key, r.headers, r.value)
+def kept(topic: str, r: KafkaRecord) -> KafkaRecord:
+    return r._replace(topic=topic)
 
 
 def keeper(metrics: GatewayMetrics) -> Keeper:

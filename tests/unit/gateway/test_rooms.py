@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from services.contract import canonical, cloudevents, tick, timestamps
 from services.contract.chunk import Chunk
 from services.contract.window import Member, encode_late
@@ -174,7 +172,7 @@ def test_what_was_added_to_a_clock_is_told() -> None:
     made = media()
     ours = ("ce_recordedtime", timestamps.text_of(START_US - 3 * SECOND_US).encode())
     sources = Sources(10 * SECOND_US)
-    for one in media_messages.media_message("text", replace(made, headers=[*made.headers, ours])):
+    for one in media_messages.media_message("text", made._replace(headers=[*made.headers, ours])):
         sources.put(one)
     (told_of,) = sources.as_json(START_US)
     assert (told_of["clock_corrected_ms"], told_of["clock_offset_ms"]) == (3_000, 0)

@@ -8,10 +8,11 @@ import pytest
 
 from services.contract import canonical, cloudevents, tick
 from services.contract.chunk import Chunk
-from services.contract.dead_letter import Position, Reason, Rejected, letter
+from services.contract.dead_letter import Reason, Rejected, letter
+from services.contract.record import KafkaRecord, RecordPosition
 from services.contract.window import encode_late
 from services.gateway import media_messages, messages
-from services.gateway.messages import NotTold, Record
+from services.gateway.messages import NotTold
 from tests.unit.gateway.records import SECOND_US, START_US, event, media, prediction, record, window
 
 PCM = "audio/pcm;rate=8000;channels=1"
@@ -89,9 +90,11 @@ def test_late_and_dead_records_name_the_chunk_that_they_are_about() -> None:
     chunk = Chunk("s", "text", "/d", "1", START_US, 0, "0" * 64, 2, 7, START_US)
     one = messages.late(record(encode_late(chunk, (START_US,), 5)))
     assert (one.key, canonical.loads(one.raw)["behind_us"]) == ("text 2 7", 5)
-    refused = letter(Position("media.text", 2, 8), "admission", Rejected(Reason.FUTURE, "why"), b"x", media().headers)
+    refused = letter(
+        RecordPosition("media.text", 2, 8), "admission", Rejected(Reason.FUTURE, "why"), b"x", media().headers
+    )
     value, headers = refused.encode()
-    dead = messages.dead(Record(0, 0, 1, b"s", headers, value), {"media.text": "text"})
+    dead = messages.dead(KafkaRecord("topic", 0, 0, 1, b"s", headers, value), {"media.text": "text"})
     said = canonical.loads(dead.raw)
     assert (said["modality"], said["at"], said["reason"], said["t_us"]) == ("text", [2, 8], "future", START_US)
     assert dead.from_us == 1_000, "among what is new, however wrong its own clock was"
@@ -115,6 +118,11 @@ def test_what_is_none_of_the_contract_is_not_told(read: object, value: bytes | N
 
 
 def test_media_without_an_envelope_or_a_session_are_not_told() -> None:
-    for bad in (record(b"x"), record(None), Record(0, 0, 0, b"\xff", media().headers, b"x"), record(b"x", key=None)):
+    for bad in (
+        record(b"x"),
+        record(None),
+        KafkaRecord("topic", 0, 0, 0, b"\xff", media().headers, b"x"),
+        record(b"x", key=None),
+    ):
         with pytest.raises(NotTold):
             list(media_messages.media_message("text", bad))

@@ -9,8 +9,8 @@ import pytest
 
 from services.contract import window
 from services.contract.alignment_config import Semantics
+from services.contract.record import KafkaRecord
 from services.inspection.audit.ledger import Books, Logs, keep
-from services.inspection.audit.records import Raw
 from services.offline.driver import OfflineLog
 from services.offline.evaluation.dataset import read
 from services.offline.evaluation.run_stream import ORIGIN_US, PATIENCE
@@ -25,9 +25,13 @@ def logs() -> Logs:
     log = OfflineLog(Semantics(), PATIENCE)
     sendings = list(read(ROOT / "data", STREAM).sendings(STREAM, ORIGIN_US, 30_000_000, 60_000_000))
     outs = list(log.play(STREAM, sendings, ORIGIN_US))
-    media = {m: [Raw(r.offset, r.timestamp, r.key, r.headers, r.value) for r in rs] for m, rs in log.records.items()}
-    windows = [Raw(n, o.at_us // 1000, b"", (), window.encode(o.window)) for n, o in enumerate(outs)]
-    lates = [Raw(n, 0, b"", (), window.encode_late(chunk, (), 0)) for n, chunk in enumerate(log.late)]
+    media = log.records
+    windows = [
+        KafkaRecord("topic", 0, n, o.at_us // 1000, b"", (), window.encode(o.window)) for n, o in enumerate(outs)
+    ]
+    lates = [
+        KafkaRecord("topic", 0, n, 0, b"", (), window.encode_late(chunk, (), 0)) for n, chunk in enumerate(log.late)
+    ]
     return Logs(0, media, windows, lates, [])
 
 
@@ -35,7 +39,7 @@ def books_of(logs: Logs) -> Books:
     return keep([logs], Semantics(), lambda session: session == STREAM)
 
 
-def finals(logs: Logs) -> list[Raw]:
+def finals(logs: Logs) -> list[KafkaRecord]:
     return [raw for raw in logs.windows if window.decode(raw.value or b"").final]
 
 
@@ -50,7 +54,7 @@ def test_a_run_that_went_well_balances_and_every_window_is_what_the_logs_say(log
 
 
 def test_what_is_none_of_ours_in_a_topic_of_ours_is_told_and_the_rest_is_judged(logs: Logs) -> None:
-    junk = [Raw(98, 0, None, (), b"{}"), Raw(99, 0, None, (), b"[1]")]
+    junk = [KafkaRecord("topic", 0, 98, 0, None, (), b"{}"), KafkaRecord("topic", 0, 99, 0, None, (), b"[1]")]
     books = books_of(replace(logs, late=[*logs.late, *junk], dead=junk))
     assert books.troubles == [f"{name} 0/{n} is no record of ours" for name in ("dead", "late") for n in (98, 99)]
     assert books.balanced

@@ -8,7 +8,7 @@ import pytest
 
 from model.checkpoint import load
 from services.contract import canonical
-from services.contract.record import Kept
+from services.contract.record import KafkaRecord
 from services.fusion.inference import Inference
 from services.inspection.explain.explanation import answer, tell
 from services.inspection.explain.lookup import Evidence, InvalidPredictionId, find_in_recording, wanted
@@ -23,16 +23,16 @@ def inference() -> Inference:
 
 
 @pytest.fixture(scope="module")
-def published(inference: Inference) -> list[Kept]:
+def published(inference: Inference) -> list[KafkaRecord]:
     return made.published(inference, "S05", 34, 54)
 
 
 @pytest.fixture(scope="module")
-def file(published: list[Kept], tmp_path_factory: pytest.TempPathFactory) -> RecordingFile:
+def file(published: list[KafkaRecord], tmp_path_factory: pytest.TempPathFactory) -> RecordingFile:
     return RecordingFile(made.write(tmp_path_factory.mktemp("why") / "S05.mcap", published))
 
 
-def ids(published: list[Kept], *, final: bool = True) -> list[str]:
+def ids(published: list[KafkaRecord], *, final: bool = True) -> list[str]:
     records = [canonical.loads_object(k.value or b"") for k in published if k.topic == made.TOPICS.predictions]
     return [r["id"] for r in records if r["final"] is final]
 
@@ -44,7 +44,7 @@ def found(file: RecordingFile, id: str) -> Evidence:
 
 
 def test_every_prediction_of_a_stream_is_reproduced_to_the_byte(
-    file: RecordingFile, published: list[Kept], inference: Inference
+    file: RecordingFile, published: list[KafkaRecord], inference: Inference
 ) -> None:
     for id in ids(published)[::6] + ids(published, final=False)[::9]:
         evidence = found(file, id)
@@ -54,7 +54,7 @@ def test_every_prediction_of_a_stream_is_reproduced_to_the_byte(
 
 
 def test_what_would_have_been_said_without_a_sense_agrees_with_its_contribution(
-    file: RecordingFile, published: list[Kept], inference: Inference
+    file: RecordingFile, published: list[KafkaRecord], inference: Inference
 ) -> None:
     counted, nothing_seen = 0, set()
     for id in ids(published):
@@ -75,7 +75,7 @@ def test_what_would_have_been_said_without_a_sense_agrees_with_its_contribution(
 
 
 def test_inputs_say_where_they_stand_and_how_late_they_were(
-    file: RecordingFile, published: list[Kept], inference: Inference
+    file: RecordingFile, published: list[KafkaRecord], inference: Inference
 ) -> None:
     evidence = found(file, ids(published)[8])
     told = tell(evidence)
@@ -89,7 +89,7 @@ def test_inputs_say_where_they_stand_and_how_late_they_were(
 
 
 def test_other_bytes_at_the_place_of_a_member_are_not_taken_for_it(
-    published: list[Kept], inference: Inference, tmp_path: Path
+    published: list[KafkaRecord], inference: Inference, tmp_path: Path
 ) -> None:
     media = set(made.TOPICS.media_all)
     forged = [k._replace(value=b"other") if k.topic in media and k.value and k.key else k for k in published]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from model.checkpoint import load, serving
-from services.contract.record import Kept
+from services.contract.record import KafkaRecord
 from services.fusion.inference import Inference
 from services.runtime.settings import ROOT
 from tests.unit.offline import made
@@ -19,10 +19,10 @@ def inference() -> Inference:
 
 
 @pytest.fixture(scope="session")
-def published(inference: Inference) -> list[Kept]:
+def published(inference: Inference) -> list[KafkaRecord]:
     return made.published(inference)
 
 
 @pytest.fixture(scope="session")
-def recording(published: list[Kept], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recording(published: list[KafkaRecord], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made.write(tmp_path_factory.mktemp("recording") / "S01.mcap", published)

@@ -11,7 +11,7 @@ from services.contract import window as late_record
 from services.contract import window as window_record
 from services.contract.control import Control
 from services.contract.prediction import STATE_HEADER
-from services.contract.record import Kept
+from services.contract.record import KafkaRecord
 from services.contract.topics import Topics
 from services.fusion.__main__ import decision_of
 from services.fusion.event_tracker import Chains
@@ -36,7 +36,7 @@ TOPICS = Topics()
 
 def published(
     inference: Inference, stream: str = "S01", from_s: float = 34, to_s: float = 46, mute_s: float | None = None
-) -> list[Kept]:
+) -> list[KafkaRecord]:
     """Every record that the topics would hold, topic by topic; mute_s: when somebody muted the sound."""
     semantics = SETTINGS.semantics()
     log = OfflineLog(semantics, patience(SETTINGS, semantics.modalities))
@@ -44,11 +44,7 @@ def published(
     # Read back from their bytes, as the fusion worker gets them.
     played = log.play(stream, sendings, ORIGIN_US)
     outs = [Out(o.at_us, window_record.decode(window_record.encode(o.window))) for o in played]
-    out = [
-        Kept(TOPICS.media(m), 0, r.offset, r.timestamp, r.key, r.headers, r.value)
-        for m, records in log.records.items()
-        for r in records
-    ]
+    out = [r._replace(topic=TOPICS.media(m)) for m, records in log.records.items() for r in records]
     if mute_s is not None:
         at_us = ORIGIN_US + round(mute_s * 1e6)
         control = Control(stream).mute(["audio"], at_us)
@@ -63,7 +59,7 @@ def published(
     said[TOPICS.windows] = [(o.at_us // 1000, window_record.encode(o.window), []) for o in outs]
     said[TOPICS.late] = [(chunk.appended_us // 1000, late_record.encode_late(chunk, (), 0), []) for chunk in log.late]
     return out + [
-        Kept(topic, 0, offset, at_ms, key, headers, value)
+        KafkaRecord(topic, 0, offset, at_ms, key, headers, value)
         for topic, records in said.items()
         for offset, (at_ms, value, headers) in enumerate(records)
     ]
@@ -75,7 +71,7 @@ def about(begins: dict[str, dict[int, int]] | None = None, *, whole: bool = True
     return About(SETTINGS.semantics(), sections, 1, begins or {}, whole)
 
 
-def write(path: Path, records: Sequence[Kept], told: About | None = None, until_s: float = 3_600) -> Path:
+def write(path: Path, records: Sequence[KafkaRecord], told: About | None = None, until_s: float = 3_600) -> Path:
     """Write records as a recording that ends a while after them."""
     with RecordingWriter(path, told or about(), TOPICS) as writer:
         for record in sorted(records, key=lambda r: r.timestamp):

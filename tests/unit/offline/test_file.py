@@ -13,7 +13,7 @@ from PIL import Image
 
 from model.data.shards import find_file, list_files
 from services.contract.alignment_config import Semantics
-from services.contract.record import Kept
+from services.contract.record import KafkaRecord
 from services.offline.recording.reader import RecordingFile
 from services.offline.recording.writer import RecordingWriter
 from services.runtime.settings import ROOT
@@ -22,7 +22,7 @@ from tests.unit.offline import made
 JPEG = find_file(list_files(ROOT / "data" / "tridigit" / "hand")[0]).read_bytes()
 
 
-def media(offset: int, at_ms: int, content_type: str, body: bytes, modality: str) -> Kept:
+def media(offset: int, at_ms: int, content_type: str, body: bytes, modality: str) -> KafkaRecord:
     headers = [
         ("ce_specversion", b"1.0"),
         ("ce_id", b"1"),
@@ -31,7 +31,7 @@ def media(offset: int, at_ms: int, content_type: str, body: bytes, modality: str
         ("ce_time", b"2026-01-01T00:00:00.5Z"),
         ("content-type", content_type.encode()),
     ]
-    return Kept(made.TOPICS.media(modality), 0, offset, at_ms, b"kitchen", headers, body)
+    return KafkaRecord(made.TOPICS.media(modality), 0, offset, at_ms, b"kitchen", headers, body)
 
 
 RECORDS = [
@@ -39,7 +39,7 @@ RECORDS = [
     media(0, 900, "audio/pcm;rate=8000", bytes(1600), "audio"),
     media(0, 1_100, "text/plain", b"hello", "text"),
     media(1, 1_000, "image/jpeg", b"", "video"),
-    Kept(made.TOPICS.windows, 0, 0, 1_200, b"kitchen", [], b'{"final":true}'),
+    KafkaRecord(made.TOPICS.windows, 0, 0, 1_200, b"kitchen", [], b'{"final":true}'),
 ]
 
 

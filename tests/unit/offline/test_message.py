@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contract import canonical, cloudevents, tick
-from services.contract.record import Kept
+from services.contract.record import KafkaRecord
 from services.offline.recording.message import IMAGE, RECORD, SOUND, NotKept, decode, encode
 
 TOPIC = "braid.media.video.v1"
@@ -38,13 +38,13 @@ def headers(content_type: str) -> list[tuple[str, bytes]]:
 def test_any_record_comes_back_as_it_was(
     key: bytes | None, given_headers: list[tuple[str, bytes]], value: bytes | None, timestamp: int
 ) -> None:
-    kept = Kept(TOPIC, 3, 70_000_000_000, timestamp, key, given_headers, value)
+    kept = KafkaRecord(TOPIC, 3, 70_000_000_000, timestamp, key, given_headers, value)
     assert decode(encode(kept).data) == kept
 
 
 @given(st.sampled_from(["image/jpeg", "audio/pcm;rate=8000", "text/plain", "application/json", ""]), st.binary())
 def test_media_of_any_type_come_back_as_they_were(content_type: str, value: bytes) -> None:
-    kept = Kept(TOPIC, 0, 0, 5, b"s", headers(content_type), value)
+    kept = KafkaRecord(TOPIC, 0, 0, 5, b"s", headers(content_type), value)
     assert decode(encode(kept).data) == kept
 
 
@@ -52,19 +52,19 @@ def test_media_of_any_type_come_back_as_they_were(content_type: str, value: byte
     "value", [b'{"b":1,"a":2}', b'{"a": 1}', b'{"a":1.0}', b'{"a":1e2}', b'{"a":"\\u0041"}', b'{"a":1,"a":1}', b"{"]
 )
 def test_json_that_is_not_canonical_keeps_its_bytes(value: bytes) -> None:
-    kept = Kept(TOPIC, 0, 0, 5, None, [], value)
+    kept = KafkaRecord(TOPIC, 0, 0, 5, None, [], value)
     assert decode(encode(kept).data).value == value
 
 
 def test_our_own_records_stand_there_as_objects() -> None:
     value = next(tick.encode({"kitchen": 5}, "tick"))
-    told = json.loads(encode(Kept(TOPIC, 0, 0, 5, None, tick.headers(value), value)).data)
+    told = json.loads(encode(KafkaRecord(TOPIC, 0, 0, 5, None, tick.headers(value), value)).data)
     assert told["json"] == {"bounds": {"kitchen": 5}, "evidence": "tick"}
     assert canonical.dumps(told["json"]) == value
 
 
 def test_a_picture_is_what_foxglove_shows() -> None:
-    message = encode(Kept(TOPIC, 0, 0, 5, b"s", headers("image/jpeg"), JPEG))
+    message = encode(KafkaRecord(TOPIC, 0, 0, 5, b"s", headers("image/jpeg"), JPEG))
     told = json.loads(message.data)
     assert message.form == IMAGE
     assert told["timestamp"] == {"sec": 1_700_000_000, "nsec": 123_456_000}
@@ -73,15 +73,15 @@ def test_a_picture_is_what_foxglove_shows() -> None:
 
 
 def test_pcm_is_what_foxglove_plays_and_other_sound_is_kept_as_it_is() -> None:
-    told = json.loads(encode(Kept(TOPIC, 0, 0, 5, b"s", headers("audio/pcm;rate=8000"), bytes(800))).data)
+    told = json.loads(encode(KafkaRecord(TOPIC, 0, 0, 5, b"s", headers("audio/pcm;rate=8000"), bytes(800))).data)
     assert (told["format"], told["sample_rate"], told["number_of_channels"]) == ("pcm-s16", 8_000, 1)
-    assert encode(Kept(TOPIC, 0, 0, 5, b"s", headers("audio/pcm;rate=8000"), bytes(801))).form == RECORD
-    assert encode(Kept(TOPIC, 0, 0, 5, b"s", headers("audio/pcm;rate=8000"), bytes(800))).form == SOUND
+    assert encode(KafkaRecord(TOPIC, 0, 0, 5, b"s", headers("audio/pcm;rate=8000"), bytes(801))).form == RECORD
+    assert encode(KafkaRecord(TOPIC, 0, 0, 5, b"s", headers("audio/pcm;rate=8000"), bytes(800))).form == SOUND
 
 
 def test_structured_mode_keeps_the_whole_event_as_its_value() -> None:
     event = canonical.dumps({"id": "1", "datacontenttype": "image/jpeg", "data_base64": "/9g="})
-    kept = Kept(TOPIC, 0, 0, 5, b"s", [("content-type", cloudevents.STRUCTURED.encode())], event)
+    kept = KafkaRecord(TOPIC, 0, 0, 5, b"s", [("content-type", cloudevents.STRUCTURED.encode())], event)
     message = encode(kept)
     assert message.form == RECORD
     assert decode(message.data) == kept

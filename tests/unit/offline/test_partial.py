@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.contract import window as window_record
-from services.contract.record import Kept
+from services.contract.record import KafkaRecord
 from services.fusion.inference import Inference
 from services.offline.recording.metadata import RecordingError
 from services.offline.recording.reader import RecordingFile
@@ -18,7 +18,7 @@ WINDOWS, PREDICTIONS = made.TOPICS.windows, made.TOPICS.predictions
 
 @pytest.mark.parametrize("cut", range(0, 24, 3))
 def test_a_recording_that_begins_in_the_middle_compares_what_it_holds(
-    published: list[Kept], inference: Inference, tmp_path: Path, cut: int
+    published: list[KafkaRecord], inference: Inference, tmp_path: Path, cut: int
 ) -> None:
     finals = [r for r in published if r.topic == WINDOWS and b'"final":true' in (r.value or b"")]
     first = window_record.decode(finals[cut].value or b"")
@@ -38,7 +38,7 @@ def test_a_recording_that_begins_in_the_middle_compares_what_it_holds(
 
 
 def test_a_partition_of_which_no_window_was_recorded_is_not_compared(
-    published: list[Kept], inference: Inference, tmp_path: Path
+    published: list[KafkaRecord], inference: Inference, tmp_path: Path
 ) -> None:
     """Its media stand in the recording only because they came shortly before it began."""
     begins = {t: {0: 1 if t == WINDOWS else 0} for t in (*made.TOPICS.media_all, WINDOWS)}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.contract import tick
-from services.contract.record import Kept
+from services.contract.record import KafkaRecord
 from services.offline.recording.render import file_of, line, tell
 from tests.unit.offline.test_file import JPEG, RECORDS, media
 
@@ -23,18 +23,18 @@ def test_a_picture_tells_its_size_and_a_sound_its_length() -> None:
 
 def test_text_and_json_stand_there_as_they_are() -> None:
     assert tell(RECORDS[2])["text"] == "hello"
-    ticked = Kept("t", 0, 0, 5, None, tick.headers(b""), b'{"bounds":{"s":5},"evidence":"tick"}')
+    ticked = KafkaRecord("t", 0, 0, 5, None, tick.headers(b""), b'{"bounds":{"s":5},"evidence":"tick"}')
     assert tell(ticked)["json"] == {"bounds": {"s": 5}, "evidence": "tick"}
 
 
 @pytest.mark.parametrize(
     ("kept", "told"),
     [
-        (Kept("t", 0, 0, -1, None, [], None), "null"),
-        (Kept("t", 0, 0, 5, b"\xff", [("ce_id", b"\xff")], b"x"), "header"),
+        (KafkaRecord("t", 0, 0, -1, None, [], None), "null"),
+        (KafkaRecord("t", 0, 0, 5, b"\xff", [("ce_id", b"\xff")], b"x"), "header"),
     ],
 )
-def test_what_cannot_be_read_says_so(kept: Kept, told: str) -> None:
+def test_what_cannot_be_read_says_so(kept: KafkaRecord, told: str) -> None:
     assert tell(kept)["unreadable"] == told
     assert told in line(tell(kept))
 

@@ -11,7 +11,7 @@ from model.checkpoint import load, save
 from model.streams.network import FusionNetwork
 from services.contract import canonical, cloudevents, tick
 from services.contract.prediction import muted_of
-from services.contract.record import Kept
+from services.contract.record import KafkaRecord, MemberPosition
 from services.fusion.inference import Inference
 from services.offline.recording.reader import RecordingFile
 from services.offline.replay import case
@@ -61,7 +61,7 @@ def test_a_recording_with_a_mute_in_it_gives_the_same_bytes(inference: Inference
 
 
 def test_the_order_in_which_topics_were_written_is_no_matter(
-    published: list[Kept], inference: Inference, tmp_path: Path
+    published: list[KafkaRecord], inference: Inference, tmp_path: Path
 ) -> None:
     shuffled = sorted(published, key=lambda r: (r.topic, r.offset), reverse=False)
     path = made.write(tmp_path / "x.mcap", shuffled)
@@ -106,7 +106,7 @@ def test_a_member_that_is_refused_elsewhere_says_so() -> None:
     times = {"end_us": 1, "previous_us": None, "opened_us": 1, "closed_us": 1}
     empty = {**times, "modalities": {"text": {**lane, "members": []}}}
     full = {**times, "modalities": {"text": lane}}
-    late = Outcome(refused={("text", 0, 3): "late"})
+    late = Outcome(refused={MemberPosition("text", 0, 3): "late"})
     assert list(window_points(full, empty, Outcome(), late)) == ["-text /d#7 (late now)"]
     assert list(window_points(empty, full, late, Outcome())) == ["+text /d#7 (late before)"]
 
@@ -121,7 +121,7 @@ def test_a_limit_keeps_the_recorded_ticks(recording: Path, inference: Inference)
 
 
 def test_own_ticks_under_the_same_settings_would_be_those_that_were_recorded(
-    published: list[Kept], inference: Inference, tmp_path: Path
+    published: list[KafkaRecord], inference: Inference, tmp_path: Path
 ) -> None:
     """Without the recorded ticks nothing closes; with a change that moves nothing the replay writes the same ones."""
     untold = [r for r in published if cloudevents.type_of(r.headers) != tick.TICK_TYPE.encode()]
@@ -150,7 +150,7 @@ def test_another_model_changes_predictions_and_no_window(recording: Path, tmp_pa
 
 
 def test_a_changed_byte_in_a_recorded_window_is_noticed(
-    published: list[Kept], inference: Inference, tmp_path: Path
+    published: list[KafkaRecord], inference: Inference, tmp_path: Path
 ) -> None:
     at = next(n for n, r in enumerate(published) if r.topic == WINDOWS and b'"final":true' in (r.value or b""))
     window = canonical.loads_object(published[at].value or b"")

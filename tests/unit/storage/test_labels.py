@@ -11,7 +11,7 @@ import pytest
 
 from model.manifest import Unreadable, example_of, lines
 from services.contract import canonical, cloudevents
-from services.contract.record import Kept
+from services.contract.record import KafkaRecord
 from services.contract.window import Member
 from services.inspection.explain.lookup import Evidence, Input
 from services.storage.labels import LabelStore
@@ -27,7 +27,7 @@ def given(modality: str, content_type: str, body: bytes, t_us: int, source: str 
         session="s", source=source, id="1", type=media_type, t_us=t_us, content_type=content_type
     )
     member = Member(source, "1", t_us, duration_us, "0" * 64, 0, 0)
-    return Input(modality, topic, member, Kept(topic, 0, 0, t_us // 1000, b"s", headers, body))
+    return Input(modality, topic, member, KafkaRecord(topic, 0, 0, t_us // 1000, b"s", headers, body))
 
 
 def evidence(*inputs: Input, id: str = "s/1/1@m", session: str = "s", **states: str) -> Evidence:
@@ -35,7 +35,7 @@ def evidence(*inputs: Input, id: str = "s/1/1@m", session: str = "s", **states: 
     span = {"start": START_US, "end": START_US + 4 * HOP_US}
     record: dict[str, Any] = {"id": id, "session": session, "label": "dog", "window": span, "modalities": modalities}
     value = canonical.dumps(record)
-    return Evidence(Kept("p", 0, 0, 0, b"s", [], value), inputs=inputs)
+    return Evidence(KafkaRecord("p", 0, 0, 0, b"s", [], value), inputs=inputs)
 
 
 def halves(count: int, source: str = "d") -> list[Input]:

@@ -9,7 +9,7 @@ import pytest
 
 from model.checkpoint import load
 from services.contract import canonical
-from services.contract.record import Kept
+from services.contract.record import KafkaRecord, RecordPosition
 from services.fusion.inference import Inference
 from services.inspection.explain import lookup
 from services.inspection.explain.explanation import answer
@@ -28,9 +28,9 @@ MB = 1_000_000
 def entry(n: int, session: str = "kitchen", body: bytes | None = None, at_us: int = NOW_US) -> Entry:
     """An event of one window with one picture; body: the same picture in several events."""
     value = f"picture {n}".encode() * 100 if body is None else body
-    media = [Kept("braid.media.video.v1", 0, n, 5, session.encode(), [("ce_id", b"\xff"), ("x", b"")], value)]
-    media.append(Kept("braid.media.video.v1", 0, n + 1000, 5, session.encode(), [], b""))
-    record = Kept("braid.events.v1", 0, n, 5, session.encode(), [], b'{"id":1}')
+    media = [KafkaRecord("braid.media.video.v1", 0, n, 5, session.encode(), [("ce_id", b"\xff"), ("x", b"")], value)]
+    media.append(KafkaRecord("braid.media.video.v1", 0, n + 1000, 5, session.encode(), [], b""))
+    record = KafkaRecord("braid.events.v1", 0, n, 5, session.encode(), [], b'{"id":1}')
     return Entry(f"{session}/{n}", session, at_us, [record], [record], [record], media)
 
 
@@ -158,7 +158,9 @@ def test_only_one_writes_and_any_may_look_and_forget(tmp_path: Path) -> None:
     one.keep(entry(1))
     looker.look()
     assert looker.has("kitchen", "kitchen/1")
-    assert [kept.value for kept in looker.records("kitchen", ("braid.media.video.v1", 0, 1))] == [b"picture 1" * 100]
+    assert [kept.value for kept in looker.records("kitchen", RecordPosition("braid.media.video.v1", 0, 1))] == [
+        b"picture 1" * 100
+    ]
     assert looker.forget("kitchen") == 1
     assert one.find("kitchen", "kitchen/1") is None
     assert files(tmp_path) == 0
