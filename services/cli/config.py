@@ -48,9 +48,10 @@ def check(json: output.Json = False) -> None:
         if json:
             output.result({"ok": False, "troubles": list(error.problems)})
             raise SystemExit(EXIT_USAGE) from None
-        if len(error.problems) > 1:
-            print("\n".join(error.problems))
-        raise
+        if len(error.problems) == 1:
+            raise
+        print("\n".join(error.problems))
+        raise SettingsError(error.what, do=error.do) from None
     if json:
         output.result({"ok": True, "troubles": []})
     else:

@@ -33,7 +33,7 @@ LEAD_S = 1.0
 SETTLE_S = 25.0
 QUIET_S = 1.0
 TEXT_IDLE_TIMEOUT_MS = 6_500
-KEPT_S = 3_600
+HISTORY_S = 3_600
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ async def run(
         page = page_url(settings.gateway.host, port, token)
         # What ran here before belongs to another run.
         environment |= {"BRAID_GATEWAY__PORT": str(port), "BRAID_GATEWAY__LOOK_BACK_S": "0"}
-        environment |= {"BRAID_GATEWAY__TOKEN": token, "BRAID_GATEWAY__HISTORY_S": str(KEPT_S)}
+        environment |= {"BRAID_GATEWAY__TOKEN": token, "BRAID_GATEWAY__HISTORY_S": str(HISTORY_S)}
         services = {name: ServiceProcess(name, folder, environment) for name in ("aligner", "fusion", "gateway")}
         await _topics(stack, settings)
         try:
