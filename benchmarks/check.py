@@ -15,9 +15,9 @@ from services.contract.alignment_config import Semantics
 from services.contract.canonical import loads_object
 from services.contract.topics import Topics
 from services.contract.window import Window
-from services.inspection.audit.oracle import Entry, Verdict
-from services.inspection.audit.oracle import judge as ask_oracle
-from services.inspection.audit.records import read
+from services.inspection.audit.oracle import LogEntry, OracleVerdict
+from services.inspection.audit.oracle import judge_logs as ask_oracle
+from services.inspection.audit.records import decode_media_record
 from services.kafka import clients
 from services.kafka.log_reader import read_range, with_readers
 
@@ -67,7 +67,7 @@ async def _judge_number(
     reader: AIOKafkaConsumer, topics: Topics, number: int, semantics: Semantics, ours: bool
 ) -> Judged:
     out, marked = Judged(), set[tuple[str, int]]()
-    entries: dict[str, list[Entry]] = {m: [] for m in topics.modalities}
+    entries: dict[str, list[LogEntry]] = {m: [] for m in topics.modalities}
     for modality in topics.modalities:
         async for r in read_range(reader, TopicPartition(topics.media(modality), number)):
             if r.key is None:
@@ -77,9 +77,9 @@ async def _judge_number(
             if any(name == MARK for name, _ in r.headers):
                 marked.add((modality, r.offset))
                 continue
-            holds = read(r, modality, number)
+            holds = decode_media_record(r, modality, number)
             if holds is not None:
-                entries[modality].append(Entry(r.offset, r.timestamp * 1000, holds))
+                entries[modality].append(LogEntry(r.offset, r.timestamp * 1000, holds))
     verdict = ask_oracle(entries, semantics)
     written = [r async for r in read_range(reader, TopicPartition(topics.windows, number))]
     _compare(written, verdict, ours, out)
@@ -96,7 +96,7 @@ async def _told(reader: AIOKafkaConsumer, topic: str, number: int) -> list[dict[
     return [loads_object(r.value or b"") async for r in read_range(reader, TopicPartition(topic, number))]
 
 
-def _compare(written: Sequence[Any], verdict: Verdict, ours: bool, out: Judged) -> None:
+def _compare(written: Sequence[Any], verdict: OracleVerdict, ours: bool, out: Judged) -> None:
     seen: set[Key] = set()
     for r in written:
         found = _final(r.value)

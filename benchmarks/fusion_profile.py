@@ -33,7 +33,7 @@ from benchmarks.systems import Job, braid_environment
 from model.checkpoint import load as load_model
 from model.checkpoint import serving
 from model.modality import REGISTERED
-from services.fusion.stages import SOUND
+from services.fusion.stages import AUDIO
 from services.kafka import clients, topic_admin
 from services.kafka.log_reader import read_range
 from services.local.services import ServiceProcess
@@ -176,7 +176,7 @@ def media(step_ms: int) -> float:
         began = time.process_time()
         for body in made[modality]:
             value = REGISTERED[modality].decode(body, TYPES[modality])
-            if modality != SOUND:  # made ready once for a segment, not for a chunk
+            if modality != AUDIO:  # made ready once for a segment, not for a chunk
                 model.prepare(modality, value)
         spent_s += (time.process_time() - began) / len(made[modality]) * count * step_ms / 1000
     return spent_s * 1e3

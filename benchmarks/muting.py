@@ -20,7 +20,7 @@ from benchmarks.everything import carried_out, everything
 from benchmarks.report import machine, tell
 from services.contract import canonical, cloudevents
 from services.contract.record import KafkaRecord
-from services.inspection.audit.collect import records
+from services.inspection.audit.collect import collect_topic
 from services.kafka import clients
 from services.kafka.control_topic import say
 from services.local.process import StartError
@@ -86,7 +86,7 @@ async def bench(count: int, folder: Path) -> list[int]:
             await asyncio.sleep(AFTER_S)
             going.cancel()
         async with clients.reader(settings.kafka) as reader:
-            return sorted(last_ms(await records(reader, topics.predictions, partitions), muted_ms).values())
+            return sorted(last_ms(await collect_topic(reader, topics.predictions, partitions), muted_ms).values())
 
 
 def told(delays_ms: Sequence[int]) -> str:

@@ -28,8 +28,8 @@ from benchmarks.report import machine, tell
 from services.contract import cloudevents
 from services.kafka import clients
 from services.local.process import StartError
-from services.offline.evaluation.dataset import Recording, read
-from services.offline.evaluation.player import Schedule, play
+from services.offline.evaluation.dataset import RecordedStream, read_stream
+from services.offline.evaluation.player import PlaybackSchedule, play_streams
 from services.runtime.settings import ROOT, Settings
 
 STREAMS = tuple(f"S{n:02d}" for n in range(1, 9))
@@ -98,12 +98,12 @@ async def listed(settings: Settings, count: int) -> None:
             await producer.send(topics.media("text"), b"number one", key=session.encode(), headers=headers)
 
 
-async def played(settings: Settings, recordings: dict[str, Recording], seconds: float) -> None:
+async def played(settings: Settings, recordings: dict[str, RecordedStream], seconds: float) -> None:
     """Play recordings in real time."""
     now_us = time.time_ns() // 1000
-    schedule = Schedule.live(now_us, FROM_S, seconds)
+    schedule = PlaybackSchedule.live(now_us, FROM_S, seconds)
     async with clients.producer(settings.kafka) as producer:
-        await play(producer, settings.topic_names(), recordings, schedule, now_us)
+        await play_streams(producer, settings.topic_names(), recordings, schedule, now_us)
 
 
 async def measured(page: Page, seconds: float) -> Frames:
@@ -198,7 +198,7 @@ async def bench(
     if chromium is None:
         raise StartError("no chromium on the PATH: `apt-get install chromium`")
     names = {f"room {n + 1}": STREAMS[n % len(STREAMS)] for n in range(sessions)}
-    recordings = {session: await asyncio.to_thread(read, ROOT / "data", name) for session, name in names.items()}
+    recordings = {session: await asyncio.to_thread(read_stream, ROOT / "data", name) for session, name in names.items()}
     async with everything(folder) as running, async_playwright() as playwright:
         await listed(running.settings, others)
         browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])

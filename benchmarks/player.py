@@ -13,8 +13,8 @@ from pathlib import Path
 
 from services.contract.topics import Topics
 from services.kafka import clients
-from services.offline.evaluation.dataset import read
-from services.offline.evaluation.player import Schedule, play
+from services.offline.evaluation.dataset import read_stream
+from services.offline.evaluation.player import PlaybackSchedule, play_streams
 
 DATA = Path(__file__).parents[1] / "data"
 NAMES = tuple(f"S{n:02}" for n in range(1, 9))
@@ -22,11 +22,11 @@ NAMES = tuple(f"S{n:02}" for n in range(1, 9))
 
 async def main(servers: str, prefix: str, speed: float, seconds: float) -> dict[str, int]:
     """Play; what was sent, as the generator tells it."""
-    recordings = {name: read(DATA, name) for name in NAMES}
+    recordings = {name: read_stream(DATA, name) for name in NAMES}
     async with clients.producer(servers) as producer:
         now_us = time.time_ns() // 1000
-        schedule = Schedule(now_us + 500_000, 0, int(seconds * 1e6), speed)
-        played = await play(producer, Topics(prefix), recordings, schedule, now_us)
+        schedule = PlaybackSchedule(now_us + 500_000, 0, int(seconds * 1e6), speed)
+        played = await play_streams(producer, Topics(prefix), recordings, schedule, now_us)
     return {"records": played.chunks_sent, "bytes": 0, "begin_ms": (now_us + 500_000) // 1000, "behind_ms": 0}
 
 

@@ -20,7 +20,7 @@ def align_case(file: Annotated[Path, typer.Argument(help="JSON lines, one case a
 
     The answer: {"name", "fates", "windows", "open"}, or {"name", "error"} for a case that cannot be read (exit code 0).
     """
-    from services.offline.align_case import answer
+    from services.offline.align_case import run_case
 
     try:
         lines = file.read_bytes().splitlines()
@@ -28,4 +28,4 @@ def align_case(file: Annotated[Path, typer.Argument(help="JSON lines, one case a
         output.fail(f"{file} cannot be read: {error.strerror}", 2)
     for line in lines:
         if line.strip():
-            print(json_lines.dumps(answer(line), ensure_ascii=False))
+            print(json_lines.dumps(run_case(line), ensure_ascii=False))

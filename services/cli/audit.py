@@ -40,16 +40,16 @@ def audit(
 async def _audit(settings: Settings, sessions: list[str] | None) -> tuple[dict[str, Any], int]:
     from aiokafka import TopicPartition
 
-    from services.inspection.audit.collect import collect
-    from services.inspection.audit.ledger import keep, made_under
+    from services.inspection.audit.collect import collect_logs
+    from services.inspection.audit.ledger import build_ledger, count_configs
     from services.kafka import clients
 
     topics, count = settings.topic_names(), settings.topics.partitions
     async with clients.reader(settings.kafka) as reader:
         media = [TopicPartition(topic, n) for topic in topics.media_all for n in range(count)]
         deleted = sum((await reader.beginning_offsets(media)).values())
-        logs = await collect(reader, topics, count)
-    ours, made = settings.semantics(), made_under(logs)
+        logs = await collect_logs(reader, topics, count)
+    ours, made = settings.semantics(), count_configs(logs)
     if made.keys() - {ours.config}:
         told = ", ".join(f"{n} under {config}" for config, n in sorted(made.items()))
         output.fail(
@@ -58,7 +58,7 @@ async def _audit(settings: Settings, sessions: list[str] | None) -> tuple[dict[s
             "what was made before the change",
             3,
         )
-    books = keep(logs, ours, lambda s: sessions is None or s in sessions)
+    books = build_ledger(logs, ours, lambda s: sessions is None or s in sessions)
     ok = books.balanced and not books.windows_wrong and not books.troubles
     out = {
         "ok": ok,

@@ -101,7 +101,7 @@ def _unheard(settings: Settings, heard: set[str]) -> list[str]:
 
 async def _look(settings: Settings, minutes: float) -> tuple[dict[Key, Device], int]:
     """The sources, and how many records of the late topic are none of ours."""
-    from services.inspection.audit.collect import since
+    from services.inspection.audit.collect import collect_since
     from services.kafka import clients
 
     topics = settings.topic_names()
@@ -111,10 +111,10 @@ async def _look(settings: Settings, minutes: float) -> tuple[dict[Key, Device], 
     async with clients.reader(settings.kafka) as reader:
         for modality in topics.modalities:
             for number in range(settings.topics.partitions):
-                for raw in await since(reader, topics.media(modality), number, from_ms, RECORDS_MAX):
+                for raw in await collect_since(reader, topics.media(modality), number, from_ms, RECORDS_MAX):
                     _count(found, raw, modality, number)
         for number in range(settings.topics.partitions):
-            for raw in await since(reader, topics.late, number, from_ms, RECORDS_MAX):
+            for raw in await collect_since(reader, topics.late, number, from_ms, RECORDS_MAX):
                 late = late_of(raw.value)
                 if late is None:
                     strange += 1
@@ -138,7 +138,7 @@ def _count(found: dict[Key, Device], raw: Any, modality: str, number: int) -> No
     from services.contract import cloudevents, timestamps
     from services.contract.chunk import Chunk
     from services.contract.cloudevents import Envelope
-    from services.inspection.audit.records import read
+    from services.inspection.audit.records import decode_media_record
 
     stated = cloudevents.unwrap(raw.headers, raw.value)
     if raw.key is None or not isinstance(stated, Envelope):
@@ -146,7 +146,7 @@ def _count(found: dict[Key, Device], raw: Any, modality: str, number: int) -> No
     key = raw.key.decode(errors="replace"), modality, stated.get("source")
     if stated.get("type") == cloudevents.SESSION_END_TYPE and key in found:
         found[key].ended_us = raw.timestamp * 1000
-    chunk = read(raw, modality, number)
+    chunk = decode_media_record(raw, modality, number)
     if not isinstance(chunk, Chunk):
         return
     offset_us = chunk.appended_us - chunk.t_us - chunk.duration_us

@@ -81,10 +81,10 @@ async def _partitioner(settings: Settings) -> AsyncIterator[Finding]:
     from services.contract.dead_letter import Reason
     from services.kafka import clients
 
-    from services.inspection.audit.collect import records  # isort: skip
+    from services.inspection.audit.collect import collect_topic  # isort: skip
 
     async with clients.reader(settings.kafka) as reader:
-        dead = await records(reader, settings.topic_names().dead, settings.topics.partitions)
+        dead = await collect_topic(reader, settings.topic_names().dead, settings.topics.partitions)
     # What somebody else wrote there says nothing of a partition.
     wrong = sum(canonical.object_or_empty(raw.value).get("reason") == Reason.PARTITION for raw in dead)
     yield Finding(

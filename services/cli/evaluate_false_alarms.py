@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import typer
@@ -17,18 +16,18 @@ def tell(model: Path | None, hours: float, seed: int, *, json: bool) -> None:
     from model.checkpoint import load as load_model
     from services.fusion.__main__ import decision_of
     from services.fusion.inference import Inference
-    from services.offline.evaluation.false_alarms import quiet as count
+    from services.offline.evaluation.false_alarms import measure_false_alarms
 
     try:
         inference = Inference(load_model(model or load().fusion.model, "cpu"), 64 * 1024 * 1024)
     except CheckpointError as error:
         output.fail(str(error))
-    found = count(inference, decision_of(inference), ROOT / "data", hours, seed)
+    found = measure_false_alarms(inference, decision_of(inference), ROOT / "data", hours, seed)
     if json:
-        output.result(asdict(found) | {"per_hour": round(found.per_hour, 3)})
+        output.result(found.as_json())
     else:
         print(f"{found.final} false events in {found.hours:g} h: {found.per_hour:.2f} an hour")
-        for name, counts in (("by sense", found.by_sense), ("by label", found.by_label)):
+        for name, counts in (("by sense", found.by_modality), ("by label", found.by_label)):
             print(f"  {name}: " + (", ".join(f"{k} {n}" for k, n in sorted(counts.items())) or "none"))
         print(f"  said provisionally and withdrawn: {found.withdrawn}")
     if found.per_hour > 1:

@@ -33,20 +33,20 @@ def inspect(
     Of a broker's topics what was forgotten and media of muted senses are not shown; how many is said.
     """
     from services.offline.recording.metadata import RecordingError
-    from services.offline.recording.render import file_of, line, tell
+    from services.offline.recording.render import media_file, readable, readable_line
 
     settings = load()
     try:
         found = _newest(settings, topic, count, session, recording)
     except RecordingError as error:
         output.fail(str(error), 2)
-    rows = [tell(kept) for kept in found]
+    rows = [readable(kept) for kept in found]
     saved = 0
     if save is not None:
         try:
             save.mkdir(parents=True, exist_ok=True)
             for kept, row in zip(found, rows, strict=True):
-                file = file_of(kept)
+                file = media_file(kept)
                 if file is not None:
                     (save / file[0]).write_bytes(file[1])
                     row["saved"] = str(save / file[0])
@@ -57,7 +57,7 @@ def inspect(
         output.result(rows)
         return
     for row in rows:
-        print(line(row))
+        print(readable_line(row))
     if save is not None:
         print(f"{saved} files in {save}")
     if not rows:
@@ -73,10 +73,10 @@ def _newest(
     key = None if session is None else session.encode()
     if recording is not None:
         from services.offline.recording.reader import RecordingFile
-        from services.offline.replay.settings import under
+        from services.offline.replay.settings import with_overrides
 
         file = RecordingFile(recording)
-        topic = _topic(under(file.about).topics, name)
+        topic = _topic(with_overrides(file.metadata).topics, name)
         return list(deque((k for k in file.records(topic) if key is None or k.key == key), count))
     if not settings.kafka.bootstrap_servers:
         output.no_broker()

@@ -12,7 +12,7 @@ from services.cli import output
 from services.runtime.settings import load
 
 if TYPE_CHECKING:
-    from services.offline.evaluation.run_stream import Told
+    from services.offline.evaluation.run_stream import StreamEvent
 
 # The events of a stream by the task that they are of.
 TASKS = {"tridigit": "digit", "homesound10": "sound"}
@@ -39,20 +39,20 @@ def predict_stream(
     from model.data.homestream import UnreadableStream
     from services.fusion.__main__ import decision_of
     from services.fusion.inference import Inference
-    from services.offline.evaluation.dataset import read_files
-    from services.offline.evaluation.run_stream import run, told
+    from services.offline.evaluation.dataset import read_stream_files
+    from services.offline.evaluation.run_stream import final_events, run_stream
 
     serving = _models(model or load().fusion.model, model_for or [])
-    found: list[Told] = []
+    found: list[StreamEvent] = []
     try:
-        recording = read_files("stream", events, audio, root)
+        recording = read_stream_files("stream", events, audio, root)
         for path in dict.fromkeys(serving.values()):
             inference = Inference(load_model(path, "cpu"), CACHE_BYTES_MAX)
             if not inference.model.decision:
                 output.fail(
                     f"{path} has no thresholds for events: `braid train` chooses them for a model of streams", 2
                 )
-            said = told(run(recording, inference), decision_of(inference))
+            said = final_events(run_stream(recording, inference), decision_of(inference))
             found += [t for t in said if serving[t.kind] == path]
     except (UnreadableStream, CheckpointError) as error:
         output.fail(str(error), 2)
@@ -73,7 +73,7 @@ def _models(default: Path, given: list[str]) -> dict[str, Path]:
     return chosen
 
 
-def _line(t: Told) -> str:
+def _line(t: StreamEvent) -> str:
     times = f'"start": {t.start_s:.6f}, "end": {t.end_s:.6f}'
     what = f'"kind": {json.dumps(t.kind)}, "label": {json.dumps(t.label)}'
     return f'{{{times}, {what}, "confidence": {t.confidence:.6f}, "decided_at": {t.decided_s:.6f}}}\n'

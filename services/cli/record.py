@@ -15,7 +15,7 @@ from services.cli import output
 from services.runtime.settings import Settings, load
 
 if TYPE_CHECKING:
-    from services.offline.recording.recorder import Taken
+    from services.offline.recording.recorder import RecordingSummary
 
 TOLD_EVERY_S = 1.0
 
@@ -72,9 +72,9 @@ def record(
         )
 
 
-async def _record(settings: Settings, out: Path, since_ms: int | None, follow: bool) -> Taken:
+async def _record(settings: Settings, out: Path, since_ms: int | None, follow: bool) -> RecordingSummary:
     from services.kafka import clients
-    from services.offline.recording.recorder import take
+    from services.offline.recording.recorder import record_topics
 
     stop = asyncio.Event() if follow else None
     if stop is not None:
@@ -90,4 +90,4 @@ async def _record(settings: Settings, out: Path, since_ms: int | None, follow: b
             print(f"\r{total} records", end="", file=sys.stderr, flush=True)
 
     async with clients.reader(settings.kafka) as reader:
-        return await take(reader, settings, out, since_ms, stop, seen)
+        return await record_topics(reader, settings, out, since_ms, stop, seen)

@@ -13,7 +13,7 @@ from services.runtime.settings import load
 
 if TYPE_CHECKING:
     from services.fusion.inference import Inference
-    from services.offline.replay.compare import Compared
+    from services.offline.replay.compare import Comparison
 
 CACHE_BYTES = 256 * 1024 * 1024
 
@@ -62,40 +62,40 @@ def _replay(
     json: bool,
 ) -> None:
     from services.offline.recording.reader import RecordingFile
-    from services.offline.replay.case import store
-    from services.offline.replay.compare import answered_by, with_recorded
-    from services.offline.replay.settings import under
-    from services.offline.replay.table import console, show
+    from services.offline.replay.case import store_case
+    from services.offline.replay.compare import compare_with_recording, recorded_model_digest
+    from services.offline.replay.settings import with_overrides
+    from services.offline.replay.table import make_console, print_comparison
 
     if as_test is not None and as_test.exists():
         output.fail(f"{as_test} exists already: a case is never written over", 2)
     recording = RecordingFile(file)
-    rules = under(recording.about, changes)
-    inference = _inference(model, None if model else answered_by(recording, rules.topics))
+    rules = with_overrides(recording.metadata, changes)
+    inference = _inference(model, None if model else recorded_model_digest(recording, rules.topics))
 
-    compared = with_recorded(recording, rules, inference, chosen=model is not None)
+    compared = compare_with_recording(recording, rules, inference, chosen=model is not None)
     if as_test is not None:
-        store(as_test, file, changes, compared, inference.model.digest)
+        store_case(as_test, file, changes, compared, inference.model.digest)
     if json:
         output.result(compared.as_json())
     else:
-        show(compared, console(), whole=whole)
+        print_comparison(compared, make_console(), whole=whole)
     sys.exit(0 if compared.ok else 1)
 
 
 def _check(folder: Path, model: Path | None, json: bool) -> None:
-    from services.offline.replay.case import cases, check, read
-    from services.offline.replay.table import console, show
+    from services.offline.replay.case import check_case, find_cases, read_case
+    from services.offline.replay.table import make_console, print_comparison
 
-    found: list[Compared] = []
-    for path in cases(folder):
-        case = read(path)
-        found.append(check(case, _inference(model, case.digest)))
+    found: list[Comparison] = []
+    for path in find_cases(folder):
+        case = read_case(path)
+        found.append(check_case(case, _inference(model, case.digest)))
     if json:
         output.result([compared.as_json() for compared in found])
     else:
         for compared in found:
-            show(compared, console(), whole=True)
+            print_comparison(compared, make_console(), whole=True)
     sys.exit(0 if all(compared.diff.same_bytes for compared in found) else 1)
 
 
@@ -104,10 +104,10 @@ def _inference(model: Path | None, digest: str | None) -> Inference:
     from model.checkpoint import CheckpointError
     from model.checkpoint import load as load_model
     from services.fusion.inference import Inference
-    from services.offline.replay.checkpoints import find
+    from services.offline.replay.checkpoints import find_checkpoint
 
     fusion = load().fusion
     try:
-        return Inference(load_model(find(model or fusion.model, digest), fusion.device), CACHE_BYTES)
+        return Inference(load_model(find_checkpoint(model or fusion.model, digest), fusion.device), CACHE_BYTES)
     except CheckpointError as error:
         output.fail(str(error))

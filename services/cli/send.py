@@ -166,11 +166,13 @@ async def _send(
 async def _play(
     producer: Any, topics: Any, streams: Sequence[str], session: str, from_s: float, seconds: float
 ) -> None:
-    from services.offline.evaluation.dataset import read
-    from services.offline.evaluation.player import Schedule, play
+    from services.offline.evaluation.dataset import read_stream
+    from services.offline.evaluation.player import PlaybackSchedule, play_streams
 
     # One stream keeps the session's name; of several each gets its own.
-    names = {session if len(streams) == 1 else f"{session}-{name}": read(ROOT / "data", name) for name in streams}
+    names = {
+        session if len(streams) == 1 else f"{session}-{name}": read_stream(ROOT / "data", name) for name in streams
+    }
     now_us = int(time.time() * 1e6)
-    schedule = Schedule.live(now_us, from_s, seconds)
-    await play(producer, topics, names, schedule, now_us)
+    schedule = PlaybackSchedule.live(now_us, from_s, seconds)
+    await play_streams(producer, topics, names, schedule, now_us)

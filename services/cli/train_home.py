@@ -40,9 +40,9 @@ def train_home(data: Path, out: Path, single_steps: int, steps: int, seed: int, 
                 console.print(f"step {step} of {single_steps + steps}: {losses}")
 
         trained = train_network(data, recipe, report)
-    from services.offline.evaluation.finalize_training import finish
+    from services.offline.evaluation.finalize_training import finalize_training
 
-    told = finish(trained, recipe, data, out, time.monotonic() - began)
+    told = finalize_training(trained, recipe, data, out, time.monotonic() - began)
     if json:
         output.result(told)
         return

@@ -14,7 +14,7 @@ from services.runtime.settings import Settings, load
 
 if TYPE_CHECKING:
     from services.fusion.inference import Inference
-    from services.inspection.explain.lookup import Evidence, Wanted
+    from services.inspection.explain.lookup import PredictionEvidence, PredictionKey
 
 CACHE_BYTES = 64 * 1024 * 1024
 
@@ -39,27 +39,27 @@ def why(
 
     Of an event it also looks in what is kept (archive). 3 where the prediction, or with --reproduce what it was made from, is kept no more.
     """
-    from services.inspection.explain.explanation import tell
-    from services.inspection.explain.lookup import InvalidPredictionId, wanted
+    from services.inspection.explain.explanation import explain
+    from services.inspection.explain.lookup import InvalidPredictionId, parse_prediction_id
     from services.offline.recording.metadata import RecordingError
 
     settings = load()
     try:
-        looked_for = wanted(id)
+        looked_for = parse_prediction_id(id)
         evidence = find_evidence(settings, recording, kept, looked_for)
     except (InvalidPredictionId, RecordingError) as error:
         output.fail(str(error), 2)
     if evidence is None:
         where = "topics and kept events have" if recording is None and kept is None else f"{recording or kept} has"
         output.fail(f"{where} no prediction {id} (any more)", 3)
-    told, again = tell(evidence), None
+    told, again = explain(evidence), None
     if reproduce:
-        from services.inspection.explain.explanation import answer
+        from services.inspection.explain.explanation import recompute
 
-        again = answer(
+        again = recompute(
             evidence, _inference(model or settings.fusion.model, evidence.record["model"]["digest"], settings)
         )
-        told["identical"] = None if again is None else again.value == evidence.value
+        told["identical"] = None if again is None else again.record == evidence.value
     if json:
         output.result(told)
     else:
@@ -71,17 +71,19 @@ def why(
         sys.exit(0 if told["identical"] else 1)
 
 
-def find_evidence(settings: Settings, recording: Path | None, kept: Path | None, wanted: Wanted) -> Evidence | None:
+def find_evidence(
+    settings: Settings, recording: Path | None, kept: Path | None, wanted: PredictionKey
+) -> PredictionEvidence | None:
     """A prediction in a recording, in a folder of kept evidence, or in the topics and then in what is kept."""
     if kept is not None:
         return _from_kept(settings, kept, wanted)
     if recording is not None:
         from services.inspection.explain import lookup
         from services.offline.recording.reader import RecordingFile
-        from services.offline.replay.settings import under
+        from services.offline.replay.settings import with_overrides
 
         file = RecordingFile(recording)
-        return lookup.find_in_recording(file, under(file.about).topics, wanted)
+        return lookup.find_in_recording(file, with_overrides(file.metadata).topics, wanted)
     folder = settings.archive.folder
     if not settings.kafka.bootstrap_servers:
         return _from_kept(settings, folder, wanted) or output.no_broker()
@@ -89,12 +91,12 @@ def find_evidence(settings: Settings, recording: Path | None, kept: Path | None,
         found = asyncio.run(_from_log(settings, wanted))
     except Forgotten:
         return None
-    if found is not None and found.whole:
+    if found is not None and found.is_complete:
         return found
     return _from_kept(settings, folder, wanted) or found
 
 
-def _from_kept(settings: Settings, folder: Path, wanted: Wanted) -> Evidence | None:
+def _from_kept(settings: Settings, folder: Path, wanted: PredictionKey) -> PredictionEvidence | None:
     from services.inspection.explain import lookup
     from services.storage.archive import EvidenceStore
 
@@ -102,7 +104,7 @@ def _from_kept(settings: Settings, folder: Path, wanted: Wanted) -> Evidence | N
     return lookup.find_in_archive(EvidenceStore(folder, 0, 0), settings.topic_names(), wanted)
 
 
-async def _from_log(settings: Settings, wanted: Wanted) -> Evidence | None:
+async def _from_log(settings: Settings, wanted: PredictionKey) -> PredictionEvidence | None:
     from services.inspection.explain.lookup import find_in_log
     from services.kafka import clients
     from services.kafka.control_topic import said
@@ -119,10 +121,10 @@ def _inference(path: Path, digest: str, settings: Settings) -> Inference:
     from model.checkpoint import CheckpointError
     from model.checkpoint import load as load_model
     from services.fusion.inference import Inference
-    from services.offline.replay.checkpoints import find
+    from services.offline.replay.checkpoints import find_checkpoint
 
     try:
-        return Inference(load_model(find(path, digest), settings.fusion.device), CACHE_BYTES)
+        return Inference(load_model(find_checkpoint(path, digest), settings.fusion.device), CACHE_BYTES)
     except CheckpointError as error:
         output.fail(str(error))
 

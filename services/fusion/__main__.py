@@ -9,12 +9,12 @@ from model.checkpoint import CheckpointError
 from model.checkpoint import load as load_model
 from model.labels import NOTHING, kind_of
 from model.predictor import Serving
-from services.fusion.event_detector import Decision
-from services.fusion.hot_reload import Reload
+from services.fusion.event_detector import EventDetector
+from services.fusion.hot_reload import CheckpointReloader
 from services.fusion.inference import Inference
-from services.fusion.metrics import Observer
-from services.fusion.recovery import Recovery
-from services.fusion.worker import Load, Worker
+from services.fusion.metrics import FusionObserver
+from services.fusion.recovery import StateRecovery
+from services.fusion.worker import FusionWorker, LoadShedConfig
 from services.kafka import clients
 from services.kafka.control_topic import Controls
 from services.kafka.service import ServiceSpec, run
@@ -27,10 +27,10 @@ from services.storage.payload_cache import RedisWindow
 RECORDS_MAX = 256
 
 
-def decision_of(inference: Inference) -> Decision:
+def decision_of(inference: Inference) -> EventDetector:
     """The thresholds of the event fold that came with the model."""
     given = inference.model.decision
-    return Decision(
+    return EventDetector(
         nothing=NOTHING,
         kinds={label: kind_of(label) for label in inference.model.labels},
         weight=given["weight"],
@@ -53,22 +53,22 @@ def plan(settings: Settings, model: Callable[[Path, str, int | None], Serving] =
     def inference(folder: Path, threads: int | None) -> Inference:
         return Inference(model(folder, f.device, threads), f.cache_mb * 1024 * 1024)
 
-    worker = Worker(
-        Reload(f.model, inference, f.reload_s * 1_000_000),
+    worker = FusionWorker(
+        CheckpointReloader(f.model, inference, f.reload_s * 1_000_000),
         decision_of,
         topics,
-        Recovery(
+        StateRecovery(
             topics,
             settings.alignment.tail_s * 1000,
             settings.semantics().future_us,
             lambda: clients.make_reader(broker, auto_offset_reset="earliest"),
         ),
-        Load(f.deadline_ms * 1000, f.overload_ms * 1000, f.level_max),
+        LoadShedConfig(f.deadline_ms * 1000, f.overload_ms * 1000, f.level_max),
         lambda: clients.make_producer(broker),
         lambda: clients.make_reader(broker, auto_offset_reset="none"),
         lambda: RedisWindow.of(settings.redis),
         Controls.following(settings),
-        Observer(FusionMetrics(registry), Tracer(settings.tracing, "braid-fusion")),
+        FusionObserver(FusionMetrics(registry), Tracer(settings.tracing, "braid-fusion")),
     )
     group = f"{settings.kafka.group_prefix}-fusion"
     return ServiceSpec(

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from math import inf
 
 from services.contract.window import Window
-from services.fusion.load_shedding import EARLY
+from services.fusion.load_shedding import SKIP_EARLY
 
 # Of a batch's weight so much is left after each later one: a few dozen batches are remembered.
 MEMORY = 0.97
 
 
-class LatencyModel:
+class BatchTimeModel:
     """duration = each_us * windows + fixed_us, by least squares in which old batches count less; neither is below 0."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class LatencyModel:
         self._n_us = MEMORY * self._n_us + windows * us
 
     @property
-    def each_us(self) -> float:
+    def per_window_us(self) -> float:
         """What one window more costs; 0 while all batches were of one size."""
         spread = self._weight * self._nn - self._n**2
         if spread <= 1e-6 * self._weight**2:
@@ -44,11 +44,11 @@ class LatencyModel:
     @property
     def fixed_us(self) -> float:
         """What a batch costs however small it is; 0 before the first one."""
-        return (self._us - self.each_us * self._n) / self._weight if self._weight else 0.0
+        return (self._us - self.per_window_us * self._n) / self._weight if self._weight else 0.0
 
-    def us(self, windows: int) -> float:
+    def predict_us(self, windows: int) -> float:
         """What a batch of so many windows will take."""
-        return self.fixed_us + self.each_us * windows
+        return self.fixed_us + self.per_window_us * windows
 
 
 FULL, IDLE, DELAY, DEADLINE, DRAIN = "full", "idle", "delay", "deadline", "drain"
@@ -60,10 +60,10 @@ WEIGHT, SILENCE_US = 0.2, 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Queued:
+class QueuedWindow:
     """A window as its record was read: partition number, offset, broker time; due_us: when its answer should be out."""
 
-    number: int
+    partition: int
     offset: int
     appended_ms: int
     window: Window
@@ -71,12 +71,12 @@ class Queued:
 
 
 @dataclass(frozen=True, slots=True)
-class Released:
+class ReleasedBatch:
     """A batch on its way: what to answer, what was passed over (copies, early answers of no use), why it goes, the level."""
 
-    windows: Sequence[Queued]
-    passed: Sequence[Queued]
-    release: str
+    windows: Sequence[QueuedWindow]
+    skipped: Sequence[QueuedWindow]
+    reason: str
     level: int
 
 
@@ -88,9 +88,9 @@ class Batcher:
     window late by the latency model. size: windows of a full batch.
     """
 
-    def __init__(self, size: int, latency: LatencyModel) -> None:
-        self.size, self.latency = size, latency
-        self._queue: deque[Queued] = deque()
+    def __init__(self, size: int, latency: BatchTimeModel) -> None:
+        self.size, self.batch_time = size, latency
+        self._queue: deque[QueuedWindow] = deque()
         self._newest: dict[str, int] = {}
         self._answering: dict[str, int] = {}
         self._gap_us = inf
@@ -102,16 +102,16 @@ class Batcher:
         return len(self._queue)
 
     @property
-    def queued(self) -> Sequence[Queued]:
+    def queued(self) -> Sequence[QueuedWindow]:
         """What was not taken yet, in order."""
         return tuple(self._queue)
 
     @property
-    def next_us(self) -> int:
+    def next_deadline_us(self) -> int:
         """When to ask again though nothing more comes."""
         return self._until_us if self._queue else NEVER_US
 
-    def add(self, queued: Sequence[Queued], now_us: int) -> None:
+    def add(self, queued: Sequence[QueuedWindow], now_us: int) -> None:
         """Windows that have come, in order."""
         if not queued:
             return
@@ -125,7 +125,7 @@ class Batcher:
         self._gap_us = self._gap_us + (gap_us - self._gap_us) * WEIGHT if known else gap_us
         self._arrived_us, self._until_us, self._waits = now_us, now_us, None
 
-    def take(
+    def next_batch(
         self,
         now_us: int,
         level: int,
@@ -133,14 +133,14 @@ class Batcher:
         *,
         coming: bool = False,
         drain: bool = False,
-    ) -> Released | None:
+    ) -> ReleasedBatch | None:
         """The next batch, for the device is free; None where there is nothing, or waiting pays (until `next_us`).
 
         last_final_us: the start of a session's last answered final window. coming: more is at the broker, so that a
         full batch costs no wait. drain: nothing waits any more.
         """
-        picked: list[Queued] = []
-        passed: list[Queued] = []
+        picked: list[QueuedWindow] = []
+        passed: list[QueuedWindow] = []
         answering: dict[str, int] = {}
         for q in self._queue:
             if self._worth(q.window, level, answering, last_final_us):
@@ -160,9 +160,9 @@ class Batcher:
                 del self._newest[window.session]
         self._answering |= answering
         self._until_us, self._waits = now_us, None
-        return Released(picked, passed, release, level)
+        return ReleasedBatch(picked, passed, release, level)
 
-    def answered(self, released: Released) -> None:
+    def complete(self, released: ReleasedBatch) -> None:
         """A batch that was taken is answered: from now on `last_final_us` knows of it."""
         for window in (q.window for q in released.windows):
             if window.final and self._answering.get(window.session) == window.start_us:
@@ -181,9 +181,9 @@ class Batcher:
         known_us = (answering.get(session), self._answering.get(session), last_final_us(session))
         if any(us is not None and start_us <= us for us in known_us):
             return False
-        return window.final or (level < EARLY and start_us > self._newest.get(session, start_us - 1))
+        return window.final or (level < SKIP_EARLY and start_us > self._newest.get(session, start_us - 1))
 
-    def _release(self, picked: Sequence[Queued], now_us: int, coming: bool, drain: bool) -> str | None:
+    def _release(self, picked: Sequence[QueuedWindow], now_us: int, coming: bool, drain: bool) -> str | None:
         if len(picked) == self.size:
             return FULL
         if not picked:
@@ -200,7 +200,7 @@ class Batcher:
             return None
         if not self._pays(len(picked)):
             return IDLE
-        latest_us = min(q.due_us for q in picked) - self.latency.us(len(picked) + 1)
+        latest_us = min(q.due_us for q in picked) - self.batch_time.predict_us(len(picked) + 1)
         if latest_us <= now_us:
             return DEADLINE
         self._waits = DEADLINE if latest_us <= now_us + self._gap_us else DELAY
@@ -213,5 +213,5 @@ class Batcher:
         It comes after `gap`. Alone it would wait for this batch and then pay a batch's fixed cost of its own: coming
         along saves it fixed - gap. Each of those that are there waits for it, and for its share of the longer batch.
         """
-        gap_us, each_us = self._gap_us, self.latency.each_us
-        return self.latency.fixed_us - gap_us > count * (gap_us + each_us)
+        gap_us, each_us = self._gap_us, self.batch_time.per_window_us
+        return self.batch_time.fixed_us - gap_us > count * (gap_us + each_us)

@@ -9,7 +9,7 @@ Key = tuple[Any, ...]
 V = TypeVar("V")
 
 
-class Cache(Generic[V]):
+class ByteLimitedCache(Generic[V]):
     """Values by key, each with the bytes that it counts for; a key is a tuple of its modality and more."""
 
     def __init__(self, bytes_max: int) -> None:

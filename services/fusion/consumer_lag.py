@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-EVERY_US = 100_000
+REFRESH_US = 100_000
 
 
-class Behind:
+class ConsumerLag:
     """Asks for the ends of the logs every so often, and never waits for the answer.
 
     The consumer's own high-water marks are of its last fetch, which may hold more than a minute's work.
@@ -22,7 +22,7 @@ class Behind:
         self._asking: asyncio.Task[dict[TopicPartition, int]] | None = None
         self._next_us = 0
 
-    def look(self, group: AIOKafkaConsumer, logs: Collection[TopicPartition], now_us: int) -> None:
+    def refresh(self, group: AIOKafkaConsumer, logs: Collection[TopicPartition], now_us: int) -> None:
         """Take in what was told, and ask again where it is time to."""
         if self._asking is not None and self._asking.done():
             asked, self._asking = self._asking, None
@@ -33,7 +33,7 @@ class Behind:
                 asked.result()
         if self._asking is None and now_us >= self._next_us and logs:
             self._asking = asyncio.ensure_future(group.end_offsets(list(logs)))
-            self._next_us = now_us + EVERY_US
+            self._next_us = now_us + REFRESH_US
 
     def records(self, positions: Mapping[TopicPartition, int]) -> int:
         """Records between these positions and the ends as last told."""

@@ -14,11 +14,11 @@ from services.contract.event import Event, event_id
 
 DIGITS = 6
 LABELS_MAX = 8
-FAINT = 0.02
+SCORE_MIN = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class EventDetector:
     """The thresholds of the fold; they come with the model.
 
     weight: of the newest window in a label's smoothed score; on, off: scores at which an event begins and ends;
@@ -43,10 +43,10 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class DetectorInput:
     """What the fold sees of a prediction: the ids, the window, and its most probable labels."""
 
-    prediction: str
+    prediction_id: str
     session: str
     start_us: int
     end_us: int
@@ -55,7 +55,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class LabelScore:
     """A label's smoothed score, and the start of the window from which on it has been seen."""
 
     value: float
@@ -63,7 +63,7 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class OpenEvent:
     """The event that goes on: the start of its first window gives its id."""
 
     first_us: int
@@ -74,13 +74,13 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class DetectorState:
     """What is carried from one final prediction to the next; chain_us: the window with which the chain began."""
 
     chain_us: int
     last_us: int
-    scores: tuple[tuple[str, Score], ...] = ()
-    open: Open | None = None
+    scores: tuple[tuple[str, LabelScore], ...] = ()
+    open: OpenEvent | None = None
 
     def encode(self) -> bytes:
         """Canonical JSON; reading it back gives the very same state."""
@@ -97,87 +97,93 @@ class State:
         )
 
     @staticmethod
-    def decode(raw: bytes) -> State:
+    def decode(raw: bytes) -> DetectorState:
         """Raises canonical.InvalidJson, KeyError, TypeError or ValueError where it is no state."""
         read: dict[str, Any] = canonical.loads_object(raw)
-        scores = tuple((label, Score(float(value), since)) for label, value, since in read["scores"])
-        return State(read["chain_us"], read["last_us"], scores, None if read["open"] is None else Open(*read["open"]))
+        scores = tuple((label, LabelScore(float(value), since)) for label, value, since in read["scores"])
+        return DetectorState(
+            read["chain_us"], read["last_us"], scores, None if read["open"] is None else OpenEvent(*read["open"])
+        )
 
 
-def fold(state: State | None, seen: Seen, decision: Decision, *, final: bool = True) -> tuple[State, tuple[Event, ...]]:
+def detect(
+    state: DetectorState | None, window: DetectorInput, detector: EventDetector, *, final: bool = True
+) -> tuple[DetectorState, tuple[Event, ...]]:
     """Take the next prediction of a session: the new state, and what it begins, changes and ends (in that order last).
 
     state None, or one that does not belong to the window's predecessor: a new chain starts from nothing.
     """
-    if state is None or seen.previous_us is None or state.last_us != seen.previous_us:
-        state = State(seen.start_us, seen.start_us)
-    scores = _smoothed(dict(state.scores), seen, decision)
+    if state is None or window.previous_us is None or state.last_us != window.previous_us:
+        state = DetectorState(window.start_us, window.start_us)
+    scores = _smoothed(dict(state.scores), window, detector)
     kept = tuple(sorted(scores.items(), key=lambda item: (-item[1].value, item[0]))[:LABELS_MAX])
-    opened, said = _next(state.open, dict(kept), seen, decision)
+    opened, said = _next(state.open, dict(kept), window, detector)
     if any(life == "end" for life, _ in said):
-        kept = _behind(kept, seen.start_us, opened)
-    state = replace(state, last_us=seen.start_us, scores=kept, open=opened)
-    return state, tuple(_event(seen, decision, o, life, final) for life, o in said)
+        kept = _behind(kept, window.start_us, opened)
+    state = replace(state, last_us=window.start_us, scores=kept, open=opened)
+    return state, tuple(_event(window, detector, o, life, final) for life, o in said)
 
 
-def _behind(scores: tuple[tuple[str, Score], ...], start_us: int, opened: Open | None) -> tuple[tuple[str, Score], ...]:
+def _behind(
+    scores: tuple[tuple[str, LabelScore], ...], start_us: int, opened: OpenEvent | None
+) -> tuple[tuple[str, LabelScore], ...]:
     """Scores after an end: runs begin anew, or a later event could start before the ended one and take its id."""
     going = None if opened is None else opened.label
-    return tuple((label, s if label == going else Score(s.value, start_us)) for label, s in scores)
+    return tuple((label, s if label == going else LabelScore(s.value, start_us)) for label, s in scores)
 
 
-def _smoothed(scores: dict[str, Score], seen: Seen, decision: Decision) -> dict[str, Score]:
-    now = {label: p for label, p in seen.top if label != decision.nothing}
-    out: dict[str, Score] = {}
+def _smoothed(scores: dict[str, LabelScore], window: DetectorInput, detector: EventDetector) -> dict[str, LabelScore]:
+    now = {label: p for label, p in window.top if label != detector.nothing}
+    out: dict[str, LabelScore] = {}
     for label in scores.keys() | now.keys():
         p, before = now.get(label, 0.0), scores.get(label)
-        value = round(decision.weight * p + (1 - decision.weight) * (before.value if before else 0.0), DIGITS)
-        if value >= FAINT:
+        value = round(detector.weight * p + (1 - detector.weight) * (before.value if before else 0.0), DIGITS)
+        if value >= SCORE_MIN:
             # A run goes on as long as the label does; one that had all but gone begins anew.
-            running = before is not None and before.value >= decision.since / 2
-            out[label] = Score(value, before.since_us if before is not None and running else seen.start_us)
+            running = before is not None and before.value >= detector.since / 2
+            out[label] = LabelScore(value, before.since_us if before is not None and running else window.start_us)
     return out
 
 
 def _next(
-    opened: Open | None, scores: dict[str, Score], seen: Seen, decision: Decision
-) -> tuple[Open | None, list[tuple[str, Open]]]:
+    opened: OpenEvent | None, scores: dict[str, LabelScore], window: DetectorInput, detector: EventDetector
+) -> tuple[OpenEvent | None, list[tuple[str, OpenEvent]]]:
     best = min(scores, key=lambda label: (-scores[label].value, label), default=None)
     if opened is None:
-        if best is None or scores[best].value < decision.on:
+        if best is None or scores[best].value < detector.on:
             return None, []
-        opened = _begin(best, scores[best], seen, decision)
+        opened = _begin(best, scores[best], window, detector)
         return opened, [("new", opened)]
     own = scores[opened.label].value if opened.label in scores else 0.0
-    if best is not None and best != opened.label and scores[best].value >= decision.on and scores[best].value > own:
-        begun = _begin(best, scores[best], seen, decision)
-        if begun.start_us - opened.start_us <= decision.change_us:
+    if best is not None and best != opened.label and scores[best].value >= detector.on and scores[best].value > own:
+        begun = _begin(best, scores[best], window, detector)
+        if begun.start_us - opened.start_us <= detector.change_us:
             changed = replace(opened, label=best, end_us=begun.end_us, confidence=scores[best].value)
             return changed, [("update", changed)]
         return begun, [("end", opened), ("new", begun)]
-    if own < decision.off:
+    if own < detector.off:
         return None, [("end", opened)]
-    if dict(seen.top).get(opened.label, 0.0) >= decision.since:
-        opened = replace(opened, end_us=seen.start_us + decision.lead_us, confidence=max(own, opened.confidence))
+    if dict(window.top).get(opened.label, 0.0) >= detector.since:
+        opened = replace(opened, end_us=window.start_us + detector.lead_us, confidence=max(own, opened.confidence))
     return opened, []
 
 
-def _begin(label: str, score: Score, seen: Seen, decision: Decision) -> Open:
-    lead_us = decision.lead_us
-    return Open(score.since_us, label, score.since_us + lead_us, seen.start_us + lead_us, score.value)
+def _begin(label: str, score: LabelScore, window: DetectorInput, detector: EventDetector) -> OpenEvent:
+    lead_us = detector.lead_us
+    return OpenEvent(score.since_us, label, score.since_us + lead_us, window.start_us + lead_us, score.value)
 
 
-def _event(seen: Seen, decision: Decision, opened: Open, lifecycle: str, final: bool) -> Event:
+def _event(window: DetectorInput, detector: EventDetector, opened: OpenEvent, lifecycle: str, final: bool) -> Event:
     return Event(
-        id=event_id(seen.session, opened.first_us),
-        session=seen.session,
+        id=event_id(window.session, opened.first_us),
+        session=window.session,
         lifecycle=lifecycle,
         label=opened.label,
-        kind=decision.kinds[opened.label],
+        kind=detector.kinds[opened.label],
         start_us=opened.start_us,
         end_us=opened.end_us,
         confidence=opened.confidence,
-        expires_us=seen.end_us + decision.expires_us,
+        expires_us=window.end_us + detector.expires_us,
         final=final,
-        prediction=seen.prediction,
+        prediction=window.prediction_id,
     )

@@ -11,7 +11,7 @@ from services.storage.payload_cache import Payload, RedisWindow, Wanted
 from services.storage.payload_log import LogReader
 
 
-class Fetcher:
+class PayloadFetcher:
     """Asks Redis once for a batch of windows, and the log for what is missing there."""
 
     def __init__(
@@ -21,7 +21,7 @@ class Fetcher:
         self._redis, self._log, self._unknown = redis, log, unknown
         self.counts = {"redis": 0, "log": 0, "memory": 0, "nowhere": 0}
 
-    async def get(self, windows: Sequence[Window]) -> dict[MemberPosition, Payload]:
+    async def fetch(self, windows: Sequence[Window]) -> dict[MemberPosition, Payload]:
         """The payloads by place; what is gone from both is left out. A Redis that is away is only slower."""
         wanted: dict[MemberPosition, Wanted] = {}
         for window in windows:

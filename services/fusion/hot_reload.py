@@ -14,7 +14,7 @@ WHILE_LOADING_US = 100_000
 _log = logging.getLogger(__name__)
 
 
-class Reload:
+class CheckpointReloader:
     """Looks every so often whether the path means another checkpoint than the one that serves.
 
     every_us: 0 never looks. A checkpoint that cannot be loaded is refused once, logged, and the old one stays.
@@ -30,7 +30,7 @@ class Reload:
         self._threads: int | None = None
         self.refused, self.served = 0, 0
 
-    def first(self) -> Inference:
+    def load_first(self) -> Inference:
         """Load what serves at the start. Raises CheckpointError."""
         folder = serving(self._path)
         self._known = _sums(folder)
@@ -39,11 +39,11 @@ class Reload:
         self._threads = found.model.threads
         return found
 
-    def next_us(self, never_us: int) -> int:
+    def next_poll_us(self, never_us: int) -> int:
         """When to look again, on the monotonic clock."""
         return self._next_us if self._every_us else never_us
 
-    def look(self, now_us: int) -> Inference | None:
+    def poll(self, now_us: int) -> Inference | None:
         """The newer one once it is loaded; returns at once, loading goes on elsewhere."""
         if not self._every_us or now_us < self._next_us:
             return None

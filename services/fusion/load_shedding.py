@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 from services.contract.window import Member, Window
 
-EARLY, FRAMES, SENSE = 1, 2, 3
+SKIP_EARLY, SKIP_FRAMES, SKIP_MODALITY = 1, 2, 3
 # How much the newest batch says about the time that a record takes.
 WEIGHT = 0.1
 
 
-class Overload:
+class LoadShedder:
     """The level, from 0 to `highest`: one more for each `step_us` of work in the queue.
 
     A level is left only when the queue is down to a quarter of what led to it, or two levels would take turns.
@@ -28,12 +28,12 @@ class Overload:
         self._record_us = 0.0
         self.level = 0
 
-    def handled(self, records: int, us: float) -> None:
+    def observe(self, records: int, us: float) -> None:
         """So many records, those that needed no answer included, kept us busy for so long."""
         now_us = us / records
         self._record_us += (now_us - self._record_us) * (WEIGHT if self._record_us else 1.0)
 
-    def judge(self, behind: int) -> int:
+    def update_level(self, behind: int) -> int:
         """The level at which to answer next, with so many records not handled yet."""
         wait_us = behind * self._record_us
         while self.level < self._highest and wait_us > (self.level + 1) * self._step_us:
@@ -43,11 +43,11 @@ class Overload:
         return self.level
 
 
-PICTURES = "video"
+VIDEO = "video"
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class DegradedInput:
     """What is used of a window: members by modality, the modalities left out, and the level that this is.
 
     level: the lowest that leaves out just this. An answer that lacks nothing is one of level 0, whatever the load was
@@ -59,7 +59,9 @@ class Cut:
     level: int
 
 
-def cut(window: Window, level: int, modalities: Sequence[str], costliest: Callable[[], str], slot_us: int) -> Cut:
+def degrade(
+    window: Window, level: int, modalities: Sequence[str], costliest: Callable[[], str], slot_us: int
+) -> DegradedInput:
     """Take from a window what the level leaves out.
 
     modalities: those of the model; costliest: the one to leave out where it is not the only one; slot_us: the grid of
@@ -71,14 +73,14 @@ def cut(window: Window, level: int, modalities: Sequence[str], costliest: Callab
         if m in modalities and m not in window.muted
     }
     reached = 0
-    if level >= FRAMES and PICTURES in members:
-        fewer = _every_other(members[PICTURES], slot_us)
-        if len(fewer) < len(members[PICTURES]):
-            members[PICTURES], reached = fewer, FRAMES
+    if level >= SKIP_FRAMES and VIDEO in members:
+        fewer = _every_other(members[VIDEO], slot_us)
+        if len(fewer) < len(members[VIDEO]):
+            members[VIDEO], reached = fewer, SKIP_FRAMES
     there = [m for m, found in members.items() if found]
-    if level >= SENSE and len(there) > 1 and (gone := costliest()) in there:
-        return Cut(members | {gone: []}, frozenset([gone]), SENSE)
-    return Cut(members, frozenset(), reached)
+    if level >= SKIP_MODALITY and len(there) > 1 and (gone := costliest()) in there:
+        return DegradedInput(members | {gone: []}, frozenset([gone]), SKIP_MODALITY)
+    return DegradedInput(members, frozenset(), reached)
 
 
 def _every_other(frames: Sequence[Member], slot_us: int) -> Sequence[Member]:

@@ -15,23 +15,23 @@ from typing import Any
 
 from model.predictor import Serving
 from services.contract import trace_context
-from services.fusion.batching import Released
-from services.fusion.fetch import Fetcher
-from services.fusion.hot_reload import Reload
+from services.fusion.batching import ReleasedBatch
+from services.fusion.fetch import PayloadFetcher
+from services.fusion.hot_reload import CheckpointReloader
 from services.fusion.inference import Inference
-from services.fusion.load_shedding import EARLY
-from services.fusion.publish import Said
+from services.fusion.load_shedding import SKIP_EARLY
+from services.fusion.publish import PublishedPrediction
 from services.runtime.metrics import FusionMetrics, exemplar
 from services.runtime.tracing import Attributes, Span, Tracer
 
 BINS = 10
 # Windows: ten minutes and four hours of one session that sends without a break, at two windows a second.
-LATELY, BEFORE = 1_200, 28_800
+RECENT, PAST = 1_200, 28_800
 # Until so many were seen there is no before.
-FROM = 2 * LATELY
+MIN_WINDOWS = 2 * RECENT
 
 
-class Drift:
+class ConfidenceDrift:
     """Two histograms of each sense's confidence, in which old windows count less and less."""
 
     def __init__(self) -> None:
@@ -39,11 +39,11 @@ class Drift:
         self._lately: dict[str, list[float]] = {}
         self._before: dict[str, list[float]] = {}
 
-    def take(self, modality: str, confidence: float) -> None:
+    def observe(self, modality: str, confidence: float) -> None:
         """A window in which the sense was there; confidence in [0, 1]: of the model with this sense alone."""
         place, seen = min(int(confidence * BINS), BINS - 1), self._seen.get(modality, 0) + 1
         self._seen[modality] = seen
-        for kept, memory in ((self._lately, LATELY), (self._before, BEFORE)):
+        for kept, memory in ((self._lately, RECENT), (self._before, PAST)):
             shares = kept.setdefault(modality, [0.0] * BINS)
             # While fewer windows were seen than are remembered, all of them count the same.
             weight = 1 / min(seen, memory)
@@ -53,7 +53,7 @@ class Drift:
     def scores(self) -> dict[str, float]:
         """By modality, the Jensen-Shannon divergence of the two in bits: 0 where they are the same, 1 where nothing is."""
         return {
-            modality: _divergence(self._lately[modality], self._before[modality]) if seen >= FROM else 0.0
+            modality: _divergence(self._lately[modality], self._before[modality]) if seen >= MIN_WINDOWS else 0.0
             for modality, seen in self._seen.items()
         }
 
@@ -70,14 +70,14 @@ def _divergence(p: list[float], q: list[float]) -> float:
 SHARED = ("fetch", "decode", "encode", "fuse", "publish")
 
 
-def spans(said: Sequence[Said], released: Released, share: float) -> list[Span]:
+def window_spans(said: Sequence[PublishedPrediction], released: ReleasedBatch, share: float) -> list[Span]:
     """A trace for each window that is traced, and one for the batch, linked to them."""
-    told = [one for one in said if trace_context.traced(one.predicted.window.id, share)]
+    told = [one for one in said if trace_context.traced(one.prediction.window.id, share)]
     return [span for one in told for span in _window(one)] + ([_batch(told, released)] if told else [])
 
 
-def _window(one: Said) -> Iterator[Span]:
-    predicted, window = one.predicted, one.predicted.window
+def _window(one: PublishedPrediction) -> Iterator[Span]:
+    predicted, window = one.prediction, one.prediction.window
     of, root = trace_context.trace_id(window.id), trace_context.span_id(window.id)
     at_us = window.opened_us
     for key, ms in one.latency_ms:
@@ -91,23 +91,23 @@ def _window(one: Said) -> Iterator[Span]:
         "braid.final": window.final,
         "braid.label": predicted.answer.label or "error",
         "braid.level": predicted.level,
-        "messaging.kafka.partition": one.number,
+        "messaging.kafka.partition": one.partition,
     }
     yield Span("window", of, root, None, window.opened_us, at_us, attributes)
 
 
-def _batch(told: Sequence[Said], released: Released) -> Span:
-    first = told[0].predicted.window.id
+def _batch(told: Sequence[PublishedPrediction], released: ReleasedBatch) -> Span:
+    first = told[0].prediction.window.id
     parts = dict(told[0].latency_ms)
-    ends_us = told[0].predicted.window.opened_us + round(sum(parts.values()) * 1000)
+    ends_us = told[0].prediction.window.opened_us + round(sum(parts.values()) * 1000)
     begins_us = ends_us - round(sum(parts[key] for key in SHARED) * 1000)
     attributes: Attributes = {
         "braid.windows": len(released.windows),
-        "braid.release": released.release,
+        "braid.release": released.reason,
         "braid.level": released.level,
     }
     links = [
-        (trace_context.trace_id(one.predicted.window.id), trace_context.span_id(one.predicted.window.id))
+        (trace_context.trace_id(one.prediction.window.id), trace_context.span_id(one.prediction.window.id))
         for one in told
     ]
     return Span(
@@ -126,13 +126,13 @@ OF_A_MODEL = ("encoded ", "again ", "asked ", "hits ", "evicted ")
 _log = logging.getLogger(__name__)
 
 
-class Observer:
+class FusionObserver:
     """Turns batches into metrics; the parts' own counters rise, so each batch adds what they rose by."""
 
     def __init__(self, metrics: FusionMetrics, tracer: Tracer) -> None:
         self._metrics, self._tracer = metrics, tracer
         self._before: dict[str, int] = {}
-        self._drift = Drift()
+        self._drift = ConfidenceDrift()
         self._own = {
             final: metrics.window_latency.labels(f"own_{'final' if final else 'early'}") for final in (True, False)
         }
@@ -149,14 +149,14 @@ class Observer:
     def model(self, model: Serving) -> None:
         """Say which model serves from now on, and where."""
         # Another model is sure in another way, and comes with counters of its own, from 0.
-        self._drift = Drift()
+        self._drift = ConfidenceDrift()
         self._before = {name: count for name, count in self._before.items() if not name.startswith(OF_A_MODEL)}
         self._metrics.model.info(
             {"name": model.name, "version": model.version, "digest": model.digest, "device": str(model.device)}
         )
         _log.info("model", extra={"model_name": model.name, "digest": model.digest[:12], "device": str(model.device)})
 
-    def reloads(self, reload: Reload) -> None:
+    def reloads(self, reload: CheckpointReloader) -> None:
         """Count newer checkpoints that came to serve, and those that could not."""
         for outcome, count in (("served", reload.served), ("refused", reload.refused)):
             self._metrics.reloads.labels(outcome).inc(self._rise(f"reload {outcome}", count))
@@ -174,20 +174,20 @@ class Observer:
         """The level of overload from now on."""
         self._metrics.overload_level.set(level)
 
-    def passed(self, released: Released) -> None:
+    def passed(self, released: ReleasedBatch) -> None:
         """Count what a batch passed over: early answers of no use, and those that overload left out."""
-        early = sum(not q.window.final for q in released.passed)
+        early = sum(not q.window.final for q in released.skipped)
         self._metrics.early_dropped.inc(early)
-        if released.level >= EARLY:
-            self._metrics.degraded.labels(str(EARLY)).inc(early)
+        if released.level >= SKIP_EARLY:
+            self._metrics.degraded.labels(str(SKIP_EARLY)).inc(early)
 
     def batch(
         self,
-        said: Sequence[Said],
-        released: Released,
+        said: Sequence[PublishedPrediction],
+        released: ReleasedBatch,
         missed: int,
         inference: Inference,
-        fetcher: Fetcher,
+        fetcher: PayloadFetcher,
         redis_errors: int,
         spent_ms: Mapping[str, float],
     ) -> None:
@@ -195,14 +195,14 @@ class Observer:
         m = self._metrics
         contribution = {modality: m.contribution.labels(modality) for modality in inference.model.modalities}
         m.batch_windows.observe(len(said))
-        m.batches.labels(released.release).inc()
+        m.batches.labels(released.reason).inc()
         m.deadline_missed.inc(missed)
         for stage, ms in spent_ms.items():
             m.stage_duration.labels(stage).observe(ms / 1000)
         # One look for a series and one step of its counter cost more than all else that is done here: one for each batch.
         counts: Counter[tuple[Any, tuple[str, ...]]] = Counter()
         for one in said:
-            p, final = one.predicted, one.predicted.window.final
+            p, final = one.prediction, one.prediction.window.final
             counts[m.predictions, (p.answer.label or "error", "final" if final else "early")] += 1
             parts = dict(one.latency_ms)
             of = exemplar(p.window.id, self._tracer.share)
@@ -215,13 +215,13 @@ class Observer:
                 counts[m.events, (event.kind, event.lifecycle if final else "provisional")] += 1
             for modality, _, rejected in p.unusable:
                 counts[m.members_unusable, (modality, rejected.reason.value)] += 1
-            if final and p.senses:
+            if final and p.modalities:
                 surest = p.rows.max(1).tolist()
-                for n, modality in enumerate(p.senses):
+                for n, modality in enumerate(p.modalities):
                     share = p.contributions.get(modality, 0.0)
                     if share:  # exactly 0: not there
                         contribution[modality].observe(abs(share))
-                        self._drift.take(modality, exp(surest[1 << n]))
+                        self._drift.observe(modality, exp(surest[1 << n]))
             if final and p.answer.odd is not None:
                 counts[m.conflicts, ()] += 1
         for (series, labels), count in counts.items():
@@ -232,8 +232,8 @@ class Observer:
             m.payloads_fetched.labels(source).inc(self._rise(f"fetch {source}", count))
         for modality, count in inference.encoded.items():
             m.encoded.labels(modality).inc(self._rise(f"encoded {modality}", count))
-            m.encoded_again.labels(modality).inc(self._rise(f"again {modality}", inference.again[modality]))
-        for modality, asked in inference.asked.items():
+            m.encoded_again.labels(modality).inc(self._rise(f"again {modality}", inference.reencoded[modality]))
+        for modality, asked in inference.requested.items():
             m.cache_queries.labels(modality).inc(self._rise(f"asked {modality}", asked))
             m.cache_hits.labels(modality).inc(self._rise(f"hits {modality}", asked - inference.encoded[modality]))
             m.cache_evictions.labels(modality).inc(
@@ -241,7 +241,7 @@ class Observer:
             )
         m.cache_bytes.set(inference.features.bytes)
         m.redis_errors.inc(self._rise("redis", redis_errors))
-        self._tracer.export(spans(said, released, self._tracer.share))
+        self._tracer.export(window_spans(said, released, self._tracer.share))
 
     def _rise(self, name: str, now: int) -> int:
         rise = now - self._before.get(name, 0)

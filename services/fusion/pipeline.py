@@ -20,19 +20,19 @@ from services.contract.dead_letter import DeadLetter
 from services.contract.record import MemberPosition, RecordPosition
 from services.contract.topics import Topics
 from services.contract.window import position_of
-from services.fusion.batching import Queued, Released
-from services.fusion.event_tracker import Chains, folds
-from services.fusion.fetch import Fetcher
+from services.fusion.batching import QueuedWindow, ReleasedBatch
+from services.fusion.event_tracker import EventTracker, is_foldable
+from services.fusion.fetch import PayloadFetcher
 from services.fusion.inference import Inference
-from services.fusion.metrics import Observer
-from services.fusion.publish import Publisher, Said
-from services.fusion.stages import Decoded, Inferred, Predicted
+from services.fusion.metrics import FusionObserver
+from services.fusion.publish import PredictionPublisher, PublishedPrediction
+from services.fusion.stages import ModelInputs, ModelOutputs, WindowPrediction
 from services.kafka.control_topic import Controls
 from services.runtime.clock import monotonic_us
 from services.storage.payload_cache import Payload, RedisWindow
 
 
-class Pipeline:
+class StagePipeline:
     """Each stage has one batch at a time, and batches pass all stages in the order in which they came.
 
     It lives as long as its owner wants: batches are put in, and may be waited for, at any time. After the first failure of
@@ -48,11 +48,11 @@ class Pipeline:
         self._held = False
 
     @property
-    def under_way(self) -> Sequence[Any]:
+    def in_flight(self) -> Sequence[Any]:
         """What was put and is not through, oldest first."""
         return tuple(self._tasks.values())
 
-    async def ready(self) -> None:
+    async def wait_ready(self) -> None:
         """Wait until the first stage is free; who waits then puts a batch, now or later."""
         if not self._held:
             await self._free[0].acquire()
@@ -66,7 +66,7 @@ class Pipeline:
         self._tasks[task] = batch
         task.add_done_callback(self._tasks.pop)
 
-    async def drained(self) -> None:
+    async def drain(self) -> None:
         """Wait until every batch is through."""
         while self._tasks:
             await asyncio.wait(self._tasks)
@@ -107,23 +107,23 @@ REPORTED_MAX = 10_000
 
 
 @dataclass(slots=True)
-class Batch:
+class PipelineBatch:
     """A released batch as it passes the stages."""
 
-    released: Released
+    released: ReleasedBatch
     picked_ms: float
     began_us: int
     found: Mapping[MemberPosition, Payload] = field(default_factory=dict)
-    decoded: Decoded | None = None
-    inferred: asyncio.Future[Inferred] | None = None
+    decoded: ModelInputs | None = None
+    inferred: asyncio.Future[ModelOutputs] | None = None
     rows: Sequence[NDArray[np.float64]] = ()
     held_ms: float = 0.0
     inferred_us: int = 0
-    said: Sequence[Said] = ()
+    said: Sequence[PublishedPrediction] = ()
     spent_ms: dict[str, float] = field(default_factory=dict)
 
 
-class Answerer:
+class PredictionPipeline:
     """Fetches, decodes, infers, folds and publishes, each stage a batch at a time and all in order.
 
     threads: one to decode and to explain, one for the device alone, which has no other work to wait for; the loop goes on
@@ -133,38 +133,40 @@ class Answerer:
     def __init__(
         self,
         topics: Topics,
-        fetcher: Fetcher,
-        publisher: Publisher,
+        fetcher: PayloadFetcher,
+        publisher: PredictionPublisher,
         payloads: RedisWindow,
         controls: Controls,
-        observer: Observer,
+        observer: FusionObserver,
         threads: tuple[Executor, Executor],
-        done: Callable[[Released, float], None],
+        done: Callable[[ReleasedBatch, float], None],
     ) -> None:
         self._topics, self._fetcher, self._publisher = topics, fetcher, publisher
         self._payloads, self._controls, self._observer, self._done = payloads, controls, observer, done
         self._decoding, self._inferring = threads
         self._reported: OrderedDict[MemberPosition, None] = OrderedDict()
 
-    def stages(self, inference: Inference, chains: Chains) -> Pipeline:
+    def build(self, inference: Inference, chains: EventTracker) -> StagePipeline:
         """A pipeline that answers by this model and folds into these chains."""
         loop = asyncio.get_running_loop()
 
-        async def ready(released: Released) -> Batch:
-            batch = Batch(released, time.time() * 1000, monotonic_us())
+        async def ready(released: ReleasedBatch) -> PipelineBatch:
+            batch = PipelineBatch(released, time.time() * 1000, monotonic_us())
             self._controls.check()
             windows = [self._controls.over(q.window) for q in released.windows]
             if windows:
-                batch.found = await self._fetcher.get(windows)
+                batch.found = await self._fetcher.fetch(windows)
                 batch.spent_ms = {"fetch": (monotonic_us() - batch.began_us) / 1000}
                 batch.decoded = await loop.run_in_executor(
                     self._decoding, inference.decode, windows, batch.found, released.level
                 )
                 # It stands behind its predecessor at the device: between the two there is no wait for this loop.
-                batch.inferred = loop.run_in_executor(self._inferring, inference.infer_each, batch.decoded)
+                batch.inferred = loop.run_in_executor(
+                    self._inferring, inference.infer_isolating_failures, batch.decoded
+                )
             return batch
 
-        async def infer(batch: Batch) -> Batch:
+        async def infer(batch: PipelineBatch) -> PipelineBatch:
             if batch.inferred is not None and batch.decoded is not None:
                 found = await batch.inferred
                 batch.rows, batch.inferred_us = found.rows, found.ended_us
@@ -178,22 +180,24 @@ class Answerer:
                 batch.held_ms = max(held_ms, 0.0)
             return batch
 
-        async def tell(batch: Batch) -> Batch:
+        async def tell(batch: PipelineBatch) -> PipelineBatch:
             if batch.decoded is not None:
                 decoded = batch.decoded
                 windows = [self._controls.over(window) for window in decoded.windows]
                 if windows != list(decoded.windows):
                     # Said while the model thought: what it made of it is not used.
-                    batch.found = await self._fetcher.get(windows)
+                    batch.found = await self._fetcher.fetch(windows)
                     decoded = await loop.run_in_executor(
                         self._decoding, inference.decode, windows, batch.found, batch.released.level
                     )
-                    batch.rows = (await loop.run_in_executor(self._inferring, inference.infer_each, decoded)).rows
-                predicted = await loop.run_in_executor(self._decoding, inference.tell, decoded, batch.rows)
+                    batch.rows = (
+                        await loop.run_in_executor(self._inferring, inference.infer_isolating_failures, decoded)
+                    ).rows
+                predicted = await loop.run_in_executor(self._decoding, inference.to_predictions, decoded, batch.rows)
                 batch.said = self._said(batch, predicted, chains)
             return batch
 
-        async def publish(batch: Batch) -> None:
+        async def publish(batch: PipelineBatch) -> None:
             if batch.said:
                 await self._publisher.publish(batch.said)
                 now_us = monotonic_us()
@@ -205,19 +209,21 @@ class Answerer:
             spent = batch.spent_ms
             self._done(batch.released, 1000 * (spent["encode"] + spent["fuse"]) if batch.said else 0.0)
 
-        return Pipeline(ready, infer, tell, publish)
+        return StagePipeline(ready, infer, tell, publish)
 
-    def _said(self, batch: Batch, predicted: Sequence[Predicted], chains: Chains) -> Sequence[Said]:
+    def _said(
+        self, batch: PipelineBatch, predicted: Sequence[WindowPrediction], chains: EventTracker
+    ) -> Sequence[PublishedPrediction]:
         said = []
         for q, p in zip(batch.released.windows, predicted, strict=True):
-            events = chains.take(p)
-            state = chains.states.get(q.window.session) if q.window.final and folds(p) else None
+            events = chains.update(p)
+            state = chains.states.get(q.window.session) if q.window.final and is_foldable(p) else None
             parts = [*_waited(q, batch.picked_ms, batch.held_ms), *batch.spent_ms.items()]
             parts.append(("publish", (monotonic_us() - batch.inferred_us) / 1000))
-            said.append(Said(q.number, p, state, events, self._letters(p, batch.found), parts))
+            said.append(PublishedPrediction(q.partition, p, state, events, self._letters(p, batch.found), parts))
         return said
 
-    def _letters(self, predicted: Predicted, found: Mapping[MemberPosition, Payload]) -> tuple[DeadLetter, ...]:
+    def _letters(self, predicted: WindowPrediction, found: Mapping[MemberPosition, Payload]) -> tuple[DeadLetter, ...]:
         """A dead letter for each member that cannot be used, once, though it stands in several windows."""
         letters = []
         for modality, member, rejected in predicted.unusable:
@@ -233,7 +239,7 @@ class Answerer:
         return tuple(letters)
 
 
-def _waited(queued: Queued, picked_ms: float, held_ms: float) -> list[tuple[str, float]]:
+def _waited(queued: QueuedWindow, picked_ms: float, held_ms: float) -> list[tuple[str, float]]:
     """How long a window waited for its members, for the broker, and for us: taken up, then held for the device (ms)."""
     w = queued.window
     return [

@@ -14,22 +14,22 @@ from services.contract.dead_letter import DeadLetter
 from services.contract.event import Event
 from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
 from services.contract.topics import Topics
-from services.fusion.event_detector import State
-from services.fusion.stages import Predicted
+from services.fusion.event_detector import DetectorState
+from services.fusion.stages import WindowPrediction
 from services.kafka import clients
 
 _JSON = ("content-type", b"application/json")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class PublishedPrediction:
     """One prediction with what goes with it: the partition number, the state after it, its events, its dead letters, its latency."""
 
-    number: int
-    predicted: Predicted
-    state: State | None
+    partition: int
+    prediction: WindowPrediction
+    state: DetectorState | None
     events: tuple[Event, ...]
-    letters: tuple[DeadLetter, ...]
+    dead_letters: tuple[DeadLetter, ...]
     latency_ms: Sequence[tuple[str, float]]
 
 
@@ -40,13 +40,13 @@ def latency_header(parts: Sequence[tuple[str, float]]) -> bytes:
     return canonical.dumps({"total_ms": total_ms, "parts": [{"key": key, "ms": ms} for key, ms in rounded]})
 
 
-class Publisher:
+class PredictionPublisher:
     """Sends and waits: on return the broker has everything. traced: the share of windows whose answers name a trace."""
 
     def __init__(self, producer: AIOKafkaProducer, topics: Topics, traced: float) -> None:
         self._producer, self._topics, self._traced = producer, topics, traced
 
-    async def publish(self, said: Sequence[Said]) -> None:
+    async def publish(self, said: Sequence[PublishedPrediction]) -> None:
         """Send a batch in order. Raises KafkaError where an acknowledgement fails."""
         waiting = []
         for one in said:
@@ -56,35 +56,37 @@ class Publisher:
                         self._topics.events,
                         event.encode(e),
                         key=e.session.encode(),
-                        partition=one.number,
+                        partition=one.partition,
                         headers=[_JSON],
                     )
                 )
-            for letter in one.letters:
+            for letter in one.dead_letters:
                 value, headers = letter.encode()
-                key = one.predicted.window.session.encode()
+                key = one.prediction.window.session.encode()
                 waiting.append(
-                    await self._producer.send(self._topics.dead, value, key=key, partition=one.number, headers=headers)
+                    await self._producer.send(
+                        self._topics.dead, value, key=key, partition=one.partition, headers=headers
+                    )
                 )
         # Acknowledged before the prediction whose state says that they were told.
         await asyncio.gather(*waiting)
         logs: dict[int, list[tuple[bytes, bytes, list[tuple[str, bytes]]]]] = defaultdict(list)
         for one in said:
-            logs[one.number].append(self._prediction(one))
+            logs[one.partition].append(self._prediction(one))
         await asyncio.gather(
             *(clients.send_all(self._producer, self._topics.predictions, *log) for log in logs.items())
         )
 
-    async def refuse(self, number: int, key: bytes | None, letter: DeadLetter) -> None:
+    async def publish_dead_letter(self, number: int, key: bytes | None, letter: DeadLetter) -> None:
         """Send one dead letter and wait for it."""
         value, headers = letter.encode()
         await self._producer.send_and_wait(self._topics.dead, value, key=key, partition=number, headers=headers)
 
-    def _prediction(self, one: Said) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
+    def _prediction(self, one: PublishedPrediction) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
         """The record of a prediction: key, value and headers."""
         headers = [_JSON, (LATENCY_HEADER, latency_header(one.latency_ms))]
         if one.state is not None:
             headers.append((STATE_HEADER, one.state.encode()))
-        if trace_context.traced(one.predicted.window.id, self._traced):
-            headers.append((TRACE_HEADER, trace_context.traceparent(one.predicted.window.id)))
-        return one.predicted.window.session.encode(), one.predicted.value, headers
+        if trace_context.traced(one.prediction.window.id, self._traced):
+            headers.append((TRACE_HEADER, trace_context.traceparent(one.prediction.window.id)))
+        return one.prediction.window.session.encode(), one.prediction.record, headers

@@ -15,15 +15,15 @@ from services.contract import canonical
 from services.contract.prediction import STATE_HEADER
 from services.contract.topics import Topics
 from services.contract.window import Window
-from services.fusion.batching import Queued
-from services.fusion.event_detector import State
-from services.fusion.event_tracker import Chains
+from services.fusion.batching import QueuedWindow
+from services.fusion.event_detector import DetectorState
+from services.fusion.event_tracker import EventTracker
 from services.kafka.log_reader import read_range, with_readers
 
 UNREAD_US = 1 << 62
 
 
-def state_of(headers: Sequence[tuple[str, bytes]], value: bytes | None, model_digest: str) -> State | None:
+def state_of(headers: Sequence[tuple[str, bytes]], value: bytes | None, model_digest: str) -> DetectorState | None:
     """The state after a final prediction of our own model, None for any other record.
 
     Raises canonical.InvalidJson, KeyError, TypeError or ValueError for what is no prediction record.
@@ -32,10 +32,10 @@ def state_of(headers: Sequence[tuple[str, bytes]], value: bytes | None, model_di
     if raw is None or value is None:
         return None
     digest = canonical.loads_object(value)["model"]["digest"]
-    return State.decode(raw) if digest == model_digest else None
+    return DetectorState.decode(raw) if digest == model_digest else None
 
 
-def newest(states: dict[str, State], session: str, state: State) -> None:
+def keep_newest(states: dict[str, DetectorState], session: str, state: DetectorState) -> None:
     """Keep the state that went furthest; a former worker that lives on may publish an older one after it."""
     known = states.get(session)
     if known is None or state.last_us >= known.last_us:
@@ -43,7 +43,7 @@ def newest(states: dict[str, State], session: str, state: State) -> None:
 
 
 def look_back_us(
-    windows: Iterable[Window], states: Mapping[str, State], read_since_us: int, future_us: int
+    windows: Iterable[Window], states: Mapping[str, DetectorState], read_since_us: int, future_us: int
 ) -> int | None:
     """From which broker time on the predictions must be read before these windows are folded; None: enough is known.
 
@@ -71,19 +71,19 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Recovered:
+class RecoveredPartition:
     """Where to read the windows topic from, and how many of its records were deleted unread.
 
     states: the newest of each session told since `read_since_us` (broker time; UNREAD_US: nothing was read).
     """
 
-    position: int
-    states: Mapping[str, State]
+    offset: int
+    states: Mapping[str, DetectorState]
     read_since_us: int
     lost: int
 
 
-class Recovery:
+class StateRecovery:
     """What the predictions topic tells of the sessions: read at assignment, and further back where a window asks for it.
 
     tail_ms: how far before the first window that is read again; future_us: see `look_back_us`; make_reader: of a
@@ -96,39 +96,41 @@ class Recovery:
         self._topics, self._tail_ms, self._future_us, self._make_reader = topics, tail_ms, future_us, make_reader
         self._read_since_us: dict[int, int] = {}
 
-    async def adopt(self, group: AIOKafkaConsumer, numbers: Sequence[int], model_digest: str) -> Sequence[Recovered]:
+    async def recover(
+        self, group: AIOKafkaConsumer, numbers: Sequence[int], model_digest: str
+    ) -> Sequence[RecoveredPartition]:
         """Forget what was read, and read what is needed of these partition numbers, in their order."""
 
-        async def read(reader: AIOKafkaConsumer, number: int) -> Recovered:
+        async def read(reader: AIOKafkaConsumer, number: int) -> RecoveredPartition:
             return await recover(group, reader, self._topics, number, self._tail_ms, model_digest)
 
         found = await with_readers(self._make_reader, numbers, read)
         self._read_since_us = {number: one.read_since_us for number, one in zip(numbers, found, strict=True)}
         return found
 
-    async def look_back(self, queued: Sequence[Queued], chains: Chains, model_digest: str) -> None:
+    async def look_back(self, queued: Sequence[QueuedWindow], chains: EventTracker, model_digest: str) -> None:
         """Read the states of predecessors that were predicted before what was read, into the chains."""
         since_us: dict[int, int] = {}
-        for number in {q.number for q in queued}:
-            read_us = UNREAD_US if chains.forgot else self._read_since_us[number]
-            windows = (q.window for q in queued if q.number == number)
+        for number in {q.partition for q in queued}:
+            read_us = UNREAD_US if chains.has_dropped_sessions else self._read_since_us[number]
+            windows = (q.window for q in queued if q.partition == number)
             wanted_us = look_back_us(windows, chains.states, read_us, self._future_us)
             if wanted_us is not None:
                 since_us[number] = wanted_us
 
-        async def read(reader: AIOKafkaConsumer, number: int) -> Mapping[str, State]:
+        async def read(reader: AIOKafkaConsumer, number: int) -> Mapping[str, DetectorState]:
             return await states_since(reader, self._topics, number, since_us[number], model_digest)
 
         readers = with_readers(self._make_reader, list(since_us), read)
         for number, states in zip(since_us, await readers, strict=True):
             self._read_since_us[number] = since_us[number]
             for session, state in states.items():
-                newest(chains.states, session, state)
+                keep_newest(chains.states, session, state)
 
 
 async def recover(
     group: AIOKafkaConsumer, reader: AIOKafkaConsumer, topics: Topics, number: int, tail_ms: int, model_digest: str
-) -> Recovered:
+) -> RecoveredPartition:
     """Read the committed floor of one partition number, and the states told since the record there. Raises KafkaError."""
     windows = TopicPartition(topics.windows, number)
     begin = (await reader.beginning_offsets([windows]))[windows]
@@ -140,23 +142,23 @@ async def recover(
         since_us = (record.timestamp - tail_ms) * 1000
     if since_us != UNREAD_US:
         states = await states_since(reader, topics, number, since_us, model_digest)
-    return Recovered(floor, states, since_us, lost)
+    return RecoveredPartition(floor, states, since_us, lost)
 
 
 async def states_since(
     reader: AIOKafkaConsumer, topics: Topics, number: int, since_us: int, model_digest: str
-) -> dict[str, State]:
+) -> dict[str, DetectorState]:
     """The newest state per session told in one partition since a broker time (us). Raises KafkaError."""
     tp = TopicPartition(topics.predictions, number)
     found = (await reader.offsets_for_times({tp: max(since_us // 1000, 0)}))[tp]
-    states: dict[str, State] = {}
+    states: dict[str, DetectorState] = {}
     if found is None:
         return states
     async for record in read_range(reader, tp, found.offset):
         try:
             state = state_of(record.headers, record.value, model_digest)
             if state is not None:
-                newest(states, record.key.decode(), state)
+                keep_newest(states, record.key.decode(), state)
         except (canonical.InvalidJson, KeyError, TypeError, ValueError) as error:
             _log.warning("a prediction cannot be read back", extra={"why": type(error).__name__, "at": record.offset})
     return states

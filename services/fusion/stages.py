@@ -22,11 +22,11 @@ from services.contract.prediction import Answer
 from services.contract.window import Member, Window
 
 # The one modality that is cut anew before it is encoded.
-SOUND = "audio"
+AUDIO = "audio"
 
 
 @dataclass(slots=True)
-class Usable:
+class WindowInputs:
     """What of one window can be used, and what cannot with the reason.
 
     items: cache keys of encoder inputs by modality, in order of time; segments: of sound, by place on the window's grid;
@@ -42,7 +42,7 @@ class Usable:
 
     @property
     def present(self) -> frozenset[str]:
-        return frozenset([*(m for m, keys in self.items.items() if keys), *([SOUND] if self.segments else [])])
+        return frozenset([*(m for m, keys in self.items.items() if keys), *([AUDIO] if self.segments else [])])
 
     def keys(self, modality: str) -> Sequence[Hashable]:
         return list(self.segments.values()) if REGISTERED[modality].on_grid else self.items.get(modality, [])
@@ -52,28 +52,28 @@ class Usable:
         items: dict[str, Sequence[Feature] | Mapping[int, Feature]] = {
             m: [of[m, key] for key in keys] for m, keys in self.items.items()
         }
-        return WindowFeatures(items | {SOUND: {place: of[SOUND, key] for place, key in self.segments.items()}})
+        return WindowFeatures(items | {AUDIO: {place: of[AUDIO, key] for place, key in self.segments.items()}})
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
+class ModelInputs:
     """Windows made ready for the model: what of each is used, and the inputs of all by modality and cache key.
 
     inputs: of sound, samples of a segment, or the slot to take them from.
     """
 
     windows: Sequence[Window]
-    usable: Sequence[Usable]
+    per_window: Sequence[WindowInputs]
     inputs: Mapping[tuple[str, Hashable], NDArray[Any] | Slot]
     took_ms: float
 
-    def part(self, begin: int, end: int) -> Decoded:
+    def part(self, begin: int, end: int) -> ModelInputs:
         """The same of some of the windows."""
-        return Decoded(self.windows[begin:end], self.usable[begin:end], self.inputs, self.took_ms)
+        return ModelInputs(self.windows[begin:end], self.per_window[begin:end], self.inputs, self.took_ms)
 
 
 @dataclass(frozen=True, slots=True)
-class Inferred:
+class ModelOutputs:
     """Log probabilities float64 [2^senses, labels] of each window's subsets, from when to when they took (us).
 
     encode_us: how much of that was encoding; the rest was fusing.
@@ -90,7 +90,7 @@ class Inferred:
 
 
 @dataclass(frozen=True, slots=True)
-class Predicted:
+class WindowPrediction:
     """One window's prediction record, the log probabilities of all subsets, and the members that cannot be used.
 
     rows float64 [2^senses, labels]: bit i of a row's index is the i-th of `senses`; both empty where nothing was inferred.
@@ -99,11 +99,11 @@ class Predicted:
 
     id: str
     window: Window
-    value: bytes
+    record: bytes
     answer: Answer
     rows: NDArray[np.float64]
     unusable: Sequence[tuple[str, Member, Rejected]]
-    senses: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     level: int = 0
     contributions: Mapping[str, float] = field(default_factory=dict)

@@ -30,7 +30,7 @@ from services.gateway.redaction import Hidden
 from services.gateway.responses import error_response, json_response
 from services.gateway.sessions import Rooms
 from services.gateway.sources import Sources
-from services.inspection.explain.lookup import InvalidPredictionId, wanted
+from services.inspection.explain.lookup import InvalidPredictionId, parse_prediction_id
 from services.runtime.metrics import GatewayMetrics
 from services.runtime.schema_files import asyncapi
 from services.storage.payload_cache import Wanted
@@ -129,7 +129,7 @@ class Api:
         """Why: the prediction, the members of its window, its events, its runner-up; of an event also from what is kept."""
         id: str = request.path_params["id"]
         try:
-            asked = wanted(id)
+            asked = parse_prediction_id(id)
         except InvalidPredictionId as error:
             return error_response(404, str(error))
         session = asked.session

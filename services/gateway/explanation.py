@@ -9,7 +9,7 @@ from services.contract.chunk import EMPTY_SHA256
 from services.gateway.media_messages import media_path
 from services.gateway.messages import Told
 from services.gateway.sessions import Room
-from services.inspection.explain.explanation import counterfactuals, reproduce
+from services.inspection.explain.explanation import counterfactuals, reproduce_command
 
 Json = dict[str, Any]
 
@@ -35,7 +35,7 @@ def why(room: Room, id: str) -> Json | None:
         "events": events,
         "runner_up": next((top for top in prediction["top"] if top["label"] != prediction["label"]), None),
         "counterfactuals": counterfactuals(prediction),
-        "reproduce": reproduce(id),
+        "reproduce": reproduce_command(id),
     }
 
 

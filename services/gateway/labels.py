@@ -18,7 +18,12 @@ from services.gateway.ingest import body_of
 from services.gateway.redaction import Hidden
 from services.gateway.responses import error_response, json_response
 from services.inspection.explain import lookup
-from services.inspection.explain.lookup import Evidence, InvalidPredictionId, Wanted, wanted
+from services.inspection.explain.lookup import (
+    InvalidPredictionId,
+    PredictionEvidence,
+    PredictionKey,
+    parse_prediction_id,
+)
 from services.storage.archive import EvidenceStore
 from services.storage.labels import LabelStore
 from services.storage.training_sample import InvalidLabel, SampleNotRetained, check, sample_of
@@ -51,7 +56,7 @@ class Labelling:
         try:
             label = canonical.loads_object(body or b"").get("label")
             check(label if isinstance(label, str) else "")
-            asked = wanted(request.path_params["id"])
+            asked = parse_prediction_id(request.path_params["id"])
         except canonical.InvalidJson as error:
             return error_response(422, f'{{"label": …}} is needed: {error}')
         except InvalidLabel as error:
@@ -69,7 +74,7 @@ class Labelling:
             return error_response(503, "the label cannot be written: see labels.folder")
         return error_response(404, "this prediction is not kept any more") if row is None else json_response(row, 201)
 
-    async def _keep(self, asked: Wanted, label: str) -> dict[str, Any] | None:
+    async def _keep(self, asked: PredictionKey, label: str) -> dict[str, Any] | None:
         found = None if self._hidden.forgets(asked.session, asked.start_us) else await self._find(asked)
         if found is None:
             return None
@@ -80,9 +85,9 @@ class Labelling:
         ]
         return await asyncio.to_thread(self._labels.put, sample_of(found, label))
 
-    async def _find(self, asked: Wanted) -> Evidence | None:
+    async def _find(self, asked: PredictionKey) -> PredictionEvidence | None:
         async with self._reader() as reader:
             found = await lookup.find_in_log(reader, self._topics, self._partitions, self._future_us, asked)
-        if found is not None and found.whole:
+        if found is not None and found.is_complete:
             return found
         return await asyncio.to_thread(lookup.find_in_archive, self._evidence, self._topics, asked) or found

@@ -21,7 +21,7 @@ class InvalidCase(ValueError):
     """A case that cannot be read; the message says what is wrong with it."""
 
 
-def answer(line: bytes) -> dict[str, Any]:
+def run_case(line: bytes) -> dict[str, Any]:
     """The answer to one line; an unreadable case is answered with its name and the error."""
     name: Any = None
     try:

@@ -14,7 +14,7 @@ from services.contract.chunk import Chunk
 from services.contract.record import Headers, KafkaRecord
 from services.contract.topics import Topics
 from services.contract.window import Window
-from services.offline.evaluation.dataset import Sending
+from services.offline.evaluation.dataset import StreamRecord
 
 TAIL_US = 60_000_000
 
@@ -41,7 +41,7 @@ class OfflineLog:
         self._topics = Topics(modalities=semantics.modalities)
         self._partition = Partition(0, 1, semantics, patience, self._topics, TAIL_US, start)
 
-    def play(self, session: str, sendings: Sequence[Sending], origin_us: int) -> Iterator[Out]:
+    def play(self, session: str, sendings: Sequence[StreamRecord], origin_us: int) -> Iterator[Out]:
         """Windows in the order in which they come out; origin_us: arrival clock of the sendings' time 0."""
         key = session.encode()
         for sending in sendings:

@@ -12,13 +12,13 @@ from services.contract.topics import Topics
 from services.contract.window import read
 from services.inspection.explain.lookup import (
     SPAN_MAX,
-    Evidence,
     InvalidPredictionId,
-    Wanted,
-    evidence_in,
+    PredictionEvidence,
+    PredictionKey,
+    find_in_records,
     id_of,
-    members,
-    wanted,
+    member_places,
+    parse_prediction_id,
 )
 from services.kafka.log_reader import read_range
 from services.storage.archive_entry import Entry
@@ -49,13 +49,13 @@ async def gather(
     said = await _of_ids(reader, TopicPartition(topics.predictions, number), from_ms, {w.id for w in asked})
     windows = await _of_ids(reader, TopicPartition(topics.windows, number), from_ms, {w.window_id for w in asked})
     media = await _media(reader, topics, windows)
-    each = (evidence_in(said, windows, media, topics, w) for w in asked)
+    each = (find_in_records(said, windows, media, topics, w) for w in asked)
     return entry_of([e for e in each if e is not None], events, event_id, session, now_us)
 
 
-def _wanted(id: str, session: str) -> Wanted | None:
+def _wanted(id: str, session: str) -> PredictionKey | None:
     try:
-        found = wanted(id)
+        found = parse_prediction_id(id)
     except InvalidPredictionId:
         return None
     return found if found.session == session else None
@@ -78,7 +78,9 @@ async def _of_ids(reader: AIOKafkaConsumer, log: TopicPartition, from_ms: int, i
 
 async def _media(reader: AIOKafkaConsumer, topics: Topics, windows: Sequence[KafkaRecord]) -> list[KafkaRecord]:
     names = {modality: topics.media(modality) for modality in topics.modalities}
-    places = {place for kept in windows if (window := read(kept.value)) is not None for place in members(window, names)}
+    places = {
+        place for kept in windows if (window := read(kept.value)) is not None for place in member_places(window, names)
+    }
     out: list[KafkaRecord] = []
     for topic, number in sorted({place[:2] for place in places}):
         offsets = {offset for t, n, offset in places if (t, n) == (topic, number)}
@@ -91,7 +93,7 @@ async def _media(reader: AIOKafkaConsumer, topics: Topics, windows: Sequence[Kaf
 
 
 def entry_of(
-    found: Sequence[Evidence], events: Sequence[KafkaRecord], event_id: str, session: str, now_us: int
+    found: Sequence[PredictionEvidence], events: Sequence[KafkaRecord], event_id: str, session: str, now_us: int
 ) -> Entry:
     """One entry of several predictions' evidence: what stands in several windows is in it once."""
     media = {i.kept.position: i.kept for e in found for i in e.inputs if i.kept is not None}

@@ -9,7 +9,7 @@ from typing import Any
 from services.contract import canonical, media
 from services.contract.errors import EXIT_NOT_RETAINED, EXIT_USAGE, BraidError
 from services.contract.media import Sound, as_wav
-from services.inspection.explain.lookup import Evidence, Input
+from services.inspection.explain.lookup import MemberInput, PredictionEvidence
 from services.storage.payload_cache import Payload
 
 SUFFIXES = {
@@ -51,7 +51,7 @@ class Sample:
     files: dict[str, tuple[str, bytes]]
 
 
-def sample_of(evidence: Evidence, label: str) -> Sample:
+def sample_of(evidence: PredictionEvidence, label: str) -> Sample:
     """The newest picture, the sound on the window's time line, and all words of a window. Raises InvalidLabel and SampleNotRetained.
 
     What was muted is left out, as the prediction left it out.
@@ -92,10 +92,10 @@ def _words(payload: Payload | None) -> str:
     return text.strip()
 
 
-def _sound(found: Sequence[Input], start_us: int, end_us: int) -> tuple[str, bytes] | None:
+def _sound(found: Sequence[MemberInput], start_us: int, end_us: int) -> tuple[str, bytes] | None:
     """Of PCM one WAV of what of the window was heard by the source that was heard most; of files the longest."""
     encoded = [i for i in found if i.payload is not None and _kind(i.payload) != media.PCM]
-    by_source: dict[str, list[Input]] = {}
+    by_source: dict[str, list[MemberInput]] = {}
     for one in found:
         if one not in encoded:
             by_source.setdefault(one.member.source, []).append(one)
@@ -110,7 +110,7 @@ def _sound(found: Sequence[Input], start_us: int, end_us: int) -> tuple[str, byt
     return suffix, longest.payload.body
 
 
-def _joined(found: Sequence[Input], start_us: int, end_us: int) -> bytes | None:
+def _joined(found: Sequence[MemberInput], start_us: int, end_us: int) -> bytes | None:
     first = found[0].payload
     length = None if first is None else media.measure(first.content_type, first.body)
     if first is None or not isinstance(length, Sound):

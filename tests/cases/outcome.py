@@ -5,8 +5,8 @@ from __future__ import annotations
 from services.contract import tick
 from services.contract.alignment_config import Semantics
 from services.contract.window import Window
-from services.inspection.audit.oracle import Entry, judge
-from services.inspection.audit.records import read
+from services.inspection.audit.oracle import LogEntry, judge_logs
+from services.inspection.audit.records import decode_media_record
 from tests.cases.devices import EPOCH_MS
 from tests.simulation.broker import FakeRecord
 
@@ -48,13 +48,13 @@ class Outcome:
 
     def what_the_logs_say(self) -> tuple[object, object]:
         """The same, read by the oracle from the logs alone; a window that is still open is `open`."""
-        logs: dict[str, list[Entry]] = {modality: [] for modality in MODALITIES}
+        logs: dict[str, list[LogEntry]] = {modality: [] for modality in MODALITIES}
         for modality, log in self.logs.items():
             for r in log:
-                holds = read(r, modality, 0)
+                holds = decode_media_record(r, modality, 0)
                 if holds is not None and (modality, r.offset) not in self.refused:
-                    logs[modality].append(Entry(r.offset, r.timestamp * 1000, holds))
-        verdict = judge(logs, SEMANTICS)
+                    logs[modality].append(LogEntry(r.offset, r.timestamp * 1000, holds))
+        verdict = judge_logs(logs, SEMANTICS)
         windows: dict[tuple[str, int], list[Window | str]] = {key: [w] for key, w in verdict.windows.items()}
         return windows | {key: ["open"] for key in verdict.open}, verdict.fates
 

@@ -23,8 +23,8 @@ from model.predictor import FusionModel, WindowFeatures
 from model.throughput import BASE, config, network
 from services.fusion.__main__ import decision_of
 from services.fusion.inference import Inference
-from services.offline.evaluation.dataset import read
-from services.offline.evaluation.run_stream import run, told
+from services.offline.evaluation.dataset import read_stream
+from services.offline.evaluation.run_stream import final_events, run_stream
 from services.runtime.settings import ROOT
 
 NEAR = 1e-3
@@ -112,11 +112,11 @@ def test_answers_to_the_shipped_samples_are_those_of_the_cpu_to_a_thousandth(
 
 @pytest.mark.parametrize("stream", ["S06", "S08"])
 def test_a_recorded_stream_has_the_events_that_the_cpu_finds(stream: str) -> None:
-    recording = read(ROOT / "data", stream)
+    recording = read_stream(ROOT / "data", stream)
     found = []
     for device in ("cuda", "cpu"):
         inference = Inference(loaded("home", device), CACHE_BYTES)
-        found.append((run(recording, inference), decision_of(inference)))
+        found.append((run_stream(recording, inference), decision_of(inference)))
     here, there = found
     apart = [
         float(np.abs(np.exp(a.rows) - np.exp(b.rows)).max())
@@ -124,7 +124,7 @@ def test_a_recorded_stream_has_the_events_that_the_cpu_finds(stream: str) -> Non
     ]
     print(f"{stream}: {len(apart)} windows, largest difference of a probability {max(apart):.1e}")
     assert max(apart) < NEAR
-    events = [[(t.start_s, t.end_s, t.kind, t.label, t.decided_s) for t in told(*one)] for one in found]
+    events = [[(t.start_s, t.end_s, t.kind, t.label, t.decided_s) for t in final_events(*one)] for one in found]
     assert events[0]
     assert events[0] == events[1]
 

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from playwright.async_api import Browser, Locator, Page, ViewportSize, expect
 
 from services.kafka import clients
-from services.offline.evaluation.dataset import read
-from services.offline.evaluation.player import Schedule, play
+from services.offline.evaluation.dataset import read_stream
+from services.offline.evaluation.player import PlaybackSchedule, play_streams
 from services.runtime.settings import ROOT, Settings
 from tests.waiting import DEADLINE_MS
 
@@ -77,10 +77,14 @@ async def open_page(
 
 async def streams(settings: Settings, sessions: dict[str, str], from_s: int, seconds: int) -> None:
     """Play a recording in real time for each session."""
-    recordings = {session: await asyncio.to_thread(read, ROOT / "data", name) for session, name in sessions.items()}
+    recordings = {
+        session: await asyncio.to_thread(read_stream, ROOT / "data", name) for session, name in sessions.items()
+    }
     now_us = time.time_ns() // 1000
     async with clients.producer(settings.kafka.bootstrap_servers) as producer:
-        await play(producer, settings.topic_names(), recordings, Schedule.live(now_us, from_s, seconds), now_us)
+        await play_streams(
+            producer, settings.topic_names(), recordings, PlaybackSchedule.live(now_us, from_s, seconds), now_us
+        )
 
 
 async def screenshot(page: Page, name: str) -> None:

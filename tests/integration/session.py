@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from services.contract import canonical, cloudevents
-from services.inspection.audit.collect import records
+from services.inspection.audit.collect import collect_topic
 from services.kafka import clients
 from services.runtime.settings import Settings
 from tests.waiting import wait_until
@@ -58,7 +58,7 @@ async def play(
 
 async def found(settings: Settings, topic: str) -> list[dict[str, Any]]:
     async with clients.reader(settings.kafka.bootstrap_servers) as reader:
-        raws = await records(reader, topic, settings.topics.partitions)
+        raws = await collect_topic(reader, topic, settings.topics.partitions)
     # Tests of bad input put garbage there on purpose, on the same broker.
     read: list[dict[str, Any]] = []
     for raw in raws:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from model.data.shards import find_file
 from services.contract import canonical, cloudevents, timestamps
-from services.inspection.audit.collect import records
+from services.inspection.audit.collect import collect_topic
 from services.kafka import clients
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
@@ -72,7 +72,7 @@ async def braid_send(stack: LocalStack, *words: str) -> tuple[int, str, str]:
 async def media(settings: Settings, modality: str, session: str) -> list[tuple[int, bytes]]:
     """Event time and bytes of a session's media."""
     async with clients.reader(settings.kafka.bootstrap_servers) as reader:
-        raws = await records(reader, settings.topic_names().media(modality), settings.topics.partitions)
+        raws = await collect_topic(reader, settings.topic_names().media(modality), settings.topics.partitions)
     ours = [raw for raw in raws if raw.key == session.encode() and raw.value]
     return [(timestamps.parse(dict(raw.headers)["ce_time"].decode()) or 0, raw.value or b"") for raw in ours]
 
@@ -150,7 +150,7 @@ async def test_a_video_is_sent_as_pictures_and_sound_as_if_it_were_captured_now(
     found_windows = await wait_until(lambda: windows(settings, "film"), "windows with pictures and sound")
     assert all(canonical.dumps(w) for w in found_windows)
     async with clients.reader(settings.kafka.bootstrap_servers) as reader:
-        raws = await records(reader, settings.topic_names().media("video"), settings.topics.partitions)
+        raws = await collect_topic(reader, settings.topic_names().media("video"), settings.topics.partitions)
     kinds = [cloudevents.type_of(raw.headers).decode() for raw in raws if raw.key == b"film"]
     assert kinds[-1] == cloudevents.SESSION_END_TYPE, "a film that is over says so"
 

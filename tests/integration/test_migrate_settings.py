@@ -14,8 +14,8 @@ import pytest
 
 from services.contract import cloudevents
 from services.contract.window import Window
-from services.inspection.audit.collect import collect
-from services.inspection.audit.ledger import keep
+from services.inspection.audit.collect import collect_logs
+from services.inspection.audit.ledger import build_ledger
 from services.kafka import clients, topic_admin
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
@@ -57,8 +57,8 @@ async def send(settings: Settings, start_us: int, count: int = 8) -> None:
 async def audited(settings: Settings) -> list[Window]:
     """The final windows, once the books under these settings are found right."""
     async with clients.reader(settings.kafka.bootstrap_servers) as reader:
-        logs = await collect(reader, settings.topic_names(), settings.topics.partitions)
-    books = keep(logs, settings.semantics(), lambda session: True)
+        logs = await collect_logs(reader, settings.topic_names(), settings.topics.partitions)
+    books = build_ledger(logs, settings.semantics(), lambda session: True)
     assert books.troubles == []
     assert books.balanced
     return [window for window, _, _ in books.windows.values()]
@@ -68,7 +68,7 @@ async def finals(settings: Settings) -> list[Window]:
     from services.contract import window as window_record
 
     async with clients.reader(settings.kafka.bootstrap_servers) as reader:
-        logs = await collect(reader, settings.topic_names(), settings.topics.partitions)
+        logs = await collect_logs(reader, settings.topic_names(), settings.topics.partitions)
     found = (window_record.read(raw.value) for one in logs for raw in one.windows)
     return [window for window in found if window is not None and window.final]
 

@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 
 from services.contract import cloudevents
-from services.inspection.audit.collect import records
+from services.inspection.audit.collect import collect_topic
 from services.kafka import clients, topic_admin
 from services.local.kafka import Broker
 from services.local.redis import LocalRedis
@@ -52,7 +52,7 @@ async def test_an_aligner_waits_for_its_broker_and_outlives_an_outage_of_it(tmp_
 
     async def told(text: str) -> bool | None:
         async with clients.reader(servers) as reader:
-            windows = await records(reader, topics.windows, 1)
+            windows = await collect_topic(reader, topics.windows, 1)
         return any(f'"id":"{text}"'.encode() in (raw.value or b"") for raw in windows) or None
 
     async def waits() -> bool | None:

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from services.contract import canonical, cloudevents, tick
 from services.contract.partitioner import partition_of
 from services.contract.tick import Seal
-from services.inspection.audit.collect import records
+from services.inspection.audit.collect import collect_topic
 from services.kafka import clients, topic_admin
 from services.local.kafka import Broker
 from services.local.ports import free_ports
@@ -175,12 +175,16 @@ async def ticks_are_signed_and_others_are_forged(k: KafkaSettings, hand: bytes) 
         await producer.send_and_wait(topics.media("audio"), forged, partition=number, headers=tick.headers(forged))
 
         async def closed() -> bool:
-            return bool([w for w in await records(reader, topics.windows, 8) if b'"final":true' in (w.value or b"")])
+            return bool(
+                [w for w in await collect_topic(reader, topics.windows, 8) if b'"final":true' in (w.value or b"")]
+            )
 
         await wait_until(closed, "final windows, which the aligner's own ticks let close")
-        dead = [canonical.loads_object(d.value or b"") for d in await records(reader, topics.dead, 8)]
+        dead = [canonical.loads_object(d.value or b"") for d in await collect_topic(reader, topics.dead, 8)]
         assert [(d["topic"], d["reason"]) for d in dead] == [(topics.media("audio"), "forged")]
-        ticks = [r for r in await records(reader, topics.media("audio"), 8) if r.key is None and r.value != forged]
+        ticks = [
+            r for r in await collect_topic(reader, topics.media("audio"), 8) if r.key is None and r.value != forged
+        ]
     seal = Seal((TICK_SECRET.encode(),))
     assert ticks
     for one in ticks:

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from services.contract import canonical, trace_context
-from services.inspection.audit.collect import records
+from services.inspection.audit.collect import collect_topic
 from services.kafka import clients
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
@@ -65,7 +65,7 @@ async def test_what_comes_in_by_http_goes_on_with_the_trace_of_its_device(
     finally:
         assert await gateway.process.child.stop() == 0
     async with clients.reader(settings.kafka.bootstrap_servers) as reader:
-        raws = await records(reader, settings.topic_names().media("text"), settings.topics.partitions)
+        raws = await collect_topic(reader, settings.topic_names().media("text"), settings.topics.partitions)
     headers = {
         h["ce_id"].decode(): h["traceparent"].decode() for h in (dict(r.headers) for r in raws if r.key == b"carried")
     }
@@ -104,7 +104,7 @@ async def test_an_answer_names_the_trace_of_its_window(
     await play(settings, "named", hand)
     await predictions(settings, "named")
     async with clients.reader(settings.kafka.bootstrap_servers) as reader:
-        raws = await records(reader, settings.topic_names().predictions, settings.topics.partitions)
+        raws = await collect_topic(reader, settings.topic_names().predictions, settings.topics.partitions)
     ours = [raw for raw in raws if raw.key == b"named"]
     assert ours
     for raw in ours:

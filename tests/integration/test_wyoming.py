@@ -22,7 +22,7 @@ from wyoming.server import AsyncEventHandler, AsyncTcpServer
 
 from model.data.shards import find_file, list_files
 from services.contract import timestamps
-from services.inspection.audit.collect import records
+from services.inspection.audit.collect import collect_topic
 from services.kafka import clients
 from services.local.ports import free_ports
 from services.local.services import ServiceProcess
@@ -86,7 +86,7 @@ def spoken() -> wave.Wave_read:
 
 async def of(settings: Settings, modality: str, session: str) -> list[Any]:
     async with clients.reader(settings.kafka.bootstrap_servers) as reader:
-        raws = await records(reader, settings.topic_names().media(modality), settings.topics.partitions)
+        raws = await collect_topic(reader, settings.topic_names().media(modality), settings.topics.partitions)
     return [raw for raw in raws if raw.key == session.encode() and raw.value]
 
 

@@ -175,7 +175,7 @@ EXCUSED: dict[Key, str] = {
     ): "WORK: a session whose proof has come no further is looked at in vain (benchmarks/sessions.py measures that)",
     (
         _DECIDE,
-        "Decision",
+        "EventDetector",
         "early_on: float = 0.0",
         "early_on: float = (-1.0)",
     ): "SAME: it counts only where it is more than `on`, which is above 0",
@@ -188,12 +188,12 @@ EXCUSED: dict[Key, str] = {
     (
         _DECIDE,
         "_next",
-        "if dict(seen.top).get(opened.label, 0.0) >= decision.since:",
-        "if dict(seen.top).get(opened.label, (-1.0)) >= decision.since:",
+        "if dict(window.top).get(opened.label, 0.0) >= detector.since:",
+        "if dict(window.top).get(opened.label, (-1.0)) >= detector.since:",
     ): "LIMITS: both are below `since`, which is above 0",
     (
         "services/fusion/recovery.py",
-        "newest",
+        "keep_newest",
         "if known is None or state.last_us >= known.last_us:",
         "if known is None or (state.last_us > known.last_us):",
     ): "SAME: two states after the same window are one: the fold is a function of the predictions",

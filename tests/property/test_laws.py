@@ -14,7 +14,7 @@ from services.contract.alignment_config import Lateness, Semantics
 from services.contract.chunk import Chunk
 from services.contract.tick import Tick
 from services.contract.window import Window
-from services.inspection.audit.oracle import Entry, judge
+from services.inspection.audit.oracle import LogEntry, judge_logs
 
 SESSIONS = ("a", "b", "only video")
 MEMBERS_MAX = 3
@@ -111,8 +111,8 @@ class Reading:
         ticks = sum(isinstance(e, Tick) for m, at in self.positions.items() for e in self.logs[m][:at])
         return open_windows * MEMBERS_MAX * len(self.logs) + ticks
 
-    def entries(self) -> dict[str, list[Entry]]:
-        return {m: [Entry(at, self._time(at), e) for at, e in enumerate(log)] for m, log in self.logs.items()}
+    def entries(self) -> dict[str, list[LogEntry]]:
+        return {m: [LogEntry(at, self._time(at), e) for at, e in enumerate(log)] for m, log in self.logs.items()}
 
     @staticmethod
     def _time(at: int) -> int:
@@ -145,7 +145,7 @@ def test_windows_and_fates_are_what_the_oracle_reads_from_the_logs_alone(
     logs: dict[str, list[Chunk | Tick]], shape: tuple[int, int], steps: list[str]
 ) -> None:
     reading = Reading(logs, shape, steps)
-    verdict = judge(reading.entries(), reading.semantics)
+    verdict = judge_logs(reading.entries(), reading.semantics)
     assert not verdict.open
     assert {(w.session, w.start_us): window_record.encode(w) for w in reading.windows} == {
         key: window_record.encode(w) for key, w in verdict.windows.items()

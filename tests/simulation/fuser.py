@@ -11,16 +11,16 @@ from services.contract import event as event_record
 from services.contract import prediction
 from services.contract.prediction import STATE_HEADER, Answer, Sense
 from services.contract.window import Window
-from services.fusion.batching import Batcher, LatencyModel, Queued
-from services.fusion.event_detector import Decision, State, fold
-from services.fusion.event_tracker import Chains, seen_of
-from services.fusion.recovery import UNREAD_US, look_back_us, newest, state_of
-from services.fusion.stages import Predicted
+from services.fusion.batching import Batcher, BatchTimeModel, QueuedWindow
+from services.fusion.event_detector import DetectorState, EventDetector, detect
+from services.fusion.event_tracker import EventTracker, detector_input
+from services.fusion.recovery import UNREAD_US, keep_newest, look_back_us, state_of
+from services.fusion.stages import WindowPrediction
 from tests.simulation.broker import UNIT_US, Broker, Place, Told
 
 MODEL = {"name": "arithmetic", "version": "1", "digest": "0123456789ab"}
 LABELS = ("nothing", "4", "7", "dog")
-DECISION = Decision(
+DECISION = EventDetector(
     nothing="nothing",
     kinds={"4": "digit", "7": "digit", "dog": "sound"},
     weight=0.6,
@@ -35,7 +35,7 @@ DECISION = Decision(
 BATCH_WINDOWS = 3
 
 
-def predict(window: Window, payload: Callable[[Place], bytes]) -> Predicted:
+def predict(window: Window, payload: Callable[[Place], bytes]) -> WindowPrediction:
     """A function of the window's record and its payloads alone; now and then the model fails on a window."""
     members = [(m, x) for m, lane in window.modalities.items() for x in lane.members if not x.alive]
     bodies = [payload((m, x.partition, x.offset)) for m, x in members]
@@ -50,24 +50,24 @@ def predict(window: Window, payload: Callable[[Place], bytes]) -> Predicted:
     answer = Answer(None if failed else label, p, 0.0, 0.0, top, 0.0, None, False, "failed" if failed else None)
     senses = {m: Sense(lane.state, lane.evidence, None, 0.0) for m, lane in window.modalities.items()}
     id = prediction.prediction_id(window.id, MODEL["digest"], failed=failed)
-    return Predicted(id, window, prediction.encode(window, answer, senses, MODEL), answer, np.zeros(0), ())
+    return WindowPrediction(id, window, prediction.encode(window, answer, senses, MODEL), answer, np.zeros(0), ())
 
 
 def expected(
     windows: Iterable[Window], payload: Callable[[Place], bytes]
 ) -> tuple[dict[str, tuple[bytes, bytes]], set[bytes]]:
     """What a worker that never stops says: value and state by prediction id, and the events; windows in order of start."""
-    states: dict[str, State] = {}
+    states: dict[str, DetectorState] = {}
     said: dict[str, tuple[bytes, bytes]] = {}
     events: set[bytes] = set()
     for window in windows:
         predicted = predict(window, payload)
         state = b""
         if predicted.answer.label is not None:
-            states[window.session], news = fold(states.get(window.session), seen_of(predicted), DECISION)
+            states[window.session], news = detect(states.get(window.session), detector_input(predicted), DECISION)
             state = states[window.session].encode()
             events |= {event_record.encode(e) for e in news}
-        said[predicted.id] = predicted.value, state
+        said[predicted.id] = predicted.record, state
     return said, events
 
 
@@ -77,7 +77,7 @@ class Fuser:
     def __init__(self, broker: Broker, tail_ms: int, future_us: int) -> None:
         self._broker, self._future_us = broker, future_us
         self.position = broker.answered
-        self.chains = Chains(DECISION)
+        self.chains = EventTracker(DECISION)
         self._read_since_us = UNREAD_US
         if self.position < len(broker.windows):
             self._read_since_us = (broker.windows[self.position][0] - tail_ms) * 1000
@@ -90,13 +90,13 @@ class Fuser:
         if since_us is not None:
             self._read_since_us = since_us
             self._read_states()
-        batcher = Batcher(BATCH_WINDOWS, LatencyModel())
-        batcher.add([Queued(0, n, clock_ms, window, 0) for n, window in enumerate(windows)], clock_ms * 1000)
-        while (released := batcher.take(clock_ms * 1000, 0, self.chains.last_us, drain=True)) is not None:
+        batcher = Batcher(BATCH_WINDOWS, BatchTimeModel())
+        batcher.add([QueuedWindow(0, n, clock_ms, window, 0) for n, window in enumerate(windows)], clock_ms * 1000)
+        while (released := batcher.next_batch(clock_ms * 1000, 0, self.chains.last_final_us, drain=True)) is not None:
             said = []
             for window in (q.window for q in released.windows):
                 predicted = predict(window, self._broker.payload)
-                events = self.chains.take(predicted)
+                events = self.chains.update(predicted)
                 final = window.final and predicted.answer.label is not None
                 said.append((predicted, events, self.chains.states[window.session].encode() if final else b""))
             for _, events, _ in said:
@@ -106,7 +106,7 @@ class Fuser:
                     crash()
             for predicted, _, state in said:
                 headers = [(STATE_HEADER, state)] if state else []
-                told = Told(clock_ms, predicted.window.session, predicted.value, headers)
+                told = Told(clock_ms, predicted.window.session, predicted.record, headers)
                 self._broker.predictions.append(told)
                 crash()
         self.position += len(windows)
@@ -116,4 +116,4 @@ class Fuser:
             if told.timestamp * 1000 >= self._read_since_us // 1000 * 1000:
                 state = state_of(told.headers, told.value, MODEL["digest"])
                 if state is not None:
-                    newest(self.chains.states, told.session, state)
+                    keep_newest(self.chains.states, told.session, state)

@@ -11,7 +11,7 @@ from services.contract import window as window_record
 from services.contract.prediction import STATE_HEADER
 from services.contract.tick import Tick
 from services.contract.window import Window
-from services.inspection.audit.oracle import Entry, Verdict, judge
+from services.inspection.audit.oracle import LogEntry, OracleVerdict, judge_logs
 from tests.simulation.broker import MODALITIES, Broker
 from tests.simulation.fuser import expected
 from tests.simulation.world import World
@@ -30,8 +30,8 @@ def complaints(world: World) -> list[str]:
     ]
 
 
-def _judged(world: World) -> tuple[Arrivals, Verdict]:
-    logs: dict[str, list[Entry]] = {}
+def _judged(world: World) -> tuple[Arrivals, OracleVerdict]:
+    logs: dict[str, list[LogEntry]] = {}
     arrivals: Arrivals = {}
     for modality in MODALITIES:
         logs[modality] = []
@@ -39,13 +39,13 @@ def _judged(world: World) -> tuple[Arrivals, Verdict]:
             read = admit(modality, 0, r.offset, r.timestamp * 1000, r.key, r.headers, r.value, world.semantics, 1)
             if isinstance(read, Arrival):
                 arrivals[modality, r.offset] = read
-                logs[modality].append(Entry(r.offset, r.timestamp * 1000, read.chunk))
+                logs[modality].append(LogEntry(r.offset, r.timestamp * 1000, read.chunk))
             elif isinstance(read, Tick):
-                logs[modality].append(Entry(r.offset, r.timestamp * 1000, read))
-    return arrivals, judge(logs, world.semantics)
+                logs[modality].append(LogEntry(r.offset, r.timestamp * 1000, read))
+    return arrivals, judge_logs(logs, world.semantics)
 
 
-def _windows(broker: Broker, verdict: Verdict) -> Iterator[str]:
+def _windows(broker: Broker, verdict: OracleVerdict) -> Iterator[str]:
     """Members, mask, evidence and times: all of a record's bytes; and windows of a session first come in order."""
     yield from (f"never closed: {key}" for key in sorted(verdict.open))
     bytes_of = defaultdict(set)
@@ -65,7 +65,7 @@ def _windows(broker: Broker, verdict: Verdict) -> Iterator[str]:
             yield f"window {key} differs"
 
 
-def _fates(broker: Broker, arrivals: Arrivals, verdict: Verdict) -> Iterator[str]:
+def _fates(broker: Broker, arrivals: Arrivals, verdict: OracleVerdict) -> Iterator[str]:
     """The books, by identity: the strongest fate counts, since a copy may be called late after a crash."""
     fates = defaultdict(set)
     for at, fate in verdict.fates.items():
@@ -94,7 +94,7 @@ def _fates(broker: Broker, arrivals: Arrivals, verdict: Verdict) -> Iterator[str
         yield "lost"
 
 
-def _floors(broker: Broker, verdict: Verdict) -> Iterator[str]:
+def _floors(broker: Broker, verdict: OracleVerdict) -> Iterator[str]:
     """No commit passes a member of a window that was not out yet."""
     for key, window in verdict.windows.items():
         before = broker.commits[: broker.moments.get(key, 0)]
@@ -105,7 +105,7 @@ def _floors(broker: Broker, verdict: Verdict) -> Iterator[str]:
                 yield f"the floor passed a member of {key} before it was out"
 
 
-def _answers(broker: Broker, verdict: Verdict) -> Iterator[str]:
+def _answers(broker: Broker, verdict: OracleVerdict) -> Iterator[str]:
     """Final predictions, the states that they carry, and the events: those of a worker that never stopped."""
     in_order: list[Window] = [verdict.windows[key] for key in sorted(verdict.windows)]
     wanted, events = expected(in_order, broker.payload)

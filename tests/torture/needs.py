@@ -10,13 +10,13 @@ from services.contract import canonical, tick
 from services.contract.record import KafkaRecord, MemberPosition
 from services.contract.tick import Tick
 from services.contract.topics import Topics
-from services.inspection.audit.ledger import Books, Logs
+from services.inspection.audit.ledger import Ledger, PartitionLogs
 from tests.torture.commits import Log, Need
 
 Needs = dict[Log, list[Need]]
 
 
-def needs_of(logs: Sequence[Logs], predictions: Sequence[KafkaRecord], books: Books, topics: Topics) -> Needs:
+def needs_of(logs: Sequence[PartitionLogs], predictions: Sequence[KafkaRecord], books: Ledger, topics: Topics) -> Needs:
     """Members and closing ticks of windows, what is late or refused, and windows that wait for their answer."""
     needs: Needs = defaultdict(list)
     ticks, answered_ms = _ticks(logs), _answered_ms(predictions)
@@ -28,7 +28,7 @@ def needs_of(logs: Sequence[Logs], predictions: Sequence[KafkaRecord], books: Bo
         for raw in one.windows:
             record = canonical.loads_object(raw.value or b"")
             if record["final"] and record["id"] in answered_ms:
-                needs[topics.windows, one.number].append(Need(raw.offset, answered_ms[record["id"]]))
+                needs[topics.windows, one.partition].append(Need(raw.offset, answered_ms[record["id"]]))
     for window, _, out_ms in books.windows.values():
         for modality, lane in window.modalities.items():
             log = topics.media(modality)
@@ -56,7 +56,7 @@ def _answered_ms(predictions: Sequence[KafkaRecord]) -> dict[str, int]:
     return found
 
 
-def _told_ms(logs: Logs) -> dict[MemberPosition, int]:
+def _told_ms(logs: PartitionLogs) -> dict[MemberPosition, int]:
     """When each record was first told as late or refused."""
     found: dict[MemberPosition, int] = {}
     for raw in logs.late:
@@ -69,7 +69,7 @@ def _told_ms(logs: Logs) -> dict[MemberPosition, int]:
     return found
 
 
-def _ticks(logs: Sequence[Logs]) -> dict[tuple[str, str, int], tuple[int, int]]:
+def _ticks(logs: Sequence[PartitionLogs]) -> dict[tuple[str, str, int], tuple[int, int]]:
     """Partition and offset of the first tick that told a bound, by modality, session and bound."""
     found: dict[tuple[str, str, int], tuple[int, int]] = {}
     for one in logs:
@@ -78,5 +78,5 @@ def _ticks(logs: Sequence[Logs]) -> dict[tuple[str, str, int], tuple[int, int]]:
                 read = tick.decode(raw.value or b"") if raw.key is None else None
                 if isinstance(read, Tick):
                     for session, bound_us in read.bounds.items():
-                        found.setdefault((modality, session, bound_us), (one.number, raw.offset))
+                        found.setdefault((modality, session, bound_us), (one.partition, raw.offset))
     return found

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from model.checkpoint import load as load_model
 from services.fusion.inference import Inference
-from services.inspection.audit.collect import collect, records
+from services.inspection.audit.collect import collect_logs, collect_topic
 from services.kafka import clients, topic_admin
 from services.local.process import Child
 from services.local.stack import LocalStack
@@ -137,8 +137,8 @@ async def _settled(settings: Settings) -> Flight | None:
 async def _evidence(settings: Settings, acknowledged: int) -> Evidence:
     topics, count = settings.topic_names(), settings.topics.partitions
     async with clients.reader(settings.kafka.bootstrap_servers) as reader:
-        logs = await collect(reader, topics, count)
-        predictions = await records(reader, topics.predictions, count)
-        commits = [read_commit(raw) for raw in await records(reader, OFFSETS_TOPIC, OFFSETS_PARTITIONS)]
+        logs = await collect_logs(reader, topics, count)
+        predictions = await collect_topic(reader, topics.predictions, count)
+        commits = [read_commit(raw) for raw in await collect_topic(reader, OFFSETS_TOPIC, OFFSETS_PARTITIONS)]
     found: list[Commit] = [commit for commit in commits if commit is not None]
     return Evidence(logs, predictions, found, acknowledged)

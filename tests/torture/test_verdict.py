@@ -12,10 +12,10 @@ from services.contract import canonical, window
 from services.contract.dead_letter import Reason, Rejected, letter
 from services.contract.record import KafkaRecord, RecordPosition
 from services.fusion.inference import Inference
-from services.inspection.audit.ledger import Logs, keep
-from services.inspection.audit.predictions import recompute
+from services.inspection.audit.ledger import PartitionLogs, build_ledger
+from services.inspection.audit.predictions import recompute_predictions
 from services.offline.driver import OfflineLog
-from services.offline.evaluation.dataset import read
+from services.offline.evaluation.dataset import read_stream
 from services.offline.evaluation.run_stream import ORIGIN_US, PATIENCE
 from services.runtime.settings import ROOT, load
 from tests.torture.commits import Commit
@@ -37,7 +37,7 @@ def inference() -> Inference:
 def evidence(inference: Inference) -> Evidence:
     """Ten seconds of a recorded stream offline, answered a second later, the very floors committed meanwhile."""
     log = OfflineLog(SETTINGS.semantics(), PATIENCE)
-    sendings = list(read(ROOT / "data", STREAM).sendings(STREAM, ORIGIN_US, 30_000_000, 40_000_000))
+    sendings = list(read_stream(ROOT / "data", STREAM).records_between(STREAM, ORIGIN_US, 30_000_000, 40_000_000))
     outs = list(log.play(STREAM, sendings, ORIGIN_US))
     media = log.records
     windows = [
@@ -47,11 +47,11 @@ def evidence(inference: Inference) -> Evidence:
         KafkaRecord("topic", 0, n, chunk.appended_us // 1000, b"", (), window.encode_late(chunk, (), 0))
         for n, chunk in enumerate(log.late)
     ]
-    logs = [Logs(0, media, windows, lates, [])]
-    books = keep(logs, SETTINGS.semantics(), lambda session: True)
-    found = recompute(books, logs, [], inference).by_window.values()
+    logs = [PartitionLogs(0, media, windows, lates, [])]
+    books = build_ledger(logs, SETTINGS.semantics(), lambda session: True)
+    found = recompute_predictions(books, logs, [], inference).by_window.values()
     answers = [
-        KafkaRecord("topic", 0, n, books.windows[p.window.id][2] + LATER_MS, b"", (), p.value)
+        KafkaRecord("topic", 0, n, books.windows[p.window.id][2] + LATER_MS, b"", (), p.record)
         for n, p in enumerate(found)
         if p.window.final
     ]

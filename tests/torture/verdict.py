@@ -10,8 +10,8 @@ from typing import Any
 from services.contract import canonical
 from services.contract.record import KafkaRecord, MemberPosition
 from services.fusion.inference import Inference
-from services.inspection.audit.ledger import Books, Logs, keep
-from services.inspection.audit.predictions import recompute
+from services.inspection.audit.ledger import Ledger, PartitionLogs, build_ledger
+from services.inspection.audit.predictions import recompute_predictions
 from services.runtime.settings import Settings
 from tests.torture.commits import Commit, past_the_floor
 from tests.torture.media import MARK
@@ -25,7 +25,7 @@ RAISES = (1, 20, 500)
 class Evidence:
     """What was read from the broker when all was over."""
 
-    logs: Sequence[Logs]
+    logs: Sequence[PartitionLogs]
     predictions: Sequence[KafkaRecord]
     commits: Sequence[Commit]
     acknowledged: int
@@ -41,10 +41,10 @@ class Verdict:
 
 def judge(evidence: Evidence, settings: Settings, inference: Inference) -> Verdict:
     """Windows, fates, refusals, predictions and commits against what the logs say."""
-    books = keep(evidence.logs, settings.semantics(), lambda session: True)
+    books = build_ledger(evidence.logs, settings.semantics(), lambda session: True)
     dead = _dead(evidence.logs)
     sample = dict(list(books.windows.items())[:: max(len(books.windows) // RECOMPUTED_MAX, 1)])
-    again = recompute(replace(books, windows=sample), evidence.logs, evidence.predictions, inference)
+    again = recompute_predictions(replace(books, windows=sample), evidence.logs, evidence.predictions, inference)
     answers, copies, versions = _predictions(evidence.predictions, books)
     commits = [c for c in evidence.commits if c.group in groups(settings)]
     needs = needs_of(evidence.logs, evidence.predictions, books, settings.topic_names())
@@ -80,7 +80,7 @@ def groups(settings: Settings) -> tuple[str, str]:
     return f"{settings.kafka.group_prefix}-aligner", f"{settings.kafka.group_prefix}-fusion"
 
 
-def _dead(logs: Sequence[Logs]) -> dict[MemberPosition, list[dict[str, Any]]]:
+def _dead(logs: Sequence[PartitionLogs]) -> dict[MemberPosition, list[dict[str, Any]]]:
     """The dead letters by what they refuse."""
     found: dict[MemberPosition, list[dict[str, Any]]] = defaultdict(list)
     for one in logs:
@@ -91,10 +91,10 @@ def _dead(logs: Sequence[Logs]) -> dict[MemberPosition, list[dict[str, Any]]]:
     return found
 
 
-def _refusals(logs: Sequence[Logs], dead: Mapping[MemberPosition, list[dict[str, Any]]]) -> list[str]:
+def _refusals(logs: Sequence[PartitionLogs], dead: Mapping[MemberPosition, list[dict[str, Any]]]) -> list[str]:
     """Refused at admission are exactly the records that the sender marked, for the reason that it named."""
     wanted = {
-        MemberPosition(modality, one.number, raw.offset): reason.decode()
+        MemberPosition(modality, one.partition, raw.offset): reason.decode()
         for one in logs
         for modality, raws in one.media.items()
         for raw in raws
@@ -111,7 +111,7 @@ def _refusals(logs: Sequence[Logs], dead: Mapping[MemberPosition, list[dict[str,
     return troubles
 
 
-def _both(books: Books, dead: Mapping[MemberPosition, object]) -> list[str]:
+def _both(books: Ledger, dead: Mapping[MemberPosition, object]) -> list[str]:
     """No member of a window was refused too."""
     members = {
         (modality, member.partition, member.offset)
@@ -122,7 +122,7 @@ def _both(books: Books, dead: Mapping[MemberPosition, object]) -> list[str]:
     return [f"{at} stands in a window and is a dead letter" for at in members & dead.keys()]
 
 
-def _predictions(published: Sequence[KafkaRecord], books: Books) -> tuple[int, int, list[str]]:
+def _predictions(published: Sequence[KafkaRecord], books: Ledger) -> tuple[int, int, list[str]]:
     """How many windows were answered, how many copies there are; each window has one answer in one byte string."""
     versions: dict[str, set[bytes]] = defaultdict(set)
     answers: dict[str, set[str]] = defaultdict(set)

@@ -6,21 +6,21 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.contract.record import KafkaRecord
 from services.contract.topics import Topics
-from services.inspection.audit.ledger import Logs
+from services.inspection.audit.ledger import PartitionLogs
 from services.kafka.log_reader import read_range
 
 
-async def collect(reader: AIOKafkaConsumer, topics: Topics, partition_count: int) -> list[Logs]:
+async def collect_logs(reader: AIOKafkaConsumer, topics: Topics, partition_count: int) -> list[PartitionLogs]:
     """Every record of media, windows, late and dead topics, by partition number. Raises KafkaError."""
     out = []
     for number in range(partition_count):
         media = {m: await _all(reader, topics.media(m), number) for m in topics.modalities}
         others = [await _all(reader, topic, number) for topic in (topics.windows, topics.late, topics.dead)]
-        out.append(Logs(number, media, *others))
+        out.append(PartitionLogs(number, media, *others))
     return out
 
 
-async def records(reader: AIOKafkaConsumer, topic: str, partition_count: int) -> list[KafkaRecord]:
+async def collect_topic(reader: AIOKafkaConsumer, topic: str, partition_count: int) -> list[KafkaRecord]:
     """Every record of one topic."""
     return [raw for number in range(partition_count) for raw in await _all(reader, topic, number)]
 
@@ -29,7 +29,9 @@ async def _all(reader: AIOKafkaConsumer, topic: str, number: int) -> list[KafkaR
     return [KafkaRecord.copy_of(r) async for r in read_range(reader, TopicPartition(topic, number))]
 
 
-async def since(reader: AIOKafkaConsumer, topic: str, number: int, from_ms: int, records_max: int) -> list[KafkaRecord]:
+async def collect_since(
+    reader: AIOKafkaConsumer, topic: str, number: int, from_ms: int, records_max: int
+) -> list[KafkaRecord]:
     """The records of one partition from a broker time on, at most the newest records_max."""
     tp = TopicPartition(topic, number)
     found = (await reader.offsets_for_times({tp: max(from_ms, 0)}))[tp]

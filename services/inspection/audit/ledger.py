@@ -14,17 +14,17 @@ from services.contract.chunk import Chunk
 from services.contract.record import KafkaRecord
 from services.contract.tick import Tick
 from services.contract.window import Window
-from services.inspection.audit.oracle import Entry, Verdict, judge
-from services.inspection.audit.records import read
+from services.inspection.audit.oracle import LogEntry, OracleVerdict, judge_logs
+from services.inspection.audit.records import decode_media_record
 
 FATES = ("windowed", "late", "duplicate", "dead", "pending")
 
 
 @dataclass(frozen=True, slots=True)
-class Logs:
+class PartitionLogs:
     """All records of one partition number that the books need."""
 
-    number: int
+    partition: int
     media: Mapping[str, Sequence[KafkaRecord]]
     windows: Sequence[KafkaRecord]
     late: Sequence[KafkaRecord]
@@ -32,7 +32,7 @@ class Logs:
 
 
 @dataclass(slots=True)
-class Books:
+class Ledger:
     """What was found; `troubles` is empty where all is as promised. fate_of: by modality, partition and offset."""
 
     admitted: int = 0
@@ -54,26 +54,26 @@ class Books:
         return {"admitted": self.admitted, **{fate: self.fates[fate] for fate in FATES}}
 
 
-def keep(logs: Sequence[Logs], semantics: Semantics, ours: Callable[[str], bool]) -> Books:
+def build_ledger(logs: Sequence[PartitionLogs], semantics: Semantics, ours: Callable[[str], bool]) -> Ledger:
     """The books of the sessions that are ours, over whole logs."""
-    books = Books(by_modality={m: Counter() for m in semantics.modalities})
+    books = Ledger(by_modality={m: Counter() for m in semantics.modalities})
     for one in logs:
         _one(one, semantics, ours, books)
     return books
 
 
-def made_under(logs: Sequence[Logs]) -> Counter[str]:
+def count_configs(logs: Sequence[PartitionLogs]) -> Counter[str]:
     """How many final windows were made under which settings, by config digest."""
     windows = (window_record.read(raw.value) for one in logs for raw in one.windows)
     return Counter(window.config for window in windows if window is not None and window.final)
 
 
-def _one(logs: Logs, semantics: Semantics, ours: Callable[[str], bool], books: Books) -> None:
-    refusals = _told("dead", logs.dead, {"topic", "partition", "offset", "stage"}, logs.number, books)
-    told_late = _told("late", logs.late, {"modality", "at"}, logs.number, books)
-    dead = {(d["topic"].split(".")[-2], d["offset"]): d for d in refusals if d["partition"] == logs.number}
+def _one(logs: PartitionLogs, semantics: Semantics, ours: Callable[[str], bool], books: Ledger) -> None:
+    refusals = _told("dead", logs.dead, {"topic", "partition", "offset", "stage"}, logs.partition, books)
+    told_late = _told("late", logs.late, {"modality", "at"}, logs.partition, books)
+    dead = {(d["topic"].split(".")[-2], d["offset"]): d for d in refusals if d["partition"] == logs.partition}
     late = {(d["modality"], d["at"][1]) for d in told_late}
-    entries: dict[str, list[Entry]] = {}
+    entries: dict[str, list[LogEntry]] = {}
     chunks: dict[tuple[str, int], Chunk] = {}
     for modality, raws in logs.media.items():
         entries[modality] = []
@@ -85,23 +85,25 @@ def _one(logs: Logs, semantics: Semantics, ours: Callable[[str], bool], books: B
             if refused is not None and refused["stage"] == "admission":
                 if mine:
                     _count(books, modality, "dead")
-                    books.fate_of[modality, logs.number, raw.offset] = "dead"
+                    books.fate_of[modality, logs.partition, raw.offset] = "dead"
                 continue
-            found = read(raw, modality, logs.number)
+            found = decode_media_record(raw, modality, logs.partition)
             if isinstance(found, Tick):
-                entries[modality].append(Entry(raw.offset, raw.timestamp * 1000, found))
+                entries[modality].append(LogEntry(raw.offset, raw.timestamp * 1000, found))
             elif isinstance(found, Chunk) and mine:
-                entries[modality].append(Entry(raw.offset, raw.timestamp * 1000, found))
+                entries[modality].append(LogEntry(raw.offset, raw.timestamp * 1000, found))
                 chunks[modality, raw.offset] = found
             elif mine and cloudevents.type_of(raw.headers) != cloudevents.SESSION_END_TYPE.encode():
                 _count(books, modality, "pending")
-                books.troubles.append(f"{modality} {logs.number}/{raw.offset} is unreadable and no dead letter")
-    verdict = judge(entries, semantics)
+                books.troubles.append(f"{modality} {logs.partition}/{raw.offset} is unreadable and no dead letter")
+    verdict = judge_logs(entries, semantics)
     placed = _windows(logs, verdict, ours, books)
     _fates(verdict, chunks, placed, late, set(dead), books)
 
 
-def _windows(logs: Logs, verdict: Verdict, ours: Callable[[str], bool], books: Books) -> set[tuple[str, int]]:
+def _windows(
+    logs: PartitionLogs, verdict: OracleVerdict, ours: Callable[[str], bool], books: Ledger
+) -> set[tuple[str, int]]:
     """Compare final windows with the oracle; the positions of all members that were published."""
     placed: set[tuple[str, int]] = set()
     seen: dict[tuple[str, int], bytes] = {}
@@ -135,12 +137,12 @@ def _windows(logs: Logs, verdict: Verdict, ours: Callable[[str], bool], books: B
 
 
 def _fates(
-    verdict: Verdict,
+    verdict: OracleVerdict,
     chunks: Mapping[tuple[str, int], Chunk],
     placed: set[tuple[str, int]],
     late: set[tuple[str, int]],
     dead: set[tuple[str, int]],
-    books: Books,
+    books: Ledger,
 ) -> None:
     """One fate for each chunk, from what was published; the oracle's word where a copy may be called either way.
 
@@ -165,12 +167,12 @@ def _fates(
             books.troubles.append(f"{chunk.modality} {chunk.partition}/{chunk.offset} is {fate}, the logs say {wanted}")
 
 
-def _count(books: Books, modality: str, fate: str) -> None:
+def _count(books: Ledger, modality: str, fate: str) -> None:
     books.fates[fate] += 1
     books.by_modality[modality][fate] += 1
 
 
-def _told(name: str, raws: Sequence[KafkaRecord], fields: set[str], number: int, books: Books) -> list[dict[str, Any]]:
+def _told(name: str, raws: Sequence[KafkaRecord], fields: set[str], number: int, books: Ledger) -> list[dict[str, Any]]:
     """The records of a topic of ours; what lacks its fields stands among the troubles."""
     found = []
     for raw in raws:

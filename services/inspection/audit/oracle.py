@@ -17,15 +17,15 @@ from services.contract.tick import Tick
 from services.contract.window import Lane, Member, Window
 
 
-class Entry(NamedTuple):
+class LogEntry(NamedTuple):
     """One record of a media log that admission let pass."""
 
     offset: int
     appended_us: int
-    holds: Chunk | Tick
+    content: Chunk | Tick
 
 
-class Step(NamedTuple):
+class WatermarkStep(NamedTuple):
     """A record that raised a bound."""
 
     bound_us: int
@@ -34,10 +34,10 @@ class Step(NamedTuple):
 
 
 @dataclass(slots=True)
-class Reading:
+class LogReading:
     """One log, read from its beginning to its end."""
 
-    steps: dict[str, list[Step]] = field(default_factory=lambda: defaultdict(list))
+    steps: dict[str, list[WatermarkStep]] = field(default_factory=lambda: defaultdict(list))
     members: dict[tuple[str, int], list[Chunk]] = field(default_factory=lambda: defaultdict(list))
     fates: dict[int, str] = field(default_factory=dict)
 
@@ -47,7 +47,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class OracleVerdict:
     """Final windows by (session, start), windows that are open still, and the fate at each (modality, offset)."""
 
     windows: dict[tuple[str, int], Window]
@@ -55,16 +55,16 @@ class Verdict:
     fates: dict[tuple[str, int], str]
 
 
-def read_log(modality: str, log: Sequence[Entry], semantics: Semantics) -> Reading:
+def read_log(modality: str, log: Sequence[LogEntry], semantics: Semantics) -> LogReading:
     """Everything that one log decides without the others: windowed, late, duplicate, conflict or limit per record."""
-    reading = Reading()
+    reading = LogReading()
     known: dict[tuple[str, object], tuple[str, int]] = {}
     for offset, appended_us, holds in log:
         if isinstance(holds, Tick):
             for session, to_us in holds.bounds.items():
                 bound_us = reading.bound_us(session)
                 if bound_us is None or to_us > bound_us:
-                    reading.steps[session].append(Step(to_us, appended_us, holds.evidence))
+                    reading.steps[session].append(WatermarkStep(to_us, appended_us, holds.evidence))
             continue
         session = holds.session
         bound_us = reading.bound_us(session)
@@ -88,11 +88,11 @@ def read_log(modality: str, log: Sequence[Entry], semantics: Semantics) -> Readi
         reading.fates[offset] = "windowed" if room else "limit"
         to_us = holds.t_us + (holds.duration_us if semantics.lanes[modality].gapless else 0)
         if bound_us is None or to_us > bound_us:
-            reading.steps[session].append(Step(to_us, appended_us, "data"))
+            reading.steps[session].append(WatermarkStep(to_us, appended_us, "data"))
     return reading
 
 
-def judge(logs: Mapping[str, Sequence[Entry]], semantics: Semantics) -> Verdict:
+def judge_logs(logs: Mapping[str, Sequence[LogEntry]], semantics: Semantics) -> OracleVerdict:
     """The windows and fates of a complete set of media logs of one partition number."""
     readings = {modality: read_log(modality, logs.get(modality, ()), semantics) for modality in semantics.modalities}
     fates = {(m, offset): fate for m, reading in readings.items() for offset, fate in reading.fates.items()}
@@ -101,7 +101,7 @@ def judge(logs: Mapping[str, Sequence[Entry]], semantics: Semantics) -> Verdict:
     still_open: set[tuple[str, int]] = set()
     previous: dict[str, int] = {}
     for session, start_us in starts:
-        closing: dict[str, Step] = {}
+        closing: dict[str, WatermarkStep] = {}
         for modality in semantics.declared(session):
             close_us = semantics.close_us(start_us, modality)
             step = next((s for s in readings[modality].steps[session] if s.bound_us >= close_us), None)
@@ -124,10 +124,10 @@ def judge(logs: Mapping[str, Sequence[Entry]], semantics: Semantics) -> Verdict:
             closed_us=max(step.appended_us for step in closing.values()),
         )
         previous[session] = start_us
-    return Verdict(windows, still_open, fates)
+    return OracleVerdict(windows, still_open, fates)
 
 
-def _lane(step: Step | None, chunks: Sequence[Chunk]) -> Lane:
+def _lane(step: WatermarkStep | None, chunks: Sequence[Chunk]) -> Lane:
     if step is None:
         return Lane("absent", "config", None, ())
     in_order = sorted(chunks, key=lambda c: (c.t_us, c.source, c.id))

@@ -11,8 +11,8 @@ from services.contract.cloudevents import Envelope
 from services.contract.prediction import muted_of
 from services.contract.record import KafkaRecord, MemberPosition
 from services.fusion.inference import Inference
-from services.fusion.stages import Predicted
-from services.inspection.audit.ledger import Books, Logs
+from services.fusion.stages import WindowPrediction
+from services.inspection.audit.ledger import Ledger, PartitionLogs
 from services.storage.payload_cache import Payload
 
 # A level of overload, and the senses that were muted.
@@ -21,22 +21,24 @@ WHOLE: Way = (0, frozenset())
 
 
 @dataclass(slots=True)
-class Recomputed:
+class RecomputedPredictions:
     """Final predictions by window id as computed again, and what differs from what was published."""
 
-    by_window: dict[str, Predicted] = field(default_factory=dict)
+    by_window: dict[str, WindowPrediction] = field(default_factory=dict)
     checked: int = 0
     copies: int = 0
     troubles: list[str] = field(default_factory=list)
 
 
-def recompute(books: Books, logs: Sequence[Logs], published: Sequence[KafkaRecord], inference: Inference) -> Recomputed:
+def recompute_predictions(
+    books: Ledger, logs: Sequence[PartitionLogs], published: Sequence[KafkaRecord], inference: Inference
+) -> RecomputedPredictions:
     """Every final prediction of the books' windows must be there, in one byte string, equal to a fresh one.
 
     A window that was answered under overload or without muted senses counts in each way in which it was: which, the
     prediction itself says.
     """
-    out = Recomputed()
+    out = RecomputedPredictions()
     said: dict[str, set[bytes]] = defaultdict(set)
     ways: dict[str, set[Way]] = defaultdict(set)
     for raw in published:
@@ -56,18 +58,20 @@ def recompute(books: Books, logs: Sequence[Logs], published: Sequence[KafkaRecor
             out.troubles.append(f"prediction {predicted.id} is missing")
         elif len(found) > 1:
             out.troubles.append(f"prediction {predicted.id} was published in {len(found)} versions")
-        elif found != {predicted.value}:
+        elif found != {predicted.record}:
             out.troubles.append(f"prediction {predicted.id} is not what its window and model give")
     out.copies -= sum(predicted.id in said for predicted in fresh)
     return out
 
 
-def _fresh(books: Books, logs: Sequence[Logs], ways: Mapping[str, set[Way]], inference: Inference) -> list[Predicted]:
+def _fresh(
+    books: Ledger, logs: Sequence[PartitionLogs], ways: Mapping[str, set[Way]], inference: Inference
+) -> list[WindowPrediction]:
     """The windows' predictions in the ways in which they were made, with all at level 0 where none was; that way first."""
     payloads = _payloads(logs)
     windows = [window for window, _, _ in sorted(books.windows.values(), key=lambda w: (w[0].session, w[0].start_us))]
     size = inference.model.batch_windows
-    out: list[Predicted] = []
+    out: list[WindowPrediction] = []
     for level, muted in sorted({WHOLE}.union(*ways.values()), key=lambda way: (way[0], sorted(way[1]))):
         some = [replace(w, muted=muted) for w in windows if (level, muted) in ways.get(w.id, {WHOLE})]
         for at in range(0, len(some), size):
@@ -75,13 +79,13 @@ def _fresh(books: Books, logs: Sequence[Logs], ways: Mapping[str, set[Way]], inf
     return out
 
 
-def _payloads(logs: Sequence[Logs]) -> Mapping[MemberPosition, Payload]:
+def _payloads(logs: Sequence[PartitionLogs]) -> Mapping[MemberPosition, Payload]:
     found: dict[MemberPosition, Payload] = {}
     for one in logs:
         for modality, raws in one.media.items():
             for raw in raws:
                 read = cloudevents.unwrap(raw.headers, raw.value) if raw.key is not None else None
                 if isinstance(read, Envelope):
-                    position = MemberPosition(modality, one.number, raw.offset)
+                    position = MemberPosition(modality, one.partition, raw.offset)
                     found[position] = Payload(read.get("content-type"), read.payload)
     return found

@@ -12,7 +12,7 @@ from services.contract.record import LogRecord
 from services.contract.tick import Tick
 
 
-def read(raw: LogRecord, modality: str, partition: int) -> Chunk | Tick | None:
+def decode_media_record(raw: LogRecord, modality: str, partition: int) -> Chunk | Tick | None:
     """What a record that was not refused holds; None for a session end and for what is not readable at all."""
     if raw.key is None:
         found = tick.decode(raw.value or b"")

@@ -14,13 +14,13 @@ from services.contract import canonical, media, timestamps
 from services.contract.media import Sound
 from services.contract.prediction import LATENCY_HEADER, muted_of
 from services.fusion.inference import FAILURES, Inference
-from services.fusion.stages import Predicted
-from services.inspection.explain.lookup import Evidence, Input
+from services.fusion.stages import WindowPrediction
+from services.inspection.explain.lookup import MemberInput, PredictionEvidence
 
 TEXT_TOLD_MAX = 300
 
 
-def tell(evidence: Evidence) -> dict[str, Any]:
+def explain(evidence: PredictionEvidence) -> dict[str, Any]:
     """The record with its inputs and latency parts; of its counterfactuals, whether the label is another one."""
     record = evidence.record
     latency = next((raw for name, raw in evidence.headers if name == LATENCY_HEADER), None)
@@ -37,7 +37,7 @@ def tell(evidence: Evidence) -> dict[str, Any]:
         "latency": None if latency is None else canonical.loads(latency),
         "inputs": [_input(found) for found in evidence.inputs] if evidence.window else record["inputs"],
         "counterfactuals": counterfactuals(record),
-        "reproduce": reproduce(record["id"]),
+        "reproduce": reproduce_command(record["id"]),
     }
 
 
@@ -46,12 +46,12 @@ def counterfactuals(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [c | {"changes": c["label"] != record["label"]} for c in record.get("counterfactuals", ())]
 
 
-def reproduce(id: str) -> str:
+def reproduce_command(id: str) -> str:
     """The command that computes a prediction again."""
     return f"braid why {quote(id)} --reproduce"
 
 
-def _input(found: Input) -> dict[str, Any]:
+def _input(found: MemberInput) -> dict[str, Any]:
     m, payload = found.member, found.payload
     out: dict[str, Any] = {
         "modality": found.modality,
@@ -76,7 +76,7 @@ def _input(found: Input) -> dict[str, Any]:
     return out
 
 
-def answer(evidence: Evidence, inference: Inference) -> Predicted | None:
+def recompute(evidence: PredictionEvidence, inference: Inference) -> WindowPrediction | None:
     """The window of a prediction answered again, None where it is gone or the model is another one."""
     if evidence.window is None or evidence.record["model"]["digest"] != inference.model.digest:
         return None
@@ -84,4 +84,4 @@ def answer(evidence: Evidence, inference: Inference) -> Predicted | None:
     try:
         return inference.predict([window], evidence.payloads, evidence.record["level"])[0]
     except FAILURES as error:
-        return inference.failed(window, type(error).__name__)
+        return inference.failed_prediction(window, type(error).__name__)

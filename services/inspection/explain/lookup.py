@@ -44,7 +44,7 @@ class InvalidPredictionId(BraidError):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PredictionKey:
     """A prediction by its id: `session/window start in ms/revision@digest`."""
 
     id: str
@@ -54,7 +54,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class MemberInput:
     """A member of the window and its record, None where that is gone or holds other bytes by now."""
 
     modality: str
@@ -69,13 +69,13 @@ class Input:
 
 
 @dataclass(slots=True)
-class Evidence:
+class PredictionEvidence:
     """The prediction's record; its window's, None where that is gone, and the members of that."""
 
     prediction: KafkaRecord
     window_record: KafkaRecord | None = None
     window: Window | None = None
-    inputs: Sequence[Input] = field(default_factory=list)
+    inputs: Sequence[MemberInput] = field(default_factory=list)
 
     @property
     def value(self) -> bytes:
@@ -90,7 +90,7 @@ class Evidence:
         return canonical.loads_object(self.value)
 
     @property
-    def whole(self) -> bool:
+    def is_complete(self) -> bool:
         """True where the window and all of its members are there; what was muted was not used."""
         muted = muted_of(self.record)
         return self.window is not None and all(i.kept is not None or i.modality in muted for i in self.inputs)
@@ -102,16 +102,16 @@ class Evidence:
         return {place: payload for place, payload in found if payload is not None}
 
 
-def wanted(id: str) -> Wanted:
+def parse_prediction_id(id: str) -> PredictionKey:
     """Read an id. Raises InvalidPredictionId."""
     window_id, at, _ = id.rpartition("@")
     session, *numbers = window_id.rsplit("/", 2)
     if not at or len(numbers) != 2 or not session or not numbers[0].lstrip("-").isdecimal():
         raise InvalidPredictionId(id)
-    return Wanted(id, window_id, session, int(numbers[0]) * 1000)
+    return PredictionKey(id, window_id, session, int(numbers[0]) * 1000)
 
 
-def is_it(kept: KafkaRecord, id: str) -> bool:
+def has_id(kept: KafkaRecord, id: str) -> bool:
     """True for the record of this id."""
     return id_of(kept) == id
 
@@ -122,18 +122,20 @@ def id_of(kept: KafkaRecord) -> str | None:
     return id if isinstance(id, str) else None
 
 
-def inputs(window: Window, media: Mapping[str, str], records: Mapping[RecordPosition, KafkaRecord]) -> list[Input]:
+def member_inputs(
+    window: Window, media: Mapping[str, str], records: Mapping[RecordPosition, KafkaRecord]
+) -> list[MemberInput]:
     """The members of a window with their records, by (topic, partition, offset); media: topic by modality."""
     out = []
     for modality, lane in window.modalities.items():
         for member in lane.members:
             topic = media.get(modality, "")
             kept = records.get(RecordPosition(topic, member.partition, member.offset))
-            out.append(Input(modality, topic, member, kept if kept is not None and _same(kept, member) else None))
+            out.append(MemberInput(modality, topic, member, kept if kept is not None and _same(kept, member) else None))
     return out
 
 
-def members(window: Window, media: Mapping[str, str]) -> set[RecordPosition]:
+def member_places(window: Window, media: Mapping[str, str]) -> set[RecordPosition]:
     """Where the records of a window's members stand."""
     return {
         RecordPosition(media[modality], member.partition, member.offset)
@@ -143,26 +145,26 @@ def members(window: Window, media: Mapping[str, str]) -> set[RecordPosition]:
     }
 
 
-def evidence_in(
+def find_in_records(
     predictions: Iterable[KafkaRecord],
     windows: Iterable[KafkaRecord],
     media: Callable[[set[RecordPosition]], Iterable[KafkaRecord]] | Sequence[KafkaRecord],
     topics: Topics,
-    wanted: Wanted,
-) -> Evidence | None:
+    wanted: PredictionKey,
+) -> PredictionEvidence | None:
     """What is found in records at hand, None without the prediction.
 
     media: records, those of the window among them, or how to get those at the places asked for.
     """
-    found = next((kept for kept in predictions if is_it(kept, wanted.id)), None)
+    found = next((kept for kept in predictions if has_id(kept, wanted.id)), None)
     if found is None or found.value is None:
         return None
-    out = Evidence(found, next((kept for kept in windows if is_it(kept, wanted.window_id)), None))
+    out = PredictionEvidence(found, next((kept for kept in windows if has_id(kept, wanted.window_id)), None))
     out.window = None if out.window_record is None else window_record.read(out.window_record.value)
     if out.window is not None:
         names = {modality: topics.media(modality) for modality in topics.modalities}
-        at_hand = media(members(out.window, names)) if callable(media) else media
-        out.inputs = inputs(out.window, names, {record.position: record for record in at_hand})
+        at_hand = media(member_places(out.window, names)) if callable(media) else media
+        out.inputs = member_inputs(out.window, names, {record.position: record for record in at_hand})
     return out
 
 
@@ -172,10 +174,10 @@ def _same(kept: KafkaRecord, member: Member) -> bool:
     return isinstance(read, Envelope) and hashlib.sha256(read.payload).hexdigest() == member.sha256
 
 
-def find_in_archive(store: EvidenceStore, topics: Topics, wanted: Wanted) -> Evidence | None:
+def find_in_archive(store: EvidenceStore, topics: Topics, wanted: PredictionKey) -> PredictionEvidence | None:
     """The evidence, None where no event of the session was kept with this prediction."""
     for entry in store.of_session(wanted.session):
-        found = evidence_in(entry.predictions, entry.windows, entry.media, topics, wanted)
+        found = find_in_records(entry.predictions, entry.windows, entry.media, topics, wanted)
         if found is not None:
             return found
     return None
@@ -186,8 +188,8 @@ SPAN_MAX = 100_000
 
 
 async def find_in_log(
-    reader: AIOKafkaConsumer, topics: Topics, partitions: int, future_us: int, wanted: Wanted
-) -> Evidence | None:
+    reader: AIOKafkaConsumer, topics: Topics, partitions: int, future_us: int, wanted: PredictionKey
+) -> PredictionEvidence | None:
     """The evidence, None where the predictions topic has no such prediction (any more). Raises KafkaError.
 
     No member is appended more than `future_us` before its own time, so nothing of a window stands before that.
@@ -197,7 +199,9 @@ async def find_in_log(
     found = await _first(reader, TopicPartition(topics.predictions, number), from_ms, wanted.id)
     if found is None or found.value is None:
         return None
-    out = Evidence(found, await _first(reader, TopicPartition(topics.windows, number), from_ms, wanted.window_id))
+    out = PredictionEvidence(
+        found, await _first(reader, TopicPartition(topics.windows, number), from_ms, wanted.window_id)
+    )
     out.window = None if out.window_record is None else window_record.read(out.window_record.value)
     if out.window is None:
         return out
@@ -211,7 +215,7 @@ async def find_in_log(
         async for read in read_range(reader, log, min(offsets), max(offsets) + 1):
             if read.offset in offsets:
                 records[RecordPosition(log.topic, number, read.offset)] = KafkaRecord.copy_of(read)
-    out.inputs = inputs(out.window, media, records)
+    out.inputs = member_inputs(out.window, media, records)
     return out
 
 
@@ -221,12 +225,12 @@ async def _first(reader: AIOKafkaConsumer, log: TopicPartition, from_ms: int, id
         return None
     async for record in read_range(reader, log, at.offset):
         kept = KafkaRecord.copy_of(record)
-        if is_it(kept, id):
+        if has_id(kept, id):
             return kept
     return None
 
 
-def find_in_recording(file: RecordingFile, topics: Topics, wanted: Wanted) -> Evidence | None:
+def find_in_recording(file: RecordingFile, topics: Topics, wanted: PredictionKey) -> PredictionEvidence | None:
     """The evidence, None where the recording has no such prediction. Raises RecordingError."""
 
     def media(places: set[RecordPosition]) -> Iterator[KafkaRecord]:
@@ -238,4 +242,4 @@ def find_in_recording(file: RecordingFile, topics: Topics, wanted: Wanted) -> Ev
                 if not left:
                     return
 
-    return evidence_in(file.records(topics.predictions), file.records(topics.windows), media, topics, wanted)
+    return find_in_records(file.records(topics.predictions), file.records(topics.windows), media, topics, wanted)

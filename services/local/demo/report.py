@@ -10,15 +10,22 @@ from typing import Any
 
 from services.contract.event import Event
 from services.contract.prediction import DIGITS
-from services.fusion.event_detector import Decision, State, fold
-from services.fusion.event_detector import Seen as FoldSeen
+from services.fusion.event_detector import DetectorInput as FoldSeen
+from services.fusion.event_detector import DetectorState, EventDetector, detect
 from services.fusion.inference import Inference
-from services.fusion.stages import Predicted
-from services.inspection.audit.ledger import Books
-from services.inspection.audit.predictions import Recomputed
+from services.fusion.stages import WindowPrediction
+from services.inspection.audit.ledger import Ledger
+from services.inspection.audit.predictions import RecomputedPredictions
 from services.local.demo.watch import Seen
-from services.offline.evaluation.event_scoring import Said, Score, is_hit, read_truth, score, total
-from services.offline.evaluation.player import Schedule
+from services.offline.evaluation.event_scoring import (
+    DetectedEvent,
+    EventScore,
+    is_hit,
+    read_truth,
+    score_events,
+    sum_scores,
+)
+from services.offline.evaluation.player import PlaybackSchedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +35,19 @@ class Truths:
     data: Path
     streams: Mapping[str, str]
 
-    def score(self, said: Callable[[str], Sequence[Said]], schedule: Schedule, kind: str | None = None) -> Score:
+    def score(
+        self, said: Callable[[str], Sequence[DetectedEvent]], schedule: PlaybackSchedule, kind: str | None = None
+    ) -> EventScore:
         """The score of what was said of each session, over the part that was played."""
         span_s = schedule.from_us / 1e6, schedule.to_us / 1e6
-        return total(
-            [score(said(session), self._truth(stream), *span_s, kind) for session, stream in self.streams.items()]
+        return sum_scores(
+            [
+                score_events(said(session), self._truth(stream), *span_s, kind)
+                for session, stream in self.streams.items()
+            ]
         )
 
-    def delays_s(self, events: Sequence[tuple[int, Event]], schedule: Schedule) -> list[float]:
+    def delays_s(self, events: Sequence[tuple[int, Event]], schedule: PlaybackSchedule) -> list[float]:
         """For each event played whole: from its true start to the first right record, provisional or final."""
         out = []
         for session, stream in self.streams.items():
@@ -51,7 +63,7 @@ class Truths:
         return read_truth(self.data / "homestream" / f"{stream}.truth.json")
 
 
-def final_events(events: Sequence[tuple[int, Event]], session: str, schedule: Schedule) -> list[Said]:
+def final_events(events: Sequence[tuple[int, Event]], session: str, schedule: PlaybackSchedule) -> list[DetectedEvent]:
     """The events of a session as they stood at the end, each with the time of the first record with that label."""
     first: dict[tuple[str, str], int] = {}
     last: dict[str, Event] = {}
@@ -64,11 +76,15 @@ def final_events(events: Sequence[tuple[int, Event]], session: str, schedule: Sc
 
 
 def single_modality(
-    modality: str, predictions: Sequence[Predicted], inference: Inference, decision: Decision, schedule: Schedule
-) -> dict[str, list[Said]]:
+    modality: str,
+    predictions: Sequence[WindowPrediction],
+    inference: Inference,
+    decision: EventDetector,
+    schedule: PlaybackSchedule,
+) -> dict[str, list[DetectedEvent]]:
     """The events that one modality alone would have led to, by session: the same fold over the same windows."""
-    out: dict[str, list[Said]] = {}
-    states: dict[str, State] = {}
+    out: dict[str, list[DetectedEvent]] = {}
+    states: dict[str, DetectorState] = {}
     said: list[tuple[int, Event]] = []
     for p in sorted(predictions, key=lambda p: (p.window.session, p.window.start_us)):
         lane = p.window.modalities[modality]
@@ -77,14 +93,14 @@ def single_modality(
         w = p.window
         top = tuple((label, round(q, DIGITS)) for label, q in e.top)
         seen = FoldSeen(p.id, w.session, w.start_us, w.end_us, w.previous_us, top)
-        states[w.session], events = fold(states.get(w.session), seen, decision)
+        states[w.session], events = detect(states.get(w.session), seen, decision)
         said += [(0, event) for event in events]
     for session in states:
         out[session] = final_events(said, session, schedule)
     return out
 
 
-def latencies(seen: Seen, books: Books, schedule: Schedule) -> dict[str, dict[str, float]]:
+def latencies(seen: Seen, books: Ledger, schedule: PlaybackSchedule) -> dict[str, dict[str, float]]:
     """first, final: from the instant that is played at a window's end to its answer; own: from its closing record."""
     closed_ms = {(w.session, w.start_us): w.closed_us / 1000 for w, _, _ in books.windows.values()}
     ends_ms = {
@@ -100,12 +116,12 @@ def latencies(seen: Seen, books: Books, schedule: Schedule) -> dict[str, dict[st
 
 def summary(
     truths: Truths,
-    schedule: Schedule,
+    schedule: PlaybackSchedule,
     seen: Seen,
-    books: Books,
-    recomputed: Recomputed,
+    books: Ledger,
+    recomputed: RecomputedPredictions,
     inference: Inference,
-    decision: Decision,
+    decision: EventDetector,
 ) -> dict[str, Any]:
     """The numbers of a run, as one JSON object."""
     found = list(recomputed.by_window.values())
@@ -114,7 +130,7 @@ def summary(
         alone = single_modality(modality, found, inference, decision, schedule)
         singles[modality] = round(truths.score(lambda s, a=alone: a.get(s, []), schedule).f1, 3)  # type: ignore[misc]
 
-    def by(kind: str | None) -> Score:
+    def by(kind: str | None) -> EventScore:
         return truths.score(lambda s: final_events(seen.events, s, schedule), schedule, kind)
 
     delays_s = truths.delays_s(seen.events, schedule)
@@ -131,7 +147,7 @@ def summary(
         "predictions_checked": recomputed.checked,
         "predictions_repeated": recomputed.copies,
         "event_f1": {kind or "overall": round(by(kind).f1, 3) for kind in (None, "digit", "sound")},
-        "events": {"said": by(None).said, "true": by(None).true, "hits": by(None).hits},
+        "events": {"said": by(None).detected, "true": by(None).true, "hits": by(None).hits},
         "best_single_modality_event_f1": max(singles.values()),
         "single_modality_event_f1": singles,
         "event_delay_s": round(statistics.median(delays_s), 2) if delays_s else None,
@@ -141,11 +157,11 @@ def summary(
     }
 
 
-def _said(at_ms: int, e: Event, schedule: Schedule) -> Said:
+def _said(at_ms: int, e: Event, schedule: PlaybackSchedule) -> DetectedEvent:
     decided_us = at_ms * 1000 - schedule.wall_us(0)
     if schedule.speed != 1:
         decided_us = schedule.from_us + int((at_ms * 1000 - schedule.begins_wall_us) * schedule.speed)
-    return Said((e.start_us - schedule.origin_us) / 1e6, e.kind, e.label, decided_us / 1e6)
+    return DetectedEvent((e.start_us - schedule.origin_us) / 1e6, e.kind, e.label, decided_us / 1e6)
 
 
 def _percentiles(values: Sequence[float]) -> dict[str, float]:

@@ -13,9 +13,9 @@ from typing import Any
 from model.checkpoint import load as load_model
 from services.fusion.__main__ import decision_of
 from services.fusion.inference import Inference
-from services.inspection.audit.collect import collect, records
-from services.inspection.audit.ledger import keep
-from services.inspection.audit.predictions import recompute
+from services.inspection.audit.collect import collect_logs, collect_topic
+from services.inspection.audit.ledger import build_ledger
+from services.inspection.audit.predictions import recompute_predictions
 from services.kafka import clients, topic_admin
 from services.kafka.follower import TopicFollower
 from services.local.demo.report import Truths, summary
@@ -24,8 +24,8 @@ from services.local.demo.watch import Watcher
 from services.local.ports import free_ports
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
-from services.offline.evaluation.dataset import Recording, read
-from services.offline.evaluation.player import Played, Schedule, play
+from services.offline.evaluation.dataset import RecordedStream, read_stream
+from services.offline.evaluation.player import PlaybackSchedule, Played, play_streams
 from services.runtime.net import access_token, page_url
 from services.runtime.settings import Settings
 
@@ -104,7 +104,7 @@ async def _stopped(services: Mapping[str, ServiceProcess]) -> dict[str, int | No
 
 @dataclass(slots=True)
 class _Found:
-    schedule: Schedule
+    schedule: PlaybackSchedule
     watcher: Watcher
     played: Played
     killed: dict[str, Any] | None
@@ -115,15 +115,15 @@ async def _topics(stack: LocalStack, settings: Settings) -> None:
         await topic_admin.apply(admin, settings)
 
 
-def _recordings(options: Options, sessions: Mapping[str, str]) -> dict[str, Recording]:
-    return {session: read(options.data, stream) for session, stream in sessions.items()}
+def _recordings(options: Options, sessions: Mapping[str, str]) -> dict[str, RecordedStream]:
+    return {session: read_stream(options.data, stream) for session, stream in sessions.items()}
 
 
 async def _watched(
     options: Options,
     stack: LocalStack,
     settings: Settings,
-    recordings: Mapping[str, Recording],
+    recordings: Mapping[str, RecordedStream],
     services: Mapping[str, ServiceProcess],
     screen: Screen,
 ) -> _Found:
@@ -136,9 +136,9 @@ async def _watched(
         # A whole second, a little ahead: event times then lie on the same grid in every run.
         begins_us = (int((time.time() + LEAD_S) * 1e6) // 1_000_000 + 1) * 1_000_000
         from_us, to_us = round(options.from_s * 1e6), round((options.from_s + options.seconds) * 1e6)
-        schedule = Schedule(begins_us, from_us, to_us, options.speed)
+        schedule = PlaybackSchedule(begins_us, from_us, to_us, options.speed)
         screen.begin(schedule, recordings)
-        playing = asyncio.create_task(play(producer, topics, recordings, schedule, int(time.time() * 1e6)))
+        playing = asyncio.create_task(play_streams(producer, topics, recordings, schedule, int(time.time() * 1e6)))
         killing = asyncio.create_task(_kill(options, services, screen)) if options.kill else None
         try:
             while not playing.done() or (killing and not killing.done()):
@@ -186,11 +186,11 @@ async def _judged(
 ) -> dict[str, Any]:
     topics, count = settings.topic_names(), settings.topics.partitions
     async with clients.reader(stack.settings().kafka) as reader:
-        logs = await collect(reader, topics, count)
-        published = await records(reader, topics.predictions, count)
-    books = keep(logs, settings.semantics(), lambda session: session in sessions)
+        logs = await collect_logs(reader, topics, count)
+        published = await collect_topic(reader, topics.predictions, count)
+    books = build_ledger(logs, settings.semantics(), lambda session: session in sessions)
     inference = Inference(load_model(settings.fusion.model, settings.fusion.device), 512 * 1024 * 1024)
-    recomputed = await asyncio.to_thread(recompute, books, logs, published, inference)
+    recomputed = await asyncio.to_thread(recompute_predictions, books, logs, published, inference)
     truths, decision = Truths(options.data, sessions), decision_of(inference)
     out: dict[str, Any] = {"streams": len(sessions), "chunks_sent": found.played.chunks_sent}
     out |= summary(truths, found.schedule, found.watcher.seen, books, recomputed, inference, decision)

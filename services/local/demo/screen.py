@@ -13,7 +13,7 @@ from rich.table import Table
 
 from services.contract.event import Event
 from services.local.demo.watch import Seen
-from services.offline.evaluation.player import Schedule
+from services.offline.evaluation.player import PlaybackSchedule
 
 EVERY_S = 5.0
 
@@ -24,7 +24,7 @@ class Screen:
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._live: Live | None = None
-        self._schedule: Schedule | None = None
+        self._schedule: PlaybackSchedule | None = None
         self._events: dict[str, str] = {}
         self._next = 0.0
 
@@ -32,7 +32,7 @@ class Screen:
         """One line."""
         self._console.print(f"[dim]·[/dim] {text}", soft_wrap=True)
 
-    def begin(self, schedule: Schedule, sessions: Mapping[str, Any]) -> None:
+    def begin(self, schedule: PlaybackSchedule, sessions: Mapping[str, Any]) -> None:
         """From here on `show` is called many times a second."""
         self._schedule, self._sessions = schedule, list(sessions)
         pace = "in real time" if schedule.speed == 1 else f"{schedule.speed:g} times faster (a test speed)"

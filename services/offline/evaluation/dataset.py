@@ -17,7 +17,7 @@ PNG = b"\x89PNG"
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
+class StreamRecord:
     """One record to send: when (stream us), to which modality's topic, and what."""
 
     arrived_us: int
@@ -27,14 +27,14 @@ class Sending:
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class RecordedStream:
     """A stream's messages and its rendered microphone."""
 
     name: str
     messages: tuple[Received, ...]
-    sound: NDArray[np.int16]
+    audio: NDArray[np.int16]
 
-    def sendings(self, session: str, origin_us: int, from_us: int, to_us: int) -> Iterator[Sending]:
+    def records_between(self, session: str, origin_us: int, from_us: int, to_us: int) -> Iterator[StreamRecord]:
         """The records captured from from_us on that arrive before to_us, then one end for each source.
 
         origin_us: the event time of stream second 0. A copy (same source and sequence) repeats id, stamp and bytes of
@@ -52,17 +52,17 @@ class Recording:
                 t_us=origin_us + to_us,
                 content_type="application/json",
             )
-            yield Sending(to_us, modality, headers, b"")
+            yield StreamRecord(to_us, modality, headers, b"")
 
-    def whole(self, session: str, origin_us: int) -> Iterator[Sending]:
+    def all_records(self, session: str, origin_us: int) -> Iterator[StreamRecord]:
         """Every record, whenever it arrives, and no end: a recording that stops does not say that it is over."""
         for message in self.messages:
             yield self._sending(session, origin_us, message)
 
-    def _sending(self, session: str, origin_us: int, message: Received) -> Sending:
+    def _sending(self, session: str, origin_us: int, message: Received) -> StreamRecord:
         kind, value = cloudevents.media_type(message.modality), b""
         if message.sound is not None:
-            content_type, value = PCM, self.sound[slice(*message.sound)].astype("<i2").tobytes()
+            content_type, value = PCM, self.audio[slice(*message.sound)].astype("<i2").tobytes()
         elif message.picture is not None:
             value = message.picture if isinstance(message.picture, bytes) else message.picture.read_bytes()
             content_type = "image/png" if value.startswith(PNG) else "image/jpeg"
@@ -79,15 +79,15 @@ class Recording:
             content_type=content_type,
             extensions=[("ce_sequence", str(message.sequence))],
         )
-        return Sending(message.arrived_us, message.modality, headers, value)
+        return StreamRecord(message.arrived_us, message.modality, headers, value)
 
 
-def read(data: Path, name: str) -> Recording:
+def read_stream(data: Path, name: str) -> RecordedStream:
     """Read the recording `name` (as S01) of the home streams in a data folder."""
     streams = data / "homestream"
-    return read_files(name, streams / f"{name}.events.jsonl", streams / f"{name}.audio.json", data)
+    return read_stream_files(name, streams / f"{name}.events.jsonl", streams / f"{name}.audio.json", data)
 
 
-def read_files(name: str, events: Path, mix: Path, root: Path) -> Recording:
+def read_stream_files(name: str, events: Path, mix: Path, root: Path) -> RecordedStream:
     """Read a recording of the same form; root: the folder of the sets that its files name. Raises UnreadableStream."""
-    return Recording(name, tuple(received(events, root)), microphone(mix, root))
+    return RecordedStream(name, tuple(received(events, root)), microphone(mix, root))

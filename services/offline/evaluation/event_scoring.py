@@ -12,7 +12,7 @@ LATE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Happened:
+class TrueEvent:
     """One event that really happened (stream seconds)."""
 
     start_s: float
@@ -22,7 +22,7 @@ class Happened:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class DetectedEvent:
     """One event that was said (stream seconds): its start, and when the first record with this label was there."""
 
     start_s: float
@@ -32,35 +32,35 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class EventScore:
     """Hits, what was said in all, what was true in all, and the delays of the hits from their true start (s)."""
 
     hits: int
-    said: int
+    detected: int
     true: int
     delays_s: tuple[float, ...]
 
     @property
     def f1(self) -> float:
         """Harmonic mean of precision and recall; 0 where nothing was said."""
-        return 2 * self.hits / (self.said + self.true) if self.said + self.true else 0.0
+        return 2 * self.hits / (self.detected + self.true) if self.detected + self.true else 0.0
 
 
-def read_truth(path: Path) -> list[Happened]:
+def read_truth(path: Path) -> list[TrueEvent]:
     """The events of `Sxx.truth.json`."""
-    return [Happened(e["start"], e["end"], e["kind"], str(e["label"])) for e in json.loads(path.read_text())["events"]]
+    return [TrueEvent(e["start"], e["end"], e["kind"], str(e["label"])) for e in json.loads(path.read_text())["events"]]
 
 
-def is_hit(said: Said, true: Happened) -> bool:
+def is_hit(said: DetectedEvent, true: TrueEvent) -> bool:
     """Right kind and label, and a start within half a second before the true start and two after the true end."""
     return (said.kind, said.label) == (true.kind, true.label) and (
         true.start_s - EARLY_S <= said.start_s <= true.end_s + LATE_S
     )
 
 
-def score(
-    said: Sequence[Said], truth: Sequence[Happened], from_s: float, to_s: float, kind: str | None = None
-) -> Score:
+def score_events(
+    said: Sequence[DetectedEvent], truth: Sequence[TrueEvent], from_s: float, to_s: float, kind: str | None = None
+) -> EventScore:
     """Match one to one in order of start, over the part [from_s, to_s) of a stream.
 
     Counted as true: events that lie whole in the part. An event at its edges, of which only a part was played, neither
@@ -81,14 +81,14 @@ def score(
             excused += 1
     counted = sum(from_s <= t.start_s and t.end_s <= to_s for t in wanted)
     total = sum(kind in (None, s.kind) for s in said) - excused
-    return Score(hits, total, counted, tuple(delays))
+    return EventScore(hits, total, counted, tuple(delays))
 
 
-def total(scores: Sequence[Score]) -> Score:
+def sum_scores(scores: Sequence[EventScore]) -> EventScore:
     """The scores of several streams as one."""
-    return Score(
+    return EventScore(
         sum(s.hits for s in scores),
-        sum(s.said for s in scores),
+        sum(s.detected for s in scores),
         sum(s.true for s in scores),
         tuple(d for s in scores for d in s.delays_s),
     )

@@ -6,48 +6,61 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from model.data.background_streams import SECONDS, quiet_streams
 from model.data.splits import Part
-from services.fusion.event_detector import Decision
+from services.fusion.event_detector import EventDetector
 from services.fusion.inference import Inference
-from services.fusion.stages import Predicted
-from services.offline.evaluation.dataset import Recording
-from services.offline.evaluation.run_stream import Offline, events, run
+from services.fusion.stages import WindowPrediction
+from services.offline.evaluation.dataset import RecordedStream
+from services.offline.evaluation.run_stream import StreamRun, detect_events, run_stream
 
 HOURS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Alarms:
+class FalseAlarms:
     """Events said of quiet streams: final ones, provisional ones that no final one confirmed, and the final ones by
     the sense that spoke most for them and by label."""
 
     hours: float
     final: int
     withdrawn: int
-    by_sense: dict[str, int]
+    by_modality: dict[str, int]
     by_label: dict[str, int]
 
     @property
     def per_hour(self) -> float:
         return self.final / self.hours
 
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "hours": self.hours,
+            "final": self.final,
+            "withdrawn": self.withdrawn,
+            "by_sense": self.by_modality,
+            "by_label": self.by_label,
+            "per_hour": round(self.per_hour, 3),
+        }
 
-def play(inference: Inference, data: Path, part: Part, seed: int, seconds: float) -> Iterator[Offline]:
+
+def run_background_streams(
+    inference: Inference, data: Path, part: Part, seed: int, seconds: float
+) -> Iterator[StreamRun]:
     """Quiet streams of so many seconds in all, through alignment and fusion."""
     each_s = min(SECONDS, round(seconds))
     for quiet in quiet_streams(data, part, seed, max(round(seconds / each_s), 1), each_s):
-        yield run(Recording(quiet.name, quiet.messages, quiet.sound), inference)
+        yield run_stream(RecordedStream(quiet.name, quiet.messages, quiet.sound), inference)
 
 
-def alarms(played: Iterable[Offline], decision: Decision, hours: float) -> Alarms:
+def count_false_alarms(played: Iterable[StreamRun], decision: EventDetector, hours: float) -> FalseAlarms:
     """Count what a decision says of quiet streams."""
     final, withdrawn = 0, 0
     by_sense: Counter[str] = Counter()
     by_label: Counter[str] = Counter()
     for offline in played:
-        said = [decided.event for decided in events(offline, decision)]
+        said = [decided.event for decided in detect_events(offline, decision)]
         confirmed = {(e.id, e.label) for e in said if e.final}
         withdrawn += len({(e.id, e.label) for e in said if not e.final} - confirmed)
         by_id = {p.id: p for p in offline.predictions}
@@ -55,18 +68,18 @@ def alarms(played: Iterable[Offline], decision: Decision, hours: float) -> Alarm
         final += len(begun)
         by_label.update(e.label for e in begun)
         by_sense.update(_loudest(by_id[e.prediction], e.label) for e in begun)
-    return Alarms(hours, final, withdrawn, dict(by_sense), dict(by_label))
+    return FalseAlarms(hours, final, withdrawn, dict(by_sense), dict(by_label))
 
 
-def quiet(
-    inference: Inference, decision: Decision, data: Path, hours: float = HOURS, seed: int = 1, part: Part = "test"
-) -> Alarms:
+def measure_false_alarms(
+    inference: Inference, decision: EventDetector, data: Path, hours: float = HOURS, seed: int = 1, part: Part = "test"
+) -> FalseAlarms:
     """Play and count; parts of the sets that chose nothing, unless told otherwise."""
-    return alarms(play(inference, data, part, seed, hours * 3600), decision, hours)
+    return count_false_alarms(run_background_streams(inference, data, part, seed, hours * 3600), decision, hours)
 
 
-def _loudest(predicted: Predicted, label: str) -> str:
+def _loudest(predicted: WindowPrediction, label: str) -> str:
     """The sense that by itself raises this label most."""
     at = predicted.labels.index(label)
-    raised = {m: predicted.rows[1 << i, at] - predicted.rows[0, at] for i, m in enumerate(predicted.senses)}
+    raised = {m: predicted.rows[1 << i, at] - predicted.rows[0, at] for i, m in enumerate(predicted.modalities)}
     return max(raised, key=lambda m: raised[m])

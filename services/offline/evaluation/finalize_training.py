@@ -13,10 +13,10 @@ from model.labels import LABELS
 from model.streams.calibrate import calibrate
 from model.streams.train import write_curve
 from services.fusion.inference import Inference
-from services.offline.evaluation.tune_events import tune
+from services.offline.evaluation.tune_events import tune_detector
 
 
-def finish(trained: Any, recipe: Any, data: Path, out: Path, seconds: float) -> dict[str, Any]:
+def finalize_training(trained: Any, recipe: Any, data: Path, out: Path, seconds: float) -> dict[str, Any]:
     """Calibrate, choose the thresholds of the fold, and write the checkpoint with its card."""
     calibrated = calibrate(trained.network, trained.words, data)
     config: dict[str, Any] = {
@@ -35,15 +35,15 @@ def finish(trained: Any, recipe: Any, data: Path, out: Path, seconds: float) -> 
     }
     with tempfile.TemporaryDirectory() as scratch:
         save(Path(scratch), trained.network, config, "")
-        tuned = tune(Inference(load(Path(scratch), "cpu"), 512 * 1024 * 1024), data)
-    d = tuned.decision
+        tuned = tune_detector(Inference(load(Path(scratch), "cpu"), 512 * 1024 * 1024), data)
+    d = tuned.detector
     names = ("weight", "on", "off", "since", "change_us", "lead_us", "expires_us", "gap_us", "early_on")
     config["decision"] = {name: getattr(d, name) for name in names}
     scores = {
         part: {
             "f1": round(s.f1, 3),
             "hits": s.hits,
-            "said": s.said,
+            "said": s.detected,
             "true": s.true,
             "delay_s": round(statistics.median(s.delays_s), 2) if s.delays_s else None,
         }
@@ -54,7 +54,7 @@ def finish(trained: Any, recipe: Any, data: Path, out: Path, seconds: float) -> 
         "seconds": round(seconds),
         "validation": calibrated.cells,
         "streams": scores,
-        "guesses": {part: asdict(found) for part, found in tuned.guesses.items()},
+        "guesses": {part: {"said": p.published, "withdrawn": p.withdrawn} for part, p in tuned.provisional.items()},
         "alarms_per_hour": {part: round(found.per_hour, 2) for part, found in tuned.alarms.items()},
     }
     told["digest"] = save(out, trained.network, config, _card(config, told))

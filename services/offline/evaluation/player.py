@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaProducer
 
 from services.contract.topics import Topics
-from services.offline.evaluation.dataset import Recording, Sending
+from services.offline.evaluation.dataset import RecordedStream, StreamRecord
 
 HOP_US = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class PlaybackSchedule:
     """How stream time becomes wall time and event time (all in us; wall: since the epoch).
 
     At speed 1 event time is now. At other speeds event times run on at their own pace and end with the play, so that
@@ -28,7 +28,7 @@ class Schedule:
     speed: float
 
     @classmethod
-    def live(cls, now_us: int, from_s: float, seconds: float) -> Schedule:
+    def live(cls, now_us: int, from_s: float, seconds: float) -> PlaybackSchedule:
         """In real time from the next whole second on: so many seconds of the stream, beginning at from_s."""
         return cls((now_us // HOP_US + 1) * HOP_US, round(from_s * 1e6), round((from_s + seconds) * 1e6), 1)
 
@@ -52,8 +52,12 @@ class Played:
     chunks_sent: int
 
 
-async def play(
-    producer: AIOKafkaProducer, topics: Topics, recordings: Mapping[str, Recording], schedule: Schedule, clock_us: int
+async def play_streams(
+    producer: AIOKafkaProducer,
+    topics: Topics,
+    recordings: Mapping[str, RecordedStream],
+    schedule: PlaybackSchedule,
+    clock_us: int,
 ) -> Played:
     """Send the recordings (by session) side by side; clock_us: the wall clock now. Raises KafkaError."""
     loop = asyncio.get_running_loop()
@@ -62,7 +66,7 @@ async def play(
         (
             (sending.arrived_us, session, sending)
             for session, recording in recordings.items()
-            for sending in recording.sendings(session, schedule.origin_us, schedule.from_us, schedule.to_us)
+            for sending in recording.records_between(session, schedule.origin_us, schedule.from_us, schedule.to_us)
         ),
         key=lambda item: item[:2],
     )
@@ -80,7 +84,9 @@ async def play(
     return Played(sent)
 
 
-async def _send(producer: AIOKafkaProducer, topics: Topics, session: str, sending: Sending) -> asyncio.Future[object]:
+async def _send(
+    producer: AIOKafkaProducer, topics: Topics, session: str, sending: StreamRecord
+) -> asyncio.Future[object]:
     handed: asyncio.Future[object] = await producer.send(
         topics.media(sending.modality), sending.value, key=session.encode(), headers=sending.headers
     )

@@ -12,13 +12,13 @@ from services.contract.cloudevents import Envelope
 from services.contract.event import Event, event_id
 from services.contract.record import MemberPosition
 from services.contract.window import Window
-from services.fusion.event_detector import Decision
-from services.fusion.event_tracker import Chains
-from services.fusion.inference import Found, Inference
-from services.fusion.stages import Predicted
+from services.fusion.event_detector import EventDetector
+from services.fusion.event_tracker import EventTracker
+from services.fusion.inference import Inference, Payloads
+from services.fusion.stages import WindowPrediction
 from services.offline.driver import OfflineLog, Out
-from services.offline.evaluation.dataset import Recording
-from services.offline.evaluation.event_scoring import Said
+from services.offline.evaluation.dataset import RecordedStream
+from services.offline.evaluation.event_scoring import DetectedEvent
 from services.storage.payload_cache import Payload
 
 ORIGIN_US = 1_700_000_000_000_000
@@ -27,15 +27,15 @@ PATIENCE = Patience({"text": 6_500_000, "video": 1_000_000, "audio": 700_000}, 3
 
 
 @dataclass(frozen=True, slots=True)
-class Offline:
+class StreamRun:
     """Windows in the order in which they came out, and the prediction of each."""
 
-    outs: Sequence[Out]
-    predictions: Sequence[Predicted]
+    windows: Sequence[Out]
+    predictions: Sequence[WindowPrediction]
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class TimedEvent:
     """An event record and the moment (arrival clock, us) at which it was said."""
 
     at_us: int
@@ -43,7 +43,7 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class StreamEvent:
     """A decided event as it stood at the end (stream seconds).
 
     decided_s: the arrival of the record (a silence's tick is one, and arrives when it is written) at which the event
@@ -58,52 +58,55 @@ class Told:
     decided_s: float
 
 
-def run(recording: Recording, inference: Inference) -> Offline:
+def run_stream(recording: RecordedStream, inference: Inference) -> StreamRun:
     """Play a whole recording in virtual time; nothing but silence says that it is over."""
     log = OfflineLog(Semantics(), PATIENCE)
-    outs = list(log.play(recording.name, list(recording.whole(recording.name, ORIGIN_US)), ORIGIN_US))
-    return Offline(outs, predict(inference, outs, payloads(log)))
+    outs = list(log.play(recording.name, list(recording.all_records(recording.name, ORIGIN_US)), ORIGIN_US))
+    return StreamRun(outs, predict(inference, outs, payloads(log)))
 
 
-def events(offline: Offline, decision: Decision) -> list[Decided]:
+def detect_events(offline: StreamRun, decision: EventDetector) -> list[TimedEvent]:
     """Every event record that the fusion worker would publish, in order, and what still goes on at the end."""
-    chains = Chains(decision)
+    chains = EventTracker(decision)
     found = [
-        Decided(out.at_us, event)
-        for out, predicted in zip(offline.outs, offline.predictions, strict=True)
-        for event in chains.take(predicted)
+        TimedEvent(out.at_us, event)
+        for out, predicted in zip(offline.windows, offline.predictions, strict=True)
+        for event in chains.update(predicted)
     ]
     for session, state in chains.states.items():
         if state.open is not None:  # no record has said yet how far it has come
             last = next(d for d in reversed(found) if d.event.id == event_id(session, state.open.first_us))
             so_far = replace(last.event, end_us=state.open.end_us, confidence=state.open.confidence, final=True)
-            found.append(Decided(last.at_us, replace(so_far, lifecycle="update")))
+            found.append(TimedEvent(last.at_us, replace(so_far, lifecycle="update")))
     return found
 
 
-def told(offline: Offline, decision: Decision) -> list[Told]:
+def final_events(offline: StreamRun, decision: EventDetector) -> list[StreamEvent]:
     """The events that final predictions led to, each once, in order of start."""
     first: dict[tuple[str, str], int] = {}
     last: dict[str, Event] = {}
-    for decided in events(offline, decision):
+    for decided in detect_events(offline, decision):
         e = decided.event
         first.setdefault((e.id, e.label), decided.at_us)
         if e.final:
             last[e.id] = e
     rising = sorted(last.values(), key=lambda e: (e.start_us, e.id))
-    return [Told(_s(e.start_us), _s(e.end_us), e.kind, e.label, e.confidence, _s(first[e.id, e.label])) for e in rising]
+    return [
+        StreamEvent(_s(e.start_us), _s(e.end_us), e.kind, e.label, e.confidence, _s(first[e.id, e.label]))
+        for e in rising
+    ]
 
 
-def said(offline: Offline, decision: Decision) -> list[Said]:
+def detected_events(offline: StreamRun, decision: EventDetector) -> list[DetectedEvent]:
     """The same as the scorer takes them."""
-    return [Said(t.start_s, t.kind, t.label, t.decided_s) for t in told(offline, decision)]
+    return [DetectedEvent(t.start_s, t.kind, t.label, t.decided_s) for t in final_events(offline, decision)]
 
 
 def _s(time_us: int) -> float:
     return (time_us - ORIGIN_US) / 1e6
 
 
-def payloads(log: OfflineLog) -> Found:
+def payloads(log: OfflineLog) -> Payloads:
     """Every payload of an offline log by its place."""
     found: dict[MemberPosition, Payload] = {}
     for modality, records in log.records.items():
@@ -114,10 +117,10 @@ def payloads(log: OfflineLog) -> Found:
     return found
 
 
-def predict(inference: Inference, outs: Sequence[Out], found: Found) -> list[Predicted]:
+def predict(inference: Inference, outs: Sequence[Out], found: Payloads) -> list[WindowPrediction]:
     """The predictions of windows, in their order, in batches of the model's own size."""
     size = inference.model.batch_windows
-    out: list[Predicted] = []
+    out: list[WindowPrediction] = []
     for at in range(0, len(outs), size):
         windows: list[Window] = [o.window for o in outs[at : at + size]]
         out += inference.predict(windows, found)

@@ -10,14 +10,21 @@ from pathlib import Path
 from model.data.splits import STREAMS, Part
 from model.data.synthetic_streams import SECONDS, made_streams
 from model.labels import LABELS, NOTHING, kind_of
-from services.fusion.event_detector import Decision, Seen, State, fold
-from services.fusion.event_tracker import seen_of
+from services.fusion.event_detector import DetectorInput, DetectorState, EventDetector, detect
+from services.fusion.event_tracker import detector_input
 from services.fusion.inference import Inference
 from services.offline.evaluation import false_alarms
-from services.offline.evaluation.dataset import Recording, read
-from services.offline.evaluation.event_scoring import Happened, Said, Score, read_truth, score, total
-from services.offline.evaluation.false_alarms import Alarms
-from services.offline.evaluation.run_stream import ORIGIN_US, Offline, events, run, said
+from services.offline.evaluation.dataset import RecordedStream, read_stream
+from services.offline.evaluation.event_scoring import (
+    DetectedEvent,
+    EventScore,
+    TrueEvent,
+    read_truth,
+    score_events,
+    sum_scores,
+)
+from services.offline.evaluation.false_alarms import FalseAlarms
+from services.offline.evaluation.run_stream import ORIGIN_US, StreamRun, detect_events, detected_events, run_stream
 
 DURATION_S = float(SECONDS)
 EXPIRES_US, GAP_US = 10_000_000, 10_000_000
@@ -40,90 +47,93 @@ EARLY_STEPS, EARLY_TRIED = (0.0, 0.05), 8
 
 
 @dataclass(frozen=True, slots=True)
-class Guesses:
+class ProvisionalEvents:
     """Provisional events: how many were said, and how many no final one confirmed."""
 
-    said: int
+    published: int
     withdrawn: int
 
 
 @dataclass(frozen=True, slots=True)
-class Tuned:
+class TunedDetector:
     """The thresholds; what they score on validation, made and test streams, and on quiet ones of either's items."""
 
-    decision: Decision
-    scores: dict[str, Score]
-    guesses: dict[str, Guesses]
-    alarms: dict[str, Alarms]
+    detector: EventDetector
+    scores: dict[str, EventScore]
+    provisional: dict[str, ProvisionalEvents]
+    alarms: dict[str, FalseAlarms]
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
+class LabeledRun:
     """A stream as it was played, and what really happened in it."""
 
-    offline: Offline
-    truth: Sequence[Happened]
+    run: StreamRun
+    truth: Sequence[TrueEvent]
 
 
-def decision_from(weight: float, on: float, off: float, since: float, change_us: int, lead_us: int) -> Decision:
+def detector_with(weight: float, on: float, off: float, since: float, change_us: int, lead_us: int) -> EventDetector:
     """A decision with these thresholds."""
     kinds = {label: kind_of(label) for label in LABELS}
-    return Decision(NOTHING, kinds, weight, on, off, since, change_us, lead_us, EXPIRES_US, GAP_US)
+    return EventDetector(NOTHING, kinds, weight, on, off, since, change_us, lead_us, EXPIRES_US, GAP_US)
 
 
-def tune(inference: Inference, data: Path) -> Tuned:
+def tune_detector(inference: Inference, data: Path) -> TunedDetector:
     """Try a grid on S01-S04 and on made and quiet streams of validation items; everything else is only reported."""
     played = {part: _recorded(inference, data, names) for part, names in STREAMS.items()} | {
         "made": list(_made(inference, data))
     }
     silent = {
-        part: list(false_alarms.play(inference, data, part, seed, QUIET_HOURS * 3600))  # type: ignore[arg-type]
+        part: list(false_alarms.run_background_streams(inference, data, part, seed, QUIET_HOURS * 3600))  # type: ignore[arg-type]
         for part, seed in QUIET_SEEDS.items()
     }
     chosen_on = [*played["val"], *played["made"]]
-    finals = [(_finals(p.offline), p.truth) for p in chosen_on]
+    finals = [(_finals(p.run), p.truth) for p in chosen_on]
     quiet_enough = _quiet_enough(finals, [_finals(offline) for offline in silent["val"]])
     best = max(_with_early(quiet_enough[:EARLY_TRIED]), key=lambda d: _worth_live(chosen_on, d))
-    return Tuned(
+    return TunedDetector(
         best,
-        {part: _score((said(p.offline, best), p.truth) for p in found) for part, found in played.items()},
-        {part: guesses([p.offline for p in found], best) for part, found in played.items()},
-        {part: false_alarms.alarms(found, best, QUIET_HOURS) for part, found in silent.items()},
+        {part: _score((detected_events(p.run, best), p.truth) for p in found) for part, found in played.items()},
+        {part: count_provisional([p.run for p in found], best) for part, found in played.items()},
+        {part: false_alarms.count_false_alarms(found, best, QUIET_HOURS) for part, found in silent.items()},
     )
 
 
-def guesses(played: Sequence[Offline], decision: Decision) -> Guesses:
+def count_provisional(played: Sequence[StreamRun], decision: EventDetector) -> ProvisionalEvents:
     """Provisional events of whole streams."""
     count, withdrawn = 0, 0
     for offline in played:
-        found = [d.event for d in events(offline, decision)]
+        found = [d.event for d in detect_events(offline, decision)]
         guessed = {(e.id, e.label) for e in found if not e.final}
         count += len(guessed)
         withdrawn += len(guessed - {(e.id, e.label) for e in found if e.final})
-    return Guesses(count, withdrawn)
+    return ProvisionalEvents(count, withdrawn)
 
 
-def _recorded(inference: Inference, data: Path, names: Sequence[str]) -> list[Played]:
+def _recorded(inference: Inference, data: Path, names: Sequence[str]) -> list[LabeledRun]:
     truths = (read_truth(data / "homestream" / f"{name}.truth.json") for name in names)
-    return [Played(run(read(data, name), inference), truth) for name, truth in zip(names, truths, strict=True)]
+    return [
+        LabeledRun(run_stream(read_stream(data, name), inference), truth)
+        for name, truth in zip(names, truths, strict=True)
+    ]
 
 
-def _made(inference: Inference, data: Path, part: Part = "val") -> Iterator[Played]:
+def _made(inference: Inference, data: Path, part: Part = "val") -> Iterator[LabeledRun]:
     for made in made_streams(data, part, MADE_SEED, MADE):
-        truth = [Happened(begin, end, kind_of(label), label) for begin, end, label in made.truth]
-        yield Played(run(Recording(made.name, made.messages, made.sound), inference), truth)
+        truth = [TrueEvent(begin, end, kind_of(label), label) for begin, end, label in made.truth]
+        yield LabeledRun(run_stream(RecordedStream(made.name, made.messages, made.sound), inference), truth)
 
 
 def _quiet_enough(
-    finals: Sequence[tuple[Sequence[Seen], Sequence[Happened]]], silent: Sequence[Sequence[Seen]]
-) -> list[Decision]:
+    finals: Sequence[tuple[Sequence[DetectorInput], Sequence[TrueEvent]]], silent: Sequence[Sequence[DetectorInput]]
+) -> list[EventDetector]:
     """For each weight and `on` the best on streams with events of those that give few enough alarms, best first.
 
     Where none gives few enough: the one with the fewest.
     """
     limit = int(ALARMS_MAX * QUIET_HOURS)
-    found: dict[tuple[float, float], Decision] = {}
-    fewest: tuple[int, Decision] | None = None
+    found: dict[tuple[float, float], EventDetector] = {}
+    fewest: tuple[int, EventDetector] | None = None
     tried = [(_worth(_score((_said(seen, d), truth) for seen, truth in finals)), d) for d in _grid()]
     for _, decision in sorted(tried, key=lambda pair: -pair[0]):
         if (decision.weight, decision.on) in found:
@@ -143,48 +153,48 @@ def _quiet_enough(
     return [fewest[1]]
 
 
-def _with_early(decisions: Sequence[Decision]) -> Iterator[Decision]:
+def _with_early(decisions: Sequence[EventDetector]) -> Iterator[EventDetector]:
     for decision, step in product(decisions, EARLY_STEPS):
         yield replace(decision, early_on=round(decision.on + step, 2))
 
 
-def _worth_live(played: Sequence[Played], decision: Decision) -> float:
+def _worth_live(played: Sequence[LabeledRun], decision: EventDetector) -> float:
     """Guesses included: the delay is that of the first record, and what is withdrawn beyond what may be costs."""
-    guessed = guesses([p.offline for p in played], decision)
-    share = guessed.withdrawn / guessed.said if guessed.said else 1.0
-    found = _score((said(p.offline, decision), p.truth) for p in played)
+    guessed = count_provisional([p.run for p in played], decision)
+    share = guessed.withdrawn / guessed.published if guessed.published else 1.0
+    found = _score((detected_events(p.run, decision), p.truth) for p in played)
     late_s = max(_median(found.delays_s) - DELAY_MAX_S, 0.0)
     return _worth(found) - max(share - WITHDRAWN_MAX, 0.0) - LATE_WEIGHT * late_s
 
 
-def _grid() -> Iterator[Decision]:
+def _grid() -> Iterator[EventDetector]:
     weights, ons, offs = (0.35, 0.42, 0.5, 0.65), (0.6, 0.7, 0.75, 0.8, 0.85, 0.87, 0.9), (0.2, 0.3)
     for values in product(weights, ons, offs, (0.2, 0.35), (1_000_000,), LEADS_US):
-        yield decision_from(*values)
+        yield detector_with(*values)
 
 
-def _finals(offline: Offline) -> list[Seen]:
-    return [seen_of(p) for p in offline.predictions if p.window.final and p.answer.label is not None]
+def _finals(offline: StreamRun) -> list[DetectorInput]:
+    return [detector_input(p) for p in offline.predictions if p.window.final and p.answer.label is not None]
 
 
-def _said(seen: Sequence[Seen], decision: Decision) -> list[Said]:
+def _said(seen: Sequence[DetectorInput], decision: EventDetector) -> list[DetectedEvent]:
     """The events of a fold over final predictions, as if each were there when its window ends."""
-    state: State | None = None
-    last: dict[str, Said] = {}
+    state: DetectorState | None = None
+    last: dict[str, DetectedEvent] = {}
     for one in seen:
-        state, found = fold(state, one, decision)
+        state, found = detect(state, one, decision)
         for e in found:
             if e.lifecycle != "end":
                 at_s = (one.end_us - ORIGIN_US) / 1e6
-                last[e.id] = Said((e.start_us - ORIGIN_US) / 1e6, e.kind, e.label, at_s)
+                last[e.id] = DetectedEvent((e.start_us - ORIGIN_US) / 1e6, e.kind, e.label, at_s)
     return list(last.values())
 
 
-def _score(found: Iterable[tuple[Sequence[Said], Sequence[Happened]]]) -> Score:
-    return total([score(events, truth, 0, DURATION_S) for events, truth in found])
+def _score(found: Iterable[tuple[Sequence[DetectedEvent], Sequence[TrueEvent]]]) -> EventScore:
+    return sum_scores([score_events(events, truth, 0, DURATION_S) for events, truth in found])
 
 
-def _worth(found: Score) -> float:
+def _worth(found: EventScore) -> float:
     return found.f1 - DELAY_WEIGHT * _median(found.delays_s)
 
 

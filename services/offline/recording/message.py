@@ -15,7 +15,7 @@ from services.contract.media import Sound
 from services.contract.record import KafkaRecord
 
 JSON_TYPE, TEXT_TYPE = "application/json", "text/plain"
-RECORD, IMAGE, SOUND = "record", "image", "sound"
+RECORD, IMAGE, AUDIO = "record", "image", "sound"
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
@@ -24,7 +24,7 @@ class NotKept(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class RecordingMessage:
     """The form that the message has, its bytes, and the capture time of what it holds (us), None where it has none."""
 
     form: str
@@ -32,7 +32,7 @@ class Message:
     t_us: int | None
 
 
-def encode(kept: KafkaRecord) -> Message:
+def encode(kept: KafkaRecord) -> RecordingMessage:
     """Every record becomes a message: a picture or PCM sound in Foxglove's form, anything else in our own.
 
     `record` says where it stands. Its value is under `data` (base64), `text`, or `json` (only where its canonical bytes
@@ -56,10 +56,10 @@ def encode(kept: KafkaRecord) -> Message:
             form, fields = shown
             at_us = kept.timestamp * 1000 if t_us is None else t_us
             stamp = {"sec": max(at_us, 0) // 1_000_000, "nsec": max(at_us, 0) % 1_000_000 * 1000}
-            return Message(
+            return RecordingMessage(
                 form, _bytes({"timestamp": stamp, **fields, "data": _base64(kept.value), "record": about}), t_us
             )
-    return Message(RECORD, _bytes({"record": about, **_value(kept.value)}), t_us)
+    return RecordingMessage(RECORD, _bytes({"record": about, **_value(kept.value)}), t_us)
 
 
 def decode(raw: bytes) -> KafkaRecord:
@@ -91,7 +91,7 @@ def _media(read: Envelope, value: bytes) -> tuple[str, dict[str, Any]] | None:
     if kind == media.PCM:
         measured = media.measure(read.get("content-type"), value)
         if isinstance(measured, Sound):
-            return SOUND, {
+            return AUDIO, {
                 "format": "pcm-s16",
                 "sample_rate": measured.rate,
                 "number_of_channels": measured.channels,

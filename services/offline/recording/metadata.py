@@ -10,7 +10,7 @@ from services.contract import canonical
 from services.contract.alignment_config import Semantics, semantics_of
 from services.contract.errors import EXIT_USAGE, BraidError
 
-NAME, TAKEN = "braid", "braid.taken"
+NAME, RECORDED = "braid", "braid.taken"
 FORMAT = "1"
 
 
@@ -21,7 +21,7 @@ class RecordingError(BraidError):
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class RecordingMetadata:
     """The metadata of a recording.
 
     settings: the sections `alignment`, `limits` and `topics` of the settings in force; begins: the first offset that was
@@ -31,8 +31,8 @@ class About:
     semantics: Semantics
     settings: Mapping[str, Any]
     partitions: int
-    begins: Mapping[str, Mapping[int, int]]
-    whole: bool
+    first_offsets: Mapping[str, Mapping[int, int]]
+    is_complete: bool
 
     def as_metadata(self) -> dict[str, str]:
         """As MCAP keeps it: text by name."""
@@ -43,19 +43,19 @@ class About:
             "settings": canonical.dumps(self.settings).decode(),
             "partitions": str(self.partitions),
             "begins": canonical.dumps(
-                {t: {str(n): at for n, at in b.items()} for t, b in self.begins.items()}
+                {t: {str(n): at for n, at in b.items()} for t, b in self.first_offsets.items()}
             ).decode(),
-            "whole": "true" if self.whole else "false",
+            "whole": "true" if self.is_complete else "false",
         }
 
 
-def read(told: Mapping[str, str]) -> About:
+def decode_metadata(told: Mapping[str, str]) -> RecordingMetadata:
     """Read the metadata back. Raises RecordingError."""
     if told.get("format") != FORMAT:
         raise RecordingError(f"it is of format {told.get('format')!r}, this Braid reads format {FORMAT}")
     try:
         begins = canonical.loads_object(told["begins"].encode())
-        return About(
+        return RecordingMetadata(
             semantics_of(canonical.loads_object(told["semantics"].encode())),
             canonical.loads_object(told["settings"].encode()),
             int(told["partitions"]),

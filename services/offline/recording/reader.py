@@ -15,7 +15,7 @@ from zstandard import ZstdError
 from services.contract.record import KafkaRecord
 from services.offline.recording import metadata as about_record
 from services.offline.recording.message import NotKept, decode
-from services.offline.recording.metadata import NAME, TAKEN, About, RecordingError
+from services.offline.recording.metadata import NAME, RECORDED, RecordingError, RecordingMetadata
 
 RECORD_BYTES_MAX = 64 * 1024 * 1024
 MESSAGES_MAX = 20_000_000
@@ -37,8 +37,8 @@ class RecordingFile:
         self.count = summary.statistics.message_count
         if self.count > MESSAGES_MAX:
             raise RecordingError(f"{path} holds {self.count} records, at most {MESSAGES_MAX} are read: record a part")
-        self.about: About = about_record.read(told[NAME])
-        until = told.get(TAKEN, {}).get("until_ms", "")
+        self.metadata: RecordingMetadata = about_record.decode_metadata(told[NAME])
+        until = told.get(RECORDED, {}).get("until_ms", "")
         mended_ms = summary.statistics.message_end_time // 1_000_000
         self.until_us = (int(until) if until.isascii() and until.isdigit() else mended_ms) * 1000
         self._names = {

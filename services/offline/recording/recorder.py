@@ -15,7 +15,7 @@ from services.contract import window as window_record
 from services.contract.record import KafkaRecord, LogRecord
 from services.contract.topics import Topics
 from services.kafka.log_reader import read_range
-from services.offline.recording.metadata import About
+from services.offline.recording.metadata import RecordingMetadata
 from services.offline.recording.writer import RecordingWriter
 from services.runtime.settings import Settings
 
@@ -27,7 +27,7 @@ BEFORE_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class RecordingSummary:
     """What a recording came to hold: records by topic, and final windows by the settings that they were made under."""
 
     counts: Mapping[str, int]
@@ -35,14 +35,14 @@ class Taken:
     until_ms: int
 
 
-async def take(
+async def record_topics(
     reader: AIOKafkaConsumer,
     settings: Settings,
     path: Path,
     since_ms: int | None,
     stop: asyncio.Event | None,
     seen: Callable[[int], None],
-) -> Taken:
+) -> RecordingSummary:
     """Write a recording of the topics since a broker time (None: all that is kept), then until `stop` is set.
 
     stop None: up to the ends as they are now. seen: told the number of records so far. Raises KafkaError, and OSError
@@ -54,12 +54,12 @@ async def take(
     for log, offset in begins.items():
         told.setdefault(log.topic, {})[log.partition] = offset
     sections: dict[str, Any] = settings.model_dump(mode="json", include={"alignment", "limits", "topics"})
-    about = About(settings.semantics(), sections, count, told, whole)
+    about = RecordingMetadata(settings.semantics(), sections, count, told, whole)
     with RecordingWriter(path, about, topics) as writer:
         configs: dict[str, int] = {}
         until_ms = await _copy(reader, topics, count, begins, writer, stop, seen, configs)
         writer.close(until_ms)
-        return Taken(dict(writer.counts), configs, until_ms)
+        return RecordingSummary(dict(writer.counts), configs, until_ms)
 
 
 def _order(topics: Topics) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ ENDINGS = {
 }
 
 
-def tell(kept: KafkaRecord) -> dict[str, Any]:
+def readable(kept: KafkaRecord) -> dict[str, Any]:
     """Where the record stands, its headers, and its value: JSON as it is, text shortened, media by what they are."""
     return {
         "topic": kept.topic,
@@ -37,7 +37,7 @@ def tell(kept: KafkaRecord) -> dict[str, Any]:
     }
 
 
-def line(told: dict[str, Any]) -> str:
+def readable_line(told: dict[str, Any]) -> str:
     """The same in one line; what came from outside cannot break it."""
     place = f"{told['partition']}/{told['offset']}"
     headers = told["headers"]
@@ -52,7 +52,7 @@ def line(told: dict[str, Any]) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def file_of(kept: KafkaRecord) -> tuple[str, bytes] | None:
+def media_file(kept: KafkaRecord) -> tuple[str, bytes] | None:
     """A file name and the bytes for it, None for a record without media. The name holds nothing from outside."""
     read = cloudevents.unwrap(kept.headers, kept.value)
     if not isinstance(read, Envelope) or not read.payload or kept.key is None:

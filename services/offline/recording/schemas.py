@@ -10,7 +10,7 @@ from typing import Any
 
 from services.contract import canonical
 from services.contract.topics import Topics
-from services.offline.recording.message import IMAGE, SOUND
+from services.offline.recording.message import AUDIO, IMAGE
 
 _BYTES = {"type": ["string", "object", "null"], "description": "UTF-8 text, or {base64} where it is none"}
 _ABOUT = {
@@ -56,7 +56,7 @@ def _ours(title: str, *fields: str) -> bytes:
 
 FOXGLOVE = {
     IMAGE: "foxglove.CompressedImage",
-    SOUND: "foxglove.RawAudio",
+    AUDIO: "foxglove.RawAudio",
 }
 SCHEMAS: Mapping[str, bytes] = {
     "foxglove.CompressedImage": _schema(
@@ -84,7 +84,7 @@ SCHEMAS: Mapping[str, bytes] = {
 }
 
 
-def name_of(topic: str, form: str, topics: Topics) -> str:
+def schema_name(topic: str, form: str, topics: Topics) -> str:
     """The schema of a message of this form from this topic. A stranger's record in our topic may not satisfy it."""
     ours = {
         topics.windows: "braid.Window",

@@ -12,8 +12,8 @@ from mcap.writer import CompressionType, Writer
 from services.contract.record import KafkaRecord
 from services.contract.topics import Topics
 from services.offline.recording.message import RECORD, encode
-from services.offline.recording.metadata import NAME, TAKEN, About
-from services.offline.recording.schemas import SCHEMAS, name_of
+from services.offline.recording.metadata import NAME, RECORDED, RecordingMetadata
+from services.offline.recording.schemas import SCHEMAS, schema_name
 
 CHUNK_BYTES = 1024 * 1024
 
@@ -24,7 +24,7 @@ class RecordingWriter:
     A channel for each topic, one more for its pictures and one for its sound: readers want one schema a channel.
     """
 
-    def __init__(self, path: Path, about: About, topics: Topics) -> None:
+    def __init__(self, path: Path, about: RecordingMetadata, topics: Topics) -> None:
         self._topics = topics
         # Recordings hold what devices saw and heard: nobody else of the machine may read them.
         self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
@@ -54,7 +54,7 @@ class RecordingWriter:
 
     def close(self, until_ms: int) -> None:
         """End the file; until_ms: the wall clock when the ends of the topics were looked up."""
-        self._writer.add_metadata(TAKEN, {"until_ms": str(until_ms)})
+        self._writer.add_metadata(RECORDED, {"until_ms": str(until_ms)})
         self._finish()
 
     def __enter__(self) -> RecordingWriter:
@@ -77,7 +77,7 @@ class RecordingWriter:
         known = self._channels.get((topic, form))
         if known is not None:
             return known
-        schema = name_of(topic, form, self._topics)
+        schema = schema_name(topic, form, self._topics)
         if schema not in self._schemas:
             self._schemas[schema] = self._writer.register_schema(schema, "jsonschema", SCHEMAS[schema])
         name = topic if form == RECORD else f"{topic}/{form}"

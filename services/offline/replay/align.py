@@ -11,7 +11,7 @@ from services.aligner.recovery import Start
 from services.contract import cloudevents, tick
 from services.contract.record import KafkaRecord, MemberPosition
 from services.contract.window import Window
-from services.offline.replay.settings import Under
+from services.offline.replay.settings import ReplaySettings
 from services.storage.payload_cache import Payload
 
 
@@ -38,7 +38,7 @@ class Alignment:
     open: ids of the windows that are open still.
     """
 
-    def __init__(self, under: Under, frontiers: Mapping[int, Mapping[str, int]]) -> None:
+    def __init__(self, under: ReplaySettings, frontiers: Mapping[int, Mapping[str, int]]) -> None:
         self._under, self._frontiers = under, frontiers
         self._played: dict[int, _Played] = {}
         self.payloads: dict[MemberPosition, Payload] = {}

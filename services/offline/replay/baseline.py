@@ -11,17 +11,17 @@ from services.contract.prediction import STATE_HEADER, muted_of
 from services.contract.record import MemberPosition
 from services.contract.topics import Topics
 from services.contract.window import Window
-from services.fusion.event_detector import State
-from services.offline.recording.metadata import About, RecordingError
+from services.fusion.event_detector import DetectorState
+from services.offline.recording.metadata import RecordingError, RecordingMetadata
 from services.offline.recording.reader import RecordingFile
-from services.offline.replay.outcome import Outcome
+from services.offline.replay.outcome import ReplayOutcome
 
 OUTPUTS_MAX = 500_000
 NEVER_US = 1 << 62
 
 
 @dataclass(slots=True)
-class Recorded:
+class Baseline:
     """The recorded outcome, and what stood before it.
 
     frontiers: by partition number and session, the start of the last window that the recording cannot give again; states:
@@ -31,17 +31,17 @@ class Recorded:
     by window id, the senses that were muted for its answer.
     """
 
-    outcome: Outcome = field(default_factory=Outcome)
+    outcome: ReplayOutcome = field(default_factory=ReplayOutcome)
     frontiers: dict[int, dict[str, int]] = field(default_factory=dict)
-    states: dict[tuple[str, str], State] = field(default_factory=dict)
-    beyond: set[str] = field(default_factory=set)
+    states: dict[tuple[str, str], DetectorState] = field(default_factory=dict)
+    incomplete: set[str] = field(default_factory=set)
     from_us: dict[int, int] = field(default_factory=dict)
     digests: Counter[str] = field(default_factory=Counter)
     early: int = 0
     muted: dict[str, frozenset[str]] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
 
-    def over(self, window: Window) -> Window:
+    def with_recorded_mutes(self, window: Window) -> Window:
         """The window as muted as it was when it was answered; under other settings, as any that it overlaps was."""
         if not self.muted:
             return window
@@ -53,12 +53,12 @@ class Recorded:
         return replace(window, muted=frozenset().union(*muted) & window.modalities.keys())
 
 
-def read(file: RecordingFile, topics: Topics, digest: str | None) -> Recorded:
+def read_baseline(file: RecordingFile, topics: Topics, digest: str | None) -> Baseline:
     """Read what came out; of several models' answers to a window the one of `digest` counts, else the last.
 
     Raises RecordingError where there is more than can be held in memory.
     """
-    out = Recorded()
+    out = Baseline()
     _windows(file, topics, out)
     _predictions(file, topics, digest, out)
     for kept in file.records(topics.events):
@@ -70,18 +70,18 @@ def read(file: RecordingFile, topics: Topics, digest: str | None) -> Recorded:
     for kept in file.records(topics.late, topics.dead):
         told = canonical.object_or_empty(kept.value)
         if kept.topic == topics.late and "at" in told:
-            out.outcome.refused[MemberPosition(told["modality"], *told["at"])] = "late"
+            out.outcome.fates[MemberPosition(told["modality"], *told["at"])] = "late"
         elif told.get("topic") in topics.media_all and told.get("stage") != "fusion":
             place = MemberPosition(topics.modality_of(told["topic"]), told["partition"], told["offset"])
-            out.outcome.refused[place] = told["reason"]
+            out.outcome.fates[place] = told["reason"]
     return out
 
 
-def _windows(file: RecordingFile, topics: Topics, out: Recorded) -> None:
-    about = file.about
+def _windows(file: RecordingFile, topics: Topics, out: Baseline) -> None:
+    about = file.metadata
     previous: dict[tuple[int, str], Window] = {}
     # Of a partition that begins in the middle nothing is known until its first window comes.
-    out.from_us = {n: NEVER_US for n, begin in about.begins.get(topics.windows, {}).items() if begin > 0}
+    out.from_us = {n: NEVER_US for n, begin in about.first_offsets.get(topics.windows, {}).items() if begin > 0}
     for kept in file.records(topics.windows):
         if out.from_us.get(kept.partition) == NEVER_US:
             out.from_us[kept.partition] = kept.timestamp * 1000
@@ -98,26 +98,26 @@ def _windows(file: RecordingFile, topics: Topics, out: Recorded) -> None:
             out.troubles.append(f"two versions of window {window.id} were recorded")
         frontiers = out.frontiers.setdefault(kept.partition, {})
         if window.config != about.semantics.config or _reaches_before(window, about, topics):
-            out.beyond.add(window.id)
+            out.incomplete.add(window.id)
             frontiers[window.session] = max(window.start_us, frontiers.get(window.session, window.start_us))
         first = previous.setdefault((kept.partition, window.session), window)
-        if first is window and window.session not in frontiers and not about.whole:
+        if first is window and window.session not in frontiers and not about.is_complete:
             # What its predecessor was it says itself; with none it is further back than windows that follow each other.
             gap_us = about.semantics.event_gap_us
             before_us = window.start_us - gap_us - 1 if window.previous_us is None else window.previous_us
             frontiers[window.session] = before_us
 
 
-def _reaches_before(window: Window, about: About, topics: Topics) -> bool:
+def _reaches_before(window: Window, about: RecordingMetadata, topics: Topics) -> bool:
     return any(
-        member.offset < about.begins.get(topics.media(modality), {}).get(member.partition, 0)
+        member.offset < about.first_offsets.get(topics.media(modality), {}).get(member.partition, 0)
         for modality, lane in window.modalities.items()
         if modality in topics.modalities
         for member in lane.members
     )
 
 
-def _predictions(file: RecordingFile, topics: Topics, digest: str | None, out: Recorded) -> None:
+def _predictions(file: RecordingFile, topics: Topics, digest: str | None, out: Baseline) -> None:
     starts = {session: start_us for found in out.frontiers.values() for session, start_us in found.items()}
     chosen: dict[str, str] = {}
     for kept in file.records(topics.predictions):
@@ -134,7 +134,7 @@ def _predictions(file: RecordingFile, topics: Topics, digest: str | None, out: R
         if starts.get(session) == start_us:
             state = next((raw for name, raw in kept.headers if name == STATE_HEADER), None)
             if state is not None:
-                out.states[session, by] = State.decode(state)
+                out.states[session, by] = DetectorState.decode(state)
         if chosen.get(window_id) == digest and digest is not None:
             if by == digest and out.outcome.predictions[window_id] != kept.value:
                 out.troubles.append(f"two versions of prediction {told['id']} were recorded")

@@ -13,11 +13,11 @@ from services.offline.recording.metadata import RecordingError
 from services.offline.recording.reader import RecordingFile
 from services.offline.replay import baseline as recorded_outcome
 from services.offline.replay import outcome as outcome_json
-from services.offline.replay.compare import Compared, named
-from services.offline.replay.diff import Cause, diff
-from services.offline.replay.outcome import Outcome
+from services.offline.replay.compare import Comparison, model_label
+from services.offline.replay.diff import ReplayChanges, diff_outcomes
+from services.offline.replay.outcome import ReplayOutcome
 from services.offline.replay.run import replay
-from services.offline.replay.settings import under
+from services.offline.replay.settings import with_overrides
 
 RECORDING, EXPECTED = "recording.mcap", "expected.json"
 EXPECTED_BYTES_MAX = 1024 * 1024 * 1024
@@ -25,17 +25,17 @@ CASES_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class RegressionCase:
     """What a folder holds: the changes as `key=value`, the digest and name of the model, and the expected outcome."""
 
     folder: Path
     changes: tuple[str, ...]
     digest: str
     model: str
-    expected: Outcome
+    expected: ReplayOutcome
 
 
-def store(folder: Path, recording: Path, changes: Sequence[str], compared: Compared, digest: str) -> None:
+def store_case(folder: Path, recording: Path, changes: Sequence[str], compared: Comparison, digest: str) -> None:
     """Write a case into a folder that is not there yet. Raises OSError."""
     folder.mkdir(parents=True)
     shutil.copyfile(recording, folder / RECORDING)
@@ -43,12 +43,12 @@ def store(folder: Path, recording: Path, changes: Sequence[str], compared: Compa
         "changes": list(changes),
         "model": compared.model,
         "digest": digest,
-        "outcome": outcome_json.as_json(compared.outcome),
+        "outcome": outcome_json.outcome_to_json(compared.outcome),
     }
     (folder / EXPECTED).write_bytes(canonical.dumps(value) + b"\n")
 
 
-def cases(folder: Path) -> list[Path]:
+def find_cases(folder: Path) -> list[Path]:
     """The case that a folder is, or those in it, in order. Raises RecordingError where there is none."""
     if (folder / EXPECTED).exists():
         return [folder]
@@ -58,28 +58,32 @@ def cases(folder: Path) -> list[Path]:
     return found
 
 
-def read(folder: Path) -> Case:
+def read_case(folder: Path) -> RegressionCase:
     """Read a case. Raises RecordingError."""
     path = folder / EXPECTED
     try:
         if path.stat().st_size > EXPECTED_BYTES_MAX:
             raise RecordingError(f"{path} is larger than {EXPECTED_BYTES_MAX} bytes")
         told = canonical.loads_object(path.read_bytes(), EXPECTED_BYTES_MAX)
-        return Case(
-            folder, tuple(told["changes"]), str(told["digest"]), str(told["model"]), outcome_json.read(told["outcome"])
+        return RegressionCase(
+            folder,
+            tuple(told["changes"]),
+            str(told["digest"]),
+            str(told["model"]),
+            outcome_json.outcome_from_json(told["outcome"]),
         )
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise RecordingError(f"{path} cannot be read: {error}") from None
 
 
-def check(case: Case, inference: Inference) -> Compared:
+def check_case(case: RegressionCase, inference: Inference) -> Comparison:
     """Replay a case and compare it with what is expected of it. Raises RecordingError or SettingsError."""
     file = RecordingFile(case.folder / RECORDING)
-    rules = under(file.about, case.changes)
-    recorded = recorded_outcome.read(file, rules.topics, inference.model.digest)
+    rules = with_overrides(file.metadata, case.changes)
+    recorded = recorded_outcome.read_baseline(file, rules.topics, inference.model.digest)
     replayed = replay(file, rules, recorded, inference)
     model = inference.model
-    ours = named({"name": model.name, "version": model.version, "digest": model.digest})
-    cause = Cause(model=f"model {case.model} -> {ours}" if model.digest != case.digest else "")
-    found = diff(case.expected, replayed.outcome, cause)
-    return Compared(str(case.folder), cause, ours, replayed.outcome, case.expected, found, 0, ())
+    ours = model_label({"name": model.name, "version": model.version, "digest": model.digest})
+    cause = ReplayChanges(model=f"model {case.model} -> {ours}" if model.digest != case.digest else "")
+    found = diff_outcomes(case.expected, replayed.outcome, cause)
+    return Comparison(str(case.folder), cause, ours, replayed.outcome, case.expected, found, 0, ())

@@ -7,7 +7,7 @@ from pathlib import Path
 from model.checkpoint import CONFIG, SUMS, WEIGHTS, CheckpointError, digest_of, serving, verify
 
 
-def find(path: Path, digest: str | None) -> Path:
+def find_checkpoint(path: Path, digest: str | None) -> Path:
     """The checkpoint of this digest at a path or beside it as a version; else what the path means."""
     serves = serving(path)
     if digest is None or _digest(serves) == digest:

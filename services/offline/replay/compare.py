@@ -11,17 +11,17 @@ from services.contract.topics import Topics
 from services.fusion.inference import Inference
 from services.offline.recording.reader import RecordingFile
 from services.offline.replay import baseline as recorded_outcome
-from services.offline.replay.baseline import NEVER_US, Recorded
-from services.offline.replay.diff import Cause, Diff, Kind, diff
-from services.offline.replay.outcome import Outcome
-from services.offline.replay.run import Replayed, replay
-from services.offline.replay.settings import Under
+from services.offline.replay.baseline import NEVER_US, Baseline
+from services.offline.replay.diff import Kind, OutcomeDiff, ReplayChanges, diff_outcomes
+from services.offline.replay.outcome import ReplayOutcome
+from services.offline.replay.run import ReplayResult, replay
+from services.offline.replay.settings import ReplaySettings
 
 KINDS: tuple[Kind, ...] = ("window", "prediction", "event")
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class Comparison:
     """The diff of a replay with what it is held against, and what led to it.
 
     early: recorded first answers, which are never compared; troubles: what is wrong with the recording itself; chosen:
@@ -29,11 +29,11 @@ class Compared:
     """
 
     name: str
-    cause: Cause
+    cause: ReplayChanges
     model: str
-    outcome: Outcome
-    against: Outcome
-    diff: Diff
+    outcome: ReplayOutcome
+    expected: ReplayOutcome
+    diff: OutcomeDiff
     early: int
     troubles: tuple[str, ...]
     chosen: bool = False
@@ -67,12 +67,12 @@ class Compared:
         }
 
 
-def named(model: dict[str, str]) -> str:
+def model_label(model: dict[str, str]) -> str:
     """A model as people call it."""
     return f"{model['name']} {model['version']} ({model['digest'][:12]})"
 
 
-def answered_by(file: RecordingFile, topics: Topics) -> str | None:
+def recorded_model_digest(file: RecordingFile, topics: Topics) -> str | None:
     """The digest of the model that gave the newest final prediction, None where there is none. Raises RecordingError."""
     found = None
     for kept in file.records(topics.predictions):
@@ -82,28 +82,28 @@ def answered_by(file: RecordingFile, topics: Topics) -> str | None:
     return found
 
 
-def with_recorded(
+def compare_with_recording(
     file: RecordingFile,
-    under: Under,
+    under: ReplaySettings,
     inference: Inference,
     *,
     chosen: bool = False,
-) -> Compared:
+) -> Comparison:
     """Replay a recording and compare it with what was recorded; chosen: by a model asked for. Raises RecordingError."""
     model = inference.model
     ours = {"name": model.name, "version": model.version, "digest": model.digest}
-    recorded = recorded_outcome.read(file, under.topics, model.digest)
+    recorded = recorded_outcome.read_baseline(file, under.topics, model.digest)
     replayed = replay(file, under, recorded, inference)
     others = _other_models(recorded.outcome, model.digest)
-    cause = Cause(under.changes, f"model {', '.join(others)} -> {named(ours)}" if others else "")
+    cause = ReplayChanges(under.changes, f"model {', '.join(others)} -> {model_label(ours)}" if others else "")
     windows = _uncompared(recorded, replayed, under.partitions)
-    out = diff(recorded.outcome, replayed.outcome, cause, (windows, replayed.unsettled))
-    return Compared(
+    out = diff_outcomes(recorded.outcome, replayed.outcome, cause, (windows, replayed.unknown_state))
+    return Comparison(
         name=str(file.path),
         cause=cause,
-        model=named(ours),
+        model=model_label(ours),
         outcome=replayed.outcome,
-        against=recorded.outcome,
+        expected=recorded.outcome,
         diff=out,
         early=recorded.early,
         troubles=tuple(recorded.troubles),
@@ -111,15 +111,15 @@ def with_recorded(
     )
 
 
-def _other_models(recorded: Outcome, digest: str) -> list[str]:
+def _other_models(recorded: ReplayOutcome, digest: str) -> list[str]:
     models = (canonical.loads_object(raw)["model"] for raw in recorded.predictions.values())
-    return sorted({named(model) for model in models if model["digest"] != digest})
+    return sorted({model_label(model) for model in models if model["digest"] != digest})
 
 
-def _uncompared(recorded: Recorded, replayed: Replayed, partitions: int) -> set[str]:
+def _uncompared(recorded: Baseline, replayed: ReplayResult, partitions: int) -> set[str]:
     """Windows that only one side can have: too near either end of the recording."""
-    out = recorded.beyond | {id for id in replayed.unsaid if id not in recorded.outcome.windows}
-    out |= {id for id in replayed.unsaid if id not in recorded.outcome.predictions}
+    out = recorded.incomplete | {id for id in replayed.too_recent if id not in recorded.outcome.windows}
+    out |= {id for id in replayed.too_recent if id not in recorded.outcome.predictions}
     for id, raw in replayed.outcome.windows.items():
         if id not in recorded.outcome.windows:
             window = canonical.loads_object(raw)

@@ -11,14 +11,16 @@ from typing import Any, Literal
 
 from services.contract import canonical
 from services.contract.record import MemberPosition
-from services.offline.replay.outcome import Outcome
+from services.offline.replay.outcome import ReplayOutcome
 
 MEMBERS_TOLD_MAX = 4
 # Contributions (log probabilities) that differ by less are told with the other numbers.
 CLOSE = 0.01
 
 
-def window_points(one: Mapping[str, Any], other: Mapping[str, Any], before: Outcome, after: Outcome) -> Iterator[str]:
+def window_points(
+    one: Mapping[str, Any], other: Mapping[str, Any], before: ReplayOutcome, after: ReplayOutcome
+) -> Iterator[str]:
     """Ends, order, times, mask and members of a window; of a member that is in one only, what became of it in the other."""
     for name, told in (
         ("end_us", "ends"),
@@ -43,7 +45,7 @@ def window_points(one: Mapping[str, Any], other: Mapping[str, Any], before: Outc
         changed = [("-", place, old[place], after) for place in sorted(old.keys() - new.keys())]
         changed += [("+", place, new[place], before) for place in sorted(new.keys() - old.keys())]
         for sign, place, member, elsewhere in changed[:MEMBERS_TOLD_MAX]:
-            fate = elsewhere.refused.get(MemberPosition(modality, *place))
+            fate = elsewhere.fates.get(MemberPosition(modality, *place))
             then = f" ({fate} {'now' if sign == '-' else 'before'})" if fate else ""
             yield f"{sign}{modality} {member['source']}#{member['id']}{then}"
         if len(changed) > MEMBERS_TOLD_MAX:
@@ -78,35 +80,35 @@ def _reasons(sense: Mapping[str, Any]) -> str:
     return ",".join(sorted({u["reason"] for u in sense["unusable"]})) or "none"
 
 
-def held(window: Mapping[str, Any]) -> str:
+def describe_members(window: Mapping[str, Any]) -> str:
     """What a window holds."""
     senses = (f"{m} {len(lane['members'])} ({lane['state']})" for m, lane in sorted(window["modalities"].items()))
     return ", ".join(senses)
 
 
-def fates(window: Mapping[str, Any], after: Outcome) -> str:
+def describe_fates(window: Mapping[str, Any], after: ReplayOutcome) -> str:
     """What became of a window's members elsewhere."""
     places = [MemberPosition(m, *x["at"]) for m, lane in window["modalities"].items() for x in lane["members"]]
-    fates = sorted({fate for place in places if (fate := after.refused.get(place))})
+    fates = sorted({fate for place in places if (fate := after.fates.get(place))})
     return f"{len(places)} members" + (f", now {', '.join(fates)}" if fates else "")
 
 
-def life(e: Mapping[str, Any]) -> str:
+def describe_event(e: Mapping[str, Any]) -> str:
     """One record of an event in two words."""
     return f"{e['lifecycle']} {e['label']}"
 
 
 def event_points(one: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """What is said in another order or of other labels; else times and confidences."""
-    if [life(e) for e in one] != [life(e) for e in other]:
-        yield f"{', '.join(map(life, one))} -> {', '.join(map(life, other))}"
+    if [describe_event(e) for e in one] != [describe_event(e) for e in other]:
+        yield f"{', '.join(map(describe_event, one))} -> {', '.join(map(describe_event, other))}"
         return
     for a, b in zip(one, other, strict=True):
         for name in ("start", "end"):
             if a[name] != b[name]:
-                yield f"{life(a)}: {name} {_moved(a[name], b[name])}"
+                yield f"{describe_event(a)}: {name} {_moved(a[name], b[name])}"
         if a["confidence"] != b["confidence"]:
-            yield f"{life(a)}: confidence {a['confidence']:.6f} -> {b['confidence']:.6f}"
+            yield f"{describe_event(a)}: confidence {a['confidence']:.6f} -> {b['confidence']:.6f}"
 
 
 def _moved(one_us: int | None, other_us: int | None) -> str:
@@ -149,7 +151,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class ReplayChanges:
     """What was changed on purpose: settings as `path before -> after`, the model as `name before -> after`."""
 
     settings: tuple[str, ...] = ()
@@ -157,7 +159,7 @@ class Cause:
 
 
 @dataclass(slots=True)
-class Diff:
+class OutcomeDiff:
     """Counts by kind: identical bytes, and the same but for the digests of settings and model in them.
 
     uncompared: what one side cannot have: beyond the recording's beginning, or too near its end.
@@ -177,13 +179,15 @@ class Diff:
         return [d for d in self.differences if d.kind == kind]
 
 
-def diff(before: Outcome, after: Outcome, cause: Cause, uncompared: Sequence[set[str]] = (set(), set())) -> Diff:
+def diff_outcomes(
+    before: ReplayOutcome, after: ReplayOutcome, cause: ReplayChanges, uncompared: Sequence[set[str]] = (set(), set())
+) -> OutcomeDiff:
     """Compare two outcomes.
 
     uncompared: ids of windows and of sessions of which only what both sides have is compared, then nothing at all.
     """
     windows, events = uncompared
-    out = Diff()
+    out = OutcomeDiff()
     found: dict[str, Difference] = {}
     for difference in _windows(before, after, cause, windows, out):
         found[difference.id] = difference
@@ -193,7 +197,9 @@ def diff(before: Outcome, after: Outcome, cause: Cause, uncompared: Sequence[set
     return out
 
 
-def _windows(before: Outcome, after: Outcome, cause: Cause, uncompared: set[str], out: Diff) -> Iterator[Difference]:
+def _windows(
+    before: ReplayOutcome, after: ReplayOutcome, cause: ReplayChanges, uncompared: set[str], out: OutcomeDiff
+) -> Iterator[Difference]:
     why = cause.settings or (UNEXPLAINED,)
     for id in sorted(before.windows.keys() | after.windows.keys()):
         one, other = before.windows.get(id), after.windows.get(id)
@@ -203,9 +209,13 @@ def _windows(before: Outcome, after: Outcome, cause: Cause, uncompared: set[str]
             if id in uncompared:
                 out.uncompared["window"] += 1
             elif one is None:
-                yield Difference("window", id, "appears", (held(load(other)),), why)
+                yield Difference("window", id, "appears", (describe_members(load(other)),), why)
             else:
-                what = "still open at the recording's end" if id in after.open else fates(load(one), after)
+                what = (
+                    "still open at the recording's end"
+                    if id in after.open_windows
+                    else describe_fates(load(one), after)
+                )
                 yield Difference("window", id, "vanishes", (what,), why)
         else:
             what_changed = tuple(window_points(load(one), load(other), before, after))
@@ -216,12 +226,12 @@ def _windows(before: Outcome, after: Outcome, cause: Cause, uncompared: set[str]
 
 
 def _predictions(
-    before: Outcome,
-    after: Outcome,
-    cause: Cause,
+    before: ReplayOutcome,
+    after: ReplayOutcome,
+    cause: ReplayChanges,
     uncompared: set[str],
     windows: Mapping[str, Difference],
-    out: Diff,
+    out: OutcomeDiff,
 ) -> Iterator[Difference]:
     model = (cause.model,) if cause.model else ()
     for id in sorted(before.predictions.keys() | after.predictions.keys()):
@@ -246,7 +256,12 @@ def _predictions(
 
 
 def _events(
-    before: Outcome, after: Outcome, cause: Cause, windows: set[str], sessions: set[str], out: Diff
+    before: ReplayOutcome,
+    after: ReplayOutcome,
+    cause: ReplayChanges,
+    windows: set[str],
+    sessions: set[str],
+    out: OutcomeDiff,
 ) -> Iterator[Difference]:
     why = (*cause.settings, *((cause.model,) if cause.model else ())) or (UNEXPLAINED,)
     for id in sorted(before.events.keys() | after.events.keys()):
@@ -258,7 +273,7 @@ def _events(
         if any(e["session"] in sessions or window_of(e) in windows for e in (*said, *now)):
             out.uncompared["event"] += 1
         elif not one or not other:
-            told = ", ".join(life(e) for e in (said or now))
+            told = ", ".join(describe_event(e) for e in (said or now))
             yield Difference("event", id, "vanishes" if one else "appears", (told,), why)
         elif list(map(event_core, said)) == list(map(event_core, now)):
             out.alike["event"] += 1

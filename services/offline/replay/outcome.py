@@ -11,7 +11,7 @@ from services.contract.record import MemberPosition
 
 
 @dataclass(slots=True)
-class Outcome:
+class ReplayOutcome:
     """Recorded, replayed or expected: first answers are in none, what they hold depends on timing.
 
     windows by id; predictions by window id; events: the records of each event id in order; refused: why the chunk at
@@ -21,25 +21,25 @@ class Outcome:
     windows: dict[str, bytes] = field(default_factory=dict)
     predictions: dict[str, bytes] = field(default_factory=dict)
     events: dict[str, list[bytes]] = field(default_factory=dict)
-    refused: dict[MemberPosition, str] = field(default_factory=dict)
-    open: set[str] = field(default_factory=set)
+    fates: dict[MemberPosition, str] = field(default_factory=dict)
+    open_windows: set[str] = field(default_factory=set)
 
 
-def as_json(outcome: Outcome) -> dict[str, Any]:
+def outcome_to_json(outcome: ReplayOutcome) -> dict[str, Any]:
     """All records as JSON values; `read` gives the same bytes again."""
     return {
         "windows": [canonical.loads(raw) for raw in outcome.windows.values()],
         "predictions": {window: canonical.loads(raw) for window, raw in outcome.predictions.items()},
         "events": {id: [canonical.loads(raw) for raw in raws] for id, raws in outcome.events.items()},
-        "refused": [[*place, why] for place, why in sorted(outcome.refused.items())],
+        "refused": [[*place, why] for place, why in sorted(outcome.fates.items())],
     }
 
 
-def read(told: Mapping[str, Any]) -> Outcome:
+def outcome_from_json(told: Mapping[str, Any]) -> ReplayOutcome:
     """The outcome that `as_json` told. Raises KeyError, TypeError or ValueError for what is none."""
-    return Outcome(
+    return ReplayOutcome(
         windows={str(window["id"]): canonical.dumps(window) for window in told["windows"]},
         predictions={window: canonical.dumps(found) for window, found in told["predictions"].items()},
         events={id: [canonical.dumps(found) for found in several] for id, several in told["events"].items()},
-        refused={MemberPosition(str(m), int(n), int(at)): str(why) for m, n, at, why in told["refused"]},
+        fates={MemberPosition(str(m), int(n), int(at)): str(why) for m, n, at, why in told["refused"]},
     )

@@ -13,7 +13,7 @@ from services.aligner.__main__ import patience
 from services.aligner.idleness import Patience
 from services.contract.alignment_config import Semantics
 from services.contract.topics import Topics
-from services.offline.recording.metadata import About, RecordingError
+from services.offline.recording.metadata import RecordingError, RecordingMetadata
 from services.runtime.settings import (
     AlignmentSettings,
     LimitSettings,
@@ -36,7 +36,7 @@ class _Read(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Under:
+class ReplaySettings:
     """What a replay runs under.
 
     changes: each changed setting as `path before -> after`; own_ticks: the change decides where silence is written, so
@@ -51,7 +51,7 @@ class Under:
     own_ticks: bool
 
 
-def under(about: About, changes: Iterable[str] = ()) -> Under:
+def with_overrides(about: RecordingMetadata, changes: Iterable[str] = ()) -> ReplaySettings:
     """The settings of a recording with `key=value` changes. Raises SettingsError or RecordingError."""
     before = _settings(about.settings)
     if before.semantics() != about.semantics:
@@ -64,7 +64,7 @@ def under(about: About, changes: Iterable[str] = ()) -> Under:
     after = _settings(sections)
     ours, waits = after.semantics(), _waits(after)
     ticked = [_ticked(semantics) for semantics in (about.semantics, ours)]
-    return Under(
+    return ReplaySettings(
         semantics=ours,
         patience=waits,
         topics=after.topic_names(),

@@ -6,19 +6,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from services.offline.replay.compare import KINDS, Compared
+from services.offline.replay.compare import KINDS, Comparison
 
 ROWS_MAX = 60
 WIDTH_IN_A_PIPE = 180
 
 
-def console() -> Console:
+def make_console() -> Console:
     """Standard output: as wide as the terminal, in a pipe as wide as ids need."""
     found = Console(highlight=False)
     return found if found.is_terminal else Console(highlight=False, width=WIDTH_IN_A_PIPE)
 
 
-def show(compared: Compared, out: Console, *, whole: bool) -> None:
+def print_comparison(compared: Comparison, out: Console, *, whole: bool) -> None:
     """Counts and what they mean; with `whole` the differences themselves, at most ROWS_MAX of them."""
     counts = Table("", "identical", "alike", "changed", "new", "gone", "not compared", title=Text(compared.name))
     told = compared.as_json()
@@ -39,7 +39,7 @@ def show(compared: Compared, out: Console, *, whole: bool) -> None:
         out.print(f"{len(compared.diff.differences)} records differ: --diff lists them")
 
 
-def _differences(compared: Compared, out: Console) -> None:
+def _differences(compared: Comparison, out: Console) -> None:
     table = Table()
     for name in ("what", "id", "how", "in which points", "why"):
         table.add_column(name, overflow="fold")

@@ -9,8 +9,8 @@ from benchmarks.load import EVENTS_PER_SESSION_SECOND, MARK, Load, Sending, send
 from benchmarks.peers.job import Join, read
 from services.contract.alignment_config import Semantics
 from services.contract.record import KafkaRecord
-from services.inspection.audit.oracle import Entry, judge
-from services.inspection.audit.records import read as read_for_oracle
+from services.inspection.audit.oracle import LogEntry, judge_logs
+from services.inspection.audit.records import decode_media_record as read_for_oracle
 
 EPOCH_MS = 1_700_000_000_000
 LOAD = Load(sessions=6, seconds=20, late=0.1, copies=0.05, broken=0.02)
@@ -42,7 +42,7 @@ def test_payloads_have_the_sizes_that_the_results_name() -> None:
 def test_the_join_of_the_peers_makes_the_windows_of_the_oracle_late_and_repeated_records_included() -> None:
     semantics, join = Semantics(), Join(2_000_000, 500_000)
     offsets: Counter[str] = Counter()
-    entries: dict[str, list[Entry]] = {m: [] for m in semantics.modalities}
+    entries: dict[str, list[LogEntry]] = {m: [] for m in semantics.modalities}
     made: dict[tuple[str, int], dict[str, set[tuple[str, str, int]]]] = {}
     for one in sent(LOAD):
         offset, offsets[one.modality] = offsets[one.modality], offsets[one.modality] + 1
@@ -50,12 +50,12 @@ def test_the_join_of_the_peers_makes_the_windows_of_the_oracle_late_and_repeated
             raw = KafkaRecord("topic", 0, offset, EPOCH_MS + one.at_ms, one.key, one.headers, one.value)
             holds = read_for_oracle(raw, one.modality, 0)
             assert holds is not None
-            entries[one.modality].append(Entry(offset, 0, holds))
+            entries[one.modality].append(LogEntry(offset, 0, holds))
         item = read(one.modality, 0, offset, one.key, one.headers, one.value)
         for window in join.add(item) if item else ():
             members = {m: {(i[0], i[1], i[2]) for i in items} for m, items in window["members"].items()}
             assert made.setdefault((window["session"], window["start_us"]), members) is members, "a window came twice"
-    verdict = judge(entries, semantics)
+    verdict = judge_logs(entries, semantics)
     assert {"windowed", "late", "duplicate"} <= set(verdict.fates.values())
     assert made == {
         key: {m: {(i.source, i.id, i.t_us) for i in lane.members} for m, lane in window.modalities.items()}

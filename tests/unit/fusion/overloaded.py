@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from services.contract.window import Window
-from services.fusion.batching import FULL, NEVER_US, Batcher, LatencyModel, Queued
-from services.fusion.load_shedding import Overload
+from services.fusion.batching import FULL, NEVER_US, Batcher, BatchTimeModel, QueuedWindow
+from services.fusion.load_shedding import LoadShedder
 
 SIZE, READ_MAX, TOLD_EVERY_US, HOP_US = 8, 256, 100_000, 500_000
 FIXED_US, EACH_US = 20_000, 2_500
@@ -52,7 +52,7 @@ def run(
     """Let the worker answer everything; share: what a batch costs at each level, beside one of level 0."""
     arrivals = sorted(arrivals, key=lambda a: a[0])
     times = [at_us for at_us, _ in arrivals]
-    batcher, overload = Batcher(SIZE, LatencyModel()), Overload(level_max, STEP_US)
+    batcher, overload = Batcher(SIZE, BatchTimeModel()), LoadShedder(level_max, STEP_US)
     last: dict[str, int] = {}
     out: list[Answered] = []
     now_us, read, told, told_us = 0, 0, 0, -NEVER_US
@@ -60,34 +60,36 @@ def run(
         there = read
         while there < len(arrivals) and arrivals[there][0] <= now_us and there - read < READ_MAX:
             there += 1
-        if there == read and batcher.next_us > now_us:
+        if there == read and batcher.next_deadline_us > now_us:
             # Nothing to do until something comes, or has waited long enough.
             upcoming_us = arrivals[read][0] if read < len(arrivals) else NEVER_US
-            now_us = min(upcoming_us, batcher.next_us)
+            now_us = min(upcoming_us, batcher.next_deadline_us)
             continue
-        new = [Queued(0, n, arrivals[n][0], arrivals[n][1], arrivals[n][0] + DEADLINE_US) for n in range(read, there)]
+        new = [
+            QueuedWindow(0, n, arrivals[n][0], arrivals[n][1], arrivals[n][0] + DEADLINE_US) for n in range(read, there)
+        ]
         read = there
         batcher.add(new, now_us)
         steady = False
         while True:
             if now_us - told_us >= TOLD_EVERY_US:
                 told_us, told = now_us, bisect_right(times, now_us)
-            level = overload.judge(max(told - len(out), 0))
-            released = batcher.take(now_us, level, last.get, coming=told > read)
+            level = overload.update_level(max(told - len(out), 0))
+            released = batcher.next_batch(now_us, level, last.get, coming=told > read)
             if released is None:
                 break
             began_us = now_us
             if released.windows:
                 took_us = int((FIXED_US + EACH_US * len(released.windows)) * share[level])
-                batcher.latency.observe(len(released.windows), took_us)
+                batcher.batch_time.observe(len(released.windows), took_us)
                 now_us += took_us
             last |= {q.window.session: q.window.start_us for q in released.windows if q.window.final}
-            batcher.answered(released)
-            over = sorted((*released.windows, *released.passed), key=lambda q: q.offset)
+            batcher.complete(released)
+            over = sorted((*released.windows, *released.skipped), key=lambda q: q.offset)
             out += [
-                Answered(q.appended_ms, now_us, q.window, q in released.windows, level, released.release) for q in over
+                Answered(q.appended_ms, now_us, q.window, q in released.windows, level, released.reason) for q in over
             ]
-            if steady and released.release == FULL:
-                overload.handled(len(over), now_us - began_us)
+            if steady and released.reason == FULL:
+                overload.observe(len(over), now_us - began_us)
             steady = True
     return out

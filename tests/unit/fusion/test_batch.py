@@ -8,29 +8,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contract.window import Window
-from services.fusion.batching import NEVER_US, Batcher, LatencyModel, Queued, Released
+from services.fusion.batching import NEVER_US, Batcher, BatchTimeModel, QueuedWindow, ReleasedBatch
 
 FAR_US = 1 << 40
 
 
-def queued(start: int, *, final: bool = True, session: str = "s", due_us: int = FAR_US, offset: int = 0) -> Queued:
-    return Queued(0, offset, 0, Window(session, start, start + 10, None, final, "c", {}, 0, 0), due_us)
+def queued(
+    start: int, *, final: bool = True, session: str = "s", due_us: int = FAR_US, offset: int = 0
+) -> QueuedWindow:
+    return QueuedWindow(0, offset, 0, Window(session, start, start + 10, None, final, "c", {}, 0, 0), due_us)
 
 
 def batcher(size: int = 8, fixed_us: float = 0, each_us: float = 0) -> Batcher:
     """A batcher whose device was seen to take so long."""
-    latency = LatencyModel()
+    latency = BatchTimeModel()
     for windows in (1, size, 2, size):
         latency.observe(windows, fixed_us + each_us * windows)
     return Batcher(size, latency)
 
 
-def answered(queue: Sequence[Queued], level: int = 0, last_us: int | None = None, size: int = 100) -> list[bool]:
+def answered(queue: Sequence[QueuedWindow], level: int = 0, last_us: int | None = None, size: int = 100) -> list[bool]:
     """Of each queued window, whether it is answered."""
     one = batcher(size)
     one.add(queue, 0)
-    taken: list[Queued] = []
-    while (released := one.take(0, level, lambda session: last_us, drain=True)) is not None:
+    taken: list[QueuedWindow] = []
+    while (released := one.next_batch(0, level, lambda session: last_us, drain=True)) is not None:
         taken += released.windows
     return [any(q is t for t in taken) for q in queue]
 
@@ -63,34 +65,34 @@ def test_copies_of_a_final_window_are_answered_once_in_one_batch_and_while_a_bat
 def test_a_copy_is_none_the_less_one_when_a_batch_before_its_own_is_answered() -> None:
     one = batcher(size=1)
     one.add([queued(0), queued(10)], 0)
-    first, second = (one.take(0, 0, lambda session: None) for _ in range(2))
+    first, second = (one.next_batch(0, 0, lambda session: None) for _ in range(2))
     assert first is not None
     assert second is not None
-    one.answered(first)
+    one.complete(first)
     one.add([queued(10)], 0)
-    again = one.take(0, 0, lambda session: None)
+    again = one.next_batch(0, 0, lambda session: None)
     assert again is not None
-    assert (len(again.windows), len(again.passed)) == (0, 1)
+    assert (len(again.windows), len(again.skipped)) == (0, 1)
 
 
 def test_full_batches_go_at_once_and_the_rest_when_there_is_nothing_to_wait_for() -> None:
     one, queue = batcher(4), [queued(n * 10, offset=n) for n in range(11)]
     one.add(queue, 0)
-    found = [one.take(0, 0, lambda session: None) for _ in range(4)]
-    assert [r and (r.release, len(r.windows)) for r in found] == [("full", 4), ("full", 4), ("idle", 3), None]
+    found = [one.next_batch(0, 0, lambda session: None) for _ in range(4)]
+    assert [r and (r.reason, len(r.windows)) for r in found] == [("full", 4), ("full", 4), ("idle", 3), None]
     assert [q for r in found if r for q in r.windows] == queue
-    assert one.next_us == NEVER_US
+    assert one.next_deadline_us == NEVER_US
 
 
 def arriving(one: Batcher, gap_us: int, until_us: int, due_us: int = FAR_US) -> None:
     """Windows of many sessions that come one by one and are answered at once."""
     for now_us in range(0, until_us, gap_us):
         one.add([queued(now_us, session=str(now_us), due_us=due_us)], now_us)
-        one.take(now_us, 0, lambda session: None, drain=True)
+        one.next_batch(now_us, 0, lambda session: None, drain=True)
 
 
-def taken(one: Batcher, now_us: int, **how: bool) -> Released | None:
-    return one.take(now_us, 0, lambda session: None, **how)
+def taken(one: Batcher, now_us: int, **how: bool) -> ReleasedBatch | None:
+    return one.next_batch(now_us, 0, lambda session: None, **how)
 
 
 def test_a_window_waits_for_the_next_one_where_a_batch_costs_much_and_the_next_is_near() -> None:
@@ -98,14 +100,14 @@ def test_a_window_waits_for_the_next_one_where_a_batch_costs_much_and_the_next_i
     arriving(one, 2_000, 20_000)
     one.add([queued(1, session="a")], 20_000)
     assert taken(one, 20_000) is None
-    assert one.next_us == 22_001
+    assert one.next_deadline_us == 22_001
     one.add([queued(1, session="b")], 21_500)
     # A third within some 2 ms saves 8 ms, which cost the two less than that; five would lose more by waiting.
     assert taken(one, 21_500) is None
     one.add([queued(1, session=s) for s in "cde"], 23_000)
     released = taken(one, 23_000)
     assert released is not None
-    assert (released.release, len(released.windows)) == ("idle", 5)
+    assert (released.reason, len(released.windows)) == ("idle", 5)
 
 
 def test_a_window_that_waited_in_vain_goes() -> None:
@@ -113,10 +115,10 @@ def test_a_window_that_waited_in_vain_goes() -> None:
     arriving(one, 2_000, 20_000)
     one.add([queued(1, session="a")], 20_000)
     assert taken(one, 20_000) is None
-    assert taken(one, one.next_us - 1) is None
-    released = taken(one, one.next_us)
+    assert taken(one, one.next_deadline_us - 1) is None
+    released = taken(one, one.next_deadline_us)
     assert released is not None
-    assert released.release == "delay"
+    assert released.reason == "delay"
 
 
 def test_no_window_waits_until_it_would_be_late() -> None:
@@ -124,23 +126,23 @@ def test_no_window_waits_until_it_would_be_late() -> None:
     arriving(one, 2_000, 20_000)
     one.add([queued(1, session="a", due_us=31_000)], 20_000)
     assert taken(one, 20_000) is None
-    assert one.next_us <= 21_001
-    released = taken(one, one.next_us)
+    assert one.next_deadline_us <= 21_001
+    released = taken(one, one.next_deadline_us)
     assert released is not None
-    assert released.release == "deadline"
+    assert released.reason == "deadline"
     one.add([queued(1, session="b", due_us=25_000)], 24_000)
     released = taken(one, 24_000)
     assert released is not None
-    assert released.release == "deadline"
+    assert released.reason == "deadline"
 
 
 def test_a_batch_that_is_not_full_waits_a_moment_for_what_is_at_the_broker() -> None:
     one = batcher(8)
     one.add([queued(1)], 0)
     assert taken(one, 0, coming=True) is None
-    released = taken(one, one.next_us, coming=True)
+    released = taken(one, one.next_deadline_us, coming=True)
     assert released is not None
-    assert released.release == "delay"
+    assert released.reason == "delay"
 
 
 def test_nothing_waits_before_another_model_serves() -> None:
@@ -149,7 +151,7 @@ def test_nothing_waits_before_another_model_serves() -> None:
     one.add([queued(1, session="a")], 20_000)
     released = taken(one, 20_000, drain=True, coming=True)
     assert released is not None
-    assert released.release == "drain"
+    assert released.reason == "drain"
 
 
 windows = st.lists(
@@ -166,29 +168,29 @@ def test_whatever_comes_every_final_window_is_answered_once_in_order_and_none_wa
     last: dict[str, int] = {}
     passed: list[int] = []
     seen: list[int] = []
-    came: list[Queued] = []
+    came: list[QueuedWindow] = []
 
     def work(until_us: int) -> None:
         nonlocal free_us
         at_us = max(free_us, now_us)
         while at_us <= until_us:
-            released = one.take(at_us, level, last.get)
+            released = one.next_batch(at_us, level, last.get)
             if released is None:
-                if not one.next_us <= until_us:
+                if not one.next_deadline_us <= until_us:
                     return
-                at_us = max(at_us, one.next_us)
+                at_us = max(at_us, one.next_deadline_us)
                 continue
             batch = released.windows
             assert len(batch) <= size
-            if released.release == "delay":
-                assert at_us + one.latency.us(len(batch)) <= min(q.due_us for q in batch) + 1
-            for q in sorted((*batch, *released.passed), key=lambda q: q.offset):
+            if released.reason == "delay":
+                assert at_us + one.batch_time.predict_us(len(batch)) <= min(q.due_us for q in batch) + 1
+            for q in sorted((*batch, *released.skipped), key=lambda q: q.offset):
                 seen.append(q.offset)
-            passed.extend(q.offset for q in released.passed)
+            passed.extend(q.offset for q in released.skipped)
             last.update({q.window.session: q.window.start_us for q in batch if q.window.final})
-            at_us += int(one.latency.us(len(batch)))
+            at_us += int(one.batch_time.predict_us(len(batch)))
             free_us = at_us
-            one.answered(released)
+            one.complete(released)
 
     for offset, (session, start, final, gap_us) in enumerate(arrivals):
         work(now_us + gap_us)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from services.fusion.cache import Cache
+from services.fusion.cache import ByteLimitedCache
 
 
 def test_what_was_used_longest_ago_goes_first_and_is_counted_for_its_modality() -> None:
-    cache: Cache[str] = Cache(100)
+    cache: ByteLimitedCache[str] = ByteLimitedCache(100)
     cache.put(("video", "a"), "a", 40)
     cache.put(("audio", "b"), "b", 40)
     assert cache.get(("video", "a")) == "a"
@@ -18,7 +18,7 @@ def test_what_was_used_longest_ago_goes_first_and_is_counted_for_its_modality() 
 
 
 def test_what_is_larger_than_the_bound_empties_the_cache() -> None:
-    cache: Cache[str] = Cache(100)
+    cache: ByteLimitedCache[str] = ByteLimitedCache(100)
     cache.put(("audio", "a"), "a", 60)
     cache.put(("video", "film"), "film", 101)
     assert cache.bytes == 0

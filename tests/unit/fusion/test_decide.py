@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from services.contract import canonical
 from services.contract.event import Event
-from services.fusion.event_detector import Decision, Seen, State, fold
+from services.fusion.event_detector import DetectorInput, DetectorState, EventDetector, detect
 
 HOP_US, SIZE_US = 500_000, 2_000_000
 KINDS = {"nothing": "nothing", "4": "digit", "7": "digit", "dog": "sound"}
-DECISION = Decision(
+DECISION = EventDetector(
     nothing="nothing",
     kinds=KINDS,
     weight=0.5,
@@ -31,20 +31,20 @@ Top = dict[str, float]
 QUIET: Top = {"nothing": 1.0}
 
 
-def at(number: int, top: Top, previous: int | None = -1) -> Seen:
+def at(number: int, top: Top, previous: int | None = -1) -> DetectorInput:
     """The window with this number on the hop grid; its predecessor is the one before unless told."""
     before = number - 1 if previous == -1 else previous
     order = tuple(sorted(top.items(), key=lambda item: (-item[1], item[0])))
     start_us = number * HOP_US
     previous_us = None if before is None or before < 0 else before * HOP_US
-    return Seen(f"prediction {number}", "kitchen", start_us, start_us + SIZE_US, previous_us, order)
+    return DetectorInput(f"prediction {number}", "kitchen", start_us, start_us + SIZE_US, previous_us, order)
 
 
-def play(tops: Sequence[Top], decision: Decision = DECISION) -> tuple[State, list[Event]]:
-    state: State | None = None
+def play(tops: Sequence[Top], decision: EventDetector = DECISION) -> tuple[DetectorState, list[Event]]:
+    state: DetectorState | None = None
     said: list[Event] = []
     for number, top in enumerate(tops):
-        state, events = fold(state, at(number, top), decision)
+        state, events = detect(state, at(number, top), decision)
         said += events
     assert state is not None
     return state, said
@@ -126,7 +126,7 @@ def test_a_window_without_predecessor_starts_from_nothing() -> None:
     # label   4 4 4  ....  4
     state, _ = play([{"4": 0.99}] * 3)
     assert state.open is not None
-    after, said = fold(state, at(30, {"4": 0.5}, previous=None), DECISION)
+    after, said = detect(state, at(30, {"4": 0.5}, previous=None), DECISION)
     assert said == ()
     assert after.chain_us == after.last_us == 30 * HOP_US
     assert after.open is None
@@ -135,9 +135,9 @@ def test_a_window_without_predecessor_starts_from_nothing() -> None:
 
 def test_a_missing_predecessor_starts_a_new_chain_and_the_state_says_so() -> None:
     state, _ = play([{"4": 0.99}] * 3)
-    after, _ = fold(state, at(5, {"4": 0.99}, previous=4), DECISION)
+    after, _ = detect(state, at(5, {"4": 0.99}, previous=4), DECISION)
     assert after.chain_us == 5 * HOP_US
-    following, _ = fold(after, at(6, QUIET), DECISION)
+    following, _ = detect(after, at(6, QUIET), DECISION)
     assert following.chain_us == 5 * HOP_US
     assert following.last_us == 6 * HOP_US
 
@@ -149,8 +149,8 @@ def test_nothing_is_never_an_event() -> None:
 
 def test_what_is_folded_provisionally_says_so_under_the_id_that_the_final_one_has() -> None:
     dog = {"dog": 0.99}
-    _, early = fold(None, at(0, dog, previous=None), DECISION, final=False)
-    state, final = fold(None, at(0, dog, previous=None), DECISION)
+    _, early = detect(None, at(0, dog, previous=None), DECISION, final=False)
+    state, final = detect(None, at(0, dog, previous=None), DECISION)
     assert [event.final for event in early] == [False]
     assert [event.final for event in final] == [True]
     assert early[0].id == final[0].id
@@ -164,7 +164,7 @@ tops = st.lists(
     max_size=40,
 )
 decisions = st.builds(
-    lambda weight, on, off, since, change: Decision(
+    lambda weight, on, off, since, change: EventDetector(
         "nothing", KINDS, weight, on, min(off, on), since, change, 1_500_000, 10_000_000, 10_000_000
     ),
     st.sampled_from((0.35, 0.5, 0.65, 1.0)),
@@ -176,20 +176,20 @@ decisions = st.builds(
 
 
 @given(tops, decisions)
-def test_a_state_read_back_from_its_json_goes_on_identically(seen: list[Top], decision: Decision) -> None:
-    kept: State | None = None
-    restored: State | None = None
+def test_a_state_read_back_from_its_json_goes_on_identically(seen: list[Top], decision: EventDetector) -> None:
+    kept: DetectorState | None = None
+    restored: DetectorState | None = None
     for number, top in enumerate(seen):
-        kept, said = fold(kept, at(number, top), decision)
-        again, said_again = fold(restored, at(number, top), decision)
+        kept, said = detect(kept, at(number, top), decision)
+        again, said_again = detect(restored, at(number, top), decision)
         assert said == said_again
         assert again.encode() == kept.encode()
-        restored = State.decode(again.encode())
+        restored = DetectorState.decode(again.encode())
         assert restored == again
 
 
 @given(tops, decisions)
-def test_every_life_is_in_order_and_no_id_is_used_twice(seen: list[Top], decision: Decision) -> None:
+def test_every_life_is_in_order_and_no_id_is_used_twice(seen: list[Top], decision: EventDetector) -> None:
     _, said = play(seen, decision)
     begun: list[Event] = []
     going: str | None = None
@@ -212,12 +212,12 @@ def test_every_life_is_in_order_and_no_id_is_used_twice(seen: list[Top], decisio
 def test_the_fold_changes_nothing_that_it_was_given(seen: list[Top]) -> None:
     state, _ = play(seen)
     before = state.encode()
-    fold(state, at(len(seen), {"7": 0.99}), DECISION, final=False)
+    detect(state, at(len(seen), {"7": 0.99}), DECISION, final=False)
     assert state.encode() == before
 
 
 def test_a_state_that_is_none_is_refused() -> None:
     with pytest.raises(canonical.InvalidJson):
-        State.decode(b"[1]")
+        DetectorState.decode(b"[1]")
     with pytest.raises(KeyError):
-        State.decode(b'{"chain_us":0,"last_us":0}')
+        DetectorState.decode(b'{"chain_us":0,"last_us":0}')

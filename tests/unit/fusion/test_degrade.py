@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contract.window import Lane, Member, Window
-from services.fusion.load_shedding import Cut, cut
+from services.fusion.load_shedding import DegradedInput, degrade
 
 SLOT_US = 500_000
 MODALITIES = ("text", "video", "audio")
@@ -28,8 +28,8 @@ def window(start_us: int, frames: list[int], texts: int = 1, sounds: int = 2) ->
     return Window("s", start_us, start_us + 4 * SLOT_US, None, True, "c", lanes, 0, 0)
 
 
-def left(w: Window, level: int) -> Cut:
-    return cut(w, level, MODALITIES, lambda: "audio", SLOT_US)
+def left(w: Window, level: int) -> DegradedInput:
+    return degrade(w, level, MODALITIES, lambda: "audio", SLOT_US)
 
 
 def test_an_answer_that_lacks_nothing_is_of_level_0_at_any_load() -> None:

@@ -12,20 +12,20 @@ from services.contract.chunk import EMPTY_SHA256
 from services.contract.event import Event
 from services.contract.prediction import Answer
 from services.contract.window import Lane, Member, Window
-from services.fusion.event_detector import Decision
-from services.fusion.event_tracker import Ahead, Chains
-from services.fusion.stages import Predicted
+from services.fusion.event_detector import EventDetector
+from services.fusion.event_tracker import EarlyPrediction, EventTracker
+from services.fusion.stages import WindowPrediction
 
 HOP_US, SIZE_US = 500_000, 2_000_000
 SENSES, LABELS = ("text", "audio"), ("nothing", "7", "dog")
 KINDS = {"nothing": "nothing", "7": "digit", "dog": "sound"}
-DECISION = Decision("nothing", KINDS, 0.5, 0.4, 0.1, 0.5, 1_000_000, 1_500_000, 10_000_000, 10_000_000)
+DECISION = EventDetector("nothing", KINDS, 0.5, 0.4, 0.1, 0.5, 1_000_000, 1_500_000, 10_000_000, 10_000_000)
 PRIOR = np.log([0.6, 0.2, 0.2])
 SAYS = {"7": [0.01, 0.98, 0.01], "dog": [0.01, 0.01, 0.98], "-": [0.98, 0.01, 0.01]}
 Texts = Mapping[float, str]
 
 
-def predicted(number: int, heard: str, texts: Texts, *, final: bool, alive: bool = False) -> Predicted:
+def predicted(number: int, heard: str, texts: Texts, *, final: bool, alive: bool = False) -> WindowPrediction:
     """The window with this number on the hop grid: what its sound says, and texts by their second."""
     start_us = number * HOP_US
     held = {t: label for t, label in texts.items() if start_us <= t * 1e6 < start_us + SIZE_US}
@@ -43,18 +43,18 @@ def predicted(number: int, heard: str, texts: Texts, *, final: bool, alive: bool
     before_us = (number - 1) * HOP_US if number else None
     window = Window("kitchen", start_us, start_us + SIZE_US, before_us, final, "c", lanes, 0, 0)
     answer = Answer(top[0][0], top[0][1], 0.0, 0.0, top, 0.0, None, False)
-    return Predicted(f"p{number}{'f' if final else 'e'}", window, b"", answer, rows, (), SENSES, LABELS)
+    return WindowPrediction(f"p{number}{'f' if final else 'e'}", window, b"", answer, rows, (), SENSES, LABELS)
 
 
-def early(chains: Chains, heard: Sequence[str], come: Sequence[Texts], first: int = 0) -> list[Event]:
+def early(chains: EventTracker, heard: Sequence[str], come: Sequence[Texts], first: int = 0) -> list[Event]:
     said: list[Event] = []
     for number, (label, texts) in enumerate(zip(heard, come, strict=True), first):
-        said += chains.take(predicted(number, label, texts, final=False))
+        said += chains.update(predicted(number, label, texts, final=False))
     return said
 
 
-def final(chains: Chains, heard: Sequence[str], texts: Texts) -> list[Event]:
-    return [e for n, label in enumerate(heard) for e in chains.take(predicted(n, label, texts, final=True))]
+def final(chains: EventTracker, heard: Sequence[str], texts: Texts) -> list[Event]:
+    return [e for n, label in enumerate(heard) for e in chains.update(predicted(n, label, texts, final=True))]
 
 
 def lives(events: Sequence[Event]) -> list[tuple[str, str, str]]:
@@ -66,7 +66,7 @@ def test_a_sentence_that_misses_an_early_answer_still_begins_its_event_with_the_
     # it comes        *         after the early answer of window 2
     # heard     - - - - - -
     sentence = {2.2: "7"}
-    guesses, truth = Chains(DECISION), Chains(DECISION)
+    guesses, truth = EventTracker(DECISION), EventTracker(DECISION)
     said = early(guesses, "------", [{}] * 3 + [sentence] * 3)
     meant = final(truth, "------", sentence)
     assert lives(said) == [("kitchen/500", "new", "7")] == lives(meant)[:1]
@@ -75,24 +75,24 @@ def test_a_sentence_that_misses_an_early_answer_still_begins_its_event_with_the_
 
 
 def test_what_says_only_that_it_is_there_makes_nothing_good() -> None:
-    before = Ahead(predicted(0, "-", {}, final=False))
-    before.make_good(predicted(1, "-", {1.5: "7"}, final=False, alive=True))
-    assert before.log_p is None
+    before = EarlyPrediction(predicted(0, "-", {}, final=False))
+    before.revise(predicted(1, "-", {1.5: "7"}, final=False, alive=True))
+    assert before.revised_log_p is None
 
 
 def test_an_early_answer_made_good_is_the_answer_that_the_whole_window_gets() -> None:
-    before = Ahead(predicted(0, "dog", {}, final=False))
+    before = EarlyPrediction(predicted(0, "dog", {}, final=False))
     whole = predicted(0, "dog", {1.5: "dog"}, final=True)
-    before.make_good(predicted(1, "-", {1.5: "dog"}, final=False))
+    before.revise(predicted(1, "-", {1.5: "dog"}, final=False))
     assert dict(before.top) == pytest.approx(dict(whole.answer.top), abs=2e-6)
 
 
 def test_an_early_answer_is_made_good_by_the_nearest_window_that_holds_what_it_missed() -> None:
-    before = Ahead(predicted(0, "-", {}, final=False))
-    before.make_good(predicted(1, "-", {1.5: "7"}, final=False))
+    before = EarlyPrediction(predicted(0, "-", {}, final=False))
+    before.revise(predicted(1, "-", {1.5: "7"}, final=False))
     heard = dict(before.top)
     # Window 3 holds the sentence too, and another one that window 0 will never hold.
-    before.make_good(predicted(3, "-", {3.0: "dog", 1.5: "7"}, final=False))
+    before.revise(predicted(3, "-", {3.0: "dog", 1.5: "7"}, final=False))
     assert dict(before.top) == heard
     assert heard["7"] > heard["dog"]
 
@@ -100,7 +100,7 @@ def test_an_early_answer_is_made_good_by_the_nearest_window_that_holds_what_it_m
 def test_an_event_that_goes_on_is_not_guessed_again() -> None:
     # final   dog dog
     # early           dog dog dog
-    chains = Chains(DECISION)
+    chains = EventTracker(DECISION)
     assert [e.lifecycle for e in final(chains, ["dog", "dog"], {})] == ["new"]
     assert early(chains, ["dog"] * 3, [{}] * 3, first=2) == []
 
@@ -108,31 +108,31 @@ def test_an_event_that_goes_on_is_not_guessed_again() -> None:
 def test_the_guess_starts_anew_from_every_final_state() -> None:
     # final   -                     it says that window 0 was nothing, as the early answer had not
     # early   dog   - -
-    chains = Chains(DECISION)
+    chains = EventTracker(DECISION)
     assert lives(early(chains, ["dog"], [{}])) == [("kitchen/0", "new", "dog")]
     final(chains, ["-"], {})
     assert early(chains, ["-", "-", "dog"], [{}] * 3, first=1)[0].id == "kitchen/1500"
 
 
 def test_each_guess_is_said_once_and_a_late_one_is_not_said_at_all() -> None:
-    chains = Chains(DECISION)
+    chains = EventTracker(DECISION)
     said = early(chains, ["dog"] * 4, [{}] * 4)
     assert lives(said) == [("kitchen/0", "new", "dog")]
     final(chains, ["dog"] * 6, {})
-    assert chains.take(predicted(3, "7", {}, final=False)) == ()
+    assert chains.update(predicted(3, "7", {}, final=False)) == ()
 
 
 def test_a_guess_may_need_more_than_a_final_word() -> None:
     # score of the dog  .49 .73 .85
     careful = replace(DECISION, early_on=0.8)
     heard = ["dog"] * 3
-    assert [e.prediction for e in early(Chains(DECISION), heard, [{}] * 3)] == ["p0e"]
-    assert [e.prediction for e in early(Chains(careful), heard, [{}] * 3)] == ["p2e"]
-    assert [e.prediction for e in final(Chains(careful), heard, {})] == ["p0f"]
+    assert [e.prediction for e in early(EventTracker(DECISION), heard, [{}] * 3)] == ["p0e"]
+    assert [e.prediction for e in early(EventTracker(careful), heard, [{}] * 3)] == ["p2e"]
+    assert [e.prediction for e in final(EventTracker(careful), heard, {})] == ["p0f"]
 
 
 def test_an_early_answer_changes_no_state() -> None:
-    chains = Chains(DECISION)
+    chains = EventTracker(DECISION)
     final(chains, ["dog", "dog"], {})
     before = chains.states["kitchen"].encode()
     early(chains, ["7", "7"], [{}] * 2, first=2)

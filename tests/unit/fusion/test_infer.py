@@ -19,7 +19,7 @@ from model.network import Architecture, TaskNetwork
 from services.contract.record import MemberPosition
 from services.contract.window import Lane, Member, Window, position_of
 from services.fusion.__main__ import decision_of
-from services.fusion.event_tracker import Chains, folds
+from services.fusion.event_tracker import EventTracker, is_foldable
 from services.fusion.inference import Inference
 from services.storage.payload_cache import Payload
 from tests.unit.model.small_set import LABELS, VECTOR_SIZE, WORDS, config
@@ -51,7 +51,7 @@ def test_a_model_of_a_task_answers_for_a_window(tmp_path: Path, modalities: tupl
         position_of("audio", seen.modalities["audio"].members[0]): Payload("audio/pcm;rate=8000", PCM),
     }
     (predicted,) = inference.predict([seen], found)
-    answer = json.loads(predicted.value)
+    answer = json.loads(predicted.record)
     assert answer["label"] in LABELS
     assert predicted.answer.error is None
     assert {m: answer["modalities"][m]["state"] for m in ("text", "audio")} == {"text": "present", "audio": "present"}
@@ -60,7 +60,7 @@ def test_a_model_of_a_task_answers_for_a_window(tmp_path: Path, modalities: tupl
         e = inference.explain(predicted.rows, frozenset({"text", "audio"} - set(c["without"])))
         assert (c["label"], c["confidence"]) == (e.label, round(e.confidence, 6))
     (again,) = inference.predict([seen], found)
-    assert again.value == predicted.value
+    assert again.record == predicted.record
 
 
 def whole(tmp_path: Path) -> tuple[Inference, Window, dict[MemberPosition, Payload]]:
@@ -115,18 +115,18 @@ def test_what_stands_in_several_windows_is_encoded_once(tmp_path: Path) -> None:
         inference.predict(windows[begin : begin + 2], found)
     assert inference.encoded == {"text": 1, "video": 12, "audio": 12}
     # Of a batch each item is asked for once: two windows half a second apart have five slots.
-    assert inference.asked == {"text": 5, "video": 4 * 5 + 4, "audio": 4 * 5 + 4}
-    assert not any(inference.again.values())
+    assert inference.requested == {"text": 5, "video": 4 * 5 + 4, "audio": 4 * 5 + 4}
+    assert not any(inference.reencoded.values())
 
 
 def test_what_was_dropped_and_is_encoded_again_is_counted(tmp_path: Path) -> None:
     _, seen, found = whole(tmp_path)
     forgetful = Inference(load(tmp_path / "m", "cpu"), 1)
     forgetful.predict([seen], found)
-    assert not any(forgetful.again.values())
+    assert not any(forgetful.reencoded.values())
     once = dict(forgetful.encoded)
     forgetful.predict([seen], found)
-    assert forgetful.again == once
+    assert forgetful.reencoded == once
     assert forgetful.encoded == {m: 2 * count for m, count in once.items()}
 
 
@@ -146,9 +146,9 @@ def test_sound_that_is_cut_once_for_all_of_its_windows_is_what_each_window_alone
         seen = replace(one, start_us=start_us, end_us=start_us + 2_000_000, modalities=lanes)
         (warm,) = inference.predict([seen], found)
         (cold,) = Inference(load(tmp_path / "m", "cpu"), 1).predict([seen], found)
-        assert warm.value == cold.value
+        assert warm.record == cold.record
         assert warm.rows.tobytes() == cold.rows.tobytes()
-    assert inference.encoded["audio"] < inference.asked["audio"]
+    assert inference.encoded["audio"] < inference.requested["audio"]
 
 
 def jpeg(seed: int) -> bytes:
@@ -166,9 +166,9 @@ def test_under_overload_the_level_stands_in_the_record_and_its_id_and_the_bytes_
     for level in range(4):
         (predicted,) = inference.predict([seen], found, level)
         (alone,) = Inference(load(tmp_path / "m", "cpu"), 1).predict([seen], found, level)
-        assert alone.value == predicted.value
-        values.append(json.loads(predicted.value))
-        assert folds(predicted) == (level < 2)
+        assert alone.record == predicted.record
+        values.append(json.loads(predicted.record))
+        assert is_foldable(predicted) == (level < 2)
     assert [v["level"] for v in values] == [0, 0, 2, 3]
     stem = values[0]["id"]
     assert [v["id"] for v in values] == [stem, stem, stem + "+d2", stem + "+d3"]
@@ -186,13 +186,13 @@ def test_under_overload_the_level_stands_in_the_record_and_its_id_and_the_bytes_
 
 def test_what_was_answered_under_overload_is_no_link_of_a_chain_and_the_next_window_begins_one(tmp_path: Path) -> None:
     inference, seen, found = whole(tmp_path)
-    chains = Chains(decision_of(Inference(load(tmp_path / "m", "cpu"), 1)))
+    chains = EventTracker(decision_of(Inference(load(tmp_path / "m", "cpu"), 1)))
     windows = [replace(seen, start_us=n, previous_us=n - 1 if n else None) for n in range(4)]
     for w, level in zip(windows, (0, 1, 3, 0), strict=True):
         predicted = replace(inference.predict([seen], found, level)[0], window=w)
-        chains.take(predicted)
+        chains.update(predicted)
         if level == 3:
-            assert chains.last_us("room") == 1
+            assert chains.last_final_us("room") == 1
     state = chains.states["room"]
     assert (state.chain_us, state.last_us) == (3, 3)
 
@@ -211,7 +211,7 @@ def test_a_window_that_cannot_be_decoded_costs_its_batch_nothing(
     monkeypatch.setattr(inference.model, "prepare", fragile)
     lanes = {**seen.modalities, "text": Lane("absent", "tick", 0, ())}
     decoded = inference.decode([seen, replace(seen, start_us=5, modalities=lanes)], found)
-    bad, good = inference.tell(decoded, inference.infer_each(decoded).rows)
+    bad, good = inference.to_predictions(decoded, inference.infer_isolating_failures(decoded).rows)
     assert (bad.answer.label, bad.answer.error, bad.id.endswith("+e")) == (None, "ArithmeticError", True)
     assert good.answer.error is None
 
@@ -231,7 +231,7 @@ def test_where_the_model_fails_on_a_window_its_batch_is_split_until_it_is_alone(
     deaf = {**seen.modalities, "text": Lane("absent", "tick", 0, ())}
     windows = [replace(seen, start_us=n, modalities=deaf if n == 3 else seen.modalities) for n in range(5)]
     decoded = inference.decode(windows, found)
-    predicted = inference.tell(decoded, inference.infer_each(decoded).rows)
+    predicted = inference.to_predictions(decoded, inference.infer_isolating_failures(decoded).rows)
     assert [p.answer.error for p in predicted] == [None, None, None, "RuntimeError", None]
     assert [p.window.start_us for p in predicted] == [0, 1, 2, 3, 4]
 

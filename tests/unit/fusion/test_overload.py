@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contract.window import Window
-from services.fusion.load_shedding import Overload
+from services.fusion.load_shedding import LoadShedder
 from tests.unit.fusion.overloaded import BATCH_US, CAPACITY, DEADLINE_US, STEP_US, Answered, run, sessions
 
 MINUTE_US = 60_000_000
@@ -93,10 +93,10 @@ def test_below_the_capacity_nothing_is_left_out_and_answers_come_in_time() -> No
 
 @given(st.lists(st.integers(0, 100_000), max_size=100), st.integers(0, 3))
 def test_the_level_follows_the_work_that_waits(behind: list[int], highest: int) -> None:
-    levels = Overload(highest, 1_000)
-    levels.handled(1, 1)
+    levels = LoadShedder(highest, 1_000)
+    levels.observe(1, 1)
     for records in behind:
-        level = levels.judge(records)
+        level = levels.update_level(records)
         assert 0 <= level <= highest
         assert records > level * 1_000 / 4 or level == 0
         assert records <= (level + 1) * 1_000 or level == highest
@@ -104,9 +104,9 @@ def test_the_level_follows_the_work_that_waits(behind: list[int], highest: int) 
 
 @pytest.mark.parametrize("highest", [0, 1, 2, 3])
 def test_a_level_is_kept_until_a_quarter_of_what_led_to_it_is_left(highest: int) -> None:
-    levels = Overload(highest, 1_000)
-    levels.handled(10, 10)
-    assert levels.judge(1_000_000) == highest
-    assert levels.judge(highest * 250) == highest
-    assert levels.judge(max(highest * 250 - 1, 0)) == max(highest - 1, 0)
-    assert levels.judge(0) == 0
+    levels = LoadShedder(highest, 1_000)
+    levels.observe(10, 10)
+    assert levels.update_level(1_000_000) == highest
+    assert levels.update_level(highest * 250) == highest
+    assert levels.update_level(max(highest * 250 - 1, 0)) == max(highest - 1, 0)
+    assert levels.update_level(0) == 0

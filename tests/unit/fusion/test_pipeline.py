@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from services.fusion.pipeline import Pipeline
+from services.fusion.pipeline import StagePipeline
 
 
 class Stage:
@@ -34,21 +34,21 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def put(pipeline: Pipeline, batches: Iterable[int]) -> None:
+async def put(pipeline: StagePipeline, batches: Iterable[int]) -> None:
     for batch in batches:
-        await pipeline.ready()
+        await pipeline.wait_ready()
         pipeline.put(batch)
 
 
-async def fed(pipeline: Pipeline, count: int) -> None:
+async def fed(pipeline: StagePipeline, count: int) -> None:
     await put(pipeline, range(count))
-    await pipeline.drained()
+    await pipeline.drain()
 
 
 def test_while_one_batch_is_at_the_device_the_next_is_made_ready_and_the_last_is_published() -> None:
     async def run() -> None:
         stages = [Stage() for _ in range(3)]
-        feeding = asyncio.ensure_future(fed(Pipeline(*stages), 5))
+        feeding = asyncio.ensure_future(fed(StagePipeline(*stages), 5))
         await settle()
         for number in (0, 1, 0):
             stages[number].go.release()
@@ -68,7 +68,7 @@ def test_a_batch_waits_for_the_stage_before_it_is_done_with_not_more_than_one_ah
         ready, device = Stage(), Stage()
         for _ in range(9):
             ready.go.release()
-        feeding = asyncio.ensure_future(fed(Pipeline(ready, device), 5))
+        feeding = asyncio.ensure_future(fed(StagePipeline(ready, device), 5))
         await settle()
         assert (ready.had, device.has) == ([0, 1], [0])
         for _ in range(5):
@@ -85,7 +85,7 @@ def test_behind_a_failure_nothing_goes_on_and_the_failure_is_told() -> None:
             for _ in range(9):
                 stage.go.release()
         with pytest.raises(ValueError, match="1"):
-            await fed(Pipeline(ready, device, publish), 5)
+            await fed(StagePipeline(ready, device, publish), 5)
         assert publish.had in ([], [0])
 
     asyncio.run(run())
@@ -94,14 +94,14 @@ def test_behind_a_failure_nothing_goes_on_and_the_failure_is_told() -> None:
 def test_a_failure_is_told_to_whoever_comes_with_the_next_batch() -> None:
     async def run() -> None:
         device = Stage(fails_on=0)
-        pipeline = Pipeline(device)
+        pipeline = StagePipeline(device)
         await put(pipeline, [0])
         device.go.release()
         await settle()
         for _ in range(2):
             with pytest.raises(ValueError, match="0"):
-                await pipeline.ready()
-        assert list(pipeline.under_way) == []
+                await pipeline.wait_ready()
+        assert list(pipeline.in_flight) == []
 
     asyncio.run(run())
 
@@ -115,7 +115,7 @@ def test_a_batch_that_is_cancelled_alone_lets_none_behind_it_through() -> None:
     async def run() -> None:
         publish = Stage()
         publish.go.release()
-        pipeline = Pipeline(gives_up, publish)
+        pipeline = StagePipeline(gives_up, publish)
         with pytest.raises(asyncio.CancelledError):
             await fed(pipeline, 2)
         assert publish.had == []
@@ -128,19 +128,19 @@ def test_batches_that_come_later_join_those_under_way() -> None:
         ready, device = Stage(), Stage()
         for _ in range(9):
             ready.go.release()
-        pipeline = Pipeline(ready, device)
+        pipeline = StagePipeline(ready, device)
         await put(pipeline, [0])
         await settle()
         await put(pipeline, [1])
         await settle()
         assert (ready.had, device.has) == ([0, 1], [0])
-        assert list(pipeline.under_way) == [0, 1]
+        assert list(pipeline.in_flight) == [0, 1]
         device.go.release()
         await settle()
-        assert list(pipeline.under_way) == [1]
+        assert list(pipeline.in_flight) == [1]
         device.go.release()
-        await pipeline.drained()
-        assert (device.had, list(pipeline.under_way)) == ([0, 1], [])
+        await pipeline.drain()
+        assert (device.had, list(pipeline.in_flight)) == ([0, 1], [])
 
     asyncio.run(run())
 
@@ -148,7 +148,7 @@ def test_batches_that_come_later_join_those_under_way() -> None:
 def test_whoever_ends_the_work_ends_its_stages() -> None:
     async def run() -> None:
         stage = Stage()
-        pipeline = Pipeline(stage)
+        pipeline = StagePipeline(stage)
         await put(pipeline, [0])
         await settle()
         await pipeline.stop()

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from model.checkpoint import CheckpointError, serving
-from services.fusion.hot_reload import Reload
+from services.fusion.hot_reload import CheckpointReloader
 from services.fusion.inference import Inference
 
 EVERY_US = 1_000_000
@@ -38,11 +38,11 @@ class Loads:
         return cast(Inference, SimpleNamespace(name=folder.name, model=SimpleNamespace(threads=1)))
 
 
-def looked_until(reload: Reload, done: Any) -> tuple[Inference | None, int]:
+def looked_until(reload: CheckpointReloader, done: Any) -> tuple[Inference | None, int]:
     """Look again and again, in the reload's own time, until something is done."""
     for step in range(1, 100_000):
         now_us = step * EVERY_US
-        found = reload.look(now_us)
+        found = reload.poll(now_us)
         if found is not None or done():
             return found, now_us
         threading.Event().wait(0.001)
@@ -61,13 +61,13 @@ def test_of_a_folder_of_versions_the_newest_serves_in_the_order_of_numbers(tmp_p
 def test_a_newer_version_serves_once_it_is_loaded_and_the_old_one_until_then(tmp_path: Path) -> None:
     version(tmp_path, "1")
     loads = Loads()
-    reload = Reload(tmp_path, loads, EVERY_US)
-    assert cast(Any, reload.first()).name == "1"
-    assert reload.look(0) is None
+    reload = CheckpointReloader(tmp_path, loads, EVERY_US)
+    assert cast(Any, reload.load_first()).name == "1"
+    assert reload.poll(0) is None
     version(tmp_path, "2", "whole too")
     loads.go.clear()
-    assert reload.look(EVERY_US) is None
-    assert reload.look(EVERY_US * 2) is None
+    assert reload.poll(EVERY_US) is None
+    assert reload.poll(EVERY_US * 2) is None
     loads.go.set()
     found, _ = looked_until(reload, lambda: False)
     assert cast(Any, found).name == "2"
@@ -79,13 +79,13 @@ def test_a_newer_version_serves_once_it_is_loaded_and_the_old_one_until_then(tmp
 def test_a_version_that_is_not_whole_is_refused_once_and_the_next_one_taken(tmp_path: Path) -> None:
     version(tmp_path, "1")
     loads = Loads()
-    reload = Reload(tmp_path, loads, EVERY_US)
-    reload.first()
+    reload = CheckpointReloader(tmp_path, loads, EVERY_US)
+    reload.load_first()
     version(tmp_path, "2", "broken")
     found, now_us = looked_until(reload, lambda: reload.refused)
     assert found is None
     for later in range(1, 20):
-        assert reload.look(now_us + later * EVERY_US) is None
+        assert reload.poll(now_us + later * EVERY_US) is None
     assert len(loads.asked) == 2
     version(tmp_path, "2", "repaired")
     found, _ = looked_until(reload, lambda: False)
@@ -95,13 +95,13 @@ def test_a_version_that_is_not_whole_is_refused_once_and_the_next_one_taken(tmp_
 
 def test_between_two_looks_nothing_is_read_and_without_an_interval_none_is_due(tmp_path: Path) -> None:
     version(tmp_path, "1")
-    reload = Reload(tmp_path, Loads(), EVERY_US)
-    reload.first()
-    reload.look(0)
-    assert reload.next_us(NEVER_US) == EVERY_US
+    reload = CheckpointReloader(tmp_path, Loads(), EVERY_US)
+    reload.load_first()
+    reload.poll(0)
+    assert reload.next_poll_us(NEVER_US) == EVERY_US
     version(tmp_path, "2", "newer")
-    assert reload.look(EVERY_US - 1) is None
-    assert reload.next_us(NEVER_US) == EVERY_US
-    never = Reload(tmp_path, Loads(), 0)
-    assert never.next_us(NEVER_US) == NEVER_US
-    assert never.look(NEVER_US) is None
+    assert reload.poll(EVERY_US - 1) is None
+    assert reload.next_poll_us(NEVER_US) == EVERY_US
+    never = CheckpointReloader(tmp_path, Loads(), 0)
+    assert never.next_poll_us(NEVER_US) == NEVER_US
+    assert never.poll(NEVER_US) is None

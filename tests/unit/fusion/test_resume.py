@@ -7,12 +7,12 @@ import pytest
 from services.contract import canonical
 from services.contract.prediction import STATE_HEADER
 from services.contract.window import Window
-from services.fusion.event_detector import State
-from services.fusion.recovery import UNREAD_US, look_back_us, newest, state_of
+from services.fusion.event_detector import DetectorState
+from services.fusion.recovery import UNREAD_US, keep_newest, look_back_us, state_of
 
 FUTURE = 100
 OURS, VALUE = "ours", canonical.dumps({"model": {"digest": "ours"}})
-STATE = State(chain_us=5, last_us=20)
+STATE = DetectorState(chain_us=5, last_us=20)
 HEADERS = [("other", b"x"), (STATE_HEADER, STATE.encode())]
 
 
@@ -20,7 +20,7 @@ def window(start: int, previous: int | None, *, final: bool = True, session: str
     return Window(session, start, start + 10, previous, final, "c", {}, 0, 0)
 
 
-def looked(*windows: Window, states: dict[str, State] | None = None, read_since: int = UNREAD_US) -> int | None:
+def looked(*windows: Window, states: dict[str, DetectorState] | None = None, read_since: int = UNREAD_US) -> int | None:
     return look_back_us(windows, states or {}, read_since, FUTURE)
 
 
@@ -37,11 +37,11 @@ def test_records_without_state_or_value_tell_none() -> None:
 
 
 def test_the_state_that_went_furthest_counts_though_a_former_worker_publishes_an_older_one_after_it() -> None:
-    states: dict[str, State] = {}
+    states: dict[str, DetectorState] = {}
     for last in (5, 20, 10):
-        newest(states, "s", State(5, last))
-    newest(states, "t", State(0, 1))
-    assert states == {"s": State(5, 20), "t": State(0, 1)}
+        keep_newest(states, "s", DetectorState(5, last))
+    keep_newest(states, "t", DetectorState(0, 1))
+    assert states == {"s": DetectorState(5, 20), "t": DetectorState(0, 1)}
 
 
 # the chain of s stands at 20; 25 follows it, and 30 follows that

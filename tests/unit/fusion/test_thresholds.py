@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from services.fusion.event_detector import State, fold
+from services.fusion.event_detector import DetectorState, detect
 from tests.unit.fusion.test_decide import DECISION, HOP_US, QUIET, Top, at, lives, play
 
 LEAD = DECISION.lead_us
 
 
-def scores(state: State) -> list[tuple[str, float]]:
+def scores(state: DetectorState) -> list[tuple[str, float]]:
     return [(label, score.value) for label, score in state.scores]
 
 
@@ -117,9 +117,9 @@ def test_the_confidence_of_an_event_is_the_best_that_its_label_had() -> None:
 
 def test_a_state_that_belongs_to_another_predecessor_is_not_gone_on_from() -> None:
     state, _ = play([{"7": 1.0}])
-    following, _ = fold(state, at(1, {"7": 1.0}), DECISION)
+    following, _ = detect(state, at(1, {"7": 1.0}), DECISION)
     assert scores(following) == [("7", 0.75)]
     for other in (at(1, {"7": 1.0}, previous=None), at(2, {"7": 1.0})):
-        alone, _ = fold(state, other, DECISION)
+        alone, _ = detect(state, other, DECISION)
         assert scores(alone) == [("7", 0.5)]
         assert alone.chain_us == other.start_us

@@ -8,24 +8,26 @@ import pytest
 from services.contract import trace_context
 from services.contract.prediction import Answer
 from services.contract.window import Window
-from services.fusion.batching import Released
-from services.fusion.metrics import SHARED, spans
-from services.fusion.publish import Said
-from services.fusion.stages import Predicted
+from services.fusion.batching import ReleasedBatch
+from services.fusion.metrics import SHARED, window_spans
+from services.fusion.publish import PublishedPrediction
+from services.fusion.stages import WindowPrediction
 
 S = 1_000_000
 PARTS = [("align_wait", 1500.0), ("transport", 2.0), ("queue", 3.0), *((name, 1.0) for name in SHARED)]
-RELEASED = Released((), (), "idle", 0)
+RELEASED = ReleasedBatch((), (), "idle", 0)
 
 
-def said(start_s: int) -> Said:
+def said(start_s: int) -> PublishedPrediction:
     window = Window("s", start_s * S, (start_s + 2) * S, None, True, "c", {}, (start_s + 1) * S, (start_s + 3) * S)
     answer = Answer("dog", 0.9, 0.0, 0.0, (), 0.0, None, False)
-    return Said(3, Predicted(f"{window.id}@m", window, b"", answer, np.zeros(1), ()), None, (), (), PARTS)
+    return PublishedPrediction(
+        3, WindowPrediction(f"{window.id}@m", window, b"", answer, np.zeros(1), ()), None, (), (), PARTS
+    )
 
 
 def test_a_window_begins_with_its_first_record_and_its_parts_fill_it() -> None:
-    *parts, root, batch = spans([said(0)], RELEASED, 1)
+    *parts, root, batch = window_spans([said(0)], RELEASED, 1)
     assert [part.name for part in parts] == [name for name, _ in PARTS]
     assert {part.parent for part in parts} == {root.id}
     assert [part.begins_us for part in parts[1:]] == [part.ends_us for part in parts[:-1]]
@@ -36,8 +38,8 @@ def test_a_window_begins_with_its_first_record_and_its_parts_fill_it() -> None:
 
 def test_a_batch_is_linked_to_each_window_that_it_answered() -> None:
     both = [said(0), said(1)]
-    batch = spans(both, RELEASED, 1)[-1]
-    ids = [one.predicted.window.id for one in both]
+    batch = window_spans(both, RELEASED, 1)[-1]
+    ids = [one.prediction.window.id for one in both]
     assert list(batch.links) == [(trace_context.trace_id(id), trace_context.span_id(id)) for id in ids]
     assert batch.trace_id not in {trace_context.trace_id(id) for id in ids}
 
@@ -48,7 +50,7 @@ def test_the_same_share_of_windows_is_traced_everywhere_and_none_where_traces_ar
     assert 400 < len(some) < 600
     assert some <= {id for id in ids if trace_context.traced(id, 0.5)}
     assert all(trace_context.traced(id, 1) for id in ids)
-    assert spans([said(n) for n in range(9)], RELEASED, 0) == []
+    assert window_spans([said(n) for n in range(9)], RELEASED, 0) == []
 
 
 @pytest.mark.parametrize("header", [None, b"", b"00-zz-1-01", b"00-" + b"a" * 32 + b"-" + b"b" * 16])

@@ -8,7 +8,7 @@ from unittest.mock import Mock
 
 from aiokafka import TopicPartition
 
-from services.fusion.worker import Load, Worker
+from services.fusion.worker import FusionWorker, LoadShedConfig
 
 A, B = TopicPartition("windows", 0), TopicPartition("windows", 1)
 
@@ -24,7 +24,7 @@ class R:
 
 def test_logs_are_merged_by_the_brokers_time_and_each_keeps_its_order_where_that_went_back() -> None:
     some: Any = Mock()
-    worker = Worker(some, some, some, some, Load(0, 0, 0), some, some, some, some, some)
+    worker = FusionWorker(some, some, some, some, LoadShedConfig(0, 0, 0), some, some, some, some, some)
     fetched: Any = {A: [R(0, 0, 500), R(0, 1, 100), R(0, 2, 600)], B: [R(1, 7, 400), R(1, 8, 550)]}
     found = [(r.partition, r.offset) for r in worker.sort(some, fetched)]
     assert found == [(1, 7), (0, 0), (0, 1), (1, 8), (0, 2)]

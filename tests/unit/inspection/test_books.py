@@ -10,9 +10,9 @@ import pytest
 from services.contract import window
 from services.contract.alignment_config import Semantics
 from services.contract.record import KafkaRecord
-from services.inspection.audit.ledger import Books, Logs, keep
+from services.inspection.audit.ledger import Ledger, PartitionLogs, build_ledger
 from services.offline.driver import OfflineLog
-from services.offline.evaluation.dataset import read
+from services.offline.evaluation.dataset import read_stream
 from services.offline.evaluation.run_stream import ORIGIN_US, PATIENCE
 from services.runtime.settings import ROOT
 
@@ -20,10 +20,10 @@ STREAM = "S05"
 
 
 @pytest.fixture(scope="module")
-def logs() -> Logs:
+def logs() -> PartitionLogs:
     """A real run, offline: a stream with an outage of the microphone, its ticks and its windows."""
     log = OfflineLog(Semantics(), PATIENCE)
-    sendings = list(read(ROOT / "data", STREAM).sendings(STREAM, ORIGIN_US, 30_000_000, 60_000_000))
+    sendings = list(read_stream(ROOT / "data", STREAM).records_between(STREAM, ORIGIN_US, 30_000_000, 60_000_000))
     outs = list(log.play(STREAM, sendings, ORIGIN_US))
     media = log.records
     windows = [
@@ -32,18 +32,18 @@ def logs() -> Logs:
     lates = [
         KafkaRecord("topic", 0, n, 0, b"", (), window.encode_late(chunk, (), 0)) for n, chunk in enumerate(log.late)
     ]
-    return Logs(0, media, windows, lates, [])
+    return PartitionLogs(0, media, windows, lates, [])
 
 
-def books_of(logs: Logs) -> Books:
-    return keep([logs], Semantics(), lambda session: session == STREAM)
+def books_of(logs: PartitionLogs) -> Ledger:
+    return build_ledger([logs], Semantics(), lambda session: session == STREAM)
 
 
-def finals(logs: Logs) -> list[KafkaRecord]:
+def finals(logs: PartitionLogs) -> list[KafkaRecord]:
     return [raw for raw in logs.windows if window.decode(raw.value or b"").final]
 
 
-def test_a_run_that_went_well_balances_and_every_window_is_what_the_logs_say(logs: Logs) -> None:
+def test_a_run_that_went_well_balances_and_every_window_is_what_the_logs_say(logs: PartitionLogs) -> None:
     books = books_of(logs)
     assert books.troubles == []
     assert books.balanced
@@ -53,19 +53,19 @@ def test_a_run_that_went_well_balances_and_every_window_is_what_the_logs_say(log
     assert books.fates["windowed"] > 50
 
 
-def test_what_is_none_of_ours_in_a_topic_of_ours_is_told_and_the_rest_is_judged(logs: Logs) -> None:
+def test_what_is_none_of_ours_in_a_topic_of_ours_is_told_and_the_rest_is_judged(logs: PartitionLogs) -> None:
     junk = [KafkaRecord("topic", 0, 98, 0, None, (), b"{}"), KafkaRecord("topic", 0, 99, 0, None, (), b"[1]")]
     books = books_of(replace(logs, late=[*logs.late, *junk], dead=junk))
     assert books.troubles == [f"{name} 0/{n} is no record of ours" for name in ("dead", "late") for n in (98, 99)]
     assert books.balanced
 
 
-def without_a_window(logs: Logs) -> Logs:
+def without_a_window(logs: PartitionLogs) -> PartitionLogs:
     gone = finals(logs)[7]
     return replace(logs, windows=[raw for raw in logs.windows if raw is not gone])
 
 
-def with_a_member_too_few(logs: Logs) -> Logs:
+def with_a_member_too_few(logs: PartitionLogs) -> PartitionLogs:
     spoiled = finals(logs)[7]
     record = window.decode(spoiled.value or b"")
     audio = record.modalities["audio"]
@@ -74,7 +74,7 @@ def with_a_member_too_few(logs: Logs) -> Logs:
     return replace(logs, windows=[wrong if raw is spoiled else raw for raw in logs.windows])
 
 
-def with_another_mask(logs: Logs) -> Logs:
+def with_another_mask(logs: PartitionLogs) -> PartitionLogs:
     spoiled = finals(logs)[3]
     record = window.decode(spoiled.value or b"")
     lane = replace(record.modalities["text"], evidence="end")
@@ -82,13 +82,13 @@ def with_another_mask(logs: Logs) -> Logs:
     return replace(logs, windows=[wrong if raw is spoiled else raw for raw in logs.windows])
 
 
-def with_two_versions_of_a_window(logs: Logs) -> Logs:
+def with_two_versions_of_a_window(logs: PartitionLogs) -> PartitionLogs:
     twice = finals(logs)[5]
     other = window.encode(replace(window.decode(twice.value or b""), closed_us=1))
     return replace(logs, windows=[*logs.windows, twice._replace(value=other)])
 
 
-def with_a_record_nobody_answered_for(logs: Logs) -> Logs:
+def with_a_record_nobody_answered_for(logs: PartitionLogs) -> PartitionLogs:
     text = logs.media["text"]
     stray = next(raw for raw in text if raw.key is not None)._replace(
         offset=len(text), value=b"\xff broken", headers=()
@@ -107,13 +107,13 @@ def with_a_record_nobody_answered_for(logs: Logs) -> Logs:
     ],
     ids=lambda spoil: spoil.__name__,
 )
-def test_the_books_complain(spoil: Callable[[Logs], Logs], logs: Logs) -> None:
+def test_the_books_complain(spoil: Callable[[PartitionLogs], PartitionLogs], logs: PartitionLogs) -> None:
     books = books_of(spoil(logs))
     assert books.troubles
     assert books.windows_wrong or not books.balanced
 
 
-def test_the_same_window_sent_twice_in_the_same_bytes_is_a_copy_and_no_trouble(logs: Logs) -> None:
+def test_the_same_window_sent_twice_in_the_same_bytes_is_a_copy_and_no_trouble(logs: PartitionLogs) -> None:
     books = books_of(replace(logs, windows=[*logs.windows, finals(logs)[2]]))
     assert books.copies == 1
     assert books.troubles == []

@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import pytest
 
-from services.offline.evaluation.event_scoring import Happened, Said, score
+from services.offline.evaluation.event_scoring import DetectedEvent, TrueEvent, score_events
 
-TRUE = [Happened(10, 12.7, "digit", "7"), Happened(20, 24, "sound", "dog")]
+TRUE = [TrueEvent(10, 12.7, "digit", "7"), TrueEvent(20, 24, "sound", "dog")]
 
 
-def said(start: float, label: str, kind: str = "digit", decided: float = 12) -> Said:
-    return Said(start, kind, label, decided)
+def said(start: float, label: str, kind: str = "digit", decided: float = 12) -> DetectedEvent:
+    return DetectedEvent(start, kind, label, decided)
 
 
 @pytest.mark.parametrize(("start", "hit"), [(9.49, 0), (9.5, 1), (14.7, 1), (14.71, 0)])
 def test_the_start_must_lie_in_the_span_of_the_true_event(start: float, hit: int) -> None:
-    assert score([said(start, "7")], TRUE, 0, 60).hits == hit
+    assert score_events([said(start, "7")], TRUE, 0, 60).hits == hit
 
 
 def test_a_wrong_label_or_kind_is_no_hit() -> None:
-    assert score([said(10, "3"), said(20, "dog", "digit")], TRUE, 0, 60).hits == 0
+    assert score_events([said(10, "3"), said(20, "dog", "digit")], TRUE, 0, 60).hits == 0
 
 
 def test_two_of_the_same_are_one_hit_and_one_false() -> None:
-    found = score([said(10, "7"), said(11, "7"), said(20, "dog", "sound")], TRUE, 0, 60)
-    assert (found.hits, found.said, found.true) == (2, 3, 2)
+    found = score_events([said(10, "7"), said(11, "7"), said(20, "dog", "sound")], TRUE, 0, 60)
+    assert (found.hits, found.detected, found.true) == (2, 3, 2)
     assert found.f1 == pytest.approx(4 / 5)
 
 
 def test_an_event_at_the_edge_neither_counts_as_missed_nor_makes_what_is_said_of_it_false() -> None:
-    found = score([said(10, "7"), said(20, "dog", "sound")], TRUE, 0, 22)
-    assert (found.hits, found.said, found.true) == (1, 1, 1)
+    found = score_events([said(10, "7"), said(20, "dog", "sound")], TRUE, 0, 22)
+    assert (found.hits, found.detected, found.true) == (1, 1, 1)
 
 
 def test_nothing_said_scores_nothing() -> None:
-    assert score([], TRUE, 0, 60).f1 == 0
+    assert score_events([], TRUE, 0, 60).f1 == 0

@@ -10,8 +10,13 @@ from model.checkpoint import load
 from services.contract import canonical
 from services.contract.record import KafkaRecord
 from services.fusion.inference import Inference
-from services.inspection.explain.explanation import answer, tell
-from services.inspection.explain.lookup import Evidence, InvalidPredictionId, find_in_recording, wanted
+from services.inspection.explain.explanation import explain, recompute
+from services.inspection.explain.lookup import (
+    InvalidPredictionId,
+    PredictionEvidence,
+    find_in_recording,
+    parse_prediction_id,
+)
 from services.offline.recording.reader import RecordingFile
 from services.runtime.settings import ROOT
 from tests.unit.offline import made
@@ -37,8 +42,8 @@ def ids(published: list[KafkaRecord], *, final: bool = True) -> list[str]:
     return [r["id"] for r in records if r["final"] is final]
 
 
-def found(file: RecordingFile, id: str) -> Evidence:
-    evidence = find_in_recording(file, made.TOPICS, wanted(id))
+def found(file: RecordingFile, id: str) -> PredictionEvidence:
+    evidence = find_in_recording(file, made.TOPICS, parse_prediction_id(id))
     assert evidence is not None
     return evidence
 
@@ -48,9 +53,9 @@ def test_every_prediction_of_a_stream_is_reproduced_to_the_byte(
 ) -> None:
     for id in ids(published)[::6] + ids(published, final=False)[::9]:
         evidence = found(file, id)
-        again = answer(evidence, inference)
+        again = recompute(evidence, inference)
         assert again is not None
-        assert again.value == evidence.value
+        assert again.record == evidence.value
 
 
 def test_what_would_have_been_said_without_a_sense_agrees_with_its_contribution(
@@ -59,7 +64,7 @@ def test_what_would_have_been_said_without_a_sense_agrees_with_its_contribution(
     counted, nothing_seen = 0, set()
     for id in ids(published):
         evidence = found(file, id)
-        told = tell(evidence)
+        told = explain(evidence)
         present = [name for name, sense in told["modalities"].items() if sense["state"] == "present"]
         assert len(told["counterfactuals"]) == 2 ** len(present) - 1
         if len(present) == 1:
@@ -78,7 +83,7 @@ def test_inputs_say_where_they_stand_and_how_late_they_were(
     file: RecordingFile, published: list[KafkaRecord], inference: Inference
 ) -> None:
     evidence = found(file, ids(published)[8])
-    told = tell(evidence)
+    told = explain(evidence)
     records = {(k.topic, k.partition, k.offset): k for k in published}
     assert told["inputs"]
     for row in told["inputs"]:
@@ -100,9 +105,9 @@ def test_other_bytes_at_the_place_of_a_member_are_not_taken_for_it(
 @pytest.mark.parametrize("id", ["", "kitchen", "kitchen/5/1", "@", "kitchen/x/1@0", "/5/1@0"])
 def test_what_is_no_id_is_refused_with_an_example(id: str) -> None:
     with pytest.raises(InvalidPredictionId, match="look like"):
-        wanted(id)
+        parse_prediction_id(id)
 
 
 def test_a_session_with_slashes_and_signs_is_read_from_its_id() -> None:
-    assert wanted("a/b@c/1700/1@d").session == "a/b@c"
-    assert wanted("a/-5/0-0f0f0f@d").start_us == -5_000
+    assert parse_prediction_id("a/b@c/1700/1@d").session == "a/b@c"
+    assert parse_prediction_id("a/-5/0-0f0f0f@d").start_us == -5_000

@@ -10,8 +10,8 @@ import pytest
 from services.contract.alignment_config import Lateness, Semantics
 from services.contract.chunk import Chunk
 from services.contract.tick import Tick
-from services.inspection.audit.oracle import Entry, judge
-from services.offline.align_case import WITHOUT_LIMIT, answer
+from services.inspection.audit.oracle import LogEntry, judge_logs
+from services.offline.align_case import WITHOUT_LIMIT, run_case
 
 CASE = {
     "name": "x",
@@ -27,7 +27,7 @@ CASE = {
 
 
 def test_the_documented_case_has_the_documented_answer() -> None:
-    assert answer(json.dumps(CASE).encode()) == {
+    assert run_case(json.dumps(CASE).encode()) == {
         "name": "x",
         "fates": ["windowed", None, "windowed"],
         "windows": [
@@ -60,7 +60,7 @@ def test_the_documented_case_has_the_documented_answer() -> None:
     ],
 )
 def test_a_case_that_cannot_be_read_is_answered_with_its_error(line: bytes) -> None:
-    told = answer(line)
+    told = run_case(line)
     assert set(told) == {"name", "error"}
     assert told["error"]
 
@@ -79,7 +79,7 @@ def test_random_cases_equal_the_oracle(seed: int) -> None:
             times = {"t_us": n + rng.randint(-12, 12), "duration_us": rng.choice([0, 0, 7])}
             arrivals.append({"modality": modality, "kind": "data", **more, **times})
     size, hop = rng.choice([(10, 10), (12, 4), (10, 15)])
-    told = answer(
+    told = run_case(
         json.dumps({"name": "r", "size_us": size, "hop_us": hop, "modalities": lanes, "arrivals": arrivals}).encode()
     )
 
@@ -90,18 +90,18 @@ def test_random_cases_equal_the_oracle(seed: int) -> None:
         members_max=WITHOUT_LIMIT,
         event_gap_us=WITHOUT_LIMIT,
     )
-    logs: dict[str, list[Entry]] = {"a": [], "b": []}
+    logs: dict[str, list[LogEntry]] = {"a": [], "b": []}
     places: list[tuple[str, int]] = []
     for index, a in enumerate(arrivals):
         m = str(a["modality"])
         offset = len(logs[m])
         places.append((m, offset))
         if a["kind"] == "bound":
-            logs[m].append(Entry(offset, index, Tick(a["bounds"], "tick")))  # type: ignore[arg-type]
+            logs[m].append(LogEntry(offset, index, Tick(a["bounds"], "tick")))  # type: ignore[arg-type]
         else:
             chunk = Chunk("s", m, "d", a["id"], a["t_us"], a["duration_us"], a["sha256"], 0, offset, index)  # type: ignore[arg-type]
-            logs[m].append(Entry(offset, index, chunk))
-    verdict = judge(logs, semantics)
+            logs[m].append(LogEntry(offset, index, chunk))
+    verdict = judge_logs(logs, semantics)
     wanted = {
         start: {m: [x.id for x in w.modalities[m].members] for m in "ab"} for (_, start), w in verdict.windows.items()
     }

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.contract import canonical, cloudevents, tick
 from services.contract.record import KafkaRecord
-from services.offline.recording.message import IMAGE, RECORD, SOUND, NotKept, decode, encode
+from services.offline.recording.message import AUDIO, IMAGE, RECORD, NotKept, decode, encode
 
 TOPIC = "braid.media.video.v1"
 JPEG = b"\xff\xd8 not decoded here"
@@ -76,7 +76,7 @@ def test_pcm_is_what_foxglove_plays_and_other_sound_is_kept_as_it_is() -> None:
     told = json.loads(encode(KafkaRecord(TOPIC, 0, 0, 5, b"s", headers("audio/pcm;rate=8000"), bytes(800))).data)
     assert (told["format"], told["sample_rate"], told["number_of_channels"]) == ("pcm-s16", 8_000, 1)
     assert encode(KafkaRecord(TOPIC, 0, 0, 5, b"s", headers("audio/pcm;rate=8000"), bytes(801))).form == RECORD
-    assert encode(KafkaRecord(TOPIC, 0, 0, 5, b"s", headers("audio/pcm;rate=8000"), bytes(800))).form == SOUND
+    assert encode(KafkaRecord(TOPIC, 0, 0, 5, b"s", headers("audio/pcm;rate=8000"), bytes(800))).form == AUDIO
 
 
 def test_structured_mode_keeps_the_whole_event_as_its_value() -> None:

@@ -17,8 +17,8 @@ from model.labels import SOUNDS
 from services.cli import main
 from services.fusion.__main__ import decision_of
 from services.fusion.inference import Inference
-from services.offline.evaluation.false_alarms import alarms, play
-from services.offline.evaluation.run_stream import Offline, told
+from services.offline.evaluation.false_alarms import count_false_alarms, run_background_streams
+from services.offline.evaluation.run_stream import StreamRun, final_events
 from services.runtime.settings import ROOT
 
 DATA = ROOT / "data"
@@ -36,8 +36,8 @@ def inference() -> Inference:
 
 
 @pytest.fixture(scope="module")
-def played(inference: Inference) -> list[Offline]:
-    return list(play(inference, DATA, "test", 3, MINUTES * 60))
+def played(inference: Inference) -> list[StreamRun]:
+    return list(run_background_streams(inference, DATA, "test", 3, MINUTES * 60))
 
 
 def test_the_same_seed_makes_the_same_streams_and_another_seed_others(streams: list[Quiet]) -> None:
@@ -72,18 +72,18 @@ def test_no_sentence_is_one_of_the_set_and_none_names_a_sound(streams: list[Quie
         assert not named & set(text.split())
 
 
-def test_each_event_said_is_an_alarm_with_a_sense_and_a_label(inference: Inference, played: list[Offline]) -> None:
+def test_each_event_said_is_an_alarm_with_a_sense_and_a_label(inference: Inference, played: list[StreamRun]) -> None:
     hasty = replace(decision_of(inference), on=0.02, off=0.01, early_on=0.02)
-    found = alarms(played, hasty, MINUTES / 60)
-    assert found.final == sum(len(told(offline, hasty)) for offline in played) > 0
+    found = count_false_alarms(played, hasty, MINUTES / 60)
+    assert found.final == sum(len(final_events(offline, hasty)) for offline in played) > 0
     assert found.per_hour == pytest.approx(found.final * 60 / MINUTES)
-    assert sum(found.by_sense.values()) == sum(found.by_label.values()) == found.final
-    assert set(found.by_sense) <= set(SOURCES.values())
+    assert sum(found.by_modality.values()) == sum(found.by_label.values()) == found.final
+    assert set(found.by_modality) <= set(SOURCES.values())
 
 
-def test_who_never_says_anything_gives_no_alarm(inference: Inference, played: list[Offline]) -> None:
+def test_who_never_says_anything_gives_no_alarm(inference: Inference, played: list[StreamRun]) -> None:
     silent = replace(decision_of(inference), on=2.0, early_on=2.0)
-    found = alarms(played, silent, MINUTES / 60)
+    found = count_false_alarms(played, silent, MINUTES / 60)
     assert (found.final, found.withdrawn, found.per_hour) == (0, 0, 0.0)
 
 

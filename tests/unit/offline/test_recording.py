@@ -8,8 +8,8 @@ import shutil
 from collections import defaultdict
 from pathlib import Path
 
-from services.offline.evaluation.dataset import read
-from services.offline.evaluation.player import Schedule
+from services.offline.evaluation.dataset import read_stream
+from services.offline.evaluation.player import PlaybackSchedule
 from services.runtime.settings import ROOT
 
 DATA = ROOT / "data"
@@ -20,8 +20,8 @@ def test_the_player_never_opens_a_truth_file(tmp_path: Path) -> None:
     shutil.copytree(DATA / "homestream", tmp_path / "homestream", ignore=shutil.ignore_patterns("*.truth.json"))
     for name in ("tridigit", "homesound10"):
         (tmp_path / name).symlink_to(DATA / name)
-    recording = read(tmp_path, "S01")
-    assert len(list(recording.sendings("s", ORIGIN_US, 0, 120_000_000))) > 250
+    recording = read_stream(tmp_path, "S01")
+    assert len(list(recording.records_between("s", ORIGIN_US, 0, 120_000_000))) > 250
 
 
 def test_no_file_of_the_player_speaks_of_truth_files() -> None:
@@ -46,7 +46,7 @@ def test_only_the_scorer_and_training_read_truth_files() -> None:
 
 
 def test_the_microphone_is_rendered_as_the_set_says() -> None:
-    sound = read(DATA, "S01").sound
+    sound = read_stream(DATA, "S01").audio
     assert sound.shape == (960_000,)
     assert hashlib.sha256(sound.astype("<i2").tobytes()).hexdigest() == (
         "c98295cba7f4377c588d5d1c9eb9c007693e8a30b4e0cc32299411d16be70b22"
@@ -54,10 +54,10 @@ def test_the_microphone_is_rendered_as_the_set_says() -> None:
 
 
 def test_a_copy_repeats_id_stamp_and_bytes_of_the_first() -> None:
-    recording = read(DATA, "S01")
+    recording = read_stream(DATA, "S01")
     by_id: dict[tuple[str, bytes], set[object]] = defaultdict(set)
     count: dict[tuple[str, bytes], int] = defaultdict(int)
-    for sending in recording.sendings("s", ORIGIN_US, 0, 120_000_000):
+    for sending in recording.records_between("s", ORIGIN_US, 0, 120_000_000):
         key = sending.modality, dict(sending.headers)["ce_id"]
         by_id[key].add((tuple(sending.headers), sending.value))
         count[key] += 1
@@ -66,19 +66,19 @@ def test_a_copy_repeats_id_stamp_and_bytes_of_the_first() -> None:
 
 
 def test_what_was_captured_before_the_part_that_is_played_is_left_out() -> None:
-    messages = read(DATA, "S02").messages
+    messages = read_stream(DATA, "S02").messages
     wanted = sum(m.t_us >= 30_000_000 and m.arrived_us < 70_000_000 for m in messages)
-    sendings = list(read(DATA, "S02").sendings("s", ORIGIN_US, 30_000_000, 70_000_000))
+    sendings = list(read_stream(DATA, "S02").records_between("s", ORIGIN_US, 30_000_000, 70_000_000))
     assert len(sendings) == wanted + 3
 
 
 def test_at_speed_one_event_time_is_now_and_lies_on_whole_seconds() -> None:
-    schedule = Schedule(1_800_000_000_000_000, 30_000_000, 70_000_000, 1)
+    schedule = PlaybackSchedule(1_800_000_000_000_000, 30_000_000, 70_000_000, 1)
     assert schedule.origin_us % 1_000_000 == 0
     assert schedule.wall_us(30_000_000) == 1_800_000_000_000_000
 
 
 def test_at_other_speeds_no_event_time_is_in_the_future() -> None:
-    schedule = Schedule(1_800_000_000_000_000, 30_000_000, 70_000_000, 4)
+    schedule = PlaybackSchedule(1_800_000_000_000_000, 30_000_000, 70_000_000, 4)
     for stream_us in range(30_000_000, 70_000_001, 500_000):
         assert schedule.origin_us + stream_us <= schedule.wall_us(stream_us)

@@ -15,11 +15,11 @@ from services.contract.record import KafkaRecord, MemberPosition
 from services.fusion.inference import Inference
 from services.offline.recording.reader import RecordingFile
 from services.offline.replay import case
-from services.offline.replay.checkpoints import find
-from services.offline.replay.compare import answered_by, with_recorded
+from services.offline.replay.checkpoints import find_checkpoint
+from services.offline.replay.compare import compare_with_recording, recorded_model_digest
 from services.offline.replay.diff import UNEXPLAINED, window_points
-from services.offline.replay.outcome import Outcome
-from services.offline.replay.settings import under
+from services.offline.replay.outcome import ReplayOutcome
+from services.offline.replay.settings import with_overrides
 from services.runtime.settings import ROOT, SettingsError
 from tests.unit.offline import made
 
@@ -106,16 +106,16 @@ def test_a_member_that_is_refused_elsewhere_says_so() -> None:
     times = {"end_us": 1, "previous_us": None, "opened_us": 1, "closed_us": 1}
     empty = {**times, "modalities": {"text": {**lane, "members": []}}}
     full = {**times, "modalities": {"text": lane}}
-    late = Outcome(refused={MemberPosition("text", 0, 3): "late"})
-    assert list(window_points(full, empty, Outcome(), late)) == ["-text /d#7 (late now)"]
-    assert list(window_points(empty, full, late, Outcome())) == ["+text /d#7 (late before)"]
+    late = ReplayOutcome(fates={MemberPosition("text", 0, 3): "late"})
+    assert list(window_points(full, empty, ReplayOutcome(), late)) == ["-text /d#7 (late now)"]
+    assert list(window_points(empty, full, late, ReplayOutcome())) == ["+text /d#7 (late before)"]
 
 
 def test_a_limit_keeps_the_recorded_ticks(recording: Path, inference: Inference) -> None:
     file = RecordingFile(recording)
-    rules = under(file.about, ["alignment.members_max=3"])
+    rules = with_overrides(file.metadata, ["alignment.members_max=3"])
     assert not rules.own_ticks
-    found = with_recorded(file, rules, inference)
+    found = compare_with_recording(file, rules, inference)
     told = [point for d in found.diff.of("window") for point in d.what]
     assert any(point.startswith("-audio /devices/S01/mic#") for point in told)
 
@@ -168,12 +168,12 @@ def test_a_case_is_stored_and_checked_and_fails_where_something_differs(
 ) -> None:
     changes = ["alignment.members_max=3"]
     found = made.replayed(recording, inference, *changes)
-    case.store(tmp_path / "cases" / "few", recording, changes, found, inference.model.digest)
-    (folder,) = case.cases(tmp_path / "cases")
-    assert case.check(case.read(folder), inference).diff.same_bytes
+    case.store_case(tmp_path / "cases" / "few", recording, changes, found, inference.model.digest)
+    (folder,) = case.find_cases(tmp_path / "cases")
+    assert case.check_case(case.read_case(folder), inference).diff.same_bytes
     expected = folder / case.EXPECTED
     expected.write_bytes(expected.read_bytes().replace(b'"label":"helicopter"', b'"label":"rain"', 1))
-    again = case.check(case.read(folder), inference)
+    again = case.check_case(case.read_case(folder), inference)
     assert not again.diff.same_bytes
     assert not again.ok
 
@@ -183,10 +183,10 @@ def test_a_case_is_stored_and_checked_and_fails_where_something_differs(
 )
 def test_a_setting_that_cannot_be_changed_is_refused(recording: Path, change: str) -> None:
     with pytest.raises(SettingsError, match=change.split("=")[0].split(".")[-1]):
-        under(RecordingFile(recording).about, [change])
+        with_overrides(RecordingFile(recording).metadata, [change])
 
 
 def test_the_recorded_model_is_found_by_its_digest(recording: Path) -> None:
-    digest = answered_by(RecordingFile(recording), made.TOPICS)
-    assert find(ROOT / "models" / "home", digest) == ROOT / "models" / "home" / "1"
-    assert find(ROOT / "models" / "home", "no such digest") == ROOT / "models" / "home" / "1"
+    digest = recorded_model_digest(RecordingFile(recording), made.TOPICS)
+    assert find_checkpoint(ROOT / "models" / "home", digest) == ROOT / "models" / "home" / "1"
+    assert find_checkpoint(ROOT / "models" / "home", "no such digest") == ROOT / "models" / "home" / "1"

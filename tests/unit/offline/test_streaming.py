@@ -17,8 +17,8 @@ from model.data.homestream import Received
 from model.decode import Undecodable, decode_image
 from model.predictor import FusionModel
 from services.fusion.inference import Inference
-from services.offline.evaluation.dataset import Recording, read
-from services.offline.evaluation.run_stream import ORIGIN_US, run
+from services.offline.evaluation.dataset import RecordedStream, read_stream
+from services.offline.evaluation.run_stream import ORIGIN_US, run_stream
 from services.runtime.settings import ROOT
 
 RATE, SAMPLE_US = 8_000, 125
@@ -29,8 +29,8 @@ STREAM = "S06"
 
 
 @cache
-def stream() -> Recording:
-    return read(ROOT / "data", STREAM)
+def stream() -> RecordedStream:
+    return read_stream(ROOT / "data", STREAM)
 
 
 @cache
@@ -51,7 +51,7 @@ def offline(start_us: int) -> NDArray[np.float64]:
     """One pass: the window's sound through the network at once, nothing kept, nothing padded, no service."""
     model, network = served(), served()._network
     begin, end = start_us // SAMPLE_US, (start_us + SIZE_US) // SAMPLE_US
-    sound = (stream().sound[begin:end] / 32768).astype(np.float32)
+    sound = (stream().audio[begin:end] / 32768).astype(np.float32)
     held = [m for m in shown() if start_us <= m.t_us < start_us + SIZE_US]
     texts = [model.prepare("text", m.text) for m in held if m.text is not None]
     pictures = []
@@ -94,14 +94,14 @@ def test_any_chunking_in_any_order_gives_the_logits_of_one_pass(cuts: list[int],
     for m in shown():
         arrives_us = m.t_us + random.randint(0, DISORDER_US)
         messages.append(Received(arrives_us, m.source, m.sequence, m.t_us, picture=m.picture, text=m.text))
-    recording = Recording("again", tuple(sorted(messages, key=lambda m: m.arrived_us)), stream().sound)
+    recording = RecordedStream("again", tuple(sorted(messages, key=lambda m: m.arrived_us)), stream().audio)
     inference = Inference(served(), 64 * 1024 * 1024)
-    played = run(recording, inference)
+    played = run_stream(recording, inference)
     compared = 0
-    for out, predicted in zip(played.outs, played.predictions, strict=True):
+    for out, predicted in zip(played.windows, played.predictions, strict=True):
         start_us = out.window.start_us - ORIGIN_US
         if out.window.final and start_us >= FROM_S * 1e6 and start_us + SIZE_US <= TO_S * 1e6:
             np.testing.assert_allclose(predicted.rows, offline(start_us), rtol=0, atol=1e-5)
             compared += 1
     assert compared == (TO_S - FROM_S) * 2 - 3
-    assert inference.encoded["audio"] < inference.asked["audio"], "features were kept"
+    assert inference.encoded["audio"] < inference.requested["audio"], "features were kept"

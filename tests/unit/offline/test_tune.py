@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.fusion.event_detector import Decision, Seen
+from services.fusion.event_detector import DetectorInput, EventDetector
 from services.offline.evaluation import tune_events
 from services.offline.evaluation.event_scoring import read_truth
 from services.offline.evaluation.run_stream import ORIGIN_US
@@ -16,20 +16,20 @@ TRUTH = read_truth(ROOT / "data" / "homestream" / "S01.truth.json")
 HOP_US, SIZE_US = 500_000, 2_000_000
 
 
-def seen(tops: dict[int, tuple[str, float]]) -> list[Seen]:
+def seen(tops: dict[int, tuple[str, float]]) -> list[DetectorInput]:
     """Two minutes of windows: the label and its probability at some, nothing at the others."""
     out = []
     for number in range(240):
         label, p = tops.get(number, ("nothing", 1.0))
         start_us = ORIGIN_US + number * HOP_US
         before_us = start_us - HOP_US if number else None
-        out.append(Seen(str(number), "s", start_us, start_us + SIZE_US, before_us, ((label, p),)))
+        out.append(DetectorInput(str(number), "s", start_us, start_us + SIZE_US, before_us, ((label, p),)))
     return out
 
 
-def careful_and_careless() -> Iterator[Decision]:
+def careful_and_careless() -> Iterator[EventDetector]:
     for on in (0.3, 0.6):
-        yield tune_events.decision_from(0.5, on, 0.1, 0.2, 1_000_000, 1_000_000)
+        yield tune_events.detector_with(0.5, on, 0.1, 0.2, 1_000_000, 1_000_000)
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def _two(monkeypatch: pytest.MonkeyPatch) -> None:
 DOUBTFUL = dict.fromkeys(range(3, 8), ("4", 0.6))
 
 
-def kept(silent: list[Seen]) -> list[float]:
+def kept(silent: list[DetectorInput]) -> list[float]:
     return [d.on for d in tune_events._quiet_enough([(seen(DOUBTFUL), TRUTH)], [silent])]
 
 

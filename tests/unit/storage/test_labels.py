@@ -13,7 +13,7 @@ from model.manifest import Unreadable, example_of, lines
 from services.contract import canonical, cloudevents
 from services.contract.record import KafkaRecord
 from services.contract.window import Member
-from services.inspection.explain.lookup import Evidence, Input
+from services.inspection.explain.lookup import MemberInput, PredictionEvidence
 from services.storage.labels import LabelStore
 from services.storage.training_sample import InvalidLabel, SampleNotRetained, sample_of
 
@@ -21,24 +21,26 @@ START_US, HOP_US = 1_700_000_000_000_000, 500_000
 PCM = "audio/pcm;rate=8000;channels=1;format=s16le"
 
 
-def given(modality: str, content_type: str, body: bytes, t_us: int, source: str = "d", duration_us: int = 0) -> Input:
+def given(
+    modality: str, content_type: str, body: bytes, t_us: int, source: str = "d", duration_us: int = 0
+) -> MemberInput:
     topic, media_type = f"braid.media.{modality}.v1", cloudevents.media_type(modality)
     headers = cloudevents.build(
         session="s", source=source, id="1", type=media_type, t_us=t_us, content_type=content_type
     )
     member = Member(source, "1", t_us, duration_us, "0" * 64, 0, 0)
-    return Input(modality, topic, member, KafkaRecord(topic, 0, 0, t_us // 1000, b"s", headers, body))
+    return MemberInput(modality, topic, member, KafkaRecord(topic, 0, 0, t_us // 1000, b"s", headers, body))
 
 
-def evidence(*inputs: Input, id: str = "s/1/1@m", session: str = "s", **states: str) -> Evidence:
+def evidence(*inputs: MemberInput, id: str = "s/1/1@m", session: str = "s", **states: str) -> PredictionEvidence:
     modalities = {name: {"state": states.get(name, "present")} for name in ("text", "video", "audio")}
     span = {"start": START_US, "end": START_US + 4 * HOP_US}
     record: dict[str, Any] = {"id": id, "session": session, "label": "dog", "window": span, "modalities": modalities}
     value = canonical.dumps(record)
-    return Evidence(KafkaRecord("p", 0, 0, 0, b"s", [], value), inputs=inputs)
+    return PredictionEvidence(KafkaRecord("p", 0, 0, 0, b"s", [], value), inputs=inputs)
 
 
-def halves(count: int, source: str = "d") -> list[Input]:
+def halves(count: int, source: str = "d") -> list[MemberInput]:
     """Sound of half a second each, from half a second before the window on; each sample says which half it is of."""
     return [
         given("audio", PCM, bytes([n, 1]) * 4_000, START_US + (n - 1) * HOP_US, source, HOP_US) for n in range(count)

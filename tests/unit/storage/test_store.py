@@ -12,8 +12,8 @@ from services.contract import canonical
 from services.contract.record import KafkaRecord, RecordPosition
 from services.fusion.inference import Inference
 from services.inspection.explain import lookup
-from services.inspection.explain.explanation import answer
-from services.inspection.explain.lookup import wanted
+from services.inspection.explain.explanation import recompute
+from services.inspection.explain.lookup import parse_prediction_id
 from services.offline.recording.reader import RecordingFile
 from services.runtime.settings import ROOT
 from services.storage.archive import DAY_US, EvidenceStore
@@ -186,13 +186,13 @@ def test_a_prediction_is_explained_and_reproduced_when_only_its_evidence_is_left
         kept for kept in published if kept.topic == made.TOPICS.events and b'"final":true' in (kept.value or b"")
     )
     told = canonical.loads_object(event.value or b"")
-    evidence = lookup.find_in_recording(file, made.TOPICS, wanted(told["prediction"]))
+    evidence = lookup.find_in_recording(file, made.TOPICS, parse_prediction_id(told["prediction"]))
     assert evidence is not None
     store = opened(tmp_path / "store", bytes_max=10 * MB)
     assert store.keep(entry_of([evidence], [event], told["id"], told["session"], NOW_US))
-    found = lookup.find_in_archive(store, made.TOPICS, wanted(told["prediction"]))
+    found = lookup.find_in_archive(store, made.TOPICS, parse_prediction_id(told["prediction"]))
     assert found is not None
-    again = answer(found, inference)
+    again = recompute(found, inference)
     assert again is not None
-    assert again.value == evidence.value
-    assert lookup.find_in_archive(store, made.TOPICS, wanted("S01/5/1@000000000000")) is None
+    assert again.record == evidence.value
+    assert lookup.find_in_archive(store, made.TOPICS, parse_prediction_id("S01/5/1@000000000000")) is None
