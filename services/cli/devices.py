@@ -93,9 +93,9 @@ def _heard(row: dict[str, Any]) -> str:
 
 def _unheard(settings: Settings, heard: set[str]) -> list[str]:
     """The devices of the settings that none of these sources is."""
-    from services.integrations.devices import Devices
+    from services.integrations.devices import DeviceDirectory
 
-    known = Devices(settings.devices)
+    known = DeviceDirectory(settings.devices)
     return sorted(settings.devices.keys() - {known.name_of(source) for source in heard})
 
 

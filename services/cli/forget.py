@@ -22,7 +22,7 @@ def forget(
 
     From then on no service of ours uses or shows anything of before. 1 where the services could not be told.
     """
-    from services.storage.archive import EvidenceStore
+    from services.storage.archive import EventArchive
     from services.storage.labels import LabelStore
 
     settings = load()
@@ -30,9 +30,9 @@ def forget(
     # First the word, then the deed: a gateway that keeps an event meanwhile knows that it must not.
     hidden = bool(settings.kafka.bootstrap_servers)
     payloads = asyncio.run(_hide(settings, session)) if hidden else None
-    store = EvidenceStore(keep.folder, keep.days, keep.max_mb * 1_000_000)
+    store = EventArchive(keep.folder, keep.days, keep.max_mb * 1_000_000)
     try:
-        store.look()
+        store.load()
         events, labels = store.forget(session), LabelStore(settings.labels.folder).forget(session)
     except OSError as error:
         output.fail(f"{error.filename or keep.folder} cannot be changed: {error.strerror}")

@@ -26,16 +26,16 @@ def label(
     from services.inspection.explain.lookup import InvalidPredictionId, parse_prediction_id
     from services.offline.recording.metadata import RecordingError
     from services.storage.labels import LabelStore
-    from services.storage.training_sample import InvalidLabel, SampleNotRetained, check, sample_of
+    from services.storage.training_sample import InvalidLabel, SampleNotRetained, build_sample, check_label
 
     settings = load()
     store = LabelStore(settings.labels.folder)
     try:
-        check(name)
+        check_label(name)
         evidence = find_evidence(settings, recording, kept, parse_prediction_id(id))
         if evidence is None:
             output.fail(f"there is no prediction {id} (any more)", 3)
-        row = store.put(sample_of(evidence, name))
+        row = store.save(build_sample(evidence, name))
         count = len(store.rows())
     except (InvalidLabel, InvalidPredictionId, RecordingError) as error:
         output.fail(str(error), 2)

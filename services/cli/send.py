@@ -14,9 +14,9 @@ from services.cli import output
 from services.cli.send_captured import captured
 from services.contract import cloudevents
 from services.integrations.capture import source
-from services.integrations.capture.sender import Wanted
-from services.integrations.capture.source import MICROPHONE, WEBCAM, Opening
-from services.integrations.devices import Devices
+from services.integrations.capture.sender import CaptureOptions
+from services.integrations.capture.source import MICROPHONE, WEBCAM, CaptureSource
+from services.integrations.devices import DeviceDirectory
 from services.runtime.settings import ROOT, Settings, load
 
 TYPES = {
@@ -64,7 +64,7 @@ def send(
     _place(settings, files, streams, session, source)
     sent = asyncio.run(_send(settings, files, streams, session, source, from_s, seconds or STREAM_S))
     if openings:
-        wanted = Wanted(fps, settings.limits.pixels_max, from_s, seconds)
+        wanted = CaptureOptions(fps, settings.limits.pixels_max, from_s, seconds)
         sent += captured(settings, openings, session, source, wanted)
     if json:
         output.result({"session": session, "sent": sent})
@@ -77,7 +77,7 @@ def send(
             print(f"{one['what']}  {one['pictures']} pictures, {one['sound_s']} s of sound, {one['bytes']} bytes")
 
 
-def _of_this_machine(webcam_device: str | None, microphone_device: str | None) -> list[Opening]:
+def _of_this_machine(webcam_device: str | None, microphone_device: str | None) -> list[CaptureSource]:
     if (webcam_device or microphone_device) and not source.has_devices():
         output.fail("webcams and microphones are opened on Linux only; send a camera by its address (rtsp://…)", 2)
     webcams = [source.webcam(webcam_device)] if webcam_device else []
@@ -86,9 +86,9 @@ def _of_this_machine(webcam_device: str | None, microphone_device: str | None) -
 
 def _place(settings: Settings, files: Sequence[Path], streams: Sequence[str], session: str, source: str) -> None:
     """Refuse what would go nowhere, or where the settings say that it does not belong."""
-    devices = Devices(settings.devices)
+    devices = DeviceDirectory(settings.devices)
     for modality in {TYPES[path.suffix.lower()][0] for path in files}:
-        device = devices.of(cloudevents.source_of(source, modality))
+        device = devices.settings_of(cloudevents.source_of(source, modality))
         if device is not None and device.modality not in ("", modality):
             output.fail(f"devices says that {source} sends {device.modality}, not {modality}", 2)
         if not session and (device is None or not device.session):
@@ -97,13 +97,13 @@ def _place(settings: Settings, files: Sequence[Path], streams: Sequence[str], se
         output.fail("no session: recorded streams need --session", 2)
 
 
-def _sorted(what: Sequence[str]) -> tuple[list[Path], list[str], list[Opening]]:
+def _sorted(what: Sequence[str]) -> tuple[list[Path], list[str], list[CaptureSource]]:
     files: list[Path] = []
     streams: list[str] = []
-    openings: list[Opening] = []
+    openings: list[CaptureSource] = []
     for name in what:
         path = Path(name)
-        if (found := source.stream_of(name)) is not None:
+        if (found := source.network_stream(name)) is not None:
             openings.append(found)
         elif path.is_dir():
             files += sorted(p for p in path.iterdir() if p.suffix.lower() in TYPES)
@@ -111,7 +111,7 @@ def _sorted(what: Sequence[str]) -> tuple[list[Path], list[str], list[Opening]]:
             if not path.exists():
                 output.fail(f"{path} does not exist", 2)
             files.append(path)
-        elif (found := source.file_of(path)) is not None:
+        elif (found := source.media_file(path)) is not None:
             if not path.exists():
                 output.fail(f"{path} does not exist", 2)
             openings.append(found)
@@ -136,13 +136,13 @@ async def _send(
 ) -> list[dict[str, Any]]:
     from services.kafka import clients
 
-    topics, devices, sent = settings.topic_names(), Devices(settings.devices), []
+    topics, devices, sent = settings.topic_names(), DeviceDirectory(settings.devices), []
     async with clients.producer(settings.kafka) as producer:
         for number, path in enumerate(files):
             modality, content_type = TYPES[path.suffix.lower()]
             t_us, body = int(time.time() * 1e6), path.read_bytes()
             stream = cloudevents.source_of(source, modality)
-            stamp, device = devices.stamp(stream, t_us), devices.of(stream)
+            stamp, device = devices.stamp(stream, t_us), devices.settings_of(stream)
             belongs = (device.session if device else "") or session
             headers = cloudevents.build(
                 session=belongs,
@@ -155,7 +155,7 @@ async def _send(
             )
             done = await producer.send_and_wait(topics.media(modality), body, key=belongs.encode(), headers=headers)
             # The clock was read at the sending itself, however long the sound is.
-            devices.taken(stamp, 0, done.timestamp)
+            devices.acknowledged(stamp, 0, done.timestamp)
             at = {"partition": done.partition, "offset": done.offset}
             sent.append({"what": str(path), "modality": modality, "bytes": len(body), "session": belongs, **at})
         if streams:

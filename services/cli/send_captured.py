@@ -9,24 +9,24 @@ from typing import Any
 
 from services.cli import output
 from services.contract import cloudevents
-from services.integrations.capture.sender import Sent, Wanted
-from services.integrations.capture.source import Opening
-from services.integrations.devices import Devices
+from services.integrations.capture.sender import CaptureOptions, SendCounts
+from services.integrations.capture.source import CaptureSource
+from services.integrations.devices import DeviceDirectory
 from services.runtime.settings import Settings
 
 
 def captured(
-    settings: Settings, openings: Sequence[Opening], session: str, device: str, wanted: Wanted
+    settings: Settings, openings: Sequence[CaptureSource], session: str, device: str, wanted: CaptureOptions
 ) -> list[dict[str, Any]]:
     """What was sent, side by side, until all have ended or Ctrl-C; of several each has a device name of its own."""
     from services.integrations.capture.decoder import CaptureError
 
     names = [device if n == 0 else f"{device}-{n + 1}" for n in range(len(openings))]
     for name in names if not session else ():
-        of = Devices(settings.devices).of(cloudevents.source_of(name, "video"))
+        of = DeviceDirectory(settings.devices).settings_of(cloudevents.source_of(name, "video"))
         if of is None or not of.session:
             output.fail(f"no session: give --session, or set one for {name} in devices", 2)
-    done: list[Sent] = []
+    done: list[SendCounts] = []
     try:
         asyncio.run(_capture(settings, dict(zip(names, openings, strict=True)), session, wanted, done))
     except* CaptureError as errors:
@@ -36,8 +36,8 @@ def captured(
     return [
         {
             "what": s.name,
-            "pictures": s.pictures,
-            "sound_s": round(s.sound_us / 1e6, 1),
+            "pictures": s.frames,
+            "sound_s": round(s.audio_us / 1e6, 1),
             "bytes": s.bytes,
             "lost": s.lost,
         }
@@ -46,7 +46,7 @@ def captured(
 
 
 async def _capture(
-    settings: Settings, openings: dict[str, Opening], session: str, wanted: Wanted, done: list[Sent]
+    settings: Settings, openings: dict[str, CaptureSource], session: str, wanted: CaptureOptions, done: list[SendCounts]
 ) -> None:
     from services.integrations.capture.sender import Sender
     from services.kafka import clients
@@ -54,7 +54,7 @@ async def _capture(
     def tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    devices, topics = Devices(settings.devices), settings.topic_names()
+    devices, topics = DeviceDirectory(settings.devices), settings.topic_names()
     async with clients.producer(settings.kafka) as producer, asyncio.TaskGroup() as group:
         for name, one in openings.items():
             sender = Sender(producer, topics, devices, session, name, one, wanted, tell)

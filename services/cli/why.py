@@ -98,10 +98,10 @@ def find_evidence(
 
 def _from_kept(settings: Settings, folder: Path, wanted: PredictionKey) -> PredictionEvidence | None:
     from services.inspection.explain import lookup
-    from services.storage.archive import EvidenceStore
+    from services.storage.archive import EventArchive
 
     # Only to read: nothing is kept or taken away here.
-    return lookup.find_in_archive(EvidenceStore(folder, 0, 0), settings.topic_names(), wanted)
+    return lookup.find_in_archive(EventArchive(folder, 0, 0), settings.topic_names(), wanted)
 
 
 async def _from_log(settings: Settings, wanted: PredictionKey) -> PredictionEvidence | None:

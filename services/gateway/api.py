@@ -19,16 +19,16 @@ from starlette.staticfiles import StaticFiles
 from services.contract import canonical
 from services.contract.alignment_config import Semantics
 from services.contract.topics import Topics
-from services.gateway.archive_reader import KeptEvents
-from services.gateway.event_stream import Ring
-from services.gateway.explanation import why
-from services.gateway.ingest import Taking
-from services.gateway.labels import Labelling
-from services.gateway.media import Busy, Media, shown
-from services.gateway.messages import KINDS, Told
-from services.gateway.redaction import Hidden
+from services.gateway.archive_reader import ArchiveReader
+from services.gateway.event_stream import EventStream
+from services.gateway.explanation import explain
+from services.gateway.ingest import IngestHandler
+from services.gateway.labels import LabelHandler
+from services.gateway.media import Busy, MediaReader, browser_safe
+from services.gateway.messages import KINDS, PageMessage
+from services.gateway.redaction import Redactor
 from services.gateway.responses import error_response, json_response
-from services.gateway.sessions import Rooms
+from services.gateway.sessions import SessionStore
 from services.gateway.sources import Sources
 from services.inspection.explain.lookup import InvalidPredictionId, parse_prediction_id
 from services.runtime.metrics import GatewayMetrics
@@ -54,17 +54,17 @@ class Api:
 
     def __init__(
         self,
-        rooms: Rooms,
+        rooms: SessionStore,
         sources: Sources,
-        ring: Ring,
-        media: Media,
-        kept: KeptEvents,
-        taking: Taking,
-        labelling: Labelling,
+        ring: EventStream,
+        media: MediaReader,
+        kept: ArchiveReader,
+        taking: IngestHandler,
+        labelling: LabelHandler,
         topics: Topics,
         semantics: Semantics,
         streams_max: int,
-        hidden: Hidden,
+        hidden: Redactor,
         metrics: GatewayMetrics,
     ) -> None:
         self._hidden = hidden
@@ -78,9 +78,9 @@ class Api:
         return [
             Route("/api/v1/sessions", self.sessions),
             Route("/api/v1/sessions/{session:path}", self.session),
-            Route("/api/v1/sessions/{session:path}/{modality}", self._taking.take, methods=["POST"]),
+            Route("/api/v1/sessions/{session:path}/{modality}", self._taking.post, methods=["POST"]),
             Route("/api/v1/devices", self.devices),
-            Route("/api/v1/predictions/{id:path}/label", self._labelling.label, methods=["POST"]),
+            Route("/api/v1/predictions/{id:path}/label", self._labelling.post, methods=["POST"]),
             Route("/api/v1/predictions/{id:path}", self.prediction),
             Route("/api/v1/events", self.events),
             Route("/api/v1/media/{modality}/{partition:int}/{offset:int}", self.member),
@@ -94,19 +94,19 @@ class Api:
 
     async def sessions(self, request: Request) -> Response:
         """All sessions, the one heard last first."""
-        rooms = reversed(self._rooms.rooms.values())
-        known = [room.summary() | {"muted": self._hidden.said(room.session)} for room in rooms]
+        rooms = reversed(self._rooms.views.values())
+        known = [room.summary() | {"muted": self._hidden.muted_modalities(room.session)} for room in rooms]
         return json_response({"now_us": _now_us(), "modalities": self._semantics.modalities, "sessions": known})
 
     async def session(self, request: Request) -> Response:
         """What is kept of one session's last seconds (`?seconds=`, 30 by default), by kind."""
-        room = self._rooms.rooms.get(request.path_params["session"])
+        room = self._rooms.views.get(request.path_params["session"])
         if room is None:
             return error_response(404, "nothing is kept of this session")
         seconds = _number(request.query_params.get("seconds", "30"), SECONDS_MAX)
         if seconds is None:
             return error_response(400, f"seconds: a whole number up to {SECONDS_MAX}")
-        kept = room.since(room.head_us - seconds * 1_000_000)
+        kept = room.messages_since(room.head_us - seconds * 1_000_000)
         parts = [b'"%s":[%s]' % (kind.encode(), b",".join(t.raw for t in found)) for kind, found in kept.items()]
         head = canonical.dumps(
             {
@@ -115,7 +115,7 @@ class Api:
                 "size_us": self._semantics.size_us,
                 "hop_us": self._semantics.hop_us,
                 "modalities": self._semantics.declared(room.session),
-                "muted": self._hidden.said(room.session),
+                "muted": self._hidden.muted_modalities(room.session),
                 "summary": room.summary(),
             }
         )
@@ -133,16 +133,16 @@ class Api:
         except InvalidPredictionId as error:
             return error_response(404, str(error))
         session = asked.session
-        if self._hidden.forgets(session, asked.start_us):
+        if self._hidden.is_forgotten(session, asked.start_us):
             return error_response(404, "this session was forgotten")
-        room = self._rooms.rooms.get(session)
-        found = None if room is None else why(room, id)
+        room = self._rooms.views.get(session)
+        found = None if room is None else explain(room, id)
         if found is None or found["members"] is None:
-            found = await self._kept.why(session, id) or found
+            found = await self._kept.explanation(session, id) or found
         if found is None:
             return error_response(404, "this prediction is not kept any more")
         if found["members"] is not None:
-            found["members"] = self._hidden.members(session, found["members"])
+            found["members"] = self._hidden.redact_members(session, found["members"])
         return json_response(found)
 
     async def events(self, request: Request) -> Response:
@@ -155,7 +155,7 @@ class Api:
             return error_response(503, f"{self._streams_max} event streams are open: no more are served")
         last_id = request.headers.get("last-event-id") or query.get("after")
 
-        def chosen(one: Told) -> bool:
+        def chosen(one: PageMessage) -> bool:
             return one.kind in kinds and (not sessions or one.session in sessions)
 
         # When the server ends, the ring does: the stream then ends by itself, and is not cut off before it has.
@@ -163,17 +163,19 @@ class Api:
             self._stream(last_id, chosen), ping=PING_S, send_timeout=30, shutdown_grace_period=GRACE_S
         )
 
-    async def _stream(self, last_id: str | None, chosen: Callable[[Told], bool]) -> AsyncIterator[ServerSentEvent]:
+    async def _stream(
+        self, last_id: str | None, chosen: Callable[[PageMessage], bool]
+    ) -> AsyncIterator[ServerSentEvent]:
         self._streams += 1
         self._metrics.streams.set(self._streams)
         try:
             # The first word gives the place: whoever loses the line at once can still go on from here.
             yield ServerSentEvent(data="{}", event="hello", id=last_id or self._ring.last_id)
-            async for message in self._ring.after(last_id, chosen):
-                if message.told is None:
+            async for message in self._ring.read_after(last_id, chosen):
+                if message.message is None:
                     yield ServerSentEvent(data="{}", event="reset", id=message.id)
                 else:
-                    yield ServerSentEvent(data=message.told.raw.decode(), event=message.told.kind, id=message.id)
+                    yield ServerSentEvent(data=message.message.raw.decode(), event=message.message.kind, id=message.id)
         finally:
             self._streams -= 1
             self._metrics.streams.set(self._streams)
@@ -186,9 +188,9 @@ class Api:
         if modality not in self._topics.modalities or len(sha256) != SHA256_DIGITS or t_us is None or not session:
             return error_response(404, "no such member: the address names modality, place, sha256, session and t_us")
         place = request.path_params["partition"], request.path_params["offset"]
-        if self._hidden.forgets(session, t_us):
+        if self._hidden.is_forgotten(session, t_us):
             return error_response(404, "this session was forgotten")
-        if self._hidden.mutes(session, modality, t_us) or self._seen_muted(session, modality, *place):
+        if self._hidden.is_muted(session, modality, t_us) or self._seen_muted(session, modality, *place):
             return error_response(403, MUTED)
         asked, broken = Wanted(session, modality, t_us, *place, sha256), False
         try:
@@ -202,16 +204,16 @@ class Api:
             return error_response(503, "neither Redis nor the log answers")
         if found is None:
             return error_response(404, "gone from Redis and from the log, and not kept with an event")
-        if found.arrived_us and self._hidden.mutes(session, modality, found.arrived_us):
+        if found.arrived_us and self._hidden.is_muted(session, modality, found.arrived_us):
             return error_response(403, MUTED)
-        safe = shown(modality, found)
+        safe = browser_safe(modality, found)
         if safe is None:
             return error_response(415, "bytes of this type are not shown")
         return Response(safe.body, media_type=safe.content_type, headers=MEDIA_HEADERS)
 
     def _seen_muted(self, session: str, modality: str, partition: int, offset: int) -> bool:
         """True for a chunk that came while its sense was muted, as far as it is remembered."""
-        room = self._rooms.rooms.get(session)
+        room = self._rooms.views.get(session)
         told = None if room is None else room.kept["chunk"].get(f"{modality} {partition} {offset}")
         return told is not None and bool((told.facts or {}).get("muted"))
 

@@ -15,26 +15,26 @@ import uvicorn
 from starlette.applications import Starlette
 
 from services.gateway.api import Api
-from services.gateway.archive_reader import KeptEvents
-from services.gateway.archive_writer import Keeper
-from services.gateway.auth import Access, Guard
+from services.gateway.archive_reader import ArchiveReader
+from services.gateway.archive_writer import EventArchiver
+from services.gateway.auth import AccessPolicy, AuthMiddleware
 from services.gateway.control_applier import ControlApplier
-from services.gateway.event_stream import Ring
-from services.gateway.follower import Follower
-from services.gateway.ingest import Taking
-from services.gateway.labels import Labelling
-from services.gateway.media import Media
-from services.gateway.redaction import Hidden
-from services.gateway.sessions import Bounds, Rooms
+from services.gateway.event_stream import EventStream
+from services.gateway.follower import GatewayFollower
+from services.gateway.ingest import IngestHandler
+from services.gateway.labels import LabelHandler
+from services.gateway.media import MediaReader
+from services.gateway.redaction import Redactor
+from services.gateway.sessions import HistoryLimits, SessionStore
 from services.gateway.sources import Sources
-from services.integrations.devices import Devices
+from services.integrations.devices import DeviceDirectory
 from services.kafka import clients, retry
 from services.kafka.control_topic import Controls
 from services.runtime.health import Progress
 from services.runtime.metrics import GatewayMetrics
 from services.runtime.settings import Settings
 from services.runtime.tracing import Tracer
-from services.storage.archive import EvidenceStore
+from services.storage.archive import EventArchive
 from services.storage.labels import LabelStore
 from services.storage.payload_cache import RedisWindow
 
@@ -48,13 +48,13 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or Ctrl-C."""
     broker, topics, g = settings.kafka, settings.topic_names(), settings.gateway
-    rooms = Rooms(Bounds(g.sessions_max, g.history_mb * 1024 * 1024, g.history_s * 1_000_000))
-    sources, ring = Sources(g.silent_s * 1_000_000), Ring(secrets.token_hex(4))
+    rooms = SessionStore(HistoryLimits(g.sessions_max, g.history_mb * 1024 * 1024, g.history_s * 1_000_000))
+    sources, ring = Sources(g.silent_s * 1_000_000), EventStream(secrets.token_hex(4))
     keep, tracer = settings.archive, Tracer(settings.tracing, "braid-gateway")
     controls = Controls.following(settings)
-    hidden = Hidden(controls.of)
-    store = EvidenceStore(keep.folder, keep.days, keep.max_mb * 1_000_000)
-    keeper = Keeper(
+    hidden = Redactor(controls.of)
+    store = EventArchive(keep.folder, keep.days, keep.max_mb * 1_000_000)
+    keeper = EventArchiver(
         store,
         lambda: clients.reader(broker, **clients.LOOKUP),
         topics,
@@ -63,7 +63,7 @@ async def serve(
         hidden,
         metrics,
     )
-    follower = Follower(
+    follower = GatewayFollower(
         lambda: clients.make_reader(broker),
         topics,
         settings.topics.partitions,
@@ -78,21 +78,21 @@ async def serve(
     )
     controls.listen(ControlApplier(rooms, sources, ring, keeper))
     redis = RedisWindow.of(settings.redis)
-    media = Media(
+    media = MediaReader(
         redis, lambda: clients.make_reader(broker, auto_offset_reset="none", **clients.LOOKUP), topics, metrics
     )
     async with retry.producer(broker, progress) as producer:
         semantics = settings.semantics()
-        taking = Taking(
+        taking = IngestHandler(
             producer,
             topics,
             semantics.admission,
             settings.limits.payload_bytes_max,
-            Devices(settings.devices),
+            DeviceDirectory(settings.devices),
             metrics,
             tracer,
         )
-        labelling = Labelling(
+        labelling = LabelHandler(
             LabelStore(settings.labels.folder),
             store,
             lambda: clients.reader(broker, **clients.LOOKUP),
@@ -101,11 +101,13 @@ async def serve(
             semantics.future_us,
             hidden,
         )
-        kept = KeptEvents(store, topics)
+        kept = ArchiveReader(store, topics)
         api = Api(
             rooms, sources, ring, media, kept, taking, labelling, topics, semantics, g.streams_max, hidden, metrics
         )
-        guarded = Guard(Starlette(routes=api.routes()), Access(token, (g.host, *g.allowed_hosts)), metrics)
+        guarded = AuthMiddleware(
+            Starlette(routes=api.routes()), AccessPolicy(token, (g.host, *g.allowed_hosts)), metrics
+        )
         config = uvicorn.Config(
             guarded,
             log_config=None,

@@ -17,13 +17,13 @@ from services.contract import canonical
 from services.contract import window as window_record
 from services.contract.record import KafkaRecord
 from services.contract.topics import Topics
-from services.gateway.messages import Told
-from services.gateway.redaction import Hidden
-from services.gateway.sessions import Room
+from services.gateway.messages import PageMessage
+from services.gateway.redaction import Redactor
+from services.gateway.sessions import SessionView
 from services.runtime.metrics import GatewayMetrics
-from services.storage.archive import EvidenceStore
-from services.storage.archive_collector import gather
-from services.storage.archive_entry import Entry
+from services.storage.archive import EventArchive
+from services.storage.archive_collector import collect_entry
+from services.storage.archive_entry import ArchiveEntry
 
 WAITING_MAX = 256
 OPEN_MAX, STEPS_MAX = 4_096, 64
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Ended:
+class PendingEvent:
     """An event that goes on or has ended: its records, and the ids of the predictions that it was made from."""
 
     id: str
@@ -43,32 +43,32 @@ class Ended:
     predictions: Sequence[str] = ()
 
 
-class Keeper:
+class EventArchiver:
     """Takes every record of an event; of an end it gathers the evidence and has it written by a thread."""
 
     def __init__(
         self,
-        store: EvidenceStore,
+        store: EventArchive,
         reader: Callable[[], AbstractAsyncContextManager[AIOKafkaConsumer]],
         topics: Topics,
         partitions: int,
         future_us: int,
-        hidden: Hidden,
+        hidden: Redactor,
         metrics: GatewayMetrics,
     ) -> None:
         self._hidden = hidden
         self._store, self._reader, self._topics = store, reader, topics
         self._partitions, self._future_us, self._metrics = partitions, future_us, metrics
-        self._open: OrderedDict[str, Ended] = OrderedDict()
+        self._open: OrderedDict[str, PendingEvent] = OrderedDict()
         self._settled_us = 0
-        self._ended: asyncio.Queue[Ended] = asyncio.Queue(WAITING_MAX)
+        self._ended: asyncio.Queue[PendingEvent] = asyncio.Queue(WAITING_MAX)
 
-    def saw(self, kept: KafkaRecord, told: Told, room: Room | None) -> None:
+    def add(self, kept: KafkaRecord, told: PageMessage, room: SessionView | None) -> None:
         """A record of an event; room: its session, with the predictions that are still in memory."""
         facts = told.facts or {}
         if not facts.get("final"):
             return
-        event = self._open.setdefault(facts["id"], Ended(facts["id"], told.session))
+        event = self._open.setdefault(facts["id"], PendingEvent(facts["id"], told.session))
         if len(event.records) < STEPS_MAX:
             event.records.append(kept)
         if facts["lifecycle"] != "end":
@@ -82,17 +82,17 @@ class Keeper:
         for event in [event for event in self._open.values() if event.session == session]:
             del self._open[event.id]
 
-    def settle(self, rooms: Mapping[str, Room], now_us: int) -> None:
+    def end_silent_events(self, rooms: Mapping[str, SessionView], now_us: int) -> None:
         """Take events as ended whose sessions fell silent: nothing else will ever end them."""
         if now_us < self._settled_us + SETTLE_EVERY_US:
             return
         self._settled_us = now_us
         for event in list(self._open.values()):
             room = rooms.get(event.session)
-            if room is None or room.heard_us < now_us - SILENT_US:
+            if room is None or room.arrived_us < now_us - SILENT_US:
                 self._end(event, room)
 
-    def _end(self, event: Ended, room: Room | None) -> None:
+    def _end(self, event: PendingEvent, room: SessionView | None) -> None:
         del self._open[event.id]
         event.predictions = predictions_of(event, room)
         try:
@@ -124,12 +124,12 @@ class Keeper:
         finally:
             self._store.close()
 
-    async def _keep(self, event: Ended) -> str:
+    async def _keep(self, event: PendingEvent) -> str:
         # A gateway that starts looks back, and sees again what it kept when more of it was there.
         if await asyncio.to_thread(self._store.has, event.session, event.id):
             return "known"
         async with self._reader() as reader:
-            entry = await gather(
+            entry = await collect_entry(
                 reader,
                 self._topics,
                 self._partitions,
@@ -140,13 +140,13 @@ class Keeper:
                 event.predictions,
                 _now_us(),
             )
-        allowed = allowed_of(entry, self._hidden, self._topics)
+        allowed = redact_entry(entry, self._hidden, self._topics)
         if allowed is None:
             return "off"
-        return "kept" if await asyncio.to_thread(self._store.keep, allowed) else "off"
+        return "kept" if await asyncio.to_thread(self._store.save, allowed) else "off"
 
 
-def predictions_of(event: Ended, room: Room | None) -> list[str]:
+def predictions_of(event: PendingEvent, room: SessionView | None) -> list[str]:
     """The final predictions during which the event went on, and those that its records name, in order of their windows."""
     starts: dict[str, int] = {}
     said = {} if room is None else room.kept["prediction"]
@@ -162,23 +162,23 @@ def predictions_of(event: Ended, room: Room | None) -> list[str]:
     return sorted(starts, key=lambda id: (starts[id], id))
 
 
-def allowed_of(entry: Entry, hidden: Hidden, topics: Topics) -> Entry | None:
+def redact_entry(entry: ArchiveEntry, hidden: Redactor, topics: Topics) -> ArchiveEntry | None:
     """An entry without the media of muted senses, None where its session was forgotten since."""
     windows = [w for kept in entry.windows if (w := window_record.read(kept.value)) is not None]
-    if windows and hidden.forgets(entry.session, min(w.start_us for w in windows)):
+    if windows and hidden.is_forgotten(entry.session, min(w.start_us for w in windows)):
         return None
     muted = {
         (topics.media(modality), m.partition, m.offset)
         for window in windows
         for modality, lane in window.modalities.items()
         for m in lane.members
-        if modality in topics.modalities and hidden.mutes(entry.session, modality, m.t_us, m.t_us + m.duration_us)
+        if modality in topics.modalities and hidden.is_muted(entry.session, modality, m.t_us, m.t_us + m.duration_us)
     }
     of_topic = {topics.media(modality): modality for modality in topics.modalities}
     muted |= {
         (k.topic, k.partition, k.offset)
         for k in entry.media
-        if hidden.mutes(entry.session, of_topic[k.topic], k.timestamp * 1000)
+        if hidden.is_muted(entry.session, of_topic[k.topic], k.timestamp * 1000)
     }
     return replace(entry, media=[k for k in entry.media if (k.topic, k.partition, k.offset) not in muted])
 

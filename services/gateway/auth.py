@@ -32,7 +32,7 @@ def name_of(host_header: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RequestHeaders:
     """The headers that decide, "" for each that is missing; token: as it stands in the query."""
 
     method: str
@@ -45,28 +45,28 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Denial:
     """A status code and a sentence."""
 
     status: int
     detail: str
 
 
-class Access:
+class AccessPolicy:
     """token "" asks for none; names: by which the gateway may be called besides those of loopback."""
 
     def __init__(self, token: str, names: Iterable[str]) -> None:
         self._token, self._names = token, {*LOOPBACK, *(name.lower() for name in names)}
 
-    def judge(self, request: Request) -> Refused | None:
+    def denial_of(self, request: RequestHeaders) -> Denial | None:
         """Why a request is refused, None where it is not."""
         if not self._called_by_a_name(request.host):
             # A foreign name that leads here is DNS rebinding: another site's script would read as if it were ours.
-            return Refused(421, "this name is not one of the gateway's: see gateway.allowed_hosts")
+            return Denial(421, "this name is not one of the gateway's: see gateway.allowed_hosts")
         if request.method not in ("GET", "HEAD") and not _from_here(request):
-            return Refused(403, "another site's page may not send")
+            return Denial(403, "another site's page may not send")
         if self._token and not any(self._right(given) for given in _given(request)):
-            return Refused(401, "a token is needed: open the address that the gateway printed, or send it as a bearer")
+            return Denial(401, "a token is needed: open the address that the gateway printed, or send it as a bearer")
         return None
 
     def is_token(self, given: str) -> bool:
@@ -88,13 +88,13 @@ class Access:
         return hmac.compare_digest(given.encode(), self._token.encode())
 
 
-def _from_here(request: Request) -> bool:
+def _from_here(request: RequestHeaders) -> bool:
     if request.fetch_site and request.fetch_site not in ("same-origin", "none"):
         return False
     return not request.origin or request.origin.partition("://")[2].lower() == request.host.lower()
 
 
-def _given(request: Request) -> Iterable[str]:
+def _given(request: RequestHeaders) -> Iterable[str]:
     scheme, _, credentials = request.authorization.partition(" ")
     if scheme.lower() == "bearer":
         yield credentials.strip()
@@ -124,10 +124,10 @@ QUERY_BYTES_MAX = 4_096
 QUERY_FIELDS_MAX = 100
 
 
-class Guard:
+class AuthMiddleware:
     """ASGI middleware; a right `?token=` on the page becomes a cookie that scripts cannot read."""
 
-    def __init__(self, app: ASGIApp, access: Access, metrics: GatewayMetrics) -> None:
+    def __init__(self, app: ASGIApp, access: AccessPolicy, metrics: GatewayMetrics) -> None:
         self._app, self._access, self._requests = app, access, metrics.requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -149,12 +149,12 @@ class Guard:
     def _answer(self, scope: Scope) -> ASGIApp | None:
         """What is said in the app's place, None where the request may go on."""
         if len(scope["query_string"]) > QUERY_BYTES_MAX:
-            return _refusal(Refused(414, f"a query of more than {QUERY_BYTES_MAX} bytes"))
+            return _refusal(Denial(414, f"a query of more than {QUERY_BYTES_MAX} bytes"))
         try:
             request = _request(scope)
         except ValueError:
-            return _refusal(Refused(400, f"a query of more than {QUERY_FIELDS_MAX} fields"))
-        refused = self._access.judge(request)
+            return _refusal(Denial(400, f"a query of more than {QUERY_FIELDS_MAX} fields"))
+        refused = self._access.denial_of(request)
         if refused is not None:
             return _refusal(refused)
         if scope["path"] == "/" and self._access.is_token(request.token):
@@ -164,10 +164,10 @@ class Guard:
         return None
 
 
-def _request(scope: MutableMapping[str, Any]) -> Request:
+def _request(scope: MutableMapping[str, Any]) -> RequestHeaders:
     headers = Headers(scope=scope)
     query = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=QUERY_FIELDS_MAX)
-    return Request(
+    return RequestHeaders(
         method=scope["method"],
         host=headers.get("host", ""),
         origin=headers.get("origin", ""),
@@ -178,6 +178,6 @@ def _request(scope: MutableMapping[str, Any]) -> Request:
     )
 
 
-def _refusal(refused: Refused) -> JSONResponse:
+def _refusal(refused: Denial) -> JSONResponse:
     headers = {"www-authenticate": "Bearer"} if refused.status == 401 else None
     return JSONResponse({"detail": refused.detail}, status_code=refused.status, headers=headers)

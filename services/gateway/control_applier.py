@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from services.contract.control import Control
-from services.gateway.archive_writer import Keeper
-from services.gateway.event_stream import Ring
-from services.gateway.redaction import muted
-from services.gateway.sessions import Rooms
+from services.gateway.archive_writer import EventArchiver
+from services.gateway.event_stream import EventStream
+from services.gateway.redaction import redact_muted
+from services.gateway.sessions import SessionStore
 from services.gateway.sources import Sources
 
 
 class ControlApplier:
     """Called with each control as it becomes known."""
 
-    def __init__(self, rooms: Rooms, sources: Sources, ring: Ring, keeper: Keeper) -> None:
+    def __init__(self, rooms: SessionStore, sources: Sources, ring: EventStream, keeper: EventArchiver) -> None:
         self._rooms, self._sources, self._ring, self._keeper = rooms, sources, ring, keeper
         self._forgotten_us: dict[str, int] = {}
 
@@ -26,4 +26,4 @@ class ControlApplier:
             self._keeper.forget(session)
             self._ring.rewrite(session, lambda _: None)
         for kept in (self._rooms, self._ring):
-            kept.rewrite(session, lambda told: muted(told, control))
+            kept.rewrite(session, lambda told: redact_muted(told, control))

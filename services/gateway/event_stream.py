@@ -7,36 +7,36 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
-from services.gateway.messages import Told
+from services.gateway.messages import PageMessage
 
 MESSAGES_MAX = 20_000
 TURN_MAX = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class StreamEntry:
     """One message with its place; told None: what came before it is gone, read the sessions again."""
 
     id: str
-    told: Told | None
+    message: PageMessage | None
 
 
-class Ring:
+class EventStream:
     """A reader that falls behind by more than the ring holds is told so: nobody's slowness costs memory."""
 
     def __init__(self, boot: str, messages_max: int = MESSAGES_MAX) -> None:
         self._boot = boot
-        self._messages: deque[Told | None] = deque(maxlen=messages_max)
+        self._messages: deque[PageMessage | None] = deque(maxlen=messages_max)
         self._next = 0
         self._more = asyncio.Event()
         self._ended = False
 
-    def put(self, told: Told) -> None:
+    def append(self, told: PageMessage) -> None:
         """Add a message; readers hear of it with the next `wake`. Whole records are not for them, and stay in rooms."""
         self._messages.append(told if told.full is None else replace(told, full=None))
         self._next += 1
 
-    def rewrite(self, session: str, change: Callable[[Told], Told | None]) -> None:
+    def rewrite(self, session: str, change: Callable[[PageMessage], PageMessage | None]) -> None:
         """Change what is kept of a session; None takes a message away."""
         for place, told in enumerate(self._messages):
             if told is not None and told.session == session:
@@ -57,21 +57,23 @@ class Ring:
         """The id of the newest message: who reads the sessions now goes on after it."""
         return self._id(self._next)
 
-    async def after(self, last_id: str | None, wanted: Callable[[Told], bool]) -> AsyncIterator[Message]:
+    async def read_after(
+        self, last_id: str | None, wanted: Callable[[PageMessage], bool]
+    ) -> AsyncIterator[StreamEntry]:
         """The wanted messages after an id (None: from now on), until the ring ends."""
         place = self._next if last_id is None else self._place(last_id)
         while not self._ended:
             oldest = self._next - len(self._messages)
             if place is None or place < oldest or place > self._next:
                 place = self._next
-                yield Message(self.last_id, None)
+                yield StreamEntry(self.last_id, None)
             more = self._more
             # A copy of a part: the ring goes on while the reader is served.
             part = [self._messages[n - oldest] for n in range(place, min(self._next, place + TURN_MAX))]
             for told in part:
                 place += 1
                 if told is not None and wanted(told):
-                    yield Message(self._id(place), told)
+                    yield StreamEntry(self._id(place), told)
             if place >= self._next:
                 await more.wait()
 

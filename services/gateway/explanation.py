@@ -7,14 +7,14 @@ from typing import Any
 from services.contract import canonical
 from services.contract.chunk import EMPTY_SHA256
 from services.gateway.media_messages import media_path
-from services.gateway.messages import Told
-from services.gateway.sessions import Room
+from services.gateway.messages import PageMessage
+from services.gateway.sessions import SessionView
 from services.inspection.explain.explanation import counterfactuals, reproduce_command
 
 Json = dict[str, Any]
 
 
-def why(room: Room, id: str) -> Json | None:
+def explain(room: SessionView, id: str) -> Json | None:
     """The prediction with its window's members, its events and the other answers of the same window; None if unknown."""
     told = room.kept["prediction"].get(id)
     if told is None:
@@ -39,7 +39,7 @@ def why(room: Room, id: str) -> Json | None:
     }
 
 
-def members(room: Room, window: Json) -> list[Json]:
+def members(room: SessionView, window: Json) -> list[Json]:
     """The members of a window in order, each with its bytes' address and what its lane shows of it."""
     found = []
     for modality, lane in window["modalities"].items():
@@ -57,10 +57,10 @@ def members(room: Room, window: Json) -> list[Json]:
     return found
 
 
-def _window(room: Room, id: str) -> Json | None:
+def _window(room: SessionView, id: str) -> Json | None:
     told = room.kept["window"].get(id)
     return None if told is None else _read(told)
 
 
-def _read(told: Told) -> Json:
+def _read(told: PageMessage) -> Json:
     return canonical.loads_object(told.full or told.raw)

@@ -11,11 +11,11 @@ from services.contract.record import KafkaRecord
 from services.contract.tick import Seal
 from services.contract.topics import Topics
 from services.gateway import media_messages, messages
-from services.gateway.archive_writer import Keeper
-from services.gateway.event_stream import Ring
-from services.gateway.messages import NotTold, Told
-from services.gateway.redaction import Hidden
-from services.gateway.sessions import Rooms
+from services.gateway.archive_writer import EventArchiver
+from services.gateway.event_stream import EventStream
+from services.gateway.messages import InvalidRecord, PageMessage
+from services.gateway.redaction import Redactor
+from services.gateway.sessions import SessionStore
 from services.gateway.sources import Sources
 from services.kafka.follower import Batch, TopicFollower, follow
 from services.runtime.health import Progress
@@ -25,7 +25,7 @@ from services.runtime.metrics import GatewayMetrics
 LAG_MAX = 20_000
 
 
-class Follower:
+class GatewayFollower:
     """Reads every partition of the topics, keeps what they tell in rooms and hands it to the ring."""
 
     def __init__(
@@ -33,11 +33,11 @@ class Follower:
         make_reader: Callable[[], AIOKafkaConsumer],
         topics: Topics,
         partition_count: int,
-        rooms: Rooms,
+        rooms: SessionStore,
         sources: Sources,
-        ring: Ring,
-        keeper: Keeper,
-        hidden: Hidden,
+        ring: EventStream,
+        keeper: EventArchiver,
+        hidden: Redactor,
         seal: Seal,
         metrics: GatewayMetrics,
         progress: Progress,
@@ -73,35 +73,35 @@ class Follower:
         if batch:
             self._ring.wake()
         self._rooms.trim(now_us)
-        self._keeper.settle(self._rooms.rooms, time.time_ns() // 1000)
-        self._metrics.sessions.set(len(self._rooms.rooms))
+        self._keeper.end_silent_events(self._rooms.views, time.time_ns() // 1000)
+        self._metrics.sessions.set(len(self._rooms.views))
         self._metrics.history_bytes.set(self._rooms.bytes)
 
     def _take(self, topic: str, record: KafkaRecord, now_us: int) -> None:
         try:
             for found in self._told(topic, record):
-                one = self._hidden.shown(found, record.timestamp * 1000)
-                if one is not None and self._rooms.put(one, now_us):
+                one = self._hidden.redact(found, record.timestamp * 1000)
+                if one is not None and self._rooms.add(one, now_us):
                     self._sources.put(one)
-                    self._ring.put(one)
+                    self._ring.append(one)
                     if one.kind == "event":
-                        self._keeper.saw(record, one, self._rooms.rooms.get(one.session))
-        except NotTold:
+                        self._keeper.add(record, one, self._rooms.views.get(one.session))
+        except InvalidRecord:
             self._metrics.records_unreadable.labels(topic).inc()
 
-    def _told(self, topic: str, record: KafkaRecord) -> Iterable[Told]:
+    def _told(self, topic: str, record: KafkaRecord) -> Iterable[PageMessage]:
         topics = self._topics
         if topic in self._modality_of:
             ours = record.key is not None or self._seal.holds(
                 topic, record.partition, record.headers, record.value or b""
             )
-            return media_messages.media_message(self._modality_of[topic], record, ours)
+            return media_messages.media_messages(self._modality_of[topic], record, ours)
         if topic == topics.dead:
-            return (messages.dead(record, self._modality_of),)
+            return (messages.dead_letter_message(record, self._modality_of),)
         read = {
-            topics.windows: messages.window,
-            topics.predictions: messages.prediction,
-            topics.events: messages.event,
-            topics.late: messages.late,
+            topics.windows: messages.window_message,
+            topics.predictions: messages.prediction_message,
+            topics.events: messages.event_message,
+            topics.late: messages.late_message,
         }
         return (read[topic](record),)

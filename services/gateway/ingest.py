@@ -25,7 +25,7 @@ from services.contract.prediction import TRACE_HEADER
 from services.contract.topics import Topics
 from services.gateway.media import TEXTS
 from services.gateway.responses import error_response, json_response
-from services.integrations.devices import Devices, Stamp
+from services.integrations.devices import DeviceDirectory, EventTimestamp
 from services.runtime.metrics import GatewayMetrics
 from services.runtime.tracing import Attributes, Span, Tracer
 
@@ -33,27 +33,27 @@ KINDS = (cloudevents.ALIVE_TYPE, cloudevents.SESSION_END_TYPE)
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
+class OutgoingChunk:
     """One record for a media topic; stamp: its event time; duration_us: how long it lasts, as its bytes say."""
 
     session: str
     id: str
     headers: list[tuple[str, bytes]]
     body: bytes
-    stamp: Stamp
+    stamp: EventTimestamp
     duration_us: int
 
 
-def sending(
-    session: str, modality: str, given: Mapping[str, str], body: bytes, limits: Admission, devices: Devices
-) -> Sending | Rejected:
+def build_chunk(
+    session: str, modality: str, given: Mapping[str, str], body: bytes, limits: Admission, devices: DeviceDirectory
+) -> OutgoingChunk | Rejected:
     """The record of one request; given: its headers by lower-case name.
 
     `ce-id`, `ce-source`, `ce-time`, `ce-type` and `ce-duration` as in CloudEvents' HTTP binding, each with a default.
     A device of the settings has its own session and its own clock; where we stamp, there is nothing to correct.
     """
     source = given.get("ce-source") or cloudevents.source_of("http", modality)
-    device = devices.of(source)
+    device = devices.settings_of(source)
     if device is not None:
         if device.modality not in ("", modality):
             return Rejected(Reason.SOURCE, f"the settings say that this source sends {device.modality}")
@@ -75,7 +75,7 @@ def sending(
     length = _body(modality, content_type, body, limits) if kind not in KINDS else _nothing(body)
     if isinstance(length, Rejected):
         return length
-    stamp = devices.stamp(source, t_us) if stated else Stamp(None, t_us)
+    stamp = devices.stamp(source, t_us) if stated else EventTimestamp(None, t_us)
     duration = given.get("ce-duration")
     headers = cloudevents.build(
         session=session,
@@ -88,7 +88,7 @@ def sending(
     )
     if sum(len(name) + len(raw) for name, raw in headers) > limits.header_bytes_max:
         return Rejected(Reason.HEADER, f"at most {limits.header_bytes_max} bytes of headers are taken")
-    return Sending(session, id, headers, body, stamp, length)
+    return OutgoingChunk(session, id, headers, body, stamp, length)
 
 
 def _nothing(body: bytes) -> int | Rejected:
@@ -132,7 +132,7 @@ def _text(kind: str, body: bytes, bytes_max: int) -> int | Rejected:
 
 
 @dataclass(frozen=True, slots=True)
-class Ingest:
+class IngestTrace:
     """What a record carries of its trace; span_id: of the span `ingest` to tell, None where none is told."""
 
     headers: list[tuple[str, bytes]]
@@ -148,7 +148,7 @@ class Ingest:
         return [Span("ingest", self.trace_id, self.span_id, self.parent, begins_us, ends_us, about)]
 
 
-def ingest(given: str | None, name: str, share: float) -> Ingest:
+def trace_of(given: str | None, name: str, share: float) -> IngestTrace:
     """given: the `traceparent` that the device sent; name: of the record, which no other has; share: of what is traced.
 
     A trace that the device says is recorded goes on with a span of ours; one that is not goes on as it is, and so does
@@ -157,14 +157,14 @@ def ingest(given: str | None, name: str, share: float) -> Ingest:
     header = (given or "").encode(errors="replace")
     parent = trace_context.parent(header)
     if parent is None and not trace_context.traced(name, share):
-        return Ingest([])
+        return IngestTrace([])
     if parent is not None and not (parent.sampled and share > 0):
-        return Ingest([(TRACE_HEADER, header)])
+        return IngestTrace([(TRACE_HEADER, header)])
     of, span = (
         trace_context.trace_id(name) if parent is None else parent.trace_id,
         trace_context.span_id(name, "ingest"),
     )
-    return Ingest([(TRACE_HEADER, f"00-{of}-{span}-01".encode())], of, span, parent and parent.span_id)
+    return IngestTrace([(TRACE_HEADER, f"00-{of}-{span}-01".encode())], of, span, parent and parent.span_id)
 
 
 ACKNOWLEDGED_WITHIN_S = 20
@@ -173,7 +173,7 @@ TAKING_MAX = 64
 STATUS = {Reason.SIZE: 413, Reason.CONTENT_TYPE: 415}
 
 
-class Taking:
+class IngestHandler:
     """Takes so many at a time; bytes_max: of one body."""
 
     def __init__(
@@ -182,7 +182,7 @@ class Taking:
         topics: Topics,
         admission: Admission,
         bytes_max: int,
-        devices: Devices,
+        devices: DeviceDirectory,
         metrics: GatewayMetrics,
         tracer: Tracer,
     ) -> None:
@@ -190,7 +190,7 @@ class Taking:
         self._bytes_max, self._metrics, self._tracer = bytes_max, metrics, tracer
         self._count = 0
 
-    async def take(self, request: Request) -> Response:
+    async def post(self, request: Request) -> Response:
         """One chunk into the log: 202 once the broker has acknowledged it."""
         session, modality = request.path_params["session"], request.path_params["modality"]
         if modality not in self._topics.modalities:
@@ -208,17 +208,17 @@ class Taking:
     async def _take(self, request: Request, session: str, modality: str) -> Response:
         began_us = time.time_ns() // 1000
         async with asyncio.timeout(BODY_WITHIN_S):
-            body = await body_of(request, self._bytes_max)
+            body = await read_body(request, self._bytes_max)
         made = (
             Rejected(Reason.SIZE, f"at most {self._bytes_max} bytes are taken")
             if body is None
-            else sending(session, modality, request.headers, body, self._admission, self._devices)
+            else build_chunk(session, modality, request.headers, body, self._admission, self._devices)
         )
         if isinstance(made, Rejected):
             self._metrics.media_rejected.labels(made.reason.value).inc()
             return error_response(STATUS.get(made.reason, 422), made.detail, made.reason.value)
         name = "\n".join((made.session, modality, made.id, str(made.stamp.t_us)))
-        traced = ingest(request.headers.get("traceparent"), name, self._tracer.share)
+        traced = trace_of(request.headers.get("traceparent"), name, self._tracer.share)
         headers = [*made.headers, *traced.headers]
         try:
             sent = self._producer.send_and_wait(
@@ -229,14 +229,14 @@ class Taking:
             return error_response(
                 503, "the broker has not acknowledged it: send it again with the same ce-id and ce-time"
             )
-        self._devices.taken(made.stamp, made.duration_us, done.timestamp)
+        self._devices.acknowledged(made.stamp, made.duration_us, done.timestamp)
         self._metrics.media_accepted.labels(modality).inc()
         self._tracer.export(traced.span(modality, (done.partition, done.offset), began_us, time.time_ns() // 1000))
         at = {"topic": done.topic, "partition": done.partition, "offset": done.offset}
         return json_response({"session": made.session, "modality": modality, "id": made.id, **at}, 202)
 
 
-async def body_of(request: Request, bytes_max: int) -> bytes | None:
+async def read_body(request: Request, bytes_max: int) -> bytes | None:
     """The body, None where it is longer than allowed: it is not read to its end then."""
     parts: list[bytes] = []
     size = 0

@@ -14,8 +14,8 @@ from starlette.responses import Response
 
 from services.contract import canonical
 from services.contract.topics import Topics
-from services.gateway.ingest import body_of
-from services.gateway.redaction import Hidden
+from services.gateway.ingest import read_body
+from services.gateway.redaction import Redactor
 from services.gateway.responses import error_response, json_response
 from services.inspection.explain import lookup
 from services.inspection.explain.lookup import (
@@ -24,38 +24,38 @@ from services.inspection.explain.lookup import (
     PredictionKey,
     parse_prediction_id,
 )
-from services.storage.archive import EvidenceStore
+from services.storage.archive import EventArchive
 from services.storage.labels import LabelStore
-from services.storage.training_sample import InvalidLabel, SampleNotRetained, check, sample_of
+from services.storage.training_sample import InvalidLabel, SampleNotRetained, build_sample, check_label
 
 BODY_BYTES_MAX = 1_024
 WITHIN_S = 20
 
 
-class Labelling:
+class LabelHandler:
     """One correction at a time: each reads the topics."""
 
     def __init__(
         self,
         labels: LabelStore,
-        evidence: EvidenceStore,
+        evidence: EventArchive,
         reader: Callable[[], AbstractAsyncContextManager[AIOKafkaConsumer]],
         topics: Topics,
         partitions: int,
         future_us: int,
-        hidden: Hidden,
+        hidden: Redactor,
     ) -> None:
         self._hidden = hidden
         self._labels, self._evidence, self._reader = labels, evidence, reader
         self._topics, self._partitions, self._future_us = topics, partitions, future_us
         self._one = asyncio.Lock()
 
-    async def label(self, request: Request) -> Response:
+    async def post(self, request: Request) -> Response:
         """`{"label": …}` for a prediction: 201 with its line of the manifest."""
-        body = await body_of(request, BODY_BYTES_MAX)
+        body = await read_body(request, BODY_BYTES_MAX)
         try:
             label = canonical.loads_object(body or b"").get("label")
-            check(label if isinstance(label, str) else "")
+            check_label(label if isinstance(label, str) else "")
             asked = parse_prediction_id(request.path_params["id"])
         except canonical.InvalidJson as error:
             return error_response(422, f'{{"label": …}} is needed: {error}')
@@ -75,15 +75,15 @@ class Labelling:
         return error_response(404, "this prediction is not kept any more") if row is None else json_response(row, 201)
 
     async def _keep(self, asked: PredictionKey, label: str) -> dict[str, Any] | None:
-        found = None if self._hidden.forgets(asked.session, asked.start_us) else await self._find(asked)
+        found = None if self._hidden.is_forgotten(asked.session, asked.start_us) else await self._find(asked)
         if found is None:
             return None
         found.inputs = [
             i
             for i in found.inputs
-            if not self._hidden.mutes(asked.session, i.modality, i.member.t_us, i.member.t_us + i.member.duration_us)
+            if not self._hidden.is_muted(asked.session, i.modality, i.member.t_us, i.member.t_us + i.member.duration_us)
         ]
-        return await asyncio.to_thread(self._labels.put, sample_of(found, label))
+        return await asyncio.to_thread(self._labels.save, build_sample(found, label))
 
     async def _find(self, asked: PredictionKey) -> PredictionEvidence | None:
         async with self._reader() as reader:

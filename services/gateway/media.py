@@ -25,7 +25,7 @@ class Busy(Exception):
     """Too many ask for what only the log has."""
 
 
-class Media:
+class MediaReader:
     """Fetches single payloads; the log is read by one at a time."""
 
     def __init__(
@@ -83,7 +83,7 @@ class Media:
         return (await LogReader(self._reader, self._topics).get({0: wanted})).get(0)
 
 
-def shown(modality: str, payload: Payload) -> Payload | None:
+def browser_safe(modality: str, payload: Payload) -> Payload | None:
     """A payload under a type that a browser only shows or plays, whatever its sender called it; None for any other."""
     kind, _ = media.parameters(payload.content_type)
     if modality == "video" and kind in media.IMAGE_TYPES and media.size(kind, payload.body):

@@ -17,7 +17,7 @@ from services.contract.cloudevents import Envelope
 from services.contract.media import Sound
 from services.contract.record import KafkaRecord
 from services.contract.tick import Tick
-from services.gateway.messages import Json, NotTold, Told, session_of, tell
+from services.gateway.messages import InvalidRecord, Json, PageMessage, make_message, session_of
 
 PER_SECOND = 40
 PEAKS_MAX = 1_200
@@ -46,28 +46,28 @@ def media_path(session: str, modality: str, at: list[int], t_us: int, sha256: st
     return f"api/v1/media/{modality}/{at[0]}/{at[1]}?{query}"
 
 
-def media_message(modality: str, record: KafkaRecord, ours: bool = True) -> Iterator[Told]:
+def media_messages(modality: str, record: KafkaRecord, ours: bool = True) -> Iterator[PageMessage]:
     """A chunk, an end, or the silences that a tick tells; ours: False for a tick that a stranger wrote. Raises NotTold."""
     if record.key is None:
         if not ours:
-            raise NotTold("a tick that no tick_secret signed for this place")
+            raise InvalidRecord("a tick that no tick_secret signed for this place")
         yield from _ticks(modality, record)
         return
     session, read = session_of(record.key), cloudevents.unwrap(record.headers, record.value)
     if not isinstance(read, Envelope):
-        raise NotTold(read.detail)
+        raise InvalidRecord(read.detail)
     t_us = timestamps.parse(read.get("time"))
     if t_us is None:
-        raise NotTold("no event time")
+        raise InvalidRecord("no event time")
     if read.get("type") == cloudevents.SESSION_END_TYPE:
         told = {"modality": modality, "source": read.get("source"), "t_us": t_us}
         facts = {"source": (modality, told["source"]), "arrived_us": record.timestamp * 1000}
-        yield tell("end", session, f"{modality} {read.get('source')}", t_us, t_us, told, facts=facts)
+        yield make_message("end", session, f"{modality} {read.get('source')}", t_us, t_us, told, facts=facts)
         return
     yield _chunk(session, modality, t_us, read, record)
 
 
-def _chunk(session: str, modality: str, t_us: int, read: Envelope, record: KafkaRecord) -> Told:
+def _chunk(session: str, modality: str, t_us: int, read: Envelope, record: KafkaRecord) -> PageMessage:
     body, content_type = read.payload, read.get("content-type")
     kind = content_type.partition(";")[0].strip().lower()
     sha256, at = hashlib.sha256(body).hexdigest(), [record.partition, record.offset]
@@ -101,7 +101,7 @@ def _chunk(session: str, modality: str, t_us: int, read: Envelope, record: Kafka
         "corrected_us": t_us - (timestamps.parse(read.get("recordedtime")) or t_us),
     }
     key, to_us = f"{modality} {at[0]} {at[1]}", t_us + told["duration_us"]
-    return tell("chunk", session, key, t_us, to_us, told, facts=facts)
+    return make_message("chunk", session, key, t_us, to_us, told, facts=facts)
 
 
 def _text(kind: str, body: bytes) -> str:
@@ -114,10 +114,10 @@ def _text(kind: str, body: bytes) -> str:
     return text[:TEXT_MAX]
 
 
-def _ticks(modality: str, record: KafkaRecord) -> Iterator[Told]:
+def _ticks(modality: str, record: KafkaRecord) -> Iterator[PageMessage]:
     read = tick.decode(record.value or b"")
     if not isinstance(read, Tick):
-        raise NotTold(read.detail)
+        raise InvalidRecord(read.detail)
     for session, bound_us in read.bounds.items():
         told = {"modality": modality, "bound_us": bound_us, "evidence": read.evidence}
-        yield tell("tick", session, f"{modality} {bound_us}", bound_us, bound_us, told)
+        yield make_message("tick", session, f"{modality} {bound_us}", bound_us, bound_us, told)

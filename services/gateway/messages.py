@@ -15,12 +15,12 @@ KINDS = ("chunk", "window", "prediction", "event", "late", "dead", "tick", "end"
 Json = dict[str, Any]
 
 
-class NotTold(ValueError):
+class InvalidRecord(ValueError):
     """A record that is none of the contract; the message says why and never quotes the content."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class PageMessage:
     """One thing that happened in a session, as JSON bytes; key names it within its kind.
 
     from_us, to_us: the event time that it is about. full: the whole record where `raw` is a part of it. facts: what a
@@ -41,7 +41,7 @@ class Told:
         return len(self.raw) + len(self.full or b"")
 
 
-def window(record: KafkaRecord) -> Told:
+def window_message(record: KafkaRecord) -> PageMessage:
     """A window's mask; `full` is the record. Raises NotTold."""
     read = _object(record.value)
     try:
@@ -50,7 +50,7 @@ def window(record: KafkaRecord) -> Told:
             for name, lane in read["modalities"].items()
         }
         told = {"id": read["id"], "start_us": read["start_us"], "end_us": read["end_us"], "final": read["final"]}
-        return tell(
+        return make_message(
             "window",
             read["session"],
             read["id"],
@@ -60,10 +60,10 @@ def window(record: KafkaRecord) -> Told:
             full=record.value,
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise NotTold(f"no window ({type(error).__name__})") from None
+        raise InvalidRecord(f"no window ({type(error).__name__})") from None
 
 
-def prediction(record: KafkaRecord) -> Told:
+def prediction_message(record: KafkaRecord) -> PageMessage:
     """A prediction with the latency and the event that its headers carry; `full` has its inputs too. Raises NotTold."""
     read, headers = _object(record.value), dict(record.headers)
     try:
@@ -85,24 +85,24 @@ def prediction(record: KafkaRecord) -> Told:
             "id": read["id"],
         }
         full = canonical.dumps(whole)
-        return tell("prediction", session, read["id"], span["start"], span["end"], told, full=full, facts=facts)
+        return make_message("prediction", session, read["id"], span["start"], span["end"], told, full=full, facts=facts)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise NotTold(f"no prediction ({type(error).__name__})") from None
+        raise InvalidRecord(f"no prediction ({type(error).__name__})") from None
 
 
-def event(record: KafkaRecord) -> Told:
+def event_message(record: KafkaRecord) -> PageMessage:
     """A step of an event. Raises NotTold."""
     read = _object(record.value)
     try:
         key = f"{read['id']} {read['lifecycle']} {read['label']} {read['final']}"
         facts = {name: read[name] for name in ("id", "lifecycle", "label", "kind", "confidence", "final", "prediction")}
         told = {**read, "said_us": record.timestamp * 1000}
-        return tell("event", read["session"], key, read["start"], read["end"], told, facts=facts)
+        return make_message("event", read["session"], key, read["start"], read["end"], told, facts=facts)
     except (KeyError, TypeError) as error:
-        raise NotTold(f"no event ({type(error).__name__})") from None
+        raise InvalidRecord(f"no event ({type(error).__name__})") from None
 
 
-def late(record: KafkaRecord) -> Told:
+def late_message(record: KafkaRecord) -> PageMessage:
     """A chunk that came too late. Raises NotTold."""
     read = _object(record.value)
     try:
@@ -110,15 +110,17 @@ def late(record: KafkaRecord) -> Told:
         told = {name: read[name] for name in names}
         key = f"{read['modality']} {read['at'][0]} {read['at'][1]}"
         facts = {"source": (read["modality"], read["source"])}
-        return tell("late", read["session"], key, read["t_us"], read["t_us"] + read["duration_us"], told, facts=facts)
+        return make_message(
+            "late", read["session"], key, read["t_us"], read["t_us"] + read["duration_us"], told, facts=facts
+        )
     except (KeyError, TypeError, IndexError) as error:
-        raise NotTold(f"no late record ({type(error).__name__})") from None
+        raise InvalidRecord(f"no late record ({type(error).__name__})") from None
 
 
-def dead(record: KafkaRecord, modality_of: Mapping[str, str]) -> Told:
+def dead_letter_message(record: KafkaRecord, modality_of: Mapping[str, str]) -> PageMessage:
     """A refused record with its reason; modality_of: by topic name. Raises NotTold."""
     if record.key is None:
-        raise NotTold("it belongs to no session")
+        raise InvalidRecord("it belongs to no session")
     session, read = session_of(record.key), _object(record.value)
     stated = dict(record.headers).get("ce_time", b"").decode(errors="replace")
     t_us = timestamps.parse(stated)
@@ -133,12 +135,12 @@ def dead(record: KafkaRecord, modality_of: Mapping[str, str]) -> Told:
         }
         key = f"{read['topic']} {read['partition']} {read['offset']}"
     except (KeyError, TypeError) as error:
-        raise NotTold(f"no dead letter ({type(error).__name__})") from None
+        raise InvalidRecord(f"no dead letter ({type(error).__name__})") from None
     # By the broker's clock: what was refused for its own clock must still be found among what is new.
-    return tell("dead", session, key, record.timestamp * 1000, record.timestamp * 1000, told)
+    return make_message("dead", session, key, record.timestamp * 1000, record.timestamp * 1000, told)
 
 
-def tell(
+def make_message(
     kind: str,
     session: str,
     key: str,
@@ -147,12 +149,12 @@ def tell(
     told: Json,
     full: bytes | None = None,
     facts: Mapping[str, Any] | None = None,
-) -> Told:
+) -> PageMessage:
     """A told record. Raises NotTold where a time or the session is of another form."""
     if type(from_us) is not int or type(to_us) is not int or not isinstance(session, str):
-        raise NotTold("a time or the session is of another form")
+        raise InvalidRecord("a time or the session is of another form")
     raw = canonical.dumps({"kind": kind, "session": session, **told})
-    return Told(kind, session, key, from_us, to_us, raw, full, facts)
+    return PageMessage(kind, session, key, from_us, to_us, raw, full, facts)
 
 
 def session_of(key: bytes) -> str:
@@ -160,14 +162,14 @@ def session_of(key: bytes) -> str:
     try:
         return key.decode()
     except UnicodeDecodeError:
-        raise NotTold("the session is not UTF-8") from None
+        raise InvalidRecord("the session is not UTF-8") from None
 
 
 def _object(value: bytes | None) -> Json:
     try:
         return canonical.loads_object(value or b"")
     except canonical.InvalidJson as error:
-        raise NotTold(str(error)) from None
+        raise InvalidRecord(str(error)) from None
 
 
 def _header(headers: Mapping[str, bytes], name: str) -> Json | None:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
-from services.gateway.messages import Told
+from services.gateway.messages import PageMessage
 
 SOURCES_MAX = 5_000
 HORIZON_US = 60_000_000
@@ -39,7 +39,7 @@ class Sources:
         self._silent_us = silent_us
         self._known: OrderedDict[Key, Source] = OrderedDict()
 
-    def put(self, told: Told) -> None:
+    def put(self, told: PageMessage) -> None:
         """Count a chunk, an end or a late record."""
         if told.facts is None or told.kind not in ("chunk", "late", "end"):
             return

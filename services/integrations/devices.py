@@ -18,7 +18,7 @@ STEP_US = 50_000
 MEASURED_MIN = 3
 
 
-class Clock:
+class DeviceClock:
     """What is added to a device's own times; it starts at 0 and moves in steps of at least 50 ms.
 
     Measured is what the aligner measures, too: the smallest arrival (the broker's append time) minus the end of what
@@ -30,7 +30,7 @@ class Clock:
         self.offset_us = 0
         self._smallest_us = self._at_us = self._measured = 0
 
-    def heard(self, recorded_us: int, duration_us: int, appended_us: int) -> int | None:
+    def observe(self, recorded_us: int, duration_us: int, appended_us: int) -> int | None:
         """A record of the device was taken; recorded_us: its own time. The new offset where a step is due."""
         found_us = appended_us - recorded_us - duration_us
         self._measured += 1
@@ -47,7 +47,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class EventTimestamp:
     """The event time of one record, and the device's own where that was corrected (None: it was not)."""
 
     device: str | None
@@ -60,35 +60,35 @@ class Stamp:
         return [] if self.recorded_us is None else [(RECORDED, timestamps.text_of(self.recorded_us))]
 
 
-class Devices:
+class DeviceDirectory:
     """By source as it stands in `ce_source`; a name without `/` means all streams `/devices/<name>/…`, one clock for them."""
 
     def __init__(self, known: Mapping[str, DeviceSettings]) -> None:
         self._known = known
-        self._clocks = {name: Clock() for name, device in known.items() if device.clock_offset_ms == AUTO}
+        self._clocks = {name: DeviceClock() for name, device in known.items() if device.clock_offset_ms == AUTO}
 
-    def of(self, source: str) -> DeviceSettings | None:
+    def settings_of(self, source: str) -> DeviceSettings | None:
         """What is set for a source, None where nothing is."""
         name = self.name_of(source)
         return None if name is None else self._known[name]
 
-    def stamp(self, source: str, t_us: int) -> Stamp:
+    def stamp(self, source: str, t_us: int) -> EventTimestamp:
         """The one stamp of a record: t_us is its time by the device's own clock."""
         name = self.name_of(source)
         device = None if name is None else self._known[name]
         if name is None or device is None or device.clock_offset_ms == 0:
-            return Stamp(name, t_us)
+            return EventTimestamp(name, t_us)
         clock = self._clocks.get(name)
         offset_us = clock.offset_us if clock is not None else int(device.clock_offset_ms) * 1000
-        return Stamp(name, t_us + offset_us, t_us)
+        return EventTimestamp(name, t_us + offset_us, t_us)
 
-    def taken(self, stamp: Stamp, duration_us: int, appended_ms: int | None) -> None:
+    def acknowledged(self, stamp: EventTimestamp, duration_us: int, appended_ms: int | None) -> None:
         """The broker has acknowledged a record so stamped; appended_ms: its append time, as the acknowledgement says."""
         clock = self._clocks.get(stamp.device or "")
         if clock is None or stamp.recorded_us is None or appended_ms is None:
             return
         before_us = clock.offset_us
-        after_us = clock.heard(stamp.recorded_us, duration_us, appended_ms * 1000)
+        after_us = clock.observe(stamp.recorded_us, duration_us, appended_ms * 1000)
         if after_us is not None:
             _log.warning(
                 "a device's clock is corrected anew",

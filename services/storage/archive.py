@@ -13,10 +13,10 @@ from services.contract.record import KafkaRecord, RecordPosition
 from services.runtime.atomic_file import hashed_name, write_atomically
 from services.storage.archive_entry import (
     ENTRY_BYTES_MAX,
-    BadEntry,
-    Entry,
-    Known,
-    Manifest,
+    ArchiveEntry,
+    EntryManifest,
+    EntrySummary,
+    InvalidEntry,
     decode,
     encode,
     sha256_of,
@@ -27,7 +27,7 @@ ENTRIES_MAX = 1_000_000
 DAY_US = 86_400_000_000
 
 
-class EvidenceStore:
+class EventArchive:
     """One process writes, any may read. A value that several events share lies there once.
 
     days, bytes_max: what is older goes, and of more the oldest; 0 of either keeps nothing. A crash leaves at most values
@@ -37,7 +37,7 @@ class EvidenceStore:
 
     def __init__(self, folder: Path, days: int, bytes_max: int) -> None:
         self._folder, self._keep_us, self._bytes_max = folder, days * DAY_US, bytes_max
-        self._known: dict[Path, Known] = {}
+        self._known: dict[Path, EntrySummary] = {}
         self._lock: TextIO | None = None
         # How many events name a value beyond the first.
         self._shared: Counter[str] = Counter()
@@ -52,13 +52,13 @@ class EvidenceStore:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = (self._folder / LOCK).open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        named = self.look()
+        named = self.load()
         for path in [*self._folder.glob("values/*/*"), *self._folder.glob("events/*/.*")]:
             if path.name not in named:
                 path.unlink()
         self._evict(now_us)
 
-    def look(self) -> set[str]:
+    def load(self) -> set[str]:
         """Only read what lies there: enough to forget a session while another process keeps. Raises OSError.
 
         The names of all values that events name.
@@ -67,7 +67,7 @@ class EvidenceStore:
         for path in sorted(self._folder.glob("events/*/*.json")):
             try:
                 manifest = _read(path)
-            except BadEntry:
+            except InvalidEntry:
                 self.damaged += 1
                 continue
             self._take(path, manifest, named)
@@ -83,7 +83,7 @@ class EvidenceStore:
         """True where an entry of this event is kept."""
         return self._path(session, event_id).exists()
 
-    def keep(self, entry: Entry) -> bool:
+    def save(self, entry: ArchiveEntry) -> bool:
         """Keep an entry, in place of what was kept of its event; False where none is kept. Raises OSError."""
         raw = encode(entry)
         if self._off or len(raw) > ENTRY_BYTES_MAX:
@@ -100,25 +100,25 @@ class EvidenceStore:
             self.bytes -= replaced.size
         self._take(path, decode(raw), there)
         self._release(before)
-        self._evict(entry.kept_us)
+        self._evict(entry.archived_us)
         return path in self._known
 
-    def of_session(self, session: str) -> Iterator[Entry]:
+    def entries_of(self, session: str) -> Iterator[ArchiveEntry]:
         """All that is kept of a session, in no order; media whose values were changed are told as gone."""
         for path in self._folder.glob(f"events/{hashed_name(session)}/*.json"):
-            with contextlib.suppress(BadEntry, OSError):
+            with contextlib.suppress(InvalidEntry, OSError):
                 manifest = _read(path)
                 if manifest.session == session:
                     yield manifest.entry({name: value for name in manifest.blobs if (value := self.value(name))})
 
-    def find(self, session: str, event_id: str) -> Entry | None:
+    def entry_of(self, session: str, event_id: str) -> ArchiveEntry | None:
         """The entry of an event, None where none is kept."""
-        return next((e for e in self.of_session(session) if e.event_id == event_id), None)
+        return next((e for e in self.entries_of(session) if e.event_id == event_id), None)
 
-    def records(self, session: str, place: RecordPosition) -> Iterator[KafkaRecord]:
+    def media_records(self, session: str, place: RecordPosition) -> Iterator[KafkaRecord]:
         """The media records that are kept of a place of a log; a place may have held others before a new broker."""
         for path in self._folder.glob(f"events/{hashed_name(session)}/*.json"):
-            with contextlib.suppress(BadEntry, OSError):
+            with contextlib.suppress(InvalidEntry, OSError):
                 for name, kept in _read(path).media_at(place):
                     yield kept._replace(value=self.value(name))
 
@@ -141,7 +141,7 @@ class EvidenceStore:
     def _off(self) -> bool:
         return not self._keep_us or not self._bytes_max
 
-    def _take(self, path: Path, manifest: Manifest, there: Set[str]) -> None:
+    def _take(self, path: Path, manifest: EntryManifest, there: Set[str]) -> None:
         """Count an event; there: the values that others name already."""
         self._known[path] = known = manifest.known
         self.bytes += known.size
@@ -161,7 +161,7 @@ class EvidenceStore:
         """What an event names; of one that was changed on disk nothing is known: its values go with the next start."""
         try:
             return _read(path).blobs
-        except (BadEntry, OSError):
+        except (InvalidEntry, OSError):
             return {}
 
     def _release(self, blobs: Mapping[str, int]) -> None:
@@ -188,7 +188,7 @@ class EvidenceStore:
         return self._folder / "values" / name[:2] / name
 
 
-def _read(path: Path) -> Manifest:
+def _read(path: Path) -> EntryManifest:
     if path.stat().st_size > ENTRY_BYTES_MAX:
-        raise BadEntry("too large")
+        raise InvalidEntry("too large")
     return decode(path.read_bytes())

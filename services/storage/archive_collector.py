@@ -21,12 +21,12 @@ from services.inspection.explain.lookup import (
     parse_prediction_id,
 )
 from services.kafka.log_reader import read_range
-from services.storage.archive_entry import Entry
+from services.storage.archive_entry import ArchiveEntry
 
 PREDICTIONS_MAX = 240
 
 
-async def gather(
+async def collect_entry(
     reader: AIOKafkaConsumer,
     topics: Topics,
     partitions: int,
@@ -36,21 +36,21 @@ async def gather(
     session: str,
     predictions: Sequence[str],
     now_us: int,
-) -> Entry:
+) -> ArchiveEntry:
     """The entry of an event: its records, and the windows and media of these predictions (by id), the newest of too many.
 
     What is gone, and what is no prediction's id, is left out. Each log is read once. Raises KafkaError.
     """
     asked = [found for id in predictions[-PREDICTIONS_MAX:] if (found := _wanted(id, session)) is not None]
     if not asked:
-        return entry_of([], events, event_id, session, now_us)
+        return build_entry([], events, event_id, session, now_us)
     number = partition_of(session.encode(), partitions)
     from_ms = max((min(w.start_us for w in asked) - future_us) // 1000 - 1, 0)
     said = await _of_ids(reader, TopicPartition(topics.predictions, number), from_ms, {w.id for w in asked})
     windows = await _of_ids(reader, TopicPartition(topics.windows, number), from_ms, {w.window_id for w in asked})
     media = await _media(reader, topics, windows)
     each = (find_in_records(said, windows, media, topics, w) for w in asked)
-    return entry_of([e for e in each if e is not None], events, event_id, session, now_us)
+    return build_entry([e for e in each if e is not None], events, event_id, session, now_us)
 
 
 def _wanted(id: str, session: str) -> PredictionKey | None:
@@ -92,15 +92,15 @@ async def _media(reader: AIOKafkaConsumer, topics: Topics, windows: Sequence[Kaf
     return out
 
 
-def entry_of(
+def build_entry(
     found: Sequence[PredictionEvidence], events: Sequence[KafkaRecord], event_id: str, session: str, now_us: int
-) -> Entry:
+) -> ArchiveEntry:
     """One entry of several predictions' evidence: what stands in several windows is in it once."""
     media = {i.kept.position: i.kept for e in found for i in e.inputs if i.kept is not None}
-    return Entry(
+    return ArchiveEntry(
         event_id=event_id,
         session=session,
-        kept_us=now_us,
+        archived_us=now_us,
         events=list(events),
         windows=[e.window_record for e in found if e.window_record is not None],
         predictions=[e.prediction for e in found],

@@ -15,12 +15,12 @@ from services.contract.record import KafkaRecord, RecordPosition
 ENTRY_BYTES_MAX = 64 * 1024 * 1024
 
 
-class BadEntry(ValueError):
+class InvalidEntry(ValueError):
     """A file that is no entry, or one that was changed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ArchiveEntry:
     """All records as they stood on the broker; predictions and windows of one event, and their members once each.
 
     kept_us: when it was kept, on the wall clock of the one who keeps.
@@ -28,7 +28,7 @@ class Entry:
 
     event_id: str
     session: str
-    kept_us: int
+    archived_us: int
     events: Sequence[KafkaRecord]
     windows: Sequence[KafkaRecord]
     predictions: Sequence[KafkaRecord]
@@ -45,13 +45,13 @@ def sha256_of(value: bytes | None) -> str:
     return hashlib.sha256(value or b"").hexdigest()
 
 
-def encode(entry: Entry) -> bytes:
+def encode(entry: ArchiveEntry) -> bytes:
     """Canonical JSON; of media only the names of their values."""
     return canonical.dumps(
         {
             "event_id": entry.event_id,
             "session": entry.session,
-            "kept_us": entry.kept_us,
+            "kept_us": entry.archived_us,
             "events": [_record(kept) for kept in entry.events],
             "windows": [_record(kept) for kept in entry.windows],
             "predictions": [_record(kept) for kept in entry.predictions],
@@ -64,7 +64,7 @@ def encode(entry: Entry) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class EntrySummary:
     """What of a manifest is kept in memory; size: its own bytes."""
 
     session: str
@@ -73,7 +73,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class EntryManifest:
     """An entry as its file tells it: media still by name."""
 
     told: Mapping[str, Any]
@@ -97,8 +97,8 @@ class Manifest:
         return {m["sha256"]: m["bytes"] for m in self.told["media"] if m["bytes"]}
 
     @property
-    def known(self) -> Known:
-        return Known(self.session, self.kept_us, self.size)
+    def known(self) -> EntrySummary:
+        return EntrySummary(self.session, self.kept_us, self.size)
 
     def media_at(self, place: RecordPosition) -> Iterator[tuple[str, KafkaRecord]]:
         """The media records of a topic, partition and offset, still without their values, which have these names."""
@@ -106,27 +106,27 @@ class Manifest:
             if (m["topic"], m["partition"], m["offset"]) == place:
                 yield m["sha256"], _kept(m, None)
 
-    def entry(self, values: Mapping[str, bytes]) -> Entry:
+    def entry(self, values: Mapping[str, bytes]) -> ArchiveEntry:
         """With its media, as far as their values are there."""
         t = self.told
         media = [_kept(m, values.get(m["sha256"]) if m["bytes"] else b"") for m in t["media"]]
         events, windows, predictions = (
             [_kept(r, base64.b64decode(r["value"])) for r in t[name]] for name in ("events", "windows", "predictions")
         )
-        return Entry(self.event_id, self.session, self.kept_us, events, windows, predictions, media)
+        return ArchiveEntry(self.event_id, self.session, self.kept_us, events, windows, predictions, media)
 
 
-def decode(raw: bytes) -> Manifest:
+def decode(raw: bytes) -> EntryManifest:
     """Read a manifest, checked whole. Raises BadEntry."""
     try:
         told = canonical.loads_object(raw, ENTRY_BYTES_MAX)
-        found = Manifest(told, len(raw))
+        found = EntryManifest(told, len(raw))
         if not all(_is_name(name) and type(size) is int and size >= 0 for name, size in found.blobs.items()):
-            raise BadEntry("a name of a value is none")
+            raise InvalidEntry("a name of a value is none")
         found.entry({})
         int(found.kept_us)
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
-        raise BadEntry(f"no entry ({type(error).__name__})") from None
+        raise InvalidEntry(f"no entry ({type(error).__name__})") from None
     return found
 
 

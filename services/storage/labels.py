@@ -11,7 +11,7 @@ from typing import Any
 
 from services.contract import canonical
 from services.runtime.atomic_file import hashed_name, write_atomically
-from services.storage.training_sample import Sample
+from services.storage.training_sample import TrainingSample
 
 MANIFEST, LOCK = "labels.jsonl", "lock"
 
@@ -27,7 +27,7 @@ class LabelStore:
         """What to give to `braid train --data`."""
         return self._folder / MANIFEST
 
-    def put(self, sample: Sample) -> dict[str, Any]:
+    def save(self, sample: TrainingSample) -> dict[str, Any]:
         """Keep a sample; its line as it stands in the manifest. Raises OSError."""
         session = hashed_name(sample.row["session"])
         row: dict[str, Any] = {**sample.row, "image": None, "audio": None}

@@ -37,26 +37,26 @@ class InvalidLabel(BraidError):
     exit_code = EXIT_USAGE
 
 
-def check(label: str) -> None:
+def check_label(label: str) -> None:
     """Raises InvalidLabel."""
     if not 1 <= len(label) <= LABEL_MAX or not label.isprintable() or label != label.strip():
         raise InvalidLabel(f"A label has 1 to {LABEL_MAX} printable characters and no spaces around them.")
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class TrainingSample:
     """One line of a manifest but for its files; files: suffix and content by the manifest's name of the sense."""
 
     row: dict[str, Any]
     files: dict[str, tuple[str, bytes]]
 
 
-def sample_of(evidence: PredictionEvidence, label: str) -> Sample:
+def build_sample(evidence: PredictionEvidence, label: str) -> TrainingSample:
     """The newest picture, the sound on the window's time line, and all words of a window. Raises InvalidLabel and SampleNotRetained.
 
     What was muted is left out, as the prediction left it out.
     """
-    check(label)
+    check_label(label)
     record = evidence.record
     usable = {name for name, sense in record["modalities"].items() if sense["state"] != "muted"}
     found = [i for i in evidence.inputs if i.modality in usable and i.payload is not None and i.payload.body]
@@ -73,7 +73,7 @@ def sample_of(evidence: PredictionEvidence, label: str) -> Sample:
         raise SampleNotRetained(
             "The inputs of this prediction are not retained any more: there is nothing to learn from."
         )
-    return Sample(row, files)
+    return TrainingSample(row, files)
 
 
 def _kind(payload: Payload) -> str:

@@ -17,7 +17,7 @@ from services.kafka import clients
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import ROOT, Settings
-from services.storage.archive import EvidenceStore
+from services.storage.archive import EventArchive
 from tests.integration import session
 from tests.integration.gateway import Gateway
 from tests.waiting import DEADLINE_S, wait_until
@@ -65,10 +65,10 @@ async def test_an_event_that_ended_is_explained_without_the_topics_until_it_is_f
         await producer.send_and_wait(settings.topic_names().events, encode(event), key=b"porch of old")
 
     # Sessions of other tests end events too, on the same broker: only what is kept of this one counts.
-    kept = EvidenceStore(folder / "evidence", 0, 0)
+    kept = EventArchive(folder / "evidence", 0, 0)
 
     async def ours() -> bool:
-        return kept.find("porch of old", event.id) is not None
+        return kept.entry_of("porch of old", event.id) is not None
 
     await wait_until(ours, "the evidence of the event")
     alone = {k: v for k, v in environment.items() if not k.startswith(("BRAID_KAFKA", "BRAID_REDIS"))}
@@ -79,7 +79,7 @@ async def test_an_event_that_ended_is_explained_without_the_topics_until_it_is_f
     assert {i["modality"] for i in why["inputs"]} == {"text", "video", "audio"}
     assert all(i["bytes"] for i in why["inputs"])
     assert gateway.process.metric("braid_gateway_events_kept_total") > 0
-    entries = len(list(kept.of_session("porch of old")))
+    entries = len(list(kept.entries_of("porch of old")))
     code, told = braid(environment, "forget", "porch of old", "--json")
     assert (code, json.loads(told)["events_erased"]) == (0, entries)
     left = [path for path in (folder / "evidence").rglob("*") if path.is_file()]

@@ -13,11 +13,11 @@ from typer.main import get_command
 from services.cli.main import app
 from services.contract import cloudevents
 from services.contract.alignment_config import Admission
-from services.gateway.ingest import sending
-from services.integrations.capture.source import stream_of
-from services.integrations.devices import Devices
+from services.gateway.ingest import build_chunk
+from services.integrations.capture.source import network_stream
+from services.integrations.devices import DeviceDirectory
 from services.integrations.mqtt import discovery
-from services.integrations.mqtt.topics import Names
+from services.integrations.mqtt.topics import MqttTopics
 from services.runtime.settings import ROOT, Settings
 
 RECIPES = (ROOT / "docs" / "recipes.md").read_text()
@@ -68,11 +68,11 @@ def test_every_braid_command_exists_with_its_options() -> None:
     for _, verb, *rest in of_braid:
         options = {o for p in get_command(app).commands[verb].params for o in p.opts}  # type: ignore[attr-defined]
         assert {word for word in rest if word.startswith("-")} <= options
-        assert stream_of(rest[0]) is not None
+        assert network_stream(rest[0]) is not None
 
 
 def test_every_entity_is_announced_to_home_assistant() -> None:
-    announced = discovery.device(Names(), "kitchen", ["dog"], [("video", "x")], "image/jpeg", ["video"], 90, "0")
+    announced = discovery.device(MqttTopics(), "kitchen", ["dog"], [("video", "x")], "image/jpeg", ["video"], 90, "0")
     entities = {component["default_entity_id"] for component in announced["components"].values()}
     named = set(re.findall(r"\b(?:event|sensor|image|binary_sensor)\.braid_\w+", RECIPES))
     assert len(named) == 3
@@ -87,7 +87,7 @@ def test_the_request_of_home_assistant_is_accepted() -> None:
     assert request["url"].endswith("/api/v1/sessions/{{ session }}/text")
     assert request["method"] == "post"
     headers = {"content-type": request["content_type"], "ce-source": request["headers"]["ce-source"]}
-    record = sending("kitchen", "text", headers, b"hello", Admission(), Devices({}))
+    record = build_chunk("kitchen", "text", headers, b"hello", Admission(), DeviceDirectory({}))
     assert not hasattr(record, "reason"), record
 
 

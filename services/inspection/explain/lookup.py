@@ -27,7 +27,7 @@ from services.contract.topics import Topics
 from services.contract.window import Member, Window, position_of
 from services.kafka.log_reader import read_range
 from services.offline.recording.reader import RecordingFile
-from services.storage.archive import EvidenceStore
+from services.storage.archive import EventArchive
 from services.storage.payload_cache import Payload
 
 
@@ -174,9 +174,9 @@ def _same(kept: KafkaRecord, member: Member) -> bool:
     return isinstance(read, Envelope) and hashlib.sha256(read.payload).hexdigest() == member.sha256
 
 
-def find_in_archive(store: EvidenceStore, topics: Topics, wanted: PredictionKey) -> PredictionEvidence | None:
+def find_in_archive(store: EventArchive, topics: Topics, wanted: PredictionKey) -> PredictionEvidence | None:
     """The evidence, None where no event of the session was kept with this prediction."""
-    for entry in store.of_session(wanted.session):
+    for entry in store.entries_of(wanted.session):
         found = find_in_records(entry.predictions, entry.windows, entry.media, topics, wanted)
         if found is not None:
             return found

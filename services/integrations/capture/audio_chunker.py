@@ -11,7 +11,7 @@ CHUNK_US = 200_000
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
+class PcmChunk:
     """16-bit samples of one format; t_us: of the first, ends_us: of the end of the last."""
 
     t_us: int
@@ -25,7 +25,7 @@ class Sound:
         return f"audio/pcm;rate={self.rate};channels={self.channels};format=s16le"
 
 
-class SoundLine:
+class AudioChunker:
     """Counts samples from the first on; a piece that begins more than pause_us after its turn begins a new line."""
 
     def __init__(self, pause_us: int) -> None:
@@ -39,7 +39,7 @@ class SoundLine:
         """Where the sound that came so far ends."""
         return self._at_us(self._samples + self._frames)
 
-    def add(self, body: bytes, rate: int, channels: int, t_us: int) -> Iterator[Sound]:
+    def add(self, body: bytes, rate: int, channels: int, t_us: int) -> Iterator[PcmChunk]:
         """The next piece, by the clock of whoever brings it at t_us; answers with what is long enough to be told."""
         if (rate, channels) != (self._rate, self._channels) or t_us - self.ends_us > self._pause_us:
             yield from self.flush()
@@ -49,14 +49,14 @@ class SoundLine:
         if self._frames * 1_000_000 >= CHUNK_US * rate:
             yield from self.flush()
 
-    def flush(self) -> Iterator[Sound]:
+    def flush(self) -> Iterator[PcmChunk]:
         """Everything that waits."""
         if not self._waiting:
             return
         body, t_us, ends_us = bytes(self._waiting), self._at_us(self._samples), self.ends_us
         self._samples += self._frames
         self._waiting.clear()
-        yield Sound(t_us, ends_us, self._rate, self._channels, body)
+        yield PcmChunk(t_us, ends_us, self._rate, self._channels, body)
 
     @property
     def _frames(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from services.contract.errors import BraidError
-from services.integrations.capture.source import Opening
+from services.integrations.capture.source import CaptureSource
 
 TIMEOUT_S = (10.0, 5.0)  # to open, to read
 RATE, CHANNELS = 16_000, 1
@@ -21,12 +21,12 @@ class CaptureError(BraidError):
     """A source that cannot be opened; the message never holds a password."""
 
 
-class Lost(Exception):
+class SourceLost(Exception):
     """A stream that was there has ended or gone."""
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class CapturedItem:
     """A JPEG, or 16-bit samples of RATE and CHANNELS where `sound`; times in us of the stream's own clock."""
 
     sound: bool
@@ -35,10 +35,10 @@ class Item:
     body: bytes
 
 
-class Capture:
+class CaptureDecoder:
     """One opened source; made and read in one thread at a time. fps: pictures in a second, at most."""
 
-    def __init__(self, opening: Opening, fps: float, pixels_max: int, from_s: float = 0) -> None:
+    def __init__(self, opening: CaptureSource, fps: float, pixels_max: int, from_s: float = 0) -> None:
         try:
             import av
         except ImportError:
@@ -67,14 +67,14 @@ class Capture:
             self._container.seek(self._from_us)
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """What is in it, for people."""
         video, audio = self._video, self._audio
         pictures = [f"pictures of {video.width} x {video.height} ({video.codec_context.name})"] if video else []
         sounds = [f"sound ({audio.codec_context.name})"] if audio else []
         return " and ".join(pictures + sounds)
 
-    def items(self) -> Iterator[Item]:
+    def items(self) -> Iterator[CapturedItem]:
         """Pictures and pieces of sound as they come; what cannot be decoded is left out. Raises Lost."""
         wanted = [s for s in (self._video, self._audio) if s is not None]
         turn: int | None = None
@@ -88,9 +88,9 @@ class Capture:
                     if begins_us is None or begins_us < self._from_us or self._turn(begins_us) == turn:
                         continue
                     turn = self._turn(begins_us)
-                    yield Item(False, begins_us, begins_us, _jpeg(frame))
+                    yield CapturedItem(False, begins_us, begins_us, _jpeg(frame))
         except (self._errors, OSError) as error:
-            raise Lost(getattr(error, "strerror", None) or type(error).__name__) from None
+            raise SourceLost(getattr(error, "strerror", None) or type(error).__name__) from None
 
     def close(self) -> None:
         """Let go of the device."""
@@ -106,13 +106,13 @@ class Capture:
         except self._errors:
             return []
 
-    def _pieces(self, frame: Any) -> Iterator[Item]:
+    def _pieces(self, frame: Any) -> Iterator[CapturedItem]:
         for piece in self._resampler.resample(frame):
             begins_us = _us(piece)
             if begins_us is None or begins_us < self._from_us:
                 continue
             body = piece.to_ndarray().tobytes()
-            yield Item(True, begins_us, begins_us + piece.samples * 1_000_000 // RATE, body)
+            yield CapturedItem(True, begins_us, begins_us + piece.samples * 1_000_000 // RATE, body)
 
 
 def _us(frame: Any) -> int | None:

@@ -17,26 +17,26 @@ from aiokafka import AIOKafkaProducer
 
 from services.contract import cloudevents
 from services.contract.topics import Topics
-from services.integrations.capture.audio_chunker import Sound, SoundLine
-from services.integrations.capture.decoder import CHANNELS, RATE, Capture, CaptureError, Item, Lost
-from services.integrations.capture.source import Opening
-from services.integrations.capture.stream_clock import TimeLine
-from services.integrations.devices import Devices, Stamp
+from services.integrations.capture.audio_chunker import AudioChunker, PcmChunk
+from services.integrations.capture.decoder import CHANNELS, RATE, CaptureDecoder, CapturedItem, CaptureError, SourceLost
+from services.integrations.capture.source import CaptureSource
+from services.integrations.capture.stream_clock import StreamClock
+from services.integrations.devices import DeviceDirectory, EventTimestamp
 
 
 @dataclass(slots=True)
-class Sent:
+class SendCounts:
     """What was sent of one source so far."""
 
     name: str
-    pictures: int = 0
-    sound_us: int = 0
+    frames: int = 0
+    audio_us: int = 0
     bytes: int = 0
     lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class CaptureOptions:
     """How to capture: pictures in a second at most, pixels of one at most, from second from_s of a file, for so long."""
 
     fps: float
@@ -60,11 +60,11 @@ class Sender:
         self,
         producer: AIOKafkaProducer,
         topics: Topics,
-        devices: Devices,
+        devices: DeviceDirectory,
         session: str,
         device: str,
-        opening: Opening,
-        wanted: Wanted,
+        opening: CaptureSource,
+        wanted: CaptureOptions,
         say: Callable[[str], None],
     ) -> None:
         self._producer, self._topics, self._devices = producer, topics, devices
@@ -74,16 +74,16 @@ class Sender:
         self._began_us: int | None = None
         self._ends_us: dict[str, int] = {}
         self._thread = ThreadPoolExecutor(1, "capture")
-        self.sent = Sent(opening.name)
+        self.sent = SendCounts(opening.name)
 
-    async def run(self) -> Sent:
+    async def run(self) -> SendCounts:
         """Until the file ends or the time is over; a live source that is lost is opened again. Raises CaptureError."""
         try:
             while True:
                 try:
                     await self._capture()
                     return self.sent
-                except Lost as lost:
+                except SourceLost as lost:
                     self._say(f"{self._opening.name} is lost ({lost}): trying again every {AGAIN_S:g} s")
                     self.sent.lost += 1
                     await asyncio.sleep(AGAIN_S)
@@ -94,27 +94,27 @@ class Sender:
     async def _capture(self) -> None:
         wanted = self._wanted
         try:
-            capture = await self._in_thread(Capture, self._opening, wanted.fps, wanted.pixels_max, wanted.from_s)
+            capture = await self._in_thread(CaptureDecoder, self._opening, wanted.fps, wanted.pixels_max, wanted.from_s)
         except CaptureError as error:
             # The first opening must succeed; a camera that was there once may take its time to come back.
             if self.sent.lost:
-                raise Lost(str(error)) from None
+                raise SourceLost(str(error)) from None
             raise
         try:
-            self._say(f"{self._opening.name}: {capture.told}")
+            self._say(f"{self._opening.name}: {capture.description}")
             await (self._live if self._opening.live else self._file)(capture.items())
         finally:
             await asyncio.shield(self._in_thread(capture.close))
 
-    async def _live(self, items: Iterator[Item]) -> None:
-        line, sound, held = TimeLine(), SoundLine(PAUSE_US), list[Item]()
+    async def _live(self, items: Iterator[CapturedItem]) -> None:
+        line, sound, held = StreamClock(), AudioChunker(PAUSE_US), list[CapturedItem]()
         while (item := await self._in_thread(next, items, None)) is not None:
             now_us = time.time_ns() // 1000
-            line.saw(item.ends_us, now_us)
+            line.observe(item.ends_us, now_us)
             held.append(item)
             if not line.settled and len(held) < HELD_MAX:
                 continue
-            stamped = [(one, line.at_us(one.begins_us)) for one in held]
+            stamped = [(one, line.event_time_us(one.begins_us)) for one in held]
             held.clear()
             for one, t_us in stamped:
                 if self._over(t_us):
@@ -123,12 +123,12 @@ class Sender:
             if self._over(stamped[-1][1]):
                 break
         else:
-            raise Lost("it ended")
+            raise SourceLost("it ended")
         for left in sound.flush():
             await self._sound(left)
 
-    async def _file(self, items: Iterator[Item]) -> None:
-        sound, origin_us = SoundLine(PAUSE_US), None
+    async def _file(self, items: Iterator[CapturedItem]) -> None:
+        sound, origin_us = AudioChunker(PAUSE_US), None
         while (item := await self._in_thread(next, items, None)) is not None:
             now_us = time.time_ns() // 1000
             if origin_us is None:
@@ -147,28 +147,28 @@ class Sender:
             self._began_us = t_us
         return self._wanted.seconds is not None and t_us - self._began_us >= self._wanted.seconds * 1e6
 
-    async def _send(self, item: Item, t_us: int, sound: SoundLine) -> None:
+    async def _send(self, item: CapturedItem, t_us: int, sound: AudioChunker) -> None:
         if not item.sound:
             await self._record("video", JPEG, item.body, t_us, t_us)
             return
         for piece in sound.add(item.body, RATE, CHANNELS, t_us):
             await self._sound(piece)
 
-    async def _sound(self, piece: Sound) -> None:
+    async def _sound(self, piece: PcmChunk) -> None:
         await self._record("audio", piece.content_type, piece.body, piece.t_us, piece.ends_us)
 
     async def _record(self, modality: str, content_type: str, body: bytes, t_us: int, ends_us: int) -> None:
-        if (device := self._devices.of(self._source(modality))) and device.modality not in ("", modality):
+        if (device := self._devices.settings_of(self._source(modality))) and device.modality not in ("", modality):
             return
         self.sent.bytes += len(body)
-        self.sent.pictures += modality == "video"
-        self.sent.sound_us += ends_us - t_us
+        self.sent.frames += modality == "video"
+        self.sent.audio_us += ends_us - t_us
         self._ends_us[modality] = max(ends_us, self._ends_us.get(modality, 0))
         stamp = self._devices.stamp(self._source(modality), t_us)
         sent = await self._put(modality, cloudevents.media_type(modality), content_type, body, stamp)
         if stamp.recorded_us is not None:
             done = await sent
-            self._devices.taken(stamp, ends_us - t_us, done.timestamp)
+            self._devices.acknowledged(stamp, ends_us - t_us, done.timestamp)
 
     async def _end(self) -> None:
         """Say of each sense that it is over, so that nobody waits for it."""
@@ -176,9 +176,11 @@ class Sender:
             stamp = self._devices.stamp(self._source(modality), ends_us)
             await self._put(modality, cloudevents.SESSION_END_TYPE, "application/json", b"", stamp)
 
-    async def _put(self, modality: str, kind: str, content_type: str, body: bytes, stamp: Stamp) -> Awaitable[Any]:
+    async def _put(
+        self, modality: str, kind: str, content_type: str, body: bytes, stamp: EventTimestamp
+    ) -> Awaitable[Any]:
         source, self._number = self._source(modality), self._number + 1
-        device = self._devices.of(source)
+        device = self._devices.settings_of(source)
         session = (device.session if device else "") or self._session
         headers = cloudevents.build(
             session=session,

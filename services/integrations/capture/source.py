@@ -17,7 +17,7 @@ NETWORK = "rtsp,rtp,rtcp,udp,tcp,tls,srtp,http,https,httpproxy,crypto"
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class CaptureSource:
     """One thing to open; name: as people are told, without a password; live: it is captured now, and has no end.
 
     formats: of which the first that is known is used; hint: what to do where it cannot be opened.
@@ -31,7 +31,7 @@ class Opening:
     hint: str = ""
 
 
-def stream_of(word: str) -> Opening | None:
+def network_stream(word: str) -> CaptureSource | None:
     """A camera on the network, None for any other word."""
     address = urlsplit(word)
     if address.scheme not in STREAMS or not address.hostname:
@@ -42,28 +42,28 @@ def stream_of(word: str) -> Opening | None:
     if address.scheme.startswith("rtsp"):
         # Over UDP what is lost is lost, and a firewall may take all of it.
         options["rtsp_transport"] = "tcp"
-    return Opening(word, name, True, (), options)
+    return CaptureSource(word, name, True, (), options)
 
 
-def file_of(path: Path) -> Opening | None:
+def media_file(path: Path) -> CaptureSource | None:
     """A video or a long sound, None for any other file."""
     if path.suffix.lower() not in FILES:
         return None
-    return Opening(str(path), str(path), False, (), {"protocol_whitelist": "file"})
+    return CaptureSource(str(path), str(path), False, (), {"protocol_whitelist": "file"})
 
 
-def webcam(device: str = WEBCAM) -> Opening:
+def webcam(device: str = WEBCAM) -> CaptureSource:
     """A camera of this machine."""
-    return Opening(
+    return CaptureSource(
         device, f"webcam {device}", True, ("v4l2",), hint="; v4l2-ctl --list-devices names those that are there"
     )
 
 
-def microphone(device: str = MICROPHONE) -> Opening:
+def microphone(device: str = MICROPHONE) -> CaptureSource:
     """A microphone of this machine; PulseAudio where PyAV was built with it."""
     # The ALSA inside PyAV's wheel looks for its configuration where it was built.
     hint = "; arecord -L names those that are there, and PyAV may need ALSA_CONFIG_PATH=/usr/share/alsa/alsa.conf"
-    return Opening(device, f"microphone {device}", True, ("pulse", "alsa"), hint=hint)
+    return CaptureSource(device, f"microphone {device}", True, ("pulse", "alsa"), hint=hint)
 
 
 def has_devices() -> bool:

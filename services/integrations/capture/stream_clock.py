@@ -7,7 +7,7 @@ MINUTE_US = 60_000_000
 DRIFT_US = 500_000
 
 
-class TimeLine:
+class StreamClock:
     """What the stream calls 0 is where the wall clock stood when its newest item had just been captured.
 
     The shortest way from capture to here counts. What is first read of a stream has waited in buffers while it was opened,
@@ -21,7 +21,7 @@ class TimeLine:
         self._first_us = self._minute_us = 0
         self.settled = False
 
-    def saw(self, ends_us: int, now_us: int) -> None:
+    def observe(self, ends_us: int, now_us: int) -> None:
         """An item arrived that ends at a time of the stream's."""
         way_us = now_us - ends_us
         if self._origin_us is None:
@@ -39,7 +39,7 @@ class TimeLine:
                 self._origin_us = self._shortest_us
             self._shortest_us, self._minute_us = None, now_us
 
-    def at_us(self, stream_us: int) -> int:
+    def event_time_us(self, stream_us: int) -> int:
         """The event time of a time of the stream's; only once something was seen."""
         if self._origin_us is None:
             raise ValueError("nothing was seen of this stream yet")

@@ -14,10 +14,10 @@ from aiokafka.errors import KafkaError
 from model.checkpoint import serving
 from model.labels import NOTHING
 from services.contract import canonical
-from services.integrations.mqtt.client import Broker
-from services.integrations.mqtt.follower import Follower
-from services.integrations.mqtt.state import Bounds, Home
-from services.integrations.mqtt.topics import Names
+from services.integrations.mqtt.client import MqttClient
+from services.integrations.mqtt.follower import BridgeFollower
+from services.integrations.mqtt.state import BridgeLimits, BridgeState
+from services.integrations.mqtt.topics import MqttTopics
 from services.kafka import clients, retry
 from services.kafka.control_topic import Controls, say
 from services.runtime import logs
@@ -55,15 +55,15 @@ def labels_of(checkpoint: Path) -> list[str]:
 async def serve(settings: Settings, metrics: MqttMetrics, progress: Progress) -> None:
     """Serve until SIGTERM or Ctrl-C."""
     m = settings.mqtt
-    names = Names(m.prefix, m.discovery_prefix)
-    bounds = Bounds(m.sessions_max, m.sources_max, m.silent_s * 1_000_000)
+    names = MqttTopics(m.prefix, m.discovery_prefix)
+    bounds = BridgeLimits(m.sessions_max, m.sources_max, m.silent_s * 1_000_000)
     topics, partitions = settings.topic_names(), settings.topics.partitions
-    home = Home(names, labels_of(settings.fusion.model), bounds, version("braid"), topics.modalities)
+    home = BridgeState(names, labels_of(settings.fusion.model), bounds, version("braid"), topics.modalities)
     controls = Controls.following(settings)
 
     async def command(topic: str, payload: bytes) -> None:
         """A switch was turned: said in the control topic, from which its new state comes back."""
-        wanted = home.command(topic, payload)
+        wanted = home.parse_command(topic, payload)
         if wanted is None:
             return
         session, modality, on = wanted
@@ -81,9 +81,9 @@ async def serve(settings: Settings, metrics: MqttMetrics, progress: Progress) ->
         except KafkaError as error:
             _log.error("a switch could not be turned", extra={"why": str(error)})
 
-    broker = Broker(m, names, lambda: home.announce(time.time_ns() // 1000), command, metrics, progress)
+    broker = MqttClient(m, names, lambda: home.announce(time.time_ns() // 1000), command, metrics, progress)
     controls.listen(lambda control: broker.send(list(home.control(control))))
-    follower = Follower(
+    follower = BridgeFollower(
         lambda: clients.make_reader(settings.kafka),
         topics,
         partitions,

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Iterable
 import aiomqtt
 
 from services.integrations.mqtt.discovery import OFFLINE, ONLINE
-from services.integrations.mqtt.state import Message
-from services.integrations.mqtt.topics import Names
+from services.integrations.mqtt.state import MqttMessage
+from services.integrations.mqtt.topics import MqttTopics
 from services.runtime.health import Progress
 from services.runtime.metrics import MqttMetrics
 from services.runtime.settings import MqttSettings
@@ -21,24 +21,24 @@ AGAIN_S, TIMEOUT_S, KEEPALIVE_S, INCOMING_MAX = 1.0, 10.0, 30, 16
 _log = logging.getLogger(__name__)
 
 
-class Broker:
+class MqttClient:
     """`send` never waits: what finds no room or no broker is dropped and counted; what is retained is told again later."""
 
     def __init__(
         self,
         settings: MqttSettings,
-        names: Names,
-        announce: Callable[[], Iterable[Message]],
+        names: MqttTopics,
+        announce: Callable[[], Iterable[MqttMessage]],
         command: Callable[[str, bytes], Awaitable[None]],
         metrics: MqttMetrics,
         progress: Progress,
     ) -> None:
         self._settings, self._names, self._announce, self._command = settings, names, announce, command
         self._metrics, self._progress = metrics, progress
-        self._queue: asyncio.Queue[Message] = asyncio.Queue(settings.queue_max)
+        self._queue: asyncio.Queue[MqttMessage] = asyncio.Queue(settings.queue_max)
         self._connected = self._behind = False
 
-    def send(self, messages: Iterable[Message]) -> None:
+    def send(self, messages: Iterable[MqttMessage]) -> None:
         """Put messages in the queue, in order."""
         for message in messages:
             if not self._connected or self._queue.full():
@@ -111,6 +111,6 @@ class Broker:
         for message in list(self._announce()):
             await self._publish(client, message)
 
-    async def _publish(self, client: aiomqtt.Client, message: Message) -> None:
+    async def _publish(self, client: aiomqtt.Client, message: MqttMessage) -> None:
         await client.publish(message.topic, message.payload, message.qos, message.retain, timeout=TIMEOUT_S)
         self._metrics.published.labels(message.kind).inc()

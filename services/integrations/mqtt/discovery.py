@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from services.integrations.mqtt.topics import Names, slug
+from services.integrations.mqtt.topics import MqttTopics, slug
 
 ON, OFF, ONLINE, OFFLINE = "ON", "OFF", "online", "offline"
 
 
 def device(
-    names: Names,
+    names: MqttTopics,
     session: str,
     labels: Sequence[str],
     sources: Collection[tuple[str, str]],
@@ -41,10 +41,15 @@ def device(
             **more,
         }
 
-    said = names.of(session, "prediction")
+    said = names.for_session(session, "prediction")
     components = {
         "event": entity(
-            "event", "event", "Event", state_topic=names.of(session, "event"), event_types=list(labels), icon="mdi:eye"
+            "event",
+            "event",
+            "Event",
+            state_topic=names.for_session(session, "event"),
+            event_types=list(labels),
+            icon="mdi:eye",
         ),
         "label": entity("sensor", "label", "Label", state_topic=said, value_template="{{ value_json.label }}"),
         "confidence": entity(
@@ -58,7 +63,7 @@ def device(
         ),
     }
     if picture_type is not None:
-        image = {"image_topic": names.of(session, "image"), "content_type": picture_type}
+        image = {"image_topic": names.for_session(session, "image"), "content_type": picture_type}
         components["image"] = entity("image", "image", "Last event", **image)
     for modality in modalities:
         key, topic = f"mute_{slug(modality)}", names.mute(session, modality)

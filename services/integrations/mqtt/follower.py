@@ -13,8 +13,8 @@ from services.contract import canonical, cloudevents, event, timestamps
 from services.contract.cloudevents import Envelope
 from services.contract.event import Event
 from services.contract.topics import Topics
-from services.integrations.mqtt.client import Broker
-from services.integrations.mqtt.state import Home, Message, Picture
+from services.integrations.mqtt.client import MqttClient
+from services.integrations.mqtt.state import BridgeState, FrameRef, MqttMessage
 from services.kafka.follower import Batch, TopicFollower, follow
 from services.kafka.log_reader import read_range
 from services.runtime.health import Progress
@@ -24,7 +24,7 @@ from services.runtime.metrics import MqttMetrics
 LOOK_BACK_MS = 60_000
 
 
-class Follower:
+class BridgeFollower:
     """Reads every partition without a consumer group and hands what it leads to, to the broker's side."""
 
     def __init__(
@@ -32,8 +32,8 @@ class Follower:
         make_reader: Callable[[], AIOKafkaConsumer],
         topics: Topics,
         partition_count: int,
-        home: Home,
-        broker: Broker,
+        home: BridgeState,
+        broker: MqttClient,
         pictures: bool,
         metrics: MqttMetrics,
         progress: Progress,
@@ -72,23 +72,23 @@ class Follower:
                         await self._picture(event.decode(record.value or b""))
                 except (canonical.InvalidJson, KeyError, TypeError, UnicodeDecodeError):
                     self._metrics.records_unreadable.inc()
-        self._broker.send(list(self._home.sources(time.time_ns() // 1000)))
+        self._broker.send(list(self._home.source_states(time.time_ns() // 1000)))
         self._metrics.sessions.set(len(self._home.sessions))
 
-    def _said(self, topic: str, record: ConsumerRecord) -> Iterable[Message]:
+    def _said(self, topic: str, record: ConsumerRecord) -> Iterable[MqttMessage]:
         if topic in self._modality_of:
             return self._heard(self._modality_of[topic], record)
         if topic == self._topics.events:
             step = event.decode(record.value or b"")
-            hidden = self._home.forgets(step.session, step.start_us)
+            hidden = self._home.is_forgotten(step.session, step.start_us)
             return () if hidden else self._home.event(step, record.value)
         read = canonical.loads_object(record.value or b"")
-        if self._home.forgets(read["session"], read["window"]["start"]):
+        if self._home.is_forgotten(read["session"], read["window"]["start"]):
             return ()
         end_us = read["window"]["end"]
         return self._home.prediction(read["session"], read["label"], read["confidence"], end_us, read["final"])
 
-    def _heard(self, modality: str, record: ConsumerRecord) -> Iterable[Message]:
+    def _heard(self, modality: str, record: ConsumerRecord) -> Iterable[MqttMessage]:
         # Ticks have no key; a dead letter says why a record without a readable envelope was refused.
         read = cloudevents.unwrap(record.headers, record.value)
         if record.key is None or not isinstance(read, Envelope) or not read.get("source"):
@@ -98,15 +98,15 @@ class Follower:
         t_us, content_type = timestamps.parse(read.get("time")), read.get("content-type")
         picture = None
         if self._pictures and modality == "video" and content_type.startswith("image/") and t_us is not None:
-            picture = Picture(record.partition, record.offset, t_us, content_type)
+            picture = FrameRef(record.partition, record.offset, t_us, content_type)
         at_us = record.timestamp * 1000
-        if self._home.forgets(record.key.decode(), at_us):
+        if self._home.is_forgotten(record.key.decode(), at_us):
             return ()
         return self._home.chunk(record.key.decode(), modality, read.get("source"), at_us, picture)
 
     async def _picture(self, said: Event) -> None:
         """The newest picture of an event, once for each word of it."""
-        found = self._home.picture(said)
+        found = self._home.newest_frame(said)
         if said.lifecycle == "end" or found is None:
             return
         tp = TopicPartition(self._topics.media("video"), found.partition)

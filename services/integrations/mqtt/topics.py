@@ -19,7 +19,7 @@ def slug(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class MqttTopics:
     """Every MQTT topic that the bridge speaks on or listens to."""
 
     prefix: str = "braid"
@@ -42,13 +42,13 @@ class Names:
     def config(self, session: str) -> str:
         return f"{self.discovery}/device/{self.unique(session)}/config"
 
-    def of(self, session: str, what: str) -> str:
+    def for_session(self, session: str, what: str) -> str:
         """A topic of one session: step, event, image, prediction, or source/…"""
         return f"{self.prefix}/sessions/{slug(session)}/{what}"
 
     def mute(self, session: str, modality: str) -> str:
         """Whether a sense is muted; what is said to `…/set` below it changes that."""
-        return self.of(session, f"mute/{slug(modality)}")
+        return self.for_session(session, f"mute/{slug(modality)}")
 
     @property
     def commands(self) -> str:
@@ -56,4 +56,4 @@ class Names:
         return f"{self.prefix}/sessions/+/mute/+/set"
 
     def source(self, session: str, modality: str, source: str) -> str:
-        return self.of(session, f"source/{slug(f'{modality} {source}')}")
+        return self.for_session(session, f"source/{slug(f'{modality} {source}')}")

@@ -6,8 +6,8 @@ import asyncio
 import signal
 import socket
 
-from services.integrations.devices import Devices
-from services.integrations.wyoming.server import Server
+from services.integrations.devices import DeviceDirectory
+from services.integrations.wyoming.server import WyomingServer
 from services.kafka.retry import producer
 from services.runtime import logs
 from services.runtime.health import Progress, supervised
@@ -43,12 +43,12 @@ async def serve(settings: Settings, listener: socket.socket, metrics: WyomingMet
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     async with producer(settings.kafka, progress) as made:
-        server = Server(
+        server = WyomingServer(
             settings.wyoming,
             settings.topic_names(),
             settings.semantics().admission,
             made,
-            Devices(settings.devices),
+            DeviceDirectory(settings.devices),
             metrics,
         )
         serving = asyncio.create_task(server.run(listener))

@@ -13,8 +13,8 @@ from wyoming.event import Event
 from wyoming.info import Describe, Info
 from wyoming.ping import Ping, Pong
 
-from services.integrations.wyoming.audio_events import Hearing, Record
-from services.integrations.wyoming.protocol import LINE_BYTES_MAX, Lengths, Refused, error, read, write
+from services.integrations.wyoming.audio_events import MediaRecord, SatelliteDecoder
+from services.integrations.wyoming.protocol import LINE_BYTES_MAX, LengthLimits, ProtocolError, error, read, write
 from services.runtime.clock import monotonic_us
 from services.runtime.tasks import run_until_first_ends
 
@@ -22,15 +22,17 @@ CONNECT_WITHIN_S = 10
 # Sound may come faster than it was made (a file, what was kept back for a wake word): so far ahead, then it waits.
 AHEAD_US = 1_000_000
 
-Take = Callable[[Record], Awaitable[None]]
+Take = Callable[[MediaRecord], Awaitable[None]]
 
 
-class Satellite:
+class SatelliteConnection:
     """Both directions of one connection; forward: host and port of the service behind, None for none."""
 
-    def __init__(self, hearing: Hearing, lengths: Lengths, take: Take, forward: tuple[str, int] | None) -> None:
+    def __init__(
+        self, hearing: SatelliteDecoder, lengths: LengthLimits, take: Take, forward: tuple[str, int] | None
+    ) -> None:
         self._hearing, self._lengths, self._take, self._forward = hearing, lengths, take, forward
-        self._left: deque[Record] = deque()
+        self._left: deque[MediaRecord] = deque()
         self._taking = asyncio.Lock()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -41,11 +43,11 @@ class Satellite:
                 if behind is not None:
                     sides.append(self._from_behind(behind[0], writer))
                 await run_until_first_ends(*sides)
-        except Refused as refused:
+        except ProtocolError as refused:
             await write(writer, error(refused))
             raise
         finally:
-            self._left += self._hearing.end()
+            self._left += self._hearing.flush()
             await self._take_all()
 
     @asynccontextmanager
@@ -58,7 +60,7 @@ class Satellite:
             async with asyncio.timeout(CONNECT_WITHIN_S):
                 reader, writer = await asyncio.open_connection(host, port, limit=LINE_BYTES_MAX)
         except OSError:
-            raise Refused("forward", f"the service behind, {host}:{port}, cannot be reached") from None
+            raise ProtocolError("forward", f"the service behind, {host}:{port}, cannot be reached") from None
         try:
             yield reader, writer
         finally:
@@ -89,7 +91,7 @@ class Satellite:
             await self._take_all()
 
     def _hear(self, event: Event, waited_us: int = 0) -> None:
-        self._left += self._hearing.heard(event, time.time_ns() // 1000, waited_us)
+        self._left += self._hearing.decode(event, time.time_ns() // 1000, waited_us)
 
     async def _take_all(self) -> None:
         """One that was being taken when the connection ended is taken again: a copy is recognised."""

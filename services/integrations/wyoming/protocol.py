@@ -17,7 +17,7 @@ from wyoming.event import Event, async_write_event
 from services.contract import canonical
 
 
-class Refused(Exception):
+class ProtocolError(Exception):
     """What a satellite sent cannot be taken; the message is for whoever looks after it, and never quotes it.
 
     code: a short word for metrics and for the satellite.
@@ -33,14 +33,14 @@ EVENT_WITHIN_S = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Lengths:
+class LengthLimits:
     """The most bytes of JSON and of payload in one event."""
 
     data_bytes_max: int
     payload_bytes_max: int
 
 
-async def read(reader: asyncio.StreamReader, lengths: Lengths) -> Event | None:
+async def read(reader: asyncio.StreamReader, lengths: LengthLimits) -> Event | None:
     """The next event, None where the connection has ended between two. Raises Refused.
 
     A satellite may be silent for hours; an event that it has begun must be whole within EVENT_WITHIN_S.
@@ -52,23 +52,23 @@ async def read(reader: asyncio.StreamReader, lengths: Lengths) -> Event | None:
         async with asyncio.timeout(EVENT_WITHIN_S):
             return await _read(first, reader, lengths)
     except TimeoutError:
-        raise Refused("slow", f"an event was not whole within {EVENT_WITHIN_S} s") from None
+        raise ProtocolError("slow", f"an event was not whole within {EVENT_WITHIN_S} s") from None
     except asyncio.LimitOverrunError:
-        raise Refused("line", f"a line of more than {LINE_BYTES_MAX} bytes") from None
+        raise ProtocolError("line", f"a line of more than {LINE_BYTES_MAX} bytes") from None
     except asyncio.IncompleteReadError:
-        raise Refused("cut", "the connection ended within an event") from None
+        raise ProtocolError("cut", "the connection ended within an event") from None
     except canonical.InvalidJson as error:
-        raise Refused("json", f"not an event of Wyoming: {error}") from None
+        raise ProtocolError("json", f"not an event of Wyoming: {error}") from None
 
 
-async def _read(first: bytes, reader: asyncio.StreamReader, lengths: Lengths) -> Event:
+async def _read(first: bytes, reader: asyncio.StreamReader, lengths: LengthLimits) -> Event:
     line = first if first == b"\n" else first + await reader.readuntil(b"\n")
     head = canonical.loads_object(line)
     data_length = _length(head, "data_length", lengths.data_bytes_max)
     payload_length = _length(head, "payload_length", lengths.payload_bytes_max)
     kind, data = head.get("type"), head.get("data", {})
     if not isinstance(kind, str) or not isinstance(data, dict):
-        raise Refused("json", "an event has a type, and data that is an object")
+        raise ProtocolError("json", "an event has a type, and data that is an object")
     if data_length:
         data = data | canonical.loads_object(await reader.readexactly(data_length))
     payload = await reader.readexactly(payload_length) if payload_length else None
@@ -78,9 +78,9 @@ async def _read(first: bytes, reader: asyncio.StreamReader, lengths: Lengths) ->
 def _length(head: dict[str, Any], name: str, bytes_max: int) -> int:
     length = head.get(name) or 0
     if type(length) is not int or length < 0:
-        raise Refused("json", f"{name} is no whole number")
+        raise ProtocolError("json", f"{name} is no whole number")
     if length > bytes_max:
-        raise Refused("length", f"{name} is {length}, at most {bytes_max} bytes are read")
+        raise ProtocolError("length", f"{name} is {length}, at most {bytes_max} bytes are read")
     return length
 
 
@@ -90,9 +90,9 @@ async def write(writer: asyncio.StreamWriter, event: Event) -> None:
         async with asyncio.timeout(EVENT_WITHIN_S):
             await async_write_event(event, writer)
     except TimeoutError:
-        raise Refused("slow", f"what was sent was not read within {EVENT_WITHIN_S} s") from None
+        raise ProtocolError("slow", f"what was sent was not read within {EVENT_WITHIN_S} s") from None
 
 
-def error(refused: Refused) -> Event:
+def error(refused: ProtocolError) -> Event:
     """A refusal in Wyoming's words."""
     return Error(str(refused), refused.code).event()

@@ -15,10 +15,10 @@ from aiokafka.errors import KafkaError
 from services.contract import cloudevents
 from services.contract.alignment_config import Admission
 from services.contract.topics import Topics
-from services.integrations.devices import Devices
-from services.integrations.wyoming.audio_events import Hearing, Record
-from services.integrations.wyoming.connection import Satellite
-from services.integrations.wyoming.protocol import LINE_BYTES_MAX, Lengths, Refused
+from services.integrations.devices import DeviceDirectory
+from services.integrations.wyoming.audio_events import MediaRecord, SatelliteDecoder
+from services.integrations.wyoming.connection import SatelliteConnection
+from services.integrations.wyoming.protocol import LINE_BYTES_MAX, LengthLimits, ProtocolError
 from services.runtime.metrics import WyomingMetrics
 from services.runtime.settings import WyomingSettings
 
@@ -37,7 +37,7 @@ def name_of(address: str) -> str:
     return f"wyoming-{address}"
 
 
-class Server:
+class WyomingServer:
     """Takes satellites until `run` is cancelled."""
 
     def __init__(
@@ -46,7 +46,7 @@ class Server:
         topics: Topics,
         limits: Admission,
         producer: AIOKafkaProducer,
-        devices: Devices,
+        devices: DeviceDirectory,
         metrics: WyomingMetrics,
     ) -> None:
         self._settings, self._topics, self._limits, self._devices = settings, topics, limits, devices
@@ -68,7 +68,7 @@ class Server:
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         s, peer = self._settings, writer.get_extra_info("peername")
         address = str(peer[0]) if peer else ""
-        device = self._devices.of(cloudevents.source_of(name_of(address), "audio"))
+        device = self._devices.settings_of(cloudevents.source_of(name_of(address), "audio"))
         session = (device.session if device else "") or session_of(address, s.sessions, s.session)
         if not session or len(self._served) >= s.connections_max:
             why = "connections" if session else "address"
@@ -90,14 +90,16 @@ class Server:
     ) -> None:
         s = self._settings
 
-        async def take(record: Record) -> None:
+        async def take(record: MediaRecord) -> None:
             await self._take(session, record)
 
-        hearing = Hearing(session, name_of(address), secrets.token_hex(8), self._limits)
-        satellite = Satellite(hearing, Lengths(s.data_bytes_max, s.payload_bytes_max), take, s.forward_to)
+        hearing = SatelliteDecoder(session, name_of(address), secrets.token_hex(8), self._limits)
+        satellite = SatelliteConnection(
+            hearing, LengthLimits(s.data_bytes_max, s.payload_bytes_max), take, s.forward_to
+        )
         try:
             await satellite.serve(reader, writer)
-        except Refused as refused:
+        except ProtocolError as refused:
             self._metrics.connections_rejected.labels(refused.code).inc()
             _log.warning("a satellite is cut off", extra={"address": address, "why": str(refused)})
             await _let_it_read(reader, writer)
@@ -106,7 +108,7 @@ class Server:
         finally:
             writer.close()
 
-    async def _take(self, session: str, record: Record) -> None:
+    async def _take(self, session: str, record: MediaRecord) -> None:
         """Into the log; a broker that is away makes the satellite wait, then costs this record, which is counted."""
         topic = self._topics.media(record.modality)
         sent = self._producer.send_and_wait(topic, record.body, key=session.encode(), headers=record.headers)

@@ -6,7 +6,7 @@ from services.contract import canonical, cloudevents
 from services.contract.record import KafkaRecord
 from services.contract.window import Lane, Member, Window, encode
 from services.gateway import media_messages
-from services.gateway.messages import Told
+from services.gateway.messages import PageMessage
 
 SECOND_US = 1_000_000
 START_US = 1_700_000_000 * SECOND_US
@@ -38,8 +38,10 @@ def media(
     return KafkaRecord("topic", 2, offset, START_US // 1000, session.encode(), headers, body)
 
 
-def chunk(session: str = "s", offset: int = 0, t_us: int = START_US, id: str = "1", body: bytes = b"hello") -> Told:
-    (told,) = media_messages.media_message("text", media(body, session=session, offset=offset, t_us=t_us, id=id))
+def chunk(
+    session: str = "s", offset: int = 0, t_us: int = START_US, id: str = "1", body: bytes = b"hello"
+) -> PageMessage:
+    (told,) = media_messages.media_messages("text", media(body, session=session, offset=offset, t_us=t_us, id=id))
     return told
 
 

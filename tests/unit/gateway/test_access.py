@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from services.gateway.auth import Access, Request, name_of
+from services.gateway.auth import AccessPolicy, RequestHeaders, name_of
 from services.runtime.net import access_token, page_url
 from services.runtime.settings import GatewaySettings
 
-OPEN, CLOSED = Access("", ()), Access("secret", ("braid.lan",))
+OPEN, CLOSED = AccessPolicy("", ()), AccessPolicy("secret", ("braid.lan",))
 
 
-def status(access: Access, method: str = "GET", host: str = "127.0.0.1:8640", **headers: str) -> int:
-    refused = access.judge(Request(method, host, **headers))
+def status(access: AccessPolicy, method: str = "GET", host: str = "127.0.0.1:8640", **headers: str) -> int:
+    refused = access.denial_of(RequestHeaders(method, host, **headers))
     return 200 if refused is None else refused.status
 
 

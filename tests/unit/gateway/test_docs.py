@@ -8,15 +8,18 @@ from typing import Any, cast
 from starlette.routing import Route
 
 from services.gateway.api import Api
-from services.gateway.ingest import Taking
-from services.gateway.labels import Labelling
+from services.gateway.ingest import IngestHandler
+from services.gateway.labels import LabelHandler
 from services.runtime.settings import ROOT
 
 NONE = cast(Any, None)
 
 
 def test_every_request_stands_in_the_documentation_and_no_other() -> None:
-    taking, labelling = Taking(NONE, NONE, NONE, 0, NONE, NONE, NONE), Labelling(NONE, NONE, NONE, NONE, 0, 0, NONE)
+    taking, labelling = (
+        IngestHandler(NONE, NONE, NONE, 0, NONE, NONE, NONE),
+        LabelHandler(NONE, NONE, NONE, NONE, 0, 0, NONE),
+    )
     routes = Api(NONE, NONE, NONE, NONE, NONE, taking, labelling, NONE, NONE, 0, NONE, NONE).routes()
     served = {
         (method, re.sub(r"/\{.*", "", route.path))

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from services.contract.alignment_config import Admission
 from services.contract.dead_letter import Reason, Rejected
-from services.gateway.ingest import Sending, sending
-from services.gateway.media import shown
-from services.integrations.devices import Devices
+from services.gateway.ingest import OutgoingChunk, build_chunk
+from services.gateway.media import browser_safe
+from services.integrations.devices import DeviceDirectory
 from services.runtime.settings import DeviceSettings
 from services.storage.payload_cache import Payload
 
 LIMITS = Admission()
-NONE = Devices({})
+NONE = DeviceDirectory({})
 
 
 def reason(modality: str, body: bytes, session: str = "s", **given: str) -> Reason | None:
     named = {name.replace("_", "-"): value for name, value in given.items()}
-    made = sending(session, modality, named, body, LIMITS, NONE)
+    made = build_chunk(session, modality, named, body, LIMITS, NONE)
     return made.reason if isinstance(made, Rejected) else None
 
 
 def test_a_text_needs_nothing_but_its_type() -> None:
-    made = sending("kitchen", "text", {"content-type": "text/plain"}, b"hi", LIMITS, NONE)
-    assert isinstance(made, Sending)
+    made = build_chunk("kitchen", "text", {"content-type": "text/plain"}, b"hi", LIMITS, NONE)
+    assert isinstance(made, OutgoingChunk)
     headers = dict(made.headers)
     assert headers["ce_type"] == b"braid.media.text.v1"
     assert headers["ce_source"] == b"/devices/http/text"
@@ -38,8 +38,8 @@ def test_what_is_stated_is_kept() -> None:
         "ce-time": "2026-01-01T00:00:00.5+01:00",
         "ce-duration": "250",
     }
-    made = sending("s", "text", given, b"hi", LIMITS, NONE)
-    assert isinstance(made, Sending)
+    made = build_chunk("s", "text", given, b"hi", LIMITS, NONE)
+    assert isinstance(made, OutgoingChunk)
     headers = dict(made.headers)
     assert headers["ce_time"] == b"2025-12-31T23:00:00.500000Z"
     assert (headers["ce_id"], headers["ce_source"], headers["ce_duration"]) == (b"7", b"/devices/a/b", b"250")
@@ -68,29 +68,29 @@ def test_each_refusal_has_its_reason() -> None:
 
 def test_bytes_are_shown_only_as_types_that_run_nothing() -> None:
     html = Payload("text/html", b"<script>alert(1)</script>")
-    assert [shown(m, html) for m in ("text", "video", "audio")] == [None, None, None]
-    assert shown("video", Payload("image/svg+xml", b"<svg/>")) is None
-    assert shown("video", Payload("image/jpeg", b"<script>")) is None
-    message = shown("text", Payload("application/json", b'{"text":"hi"}'))
+    assert [browser_safe(m, html) for m in ("text", "video", "audio")] == [None, None, None]
+    assert browser_safe("video", Payload("image/svg+xml", b"<svg/>")) is None
+    assert browser_safe("video", Payload("image/jpeg", b"<script>")) is None
+    message = browser_safe("text", Payload("application/json", b'{"text":"hi"}'))
     assert message is not None
     assert message.content_type == "text/plain; charset=utf-8"
-    pcm = shown("audio", Payload("audio/pcm;rate=8000", bytes(8)))
+    pcm = browser_safe("audio", Payload("audio/pcm;rate=8000", bytes(8)))
     assert pcm is not None
     assert (pcm.content_type, pcm.body[:4]) == ("audio/wav", b"RIFF")
 
 
 def test_a_device_has_the_session_and_the_clock_that_the_settings_give_it() -> None:
-    devices = Devices({"cam": DeviceSettings(session="porch", modality="video", clock_offset_ms=-1_500)})
+    devices = DeviceDirectory({"cam": DeviceSettings(session="porch", modality="video", clock_offset_ms=-1_500)})
     given = {"content-type": "image/jpeg", "ce-source": "/devices/cam/front", "ce-type": "braid.alive.v1"}
-    made = sending("anywhere", "video", given | {"ce-time": "2026-01-01T00:00:10Z"}, b"", LIMITS, devices)
-    assert isinstance(made, Sending)
+    made = build_chunk("anywhere", "video", given | {"ce-time": "2026-01-01T00:00:10Z"}, b"", LIMITS, devices)
+    assert isinstance(made, OutgoingChunk)
     headers = dict(made.headers)
     assert (made.session, headers["ce_subject"]) == ("porch", b"porch")
     assert headers["ce_time"] == b"2026-01-01T00:00:08.500000Z"
     assert headers["ce_recordedtime"] == b"2026-01-01T00:00:10.000000Z"
-    ours = sending("anywhere", "video", given, b"", LIMITS, devices)
-    assert isinstance(ours, Sending)
+    ours = build_chunk("anywhere", "video", given, b"", LIMITS, devices)
+    assert isinstance(ours, OutgoingChunk)
     assert "ce_recordedtime" not in dict(ours.headers), "a time that we give needs no correction"
-    other = sending("anywhere", "audio", given, b"", LIMITS, devices)
+    other = build_chunk("anywhere", "audio", given, b"", LIMITS, devices)
     assert isinstance(other, Rejected)
     assert other.reason == Reason.SOURCE

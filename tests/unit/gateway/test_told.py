@@ -12,23 +12,23 @@ from services.contract.dead_letter import Reason, Rejected, letter
 from services.contract.record import KafkaRecord, RecordPosition
 from services.contract.window import encode_late
 from services.gateway import media_messages, messages
-from services.gateway.messages import NotTold
+from services.gateway.messages import InvalidRecord
 from tests.unit.gateway.records import SECOND_US, START_US, event, media, prediction, record, window
 
 PCM = "audio/pcm;rate=8000;channels=1"
 
 
 def test_a_text_is_told_with_its_words_and_where_its_bytes_are() -> None:
-    (one,) = media_messages.media_message("text", media(b"hello", session="a room"))
+    (one,) = media_messages.media_messages("text", media(b"hello", session="a room"))
     said = canonical.loads(one.raw)
     assert (one.kind, one.session, said["text"]) == ("chunk", "a room", "hello")
     assert said["media"].startswith("api/v1/media/text/2/0?session=a+room&t_us=")
 
 
 def test_a_text_is_cut_and_a_json_message_shows_its_text_only() -> None:
-    (long,) = media_messages.media_message("text", media(b"x" * 1_000))
+    (long,) = media_messages.media_messages("text", media(b"x" * 1_000))
     assert len(canonical.loads(long.raw)["text"]) == media_messages.TEXT_MAX
-    (message,) = media_messages.media_message(
+    (message,) = media_messages.media_messages(
         "text", media(b'{"text":"hi","language":"en"}', content_type="application/json")
     )
     assert canonical.loads(message.raw)["text"] == "hi"
@@ -36,35 +36,35 @@ def test_a_text_is_cut_and_a_json_message_shows_its_text_only() -> None:
 
 def test_a_sound_is_told_with_its_length_and_its_outline() -> None:
     loud, quiet = struct.pack("<h", -32_768) * 2_000, bytes(4_000)
-    (one,) = media_messages.media_message("audio", media(loud + quiet, "audio", PCM))
+    (one,) = media_messages.media_messages("audio", media(loud + quiet, "audio", PCM))
     said = canonical.loads(one.raw)
     assert said["duration_us"] == one.to_us - one.from_us == 500_000
     assert said["peaks"] == [255] * 10 + [0] * 10
 
 
 def test_an_alive_record_has_no_bytes_to_show() -> None:
-    (one,) = media_messages.media_message("video", media(b"", "video", "image/jpeg", kind=cloudevents.ALIVE_TYPE))
+    (one,) = media_messages.media_messages("video", media(b"", "video", "image/jpeg", kind=cloudevents.ALIVE_TYPE))
     said = canonical.loads(one.raw)
     assert said["alive"] is True
     assert "media" not in said
 
 
 def test_an_end_and_a_tick_are_told_for_each_session() -> None:
-    (end,) = media_messages.media_message("text", media(b"", kind=cloudevents.SESSION_END_TYPE))
+    (end,) = media_messages.media_messages("text", media(b"", kind=cloudevents.SESSION_END_TYPE))
     assert (end.kind, canonical.loads(end.raw)["source"]) == ("end", "/devices/d/text")
     (value,) = tick.encode({"a": 5, "b": 6}, "tick")
-    ticks = list(media_messages.media_message("text", record(value, key=None)))
+    ticks = list(media_messages.media_messages("text", record(value, key=None)))
     assert [(t.kind, t.session, t.to_us) for t in ticks] == [("tick", "a", 5), ("tick", "b", 6)]
 
 
 def test_a_tick_that_a_stranger_wrote_is_not_told() -> None:
     (value,) = tick.encode({"a": 5}, "tick")
-    with pytest.raises(NotTold, match="no tick_secret"):
-        list(media_messages.media_message("text", record(value, key=None), ours=False))
+    with pytest.raises(InvalidRecord, match="no tick_secret"):
+        list(media_messages.media_messages("text", record(value, key=None), ours=False))
 
 
 def test_a_window_is_told_as_its_mask_and_kept_whole() -> None:
-    one = messages.window(window())
+    one = messages.window_message(window())
     said = canonical.loads(one.raw)
     assert said["modalities"] == {"text": {"state": "absent", "evidence": "data", "count": 0}}
     assert one.full == window().value
@@ -73,7 +73,7 @@ def test_a_window_is_told_as_its_mask_and_kept_whole() -> None:
 def test_a_prediction_is_told_with_its_latency_and_its_event_and_keeps_its_inputs_for_why() -> None:
     latency = b'{"total_ms":3,"parts":[{"key":"queue","ms":3}]}'
     state = canonical.dumps({"chain_us": 1, "last_us": 1, "scores": [], "open": [START_US, "dog", 7, 9, 0.5]})
-    one = messages.prediction(prediction(braid_latency=latency, braid_state=state))
+    one = messages.prediction_message(prediction(braid_latency=latency, braid_state=state))
     said = canonical.loads(one.raw)
     assert said["latency"]["total_ms"] == 3
     assert said["event"] == {"id": f"s/{START_US // 1000}", "label": "dog", "start": 7, "end": 9}
@@ -82,38 +82,44 @@ def test_a_prediction_is_told_with_its_latency_and_its_event_and_keeps_its_input
 
 
 def test_a_prediction_without_headers_has_no_latency_and_no_event() -> None:
-    said = canonical.loads(messages.prediction(prediction()).raw)
+    said = canonical.loads(messages.prediction_message(prediction()).raw)
     assert said["latency"] is said["event"] is None
 
 
 def test_late_and_dead_records_name_the_chunk_that_they_are_about() -> None:
     chunk = Chunk("s", "text", "/d", "1", START_US, 0, "0" * 64, 2, 7, START_US)
-    one = messages.late(record(encode_late(chunk, (START_US,), 5)))
+    one = messages.late_message(record(encode_late(chunk, (START_US,), 5)))
     assert (one.key, canonical.loads(one.raw)["behind_us"]) == ("text 2 7", 5)
     refused = letter(
         RecordPosition("media.text", 2, 8), "admission", Rejected(Reason.FUTURE, "why"), b"x", media().headers
     )
     value, headers = refused.encode()
-    dead = messages.dead(KafkaRecord("topic", 0, 0, 1, b"s", headers, value), {"media.text": "text"})
+    dead = messages.dead_letter_message(KafkaRecord("topic", 0, 0, 1, b"s", headers, value), {"media.text": "text"})
     said = canonical.loads(dead.raw)
     assert (said["modality"], said["at"], said["reason"], said["t_us"]) == ("text", [2, 8], "future", START_US)
     assert dead.from_us == 1_000, "among what is new, however wrong its own clock was"
 
 
 def test_an_event_is_told_as_it_was_said() -> None:
-    said = canonical.loads(messages.event(event()).raw)
+    said = canonical.loads(messages.event_message(event()).raw)
     assert (said["lifecycle"], said["label"], said["end"] - said["start"]) == ("new", "dog", SECOND_US)
 
 
 @pytest.mark.parametrize(
     "read",
-    [messages.window, messages.prediction, messages.event, messages.late, lambda r: messages.dead(r, {})],
+    [
+        messages.window_message,
+        messages.prediction_message,
+        messages.event_message,
+        messages.late_message,
+        lambda r: messages.dead_letter_message(r, {}),
+    ],
     ids=["window", "prediction", "event", "late", "dead"],
 )
 @pytest.mark.parametrize("value", [None, b"", b"{", b"[]", b"{}", b'{"id":1,"session":2,"window":3}'])
 def test_what_is_none_of_the_contract_is_not_told(read: object, value: bytes | None) -> None:
     assert callable(read)
-    with pytest.raises(NotTold):
+    with pytest.raises(InvalidRecord):
         read(record(value))
 
 
@@ -124,5 +130,5 @@ def test_media_without_an_envelope_or_a_session_are_not_told() -> None:
         KafkaRecord("topic", 0, 0, 0, b"\xff", media().headers, b"x"),
         record(b"x", key=None),
     ):
-        with pytest.raises(NotTold):
-            list(media_messages.media_message("text", bad))
+        with pytest.raises(InvalidRecord):
+            list(media_messages.media_messages("text", bad))

@@ -8,32 +8,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.integrations.devices import HORIZON_US, STEP_US, Clock, Devices
+from services.integrations.devices import HORIZON_US, STEP_US, DeviceClock, DeviceDirectory
 from services.runtime.settings import DeviceSettings
 
 SOURCE, START_US = "/devices/cam/front", 1_700_000_000_000_000
 
 
-def played(clock: Clock, behind_us: int, ways_us: list[int], start_us: int = START_US) -> list[int]:
+def played(clock: DeviceClock, behind_us: int, ways_us: list[int], start_us: int = START_US) -> list[int]:
     """The offsets after each of some records, one a second, of a clock that is so far behind."""
     told = []
     for n, way_us in enumerate(ways_us):
         appended_us = start_us + n * 1_000_000
-        clock.heard(appended_us - way_us - behind_us, 0, appended_us)
+        clock.observe(appended_us - way_us - behind_us, 0, appended_us)
         told.append(clock.offset_us)
     return told
 
 
 def test_it_starts_at_nothing_and_takes_the_shortest_way_of_the_first_three() -> None:
-    assert played(Clock(), 5_000_000, [400_000, 90_000, 20_000, 70_000]) == [0, 0, 5_020_000, 5_020_000]
+    assert played(DeviceClock(), 5_000_000, [400_000, 90_000, 20_000, 70_000]) == [0, 0, 5_020_000, 5_020_000]
 
 
 def test_a_clock_that_is_right_is_left_alone() -> None:
-    assert set(played(Clock(), 0, [30_000, 4_000, 5_000, 49_000])) == {0}
+    assert set(played(DeviceClock(), 0, [30_000, 4_000, 5_000, 49_000])) == {0}
 
 
 def test_a_clock_that_is_set_anew_is_followed_at_once_ahead_and_after_a_while_behind() -> None:
-    clock = Clock()
+    clock = DeviceClock()
     played(clock, 5_000_000, [1_000] * 5)
     assert played(clock, -2_000_000, [1_000] * 2, START_US + 10_000_000)[-1] == -1_999_000
     later_us = START_US + 20_000_000
@@ -43,18 +43,18 @@ def test_a_clock_that_is_set_anew_is_followed_at_once_ahead_and_after_a_while_be
 
 @given(st.integers(-(10**12), 10**12), st.lists(st.integers(0, 400_000), min_size=3, max_size=20))
 def test_after_three_records_what_is_left_is_within_a_step_of_the_shortest_way(behind_us: int, ways: list[int]) -> None:
-    told = played(Clock(), behind_us, ways)
+    told = played(DeviceClock(), behind_us, ways)
     assert abs(told[-1] - behind_us - min(ways)) < STEP_US
 
 
 def test_each_record_is_stamped_once_and_every_step_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    devices = Devices({"cam": DeviceSettings(clock_offset_ms="auto")})
+    devices = DeviceDirectory({"cam": DeviceSettings(clock_offset_ms="auto")})
     stamps = []
     with caplog.at_level(logging.WARNING):
         for n in range(4):
             t_us = START_US + n * 1_000_000
             stamps.append(devices.stamp(SOURCE, t_us))
-            devices.taken(stamps[-1], 0, (t_us + 7_000_000) // 1000)
+            devices.acknowledged(stamps[-1], 0, (t_us + 7_000_000) // 1000)
     assert [s.t_us - START_US - n * 1_000_000 for n, s in enumerate(stamps)] == [0, 0, 0, 7_000_000]
     assert [s.recorded_us for s in stamps] == [START_US + n * 1_000_000 for n in range(4)], (
         "the device's own time stays"
@@ -65,8 +65,12 @@ def test_each_record_is_stamped_once_and_every_step_is_logged(caplog: pytest.Log
 
 
 def test_a_name_means_all_streams_of_a_device_and_a_source_itself_goes_first() -> None:
-    devices = Devices({"cam": DeviceSettings(session="porch"), "/devices/cam/back": DeviceSettings(session="yard")})
-    found = {source: devices.of(source) for source in (SOURCE, "/devices/cam/back", "/devices/camera/x", "cam", "x")}
+    devices = DeviceDirectory(
+        {"cam": DeviceSettings(session="porch"), "/devices/cam/back": DeviceSettings(session="yard")}
+    )
+    found = {
+        source: devices.settings_of(source) for source in (SOURCE, "/devices/cam/back", "/devices/camera/x", "cam", "x")
+    }
     assert {source: device and device.session for source, device in found.items()} == {
         SOURCE: "porch",
         "/devices/cam/back": "yard",

@@ -14,8 +14,8 @@ from services.contract import event
 from services.contract.control import Control
 from services.contract.event import Event
 from services.integrations.mqtt.__main__ import check_settings, labels_of
-from services.integrations.mqtt.state import Bounds, Home, Message, Picture
-from services.integrations.mqtt.topics import Names, slug
+from services.integrations.mqtt.state import BridgeLimits, BridgeState, FrameRef, MqttMessage
+from services.integrations.mqtt.topics import MqttTopics, slug
 from services.runtime.settings import ROOT, MqttSettings, SettingsError
 from tests.unit.integrations import home_assistant
 
@@ -23,29 +23,29 @@ S = 1_000_000
 CONFIG = Draft202012Validator(home_assistant.CONFIG)
 
 
-def a_home(labels: tuple[str, ...] = ("dog", "rain"), sessions: int = 3, sources: int = 2) -> Home:
-    return Home(Names(), labels, Bounds(sessions, sources, 30 * S), "0.1.0")
+def a_home(labels: tuple[str, ...] = ("dog", "rain"), sessions: int = 3, sources: int = 2) -> BridgeState:
+    return BridgeState(MqttTopics(), labels, BridgeLimits(sessions, sources, 30 * S), "0.1.0")
 
 
 def a_step(lifecycle: str = "new", label: str = "dog", final: bool = True, session: str = "kitchen") -> Event:
     return Event(f"{session}/1", session, lifecycle, label, "sound", 1 * S, 3 * S, 0.9, 9 * S, final, f"{session}/1@x")
 
 
-def told(home: Home, step: Event) -> list[Message]:
+def told(home: BridgeState, step: Event) -> list[MqttMessage]:
     return list(home.event(step, event.encode(step)))
 
 
-def of(messages: list[Message], kind: str) -> list[Any]:
+def of(messages: list[MqttMessage], kind: str) -> list[Any]:
     return [json.loads(m.payload) if m.payload[:1] == b"{" else m.payload for m in messages if m.kind == kind]
 
 
-def config_of(messages: list[Message]) -> Any:
+def config_of(messages: list[MqttMessage]) -> Any:
     return of(messages, "config")[-1]
 
 
 def test_a_session_is_a_device_as_home_assistant_documents_it() -> None:
     home = a_home()
-    list(home.chunk("kitchen", "video", "/devices/porch/video", 1 * S, Picture(0, 7, 1 * S, "image/jpeg")))
+    list(home.chunk("kitchen", "video", "/devices/porch/video", 1 * S, FrameRef(0, 7, 1 * S, "image/jpeg")))
     found = config_of(list(home.chunk("kitchen", "audio", "/devices/porch/audio", 1 * S)))
     CONFIG.validate(found)
     platforms = {key: entity["platform"] for key, entity in found["components"].items()}
@@ -122,11 +122,11 @@ def test_only_final_predictions_move_the_sensors() -> None:
 def test_a_source_is_connected_until_it_has_been_silent_for_too_long() -> None:
     home = a_home()
     list(home.chunk("kitchen", "audio", "mic", 100 * S))
-    assert of(list(home.sources(101 * S)), "source") == [b"ON"]
-    assert not list(home.sources(129 * S)), "nothing has changed"
-    assert of(list(home.sources(130 * S)), "source") == [b"OFF"]
+    assert of(list(home.source_states(101 * S)), "source") == [b"ON"]
+    assert not list(home.source_states(129 * S)), "nothing has changed"
+    assert of(list(home.source_states(130 * S)), "source") == [b"OFF"]
     list(home.chunk("kitchen", "audio", "mic", 140 * S))
-    assert of(list(home.sources(141 * S)), "source") == [b"ON"]
+    assert of(list(home.source_states(141 * S)), "source") == [b"ON"]
 
 
 def test_everything_is_told_again_when_home_assistant_comes_up() -> None:
@@ -144,7 +144,7 @@ def test_the_session_heard_longest_ago_leaves_home_assistant_for_a_new_one() -> 
     for name in ("one", "two"):
         list(home.chunk(name, "audio", "mic", 1 * S))
     messages = list(home.chunk("three", "audio", "mic", 1 * S))
-    assert (Names().config("one"), b"") in [(m.topic, m.payload) for m in messages]
+    assert (MqttTopics().config("one"), b"") in [(m.topic, m.payload) for m in messages]
     assert list(home.sessions) == ["two", "three"]
 
 
@@ -158,9 +158,9 @@ def test_a_session_has_only_so_many_sources() -> None:
 def test_the_picture_of_an_event_is_the_newest_from_within_it() -> None:
     home = a_home()
     for n in range(6):
-        list(home.chunk("kitchen", "video", "cam", n * S, Picture(0, n, n * S, "image/jpeg")))
-    assert home.picture(a_step()) == Picture(0, 3, 3 * S, "image/jpeg")
-    assert home.picture(a_step(session="cellar")) is None
+        list(home.chunk("kitchen", "video", "cam", n * S, FrameRef(0, n, n * S, "image/jpeg")))
+    assert home.newest_frame(a_step()) == FrameRef(0, 3, 3 * S, "image/jpeg")
+    assert home.newest_frame(a_step(session="cellar")) is None
 
 
 def test_pictures_and_words_leave_this_machine_encrypted_or_by_choice() -> None:
@@ -184,32 +184,32 @@ def test_the_labels_are_those_of_the_checkpoint_that_serves() -> None:
 
 
 def test_each_sense_has_a_switch_that_mutes_it_and_pictures_of_a_muted_one_are_not_shown() -> None:
-    home = Home(Names(), ("dog",), Bounds(3, 2, 30 * S), "0.1.0", ("video", "audio"))
-    picture = Picture(0, 7, 2 * S, "image/jpeg")
+    home = BridgeState(MqttTopics(), ("dog",), BridgeLimits(3, 2, 30 * S), "0.1.0", ("video", "audio"))
+    picture = FrameRef(0, 7, 2 * S, "image/jpeg")
     made = list(home.chunk("kitchen", "video", "/devices/porch/video", 2 * S, picture))
     assert of(made, "mute") == [b"OFF", b"OFF"]
     CONFIG.validate(config_of(made))
     switch = config_of(made)["components"]["mute_video"]
-    assert home.command(switch["command_topic"], b"ON") == ("kitchen", "video", True)
-    assert home.command(switch["command_topic"], b"OFF") == ("kitchen", "video", False)
-    assert home.command(switch["command_topic"], b"now") is None
-    assert home.command("braid/sessions/attic/mute/video/set", b"ON") is None
-    assert home.picture(a_step()) == picture
+    assert home.parse_command(switch["command_topic"], b"ON") == ("kitchen", "video", True)
+    assert home.parse_command(switch["command_topic"], b"OFF") == ("kitchen", "video", False)
+    assert home.parse_command(switch["command_topic"], b"now") is None
+    assert home.parse_command("braid/sessions/attic/mute/video/set", b"ON") is None
+    assert home.newest_frame(a_step()) == picture
     states = {m.topic: m.payload for m in home.control(Control("kitchen", {"video": 5 * S}))}
     assert states == {switch["state_topic"]: b"ON", "braid/sessions/kitchen/mute/audio": b"OFF"}
-    list(home.chunk("kitchen", "video", "/devices/porch/video", 6 * S, Picture(0, 8, 2 * S, "image/jpeg")))
-    assert home.picture(a_step()) is None
+    list(home.chunk("kitchen", "video", "/devices/porch/video", 6 * S, FrameRef(0, 8, 2 * S, "image/jpeg")))
+    assert home.newest_frame(a_step()) is None
 
 
 def test_a_forgotten_session_leaves_home_assistant_with_everything_that_was_retained() -> None:
-    home = Home(Names(), ("dog",), Bounds(3, 2, 30 * S), "0.1.0", ("video",))
+    home = BridgeState(MqttTopics(), ("dog",), BridgeLimits(3, 2, 30 * S), "0.1.0", ("video",))
     retained = {m.topic for m in home.chunk("kitchen", "video", "/devices/porch/video", 2 * S) if m.retain}
     retained |= {m.topic for m in home.prediction("kitchen", "dog", 0.9, 2 * S, True) if m.retain}
-    retained |= {m.topic for m in home.sources(3 * S) if m.retain}
+    retained |= {m.topic for m in home.source_states(3 * S) if m.retain}
     gone = list(home.control(Control("kitchen").forget(9 * S)))
     assert {m.topic for m in gone} == retained
     assert all(m.retain and m.payload == b"" for m in gone)
-    assert home.forgets("kitchen", 8 * S)
-    assert not home.forgets("kitchen", 9 * S)
+    assert home.is_forgotten("kitchen", 8 * S)
+    assert not home.is_forgotten("kitchen", 9 * S)
     again = list(home.control(Control("kitchen").forget(9 * S).mute(["video"], 10 * S)))
     assert again == [], "it is not there to be told of"

@@ -11,10 +11,10 @@ import pytest
 from services.contract import cloudevents, timestamps
 from services.contract.topics import Topics
 from services.integrations.capture import sender
-from services.integrations.capture.decoder import CaptureError, Item, Lost
-from services.integrations.capture.sender import Sender, Wanted
-from services.integrations.capture.source import Opening
-from services.integrations.devices import Devices
+from services.integrations.capture.decoder import CapturedItem, CaptureError, SourceLost
+from services.integrations.capture.sender import CaptureOptions, Sender
+from services.integrations.capture.source import CaptureSource
+from services.integrations.devices import DeviceDirectory
 from services.runtime.settings import DeviceSettings
 
 S = 1_000_000
@@ -45,17 +45,17 @@ class Producer:
 class Camera:
     """One opening after another, by the plan."""
 
-    told = "pictures"
+    description = "pictures"
 
-    def __init__(self, opening: Opening, *_: Any) -> None:
+    def __init__(self, opening: CaptureSource, *_: Any) -> None:
         self.step = plan.pop(0)
         if self.step == "cannot be opened":
             raise CaptureError(f"{opening.name}: No route to host")
 
-    def items(self) -> Iterator[Item]:
+    def items(self) -> Iterator[CapturedItem]:
         for n in range(int(self.step[0])):
-            yield Item(False, n * S, n * S, b"a picture")
-        raise Lost("it has gone")
+            yield CapturedItem(False, n * S, n * S, b"a picture")
+        raise SourceLost("it has gone")
 
     def close(self) -> None:
         closed.append(self.step)
@@ -66,15 +66,17 @@ closed: list[str] = []
 
 
 def a_sender(producer: Producer, told: list[str], seconds: float) -> Sender:
-    opening = Opening("rtsp://porch", "rtsp://porch", True)
+    opening = CaptureSource("rtsp://porch", "rtsp://porch", True)
     topics = Topics("braid", ("text", "video", "audio"))
-    devices = Devices({"cam": DeviceSettings(session="hall", clock_offset_ms=-200)})
-    return Sender(producer, topics, devices, "porch", "cam", opening, Wanted(2, 10_000, 0, seconds), told.append)
+    devices = DeviceDirectory({"cam": DeviceSettings(session="hall", clock_offset_ms=-200)})
+    return Sender(
+        producer, topics, devices, "porch", "cam", opening, CaptureOptions(2, 10_000, 0, seconds), told.append
+    )
 
 
 async def test_a_camera_that_is_lost_is_opened_again_until_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
     plan[:], closed[:] = PLAN, []
-    monkeypatch.setattr(sender, "Capture", Camera)
+    monkeypatch.setattr(sender, "CaptureDecoder", Camera)
     monkeypatch.setattr(sender, "AGAIN_S", 0)
     monkeypatch.setattr("services.integrations.capture.stream_clock.SETTLED_US", 0)
     producer, told = Producer(), list[str]()
@@ -97,7 +99,7 @@ async def test_a_camera_that_is_lost_is_opened_again_until_it_is_back(monkeypatc
 
 async def test_a_camera_that_was_never_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     plan[:] = ["cannot be opened"]
-    monkeypatch.setattr(sender, "Capture", Camera)
+    monkeypatch.setattr(sender, "CaptureDecoder", Camera)
     producer = Producer()
     with pytest.raises(CaptureError, match="No route to host"):
         await a_sender(producer, [], 60).run()

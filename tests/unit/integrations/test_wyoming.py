@@ -17,14 +17,14 @@ from services.contract import timestamps
 from services.contract.alignment_config import Admission
 from services.integrations.wyoming import protocol
 from services.integrations.wyoming.__main__ import check_settings
-from services.integrations.wyoming.audio_events import Hearing, Record
-from services.integrations.wyoming.protocol import LINE_BYTES_MAX, Lengths, Refused, read
+from services.integrations.wyoming.audio_events import MediaRecord, SatelliteDecoder
+from services.integrations.wyoming.protocol import LINE_BYTES_MAX, LengthLimits, ProtocolError, read
 from services.integrations.wyoming.server import session_of
 from services.runtime.settings import SettingsError, WyomingSettings
 
 S = 1_000_000
 NOW = 1_700_000_000 * S
-LENGTHS = Lengths(1_000, 10_000)
+LENGTHS = LengthLimits(1_000, 10_000)
 
 
 class Wire:
@@ -57,20 +57,20 @@ def arriving(raw: bytes, whole: bool = True) -> asyncio.StreamReader:
     return reader
 
 
-def a_hearing() -> Hearing:
-    return Hearing("kitchen", "wyoming-here", "c", Admission())
+def a_hearing() -> SatelliteDecoder:
+    return SatelliteDecoder("kitchen", "wyoming-here", "c", Admission())
 
 
 def a_chunk(ms: int = 100, rate: int = 16_000, width: int = 2, channels: int = 1) -> Event:
     return AudioChunk(rate, width, channels, bytes(rate * ms // 1000 * width * channels)).event()
 
 
-def times_us(records: list[Record]) -> list[int | None]:
+def times_us(records: list[MediaRecord]) -> list[int | None]:
     return [timestamps.parse(dict(r.headers)["ce_time"].decode()) for r in records]
 
 
-def heard(hearing: Hearing, *events: tuple[Event, int]) -> list[Record]:
-    return [record for event, now_us in events for record in hearing.heard(event, now_us)]
+def heard(hearing: SatelliteDecoder, *events: tuple[Event, int]) -> list[MediaRecord]:
+    return [record for event, now_us in events for record in hearing.decode(event, now_us)]
 
 
 @given(
@@ -105,7 +105,7 @@ def test_what_the_package_writes_is_read_as_it_was(kind: str, data: dict[str, An
     ],
 )
 async def test_what_is_no_event_or_a_longer_one_is_refused(raw: bytes, code: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ProtocolError) as refused:
         await read(arriving(raw), LENGTHS)
     assert refused.value.code == code
 
@@ -114,7 +114,7 @@ async def test_a_satellite_may_be_silent_but_an_event_begun_must_be_whole_in_tim
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(protocol, "EVENT_WITHIN_S", 0.01)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ProtocolError) as refused:
         await read(arriving(b'{"type":', whole=False), LENGTHS)
     assert refused.value.code == "slow"
     with pytest.raises(TimeoutError):
@@ -142,7 +142,7 @@ def test_sound_stands_on_one_time_line_without_gaps_however_it_arrives() -> None
 def test_after_a_pause_and_with_another_format_the_time_line_begins_again() -> None:
     hearing = a_hearing()
     told = heard(hearing, (a_chunk(), NOW + 100_000))
-    told += hearing.heard(a_chunk(), NOW + 5 * S, 4 * S)
+    told += hearing.decode(a_chunk(), NOW + 5 * S, 4 * S)
     told += heard(hearing, (a_chunk(rate=8_000), NOW + 5 * S + 100_000), (AudioStop().event(), NOW + 6 * S))
     assert times_us(told) == [NOW, NOW + 5 * S - 100_000, NOW + 5 * S]
     assert [len(r.body) for r in told] == [3_200, 3_200, 1_600]
@@ -156,8 +156,8 @@ def test_sound_that_waited_in_buffers_keeps_its_place() -> None:
 def test_what_is_left_when_the_connection_ends_is_told() -> None:
     hearing = a_hearing()
     assert heard(hearing, (a_chunk(50), NOW)) == []
-    assert [len(r.body) for r in hearing.end()] == [1_600]
-    assert list(hearing.end()) == []
+    assert [len(r.body) for r in hearing.flush()] == [1_600]
+    assert list(hearing.flush()) == []
 
 
 def test_a_transcript_stands_where_it_was_said_and_one_without_sound_now() -> None:
@@ -185,7 +185,7 @@ def test_a_transcript_stands_where_it_was_said_and_one_without_sound_now() -> No
     ],
 )
 def test_sound_that_is_not_read_and_a_transcript_too_long_are_refused(event: Event, code: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ProtocolError) as refused:
         heard(a_hearing(), (event, NOW))
     assert refused.value.code == code
 

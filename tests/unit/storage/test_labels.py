@@ -15,7 +15,7 @@ from services.contract.record import KafkaRecord
 from services.contract.window import Member
 from services.inspection.explain.lookup import MemberInput, PredictionEvidence
 from services.storage.labels import LabelStore
-from services.storage.training_sample import InvalidLabel, SampleNotRetained, sample_of
+from services.storage.training_sample import InvalidLabel, SampleNotRetained, build_sample
 
 START_US, HOP_US = 1_700_000_000_000_000, 500_000
 PCM = "audio/pcm;rate=8000;channels=1;format=s16le"
@@ -53,7 +53,7 @@ def test_the_newest_picture_all_words_and_the_sound_of_the_window_make_one_sampl
         given("text", "application/json", b'{"text":"barks"}', START_US),
     ]
     pictures = [given("video", "image/png", b"old", START_US), given("video", "image/jpeg", hand, START_US + 1)]
-    made = sample_of(evidence(*words, *pictures, *halves(4), *halves(2, "short")), "cat")
+    made = build_sample(evidence(*words, *pictures, *halves(4), *halves(2, "short")), "cat")
     assert (made.row["text"], made.row["label"], made.row["said"]) == ("a dog barks", "cat", "dog")
     assert made.files["image"] == (".jpg", hand)
     suffix, content = made.files["audio"]
@@ -65,12 +65,12 @@ def test_the_newest_picture_all_words_and_the_sound_of_the_window_make_one_sampl
 
 def test_what_was_muted_is_no_part_of_it_and_nothing_at_all_is_no_sample(hand: bytes) -> None:
     picture = given("video", "image/jpeg", hand, START_US)
-    assert set(sample_of(evidence(picture, *halves(2), video="muted"), "cat").files) == {"audio"}
+    assert set(build_sample(evidence(picture, *halves(2), video="muted"), "cat").files) == {"audio"}
     with pytest.raises(SampleNotRetained):
-        sample_of(evidence(picture, video="muted"), "cat")
+        build_sample(evidence(picture, video="muted"), "cat")
     for bad in ("", " cat", "x" * 65, "a\nb"):
         with pytest.raises(InvalidLabel):
-            sample_of(evidence(picture), bad)
+            build_sample(evidence(picture), bad)
 
 
 def test_the_trainer_reads_it_the_newest_label_counts_and_a_session_is_forgotten_with_its_media(
@@ -79,9 +79,9 @@ def test_the_trainer_reads_it_the_newest_label_counts_and_a_session_is_forgotten
     store = LabelStore(tmp_path / "labels")
     assert store.forget("s") == 0
     picture = given("video", "image/jpeg", hand, START_US)
-    store.put(sample_of(evidence(picture, *halves(3)), "cat"))
-    store.put(sample_of(evidence(picture, *halves(3)), "bird"))
-    store.put(sample_of(evidence(picture, id="t/1/1@m", session="t"), "cat"))
+    store.save(build_sample(evidence(picture, *halves(3)), "cat"))
+    store.save(build_sample(evidence(picture, *halves(3)), "bird"))
+    store.save(build_sample(evidence(picture, id="t/1/1@m", session="t"), "cat"))
     rows = list(lines(store.manifest))
     assert [row["label"] for row in rows if isinstance(row, dict)] == ["bird", "cat"]
     for row in rows:
