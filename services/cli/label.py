@@ -23,8 +23,8 @@ def label(
     The media are copied, so that they are there when the topics have them no more; `braid forget` erases them.
     """
     from services.cli.why import find_evidence
-    from services.inspection.explain.lookup import InvalidPredictionId, parse_prediction_id
     from services.offline.recording.metadata import RecordingError
+    from services.storage.evidence import InvalidPredictionId, PredictionKey
     from services.storage.labels import LabelStore
     from services.storage.training_sample import InvalidLabel, SampleNotRetained, build_sample, check_label
 
@@ -32,7 +32,7 @@ def label(
     store = LabelStore(settings.labels.folder)
     try:
         check_label(name)
-        evidence = find_evidence(settings, recording, kept, parse_prediction_id(id))
+        evidence = find_evidence(settings, recording, kept, PredictionKey.parse(id))
         if evidence is None:
             output.fail(f"there is no prediction {id} (any more)", 3)
         row = store.save(build_sample(evidence, name))

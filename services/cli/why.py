@@ -14,7 +14,7 @@ from services.runtime.settings import Settings, load
 
 if TYPE_CHECKING:
     from services.fusion.inference import Inference
-    from services.inspection.explain.lookup import PredictionEvidence, PredictionKey
+    from services.storage.evidence import PredictionEvidence, PredictionKey
 
 CACHE_BYTES = 64 * 1024 * 1024
 
@@ -40,12 +40,12 @@ def why(
     Of an event it also looks in what is kept (archive). 3 where the prediction, or with --reproduce what it was made from, is kept no more.
     """
     from services.inspection.explain.explanation import explain
-    from services.inspection.explain.lookup import InvalidPredictionId, parse_prediction_id
     from services.offline.recording.metadata import RecordingError
+    from services.storage.evidence import InvalidPredictionId, PredictionKey
 
     settings = load()
     try:
-        looked_for = parse_prediction_id(id)
+        looked_for = PredictionKey.parse(id)
         evidence = find_evidence(settings, recording, kept, looked_for)
     except (InvalidPredictionId, RecordingError) as error:
         output.fail(str(error), 2)
@@ -54,7 +54,7 @@ def why(
         output.fail(f"{where} no prediction {id} (any more)", 3)
     told, again = explain(evidence), None
     if reproduce:
-        from services.inspection.explain.explanation import recompute
+        from services.inspection.explain.reproduce import recompute
 
         again = recompute(
             evidence, _inference(model or settings.fusion.model, evidence.record["model"]["digest"], settings)
@@ -78,12 +78,12 @@ def find_evidence(
     if kept is not None:
         return _from_kept(settings, kept, wanted)
     if recording is not None:
-        from services.inspection.explain import lookup
+        from services.inspection.explain.lookup import find_in_recording
         from services.offline.recording.reader import RecordingFile
         from services.offline.replay.settings import with_overrides
 
         file = RecordingFile(recording)
-        return lookup.find_in_recording(file, with_overrides(file.metadata).topics, wanted)
+        return find_in_recording(file, with_overrides(file.metadata).topics, wanted)
     folder = settings.archive.folder
     if not settings.kafka.bootstrap_servers:
         return _from_kept(settings, folder, wanted) or output.no_broker()
@@ -97,24 +97,24 @@ def find_evidence(
 
 
 def _from_kept(settings: Settings, folder: Path, wanted: PredictionKey) -> PredictionEvidence | None:
-    from services.inspection.explain import lookup
     from services.storage.archive import EventArchive
+    from services.storage.evidence import find_in_archive
 
     # Only to read: nothing is kept or taken away here.
-    return lookup.find_in_archive(EventArchive(folder, 0, 0), settings.topic_names(), wanted)
+    return find_in_archive(EventArchive(folder, 0, 0), settings.topic_names(), wanted)
 
 
 async def _from_log(settings: Settings, wanted: PredictionKey) -> PredictionEvidence | None:
-    from services.inspection.explain.lookup import find_in_log
     from services.kafka import clients
     from services.kafka.control_topic import said
+    from services.storage.evidence import find_in_topics
 
     future_us = settings.semantics().future_us
     async with clients.reader(settings.kafka) as reader:
         control = await said(reader, settings.topic_names(), settings.topics.partitions, wanted.session)
         if control.forgets(wanted.start_us):
             raise Forgotten
-        return await find_in_log(reader, settings.topic_names(), settings.topics.partitions, future_us, wanted)
+        return await find_in_topics(reader, settings.topic_names(), settings.topics.partitions, future_us, wanted)
 
 
 def _inference(path: Path, digest: str, settings: Settings) -> Inference:

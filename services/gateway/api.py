@@ -30,9 +30,9 @@ from services.gateway.redaction import Redactor
 from services.gateway.responses import error_response, json_response
 from services.gateway.sessions import SessionStore
 from services.gateway.sources import Sources
-from services.inspection.explain.lookup import InvalidPredictionId, parse_prediction_id
 from services.runtime.metrics import GatewayMetrics
 from services.runtime.schema_files import asyncapi
+from services.storage.evidence import InvalidPredictionId, PredictionKey
 from services.storage.payload_cache import Wanted
 
 PAGE = Path(__file__).parent / "page"
@@ -129,7 +129,7 @@ class Api:
         """Why: the prediction, the members of its window, its events, its runner-up; of an event also from what is kept."""
         id: str = request.path_params["id"]
         try:
-            asked = parse_prediction_id(id)
+            asked = PredictionKey.parse(id)
         except InvalidPredictionId as error:
             return error_response(404, str(error))
         session = asked.session

@@ -17,14 +17,14 @@ from services.contract.topics import Topics
 from services.gateway.ingest import read_body
 from services.gateway.redaction import Redactor
 from services.gateway.responses import error_response, json_response
-from services.inspection.explain import lookup
-from services.inspection.explain.lookup import (
+from services.storage.archive import EventArchive
+from services.storage.evidence import (
     InvalidPredictionId,
     PredictionEvidence,
     PredictionKey,
-    parse_prediction_id,
+    find_in_archive,
+    find_in_topics,
 )
-from services.storage.archive import EventArchive
 from services.storage.labels import LabelStore
 from services.storage.training_sample import InvalidLabel, SampleNotRetained, build_sample, check_label
 
@@ -56,7 +56,7 @@ class LabelHandler:
         try:
             label = canonical.loads_object(body or b"").get("label")
             check_label(label if isinstance(label, str) else "")
-            asked = parse_prediction_id(request.path_params["id"])
+            asked = PredictionKey.parse(request.path_params["id"])
         except canonical.InvalidJson as error:
             return error_response(422, f'{{"label": …}} is needed: {error}')
         except InvalidLabel as error:
@@ -87,7 +87,7 @@ class LabelHandler:
 
     async def _find(self, asked: PredictionKey) -> PredictionEvidence | None:
         async with self._reader() as reader:
-            found = await lookup.find_in_log(reader, self._topics, self._partitions, self._future_us, asked)
+            found = await find_in_topics(reader, self._topics, self._partitions, self._future_us, asked)
         if found is not None and found.is_complete:
             return found
-        return await asyncio.to_thread(lookup.find_in_archive, self._evidence, self._topics, asked) or found
+        return await asyncio.to_thread(find_in_archive, self._evidence, self._topics, asked) or found

@@ -9,7 +9,7 @@ from typing import Any
 from services.contract import canonical, media
 from services.contract.errors import EXIT_NOT_RETAINED, EXIT_USAGE, BraidError
 from services.contract.media import Sound, as_wav
-from services.inspection.explain.lookup import MemberInput, PredictionEvidence
+from services.storage.evidence import MemberInput, PredictionEvidence
 from services.storage.payload_cache import Payload
 
 SUFFIXES = {

@@ -15,7 +15,7 @@ BELOW = {
     "contract": set(),
     "runtime": {"contract"},
     "kafka": {"contract", "runtime"},
-    "storage": {"contract", "runtime", "kafka", "inspection"},
+    "storage": {"contract", "runtime", "kafka"},
     "aligner": {"contract", "runtime", "kafka", "storage"},
     "fusion": {"contract", "runtime", "kafka", "storage", "model"},
     "gateway": {"contract", "runtime", "kafka", "storage", "inspection", "integrations"},

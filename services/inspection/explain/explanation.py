@@ -1,21 +1,15 @@
-"""All that there is to say of one prediction, as JSON.
-
-A prediction computed again from what it was made from.
-"""
+"""The explanation of one prediction, as JSON: what it was made from, what each input contributed, and how long it took."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from shlex import quote
 from typing import Any
 
 from services.contract import canonical, media, timestamps
 from services.contract.media import Sound
-from services.contract.prediction import LATENCY_HEADER, muted_of
-from services.fusion.inference import FAILURES, Inference
-from services.fusion.stages import WindowPrediction
-from services.inspection.explain.lookup import MemberInput, PredictionEvidence
+from services.contract.prediction import LATENCY_HEADER
+from services.storage.evidence import MemberInput, PredictionEvidence
 
 TEXT_TOLD_MAX = 300
 
@@ -74,14 +68,3 @@ def _input(found: MemberInput) -> dict[str, Any]:
         length = media.measure(payload.content_type, payload.body)
         out["sound_ms"] = length.duration_us / 1000 if isinstance(length, Sound) else None
     return out
-
-
-def recompute(evidence: PredictionEvidence, inference: Inference) -> WindowPrediction | None:
-    """The window of a prediction answered again, None where it is gone or the model is another one."""
-    if evidence.window is None or evidence.record["model"]["digest"] != inference.model.digest:
-        return None
-    window = replace(evidence.window, muted=muted_of(evidence.record))
-    try:
-        return inference.predict([window], evidence.payloads, evidence.record["level"])[0]
-    except FAILURES as error:
-        return inference.failed_prediction(window, type(error).__name__)

@@ -10,15 +10,16 @@ from model.checkpoint import load
 from services.contract import canonical
 from services.contract.record import KafkaRecord
 from services.fusion.inference import Inference
-from services.inspection.explain.explanation import explain, recompute
-from services.inspection.explain.lookup import (
-    InvalidPredictionId,
-    PredictionEvidence,
-    find_in_recording,
-    parse_prediction_id,
-)
+from services.inspection.explain.explanation import explain
+from services.inspection.explain.lookup import find_in_recording
+from services.inspection.explain.reproduce import recompute
 from services.offline.recording.reader import RecordingFile
 from services.runtime.settings import ROOT
+from services.storage.evidence import (
+    InvalidPredictionId,
+    PredictionEvidence,
+    PredictionKey,
+)
 from tests.unit.offline import made
 
 
@@ -43,7 +44,7 @@ def ids(published: list[KafkaRecord], *, final: bool = True) -> list[str]:
 
 
 def found(file: RecordingFile, id: str) -> PredictionEvidence:
-    evidence = find_in_recording(file, made.TOPICS, parse_prediction_id(id))
+    evidence = find_in_recording(file, made.TOPICS, PredictionKey.parse(id))
     assert evidence is not None
     return evidence
 
@@ -105,9 +106,9 @@ def test_other_bytes_at_the_place_of_a_member_are_not_taken_for_it(
 @pytest.mark.parametrize("id", ["", "kitchen", "kitchen/5/1", "@", "kitchen/x/1@0", "/5/1@0"])
 def test_what_is_no_id_is_refused_with_an_example(id: str) -> None:
     with pytest.raises(InvalidPredictionId, match="look like"):
-        parse_prediction_id(id)
+        PredictionKey.parse(id)
 
 
 def test_a_session_with_slashes_and_signs_is_read_from_its_id() -> None:
-    assert parse_prediction_id("a/b@c/1700/1@d").session == "a/b@c"
-    assert parse_prediction_id("a/-5/0-0f0f0f@d").start_us == -5_000
+    assert PredictionKey.parse("a/b@c/1700/1@d").session == "a/b@c"
+    assert PredictionKey.parse("a/-5/0-0f0f0f@d").start_us == -5_000

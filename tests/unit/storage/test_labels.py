@@ -13,7 +13,7 @@ from model.manifest import Unreadable, example_of, lines
 from services.contract import canonical, cloudevents
 from services.contract.record import KafkaRecord
 from services.contract.window import Member
-from services.inspection.explain.lookup import MemberInput, PredictionEvidence
+from services.storage.evidence import MemberInput, PredictionEvidence
 from services.storage.labels import LabelStore
 from services.storage.training_sample import InvalidLabel, SampleNotRetained, build_sample
 

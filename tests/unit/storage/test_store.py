@@ -11,14 +11,14 @@ from model.checkpoint import load
 from services.contract import canonical
 from services.contract.record import KafkaRecord, RecordPosition
 from services.fusion.inference import Inference
-from services.inspection.explain import lookup
-from services.inspection.explain.explanation import recompute
-from services.inspection.explain.lookup import parse_prediction_id
+from services.inspection.explain.lookup import find_in_recording
+from services.inspection.explain.reproduce import recompute
 from services.offline.recording.reader import RecordingFile
 from services.runtime.settings import ROOT
 from services.storage.archive import DAY_US, EventArchive
 from services.storage.archive_collector import build_entry
 from services.storage.archive_entry import ArchiveEntry, InvalidEntry, decode, encode
+from services.storage.evidence import PredictionKey, find_in_archive
 from tests.unit.offline import made
 
 NOW_US = 1_700_000_000_000_000
@@ -186,13 +186,13 @@ def test_a_prediction_is_explained_and_reproduced_when_only_its_evidence_is_left
         kept for kept in published if kept.topic == made.TOPICS.events and b'"final":true' in (kept.value or b"")
     )
     told = canonical.loads_object(event.value or b"")
-    evidence = lookup.find_in_recording(file, made.TOPICS, parse_prediction_id(told["prediction"]))
+    evidence = find_in_recording(file, made.TOPICS, PredictionKey.parse(told["prediction"]))
     assert evidence is not None
     store = opened(tmp_path / "store", bytes_max=10 * MB)
     assert store.save(build_entry([evidence], [event], told["id"], told["session"], NOW_US))
-    found = lookup.find_in_archive(store, made.TOPICS, parse_prediction_id(told["prediction"]))
+    found = find_in_archive(store, made.TOPICS, PredictionKey.parse(told["prediction"]))
     assert found is not None
     again = recompute(found, inference)
     assert again is not None
     assert again.record == evidence.value
-    assert lookup.find_in_archive(store, made.TOPICS, parse_prediction_id("S01/5/1@000000000000")) is None
+    assert find_in_archive(store, made.TOPICS, PredictionKey.parse("S01/5/1@000000000000")) is None
