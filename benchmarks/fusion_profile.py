@@ -31,8 +31,8 @@ from benchmarks.report import machine, median_of_each, tell
 from benchmarks.streams import STUB_ENVIRONMENT, TTL_S
 from benchmarks.systems import Job, braid_environment
 from model.checkpoint import load as load_model
-from model.checkpoint import serving
-from model.modality import REGISTERED
+from model.checkpoint import resolve_checkpoint
+from model.modality import MODALITIES
 from services.fusion.stages import AUDIO
 from services.kafka import clients, topic_admin
 from services.kafka.log_reader import read_range
@@ -170,12 +170,12 @@ async def _spent(
 
 def media(step_ms: int) -> float:
     """CPU to decode the media of one step of windows and to make the encoders' input of them (ms), measured alone."""
-    model, made = load_model(serving(load().fusion.model), "cpu"), bodies(LOAD)
+    model, made = load_model(resolve_checkpoint(load().fusion.model), "cpu"), bodies(LOAD)
     spent_s = 0.0
     for modality, count in PER_SECOND.items():
         began = time.process_time()
         for body in made[modality]:
-            value = REGISTERED[modality].decode(body, TYPES[modality])
+            value = MODALITIES[modality].decode(body, TYPES[modality])
             if modality != AUDIO:  # made ready once for a segment, not for a chunk
                 model.prepare(modality, value)
         spent_s += (time.process_time() - began) / len(made[modality]) * count * step_ms / 1000

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.checkpoint import load as load_model
-from model.predictor import Feature, Serving, WindowFeatures
+from model.predictor import Feature, ServedModel, WindowFeatures
 from services.fusion.__main__ import plan
 from services.kafka.service import run
 from services.runtime.settings import load
@@ -39,14 +39,14 @@ class Timing:
 class Stub:
     """Serves like the model whose labels, thresholds and shapes it has; a wait stands for all arithmetic."""
 
-    def __init__(self, like: Serving, timing: Timing, batch_windows: int | None = None) -> None:
+    def __init__(self, like: ServedModel, timing: Timing, batch_windows: int | None = None) -> None:
         self.name, self.version, self.digest = "stub", "1", "5" * 64
         self.labels, self.modalities, self.decision = like.labels, like.modalities, like.decision
         self.batch_windows = batch_windows or like.batch_windows
         self.segments_per_window, self.threads = like.segments_per_window, like.threads
         self.conflict_from, self.conformal = like.conflict_from, like.conformal
         self.device = "stub"
-        self.costliest = max(like.modalities, key=lambda m: timing.item_ms.get(m, 0.0))
+        self.costliest_modality = max(like.modalities, key=lambda m: timing.item_ms.get(m, 0.0))
         self.prepare = like.prepare
         self._timing = timing
         drawn = np.random.default_rng(5).normal(0, 1, (1 << len(like.modalities), len(like.labels)))
@@ -74,7 +74,7 @@ def _busy(ms: float) -> None:
         time.sleep(ms / 1000)
 
 
-def stub(timing: Timing, batch_windows: int | None, folder: Path, device: str, threads: int | None) -> Serving:
+def stub(timing: Timing, batch_windows: int | None, folder: Path, device: str, threads: int | None) -> ServedModel:
     """The stub in the shape of the checkpoint in a folder."""
     return Stub(load_model(folder, device, threads), timing, batch_windows)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-SHIPPED = {
+TRAINING_DATA = {
     "tridigit": "Trained on the `train` rows of tridigit with fresh corruption each epoch, calibrated on `val`. The `test` "
     "rows chose nothing.",
     "homesound10": "Trained on all clips of homesound10; temperatures and threshold from cross-validation over the official "
@@ -17,7 +17,9 @@ LICENCES = {
 }
 
 
-def card(config: Mapping[str, Any], parameters: int, seconds: float, cells: Mapping[str, Mapping[str, float]]) -> str:
+def render_card(
+    config: Mapping[str, Any], parameters: int, seconds: float, cells: Mapping[str, Mapping[str, float]]
+) -> str:
     """Markdown; cells: scores by subset of modalities on validation."""
     task, recipe = config["task"], config["recipe"]
     table = "\n".join(f"| {name} | {cell['accuracy']:.3f} | {cell['nll']:.3f} |" for name, cell in cells.items())
@@ -29,7 +31,7 @@ Fusion `{config["architecture"]["fusion"]}`, {parameters} parameters; sound at 8
 Made by `braid train --data {task}` with the recipe in config.json (seed {recipe["seed"]}), in {seconds:.0f} s.
 
 ## Data
-{SHIPPED.get(task, "Trained on samples of your own manifest.")}
+{TRAINING_DATA.get(task, "Trained on samples of your own manifest.")}
 
 ## Results
 On validation (corrupted afresh where the set has a law of corruption, all severities together; cross-validation where it

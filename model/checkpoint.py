@@ -20,36 +20,36 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from model.compress import opened, packed
+from model.compress import dequantize, quantize_int8
 from model.network import Architecture, TaskNetwork
 from model.predictor import FusionModel
-from model.streams.network import FusionNetwork
+from model.streams.network import StreamsNetwork
 from services.contract.errors import BraidError
 
-SUMS = "sha256"
+CHECKSUMS = "sha256"
 
 
-def serving(path: Path) -> Path:
+def resolve_checkpoint(path: Path) -> Path:
     """The checkpoint that a path means: itself, or of a folder of versions the newest (10 is newer than 9).
 
     A version counts once its file of sums is there: it is written last. A path without any is returned as it is.
     """
-    if (path / SUMS).exists():
+    if (path / CHECKSUMS).exists():
         return path
-    versions = [found.parent for found in path.glob(f"*/{SUMS}")]
-    return max(versions, key=_age, default=path)
+    versions = [found.parent for found in path.glob(f"*/{CHECKSUMS}")]
+    return max(versions, key=_version_key, default=path)
 
 
-def _age(version: Path) -> list[tuple[int, str]]:
+def _version_key(version: Path) -> list[tuple[int, str]]:
     """Runs of figures count as numbers, so that versions are in the order in which people number them."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|\D+", version.name)]
 
 
 SHARED = "shared"
-INSIDE = ("encoders.", "readers.")
+SHARED_MODULES = ("encoders.", "readers.")
 
 
-def share(networks: Mapping[str, TaskNetwork]) -> nn.ModuleDict:
+def share_encoders(networks: Mapping[str, TaskNetwork]) -> nn.ModuleDict:
     """Give the networks one encoder and one reader for each modality, in place; all of them as one module."""
     for part in ("encoders", "readers"):
         first: dict[str, nn.Module] = {}
@@ -60,25 +60,25 @@ def share(networks: Mapping[str, TaskNetwork]) -> nn.ModuleDict:
     return nn.ModuleDict(networks)
 
 
-def joined(networks: Mapping[str, TaskNetwork]) -> dict[str, Tensor]:
+def join_state_dicts(networks: Mapping[str, TaskNetwork]) -> dict[str, Tensor]:
     """The tensors of networks that share, by `shared.…` and `<task>.…`."""
-    out: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for task, network in networks.items():
         for name, value in network.state_dict().items():
-            out[f"{SHARED if name.startswith(INSIDE) else task}.{name}"] = value
-    return out
+            tensors[f"{SHARED if name.startswith(SHARED_MODULES) else task}.{name}"] = value
+    return tensors
 
 
-def part_of(tensors: Mapping[str, Tensor], task: str, network: TaskNetwork) -> dict[str, Tensor]:
+def task_state_dict(tensors: Mapping[str, Tensor], task: str, network: TaskNetwork) -> dict[str, Tensor]:
     """What one task's network needs of such tensors. Raises KeyError where something of it is not there."""
     return {
-        name: tensors[f"{SHARED if name.startswith(INSIDE) else task}.{name}"] for name in network.state_dict()
+        name: tensors[f"{SHARED if name.startswith(SHARED_MODULES) else task}.{name}"] for name in network.state_dict()
     }  # fmt: skip
 
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "card.md"
 BYTES_MAX = 512 * 1024 * 1024
-SETTINGS: Mapping[str, type | tuple[type, ...]] = {
+CONFIG_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "name": str,
     "version": str,
     "labels": list,
@@ -97,51 +97,51 @@ class CheckpointError(BraidError):
     """A checkpoint that cannot be used."""
 
 
-def digest_of(weights: bytes, config: bytes) -> str:
+def model_digest(weights: bytes, config: bytes) -> str:
     """The model's digest: weights and config, the batch shape and thread count in it included."""
     return hashlib.sha256(hashlib.sha256(weights).digest() + hashlib.sha256(config).digest()).hexdigest()
 
 
 def save(
-    folder: Path, network: FusionNetwork | TaskNetwork, config: Mapping[str, Any], card: str, *, int8: bool = False
+    folder: Path, network: StreamsNetwork | TaskNetwork, config: Mapping[str, Any], card: str, *, int8: bool = False
 ) -> str:
     """Write a checkpoint, its weights in eight bits if so wanted; its digest."""
-    return save_tensors_of(folder, network.state_dict(), config, card, int8=int8)
+    return save_state_dict(folder, network.state_dict(), config, card, int8=int8)
 
 
-def save_tensors_of(
+def save_state_dict(
     folder: Path, state: Mapping[str, Tensor], config: Mapping[str, Any], card: str, *, int8: bool = False
 ) -> str:
     """The same of weights that several networks share."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.contiguous() for name, value in state.items()}
-    weights = save_tensors(packed(tensors) if int8 else tensors)
+    weights = save_tensors(quantize_int8(tensors) if int8 else tensors)
     text = json.dumps(config, indent=1, sort_keys=True).encode()
     files = {WEIGHTS: weights, CONFIG: text, CARD: card.encode()}
     for name, content in files.items():
         (folder / name).write_bytes(content)
     sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
-    (folder / SUMS).write_text(sums)
-    return digest_of(weights, text)
+    (folder / CHECKSUMS).write_text(sums)
+    return model_digest(weights, text)
 
 
 def verify(folder: Path) -> dict[str, bytes]:
     """The files of a checkpoint (of a folder of versions: the newest), each as its sum says. Raises CheckpointError."""
-    folder = serving(folder)
+    folder = resolve_checkpoint(folder)
     try:
-        lines = (line.partition("  ") for line in (folder / SUMS).read_text().splitlines())
+        lines = (line.partition("  ") for line in (folder / CHECKSUMS).read_text().splitlines())
         sums = {name: sum_ for sum_, _, name in lines}
-        files = {name: _read(folder / name) for name in (WEIGHTS, CONFIG, CARD)}
+        files = {name: _read_limited(folder / name) for name in (WEIGHTS, CONFIG, CARD)}
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"There is no checkpoint in {folder}.",
-            f"{error}. A checkpoint is a folder with {WEIGHTS}, {CONFIG}, {CARD} and {SUMS}.",
+            f"{error}. A checkpoint is a folder with {WEIGHTS}, {CONFIG}, {CARD} and {CHECKSUMS}.",
             "Correct the path (the setting fusion.model), or make one with `braid train`.",
         ) from error
     for name, content in files.items():
         if sums.get(name) != hashlib.sha256(content).hexdigest():
             raise CheckpointError(
-                f"{folder / name} does not match its checksum in {SUMS}.",
+                f"{folder / name} does not match its checksum in {CHECKSUMS}.",
                 "It was changed or cut off.",
                 "Restore it, or train again.",
             )
@@ -154,7 +154,7 @@ def load(folder: Path, device: str = "auto", threads: int | None = None, task: s
     Sets torch's thread count to the config's. task: which one, where a checkpoint has several.
     """
     files = verify(folder)
-    config = _config(folder, files[CONFIG], task)
+    config = _read_config(folder, files[CONFIG], task)
     if threads is not None and threads != config["threads"]:
         raise CheckpointError(
             f"{folder} was made for {config['threads']} thread(s), and {threads} are configured.",
@@ -162,20 +162,22 @@ def load(folder: Path, device: str = "auto", threads: int | None = None, task: s
             "Change fusion.threads, or `threads` in a checkpoint of your own.",
         )
     torch.set_num_threads(config["threads"])
-    network = _filled(folder, config, files[WEIGHTS])
-    return FusionModel(network, config, config["words"], digest_of(files[WEIGHTS], files[CONFIG]), _device(device))
+    network = _load_network(folder, config, files[WEIGHTS])
+    return FusionModel(
+        network, config, config["words"], model_digest(files[WEIGHTS], files[CONFIG]), _select_device(device)
+    )
 
 
-def tasks_of(folder: Path) -> tuple[str, ...]:
+def checkpoint_tasks(folder: Path) -> tuple[str, ...]:
     """The tasks of a checkpoint that has several, none of any other. Raises CheckpointError."""
-    return tuple(_json(folder, verify(folder)[CONFIG]).get("tasks", ()))
+    return tuple(_parse_json(folder, verify(folder)[CONFIG]).get("tasks", ()))
 
 
-def load_task(folder: Path) -> tuple[TaskNetwork, dict[str, Any]]:
+def load_task_network(folder: Path) -> tuple[TaskNetwork, dict[str, Any]]:
     """The network of a task's checkpoint and its config, to work on. Raises CheckpointError."""
     files = verify(folder)
-    config = _config(folder, files[CONFIG])
-    network = _filled(folder, config, files[WEIGHTS])
+    config = _read_config(folder, files[CONFIG])
+    network = _load_network(folder, config, files[WEIGHTS])
     if not isinstance(network, TaskNetwork):
         raise CheckpointError(
             f"{folder} is a model of streams, not of a task.", do="Give one that `braid train --data` made."
@@ -183,12 +185,12 @@ def load_task(folder: Path) -> tuple[TaskNetwork, dict[str, Any]]:
     return network.eval(), config
 
 
-def _filled(folder: Path, config: Mapping[str, Any], weights: bytes) -> FusionNetwork | TaskNetwork:
+def _load_network(folder: Path, config: Mapping[str, Any], weights: bytes) -> StreamsNetwork | TaskNetwork:
     try:
-        network = _network(config)
-        tensors = opened(load_tensors(weights))
+        network = _build_network(config)
+        tensors = dequantize(load_tensors(weights))
         if "tasks" in config and isinstance(network, TaskNetwork):
-            tensors = part_of(tensors, config["task"], network)
+            tensors = task_state_dict(tensors, config["task"], network)
         elif isinstance(network, TaskNetwork):
             # Checkpoints from before branches told their own temperature have one for each expert.
             tensors.setdefault("warmth", torch.zeros_like(network.get_buffer("warmth")))
@@ -198,31 +200,37 @@ def _filled(folder: Path, config: Mapping[str, Any], weights: bytes) -> FusionNe
     return network
 
 
-def _network(config: Mapping[str, Any]) -> FusionNetwork | TaskNetwork:
+def _build_network(config: Mapping[str, Any]) -> StreamsNetwork | TaskNetwork:
     """The network that a config describes: of a task where it names an architecture, else of the home streams."""
-    labels, words, told = len(config["labels"]), len(config["words"]), config.get("architecture")
-    if told is None:
-        return FusionNetwork(labels, words, config["vector_size"])
-    names, width, kind = tuple(told["modalities"]), told.get("width", 1.0), told.get("encoders")
-    return TaskNetwork(Architecture(names, labels, words, config["vector_size"], told["fusion"], width, kind))
+    labels, words, architecture = len(config["labels"]), len(config["words"]), config.get("architecture")
+    if architecture is None:
+        return StreamsNetwork(labels, words, config["vector_size"])
+    modalities, width, kind = (
+        tuple(architecture["modalities"]),
+        architecture.get("width", 1.0),
+        architecture.get("encoders"),
+    )
+    return TaskNetwork(
+        Architecture(modalities, labels, words, config["vector_size"], architecture["fusion"], width, kind)
+    )
 
 
-def _json(folder: Path, raw: bytes) -> dict[str, Any]:
+def _parse_json(folder: Path, raw: bytes) -> dict[str, Any]:
     try:
-        read = json.loads(raw)
+        config = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder / CONFIG} is not JSON.", str(error), "Restore it, or train again.") from error
-    return read if isinstance(read, dict) else {}
+    return config if isinstance(config, dict) else {}
 
 
-def _config(folder: Path, raw: bytes, task: str | None = None) -> dict[str, Any]:
-    config = _json(folder, raw)
+def _read_config(folder: Path, raw: bytes, task: str | None = None) -> dict[str, Any]:
+    config = _parse_json(folder, raw)
     if "tasks" in config:
         if task not in config["tasks"]:
             known = ", ".join(config["tasks"])
             raise CheckpointError(f"{folder} holds the tasks {known}, not {task}.", do="Name one of them.")
         config = config | config["tasks"][task]
-    wrong = [name for name, kind in SETTINGS.items() if not isinstance(config.get(name), kind)]
+    wrong = [name for name, kind in CONFIG_TYPES.items() if not isinstance(config.get(name), kind)]
     if wrong:
         raise CheckpointError(
             f"{folder / CONFIG} lacks {', '.join(wrong)}, or has them with another type.",
@@ -232,13 +240,13 @@ def _config(folder: Path, raw: bytes, task: str | None = None) -> dict[str, Any]
     return config
 
 
-def _device(asked: str) -> torch.device:
-    if asked == "cuda" and not torch.cuda.is_available():
+def _select_device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
         raise CheckpointError("fusion.device is cuda, and there is no CUDA device.", do="Set it to auto or cpu.")
-    return torch.device("cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _read(path: Path) -> bytes:
+def _read_limited(path: Path) -> bytes:
     if path.stat().st_size > BYTES_MAX:
         raise ValueError(f"{path} is larger than {BYTES_MAX} bytes")
     return path.read_bytes()

@@ -17,63 +17,68 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from model import metrics
-from model.answers import answers, milliseconds
-from model.calibrate import conformal_threshold, fit_experts, fit_subsets, validation_draws
+from model.calibrate import (
+    draw_validation_set,
+    fit_conformal_threshold,
+    fit_expert_temperatures,
+    fit_subset_temperatures,
+)
 from model.data.example import Examples
+from model.determinism import make_deterministic
 from model.encoders.lexicon import Lexicon
-from model.encoders.text import words_of
+from model.encoders.text import tokenize
 from model.evaluate import subset_name
 from model.fusion import GatedFusion
 from model.network import TaskNetwork
+from model.predict_examples import median_latency_ms, predict_examples
 from model.predictor import FusionModel
 from model.recipe import TaskRecipe
-from model.repeatable import repeatable
-from model.resume import Average
-from model.tensors import branches_of, encoded, tensors_of
-from model.train import EASED, GRADIENT_MAX, masked
+from model.tensors import collate_examples, compute_branches, encode_branches
+from model.train import EASY_SHARE, GRADIENT_MAX, mask_spectrum
+from model.training_state import WeightAverage
 
-SCALE = ":scale"
+SCALE_SUFFIX = ":scale"
 # Below this many values the scales and the header of a tensor weigh as much as is saved.
 VALUES_MIN = 256
 
 
-def packed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def quantize_int8(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Matrices and kernels as int8 [rows, ...] with float16 scales [rows] under `name:scale`; small ones in float16."""
-    out: dict[str, Tensor] = {}
+    quantized: dict[str, Tensor] = {}
     for name, value in tensors.items():
         if not value.is_floating_point():
-            out[name] = value
+            quantized[name] = value
         elif value.dim() > 1 and value.numel() >= VALUES_MIN:
             rows = value.float().flatten(1)
             scale = (rows.abs().amax(1) / 127).clamp(min=1e-6).half()
-            out[name] = (rows / scale.float()[:, None]).round().clamp(-127, 127).to(torch.int8).view_as(value)
-            out[name + SCALE] = scale
+            quantized[name] = (rows / scale.float()[:, None]).round().clamp(-127, 127).to(torch.int8).view_as(value)
+            quantized[name + SCALE_SUFFIX] = scale
         else:
-            out[name] = value.half() if value.numel() > 1 else value
-    return out
+            quantized[name] = value.half() if value.numel() > 1 else value
+    return quantized
 
 
-def opened(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def dequantize(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What `packed` made as float32 tensors again; others as they are."""
-    out: dict[str, Tensor] = {}
+    restored: dict[str, Tensor] = {}
     for name, value in tensors.items():
-        if name.endswith(SCALE):
+        if name.endswith(SCALE_SUFFIX):
             continue
-        scale = tensors.get(name + SCALE)
+        scale = tensors.get(name + SCALE_SUFFIX)
         if scale is not None:
             value = value.float() * scale.float().view(-1, *[1] * (value.dim() - 1))
-        out[name] = value
-    return out
+        restored[name] = value
+    return restored
 
 
 Report = Callable[[str, int, Mapping[str, float]], None]
 # Widths and numbers of words of students, the largest that fits first.
-LADDER = ((0.75, 1200), (0.5, 800), (0.5, 400), (0.4, 250), (0.3, 160), (0.25, 100))
-HEAT = 2.0
+STUDENT_SIZES = ((0.75, 1200), (0.5, 800), (0.5, 400), (0.4, 250), (0.3, 160), (0.25, 100))
+SOFTENING = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Small:
+class CompressedModel:
     """A compressed network with its config and the size of its weights as they are saved."""
 
     step: str
@@ -82,26 +87,29 @@ class Small:
     bytes: int
 
 
-def shrunk(
+def compress_model(
     network: TaskNetwork, config: Mapping[str, Any], data: Examples, sentences: Sequence[str], budget: int,
     recipe: TaskRecipe, report: Report,
-) -> list[Small]:  # fmt: skip
+) -> list[CompressedModel]:  # fmt: skip
     """The steps until the weights fit the budget: eight bits, then a distilled student if that is not enough."""
-    lean = without_idle_residual(network)
-    steps = [_small("int8", lean, config)]
+    lean = remove_unused_residual(network)
+    steps = [_compressed("int8", lean, config)]
     if steps[-1].bytes > budget:
-        student, words = student_for(lean, config["words"], sentences, budget)
-        distil(lean, Lexicon(config["words"]), student, Lexicon(words), data, recipe, report)
-        student.load_state_dict(opened(packed(student.state_dict())))
-        seen = validation_draws(student, Lexicon(words), data, recipe.segments)
-        fit_experts(student, seen)
-        fit_subsets(student, seen)
-        own = dict(config) | {"words": words, "conformal": round(conformal_threshold(student, seen), 6)}
-        steps.append(_small("distilled, int8", student, own))
+        student, words = make_student(lean, config["words"], sentences, budget)
+        distil_student(lean, Lexicon(config["words"]), student, Lexicon(words), data, recipe, report)
+        student.load_state_dict(dequantize(quantize_int8(student.state_dict())))
+        samples = draw_validation_set(student, Lexicon(words), data, recipe.segments)
+        fit_expert_temperatures(student, samples)
+        fit_subset_temperatures(student, samples)
+        student_config = dict(config) | {
+            "words": words,
+            "conformal": round(fit_conformal_threshold(student, samples), 6),
+        }
+        steps.append(_compressed("distilled, int8", student, student_config))
     return steps
 
 
-def without_idle_residual(network: TaskNetwork) -> TaskNetwork:
+def remove_unused_residual(network: TaskNetwork) -> TaskNetwork:
     """The same network without a residual that validation kept for no subset."""
     fusion = network.fusion
     if not isinstance(fusion, GatedFusion) or bool(fusion.get_buffer("kept")[1:].any()):
@@ -112,7 +120,7 @@ def without_idle_residual(network: TaskNetwork) -> TaskNetwork:
     return lean.eval()
 
 
-def student_for(
+def make_student(
     teacher: TaskNetwork, words: Sequence[str], sentences: Sequence[str], budget: int
 ) -> tuple[TaskNetwork, list[str]]:
     """The widest student that fits, with the words that the training sentences use most, and those words.
@@ -121,57 +129,57 @@ def student_for(
     """
     counts = dict.fromkeys(words, 0)
     for sentence in sentences:
-        for word in words_of(sentence):
+        for word in tokenize(sentence):
             if word in counts:
                 counts[word] += 1
     # The listed order stands for frequency elsewhere; figures and numbers are used in every other sentence.
     ranked = sorted(range(len(words)), key=lambda place: (-counts[words[place]], place))
-    for width, count in LADDER:
+    for width, count in STUDENT_SIZES:
         chosen = sorted(ranked[:count])
         torch.manual_seed(0)
         architecture = replace(teacher.architecture, word_count=len(chosen), width=width, fusion="experts")
         student = TaskNetwork(architecture)
-        if len(save_tensors(packed(student.state_dict()))) <= budget:
-            _take_words(teacher, student, chosen)
+        if len(save_tensors(quantize_int8(student.state_dict()))) <= budget:
+            _copy_words(teacher, student, chosen)
             student.get_buffer("log_prior").copy_(teacher.get_buffer("log_prior"))
             return student, [words[place] for place in chosen]
     raise ValueError(f"no student fits {budget} bytes")
 
 
-def distil(
+def distil_student(
     teacher: TaskNetwork,
-    reads: Lexicon,
+    teacher_lexicon: Lexicon,
     student: TaskNetwork,
-    student_reads: Lexicon,
+    student_lexicon: Lexicon,
     data: Examples,
     recipe: TaskRecipe,
     report: Report,
 ) -> None:
     """Train the student's branches in place on what the teacher's say (Hinton et al. 2015) and on the labels."""
-    repeatable(recipe.threads)
+    make_deterministic(recipe.threads)
     batches = max(len(data.epoch(np.random.default_rng(0))) // recipe.batch_size, 1)
     optimiser = torch.optim.AdamW(student.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, recipe.learning_rate, batches * recipe.epochs, pct_start=0.1
     )
-    average = Average(student)
+    average = WeightAverage(student)
     for epoch in range(recipe.epochs):
         rng = np.random.default_rng([recipe.seed, 2_000 + epoch])
         torch.manual_seed(recipe.seed * 1_000 + epoch)
-        examples = data.epoch(rng, max(0.0, 1 - epoch / (EASED * recipe.epochs)))
+        examples = data.epoch(rng, max(0.0, 1 - epoch / (EASY_SHARE * recipe.epochs)))
         total = 0.0
         student.train()
-        for at in range(0, batches * recipe.batch_size, recipe.batch_size):
-            part = examples[at : at + recipe.batch_size]
-            told = tensors_of(part, teacher.modalities, reads, recipe.segments)
-            branches, present = encoded(teacher, told)
+        for begin in range(0, batches * recipe.batch_size, recipe.batch_size):
+            part = examples[begin : begin + recipe.batch_size]
+            batch = collate_examples(part, teacher.modalities, teacher_lexicon, recipe.segments)
+            branches, present = encode_branches(teacher, batch)
             with torch.no_grad():
-                wanted = teacher.expert_logits(branches)
-            if "text" in told.inputs:
-                read = tensors_of(part, ("text",), student_reads, recipe.segments)
-                told.inputs["text"].copy_(read.inputs["text"])
-            seen, _ = branches_of(student, told, lambda spectrum, rng=rng: masked(spectrum, rng))  # type: ignore[misc]
-            loss = _distilled(student.expert_logits(seen), wanted, present, told.labels)
+                teacher_logits = teacher.expert_logits(branches)
+            if "text" in batch.inputs:
+                words = collate_examples(part, ("text",), student_lexicon, recipe.segments)
+                batch.inputs["text"].copy_(words.inputs["text"])
+            seen, _ = compute_branches(student, batch, lambda spectrum, rng=rng: mask_spectrum(spectrum, rng))  # type: ignore[misc]
+            loss = _distillation_loss(student.expert_logits(seen), teacher_logits, present, batch.labels)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(student.parameters(), GRADIENT_MAX)
@@ -184,48 +192,54 @@ def distil(
     student.eval()
 
 
-def measured(model: FusionModel, original: FusionModel, data: Examples, part: str = "test") -> dict[str, Any]:
+def measure_compressed(model: FusionModel, original: FusionModel, data: Examples, part: str = "test") -> dict[str, Any]:
     """Agreement with the original and accuracy of both in every cell, and milliseconds for a decision."""
-    same: list[float] = []
+    agreements: list[float] = []
     cells: dict[str, dict[str, float]] = {}
     for severity in data.severities:
-        examples = data.given(part, severity)
+        examples = data.samples(part, severity)
         labels = np.array([e.label for e in examples], np.int64)
-        ours, theirs = answers(model, examples), answers(original, examples)
-        same.append(float((ours[:, -1].argmax(1) == theirs[:, -1].argmax(1)).mean()))
+        compressed, reference = predict_examples(model, examples), predict_examples(original, examples)
+        agreements.append(float((compressed[:, -1].argmax(1) == reference[:, -1].argmax(1)).mean()))
         cells[severity] = {
-            subset_name(model, index): round(metrics.accuracy(ours[:, index], labels), 4)
-            for index in range(1, ours.shape[1])
+            subset_name(model, index): round(metrics.accuracy(compressed[:, index], labels), 4)
+            for index in range(1, compressed.shape[1])
         }
-    taken = round(milliseconds(model, data.given(part, data.severities[0])), 2)
-    return {"agreement": round(float(np.mean(same)), 4), "ms": taken, "accuracy": cells}
+    latency_ms = round(median_latency_ms(model, data.samples(part, data.severities[0])), 2)
+    return {"agreement": round(float(np.mean(agreements)), 4), "ms": latency_ms, "accuracy": cells}
 
 
-def _small(step: str, network: TaskNetwork, config: Mapping[str, Any]) -> Small:
+def _compressed(step: str, network: TaskNetwork, config: Mapping[str, Any]) -> CompressedModel:
     architecture = network.architecture
-    told = {"modalities": list(architecture.modalities), "fusion": architecture.fusion, "width": architecture.width}
-    own = dict(config) | {"architecture": told}
+    architecture_config = {
+        "modalities": list(architecture.modalities),
+        "fusion": architecture.fusion,
+        "width": architecture.width,
+    }
+    compressed_config = dict(config) | {"architecture": architecture_config}
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
-    return Small(step, network, own, len(save_tensors(packed(state))))
+    return CompressedModel(step, network, compressed_config, len(save_tensors(quantize_int8(state))))
 
 
-def _distilled(said: Tensor, wanted: Tensor, present: Tensor, labels: Tensor) -> Tensor:
+def _distillation_loss(student_logits: Tensor, teacher_logits: Tensor, present: Tensor, labels: Tensor) -> Tensor:
     losses = []
-    for i in range(said.shape[1]):
-        there = present[:, i]
-        if bool(there.any()):
+    for i in range(student_logits.shape[1]):
+        rows = present[:, i]
+        if bool(rows.any()):
             soft = nn.functional.kl_div(
-                torch.log_softmax(said[there, i] / HEAT, -1),
-                torch.log_softmax(wanted[there, i] / HEAT, -1),
+                torch.log_softmax(student_logits[rows, i] / SOFTENING, -1),
+                torch.log_softmax(teacher_logits[rows, i] / SOFTENING, -1),
                 reduction="batchmean",
                 log_target=True,
             )
-            losses.append(HEAT**2 * soft + 0.5 * nn.functional.cross_entropy(said[there, i], labels[there]))
+            losses.append(
+                SOFTENING**2 * soft + 0.5 * nn.functional.cross_entropy(student_logits[rows, i], labels[rows])
+            )
     return torch.stack(losses).sum()
 
 
 @torch.no_grad()
-def _take_words(teacher: TaskNetwork, student: TaskNetwork, chosen: Sequence[int]) -> None:
+def _copy_words(teacher: TaskNetwork, student: TaskNetwork, chosen: Sequence[int]) -> None:
     """The rows of the chosen words, and those of padding and unknown words before them."""
     if "text" not in teacher.modalities:
         return

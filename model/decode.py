@@ -53,8 +53,8 @@ def decode_image(
             # A JPEG is decoded at a half, a quarter or an eighth of its size where that is still twice the 64 x 64 that
             # encoders look at: half the time for a frame of 640 x 360, and what they see is the same but for rounding.
             image.draft("RGB", (128, 128))
-            found = image if image.mode == "RGB" else image.convert("RGB")
-            return np.asarray(found if side is None else found.resize((side, side), Image.Resampling.BILINEAR))
+            converted = image if image.mode == "RGB" else image.convert("RGB")
+            return np.asarray(converted if side is None else converted.resize((side, side), Image.Resampling.BILINEAR))
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as e:
         return Undecodable(f"not decodable as a picture ({type(e).__name__})")
 
@@ -70,14 +70,14 @@ def decode_text(payload: bytes, content_type: str) -> str | Undecodable:
             text = json.loads(text)["text"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         return Undecodable(f"not readable as text ({type(error).__name__})")
-    return as_text(text)
+    return check_text(text)
 
 
-def as_text(given: Any) -> str | Undecodable:
+def check_text(value: Any) -> str | Undecodable:
     """A string of a length that is taken."""
-    if not isinstance(given, str) or len(given) > CHARACTERS_MAX:
+    if not isinstance(value, str) or len(value) > CHARACTERS_MAX:
         return Undecodable(f"not a text of at most {CHARACTERS_MAX} characters")
-    return given
+    return value
 
 
 RATE = 8_000
@@ -85,15 +85,15 @@ SECONDS_MAX = 60
 RATE_MAX, CHANNELS_MAX = 192_000, 8
 CONTAINERS = (b"RIFF", b"fLaC", b"OggS")
 # torchaudio's kernel grows with rate / gcd(rate, RATE): half a second at 47,999 Hz took 26 s and 6.7 GB.
-EVEN_RATE = 25
+RATE_DIVISOR = 25
 
 
 def decode_audio(payload: bytes, content_type: str) -> NDArray[np.float32] | Undecodable:
     """Samples float32 [n] in [-1, 1] at RATE; channels are averaged, other rates resampled."""
-    kind, given = _read(content_type)
+    kind, parameters = _parse_content_type(content_type)
     if kind == "audio/pcm":
         try:
-            rate, channels = int(given["rate"]), int(given.get("channels", "1"))
+            rate, channels = int(parameters["rate"]), int(parameters.get("channels", "1"))
             samples = np.frombuffer(payload, "<i2").reshape(-1, channels).astype(np.float32)
             samples /= 32768
         except (KeyError, ValueError) as error:
@@ -102,7 +102,7 @@ def decode_audio(payload: bytes, content_type: str) -> NDArray[np.float32] | Und
         return Undecodable("neither WAV, FLAC nor Ogg")
     else:
         try:
-            with soundfile.SoundFile(io.BytesIO(_open_ended(payload))) as sound:
+            with soundfile.SoundFile(io.BytesIO(_complete_wav_header(payload))) as sound:
                 rate, channels = sound.samplerate, sound.channels
                 if rate > RATE_MAX or channels > CHANNELS_MAX:
                     return Undecodable(f"{rate} Hz with {channels} channels; at most {RATE_MAX} and {CHANNELS_MAX}")
@@ -116,7 +116,7 @@ def decode_audio(payload: bytes, content_type: str) -> NDArray[np.float32] | Und
 
 
 @lru_cache(256)
-def _read(content_type: str) -> tuple[str, Mapping[str, str]]:
+def _parse_content_type(content_type: str) -> tuple[str, Mapping[str, str]]:
     """The kind and the parameters of a content type."""
     kind, *rest = content_type.split(";")
     pairs = (part.partition("=") for part in rest)
@@ -132,7 +132,7 @@ def resample(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
         paired: NDArray[np.float32] = samples[0 : len(samples) // 2 * 2 : 2] + samples[1::2]
         paired /= 2
         return paired
-    if rate % EVEN_RATE:
+    if rate % RATE_DIVISOR:
         even = rate + 1000 - rate % 1000
         places = np.arange(len(samples) * even // rate) * (rate / even)
         samples = np.interp(places, np.arange(len(samples)), samples).astype(np.float32)
@@ -141,21 +141,21 @@ def resample(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
     return resampled
 
 
-def _open_ended(payload: bytes) -> bytes:
+def _complete_wav_header(payload: bytes) -> bytes:
     """A WAV whose writer did not know its length yet (0) said so in the way that libsndfile reads to the end."""
     if payload[:4] != b"RIFF" or payload[8:12] != b"WAVE":
         return payload
-    at = 12
-    while at + 8 <= len(payload) and payload[at : at + 4] != b"data":
-        length = int.from_bytes(payload[at + 4 : at + 8], "little")
-        at += 8 + length + (length & 1)
-    if payload[at : at + 8] == b"data\0\0\0\0":
-        return payload[: at + 4] + b"\xff\xff\xff\xff" + payload[at + 8 :]
+    offset = 12
+    while offset + 8 <= len(payload) and payload[offset : offset + 4] != b"data":
+        length = int.from_bytes(payload[offset + 4 : offset + 8], "little")
+        offset += 8 + length + (length & 1)
+    if payload[offset : offset + 8] == b"data\0\0\0\0":
+        return payload[: offset + 4] + b"\xff\xff\xff\xff" + payload[offset + 8 :]
     return payload
 
 
 READINGS = ("temperature", "motion", "door")
-DOORS: Mapping[Any, float] = {"open": 1.0, "closed": 0.0, True: 1.0, False: 0.0}
+DOOR_VALUES: Mapping[Any, float] = {"open": 1.0, "closed": 0.0, True: 1.0, False: 0.0}
 # Degrees Celsius: what a room has, and how far from it half of the scale is.
 MIDDLE_C, SPAN_C, CELSIUS_MAX = 20.0, 10.0, 200.0
 BYTES_MAX = 4_096
@@ -166,30 +166,30 @@ def decode_sensor(payload: bytes, content_type: str) -> NDArray[np.float32] | Un
     if len(payload) > BYTES_MAX:
         return Undecodable(f"more than {BYTES_MAX} bytes of readings")
     try:
-        read = json.loads(payload)
+        value = json.loads(payload)
     except (ValueError, RecursionError) as error:
         return Undecodable(f"not readable as JSON ({type(error).__name__})")
-    return readings(read)
+    return encode_readings(value)
 
 
-def readings(read: Any) -> NDArray[np.float32] | Undecodable:
+def encode_readings(value: Any) -> NDArray[np.float32] | Undecodable:
     """The same from what is no JSON text any more, as a manifest's row holds it."""
-    if not isinstance(read, dict):
+    if not isinstance(value, dict):
         return Undecodable("readings are a JSON object")
-    made = {name: _value(name, read[name]) for name in READINGS if read.get(name) is not None}
-    if not made:
+    encoded = {name: _encode_reading(name, value[name]) for name in READINGS if value.get(name) is not None}
+    if not encoded:
         return Undecodable(f"none of the readings {', '.join(READINGS)}")
-    wrong = [name for name, value in made.items() if value is None]
-    if wrong:
-        return Undecodable(f"{wrong[0]} is no such reading")
-    values = [made.get(name) or 0.0 for name in READINGS]
-    return np.array([*values, *(float(name in made) for name in READINGS)], np.float32)
+    invalid = [name for name, value in encoded.items() if value is None]
+    if invalid:
+        return Undecodable(f"{invalid[0]} is no such reading")
+    values = [encoded.get(name) or 0.0 for name in READINGS]
+    return np.array([*values, *(float(name in encoded) for name in READINGS)], np.float32)
 
 
-def _value(name: str, given: Any) -> float | None:
+def _encode_reading(name: str, value: Any) -> float | None:
     if name == "temperature":
-        number = isinstance(given, int | float) and not isinstance(given, bool) and abs(given) <= CELSIUS_MAX
-        return (given - MIDDLE_C) / SPAN_C if number else None
+        number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= CELSIUS_MAX
+        return (value - MIDDLE_C) / SPAN_C if number else None
     if name == "motion":
-        return float(given) if isinstance(given, bool) else None
-    return DOORS.get(given) if isinstance(given, str | bool) else None
+        return float(value) if isinstance(value, bool) else None
+    return DOOR_VALUES.get(value) if isinstance(value, str | bool) else None

@@ -10,21 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import metrics
-from model.answers import answers
 from model.data.degradations import Severity
 from model.data.example import Example, Examples
 from model.data.tridigit import Tridigit
-from model.explain import explain
-from model.noise_substitution import replaced
+from model.explain import explain_window
+from model.noise_substitution import substitute_noise
+from model.predict_examples import predict_examples
 from model.predictor import FusionModel
 
 RATES = tuple(n / 10 for n in range(11))
-HALF = 5
+HALF_INDEX = 5
 Rows = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class SubsetScores:
     """One subset of modalities in one severity; best_single and the gap to it only where there are several."""
 
     count: int
@@ -41,7 +41,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class SplitPredictions:
     """What a model says of a part of a set: rows by severity, and by severity and modality where that one is noise."""
 
     labels: metrics.Labels
@@ -49,48 +49,54 @@ class Said:
     replaced: Mapping[Severity, Mapping[str, Rows]]
 
 
-def said(model: FusionModel, data: Examples, part: str = "test") -> Said:
+def predict_split(model: FusionModel, data: Examples, part: str = "test") -> SplitPredictions:
     """Ask a model for everything that is scored, rows float64 [n, 2^modalities, labels]."""
-    given = {severity: data.given(part, severity) for severity in data.severities}
-    return Said(
-        np.array([e.label for e in given[data.severities[0]]], np.int64),
-        {severity: answers(model, examples) for severity, examples in given.items()},
+    by_severity = {severity: data.samples(part, severity) for severity in data.severities}
+    return SplitPredictions(
+        np.array([e.label for e in by_severity[data.severities[0]]], np.int64),
+        {severity: predict_examples(model, examples) for severity, examples in by_severity.items()},
         {
-            severity: {m: answers(model, replaced(examples, m)) for m in model.modalities}
-            for severity, examples in given.items()
+            severity: {m: predict_examples(model, substitute_noise(examples, m)) for m in model.modalities}
+            for severity, examples in by_severity.items()
         },
     )
 
 
-def evaluate(model: FusionModel, data: Examples, part: str = "test", known: Said | None = None) -> dict[str, Any]:
+def evaluate_model(
+    model: FusionModel, data: Examples, part: str = "test", predictions: SplitPredictions | None = None
+) -> dict[str, Any]:
     """All scores of a model on a part of a set; nothing is chosen here. known: what it says, where it was asked."""
-    known = known or said(model, data, part)
-    labels = known.labels
-    found: dict[str, Any] = {"model": {"name": model.name, "version": model.version, "digest": model.digest}}
-    found["data"], found["part"] = data.name, part
+    predictions = predictions or predict_split(model, data, part)
+    labels = predictions.labels
+    scores: dict[str, Any] = {"model": {"name": model.name, "version": model.version, "digest": model.digest}}
+    scores["data"], scores["part"] = data.name, part
     for severity in data.severities:
-        rows = known.rows[severity]
-        own: dict[str, Any] = {"cells": {n: _short(c) for n, c in cells(model, rows, labels).items()}}
-        own["missing"] = missing_curve(data.given(part, severity), rows, labels)
-        own["abstention"] = abstention(model, rows, labels)
-        own["one_replaced_by_noise"] = noise_table(model, known.replaced[severity], labels)
+        rows = predictions.rows[severity]
+        severity_scores: dict[str, Any] = {
+            "cells": {n: _rounded(c) for n, c in score_subsets(model, rows, labels).items()}
+        }
+        severity_scores["missing"] = missing_modality_curve(data.samples(part, severity), rows, labels)
+        severity_scores["abstention"] = score_abstention(model, rows, labels)
+        severity_scores["one_replaced_by_noise"] = score_noise_substitution(
+            model, predictions.replaced[severity], labels
+        )
         if isinstance(data, Tridigit) and part == "test":
-            own["conflict"] = conflict(model, data.conflicts(severity))
-        found[severity] = own
-    every = [c for s in data.severities for c in found[s]["cells"].values()]
-    gaps = [c["gap_lower"] for c in every if c.get("gap_lower") is not None]
-    found["summary"] = {
-        "mean_excess_ece": round(float(np.mean([c["excess_ece"] for c in every])), 4),
-        "cells_above_ece_p99": sum(c["ece"] > c["ece_p99"] for c in every),
+            severity_scores["conflict"] = score_conflicts(model, data.conflicts(severity))
+        scores[severity] = severity_scores
+    all_cells = [c for s in data.severities for c in scores[s]["cells"].values()]
+    gaps = [c["gap_lower"] for c in all_cells if c.get("gap_lower") is not None]
+    scores["summary"] = {
+        "mean_excess_ece": round(float(np.mean([c["excess_ece"] for c in all_cells])), 4),
+        "cells_above_ece_p99": sum(c["ece"] > c["ece_p99"] for c in all_cells),
         "least_gap_lower": min(gaps, default=None),
     }
-    return found
+    return scores
 
 
-def cells(model: FusionModel, rows: Rows, labels: metrics.Labels) -> dict[str, Cell]:
+def score_subsets(model: FusionModel, rows: Rows, labels: metrics.Labels) -> dict[str, SubsetScores]:
     """The scores of each non-empty subset; rows float64 [n, 2^modalities, labels] with everything present."""
     right = np.exp(rows).argmax(2) == labels[:, None]
-    out = {}
+    scores = {}
     for index in range(1, rows.shape[1]):
         p = np.exp(rows[:, index])
         ece = metrics.excess_ece(p, labels)
@@ -100,32 +106,32 @@ def cells(model: FusionModel, rows: Rows, labels: metrics.Labels) -> dict[str, C
             strongest = max(singles, key=lambda i: right[:, 1 << i].mean())
             best = model.modalities[strongest]
             gap = float(right[:, index].mean() - right[:, 1 << strongest].mean())
-            lower = metrics.paired_lower(right[:, index], right[:, 1 << strongest])
-        out[subset_name(model, index)] = Cell(
+            lower = metrics.paired_lower_bound(right[:, index], right[:, 1 << strongest])
+        scores[subset_name(model, index)] = SubsetScores(
             len(labels), metrics.accuracy(p, labels), metrics.macro_f1(p, labels), metrics.nll(p, labels),
             metrics.brier(p, labels), ece.ece, ece.excess, ece.p99, best, gap, lower,
         )  # fmt: skip
-    return out
+    return scores
 
 
-def missing_curve(examples: Sequence[Example], rows: Rows, labels: metrics.Labels) -> dict[str, Any]:
+def missing_modality_curve(examples: Sequence[Example], rows: Rows, labels: metrics.Labels) -> dict[str, Any]:
     """Accuracy at each rate of missing modalities by the samples' own nested draws, and the area under the curve."""
-    found = []
+    accuracies = []
     for rate in RATES:
-        held = [present_at(e.draw, rate) for e in examples]
-        said = rows[np.arange(len(rows)), held].argmax(1)
-        found.append(round(float((said == labels).mean()), 4))
-    area = float(np.trapezoid(found, RATES))
-    return {"rates": RATES, "accuracy": found, "area": round(area, 4), "half_missing": found[HALF]}
+        subsets = [present_subset(e.draw, rate) for e in examples]
+        predicted = rows[np.arange(len(rows)), subsets].argmax(1)
+        accuracies.append(round(float((predicted == labels).mean()), 4))
+    area = float(np.trapezoid(accuracies, RATES))
+    return {"rates": RATES, "accuracy": accuracies, "area": round(area, 4), "half_missing": accuracies[HALF_INDEX]}
 
 
-def present_at(draw: Sequence[float], rate: float) -> int:
+def present_subset(draw: Sequence[float], rate: float) -> int:
     """The subset that is there at a missing rate, as bits: m misses when draw[m] < rate; the largest always stays."""
-    there = sum(1 << i for i, u in enumerate(draw) if u >= rate)
-    return there or 1 << int(np.argmax(draw))
+    subset = sum(1 << i for i, u in enumerate(draw) if u >= rate)
+    return subset or 1 << int(np.argmax(draw))
 
 
-def abstention(model: FusionModel, rows: Rows, labels: metrics.Labels) -> dict[str, float]:
+def score_abstention(model: FusionModel, rows: Rows, labels: metrics.Labels) -> dict[str, float]:
     """How often the conformal set holds the right label, how often one is answered, and how right the answers are."""
     p = np.exp(rows[:, -1])
     sets = p >= 1 - model.conformal
@@ -138,24 +144,28 @@ def abstention(model: FusionModel, rows: Rows, labels: metrics.Labels) -> dict[s
     }
 
 
-def noise_table(model: FusionModel, found: Mapping[str, Rows], labels: metrics.Labels) -> dict[str, Any]:
+def score_noise_substitution(
+    model: FusionModel, rows_by_modality: Mapping[str, Rows], labels: metrics.Labels
+) -> dict[str, Any]:
     """Fusion of everything with one modality replaced by noise, against the best single one that is there."""
-    out = {}
-    for modality, rows in found.items():
-        told = cells(model, rows, labels)[subset_name(model, rows.shape[1] - 1)]
-        out[modality] = {k: v for k, v in _short(told).items() if k in ("accuracy", "best_single", "gap", "gap_lower")}
-    return out
+    table = {}
+    for modality, rows in rows_by_modality.items():
+        scores = score_subsets(model, rows, labels)[subset_name(model, rows.shape[1] - 1)]
+        table[modality] = {
+            k: v for k, v in _rounded(scores).items() if k in ("accuracy", "best_single", "gap", "gap_lower")
+        }
+    return table
 
 
-def conflict(model: FusionModel, found: Sequence[tuple[Example, bool, str | None]]) -> dict[str, float]:
+def score_conflicts(model: FusionModel, samples: Sequence[tuple[Example, bool, str | None]]) -> dict[str, float]:
     """How well the conflict score tells conflicting samples, and how often the odd modality is named."""
-    rows = answers(model, [example for example, _, _ in found])
+    rows = predict_examples(model, [example for example, _, _ in samples])
     present = frozenset(model.modalities)
     # The odd one is asked for in every conflict, whatever the threshold of the score.
-    told = [explain(r, present, model.modalities, model.labels, 0.0, model.conformal) for r in rows]
-    inconsistent = np.array([not consistent for _, consistent, _ in found])
-    scores = np.array([e.conflict for e in told])
-    named = [e.odd == odd for e, (_, consistent, odd) in zip(told, found, strict=True) if not consistent]
+    explanations = [explain_window(r, present, model.modalities, model.labels, 0.0, model.conformal) for r in rows]
+    inconsistent = np.array([not consistent for _, consistent, _ in samples])
+    scores = np.array([e.conflict for e in explanations])
+    named = [e.odd == odd for e, (_, consistent, odd) in zip(explanations, samples, strict=True) if not consistent]
     flagged = scores >= model.conflict_from
     return {
         "auroc": round(metrics.auroc(scores, inconsistent), 4),
@@ -170,6 +180,6 @@ def subset_name(model: FusionModel, index: int) -> str:
     return "+".join(m for i, m in enumerate(model.modalities) if index >> i & 1)
 
 
-def _short(cell: Cell) -> Mapping[str, Any]:
+def _rounded(cell: SubsetScores) -> Mapping[str, Any]:
     values = asdict(cell)
     return {k: round(v, 4) if isinstance(v, float) else v for k, v in values.items() if v is not None}

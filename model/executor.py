@@ -14,44 +14,44 @@ from torch import Tensor
 Function = Callable[..., Tensor]
 WARM_UPS = 3
 # Runs under way at a time: one on the device, and one whose arguments the host copies meanwhile.
-AHEAD = 2
-What = TypeVar("What")
+RUNS_IN_FLIGHT = 2
+Tag = TypeVar("Tag")
 
 
 # Waits for a result, float32 in memory of the host; to be read before AHEAD more are started.
-Result = Callable[[], NDArray[np.float32]]
+PendingResult = Callable[[], NDArray[np.float32]]
 
 
-class Run(Protocol):
+class Executor(Protocol):
     """Fill `inputs`, start, ask for the result; up to AHEAD may be under way. Not for two threads at a time."""
 
     @property
     def inputs(self) -> Sequence[NDArray[Any]]:
         """The arguments of the next start, in memory of the host, with what an earlier one left in them."""
 
-    def start(self) -> Result:
+    def start(self) -> PendingResult:
         """Begin to compute the function of them."""
 
 
-Make = Callable[[Function, Sequence[Tensor]], Run]
+ExecutorFactory = Callable[[Function, Sequence[Tensor]], Executor]
 
 
-def in_turn(filled: Iterable[tuple[Run, What]]) -> Iterator[tuple[What, NDArray[np.float32]]]:
+def run_pipelined(runs: Iterable[tuple[Executor, Tag]]) -> Iterator[tuple[Tag, NDArray[np.float32]]]:
     """The result of each run, in order; the inputs of the next are filled while the device is busy with the one before.
 
     filled: runs whose inputs are filled when they are asked for, and what the caller wants to hear with the result.
     """
-    waiting: deque[tuple[What, Result]] = deque()
-    for run, what in filled:
-        waiting.append((what, run.start()))
-        if len(waiting) == AHEAD:
+    waiting: deque[tuple[Tag, PendingResult]] = deque()
+    for run, tag in runs:
+        waiting.append((tag, run.start()))
+        if len(waiting) == RUNS_IN_FLIGHT:
             first, result = waiting.popleft()
             yield first, result()
-    for what, result in waiting:
-        yield what, result()
+    for tag, result in waiting:
+        yield tag, result()
 
 
-class Plain:
+class EagerExecutor:
     """The function, step by step. bfloat16: the products of matrices in that, where the device gains by it."""
 
     def __init__(self, function: Function, like: Sequence[Tensor], device: torch.device, bfloat16: bool) -> None:
@@ -59,29 +59,29 @@ class Plain:
         self._host = [torch.zeros_like(tensor) for tensor in like]
         self.inputs: Sequence[NDArray[Any]] = [tensor.numpy() for tensor in self._host]
 
-    def start(self) -> Result:
+    def start(self) -> PendingResult:
         with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
             result = self._function(*(tensor.to(self._device) for tensor in self._host)).float()
         return lambda: result.cpu().numpy()
 
 
-class Slot:
+class PinnedBuffers:
     """Pinned memory of the host for one run: its arguments, its result, and when the device is done with both."""
 
     def __init__(self, like: Sequence[Tensor], result: Tensor) -> None:
         self.host = [torch.zeros_like(tensor).pin_memory() for tensor in like]
         self.inputs: Sequence[NDArray[Any]] = [tensor.numpy() for tensor in self.host]
-        self.told = torch.empty(result.shape, dtype=torch.float32).pin_memory()
+        self.output = torch.empty(result.shape, dtype=torch.float32).pin_memory()
         self.done = torch.cuda.Event()  # type: ignore[no-untyped-call]
 
-    def result(self) -> NDArray[np.float32]:
+    def wait(self) -> NDArray[np.float32]:
         """Wait for it."""
         self.done.synchronize()
-        told: NDArray[np.float32] = self.told.numpy()
-        return told
+        output: NDArray[np.float32] = self.output.numpy()
+        return output
 
 
-class Graphed:
+class CudaGraphExecutor:
     """The function as one CUDA graph: no step of it is launched from Python, and copies go beside from pinned memory.
 
     After https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs: warmed up and captured on one stream, static
@@ -94,40 +94,42 @@ class Graphed:
         stream.wait_stream(torch.cuda.current_stream(stream.device))
         with torch.inference_mode(), precision:
             with torch.cuda.stream(stream):
-                self._given = [tensor.to(stream.device) for tensor in like]
+                self._static_inputs = [tensor.to(stream.device) for tensor in like]
                 for _ in range(WARM_UPS):
-                    function(*self._given)
+                    function(*self._static_inputs)
             stream.synchronize()
             # Other threads may use the device meanwhile: a newer model is captured while the old one serves.
             with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
-                self._result = function(*self._given).float()
-        self._slots = deque(Slot(like, self._result) for _ in range(AHEAD))
+                self._result = function(*self._static_inputs).float()
+        self._slots = deque(PinnedBuffers(like, self._result) for _ in range(RUNS_IN_FLIGHT))
 
     @property
     def inputs(self) -> Sequence[NDArray[Any]]:
         return self._slots[0].inputs
 
-    def start(self) -> Result:
+    def start(self) -> PendingResult:
         slot = self._slots[0]
         self._slots.rotate(-1)
         with torch.inference_mode(), torch.cuda.stream(self._stream):
-            for given, host in zip(self._given, slot.host, strict=True):
-                given.copy_(host, non_blocking=True)
+            for static, host in zip(self._static_inputs, slot.host, strict=True):
+                static.copy_(host, non_blocking=True)
             self._graph.replay()
-            slot.told.copy_(self._result, non_blocking=True)
+            slot.output.copy_(self._result, non_blocking=True)
             slot.done.record(self._stream)
-        return slot.result
+        return slot.wait
 
 
-def compiled(function: Function) -> Function:
+def compile_function(function: Function) -> Function:
     """The same with its steps fused by torch.compile, for one shape; the first call takes ten seconds and more."""
     fused: Function = torch.compile(function, dynamic=False)
     return fused
 
 
-def maker(device: torch.device, bfloat16: bool, fuse: bool = False) -> Make:
+def executor_factory(device: torch.device, bfloat16: bool, fuse: bool = False) -> ExecutorFactory:
     """How functions run on a device: graphs on CUDA, compiled first where asked; step by step elsewhere, in float32."""
     if device.type == "cuda":
         stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        return lambda function, like: Graphed(compiled(function) if fuse else function, like, stream, bfloat16)
-    return lambda function, like: Plain(function, like, device, False)
+        return lambda function, like: CudaGraphExecutor(
+            compile_function(function) if fuse else function, like, stream, bfloat16
+        )
+    return lambda function, like: EagerExecutor(function, like, device, False)

@@ -32,7 +32,7 @@ class Explanation:
     abstained: bool
 
 
-def explain(
+def explain_window(
     rows: NDArray[np.float64],
     present: frozenset[str],
     modalities: Sequence[str],
@@ -41,37 +41,37 @@ def explain(
     conformal: float,
 ) -> Explanation:
     """Explain one window from its log probabilities float64 [2^modalities, labels] of all subsets."""
-    everything = sum(1 << i for i, m in enumerate(modalities) if m in present)
-    best = int(rows[everything].argmax())
-    likely = np.exp(rows)
-    probabilities = likely[everything]
+    full_subset = sum(1 << i for i, m in enumerate(modalities) if m in present)
+    best = int(rows[full_subset].argmax())
+    subset_probabilities = np.exp(rows)
+    probabilities = subset_probabilities[full_subset]
     order = np.argsort(-probabilities, kind="stable")[:TOP]
-    conflict, odd = _conflict(rows, likely, present, modalities)
-    held = int((probabilities >= 1 - conformal).sum())
+    conflict, odd = _conflict_probability(rows, subset_probabilities, present, modalities)
+    set_size = int((probabilities >= 1 - conformal).sum())
     values = rows[:, best].tolist()
     return Explanation(
         label=labels[best],
         confidence=float(probabilities[best]),
-        score=float(rows[everything, best]),
+        score=float(rows[full_subset, best]),
         baseline=float(rows[0, best]),
         contributions={m: _shapley(values, i, len(modalities)) for i, m in enumerate(modalities)},
         top=tuple((labels[i], float(probabilities[i])) for i in order),
         conflict=conflict,
         odd=odd if conflict >= conflict_from else None,
-        abstained=held != 1,
+        abstained=set_size != 1,
     )
 
 
 def _shapley(values: Sequence[float], player: int, count: int) -> float:
     """The Shapley value of one player (Shapley 1953); absent ones come out as exactly 0, for they change nothing."""
     total = 0.0
-    for subset, weight in _weights(player, count):
+    for subset, weight in _shapley_weights(player, count):
         total += weight * (values[subset | 1 << player] - values[subset])
     return total
 
 
 @lru_cache(256)
-def _weights(player: int, count: int) -> Sequence[tuple[int, float]]:
+def _shapley_weights(player: int, count: int) -> Sequence[tuple[int, float]]:
     """The subsets without a player, and what each counts for."""
     return [
         (subset, factorial(subset.bit_count()) * factorial(count - subset.bit_count() - 1) / factorial(count))
@@ -80,7 +80,7 @@ def _weights(player: int, count: int) -> Sequence[tuple[int, float]]:
     ]
 
 
-def _conflict(
+def _conflict_probability(
     rows: NDArray[np.float64], likely: NDArray[np.float64], present: frozenset[str], modalities: Sequence[str]
 ) -> tuple[float, str | None]:
     """The probability that one sense means another label than all others, and the likeliest such sense (of three).
@@ -88,16 +88,16 @@ def _conflict(
     By Bayes' rule from what each sense says alone, where both are as likely beforehand and every sense as likely odd.
     likely: the probabilities of all rows.
     """
-    places = [i for i, m in enumerate(modalities) if m in present]
-    if len(places) < 2:
+    indices = [i for i, m in enumerate(modalities) if m in present]
+    if len(indices) < 2:
         return 0.0, None
     prior, elsewhere_before = likely[0], np.maximum(1 - likely[0], 1e-9)
-    told = {i: rows[1 << i] - rows[0] for i in places}
-    agree = float((prior * np.exp(sum(told.values()))).sum())
-    found: list[tuple[float, str]] = []
-    for i in places:
-        others = prior * np.exp(sum(told[j] for j in places if j != i))
+    evidence = {i: rows[1 << i] - rows[0] for i in indices}
+    agree = float((prior * np.exp(sum(evidence.values()))).sum())
+    odd_masses: list[tuple[float, str]] = []
+    for i in indices:
+        others = prior * np.exp(sum(evidence[j] for j in indices if j != i))
         elsewhere = np.maximum(1 - likely[1 << i], 0) / elsewhere_before
-        found.append((float((others * elsewhere).sum()), modalities[i]))
-    odd = sum(mass for mass, _ in found) / len(found)
-    return odd / max(odd + agree, 1e-300), max(found)[1] if len(places) > 2 else None
+        odd_masses.append((float((others * elsewhere).sum()), modalities[i]))
+    odd = sum(mass for mass, _ in odd_masses) / len(odd_masses)
+    return odd / max(odd + agree, 1e-300), max(odd_masses)[1] if len(indices) > 2 else None

@@ -11,25 +11,25 @@ import torch
 from torch import Tensor
 
 from model.calibrate import (
-    cell_scores,
-    conformal_threshold,
-    fit_experts,
-    fit_subsets,
-    keep_residual,
-    validation_draws,
+    draw_validation_set,
+    fit_conformal_threshold,
+    fit_expert_temperatures,
+    fit_subset_temperatures,
+    score_draws,
+    select_residual_subsets,
 )
 from model.data.example import Examples
 from model.fusion import FUSIONS
 from model.network import TaskNetwork
 from model.recipe import TaskRecipe
-from model.train import TrainedTask, start, train, train_residual
+from model.train import TrainedTask, initialize_network, train_network, train_residual
 
 BATCH_WINDOWS = 8
 WINDOW_SEGMENTS = 4
 # A conflict is named where it is likelier than none.
 CONFLICT_FROM = 0.5
 # Thresholds with which events are made of a task's answers on a stream: careful ones, for a task knows no "nothing".
-FOLD = {
+EVENT_THRESHOLDS = {
     "weight": 0.35, "on": 0.6, "off": 0.3, "since": 0.5, "change_us": 1_000_000, "lead_us": 1_000_000,
     "expires_us": 10_000_000, "gap_us": 10_000_000,
 }  # fmt: skip
@@ -37,7 +37,7 @@ Report = Callable[[str, int, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class FittedModel:
     """A trained and calibrated network with what calibration found; gains: of the residual in NLL by subset."""
 
     network: TaskNetwork
@@ -48,59 +48,61 @@ class Built:
     cells: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def build(
+def fit_model(
     data: Examples,
     words: Sequence[str],
     table: Tensor,
     recipe: TaskRecipe,
     report: Report,
     resume: Path | None = None,
-) -> Built:
+) -> FittedModel:
     """Train on a set and calibrate on fresh draws of its validation samples."""
-    trained = start(data, words, table, recipe)
-    set_prior(trained, data)
-    train(data, trained, recipe, lambda n, point: report("epochs", n, point), resume)
-    seen = validation_draws(trained.network, trained.lexicon, data, recipe.segments)
-    fit_experts(trained.network, seen)
+    trained = initialize_network(data, words, table, recipe)
+    fit_prior(trained, data)
+    train_network(data, trained, recipe, lambda n, point: report("epochs", n, point), resume)
+    samples = draw_validation_set(trained.network, trained.lexicon, data, recipe.segments)
+    fit_expert_temperatures(trained.network, samples)
     if FUSIONS[recipe.fusion].residual:
         train_residual(data, trained, recipe, lambda n, point: report("residual", n, point))
-    gains = keep_residual(trained.network, seen)
-    fit_subsets(trained.network, seen)
-    threshold = conformal_threshold(trained.network, seen)
-    cells = cell_scores(trained.network, seen)
-    return Built(trained.network, trained.lexicon.words, trained.curve, threshold, gains, cells)
+    gains = select_residual_subsets(trained.network, samples)
+    fit_subset_temperatures(trained.network, samples)
+    threshold = fit_conformal_threshold(trained.network, samples)
+    cells = score_draws(trained.network, samples)
+    return FittedModel(trained.network, trained.lexicon.words, trained.curve, threshold, gains, cells)
 
 
-def set_prior(trained: TrainedTask, data: Examples) -> None:
+def fit_prior(trained: TrainedTask, data: Examples) -> None:
     """The class prior: the counts of the training samples, each label one more."""
     counts = torch.bincount(
-        torch.tensor([e.label for e in data.given("train", "clean")]), minlength=len(data.labels)
+        torch.tensor([e.label for e in data.samples("train", "clean")]), minlength=len(data.labels)
     ).float()
     trained.network.get_buffer("log_prior").copy_(torch.log((counts + 1) / (counts + 1).sum()))
 
 
-def config_of(built: Built, data: Examples, recipe: TaskRecipe, name: str, version: str) -> dict[str, Any]:
+def checkpoint_config(
+    fitted: FittedModel, data: Examples, recipe: TaskRecipe, name: str, version: str
+) -> dict[str, Any]:
     """The config of a checkpoint, with everything that loading and serving need."""
     return {
         "name": name,
         "version": version,
         "task": data.name,
         "labels": list(data.labels),
-        "words": built.words,
-        "vector_size": built.network.architecture.vector_size,
+        "words": fitted.words,
+        "vector_size": fitted.network.architecture.vector_size,
         "batch_windows": BATCH_WINDOWS,
         "segments_per_window": WINDOW_SEGMENTS,
         "segments_per_sample": recipe.segments,
         "threads": recipe.threads,
-        "conformal": round(built.conformal, 6),
+        "conformal": round(fitted.conformal, 6),
         "conflict_from": CONFLICT_FROM,
-        "decision": dict(FOLD),
+        "decision": dict(EVENT_THRESHOLDS),
         "architecture": {
             "modalities": list(data.modalities),
-            "fusion": built.network.architecture.fusion,
-            "width": built.network.architecture.width,
-            "encoders": built.network.architecture.encoders,
+            "fusion": fitted.network.architecture.fusion,
+            "width": fitted.network.architecture.width,
+            "encoders": fitted.network.architecture.encoders,
         },
         "recipe": asdict(recipe),
-        "residual_gains": {str(index): gain for index, gain in built.gains.items()},
+        "residual_gains": {str(index): gain for index, gain in fitted.gains.items()},
     }

@@ -27,7 +27,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from model.modality import LIGHT, SEED
+from model.modality import BASELINE, LIGHT
 
 UNITS = 256
 
@@ -135,7 +135,7 @@ DEFAULT = "gated"
 
 
 @dataclass(frozen=True, slots=True)
-class Registered:
+class FusionSpec:
     """make(modality count, features, label count) -> a module called with (branches, experts, used, log_prior).
 
     trains_branches: its own loss trains them too; else each branch learns from its own loss alone, and its best weights
@@ -148,11 +148,11 @@ class Registered:
     residual: bool = False
 
 
-FUSIONS: Mapping[str, Registered] = {
-    "mean": Registered(MeanFusion),
-    "concat": Registered(ConcatFusion, encoders=SEED),
-    "transformer": Registered(TransformerFusion),
-    "late": Registered(LateFusion),
-    "experts": Registered(ExpertsFusion, trains_branches=False),
-    "gated": Registered(GatedFusion, trains_branches=False, residual=True),
+FUSIONS: Mapping[str, FusionSpec] = {
+    "mean": FusionSpec(MeanFusion),
+    "concat": FusionSpec(ConcatFusion, encoders=BASELINE),
+    "transformer": FusionSpec(TransformerFusion),
+    "late": FusionSpec(LateFusion),
+    "experts": FusionSpec(ExpertsFusion, trains_branches=False),
+    "gated": FusionSpec(GatedFusion, trains_branches=False, residual=True),
 }

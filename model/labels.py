@@ -19,7 +19,7 @@ SOUNDS = (
 LABELS = (NOTHING, *DIGITS, *SOUNDS)
 
 
-def kind_of(label: str) -> str:
+def label_kind(label: str) -> str:
     """nothing, digit or sound; label for one of somebody's own."""
     if label == NOTHING:
         return NOTHING

@@ -11,12 +11,12 @@ from typing import Any
 from model.data.example import Example
 from model.data.shards import find_file
 from model.decode import Undecodable
-from model.modality import REGISTERED
+from model.modality import MODALITIES
 from services.contract.errors import EXIT_USAGE, BraidError
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
 LINE_BYTES_MAX = 1024 * 1024
-FIELDS: Mapping[str, tuple[str, ...]] = {name: modality.fields for name, modality in REGISTERED.items()}
+FIELDS: Mapping[str, tuple[str, ...]] = {name: modality.fields for name, modality in MODALITIES.items()}
 
 
 class ManifestError(BraidError):
@@ -26,62 +26,62 @@ class ManifestError(BraidError):
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableRow:
     """A sample that cannot be read, and why; the reason quotes nothing of its files."""
 
     id: Any
     error: str
 
 
-def lines(path: Path) -> Iterator[dict[str, Any] | Unreadable]:
+def read_rows(path: Path) -> Iterator[dict[str, Any] | UnreadableRow]:
     """The rows of a manifest in order, empty lines left out. Raises ManifestError where it is no text file."""
     try:
         with path.open("rb") as manifest:
             for raw in manifest:
                 if raw.strip():
-                    yield _line(raw)
+                    yield _parse_line(raw)
     except OSError as error:
         raise ManifestError(f"{path}: {error.strerror or type(error).__name__}") from error
 
 
-def _line(raw: bytes) -> dict[str, Any] | Unreadable:
+def _parse_line(raw: bytes) -> dict[str, Any] | UnreadableRow:
     if len(raw) > LINE_BYTES_MAX:
-        return Unreadable(None, f"a line of more than {LINE_BYTES_MAX} bytes")
+        return UnreadableRow(None, f"a line of more than {LINE_BYTES_MAX} bytes")
     try:
-        read = json.loads(raw)
+        row = json.loads(raw)
     except (ValueError, RecursionError):
-        return Unreadable(None, "not a line of JSON")
-    return read if isinstance(read, dict) else Unreadable(None, "not a JSON object")
+        return UnreadableRow(None, "not a line of JSON")
+    return row if isinstance(row, dict) else UnreadableRow(None, "not a JSON object")
 
 
-def example_of(row: Mapping[str, Any], root: Path, label: int = -1) -> Example | Unreadable:
+def read_example(row: Mapping[str, Any], root: Path, label: int = -1) -> Example | UnreadableRow:
     """The sample of a row: what is null, missing or named in `drop` is absent and not even opened."""
     name = row.get("id")
     dropped = row.get("drop") or ()
     if not isinstance(dropped, list | tuple):
-        return Unreadable(name, "drop is not a list")
+        return UnreadableRow(name, "drop is not a list")
     values: dict[str, Any] = {}
     for modality, fields in FIELDS.items():
-        given = next((row[field] for field in fields if row.get(field) is not None), None)
-        if given is None or modality in dropped or any(field in dropped for field in fields):
+        value = next((row[field] for field in fields if row.get(field) is not None), None)
+        if value is None or modality in dropped or any(field in dropped for field in fields):
             continue
-        inline = REGISTERED[modality].inline
-        value = _decoded(modality, root, given) if inline is None else inline(given)
+        inline = MODALITIES[modality].inline
+        value = _decode_file(modality, root, value) if inline is None else inline(value)
         if isinstance(value, Undecodable):
-            return Unreadable(name, f"{modality}: {value.detail}")
-        if not REGISTERED[modality].on_grid or len(value):
+            return UnreadableRow(name, f"{modality}: {value.detail}")
+        if not MODALITIES[modality].on_grid or len(value):
             values[modality] = value
-    return Example(str(name), label).having(**values)
+    return Example(str(name), label).with_values(**values)
 
 
-def _decoded(modality: str, root: Path, given: Any) -> Any | Undecodable:
-    if not isinstance(given, str):
+def _decode_file(modality: str, root: Path, name: Any) -> Any | Undecodable:
+    if not isinstance(name, str):
         return Undecodable("not the path of a file")
     try:
-        file = find_file(root / given)
+        file = find_file(root / name)
         if file.size > FILE_BYTES_MAX:
             return Undecodable(f"a file of more than {FILE_BYTES_MAX} bytes")
         content = file.read_bytes()
     except (OSError, ValueError) as error:
         return Undecodable(f"no readable file ({type(error).__name__})")
-    return REGISTERED[modality].decode(content, f"{modality}/file")
+    return MODALITIES[modality].decode(content, f"{modality}/file")

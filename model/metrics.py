@@ -13,7 +13,7 @@ Probabilities = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 
-class Excess(NamedTuple):
+class ExcessError(NamedTuple):
     """ECE, what it is beyond sampling noise, and the 99th percentile of ECE under sampling alone."""
 
     ece: float
@@ -28,12 +28,12 @@ def accuracy(p: Probabilities, labels: Labels) -> float:
 
 def macro_f1(p: Probabilities, labels: Labels) -> float:
     """The mean over the labels that occur of their F1."""
-    said = p.argmax(1)
-    found = []
+    predicted = p.argmax(1)
+    scores = []
     for label in np.unique(labels):
-        both = float(((said == label) & (labels == label)).sum())
-        found.append(2 * both / float((said == label).sum() + (labels == label).sum()))
-    return float(np.mean(found))
+        both = float(((predicted == label) & (labels == label)).sum())
+        scores.append(2 * both / float((predicted == label).sum() + (labels == label).sum()))
+    return float(np.mean(scores))
 
 
 def nll(p: Probabilities, labels: Labels) -> float:
@@ -46,7 +46,7 @@ def brier(p: Probabilities, labels: Labels) -> float:
     return float(((p - np.eye(p.shape[1])[labels]) ** 2).sum(1).mean())
 
 
-def excess_ece(p: Probabilities, labels: Labels, seed: int = 0) -> Excess:
+def excess_ece(p: Probabilities, labels: Labels, seed: int = 0) -> ExcessError:
     """ECE with equal-mass bins, minus its mean when right answers are drawn with the stated confidences.
 
     At 300 samples a perfect model shows about .05 by sampling alone.
@@ -59,7 +59,7 @@ def excess_ece(p: Probabilities, labels: Labels, seed: int = 0) -> Excess:
     drawn = np.random.default_rng(seed).random((SAMPLINGS, len(order))) < confidence
     ece = _ece(right[None] - confidence, edges)[0]
     by_chance = _ece(drawn - confidence, edges)
-    return Excess(float(ece), float(ece - by_chance.mean()), float(np.quantile(by_chance, 0.99)))
+    return ExcessError(float(ece), float(ece - by_chance.mean()), float(np.quantile(by_chance, 0.99)))
 
 
 def _ece(gaps: NDArray[np.float64], edges: list[int]) -> NDArray[np.float64]:
@@ -77,9 +77,9 @@ def auroc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
     return float(above / (positive.sum() * (~positive).sum()))
 
 
-def paired_lower(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> float:
+def paired_lower_bound(right: NDArray[np.bool_], reference: NDArray[np.bool_]) -> float:
     """The one-sided 95 % paired-bootstrap lower bound of the difference of two accuracies on the same samples."""
-    return lower_bound(ours.astype(np.float64) - theirs.astype(np.float64))
+    return lower_bound(right.astype(np.float64) - reference.astype(np.float64))
 
 
 def lower_bound(gap: NDArray[np.float64], draws: int = 2_000, seed: int = 0) -> float:

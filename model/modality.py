@@ -13,30 +13,42 @@ from torch import Tensor, nn
 from model.decode import (
     READINGS,
     Undecodable,
-    as_text,
+    check_text,
     decode_audio,
     decode_image,
     decode_sensor,
     decode_text,
-    readings,
+    encode_readings,
 )
 from model.encoders.audio import SEGMENT_SAMPLES, STEP_FEATURES, STEPS
 from model.encoders.base import BASE_FEATURES, BasePicture, BaseReader, BaseSegment, BaseText
-from model.encoders.baseline import SEED_FEATURES, SeedPicture, SeedReader, SeedSegment, SeedText
-from model.encoders.fixed import FIXED_FEATURES, FixedPicture, FixedReader, FixedSegment, FixedText
+from model.encoders.baseline import (
+    BASELINE_FEATURES,
+    BaselineAudioEncoder,
+    BaselineAudioReader,
+    BaselineImageEncoder,
+    BaselineTextEncoder,
+)
+from model.encoders.fixed import (
+    FIXED_FEATURES,
+    FixedAudioEncoder,
+    FixedAudioReader,
+    FixedImageEncoder,
+    FixedTextEncoder,
+)
 from model.encoders.image import SIDE
 from model.encoders.lexicon import Lexicon
-from model.encoders.robust_audio import HearingEncoder, HearingReader
-from model.encoders.robust_image import PictureEncoder, prepare_picture
+from model.encoders.robust_audio import RobustAudioEncoder, RobustAudioReader
+from model.encoders.robust_image import RobustImageEncoder, prepare_robust_image
 from model.encoders.sensor import SensorEncoder
 from model.encoders.text import TextEncoder
 
 FEATURES = 64
-LIGHT, SEED, FIXED, BASE = "light", "seed", "fixed", "base"
+LIGHT, BASELINE, FIXED, BASE = "light", "seed", "fixed", "base"
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class EncoderConfig:
     """What encoders are made for: the size of the lexicon and of its vectors, their kind (light, seed, fixed or base) and width."""
 
     words: int
@@ -44,14 +56,14 @@ class Shape:
     kind: str = LIGHT
     width: float = 1.0
 
-    def wide(self, *channels: int) -> list[int]:
+    def scale_channels(self, *channels: int) -> list[int]:
         """So many channels at this width, each a multiple of four."""
         return [max(round(count * self.width / 4), 1) * 4 for count in channels]
 
     @property
     def features(self) -> int:
         """Length of every branch's V_m."""
-        return {SEED: SEED_FEATURES, FIXED: FIXED_FEATURES, BASE: BASE_FEATURES}.get(self.kind, FEATURES)
+        return {BASELINE: BASELINE_FEATURES, FIXED: FIXED_FEATURES, BASE: BASE_FEATURES}.get(self.kind, FEATURES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +80,8 @@ class Modality:
     content_types: tuple[str, ...]
     decode: Callable[[bytes, str], Any | Undecodable]
     prepare: Callable[[Any, Lexicon], NDArray[Any]]
-    encoder: Callable[[Shape], nn.Module]
-    reader: Callable[[Shape], nn.Module]
+    encoder: Callable[[EncoderConfig], nn.Module]
+    reader: Callable[[EncoderConfig], nn.Module]
     item_size: int | None
     items_max: int | None
     fields: tuple[str, ...]
@@ -85,8 +97,8 @@ class Modality:
 class MeanReader(nn.Module):
     """The mean of the items that are there: [batch, items, features] to [batch, features]."""
 
-    def forward(self, items: Tensor, there: Tensor) -> Tensor:
-        weights = there.unsqueeze(-1).float()
+    def forward(self, items: Tensor, present: Tensor) -> Tensor:
+        weights = present.unsqueeze(-1).float()
         return (items * weights).sum(1) / weights.sum(1).clamp(min=1)
 
 
@@ -97,41 +109,49 @@ def prepare_segment(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     return segment
 
 
-def _text(shape: Shape) -> nn.Module:
-    if shape.kind == SEED:
-        return SeedText(shape.words)
+def _text_encoder(shape: EncoderConfig) -> nn.Module:
+    if shape.kind == BASELINE:
+        return BaselineTextEncoder(shape.words)
     if shape.kind == FIXED:
-        return FixedText()
+        return FixedTextEncoder()
     if shape.kind == BASE:
         return BaseText(shape.words)
-    return TextEncoder(shape.words, shape.vector_size, shape.features, *shape.wide(40))
+    return TextEncoder(shape.words, shape.vector_size, shape.features, *shape.scale_channels(40))
 
 
-def _video(shape: Shape) -> nn.Module:
+def _video_encoder(shape: EncoderConfig) -> nn.Module:
     if shape.kind == FIXED:
-        return FixedPicture()
+        return FixedImageEncoder()
     if shape.kind == BASE:
         return BasePicture()
-    return SeedPicture() if shape.kind == SEED else PictureEncoder(shape.features, shape.wide(16, 32, 48, 64))
+    return (
+        BaselineImageEncoder()
+        if shape.kind == BASELINE
+        else RobustImageEncoder(shape.features, shape.scale_channels(16, 32, 48, 64))
+    )
 
 
-def _audio(shape: Shape) -> nn.Module:
+def _audio_encoder(shape: EncoderConfig) -> nn.Module:
     if shape.kind == FIXED:
-        return FixedSegment()
+        return FixedAudioEncoder()
     if shape.kind == BASE:
         return BaseSegment()
-    return SeedSegment() if shape.kind == SEED else HearingEncoder(shape.wide(16, 32, 64))
+    return BaselineAudioEncoder() if shape.kind == BASELINE else RobustAudioEncoder(shape.scale_channels(16, 32, 64))
 
 
-def _heard(shape: Shape) -> nn.Module:
+def _audio_reader(shape: EncoderConfig) -> nn.Module:
     if shape.kind == FIXED:
-        return FixedReader()
+        return FixedAudioReader()
     if shape.kind == BASE:
         return BaseReader()
-    return SeedReader() if shape.kind == SEED else HearingReader(shape.features, *shape.wide(48))
+    return (
+        BaselineAudioReader()
+        if shape.kind == BASELINE
+        else RobustAudioReader(shape.features, *shape.scale_channels(48))
+    )
 
 
-REGISTERED: Mapping[str, Modality] = {
+MODALITIES: Mapping[str, Modality] = {
     found.name: found
     for found in (
         Modality(
@@ -139,20 +159,20 @@ REGISTERED: Mapping[str, Modality] = {
             ("text/plain", "application/json"),
             decode_text,
             lambda value, lexicon: lexicon.prepare(value),
-            _text,
+            _text_encoder,
             lambda _: MeanReader(),
             None,
             4,
             ("text",),
-            as_text,
+            check_text,
             "",
         ),
         Modality(
             "video",
             ("image/jpeg", "image/png", "image/webp"),
             lambda payload, _: decode_image(payload, side=SIDE),
-            lambda value, _: prepare_picture(value),
-            _video,
+            lambda value, _: prepare_robust_image(value),
+            _video_encoder,
             lambda _: MeanReader(),
             None,
             8,
@@ -165,8 +185,8 @@ REGISTERED: Mapping[str, Modality] = {
             ("audio/pcm", "audio/wav", "audio/flac", "audio/ogg"),
             decode_audio,
             lambda value, _: prepare_segment(value),
-            _audio,
-            _heard,
+            _audio_encoder,
+            _audio_reader,
             STEPS * STEP_FEATURES,
             None,
             ("audio",),
@@ -183,7 +203,7 @@ REGISTERED: Mapping[str, Modality] = {
             None,
             8,
             ("sensor",),
-            readings,
+            encode_readings,
             np.zeros(2 * len(READINGS), np.float32),
         ),
     )

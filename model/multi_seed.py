@@ -10,65 +10,65 @@ from numpy.typing import NDArray
 
 from model import metrics
 from model.data.example import Examples
-from model.evaluate import evaluate, said, subset_name
+from model.evaluate import evaluate_model, predict_split, subset_name
 from model.predictor import FusionModel
 
 Gaps = dict[str, dict[str, Any]]
 # What names a model or is made anew from all of them.
-OWN = ("model", "data", "part", "best_single", "gap", "gap_lower", "summary")
+UNPOOLED = ("model", "data", "part", "best_single", "gap", "gap_lower", "summary")
 
 
-def pooled(models: Sequence[FusionModel], data: Examples, part: str = "test") -> dict[str, Any]:
+def evaluate_seeds(models: Sequence[FusionModel], data: Examples, part: str = "test") -> dict[str, Any]:
     """The scores of each under `each`, and those of all: means, and the gap to the best sense with its lower bound.
 
     The best sense of a cell is that of the mean accuracy; the bootstrap draws samples and keeps a sample's answers by
     all models together, for they are of one sample.
     """
-    known = [said(model, data, part) for model in models]
-    each = [evaluate(model, data, part, own) for model, own in zip(models, known, strict=True)]
-    out: dict[str, Any] = {"models": [e["model"] for e in each], "data": data.name, "part": part} | _mean(each)
-    labels, first = known[0].labels, models[0]
-    lows: list[float] = []
-    noisy: list[float] = []
+    predictions = [predict_split(model, data, part) for model in models]
+    each = [evaluate_model(model, data, part, own) for model, own in zip(models, predictions, strict=True)]
+    pooled: dict[str, Any] = {"models": [e["model"] for e in each], "data": data.name, "part": part} | _mean(each)
+    labels, first = predictions[0].labels, models[0]
+    lower_bounds: list[float] = []
+    noisy_lower_bounds: list[float] = []
     for severity in data.severities:
-        for name, gap in _gaps(first, [k.rows[severity] for k in known], labels).items():
-            out[severity]["cells"][name] |= gap
-            lows.append(gap["gap_lower"])
+        for name, gap in _gaps(first, [k.rows[severity] for k in predictions], labels).items():
+            pooled[severity]["cells"][name] |= gap
+            lower_bounds.append(gap["gap_lower"])
         for m in first.modalities:
             everything = subset_name(first, (1 << len(first.modalities)) - 1)
-            gap = _gaps(first, [k.replaced[severity][m] for k in known], labels)[everything]
-            out[severity]["one_replaced_by_noise"][m] |= gap
-            noisy.append(gap["gap_lower"])
-    out["summary"] = {
+            gap = _gaps(first, [k.replaced[severity][m] for k in predictions], labels)[everything]
+            pooled[severity]["one_replaced_by_noise"][m] |= gap
+            noisy_lower_bounds.append(gap["gap_lower"])
+    pooled["summary"] = {
         "mean_excess_ece": round(float(np.mean([e["summary"]["mean_excess_ece"] for e in each])), 4),
         "cells_above_ece_p99": [e["summary"]["cells_above_ece_p99"] for e in each],
-        "least_gap_lower": min(lows, default=None),
-        "least_gap_lower_with_noise": min(noisy, default=None),
+        "least_gap_lower": min(lower_bounds, default=None),
+        "least_gap_lower_with_noise": min(noisy_lower_bounds, default=None),
     }
-    return out | {"each": each}
+    return pooled | {"each": each}
 
 
 def _gaps(model: FusionModel, rows: Sequence[NDArray[np.float64]], labels: metrics.Labels) -> Gaps:
     """Fusion minus the best single sense, by subset of several senses."""
     right = np.stack([r.argmax(2) == labels[:, None] for r in rows]).astype(np.float64).mean(0)
-    out: Gaps = {}
+    gaps: Gaps = {}
     for index in range(1, right.shape[1]):
         singles = [i for i in range(len(model.modalities)) if index >> i & 1]
         if len(singles) > 1:
             best = max(singles, key=lambda i: right[:, 1 << i].mean())
             gap = right[:, index] - right[:, 1 << best]
-            out[subset_name(model, index)] = {
+            gaps[subset_name(model, index)] = {
                 "best_single": model.modalities[best],
                 "gap": round(float(gap.mean()), 4),
                 "gap_lower": round(metrics.lower_bound(gap), 4),
             }
-    return out
+    return gaps
 
 
-def _mean(found: Sequence[Any]) -> Any:
+def _mean(values: Sequence[Any]) -> Any:
     """The mean of numbers that stand at the same place."""
-    if isinstance(found[0], dict):
-        return {k: _mean([f[k] for f in found]) for k in found[0] if k not in OWN}
-    if isinstance(found[0], list | tuple):
-        return [_mean(values) for values in zip(*found, strict=True)]
-    return round(float(np.mean(found)), 4)
+    if isinstance(values[0], dict):
+        return {k: _mean([f[k] for f in values]) for k in values[0] if k not in UNPOOLED}
+    if isinstance(values[0], list | tuple):
+        return [_mean(values) for values in zip(*values, strict=True)]
+    return round(float(np.mean(values)), 4)

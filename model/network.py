@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from model.fusion import FUSIONS
-from model.modality import REGISTERED, Shape
+from model.modality import MODALITIES, EncoderConfig
 
 # The most by which a branch changes the logarithm of its own temperature.
 WARMTH_MAX = 1.0
@@ -29,9 +29,9 @@ class Architecture:
     encoders: str | None = None
 
     @property
-    def shape(self) -> Shape:
+    def encoder_config(self) -> EncoderConfig:
         kind = self.encoders or FUSIONS[self.fusion].encoders
-        return Shape(self.word_count, self.vector_size, kind, self.width)
+        return EncoderConfig(self.word_count, self.vector_size, kind, self.width)
 
 
 class TaskNetwork(nn.Module):
@@ -41,9 +41,9 @@ class TaskNetwork(nn.Module):
         super().__init__()
         self.architecture = a = architecture
         self.modalities = a.modalities
-        count, features = len(a.modalities), a.shape.features
-        self.encoders = nn.ModuleDict({m: REGISTERED[m].encoder(a.shape) for m in a.modalities})
-        self.readers = nn.ModuleDict({m: REGISTERED[m].reader(a.shape) for m in a.modalities})
+        count, features = len(a.modalities), a.encoder_config.features
+        self.encoders = nn.ModuleDict({m: MODALITIES[m].encoder(a.encoder_config) for m in a.modalities})
+        self.readers = nn.ModuleDict({m: MODALITIES[m].reader(a.encoder_config) for m in a.modalities})
         self.heads = nn.ModuleDict({m: nn.Linear(features, a.label_count) for m in a.modalities})
         self.fusion = FUSIONS[a.fusion].make(count, features, a.label_count)
         # Calibration, fitted after training: a temperature for each expert, warmer or cooler by what its branch shows
@@ -60,32 +60,34 @@ class TaskNetwork(nn.Module):
 
     def item_shape(self, modality: str, segments: int) -> tuple[int, int]:
         """Places and feature length of a modality's items in one window."""
-        registered = REGISTERED[modality]
+        registered = MODALITIES[modality]
         places = segments if registered.items_max is None else registered.items_max
-        return places, registered.item_size or self.architecture.shape.features
+        return places, registered.item_size or self.architecture.encoder_config.features
 
-    def branches(self, items: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> Tensor:
+    def branches(self, items: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """V_m of every modality, float32 [batch, modalities, features], from item features and masks of what is there."""
-        return torch.stack([self.readers[m](items[m], there[m]) for m in self.modalities], 1)
+        return torch.stack([self.readers[m](items[m], present[m]) for m in self.modalities], 1)
 
     def expert_logits(self, branches: Tensor) -> Tensor:
         """What each branch says by itself, [batch, modalities, labels], before calibration."""
         return torch.stack([self.heads[m](branches[:, i]) for i, m in enumerate(self.modalities)], 1)
 
-    def experts(self, branches: Tensor) -> Tensor:
+    def expert_log_probs(self, branches: Tensor) -> Tensor:
         """Calibrated log p(label | one modality), [batch, modalities, labels]."""
-        shown = (branches * cast(Tensor, self.warmth)).sum(-1, keepdim=True)
+        log_factor = (branches * cast(Tensor, self.warmth)).sum(-1, keepdim=True)
         # Branches unlike any of the validation are not believed without limit.
-        warm = cast(Tensor, self.temperature)[None, :, None] * torch.exp(shown.clamp(-WARMTH_MAX, WARMTH_MAX))
-        return torch.log_softmax(self.expert_logits(branches) / warm, -1)
+        temperature = cast(Tensor, self.temperature)[None, :, None] * torch.exp(
+            log_factor.clamp(-WARMTH_MAX, WARMTH_MAX)
+        )
+        return torch.log_softmax(self.expert_logits(branches) / temperature, -1)
 
-    def fused(self, branches: Tensor, experts: Tensor, used: Tensor) -> Tensor:
+    def fuse(self, branches: Tensor, experts: Tensor, used: Tensor) -> Tensor:
         """Log probabilities [batch, labels] of what the used branches say together; the prior where none is."""
         prior = cast(Tensor, self.log_prior)
         rows = torch.log_softmax(self.fusion(branches, experts, used, prior), -1)
         index = (used * cast(Tensor, self.bits)).sum(1)
-        calm = torch.log_softmax(rows / cast(Tensor, self.subset_temperature)[index].unsqueeze(-1), -1)
-        return torch.where(used.any(1, keepdim=True), calm, prior)
+        calibrated = torch.log_softmax(rows / cast(Tensor, self.subset_temperature)[index].unsqueeze(-1), -1)
+        return torch.where(used.any(1, keepdim=True), calibrated, prior)
 
     def subset_log_probs(self, branches: Tensor, present: Tensor) -> Tensor:
         """Log probabilities of all subsets, [batch, 2^modalities, labels]; a subset counts only what is present of it."""
@@ -93,8 +95,8 @@ class TaskNetwork(nn.Module):
         indices = torch.arange(1 << count, device=branches.device)
         chosen = (indices[:, None] & cast(Tensor, self.bits)) > 0
         used = (present[:, None] & chosen).flatten(0, 1)
-        experts = self.experts(branches)
-        rows: Tensor = self.fused(
+        experts = self.expert_log_probs(branches)
+        rows: Tensor = self.fuse(
             branches.repeat_interleave(1 << count, 0), experts.repeat_interleave(1 << count, 0), used
         )
         return rows.view(len(branches), 1 << count, -1)

@@ -14,13 +14,13 @@ SEED = 50_001
 SYLLABLES = ("ka", "mo", "ti", "lu", "ren", "sol", "bi", "dar", "ne", "fo")
 
 
-def replaced(examples: Sequence[Example], modality: str) -> list[Example]:
+def substitute_noise(examples: Sequence[Example], modality: str) -> list[Example]:
     """The same samples with noise in the place of a modality, the same noise each time."""
     rng = np.random.default_rng(SEED)
-    out = []
+    substituted = []
     for example in examples:
-        out.append(example.having(**{modality: _noise(example, modality, rng)}))
-    return out
+        substituted.append(example.with_values(**{modality: _noise(example, modality, rng)}))
+    return substituted
 
 
 def _noise(example: Example, modality: str, rng: Generator) -> Any:

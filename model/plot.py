@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 WIDTH, HEIGHT = 960, 540
 LEFT, RIGHT, TOP, BOTTOM = 70, 190, 50, 60
 COLOURS = ("#1b6ca8", "#d1495b", "#3c8d5a", "#e19b2d", "#7b5ea7", "#3aa6a6", "#8a5a44", "#555555")
-INK, FAINT = "#222222", "#dddddd"
+TEXT_COLOUR, GRID_COLOUR = "#222222", "#dddddd"
 
 
 class Axes:
@@ -21,11 +21,11 @@ class Axes:
         self.image = Image.new("RGB", (WIDTH, HEIGHT), "white")
         self.draw = ImageDraw.Draw(self.image)
         self.font = ImageFont.load_default(15)
-        self.draw.text((LEFT, 15), title, INK, ImageFont.load_default(18))
+        self.draw.text((LEFT, 15), title, TEXT_COLOUR, ImageFont.load_default(18))
         for step in range(6):
             value = self.low + (self.high - self.low) * step / 5
-            self.draw.line((LEFT, self.y(value), WIDTH - RIGHT, self.y(value)), FAINT)
-            self.draw.text((LEFT - 8, self.y(value)), f"{value:.3g}", INK, self.font, anchor="rm")
+            self.draw.line((LEFT, self.y(value), WIDTH - RIGHT, self.y(value)), GRID_COLOUR)
+            self.draw.text((LEFT - 8, self.y(value)), f"{value:.3g}", TEXT_COLOUR, self.font, anchor="rm")
 
     def y(self, value: float) -> float:
         """Where a value lies on the page."""
@@ -36,11 +36,11 @@ class Axes:
         for place, name in enumerate(names):
             y = TOP + 24 * place
             self.draw.rectangle((WIDTH - RIGHT + 15, y, WIDTH - RIGHT + 29, y + 14), COLOURS[place % len(COLOURS)])
-            self.draw.text((WIDTH - RIGHT + 36, y + 7), name, INK, self.font, anchor="lm")
+            self.draw.text((WIDTH - RIGHT + 36, y + 7), name, TEXT_COLOUR, self.font, anchor="lm")
 
-    def below(self, x: float, text: str) -> None:
+    def label_x(self, x: float, text: str) -> None:
         """A word under the axis."""
-        self.draw.text((x, HEIGHT - BOTTOM + 10), text, INK, self.font, anchor="ma")
+        self.draw.text((x, HEIGHT - BOTTOM + 10), text, TEXT_COLOUR, self.font, anchor="ma")
 
     def save(self, path: Path) -> None:
         """As PNG."""
@@ -48,7 +48,7 @@ class Axes:
         self.image.save(path, "PNG")
 
 
-def curves(path: Path, title: str, lines: Mapping[str, Sequence[float]]) -> None:
+def save_line_chart(path: Path, title: str, lines: Mapping[str, Sequence[float]]) -> None:
     """One line for each name over 1, 2, 3 …"""
     values = [v for line in lines.values() for v in line]
     axes = Axes(title, min(0.0, *values), max(values))
@@ -62,12 +62,12 @@ def curves(path: Path, title: str, lines: Mapping[str, Sequence[float]]) -> None
         if len(points) > 1:
             axes.draw.line(points, COLOURS[number % len(COLOURS)], 2)
     for place in sorted({0, (longest - 1) // 2, longest - 1}):
-        axes.below(x(place), str(place + 1))
+        axes.label_x(x(place), str(place + 1))
     axes.legend(list(lines))
     axes.save(path)
 
 
-def bars(path: Path, title: str, groups: Sequence[str], series: Mapping[str, Sequence[float]]) -> None:
+def save_bar_chart(path: Path, title: str, groups: Sequence[str], series: Mapping[str, Sequence[float]]) -> None:
     """For each group one bar a name, side by side."""
     values = [v for line in series.values() for v in line]
     axes = Axes(title, 0.0, max(values))
@@ -78,6 +78,6 @@ def bars(path: Path, title: str, groups: Sequence[str], series: Mapping[str, Seq
             begin = LEFT + room * place + room * 0.1 + wide * number
             axes.draw.rectangle((begin, axes.y(value), begin + wide - 1, axes.y(0.0)), COLOURS[number % len(COLOURS)])
     for place, group in enumerate(groups):
-        axes.below(LEFT + room * (place + 0.5), group)
+        axes.label_x(LEFT + room * (place + 0.5), group)
     axes.legend(list(series))
     axes.save(path)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.audio_grid import Stretch, cut
+from model.audio_grid import TimedSamples, cut_segments
 from model.decode import RATE, Undecodable, decode_audio, decode_image
 from model.encoders.audio import SEGMENT_SAMPLES
-from model.explain import Explanation, explain
+from model.explain import Explanation, explain_window
 from model.predictor import FusionModel, WindowFeatures
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class FileSample:
     """Text, the bytes of a picture file, the bytes of a sound file; None for what is absent."""
 
     text: str | None
@@ -20,7 +20,7 @@ class Sample:
     audio: bytes | None
 
 
-def answer(model: FusionModel, sample: Sample) -> Explanation | str:
+def predict_files(model: FusionModel, sample: FileSample) -> Explanation | str:
     """What the model says of a sample; a sentence where a file cannot be decoded."""
     text, video, audio = [], [], {}
     if sample.text is not None:
@@ -36,9 +36,9 @@ def answer(model: FusionModel, sample: Sample) -> Explanation | str:
             return f"the sound: {samples.detail}"
         hop_us = SEGMENT_SAMPLES * 1_000_000 // RATE
         window_us = hop_us * model.segments_per_sample
-        segments = cut([Stretch(0, "file", "0", samples)], 0, window_us, hop_us, RATE)
+        segments = cut_segments([TimedSamples(0, "file", "0", samples)], 0, window_us, hop_us, RATE)
         features = model.encode("audio", [model.prepare("audio", s.samples) for s in segments])
         audio = {s.start_us // hop_us: feature for s, feature in zip(segments, features, strict=True)}
-    seen = WindowFeatures({"text": text, "video": video, "audio": audio})
-    (rows,) = model.fuse([seen])
-    return explain(rows, seen.present, model.modalities, model.labels, model.conflict_from, model.conformal)
+    window = WindowFeatures({"text": text, "video": video, "audio": audio})
+    (rows,) = model.fuse([window])
+    return explain_window(rows, window.present, model.modalities, model.labels, model.conflict_from, model.conformal)

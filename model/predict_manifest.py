@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.answers import features
 from model.data.example import Example
-from model.explain import explain
+from model.explain import explain_window
 from model.labels import DIGITS, SOUNDS
-from model.manifest import FIELDS, Unreadable, example_of, lines
+from model.manifest import FIELDS, UnreadableRow, read_example, read_rows
+from model.predict_examples import encode_examples
 from model.predictor import FusionModel
 
 # Samples that are decoded and held at a time.
-AT_ONCE = 64
-PLACES = 8
+PART_ROWS = 64
+DECIMALS = 8
 TASK_LABELS: Mapping[str, tuple[str, ...]] = {"tridigit": DIGITS, "homesound10": SOUNDS}
 ModelFor = Callable[[str], FusionModel | str]
 
@@ -29,62 +29,67 @@ def predict_manifest(manifest: Path, model_for: ModelFor) -> Iterator[dict[str, 
 
     Raises ManifestError where the manifest cannot be read.
     """
-    rows = iter(lines(manifest))
-    while part := list(islice(rows, AT_ONCE)):
-        yield from _part(part, manifest.parent, model_for)
+    rows = iter(read_rows(manifest))
+    while part := list(islice(rows, PART_ROWS)):
+        yield from _predict_part(part, manifest.parent, model_for)
 
 
-def _part(part: Iterable[dict[str, Any] | Unreadable], root: Path, model_for: ModelFor) -> Iterator[dict[str, Any]]:
-    out: list[dict[str, Any]] = []
+def _predict_part(
+    part: Iterable[dict[str, Any] | UnreadableRow], root: Path, model_for: ModelFor
+) -> Iterator[dict[str, Any]]:
+    predictions: list[dict[str, Any]] = []
     waiting: dict[str, list[tuple[int, Any, Example]]] = {}
     for row in part:
-        read = row if isinstance(row, Unreadable) else _sample(row, root, model_for)
-        if isinstance(read, Unreadable):
-            out.append({"id": read.id, "error": read.error})
+        sample = row if isinstance(row, UnreadableRow) else _read_sample(row, root, model_for)
+        if isinstance(sample, UnreadableRow):
+            predictions.append({"id": sample.id, "error": sample.error})
         else:
             assert isinstance(row, dict)
-            waiting.setdefault(row["task"], []).append((len(out), row.get("id"), read))
-            out.append({})
+            waiting.setdefault(row["task"], []).append((len(predictions), row.get("id"), sample))
+            predictions.append({})
     for task, samples in waiting.items():
         model = model_for(task)
         assert isinstance(model, FusionModel)
-        seen = features(model, [example for _, _, example in samples])
-        for (place, name, _), window, rows in zip(samples, seen, model.fuse(seen), strict=True):
-            out[place] = {"id": name} | answer(model, task, rows, window.present)
-    yield from out
+        windows = encode_examples(model, [example for _, _, example in samples])
+        for (place, name, _), window, rows in zip(samples, windows, model.fuse(windows), strict=True):
+            predictions[place] = {"id": name} | prediction_row(model, task, rows, window.present)
+    yield from predictions
 
 
-def answer(model: FusionModel, task: str, rows: NDArray[np.float64], present: frozenset[str]) -> dict[str, Any]:
+def prediction_row(model: FusionModel, task: str, rows: NDArray[np.float64], present: frozenset[str]) -> dict[str, Any]:
     """What a model says of one sample of a task: probabilities of the task's labels alone, conflict, abstention."""
     labels = TASK_LABELS.get(task, model.labels)
-    own = rows[:, [model.labels.index(label) for label in labels]]
-    own = own - np.log(np.exp(own).sum(1, keepdims=True))
-    told = explain(own, present, model.modalities, labels, model.conflict_from, model.conformal)
+    task_rows = rows[:, [model.labels.index(label) for label in labels]]
+    task_rows = task_rows - np.log(np.exp(task_rows).sum(1, keepdims=True))
+    explanation = explain_window(task_rows, present, model.modalities, labels, model.conflict_from, model.conformal)
     everything = sum(1 << i for i, m in enumerate(model.modalities) if m in present)
-    stated = np.exp(own[everything])
+    probabilities = np.exp(task_rows[everything])
     return {
-        "label": told.label,
-        "probs": {label: round(float(p), PLACES) for label, p in zip(labels, stated / stated.sum(), strict=True)},
-        "conflict": round(told.conflict, PLACES),
-        "odd": told.odd,
-        "abstained": told.abstained,
-        "contributions": {m: round(value, PLACES) for m, value in told.contributions.items()},
+        "label": explanation.label,
+        "probs": {
+            label: round(float(p), DECIMALS)
+            for label, p in zip(labels, probabilities / probabilities.sum(), strict=True)
+        },
+        "conflict": round(explanation.conflict, DECIMALS),
+        "odd": explanation.odd,
+        "abstained": explanation.abstained,
+        "contributions": {m: round(value, DECIMALS) for m, value in explanation.contributions.items()},
     }
 
 
-def _sample(row: dict[str, Any], root: Path, model_for: ModelFor) -> Example | Unreadable:
+def _read_sample(row: dict[str, Any], root: Path, model_for: ModelFor) -> Example | UnreadableRow:
     task = row.get("task")
     if not isinstance(task, str):
-        return Unreadable(row.get("id"), "no task is named")
+        return UnreadableRow(row.get("id"), "no task is named")
     model = model_for(task)
     if isinstance(model, str):
-        return Unreadable(row.get("id"), model)
+        return UnreadableRow(row.get("id"), model)
     missing = set(TASK_LABELS.get(task, ())) - set(model.labels)
     if missing:
-        return Unreadable(row.get("id"), f"the model {model.name} does not know the labels of {task}")
-    return example_of({k: v for k, v in row.items() if k not in _unknown(model)}, root)
+        return UnreadableRow(row.get("id"), f"the model {model.name} does not know the labels of {task}")
+    return read_example({k: v for k, v in row.items() if k not in _unknown_fields(model)}, root)
 
 
-def _unknown(model: FusionModel) -> frozenset[str]:
+def _unknown_fields(model: FusionModel) -> frozenset[str]:
     """Fields of modalities that the model does not know: their files are not opened."""
     return frozenset(f for m, names in FIELDS.items() if m not in model.modalities for f in names)

@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from model.encoders.image import prepare_image
 from model.encoders.lexicon import Lexicon
 from model.encoders.text import Vocabulary
-from model.executor import Make, Run, in_turn, maker
+from model.executor import Executor, ExecutorFactory, executor_factory, run_pipelined
 from model.flops import flops
-from model.modality import REGISTERED, prepare_segment
+from model.modality import MODALITIES, prepare_segment
 from model.network import TaskNetwork
-from model.streams.network import FusionNetwork
+from model.streams.network import StreamsNetwork
 
 
-class Serving(Protocol):
+class ServedModel(Protocol):
     """A model of some device. All results are functions of the inputs, the digest and the device's kind."""
 
     name: str
@@ -47,7 +47,7 @@ class Serving(Protocol):
         """Where it runs; its text is the device's name."""
 
     @property
-    def costliest(self) -> str:
+    def costliest_modality(self) -> str:
         """The modality whose items take most arithmetic: the one that an overloaded worker leaves out."""
 
     def prepare(self, modality: str, value: Any) -> NDArray[Any]:
@@ -75,14 +75,14 @@ class WindowFeatures:
 
     @property
     def present(self) -> frozenset[str]:
-        return frozenset(name for name, found in self.items.items() if found)
+        return frozenset(name for name, features in self.items.items() if features)
 
-    def row(self, modality: str, places: int, blank: Feature) -> list[Feature]:
+    def padded(self, modality: str, places: int, blank: Feature) -> list[Feature]:
         """The features of a modality in a row of so many places, `blank` where there is none."""
-        found = self.items.get(modality, ())
-        if isinstance(found, Mapping):
-            return [found.get(place, blank) for place in range(places)]
-        newest = list(found[-places:])
+        features = self.items.get(modality, ())
+        if isinstance(features, Mapping):
+            return [features.get(place, blank) for place in range(places)]
+        newest = list(features[-places:])
         return newest + [blank] * (places - len(newest))
 
 
@@ -91,16 +91,16 @@ class FusionModel:
 
     def __init__(
         self,
-        network: FusionNetwork | TaskNetwork,
+        network: StreamsNetwork | TaskNetwork,
         config: Mapping[str, Any],
         words: list[str],
         digest: str,
         device: torch.device,
-        make: Make | None = None,
+        make: ExecutorFactory | None = None,
     ) -> None:
         """make: how functions run, where not the device's own way; bench compares the ways."""
         self._network = network.eval().to(device)
-        self._prepare = _task_inputs(words) if isinstance(network, TaskNetwork) else _home_inputs(words)
+        self._prepare = _task_prepare(words) if isinstance(network, TaskNetwork) else _streams_prepare(words)
         self.device = device
         self.digest = digest
         self.name: str = config["name"]
@@ -118,23 +118,23 @@ class FusionModel:
         self.decision: Mapping[str, float] = config["decision"]
         self.conflict_from: float = config["conflict_from"]
         self.conformal: float = config["conformal"]
-        make = make or maker(device, config.get("precision") == "bfloat16", config.get("compile") is True)
-        self._encoders = {m: make(self._network.item_encoder(m), [self._blanks(m)]) for m in self.modalities}
-        self._head = make(self._subsets, self._window_blanks())
+        make = make or executor_factory(device, config.get("precision") == "bfloat16", config.get("compile") is True)
+        self._encoders = {m: make(self._network.item_encoder(m), [self._blank_items(m)]) for m in self.modalities}
+        self._head = make(self._run_head, self._blank_windows())
 
     @cached_property
-    def costliest(self) -> str:
+    def costliest_modality(self) -> str:
         """The modality whose items take most arithmetic."""
         return max(self.modalities, key=self.item_flops)
 
     def item_flops(self, modality: str) -> int:
         """Floating-point operations to encode one item."""
-        item = self._blanks(modality)[:1].to(self.device)
+        item = self._blank_items(modality)[:1].to(self.device)
         return flops(lambda: self._network.item_encoder(modality)(item))
 
     def window_flops(self) -> int:
         """Floating-point operations of the head for one window, all subsets of its modalities."""
-        return flops(lambda: self._subsets(*(blank[:1].to(self.device) for blank in self._window_blanks())))
+        return flops(lambda: self._run_head(*(blank[:1].to(self.device) for blank in self._blank_windows())))
 
     def prepare(self, modality: str, value: Any) -> NDArray[Any]:
         """A decoded value (text str, picture uint8 [h, w, 3], sound float32 [SEGMENT_SAMPLES]) as its encoder's input."""
@@ -146,20 +146,20 @@ class FusionModel:
 
     def encode_all(self, inputs: Mapping[str, Sequence[NDArray[Any]]]) -> dict[str, list[Feature]]:
         """The same of several modalities: the items of one are copied while the device encodes those of another."""
-        out: dict[str, list[Feature]] = {modality: [] for modality in inputs}
-        for (modality, count), features in in_turn(self._item_batches(inputs)):
+        encoded: dict[str, list[Feature]] = {modality: [] for modality in inputs}
+        for (modality, count), features in run_pipelined(self._item_batches(inputs)):
             # A copy each: a view of the whole batch in a cache would keep all of it.
-            out[modality] += [feature.copy() for feature in features[:count]]
-        return out
+            encoded[modality] += [feature.copy() for feature in features[:count]]
+        return encoded
 
     def fuse(self, windows: Sequence[WindowFeatures]) -> list[NDArray[np.float64]]:
         """Log probabilities float64 [2^modalities, labels] of each window: row i uses the modalities of the bits of i."""
-        out: list[NDArray[np.float64]] = []
-        for count, rows in in_turn(self._window_batches(windows)):
-            out += [row.astype(np.float64) for row in rows[:count]]
-        return out
+        fused: list[NDArray[np.float64]] = []
+        for count, rows in run_pipelined(self._window_batches(windows)):
+            fused += [row.astype(np.float64) for row in rows[:count]]
+        return fused
 
-    def _item_batches(self, inputs: Mapping[str, Sequence[NDArray[Any]]]) -> Iterator[tuple[Run, tuple[str, int]]]:
+    def _item_batches(self, inputs: Mapping[str, Sequence[NDArray[Any]]]) -> Iterator[tuple[Executor, tuple[str, int]]]:
         """Runs of encoders, filled, with the modality and how many items there are.
 
         The rows behind those hold older items: a row's feature is its own, so there is no need to clear them.
@@ -173,37 +173,37 @@ class FusionModel:
                     rows[row] = item
                 yield run, (modality, len(part))
 
-    def _window_batches(self, windows: Sequence[WindowFeatures]) -> Iterator[tuple[Run, int]]:
+    def _window_batches(self, windows: Sequence[WindowFeatures]) -> Iterator[tuple[Executor, int]]:
         """Runs of the head, filled, with how many windows there are."""
         for at in range(0, len(windows), self.batch_windows):
             part = windows[at : at + self.batch_windows]
-            self._place(part)
+            self._fill_head_inputs(part)
             yield self._head, len(part)
 
-    def _place(self, windows: Sequence[WindowFeatures]) -> None:
+    def _fill_head_inputs(self, windows: Sequence[WindowFeatures]) -> None:
         """Put features where the head reads them; what an earlier batch left there is cleared."""
-        count, given = len(self.modalities), self._head.inputs
+        count, inputs = len(self.modalities), self._head.inputs
         for i, m in enumerate(self.modalities):
-            items, there = given[i], given[count + i]
-            items[len(windows) :], there[len(windows) :] = 0, False
+            items, present = inputs[i], inputs[count + i]
+            items[len(windows) :], present[len(windows) :] = 0, False
             blank = np.zeros(items.shape[2], np.float32)
-            rows = [feature for window in windows for feature in window.row(m, items.shape[1], blank)]
+            rows = [feature for window in windows for feature in window.padded(m, items.shape[1], blank)]
             np.concatenate(rows, out=items[: len(windows)].reshape(-1))
-            there[: len(windows)] = np.array([row is not blank for row in rows]).reshape(len(windows), -1)
+            present[: len(windows)] = np.array([row is not blank for row in rows]).reshape(len(windows), -1)
 
-    def _subsets(self, *given: torch.Tensor) -> torch.Tensor:
+    def _run_head(self, *tensors: torch.Tensor) -> torch.Tensor:
         """The head: items of each modality, then which are there of each, to log probabilities of all subsets."""
         count = len(self.modalities)
-        items, there = (dict(zip(self.modalities, part, strict=True)) for part in (given[:count], given[count:]))
-        present = torch.stack([mask.any(1) for mask in there.values()], 1)
-        return self._network.subset_log_probs(self._network.branches(items, there), present)
+        items, masks = (dict(zip(self.modalities, part, strict=True)) for part in (tensors[:count], tensors[count:]))
+        present = torch.stack([mask.any(1) for mask in masks.values()], 1)
+        return self._network.subset_log_probs(self._network.branches(items, masks), present)
 
-    def _blanks(self, modality: str) -> torch.Tensor:
+    def _blank_items(self, modality: str) -> torch.Tensor:
         """A batch of an encoder's inputs that say nothing."""
-        blank = self.prepare(modality, REGISTERED[modality].blank)
+        blank = self.prepare(modality, MODALITIES[modality].blank)
         return torch.zeros((self.batch_windows, *blank.shape), dtype=torch.from_numpy(blank).dtype)
 
-    def _window_blanks(self) -> Sequence[torch.Tensor]:
+    def _blank_windows(self) -> Sequence[torch.Tensor]:
         """A batch of the head's inputs that say nothing, as `_subsets` takes them."""
         segments = max(self.segments_per_window, self.segments_per_sample)
         shapes = [self._network.item_shape(m, segments) for m in self.modalities]
@@ -211,12 +211,12 @@ class FusionModel:
         return [*items, *(torch.zeros((self.batch_windows, places), dtype=torch.bool) for places, _ in shapes)]
 
 
-def _task_inputs(words: list[str]) -> Callable[[str, Any], NDArray[Any]]:
+def _task_prepare(words: list[str]) -> Callable[[str, Any], NDArray[Any]]:
     lexicon = Lexicon(words)
-    return lambda modality, value: REGISTERED[modality].prepare(value, lexicon)
+    return lambda modality, value: MODALITIES[modality].prepare(value, lexicon)
 
 
-def _home_inputs(words: list[str]) -> Callable[[str, Any], NDArray[Any]]:
+def _streams_prepare(words: list[str]) -> Callable[[str, Any], NDArray[Any]]:
     vocabulary = Vocabulary(words)
     inputs: Mapping[str, Callable[[Any], NDArray[Any]]] = {
         "text": vocabulary.prepare,

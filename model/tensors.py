@@ -13,80 +13,82 @@ from torch import Tensor
 from model.data.example import Example
 from model.encoders.audio import SEGMENT_SAMPLES
 from model.encoders.lexicon import Lexicon
-from model.modality import REGISTERED
+from model.modality import MODALITIES
 from model.network import TaskNetwork
 
 Mask = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Tensors:
+class ExampleBatch:
     """Encoder inputs [rows, places, …] by modality, which of the places are there bool [rows, places], labels int64."""
 
     inputs: Mapping[str, Tensor]
-    there: Mapping[str, Tensor]
+    present: Mapping[str, Tensor]
     labels: Tensor
 
-    def part(self, begin: int, end: int) -> Tensors:
+    def rows(self, begin: int, end: int) -> ExampleBatch:
         """Some of the rows."""
-        return Tensors(
+        return ExampleBatch(
             {m: values[begin:end] for m, values in self.inputs.items()},
-            {m: values[begin:end] for m, values in self.there.items()},
+            {m: values[begin:end] for m, values in self.present.items()},
             self.labels[begin:end],
         )
 
 
-def tensors_of(examples: Sequence[Example], modalities: Sequence[str], lexicon: Lexicon, segments: int) -> Tensors:
+def collate_examples(
+    examples: Sequence[Example], modalities: Sequence[str], lexicon: Lexicon, segments: int
+) -> ExampleBatch:
     """Examples side by side; sound is cut into segments, of which at most so many count."""
-    inputs, there = {}, {}
+    inputs, present = {}, {}
     for m in modalities:
-        parts = [_items(m, e, lexicon)[:segments] for e in examples]
-        places = segments if REGISTERED[m].on_grid else 1
+        parts = [_prepare_items(m, e, lexicon)[:segments] for e in examples]
+        places = segments if MODALITIES[m].on_grid else 1
         first = next((items[0] for items in parts if items), None)
         if first is None:
-            first = REGISTERED[m].prepare(REGISTERED[m].blank, lexicon)
+            first = MODALITIES[m].prepare(MODALITIES[m].blank, lexicon)
         values = np.zeros((len(examples), places, *first.shape), first.dtype)
         known = np.zeros((len(examples), places), np.bool_)
         for row, items in enumerate(parts):
             for place, item in enumerate(items):
                 values[row, place], known[row, place] = item, True
-        inputs[m], there[m] = torch.from_numpy(values), torch.from_numpy(known)
-    return Tensors(inputs, there, torch.tensor([e.label for e in examples]))
+        inputs[m], present[m] = torch.from_numpy(values), torch.from_numpy(known)
+    return ExampleBatch(inputs, present, torch.tensor([e.label for e in examples]))
 
 
-def branches_of(network: TaskNetwork, tensors: Tensors, mask: Mask | None = None) -> tuple[Tensor, Tensor]:
+def compute_branches(network: TaskNetwork, batch: ExampleBatch, mask: Mask | None = None) -> tuple[Tensor, Tensor]:
     """Branches float32 [rows, modalities, features] and which are present, bool [rows, modalities].
 
     mask: blanks parts of sound spectra while training.
     """
     items: dict[str, Tensor] = {}
     for m in network.modalities:
-        values, encoder = tensors.inputs[m], network.item_encoder(m)
+        values, encoder = batch.inputs[m], network.item_encoder(m)
         flat = values.flatten(0, 1)
         if mask is not None and m == "audio":
             with torch.no_grad():
                 spectrum = mask(encoder.spectrum(flat))  # type: ignore[operator]
-            features = encoder.seen(spectrum)  # type: ignore[operator]
+            features = encoder.encode_spectrum(spectrum)  # type: ignore[operator]
         else:
             features = encoder(flat)
         items[m] = features.view(*values.shape[:2], -1)
-    present = torch.stack([tensors.there[m].any(1) for m in network.modalities], 1)
-    return network.branches(items, tensors.there), present
+    present = torch.stack([batch.present[m].any(1) for m in network.modalities], 1)
+    return network.branches(items, batch.present), present
 
 
 @torch.no_grad()
-def encoded(network: TaskNetwork, tensors: Tensors, rows: int = 64) -> tuple[Tensor, Tensor]:
+def encode_branches(network: TaskNetwork, batch: ExampleBatch, rows: int = 64) -> tuple[Tensor, Tensor]:
     """The same as branches_of without gradients, in parts of so many rows."""
-    found = [branches_of(network, tensors.part(at, at + rows)) for at in range(0, len(tensors.labels), rows)]
-    branches, present = (torch.cat(parts) for parts in zip(*found, strict=True))
+    parts = [compute_branches(network, batch.rows(at, at + rows)) for at in range(0, len(batch.labels), rows)]
+    branches, present = (torch.cat(parts) for parts in zip(*parts, strict=True))
     return branches, present
 
 
-def _items(modality: str, example: Example, lexicon: Lexicon) -> list[NDArray[np.generic]]:
+def _prepare_items(modality: str, example: Example, lexicon: Lexicon) -> list[NDArray[np.generic]]:
     value = example.value(modality)
     if value is None:
         return []
-    prepare = REGISTERED[modality].prepare
-    if not REGISTERED[modality].on_grid:
+    prepare = MODALITIES[modality].prepare
+    if not MODALITIES[modality].on_grid:
         return [prepare(value, lexicon)]
     return [prepare(value[at : at + SEGMENT_SAMPLES], lexicon) for at in range(0, len(value), SEGMENT_SAMPLES)]

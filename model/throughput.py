@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.executor import Make, Plain, compiled, maker
+from model.executor import EagerExecutor, ExecutorFactory, compile_function, executor_factory
 from model.labels import LABELS
 from model.network import Architecture, TaskNetwork
 from model.predictor import FusionModel, WindowFeatures
-from model.streams.network import FusionNetwork
+from model.streams.network import StreamsNetwork
 
 WORDS, SEGMENTS = 3_000, 4
 # Items of a window of 2 s, and how many of them the window before (0.5 s earlier) did not have.
@@ -31,7 +31,7 @@ STEP_MAX_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ThroughputRow:
     """A way and a batch: windows a second, their arithmetic as a share of the device's matrix rate, and ms of a batch."""
 
     way: str
@@ -43,7 +43,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ThroughputReport:
     """A model on a device; *_gflop: of a window with all items encoded, and with those of the window before cached.
 
     differs: the largest difference of a probability from what the CPU says of the same window, run the last way.
@@ -55,21 +55,21 @@ class Report:
     gflop: float
     cached_gflop: float
     differs: float
-    rows: Sequence[Row]
+    rows: Sequence[ThroughputRow]
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def network(name: str) -> FusionNetwork | TaskNetwork:
+def random_network(name: str) -> StreamsNetwork | TaskNetwork:
     """A network with random weights: of the shape of `home`, or `fusion-base`, which nobody trained: capacity only."""
     torch.manual_seed(1)
     if name == HOME:
-        return FusionNetwork(len(LABELS), WORDS, 50).eval()
+        return StreamsNetwork(len(LABELS), WORDS, 50).eval()
     return TaskNetwork(Architecture(tuple(ITEMS), len(LABELS), WORDS, 50, "transformer", encoders="base")).eval()
 
 
-def config(batch: int, bfloat16: bool) -> dict[str, Any]:
+def random_config(batch: int, bfloat16: bool) -> dict[str, Any]:
     """The config of such a model at one batch shape, on any device."""
     return {
         "name": "capacity",
@@ -86,7 +86,7 @@ def config(batch: int, bfloat16: bool) -> dict[str, Any]:
     }
 
 
-def device_of(name: str, threads: int = 1) -> torch.device:
+def select_device(name: str, threads: int = 1) -> torch.device:
     """`auto`, `cpu` (with so many threads) or `cuda`. Raises ValueError where there is none."""
     torch.set_num_threads(threads)
     if name == "cuda" and not torch.cuda.is_available():
@@ -94,16 +94,16 @@ def device_of(name: str, threads: int = 1) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def about(device: torch.device) -> dict[str, Any]:
+def describe_device(device: torch.device) -> dict[str, Any]:
     """What computes, and how fast it multiplies large matrices in the precision of the large model (GFLOP/s)."""
-    rate = matrix_rate(device, device.type == "cuda")
-    told = {"machine": machine(device), "device": str(device), "torch": torch.__version__}
+    rate = measure_matrix_rate(device, device.type == "cuda")
+    told = {"machine": machine_name(device), "device": str(device), "torch": torch.__version__}
     # What else runs takes its share of a CPU: a reader must know.
     busy = {"load": round(os.getloadavg()[0], 1), "cores": os.cpu_count()}
     return {**told, **busy, "matrix_gflops": round(rate / 1e9, 1)}
 
 
-def machine(device: torch.device) -> str:
+def machine_name(device: torch.device) -> str:
     """The name of what computes."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
@@ -115,7 +115,7 @@ def machine(device: torch.device) -> str:
     return f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} thread(s)"
 
 
-def matrix_rate(device: torch.device, bfloat16: bool) -> float:
+def measure_matrix_rate(device: torch.device, bfloat16: bool) -> float:
     """Floating-point operations a second of a large product of matrices: what 100 % of MFU is here."""
     size = 8_192 if device.type == "cuda" else 1_024
     a = torch.randn(size, size, device=device, dtype=torch.bfloat16 if bfloat16 else torch.float32)
@@ -124,45 +124,45 @@ def matrix_rate(device: torch.device, bfloat16: bool) -> float:
         for _ in range(8):
             began = time.perf_counter()
             a @ a
-            _settle(device)
+            _synchronize(device)
             took.append(time.perf_counter() - began)
     return 2 * size**3 / min(took)
 
 
-def ways(device: torch.device, bfloat16: bool, fused: bool) -> dict[str, Make]:
+def execution_modes(device: torch.device, bfloat16: bool, fused: bool) -> dict[str, ExecutorFactory]:
     """How functions can run on this device, by name."""
-    plain = partial(Plain, device=device, bfloat16=bfloat16)
-    found: dict[str, Make] = {EAGER: plain}
+    plain = partial(EagerExecutor, device=device, bfloat16=bfloat16)
+    found: dict[str, ExecutorFactory] = {EAGER: plain}
     if fused:
-        found[COMPILED] = lambda function, like: plain(compiled(function), like)
+        found[COMPILED] = lambda function, like: plain(compile_function(function), like)
     if device.type == "cuda":
-        found[GRAPHS] = maker(device, bfloat16)
+        found[GRAPHS] = executor_factory(device, bfloat16)
     if device.type == "cuda" and fused:
-        found[COMPILED_GRAPHS] = maker(device, bfloat16, fuse=True)
+        found[COMPILED_GRAPHS] = executor_factory(device, bfloat16, fuse=True)
     return found
 
 
-def measure(
+def measure_throughput(
     name: str,
     device: torch.device,
     batches: Sequence[int],
     seconds: float,
     fused: bool,
     say: Callable[[str], None],
-) -> Report:
+) -> ThroughputReport:
     """Run a model every way at every batch, each for so long; a batch that would take longer than a step may is left out."""
     bfloat16 = device.type == "cuda" and name == BASE
-    counted = FusionModel(network(name), config(1, False), [], "0" * 64, torch.device("cpu"))
+    counted = FusionModel(random_network(name), random_config(1, False), [], "0" * 64, torch.device("cpu"))
     items = {m: counted.item_flops(m) for m in counted.modalities}
     head = counted.window_flops()
     whole = head + sum(items[m] * ITEMS[m][0] for m in items)
     cached = head + sum(items[m] * ITEMS[m][1] for m in items)
-    rate = matrix_rate(device, bfloat16)
-    rows: list[Row] = []
-    made = ways(device, bfloat16, fused)
+    rate = measure_matrix_rate(device, bfloat16)
+    rows: list[ThroughputRow] = []
+    made = execution_modes(device, bfloat16, fused)
     best = made.get(GRAPHS, made[EAGER])
     cached_ways = {CACHED: best} | ({CACHED_COMPILED: made[COMPILED_GRAPHS]} if COMPILED_GRAPHS in made else {})
-    served = FusionModel(network(name), config(1, bfloat16), [], "0" * 64, device, best)
+    served = FusionModel(random_network(name), random_config(1, bfloat16), [], "0" * 64, device, best)
     differs = float(np.abs(np.exp(_rows(served)) - np.exp(_rows(counted))).max())
     for way, make in (made | cached_ways).items():
         last_s = 0.0
@@ -173,17 +173,17 @@ def measure(
                 break
             say(f"{name}, {way}, batch {batch}")
             torch.compiler.reset()  # beyond a handful of shapes of one function it compiles no more
-            model = FusionModel(network(name), config(batch, bfloat16), [], "0" * 64, device, make)
+            model = FusionModel(random_network(name), random_config(batch, bfloat16), [], "0" * 64, device, make)
             took = list(_timed(_step(model, batch, way in cached_ways), seconds))
             last_s = float(np.median(took))
             windows_per_s = batch / last_s
             mfu = windows_per_s * (cached if way in cached_ways else whole) / rate
             p50, p99 = (1000 * float(np.percentile(took, q)) for q in (50, 99))
-            rows.append(Row(way, batch, round(windows_per_s, 1), round(mfu, 4), round(p50, 3), round(p99, 3)))
+            rows.append(ThroughputRow(way, batch, round(windows_per_s, 1), round(mfu, 4), round(p50, 3), round(p99, 3)))
             say(f"  {windows_per_s:.1f} windows/s, MFU {100 * mfu:.1f} %, p50 {p50:.2f} ms, p99 {p99:.2f} ms")
-    parameters = sum(p.numel() for p in network(name).parameters())
+    parameters = sum(p.numel() for p in random_network(name).parameters())
     precision = "bfloat16" if bfloat16 else "float32"
-    return Report(name, parameters, precision, round(whole / 1e9, 3), round(cached / 1e9, 3), differs, rows)
+    return ThroughputReport(name, parameters, precision, round(whole / 1e9, 3), round(cached / 1e9, 3), differs, rows)
 
 
 def _inputs(model: FusionModel) -> dict[str, NDArray[Any]]:
@@ -236,6 +236,6 @@ def _timed(step: Callable[[], None], seconds: float) -> Iterator[float]:
         count += 1
 
 
-def _settle(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)

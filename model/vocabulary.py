@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from model.data.degradations import HOMOPHONES, WORDS
-from model.encoders.text import read_vectors, words_of
+from model.encoders.text import read_word_vectors, tokenize
 
 
-def lexicon_for(
+def build_lexicon(
     sentences: Sequence[str], vectors: Path, *, others: int = 800, numbers: bool = False
 ) -> tuple[list[str], Tensor]:
     """Words and their table float32 [2 + words, vector size].
@@ -22,16 +22,16 @@ def lexicon_for(
     twice without one, whose vector is that of unknown words; with `numbers` the figures, numbers and what they are
     misheard as.
     """
-    listed, table = read_vectors(vectors)
-    row = {word: place + 2 for place, word in enumerate(listed)}
+    listed_words, table = read_word_vectors(vectors)
+    row = {word: place + 2 for place, word in enumerate(listed_words)}
     counts: dict[str, int] = {}
     for sentence in sentences:
-        for word in words_of(sentence):
+        for word in tokenize(sentence):
             counts[word] = counts.get(word, 0) + 1
-    wanted = {word for word, count in counts.items() if word in row or count > 1}
-    wanted |= set(listed[:others])
+    known = {word for word, count in counts.items() if word in row or count > 1}
+    known |= set(listed_words[:others])
     if numbers:
-        wanted |= {str(n) for n in range(10)} | set(WORDS) | {word for group in HOMOPHONES for word in group}
-    words = sorted(wanted, key=lambda word: (row.get(word, len(row) + 2), word))
+        known |= {str(n) for n in range(10)} | set(WORDS) | {word for group in HOMOPHONES for word in group}
+    words = sorted(known, key=lambda word: (row.get(word, len(row) + 2), word))
     rows = np.array([0, 1, *(row.get(word, 1) for word in words)])
     return words, table[torch.from_numpy(rows)]

@@ -7,26 +7,26 @@ from numpy.typing import NDArray
 
 from model.decode import RATE
 
-PIECE = RATE // 4
+PIECE_SAMPLES = RATE // 4
 # Amplitude of what was added, against what was there before it and against the faintest that counts (int16 scale).
-OVER, FAINTEST = 0.6, 15.0
+RELATIVE_MIN, AMPLITUDE_MIN = 0.6, 15.0
 # What was heard half a second ago still goes on: the pauses between ticks belong to the clock.
-LINGER = 2
+LINGER_PIECES = 2
 
 
-def audible(
+def find_audible_spans(
     before: NDArray[np.float32], after: NDArray[np.float32], begin: float, end: float
 ) -> list[tuple[float, float]]:
     """Stretches [from, to) in seconds, inside [begin, end), in which `after` holds more than `before`; float32 [n] both."""
-    count = len(before) // PIECE
-    added, there = (
-        np.sqrt(np.mean(sound[: count * PIECE].reshape(count, PIECE).astype(np.float64) ** 2, axis=1))
+    count = len(before) // PIECE_SAMPLES
+    added, existing = (
+        np.sqrt(np.mean(sound[: count * PIECE_SAMPLES].reshape(count, PIECE_SAMPLES).astype(np.float64) ** 2, axis=1))
         for sound in (after - before, before)
     )
-    loud = np.flatnonzero((added > OVER * there) & (added > FAINTEST))
+    loud = np.flatnonzero((added > RELATIVE_MIN * existing) & (added > AMPLITUDE_MIN))
     heard = np.zeros(count, np.bool_)
     for piece in loud:
-        heard[max(piece - LINGER, 0) : piece + LINGER + 1] = True
+        heard[max(piece - LINGER_PIECES, 0) : piece + LINGER_PIECES + 1] = True
     edges = np.flatnonzero(np.diff(np.concatenate([[False], heard, [False]]).astype(int)))
-    spans = [(low * PIECE / RATE, high * PIECE / RATE) for low, high in zip(edges[::2], edges[1::2], strict=True)]
+    spans = [(low * PIECE_SAMPLES / RATE, high * PIECE_SAMPLES / RATE) for low, high in zip(edges[::2], edges[1::2], strict=True)]
     return [(max(low, begin), min(high, end)) for low, high in spans if max(low, begin) < min(high, end)]

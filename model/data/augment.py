@@ -9,14 +9,14 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.data.degradations import WORDS, number_at
+from model.data.degradations import WORDS, find_digit_word
 
 LARGER = ("ten", "eleven", "twelve", "fifteen", "twenty", "thirty", "forty", "fifty")
-ROLLED = 0.3
-OTHER_WAY = 0.2
+SINGLE_NOISE_CHANCE = 0.3
+OTHER_NOTATION_CHANCE = 0.2
 
 
-def paced(sound: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
+def change_pace(sound: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
     """Mostly another pace and pitch, by up to an eighth."""
     if rng.random() < 0.4 or len(sound) < 2:
         return sound
@@ -25,15 +25,15 @@ def paced(sound: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
     return other
 
 
-def rolled(noises: Sequence[NDArray[np.float32]], rng: Generator) -> Sequence[NDArray[np.float32]]:
+def vary_noises(noises: Sequence[NDArray[np.float32]], rng: Generator) -> Sequence[NDArray[np.float32]]:
     """The noises, now and then only one of them and begun elsewhere, so that none is learned by heart."""
-    if rng.random() >= ROLLED:
+    if rng.random() >= SINGLE_NOISE_CHANCE:
         return noises
     noise = noises[int(rng.integers(len(noises)))]
     return [np.roll(noise, int(rng.integers(len(noise))))]
 
 
-def moved(pixels: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
+def transform_image(pixels: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
     """Turned, scaled and shifted a little, half of the time in another light; never mirrored: the signs are of one hand."""
     side = pixels.shape[0]
     turn, zoom = rng.uniform(-0.1, 0.1), rng.uniform(0.94, 1.07)
@@ -48,35 +48,35 @@ def moved(pixels: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
     image = Image.fromarray(pixels).transform(
         (side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=fill
     )
-    out = np.asarray(image)
+    transformed = np.asarray(image)
     if rng.random() < 0.5:
-        out = np.clip(out * rng.uniform(0.8, 1.2, 3) + rng.uniform(-12, 12), 0, 255).astype(np.uint8)
-    return np.ascontiguousarray(out)
+        transformed = np.clip(transformed * rng.uniform(0.8, 1.2, 3) + rng.uniform(-12, 12), 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(transformed)
 
 
-def renumbered(text: str, said: int, digit: int, rng: Generator) -> str:
+def replace_digit(text: str, old_digit: int, digit: int, rng: Generator) -> str:
     """A sentence that says another digit in the same place: in figures or in letters, mostly as the sentence did."""
     words = text.split()
-    at = number_at(words, said)
-    if at is None:
+    index = find_digit_word(words, old_digit)
+    if index is None:
         return text
-    figures = words[at][:1].isdigit() == (rng.random() >= OTHER_WAY)
-    if said != digit or figures != words[at][:1].isdigit():
-        words[at] = str(digit) if figures else WORDS[digit]
+    figures = words[index][:1].isdigit() == (rng.random() >= OTHER_NOTATION_CHANCE)
+    if old_digit != digit or figures != words[index][:1].isdigit():
+        words[index] = str(digit) if figures else WORDS[digit]
     return " ".join(words)
 
 
-def miscounted(text: str, said: int, rng: Generator) -> str:
+def replace_digit_by_number(text: str, digit: int, rng: Generator) -> str:
     """A sentence that says a number of two figures, or a dozen, where it said a digit: of no label."""
     words = text.split()
-    at = number_at(words, said)
-    if at is None:
+    index = find_digit_word(words, digit)
+    if index is None:
         return text
-    words[at] = str(rng.choice(LARGER)) if rng.random() < 0.5 else str(rng.integers(10, 100))
+    words[index] = str(rng.choice(LARGER)) if rng.random() < 0.5 else str(rng.integers(10, 100))
     return " ".join(words)
 
 
-def distant(
+def change_distance(
     sound: NDArray[np.float32], bed: NDArray[np.float32], samples_max: int, rng: Generator
 ) -> NDArray[np.float32]:
     """A sound begun elsewhere, louder or softer, over a faint bed of another one; at most samples_max long."""
@@ -91,7 +91,7 @@ def distant(
     return sound.astype(np.float32)
 
 
-def retitled(title: str, rng: Generator) -> str:
+def drop_title_words(title: str, rng: Generator) -> str:
     """A title of which a word in six is lost, and sometimes the order."""
     words = [word for word in title.split() if rng.random() >= 0.17] or title.split()
     if rng.random() < 0.3:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.data import splits
-from model.data.delivery_simulation import FRAME_S, delivered, heard, mixed, read, seen
+from model.data.delivery_simulation import FRAME_S, simulate_delivery, audio_messages, delay_mixture, text_messages, image_messages
 from model.data.homestream import RATE, Received
-from model.data.out_of_distribution import Outside
+from model.data.out_of_distribution import OutOfDistribution
 
 SECONDS = 120
 # What an ambience is made of: sounds that last, as in the home streams.
@@ -27,12 +27,12 @@ BEDS = ("rain", "sea_waves", "clock_tick", "crackling_fire", "helicopter")
 # Chances that a happening is heard, shown and told; half of what is heard is voices.
 BY = (0.8, 0.35, 0.35)
 
-HEARD_LATE, SEEN_LATE = mixed((1, 0.02, 0.15)), mixed((1, 0.05, 0.45))
-READ_LATE = mixed((0.85, 0.1, 0.8), (0.15, 1, 5))
+HEARD_LATE, SEEN_LATE = delay_mixture((1, 0.02, 0.15)), delay_mixture((1, 0.05, 0.45))
+READ_LATE = delay_mixture((0.85, 0.1, 0.8), (0.15, 1, 5))
 
 
 @dataclass(frozen=True, slots=True)
-class Quiet:
+class BackgroundStream:
     """One stream: its messages in order of arrival, and its microphone int16 at 8 kHz."""
 
     name: str
@@ -40,16 +40,16 @@ class Quiet:
     sound: NDArray[np.int16]
 
 
-def quiet_streams(data: Path, part: splits.Part, seed: int, count: int, seconds: int = SECONDS) -> Iterator[Quiet]:
+def background_streams(data: Path, part: splits.Split, seed: int, count: int, seconds: int = SECONDS) -> Iterator[BackgroundStream]:
     """Streams from the beds, photos, voices and sentences of one part of the sets; the same seed gives the same ones."""
     rng = np.random.default_rng(seed)
-    digits, clips = splits.digits(data, part), [c for c in splits.clips(data, part) if c.label in BEDS]
-    outside = Outside(digits, rng)
+    digits, clips = splits.load_digits(data, part), [c for c in splits.load_clips(data, part) if c.label in BEDS]
+    outside = OutOfDistribution(digits, rng)
     for number in range(count):
         yield _stream(f"quiet-{seed}-{number}", outside, clips[int(rng.integers(len(clips)))], rng, seconds)
 
 
-def _stream(name: str, outside: Outside, bed: splits.Clip, rng: Generator, seconds: int) -> Quiet:
+def _stream(name: str, outside: OutOfDistribution, bed: splits.ClipSample, rng: Generator, seconds: int) -> BackgroundStream:
     sound = np.resize(np.roll(bed.sound, rng.integers(len(bed.sound))), seconds * RATE) * rng.uniform(0.03, 0.09)
     camera_off, text_off = rng.uniform(-0.3, 0.3), rng.uniform(-0.5, 0.3)
     frames, texts = [], []
@@ -61,21 +61,21 @@ def _stream(name: str, outside: Outside, bed: splits.Clip, rng: Generator, secon
             begin = round(at * RATE)
             sound[begin : begin + len(strange)] += strange * rng.uniform(0.22, 0.9)
         if shown:
-            picture = jpeg(outside.picture())
+            picture = encode_jpeg(outside.picture())
             frames += [(float(t), picture) for t in np.arange(at + 0.3, at + rng.uniform(1, 3), FRAME_S)]
         if written:
             texts.append((at + rng.uniform(0.1, 2.6), outside.sentence()))
         at += rng.uniform(2.5, 8)
     rendered: NDArray[np.int16] = np.clip(np.round(sound), -32768, 32767).astype(np.int16)
     received = [
-        *heard(seconds, HEARD_LATE, rng),
-        *seen(frames, seconds, camera_off, SEEN_LATE, rng),
-        *read(texts, text_off, READ_LATE, rng),
+        *audio_messages(seconds, HEARD_LATE, rng),
+        *image_messages(frames, seconds, camera_off, SEEN_LATE, rng),
+        *text_messages(texts, text_off, READ_LATE, rng),
     ]
-    return Quiet(name, delivered(received, rng), rendered)
+    return BackgroundStream(name, simulate_delivery(received, rng), rendered)
 
 
-def jpeg(pixels: NDArray[np.uint8]) -> bytes:
+def encode_jpeg(pixels: NDArray[np.uint8]) -> bytes:
     """As a camera sends it."""
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "JPEG", quality=90)

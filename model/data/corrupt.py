@@ -17,7 +17,7 @@ HOMOPHONES = {
 }  # fmt: skip
 
 
-def shaken_sound(
+def corrupt_audio(
     sound: NDArray[np.float32], noises: Sequence[NDArray[np.float32]], rng: Generator
 ) -> NDArray[np.float32]:
     """Noise over a whole stretch, 0 to 18 dB below it."""
@@ -27,7 +27,7 @@ def shaken_sound(
     return noisy
 
 
-def shaken_picture(pixels: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
+def corrupt_image(pixels: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
     """Another place, hand and light; now and then coarse or half covered as in the degraded sets."""
     values = np.roll(pixels, (rng.integers(-5, 6), rng.integers(-5, 6)), axis=(0, 1)).astype(np.float32)
     if rng.random() < 0.5:
@@ -45,18 +45,18 @@ def shaken_picture(pixels: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint
     return np.clip(values, 0, 255).astype(np.uint8)
 
 
-def shaken_text(text: str, rng: Generator) -> str:
+def corrupt_text(text: str, rng: Generator) -> str:
     """Three in four as they are; else words dropped, letters swapped, the number misheard."""
     if rng.random() < 0.75:
         return text
-    out = []
+    kept = []
     for word in text.split():
         if rng.random() < 0.1:
             continue
         if word.lower() in HOMOPHONES and rng.random() < 0.15:
             word = HOMOPHONES[word.lower()]
         elif len(word) > 3 and rng.random() < 0.06:
-            at = int(rng.integers(0, len(word) - 1))
-            word = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
-        out.append(word)
-    return " ".join(out) or text
+            index = int(rng.integers(0, len(word) - 1))
+            word = word[:index] + word[index + 1] + word[index] + word[index + 2 :]
+        kept.append(word)
+    return " ".join(kept) or text

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from model.data import splits
-from model.data.augment import miscounted, renumbered
+from model.data.augment import replace_digit_by_number, replace_digit
 from model.data.batch import Batch, collate
-from model.data.corrupt import shaken_picture, shaken_text
-from model.data.scene import SceneMaker
+from model.data.corrupt import corrupt_image, corrupt_text
+from model.data.scene import SceneGenerator
 from model.encoders.audio import SEGMENT_SAMPLES, LogMel
 from model.encoders.image import prepare_image
 from model.encoders.text import Vocabulary
@@ -24,11 +24,11 @@ from model.labels import LABELS, NOTHING
 
 # Sentences, titles and photos of each step; sentences and pictures of no label; sentences of a number that is no digit.
 SENTENCES, TITLES, PHOTOS, STRANGE, MISCOUNTED = 64, 32, 32, 12, 8
-Made = TypeVar("Made")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
-class Alone:
+class SingleModalityBatch:
     """Each sense by itself: what is there, and the places in LABELS of what it shows.
 
     spectra float32 [windows * segments, MELS, frames] and heard int64 [windows]; words int64 [texts, WORDS_MAX] and said
@@ -43,58 +43,58 @@ class Alone:
     shown: Tensor
 
 
-class Lessons:
+class Curriculum:
     """Makes them; the same seed makes the same ones in the same order."""
 
     def __init__(self, data: Path, vocabulary: Vocabulary, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
         self._vocabulary, self._log_mel = vocabulary, LogMel()
-        self._digits, self._clips = splits.digits(data, "train"), splits.clips(data, "train")
-        self._maker = SceneMaker(self._digits, self._clips, splits.noises(data), self._rng, shake=True)
+        self._digits, self._clips = splits.load_digits(data, "train"), splits.load_clips(data, "train")
+        self._maker = SceneGenerator(self._digits, self._clips, splits.load_noises(data), self._rng, shake=True)
 
     def scenes(self, count: int) -> Batch:
         """Scenes side by side."""
         return collate([self._maker.make() for _ in range(count)], self._vocabulary, LABELS, self._log_mel)
 
-    def alone(self, windows: int) -> Alone:
+    def alone(self, windows: int) -> SingleModalityBatch:
         """So many windows of sound, and sentences, titles and photos: scenes hold few for the time that they take."""
-        made = [self._maker.heard_alone() for _ in range(windows)]
+        made = [self._maker.make_audio_window() for _ in range(windows)]
         samples = np.stack([sound for sound, _ in made]).reshape(-1, SEGMENT_SAMPLES) / 32768
         with torch.no_grad():
             spectra = self._log_mel(torch.from_numpy(samples.astype(np.float32)))
         texts, said = zip(*self._texts(), strict=True)
         pictures, shown = zip(*self._pictures(), strict=True)
-        return Alone(
+        return SingleModalityBatch(
             spectra,
-            _places([label for _, label in made]),
+            _label_indices([label for _, label in made]),
             torch.from_numpy(np.stack([self._vocabulary.prepare(text) for text in texts])),
-            _places(said),
+            _label_indices(said),
             torch.from_numpy(np.stack([prepare_image(picture) for picture in pictures])),
-            _places(shown),
+            _label_indices(shown),
         )
 
     def _texts(self) -> Iterator[tuple[str, str]]:
         rng = self._rng
         for i in rng.integers(0, len(self._digits), SENTENCES):
             digit = int(rng.integers(10))  # the number alone tells, not what such sentences were mostly about
-            text = renumbered(self._digits[i].text, int(self._digits[i].label), digit, rng)
-            yield shaken_text(text, rng), str(digit)
+            text = replace_digit(self._digits[i].text, int(self._digits[i].label), digit, rng)
+            yield corrupt_text(text, rng), str(digit)
         for i in rng.integers(0, len(self._clips), TITLES):
-            yield shaken_text(self._clips[i].title, rng), self._clips[i].label
+            yield corrupt_text(self._clips[i].title, rng), self._clips[i].label
         for i in rng.integers(0, len(self._digits), MISCOUNTED):
-            yield miscounted(self._digits[i].text, int(self._digits[i].label), rng), NOTHING
+            yield replace_digit_by_number(self._digits[i].text, int(self._digits[i].label), rng), NOTHING
         for _ in range(STRANGE):
-            yield self._maker.outside.sentence(), NOTHING
+            yield self._maker.out_of_distribution.sentence(), NOTHING
 
     def _pictures(self) -> Iterator[tuple[np.ndarray, str]]:
         rng = self._rng
         for i in rng.integers(0, len(self._digits), PHOTOS):
-            yield shaken_picture(self._digits[i].hand, rng), self._digits[i].label
+            yield corrupt_image(self._digits[i].hand, rng), self._digits[i].label
         for _ in range(STRANGE):
-            yield shaken_picture(self._maker.outside.picture(), rng), NOTHING
+            yield corrupt_image(self._maker.out_of_distribution.picture(), rng), NOTHING
 
 
-def ahead(make: Callable[[], Made], count: int, threads: int) -> Iterator[Made]:
+def prefetch(make: Callable[[], Item], count: int, threads: int) -> Iterator[Item]:
     """Call `make` so many times, in another thread while the one before is worked on; threads: torch's, in there too."""
     with ThreadPoolExecutor(1, "lessons", torch.set_num_threads, (threads,)) as maker:
         coming = maker.submit(make)
@@ -105,5 +105,5 @@ def ahead(make: Callable[[], Made], count: int, threads: int) -> Iterator[Made]:
             yield made
 
 
-def _places(labels: list[str] | tuple[str, ...]) -> Tensor:
+def _label_indices(labels: list[str] | tuple[str, ...]) -> Tensor:
     return torch.tensor([LABELS.index(label) for label in labels])

@@ -24,7 +24,7 @@ WORD_DROPPED, LETTERS_SWAPPED = 0.10, 0.06
 
 
 @dataclass(frozen=True, slots=True)
-class Law:
+class DegradationLaw:
     """From what one severity draws; ranges are inclusive, `down` by chance; corner: of the covered rectangle."""
 
     snr_db: tuple[int, ...]
@@ -36,13 +36,13 @@ class Law:
     number_dropped: float
 
 
-LAWS: Mapping[str, Law] = {
-    "noisy": Law((-15, -12, -9, -6, -3), (0.1, 0.6), (4, 8, 8, 16), (0, 39), (20, 35), 0.30, 0.32),
-    "harsh": Law((-24, -20, -16, -12, -8), (0.04, 0.25), (8, 16), (0, 31), (30, 45), 0.35, 0.45),
+LAWS: Mapping[str, DegradationLaw] = {
+    "noisy": DegradationLaw((-15, -12, -9, -6, -3), (0.1, 0.6), (4, 8, 8, 16), (0, 39), (20, 35), 0.30, 0.32),
+    "harsh": DegradationLaw((-24, -20, -16, -12, -8), (0.04, 0.25), (8, 16), (0, 31), (30, 45), 0.35, 0.45),
 }
 
 
-def place(speech: NDArray[np.float32], onset: int = 0) -> NDArray[np.float32]:
+def place_on_canvas(speech: NDArray[np.float32], onset: int = 0) -> NDArray[np.float32]:
     """A recording on the canvas of two seconds, float32 [CANVAS_SAMPLES], cut at its end."""
     canvas = np.zeros(CANVAS_SAMPLES, np.float32)
     part = speech[: CANVAS_SAMPLES - onset]
@@ -50,16 +50,16 @@ def place(speech: NDArray[np.float32], onset: int = 0) -> NDArray[np.float32]:
     return canvas
 
 
-def drown(
+def mix_noise(
     speech: NDArray[np.float32], noise: NDArray[np.float32], onset: int, noise_gain: float, scale: float
 ) -> NDArray[np.float32]:
     """Speech in noise, int16 scale: y = clip(round((canvas + noise_gain * noise) * scale))."""
-    mixed = (place(speech, onset) + noise_gain * noise[:CANVAS_SAMPLES]) * scale
+    mixed = (place_on_canvas(speech, onset) + noise_gain * noise[:CANVAS_SAMPLES]) * scale
     drowned: NDArray[np.float32] = np.clip(np.round(mixed), -32768, 32767).astype(np.float32)
     return drowned
 
 
-def dim(pixels: NDArray[np.uint8], gain: float, down: int, occlude: Sequence[int]) -> NDArray[np.uint8]:
+def degrade_pixels(pixels: NDArray[np.uint8], gain: float, down: int, occlude: Sequence[int]) -> NDArray[np.uint8]:
     """A picture made coarse, then dark, then covered: uint8 [SIDE, SIDE, 3]."""
     blocks = pixels.reshape(SIDE // down, down, SIDE // down, down, 3).astype(np.float32).mean((1, 3))
     values = np.round(blocks * np.float32(gain)).repeat(down, 0).repeat(down, 1)
@@ -69,67 +69,67 @@ def dim(pixels: NDArray[np.uint8], gain: float, down: int, occlude: Sequence[int
     return covered
 
 
-def degraded_sound(
+def degrade_audio(
     row: Mapping[str, Any], speech: NDArray[np.float32], noises: Mapping[str, NDArray[np.float32]]
 ) -> NDArray[np.float32]:
     """The sound of a row's `noisy` or `harsh` version."""
-    return drown(speech, noises[row["noise"]], row["onset"], row["noise_gain"], row["scale"])
+    return mix_noise(speech, noises[row["noise"]], row["onset"], row["noise_gain"], row["scale"])
 
 
-def degraded_picture(row: Mapping[str, Any], pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def degrade_image(row: Mapping[str, Any], pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The picture of a row's `noisy` or `harsh` version."""
     image = row["image"]
-    return dim(pixels, image["gain"], image["down"], image["occlude"])
+    return degrade_pixels(pixels, image["gain"], image["down"], image["occlude"])
 
 
-def fresh_sound(
+def draw_audio(
     speech: NDArray[np.float32], noises: Sequence[NDArray[np.float32]], severity: Severity, rng: Generator
 ) -> NDArray[np.float32]:
     """A recording as the law of a severity draws it."""
     if severity == "clean":
-        return place(speech)
+        return place_on_canvas(speech)
     noise = noises[int(rng.integers(len(noises)))]
     snr_db = float(rng.choice(LAWS[severity].snr_db))
     onset = int(rng.integers(0, max(CANVAS_SAMPLES - len(speech), 0) + 1))
     gain = float(np.sqrt(np.mean(speech**2) / np.mean(noise**2)) * 10 ** (-snr_db / 20))
-    peak = float(np.abs(place(speech, onset) + gain * noise[:CANVAS_SAMPLES]).max())
-    return drown(speech, noise, onset, gain, min(1.0, PEAK / max(peak, 1.0)))
+    peak = float(np.abs(place_on_canvas(speech, onset) + gain * noise[:CANVAS_SAMPLES]).max())
+    return mix_noise(speech, noise, onset, gain, min(1.0, PEAK / max(peak, 1.0)))
 
 
-def fresh_picture(pixels: NDArray[np.uint8], severity: Severity, rng: Generator) -> NDArray[np.uint8]:
+def draw_image(pixels: NDArray[np.uint8], severity: Severity, rng: Generator) -> NDArray[np.uint8]:
     """A picture as the law of a severity draws it."""
     if severity == "clean":
         return pixels
     law = LAWS[severity]
     width, height = rng.integers(law.side[0], law.side[1] + 1, 2)
     x, y = rng.integers(law.corner[0], law.corner[1] + 1, 2)
-    return dim(pixels, float(rng.uniform(*law.gain)), int(rng.choice(law.down)), (x, y, width, height))
+    return degrade_pixels(pixels, float(rng.uniform(*law.gain)), int(rng.choice(law.down)), (x, y, width, height))
 
 
-def fresh_text(text: str, digit: int, severity: Severity, rng: Generator) -> str:
+def draw_text(text: str, digit: int, severity: Severity, rng: Generator) -> str:
     """A sentence as the law of a severity draws it; the word that says the digit has a fate of its own."""
     if severity == "clean":
         return text
     law = LAWS[severity]
-    said = number_at(text.split(), digit)
-    out = []
-    for at, word in enumerate(text.split()):
-        if at == said:
+    digit_index = find_digit_word(text.split(), digit)
+    kept = []
+    for index, word in enumerate(text.split()):
+        if index == digit_index:
             chance = rng.random()
             if chance < law.number_dropped:
                 continue
-            out.append(str(rng.choice(HOMOPHONES[digit])) if chance < law.number_dropped + law.misheard else word)
+            kept.append(str(rng.choice(HOMOPHONES[digit])) if chance < law.number_dropped + law.misheard else word)
         elif rng.random() >= WORD_DROPPED:
-            out.append(_swapped(word, rng) if len(word) > 3 and rng.random() < LETTERS_SWAPPED else word)
-    return " ".join(out)
+            kept.append(_swap_letters(word, rng) if len(word) > 3 and rng.random() < LETTERS_SWAPPED else word)
+    return " ".join(kept)
 
 
-def number_at(words: Sequence[str], digit: int) -> int | None:
+def find_digit_word(words: Sequence[str], digit: int) -> int | None:
     """Where a sentence says its digit: the first word that is this number, None where none is."""
-    wanted = (str(digit), WORDS[digit])
-    return next((at for at, word in enumerate(words) if word.lower().strip(".,!?-'\"") in wanted), None)
+    names = (str(digit), WORDS[digit])
+    return next((index for index, word in enumerate(words) if word.lower().strip(".,!?-'\"") in names), None)
 
 
-def _swapped(word: str, rng: Generator) -> str:
-    at = int(rng.integers(0, len(word) - 1))
-    return word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+def _swap_letters(word: str, rng: Generator) -> str:
+    index = int(rng.integers(0, len(word) - 1))
+    return word[:index] + word[index + 1] + word[index] + word[index + 2 :]

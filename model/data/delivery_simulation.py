@@ -13,7 +13,7 @@ from numpy.random import Generator
 from model.data.homestream import RATE, Received
 
 # How often a digit comes by which senses (speech, hand, text): counted in the truth of S01-S04.
-CARRIED = (
+MODALITY_COMBINATIONS = (
     ((True, True, True), 22),
     ((True, False, True), 8),
     ((False, True, True), 5),
@@ -23,42 +23,42 @@ CARRIED = (
     ((False, False, True), 2),
 )
 # Draws how many seconds a message takes from its making to its arrival.
-Late = Callable[[Generator], float]
+DelayDistribution = Callable[[Generator], float]
 CHUNK_S, FRAME_S, IDLE_S = 0.5, 0.5, 5.0
 LOST, TWICE = 0.015, 0.03
 
 
-def delivered(received: list[Received], rng: Generator) -> tuple[Received, ...]:
+def simulate_delivery(received: list[Received], rng: Generator) -> tuple[Received, ...]:
     """What of it arrives, in order of arrival."""
     arrived = [m for m in received if rng.random() >= LOST]
     arrived += [m for m in arrived if rng.random() < TWICE]
     return tuple(sorted(arrived, key=lambda m: m.arrived_us))
 
 
-def heard(seconds: int, late: Late, rng: Generator) -> Iterator[Received]:
+def audio_messages(seconds: int, delay: DelayDistribution, rng: Generator) -> Iterator[Received]:
     """The chunks of a microphone."""
     for number in range(round(seconds / CHUNK_S)):
         begin = number * CHUNK_S
-        arrives = begin + CHUNK_S + late(rng)
+        arrives = begin + CHUNK_S + delay(rng)
         span = round(begin * RATE), round((begin + CHUNK_S) * RATE)
         yield Received(_us(arrives), "mic", number, _us(begin), sound=span)
 
 
-def seen(frames: list[tuple[float, bytes]], seconds: int, off: float, late: Late, rng: Generator) -> Iterator[Received]:
+def image_messages(frames: list[tuple[float, bytes]], seconds: int, clock_offset_s: float, delay: DelayDistribution, rng: Generator) -> Iterator[Received]:
     """The frames of a camera whose clock is off, and between them its word that it is there."""
     idle = [(t, None) for t in np.arange(0.0, seconds, IDLE_S) if all(abs(t - at) > 1 for at, _ in frames)]
     rising = sorted([*frames, *idle], key=lambda item: item[0])
     for number, (t, picture) in enumerate(rising):
-        yield Received(_us(t + late(rng)), "cam", number, _us(max(t + off, 0)), picture=picture)
+        yield Received(_us(t + delay(rng)), "cam", number, _us(max(t + clock_offset_s, 0)), picture=picture)
 
 
-def read(texts: list[tuple[float, str]], off: float, late: Late, rng: Generator) -> Iterator[Received]:
+def text_messages(texts: list[tuple[float, str]], clock_offset_s: float, delay: DelayDistribution, rng: Generator) -> Iterator[Received]:
     """The messages of somebody who writes, some of them seconds late."""
     for number, (t, text) in enumerate(texts):
-        yield Received(_us(t + late(rng)), "text", number, _us(max(t + off, 0)), text=text)
+        yield Received(_us(t + delay(rng)), "text", number, _us(max(t + clock_offset_s, 0)), text=text)
 
 
-def mixed(*laws: tuple[float, float, float]) -> Late:
+def delay_mixture(*laws: tuple[float, float, float]) -> DelayDistribution:
     """One of several ranges by chance: (chance, from, to), uniform within."""
 
     def late(rng: Generator) -> float:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from model.data.degradations import Severity
 
-NAMED = ("text", "video", "audio")
+BUILT_IN = ("text", "video", "audio")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +32,16 @@ class Example:
 
     def value(self, modality: str) -> Any:
         """What is there of a modality, None where it is absent."""
-        return getattr(self, modality) if modality in NAMED else self.others.get(modality)
+        return getattr(self, modality) if modality in BUILT_IN else self.others.get(modality)
 
-    def having(self, **values: Any) -> Example:
+    def with_values(self, **values: Any) -> Example:
         """The same with these values of modalities, None for what is absent."""
-        others = {**self.others, **{m: value for m, value in values.items() if m not in NAMED}}
-        return replace(self, others=others, **{m: value for m, value in values.items() if m in NAMED})
+        others = {**self.others, **{m: value for m, value in values.items() if m not in BUILT_IN}}
+        return replace(self, others=others, **{m: value for m, value in values.items() if m in BUILT_IN})
 
     def without(self, *modalities: str) -> Example:
         """The same with modalities taken away."""
-        return self.having(**dict.fromkeys(modalities))
+        return self.with_values(**dict.fromkeys(modalities))
 
 
 class Examples(Protocol):
@@ -67,6 +67,6 @@ class Examples(Protocol):
         """The validation samples with fresh corruption of a severity and without augmentation."""
         ...
 
-    def given(self, part: str, severity: Severity) -> Sequence[Example]:
+    def samples(self, part: str, severity: Severity) -> Sequence[Example]:
         """The samples of `val` or `test` exactly as the manifest states this severity."""
         ...

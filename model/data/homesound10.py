@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from model.data import augment
 from model.data.example import Example
 from model.data.degradations import Severity
-from model.data.splits import read_sound, rows
+from model.data.splits import read_sound, read_jsonl
 from model.decode import RATE
 from model.labels import SOUNDS
 
@@ -24,7 +24,7 @@ SCALE = np.float32(1 / 32768)
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class SoundClip:
     """A clip: sound float32 [n] in [-1, 1] at RATE, its title, its fold and its missing draw (text, audio)."""
 
     id: str
@@ -45,7 +45,7 @@ class Homesound10:
 
     def __init__(self, folder: Path, held: Collection[int] = (), repeats: int = 4) -> None:
         self._items = [
-            Recorded(
+            SoundClip(
                 r["id"],
                 SOUNDS.index(r["name"]),
                 r["fold"],
@@ -53,34 +53,34 @@ class Homesound10:
                 read_sound(folder / r["audio"]) * SCALE,
                 tuple(r["miss_u"]),
             )
-            for r in rows(folder / "manifest.jsonl")
+            for r in read_jsonl(folder / "manifest.jsonl")
         ]
         self._held, self._repeats = frozenset(held), repeats
 
-    def holding(self, held: Collection[int]) -> Homesound10:
+    def hold_out(self, folds: Collection[int]) -> Homesound10:
         """The same set with other folds held out; nothing is read again."""
         other = Homesound10.__new__(Homesound10)
-        other._items, other._held, other._repeats = self._items, frozenset(held), self._repeats
+        other._items, other._held, other._repeats = self._items, frozenset(folds), self._repeats
         return other
 
     def epoch(self, rng: Generator, ease: float = 0.0) -> list[Example]:
         """Each clip that is trained on a few times: titles and sounds are paired afresh inside their label."""
         used = [item for item in self._items if item.fold not in self._held]
         by_label = {n: [item for item in used if item.label == n] for n in range(len(SOUNDS))}
-        out = []
+        examples = []
         for item in used * self._repeats:
             same = by_label[item.label]
-            heard = same[int(rng.integers(len(same)))]
+            donor = same[int(rng.integers(len(same)))]
             bed = used[int(rng.integers(len(used)))]
-            sound = augment.distant(augment.paced(heard.sound, rng), bed.sound, SECONDS_MAX * RATE, rng)
-            out.append(Example(item.id, item.label, augment.retitled(item.title, rng), None, sound))
-        return [out[i] for i in rng.permutation(len(out))]
+            sound = augment.change_distance(augment.change_pace(donor.sound, rng), bed.sound, SECONDS_MAX * RATE, rng)
+            examples.append(Example(item.id, item.label, augment.drop_title_words(item.title, rng), None, sound))
+        return [examples[i] for i in rng.permutation(len(examples))]
 
     def drawn(self, severity: Severity, rng: Generator) -> list[Example]:
         """None: there are too few clips to hold any back, and the held folds are for scoring alone."""
         return []
 
-    def given(self, part: str, severity: Severity) -> list[Example]:
+    def samples(self, part: str, severity: Severity) -> list[Example]:
         """The held clips as they are; for `train` the others."""
         return [
             Example(item.id, item.label, item.title, None, item.sound, item.draw)

@@ -47,7 +47,7 @@ class Received:
         return SOURCES[self.source]
 
 
-def received(events: Path, root: Path) -> Iterator[Received]:
+def read_messages(events: Path, root: Path) -> Iterator[Received]:
     """The messages of `Sxx.events.jsonl`, in order of arrival; root: the folder of the sets that it names.
 
     Raises UnreadableStream, also where a picture that a message names is not there.
@@ -56,7 +56,7 @@ def received(events: Path, root: Path) -> Iterator[Received]:
     try:
         with events.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
-                yield _received(json.loads(line), root)
+                yield _parse_message(json.loads(line), root)
     except UnreadableStream as error:
         raise UnreadableStream(f"{events}, line {number}: {error}") from error
     except OSError as error:
@@ -65,14 +65,14 @@ def received(events: Path, root: Path) -> Iterator[Received]:
         raise UnreadableStream(f"{events}, line {number}: not a message ({type(error).__name__}: {error})") from error
 
 
-def _picture(path: Path) -> DataFile:
+def _find_picture(path: Path) -> DataFile:
     try:
         return find_file(path)
     except OSError as error:
         raise UnreadableStream(f"there is no {path}") from error
 
 
-def _received(event: dict[str, Any], root: Path) -> Received:
+def _parse_message(event: dict[str, Any], root: Path) -> Received:
     chunk = event.get("chunk")
     return Received(
         arrived_us=round(event["t_arrive"] * 1_000_000),
@@ -80,24 +80,24 @@ def _received(event: dict[str, Any], root: Path) -> Received:
         sequence=event["seq"],
         t_us=round(event["t_stamp"] * 1_000_000),
         sound=None if chunk is None else (round(chunk[0] * RATE), round(chunk[1] * RATE)),
-        picture=_picture(root / event["set"] / event["image"]) if "image" in event else None,
+        picture=_find_picture(root / event["set"] / event["image"]) if "image" in event else None,
         text=event.get("text"),
     )
 
 
-def microphone(mix: Path, root: Path) -> NDArray[np.int16]:
+def render_microphone(mix: Path, root: Path) -> NDArray[np.int16]:
     """Render `Sxx.audio.json` at 8 kHz: the ambience looped, every clip added at its time, rounded and clipped.
 
     Raises UnreadableStream.
     """
     try:
-        told = json.loads(mix.read_text())
-        ambient = told["ambient"]
-        length = round(told["duration_s"] * RATE)
-        bed = _samples(root / ambient.get("set", "homesound10") / ambient["clip"])
+        config = json.loads(mix.read_text())
+        ambient = config["ambient"]
+        length = round(config["duration_s"] * RATE)
+        bed = _read_samples(root / ambient.get("set", "homesound10") / ambient["clip"])
         sound = (np.resize(bed, length) if ambient["loop"] else np.pad(bed, (0, length))[:length]) * ambient["gain"]
-        for entry in told["audio"]:
-            clip = _samples(root / entry["set"] / entry["clip"])
+        for entry in config["audio"]:
+            clip = _read_samples(root / entry["set"] / entry["clip"])
             begin = round(entry["t"] * RATE)
             part = clip[: max(length - begin, 0)]
             sound[begin : begin + len(part)] += part * entry["gain"]
@@ -109,7 +109,7 @@ def microphone(mix: Path, root: Path) -> NDArray[np.int16]:
     return rendered
 
 
-def _samples(path: Path) -> NDArray[np.float64]:
+def _read_samples(path: Path) -> NDArray[np.float64]:
     try:
         samples, rate = soundfile.read(io.BytesIO(find_file(path).read_bytes()), dtype="int16", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:

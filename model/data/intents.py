@@ -8,8 +8,8 @@ from typing import Any
 from numpy.random import Generator
 
 from model.data.example import Example
-from model.data.degradations import SEVERITIES, Severity, fresh_text
-from model.data.splits import rows
+from model.data.degradations import SEVERITIES, Severity, draw_text
+from model.data.splits import read_jsonl
 
 INTENTS = ("BookRestaurant", "GetWeather", "RateBook", "SearchScreeningEvent")
 
@@ -24,7 +24,7 @@ class Intents:
 
     def __init__(self, folder: Path) -> None:
         self._rows: dict[str, list[dict[str, Any]]] = {"train": [], "val": [], "test": []}
-        for row in rows(folder / "manifest.jsonl"):
+        for row in read_jsonl(folder / "manifest.jsonl"):
             self._rows[row["split"]].append(row)
 
     def epoch(self, rng: Generator, ease: float = 0.0) -> list[Example]:
@@ -36,7 +36,7 @@ class Intents:
         """The validation sentences, corrupted afresh."""
         return [_drawn(row, severity, rng) for row in self._rows["val"]]
 
-    def given(self, part: str, severity: Severity) -> list[Example]:
+    def samples(self, part: str, severity: Severity) -> list[Example]:
         """The sentences of a part as the manifest degrades them."""
         return [_example(row, row["text"] if severity == "clean" else row[severity]["text"]) for row in self._rows[part]]
 
@@ -46,7 +46,7 @@ class Intents:
 
 
 def _drawn(row: dict[str, Any], severity: Severity, rng: Generator) -> Example:
-    return _example(row, fresh_text(row["text"], row["digit"], severity, rng))
+    return _example(row, draw_text(row["text"], row["digit"], severity, rng))
 
 
 def _example(row: dict[str, Any], text: str) -> Example:

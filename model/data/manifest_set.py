@@ -14,16 +14,16 @@ from model.data import augment
 from model.data.example import Example
 from model.data.degradations import Severity
 from model.encoders.audio import SEGMENT_SAMPLES
-from model.encoders.image import resized
-from model.modality import REGISTERED
-from model.manifest import ManifestError, Unreadable, example_of, lines
+from model.encoders.image import resize_image
+from model.modality import MODALITIES
+from model.manifest import ManifestError, UnreadableRow, read_example, read_rows
 
 VAL_SHARE = 0.2
 LABELS_MAX, SEGMENTS_MAX = 1_000, 20
 PARTS = ("train", "val", "test")
 
 
-class OwnSet:
+class ManifestSet:
     """A manifest with everything that it names; rows without `split` are dealt out by their id, a fifth to `val`.
 
     Paths are relative to the manifest's folder. Raises ManifestError for the first row that cannot be used.
@@ -33,7 +33,7 @@ class OwnSet:
     severities: tuple[Severity, ...] = ("clean",)
 
     def __init__(self, manifest: Path) -> None:
-        rows = list(lines(manifest))
+        rows = list(read_rows(manifest))
         labels = {row["label"] for row in rows if isinstance(row, dict) and isinstance(row.get("label"), str)}
         if not 2 <= len(labels) <= LABELS_MAX:
             raise ManifestError(f"{manifest} has {len(labels)} labels; 2 to {LABELS_MAX} can be learned")
@@ -41,18 +41,18 @@ class OwnSet:
         self._parts: dict[str, list[Example]] = {part: [] for part in PARTS}
         for number, row in enumerate(rows, 1):
             where = f"{manifest}, row {number}"
-            if isinstance(row, Unreadable):
+            if isinstance(row, UnreadableRow):
                 raise ManifestError(f"{where}: {row.error}")
             if row.get("label") not in labels:
                 raise ManifestError(f"{where}: no label")
             name = str(row.get("id", number))
-            example = example_of(row | {"id": name}, manifest.parent, self.labels.index(row["label"]))
-            if isinstance(example, Unreadable):
+            example = read_example(row | {"id": name}, manifest.parent, self.labels.index(row["label"]))
+            if isinstance(example, UnreadableRow):
                 raise ManifestError(f"{where}: {example.error}")
-            self._parts[_part(row.get("split"), name, where)].append(example)
+            self._parts[_split_of(row.get("split"), name, where)].append(example)
         every = [e for part in self._parts.values() for e in part]
         self.modalities: tuple[str, ...] = tuple(
-            m for m in REGISTERED if any(e.value(m) is not None for e in every)
+            m for m in MODALITIES if any(e.value(m) is not None for e in every)
         )
         if not self._parts["train"] or not self._parts["val"]:
             raise ManifestError(f"{manifest}: both `train` and `val` need samples; give `split` or more rows")
@@ -62,13 +62,13 @@ class OwnSet:
     def epoch(self, rng: Generator, ease: float = 0.0) -> list[Example]:
         """The training samples once, each in another pose and at another pace."""
         train = self._parts["train"]
-        return [_changed(train[i], rng) for i in rng.permutation(len(train))]
+        return [_augmented(train[i], rng) for i in rng.permutation(len(train))]
 
     def drawn(self, severity: Severity, rng: Generator) -> Sequence[Example]:
         """The validation samples as they are: nothing is known of how they come to harm."""
         return self._parts["val"]
 
-    def given(self, part: str, severity: Severity) -> Sequence[Example]:
+    def samples(self, part: str, severity: Severity) -> Sequence[Example]:
         """The samples of a part."""
         return self._parts[part]
 
@@ -77,13 +77,13 @@ class OwnSet:
         return [e.text for e in self._parts["train"] if e.text is not None]
 
 
-def _changed(example: Example, rng: Generator) -> Example:
-    video = None if example.video is None else augment.moved(resized(example.video), rng)
-    audio = None if example.audio is None else augment.paced(example.audio, rng)
+def _augmented(example: Example, rng: Generator) -> Example:
+    video = None if example.video is None else augment.transform_image(resize_image(example.video), rng)
+    audio = None if example.audio is None else augment.change_pace(example.audio, rng)
     return replace(example, video=video, audio=audio)
 
 
-def _part(split: object, name: str, where: str) -> str:
+def _split_of(split: object, name: str, where: str) -> str:
     if split is None:
         drawn = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") / 2**32
         return "val" if drawn < VAL_SHARE else "train"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from model.data.splits import Digit
+from model.data.splits import DigitSample
 from model.decode import RATE
 from model.labels import SOUNDS
 
@@ -29,10 +29,10 @@ SIDE = 64
 Sound = NDArray[np.float32]
 
 
-class Outside:
+class OutOfDistribution:
     """Makes them, from the sentences, photos and recordings of some digits."""
 
-    def __init__(self, digits: Sequence[Digit], rng: Generator) -> None:
+    def __init__(self, digits: Sequence[DigitSample], rng: Generator) -> None:
         self._digits, self._rng = digits, rng
         self._words = sorted({w for d in digits for w in _without_numbers(d.text).lower().split()} - _NAMED)
 

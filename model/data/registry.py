@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from model.data.homesound10 import Homesound10
-from model.data.manifest_set import OwnSet
+from model.data.manifest_set import ManifestSet
 from model.data.tridigit import Tridigit
 from model.recipe import TaskRecipe
 from services.contract.errors import EXIT_USAGE, BraidError
 
-NAMED = ("tridigit", "homesound10")
-Set = Tridigit | Homesound10 | OwnSet
+SET_NAMES = ("tridigit", "homesound10")
+DataSet = Tridigit | Homesound10 | ManifestSet
 
 
 class UnknownDataSet(BraidError):
@@ -21,22 +21,22 @@ class UnknownDataSet(BraidError):
     exit_code = EXIT_USAGE
 
 
-def read_set(name: str, root: Path) -> Set:
+def read_set(name: str, root: Path) -> DataSet:
     """A set by name from the folder with the sets, or a manifest by path. Raises UnknownDataSet or ManifestError."""
     if name == "tridigit" and (root / name / "manifest.jsonl").exists():
         return Tridigit(root / name)
     if name == "homesound10" and (root / name / "manifest.jsonl").exists():
         return Homesound10(root / name)
     if Path(name).is_file():
-        return OwnSet(Path(name))
-    raise UnknownDataSet(f"{name} is neither a manifest nor one of {', '.join(NAMED)} in {root}.")
+        return ManifestSet(Path(name))
+    raise UnknownDataSet(f"{name} is neither a manifest nor one of {', '.join(SET_NAMES)} in {root}.")
 
 
-def recipe_for(data: Set, fusion: str) -> TaskRecipe:
+def recipe_for(data: DataSet, fusion: str) -> TaskRecipe:
     """The recipe that suits a set."""
     recipe = TaskRecipe(fusion=fusion)
     if isinstance(data, Homesound10):
         return replace(recipe, epochs=15, batch_size=32, segments=8, residual_epochs=0, smoothing=0.05)
-    if isinstance(data, OwnSet):
+    if isinstance(data, ManifestSet):
         return replace(recipe, epochs=30, batch_size=32, segments=data.segments)
     return recipe

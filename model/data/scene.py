@@ -14,12 +14,12 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from model.data.activity import audible
-from model.data.augment import renumbered
-from model.data.corrupt import shaken_picture, shaken_sound, shaken_text
-from model.data.delivery_simulation import CARRIED
-from model.data.out_of_distribution import Outside
-from model.data.splits import Clip, Digit
+from model.data.activity import find_audible_spans
+from model.data.augment import replace_digit
+from model.data.corrupt import corrupt_image, corrupt_audio, corrupt_text
+from model.data.delivery_simulation import MODALITY_COMBINATIONS
+from model.data.out_of_distribution import OutOfDistribution
+from model.data.splits import ClipSample, DigitSample
 from model.decode import RATE
 from model.encoders.audio import SEGMENT_SAMPLES
 from model.labels import NOTHING
@@ -28,17 +28,17 @@ SEGMENTS = 32
 SECONDS = SEGMENTS / 2
 WINDOW_SEGMENTS = 4
 WINDOWS = SEGMENTS - WINDOW_SEGMENTS + 1
-_COMBINATIONS = [combination for combination, _ in CARRIED]
-_CHANCES = np.array([count for _, count in CARRIED]) / sum(count for _, count in CARRIED)
-ENOUGH = 0.35
+_COMBINATIONS = [combination for combination, _ in MODALITY_COMBINATIONS]
+_CHANCES = np.array([count for _, count in MODALITY_COMBINATIONS]) / sum(count for _, count in MODALITY_COMBINATIONS)
+EVIDENCE_MIN = 0.35
 # Windows of sound alone: with a word, with a home sound, with neither.
-ALONE = (0.4, 0.4, 0.2)
+ALONE_CHANCES = (0.4, 0.4, 0.2)
 # How many of what happens in a scene are things that no label names, and by which senses these come.
-STRANGE = 0.2
-STRANGE_BY = (0.7, 0.35, 0.35)
+OOD_CHANCE = 0.2
+OOD_MODALITY_CHANCES = (0.7, 0.35, 0.35)
 
 
-class Part(NamedTuple):
+class Evidence(NamedTuple):
     """One sign of an event in one modality: a moment with its weight, or a stretch with its weight per second."""
 
     modality: str
@@ -46,7 +46,7 @@ class Part(NamedTuple):
     end: float
     weight: float
 
-    def within(self, begin: float, end: float) -> float:
+    def amount_within(self, begin: float, end: float) -> float:
         """How much of it lies in a window."""
         if self.begin == self.end:
             return self.weight if begin <= self.begin < end else 0.0
@@ -64,34 +64,34 @@ class Scene:
     heard: NDArray[np.bool_]
     frames: list[tuple[float, NDArray[np.uint8]]] = field(default_factory=list)
     texts: list[tuple[float, str]] = field(default_factory=list)
-    evidence: list[tuple[str, list[Part]]] = field(default_factory=list)
+    evidence: list[tuple[str, list[Evidence]]] = field(default_factory=list)
 
     def label(self, window: int, modality: str | None = None) -> str:
         """What a window shows (in one modality): the event with the most evidence, nothing where there is too little."""
         begin, end = window / 2, window / 2 + WINDOW_SEGMENTS / 2
-        best, most = NOTHING, ENOUGH
+        best, most = NOTHING, EVIDENCE_MIN
         for label, parts in self.evidence:
-            total = sum(part.within(begin, end) for part in parts if modality in (None, part.modality))
+            total = sum(part.amount_within(begin, end) for part in parts if modality in (None, part.modality))
             if total > most:
                 best, most = label, total
         return best
 
 
-class SceneMaker:
+class SceneGenerator:
     """Makes scenes from items; `shake` corrupts them as training wants it."""
 
     def __init__(
         self,
-        digits: Sequence[Digit],
-        clips: Sequence[Clip],
+        digits: Sequence[DigitSample],
+        clips: Sequence[ClipSample],
         noises: Sequence[NDArray[np.float32]],
         rng: Generator,
         *,
         shake: bool,
     ) -> None:
         self._digits, self._clips, self._noises, self._rng, self._shake = digits, clips, noises, rng, shake
-        self.outside = Outside(digits, rng)
-        self._by_label: dict[str, list[Clip]] = {}
+        self.out_of_distribution = OutOfDistribution(digits, rng)
+        self._by_label: dict[str, list[ClipSample]] = {}
         for clip in clips:
             self._by_label.setdefault(clip.label, []).append(clip)
 
@@ -101,19 +101,19 @@ class SceneMaker:
         camera_off, text_off = rng.uniform(-0.3, 0.3), rng.uniform(-0.5, 0.3)
         at = rng.uniform(-3, 3)
         while at < SECONDS:
-            if rng.random() < STRANGE:
-                at += self._strange(scene, at, camera_off, text_off)
+            if rng.random() < OOD_CHANCE:
+                at += self._add_out_of_distribution(scene, at, camera_off, text_off)
             elif rng.random() < 0.6:
-                at += self._digit(scene, at, camera_off, text_off)
+                at += self._add_digit(scene, at, camera_off, text_off)
             else:
-                at += self._sound(scene, at, text_off)
+                at += self._add_sound(scene, at, text_off)
             at += rng.uniform(0.3, 5) if rng.random() < 0.9 else rng.uniform(5, 12)
         if self._shake and rng.random() < 0.35:
-            scene.sound = shaken_sound(scene.sound, self._noises, rng)
-        self._lose(scene)
+            scene.sound = corrupt_audio(scene.sound, self._noises, rng)
+        self._drop_data(scene)
         return scene
 
-    def heard_alone(self) -> tuple[NDArray[np.float32], str]:
+    def make_audio_window(self) -> tuple[NDArray[np.float32], str]:
         """One window of sound, int16 scale, and its label: one word, one home sound, or nothing of these.
 
         What is cut so that it can be either is not used.
@@ -122,22 +122,22 @@ class SceneMaker:
         while True:
             scene = Scene(self._bed(WINDOW_SEGMENTS * SEGMENT_SAMPLES), np.ones(WINDOW_SEGMENTS, np.bool_))
             label, heard, least, enough = NOTHING, 0.0, 0.0, 0.0
-            kind = rng.choice(3, p=ALONE)
+            kind = rng.choice(3, p=ALONE_CHANCES)
             if kind == 0:
                 said = self._digits[int(rng.integers(len(self._digits)))]
                 part = self._mix(scene, said.speech, rng.uniform(-0.3, 1.8), rng.uniform(0.22, 0.8), weight=1.0)
                 length = part.end - part.begin
-                label, heard, least, enough = said.label, part.within(0, 2), 0.3 * length, 0.7 * length
+                label, heard, least, enough = said.label, part.amount_within(0, 2), 0.3 * length, 0.7 * length
             elif kind == 1:
                 clip = self._clip()
                 parts = self._mix_audible(scene, clip.sound, rng.uniform(-3.5, 1.5), rng.uniform(0.28, 0.9), weight=1.0)
-                label, heard, least, enough = clip.label, sum(p.within(0, 2) for p in parts), 0.2, 0.5
+                label, heard, least, enough = clip.label, sum(p.amount_within(0, 2) for p in parts), 0.2, 0.5
             elif rng.random() < 0.6:
-                self._mix(scene, self._strange_sound(), rng.uniform(-2, 1.5), rng.uniform(0.22, 0.9), weight=0.0)
+                self._mix(scene, self._out_of_distribution_sound(), rng.uniform(-2, 1.5), rng.uniform(0.22, 0.9), weight=0.0)
             if least <= heard < enough:
                 continue
             if self._shake and rng.random() < 0.3:
-                scene.sound = shaken_sound(scene.sound, self._noises, rng)
+                scene.sound = corrupt_audio(scene.sound, self._noises, rng)
             return scene.sound, label if heard >= enough else NOTHING
 
     def _bed(self, length: int) -> NDArray[np.float32]:
@@ -145,17 +145,17 @@ class SceneMaker:
         rolled = np.roll(bed, self._rng.integers(len(bed)))
         return (np.resize(rolled, length) * self._rng.uniform(0.02, 0.1)).astype(np.float32)
 
-    def _clip(self) -> Clip:
+    def _clip(self) -> ClipSample:
         labels = sorted(self._by_label)
         clips = self._by_label[labels[int(self._rng.integers(len(labels)))]]
         return clips[int(self._rng.integers(len(clips)))]
 
-    def _digit(self, scene: Scene, at: float, camera_off: float, text_off: float) -> float:
+    def _add_digit(self, scene: Scene, at: float, camera_off: float, text_off: float) -> float:
         rng = self._rng
         said = self._digits[int(rng.integers(len(self._digits)))]
         same = [d for d in self._digits if d.label == said.label]
         spoken, shown, written = _COMBINATIONS[rng.choice(len(_COMBINATIONS), p=_CHANCES)]
-        parts: list[Part] = []
+        parts: list[Evidence] = []
         if spoken:
             parts.append(self._mix(scene, said.speech, at + 0.6, rng.uniform(0.22, 0.8), weight=2.0))
         if shown:
@@ -164,13 +164,13 @@ class SceneMaker:
             for moment in np.arange(begin, end, 0.5):
                 if rng.random() < 0.95:
                     stamp = float(moment + camera_off)
-                    scene.frames.append((stamp, shaken_picture(hand, rng) if self._shake else hand))
-                    parts.append(Part("video", stamp, stamp, 0.4))
+                    scene.frames.append((stamp, corrupt_image(hand, rng) if self._shake else hand))
+                    parts.append(Evidence("video", stamp, stamp, 0.4))
         if written and rng.random() < 0.95:
             text = self._sentence(said.label)
             stamp = at + rng.uniform(0.1, 2.6) + text_off
-            scene.texts.append((stamp, shaken_text(text, rng) if self._shake else text))
-            parts.append(Part("text", stamp, stamp, 1.0))
+            scene.texts.append((stamp, corrupt_text(text, rng) if self._shake else text))
+            parts.append(Evidence("text", stamp, stamp, 1.0))
         scene.evidence.append((said.label, parts))
         return 2.7
 
@@ -179,50 +179,50 @@ class SceneMaker:
         rng = self._rng
         if self._shake and rng.random() < 0.5:
             donor = self._digits[int(rng.integers(len(self._digits)))]
-            return renumbered(donor.text, int(donor.label), int(label), rng)
+            return replace_digit(donor.text, int(donor.label), int(label), rng)
         same = [d for d in self._digits if d.label == label]
         return same[int(rng.integers(len(same)))].text
 
-    def _sound(self, scene: Scene, at: float, text_off: float) -> float:
+    def _add_sound(self, scene: Scene, at: float, text_off: float) -> float:
         rng = self._rng
         clip = self._clip()
         parts = self._mix_audible(scene, clip.sound, at, rng.uniform(0.28, 0.9), weight=0.7)
         if rng.random() < 0.52:
             stamp = at + rng.uniform(0.4, 3.4) + text_off
-            scene.texts.append((stamp, shaken_text(clip.title, rng) if self._shake else clip.title))
-            parts.append(Part("text", stamp, stamp, 1.0))
+            scene.texts.append((stamp, corrupt_text(clip.title, rng) if self._shake else clip.title))
+            parts.append(Evidence("text", stamp, stamp, 1.0))
         scene.evidence.append((clip.label, parts))
         return 4.0
 
-    def _strange(self, scene: Scene, at: float, camera_off: float, text_off: float) -> float:
+    def _add_out_of_distribution(self, scene: Scene, at: float, camera_off: float, text_off: float) -> float:
         """Something that is no event, by one sense or several."""
         rng = self._rng
-        heard, shown, written = rng.random(3) < STRANGE_BY
+        heard, shown, written = rng.random(3) < OOD_MODALITY_CHANCES
         if heard:
-            self._mix(scene, self._strange_sound(), at + rng.uniform(0, 1), rng.uniform(0.22, 0.9), weight=0.0)
+            self._mix(scene, self._out_of_distribution_sound(), at + rng.uniform(0, 1), rng.uniform(0.22, 0.9), weight=0.0)
         if shown:
-            picture = self.outside.picture()
+            picture = self.out_of_distribution.picture()
             for moment in np.arange(at + rng.uniform(0, 1), at + rng.uniform(1.2, 3), 0.5):
-                seen = shaken_picture(picture, rng) if self._shake else picture
+                seen = corrupt_image(picture, rng) if self._shake else picture
                 scene.frames.append((float(moment + camera_off), seen))
         if written:
-            scene.texts.append((at + rng.uniform(0.1, 2.6) + text_off, self.outside.sentence()))
+            scene.texts.append((at + rng.uniform(0.1, 2.6) + text_off, self.out_of_distribution.sentence()))
         return 2.7
 
-    def _strange_sound(self) -> NDArray[np.float32]:
-        return self.outside.speech() if self._rng.random() < 0.5 else self.outside.sound()
+    def _out_of_distribution_sound(self) -> NDArray[np.float32]:
+        return self.out_of_distribution.speech() if self._rng.random() < 0.5 else self.out_of_distribution.sound()
 
     def _mix_audible(
         self, scene: Scene, samples: NDArray[np.float32], at: float, gain: float, weight: float
-    ) -> list[Part]:
+    ) -> list[Evidence]:
         """Mix a recording in; a part for each stretch in which it can be heard over what is there already."""
         before = scene.sound.copy()
         whole = self._mix(scene, samples, at, gain, weight)
-        return [Part("audio", *span, weight) for span in audible(before, scene.sound, whole.begin, whole.end)]
+        return [Evidence("audio", *span, weight) for span in find_audible_spans(before, scene.sound, whole.begin, whole.end)]
 
     def _mix(
         self, scene: Scene, samples: NDArray[np.float32], at: float, gain: float, weight: float
-    ) -> Part:
+    ) -> Evidence:
         if self._shake and self._rng.random() < 0.7:  # another pace and pitch
             stretched = np.arange(0, len(samples) - 1, self._rng.uniform(0.88, 1.14))
             samples = np.interp(stretched, np.arange(len(samples)), samples).astype(np.float32)
@@ -230,9 +230,9 @@ class SceneMaker:
         low, high = max(begin, 0), min(begin + len(samples), len(scene.sound))
         if low < high:
             scene.sound[low:high] += gain * samples[low - begin : high - begin]
-        return Part("audio", at, at + len(samples) / RATE, weight)
+        return Evidence("audio", at, at + len(samples) / RATE, weight)
 
-    def _lose(self, scene: Scene) -> None:
+    def _drop_data(self, scene: Scene) -> None:
         rng = self._rng
         scene.heard &= rng.random(SEGMENTS) > 0.015
         if rng.random() < 0.3:

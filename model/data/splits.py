@@ -21,12 +21,12 @@ from PIL import Image
 from model.data.shards import find_file
 from model.decode import resample
 
-Part = Literal["train", "val", "test"]
+Split = Literal["train", "val", "test"]
 STREAMS = {"val": ("S01", "S02", "S03", "S04"), "test": ("S05", "S06", "S07", "S08")}
 
 
 @dataclass(frozen=True, slots=True)
-class Digit:
+class DigitSample:
     """One command number as speech (int16 scale, 8 kHz), hand photo (uint8 [64, 64, 3]) and sentence."""
 
     label: str
@@ -36,7 +36,7 @@ class Digit:
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class ClipSample:
     """One home sound (int16 scale, 8 kHz) and the title that its recorder gave it."""
 
     label: str
@@ -44,7 +44,7 @@ class Clip:
     title: str
 
 
-def rows(path: Path) -> Iterator[dict[str, Any]]:
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a JSON-lines file."""
     with path.open(encoding="utf-8") as lines:
         for line in lines:
@@ -62,34 +62,34 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     return np.asarray(Image.open(io.BytesIO(find_file(path).read_bytes())))
 
 
-def digits(data: Path, part: Part) -> list[Digit]:
+def load_digits(data: Path, part: Split) -> list[DigitSample]:
     """The tridigit rows of one part."""
     root = data / "tridigit"
     return [
-        Digit(str(r["digit"]), read_sound(root / r["speech"]), read_image(root / r["hand"]), r["text"])
-        for r in rows(root / "manifest.jsonl")
+        DigitSample(str(r["digit"]), read_sound(root / r["speech"]), read_image(root / r["hand"]), r["text"])
+        for r in read_jsonl(root / "manifest.jsonl")
         if r["split"] == part
     ]
 
 
-def noises(data: Path) -> list[NDArray[np.float32]]:
+def load_noises(data: Path) -> list[NDArray[np.float32]]:
     """The noise cuts that corruption may use."""
     root = data / "tridigit" / "noise8k"
-    return [read_sound(root / f"{r['noise']}.flac") for r in rows(root / "noise.jsonl")]
+    return [read_sound(root / f"{r['noise']}.flac") for r in read_jsonl(root / "noise.jsonl")]
 
 
-def clips(data: Path, part: Part) -> list[Clip]:
+def load_clips(data: Path, part: Split) -> list[ClipSample]:
     """train: clips of recordings that no stream plays; val, test: those that the streams of that part play."""
     root = data / "homesound10"
-    found = list(rows(root / "manifest.jsonl"))
-    played = {name: {clip for stream in STREAMS[name] for clip in _played(data, stream)} for name in STREAMS}
-    held = {r["source_id"] for r in found if r["audio"] in played["val"] | played["test"]}
-    for r in found:
-        r["used"] = r["source_id"] not in held if part == "train" else r["audio"] in played[part]
-    return [Clip(r["name"], read_sound(root / r["audio"]), r["text"]) for r in found if r["used"]]
+    rows = list(read_jsonl(root / "manifest.jsonl"))
+    played = {name: {clip for stream in STREAMS[name] for clip in _played_clips(data, stream)} for name in STREAMS}
+    used_sources = {r["source_id"] for r in rows if r["audio"] in played["val"] | played["test"]}
+    for r in rows:
+        r["used"] = r["source_id"] not in used_sources if part == "train" else r["audio"] in played[part]
+    return [ClipSample(r["name"], read_sound(root / r["audio"]), r["text"]) for r in rows if r["used"]]
 
 
-def _played(data: Path, stream: str) -> Iterator[str]:
+def _played_clips(data: Path, stream: str) -> Iterator[str]:
     mix = json.loads((data / "homestream" / f"{stream}.audio.json").read_text())
     yield mix["ambient"]["clip"]
     yield from (entry["clip"] for entry in mix["audio"] if entry["set"] == "homesound10")

@@ -16,23 +16,23 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from model.data import splits
-from model.data.delivery_simulation import CARRIED, FRAME_S, delivered, heard, mixed, read, seen
+from model.data.delivery_simulation import MODALITY_COMBINATIONS, FRAME_S, simulate_delivery, audio_messages, delay_mixture, text_messages, image_messages
 from model.data.homestream import RATE, Received
-from model.data.background_streams import BEDS, jpeg
+from model.data.background_streams import BEDS, encode_jpeg
 
 SECONDS = 120
 DIGIT_S, SOUND_S = 2.7, 4.0
 DIGITS, TITLED = 0.6, 0.52
 GAP_S, OUTAGE_S = (0.6, 5.0), (6.8, 16.0)
 # Seconds, as the messages of S01-S04 came by their senders' true clocks.
-HEARD_LATE = mixed((0.95, 0.03, 0.17), (0.05, 0.17, 0.55))
-SEEN_LATE = mixed((0.8, 0.08, 0.2), (0.2, 0.2, 1.4))
-READ_LATE = mixed((0.6, 0.2, 1.3), (0.4, 1.1, 6.2))
-_CHANCES = np.array([count for _, count in CARRIED]) / sum(count for _, count in CARRIED)
+HEARD_LATE = delay_mixture((0.95, 0.03, 0.17), (0.05, 0.17, 0.55))
+SEEN_LATE = delay_mixture((0.8, 0.08, 0.2), (0.2, 0.2, 1.4))
+READ_LATE = delay_mixture((0.6, 0.2, 1.3), (0.4, 1.1, 6.2))
+_CHANCES = np.array([count for _, count in MODALITY_COMBINATIONS]) / sum(count for _, count in MODALITY_COMBINATIONS)
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class SyntheticStream:
     """One stream: its messages in order of arrival, its microphone int16 at 8 kHz, and (start, end, label) of its events."""
 
     name: str
@@ -41,15 +41,15 @@ class Made:
     truth: tuple[tuple[float, float, str], ...]
 
 
-def made_streams(data: Path, part: splits.Part, seed: int, count: int) -> Iterator[Made]:
+def synthetic_streams(data: Path, part: splits.Split, seed: int, count: int) -> Iterator[SyntheticStream]:
     """Streams of the items of one part of the sets; the same seed gives the same ones."""
     rng = np.random.default_rng(seed)
-    digits, clips = splits.digits(data, part), splits.clips(data, part)
+    digits, clips = splits.load_digits(data, part), splits.load_clips(data, part)
     for number in range(count):
         yield _stream(f"made-{seed}-{number}", digits, clips, rng)
 
 
-def _stream(name: str, digits: Sequence[splits.Digit], clips: Sequence[splits.Clip], rng: Generator) -> Made:
+def _stream(name: str, digits: Sequence[splits.DigitSample], clips: Sequence[splits.ClipSample], rng: Generator) -> SyntheticStream:
     beds = [c for c in clips if c.label in BEDS]
     bed = beds[int(rng.integers(len(beds)))].sound
     looped = np.resize(np.roll(bed, rng.integers(len(bed))), SECONDS * RATE)
@@ -77,30 +77,30 @@ def _stream(name: str, digits: Sequence[splits.Digit], clips: Sequence[splits.Cl
         at += lasts + rng.uniform(*GAP_S)
     rendered: NDArray[np.int16] = np.clip(np.round(sound), -32768, 32767).astype(np.int16)
     received = [
-        *heard(SECONDS, HEARD_LATE, rng),
-        *seen(frames, SECONDS, camera_off, SEEN_LATE, rng),
-        *read(texts, text_off, READ_LATE, rng),
+        *audio_messages(SECONDS, HEARD_LATE, rng),
+        *image_messages(frames, SECONDS, camera_off, SEEN_LATE, rng),
+        *text_messages(texts, text_off, READ_LATE, rng),
     ]
     for source in ("mic", "cam", "text"):
         begin_us, lasts_us = (round(1e6 * rng.uniform(*span)) for span in ((15, SECONDS - 15), OUTAGE_S))
         received = [m for m in received if m.source != source or not begin_us <= m.t_us < begin_us + lasts_us]
-    return Made(name, delivered(received, rng), rendered, tuple(truth))
+    return SyntheticStream(name, simulate_delivery(received, rng), rendered, tuple(truth))
 
 
 def _digit(
     sound: NDArray[np.float64],
     frames: list[tuple[float, bytes]],
     texts: list[tuple[float, str]],
-    said: splits.Digit,
-    same: Sequence[splits.Digit],
+    said: splits.DigitSample,
+    same: Sequence[splits.DigitSample],
     at: float,
     rng: Generator,
 ) -> None:
-    spoken, shown, written = CARRIED[rng.choice(len(CARRIED), p=_CHANCES)][0]
+    spoken, shown, written = MODALITY_COMBINATIONS[rng.choice(len(MODALITY_COMBINATIONS), p=_CHANCES)][0]
     if spoken:
         _mix(sound, said.speech, at + 0.6, rng.uniform(0.22, 0.8))
     if shown:
-        picture = jpeg(same[int(rng.integers(len(same)))].hand)
+        picture = encode_jpeg(same[int(rng.integers(len(same)))].hand)
         moments = np.arange(at + rng.uniform(0.4, 0.9), at + rng.uniform(2.2, 3.1), FRAME_S)
         frames += [(float(t), picture) for t in moments]
     if written:

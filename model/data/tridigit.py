@@ -16,33 +16,33 @@ from model.data.example import Example
 from model.data.degradations import (
     SEVERITIES,
     Severity,
-    degraded_picture,
-    degraded_sound,
-    fresh_picture,
-    fresh_sound,
-    fresh_text,
-    place,
+    degrade_image,
+    degrade_audio,
+    draw_image,
+    draw_audio,
+    draw_text,
+    place_on_canvas,
 )
-from model.data.splits import read_sound, rows
+from model.data.splits import read_sound, read_jsonl
 from model.data.shards import find_file
 from model.decode import decode_image
 from model.decode import Undecodable
 
 DIGITS = tuple("0123456789")
 # How training draws severities: the harder the more often, for there is more to learn.
-CHANCES = np.array((0.15, 0.35, 0.5))
+SEVERITY_CHANCES = np.array((0.15, 0.35, 0.5))
 # At the very beginning: speech in noise alone teaches an untrained ear nothing (loss at chance for ten epochs).
-EASY = np.array((0.6, 0.35, 0.05))
+EASY_SEVERITY_CHANCES = np.array((0.6, 0.35, 0.05))
 SCALE = np.float32(1 / 32768)
 # How often a sentence is borrowed from another digit: there are a hundred of each, and they are learned by heart.
-BORROWED = 0.4
+BORROWED_TEXT_CHANCE = 0.4
 # How often a sentence stays whole beside a degraded picture and sound: most of what words say is in whole ones, and few
 # are drawn.
-UNHARMED = 0.25
+CLEAN_TEXT_CHANCE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class TridigitItem:
     """A row of the manifest with what its files hold: speech float32 [n], int16 scale; hand uint8 [64, 64, 3]."""
 
     row: Mapping[str, Any]
@@ -61,46 +61,46 @@ class Tridigit:
     severities = SEVERITIES
 
     def __init__(self, folder: Path, limit: int | None = None) -> None:
-        found: dict[str, list[Item]] = {"train": [], "val": [], "test": []}
-        for row in rows(folder / "manifest.jsonl"):
-            part = found[row["split"]]
+        items: dict[str, list[TridigitItem]] = {"train": [], "val": [], "test": []}
+        for row in read_jsonl(folder / "manifest.jsonl"):
+            part = items[row["split"]]
             if limit is None or len(part) < limit:
                 hand = decode_image(find_file(folder / row["hand"]).read_bytes())
                 if isinstance(hand, Undecodable):
                     raise ValueError(f"{folder / row['hand']}: {hand.detail}")
-                part.append(Item(row, row["digit"], row["text"], read_sound(folder / row["speech"]), hand))
-        self._items = found
+                part.append(TridigitItem(row, row["digit"], row["text"], read_sound(folder / row["speech"]), hand))
+        self._items = items
         self._noises = {
             r["noise"]: read_sound(folder / "noise8k" / f"{r['noise']}.flac")
-            for r in rows(folder / "noise8k" / "noise.jsonl")
+            for r in read_jsonl(folder / "noise8k" / "noise.jsonl")
         }
-        self._conflicts = list(rows(folder / "conflict.jsonl"))
+        self._conflicts = list(read_jsonl(folder / "conflict.jsonl"))
 
     def epoch(self, rng: Generator, ease: float = 0.0) -> list[Example]:
         """Each training sentence, photo and recording once, paired afresh inside its digit, corrupted afresh."""
         noises = list(self._noises.values())
-        chances = ease * EASY + (1 - ease) * CHANCES
-        out = []
+        chances = ease * EASY_SEVERITY_CHANCES + (1 - ease) * SEVERITY_CHANCES
+        examples = []
         train = self._items["train"]
         for digit in range(len(DIGITS)):
             items = [item for item in train if item.digit == digit]
             hands, speeches = rng.permutation(len(items)), rng.permutation(len(items))
-            for item, hand, spoken in zip(items, hands, speeches, strict=True):
+            for item, hand, recording in zip(items, hands, speeches, strict=True):
                 severity: Severity = SEVERITIES[rng.choice(len(SEVERITIES), p=chances)]
-                speech = augment.paced(items[spoken].speech, rng)
-                donor = item if rng.random() >= BORROWED else train[int(rng.integers(len(train)))]
-                text = augment.renumbered(donor.text, donor.digit, digit, rng)
-                read: Severity = "clean" if rng.random() < UNHARMED else severity
-                out.append(
+                speech = augment.change_pace(items[recording].speech, rng)
+                donor = item if rng.random() >= BORROWED_TEXT_CHANCE else train[int(rng.integers(len(train)))]
+                text = augment.replace_digit(donor.text, donor.digit, digit, rng)
+                text_severity: Severity = "clean" if rng.random() < CLEAN_TEXT_CHANCE else severity
+                examples.append(
                     Example(
                         item.row["id"],
                         digit,
-                        fresh_text(text, digit, read, rng),
-                        fresh_picture(augment.moved(items[hand].hand, rng), severity, rng),
-                        fresh_sound(speech, augment.rolled(noises, rng), severity, rng) * SCALE,
+                        draw_text(text, digit, text_severity, rng),
+                        draw_image(augment.transform_image(items[hand].hand, rng), severity, rng),
+                        draw_audio(speech, augment.vary_noises(noises, rng), severity, rng) * SCALE,
                     )
                 )
-        return [out[i] for i in rng.permutation(len(out))]
+        return [examples[i] for i in rng.permutation(len(examples))]
 
     def drawn(self, severity: Severity, rng: Generator) -> list[Example]:
         """The validation rows with fresh corruption of the severity's law."""
@@ -109,14 +109,14 @@ class Tridigit:
             Example(
                 item.row["id"],
                 item.digit,
-                fresh_text(item.text, item.digit, severity, rng),
-                fresh_picture(item.hand, severity, rng),
-                fresh_sound(item.speech, noises, severity, rng) * SCALE,
+                draw_text(item.text, item.digit, severity, rng),
+                draw_image(item.hand, severity, rng),
+                draw_audio(item.speech, noises, severity, rng) * SCALE,
             )
             for item in self._items["val"]
         ]
 
-    def given(self, part: str, severity: Severity) -> list[Example]:
+    def samples(self, part: str, severity: Severity) -> list[Example]:
         """The rows of a part as the manifest degrades them."""
         return [self._example(item, item, item, severity) for item in self._items[part]]
 
@@ -138,12 +138,12 @@ class Tridigit:
         """The training sentences, for the choice of words."""
         return [item.text for item in self._items["train"]]
 
-    def _example(self, text: Item, hand: Item, speech: Item, severity: Severity) -> Example:
+    def _example(self, text: TridigitItem, hand: TridigitItem, speech: TridigitItem, severity: Severity) -> Example:
         if severity == "clean":
-            said, seen, heard = text.text, hand.hand, place(speech.speech)
+            sentence, pixels, samples = text.text, hand.hand, place_on_canvas(speech.speech)
         else:
-            said = text.row[severity]["text"]
-            seen = degraded_picture(hand.row[severity], hand.hand)
-            heard = degraded_sound(speech.row[severity], speech.speech, self._noises)
+            sentence = text.row[severity]["text"]
+            pixels = degrade_image(hand.row[severity], hand.hand)
+            samples = degrade_audio(speech.row[severity], speech.speech, self._noises)
         draw = tuple(text.row["miss_u"])
-        return Example(text.row["id"], text.digit, said, seen, heard * SCALE, draw)
+        return Example(text.row["id"], text.digit, sentence, pixels, samples * SCALE, draw)

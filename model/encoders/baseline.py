@@ -10,25 +10,25 @@ from model.encoders.robust_audio import SegmentSpectrum
 from model.encoders.robust_image import CHANNELS
 from model.encoders.text import PAD
 
-SEED_FEATURES = 128
+BASELINE_FEATURES = 128
 EMBEDDED = 32
 
 
-class SeedText(nn.Module):
+class BaselineTextEncoder(nn.Module):
     """Rows int64 [batch, WORDS_MAX] to the projected mean of learned embeddings, float32 [batch, 128]."""
 
     def __init__(self, word_count: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(word_count + 2, EMBEDDED, padding_idx=PAD)
-        self.out = nn.Linear(EMBEDDED, SEED_FEATURES)
+        self.out = nn.Linear(EMBEDDED, BASELINE_FEATURES)
 
     def forward(self, rows: Tensor) -> Tensor:
-        there = (rows != PAD).unsqueeze(-1).float()
-        mean = (self.embedding(rows) * there).sum(1) / there.sum(1).clamp(min=1)
+        known = (rows != PAD).unsqueeze(-1).float()
+        mean = (self.embedding(rows) * known).sum(1) / known.sum(1).clamp(min=1)
         return torch.relu(self.out(mean))
 
 
-class SeedPicture(nn.Module):
+class BaselineImageEncoder(nn.Module):
     """Pictures float32 [batch, 4, SIDE, SIDE] to 32 convolutions pooled to 2 x 2, float32 [batch, 128]."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class SeedPicture(nn.Module):
         return nn.functional.adaptive_max_pool2d(seen, 2).flatten(1)
 
 
-class SeedSegment(nn.Module):
+class BaselineAudioEncoder(nn.Module):
     """Samples of one segment to its log-mel in STEPS coarse steps, float32 [batch, STEPS * STEP_FEATURES]."""
 
     def __init__(self) -> None:
@@ -48,24 +48,24 @@ class SeedSegment(nn.Module):
         self.spectrum = SegmentSpectrum()
 
     def forward(self, samples: Tensor) -> Tensor:
-        return self.seen(self.spectrum(samples))
+        return self.encode_spectrum(self.spectrum(samples))
 
-    def seen(self, spectrum: Tensor) -> Tensor:
+    def encode_spectrum(self, spectrum: Tensor) -> Tensor:
         """The same from a spectrum that is there already."""
         coarse = nn.functional.adaptive_avg_pool2d(spectrum[:, 0], (MELS, STEPS))
         return coarse.transpose(1, 2).flatten(1)
 
 
-class SeedReader(nn.Module):
+class BaselineAudioReader(nn.Module):
     """Features of segments to the LSTM's last state, float32 [batch, 128]; segments not received are flagged zeros."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(STEP_FEATURES + 1, SEED_FEATURES, batch_first=True)
+        self.lstm = nn.LSTM(STEP_FEATURES + 1, BASELINE_FEATURES, batch_first=True)
 
-    def forward(self, segments: Tensor, there: Tensor) -> Tensor:
+    def forward(self, segments: Tensor, present: Tensor) -> Tensor:
         batch, count, _ = segments.shape
-        flags = there.repeat_interleave(STEPS, dim=1).unsqueeze(-1).float()
+        flags = present.repeat_interleave(STEPS, dim=1).unsqueeze(-1).float()
         steps = segments.reshape(batch, count * STEPS, STEP_FEATURES)
         _, (last, _) = self.lstm(torch.cat([steps * flags, flags], -1))
         state: Tensor = last[-1]

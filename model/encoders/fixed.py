@@ -13,48 +13,48 @@ from model.encoders.robust_audio import SegmentSpectrum
 from model.encoders.text import PAD
 
 FIXED_FEATURES = 512
-TURNS = 8
+DIRECTIONS = 8
 CELLS = 8
 SPAN = 9
 SEED = 11
 
 
-def oriented() -> Tensor:
+def edge_filters() -> Tensor:
     """Edges in eight directions, float32 [TURNS, 1, 3, 3]: a Sobel filter turned (Dalal and Triggs 2005)."""
     across = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 8
-    angles = torch.arange(TURNS) * (2 * torch.pi / TURNS)
+    angles = torch.arange(DIRECTIONS) * (2 * torch.pi / DIRECTIONS)
     return (angles.cos()[:, None, None] * across + angles.sin()[:, None, None] * across.T).unsqueeze(1)
 
 
-def balanced(features: Tensor) -> Tensor:
+def normalize_counts(features: Tensor) -> Tensor:
     """Square roots, of unit length: no sample is louder than another, [batch, features]."""
     return nn.functional.normalize((features.clamp(min=0) + 1e-9).sqrt(), dim=-1)
 
 
-class FixedText(nn.Module):
+class FixedTextEncoder(nn.Module):
     """Rows int64 [batch, WORDS_MAX] to which words and pairs of neighbours are there, hashed, float32 [batch, 512]."""
 
     def forward(self, rows: Tensor) -> Tensor:
         half = FIXED_FEATURES // 2
         pairs = torch.where((rows[:, :-1] != PAD) & (rows[:, 1:] != PAD), rows[:, :-1] * 7_919 + rows[:, 1:], PAD)
         found = [nn.functional.one_hot(v % half, half) * (v != PAD).unsqueeze(-1) for v in (rows, pairs)]
-        return balanced(torch.cat([v.sum(1) for v in found], 1).float())
+        return normalize_counts(torch.cat([v.sum(1) for v in found], 1).float())
 
 
-class FixedPicture(nn.Module):
+class FixedImageEncoder(nn.Module):
     """Pictures float32 [batch, 4, SIDE, SIDE] to edges by direction in 8 x 8 cells, float32 [batch, 512]."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("edges", oriented())
+        self.register_buffer("edges", edge_filters())
 
     def forward(self, pictures: Tensor) -> Tensor:
         grey = nn.functional.avg_pool2d(pictures[:, :3].mean(1, keepdim=True), 2)
         seen = torch.relu(nn.functional.conv2d(grey, self.get_buffer("edges"), padding=1))
-        return balanced(nn.functional.adaptive_avg_pool2d(seen, CELLS).flatten(1))
+        return normalize_counts(nn.functional.adaptive_avg_pool2d(seen, CELLS).flatten(1))
 
 
-class FixedSegment(nn.Module):
+class FixedAudioEncoder(nn.Module):
     """Samples of one segment to its bands in STEPS steps, float32 [batch, STEPS * STEP_FEATURES]."""
 
     def __init__(self) -> None:
@@ -62,15 +62,15 @@ class FixedSegment(nn.Module):
         self.spectrum = SegmentSpectrum()
 
     def forward(self, samples: Tensor) -> Tensor:
-        return self.seen(self.spectrum(samples))
+        return self.encode_spectrum(self.spectrum(samples))
 
-    def seen(self, spectrum: Tensor) -> Tensor:
+    def encode_spectrum(self, spectrum: Tensor) -> Tensor:
         """The same from a spectrum [batch, VIEWS, MELS, frames] that is there already."""
         coarse = nn.functional.adaptive_avg_pool2d(spectrum[:, 0], (MELS, STEPS))
         return coarse.transpose(1, 2).reshape(len(spectrum), STEPS * STEP_FEATURES)
 
 
-class FixedReader(nn.Module):
+class FixedAudioReader(nn.Module):
     """Features of segments to how near they come to patterns drawn at random, wherever in time, float32 [batch, 512]."""
 
     def __init__(self) -> None:
@@ -79,9 +79,9 @@ class FixedReader(nn.Module):
         patterns = torch.randn(FIXED_FEATURES, STEP_FEATURES, SPAN, generator=drawn)
         self.register_buffer("patterns", (patterns / (STEP_FEATURES * SPAN) ** 0.5).half())
 
-    def forward(self, segments: Tensor, there: Tensor) -> Tensor:
+    def forward(self, segments: Tensor, present: Tensor) -> Tensor:
         batch, count, _ = segments.shape
-        known = there.repeat_interleave(STEPS, dim=1).unsqueeze(1)
+        known = present.repeat_interleave(STEPS, dim=1).unsqueeze(1)
         steps = segments.reshape(batch, count * STEPS, STEP_FEATURES).transpose(1, 2) * known
         near = nn.functional.conv1d(steps, self.get_buffer("patterns").float(), padding=SPAN // 2)
-        return balanced(torch.relu(near.masked_fill(~known, 0.0)).amax(2))
+        return normalize_counts(torch.relu(near.masked_fill(~known, 0.0)).amax(2))

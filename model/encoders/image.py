@@ -11,7 +11,7 @@ from torch import Tensor, nn
 SIDE = 64
 
 
-def resized(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def resize_image(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Pixels uint8 [h, w, 3] to uint8 [SIDE, SIDE, 3]; those of that size stay as they are."""
     if pixels.shape[:2] == (SIDE, SIDE):
         return pixels
@@ -20,7 +20,7 @@ def resized(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def prepare_image(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Pixels uint8 [h, w, 3] to float32 [3, SIDE, SIDE], each picture with mean 0 and deviation 1."""
-    values = resized(pixels).astype(np.float32).transpose(2, 0, 1) / 255
+    values = resize_image(pixels).astype(np.float32).transpose(2, 0, 1) / 255
     prepared: NDArray[np.float32] = ((values - values.mean()) / (values.std() + 0.02)).astype(np.float32)
     return prepared
 

@@ -36,7 +36,7 @@ class SegmentSpectrum(nn.Module):
         return torch.stack([level / 3, band / 2], 1)
 
 
-class HearingEncoder(nn.Module):
+class RobustAudioEncoder(nn.Module):
     """Samples of one segment to its feature float32 [batch, STEPS * STEP_FEATURES]: what is cached."""
 
     def __init__(self, widths: Sequence[int] = (16, 32, 64)) -> None:
@@ -56,15 +56,15 @@ class HearingEncoder(nn.Module):
         self.out = nn.Linear(c * (MELS // 8), STEP_FEATURES)
 
     def forward(self, samples: Tensor) -> Tensor:
-        return self.seen(self.spectrum(samples))
+        return self.encode_spectrum(self.spectrum(samples))
 
-    def seen(self, spectrum: Tensor) -> Tensor:
+    def encode_spectrum(self, spectrum: Tensor) -> Tensor:
         """The same from a spectrum [batch, VIEWS, MELS, frames] that is there already (training masks parts of it)."""
-        found = self.blocks(spectrum.contiguous(memory_format=torch.channels_last))
-        return torch.relu(self.out(found.permute(0, 3, 1, 2).flatten(2))).flatten(1)
+        features = self.blocks(spectrum.contiguous(memory_format=torch.channels_last))
+        return torch.relu(self.out(features.permute(0, 3, 1, 2).flatten(2))).flatten(1)
 
 
-class HearingReader(nn.Module):
+class RobustAudioReader(nn.Module):
     """Features of segments [batch, segments, STEPS * STEP_FEATURES] to one feature [batch, features].
 
     Segments that were not received take no part in what is pooled; to the recurrence their flag says so.
@@ -77,13 +77,13 @@ class HearingReader(nn.Module):
         self.out = nn.Linear(4 * hidden, features)
         self.drop = nn.Dropout(0.25)
 
-    def forward(self, segments: Tensor, there: Tensor) -> Tensor:
+    def forward(self, segments: Tensor, present: Tensor) -> Tensor:
         batch, count, _ = segments.shape
         steps = segments.reshape(batch, count * STEPS, STEP_FEATURES)
-        known = there.repeat_interleave(STEPS, dim=1).unsqueeze(-1)
+        known = present.repeat_interleave(STEPS, dim=1).unsqueeze(-1)
         flags = known.float()
         read, _ = self.gru(torch.cat([steps * flags, flags], -1))
-        gone = ~known
-        weights = torch.softmax(self.weight(read).masked_fill(gone, -1e4), 1)
-        pooled = torch.cat([read.masked_fill(gone, -1.0).amax(1), (read * weights * flags).sum(1)], -1)
+        absent = ~known
+        weights = torch.softmax(self.weight(read).masked_fill(absent, -1e4), 1)
+        pooled = torch.cat([read.masked_fill(absent, -1.0).amax(1), (read * weights * flags).sum(1)], -1)
         return torch.relu(self.out(self.drop(pooled)))

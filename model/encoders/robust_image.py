@@ -8,19 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.encoders.image import SIDE, resized
+from model.encoders.image import SIDE, resize_image
 
 CHANNELS = 4
 COVERED_BELOW = 0.12
 BRIGHT = int(0.95 * SIDE * SIDE)
 
 
-def prepare_picture(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+def prepare_robust_image(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Pixels uint8 [h, w, 3] to float32 [4, SIDE, SIDE]: colours about their mean where something is seen, and where.
 
     Light is taken out by the mean and the deviation of what is seen; pixels far darker than the brightest are covered.
     """
-    values = resized(pixels).astype(np.float32)
+    values = resize_image(pixels).astype(np.float32)
     light = values.max(2)
     brightest = float(np.partition(light.ravel(), BRIGHT)[BRIGHT]) + 1e-3
     seen = light > COVERED_BELOW * brightest
@@ -33,7 +33,7 @@ def prepare_picture(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return prepared
 
 
-class PictureEncoder(nn.Module):
+class RobustImageEncoder(nn.Module):
     """Pictures float32 [batch, 4, SIDE, SIDE] to features float32 [batch, features]."""
 
     def __init__(self, features: int, widths: Sequence[int] = (16, 32, 48, 64)) -> None:

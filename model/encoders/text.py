@@ -16,7 +16,7 @@ _WORD = re.compile(r"[a-z]+|[0-9]+")
 PAD, UNKNOWN = 0, 1
 
 
-def words_of(text: str) -> list[str]:
+def tokenize(text: str) -> list[str]:
     """The tokens that the word vectors were made of: lower case, runs of letters or of figures."""
     return _WORD.findall(text.lower())
 
@@ -30,16 +30,16 @@ class Vocabulary:
 
     def prepare(self, text: str) -> NDArray[np.int64]:
         """Rows int64 [WORDS_MAX], PAD behind the last word; the last words are kept of a long text."""
-        rows = [self._rows.get(word, UNKNOWN) for word in words_of(text)][-WORDS_MAX:]
+        rows = [self._rows.get(word, UNKNOWN) for word in tokenize(text)][-WORDS_MAX:]
         return np.array(rows + [PAD] * (WORDS_MAX - len(rows)), np.int64)
 
 
-def read_vectors(path: Path) -> tuple[list[str], Tensor]:
+def read_word_vectors(path: Path) -> tuple[list[str], Tensor]:
     """Words and their table float32 [2 + words, 50]; unknown words get the mean of the 100 rarest (as the set says)."""
-    with np.load(path, allow_pickle=False) as found:
-        words = [str(word) for word in found["words"]]
-        vectors = found["vec"].astype(np.float32)
-        rarest = np.argsort(found["count"])[:100]
+    with np.load(path, allow_pickle=False) as file:
+        words = [str(word) for word in file["words"]]
+        vectors = file["vec"].astype(np.float32)
+        rarest = np.argsort(file["count"])[:100]
     table = np.concatenate([np.zeros((1, vectors.shape[1]), np.float32), vectors[rarest].mean(0)[None], vectors])
     return words, torch.from_numpy(table)
 

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from model.data import splits
 from model.data.batch import collate
-from model.data.scene import SceneMaker
+from model.data.scene import SceneGenerator
 from model.encoders.audio import LogMel
 from model.encoders.text import Vocabulary
-from model.labels import LABELS, kind_of
-from model.streams.network import MODALITIES, FusionNetwork
+from model.labels import LABELS, label_kind
+from model.streams.network import MODALITIES, StreamsNetwork
 from model.streams.train import forward
 
 TEMPERATURES = torch.logspace(-0.5, 0.7, 61)
@@ -25,7 +25,7 @@ KINDS = ("nothing", "digit", "sound")
 
 
 @dataclass(frozen=True, slots=True)
-class Calibrated:
+class CalibrationResult:
     """What validation said: accuracy, NLL and ECE per subset of modalities, and the thresholds it gave."""
 
     cells: dict[str, dict[str, float]]
@@ -34,8 +34,8 @@ class Calibrated:
 
 
 def calibrate(
-    network: FusionNetwork, words: list[str], data: Path, scene_count: int = 160, seed: int = 11
-) -> Calibrated:
+    network: StreamsNetwork, words: list[str], data: Path, scene_count: int = 160, seed: int = 11
+) -> CalibrationResult:
     """Fit what is fitted after training, in place, on scenes of validation items (two halves: fit, then report)."""
     fit, check = (
         _branches(network, words, data, scene_count, seed),
@@ -71,12 +71,12 @@ def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, bins: 
 
 
 def _branches(
-    network: FusionNetwork, words: list[str], data: Path, count: int, seed: int
+    network: StreamsNetwork, words: list[str], data: Path, count: int, seed: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    maker = SceneMaker(
-        splits.digits(data, "val"),
-        splits.clips(data, "val"),
-        splits.noises(data),
+    maker = SceneGenerator(
+        splits.load_digits(data, "val"),
+        splits.load_clips(data, "val"),
+        splits.load_noises(data),
         np.random.default_rng(seed),
         shake=False,
     )
@@ -94,7 +94,7 @@ def _branches(
 def _meaning(own: Tensor, labels: Tensor) -> Tensor:
     """P(window's label | what one modality shows), [own, label]: counted, alike for all digits and for all sounds."""
     count = len(LABELS)
-    kinds = torch.tensor([KINDS.index(kind_of(label)) for label in LABELS])
+    kinds = torch.tensor([KINDS.index(label_kind(label)) for label in LABELS])
     out = torch.zeros(count, count)
     for kind in range(len(KINDS)):
         members = torch.isin(own, (kinds == kind).nonzero().squeeze(1))
@@ -121,7 +121,7 @@ def _best_temperature(logits: Tensor, labels: Tensor) -> Tensor:
     return TEMPERATURES[int(torch.stack(losses).argmin())]
 
 
-def _report(network: FusionNetwork, branches: Tensor, present: Tensor, labels: Tensor) -> Calibrated:
+def _report(network: StreamsNetwork, branches: Tensor, present: Tensor, labels: Tensor) -> CalibrationResult:
     with torch.inference_mode():
         rows = network.subset_log_probs(branches, present)
     cells: dict[str, dict[str, float]] = {}
@@ -138,4 +138,4 @@ def _report(network: FusionNetwork, branches: Tensor, present: Tensor, labels: T
         }
     own = int((1 << len(MODALITIES)) - 1)
     true_p = rows[torch.arange(len(labels)), own, labels].exp().numpy()
-    return Calibrated(cells, float(np.quantile(1 - true_p, COVERAGE)), 0.9)
+    return CalibrationResult(cells, float(np.quantile(1 - true_p, COVERAGE)), 0.9)

@@ -22,7 +22,7 @@ def subset_mask(index: int) -> tuple[bool, ...]:
     return tuple(bool(index >> i & 1) for i in range(len(MODALITIES)))
 
 
-class FusionNetwork(nn.Module):
+class StreamsNetwork(nn.Module):
     """Encoders, branches and heads. A branch that is absent takes part in nothing: it is masked, not zero."""
 
     modalities = MODALITIES

@@ -13,19 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from model.data.batch import Batch
-from model.data.curriculum import Alone, Lessons, ahead
+from model.data.curriculum import Curriculum, SingleModalityBatch, prefetch
 from model.data.scene import WINDOW_SEGMENTS
-from model.encoders.text import Vocabulary, read_vectors
+from model.determinism import make_deterministic
+from model.encoders.text import Vocabulary, read_word_vectors
 from model.labels import LABELS
-from model.repeatable import repeatable
-from model.streams.network import MODALITIES, FusionNetwork
+from model.streams.network import MODALITIES, StreamsNetwork
 
 # A cycle of the learning rate needs so many steps to rise and fall in; fewer are its beginning.
 STEPS_MIN = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class StreamsRecipe:
     """Everything that a training depends on beside the data; the same recipe gives the same weights on one machine."""
 
     seed: int = 7
@@ -39,31 +39,33 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainedStreams:
     """The network, the words of its text branch, and the loss at each report."""
 
-    network: FusionNetwork
+    network: StreamsNetwork
     words: list[str]
     curve: list[dict[str, float]]
 
 
-def train(data: Path, recipe: Recipe, report: Callable[[int, dict[str, float]], None]) -> Trained:
+def train(data: Path, recipe: StreamsRecipe, report: Callable[[int, dict[str, float]], None]) -> TrainedStreams:
     """Train from the training items in `data`; `report` is called every few steps with the step and the losses."""
-    repeatable(recipe.threads)
+    make_deterministic(recipe.threads)
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng((recipe.seed, 1))
-    words, table = read_vectors(data / "assistvec" / "vectors.npz")
-    lessons = Lessons(data, Vocabulary(words), recipe.seed)
-    network = FusionNetwork(len(LABELS), len(words), table.shape[1])
+    words, table = read_word_vectors(data / "assistvec" / "vectors.npz")
+    lessons = Curriculum(data, Vocabulary(words), recipe.seed)
+    network = StreamsNetwork(len(LABELS), len(words), table.shape[1])
     network.text.vectors.copy_(table)  # type: ignore[operator]
     curve: list[dict[str, float]] = []
     network.train()
     began = time.monotonic()
 
-    def phase(steps: int, learning_rate: float, make: Callable[[], tuple[Alone, Batch | None]], done: int) -> None:
+    def phase(
+        steps: int, learning_rate: float, make: Callable[[], tuple[SingleModalityBatch, Batch | None]], done: int
+    ) -> None:
         optimiser = torch.optim.Adam(network.parameters(), learning_rate)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, max(steps, STEPS_MIN), pct_start=0.1)
-        for step, (alone, scenes) in enumerate(ahead(make, steps, recipe.threads), 1):
+        for step, (alone, scenes) in enumerate(prefetch(make, steps, recipe.threads), 1):
             losses = ({} if scenes is None else _losses(network, scenes, rng)) | _single(network, alone, rng)
             optimiser.zero_grad()
             torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
@@ -75,7 +77,7 @@ def train(data: Path, recipe: Recipe, report: Callable[[int, dict[str, float]], 
                 curve[-1] |= {name: round(float(loss.detach()), 4) for name, loss in losses.items()}
                 report(done + step, curve[-1])
 
-    def both() -> tuple[Alone, Batch]:
+    def both() -> tuple[SingleModalityBatch, Batch]:
         return lessons.alone(recipe.sounds_per_step // 3), lessons.scenes(recipe.scenes_per_step)
 
     # Each sense by itself first: a scene holds few words, and sound, which learns slowest, would be left behind.
@@ -83,7 +85,7 @@ def train(data: Path, recipe: Recipe, report: Callable[[int, dict[str, float]], 
         first = recipe.single_steps, recipe.single_learning_rate
         phase(*first, lambda: (lessons.alone(recipe.sounds_per_step), None), 0)
     phase(recipe.steps, recipe.learning_rate, both, recipe.single_steps)
-    return Trained(network.eval(), words, curve)
+    return TrainedStreams(network.eval(), words, curve)
 
 
 def write_curve(path: Path, curve: list[dict[str, float]]) -> None:
@@ -91,7 +93,7 @@ def write_curve(path: Path, curve: list[dict[str, float]]) -> None:
     path.write_text("".join(json.dumps(point) + "\n" for point in curve))
 
 
-def forward(network: FusionNetwork, batch: Batch) -> tuple[Tensor, Tensor]:
+def forward(network: StreamsNetwork, batch: Batch) -> tuple[Tensor, Tensor]:
     """Branches float32 [windows, 3, features] and which are present, bool [windows, 3]."""
     segments = network.segment.spectrum(batch.spectra)
     pictures, texts = network.video(batch.pictures), network.text(batch.words)
@@ -102,7 +104,7 @@ def forward(network: FusionNetwork, batch: Batch) -> tuple[Tensor, Tensor]:
     return branches, torch.stack([there[m].any(1) for m in MODALITIES], 1)
 
 
-def _losses(network: FusionNetwork, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+def _losses(network: StreamsNetwork, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
     branches, present = forward(network, replace(batch, spectra=_masked(batch.spectra, rng)))
     losses: dict[str, Tensor] = {}
     for i, (modality, logits) in enumerate(zip(MODALITIES, network.expert_logits(branches).unbind(1), strict=True)):
@@ -117,7 +119,7 @@ def _losses(network: FusionNetwork, batch: Batch, rng: np.random.Generator) -> d
     return losses
 
 
-def _single(network: FusionNetwork, alone: Alone, rng: np.random.Generator) -> dict[str, Tensor]:
+def _single(network: StreamsNetwork, alone: SingleModalityBatch, rng: np.random.Generator) -> dict[str, Tensor]:
     """A loss for each sense by itself."""
     windows = len(alone.heard)
     segments = network.segment.spectrum(_masked(alone.spectra, rng)).view(windows, WINDOW_SEGMENTS, -1)

@@ -11,18 +11,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.calibrate import cell_scores, conformal_threshold, fit_experts, fit_subsets, validation_draws
-from model.checkpoint import share
+from model.calibrate import (
+    draw_validation_set,
+    fit_conformal_threshold,
+    fit_expert_temperatures,
+    fit_subset_temperatures,
+    score_draws,
+)
+from model.checkpoint import share_encoders
 from model.data.example import Example, Examples
+from model.determinism import make_deterministic
 from model.encoders.lexicon import Lexicon
-from model.fit import Built, set_prior
+from model.fit import FittedModel, fit_prior
 from model.network import TaskNetwork
 from model.recipe import TaskRecipe
-from model.repeatable import repeatable
-from model.resume import Average
-from model.tensors import Tensors, tensors_of
-from model.train import EASED, GRADIENT_MAX, TrainedTask, masked, start
-from model.vocabulary import lexicon_for
+from model.tensors import ExampleBatch, collate_examples
+from model.train import EASY_SHARE, GRADIENT_MAX, TrainedTask, initialize_network, mask_spectrum
+from model.training_state import WeightAverage
+from model.vocabulary import build_lexicon
 
 Report = Callable[[int, dict[str, float]], None]
 
@@ -37,73 +43,73 @@ class Task:
     segments: int
 
 
-def lexicon_of(tasks: Mapping[str, Task], vectors: Path) -> tuple[list[str], Tensor]:
+def shared_lexicon(tasks: Mapping[str, Task], vectors: Path) -> tuple[list[str], Tensor]:
     """The words of all tasks together, with their vectors."""
     sentences = [s for task in tasks.values() for s in task.sentences]
-    return lexicon_for(sentences, vectors, numbers="tridigit" in tasks)
+    return build_lexicon(sentences, vectors, numbers="tridigit" in tasks)
 
 
-def build_several(
+def fit_tasks(
     tasks: Mapping[str, Task], words: list[str], table: Tensor, recipe: TaskRecipe, steps: int, report: Report
-) -> dict[str, Built]:
+) -> dict[str, FittedModel]:
     """Train all tasks together for so many steps an epoch and calibrate each on its validation samples.
 
     The weights are the running average at the end; batch statistics are those of all tasks' samples in a step.
     """
-    repeatable(recipe.threads)
-    networks = {name: start(task.data, words, table, recipe).network for name, task in tasks.items()}
-    every, lexicon = share(networks), Lexicon(words)
-    curve = _train(tasks, networks, every, lexicon, recipe, steps, report)
-    every.eval()
-    out = {}
+    make_deterministic(recipe.threads)
+    networks = {name: initialize_network(task.data, words, table, recipe).network for name, task in tasks.items()}
+    modules, lexicon = share_encoders(networks), Lexicon(words)
+    curve = _train(tasks, networks, modules, lexicon, recipe, steps, report)
+    modules.eval()
+    fitted = {}
     for name, task in tasks.items():
         network = networks[name]
-        set_prior(TrainedTask(network, lexicon), task.data)
-        seen = validation_draws(network, lexicon, task.data, task.segments)
-        fit_experts(network, seen)
-        fit_subsets(network, seen)
-        threshold = conformal_threshold(network, seen)
-        out[name] = Built(network, words, curve, threshold, {}, cell_scores(network, seen))
-    return out
+        fit_prior(TrainedTask(network, lexicon), task.data)
+        samples = draw_validation_set(network, lexicon, task.data, task.segments)
+        fit_expert_temperatures(network, samples)
+        fit_subset_temperatures(network, samples)
+        threshold = fit_conformal_threshold(network, samples)
+        fitted[name] = FittedModel(network, words, curve, threshold, {}, score_draws(network, samples))
+    return fitted
 
 
 def _train(
-    tasks: Mapping[str, Task], networks: Mapping[str, TaskNetwork], every: nn.ModuleDict, lexicon: Lexicon,
+    tasks: Mapping[str, Task], networks: Mapping[str, TaskNetwork], modules: nn.ModuleDict, lexicon: Lexicon,
     recipe: TaskRecipe, steps: int, report: Report,
 ) -> list[dict[str, float]]:  # fmt: skip
-    optimiser = torch.optim.AdamW(every.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    optimiser = torch.optim.AdamW(modules.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     total = max(steps * recipe.epochs, 3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total, pct_start=0.1)
-    average, curve = Average(every), []
+    average, curve = WeightAverage(modules), []
     feeds = {name: _batches(task, recipe, n) for n, (name, task) in enumerate(tasks.items())}
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng([recipe.seed, len(tasks)])
-    every.train()
+    modules.train()
     for epoch in range(1, recipe.epochs + 1):
         losses = dict.fromkeys(tasks, 0.0)
         for _ in range(steps):
             batches = {
-                name: tensors_of(next(feeds[name]), task.data.modalities, lexicon, task.segments)
+                name: collate_examples(next(feeds[name]), task.data.modalities, lexicon, task.segments)
                 for name, task in tasks.items()
             }
-            said = joint_logits(networks, batches, lambda spectrum: masked(spectrum, rng))
-            parts = {name: branch_losses(said[name], batch, recipe.smoothing) for name, batch in batches.items()}
+            logits = joint_logits(networks, batches, lambda spectrum: mask_spectrum(spectrum, rng))
+            parts = {name: branch_losses(logits[name], batch, recipe.smoothing) for name, batch in batches.items()}
             optimiser.zero_grad()
             torch.stack(list(parts.values())).sum().backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(every.parameters(), GRADIENT_MAX)
+            nn.utils.clip_grad_norm_(modules.parameters(), GRADIENT_MAX)
             optimiser.step()
             schedule.step()
-            average.update(every)
+            average.update(modules)
             for name, loss in parts.items():
                 losses[name] += float(loss.detach()) / steps
         curve.append({"epoch": float(epoch)} | {name: round(value, 4) for name, value in losses.items()})
         report(epoch, curve[-1])
-    every.load_state_dict(average.state)
+    modules.load_state_dict(average.state)
     return curve
 
 
 def joint_logits(
-    networks: Mapping[str, TaskNetwork], batches: Mapping[str, Tensors], mask: Callable[[Tensor], Tensor]
+    networks: Mapping[str, TaskNetwork], batches: Mapping[str, ExampleBatch], mask: Callable[[Tensor], Tensor]
 ) -> dict[str, Tensor]:
     """What each branch of each task says, [batch, modalities, labels]; every encoder sees all tasks' items together."""
     items: dict[str, dict[str, Tensor]] = {name: {} for name in networks}
@@ -114,26 +120,26 @@ def joint_logits(
         if m == "audio":
             with torch.no_grad():
                 flat = mask(encoder.spectrum(flat))  # type: ignore[operator]
-            features = encoder.seen(flat)  # type: ignore[operator]
+            features = encoder.encode_spectrum(flat)  # type: ignore[operator]
         else:
             features = encoder(flat)
         sizes = [values.shape[0] * values.shape[1] for values in own.values()]
         for (name, values), part in zip(own.items(), torch.split(features, sizes), strict=True):
             items[name][m] = part.view(*values.shape[:2], -1)
     return {
-        name: network.expert_logits(network.branches(items[name], batches[name].there))
+        name: network.expert_logits(network.branches(items[name], batches[name].present))
         for name, network in networks.items()
     }
 
 
-def branch_losses(logits: Tensor, batch: Tensors, smoothing: float) -> Tensor:
+def branch_losses(logits: Tensor, batch: ExampleBatch, smoothing: float) -> Tensor:
     """The sum of the branches' losses, each over the samples in which it is there."""
     losses = []
-    for i, there in enumerate(batch.there.values()):
-        present = there.any(1)
+    for i, mask in enumerate(batch.present.values()):
+        present = mask.any(1)
         if bool(present.any()):
-            said, right = logits[present, i], batch.labels[present]
-            losses.append(nn.functional.cross_entropy(said, right, label_smoothing=smoothing))
+            branch_logits, labels = logits[present, i], batch.labels[present]
+            losses.append(nn.functional.cross_entropy(branch_logits, labels, label_smoothing=smoothing))
     return torch.stack(losses).sum()
 
 
@@ -141,8 +147,8 @@ def _batches(task: Task, recipe: TaskRecipe, number: int) -> Iterator[list[Examp
     """Batches without end, from one fresh epoch after another."""
     for epoch in count():
         rng = np.random.default_rng([recipe.seed, number, epoch])
-        ease = max(0.0, 1 - epoch / (EASED * recipe.epochs))
+        ease = max(0.0, 1 - epoch / (EASY_SHARE * recipe.epochs))
         examples = list(task.data.epoch(rng, ease))
         size = min(task.batch, len(examples))
-        for at in range(0, len(examples) - size + 1, size):
-            yield examples[at : at + size]
+        for begin in range(0, len(examples) - size + 1, size):
+            yield examples[begin : begin + size]

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 ORDERS = (*range(2, 65), 80, 96, 128, 192, 256, 512)
 NOISE_MIN, NOISE_MAX = 0.2, 1_000.0
-FINE = 1e-4
+NOISE_TOLERANCE = 1e-4
 
 
-def renyi(rate: float, noise: float, order: int) -> float:
+def renyi_divergence(rate: float, noise: float, order: int) -> float:
     """Rényi divergence of one step at an integer order (Mironov, Talwar and Zhang 2019, section 3.3).
 
     rate: chance that a sample is in the step; noise: deviation of the noise, in units of the clipping norm.
@@ -28,11 +28,11 @@ def renyi(rate: float, noise: float, order: int) -> float:
     return max(largest + math.log(sum(math.exp(t - largest) for t in terms)), 0.0) / (order - 1)
 
 
-def epsilon(rate: float, noise: float, steps: int, delta: float, orders: Sequence[int] = ORDERS) -> float:
+def compute_epsilon(rate: float, noise: float, steps: int, delta: float, orders: Sequence[int] = ORDERS) -> float:
     """The epsilon of so many steps at a delta: the best order, converted as Canonne, Kamath and Steinke (2020) do."""
     return min(
         max(
-            steps * renyi(rate, noise, order)
+            steps * renyi_divergence(rate, noise, order)
             + math.log1p(-1 / order)
             - (math.log(delta) + math.log(order)) / (order - 1),
             0.0,
@@ -41,14 +41,14 @@ def epsilon(rate: float, noise: float, steps: int, delta: float, orders: Sequenc
     )
 
 
-def noise_for(target: float, rate: float, steps: int, delta: float) -> float:
+def find_noise(target: float, rate: float, steps: int, delta: float) -> float:
     """The least noise, to 1e-4, whose epsilon is at most the target. Raises ValueError where no noise is enough."""
-    if epsilon(rate, NOISE_MAX, steps, delta) > target:
+    if compute_epsilon(rate, NOISE_MAX, steps, delta) > target:
         raise ValueError(f"epsilon {target} at delta {delta} is out of reach with {steps} steps")
     low, high = NOISE_MIN, NOISE_MAX
-    while high - low > FINE:
+    while high - low > NOISE_TOLERANCE:
         middle = (low + high) / 2
-        if epsilon(rate, middle, steps, delta) > target:
+        if compute_epsilon(rate, middle, steps, delta) > target:
             low = middle
         else:
             high = middle

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import metrics
-from model.answers import answers
 from model.data.example import Example, Examples
+from model.predict_examples import predict_examples
 from model.predictor import FusionModel
 
 
 @dataclass(frozen=True, slots=True)
-class Attack:
+class AttackResult:
     """auc: the chance that a training row has less loss than a held-out one, .5 is none the wiser; advantage: the
     largest difference of true and false positives over all thresholds."""
 
@@ -25,24 +25,27 @@ class Attack:
     others: int
 
 
-def membership(model: FusionModel, data: Examples, part: str = "test") -> dict[str, Attack]:
+def membership_by_severity(model: FusionModel, data: Examples, part: str = "test") -> dict[str, AttackResult]:
     """The attack on training rows against those of a part, both as the manifest degrades them, by severity.
 
     Held-out rows are of other people and sentences, which may add to what an attacker sees but never hides it.
     """
     return {
-        s: attack(losses(model, data.given("train", s)), losses(model, data.given(part, s))) for s in data.severities
+        s: loss_threshold_attack(
+            label_losses(model, data.samples("train", s)), label_losses(model, data.samples(part, s))
+        )
+        for s in data.severities
     }
 
 
-def attack(members: NDArray[np.float64], others: NDArray[np.float64]) -> Attack:
+def loss_threshold_attack(members: NDArray[np.float64], others: NDArray[np.float64]) -> AttackResult:
     """The attack on the losses of both."""
     scores = -np.concatenate([members, others])
     inside = np.arange(len(scores)) < len(members)
-    at = np.unique(scores)
-    caught = 1 - np.searchsorted(np.sort(-members), at) / len(members)
-    false = 1 - np.searchsorted(np.sort(-others), at) / len(others)
-    return Attack(
+    thresholds = np.unique(scores)
+    caught = 1 - np.searchsorted(np.sort(-members), thresholds) / len(members)
+    false = 1 - np.searchsorted(np.sort(-others), thresholds) / len(others)
+    return AttackResult(
         round(metrics.auroc(scores, inside), 4),
         round(float(max((caught - false).max(), 0.0)), 4),
         len(members),
@@ -50,9 +53,9 @@ def attack(members: NDArray[np.float64], others: NDArray[np.float64]) -> Attack:
     )
 
 
-def losses(model: FusionModel, examples: Sequence[Example]) -> NDArray[np.float64]:
+def label_losses(model: FusionModel, examples: Sequence[Example]) -> NDArray[np.float64]:
     """What each example's right label costs with everything that is there of it, float64 [examples]."""
-    rows = answers(model, examples)
+    rows = predict_examples(model, examples)
     labels = [e.label for e in examples]
-    told: NDArray[np.float64] = -rows[np.arange(len(rows)), -1, labels]
-    return told
+    losses: NDArray[np.float64] = -rows[np.arange(len(rows)), -1, labels]
+    return losses

@@ -9,50 +9,52 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from model.answers import answers
 from model.data.example import Examples
+from model.predict_examples import predict_examples
 from model.predictor import FusionModel
-from model.vocabulary import lexicon_for
-from research.privacy.build import build_private, private_config
-from research.privacy.membership import Attack, attack, losses
-from research.privacy.sgd import PrivateRecipe, Spent, rows_of, start
+from model.vocabulary import build_lexicon
+from research.privacy.dp_sgd import PrivacySpent, PrivateRecipe, encode_rows, initialize_heads
+from research.privacy.fit import fit_private, private_config
+from research.privacy.membership import AttackResult, label_losses, loss_threshold_attack
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class PrivacyComparison:
     """One training: what it spent (None: no privacy), accuracy on test and the membership attack by severity."""
 
-    spent: Spent | None
+    spent: PrivacySpent | None
     accuracy: dict[str, float]
-    attacks: dict[str, Attack]
+    attacks: dict[str, AttackResult]
 
 
-def compared(
+def compare_epsilons(
     data: Examples,
     vectors: Path,
     epsilons: Sequence[float | None],
     seed: int,
     report: Callable[[str, int, float], None],
-) -> list[Compared]:
+) -> list[PrivacyComparison]:
     """One row for each epsilon."""
-    words, table = lexicon_for((), vectors, numbers=data.name == "tridigit")
-    rows = rows_of(data, start(data, words, table.shape[1]), PrivateRecipe(None).segments)
-    out = []
+    words, table = build_lexicon((), vectors, numbers=data.name == "tridigit")
+    rows = encode_rows(data, initialize_heads(data, words, table.shape[1]), PrivateRecipe(None).segments)
+    comparisons = []
     for epsilon in epsilons:
         recipe = PrivateRecipe(epsilon)
 
-        def shown(step: int, point: dict[str, float], name: str = f"epsilon {epsilon}") -> None:
+        def report_step(step: int, point: dict[str, float], name: str = f"epsilon {epsilon}") -> None:
             report(name, step, 0.0)
 
-        built, spent = build_private(data, vectors, recipe, seed, shown, rows)
-        config = private_config(built, data, recipe, spent, data.name, "1")
-        model = FusionModel(built.network, config, built.words, "", torch.device("cpu"))
+        fitted, spent = fit_private(data, vectors, recipe, seed, report_step, rows)
+        config = private_config(fitted, data, recipe, spent, data.name, "1")
+        model = FusionModel(fitted.network, config, fitted.words, "", torch.device("cpu"))
         accuracy: dict[str, float] = {}
-        attacks: dict[str, Attack] = {}
+        attacks: dict[str, AttackResult] = {}
         for severity in data.severities:
-            test = data.given("test", severity)
-            said = answers(model, test)[:, -1].argmax(1)
-            accuracy[severity] = float((said == np.array([e.label for e in test])).mean())
-            attacks[severity] = attack(losses(model, data.given("train", severity)), losses(model, test))
-        out.append(Compared(spent, accuracy, attacks))
-    return out
+            test = data.samples("test", severity)
+            predicted = predict_examples(model, test)[:, -1].argmax(1)
+            accuracy[severity] = float((predicted == np.array([e.label for e in test])).mean())
+            attacks[severity] = loss_threshold_attack(
+                label_losses(model, data.samples("train", severity)), label_losses(model, test)
+            )
+        comparisons.append(PrivacyComparison(spent, accuracy, attacks))
+    return comparisons

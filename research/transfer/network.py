@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from model.data.example import Example
 from model.encoders.lexicon import Lexicon
-from model.encoders.robust_audio import HearingEncoder, HearingReader
+from model.encoders.robust_audio import RobustAudioEncoder, RobustAudioReader
 from model.modality import FEATURES
-from model.tensors import tensors_of
+from model.tensors import collate_examples
 
 SEGMENTS = 8
 
@@ -19,25 +19,25 @@ class SoundNetwork(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.encoder = HearingEncoder()
-        self.reader = HearingReader(FEATURES)
+        self.encoder = RobustAudioEncoder()
+        self.reader = RobustAudioReader(FEATURES)
         self.out = nn.Linear(FEATURES, size)
         self.log_scale = nn.Parameter(torch.tensor(2.3))
 
-    def forward(self, segments: Tensor, there: Tensor) -> Tensor:
+    def forward(self, segments: Tensor, present: Tensor) -> Tensor:
         features = self.encoder(segments.flatten(0, 1)).view(*segments.shape[:2], -1)
-        return nn.functional.normalize(self.out(self.reader(features, there)), dim=-1)
+        return nn.functional.normalize(self.out(self.reader(features, present)), dim=-1)
 
 
-def segments_of(examples: list[Example]) -> tuple[Tensor, Tensor]:
+def collate_segments(examples: list[Example]) -> tuple[Tensor, Tensor]:
     """The sounds of examples cut into segments, and which of the segments are there."""
-    tensors = tensors_of(examples, ("audio",), Lexicon(()), SEGMENTS)
-    return tensors.inputs["audio"], tensors.there["audio"]
+    tensors = collate_examples(examples, ("audio",), Lexicon(()), SEGMENTS)
+    return tensors.inputs["audio"], tensors.present["audio"]
 
 
 @torch.no_grad()
-def placed(network: SoundNetwork, examples: list[Example], rows: int = 64) -> Tensor:
+def embed_sounds(network: SoundNetwork, examples: list[Example], rows: int = 64) -> Tensor:
     """Where sounds lie, float32 [examples, size]."""
     network.eval()
-    parts = [network(*segments_of(examples[at : at + rows])) for at in range(0, len(examples), rows)]
+    parts = [network(*collate_segments(examples[at : at + rows])) for at in range(0, len(examples), rows)]
     return torch.cat(parts)

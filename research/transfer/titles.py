@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.encoders.text import read_vectors, words_of
+from model.encoders.text import read_word_vectors, tokenize
 
-LETTERS = 3
+NGRAM_LETTERS = 3
 HASHED = 64
-SYLLABLES = "abcdefghijklmnopqrstuvwxyz"
+ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
 class TitleVectors:
@@ -24,7 +24,7 @@ class TitleVectors:
     """
 
     def __init__(self, vectors: Path) -> None:
-        words, table = read_vectors(vectors)
+        words, table = read_word_vectors(vectors)
         values = table.numpy()[2:]
         # Word vectors share a direction that says only "a word" (Mu and Viswanath 2018): without it they are told apart.
         self._middle = values.mean(0)
@@ -36,18 +36,18 @@ class TitleVectors:
         return np.stack([self._one(text) for text in texts])
 
     def _one(self, text: str) -> NDArray[np.float32]:
-        words = [word for word in words_of(text) if word[0] in SYLLABLES]
-        known = [_unit(self._rows[word]) for word in words if word in self._rows]
+        words = [word for word in tokenize(text) if word[0] in ALPHABET]
+        known = [_normalize(self._rows[word]) for word in words if word in self._rows]
         meant = np.mean(known, 0) if known else np.zeros(self.size - HASHED, np.float32)
         spelled = np.zeros(HASHED, np.float32)
         for word in words:
             bounded = f"<{word}>"
-            for at in range(len(bounded) - LETTERS + 1):
-                drawn = hashlib.sha256(bounded[at : at + LETTERS].encode()).digest()
+            for at in range(len(bounded) - NGRAM_LETTERS + 1):
+                drawn = hashlib.sha256(bounded[at : at + NGRAM_LETTERS].encode()).digest()
                 spelled[drawn[0] % HASHED] += 1.0 if drawn[1] & 1 else -1.0
-        return _unit(np.concatenate([_unit(meant), _unit(spelled)])).astype(np.float32)
+        return _normalize(np.concatenate([_normalize(meant), _normalize(spelled)])).astype(np.float32)
 
 
-def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
+def _normalize(vector: NDArray[np.float32]) -> NDArray[np.float32]:
     length = float(np.linalg.norm(vector))
     return vector / length if length > 0 else vector

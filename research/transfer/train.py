@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from model.data import augment
 from model.data.example import Example
 from model.decode import RATE
-from model.repeatable import repeatable
-from research.transfer.network import SEGMENTS, SoundNetwork, segments_of
+from model.determinism import make_deterministic
+from research.transfer.network import SEGMENTS, SoundNetwork, collate_segments
 from research.transfer.titles import TitleVectors
 
 # Titles as near as this are one title, and each sound of it is as right as the other.
-SAME = 0.98
+SAME_TITLE_MIN = 0.98
 SCALE_MAX = 100.0
 
 
@@ -35,14 +35,14 @@ class TransferRecipe:
     threads: int = 1
 
 
-def train(
+def train_sound_network(
     clips: Sequence[Example],
     titles: TitleVectors,
     recipe: TransferRecipe,
     report: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> SoundNetwork:
     """A network that puts a sound where its title lies; only the titles teach, no label is looked at."""
-    repeatable(recipe.threads)
+    make_deterministic(recipe.threads)
     torch.manual_seed(recipe.seed)
     network = SoundNetwork(titles.size)
     steps = max(len(clips) * recipe.repeats // recipe.batch_size, 1) * recipe.epochs
@@ -50,13 +50,13 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, max(steps, 3), pct_start=0.1)
     for epoch in range(recipe.epochs):
         rng = np.random.default_rng([recipe.seed, epoch])
-        total, examples = 0.0, _fresh(clips, recipe.repeats, rng)
+        total, examples = 0.0, _augmented_pairs(clips, recipe.repeats, rng)
         size = min(recipe.batch_size, len(examples))
         network.train()
         for at in range(0, len(examples) - size + 1, size):
             part = examples[at : at + size]
             written = torch.from_numpy(titles([e.text or "" for e in part]))
-            loss = contrast(network(*segments_of(part)), written, network.log_scale)
+            loss = info_nce(network(*collate_segments(part)), written, network.log_scale)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -66,19 +66,19 @@ def train(
     return network.eval()
 
 
-def contrast(heard: Tensor, written: Tensor, log_scale: Tensor) -> Tensor:
+def info_nce(sounds: Tensor, titles: Tensor, log_scale: Tensor) -> Tensor:
     """The mean InfoNCE loss of both directions; heard, written float32 [batch, size] of unit length, row by row a pair.
 
     Rows with the same title are right answers to each other, all alike.
     """
-    scores = heard @ written.T * log_scale.exp().clamp(max=SCALE_MAX)
-    same = (written @ written.T > SAME) | torch.eye(len(written), dtype=torch.bool)
+    scores = sounds @ titles.T * log_scale.exp().clamp(max=SCALE_MAX)
+    same = (titles @ titles.T > SAME_TITLE_MIN) | torch.eye(len(titles), dtype=torch.bool)
     right = same.float() / same.sum(1, keepdim=True)
     by_sound = nn.functional.cross_entropy(scores, right)
     return (by_sound + nn.functional.cross_entropy(scores.T, right)) / 2
 
 
-def _fresh(clips: Sequence[Example], repeats: int, rng: Generator) -> list[Example]:
+def _augmented_pairs(clips: Sequence[Example], repeats: int, rng: Generator) -> list[Example]:
     """Each clip a few times, from another distance and over another bed; its title with some words lost."""
     out = []
     for clip in clips:
@@ -86,6 +86,6 @@ def _fresh(clips: Sequence[Example], repeats: int, rng: Generator) -> list[Examp
             bed = clips[int(rng.integers(len(clips)))]
             assert clip.audio is not None
             assert bed.audio is not None
-            sound = augment.distant(augment.paced(clip.audio, rng), bed.audio, SEGMENTS * RATE // 2, rng)
-            out.append(replace(clip, text=augment.retitled(clip.text or "", rng), audio=sound))
+            sound = augment.change_distance(augment.change_pace(clip.audio, rng), bed.audio, SEGMENTS * RATE // 2, rng)
+            out.append(replace(clip, text=augment.drop_title_words(clip.text or "", rng), audio=sound))
     return [out[i] for i in rng.permutation(len(out))]

@@ -11,7 +11,7 @@ import typer
 from services.cli import output
 
 if TYPE_CHECKING:
-    from model.throughput import Report
+    from model.throughput import ThroughputReport
 
 app = typer.Typer(no_args_is_help=True, help="Measure what this machine can carry.")
 QUICK_BATCHES = (1, 2)
@@ -42,10 +42,10 @@ def gpu(
     matrices reaches on this device in the same precision. Cached encoders: only what the window before did not have is
     encoded. Runs on a CPU too.
     """
-    from model.throughput import MODELS, about, device_of, measure
+    from model.throughput import MODELS, describe_device, measure_throughput, select_device
 
     try:
-        where = device_of(device, threads)
+        where = select_device(device, threads)
     except ValueError as error:
         output.fail(str(error), code=2)
     progress = (lambda text: None) if json else (lambda text: typer.echo(f"· {text}", err=True))
@@ -54,10 +54,10 @@ def gpu(
         output.fail(f"--model takes {', '.join(MODELS)} or all, not {model}", code=2)
     asked = "" if model == "all" else f"--model {model} "
     asked += "--quick" if quick else f"--batches {','.join(map(str, sizes))} --seconds {each:g}"
-    reports: list[Report] = []
+    reports: list[ThroughputReport] = []
     for name in MODELS if model == "all" else (model,):
-        reports.append(measure(name, where, sizes, each, not quick, progress))
-        told = {"command": f"braid bench gpu {asked}", **about(where)}
+        reports.append(measure_throughput(name, where, sizes, each, not quick, progress))
+        told = {"command": f"braid bench gpu {asked}", **describe_device(where)}
         text = page(told, reports)
         if out is not None:  # the first model's at once: all of it takes many minutes
             (out / f"gpu-{where.type}.md").write_text(text)
@@ -75,7 +75,7 @@ def _sizes(given: str) -> tuple[int, ...]:
     return tuple(sorted({int(name) for name in names}))
 
 
-def page(told: dict[str, object], reports: list[Report]) -> str:
+def page(told: dict[str, object], reports: list[ThroughputReport]) -> str:
     """The tables as Markdown."""
     day = datetime.now(UTC).date().isoformat()
     lines = [

@@ -27,11 +27,11 @@ def compare(
     json: output.Json = False,
 ) -> None:
     """Train every fusion with the same seeds and compare them on the test rows: a table and a plot."""
-    from model.compare import compare as compared
+    from model.compare import compare_fusions as compared
     from model.data.registry import UnknownDataSet, read_set
     from model.data.tridigit import Tridigit
     from model.fusion import FUSIONS
-    from model.plot import bars
+    from model.plot import save_bar_chart
     from model.recipe import TaskRecipe
 
     names = fusions.split(",") if fusions else list(FUSIONS)
@@ -61,7 +61,7 @@ def compare(
     (out / f"compare-{data}-{severity}.md").write_text(table(rows, command, severity))
     subsets = [name for name in rows[0] if name in ("text", "video", "audio") or "+" in name]
     short = ["+".join(part[0].upper() for part in name.split("+")) for name in subsets]
-    bars(
+    save_bar_chart(
         out / f"compare-{data}-{severity}.png",
         f"{data}, {severity}: accuracy on test by the senses that are there, mean of {seeds} seeds",
         short,

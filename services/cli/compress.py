@@ -30,15 +30,15 @@ def compress(
     json: output.Json = False,
 ) -> None:
     """Make a model smaller: eight bits, and a narrower student that learns from it where that is not enough."""
-    from model.checkpoint import CARD, CheckpointError, load, load_task, save
-    from model.compress import measured, shrunk
+    from model.checkpoint import CARD, CheckpointError, load, load_task_network, save
+    from model.compress import compress_model, measure_compressed
     from model.data.registry import UnknownDataSet, read_set, recipe_for
     from model.manifest import ManifestError
 
     allowed = bytes_of(budget)
     try:
         found = read_set(data, ROOT / "data")
-        network, config = load_task(model)
+        network, config = load_task_network(model)
         original = load(model, "cpu")
     except (UnknownDataSet, ManifestError) as error:
         output.fail(str(error), 2)
@@ -47,18 +47,18 @@ def compress(
     recipe = replace(recipe_for(found, network.architecture.fusion), epochs=epochs)
     try:
         with progress(recipe) as report:
-            steps = shrunk(network, config, found, found.sentences(), allowed, recipe, report)
+            steps = compress_model(network, config, found, found.sentences(), allowed, recipe, report)
     except ValueError as error:
         output.fail(f"{error}: give more")
     out = out or model.parent.parent / f"{model.parent.name}-{to}" / model.name
     rows = [
         {"step": "original", "bytes": (model / "model.safetensors").stat().st_size}
-        | measured(original, original, found)
+        | measure_compressed(original, original, found)
     ]
     for step in steps:
         own = step.config | {"name": out.parent.name, "version": out.name, "compressed": step.step}
         save(out, step.network, own, "", int8=True)
-        rows.append({"step": step.step, "bytes": step.bytes} | measured(load(out, "cpu"), original, found))
+        rows.append({"step": step.step, "bytes": step.bytes} | measure_compressed(load(out, "cpu"), original, found))
     command = f"braid compress {model} --to {to} --budget {budget} --data {data} --epochs {epochs}"
     card = (model / CARD).read_text() + f"\n## Compression\nMade by `{command}`.\n\n{table(rows)}"
     save(out, steps[-1].network, own, card, int8=True)

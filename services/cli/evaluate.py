@@ -42,10 +42,10 @@ def evaluate(
     from model.checkpoint import load as load_model
     from model.data.homesound10 import GROUPS, Homesound10
     from model.data.registry import UnknownDataSet, read_set
-    from model.evaluate import evaluate as scores_of
+    from model.evaluate import evaluate_model as scores_of
     from model.manifest import ManifestError
-    from model.multi_seed import pooled
-    from research.privacy.membership import membership as attacked
+    from model.multi_seed import evaluate_seeds
+    from research.privacy.membership import membership_by_severity as attacked
 
     if part not in ("val", "test"):
         output.fail("--part is val or test", 2)
@@ -57,8 +57,8 @@ def evaluate(
     except CheckpointError as error:
         output.fail(str(error))
     if isinstance(found, Homesound10):
-        found = found.holding([fold for group in GROUPS for fold in group])
-    if not found.given(part, "clean"):
+        found = found.hold_out([fold for group in GROUPS for fold in group])
+    if not found.samples(part, "clean"):
         output.fail(f"{data} has no samples for {part}", 2)
     for loaded in every:
         if set(loaded.labels) != set(found.labels):
@@ -67,9 +67,9 @@ def evaluate(
         output.fail("models of different modalities cannot be scored together: score each by itself", 2)
     if membership and len(every) > 1:
         output.fail("--membership takes one model", 2)
-    if membership and not found.given("train", "clean"):
+    if membership and not found.samples("train", "clean"):
         output.fail(f"{data} has no training rows that are apart from {part}", 2)
-    told = scores_of(every[0], found, part) if len(every) == 1 else pooled(every, found, part)
+    told = scores_of(every[0], found, part) if len(every) == 1 else evaluate_seeds(every, found, part)
     if isinstance(found, Homesound10):
         told["note"] = (
             "all clips: no test of a model that was trained on them, whose card has the cross-validated scores"

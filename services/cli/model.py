@@ -16,9 +16,9 @@ app = typer.Typer(no_args_is_help=True, help="Look at checkpoints, or check that
 @app.command("list")
 def list_models(json: output.Json = False) -> None:
     """The checkpoints that are there, and which one serves."""
-    from model.checkpoint import serving
+    from model.checkpoint import resolve_checkpoint
 
-    served = serving(load().fusion.model).resolve()
+    served = resolve_checkpoint(load().fusion.model).resolve()
     models = served.parents[1]
     found = [
         {"name": folder.parent.name, "version": folder.name, "serving": folder.resolve() == served}
@@ -50,7 +50,7 @@ def show(
     json: output.Json = False,
 ) -> None:
     """The card of a checkpoint: data, results, limits."""
-    from model.checkpoint import CARD, CONFIG, CheckpointError, digest_of
+    from model.checkpoint import CARD, CONFIG, CheckpointError, model_digest
     from model.checkpoint import WEIGHTS as weights
     from model.checkpoint import verify as verify_files
 
@@ -59,6 +59,6 @@ def show(
     except CheckpointError as error:
         output.fail(str(error))
     if json:
-        output.result({"digest": digest_of(files[weights], files[CONFIG]), "card": files[CARD].decode()})
+        output.result({"digest": model_digest(files[weights], files[CONFIG]), "card": files[CARD].decode()})
     else:
         print(files[CARD].decode())

@@ -24,16 +24,16 @@ def predict(
     """What the model makes of one sample, from files and without a broker, and what each sense contributed."""
     from model.checkpoint import CheckpointError
     from model.checkpoint import load as load_model
-    from model.predict_files import Sample, answer
+    from model.predict_files import FileSample, predict_files
 
     if text is None and image is None and audio is None:
         output.fail("give at least one of --text, --image, --audio", 2)
     try:
         loaded = load_model(model or load().fusion.model, "cpu")
-        sample = Sample(text, image.read_bytes() if image else None, audio.read_bytes() if audio else None)
+        sample = FileSample(text, image.read_bytes() if image else None, audio.read_bytes() if audio else None)
     except (CheckpointError, OSError) as error:
         output.fail(str(error))
-    told = answer(loaded, sample)
+    told = predict_files(loaded, sample)
     if isinstance(told, str):
         output.fail(told)
     if json:

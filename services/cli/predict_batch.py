@@ -25,7 +25,7 @@ def predict_batch(
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
 ) -> None:
     """Answers for a file of samples: label, probabilities, conflict and abstention; what cannot be read is told."""
-    from model.checkpoint import CheckpointError, tasks_of
+    from model.checkpoint import CheckpointError, checkpoint_tasks
     from model.checkpoint import load as load_model
     from model.manifest import ManifestError
     from model.predict_manifest import predict_manifest
@@ -47,7 +47,7 @@ def predict_batch(
         if folder is None:
             return f"no model for the task {task[:40]}: give one with --model-for"
         if folder not in known:
-            known[folder] = tasks_of(folder)
+            known[folder] = checkpoint_tasks(folder)
         if known[folder] and task not in known[folder]:
             return f"{folder} knows the tasks {', '.join(known[folder])}, not {task[:40]}"
         # Of several tasks each is served by its own head; any other model answers for whatever task is asked.

@@ -14,7 +14,7 @@ from services.cli import output
 from services.runtime.settings import ROOT
 
 if TYPE_CHECKING:
-    from research.transfer.cross import Report
+    from research.transfer.evaluate import Report
 
 app = typer.Typer(help="Trainings that answer a question: what transfers, what privacy costs, what sharing costs.")
 Out = Annotated[Path, typer.Option(help="The folder for the table.")]
@@ -31,7 +31,7 @@ def transfer(
 ) -> None:
     """Teach sounds by their titles alone, then name sounds of classes that were never heard by the class's name."""
     from model.data.homesound10 import Homesound10
-    from research.transfer.cross import unseen_classes, unseen_recordings
+    from research.transfer.evaluate import score_unseen_classes, score_unseen_recordings
     from research.transfer.titles import TitleVectors
     from research.transfer.train import TransferRecipe
 
@@ -39,8 +39,8 @@ def transfer(
     recipe, numbers = TransferRecipe(epochs=epochs), range(1, seeds + 1)
     with progress(epochs) as report:
         found = {
-            "unseen classes": unseen_classes(data, titles, recipe, numbers, report),
-            "unseen recordings": unseen_recordings(data, titles, recipe, numbers, report),
+            "unseen classes": score_unseen_classes(data, titles, recipe, numbers, report),
+            "unseen recordings": score_unseen_recordings(data, titles, recipe, numbers, report),
         }
     rows = [
         [held, score.what, f"{100 * score.right:.1f}", f"{100 * score.chance:.1f}", str(score.count)]
@@ -70,11 +70,11 @@ def privacy(
 ) -> None:
     """Train the same heads with and without differential privacy: what it costs, and what an attacker sees."""
     from model.data.tridigit import Tridigit
-    from research.privacy.study import compared
+    from research.privacy.study import compare_epsilons
 
     wanted = [None, *(float(text) for text in epsilons.split(","))]
     with progress(100) as report:
-        rows = compared(Tridigit(ROOT / "data" / "tridigit"), VECTORS, wanted, seed, report)
+        rows = compare_epsilons(Tridigit(ROOT / "data" / "tridigit"), VECTORS, wanted, seed, report)
     lines = [
         [
             "none" if row.spent is None else f"{row.spent.epsilon:.2f}",
@@ -108,12 +108,12 @@ def several(
     json: output.Json = False,
 ) -> None:
     """Digit, sound and intent heads over shared encoders, against models of one task with the same batches and steps."""
-    from research.multitask.shipped import RECIPE, shipped_tasks
-    from research.multitask.study import study
+    from research.multitask.shipped_tasks import RECIPE, shipped_tasks
+    from research.multitask.study import compare_shared_encoders
 
     recipe = replace(RECIPE, epochs=epochs, seed=seed)
     with progress(epochs) as report:
-        found = study(shipped_tasks(ROOT / "data", test=(1,)), VECTORS, recipe, report)
+        found = compare_shared_encoders(shipped_tasks(ROOT / "data", test=(1,)), VECTORS, recipe, report)
     rows = [
         [row.task, row.severity, row.subset, f"{100 * row.together:.1f}", f"{100 * row.alone:.1f}", str(row.count)]
         for row in found.rows

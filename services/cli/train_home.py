@@ -14,14 +14,14 @@ def train_home(data: Path, out: Path, single_steps: int, steps: int, seed: int, 
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from model.streams.train import Recipe
+    from model.streams.train import StreamsRecipe
     from model.streams.train import train as train_network
 
     if not (data / "tridigit" / "manifest.jsonl").exists():
         output.fail(
             f"no data sets in {data}: give the folder that holds tridigit, homesound10, homestream and assistvec", 2
         )
-    recipe = Recipe(seed=seed, single_steps=single_steps, steps=steps)
+    recipe = StreamsRecipe(seed=seed, single_steps=single_steps, steps=steps)
     began = time.monotonic()
     columns = (
         TextColumn("{task.description}"),

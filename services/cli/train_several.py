@@ -32,20 +32,20 @@ Weights CC BY-SA 4.0, as the largest part of what they were trained on (see data
 
 def train_several(root: Path, out: Path, epochs: int | None, seed: int) -> dict[str, Any]:
     """Train digit, sound and intent heads over shared encoders and write one checkpoint for all three."""
-    from model.checkpoint import joined, save_tensors_of
+    from model.checkpoint import join_state_dicts, save_state_dict
     from model.streams.train import write_curve
-    from research.multitask.shipped import RECIPE, STEPS, several_config, shipped_tasks
-    from research.multitask.train import build_several, lexicon_of
+    from research.multitask.shipped_tasks import RECIPE, STEPS, multitask_config, shipped_tasks
+    from research.multitask.train import fit_tasks, shared_lexicon
 
     recipe, began = replace(RECIPE, epochs=epochs or RECIPE.epochs, seed=seed), time.monotonic()
     tasks = shipped_tasks(root)
-    words, table = lexicon_of(tasks, root / "assistvec" / "vectors.npz")
+    words, table = shared_lexicon(tasks, root / "assistvec" / "vectors.npz")
 
     def report(epoch: int, point: dict[str, float]) -> None:
         losses = " ".join(f"{name} {value:.2f}" for name, value in point.items() if name != "epoch")
         print(f"epoch {epoch} of {recipe.epochs}: {losses}", file=sys.stderr)
 
-    built = build_several(tasks, words, table, recipe, STEPS, report)
+    built = fit_tasks(tasks, words, table, recipe, STEPS, report)
     seconds = time.monotonic() - began
     networks = {name: one.network for name, one in built.items()}
     parameters = sum({p: p.numel() for network in networks.values() for p in network.parameters()}.values())
@@ -56,8 +56,8 @@ def train_several(root: Path, out: Path, epochs: int | None, seed: int) -> dict[
     card = CARD.format(
         name=out.parent.name, version=out.name, tasks=", ".join(tasks), parameters=parameters, seconds=seconds, cells=lines
     )  # fmt: skip
-    config = several_config(built, tasks, recipe, out.parent.name, out.name)
-    digest = save_tensors_of(out, joined(networks), config, card)
+    config = multitask_config(built, tasks, recipe, out.parent.name, out.name)
+    digest = save_state_dict(out, join_state_dicts(networks), config, card)
     write_curve(out / "curve.jsonl", next(iter(built.values())).curve)
     size = (out / "model.safetensors").stat().st_size
     told = {"digest": digest, "parameters": parameters, "bytes": size, "seconds": round(seconds)}

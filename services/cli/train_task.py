@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from services.cli import output
 
 if TYPE_CHECKING:
-    from model.data.registry import Set
+    from model.data.registry import DataSet
     from model.fit import Report
     from model.recipe import TaskRecipe
 
@@ -22,17 +22,17 @@ def train_task(
     name: str, root: Path, out: Path, fusion: str, changed: Mapping[str, Any], *, resume: bool
 ) -> dict[str, Any]:
     """Train, calibrate and write the checkpoint with its card, its curve and the curve's picture; what was reached."""
-    from model.card import card
+    from model.card import render_card
     from model.checkpoint import save
-    from model.cross_validation import build_crossed
+    from model.cross_validation import cross_validate
     from model.data.homesound10 import Homesound10
     from model.data.registry import UnknownDataSet, read_set, recipe_for
-    from model.fit import build, config_of
+    from model.fit import checkpoint_config, fit_model
     from model.fusion import FUSIONS
     from model.manifest import ManifestError
-    from model.resume import ResumeError
     from model.streams.train import write_curve
-    from model.vocabulary import lexicon_for
+    from model.training_state import ResumeError
+    from model.vocabulary import build_lexicon
 
     if fusion not in FUSIONS:
         output.fail(f"no fusion {fusion}: there are {', '.join(FUSIONS)}", 2)
@@ -46,19 +46,19 @@ def train_task(
     state = out / "training.state"
     with progress(recipe) as report:
         if isinstance(data, Homesound10):
-            crossed = build_crossed(data, vectors, recipe, report)
+            crossed = cross_validate(data, vectors, recipe, report)
             built, cells = crossed.built, crossed.cells
         else:
-            words, table = lexicon_for(data.sentences(), vectors, numbers=data.name == "tridigit")
+            words, table = build_lexicon(data.sentences(), vectors, numbers=data.name == "tridigit")
             try:
-                built = build(data, words, table, recipe, report, state if resume else None)
+                built = fit_model(data, words, table, recipe, report, state if resume else None)
             except ResumeError as error:
                 output.fail(str(error))
             cells = built.cells
     seconds = time.monotonic() - began
     parameters = sum(p.numel() for p in built.network.parameters())
-    config = config_of(built, data, recipe, out.parent.name, out.name)
-    digest = save(out, built.network, config, card(config, parameters, seconds, cells))
+    config = checkpoint_config(built, data, recipe, out.parent.name, out.name)
+    digest = save(out, built.network, config, render_card(config, parameters, seconds, cells))
     write_curve(out / "curve.jsonl", built.curve)
     draw(out / "curve.png", data, built.curve)
     state.unlink(missing_ok=True)
@@ -67,16 +67,16 @@ def train_task(
     return told | {"validation": cells, "recipe": asdict(recipe)}
 
 
-def draw(path: Path, data: Set, curve: list[dict[str, float]]) -> None:
+def draw(path: Path, data: DataSet, curve: list[dict[str, float]]) -> None:
     """The losses on validation by branch, or the training's where there is no validation."""
-    from model.plot import curves
+    from model.plot import save_line_chart
 
     names = [f"val_{m}" for m in data.modalities] + ["val_nll"]
     if not curve or names[0] not in curve[0]:
         names = list(data.modalities)
     lines = {name: [point[name] for point in curve] for name in names if curve and name in curve[0]}
     if lines:
-        curves(path, f"{data.name}: loss by epoch", lines)
+        save_line_chart(path, f"{data.name}: loss by epoch", lines)
 
 
 @contextmanager

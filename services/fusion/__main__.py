@@ -7,8 +7,8 @@ from pathlib import Path
 
 from model.checkpoint import CheckpointError
 from model.checkpoint import load as load_model
-from model.labels import NOTHING, kind_of
-from model.predictor import Serving
+from model.labels import NOTHING, label_kind
+from model.predictor import ServedModel
 from services.fusion.event_detector import EventDetector
 from services.fusion.hot_reload import CheckpointReloader
 from services.fusion.inference import Inference
@@ -32,7 +32,7 @@ def decision_of(inference: Inference) -> EventDetector:
     given = inference.model.decision
     return EventDetector(
         nothing=NOTHING,
-        kinds={label: kind_of(label) for label in inference.model.labels},
+        kinds={label: label_kind(label) for label in inference.model.labels},
         weight=given["weight"],
         on=given["on"],
         off=given["off"],
@@ -45,7 +45,7 @@ def decision_of(inference: Inference) -> EventDetector:
     )
 
 
-def plan(settings: Settings, model: Callable[[Path, str, int | None], Serving] = load_model) -> ServiceSpec:
+def plan(settings: Settings, model: Callable[[Path, str, int | None], ServedModel] = load_model) -> ServiceSpec:
     """The fusion worker that these settings describe; model: loads what serves, by path, device and thread count."""
     broker, registry, f = settings.kafka, make_registry("fusion"), settings.fusion
     topics = settings.topic_names()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from model.checkpoint import SUMS, CheckpointError, serving
+from model.checkpoint import CHECKSUMS, CheckpointError, resolve_checkpoint
 from services.fusion.inference import Inference
 
 WHILE_LOADING_US = 100_000
@@ -32,7 +32,7 @@ class CheckpointReloader:
 
     def load_first(self) -> Inference:
         """Load what serves at the start. Raises CheckpointError."""
-        folder = serving(self._path)
+        folder = resolve_checkpoint(self._path)
         self._known = _sums(folder)
         found = self._load(folder, None)
         # One thread count for the whole life of a process: it decides the last bits of what the old one still answers.
@@ -49,7 +49,7 @@ class CheckpointReloader:
             return None
         self._next_us = now_us + self._every_us
         if self._loading is None:
-            folder = serving(self._path)
+            folder = resolve_checkpoint(self._path)
             sums = _sums(folder)
             if sums and sums != self._known:
                 self._known = sums
@@ -79,6 +79,6 @@ class CheckpointReloader:
 def _sums(folder: Path) -> bytes:
     """The file of sums, which names all of a checkpoint's bytes; empty where there is none."""
     try:
-        return (folder / SUMS).read_bytes()
+        return (folder / CHECKSUMS).read_bytes()
     except OSError:
         return b""

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.audio_grid import Slot, Stretch, segment, slots
+from model.audio_grid import GridSlot, TimedSamples, assign_to_grid, render_segment
 from model.decode import RATE, Undecodable
-from model.explain import Explanation, explain
-from model.modality import REGISTERED
-from model.predictor import Feature, Serving, WindowFeatures
+from model.explain import Explanation, explain_window
+from model.modality import MODALITIES
+from model.predictor import Feature, ServedModel, WindowFeatures
 from services.contract import prediction
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.prediction import MUTED, Answer, Sense
@@ -53,7 +53,7 @@ class RecentKeys:
 FAILURES = (RuntimeError, ValueError, MemoryError, ArithmeticError, LookupError, TypeError)
 Payloads = Mapping[MemberPosition, Payload | Rejected]
 Key = tuple[str, int, int, str]
-Inputs = dict[tuple[str, Hashable], NDArray[Any] | Slot]
+Inputs = dict[tuple[str, Hashable], NDArray[Any] | GridSlot]
 _log = logging.getLogger(__name__)
 
 
@@ -74,7 +74,7 @@ class Inference:
     One thread may decode or tell while another infers; neither is for two threads at a time.
     """
 
-    def __init__(self, model: Serving, cache_bytes_max: int) -> None:
+    def __init__(self, model: ServedModel, cache_bytes_max: int) -> None:
         self.model = model
         self.features: ByteLimitedCache[Feature] = ByteLimitedCache(cache_bytes_max // 2)
         self._decoded: ByteLimitedCache[Any] = ByteLimitedCache(cache_bytes_max // 2)
@@ -159,13 +159,13 @@ class Inference:
     def explain(self, rows: NDArray[np.float64], present: frozenset[str]) -> Explanation:
         """Explain a window as if only these modalities had been there."""
         m = self.model
-        return explain(rows, present, m.modalities, m.labels, m.conflict_from, m.conformal)
+        return explain_window(rows, present, m.modalities, m.labels, m.conflict_from, m.conformal)
 
     def _usable(self, window: Window, found: Payloads, inputs: Inputs, level: int) -> WindowInputs:
         hop_us = (window.end_us - window.start_us) // self.model.segments_per_window
-        left = degraded(window, level, self.model.modalities, lambda: self.model.costliest, hop_us)
+        left = degraded(window, level, self.model.modalities, lambda: self.model.costliest_modality, hop_us)
         out = WindowInputs({}, {}, {}, left.skipped, left.level)
-        stretches: list[Stretch] = []
+        stretches: list[TimedSamples] = []
         for modality, members in left.members.items():
             for member in members:
                 key = member_key(modality, member)
@@ -175,22 +175,22 @@ class Inference:
                 if isinstance(value, Rejected):
                     out.unusable.setdefault(modality, []).append((member, value))
                 elif modality == AUDIO:
-                    stretches.append(Stretch(member.t_us, member.source, member.id, value, key))
+                    stretches.append(TimedSamples(member.t_us, member.source, member.id, value, key))
                 else:
                     out.items.setdefault(modality, []).append(key)
                     inputs[modality, key] = value
-        for slot in slots(stretches, window.start_us, window.end_us, hop_us, RATE):
+        for slot in assign_to_grid(stretches, window.start_us, window.end_us, hop_us, RATE):
             out.segments[(slot.start_us - window.start_us) // hop_us] = self._segment(slot, inputs)
         return out
 
-    def _segment(self, slot: Slot, inputs: Inputs) -> str:
+    def _segment(self, slot: GridSlot, inputs: Inputs) -> str:
         """The key of a slot's sound; the windows that share a slot have it cut and hashed once."""
         known = AUDIO, slot.length, tuple([(at, stretch.key) for at, stretch in slot.placed])
         key = self._segments.get(known)
         if key is not None:
             inputs.setdefault((AUDIO, key), slot)
             return key
-        made = segment(slot)
+        made = render_segment(slot)
         self._segments.put(known, made.key, len(slot.placed) * PLACED_BYTES)
         inputs[AUDIO, made.key] = made.samples
         return made.key
@@ -201,7 +201,7 @@ class Inference:
             return Rejected(Reason.EXPIRED, "gone from Redis and from the log")
         if isinstance(payload, Rejected):
             return payload
-        value = REGISTERED[modality].decode(payload.body, payload.content_type)
+        value = MODALITIES[modality].decode(payload.body, payload.content_type)
         if isinstance(value, Undecodable):
             return Rejected(Reason.UNDECODABLE, value.detail)
         if modality != AUDIO:
@@ -210,7 +210,7 @@ class Inference:
         return value
 
     def _encode(
-        self, usable: Sequence[WindowInputs], inputs: Mapping[tuple[str, Hashable], NDArray[Any] | Slot]
+        self, usable: Sequence[WindowInputs], inputs: Mapping[tuple[str, Hashable], NDArray[Any] | GridSlot]
     ) -> dict[tuple[str, Hashable], Feature]:
         features: dict[tuple[str, Hashable], Feature] = {}
         missing: dict[str, list[Hashable]] = {}
@@ -230,9 +230,9 @@ class Inference:
                 self.features.put((modality, key), feature, int(feature.nbytes))
         return features
 
-    def _input(self, modality: str, given: NDArray[Any] | Slot) -> NDArray[Any]:
+    def _input(self, modality: str, given: NDArray[Any] | GridSlot) -> NDArray[Any]:
         """What the encoder takes. Sound is made ready only here: most of it was encoded for a window before."""
-        value = segment(given).samples if isinstance(given, Slot) else given
+        value = render_segment(given).samples if isinstance(given, GridSlot) else given
         return self.model.prepare(AUDIO, value) if modality == AUDIO else value
 
     def _predicted(

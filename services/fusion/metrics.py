@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import exp, log2
 from typing import Any
 
-from model.predictor import Serving
+from model.predictor import ServedModel
 from services.contract import trace_context
 from services.fusion.batching import ReleasedBatch
 from services.fusion.fetch import PayloadFetcher
@@ -146,7 +146,7 @@ class FusionObserver:
         """Tell what is not told yet."""
         self._tracer.close()
 
-    def model(self, model: Serving) -> None:
+    def model(self, model: ServedModel) -> None:
         """Say which model serves from now on, and where."""
         # Another model is sure in another way, and comes with counters of its own, from 0.
         self._drift = ConfidenceDrift()

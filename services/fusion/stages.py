@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.audio_grid import Slot
-from model.modality import REGISTERED
+from model.audio_grid import GridSlot
+from model.modality import MODALITIES
 from model.predictor import Feature, WindowFeatures
 from services.contract.dead_letter import Rejected
 from services.contract.prediction import Answer
@@ -45,7 +45,7 @@ class WindowInputs:
         return frozenset([*(m for m, keys in self.items.items() if keys), *([AUDIO] if self.segments else [])])
 
     def keys(self, modality: str) -> Sequence[Hashable]:
-        return list(self.segments.values()) if REGISTERED[modality].on_grid else self.items.get(modality, [])
+        return list(self.segments.values()) if MODALITIES[modality].on_grid else self.items.get(modality, [])
 
     def features(self, of: Mapping[tuple[str, Hashable], Feature]) -> WindowFeatures:
         """What the model is given."""
@@ -64,7 +64,7 @@ class ModelInputs:
 
     windows: Sequence[Window]
     per_window: Sequence[WindowInputs]
-    inputs: Mapping[tuple[str, Hashable], NDArray[Any] | Slot]
+    inputs: Mapping[tuple[str, Hashable], NDArray[Any] | GridSlot]
     took_ms: float
 
     def part(self, begin: int, end: int) -> ModelInputs:

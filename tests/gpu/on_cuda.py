@@ -17,10 +17,10 @@ import pytest
 import torch
 
 from model.checkpoint import load
-from model.executor import Graphed
+from model.executor import CudaGraphExecutor
 from model.predict_manifest import predict_manifest
 from model.predictor import FusionModel, WindowFeatures
-from model.throughput import BASE, config, network
+from model.throughput import BASE, random_config, random_network
 from services.fusion.__main__ import decision_of
 from services.fusion.inference import Inference
 from services.offline.evaluation.dataset import read_stream
@@ -132,7 +132,7 @@ def test_a_recorded_stream_has_the_events_that_the_cpu_finds(stream: str) -> Non
 @pytest.mark.parametrize("name", MODELS)
 def test_items_and_windows_are_the_same_to_the_last_bit_whatever_is_beside_them(name: str) -> None:
     served = loaded(name, "cuda")
-    assert all(isinstance(found, Graphed) for found in (*served._encoders.values(), served._head))
+    assert all(isinstance(found, CudaGraphExecutor) for found in (*served._encoders.values(), served._head))
     for modality in served.modalities:
         given = items(served, modality, served.batch_windows + 5, seed=4)
         together = [f.tobytes() for f in served.encode(modality, given)]
@@ -177,9 +177,9 @@ def test_a_newer_model_is_captured_by_another_thread_while_the_old_one_serves() 
 
 
 def test_the_large_model_in_bfloat16_is_near_the_cpu_and_the_same_each_time() -> None:
-    settings = config(4, True)
-    here = FusionModel(network(BASE), settings, [], "0" * 64, torch.device("cuda"))
-    there = FusionModel(network(BASE), settings, [], "0" * 64, torch.device("cpu"))
+    settings = random_config(4, True)
+    here = FusionModel(random_network(BASE), settings, [], "0" * 64, torch.device("cuda"))
+    there = FusionModel(random_network(BASE), settings, [], "0" * 64, torch.device("cpu"))
     rows = here.fuse(windows(here, 6))
     assert [r.tobytes() for r in rows] == [r.tobytes() for r in here.fuse(windows(here, 6))]
     others = there.fuse(windows(there, 6))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from model.data.manifest_set import OwnSet
+from model.data.manifest_set import ManifestSet
 from services.contract.event import Event, encode
 from services.kafka import clients
 from services.local.services import ServiceProcess
@@ -107,7 +107,7 @@ async def test_corrections_by_the_page_and_by_the_verb_are_samples_that_the_trai
     manifest = folder / "labels" / "labels.jsonl"
     rows = [json.loads(line) | {"split": split} for line, split in zip(manifest.open(), ("train", "val"), strict=True)]
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    data = OwnSet(manifest)
+    data = ManifestSet(manifest)
     assert data.labels == ("doorbell", "kettle")
     assert set(data.modalities) == {"text", "video", "audio"}
     assert json.loads(braid(environment, "forget", "classroom", "--json")[1])["labels_erased"] == 2

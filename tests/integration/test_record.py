@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from model.checkpoint import save
-from model.streams.network import FusionNetwork
+from model.streams.network import StreamsNetwork
 from services.kafka import clients, topic_admin
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
@@ -78,7 +78,7 @@ async def told(settings: Settings, *words: str, code: int = 0) -> Any:
 def other_model(folder: Path) -> Path:
     """A checkpoint with the shipped one's form and no training."""
     config = json.loads((ROOT / "models" / "home" / "1" / "config.json").read_text())
-    network = FusionNetwork(len(config["labels"]), len(config["words"]), config["vector_size"])
+    network = StreamsNetwork(len(config["labels"]), len(config["words"]), config["vector_size"])
     save(folder, network, {**config, "version": "other"}, "a test")
     return folder
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from model.checkpoint import CARD, CONFIG, SUMS, WEIGHTS, verify
+from model.checkpoint import CARD, CHECKSUMS, CONFIG, WEIGHTS, verify
 from services.kafka import clients, topic_admin
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
@@ -28,7 +28,7 @@ def another(folder: Path, whole: bool) -> None:
     folder.mkdir(parents=True)
     for name, content in contents.items():
         (folder / name).write_bytes(content if whole else content[:-9])
-    (folder / SUMS).write_text("".join(f"{hashlib.sha256(c).hexdigest()}  {n}\n" for n, c in contents.items()))
+    (folder / CHECKSUMS).write_text("".join(f"{hashlib.sha256(c).hexdigest()}  {n}\n" for n, c in contents.items()))
 
 
 async def test_a_newer_checkpoint_serves_without_a_gap_and_a_broken_one_never(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from aiokafka.errors import KafkaError
 
-from model.checkpoint import serving
+from model.checkpoint import resolve_checkpoint
 from model.labels import NOTHING
 from services.contract import canonical
 from services.integrations.mqtt.client import MqttClient
@@ -46,7 +46,7 @@ def check_settings(settings: MqttSettings) -> None:
 def labels_of(checkpoint: Path) -> list[str]:
     """What the model can say; none where no checkpoint is here (the bridge then learns labels from events)."""
     try:
-        config = canonical.loads_object((serving(checkpoint) / "config.json").read_bytes())
+        config = canonical.loads_object((resolve_checkpoint(checkpoint) / "config.json").read_bytes())
     except (OSError, canonical.InvalidJson):
         return []
     return [label for label in config.get("labels", ()) if label != NOTHING]

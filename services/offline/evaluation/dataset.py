@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.homestream import SOURCES, Received, microphone, received
+from model.data.homestream import SOURCES, Received, read_messages, render_microphone
 from services.contract import cloudevents
 
 PCM = "audio/pcm;rate=8000;channels=1;format=s16le"
@@ -90,4 +90,4 @@ def read_stream(data: Path, name: str) -> RecordedStream:
 
 def read_stream_files(name: str, events: Path, mix: Path, root: Path) -> RecordedStream:
     """Read a recording of the same form; root: the folder of the sets that its files name. Raises UnreadableStream."""
-    return RecordedStream(name, tuple(received(events, root)), microphone(mix, root))
+    return RecordedStream(name, tuple(read_messages(events, root)), render_microphone(mix, root))

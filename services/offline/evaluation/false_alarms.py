@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.data.background_streams import SECONDS, quiet_streams
-from model.data.splits import Part
+from model.data.background_streams import SECONDS, background_streams
+from model.data.splits import Split
 from services.fusion.event_detector import EventDetector
 from services.fusion.inference import Inference
 from services.fusion.stages import WindowPrediction
@@ -46,11 +46,11 @@ class FalseAlarms:
 
 
 def run_background_streams(
-    inference: Inference, data: Path, part: Part, seed: int, seconds: float
+    inference: Inference, data: Path, part: Split, seed: int, seconds: float
 ) -> Iterator[StreamRun]:
     """Quiet streams of so many seconds in all, through alignment and fusion."""
     each_s = min(SECONDS, round(seconds))
-    for quiet in quiet_streams(data, part, seed, max(round(seconds / each_s), 1), each_s):
+    for quiet in background_streams(data, part, seed, max(round(seconds / each_s), 1), each_s):
         yield run_stream(RecordedStream(quiet.name, quiet.messages, quiet.sound), inference)
 
 
@@ -72,7 +72,7 @@ def count_false_alarms(played: Iterable[StreamRun], decision: EventDetector, hou
 
 
 def measure_false_alarms(
-    inference: Inference, decision: EventDetector, data: Path, hours: float = HOURS, seed: int = 1, part: Part = "test"
+    inference: Inference, decision: EventDetector, data: Path, hours: float = HOURS, seed: int = 1, part: Split = "test"
 ) -> FalseAlarms:
     """Play and count; parts of the sets that chose nothing, unless told otherwise."""
     return count_false_alarms(run_background_streams(inference, data, part, seed, hours * 3600), decision, hours)

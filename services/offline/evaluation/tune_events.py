@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
-from model.data.splits import STREAMS, Part
-from model.data.synthetic_streams import SECONDS, made_streams
-from model.labels import LABELS, NOTHING, kind_of
+from model.data.splits import STREAMS, Split
+from model.data.synthetic_streams import SECONDS, synthetic_streams
+from model.labels import LABELS, NOTHING, label_kind
 from services.fusion.event_detector import DetectorInput, DetectorState, EventDetector, detect
 from services.fusion.event_tracker import detector_input
 from services.fusion.inference import Inference
@@ -74,7 +74,7 @@ class LabeledRun:
 
 def detector_with(weight: float, on: float, off: float, since: float, change_us: int, lead_us: int) -> EventDetector:
     """A decision with these thresholds."""
-    kinds = {label: kind_of(label) for label in LABELS}
+    kinds = {label: label_kind(label) for label in LABELS}
     return EventDetector(NOTHING, kinds, weight, on, off, since, change_us, lead_us, EXPIRES_US, GAP_US)
 
 
@@ -118,9 +118,9 @@ def _recorded(inference: Inference, data: Path, names: Sequence[str]) -> list[La
     ]
 
 
-def _made(inference: Inference, data: Path, part: Part = "val") -> Iterator[LabeledRun]:
-    for made in made_streams(data, part, MADE_SEED, MADE):
-        truth = [TrueEvent(begin, end, kind_of(label), label) for begin, end, label in made.truth]
+def _made(inference: Inference, data: Path, part: Split = "val") -> Iterator[LabeledRun]:
+    for made in synthetic_streams(data, part, MADE_SEED, MADE):
+        truth = [TrueEvent(begin, end, label_kind(label), label) for begin, end, label in made.truth]
         yield LabeledRun(run_stream(RecordedStream(made.name, made.messages, made.sound), inference), truth)
 
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from model.checkpoint import load, save
-from model.fit import FOLD
+from model.fit import EVENT_THRESHOLDS
 from model.network import Architecture, TaskNetwork
 from services.contract.record import MemberPosition
 from services.contract.window import Lane, Member, Window, position_of
@@ -67,7 +67,9 @@ def whole(tmp_path: Path) -> tuple[Inference, Window, dict[MemberPosition, Paylo
     """A model of three senses and a window in which each was there, the frames in two slots that both count."""
     modalities = ("text", "video", "audio")
     told = config(
-        decision=FOLD, segments_per_sample=4, architecture={"modalities": list(modalities), "fusion": "gated"}
+        decision=EVENT_THRESHOLDS,
+        segments_per_sample=4,
+        architecture={"modalities": list(modalities), "fusion": "gated"},
     )
     save(tmp_path / "m", TaskNetwork(Architecture(modalities, len(LABELS), len(WORDS), VECTOR_SIZE, "gated")), told, "")
     made = window(text=TEXT, audio=PCM)
@@ -172,7 +174,7 @@ def test_under_overload_the_level_stands_in_the_record_and_its_id_and_the_bytes_
     assert [v["level"] for v in values] == [0, 0, 2, 3]
     stem = values[0]["id"]
     assert [v["id"] for v in values] == [stem, stem, stem + "+d2", stem + "+d3"]
-    gone = inference.model.costliest
+    gone = inference.model.costliest_modality
     assert values[3]["modalities"][gone] | {"age_ms": 0, "evidence": ""} == {
         "state": "skipped",
         "contribution": 0.0,
@@ -237,7 +239,7 @@ def test_where_the_model_fails_on_a_window_its_batch_is_split_until_it_is_alone(
 
 
 def test_the_fold_knows_the_labels_of_whatever_model_serves(tmp_path: Path) -> None:
-    told = config(decision=FOLD)
+    told = config(decision=EVENT_THRESHOLDS)
     save(
         tmp_path / "m",
         TaskNetwork(Architecture(("text",), len(LABELS), len(WORDS), VECTOR_SIZE, "late")),

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from model.checkpoint import CheckpointError, serving
+from model.checkpoint import CheckpointError, resolve_checkpoint
 from services.fusion.hot_reload import CheckpointReloader
 from services.fusion.inference import Inference
 
@@ -53,9 +53,9 @@ def test_of_a_folder_of_versions_the_newest_serves_in_the_order_of_numbers(tmp_p
     for name in ("9", "10", "2"):
         version(tmp_path, name)
     (tmp_path / "11").mkdir()  # its sums are not written yet
-    assert serving(tmp_path).name == "10"
-    assert serving(tmp_path / "2").name == "2"
-    assert serving(tmp_path / "11") == tmp_path / "11"
+    assert resolve_checkpoint(tmp_path).name == "10"
+    assert resolve_checkpoint(tmp_path / "2").name == "2"
+    assert resolve_checkpoint(tmp_path / "11") == tmp_path / "11"
 
 
 def test_a_newer_version_serves_once_it_is_loaded_and_the_old_one_until_then(tmp_path: Path) -> None:

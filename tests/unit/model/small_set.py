@@ -36,7 +36,7 @@ class SmallSet:
     def drawn(self, severity: Severity, rng: Generator) -> list[Example]:
         return [sample(n % 2, rng) for n in range(8)]
 
-    def given(self, part: str, severity: Severity) -> list[Example]:
+    def samples(self, part: str, severity: Severity) -> list[Example]:
         return self.drawn(severity, np.random.default_rng(9))
 
 

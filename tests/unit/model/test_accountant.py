@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from research.privacy.accountant import epsilon, noise_for, renyi
+from research.privacy.accountant import compute_epsilon, find_noise, renyi_divergence
 
 
 @pytest.mark.parametrize(("rate", "noise", "order"), [(0.01, 1.1, 8), (0.2, 2.0, 5), (0.5, 0.9, 3), (1.0, 1.5, 4)])
@@ -16,34 +16,34 @@ def test_the_divergence_is_the_integral_that_it_stands_for(rate: float, noise: f
     base = np.exp(-(x**2) / (2 * noise**2)) / math.sqrt(2 * math.pi) / noise
     ratio = (1 - rate) + rate * np.exp((2 * x - 1) / (2 * noise**2))
     integral = np.trapezoid(base * ratio**order, x)
-    assert renyi(rate, noise, order) == pytest.approx(math.log(integral) / (order - 1), rel=1e-6)
+    assert renyi_divergence(rate, noise, order) == pytest.approx(math.log(integral) / (order - 1), rel=1e-6)
 
 
 def test_epsilon_is_what_opacus_publishes() -> None:
     """opacus/tests/accountants_test.py: 7.32911117143, over fractional orders too, so integers lie little above."""
-    found = epsilon(0.04, 1.5, int(90 / 0.04), 1e-5)
+    found = compute_epsilon(0.04, 1.5, int(90 / 0.04), 1e-5)
     assert 7.3291 <= found < 7.36
 
 
 def test_the_noise_for_a_target_is_what_opacus_publishes() -> None:
     """The same file: epsilon 8 at delta 1e-5, rate .04, 90 epochs: 1.425307617."""
-    found = noise_for(8, 0.04, int(90 / 0.04), 1e-5)
+    found = find_noise(8, 0.04, int(90 / 0.04), 1e-5)
     assert found == pytest.approx(1.4253, abs=0.006)
-    assert epsilon(0.04, found, int(90 / 0.04), 1e-5) <= 8
+    assert compute_epsilon(0.04, found, int(90 / 0.04), 1e-5) <= 8
 
 
 def test_a_full_batch_is_the_gaussian_mechanism() -> None:
-    assert renyi(1.0, 2.0, 6) == 6 / 8
-    assert renyi(0.0, 2.0, 6) == 0
+    assert renyi_divergence(1.0, 2.0, 6) == 6 / 8
+    assert renyi_divergence(0.0, 2.0, 6) == 0
 
 
 def test_more_noise_fewer_steps_and_rarer_samples_give_less_away() -> None:
-    base = epsilon(0.1, 1.0, 100, 1e-5)
-    assert epsilon(0.1, 2.0, 100, 1e-5) < base
-    assert epsilon(0.1, 1.0, 50, 1e-5) < base
-    assert epsilon(0.05, 1.0, 100, 1e-5) < base
+    base = compute_epsilon(0.1, 1.0, 100, 1e-5)
+    assert compute_epsilon(0.1, 2.0, 100, 1e-5) < base
+    assert compute_epsilon(0.1, 1.0, 50, 1e-5) < base
+    assert compute_epsilon(0.05, 1.0, 100, 1e-5) < base
 
 
 def test_an_epsilon_that_no_noise_reaches_is_said() -> None:
     with pytest.raises(ValueError, match="out of reach"):
-        noise_for(1e-6, 0.5, 1_000, 1e-9)
+        find_noise(1e-6, 0.5, 1_000, 1e-9)

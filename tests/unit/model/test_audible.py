@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.data.activity import audible
+from model.data.activity import find_audible_spans
 
 RATE = 8_000
 
@@ -18,20 +18,20 @@ def loud(begin: float, end: float, level: float = 1000.0, seconds: float = 4.0) 
 
 def test_a_bark_in_the_middle_of_a_clip_is_heard_from_half_a_second_before_to_half_a_second_after() -> None:
     # clip    |---------####----------|   0 to 4 s, loud from 1.5 to 2.0
-    assert audible(np.zeros(4 * RATE, np.float32), loud(1.5, 2.0), 0, 4) == [(1.0, 2.5)]
+    assert find_audible_spans(np.zeros(4 * RATE, np.float32), loud(1.5, 2.0), 0, 4) == [(1.0, 2.5)]
 
 
 def test_the_pauses_between_ticks_belong_to_the_clock() -> None:
     ticks = sum((loud(at, at + 0.1) for at in (0.5, 1.5, 2.5)), start=np.zeros(4 * RATE, np.float32))
-    assert audible(np.zeros(4 * RATE, np.float32), ticks, 0, 4) == [(0.0, 3.25)]
+    assert find_audible_spans(np.zeros(4 * RATE, np.float32), ticks, 0, 4) == [(0.0, 3.25)]
 
 
 @pytest.mark.parametrize(("bed", "heard"), [(1000.0, True), (3000.0, False)])
 def test_what_is_drowned_is_not_heard(bed: float, heard: bool) -> None:
     before = loud(0, 4, bed)
-    assert bool(audible(before, before + loud(1, 2), 0, 4)) is heard
+    assert bool(find_audible_spans(before, before + loud(1, 2), 0, 4)) is heard
 
 
 def test_nothing_is_heard_outside_the_clip() -> None:
-    assert audible(np.zeros(4 * RATE, np.float32), loud(0, 0.25), 0.1, 0.4) == [(0.1, 0.4)]
-    assert audible(np.zeros(4 * RATE, np.float32), np.zeros(4 * RATE, np.float32), 0, 4) == []
+    assert find_audible_spans(np.zeros(4 * RATE, np.float32), loud(0, 0.25), 0.1, 0.4) == [(0.1, 0.4)]
+    assert find_audible_spans(np.zeros(4 * RATE, np.float32), np.zeros(4 * RATE, np.float32), 0, 4) == []

@@ -10,14 +10,14 @@ import torch
 from typer.testing import CliRunner
 
 from model.predictor import FusionModel, WindowFeatures
-from model.throughput import BASE, config, device_of, network
+from model.throughput import BASE, random_config, random_network, select_device
 from services.cli.main import app
 
 
 @pytest.fixture(scope="module")
 def base() -> FusionModel:
     torch.set_num_threads(1)
-    return FusionModel(network(BASE), config(2, False), [], "0" * 64, torch.device("cpu"))
+    return FusionModel(random_network(BASE), random_config(2, False), [], "0" * 64, torch.device("cpu"))
 
 
 def test_items_and_windows_of_the_large_model_are_the_same_to_the_last_bit_whatever_is_beside_them(
@@ -54,8 +54,8 @@ def test_the_benchmark_tells_windows_a_second_and_the_share_of_the_matrix_rate_f
 def test_a_device_that_is_not_there_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="leave --device out"):
-        device_of("cuda")
-    assert device_of("auto").type == "cpu"
+        select_device("cuda")
+    assert select_device("auto").type == "cpu"
 
 
 def test_one_model_is_measured_alone_and_one_that_there_is_not_is_refused() -> None:

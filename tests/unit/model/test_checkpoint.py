@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from model.checkpoint import CARD, CONFIG, SUMS, WEIGHTS, CheckpointError, digest_of, load, save, verify
+from model.checkpoint import CARD, CHECKSUMS, CONFIG, WEIGHTS, CheckpointError, load, model_digest, save, verify
 from model.predictor import WindowFeatures
 from tests.unit.model.untrained import config, model, network
 
@@ -28,7 +28,7 @@ def replace_file(folder: Path, name: str, content: bytes) -> None:
     (folder / name).write_bytes(content)
     names = (WEIGHTS, CONFIG, CARD)
     sums = (f"{hashlib.sha256((folder / n).read_bytes()).hexdigest()}  {n}\n" for n in names)
-    (folder / SUMS).write_text("".join(sums))
+    (folder / CHECKSUMS).write_text("".join(sums))
 
 
 def test_a_loaded_model_answers_as_the_saved_one_to_the_last_bit(folder: Path) -> None:
@@ -45,7 +45,7 @@ def test_a_loaded_model_answers_as_the_saved_one_to_the_last_bit(folder: Path) -
 
 def test_the_digest_covers_weights_and_config_and_nothing_else(folder: Path, tmp_path: Path) -> None:
     digest = load(folder, "cpu").digest
-    assert digest == digest_of((folder / WEIGHTS).read_bytes(), (folder / CONFIG).read_bytes())
+    assert digest == model_digest((folder / WEIGHTS).read_bytes(), (folder / CONFIG).read_bytes())
     assert save(tmp_path / "same", network(), config(), "another card") == digest
     assert save(tmp_path / "batch", network(), config(batch_windows=16), "") != digest
     assert save(tmp_path / "threads", network(), config(threads=2), "") != digest
@@ -63,7 +63,7 @@ def test_one_changed_byte_is_refused_and_the_file_is_named(folder: Path, name: s
         load(folder, "cpu")
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, CONFIG, CARD, SUMS])
+@pytest.mark.parametrize("name", [WEIGHTS, CONFIG, CARD, CHECKSUMS])
 def test_a_missing_file_is_refused_and_the_message_says_what_makes_one(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(CheckpointError, match="braid train"):
@@ -78,7 +78,7 @@ def test_a_cut_off_file_is_refused(folder: Path) -> None:
 
 
 def test_a_sum_file_of_garbage_is_refused(folder: Path) -> None:
-    (folder / SUMS).write_bytes(b"\xff\xfe no sums here")
+    (folder / CHECKSUMS).write_bytes(b"\xff\xfe no sums here")
     with pytest.raises(CheckpointError):
         load(folder, "cpu")
 

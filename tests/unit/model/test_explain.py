@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.explain import explain
+from model.explain import explain_window
 
 MODALITIES, LABELS = ("text", "video", "audio"), ("nothing", "one", "two")
 
@@ -25,7 +25,7 @@ def test_contributions_sum_to_score_minus_baseline_and_absent_senses_contribute_
     seed: int, there: set[str]
 ) -> None:
     present = frozenset(there)
-    e = explain(rows(seed, present), present, MODALITIES, LABELS, 0.9, 0.5)
+    e = explain_window(rows(seed, present), present, MODALITIES, LABELS, 0.9, 0.5)
     assert sum(e.contributions.values()) == pytest.approx(e.score - e.baseline, abs=1e-9)
     assert all(abs(e.contributions[m]) < 1e-12 for m in MODALITIES if m not in present)
     assert e.confidence == pytest.approx(np.exp(e.score))
@@ -35,7 +35,7 @@ def test_a_sense_that_contradicts_two_others_is_the_odd_one() -> None:
     sure = {"one": np.log([0.01, 0.98, 0.01]), "two": np.log([0.01, 0.01, 0.98])}
     table = np.stack([sure["two"] if i == 4 else sure["one"] for i in range(8)])
     table[0] = np.log([0.4, 0.3, 0.3])
-    e = explain(table, frozenset(MODALITIES), MODALITIES, LABELS, 0.9, 0.5)
+    e = explain_window(table, frozenset(MODALITIES), MODALITIES, LABELS, 0.9, 0.5)
     assert e.odd == "audio"
     assert e.conflict > 0.9
 
@@ -43,7 +43,7 @@ def test_a_sense_that_contradicts_two_others_is_the_odd_one() -> None:
 def test_senses_that_agree_are_no_conflict() -> None:
     table = np.stack([np.log([0.001, 0.998, 0.001])] * 8)
     table[0] = np.log([0.4, 0.3, 0.3])
-    e = explain(table, frozenset(MODALITIES), MODALITIES, LABELS, 0.9, 0.5)
+    e = explain_window(table, frozenset(MODALITIES), MODALITIES, LABELS, 0.9, 0.5)
     assert e.conflict < 0.01
     assert e.odd is None
     assert not e.abstained
@@ -68,11 +68,11 @@ def test_the_conflict_is_the_posterior_that_counting_gives(seed: int) -> None:
     rng = np.random.default_rng(seed)
     prior, single = rng.dirichlet(np.ones(3) * 3), rng.dirichlet(np.ones(3), 3)
     table = np.log(np.stack([prior, single[0], single[1], prior, single[2], prior, prior, prior]))
-    e = explain(table, frozenset(MODALITIES), MODALITIES, LABELS, 0.9, 0.5)
+    e = explain_window(table, frozenset(MODALITIES), MODALITIES, LABELS, 0.9, 0.5)
     assert e.conflict == pytest.approx(by_counting(single, prior), abs=1e-9)
 
 
 def test_one_sense_alone_is_no_conflict_and_of_two_none_is_the_odd_one() -> None:
     table = np.log(np.random.default_rng(1).dirichlet(np.ones(3), 8))
-    assert explain(table, frozenset({"text"}), MODALITIES, LABELS, 0.0, 0.5).conflict == 0
-    assert explain(table, frozenset({"text", "audio"}), MODALITIES, LABELS, 0.0, 0.5).odd is None
+    assert explain_window(table, frozenset({"text"}), MODALITIES, LABELS, 0.0, 0.5).conflict == 0
+    assert explain_window(table, frozenset({"text", "audio"}), MODALITIES, LABELS, 0.0, 0.5).odd is None

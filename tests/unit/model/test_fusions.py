@@ -21,8 +21,8 @@ def fusion(request: pytest.FixtureRequest) -> str:
 def some(name: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     made = network(name)
     generator = torch.Generator().manual_seed(2)
-    branches = torch.randn(ROWS, 3, made.architecture.shape.features, generator=generator)
-    return branches, made.experts(branches), made.get_buffer("log_prior")
+    branches = torch.randn(ROWS, 3, made.architecture.encoder_config.features, generator=generator)
+    return branches, made.expert_log_probs(branches), made.get_buffer("log_prior")
 
 
 @torch.no_grad()
@@ -33,7 +33,7 @@ def test_what_an_absent_branch_holds_changes_nothing(fusion: str) -> None:
         used = torch.tensor(subset).expand(ROWS, 3)
         other = torch.where(used.unsqueeze(-1), branches, torch.full_like(branches, 7.0))
         said = torch.where(used.unsqueeze(-1), experts, torch.full_like(experts, -9.0))
-        torch.testing.assert_close(made.fused(other, said, used), made.fused(branches, experts, used))
+        torch.testing.assert_close(made.fuse(other, said, used), made.fuse(branches, experts, used))
 
 
 @torch.no_grad()
@@ -52,8 +52,8 @@ def test_a_zero_branch_that_is_there_is_not_an_absent_one() -> None:
         made = network(name)
         branches, experts, _ = some(name)
         branches[:, 2] = 0
-        there = made.fused(branches, experts, torch.tensor([True, True, True]).expand(ROWS, 3))
-        absent = made.fused(branches, experts, torch.tensor([True, True, False]).expand(ROWS, 3))
+        there = made.fuse(branches, experts, torch.tensor([True, True, True]).expand(ROWS, 3))
+        absent = made.fuse(branches, experts, torch.tensor([True, True, False]).expand(ROWS, 3))
         assert not torch.allclose(there, absent)
 
 
@@ -72,9 +72,9 @@ def test_the_product_of_experts_counts_the_prior_once() -> None:
     branches, experts, prior = some("experts")
     used = torch.tensor([True, True, True]).expand(ROWS, 3)
     by_hand = torch.log_softmax(experts.sum(1) - 2 * prior, -1)
-    torch.testing.assert_close(made.fused(branches, experts, used), by_hand)
+    torch.testing.assert_close(made.fuse(branches, experts, used), by_hand)
     one = torch.tensor([False, True, False]).expand(ROWS, 3)
-    torch.testing.assert_close(made.fused(branches, experts, one), experts[:, 1])
+    torch.testing.assert_close(made.fuse(branches, experts, one), experts[:, 1])
 
 
 @torch.no_grad()
@@ -83,11 +83,11 @@ def test_the_default_is_the_product_of_experts_while_its_gate_is_closed_or_its_r
     branches, experts, prior = some(DEFAULT)
     base.get_buffer("log_prior").copy_(prior)
     used = torch.tensor([True, False, True]).expand(ROWS, 3)
-    opened = made.fused(branches, experts, used)
-    expected = base.fused(branches, experts, used)
+    opened = made.fuse(branches, experts, used)
+    expected = base.fuse(branches, experts, used)
     assert not torch.allclose(opened, expected)
     made.fusion.get_buffer("kept")[0b101] = 0
-    torch.testing.assert_close(made.fused(branches, experts, used), expected)
+    torch.testing.assert_close(made.fuse(branches, experts, used), expected)
     made.fusion.get_buffer("kept")[0b101] = 1
     made.fusion.gate.zero_()  # type: ignore[operator]
-    torch.testing.assert_close(made.fused(branches, experts, used), expected)
+    torch.testing.assert_close(made.fuse(branches, experts, used), expected)

@@ -9,14 +9,23 @@ import numpy as np
 import pytest
 import torch
 
-from model.data.curriculum import MISCOUNTED, PHOTOS, SENTENCES, STRANGE, TITLES, Alone, Lessons, ahead
-from model.encoders.text import Vocabulary, read_vectors
+from model.data.curriculum import (
+    MISCOUNTED,
+    PHOTOS,
+    SENTENCES,
+    STRANGE,
+    TITLES,
+    Curriculum,
+    SingleModalityBatch,
+    prefetch,
+)
+from model.encoders.text import Vocabulary, read_word_vectors
 from model.labels import DIGITS, LABELS, NOTHING, SOUNDS
-from model.streams.train import Recipe, train
+from model.streams.train import StreamsRecipe, train
 from services.runtime.settings import ROOT
 
 DATA = ROOT / "data"
-SHORT = Recipe(seed=3, single_steps=2, sounds_per_step=6, steps=2, scenes_per_step=1)
+SHORT = StreamsRecipe(seed=3, single_steps=2, sounds_per_step=6, steps=2, scenes_per_step=1)
 
 
 @pytest.fixture(autouse=True)
@@ -29,9 +38,9 @@ def _as_before() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def lesson() -> Alone:
-    words, _ = read_vectors(DATA / "assistvec" / "vectors.npz")
-    return Lessons(DATA, Vocabulary(words), 3).alone(8)
+def lesson() -> SingleModalityBatch:
+    words, _ = read_word_vectors(DATA / "assistvec" / "vectors.npz")
+    return Curriculum(DATA, Vocabulary(words), 3).alone(8)
 
 
 def test_what_is_made_ahead_comes_in_order_and_no_more_than_is_asked_for() -> None:
@@ -42,13 +51,13 @@ def test_what_is_made_ahead_comes_in_order_and_no_more_than_is_asked_for() -> No
         threads.add(threading.get_ident())
         return next(made)
 
-    assert list(ahead(make, 4, 1)) == [0, 1, 2, 3]
+    assert list(prefetch(make, 4, 1)) == [0, 1, 2, 3]
     assert next(made) == 4
     assert len(threads) == 1
     assert threading.get_ident() not in threads
 
 
-def test_a_lesson_names_digits_titles_and_what_is_nothing(lesson: Alone) -> None:
+def test_a_lesson_names_digits_titles_and_what_is_nothing(lesson: SingleModalityBatch) -> None:
     said = [LABELS[at] for at in lesson.said]
     assert len(lesson.words) == len(said) == SENTENCES + TITLES + MISCOUNTED + STRANGE
     assert set(said[:SENTENCES]) <= set(DIGITS)
@@ -61,10 +70,10 @@ def test_a_lesson_names_digits_titles_and_what_is_nothing(lesson: Alone) -> None
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
-    def weights(recipe: Recipe) -> bytes:
+    def weights(recipe: StreamsRecipe) -> bytes:
         state = train(DATA, recipe, lambda step, losses: None).network.state_dict()
         return b"".join(tensor.numpy().tobytes() for tensor in state.values())
 
     first = weights(SHORT)
     assert weights(SHORT) == first
-    assert weights(Recipe(seed=4, single_steps=2, sounds_per_step=6, steps=2, scenes_per_step=1)) != first
+    assert weights(StreamsRecipe(seed=4, single_steps=2, sounds_per_step=6, steps=2, scenes_per_step=1)) != first

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from model.answers import answers
 from model.checkpoint import load
-from model.data.manifest_set import OwnSet
+from model.data.manifest_set import ManifestSet
 from model.manifest import ManifestError
+from model.predict_examples import predict_examples
 from services.cli import main
 from tests.unit.model.small_set import LABELS, sample
 
@@ -37,18 +37,18 @@ def written(path: Path, rows: list[Any]) -> Path:
 
 
 def test_a_manifest_gives_labels_modalities_and_two_parts(manifest: Path) -> None:
-    data = OwnSet(manifest)
+    data = ManifestSet(manifest)
     assert data.labels == ("high", "low")
     assert data.modalities == ("text", "audio")
-    train, val = data.given("train", "clean"), data.given("val", "clean")
+    train, val = data.samples("train", "clean"), data.samples("val", "clean")
     assert len(train) + len(val) == 40
     assert min(len(train), len(val)) > 2
 
 
 def test_a_split_that_rows_name_is_taken(tmp_path: Path) -> None:
     rows = [{"text": "x", "label": f"l{n % 2}", "split": ("train", "val", "test")[n % 3]} for n in range(12)]
-    data = OwnSet(written(tmp_path / "own.jsonl", rows))
-    assert [len(data.given(part, "clean")) for part in ("train", "val", "test")] == [4, 4, 4]
+    data = ManifestSet(written(tmp_path / "own.jsonl", rows))
+    assert [len(data.samples(part, "clean")) for part in ("train", "val", "test")] == [4, 4, 4]
 
 
 @pytest.mark.parametrize(
@@ -65,12 +65,12 @@ def test_a_split_that_rows_name_is_taken(tmp_path: Path) -> None:
 def test_a_row_that_cannot_be_used_is_named(tmp_path: Path, row: Any, said: str) -> None:
     rows = [{"text": "x", "label": "a"}, {"text": "y", "label": "b"}, row]
     with pytest.raises(ManifestError, match=said):
-        OwnSet(written(tmp_path / "own.jsonl", rows))
+        ManifestSet(written(tmp_path / "own.jsonl", rows))
 
 
 def test_one_label_alone_cannot_be_learned(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="1 labels"):
-        OwnSet(written(tmp_path / "own.jsonl", [{"text": "x", "label": "a"}]))
+        ManifestSet(written(tmp_path / "own.jsonl", [{"text": "x", "label": "a"}]))
 
 
 def test_own_samples_are_learned_by_one_command(
@@ -83,8 +83,8 @@ def test_own_samples_are_learned_by_one_command(
         main.main()
     assert ended.value.code == 0
     model = load(out, "cpu")
-    test = OwnSet(manifest).given("train", "clean")
-    right = [rows[-1].argmax() == e.label for rows, e in zip(answers(model, test), test, strict=True)]
+    test = ManifestSet(manifest).samples("train", "clean")
+    right = [rows[-1].argmax() == e.label for rows, e in zip(predict_examples(model, test), test, strict=True)]
     assert np.mean(right) > 0.9
     assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert "own" in (out / "card.md").read_text()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageColor
 
-from model.plot import COLOURS, HEIGHT, WIDTH, bars, curves
+from model.plot import COLOURS, HEIGHT, WIDTH, save_bar_chart, save_line_chart
 
 
 def drawn(path: Path, colour: str) -> int:
@@ -17,11 +17,11 @@ def drawn(path: Path, colour: str) -> int:
 
 
 def test_each_line_has_its_colour(tmp_path: Path) -> None:
-    curves(tmp_path / "c.png", "losses", {"a": [2.0, 1.0, 0.5], "b": [1.0, 1.0, 1.0], "short": [0.3]})
+    save_line_chart(tmp_path / "c.png", "losses", {"a": [2.0, 1.0, 0.5], "b": [1.0, 1.0, 1.0], "short": [0.3]})
     assert all(drawn(tmp_path / "c.png", colour) > 100 for colour in COLOURS[:3])
     assert drawn(tmp_path / "c.png", COLOURS[3]) == 0
 
 
 def test_a_bar_is_as_high_as_its_value(tmp_path: Path) -> None:
-    bars(tmp_path / "b.png", "accuracy", ["T", "A"], {"one": [1.0, 1.0], "two": [0.25, 0.25]})
+    save_bar_chart(tmp_path / "b.png", "accuracy", ["T", "A"], {"one": [1.0, 1.0], "two": [0.25, 0.25]})
     assert drawn(tmp_path / "b.png", COLOURS[0]) > 3 * drawn(tmp_path / "b.png", COLOURS[1])

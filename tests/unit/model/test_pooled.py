@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from model import metrics
-from model.answers import answers
-from model.calibrate import best_temperature, best_warmth
-from model.checkpoint import load, save, save_tensors_of
-from model.compare import finished
-from model.evaluate import evaluate
-from model.multi_seed import pooled
+from model.calibrate import fit_temperature, fit_warmth
+from model.checkpoint import load, save, save_state_dict
+from model.compare import load_finished
+from model.evaluate import evaluate_model
+from model.multi_seed import evaluate_seeds
+from model.predict_examples import predict_examples
 from model.recipe import TaskRecipe
 from tests.unit.model.small_set import SmallSet, config, network
 
@@ -23,7 +23,7 @@ from tests.unit.model.small_set import SmallSet, config, network
 def test_one_model_twice_scores_as_once(tmp_path: Path) -> None:
     save(tmp_path / "a", network(), config(), "")
     model, data = load(tmp_path / "a", "cpu"), SmallSet()
-    once, twice = evaluate(model, data), pooled([model, model], data)
+    once, twice = evaluate_model(model, data), evaluate_seeds([model, model], data)
     assert twice["each"] == [once, once]
     assert twice["clean"]["cells"] == once["clean"]["cells"]
     assert twice["clean"]["one_replaced_by_noise"] == once["clean"]["one_replaced_by_noise"]
@@ -34,7 +34,7 @@ def test_scores_of_two_models_are_means_and_the_best_sense_is_that_of_the_mean(t
     for seed in (5, 6):
         save(tmp_path / str(seed), network(seed=seed), config(), "")
     models, data = [load(tmp_path / str(seed), "cpu") for seed in (5, 6)], SmallSet()
-    told = pooled(models, data)
+    told = evaluate_seeds(models, data)
     cells = [e["clean"]["cells"] for e in told["each"]]
     for name, cell in told["clean"]["cells"].items():
         assert cell["accuracy"] == pytest.approx(np.mean([c[name]["accuracy"] for c in cells]), abs=1e-4)
@@ -53,20 +53,20 @@ def test_the_lower_bound_of_a_gap_lies_below_its_mean_by_its_error() -> None:
 def test_a_kept_model_of_the_same_recipe_is_not_trained_again(tmp_path: Path) -> None:
     recipe = TaskRecipe(epochs=2)
     save(tmp_path / "mean" / "1", network("mean"), config("mean", recipe=asdict(recipe)), "")
-    found = finished(tmp_path / "mean" / "1", recipe)
+    found = load_finished(tmp_path / "mean" / "1", recipe)
     assert found is not None
     assert torch.equal(found[0].get_buffer("temperature"), network("mean").get_buffer("temperature"))
-    assert finished(tmp_path / "mean" / "1", TaskRecipe(epochs=3)) is None
-    assert finished(tmp_path / "mean" / "2", recipe) is None
+    assert load_finished(tmp_path / "mean" / "1", TaskRecipe(epochs=3)) is None
+    assert load_finished(tmp_path / "mean" / "2", recipe) is None
 
 
 def test_a_checkpoint_from_before_branches_told_their_temperature_serves_with_one_for_each(tmp_path: Path) -> None:
     state = {name: value for name, value in network("experts").state_dict().items() if name != "warmth"}
-    save_tensors_of(tmp_path / "old", state, config("experts"), "")
+    save_state_dict(tmp_path / "old", state, config("experts"), "")
     old, data = load(tmp_path / "old", "cpu"), SmallSet()
     save(tmp_path / "new", network("experts"), config("experts"), "")
-    examples = data.given("test", "clean")
-    assert np.array_equal(answers(old, examples), answers(load(tmp_path / "new", "cpu"), examples))
+    examples = data.samples("test", "clean")
+    assert np.array_equal(predict_examples(old, examples), predict_examples(load(tmp_path / "new", "cpu"), examples))
 
 
 def test_a_branch_that_shows_how_sure_it_may_be_is_believed_accordingly() -> None:
@@ -76,9 +76,9 @@ def test_a_branch_that_shows_how_sure_it_may_be_is_believed_accordingly() -> Non
     logits = 4 * torch.nn.functional.one_hot(labels, 4) + torch.randn(2_000, 4, generator=drawn)
     logits += (3 * harsh[:, None]) * torch.randn(2_000, 4, generator=drawn)
     branch = torch.stack([harsh, torch.rand(2_000, generator=drawn)], 1)
-    warm, warmth = best_warmth(logits, branch, labels)
+    warm, warmth = fit_warmth(logits, branch, labels)
     assert warmth[0] > 0.3
     assert abs(float(warmth[1])) < 0.2
-    cool = torch.nn.functional.cross_entropy(logits / best_temperature(logits, labels), labels)
+    cool = torch.nn.functional.cross_entropy(logits / fit_temperature(logits, labels), labels)
     fitted = torch.nn.functional.cross_entropy(logits / (warm * torch.exp(branch @ warmth))[:, None], labels)
     assert fitted < cool - 0.01

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model.audio_grid import Stretch, cut
+from model.audio_grid import TimedSamples, cut_segments
 from model.encoders.audio import SEGMENT_SAMPLES
 from model.predictor import FusionModel, WindowFeatures
 from model.streams.network import FEATURES, ITEMS_MAX
@@ -117,8 +117,8 @@ def test_a_text_without_a_known_word_is_an_answer_like_any_other(served: FusionM
         assert np.isfinite(rows).all()
 
 
-def rows_of(served: FusionModel, stretches: Sequence[Stretch]) -> NDArray[np.float64]:
-    segments = cut(stretches, 0, 4 * HOP_US, HOP_US, RATE)
+def rows_of(served: FusionModel, stretches: Sequence[TimedSamples]) -> NDArray[np.float64]:
+    segments = cut_segments(stretches, 0, 4 * HOP_US, HOP_US, RATE)
     features = served.encode("audio", [served.prepare("audio", s.samples) for s in segments])
     audio = {s.start_us // HOP_US: feature for s, feature in zip(segments, features, strict=True)}
     (rows,) = served.fuse([WindowFeatures({"audio": audio})])
@@ -131,7 +131,7 @@ def test_sound_in_pieces_of_any_size_and_order_gives_what_one_piece_gives(cuts: 
     served = model()
     sound = np.random.default_rng(4).normal(0, 0.1, 16_000).astype(np.float32)
     edges = [0, *sorted(cuts), len(sound)]
-    pieces = [Stretch(begin * 125, "mic", str(begin), sound[begin:end]) for begin, end in pairwise(edges)]
+    pieces = [TimedSamples(begin * 125, "mic", str(begin), sound[begin:end]) for begin, end in pairwise(edges)]
     random.shuffle(pieces)
-    whole = rows_of(served, [Stretch(0, "mic", "0", sound)])
+    whole = rows_of(served, [TimedSamples(0, "mic", "0", sound)])
     assert rows_of(served, pieces).tobytes() == whole.tobytes()

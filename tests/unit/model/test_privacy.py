@@ -11,10 +11,19 @@ import torch
 from PIL import Image
 
 from model.checkpoint import load, save
-from model.data.manifest_set import OwnSet
-from research.privacy.build import build_private, covered, private_config
-from research.privacy.membership import attack, membership
-from research.privacy.sgd import HeadLoss, PrivateRecipe, Row, clipped_sum, row_gradients, rows_of, start, train
+from model.data.manifest_set import ManifestSet
+from research.privacy.dp_sgd import (
+    EncodedRows,
+    HeadLoss,
+    PrivateRecipe,
+    clipped_sum,
+    encode_rows,
+    initialize_heads,
+    row_gradients,
+    train_heads,
+)
+from research.privacy.fit import fit_private, privacy_section, private_config
+from research.privacy.membership import loss_threshold_attack, membership_by_severity
 from services.cli.train_private import train_private
 from services.runtime.settings import ROOT
 from tests.unit.model.small_set import VECTOR_SIZE, WORDS, SmallSet
@@ -23,12 +32,12 @@ VECTORS = ROOT / "data" / "assistvec" / "vectors.npz"
 RECIPE = PrivateRecipe(4.0, delta=1e-2, steps=10)
 
 
-def rows() -> Row:
-    return rows_of(SmallSet(), start(SmallSet(), WORDS, VECTOR_SIZE), 4)
+def rows() -> EncodedRows:
+    return encode_rows(SmallSet(), initialize_heads(SmallSet(), WORDS, VECTOR_SIZE), 4)
 
 
 def test_a_rows_gradient_is_the_one_that_it_has_alone() -> None:
-    found, loss = rows(), HeadLoss(start(SmallSet(), WORDS, VECTOR_SIZE).network)
+    found, loss = rows(), HeadLoss(initialize_heads(SmallSet(), WORDS, VECTOR_SIZE).network)
     torch.manual_seed(1)
     for parameter in loss.parameters():
         torch.nn.init.normal_(parameter)
@@ -42,7 +51,7 @@ def test_a_rows_gradient_is_the_one_that_it_has_alone() -> None:
 
 
 def test_one_row_moves_the_sum_by_no_more_than_the_clip() -> None:
-    found, loss = rows(), HeadLoss(start(SmallSet(), WORDS, VECTOR_SIZE).network)
+    found, loss = rows(), HeadLoss(initialize_heads(SmallSet(), WORDS, VECTOR_SIZE).network)
     everyone = clipped_sum(loss, found, torch.arange(8), 0.1)
     but_one = clipped_sum(loss, found, torch.arange(7), 0.1)
     moved = torch.cat([(everyone[name] - but_one[name]).flatten() for name in everyone])
@@ -52,9 +61,9 @@ def test_one_row_moves_the_sum_by_no_more_than_the_clip() -> None:
 def test_only_heads_are_learned_and_the_same_secret_gives_the_same_weights() -> None:
     weights = []
     for secret in (1, 1, 2):
-        trained = start(SmallSet(), WORDS, VECTOR_SIZE)
+        trained = initialize_heads(SmallSet(), WORDS, VECTOR_SIZE)
         before = {name: value.clone() for name, value in trained.network.state_dict().items()}
-        spent = train(rows(), trained, RECIPE, secret, lambda *_: None)
+        spent = train_heads(rows(), trained, RECIPE, secret, lambda *_: None)
         after = trained.network.state_dict()
         changed = {name for name in before if not torch.equal(before[name], after[name])}
         assert changed == {name for name, _ in trained.network.named_parameters()}
@@ -68,23 +77,23 @@ def test_only_heads_are_learned_and_the_same_secret_gives_the_same_weights() -> 
 
 def test_what_was_spent_stands_in_the_card_and_the_config_and_the_secret_in_neither(tmp_path: Path) -> None:
     secret = 987_654_321_012
-    built, spent = build_private(SmallSet(), VECTORS, RECIPE, secret, lambda *_: None)
+    built, spent = fit_private(SmallSet(), VECTORS, RECIPE, secret, lambda *_: None)
     assert spent is not None
     config = private_config(built, SmallSet(), RECIPE, spent, "small", "1")
-    save(tmp_path / "small" / "1", built.network, config, covered(spent))
+    save(tmp_path / "small" / "1", built.network, config, privacy_section(spent))
     told = (tmp_path / "small" / "1" / "config.json").read_text() + (tmp_path / "small" / "1" / "card.md").read_text()
     assert f"Epsilon {spent.epsilon:.2f} at delta 0.01" in told
     assert json.loads((tmp_path / "small" / "1" / "config.json").read_text())["privacy"]["noise"] == spent.noise
     assert str(secret) not in told
-    seen = membership(load(tmp_path / "small" / "1", "cpu"), SmallSet())["clean"]
+    seen = membership_by_severity(load(tmp_path / "small" / "1", "cpu"), SmallSet())["clean"]
     assert seen.auc == 0.5  # the same rows on both sides
 
 
 def test_the_attack_sees_less_loss_and_nothing_where_there_is_nothing() -> None:
-    assert attack(np.array([0.1, 0.2]), np.array([0.3, 0.4])).auc == 1
-    assert attack(np.array([0.1, 0.2]), np.array([0.3, 0.4])).advantage == 1
-    assert attack(np.array([0.3, 0.4]), np.array([0.1, 0.2])).advantage == 0
-    same = attack(np.array([1.0, 2.0]), np.array([1.0, 2.0]))
+    assert loss_threshold_attack(np.array([0.1, 0.2]), np.array([0.3, 0.4])).auc == 1
+    assert loss_threshold_attack(np.array([0.1, 0.2]), np.array([0.3, 0.4])).advantage == 1
+    assert loss_threshold_attack(np.array([0.3, 0.4]), np.array([0.1, 0.2])).advantage == 0
+    same = loss_threshold_attack(np.array([1.0, 2.0]), np.array([1.0, 2.0]))
     assert (same.auc, same.advantage) == (0.5, 0.0)
 
 
@@ -109,7 +118,7 @@ def test_nothing_of_a_photos_metadata_reaches_tensors_records_or_what_is_printed
 ) -> None:
     assert b"TELLTALE-OWNER" in (photographed / "0.jpg").read_bytes()
     assert b"TELLTALE-COMMENT" in (photographed / "0.jpg").read_bytes()
-    examples = list(OwnSet(photographed / "manifest.jsonl").given("train", "clean"))
+    examples = list(ManifestSet(photographed / "manifest.jsonl").samples("train", "clean"))
     for path in photographed.glob("*.jpg"):
         with Image.open(path) as image:  # the same picture without anything beside its pixels
             bare = Image.fromarray(np.asarray(image))
@@ -117,7 +126,9 @@ def test_nothing_of_a_photos_metadata_reaches_tensors_records_or_what_is_printed
         assert b"TELLTALE" not in path.with_suffix(".png").read_bytes()
     text = (photographed / "manifest.jsonl").read_text().replace(".jpg", ".png")
     (photographed / "bare.jsonl").write_text(text)
-    for given, bare_one in zip(examples, OwnSet(photographed / "bare.jsonl").given("train", "clean"), strict=True):
+    for given, bare_one in zip(
+        examples, ManifestSet(photographed / "bare.jsonl").samples("train", "clean"), strict=True
+    ):
         assert np.array_equal(given.value("video"), bare_one.value("video"))
         assert "TELLTALE" not in repr(given)
     out = photographed / "models" / "own" / "1"

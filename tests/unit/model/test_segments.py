@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model.audio_grid import Segment, Stretch, cut
+from model.audio_grid import Segment, TimedSamples, cut_segments
 
 RATE, HOP_US = 8_000, 500_000
 HOP = RATE * HOP_US // 1_000_000
@@ -23,15 +23,15 @@ def tone(count: int, value: float = 0.5) -> NDArray[np.float32]:
     return np.full(count, value, np.float32)
 
 
-def cut_all(*stretches: Stretch) -> list[Segment]:
-    return cut(stretches, 0, END_US, HOP_US, RATE)
+def cut_all(*stretches: TimedSamples) -> list[Segment]:
+    return cut_segments(stretches, 0, END_US, HOP_US, RATE)
 
 
 def test_a_chunk_on_the_grid_is_one_complete_segment_of_its_exact_samples() -> None:
     # grid   |0    |0.5  |1    |1.5  |2
     # mic          [#####]
     samples = np.random.default_rng(1).normal(0, 0.1, HOP).astype(np.float32)
-    (segment,) = cut_all(Stretch(HOP_US, "mic", "1", samples))
+    (segment,) = cut_all(TimedSamples(HOP_US, "mic", "1", samples))
     assert segment.start_us == HOP_US
     assert segment.complete
     assert segment.samples.tobytes() == samples.tobytes()
@@ -41,7 +41,7 @@ def test_a_chunk_on_the_grid_is_one_complete_segment_of_its_exact_samples() -> N
 def test_what_was_not_received_is_zero_and_the_segment_says_that_it_is_not_complete() -> None:
     # grid   |0    |0.5  |1    |1.5  |2
     # mic       [##|##]
-    first, second = cut_all(Stretch(HOP_US // 2, "mic", "1", tone(HOP)))
+    first, second = cut_all(TimedSamples(HOP_US // 2, "mic", "1", tone(HOP)))
     assert (first.start_us, second.start_us) == (0, HOP_US)
     assert first.received == second.received == HOP // 2
     assert not first.complete
@@ -51,20 +51,20 @@ def test_what_was_not_received_is_zero_and_the_segment_says_that_it_is_not_compl
 
 
 def test_a_stretch_of_the_grid_without_a_sample_is_no_segment() -> None:
-    segments = cut_all(Stretch(0, "mic", "1", tone(HOP)), Stretch(3 * HOP_US, "mic", "2", tone(HOP)))
+    segments = cut_all(TimedSamples(0, "mic", "1", tone(HOP)), TimedSamples(3 * HOP_US, "mic", "2", tone(HOP)))
     assert [s.start_us for s in segments] == [0, 3 * HOP_US]
     assert cut_all() == []
 
 
 def test_silence_that_was_received_is_a_segment() -> None:
-    (segment,) = cut_all(Stretch(0, "mic", "1", tone(HOP, 0.0)))
+    (segment,) = cut_all(TimedSamples(0, "mic", "1", tone(HOP, 0.0)))
     assert segment.complete
 
 
 def test_what_reaches_beyond_the_window_is_left_out() -> None:
     # grid   |0    |0.5  |1    |1.5  |2
     # mic  [########################...]
-    segments = cut_all(Stretch(-HOP_US, "mic", "1", tone(8 * HOP)))
+    segments = cut_all(TimedSamples(-HOP_US, "mic", "1", tone(8 * HOP)))
     assert [s.start_us for s in segments] == [0, HOP_US, 2 * HOP_US, 3 * HOP_US]
     assert all(s.complete for s in segments)
 
@@ -73,8 +73,8 @@ def test_a_clock_that_jitters_by_20_ms_leaves_no_hole_and_one_that_jumps_by_more
     #             previous end
     # mic  [#####]·[#####]       placed at the end of the chunk before: 160 samples = 20 ms
     for late_us, joined in ((20_000, True), (-20_000, True), (20_125, False), (-20_125, False)):
-        first = Stretch(0, "mic", "1", tone(HOP, 0.1))
-        second = Stretch(HOP_US + late_us, "mic", "2", tone(HOP, 0.2))
+        first = TimedSamples(0, "mic", "1", tone(HOP, 0.1))
+        second = TimedSamples(HOP_US + late_us, "mic", "2", tone(HOP, 0.2))
         received = sum(s.received for s in cut_all(first, second))
         at_place = cut_all(first, second)[1].samples[0] == np.float32(0.2)
         assert at_place == (joined or late_us < 0)
@@ -82,20 +82,20 @@ def test_a_clock_that_jitters_by_20_ms_leaves_no_hole_and_one_that_jumps_by_more
 
 
 def test_the_sources_of_a_session_do_not_pull_each_other_into_place() -> None:
-    left = Stretch(0, "left", "1", tone(HOP, 0.1))
-    right = Stretch(HOP_US + 10_000, "right", "1", tone(HOP - 80, 0.2))
+    left = TimedSamples(0, "left", "1", tone(HOP, 0.1))
+    right = TimedSamples(HOP_US + 10_000, "right", "1", tone(HOP - 80, 0.2))
     second = cut_all(left, right)[1]
     assert not second.samples[:80].any()
     assert second.samples[80] == np.float32(0.2)
 
 
 def test_where_chunks_overlap_the_first_in_order_of_time_source_and_id_stays() -> None:
-    early = Stretch(0, "z", "9", tone(HOP, 0.1))
-    late = Stretch(HOP_US // 2, "a", "1", tone(HOP, 0.2))
+    early = TimedSamples(0, "z", "9", tone(HOP, 0.1))
+    late = TimedSamples(HOP_US // 2, "a", "1", tone(HOP, 0.2))
     first, second = cut_all(late, early)
     assert (first.samples == np.float32(0.1)).all()
     assert (second.samples[: HOP // 2] == np.float32(0.2)).all()
-    (same_time,) = cut_all(Stretch(0, "b", "1", tone(HOP, 0.2)), Stretch(0, "a", "2", tone(HOP, 0.1)))
+    (same_time,) = cut_all(TimedSamples(0, "b", "1", tone(HOP, 0.2)), TimedSamples(0, "a", "2", tone(HOP, 0.1)))
     assert (same_time.samples == np.float32(0.1)).all()
 
 
@@ -103,8 +103,8 @@ def test_times_before_1970_and_far_ones_lie_on_the_same_grid() -> None:
     samples = np.random.default_rng(2).normal(0, 0.1, HOP).astype(np.float32)
     keys = set()
     for origin_us in (-4 * HOP_US, 0, 1_700_000_000_000_000):
-        stretch = Stretch(origin_us + HOP_US, "mic", "1", samples)
-        (segment,) = cut([stretch], origin_us, origin_us + END_US, HOP_US, RATE)
+        stretch = TimedSamples(origin_us + HOP_US, "mic", "1", samples)
+        (segment,) = cut_segments([stretch], origin_us, origin_us + END_US, HOP_US, RATE)
         assert segment.start_us == origin_us + HOP_US
         keys.add(segment.key)
     assert len(keys) == 1
@@ -115,19 +115,19 @@ def test_any_chunking_in_any_order_gives_the_same_segments(cuts: list[int], seed
     sound = np.random.default_rng(seed).normal(0, 0.1, 4 * HOP).astype(np.float32)
     edges = [0, *sorted(cuts), len(sound)]
     pieces = [
-        Stretch(begin * SAMPLE_US, "mic", str(number), sound[begin:end])
+        TimedSamples(begin * SAMPLE_US, "mic", str(number), sound[begin:end])
         for number, (begin, end) in enumerate(pairwise(edges))
     ]
     random.Random(seed).shuffle(pieces)
     assert [(s.start_us, s.received, s.key) for s in cut_all(*pieces)] == [
-        (s.start_us, s.received, s.key) for s in cut_all(Stretch(0, "mic", "0", sound))
+        (s.start_us, s.received, s.key) for s in cut_all(TimedSamples(0, "mic", "0", sound))
     ]
 
 
 @given(st.integers(0, 3), st.integers(1, 6))
 def test_a_segment_is_the_same_in_every_window_that_holds_it(first: int, chunks: int) -> None:
-    stretches = [Stretch(i * HOP_US, "mic", str(i), tone(HOP, 0.1 * (i + 1))) for i in range(chunks)]
-    everything = {s.start_us: s.key for s in cut(stretches, 0, 8 * HOP_US, HOP_US, RATE)}
+    stretches = [TimedSamples(i * HOP_US, "mic", str(i), tone(HOP, 0.1 * (i + 1))) for i in range(chunks)]
+    everything = {s.start_us: s.key for s in cut_segments(stretches, 0, 8 * HOP_US, HOP_US, RATE)}
     begin_us = first * HOP_US
-    for segment in cut(stretches, begin_us, begin_us + END_US, HOP_US, RATE):
+    for segment in cut_segments(stretches, begin_us, begin_us + END_US, HOP_US, RATE):
         assert everything[segment.start_us] == segment.key

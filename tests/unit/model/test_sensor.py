@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from model.decode import BYTES_MAX, Undecodable, decode_sensor
-from model.modality import REGISTERED
+from model.modality import MODALITIES
 
 
 def decoded(read: Any) -> Any:
@@ -44,5 +44,5 @@ def test_no_bytes_whatever_raise(payload: bytes) -> None:
 
 
 def test_every_modality_reads_what_a_manifest_gives_it_or_names_a_file() -> None:
-    assert [name for name, modality in REGISTERED.items() if modality.inline is None] == ["video", "audio"]
-    assert len({field for modality in REGISTERED.values() for field in modality.fields}) == 5
+    assert [name for name, modality in MODALITIES.items() if modality.inline is None] == ["video", "audio"]
+    assert len({field for modality in MODALITIES.values() for field in modality.fields}) == 5

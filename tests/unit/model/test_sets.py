@@ -8,22 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.data.augment import miscounted, renumbered
+from model.data.augment import replace_digit, replace_digit_by_number
 from model.data.degradations import (
     HOMOPHONES,
     LAWS,
     SEVERITIES,
-    dim,
-    drown,
-    fresh_picture,
-    fresh_sound,
-    fresh_text,
-    number_at,
-    place,
+    degrade_pixels,
+    draw_audio,
+    draw_image,
+    draw_text,
+    find_digit_word,
+    mix_noise,
+    place_on_canvas,
 )
 from model.data.homesound10 import GROUPS, Homesound10
 from model.data.shards import find_file
-from model.data.splits import rows
+from model.data.splits import read_jsonl
 from model.data.tridigit import Tridigit
 from services.runtime.settings import ROOT
 
@@ -40,11 +40,11 @@ def renamed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few rows of tridigit under file names that say nothing, in an order that says nothing."""
     folder = tmp_path_factory.mktemp("renamed")
     (folder / "noise8k").mkdir()
-    noise = next(rows(DATA / "tridigit" / "noise8k" / "noise.jsonl"))
+    noise = next(read_jsonl(DATA / "tridigit" / "noise8k" / "noise.jsonl"))
     copy(f"noise8k/{noise['noise']}.flac", folder / "noise8k" / "a.flac")
     (folder / "noise8k" / "noise.jsonl").write_text(json.dumps({"noise": "a"}))
     found: dict[str, list[dict[str, object]]] = {"train": [], "val": [], "test": []}
-    for row in rows(DATA / "tridigit" / "manifest.jsonl"):
+    for row in read_jsonl(DATA / "tridigit" / "manifest.jsonl"):
         if len(found[row["split"]]) < 6:
             number = sum(map(len, found.values()))
             copy(row["speech"], folder / f"{number}.flac")
@@ -59,8 +59,8 @@ def renamed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_labels_come_from_the_manifest_and_not_from_file_names(renamed: Path) -> None:
-    given = Tridigit(renamed).given("test", "clean")
-    original = Tridigit(DATA / "tridigit", limit=6).given("test", "clean")
+    given = Tridigit(renamed).samples("test", "clean")
+    original = Tridigit(DATA / "tridigit", limit=6).samples("test", "clean")
     assert [e.label for e in given] == [e.label for e in original]
     assert [e.text for e in given] == [e.text for e in original]
     assert all(np.array_equal(a.value("audio"), b.value("audio")) for a, b in zip(given, original, strict=True))
@@ -68,9 +68,9 @@ def test_labels_come_from_the_manifest_and_not_from_file_names(renamed: Path) ->
 
 def test_a_degraded_sample_is_what_its_row_says(renamed: Path) -> None:
     data = Tridigit(renamed)
-    told = {row["id"]: row for row in rows(renamed / "manifest.jsonl")}
+    told = {row["id"]: row for row in read_jsonl(renamed / "manifest.jsonl")}
     for severity in ("noisy", "harsh"):
-        for example in data.given("test", severity):
+        for example in data.samples("test", severity):
             row = told[example.id][severity]
             x, y, width, height = row["image"]["occlude"]
             assert example.text == row["text"]
@@ -93,17 +93,17 @@ def test_the_noise_lies_as_far_above_the_speech_as_the_law_says() -> None:
     rng = np.random.default_rng(3)
     speech, noise = rng.normal(0, 300, 4_000).astype(np.float32), rng.normal(0, 200, 16_000).astype(np.float32)
     for _ in range(20):
-        heard = fresh_sound(speech, [noise], "harsh", rng)
+        heard = draw_audio(speech, [noise], "harsh", rng)
         rest = heard[np.abs(heard) > 0]
         assert len(heard) == 16_000
         assert np.abs(rest).max() <= 32_767
-    quiet = drown(speech, noise, 100, 0.0, 1.0)
-    assert np.array_equal(quiet, np.round(place(speech, 100)))
+    quiet = mix_noise(speech, noise, 100, 0.0, 1.0)
+    assert np.array_equal(quiet, np.round(place_on_canvas(speech, 100)))
 
 
 def test_a_picture_is_made_coarse_then_dark_then_covered() -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    seen = dim(pixels, 0.5, 8, (10, 20, 30, 35))
+    seen = degrade_pixels(pixels, 0.5, 8, (10, 20, 30, 35))
     assert (seen[20:55, 10:40] == 0).all()
     assert (seen[:8, :8] == np.round(pixels[:8, :8].astype(np.float32).mean((0, 1)) * 0.5)).all()
 
@@ -114,39 +114,39 @@ def test_fresh_corruption_draws_the_shares_that_the_law_states(severity: str) ->
     text, count = "please rate this current book four out of six stars", 2_000
     kept = misheard = 0
     for _ in range(count):
-        words = fresh_text(text, 4, severity, rng).split()  # type: ignore[arg-type]
-        kept += number_at(words, 4) is not None
+        words = draw_text(text, 4, severity, rng).split()  # type: ignore[arg-type]
+        kept += find_digit_word(words, 4) is not None
         misheard += any(word in HOMOPHONES[4] for word in words)
     law = LAWS.get(severity)
     expected = (1.0, 0.0) if law is None else (1 - law.misheard - law.number_dropped, law.misheard)
     assert (kept / count, misheard / count) == pytest.approx(expected, abs=0.04)
     picture = np.full((64, 64, 3), 200, np.uint8)
-    dark = [float(fresh_picture(picture, severity, rng).max()) / 200 for _ in range(200)]  # type: ignore[arg-type]
+    dark = [float(draw_image(picture, severity, rng).max()) / 200 for _ in range(200)]  # type: ignore[arg-type]
     low, high = (1.0, 1.0) if law is None else law.gain
     assert low - 0.02 <= min(dark) <= max(dark) <= high + 0.02
 
 
 def test_the_groups_of_homesound10_share_no_recording() -> None:
-    found = list(rows(DATA / "homesound10" / "manifest.jsonl"))
+    found = list(read_jsonl(DATA / "homesound10" / "manifest.jsonl"))
     sources = [{r["source_id"] for r in found if r["fold"] in group} for group in GROUPS]
     assert not sources[0] & (sources[1] | sources[2])
     assert not sources[1] & sources[2]
     data = Homesound10(DATA / "homesound10", GROUPS[0])
-    held = {e.id for e in data.given("test", "clean")}
+    held = {e.id for e in data.samples("test", "clean")}
     assert held == {r["id"] for r in found if r["fold"] in GROUPS[0]}
     assert not held & {e.id for e in data.epoch(np.random.default_rng(0))}
 
 
 def test_a_sentence_that_is_borrowed_says_the_new_digit_in_the_old_place() -> None:
     rng = np.random.default_rng(2)
-    said = {renumbered("Rate it four of 6 stars", 4, 7, rng) for _ in range(50)}
+    said = {replace_digit("Rate it four of 6 stars", 4, 7, rng) for _ in range(50)}
     assert said == {"Rate it seven of 6 stars", "Rate it 7 of 6 stars"}
-    assert renumbered("no number here", 4, 7, rng) == "no number here"
+    assert replace_digit("no number here", 4, 7, rng) == "no number here"
 
 
 def test_a_sentence_that_is_miscounted_says_no_digit_where_it_said_one() -> None:
     rng = np.random.default_rng(2)
-    said = {miscounted("Rate it four of 6 stars", 4, rng).split()[2] for _ in range(200)}
+    said = {replace_digit_by_number("Rate it four of 6 stars", 4, rng).split()[2] for _ in range(200)}
     assert {"eleven", "twenty"} < said
     assert all(int(word) >= 10 for word in said if word.isdigit())
     assert not said & {"four", "4"}

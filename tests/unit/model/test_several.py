@@ -14,20 +14,20 @@ import torch
 from numpy.random import Generator
 from safetensors.torch import load as load_tensors
 
-from model.answers import answers
-from model.checkpoint import CheckpointError, joined, load, save_tensors_of, tasks_of
+from model.checkpoint import CheckpointError, checkpoint_tasks, join_state_dicts, load, save_state_dict
 from model.data.degradations import Severity
 from model.data.example import Example
 from model.data.homesound10 import Homesound10
 from model.data.intents import INTENTS, Intents
-from model.data.splits import rows
+from model.data.splits import read_jsonl
 from model.encoders.lexicon import Lexicon
-from model.fit import Built
+from model.fit import FittedModel
+from model.predict_examples import predict_examples
 from model.recipe import TaskRecipe
-from model.tensors import branches_of, tensors_of
-from research.multitask.shipped import several_config
-from research.multitask.sounds import SoundFolds
-from research.multitask.train import Task, branch_losses, build_several, joint_logits
+from model.tensors import collate_examples, compute_branches
+from research.multitask.shipped_tasks import multitask_config
+from research.multitask.sound_folds import SoundFolds
+from research.multitask.train import Task, branch_losses, fit_tasks, joint_logits
 from services.cli import main
 from services.runtime.settings import ROOT
 from tests.unit.model.small_set import WORDS, SmallSet, table
@@ -59,19 +59,19 @@ def tasks() -> dict[str, Task]:
 
 
 @pytest.fixture(scope="module")
-def built(tasks: dict[str, Task]) -> dict[str, Built]:
-    return build_several(tasks, WORDS, table(), RECIPE, 4, lambda *_: None)
+def built(tasks: dict[str, Task]) -> dict[str, FittedModel]:
+    return fit_tasks(tasks, WORDS, table(), RECIPE, 4, lambda *_: None)
 
 
 @pytest.fixture(scope="module")
-def folder(built: dict[str, Built], tasks: dict[str, Task], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(built: dict[str, FittedModel], tasks: dict[str, Task], tmp_path_factory: pytest.TempPathFactory) -> Path:
     at = tmp_path_factory.mktemp("several") / "several" / "1"
     networks = {name: one.network for name, one in built.items()}
-    save_tensors_of(at, joined(networks), several_config(built, tasks, RECIPE, "several", "1"), "")
+    save_state_dict(at, join_state_dicts(networks), multitask_config(built, tasks, RECIPE, "several", "1"), "")
     return at
 
 
-def test_each_task_has_its_head_and_all_share_their_encoders(built: dict[str, Built], folder: Path) -> None:
+def test_each_task_has_its_head_and_all_share_their_encoders(built: dict[str, FittedModel], folder: Path) -> None:
     small, words = built["small"].network, built["words"].network
     assert small.encoders["text"] is words.encoders["text"]
     assert small.heads["text"] is not words.heads["text"]
@@ -81,12 +81,12 @@ def test_each_task_has_its_head_and_all_share_their_encoders(built: dict[str, Bu
 
 
 def test_a_checkpoint_of_several_tasks_serves_each(folder: Path) -> None:
-    assert tasks_of(folder) == ("small", "words")
-    examples: Sequence[Example] = SmallSet().given("test", "clean")
+    assert checkpoint_tasks(folder) == ("small", "words")
+    examples: Sequence[Example] = SmallSet().samples("test", "clean")
     right = [e.label for e in examples]
     small, words = load(folder, "cpu", task="small"), load(folder, "cpu", task="words")
-    assert answers(small, examples)[:, -1].argmax(1).tolist() == right
-    assert answers(words, examples)[:, -1].argmax(1).tolist() == [1 - label for label in right]
+    assert predict_examples(small, examples)[:, -1].argmax(1).tolist() == right
+    assert predict_examples(words, examples)[:, -1].argmax(1).tolist() == [1 - label for label in right]
     assert (small.labels, words.labels) == (("low", "high"), ("up", "down"))
     assert words.modalities == ("text",)
 
@@ -114,25 +114,27 @@ def test_predict_batch_answers_each_line_by_the_head_of_its_task(
     assert "knows the tasks small, words" in other["error"]
 
 
-def test_encoding_together_says_what_each_network_says_alone(built: dict[str, Built], tasks: dict[str, Task]) -> None:
+def test_encoding_together_says_what_each_network_says_alone(
+    built: dict[str, FittedModel], tasks: dict[str, Task]
+) -> None:
     networks = {name: one.network.eval() for name, one in built.items()}
     lexicon = Lexicon(WORDS)
     batches = {
-        name: tensors_of(task.data.drawn("clean", np.random.default_rng(1)), task.data.modalities, lexicon, 4)
+        name: collate_examples(task.data.drawn("clean", np.random.default_rng(1)), task.data.modalities, lexicon, 4)
         for name, task in tasks.items()
     }
     together = joint_logits(networks, batches, lambda spectrum: spectrum)
     for name, network in networks.items():
-        alone = network.expert_logits(branches_of(network, batches[name])[0])
+        alone = network.expert_logits(compute_branches(network, batches[name])[0])
         torch.testing.assert_close(together[name], alone, atol=1e-5, rtol=1e-4)
         assert float(branch_losses(alone.detach(), batches[name], 0.0)) < 1.5
 
 
 def test_intents_come_from_the_manifest_and_keep_its_parts() -> None:
     folder = ROOT / "data" / "tridigit"
-    data, told = Intents(folder), list(rows(folder / "manifest.jsonl"))
+    data, told = Intents(folder), list(read_jsonl(folder / "manifest.jsonl"))
     for part in ("train", "val", "test"):
-        given = data.given(part, "harsh")
+        given = data.samples(part, "harsh")
         assert [(e.id, INTENTS[e.label], e.text) for e in given] == [
             (r["id"], r["intent"], r["harsh"]["text"]) for r in told if r["split"] == part
         ]
@@ -141,7 +143,7 @@ def test_intents_come_from_the_manifest_and_keep_its_parts() -> None:
 
 def test_the_folds_that_train_validate_and_test_sounds_share_no_clip() -> None:
     data = SoundFolds(Homesound10(ROOT / "data" / "homesound10"), (2,), (1,))
-    parts = [{e.id for e in data.given(part, "clean")} for part in ("train", "val", "test")]
+    parts = [{e.id for e in data.samples(part, "clean")} for part in ("train", "val", "test")]
     assert sum(map(len, parts)) == len(set().union(*parts)) == 290
     assert {e.id for e in data.epoch(np.random.default_rng(0))} <= parts[0]
     with pytest.raises(ValueError, match="either"):

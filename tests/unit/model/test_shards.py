@@ -13,7 +13,7 @@ import pytest
 
 from model.data.example import Example
 from model.data.shards import find_file, list_files
-from model.manifest import example_of
+from model.manifest import read_example
 from services.runtime.settings import ROOT
 
 DATA = ROOT / "data"
@@ -83,7 +83,7 @@ def test_a_manifest_may_name_members_of_a_shard(tmp_path: Path) -> None:
     photo = (ROOT / "examples" / "seven.jpg").read_bytes()
     (tmp_path / "seven.jpg").write_bytes(photo)
     pack(tmp_path / "photos.tar", {"photos/seven.jpg": photo})
-    examples = [example_of({"id": "1", "image": name}, tmp_path) for name in ("seven.jpg", "photos/seven.jpg")]
+    examples = [read_example({"id": "1", "image": name}, tmp_path) for name in ("seven.jpg", "photos/seven.jpg")]
     pixels = [example.video for example in examples if isinstance(example, Example) and example.video is not None]
     single, packed = pixels
     assert np.array_equal(single, packed)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from model.encoders.lexicon import Lexicon
-from model.encoders.robust_audio import HearingEncoder, HearingReader
-from model.encoders.robust_image import prepare_picture
+from model.encoders.robust_audio import RobustAudioEncoder, RobustAudioReader
+from model.encoders.robust_image import prepare_robust_image
 from model.encoders.text import PAD, UNKNOWN
 
 LEXICON = Lexicon(["seven", "even", "dog", "bark", "at", "a"])
@@ -36,19 +36,19 @@ def test_a_known_word_that_stands_somewhere_in_an_unknown_one_is_not_read() -> N
 def test_a_picture_is_the_same_in_any_light_and_the_covered_part_is_told() -> None:
     pixels = np.random.default_rng(1).integers(80, 250, (64, 64, 3)).astype(np.float32)
     pixels[10:40, 10:40] = 0
-    bright = prepare_picture(pixels.astype(np.uint8))
-    dark = prepare_picture((pixels / 2).astype(np.uint8))
+    bright = prepare_robust_image(pixels.astype(np.uint8))
+    dark = prepare_robust_image((pixels / 2).astype(np.uint8))
     assert bright.shape == (4, 64, 64)
     assert np.abs(bright - dark).mean() < 0.02
     assert (bright[3, 10:40, 10:40] == 0).all()
     assert bright[3].mean() == pytest.approx(1 - 900 / 4096)
-    assert not prepare_picture(np.zeros((64, 64, 3), np.uint8)).any()
+    assert not prepare_robust_image(np.zeros((64, 64, 3), np.uint8)).any()
 
 
 @torch.no_grad()
 def test_what_a_segment_that_was_not_received_holds_changes_nothing() -> None:
     torch.manual_seed(1)
-    reader = HearingReader(16).eval()
+    reader = RobustAudioReader(16).eval()
     segments, there = torch.randn(2, 4, 240), torch.tensor([[True, True, False, True]]).expand(2, 4)
     other = segments.clone()
     other[:, 2] = 9
@@ -59,6 +59,6 @@ def test_what_a_segment_that_was_not_received_holds_changes_nothing() -> None:
 @torch.no_grad()
 def test_louder_sound_has_the_same_feature() -> None:
     torch.manual_seed(1)
-    encoder = HearingEncoder().eval()
+    encoder = RobustAudioEncoder().eval()
     sound = torch.randn(1, 4_000) * 0.05
     torch.testing.assert_close(encoder(sound), encoder(sound * 3), atol=0.02, rtol=0.02)

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save as save_tensors
 
 from model.recipe import TaskRecipe
-from model.resume import Average, Resume, ResumeError
-from model.train import TrainedTask, lag_weights, start, train, train_residual
+from model.train import TrainedTask, initialize_network, lag_weights, train_network, train_residual
+from model.training_state import ResumeError, TrainingState, WeightAverage
 from tests.unit.model.small_set import WORDS, SmallSet, table
 
 pytestmark = pytest.mark.slow
@@ -29,8 +29,8 @@ def trained(recipe: TaskRecipe = RECIPE, resume: Path | None = None, stop_after:
         if epoch == stop_after:
             raise Stopped
 
-    found = start(SmallSet(), WORDS, table(), recipe)
-    train(SmallSet(), found, recipe, report, resume)
+    found = initialize_network(SmallSet(), WORDS, table(), recipe)
+    train_network(SmallSet(), found, recipe, report, resume)
     return found
 
 
@@ -91,12 +91,14 @@ def test_the_residual_trains_alone_and_leaves_the_branches_as_they_are() -> None
 
 
 def test_branches_that_share_nothing_keep_each_its_own_best() -> None:
-    network = start(SmallSet(), WORDS, table(), TaskRecipe(fusion="experts")).network
+    network = initialize_network(SmallSet(), WORDS, table(), TaskRecipe(fusion="experts")).network
     optimiser = torch.optim.AdamW(network.parameters())
-    kept = Resume(network, optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.1, 5), Average(network), [])
+    kept = TrainingState(
+        network, optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.1, 5), WeightAverage(network), []
+    )
     for epoch, own in enumerate(({"text": 1.0, "audio": 1.0}, {"text": 2.0, "audio": 0.5})):
         kept.epoch = epoch
-        kept.keep_branches({name: torch.full_like(v, epoch) for name, v in network.state_dict().items()}, own)
+        kept.update_best_branches({name: torch.full_like(v, epoch) for name, v in network.state_dict().items()}, own)
     assert float(kept.best["heads.text.bias"][0]) == 0
     assert float(kept.best["heads.audio.bias"][0]) == 1
     assert kept.best_epoch == 1

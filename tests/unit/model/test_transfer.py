@@ -11,10 +11,10 @@ import torch
 
 from model.data.example import Example
 from model.data.homesound10 import Homesound10
-from research.transfer import cross
-from research.transfer.network import SoundNetwork, placed
+from research.transfer import evaluate
+from research.transfer.network import SoundNetwork, embed_sounds
 from research.transfer.titles import TitleVectors
-from research.transfer.train import TransferRecipe, contrast, train
+from research.transfer.train import TransferRecipe, info_nce, train_sound_network
 from services.runtime.settings import ROOT
 
 TITLES = TitleVectors(ROOT / "data" / "assistvec" / "vectors.npz")
@@ -36,33 +36,33 @@ def test_a_word_without_a_vector_lies_near_its_other_forms() -> None:
 def test_the_loss_is_that_of_guessing_where_all_lie_together_and_low_where_pairs_meet() -> None:
     scale = torch.tensor(3.0)
     alone = torch.eye(4)
-    assert float(contrast(torch.ones(4, 4) / 2, alone, scale)) == pytest.approx(math.log(4), abs=1e-5)
-    assert float(contrast(alone, alone, scale)) < 1e-3
-    assert float(contrast(alone.roll(1, 0), alone, scale)) > 5
+    assert float(info_nce(torch.ones(4, 4) / 2, alone, scale)) == pytest.approx(math.log(4), abs=1e-5)
+    assert float(info_nce(alone, alone, scale)) < 1e-3
+    assert float(info_nce(alone.roll(1, 0), alone, scale)) > 5
 
 
 def test_the_same_title_twice_is_no_wrong_answer() -> None:
     twice = torch.eye(4)[[0, 0, 1, 2]]
     best = math.log(2) / 2  # of four rows two share their title, each can only be half right
-    assert float(contrast(twice, twice, torch.tensor(4.0))) == pytest.approx(best, abs=1e-3)
+    assert float(info_nce(twice, twice, torch.tensor(4.0))) == pytest.approx(best, abs=1e-3)
 
 
 def test_sounds_are_put_where_their_titles_lie_and_the_same_again_from_the_same_seed() -> None:
     clips = [tone(300 + 10 * n, "old clock", n) for n in range(4)]
     clips += [tone(1_500 + 10 * n, "heavy rain", 20 + n) for n in range(4)]
     recipe = TransferRecipe(epochs=6, repeats=2, batch_size=8)
-    network = train(clips, TITLES, recipe)
+    network = train_sound_network(clips, TITLES, recipe)
     unheard = [tone(335, "", 90), tone(1_535, "", 91)]
-    scores = placed(network, unheard).numpy() @ TITLES(["old clock", "heavy rain"]).T
+    scores = embed_sounds(network, unheard).numpy() @ TITLES(["old clock", "heavy rain"]).T
     assert scores.argmax(1).tolist() == [0, 1]
-    again = train(clips, TITLES, recipe)
-    assert torch.equal(placed(again, unheard), placed(network, unheard))
+    again = train_sound_network(clips, TITLES, recipe)
+    assert torch.equal(embed_sounds(again, unheard), embed_sounds(network, unheard))
 
 
 def test_each_class_is_held_out_once() -> None:
-    folds = cross.class_folds(10, seed=3)
+    folds = evaluate.class_folds(10, seed=3)
     assert sorted(n for fold in folds for n in fold) == list(range(10))
-    assert {len(fold) for fold in folds} == {cross.HELD_CLASSES}
+    assert {len(fold) for fold in folds} == {evaluate.HELD_CLASSES}
 
 
 def test_no_clip_of_a_held_class_or_fold_is_in_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,15 +76,15 @@ def test_no_clip_of_a_held_class_or_fold_is_in_the_training(monkeypatch: pytest.
     def nowhere(network: SoundNetwork, examples: list[Example]) -> torch.Tensor:
         return torch.zeros(len(examples), TITLES.size)
 
-    monkeypatch.setattr(cross, "train", kept)
-    monkeypatch.setattr(cross, "placed", nowhere)
-    scores = cross.unseen_classes(data, TITLES, TransferRecipe(), (1,), lambda *_: None)
+    monkeypatch.setattr(evaluate, "train_sound_network", kept)
+    monkeypatch.setattr(evaluate, "embed_sounds", nowhere)
+    scores = evaluate.score_unseen_classes(data, TITLES, TransferRecipe(), (1,), lambda *_: None)
     assert scores[0].chance == 0.5
     assert {s.count for s in scores} == {290}
-    for clips, held in zip(seen, cross.class_folds(10, 1), strict=True):
+    for clips, held in zip(seen, evaluate.class_folds(10, 1), strict=True):
         assert {c.label for c in clips} == set(range(10)) - set(held)
     seen.clear()
-    cross.unseen_recordings(data, TITLES, TransferRecipe(), (1,), lambda *_: None)
+    evaluate.score_unseen_recordings(data, TITLES, TransferRecipe(), (1,), lambda *_: None)
     assert sum(290 - len(clips) for clips in seen) == 290
 
 
@@ -92,6 +92,6 @@ def test_the_nearest_sound_of_a_title_is_counted_and_ties_are_not() -> None:
     torch.manual_seed(2)
     network = SoundNetwork(TITLES.size)
     clips = [tone(300, "clock", 1), tone(300, "clock", 1), tone(2_000, "rain", 2)]
-    found = cross.retrieval(network, TITLES, clips)
+    found = evaluate.score_retrieval(network, TITLES, clips)
     assert not found[1][:2].any()
     assert found[5].all()

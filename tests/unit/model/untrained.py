@@ -8,7 +8,7 @@ import torch
 
 from model.labels import LABELS
 from model.predictor import FusionModel
-from model.streams.network import FusionNetwork
+from model.streams.network import StreamsNetwork
 
 WORDS = ["turn", "on", "the", "kettle", "seven", "dog", "rain"]
 VECTOR_SIZE = 12
@@ -32,10 +32,10 @@ def config(**changed: Any) -> dict[str, Any]:
     } | changed
 
 
-def network(seed: int = 3, labels: int = len(LABELS)) -> FusionNetwork:
+def network(seed: int = 3, labels: int = len(LABELS)) -> StreamsNetwork:
     """A network whose calibration is not neutral either, so that a test sees it being used."""
     torch.manual_seed(seed)
-    made = FusionNetwork(labels, len(WORDS), VECTOR_SIZE)
+    made = StreamsNetwork(labels, len(WORDS), VECTOR_SIZE)
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter, 0, 0.3)
     made.get_buffer("text.vectors").normal_()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from model.checkpoint import load, serving
+from model.checkpoint import load, resolve_checkpoint
 from services.contract.record import KafkaRecord
 from services.fusion.inference import Inference
 from services.runtime.settings import ROOT
@@ -15,7 +15,7 @@ from tests.unit.offline import made
 
 @pytest.fixture(scope="session")
 def inference() -> Inference:
-    return Inference(load(serving(ROOT / "models" / "home"), "cpu"), 64 * 1024 * 1024)
+    return Inference(load(resolve_checkpoint(ROOT / "models" / "home"), "cpu"), 64 * 1024 * 1024)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from model.data.homestream import SOURCES
-from model.data.synthetic_streams import SECONDS, Made, made_streams
+from model.data.synthetic_streams import SECONDS, SyntheticStream, synthetic_streams
 from model.labels import DIGITS, SOUNDS
 from services.runtime.settings import ROOT
 
@@ -15,19 +15,19 @@ DATA = ROOT / "data"
 
 
 @pytest.fixture(scope="module")
-def made() -> Made:
-    (stream,) = made_streams(DATA, "val", 5, 1)
+def made() -> SyntheticStream:
+    (stream,) = synthetic_streams(DATA, "val", 5, 1)
     return stream
 
 
-def test_the_same_seed_makes_the_same_stream_and_another_seed_another(made: Made) -> None:
-    (again,), (other,) = made_streams(DATA, "val", 5, 1), made_streams(DATA, "val", 6, 1)
+def test_the_same_seed_makes_the_same_stream_and_another_seed_another(made: SyntheticStream) -> None:
+    (again,), (other,) = synthetic_streams(DATA, "val", 5, 1), synthetic_streams(DATA, "val", 6, 1)
     assert (again.messages, again.truth) == (made.messages, made.truth)
     assert again.sound.tobytes() == made.sound.tobytes()
     assert other.truth != made.truth
 
 
-def test_events_follow_each_other_and_are_of_the_labels(made: Made) -> None:
+def test_events_follow_each_other_and_are_of_the_labels(made: SyntheticStream) -> None:
     assert 12 <= len(made.truth) <= 30
     assert {label for _, _, label in made.truth} <= {*DIGITS, *SOUNDS}
     assert all(begin < end for begin, end, _ in made.truth)
@@ -35,7 +35,7 @@ def test_events_follow_each_other_and_are_of_the_labels(made: Made) -> None:
     assert made.truth[-1][1] < SECONDS
 
 
-def test_messages_come_late_twice_and_out_of_order_and_each_source_falls_silent_once(made: Made) -> None:
+def test_messages_come_late_twice_and_out_of_order_and_each_source_falls_silent_once(made: SyntheticStream) -> None:
     arrived = [m.arrived_us for m in made.messages]
     assert arrived == sorted(arrived)
     assert {m.source for m in made.messages} == set(SOURCES)

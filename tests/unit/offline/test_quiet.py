@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 
 from model.checkpoint import load as load_model
-from model.data.background_streams import Quiet, quiet_streams
+from model.data.background_streams import BackgroundStream, background_streams
 from model.data.homestream import SOURCES
-from model.data.splits import digits
+from model.data.splits import load_digits
 from model.labels import SOUNDS
 from services.cli import main
 from services.fusion.__main__ import decision_of
@@ -26,8 +26,8 @@ MINUTES = 2
 
 
 @pytest.fixture(scope="module")
-def streams() -> list[Quiet]:
-    return list(quiet_streams(DATA, "test", 3, 2, 60))
+def streams() -> list[BackgroundStream]:
+    return list(background_streams(DATA, "test", 3, 2, 60))
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +40,9 @@ def played(inference: Inference) -> list[StreamRun]:
     return list(run_background_streams(inference, DATA, "test", 3, MINUTES * 60))
 
 
-def test_the_same_seed_makes_the_same_streams_and_another_seed_others(streams: list[Quiet]) -> None:
-    def first(seed: int) -> Iterator[Quiet]:
-        return quiet_streams(DATA, "test", seed, 1, 60)
+def test_the_same_seed_makes_the_same_streams_and_another_seed_others(streams: list[BackgroundStream]) -> None:
+    def first(seed: int) -> Iterator[BackgroundStream]:
+        return background_streams(DATA, "test", seed, 1, 60)
 
     (again,), (other,) = first(3), first(4)
     assert again.messages == streams[0].messages
@@ -50,7 +50,7 @@ def test_the_same_seed_makes_the_same_streams_and_another_seed_others(streams: l
     assert other.sound.tobytes() != again.sound.tobytes()
 
 
-def test_a_quiet_stream_has_sound_pictures_sentences_copies_and_disorder(streams: list[Quiet]) -> None:
+def test_a_quiet_stream_has_sound_pictures_sentences_copies_and_disorder(streams: list[BackgroundStream]) -> None:
     for stream in streams:
         assert stream.sound.shape == (60 * 8_000,)
         arrived = [m.arrived_us for m in stream.messages]
@@ -63,8 +63,8 @@ def test_a_quiet_stream_has_sound_pictures_sentences_copies_and_disorder(streams
     assert len({(m.source, m.sequence, m.t_us) for m in messages}) < len(messages)
 
 
-def test_no_sentence_is_one_of_the_set_and_none_names_a_sound(streams: list[Quiet]) -> None:
-    real = {d.text for d in digits(DATA, "test")}
+def test_no_sentence_is_one_of_the_set_and_none_names_a_sound(streams: list[BackgroundStream]) -> None:
+    real = {d.text for d in load_digits(DATA, "test")}
     named = {part for sound in SOUNDS for part in sound.split("_")}
     for text in (m.text for stream in streams for m in stream.messages if m.text is not None):
         assert text not in real

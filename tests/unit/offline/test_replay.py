@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from model.checkpoint import load, save
-from model.streams.network import FusionNetwork
+from model.streams.network import StreamsNetwork
 from services.contract import canonical, cloudevents, tick
 from services.contract.prediction import muted_of
 from services.contract.record import KafkaRecord, MemberPosition
@@ -137,7 +137,7 @@ def test_own_ticks_under_the_same_settings_would_be_those_that_were_recorded(
 def test_another_model_changes_predictions_and_no_window(recording: Path, tmp_path: Path) -> None:
     shipped = ROOT / "models" / "home" / "1"
     config = json.loads((shipped / "config.json").read_text())
-    network = FusionNetwork(len(config["labels"]), len(config["words"]), config["vector_size"])
+    network = StreamsNetwork(len(config["labels"]), len(config["words"]), config["vector_size"])
     save(tmp_path / "model", network, {**config, "version": "other"}, "a test")
     other = Inference(load(tmp_path / "model", "cpu"), 1 << 20)
     found = made.replayed(recording, other)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from model.manifest import Unreadable, example_of, lines
+from model.manifest import UnreadableRow, read_example, read_rows
 from services.contract import canonical, cloudevents
 from services.contract.record import KafkaRecord
 from services.contract.window import Member
@@ -82,12 +82,12 @@ def test_the_trainer_reads_it_the_newest_label_counts_and_a_session_is_forgotten
     store.save(build_sample(evidence(picture, *halves(3)), "cat"))
     store.save(build_sample(evidence(picture, *halves(3)), "bird"))
     store.save(build_sample(evidence(picture, id="t/1/1@m", session="t"), "cat"))
-    rows = list(lines(store.manifest))
+    rows = list(read_rows(store.manifest))
     assert [row["label"] for row in rows if isinstance(row, dict)] == ["bird", "cat"]
     for row in rows:
         assert isinstance(row, dict)
-        example = example_of(row, store.manifest.parent)
-        assert not isinstance(example, Unreadable), example
+        example = read_example(row, store.manifest.parent)
+        assert not isinstance(example, UnreadableRow), example
         assert example.value("video") is not None
     assert store.forget("s") == 1
     assert [row["session"] for row in store.rows()] == ["t"]

@@ -22,7 +22,7 @@ from services.contract.errors import BraidError
 DECAY = 0.995
 
 
-class Average:
+class WeightAverage:
     """Averages a network's state as it trains; young averages forget faster."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -45,7 +45,7 @@ class ResumeError(BraidError):
     """A saved training state that belongs to another training, or that cannot be read."""
 
 
-class Resume:
+class TrainingState:
     """What changes from epoch to epoch: weights, optimiser, schedule, average, the best so far and the curve."""
 
     def __init__(
@@ -53,7 +53,7 @@ class Resume:
         network: nn.Module,
         optimiser: torch.optim.Optimizer,
         schedule: torch.optim.lr_scheduler.LRScheduler,
-        average: Average,
+        average: WeightAverage,
         curve: list[dict[str, float]],
     ) -> None:
         self.network, self.optimiser, self.schedule, self.average = network, optimiser, schedule, average
@@ -61,25 +61,25 @@ class Resume:
         self.epoch = self.best_epoch = 0
         self.best_nll = float("inf")
         self.best: dict[str, Tensor] = {name: value.clone() for name, value in average.state.items()}
-        self.best_own: dict[str, float] = {}
-        self.weights: dict[str, float] = {}
+        self.best_branch_nll: dict[str, float] = {}
+        self.loss_weights: dict[str, float] = {}
 
-    def keep(self, state: dict[str, Tensor], nll: float) -> None:
+    def update_best(self, state: dict[str, Tensor], nll: float) -> None:
         """Take a state as the best one if it is."""
         if nll < self.best_nll:
             self.best = {name: value.clone() for name, value in state.items()}
             self.best_nll, self.best_epoch = nll, self.epoch
 
-    def keep_branches(self, state: dict[str, Tensor], own: dict[str, float]) -> None:
+    def update_best_branches(self, state: dict[str, Tensor], branch_nll: dict[str, float]) -> None:
         """Take each branch's part of a state as its best if it is: branches that share nothing stop by themselves."""
-        for modality, nll in own.items():
-            if nll < self.best_own.get(modality, float("inf")):
-                self.best_own[modality], self.best_epoch = nll, self.epoch
+        for modality, nll in branch_nll.items():
+            if nll < self.best_branch_nll.get(modality, float("inf")):
+                self.best_branch_nll[modality], self.best_epoch = nll, self.epoch
                 for name, value in state.items():
                     if f".{modality}." in name:
                         self.best[name] = value.clone()
 
-    def write(self, path: Path, recipe: TaskRecipe) -> None:
+    def save(self, path: Path, recipe: TaskRecipe) -> None:
         """Put the state in a file, whole or not at all."""
         optimiser = self.optimiser.state_dict()
         groups: dict[str, dict[str, Tensor]] = {
@@ -96,8 +96,8 @@ class Resume:
             "epoch": self.epoch,
             "best_epoch": self.best_epoch,
             "best_nll": self.best_nll,
-            "best_own": self.best_own,
-            "weights": self.weights,
+            "best_own": self.best_branch_nll,
+            "weights": self.loss_weights,
             "curve": self.curve,
         }
         tensors = {f"{group}/{name}": v.contiguous() for group, own in groups.items() for name, v in own.items()}
@@ -105,14 +105,14 @@ class Resume:
         save_file(tensors, path.with_suffix(".new"), {"numbers": json.dumps(numbers)})
         os.replace(path.with_suffix(".new"), path)
 
-    def read(self, path: Path, recipe: TaskRecipe) -> None:
+    def restore(self, path: Path, recipe: TaskRecipe) -> None:
         """Go on from a file if it is there. Raises ResumeError where it belongs to another recipe."""
         if not path.exists():
             return
         try:
-            with safe_open(path, "pt") as found:
-                numbers: dict[str, Any] = json.loads(found.metadata()["numbers"])
-                tensors = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118 - not a dict
+            with safe_open(path, "pt") as file:
+                numbers: dict[str, Any] = json.loads(file.metadata()["numbers"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise ResumeError(f"{path} cannot be read ({type(error).__name__}): delete it to start anew") from error
         if numbers["recipe"] != json.loads(json.dumps(asdict(recipe))):
@@ -132,6 +132,6 @@ class Resume:
         self.optimiser.load_state_dict({"state": state, "param_groups": numbers["groups"]})
         self.schedule.load_state_dict(numbers["schedule"])
         self.average.state, self.average.steps = groups["average"], numbers["average_steps"]
-        self.best, self.weights, self.best_own = groups["best"], numbers["weights"], numbers["best_own"]
+        self.best, self.loss_weights, self.best_branch_nll = groups["best"], numbers["weights"], numbers["best_own"]
         self.epoch, self.best_epoch, self.best_nll = numbers["epoch"], numbers["best_epoch"], numbers["best_nll"]
         self.curve[:] = numbers["curve"]

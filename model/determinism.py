@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 
-def repeatable(threads: int) -> None:
+def make_deterministic(threads: int) -> None:
     """Only operations with one order of summing, on so many threads, for this process."""
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)

@@ -10,16 +10,16 @@ from typing import Any
 from model.data.homesound10 import Homesound10
 from model.data.intents import Intents
 from model.data.tridigit import Tridigit
-from model.fit import Built, config_of
+from model.fit import FittedModel, checkpoint_config
 from model.recipe import TaskRecipe
-from research.multitask.sounds import SoundFolds
+from research.multitask.sound_folds import SoundFolds
 from research.multitask.train import Task
 
 RECIPE = TaskRecipe(fusion="experts", epochs=30, residual_epochs=0)
 # So many steps show every training row of tridigit about once.
 STEPS = 46
 VALIDATE = (2,)
-OWN = ("task", "labels", "segments_per_sample", "conformal", "architecture")
+TASK_KEYS = ("task", "labels", "segments_per_sample", "conformal", "architecture")
 
 
 def shipped_tasks(root: Path, test: Collection[int] = ()) -> dict[str, Task]:
@@ -33,14 +33,16 @@ def shipped_tasks(root: Path, test: Collection[int] = ()) -> dict[str, Task]:
     }
 
 
-def several_config(
-    built: Mapping[str, Built], tasks: Mapping[str, Task], recipe: TaskRecipe, name: str, version: str
+def multitask_config(
+    models: Mapping[str, FittedModel], tasks: Mapping[str, Task], recipe: TaskRecipe, name: str, version: str
 ) -> dict[str, Any]:
     """The config of one checkpoint for all tasks: what is common, and under `tasks` what is each one's own."""
-    found: dict[str, dict[str, Any]] = {}
-    for task, one in built.items():
-        told = config_of(one, tasks[task].data, recipe, name, version) | {"segments_per_sample": tasks[task].segments}
-        found[task] = told | {"task": task}
-    common = {k: v for k, v in next(iter(found.values())).items() if k not in OWN and k != "residual_gains"}
-    own = {task: {k: told[k] for k in OWN} for task, told in found.items()}
+    configs: dict[str, dict[str, Any]] = {}
+    for task, fitted in models.items():
+        task_config = checkpoint_config(fitted, tasks[task].data, recipe, name, version) | {
+            "segments_per_sample": tasks[task].segments
+        }
+        configs[task] = task_config | {"task": task}
+    common = {k: v for k, v in next(iter(configs.values())).items() if k not in TASK_KEYS and k != "residual_gains"}
+    own = {task: {k: told[k] for k in TASK_KEYS} for task, told in configs.items()}
     return common | {"tasks": own, "recipe": asdict(recipe)}

@@ -23,8 +23,8 @@ class SoundFolds:
     def __init__(self, data: Homesound10, validate: Collection[int], test: Collection[int]) -> None:
         if set(validate) & set(test):
             raise ValueError("a fold either validates or tests")
-        self._train = data.holding({*validate, *test})
-        self._parts = {"val": data.holding(validate), "test": data.holding(test)}
+        self._train = data.hold_out({*validate, *test})
+        self._parts = {"val": data.hold_out(validate), "test": data.hold_out(test)}
 
     def epoch(self, rng: Generator, ease: float = 0.0) -> list[Example]:
         """As homesound10 does it."""
@@ -32,13 +32,13 @@ class SoundFolds:
 
     def drawn(self, severity: Severity, rng: Generator) -> list[Example]:
         """The validation clips as they are: nothing is known of how they come to harm."""
-        return self.given("val", severity)
+        return self.samples("val", severity)
 
-    def given(self, part: str, severity: Severity) -> list[Example]:
+    def samples(self, part: str, severity: Severity) -> list[Example]:
         """The clips of a part."""
         if part == "train":
-            return self._train.given("train", severity)
-        return self._parts[part].given("test", severity)
+            return self._train.samples("train", severity)
+        return self._parts[part].samples("test", severity)
 
     def sentences(self) -> list[str]:
         """The titles that are trained on."""

@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 
 from model.data.example import Example
 from model.encoders.audio import SEGMENT_SAMPLES
-from model.modality import REGISTERED
+from model.modality import MODALITIES
 from model.predictor import FusionModel, WindowFeatures
 
-TIMED = 40
+TIMED_EXAMPLES = 40
 
 
-def answers(model: FusionModel, examples: Sequence[Example]) -> NDArray[np.float64]:
+def predict_examples(model: FusionModel, examples: Sequence[Example]) -> NDArray[np.float64]:
     """Log probabilities float64 [examples, 2^modalities, labels], encoded and fused as the services do it."""
     if not examples:
         return np.zeros((0, 1 << len(model.modalities), len(model.labels)))
-    return np.stack(model.fuse(features(model, examples)))
+    return np.stack(model.fuse(encode_examples(model, examples)))
 
 
-def features(model: FusionModel, examples: Sequence[Example]) -> list[WindowFeatures]:
+def encode_examples(model: FusionModel, examples: Sequence[Example]) -> list[WindowFeatures]:
     """The features of each example; a modality that the model does not know is left out."""
     inputs: dict[str, list[NDArray[np.generic]]] = {m: [] for m in model.modalities}
     spans: list[dict[str, range]] = []
@@ -31,7 +31,7 @@ def features(model: FusionModel, examples: Sequence[Example]) -> list[WindowFeat
         span: dict[str, range] = {}
         for m in model.modalities:
             begin = len(inputs[m])
-            inputs[m] += _items(model, m, example)
+            inputs[m] += _prepare_items(model, m, example)
             span[m] = range(begin, len(inputs[m]))
         spans.append(span)
     encoded = model.encode_all(inputs)
@@ -41,21 +41,21 @@ def features(model: FusionModel, examples: Sequence[Example]) -> list[WindowFeat
     ]
 
 
-def milliseconds(model: FusionModel, examples: Sequence[Example]) -> float:
+def median_latency_ms(model: FusionModel, examples: Sequence[Example]) -> float:
     """The median time of one decision, encoders included, one sample at a time."""
-    taken = []
-    for example in examples[:TIMED]:
-        began = time.perf_counter()
-        model.fuse(features(model, [example]))
-        taken.append((time.perf_counter() - began) * 1000)
-    return float(np.median(taken))
+    durations_ms = []
+    for example in examples[:TIMED_EXAMPLES]:
+        start_s = time.perf_counter()
+        model.fuse(encode_examples(model, [example]))
+        durations_ms.append((time.perf_counter() - start_s) * 1000)
+    return float(np.median(durations_ms))
 
 
-def _items(model: FusionModel, modality: str, example: Example) -> list[NDArray[np.generic]]:
+def _prepare_items(model: FusionModel, modality: str, example: Example) -> list[NDArray[np.generic]]:
     value = example.value(modality)
     if value is None:
         return []
-    if not REGISTERED[modality].on_grid:
+    if not MODALITIES[modality].on_grid:
         return [model.prepare(modality, value)]
     end = min(len(value), model.segments_per_sample * SEGMENT_SAMPLES)
     return [model.prepare(modality, value[at : at + SEGMENT_SAMPLES]) for at in range(0, end, SEGMENT_SAMPLES)]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from model.data.example import Example
 from model.data.homesound10 import GROUPS, Homesound10
-from research.transfer.network import SoundNetwork, placed
+from research.transfer.network import SoundNetwork, embed_sounds
 from research.transfer.titles import TitleVectors
-from research.transfer.train import TransferRecipe, train
+from research.transfer.train import TransferRecipe, train_sound_network
 
 HELD_CLASSES = 2
 TOP = (1, 5, 10)
@@ -22,7 +22,7 @@ Report = Callable[[str, int, float], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class TransferScore:
     """A share of `count` questions answered right, and what guessing would get."""
 
     what: str
@@ -37,11 +37,11 @@ def class_folds(count: int, seed: int) -> list[tuple[int, ...]]:
     return [tuple(order[at : at + HELD_CLASSES]) for at in range(0, count, HELD_CLASSES)]
 
 
-def unseen_classes(
+def score_unseen_classes(
     data: Homesound10, titles: TitleVectors, recipe: TransferRecipe, seeds: Sequence[int], report: Report
-) -> list[Score]:
+) -> list[TransferScore]:
     """Zero-shot: each class is named among those held out, and among all, by a network that never met either."""
-    clips, names = data.holding(()).given("train", "clean"), titles(class_names(data))
+    clips, names = data.hold_out(()).samples("train", "clean"), titles(class_names(data))
     among_held: list[Bools] = []
     among_all: list[Bools] = []
     retrieved: dict[int, list[Bools]] = {top: [] for top in TOP}
@@ -49,13 +49,13 @@ def unseen_classes(
     for seed in seeds:
         for held in class_folds(len(data.labels), seed):
             shown = " ".join(data.labels[n] for n in held)
-            network = _trained([c for c in clips if c.label not in held], titles, recipe, seed, shown, report)
+            network = _train_fold([c for c in clips if c.label not in held], titles, recipe, seed, shown, report)
             unseen = [c for c in clips if c.label in held]
             labels = np.array([c.label for c in unseen])
-            scores = placed(network, unseen).numpy() @ names.T
+            scores = embed_sounds(network, unseen).numpy() @ names.T
             among_held.append(np.array(held)[scores[:, held].argmax(1)] == labels)
             among_all.append(scores.argmax(1) == labels)
-            for top, found in retrieval(network, titles, unseen).items():
+            for top, found in score_retrieval(network, titles, unseen).items():
                 retrieved[top].append(found)
             sizes += [len(unseen)] * len(unseen)
     return [
@@ -68,9 +68,9 @@ def unseen_classes(
     ]
 
 
-def unseen_recordings(
+def score_unseen_recordings(
     data: Homesound10, titles: TitleVectors, recipe: TransferRecipe, seeds: Sequence[int], report: Report
-) -> list[Score]:
+) -> list[TransferScore]:
     """Recordings of official folds that were held out: named by class names, found by their titles; no label taught."""
     names = titles(class_names(data))
     named: list[Bools] = []
@@ -78,13 +78,13 @@ def unseen_recordings(
     sizes: list[int] = []
     for seed in seeds:
         for number, group in enumerate(GROUPS):
-            split = data.holding(group)
+            split = data.hold_out(group)
             shown = f"group {number + 1}"
-            network = _trained(split.given("train", "clean"), titles, recipe, seed, shown, report)
-            held = split.given("test", "clean")
-            scores = placed(network, held).numpy() @ names.T
+            network = _train_fold(split.samples("train", "clean"), titles, recipe, seed, shown, report)
+            held = split.samples("test", "clean")
+            scores = embed_sounds(network, held).numpy() @ names.T
             named.append(scores.argmax(1) == np.array([c.label for c in held]))
-            for top, found in retrieval(network, titles, held).items():
+            for top, found in score_retrieval(network, titles, held).items():
                 retrieved[top].append(found)
             sizes += [len(held)] * len(held)
     return [
@@ -96,10 +96,10 @@ def unseen_recordings(
     ]
 
 
-def retrieval(network: SoundNetwork, titles: TitleVectors, clips: list[Example]) -> dict[int, Bools]:
+def score_retrieval(network: SoundNetwork, titles: TitleVectors, clips: list[Example]) -> dict[int, Bools]:
     """Whether each title's own sound is among the nearest so many, bool [clips] by how many; ties count against it."""
     written = torch.from_numpy(titles([c.text or "" for c in clips]))
-    scores = (written @ placed(network, clips).T).numpy()
+    scores = (written @ embed_sounds(network, clips).T).numpy()
     rank = (scores >= scores.diagonal()[:, None]).sum(1)
     return {top: rank <= top for top in TOP}
 
@@ -109,12 +109,14 @@ def class_names(data: Homesound10) -> list[str]:
     return [label.replace("_", " ") for label in data.labels]
 
 
-def _trained(
+def _train_fold(
     clips: list[Example], titles: TitleVectors, recipe: TransferRecipe, seed: int, what: str, report: Report
 ) -> SoundNetwork:
-    return train(clips, titles, replace(recipe, seed=seed), lambda n, loss: report(f"{seed}: {what}", n, loss))
+    return train_sound_network(
+        clips, titles, replace(recipe, seed=seed), lambda n, loss: report(f"{seed}: {what}", n, loss)
+    )
 
 
-def _score(what: str, found: list[Bools], chance: float) -> Score:
+def _score(what: str, found: list[Bools], chance: float) -> TransferScore:
     every = np.concatenate(found)
-    return Score(what, round(float(every.mean()), 4), round(chance, 4), len(every))
+    return TransferScore(what, round(float(every.mean()), 4), round(chance, 4), len(every))

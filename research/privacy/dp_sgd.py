@@ -17,13 +17,13 @@ from model.data.example import Examples
 from model.encoders.lexicon import Lexicon
 from model.modality import FIXED
 from model.network import Architecture, TaskNetwork
-from model.tensors import encoded, tensors_of
+from model.tensors import collate_examples, encode_branches
 from model.train import TrainedTask
-from research.privacy.accountant import epsilon, noise_for
+from research.privacy.accountant import compute_epsilon, find_noise
 
 Report = Callable[[int, dict[str, float]], None]
 FUSION = "experts"
-AT_ONCE = 128
+ROWS_AT_ONCE = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class PrivateRecipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class PrivacySpent:
     """What a training gave away of each of its rows: (epsilon, delta), and by which noise, rate and steps."""
 
     epsilon: float
@@ -56,7 +56,7 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class EncodedRows:
     """Every row's branches float32 [rows, severities, modalities, features], which are there, and labels."""
 
     branches: Tensor
@@ -79,7 +79,7 @@ class HeadLoss(nn.Module):
         return (losses * present).sum(1).mean()
 
 
-def start(data: Examples, words: Sequence[str], vector_size: int) -> TrainedTask:
+def initialize_heads(data: Examples, words: Sequence[str], vector_size: int) -> TrainedTask:
     """Heads at zero over fixed encoders; the class prior is even, for counts would tell. words: public ones."""
     architecture = Architecture(data.modalities, len(data.labels), len(words), vector_size, FUSION, encoders=FIXED)
     network = TaskNetwork(architecture).eval()
@@ -88,25 +88,27 @@ def start(data: Examples, words: Sequence[str], vector_size: int) -> TrainedTask
     return TrainedTask(network, Lexicon(words))
 
 
-def rows_of(data: Examples, trained: TrainedTask, segments: int) -> Row:
+def encode_rows(data: Examples, trained: TrainedTask, segments: int) -> EncodedRows:
     """The training rows as the manifest degrades them: nothing is paired afresh, for a row must stay by itself."""
-    found = []
+    parts = []
     for severity in data.severities:
-        tensors = tensors_of(data.given("train", severity), data.modalities, trained.lexicon, segments)
-        found.append((*encoded(trained.network, tensors), tensors.labels))
-    branches, present, labels = zip(*found, strict=True)
-    return Row(torch.stack(branches, 1), torch.stack(present, 1), labels[0])
+        tensors = collate_examples(data.samples("train", severity), data.modalities, trained.lexicon, segments)
+        parts.append((*encode_branches(trained.network, tensors), tensors.labels))
+    branches, present, labels = zip(*parts, strict=True)
+    return EncodedRows(torch.stack(branches, 1), torch.stack(present, 1), labels[0])
 
 
-def train(rows: Row, trained: TrainedTask, recipe: PrivateRecipe, secret: int, report: Report) -> Spent | None:
+def train_heads(
+    rows: EncodedRows, trained: TrainedTask, recipe: PrivateRecipe, secret: int, report: Report
+) -> PrivacySpent | None:
     """Train the heads in place; what it gave away of each row, None without a target.
 
     secret: seeds draws and noise. Who knows it knows the noise, so it stands in no checkpoint.
     """
     torch.set_num_threads(recipe.threads)
     count, rate = len(rows.labels), recipe.rate
-    noise = 0.0 if recipe.epsilon is None else noise_for(recipe.epsilon, rate, recipe.steps, recipe.delta)
-    rng, drawn = np.random.default_rng(secret), torch.Generator().manual_seed(secret)
+    noise = 0.0 if recipe.epsilon is None else find_noise(recipe.epsilon, rate, recipe.steps, recipe.delta)
+    rng, generator = np.random.default_rng(secret), torch.Generator().manual_seed(secret)
     loss = HeadLoss(trained.network)
     state = dict(loss.named_parameters())
     optimiser = torch.optim.Adam(state.values(), recipe.learning_rate)
@@ -115,8 +117,8 @@ def train(rows: Row, trained: TrainedTask, recipe: PrivateRecipe, secret: int, r
         chosen = torch.from_numpy(np.flatnonzero(rng.random(count) < rate))
         summed = clipped_sum(loss, rows, chosen, None if recipe.epsilon is None else recipe.clip)
         for name, parameter in state.items():
-            told = summed[name] + noise * recipe.clip * torch.randn(parameter.shape, generator=drawn)
-            parameter.grad = told / (rate * count)
+            noisy_sum = summed[name] + noise * recipe.clip * torch.randn(parameter.shape, generator=generator)
+            parameter.grad = noisy_sum / (rate * count)
         optimiser.step()
         for (
             name,
@@ -129,14 +131,16 @@ def train(rows: Row, trained: TrainedTask, recipe: PrivateRecipe, secret: int, r
             parameter.copy_(average[name])
     if recipe.epsilon is None:
         return None
-    return Spent(epsilon(rate, noise, recipe.steps, recipe.delta), recipe.delta, noise, rate, recipe.steps)
+    return PrivacySpent(
+        compute_epsilon(rate, noise, recipe.steps, recipe.delta), recipe.delta, noise, rate, recipe.steps
+    )
 
 
-def clipped_sum(loss: HeadLoss, rows: Row, chosen: Tensor, clip: float | None) -> dict[str, Tensor]:
+def clipped_sum(loss: HeadLoss, rows: EncodedRows, chosen: Tensor, clip: float | None) -> dict[str, Tensor]:
     """The sum of the chosen rows' gradients, none longer than clip, by parameter."""
     state = {name: value.detach() for name, value in loss.named_parameters()}
     total = {name: torch.zeros_like(value) for name, value in state.items()}
-    for part in torch.split(chosen, AT_ONCE):
+    for part in torch.split(chosen, ROWS_AT_ONCE):
         gradients = row_gradients(loss, state, rows, part)
         norms = torch.stack([g.flatten(1).norm(dim=1) for g in gradients.values()]).norm(dim=0)
         scale = torch.ones_like(norms) if clip is None else (clip / norms.clamp(min=1e-9)).clamp(max=1.0)
@@ -145,15 +149,15 @@ def clipped_sum(loss: HeadLoss, rows: Row, chosen: Tensor, clip: float | None) -
     return total
 
 
-def row_gradients(loss: HeadLoss, state: dict[str, Tensor], rows: Row, chosen: Tensor) -> dict[str, Tensor]:
+def row_gradients(loss: HeadLoss, state: dict[str, Tensor], rows: EncodedRows, chosen: Tensor) -> dict[str, Tensor]:
     """The gradient of each row by itself, float32 [rows, …] by parameter."""
 
-    def one(weights: dict[str, Tensor], branches: Tensor, present: Tensor, right: Tensor) -> Tensor:
-        told: Tensor = functional_call(loss, weights, (branches, present, right))
-        return told
+    def row_loss(weights: dict[str, Tensor], branches: Tensor, present: Tensor, right: Tensor) -> Tensor:
+        loss_value: Tensor = functional_call(loss, weights, (branches, present, right))
+        return loss_value
 
     first = next(iter(state.values()))
     right = nn.functional.one_hot(rows.labels[chosen], len(first)).float()
-    each = vmap(grad_and_value(one), in_dims=(None, 0, 0, 0))
+    each = vmap(grad_and_value(row_loss), in_dims=(None, 0, 0, 0))
     gradients: dict[str, Tensor] = each(state, rows.branches[chosen], rows.present[chosen], right)[0]
     return gradients
