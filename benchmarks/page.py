@@ -146,7 +146,7 @@ async def opened(browser: Browser, address: str, sessions: int) -> Page:
     page = await browser.new_page(viewport={"width": WIDE[0], "height": WIDE[1]})
     await page.goto(address)
     await page.wait_for_function(
-        f"() => document.querySelectorAll('.strip:has(.cell)').length >= {sessions}", timeout=WITHIN_MS
+        f"() => document.querySelectorAll('.session:has(.cell)').length >= {sessions}", timeout=WITHIN_MS
     )
     return page
 
@@ -175,11 +175,11 @@ async def picture(page: Page, path: Path, scheme: str, why: bool = False) -> Non
     if why:
         # The surest of those that all three senses spoke for.
         await page.evaluate(
-            "() => { const senses = cell => Object.values(cell.chosen.modalities).filter(s => Math.abs(s.contribution) >= 0.08).length;"
+            "() => { const senses = cell => Object.values(cell.prediction.modalities).filter(s => Math.abs(s.contribution) >= 0.08).length;"
             " [...document.querySelectorAll('.cell.final:not(.nothing)')].sort((a, b) => "
-            "senses(b) - senses(a) || b.chosen.confidence - a.chosen.confidence)[0].click(); }"
+            "senses(b) - senses(a) || b.prediction.confidence - a.prediction.confidence)[0].click(); }"
         )
-        await page.locator("#why .frames img, #why blockquote").first.wait_for()
+        await page.locator("#explanation .frames img, #explanation blockquote").first.wait_for()
     await page.wait_for_timeout(1000)
     shot = Image.open(io.BytesIO(await page.screenshot()))
     path.parent.mkdir(parents=True, exist_ok=True)

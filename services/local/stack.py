@@ -45,12 +45,20 @@ class LocalStack:
         return {
             "BRAID_KAFKA__BOOTSTRAP_SERVERS": self.bootstrap_servers,
             **{f"BRAID_KAFKA__{name.upper()}": value for name, value in self._plain().items()},
-            "BRAID_KAFKA__GROUP_PREFIX": self._settings.kafka.group_prefix,
-            "BRAID_TOPICS__PREFIX": self._settings.topics.prefix,
+            **self._prefixes(),
             "BRAID_REDIS__URL": self.redis_url,
             "BRAID_ARCHIVE__FOLDER": str(self._settings.archive.folder_in(self.folder)),
             "BRAID_LABELS__FOLDER": str(self._settings.labels.folder_in(self.folder)),
         }
+
+    def _prefixes(self) -> dict[str, str]:
+        kafka, topics = self._settings.kafka, self._settings.topics
+        prefixes = {}
+        if kafka.group_prefix != type(kafka)().group_prefix:
+            prefixes["BRAID_KAFKA__GROUP_PREFIX"] = kafka.group_prefix
+        if topics.prefix != type(topics)().prefix:
+            prefixes["BRAID_TOPICS__PREFIX"] = topics.prefix
+        return prefixes
 
     def _plain(self) -> dict[str, str]:
         """What settings for a broker elsewhere say of security does not hold for ours, which is on loopback alone."""

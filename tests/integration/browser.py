@@ -1,4 +1,4 @@
-"""What tests of the page have around a browser: streams that play, ears for what the page says and asks, pictures."""
+"""The browser of the page's tests: open pages, play streams, read the canvas, take screenshots."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from tests.waiting import DEADLINE_MS
 
 ARTEFACTS = ROOT / "test-artefacts"
 
-# Chips of events whose name stands across their edge: it stands in its chip, or whole behind it.
+# The titles of events whose label crosses the edge of its box.
 MISPLACED_NAMES = """() => [...document.querySelectorAll(".event")].filter(chip => {
   const [name, box] = [chip.firstChild.getBoundingClientRect(), chip.getBoundingClientRect()];
-  const beside = chip.classList.contains("beside");
-  return name.top < box.top - 0.5 || name.bottom > box.bottom + 0.5 || (!beside && name.right > box.right + 0.5);
+  const outside = chip.classList.contains("outside");
+  return name.top < box.top - 0.5 || name.bottom > box.bottom + 0.5 || (!outside && name.right > box.right + 0.5);
 }).map(chip => chip.title)"""
 
-# How many pixels of a colour of the theme stand above each other on a strip's canvas, where they are the most.
+# The most pixels of a theme colour in one column of a session's canvas.
 TALLEST = """(session, name) => {
-  const paper = document.querySelector(`.strip[data-session="${session}"] .paper`);
+  const canvas = document.querySelector(`.session[data-session="${session}"] .canvas`);
   const hex = getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   const [red, green, blue] = [1, 3, 5].map(at => parseInt(hex.slice(at, at + 2), 16));
-  const read = new OffscreenCanvas(paper.width, paper.height).getContext("2d", { willReadFrequently: true });
-  read.drawImage(paper, 0, 0);
-  const { data } = read.getImageData(0, 0, paper.width, paper.height);
-  const columns = new Array(paper.width).fill(0);
+  const read = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true });
+  read.drawImage(canvas, 0, 0);
+  const { data } = read.getImageData(0, 0, canvas.width, canvas.height);
+  const columns = new Array(canvas.width).fill(0);
   for (let n = 0; n < data.length; n += 4)
-    if (data[n] === red && data[n + 1] === green && data[n + 2] === blue && data[n + 3] === 255) columns[(n / 4) % paper.width] += 1;
+    if (data[n] === red && data[n + 1] === green && data[n + 2] === blue && data[n + 3] === 255) columns[(n / 4) % canvas.width] += 1;
   return Math.max(...columns);
 }"""
 
@@ -93,10 +93,10 @@ async def screenshot(page: Page, name: str) -> None:
     await page.screenshot(path=ARTEFACTS / f"{name}.png")
 
 
-async def hover_titles(page: Page, strip: Locator, modality: str) -> list[str]:
+async def hover_titles(page: Page, session: Locator, modality: str) -> list[str]:
     """Move the pointer along a stream and return the titles that it shows."""
-    view = strip.locator(".view")
-    box, row = await view.bounding_box(), await strip.locator(f".gutter .lane.m-{modality}").bounding_box()
+    view = session.locator(".viewport")
+    box, row = await view.bounding_box(), await session.locator(f".gutter .stream.m-{modality}").bounding_box()
     assert box is not None
     assert row is not None
     titles = []

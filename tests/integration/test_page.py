@@ -27,7 +27,7 @@ PHONE: ViewportSize = {"width": 360, "height": 740}
 # The bar that shows whether a modality is present is four pixels high; a waveform is higher.
 TALL_PX = 5
 IN_VIEW = """cell => {
-  const [box, view] = [cell.getBoundingClientRect(), cell.closest(".view").getBoundingClientRect()];
+  const [box, view] = [cell.getBoundingClientRect(), cell.closest(".viewport").getBoundingClientRect()];
   return box.left >= view.left - 1 && box.right <= view.right + 1;
 }"""
 
@@ -64,18 +64,18 @@ async def test_a_stream_plays_and_predictions_appear_with_their_explanation(
     gateway: Gateway, browser: Browser, settings: Settings
 ) -> None:
     async with open_page(browser, gateway.url, DESK) as (page, log):
-        await expect(page.locator("#empty")).to_contain_text("Nothing is heard yet")
+        await expect(page.locator("#empty")).to_contain_text("No data yet")
         playing = asyncio.create_task(streams(settings, {"kitchen": "S05", "hall": "S02"}, 34, 24))
-        strip = page.locator('.strip[data-session="kitchen"]')
-        final = strip.locator(".cell.final:not(.nothing)")
-        for selector in (".cell.early", ".event", ".lane .frame img", ".lane .words", ".now .latency .part"):
-            await expect(strip.locator(selector).first).to_be_attached()
+        view = page.locator('.session[data-session="kitchen"]')
+        final = view.locator(".cell.final:not(.nothing)")
+        for selector in (".cell.early", ".event", ".stream .frame img", ".stream .text", ".current .latency .part"):
+            await expect(view.locator(selector).first).to_be_attached()
         await expect(final.first).to_be_attached()
         for state in ("present", "absent", "unknown"):
-            summary = re.compile(rf"^Windows in sight: .*[1-9]\d* {state}")
-            await expect(strip.locator(".paper")).to_have_attribute("aria-label", summary)
-        for colour in ("audio", "answer"):
-            await page.wait_for_function(f"() => ({TALLEST})('kitchen', '{colour}') > {TALL_PX}")
+            summary = re.compile(rf"^Visible windows: .*[1-9]\d* {state}")
+            await expect(view.locator(".canvas")).to_have_attribute("aria-label", summary)
+        for color in ("audio", "prediction"):
+            await page.wait_for_function(f"() => ({TALLEST})('kitchen', '{color}') > {TALL_PX}")
         await expect(page.locator("#list li.live")).to_have_count(2)
         await playing
         await screenshot(page, "page-light")
@@ -87,27 +87,29 @@ async def test_a_stream_plays_and_predictions_appear_with_their_explanation(
         for title in titles:
             await expect(page.locator(f'.event.final.ended[title="{title}"]')).to_have_count(1)
         await page.locator("#list a", has_text="kitchen").click()
-        await expect(page.locator(".strip.focus")).to_have_count(1)
-        titles = await hover_titles(page, strip, "audio")
-        assert any("audio from " in title and "\naudio present by " in title for title in titles), titles
+        await expect(page.locator(".session.focus")).to_have_count(1)
+        titles = await hover_titles(page, view, "audio")
+        assert any("audio from " in title and "\naudio present in the window up to " in title for title in titles), (
+            titles
+        )
         await final.first.focus()
         await page.keyboard.press("ArrowRight")
         await page.keyboard.press("Enter")
-        why = page.locator("#why")
-        await expect(why).to_be_visible()
-        await expect(why.locator("h2")).not_to_be_empty()
-        for title in ("What each sense added", "What it saw and heard", "Where the time went", "Make it again"):
-            await expect(why.locator("h3", has_text=title)).to_be_visible()
-        widths = await why.locator(".latency .part").evaluate_all("parts => parts.map(part => +part.style.flexGrow)")
+        panel = page.locator("#explanation")
+        await expect(panel).to_be_visible()
+        await expect(panel.locator("h2")).not_to_be_empty()
+        for title in ("Contribution of each modality", "Inputs", "Latency", "Reproduce"):
+            await expect(panel.locator("h3", has_text=title)).to_be_visible()
+        widths = await panel.locator(".latency .part").evaluate_all("parts => parts.map(part => +part.style.flexGrow)")
         total_ms = await page.evaluate(
             "async id => (await (await fetch('api/v1/predictions/' + id)).json()).prediction.latency.total_ms",
-            (await why.locator(".id").first.inner_text()),
+            (await panel.locator(".id").first.inner_text()),
         )
         assert sum(widths) == pytest.approx(total_ms, abs=0.01), "the bar is as long as its parts"
         await page.emulate_media(color_scheme="dark")
         await screenshot(page, "why-dark")
         await page.keyboard.press("Escape")
-        await expect(why).to_be_hidden()
+        await expect(panel).to_be_hidden()
         assert log.errors == []
         assert log.hosts == {urlsplit(gateway.url).netloc}, "the page sends requests to its gateway only"
 
@@ -121,20 +123,20 @@ async def test_an_explanation_shows_frames_plays_audio_and_takes_a_label(
         await expect(final).to_have_count(11)
         await final.nth(5).focus()
         await page.keyboard.press("Enter")
-        why = page.locator("#why")
-        await expect(why.locator("blockquote").first).to_contain_text("number")
-        image = why.locator(".frames img").first
+        panel = page.locator("#explanation")
+        await expect(panel.locator("blockquote").first).to_contain_text("number")
+        image = panel.locator(".frames img").first
         await expect(image).to_have_js_property("complete", True)
         assert await image.evaluate("image => image.naturalWidth") > 0
-        await expect(why.locator(".without tr")).to_have_count(7)
-        await expect(why.locator(".without th").first).to_have_text("without text:")
-        play_button = why.locator(".sounds .play")
+        await expect(panel.locator(".counterfactuals tr")).to_have_count(7)
+        await expect(panel.locator(".counterfactuals th").first).to_have_text("without text")
+        play_button = panel.locator(".audio .play")
         await play_button.click()
         await expect(play_button).to_have_text("■ Stop")
         await expect(play_button).to_have_text("▶ Play")
-        await why.get_by_label("What it should have been").fill("kettle")
-        await why.get_by_role("button", name="Keep as a label").click()
-        await expect(why.get_by_role("status")).to_have_text("Kept: it is kettle.")
+        await panel.get_by_label("Correct label").fill("kettle")
+        await panel.get_by_role("button", name="Save label").click()
+        await expect(panel.get_by_role("status")).to_have_text("Saved: kettle.")
         assert log.errors == []
 
 
@@ -148,9 +150,9 @@ async def test_ten_live_sessions_are_shown_together(
         async with open_page(browser, gateway.url, TALL) as (page, log):
             await streams(settings, sessions, 40, 6)
             for name in sessions:
-                strip = page.locator(f'.strip[data-session="{name}"]')
-                await expect(strip.locator(".cell.final").first).to_be_attached()
-            await expect(page.locator(".strip")).to_have_count(10)
+                view = page.locator(f'.session[data-session="{name}"]')
+                await expect(view.locator(".cell.final").first).to_be_attached()
+            await expect(page.locator(".session")).to_have_count(10)
             assert log.errors == []
     finally:
         await gateway.process.child.stop()
@@ -168,11 +170,11 @@ async def test_a_focused_prediction_keeps_the_focus_and_stays_in_view_while_newe
         await page.wait_for_function(
             "cell => [...document.querySelectorAll('.cell')].some(other => other.us > cell.us + 30e6)", arg=cell
         )
-        await expect(page.locator(".words")).to_have_count(2)
+        await expect(page.locator(".text")).to_have_count(2)
         assert await cell.evaluate("cell => cell === document.activeElement")
         assert await cell.evaluate(IN_VIEW)
         await page.keyboard.press("Enter")
-        await expect(page.locator("#why h2")).to_be_visible()
+        await expect(page.locator("#explanation h2")).to_be_visible()
         await page.keyboard.press("Escape")
         assert await cell.evaluate("cell => cell === document.activeElement")
         await page.locator("#find").focus()
@@ -202,7 +204,7 @@ async def test_five_hundred_sessions_are_listed_and_one_is_found(gateway: Gatewa
     await asyncio.gather(*(post(n) for n in range(500)))
     async with open_page(browser, gateway.url, DESK) as (page, _):
         await expect(page.locator("#list li", has_text="site-")).to_have_count(500)
-        await expect(page.locator(".strip")).to_have_count(10)
+        await expect(page.locator(".session")).to_have_count(10)
         await page.keyboard.press("/")
         await page.keyboard.type("site-123")
         await expect(page.locator("#list li:visible")).to_have_count(1)
@@ -214,13 +216,13 @@ async def test_a_phone_shows_it_without_scrolling_sideways(
 ) -> None:
     await streams(settings, {"phone": "S05"}, 44, 4)
     async with open_page(browser, f"{gateway.url}#phone", PHONE, scheme) as (page, _):
-        await page.wait_for_selector(".cell")
+        await page.wait_for_selector(".cell:not([hidden])")
         assert await page.evaluate("document.documentElement.scrollWidth") == 360
         await screenshot(page, f"phone-{scheme}")
         # The oldest predictions may have left the view.
         await page.locator(".cell:not([hidden])").first.focus()
         await page.keyboard.press("Enter")
-        await expect(page.locator("#why")).to_be_visible()
+        await expect(page.locator("#explanation")).to_be_visible()
         assert await page.evaluate("document.documentElement.scrollWidth") == 360
         await screenshot(page, f"phone-why-{scheme}")
         for _ in range(30):
@@ -238,14 +240,14 @@ async def test_the_page_reconnects_after_the_gateway_was_killed(
     try:
         async with open_page(browser, gateway.url, DESK) as (page, _):
             await post_text(gateway, "again")
-            words = page.locator('.strip[data-session="again"] .words')
+            words = page.locator('.session[data-session="again"] .text')
             await expect(words).to_have_count(1)
             gateway.process.child.kill()
-            await expect(page.locator("#link")).to_have_text("reconnecting")
+            await expect(page.locator("#connection")).to_have_text("reconnecting")
             await gateway.start()
             await gateway.ask("api/v1/sessions/again/text", b"number two", content_type="text/plain")
             await expect(words.last).to_have_text("number two")
-            await expect(page.locator("#link")).to_have_text("live")
+            await expect(page.locator("#connection")).to_have_text("live")
     finally:
         await gateway.process.child.stop()
 

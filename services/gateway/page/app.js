@@ -1,47 +1,49 @@
-// The live page: which sessions are shown, one clock for all of them, and the keys.
+// The live page: which sessions are shown, one animation loop for all of them, and the keyboard shortcuts.
 
-import { showBelow } from "./below.js";
-import { el, text } from "./dom.js";
-import { devices, Feed, followList } from "./feed.js";
-import { List } from "./list.js";
-import { Strip } from "./strip.js";
-import { Why } from "./why.js";
+import { showDetails } from "./details.js";
+import { el, setText } from "./dom.js";
+import { ExplanationPanel } from "./explanation.js";
+import { Feed, pollSessions, readDevices } from "./feed.js";
+import { SessionList } from "./session-list.js";
+import { SessionView } from "./session.js";
 
 const SHOWN_MAX = 10;
-// A strip draws what came for it at most this often; of many, so many at once, the ones that wait the longest.
+// A session is drawn at most this often; of many, at most so many per animation frame, those that wait longest first.
 const DRAW_MS = 100;
 const DRAWN_AT_ONCE = 2;
-// Many strips move on every second frame, together: in 20 s of an axis a pixel takes longer than that.
+// Many sessions move on every second animation frame only: with 20 s on the axis, a pixel takes longer than that.
 const FEW = 3;
 const MANY_STEP_MS = 25;
-const SLOW_STEP_MS = 1000;
+const REDUCED_MOTION_STEP_MS = 1000;
+const DETAILS_MS = 1000;
 const LIVE_US = 20_000_000;
-const find = (id) => document.getElementById(id);
+const byId = (id) => document.getElementById(id);
 
-const stage = find("stage");
-const strips = new Map();
+const main = byId("main");
+const views = new Map();
 let spanUs = (Number(localStorage.getItem("span")) || (innerWidth < 640 ? 10 : 20)) * 1_000_000;
 let paused = false;
-// Which sessions there are, the one heard last first, and whether each is live.
+// Known sessions, the most recent first: whether each is live, by id.
 let known = new Map();
 
-const list = new List(find("list"), find("find"), find("count"));
-const why = new Why(find("why"), () => {});
-const seen = new IntersectionObserver((entries) => entries.forEach((e) => strips.get(e.target.dataset.session)?.seen(e.isIntersecting)), {
-  rootMargin: "120px",
-});
+const list = new SessionList(byId("list"), byId("find"), byId("count"));
+const panel = new ExplanationPanel(byId("explanation"));
+const visibility = new IntersectionObserver(
+  (entries) => entries.forEach((entry) => views.get(entry.target.dataset.session)?.setVisible(entry.isIntersecting)),
+  { rootMargin: "120px" },
+);
 const feed = new Feed({
-  begin: (session, snapshot) => strips.get(session)?.begin(snapshot),
-  message: (kind, record) => strips.get(record.session)?.message(kind, record),
-  linked: (on) => link(on ? "live" : "reconnecting"),
+  onSnapshot: (session, snapshot) => views.get(session)?.load(snapshot),
+  onRecord: (kind, record) => views.get(record.session)?.receive(kind, record),
+  onConnection: (connected) => showConnection(connected ? "live" : "reconnecting"),
 });
 
-function link(state) {
-  find("link").className = `link ${state}`;
-  text(find("link").lastElementChild, state);
+function showConnection(state) {
+  byId("connection").className = `connection ${state}`;
+  setText(byId("connection").lastElementChild, state);
 }
 
-function chosen() {
+function selectedSession() {
   try {
     return decodeURIComponent(location.hash.slice(1)) || null;
   } catch {
@@ -49,130 +51,143 @@ function chosen() {
   }
 }
 
-/** The sessions to show: the chosen one, else up to ten; what is shown stays, unless it is quiet and another is live. */
-function wanted() {
-  const one = chosen();
-  if (one !== null) return known.has(one) ? [one] : [];
-  const shown = [...strips.keys()].filter((id) => known.has(id) && !strips.get(id).focus);
+/** The sessions to show: the selected one, or up to ten. A shown session stays until it is quiet and another one is live. */
+function sessionsToShow() {
+  const selected = selectedSession();
+  if (selected !== null) return known.has(selected) ? [selected] : [];
+  const shown = [...views.keys()].filter((id) => known.has(id) && !views.get(id).focus);
   const others = [...known.keys()].filter((id) => !shown.includes(id));
-  // A strip with the keyboard focus stays: the person would lose the place.
-  const focused = (id) => strips.get(id)?.node.contains(document.activeElement);
+  // A session with the keyboard focus stays, because the person would lose the place.
+  const focused = (id) => views.get(id)?.node.contains(document.activeElement);
   const live = (id) => known.get(id) || focused(id);
   const all = [...shown.filter(live), ...others.filter(live), ...shown.filter((id) => !live(id)), ...others];
   return [...new Set(all)].slice(0, SHOWN_MAX).sort();
 }
 
-function show() {
-  const ids = wanted();
-  const focus = chosen() !== null;
-  for (const [id, strip] of strips) {
-    if (ids.includes(id) && strip.focus === focus) continue;
-    if (why.strip === strip) why.close();
-    seen.unobserve(strip.node);
-    strip.close();
-    strips.delete(id);
+function showSessions() {
+  const ids = sessionsToShow();
+  const selected = selectedSession();
+  const focus = selected !== null;
+  for (const [id, view] of views) {
+    if (ids.includes(id) && view.focus === focus) continue;
+    if (panel.view === view) panel.close();
+    visibility.unobserve(view.node);
+    view.close();
+    views.delete(id);
   }
   ids.forEach((id, place) => {
-    if (strips.has(id)) return;
-    const strip = new Strip(id, { choose: (s, prediction) => why.show(s, prediction), spanUs, focus });
-    strips.set(id, strip);
-    const after = ids.slice(place + 1).map((other) => strips.get(other)?.node).find((node) => node?.isConnected);
-    stage.insertBefore(strip.node, after ?? find("below"));
-    seen.observe(strip.node);
+    if (views.has(id)) return;
+    const view = new SessionView(id, { select: (from, prediction) => panel.show(from, prediction), spanUs, focus });
+    views.set(id, view);
+    const next = ids.slice(place + 1).map((other) => views.get(other)?.node).find((node) => node?.isConnected);
+    main.insertBefore(view.node, next ?? byId("details"));
+    visibility.observe(view.node);
   });
-  find("empty").hidden = ids.length > 0;
-  find("below").hidden = !focus || !ids.length;
-  list.choose(chosen());
-  find("all").toggleAttribute("aria-current", !focus);
-  // The strips that are new need their snapshot even where the set of names is the same.
-  if (ids.some((id) => !strips.get(id).lanes.size)) feed.sessions = [];
+  showEmpty(ids.length > 0, selected);
+  byId("details").hidden = !focus || !ids.length;
+  list.select(selected);
+  byId("all").toggleAttribute("aria-current", !focus);
+  // New views need their snapshot even if the set of sessions is the same.
+  if (ids.some((id) => !views.get(id).streams.size)) feed.sessions = [];
   feed.follow(ids);
 }
 
-function span(seconds) {
+function showEmpty(hidden, selected) {
+  byId("empty").hidden = hidden;
+  setText(byId("empty-title"), selected === null ? "No data yet" : `No recent data from ${selected}`);
+}
+
+function setSpan(seconds) {
   spanUs = seconds * 1_000_000;
   localStorage.setItem("span", seconds);
-  strips.forEach((strip) => (strip.span = spanUs));
+  views.forEach((view) => view.setSpan(spanUs));
   document.querySelectorAll("[data-span]").forEach((b) => b.setAttribute("aria-pressed", String(Number(b.dataset.span) === seconds)));
 }
 
 function pause(on) {
   paused = on;
-  find("pause").setAttribute("aria-pressed", String(on));
-  text(find("pause"), on ? "Go on" : "Pause");
-  document.body.classList.toggle("paused", on);
+  byId("pause").setAttribute("aria-pressed", String(on));
+  setText(byId("pause"), on ? "Resume" : "Pause");
 }
 
-function theme(name) {
+function setTheme(name) {
   document.documentElement.dataset.theme = name;
   localStorage.setItem("theme", name);
-  strips.forEach((strip) => strip.draw(performance.now()));
+  views.forEach((view) => view.draw(performance.now()));
 }
 
-let turned = performance.now();
-let moved = turned;
-const slow = matchMedia("(prefers-reduced-motion: reduce)");
+let animatedMs = performance.now();
+let movedMs = animatedMs;
+const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
-function turn(nowMs) {
-  requestAnimationFrame(turn);
-  if (paused) moved = nowMs;
-  if (paused || (strips.size > FEW && nowMs - turned < MANY_STEP_MS)) return;
-  turned = nowMs;
-  if (!slow.matches || nowMs - moved > SLOW_STEP_MS) {
-    strips.forEach((strip) => strip.visible && strip.step(nowMs, nowMs - moved));
-    moved = nowMs;
+function animate(nowMs) {
+  requestAnimationFrame(animate);
+  if (paused) movedMs = nowMs;
+  if (paused || (views.size > FEW && nowMs - animatedMs < MANY_STEP_MS)) return;
+  animatedMs = nowMs;
+  if (!reducedMotion.matches || nowMs - movedMs > REDUCED_MOTION_STEP_MS) {
+    views.forEach((view) => view.visible && view.step(nowMs, nowMs - movedMs));
+    movedMs = nowMs;
   }
-  const due = [...strips.values()].filter((strip) => strip.waiting.length && nowMs - strip.drawnMs >= DRAW_MS);
+  const due = [...views.values()].filter((view) => view.queue.length && nowMs - view.drawnMs >= DRAW_MS);
   due.sort((a, b) => a.drawnMs - b.drawnMs);
-  due.slice(0, DRAWN_AT_ONCE).forEach((strip) => strip.draw(nowMs));
+  due.slice(0, DRAWN_AT_ONCE).forEach((view) => view.draw(nowMs));
 }
 
-async function below() {
-  if (chosen() !== null && !document.hidden) {
+async function pollDetails() {
+  const selected = selectedSession();
+  if (selected !== null && !document.hidden) {
     try {
-      const found = (await devices()).filter((one) => one.session === chosen());
-      const strip = strips.get(chosen());
-      if (strip) showBelow(find("below"), strip, found, (id) => why.show(strip, id));
+      const sources = (await readDevices()).filter((source) => source.session === selected);
+      const view = views.get(selected);
+      if (view) showDetails(byId("details"), view, sources, (id) => panel.show(view, id));
     } catch {
-      // The list says that nobody answers.
+      // The poll of the session list shows that the gateway does not answer.
     }
   }
-  setTimeout(below, 1000);
+  setTimeout(pollDetails, DETAILS_MS);
 }
 
-document.querySelectorAll("[data-span]").forEach((b) => b.addEventListener("click", () => span(Number(b.dataset.span))));
-find("pause").addEventListener("click", () => pause(!paused));
-find("theme").addEventListener("click", () => {
-  const dark = document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-  theme(dark === "dark" ? "light" : "dark");
+document.querySelectorAll("[data-span]").forEach((b) => b.addEventListener("click", () => setSpan(Number(b.dataset.span))));
+byId("pause").addEventListener("click", () => pause(!paused));
+byId("theme").addEventListener("click", () => {
+  const theme = document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  setTheme(theme === "dark" ? "light" : "dark");
 });
-find("help").addEventListener("click", () => find("legend").showModal());
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => strips.forEach((strip) => strip.draw(performance.now())));
-addEventListener("hashchange", show);
+byId("help").addEventListener("click", () => byId("legend").showModal());
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => views.forEach((view) => view.draw(performance.now())));
+addEventListener("hashchange", showSessions);
 addEventListener("keydown", (event) => {
   if (event.target.matches("input, dialog *") || (event.target.matches("button, a") && event.key === " ")) return;
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === " ") pause(!paused);
-  else if (event.key === "/") find("find").focus();
-  else if (event.key === "?") find("legend").showModal();
+  else if (event.key === "/") byId("find").focus();
+  else if (event.key === "?") byId("legend").showModal();
   else return;
   event.preventDefault();
 });
 
-stage.append(
-  el("div", { id: "empty", className: "empty" }, el("h1", {}, "Nothing is heard yet"), el("p", {}, "Send something, and it shows here:"), el("pre", {}, `curl --data-binary @photo.jpg -H 'content-type: image/jpeg' ${location.origin}/api/v1/sessions/kitchen/video`)),
-  el("div", { id: "below", hidden: true }),
+const example = `curl --data-binary @photo.jpg -H 'content-type: image/jpeg' ${location.origin}/api/v1/sessions/kitchen/video`;
+main.append(
+  el(
+    "div",
+    { id: "empty", className: "empty" },
+    el("h1", { id: "empty-title" }, "No data yet"),
+    el("p", {}, "Send something and it appears here:"),
+    el("pre", {}, example),
+  ),
+  el("div", { id: "details", hidden: true }),
 );
-if (localStorage.getItem("theme")) theme(localStorage.getItem("theme"));
-span(spanUs / 1_000_000);
-followList(
+if (localStorage.getItem("theme")) setTheme(localStorage.getItem("theme"));
+setSpan(spanUs / 1_000_000);
+pollSessions(
   (sessions, nowUs) => {
     known = new Map(sessions.map((session) => [session.id, nowUs - session.heard_us < LIVE_US]));
     list.show(sessions, nowUs);
-    if (!feed.source) link("live");
-    show();
+    if (!feed.source) showConnection("live");
+    showSessions();
   },
-  () => link("reconnecting"),
+  () => showConnection("reconnecting"),
 );
-requestAnimationFrame(turn);
-below();
+requestAnimationFrame(animate);
+pollDetails();

@@ -1,57 +1,59 @@
-// What comes from the gateway: the list by asking, what happens in the shown sessions by server-sent events.
+// Data from the gateway: the list of sessions by polling, the records of the shown sessions by server-sent events.
 
 const KINDS = ["chunk", "window", "prediction", "event", "late", "dead", "tick", "end"];
-const LIST_EVERY_MS = 2000;
-const SECONDS = 75;
+const POLL_MS = 2000;
+const SNAPSHOT_S = 75;
 
 async function read(path) {
-  const answer = await fetch(path, { headers: { accept: "application/json" } });
-  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
-  return answer.json();
+  const response = await fetch(path, { headers: { accept: "application/json" } });
+  if (!response.ok) throw new Error(`${path}: ${response.status}`);
+  return response.json();
 }
 
-export const why = (id) => read(`api/v1/predictions/${encodeURIComponent(id)}`);
-export async function correct(id, label) {
-  const answer = await fetch(`api/v1/predictions/${encodeURIComponent(id)}/label`, {
+export const readExplanation = (id) => read(`api/v1/predictions/${encodeURIComponent(id)}`);
+
+/** Save the correct label of a prediction. Rejects with the reason of the gateway. */
+export async function saveLabel(id, label) {
+  const response = await fetch(`api/v1/predictions/${encodeURIComponent(id)}/label`, {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ label }),
   });
-  const told = await answer.json();
-  if (!answer.ok) throw new Error(told.detail);
-  return told;
+  const body = await response.json();
+  if (!response.ok) throw new Error(body.detail);
+  return body;
 }
 
-export const devices = async () => (await read("api/v1/devices")).devices;
+export const readDevices = async () => (await read("api/v1/devices")).devices;
 
-/** Calls `told(sessions, now_us)` every two seconds while somebody looks; `failed()` where nobody answers. */
-export function followList(told, failed) {
-  const ask = async () => {
+/** Call `onSessions(sessions, now_us)` every two seconds while the page is visible, `onFailure()` if the gateway is away. */
+export function pollSessions(onSessions, onFailure) {
+  const poll = async () => {
     if (!document.hidden) {
       try {
-        const found = await read("api/v1/sessions");
-        told(found.sessions, found.now_us);
+        const body = await read("api/v1/sessions");
+        onSessions(body.sessions, body.now_us);
       } catch {
-        failed();
+        onFailure();
       }
     }
-    setTimeout(ask, LIST_EVERY_MS);
+    setTimeout(poll, POLL_MS);
   };
-  ask();
+  poll();
 }
 
-/** One event stream for all shown sessions; it resumes where it broke off, and starts anew where that is gone. */
+/** One event stream for all shown sessions. It resumes after an interruption, or starts again if that is impossible. */
 export class Feed {
-  constructor({ begin, message, linked }) {
-    this.begin = begin;
-    this.message = message;
-    this.linked = linked;
+  constructor({ onSnapshot, onRecord, onConnection }) {
+    this.onSnapshot = onSnapshot;
+    this.onRecord = onRecord;
+    this.onConnection = onConnection;
     this.sessions = [];
     this.source = null;
-    this.turn = 0;
+    this.attempt = 0;
   }
 
-  /** Follow these sessions: `begin(session, snapshot)` first, then `message(kind, record)` for each that happens. */
+  /** Follow these sessions: `onSnapshot(session, snapshot)` first, then `onRecord(kind, record)` for each new record. */
   async follow(sessions) {
     if (sessions.join("\n") === this.sessions.join("\n") && this.source) return;
     this.sessions = sessions;
@@ -59,24 +61,22 @@ export class Feed {
   }
 
   async start() {
-    const turn = ++this.turn;
+    const attempt = ++this.attempt;
     this.source?.close();
     this.source = null;
     if (!this.sessions.length) return;
+    const path = (id, seconds) => `api/v1/sessions/${encodeURIComponent(id)}?seconds=${seconds}`;
     let after = null;
     try {
-      // The first place read is the oldest: what stands in several snapshots is only said twice.
-      const place = await read(`api/v1/sessions/${encodeURIComponent(this.sessions[0])}?seconds=0`);
-      after = place.last_id;
-      const found = await Promise.allSettled(
-        this.sessions.map((id) => read(`api/v1/sessions/${encodeURIComponent(id)}?seconds=${SECONDS}`)),
-      );
-      if (turn !== this.turn) return;
-      found.forEach((one, n) => one.status === "fulfilled" && this.begin(this.sessions[n], one.value));
+      // The position is read before the snapshots: a record that arrives in between is only received twice.
+      after = (await read(path(this.sessions[0], 0))).last_id;
+      const snapshots = await Promise.allSettled(this.sessions.map((id) => read(path(id, SNAPSHOT_S))));
+      if (attempt !== this.attempt) return;
+      snapshots.forEach((one, n) => one.status === "fulfilled" && this.onSnapshot(this.sessions[n], one.value));
     } catch {
-      if (turn === this.turn) {
-        this.linked(false);
-        setTimeout(() => turn === this.turn && this.start(), LIST_EVERY_MS);
+      if (attempt === this.attempt) {
+        this.onConnection(false);
+        setTimeout(() => attempt === this.attempt && this.start(), POLL_MS);
       }
       return;
     }
@@ -85,14 +85,14 @@ export class Feed {
     KINDS.forEach((kind) => query.append("kind", kind));
     query.set("after", after);
     const source = new EventSource(`api/v1/events?${query}`);
-    source.onopen = () => this.linked(true);
+    source.onopen = () => this.onConnection(true);
     source.onerror = () => {
-      this.linked(false);
-      // A browser gives up after an answer that is no stream (the gateway is starting, or full).
-      if (source.readyState === EventSource.CLOSED && turn === this.turn) setTimeout(() => this.start(), LIST_EVERY_MS);
+      this.onConnection(false);
+      // A browser gives up if the response is no event stream, as while the gateway starts or is full.
+      if (source.readyState === EventSource.CLOSED && attempt === this.attempt) setTimeout(() => this.start(), POLL_MS);
     };
     source.addEventListener("reset", () => this.start());
-    for (const kind of KINDS) source.addEventListener(kind, (event) => this.message(kind, JSON.parse(event.data)));
+    for (const kind of KINDS) source.addEventListener(kind, (event) => this.onRecord(kind, JSON.parse(event.data)));
     this.source = source;
   }
 }
