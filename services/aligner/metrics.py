@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 
 from services.aligner.partition import Effects, Partition
 from services.aligner.session import NEVER_US
+from services.contract.source_stats import ClockOffset
 from services.runtime.clock import monotonic_us
 from services.runtime.metrics import AlignerMetrics, exemplar
 
-HORIZON_US = 60_000_000
 SOURCES_MAX = 1_000
 BOUNDS_EVERY_US = 1_000_000
 
@@ -25,7 +25,7 @@ class Observer:
         self._metrics, self._traced = metrics, traced
         self._redis_errors = 0
         self._bounds_us, self._modalities = 0, set[str]()
-        self._offsets: OrderedDict[tuple[str, str], tuple[int, int]] = OrderedDict()
+        self._clocks: OrderedDict[tuple[str, str], ClockOffset] = OrderedDict()
 
     def lost(self, number: int, lost: Mapping[str, int]) -> None:
         """Records that retention deleted before they were read: said with counts, never passed over in silence."""
@@ -44,8 +44,8 @@ class Observer:
             m.rejected.labels(letter.at.topic.split(".")[-2], letter.rejected.reason.value).inc()
         for chunk, late in effects.late:
             m.lateness.labels(chunk.modality).observe(late.behind_us / 1e6)
-        for source, offset_us in effects.offsets_us.items():
-            self._offset(source, offset_us)
+        for (modality, source, period), offset_us in effects.offsets_us.items():
+            self._observe_clock((modality, source), offset_us, period)
         finals = [window for window in effects.windows if window.final]
         for outcome, count in (("final", len(finals)), ("early", len(effects.windows) - len(finals))):
             if count:
@@ -58,15 +58,13 @@ class Observer:
         for mask, count in masks.items():
             m.window_modality.labels(*mask).inc(count)
 
-    def _offset(self, source: tuple[str, str], offset_us: int) -> None:
-        """The smallest over a horizon: a source's shortest way, plus how far its clock is behind."""
-        before_us, seen_us = self._offsets.get(source, (offset_us, 0))
-        now_us = monotonic_us()
-        if offset_us <= before_us or now_us - seen_us > HORIZON_US:
-            self._offsets[source] = offset_us, now_us
-            while len(self._offsets) > SOURCES_MAX:
-                self._metrics.clock_offset.remove(*self._offsets.popitem(last=False)[0])
-            self._metrics.clock_offset.labels(*source).set(offset_us / 1e6)
+    def _observe_clock(self, source: tuple[str, str], offset_us: int, period: int) -> None:
+        clock = self._clocks.setdefault(source, ClockOffset())
+        clock.observe(offset_us, period)
+        self._clocks.move_to_end(source)
+        while len(self._clocks) > SOURCES_MAX:
+            self._metrics.clock_offset.remove(*self._clocks.popitem(last=False)[0])
+        self._metrics.clock_offset.labels(*source).set(clock.us / 1e6)
 
     def lag(self, records: Mapping[str, int], oldest_ms: Mapping[str, int]) -> None:
         """What of each topic is fetched or on the broker and not handed over yet, and how old what is handed over is."""

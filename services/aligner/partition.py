@@ -31,6 +31,7 @@ from services.contract.chunk import Chunk, SessionEnd
 from services.contract.dead_letter import DeadLetter, Reason, Rejected, Stage, letter
 from services.contract.frontier import Frontier
 from services.contract.record import LogRecord, RecordPosition
+from services.contract.source_stats import PERIOD_US
 from services.contract.tick import Seal, Tick
 from services.contract.topics import Topics
 from services.contract.window import Window
@@ -49,7 +50,8 @@ class Effects:
     windows: list[Window] = field(default_factory=list)
     silences: list[Silent] = field(default_factory=list)
     fates: Counter[tuple[str, str]] = field(default_factory=Counter)
-    offsets_us: dict[tuple[str, str], int] = field(default_factory=dict)
+    # The smallest clock offset by modality, source and period of append time (see `ClockOffset`).
+    offsets_us: dict[tuple[str, str, int], int] = field(default_factory=dict)
 
 
 class Partition:
@@ -165,7 +167,7 @@ class Partition:
 
     def _tell(self, modality: str, record: LogRecord, arrival: Arrival, fate: Fate, effects: Effects) -> None:
         chunk = arrival.chunk
-        source = modality, chunk.source
+        source = modality, chunk.source, chunk.appended_us // PERIOD_US
         behind_us = chunk.appended_us - chunk.t_us - chunk.duration_us
         if behind_us < effects.offsets_us.get(source, LONG_US):
             effects.offsets_us[source] = behind_us

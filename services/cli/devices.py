@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from services.cli import output
 from services.runtime.settings import Settings, load
 
+if TYPE_CHECKING:
+    from services.contract.record import KafkaRecord
+    from services.contract.source_stats import SourceStats
+
 RECORDS_MAX = 20_000
 Key = tuple[str, str, str]
-
-
-@dataclass(slots=True)
-class Device:
-    """What the logs tell of one source; times in us. ended_us: when it said that it will send no more."""
-
-    session: str
-    modality: str
-    records: int = 0
-    late: int = 0
-    first_us: int = 0
-    last_us: int = 0
-    offset_us: int = 0
-    corrected_us: int = 0
-    ended_us: int = 0
 
 
 def devices(
@@ -46,7 +34,11 @@ def devices(
         output.no_broker()
     found, strange = asyncio.run(_look(settings, minutes))
     now_us = time.time_ns() // 1000
-    rows = [_row(source, d, now_us, settings.gateway.silent_s) for (_, _, source), d in sorted(found.items())]
+    silent_us = settings.gateway.silent_s * 1_000_000
+    rows = [
+        {"session": session, "modality": modality, "source": source, **stats.as_json(now_us, silent_us)}
+        for (session, modality, source), stats in sorted(found.items(), key=lambda item: item[0])
+    ]
     unheard = _unheard(settings, {row["source"] for row in rows})
     if json:
         output.result({"devices": rows, "not_heard": unheard, "unreadable_late": strange})
@@ -65,25 +57,6 @@ def devices(
         print(f"no source was heard in the last {minutes:g} minutes")
 
 
-def _row(source: str, d: Device, now_us: int, silent_s: int) -> dict[str, Any]:
-    ended = d.ended_us >= d.last_us
-    silent = not ended and now_us - d.last_us >= silent_s * 1_000_000
-    return {
-        "source": source,
-        "session": d.session,
-        "modality": d.modality,
-        "records": d.records,
-        "last_seen_us": d.last_us,
-        "last_seen_s": round((now_us - d.last_us) / 1e6, 1),
-        "silent_since_us": d.last_us if silent else None,
-        "ended": ended,
-        "rate_hz": round((d.records - 1) * 1e6 / max(d.last_us - d.first_us, 1), 2) if d.records > 1 else 0.0,
-        "clock_offset_ms": round(d.offset_us / 1000),
-        "clock_corrected_ms": round(d.corrected_us / 1000),
-        "late_share": round(d.late / d.records, 3),
-    }
-
-
 def _heard(row: dict[str, Any]) -> str:
     at = time.strftime("%H:%M:%S", time.localtime(row["last_seen_us"] / 1e6))
     if row["ended"]:
@@ -93,26 +66,26 @@ def _heard(row: dict[str, Any]) -> str:
 
 def _unheard(settings: Settings, heard: set[str]) -> list[str]:
     """The devices of the settings that none of these sources is."""
-    from services.integrations.devices import DeviceDirectory
+    from services.runtime.devices import DeviceDirectory
 
     known = DeviceDirectory(settings.devices)
     return sorted(settings.devices.keys() - {known.name_of(source) for source in heard})
 
 
-async def _look(settings: Settings, minutes: float) -> tuple[dict[Key, Device], int]:
+async def _look(settings: Settings, minutes: float) -> tuple[dict[Key, SourceStats], int]:
     """The sources, and how many records of the late topic are none of ours."""
     from services.inspection.audit.collect import collect_since
     from services.kafka import clients
 
     topics = settings.topic_names()
-    found: dict[Key, Device] = {}
+    found: dict[Key, SourceStats] = {}
     strange = 0
     from_ms = int((time.time() - minutes * 60) * 1000)
     async with clients.reader(settings.kafka) as reader:
         for modality in topics.modalities:
             for number in range(settings.topics.partitions):
                 for raw in await collect_since(reader, topics.media(modality), number, from_ms, RECORDS_MAX):
-                    _count(found, raw, modality, number)
+                    count_record(found, raw, modality)
         for number in range(settings.topics.partitions):
             for raw in await collect_since(reader, topics.late, number, from_ms, RECORDS_MAX):
                 late = late_of(raw.value)
@@ -134,25 +107,22 @@ def late_of(value: bytes | None) -> Key | None:
     return None
 
 
-def _count(found: dict[Key, Device], raw: Any, modality: str, number: int) -> None:
+def count_record(found: dict[Key, SourceStats], record: KafkaRecord, modality: str) -> None:
+    """Add a media record to the statistics of its source; idle and unreadable records belong to none."""
     from services.contract import cloudevents, timestamps
     from services.contract.chunk import Chunk
     from services.contract.cloudevents import Envelope
+    from services.contract.source_stats import SourceStats
     from services.inspection.audit.records import decode_media_record
 
-    stated = cloudevents.unwrap(raw.headers, raw.value)
-    if raw.key is None or not isinstance(stated, Envelope):
+    envelope = cloudevents.unwrap(record.headers, record.value)
+    if record.key is None or not isinstance(envelope, Envelope):
         return
-    key = raw.key.decode(errors="replace"), modality, stated.get("source")
-    if stated.get("type") == cloudevents.SESSION_END_TYPE and key in found:
-        found[key].ended_us = raw.timestamp * 1000
-    chunk = decode_media_record(raw, modality, number)
-    if not isinstance(chunk, Chunk):
-        return
-    offset_us = chunk.appended_us - chunk.t_us - chunk.duration_us
-    d = found.setdefault(key, Device(chunk.session, modality, 0, 0, chunk.appended_us, 0, offset_us))
-    d.records += 1
-    d.last_us = max(d.last_us, chunk.appended_us)
-    d.offset_us = min(d.offset_us, offset_us)
-    recorded_us = timestamps.parse(stated.get("recordedtime"))
-    d.corrected_us = 0 if recorded_us is None else chunk.t_us - recorded_us
+    key = record.key.decode(errors="replace"), modality, envelope.get("source")
+    if envelope.get("type") == cloudevents.SESSION_END_TYPE and key in found:
+        found[key].end(record.timestamp * 1000)
+    chunk = decode_media_record(record, modality, record.partition)
+    if isinstance(chunk, Chunk):
+        recorded_us = timestamps.parse(envelope.get("recordedtime"))
+        corrected_us = 0 if recorded_us is None else chunk.t_us - recorded_us
+        found.setdefault(key, SourceStats()).add(chunk.t_us + chunk.duration_us, chunk.appended_us, corrected_us)

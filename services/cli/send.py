@@ -16,7 +16,7 @@ from services.contract import cloudevents
 from services.integrations.capture import source
 from services.integrations.capture.sender import CaptureOptions
 from services.integrations.capture.source import MICROPHONE, WEBCAM, CaptureSource
-from services.integrations.devices import DeviceDirectory
+from services.runtime.devices import DeviceDirectory
 from services.runtime.settings import ROOT, Settings, load
 
 TYPES = {

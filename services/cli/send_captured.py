@@ -11,7 +11,7 @@ from services.cli import output
 from services.contract import cloudevents
 from services.integrations.capture.sender import CaptureOptions, SendCounts
 from services.integrations.capture.source import CaptureSource
-from services.integrations.devices import DeviceDirectory
+from services.runtime.devices import DeviceDirectory
 from services.runtime.settings import Settings
 
 

@@ -29,7 +29,7 @@ from services.gateway.messages import KINDS, PageMessage
 from services.gateway.redaction import Redactor
 from services.gateway.responses import error_response, json_response
 from services.gateway.sessions import SessionStore
-from services.gateway.sources import Sources
+from services.gateway.sources import SourceStore
 from services.runtime.metrics import GatewayMetrics
 from services.runtime.schema_files import asyncapi
 from services.storage.evidence import InvalidPredictionId, PredictionKey
@@ -55,7 +55,7 @@ class Api:
     def __init__(
         self,
         rooms: SessionStore,
-        sources: Sources,
+        sources: SourceStore,
         ring: EventStream,
         media: MediaReader,
         kept: ArchiveReader,

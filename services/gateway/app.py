@@ -26,10 +26,10 @@ from services.gateway.labels import LabelHandler
 from services.gateway.media import MediaReader
 from services.gateway.redaction import Redactor
 from services.gateway.sessions import HistoryLimits, SessionStore
-from services.gateway.sources import Sources
-from services.integrations.devices import DeviceDirectory
+from services.gateway.sources import SourceStore
 from services.kafka import clients, retry
 from services.kafka.control_topic import Controls
+from services.runtime.devices import DeviceDirectory
 from services.runtime.health import Progress
 from services.runtime.metrics import GatewayMetrics
 from services.runtime.settings import Settings
@@ -49,7 +49,7 @@ async def serve(
     """Serve until SIGTERM or Ctrl-C."""
     broker, topics, g = settings.kafka, settings.topic_names(), settings.gateway
     rooms = SessionStore(HistoryLimits(g.sessions_max, g.history_mb * 1024 * 1024, g.history_s * 1_000_000))
-    sources, ring = Sources(g.silent_s * 1_000_000), EventStream(secrets.token_hex(4))
+    sources, ring = SourceStore(g.silent_s * 1_000_000), EventStream(secrets.token_hex(4))
     keep, tracer = settings.archive, Tracer(settings.tracing, "braid-gateway")
     controls = Controls.following(settings)
     hidden = Redactor(controls.of)

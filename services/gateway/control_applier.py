@@ -7,13 +7,13 @@ from services.gateway.archive_writer import EventArchiver
 from services.gateway.event_stream import EventStream
 from services.gateway.redaction import redact_muted
 from services.gateway.sessions import SessionStore
-from services.gateway.sources import Sources
+from services.gateway.sources import SourceStore
 
 
 class ControlApplier:
     """Called with each control as it becomes known."""
 
-    def __init__(self, rooms: SessionStore, sources: Sources, ring: EventStream, keeper: EventArchiver) -> None:
+    def __init__(self, rooms: SessionStore, sources: SourceStore, ring: EventStream, keeper: EventArchiver) -> None:
         self._rooms, self._sources, self._ring, self._keeper = rooms, sources, ring, keeper
         self._forgotten_us: dict[str, int] = {}
 

@@ -16,7 +16,7 @@ from services.gateway.event_stream import EventStream
 from services.gateway.messages import InvalidRecord, PageMessage
 from services.gateway.redaction import Redactor
 from services.gateway.sessions import SessionStore
-from services.gateway.sources import Sources
+from services.gateway.sources import SourceStore
 from services.kafka.follower import Batch, TopicFollower, follow
 from services.runtime.health import Progress
 from services.runtime.metrics import GatewayMetrics
@@ -34,7 +34,7 @@ class GatewayFollower:
         topics: Topics,
         partition_count: int,
         rooms: SessionStore,
-        sources: Sources,
+        sources: SourceStore,
         ring: EventStream,
         keeper: EventArchiver,
         hidden: Redactor,
@@ -82,7 +82,7 @@ class GatewayFollower:
             for found in self._told(topic, record):
                 one = self._hidden.redact(found, record.timestamp * 1000)
                 if one is not None and self._rooms.add(one, now_us):
-                    self._sources.put(one)
+                    self._sources.add(one)
                     self._ring.append(one)
                     if one.kind == "event":
                         self._keeper.add(record, one, self._rooms.views.get(one.session))

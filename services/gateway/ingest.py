@@ -25,7 +25,7 @@ from services.contract.prediction import TRACE_HEADER
 from services.contract.topics import Topics
 from services.gateway.media import TEXTS
 from services.gateway.responses import error_response, json_response
-from services.integrations.devices import DeviceDirectory, EventTimestamp
+from services.runtime.devices import DeviceDirectory, EventTimestamp
 from services.runtime.metrics import GatewayMetrics
 from services.runtime.tracing import Attributes, Span, Tracer
 

@@ -1,99 +1,54 @@
-"""The sources that were heard: how often, how late, and how far their clocks are off. Pure."""
+"""The store of source statistics behind `GET /devices`. Pure."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Any
 
+from services.contract.source_stats import SourceStats
 from services.gateway.messages import PageMessage
 
 SOURCES_MAX = 5_000
-HORIZON_US = 60_000_000
-Key = tuple[str, str, str]
 
 
-@dataclass(slots=True)
-class Source:
-    """Counts of one source over the time that it has been known; times in us of the broker's clock.
+class SourceStore:
+    """Statistics by (session, modality, source); the source that sent least recently is dropped first.
 
-    offset_us: the smallest of arrival minus the end of what was captured, of the last minute or so: the shortest way
-    plus how far its clock is behind. corrected_us: what whoever made its newest record added to its clock. ended_us: when
-    it said that it will send no more, 0 where it has not.
+    Args:
+        silent_us: A source is silent after so long without a record.
     """
-
-    first_us: int
-    last_us: int
-    records: int
-    late: int
-    offset_us: int
-    offset_at_us: int
-    corrected_us: int = 0
-    ended_us: int = 0
-
-
-class Sources:
-    """Sources by (session, modality, source), the one heard last at the end; silent after silent_us without a record."""
 
     def __init__(self, silent_us: int) -> None:
         self._silent_us = silent_us
-        self._known: OrderedDict[Key, Source] = OrderedDict()
+        self._stats: OrderedDict[tuple[str, str, str], SourceStats] = OrderedDict()
 
-    def put(self, told: PageMessage) -> None:
-        """Count a chunk, an end or a late record."""
-        if told.facts is None or told.kind not in ("chunk", "late", "end"):
+    def add(self, message: PageMessage) -> None:
+        """Count a chunk, a session end or a late record; ignore other messages."""
+        facts = message.facts
+        if facts is None or message.kind not in ("chunk", "late", "end"):
             return
-        modality, name = told.facts["source"]
-        key = told.session, modality, name
-        found = self._known.get(key)
-        if told.kind == "late":
-            if found is not None:
-                found.late += 1
-            return
-        at_us = told.facts["arrived_us"]
-        if told.kind == "end":
-            if found is not None:
-                found.ended_us = max(found.ended_us, at_us)
-            return
-        offset_us = at_us - told.to_us
-        if found is None:
-            found = self._known[key] = Source(at_us, at_us, 0, 0, offset_us, at_us)
-            while len(self._known) > SOURCES_MAX:
-                self._known.popitem(last=False)
-        found.records += 1
-        found.last_us = max(found.last_us, at_us)
-        found.corrected_us = told.facts["corrected_us"]
-        if offset_us <= found.offset_us or at_us - found.offset_at_us > HORIZON_US:
-            found.offset_us, found.offset_at_us = offset_us, at_us
-        self._known.move_to_end(key)
+        key = message.session, *facts["source"]
+        stats = self._stats.get(key)
+        if message.kind == "chunk":
+            if stats is None:
+                stats = self._stats[key] = SourceStats()
+                while len(self._stats) > SOURCES_MAX:
+                    self._stats.popitem(last=False)
+            stats.add(message.to_us, facts["arrived_us"], facts["corrected_us"])
+            self._stats.move_to_end(key)
+        elif stats is not None and message.kind == "late":
+            stats.late += 1
+        elif stats is not None:
+            stats.end(facts["arrived_us"])
 
     def forget(self, session: str) -> None:
-        """Know nothing of a session's sources."""
-        for key in [key for key in self._known if key[0] == session]:
-            del self._known[key]
+        """Drop the sources of a session."""
+        for key in [key for key in self._stats if key[0] == session]:
+            del self._stats[key]
 
     def as_json(self, now_us: int) -> list[dict[str, Any]]:
-        """All sources in order; now_us: the wall clock, in us since the epoch."""
+        """Return all sources in order; `now_us` is the wall clock."""
         return [
-            {
-                "session": session,
-                "modality": modality,
-                "source": name,
-                "records": s.records,
-                "last_seen_us": s.last_us,
-                "last_seen_s": round(max(now_us - s.last_us, 0) / 1e6, 1),
-                "silent_since_us": self._silent_since_us(s, now_us),
-                "ended": s.ended_us >= s.last_us,
-                "rate_hz": round((s.records - 1) * 1e6 / max(s.last_us - s.first_us, 1), 2) if s.records > 1 else 0.0,
-                "clock_offset_ms": round(s.offset_us / 1000),
-                "clock_corrected_ms": round(s.corrected_us / 1000),
-                "late_share": round(s.late / s.records, 3),
-            }
-            for (session, modality, name), s in sorted(self._known.items())
+            {"session": session, "modality": modality, "source": source, **stats.as_json(now_us, self._silent_us)}
+            for (session, modality, source), stats in sorted(self._stats.items(), key=lambda item: item[0])
         ]
-
-    def _silent_since_us(self, source: Source, now_us: int) -> int | None:
-        """When it was heard last, None while it is heard; one that has ended is not silent."""
-        if source.ended_us >= source.last_us or now_us - source.last_us < self._silent_us:
-            return None
-        return source.last_us

@@ -79,7 +79,7 @@ class AlignerMetrics:
         self.partitions = Gauge("braid_partitions", "Partitions owned.", registry=registry)
         self.clock_offset = Gauge(
             "braid_source_clock_offset_seconds",
-            "Smallest difference between arrival and end of capture of a source over the last batches.",
+            "Smallest difference between arrival and end of capture of a source over the last minute.",
             ("modality", "source"),
             registry=registry,
         )

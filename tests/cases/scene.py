@@ -128,7 +128,7 @@ class Scene(Outcome):
         for modality, record in records:
             if record.key is not None and cloudevents.type_of(record.headers) != cloudevents.SESSION_END_TYPE.encode():
                 self.tell((modality, record.offset), fates.get((modality, record.offset), "duplicate"))
-        for (_, source), offset_us in effects.offsets_us.items():
+        for (_, source, _), offset_us in effects.offsets_us.items():
             self.offsets_ms[source] = min(offset_us // 1000, self.offsets_ms.get(source, offset_us // 1000))
         said: dict[tuple[str, tick.Silence], dict[str, int]] = {}
         for silent in effects.silences:

@@ -18,7 +18,7 @@ BELOW = {
     "storage": {"contract", "runtime", "kafka"},
     "aligner": {"contract", "runtime", "kafka", "storage"},
     "fusion": {"contract", "runtime", "kafka", "storage", "model"},
-    "gateway": {"contract", "runtime", "kafka", "storage", "inspection", "integrations"},
+    "gateway": {"contract", "runtime", "kafka", "storage", "inspection"},
     "integrations": {"contract", "runtime", "kafka", "storage", "model"},
     "offline": {"contract", "runtime", "kafka", "storage", "aligner", "fusion", "model"},
     "inspection": {"contract", "runtime", "kafka", "storage", "fusion", "offline", "model"},

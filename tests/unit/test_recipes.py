@@ -15,9 +15,9 @@ from services.contract import cloudevents
 from services.contract.alignment_config import Admission
 from services.gateway.ingest import build_chunk
 from services.integrations.capture.source import network_stream
-from services.integrations.devices import DeviceDirectory
 from services.integrations.mqtt import discovery
 from services.integrations.mqtt.topics import MqttTopics
+from services.runtime.devices import DeviceDirectory
 from services.runtime.settings import ROOT, Settings
 
 RECIPES = (ROOT / "docs" / "recipes.md").read_text()

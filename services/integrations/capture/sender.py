@@ -21,7 +21,7 @@ from services.integrations.capture.audio_chunker import AudioChunker, PcmChunk
 from services.integrations.capture.decoder import CHANNELS, RATE, CaptureDecoder, CapturedItem, CaptureError, SourceLost
 from services.integrations.capture.source import CaptureSource
 from services.integrations.capture.stream_clock import StreamClock
-from services.integrations.devices import DeviceDirectory, EventTimestamp
+from services.runtime.devices import DeviceDirectory, EventTimestamp
 
 
 @dataclass(slots=True)

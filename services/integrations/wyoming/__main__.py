@@ -6,10 +6,10 @@ import asyncio
 import signal
 import socket
 
-from services.integrations.devices import DeviceDirectory
 from services.integrations.wyoming.server import WyomingServer
 from services.kafka.retry import producer
 from services.runtime import logs
+from services.runtime.devices import DeviceDirectory
 from services.runtime.health import Progress, supervised
 from services.runtime.metrics import WyomingMetrics, make_registry
 from services.runtime.net import bind_listener, is_loopback

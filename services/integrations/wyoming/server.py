@@ -15,10 +15,10 @@ from aiokafka.errors import KafkaError
 from services.contract import cloudevents
 from services.contract.alignment_config import Admission
 from services.contract.topics import Topics
-from services.integrations.devices import DeviceDirectory
 from services.integrations.wyoming.audio_events import MediaRecord, SatelliteDecoder
 from services.integrations.wyoming.connection import SatelliteConnection
 from services.integrations.wyoming.protocol import LINE_BYTES_MAX, LengthLimits, ProtocolError
+from services.runtime.devices import DeviceDirectory
 from services.runtime.metrics import WyomingMetrics
 from services.runtime.settings import WyomingSettings
 

@@ -142,7 +142,10 @@ def test_a_batch_counts_each_fate_once_and_tells_the_smallest_delay_of_each_sour
         ("video", "dead"): 2,
         ("audio", "windowed"): 1,
     }
-    assert effects.offsets_us == {("video", "d"): 90_000, ("audio", "d"): 40_000}
+    assert {(m, source): offset_us for (m, source, _), offset_us in effects.offsets_us.items()} == {
+        ("video", "d"): 90_000,
+        ("audio", "d"): 40_000,
+    }
     assert [(letter.stage, letter.rejected.reason) for _, letter in effects.dead] == [
         ("alignment", Reason.CONFLICT),
         ("admission", Reason.STALE),

@@ -6,7 +6,7 @@ from services.contract.alignment_config import Admission
 from services.contract.dead_letter import Reason, Rejected
 from services.gateway.ingest import OutgoingChunk, build_chunk
 from services.gateway.media import browser_safe
-from services.integrations.devices import DeviceDirectory
+from services.runtime.devices import DeviceDirectory
 from services.runtime.settings import DeviceSettings
 from services.storage.payload_cache import Payload
 

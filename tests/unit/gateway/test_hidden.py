@@ -12,19 +12,19 @@ from services.gateway.control_applier import ControlApplier
 from services.gateway.event_stream import EventStream
 from services.gateway.redaction import Redactor
 from services.gateway.sessions import HistoryLimits, SessionStore
-from services.gateway.sources import Sources
+from services.gateway.sources import SourceStore
 from services.runtime.metrics import GatewayMetrics, make_registry
 from tests.unit.gateway.records import SECOND_US, START_US, chunk, prediction
 from tests.unit.gateway.test_keeper import keeper
 from tests.waiting import DEADLINE_S
 
 
-def filled() -> tuple[SessionStore, Sources, EventStream, EventArchiver, ControlApplier]:
-    rooms, sources, ring = SessionStore(HistoryLimits(10, 1 << 20, 1 << 40)), Sources(SECOND_US), EventStream("b")
+def filled() -> tuple[SessionStore, SourceStore, EventStream, EventArchiver, ControlApplier]:
+    rooms, sources, ring = SessionStore(HistoryLimits(10, 1 << 20, 1 << 40)), SourceStore(SECOND_US), EventStream("b")
     kept = keeper(GatewayMetrics(make_registry("gateway")))
     for one in (chunk(), chunk("other"), messages.prediction_message(prediction("s/1/1@m"))):
         rooms.add(one, 0)
-        sources.put(one)
+        sources.add(one)
         ring.append(one)
     return rooms, sources, ring, kept, ControlApplier(rooms, sources, ring, kept)
 

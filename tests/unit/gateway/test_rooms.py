@@ -8,7 +8,7 @@ from services.contract.window import Member, encode_late
 from services.gateway import media_messages, messages
 from services.gateway.explanation import explain
 from services.gateway.sessions import HistoryLimits, SessionStore
-from services.gateway.sources import Sources
+from services.gateway.sources import SourceStore
 from tests.unit.gateway.records import SECOND_US, START_US, chunk, event, media, prediction, record, window
 
 WIDE = HistoryLimits(sessions_max=10, bytes_max=1_000_000, age_us_max=60 * SECOND_US)
@@ -150,24 +150,24 @@ def test_why_without_its_window_still_has_the_prediction() -> None:
 
 
 def test_sources_have_their_rate_and_the_smallest_offset_and_their_late_share() -> None:
-    sources = Sources(10 * SECOND_US)
+    sources = SourceStore(10 * SECOND_US)
     for n, t_us in enumerate([START_US - 40_000, START_US - 30_000]):
         (one,) = media_messages.media_messages("text", media(id=str(n), offset=n, t_us=t_us))
-        sources.put(one)
+        sources.add(one)
     chunk_late = Chunk("s", "text", "/devices/d/text", "1", START_US, 0, "0" * 64, 2, 1, START_US)
-    sources.put(messages.late_message(record(encode_late(chunk_late, (START_US,), 5))))
+    sources.add(messages.late_message(record(encode_late(chunk_late, (START_US,), 5))))
     (told_of,) = sources.as_json(START_US + 5 * SECOND_US)
     assert (told_of["records"], told_of["clock_offset_ms"], told_of["last_seen_s"]) == (2, 30, 5.0)
     assert told_of["late_share"] == 0.5
 
 
 def test_a_source_is_silent_since_it_was_heard_last_unless_it_said_that_it_ends() -> None:
-    sources = Sources(10 * SECOND_US)
-    sources.put(chunk())
+    sources = SourceStore(10 * SECOND_US)
+    sources.add(chunk())
     assert [s["silent_since_us"] for s in sources.as_json(START_US + 9 * SECOND_US)] == [None]
     assert [s["silent_since_us"] for s in sources.as_json(START_US + 10 * SECOND_US)] == [START_US]
     (end,) = media_messages.media_messages("text", media(b"", kind=cloudevents.SESSION_END_TYPE))
-    sources.put(end)
+    sources.add(end)
     (one,) = sources.as_json(START_US + 99 * SECOND_US)
     assert (one["silent_since_us"], one["ended"], one["last_seen_us"]) == (None, True, START_US)
 
@@ -175,8 +175,8 @@ def test_a_source_is_silent_since_it_was_heard_last_unless_it_said_that_it_ends(
 def test_what_was_added_to_a_clock_is_told() -> None:
     made = media()
     ours = ("ce_recordedtime", timestamps.text_of(START_US - 3 * SECOND_US).encode())
-    sources = Sources(10 * SECOND_US)
+    sources = SourceStore(10 * SECOND_US)
     for one in media_messages.media_messages("text", made._replace(headers=[*made.headers, ours])):
-        sources.put(one)
+        sources.add(one)
     (told_of,) = sources.as_json(START_US)
     assert (told_of["clock_corrected_ms"], told_of["clock_offset_ms"]) == (3_000, 0)

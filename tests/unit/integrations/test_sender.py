@@ -14,7 +14,7 @@ from services.integrations.capture import sender
 from services.integrations.capture.decoder import CapturedItem, CaptureError, SourceLost
 from services.integrations.capture.sender import CaptureOptions, Sender
 from services.integrations.capture.source import CaptureSource
-from services.integrations.devices import DeviceDirectory
+from services.runtime.devices import DeviceDirectory
 from services.runtime.settings import DeviceSettings
 
 S = 1_000_000

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.contract import timestamps
+from services.contract.source_stats import PERIOD_US, ClockOffset
 from services.runtime.settings import AUTO, DeviceSettings
 
-HORIZON_US = 60_000_000
 STEP_US = 50_000
 # The first way to a broker is the longest: connections are made on it.
 MEASURED_MIN = 3
@@ -28,17 +28,15 @@ class DeviceClock:
 
     def __init__(self) -> None:
         self.offset_us = 0
-        self._smallest_us = self._at_us = self._measured = 0
+        self._measured, self._estimate = 0, ClockOffset()
 
     def observe(self, recorded_us: int, duration_us: int, appended_us: int) -> int | None:
         """A record of the device was taken; recorded_us: its own time. The new offset where a step is due."""
-        found_us = appended_us - recorded_us - duration_us
         self._measured += 1
-        if self._measured == 1 or found_us <= self._smallest_us or appended_us - self._at_us > HORIZON_US:
-            self._smallest_us, self._at_us = found_us, appended_us
-        if self._measured < MEASURED_MIN or abs(self._smallest_us - self.offset_us) < STEP_US:
+        self._estimate.observe(appended_us - recorded_us - duration_us, appended_us // PERIOD_US)
+        if self._measured < MEASURED_MIN or abs(self._estimate.us - self.offset_us) < STEP_US:
             return None
-        self.offset_us = self._smallest_us
+        self.offset_us = self._estimate.us
         return self.offset_us
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.integrations.devices import HORIZON_US, STEP_US, DeviceClock, DeviceDirectory
+from services.contract.source_stats import PERIOD_US
+from services.runtime.devices import STEP_US, DeviceClock, DeviceDirectory
 from services.runtime.settings import DeviceSettings
 
 SOURCE, START_US = "/devices/cam/front", 1_700_000_000_000_000
@@ -38,7 +39,7 @@ def test_a_clock_that_is_set_anew_is_followed_at_once_ahead_and_after_a_while_be
     assert played(clock, -2_000_000, [1_000] * 2, START_US + 10_000_000)[-1] == -1_999_000
     later_us = START_US + 20_000_000
     assert played(clock, 3_000_000, [1_000] * 2, later_us)[-1] == -1_999_000, "a long way looks the same, at first"
-    assert played(clock, 3_000_000, [1_000], later_us + HORIZON_US)[-1] == 3_001_000
+    assert played(clock, 3_000_000, [1_000], later_us + 2 * PERIOD_US)[-1] == 3_001_000
 
 
 @given(st.integers(-(10**12), 10**12), st.lists(st.integers(0, 400_000), min_size=3, max_size=20))

@@ -1,0 +1,76 @@
+"""One clock offset for a source, whoever computes it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from services.aligner.metrics import Observer
+from services.cli.devices import count_record
+from services.contract import cloudevents
+from services.contract.record import KafkaRecord
+from services.contract.source_stats import PERIOD_US, ClockOffset, SourceStats
+from services.gateway.media_messages import media_messages
+from services.gateway.sources import SourceStore
+from services.runtime.devices import DeviceClock
+from services.runtime.metrics import AlignerMetrics
+from tests.cases.scene import Scene
+
+SOURCE, START_US, SECOND_US = "/devices/d/mic", 1_700_000_000_000_000, 1_000_000
+PCM = bytes(3_200)  # 100 ms at 16 kHz
+
+
+def records(behind_us: list[int]) -> list[KafkaRecord]:
+    """One record every ten seconds, by a clock that is so far behind."""
+    made = []
+    for n, offset_us in enumerate(behind_us):
+        appended_us = START_US + n * 10 * SECOND_US
+        headers = cloudevents.build(
+            session="s",
+            source=SOURCE,
+            id=str(n),
+            type=cloudevents.media_type("audio"),
+            t_us=appended_us - offset_us - 100_000,
+            content_type="audio/pcm;rate=16000;channels=1;format=s16le",
+        )
+        made.append(KafkaRecord("braid.media.audio.v1", 0, n, appended_us // 1000, b"s", headers, PCM))
+    return made
+
+
+@pytest.mark.parametrize("batch", [1, 3, 50])
+def test_devices_the_gateway_the_aligner_and_the_correction_agree_on_the_offset_of_a_clock(batch: int) -> None:
+    # Two minutes a second behind, then a minute ahead, then three minutes two seconds behind.
+    media = records([1_000_000] * 12 + [-400_000] * 6 + [2_000_000, 1_900_000] * 9)
+    registry = CollectorRegistry()
+    aligner = Scene().owner
+    observer, store, clock = Observer(AlignerMetrics(registry), 0), SourceStore(SECOND_US), DeviceClock()
+    counted: dict[tuple[str, str, str], SourceStats] = {}
+    for begin in range(0, len(media), batch):
+        part = media[begin : begin + batch]
+        observer.effects(aligner.take([("audio", record) for record in part], 0))
+        for record in part:
+            count_record(counted, record, "audio")
+            for message in media_messages("audio", record):
+                store.add(message)
+                clock.observe(message.from_us, message.to_us - message.from_us, record.timestamp * 1000)
+        if batch == 1 or begin + batch >= len(media):
+            (device,) = store.as_json(0)
+            stats = counted["s", "audio", SOURCE]
+            labels = {"modality": "audio", "source": SOURCE}
+            metric = registry.get_sample_value("braid_source_clock_offset_seconds", labels)
+            assert device["clock_offset_ms"] == stats.as_json(0, 0)["clock_offset_ms"] == round((metric or 0) * 1000)
+            assert {**stats.as_json(0, SECOND_US)}.items() <= device.items()
+    assert device["clock_offset_ms"] == clock.offset_us // 1000 == 1_900
+
+
+@given(st.lists(st.tuples(st.integers(0, 20 * SECOND_US), st.integers(-(10**9), 10**9)), min_size=1, max_size=60))
+def test_the_estimate_is_the_smallest_difference_of_half_a_minute_to_a_minute(steps: list[tuple[int, int]]) -> None:
+    clock, now_us, seen = ClockOffset(), START_US, list[tuple[int, int]]()
+    for step_us, offset_us in steps:
+        now_us += step_us
+        seen.append((now_us, offset_us))
+        clock.observe(offset_us, now_us // PERIOD_US)
+        current = [o for t, o in seen if t // PERIOD_US == now_us // PERIOD_US]
+        assert min(o for t, o in seen if t > now_us - 2 * PERIOD_US) <= clock.us <= min(current)
