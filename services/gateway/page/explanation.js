@@ -90,7 +90,7 @@ export class ExplanationPanel {
       part("Contribution of each modality", contributions(p, modalities)),
       part("What if an input were missing?", counterfactuals(explanation)),
       part("Inputs", inputs(explanation, p, modalities)),
-      part("Other labels", alternatives(p)),
+      part("Most likely labels", alternatives(p)),
       p.latency ? part("Latency", latency(p.latency)) : null,
       explanation.others.length || explanation.events.length ? part("What happened next", history(explanation)) : null,
       part("Correct the label", correction(p)),
@@ -144,9 +144,9 @@ function contributions(p, order) {
       el("span", { className: "note" }, `${stateSign(input.state)} ${stateText(input.state, input.evidence)}${age}${unusable}`),
     );
   });
-  const sum = Object.values(p.modalities).reduce((total, input) => total + input.contribution, 0);
-  const verb = sum < 0 ? "lower" : "raise";
-  const summary = `With no input the model would give "${labelText(p.label)}" a ${probability(p.baseline)} chance. The inputs ${verb} it to ${probability(p.score)}.`;
+  const [before, after] = [probability(p.baseline), probability(p.score)];
+  const effect = before === after ? "do not change it" : `${p.score < p.baseline ? "lower" : "raise"} it to ${after}`;
+  const summary = `With no input the model would give "${labelText(p.label)}" a ${before} chance. The inputs ${effect}.`;
   const unit = "Contributions are in nats (natural logarithm of the chance).";
   return [el("div", { className: "modalities" }, ...rows), el("p", { className: "faint" }, summary, el("br"), unit)];
 }
