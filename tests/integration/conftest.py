@@ -18,7 +18,7 @@ from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import ROOT, Settings, load
 from tests.integration.shared_broker import SharedBroker
-from tests.integration.traces import Collector
+from tests.integration.traces import TraceCollector
 
 FOLDER = Path(__file__).parent
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
@@ -55,15 +55,15 @@ def settings(stack: LocalStack) -> Settings:
 
 
 @pytest.fixture(scope="package")
-def collector() -> Iterator[Collector]:
+def collector() -> Iterator[TraceCollector]:
     """Where the services send their traces."""
-    collector = Collector()
+    collector = TraceCollector()
     yield collector
     collector.close()
 
 
 @pytest.fixture(scope="package")
-async def services(stack: LocalStack, collector: Collector) -> AsyncIterator[dict[str, ServiceProcess]]:
+async def services(stack: LocalStack, collector: TraceCollector) -> AsyncIterator[dict[str, ServiceProcess]]:
     """The aligner and the fusion worker, ready; every window is traced."""
     environment = stack.environment() | {"BRAID_TRACING__ENDPOINT": collector.url}
     processes = {name: ServiceProcess(name, stack.folder, environment) for name in ("aligner", "fusion")}

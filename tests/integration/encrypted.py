@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 
 
-class Encrypted:
+class TlsProxy:
     """Takes TLS on a free port, and hands the bytes on to a port of this machine."""
 
     def __init__(self, certificate: Path, key: Path, behind: int) -> None:

@@ -17,7 +17,7 @@ from tests.waiting import DEADLINE_S
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """Status, headers by lower-case name, and the body."""
 
     status: int
@@ -43,13 +43,15 @@ class Gateway:
         await self.process.ready()
         return self
 
-    async def ask(self, path: str, body: bytes | None = None, method: str | None = None, **headers: str) -> Answer:
+    async def request(
+        self, path: str, body: bytes | None = None, method: str | None = None, **headers: str
+    ) -> Response:
         """One request; names of headers with _ for -."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         request = urllib.request.Request(self.url + path, body, named, method=method)
         return await asyncio.to_thread(_ask, request)
 
-    async def listen(self, query: str, count: int, last_id: str = "") -> list[dict[str, str]]:
+    async def read_events(self, query: str, count: int, last_id: str = "") -> list[dict[str, str]]:
         """The first messages of the event stream, as the fields of each."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         resume = f"Last-Event-ID: {last_id}\r\n" if last_id else ""
@@ -74,12 +76,12 @@ class _Stay(urllib.request.HTTPRedirectHandler):
         """Redirects are answers, too."""
 
 
-def _ask(request: urllib.request.Request) -> Answer:
+def _ask(request: urllib.request.Request) -> Response:
     try:
         with urllib.request.build_opener(_Stay).open(request, timeout=DEADLINE_S) as answer:
-            return Answer(answer.status, _lower(answer.headers), answer.read())
+            return Response(answer.status, _lower(answer.headers), answer.read())
     except urllib.error.HTTPError as error:
-        return Answer(error.code, _lower(error.headers), error.read())
+        return Response(error.code, _lower(error.headers), error.read())
 
 
 def _lower(headers: Any) -> dict[str, str]:

@@ -5,6 +5,6 @@ from __future__ import annotations
 import os
 
 
-def outside_make() -> dict[str, str]:
+def environment_outside_make() -> dict[str, str]:
     """Without what a make tells a make below it: its level and its variables (`make test ARGS=…`)."""
     return {n: v for n, v in os.environ.items() if not n.startswith("MAKE") and n not in ("MFLAGS", "ARGS")}

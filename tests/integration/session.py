@@ -15,11 +15,11 @@ from tests.waiting import wait_until
 
 JPEG, PCM, TEXT = "image/jpeg", "audio/pcm;rate=8000", "text/plain"
 # From an event time to a record: key, modality, value, headers.
-Stranger = Callable[[int], tuple[bytes, str, bytes | None, list[tuple[str, bytes]]]]
+ExtraRecord = Callable[[int], tuple[bytes, str, bytes | None, list[tuple[str, bytes]]]]
 
 
-async def play(
-    settings: Settings, session: str, hand: bytes, stranger: Stranger | None = None
+async def play_session(
+    settings: Settings, session: str, hand: bytes, extra_record: ExtraRecord | None = None
 ) -> tuple[str, int, int] | None:
     """Four seconds of a good session, a stranger's record in its middle; where that one stands."""
     topics, start_us = settings.topic_names(), (int(time.time()) - 5) * 1_000_000
@@ -38,8 +38,8 @@ async def play(
                     content_type=content_type,
                 )
                 await producer.send_and_wait(topics.media(modality), body, key=session.encode(), headers=headers)
-            if stranger is not None and n == 3:
-                key, modality, value, headers = stranger(t_us)
+            if extra_record is not None and n == 3:
+                key, modality, value, headers = extra_record(t_us)
                 done = await producer.send_and_wait(topics.media(modality), value, key=key, headers=headers)
                 at = done.topic, done.partition, done.offset
         for modality in topics.modalities:
@@ -56,7 +56,7 @@ async def play(
     return at
 
 
-async def found(settings: Settings, topic: str) -> list[dict[str, Any]]:
+async def read_topic(settings: Settings, topic: str) -> list[dict[str, Any]]:
     async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         raws = await collect_topic(reader, topic, settings.topics.partitions)
     # Tests of bad input put garbage there on purpose, on the same broker.
@@ -67,9 +67,9 @@ async def found(settings: Settings, topic: str) -> list[dict[str, Any]]:
     return read
 
 
-async def predictions(settings: Settings, session: str, count: int = 8) -> list[dict[str, Any]]:
+async def wait_for_predictions(settings: Settings, session: str, count: int = 8) -> list[dict[str, Any]]:
     async def enough() -> list[dict[str, Any]] | None:
-        all_of_them = await found(settings, settings.topic_names().predictions)
+        all_of_them = await read_topic(settings, settings.topic_names().predictions)
         ours = [p for p in all_of_them if p["session"] == session and p["final"]]
         return ours if len(ours) >= count else None
 

@@ -19,14 +19,14 @@ from services.kafka import clients
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings
-from tests.integration.session import JPEG, PCM, TEXT, found, play, predictions
+from tests.integration.session import JPEG, PCM, TEXT, play_session, read_topic, wait_for_predictions
 from tests.waiting import wait_until
 
 SECRET = b"the payload must not be logged"
 
 
 @dataclass(frozen=True)
-class Bad:
+class BadRecord:
     """One bad record among good ones."""
 
     name: str
@@ -78,22 +78,22 @@ def truncated_jpeg() -> bytes:
 
 
 BAD = [
-    Bad("truncated JPEG", "undecodable", "video", truncated_jpeg(), JPEG, stage="fusion"),
-    Bad("PNG bomb", "pixels", "video", bomb(), "image/png"),
-    Bad("wrong magic", "magic", "video", b"GIF89a" + SECRET, JPEG),
-    Bad("WAV with a lying header", "wav_header", "audio", lying_wav(), "audio/wav"),
-    Bad("odd PCM byte count", "samples", "audio", bytes(801), PCM),
-    Bad("invalid UTF-8", "utf8", "text", SECRET + b"\xff\xfe", TEXT),
-    Bad("missing header", "source", "text", SECRET, TEXT, without="ce_id"),
-    Bad("null value", "null", "text", None, TEXT),
-    Bad("unknown ce_type", "type", "text", SECRET, TEXT, headers={"ce_type": "com.example.other"}),
-    Bad("2 MB payload", "size", "video", b"\xff\xd8" + bytes(2_000_000), JPEG),
-    Bad("session id of 300 bytes", "session", "text", SECRET, TEXT, session="s" * 300),
-    Bad("event time a year ahead", "future", "text", SECRET, TEXT, headers={"ce_time": "2099-01-01T00:00:00Z"}),
+    BadRecord("truncated JPEG", "undecodable", "video", truncated_jpeg(), JPEG, stage="fusion"),
+    BadRecord("PNG bomb", "pixels", "video", bomb(), "image/png"),
+    BadRecord("wrong magic", "magic", "video", b"GIF89a" + SECRET, JPEG),
+    BadRecord("WAV with a lying header", "wav_header", "audio", lying_wav(), "audio/wav"),
+    BadRecord("odd PCM byte count", "samples", "audio", bytes(801), PCM),
+    BadRecord("invalid UTF-8", "utf8", "text", SECRET + b"\xff\xfe", TEXT),
+    BadRecord("missing header", "source", "text", SECRET, TEXT, without="ce_id"),
+    BadRecord("null value", "null", "text", None, TEXT),
+    BadRecord("unknown ce_type", "type", "text", SECRET, TEXT, headers={"ce_type": "com.example.other"}),
+    BadRecord("2 MB payload", "size", "video", b"\xff\xd8" + bytes(2_000_000), JPEG),
+    BadRecord("session id of 300 bytes", "session", "text", SECRET, TEXT, session="s" * 300),
+    BadRecord("event time a year ahead", "future", "text", SECRET, TEXT, headers={"ce_time": "2099-01-01T00:00:00Z"}),
 ]
 
 
-def headers_of(bad: Bad, session: str, t_us: int) -> list[tuple[str, bytes]]:
+def headers_of(bad: BadRecord, session: str, t_us: int) -> list[tuple[str, bytes]]:
     built = cloudevents.build(
         session=session,
         source=f"/devices/bad/{bad.modality}",
@@ -107,7 +107,7 @@ def headers_of(bad: Bad, session: str, t_us: int) -> list[tuple[str, bytes]]:
     ]
 
 
-def picture_of(windows: list[dict[str, Any]]) -> list[Any]:
+def good_inputs(windows: list[dict[str, Any]]) -> list[Any]:
     """What the good devices' chunks come to, window by window, times aside."""
     return [
         {
@@ -119,18 +119,18 @@ def picture_of(windows: list[dict[str, Any]]) -> list[Any]:
 
 
 @pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)
-async def test_bad_input_is_a_dead_letter_and_its_neighbours_are_unharmed(
-    bad: Bad, settings: Settings, services: dict[str, ServiceProcess], hand: bytes
+async def test_bad_input_becomes_a_dead_letter_and_its_session_goes_on(
+    bad: BadRecord, settings: Settings, services: dict[str, ServiceProcess], hand: bytes
 ) -> None:
     session = f"bad {bad.name}"
     key = (bad.session or session).encode()
-    at = await play(
+    at = await play_session(
         settings, session, hand, lambda t_us: (key, bad.modality, bad.value, headers_of(bad, key.decode(), t_us))
     )
     assert at is not None
 
     async def letter() -> dict[str, Any] | None:
-        dead = await found(settings, settings.topic_names().dead)
+        dead = await read_topic(settings, settings.topic_names().dead)
         return next((d for d in dead if (d["topic"], d["partition"], d["offset"]) == at), None)
 
     told = await wait_until(letter, "the dead letter")
@@ -139,13 +139,15 @@ async def test_bad_input_is_a_dead_letter_and_its_neighbours_are_unharmed(
     assert told["size"] == (None if bad.value is None else len(bad.value))
 
     clean = f"clean {bad.name}"
-    await play(settings, clean, hand)
-    with_it = picture_of(await predictions(settings, session))
-    without_it = picture_of(await predictions(settings, clean))
+    await play_session(settings, clean, hand)
+    with_it = good_inputs(await wait_for_predictions(settings, session))
+    without_it = good_inputs(await wait_for_predictions(settings, clean))
     assert with_it == without_it
     if bad.stage == "fusion":
-        states = {p["modalities"]["video"]["state"] for p in await predictions(settings, session)}
-        unusable = [u for p in await predictions(settings, session) for u in p["modalities"]["video"]["unusable"]]
+        states = {p["modalities"]["video"]["state"] for p in await wait_for_predictions(settings, session)}
+        unusable = [
+            u for p in await wait_for_predictions(settings, session) for u in p["modalities"]["video"]["unusable"]
+        ]
         assert "present" in states
         assert {u["reason"] for u in unusable} == {bad.reason}
     for service in services.values():
@@ -156,15 +158,15 @@ async def test_bad_input_is_a_dead_letter_and_its_neighbours_are_unharmed(
 
 
 @pytest.mark.parametrize("session", ["kitchen {main} 1", "Küche 🙂", "{}", "a b  c"])
-async def test_a_session_id_with_braces_spaces_or_signs_is_served_like_any_other(
+async def test_a_session_id_may_contain_braces_spaces_and_symbols(
     session: str, settings: Settings, services: dict[str, ServiceProcess], hand: bytes
 ) -> None:
-    await play(settings, session, hand)
-    ours = await predictions(settings, session)
+    await play_session(settings, session, hand)
+    ours = await wait_for_predictions(settings, session)
     assert all(p["modalities"]["audio"]["state"] == "present" for p in ours[3:5])
 
 
-async def test_what_is_no_record_in_our_own_topic_is_a_dead_letter_and_the_worker_goes_on(
+async def test_an_invalid_record_in_the_windows_topic_becomes_a_dead_letter(
     settings: Settings, services: dict[str, ServiceProcess], hand: bytes
 ) -> None:
     topics = settings.topic_names()
@@ -176,18 +178,18 @@ async def test_what_is_no_record_in_our_own_topic_is_a_dead_letter_and_the_worke
         ]
 
     async def letters() -> list[dict[str, Any]] | None:
-        dead = [d for d in await found(settings, topics.dead) if d["topic"] == topics.windows]
+        dead = [d for d in await read_topic(settings, topics.dead) if d["topic"] == topics.windows]
         return dead if len(dead) == len(sent) else None
 
     told = await wait_until(letters, "a dead letter for each")
     assert {d["reason"] for d in told} == {"record"}
     assert {d["offset"] for d in told} == {s.offset for s in sent}
-    await play(settings, "after the junk", hand)
-    await predictions(settings, "after the junk")
+    await play_session(settings, "after the junk", hand)
+    await wait_for_predictions(settings, "after the junk")
     assert services["fusion"].child.running
 
 
-async def test_without_redis_all_is_read_from_the_log_and_no_prediction_differs(
+async def test_predictions_are_the_same_while_redis_is_down(
     settings: Settings, services: dict[str, ServiceProcess], stack: LocalStack, hand: bytes
 ) -> None:
     def told(answers: list[dict[str, Any]]) -> list[Any]:
@@ -195,13 +197,13 @@ async def test_without_redis_all_is_read_from_the_log_and_no_prediction_differs(
         return [(p["label"], p["confidence"], [s["contribution"] for s in p["modalities"].values()]) for p in in_order]
 
     assert stack.redis is not None
-    await play(settings, "with redis", hand)
-    with_it = await predictions(settings, "with redis")
+    await play_session(settings, "with redis", hand)
+    with_it = await wait_for_predictions(settings, "with redis")
     stack.redis.child.kill()
     try:
         from_log = services["fusion"].metric("braid_payload_fetch_total")
-        await play(settings, "without redis", hand)
-        without_it = await predictions(settings, "without redis")
+        await play_session(settings, "without redis", hand)
+        without_it = await wait_for_predictions(settings, "without redis")
         assert services["fusion"].metric("braid_payload_fetch_total") > from_log
         assert services["fusion"].metric("braid_redis_errors_total") > 0
     finally:

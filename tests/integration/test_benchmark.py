@@ -10,7 +10,7 @@ from benchmarks.systems import BARE, BRAID, Job
 from services.local.stack import LocalStack
 
 
-async def test_braid_and_the_bare_loop_make_every_window_that_the_oracle_finds(stack: LocalStack) -> None:
+async def test_braid_and_the_bare_loop_publish_every_window_of_the_oracle(stack: LocalStack) -> None:
     case = Case("small", Load(10, 8, small=True, broken=0.01), live=False, job=Job("", 2))
     braid, bare = await asyncio.gather(*(run(stack, system, case, print) for system in (BRAID, BARE)))
     assert braid.valid, braid

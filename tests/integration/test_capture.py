@@ -25,7 +25,7 @@ from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import ROOT, Settings
 from tests.integration.rtsp import PICTURE_HZ, SOUND_HZ, Camera
-from tests.integration.session import found
+from tests.integration.session import read_topic
 from tests.waiting import wait_until
 
 S = 1_000_000
@@ -33,14 +33,14 @@ SECONDS = 5
 CLIP = ROOT / "data" / "homesound10" / "audio" / "1-116765-A.ogg"
 
 
-def sound(seconds: int) -> bytes:
+def real_audio(seconds: int) -> bytes:
     """A real sound, 16 kHz, of whole seconds."""
     samples, rate = soundfile.read(io.BytesIO(find_file(CLIP).read_bytes()), dtype="int16")
     assert rate == SOUND_HZ
     return bytes(np.resize(samples, seconds * rate).astype("<i2").tobytes())
 
 
-def pictures(count: int) -> list[bytes]:
+def numbered_frames(count: int) -> list[bytes]:
     """Pictures of which each says its number by how bright it is."""
     out = []
     for n in range(count):
@@ -69,7 +69,7 @@ async def braid_send(stack: LocalStack, *words: str) -> tuple[int, str, str]:
     return process.returncode, out.decode(), err.decode()
 
 
-async def media(settings: Settings, modality: str, session: str) -> list[tuple[int, bytes]]:
+async def read_media(settings: Settings, modality: str, session: str) -> list[tuple[int, bytes]]:
     """Event time and bytes of a session's media."""
     async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         raws = await collect_topic(reader, settings.topic_names().media(modality), settings.topics.partitions)
@@ -77,18 +77,18 @@ async def media(settings: Settings, modality: str, session: str) -> list[tuple[i
     return [(timestamps.parse(dict(raw.headers)["ce_time"].decode()) or 0, raw.value or b"") for raw in ours]
 
 
-async def windows(settings: Settings, session: str) -> list[dict[str, Any]] | None:
+async def windows_with_frames_and_audio(settings: Settings, session: str) -> list[dict[str, Any]] | None:
     """The final windows of a session in which pictures and sound are present, once there are some."""
-    told = await found(settings, settings.topic_names().windows)
+    told = await read_topic(settings, settings.topic_names().windows)
     ours = [w for w in told if w["session"] == session and w["final"]]
     both = [w for w in ours if {w["modalities"][m]["state"] for m in ("video", "audio")} == {"present"}]
     return both or None
 
 
-async def test_a_camera_is_sent_with_the_times_of_its_own_stream_and_is_windowed(
+async def test_a_camera_is_sent_with_the_times_of_its_stream_and_becomes_windows(
     stack: LocalStack, services: dict[str, ServiceProcess], settings: Settings
 ) -> None:
-    camera = Camera(pictures(SECONDS * PICTURE_HZ), whole := sound(SECONDS))
+    camera = Camera(numbered_frames(SECONDS * PICTURE_HZ), whole := real_audio(SECONDS))
     address = await camera.start()
     try:
         code, out, err = await braid_send(stack, address, "--session", "porch of cameras", "--seconds", "3", "--json")
@@ -98,8 +98,8 @@ async def test_a_camera_is_sent_with_the_times_of_its_own_stream_and_is_windowed
     assert "secret" not in out + err, "a password is never printed"
     (told,) = json.loads(out)["sent"]
     shown, heard = (
-        await media(settings, "video", "porch of cameras"),
-        await media(settings, "audio", "porch of cameras"),
+        await read_media(settings, "video", "porch of cameras"),
+        await read_media(settings, "audio", "porch of cameras"),
     )
     assert told["pictures"] == len(shown) in (6, 7)
     assert told["bytes"] == sum(len(body) for _, body in shown + heard)
@@ -121,23 +121,23 @@ async def test_a_camera_is_sent_with_the_times_of_its_own_stream_and_is_windowed
 
     async def full() -> bool:
         # The first windows of a stream begin before it does, and are out before the first full one.
-        told = await windows(settings, "porch of cameras") or []
+        told = await windows_with_frames_and_audio(settings, "porch of cameras") or []
         return any(len(w["modalities"]["video"]["members"]) == 4 for w in told)
 
     assert await wait_until(full, "a window of two seconds with pictures, two a second, and sound")
 
 
-async def test_a_video_is_sent_as_pictures_and_sound_as_if_it_were_captured_now(
+async def test_a_video_file_is_sent_as_frames_and_audio_with_present_event_times(
     stack: LocalStack, services: dict[str, ServiceProcess], settings: Settings, tmp_path: Path
 ) -> None:
     clip = tmp_path / "clip.mp4"
-    video(clip, seconds=2)
+    write_video(clip, seconds=2)
     began_us = time.time_ns() // 1000
     code, out, err = await braid_send(stack, str(clip), "--session", "film", "--fps", "4", "--json")
     ended_us = time.time_ns() // 1000
     assert code == 0, err
     (told,) = json.loads(out)["sent"]
-    shown, heard = await media(settings, "video", "film"), await media(settings, "audio", "film")
+    shown, heard = await read_media(settings, "video", "film"), await read_media(settings, "audio", "film")
     assert told["pictures"] == len(shown) == 8
     assert [b - a for (a, _), (b, _) in pairwise(shown)] == [
         S * (n2 - n1) // PICTURE_HZ for n1, n2 in zip([0, 3, 5, 8, 10, 13, 15], [3, 5, 8, 10, 13, 15, 18], strict=True)
@@ -147,7 +147,9 @@ async def test_a_video_is_sent_as_pictures_and_sound_as_if_it_were_captured_now(
         assert after - before == len(body) // 2 * S // SOUND_HZ
     assert began_us < shown[0][0]
     assert shown[-1][0] < ended_us, "none is in the future"
-    found_windows = await wait_until(lambda: windows(settings, "film"), "windows with pictures and sound")
+    found_windows = await wait_until(
+        lambda: windows_with_frames_and_audio(settings, "film"), "windows with pictures and sound"
+    )
     assert all(canonical.dumps(w) for w in found_windows)
     async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         raws = await collect_topic(reader, settings.topic_names().media("video"), settings.topics.partitions)
@@ -155,16 +157,16 @@ async def test_a_video_is_sent_as_pictures_and_sound_as_if_it_were_captured_now(
     assert kinds[-1] == cloudevents.SESSION_END_TYPE, "a film that is over says so"
 
 
-def video(path: Path, seconds: int) -> None:
+def write_video(path: Path, seconds: int) -> None:
     """MPEG-4 and AAC in MP4, by PyAV."""
     with av.open(str(path), "w") as out:
         shown = out.add_stream("mpeg4", rate=PICTURE_HZ)
         shown.width, shown.height, shown.pix_fmt = 160, 112, "yuv420p"
         heard = out.add_stream("aac", rate=SOUND_HZ, layout="mono")
-        for jpeg in pictures(seconds * PICTURE_HZ):
+        for jpeg in numbered_frames(seconds * PICTURE_HZ):
             with Image.open(io.BytesIO(jpeg)) as picture:
                 out.mux(shown.encode(av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")))
-        samples = np.frombuffer(sound(seconds), "<i2")
+        samples = np.frombuffer(real_audio(seconds), "<i2")
         for begin in range(0, len(samples), 1024):
             piece = samples[begin : begin + 1024].reshape(1, -1)
             frame = av.AudioFrame.from_ndarray(piece.astype("<i2"), format="s16", layout="mono")
@@ -174,7 +176,7 @@ def video(path: Path, seconds: int) -> None:
         out.mux(heard.encode(None))
 
 
-async def test_a_device_that_is_not_there_is_named_with_what_to_do(stack: LocalStack) -> None:
+async def test_a_missing_device_is_reported_with_what_to_do(stack: LocalStack) -> None:
     code, out, err = await braid_send(stack, "--webcam", "--webcam-device", "/dev/video99", "--session", "x")
     assert (code, out) == (1, "")
     assert "webcam /dev/video99: No such file or directory" in err

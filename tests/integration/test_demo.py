@@ -16,31 +16,31 @@ import pytest
 
 from services.local.stack import LocalStack
 from services.runtime.settings import ROOT
-from tests.integration.outside_make import outside_make
+from tests.integration.outside_make import environment_outside_make
 from tests.waiting import DEADLINE_S
 
 BRAID = Path(sys.executable).parent / "braid"
 SHORT = {"FROM": "34", "SECONDS": "14", "SPEED": "2", "STREAM": "S01 S05"}
 
 
-def short(stack: LocalStack, **changed: str) -> dict[str, str]:
+def demo_environment(stack: LocalStack, **changed: str) -> dict[str, str]:
     """The demo's sizes as variables, for the README's own commands."""
     sizes = {f"BRAID_DEMO_{name}": value for name, value in {**SHORT, **changed}.items()}
-    return {**outside_make(), **stack.environment(), **sizes}
+    return {**environment_outside_make(), **stack.environment(), **sizes}
 
 
-async def demo(stack: LocalStack, line: str) -> tuple[int, str, str]:
+async def run_demo(stack: LocalStack, line: str) -> tuple[int, str, str]:
     """Exit code, stdout, and what a person would have seen."""
     process = await asyncio.create_subprocess_shell(
-        line, cwd=ROOT, env=short(stack), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        line, cwd=ROOT, env=demo_environment(stack), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     out, err = await asyncio.wait_for(process.communicate(), DEADLINE_S)
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
 
 
-async def test_the_demo_keeps_every_promise_and_says_so(stack: LocalStack) -> None:
-    code, told, seen = await demo(stack, "make demo")
+async def test_the_demo_passes_and_reports_its_checks(stack: LocalStack) -> None:
+    code, told, seen = await run_demo(stack, "make demo")
     assert code == 0, seen
     (sent,) = re.findall(r"^2 streams, (\d+) chunks sent", told, re.MULTILINE)
     admitted, fates = re.findall(r"^books +(\d+) chunks = (.*) - they balance$", told, re.MULTILINE)[0]
@@ -59,8 +59,8 @@ KILLS = ['make demo ARGS="--json --kill aligner"', 'make demo ARGS="--json --kil
 
 
 @pytest.mark.parametrize("line", KILLS, ids=["aligner", "fusion"])
-async def test_a_service_killed_in_the_middle_changes_no_byte(line: str, stack: LocalStack) -> None:
-    code, out, seen = await demo(stack, line)
+async def test_results_are_the_same_after_a_service_is_killed(line: str, stack: LocalStack) -> None:
+    code, out, seen = await run_demo(stack, line)
     assert code == 0, f"{seen}\n{out}"
     told: dict[str, Any] = json.loads(out)
     books = told["books"]
@@ -76,11 +76,11 @@ async def test_a_service_killed_in_the_middle_changes_no_byte(line: str, stack: 
     assert told["exit_codes"] == {"aligner": 0, "fusion": 0, "gateway": 0}
 
 
-async def test_with_stay_everything_is_up_after_the_run_until_ctrl_c(stack: LocalStack) -> None:
+async def test_with_stay_the_services_run_until_interrupted(stack: LocalStack) -> None:
     process = await asyncio.create_subprocess_shell(
         "make demo ARGS=--stay",
         cwd=ROOT,
-        env=short(stack, SECONDS="4", STREAM="S01"),
+        env=demo_environment(stack, SECONDS="4", STREAM="S01"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
@@ -107,7 +107,7 @@ async def test_with_stay_everything_is_up_after_the_run_until_ctrl_c(stack: Loca
             os.killpg(process.pid, signal.SIGKILL)
 
 
-async def test_a_stream_that_does_not_exist_is_refused_with_what_there_is(stack: LocalStack) -> None:
+async def test_an_unknown_recording_is_reported_with_the_known_ones(stack: LocalStack) -> None:
     process = await asyncio.create_subprocess_exec(
         str(BRAID), "demo", "--stream", "S99", stderr=asyncio.subprocess.PIPE
     )

@@ -18,7 +18,7 @@ from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings
 from tests.integration.gateway import Gateway
-from tests.integration.session import play, predictions
+from tests.integration.session import play_session, wait_for_predictions
 from tests.waiting import DEADLINE_S, wait_until
 
 
@@ -40,33 +40,33 @@ def wav(seconds: float = 1.0) -> bytes:
     return file.getvalue()
 
 
-async def shown(gateway: Gateway, session: str, kind: str, count: int = 1) -> list[dict[str, Any]]:
+async def wait_for_records(gateway: Gateway, session: str, kind: str, count: int = 1) -> list[dict[str, Any]]:
     async def enough() -> list[dict[str, Any]] | None:
-        answer = await gateway.ask(f"api/v1/sessions/{quote(session, safe='')}?seconds=600")
+        answer = await gateway.request(f"api/v1/sessions/{quote(session, safe='')}?seconds=600")
         found: list[dict[str, Any]] = answer.json[kind] if answer.status == 200 else []
         return found if len(found) >= count else None
 
     return await wait_until(enough, f"{count} {kind} of {session} on the gateway")
 
 
-async def test_a_picture_and_a_sound_posted_by_http_are_seen_fused_and_explained(
+async def test_an_image_and_audio_posted_by_http_become_a_prediction_with_an_explanation(
     gateway: Gateway, settings: Settings, hand: bytes
 ) -> None:
-    video = await gateway.ask("api/v1/sessions/porch/video", hand, content_type="image/jpeg")
-    audio = await gateway.ask("api/v1/sessions/porch/audio", wav(), content_type="audio/wav")
+    video = await gateway.request("api/v1/sessions/porch/video", hand, content_type="image/jpeg")
+    audio = await gateway.request("api/v1/sessions/porch/audio", wav(), content_type="audio/wav")
     assert video.status == audio.status == 202
     assert video.json["topic"] == settings.topic_names().media("video")
     assert video.json["partition"] == audio.json["partition"], "a session's streams must meet"
-    found = await shown(gateway, "porch", "prediction")
+    found = await wait_for_records(gateway, "porch", "prediction")
 
     async def both() -> dict[str, Any] | None:
-        for one in await shown(gateway, "porch", "prediction"):
+        for one in await wait_for_records(gateway, "porch", "prediction"):
             if one["final"] and all(one["modalities"][m]["state"] == "present" for m in ("video", "audio")):
                 return one
         return None
 
     p = await wait_until(both, "a final prediction with picture and sound")
-    why = (await gateway.ask(f"api/v1/predictions/{p['id']}")).json
+    why = (await gateway.request(f"api/v1/predictions/{p['id']}")).json
     assert {m["modality"] for m in why["members"]} == {"video", "audio"}
     assert why["prediction"]["latency"]["total_ms"] == pytest.approx(
         sum(x["ms"] for x in p["latency"]["parts"]), abs=0.01
@@ -77,19 +77,19 @@ async def test_a_picture_and_a_sound_posted_by_http_are_seen_fused_and_explained
     assert why["reproduce"] == f"braid why {p['id']} --reproduce"
     assert [c["without"] for c in why["counterfactuals"]] == [["video"], ["audio"], ["video", "audio"]]
     picture = next(m for m in why["members"] if m["modality"] == "video")
-    served = await gateway.ask(picture["media"])
+    served = await gateway.request(picture["media"])
     assert (served.status, served.headers["content-type"], served.body) == (200, "image/jpeg", hand)
     assert found
 
 
-async def test_the_list_the_lanes_and_the_devices_tell_of_a_session(
+async def test_a_session_is_in_the_list_the_snapshot_and_the_devices(
     gateway: Gateway, settings: Settings, hand: bytes
 ) -> None:
-    await play(settings, "lane party", hand)
-    await predictions(settings, "lane party")
-    finals = [p for p in await shown(gateway, "lane party", "prediction", 8) if p["final"]]
+    await play_session(settings, "lane party", hand)
+    await wait_for_predictions(settings, "lane party")
+    finals = [p for p in await wait_for_records(gateway, "lane party", "prediction", 8) if p["final"]]
     assert finals
-    lanes = (await gateway.ask("api/v1/sessions/lane%20party?seconds=60")).json
+    lanes = (await gateway.request("api/v1/sessions/lane%20party?seconds=60")).json
     chunks = lanes["chunk"]
     assert {c["modality"] for c in chunks} == {"text", "video", "audio"}
     assert next(c["text"] for c in chunks if c["modality"] == "text") == "number 0"
@@ -97,38 +97,38 @@ async def test_the_list_the_lanes_and_the_devices_tell_of_a_session(
     assert {w["modalities"]["video"]["state"] for w in lanes["window"]} >= {"present"}
     assert lanes["end"]
     assert (lanes["size_us"], lanes["hop_us"]) == (2_000_000, 500_000)
-    listed = (await gateway.ask("api/v1/sessions")).json["sessions"]
+    listed = (await gateway.request("api/v1/sessions")).json["sessions"]
     (ours,) = [s for s in listed if s["id"] == "lane party"]
     assert ours["counts"]["chunk"] == 24
     assert set(ours["answer"]["states"]) == {"text", "video", "audio"}
-    devices = [d for d in (await gateway.ask("api/v1/devices")).json["devices"] if d["session"] == "lane party"]
+    devices = [d for d in (await gateway.request("api/v1/devices")).json["devices"] if d["session"] == "lane party"]
     assert {(d["source"], d["records"]) for d in devices} == {
         (f"/devices/good/{m}", 8) for m in ("text", "video", "audio")
     }
     assert all(d["ended"] and d["silent_since_us"] is None for d in devices)
 
 
-async def test_media_is_served_from_the_log_where_redis_has_none_and_as_a_type_that_runs_nothing(
+async def test_media_is_served_from_the_log_with_a_content_type_that_cannot_run_scripts(
     gateway: Gateway, settings: Settings, hand: bytes
 ) -> None:
-    await play(settings, "from the log", hand)
-    chunks = await shown(gateway, "from the log", "chunk", 24)
+    await play_session(settings, "from the log", hand)
+    chunks = await wait_for_records(gateway, "from the log", "chunk", 24)
     sound = next(c for c in chunks if c["modality"] == "audio")
     text = next(c for c in chunks if c["modality"] == "text")
     for one, kind in ((sound, "audio/wav"), (text, "text/plain; charset=utf-8")):
         # By another event time Redis is asked in the wrong place: session, place and hash are enough for the log.
         path, _, _ = one["media"].partition("?")
         sha256 = one["media"].rpartition("sha256=")[2]
-        answer = await gateway.ask(f"{path}?session=from%20the%20log&t_us=1&sha256={sha256}")
+        answer = await gateway.request(f"{path}?session=from%20the%20log&t_us=1&sha256={sha256}")
         assert answer.status == 200
         assert answer.headers["content-type"] == kind
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert "sandbox" in answer.headers["content-security-policy"]
-    assert (await gateway.ask(sound["media"])).body[:4] == b"RIFF"
-    assert (await gateway.ask(f"{path}?session=from%20the%20log&t_us=1&sha256={'0' * 64}")).status == 404
-    assert (await gateway.ask(f"{path}?session=another&t_us=1&sha256={sha256}")).status == 404, "of another session"
-    assert (await gateway.ask(f"{path}?t_us=1&sha256={sha256}")).status == 404
-    assert (await gateway.ask("api/v1/media/smell/0/0?sha256=" + "0" * 64)).status == 404
+    assert (await gateway.request(sound["media"])).body[:4] == b"RIFF"
+    assert (await gateway.request(f"{path}?session=from%20the%20log&t_us=1&sha256={'0' * 64}")).status == 404
+    assert (await gateway.request(f"{path}?session=another&t_us=1&sha256={sha256}")).status == 404, "of another session"
+    assert (await gateway.request(f"{path}?t_us=1&sha256={sha256}")).status == 404
+    assert (await gateway.request("api/v1/media/smell/0/0?sha256=" + "0" * 64)).status == 404
 
 
 @pytest.mark.parametrize(
@@ -144,78 +144,78 @@ async def test_media_is_served_from_the_log_where_redis_has_none_and_as_a_type_t
         ("api/v1/sessions/bad/smell", "text/plain", b"x", 404, None),
     ],
 )
-async def test_bad_media_is_refused_at_the_door_with_its_reason(
+async def test_bad_media_is_rejected_with_the_reason(
     gateway: Gateway, path: str, content_type: str, body: bytes, status: int, reason: str | None
 ) -> None:
-    answer = await gateway.ask(path, body, content_type=content_type)
+    answer = await gateway.request(path, body, content_type=content_type)
     assert (answer.status, answer.json.get("reason")) == (status, reason), answer.body
 
 
-async def test_a_session_with_a_slash_and_a_stated_time_comes_out_as_it_went_in(gateway: Gateway) -> None:
+async def test_a_session_with_a_slash_and_a_given_event_time_are_preserved(gateway: Gateway) -> None:
     headers = {
         "content_type": "text/plain",
         "ce_time": "2020-01-01T00:00:00Z",
         "ce_id": "one",
         "ce_source": "/devices/b/t",
     }
-    assert (await gateway.ask("api/v1/sessions/a%2Fb/text", b"too old", **headers)).status == 202
-    (dead,) = await shown(gateway, "a/b", "dead")
+    assert (await gateway.request("api/v1/sessions/a%2Fb/text", b"too old", **headers)).status == 202
+    (dead,) = await wait_for_records(gateway, "a/b", "dead")
     assert (dead["reason"], dead["t_us"]) == ("stale", 1_577_836_800_000_000)
-    (chunk,) = await shown(gateway, "a/b", "chunk")
+    (chunk,) = await wait_for_records(gateway, "a/b", "chunk")
     assert (chunk["id"], chunk["source"]) == ("one", "/devices/b/t")
 
 
-async def test_a_device_posts_to_its_own_session_and_its_clock_is_corrected_from_acknowledgements(
+async def test_a_configured_device_posts_to_its_session_and_its_clock_is_corrected(
     gateway: Gateway,
 ) -> None:
     behind_us = 300_000_000
     for n in range(4):
         said = timestamps.text_of(time.time_ns() // 1000 - behind_us)
         headers = {"content_type": "text/plain", "ce_time": said, "ce_source": "/devices/watch/words"}
-        answer = await gateway.ask("api/v1/sessions/wherever/text", b"word %d" % n, **headers)
+        answer = await gateway.request("api/v1/sessions/wherever/text", b"word %d" % n, **headers)
         assert (answer.status, answer.json["session"]) == (202, "wrist")
-    chunks = await shown(gateway, "wrist", "chunk", 4)
+    chunks = await wait_for_records(gateway, "wrist", "chunk", 4)
     *slow, right = sorted(chunks, key=lambda c: c["text"])
     assert all(c["arrived_us"] - c["t_us"] >= behind_us for c in slow), "it starts at nothing"
     assert abs(right["arrived_us"] - right["t_us"]) < 2_000_000
     assert '"after_ms": 300' in gateway.process.child.log.read_text(), "a step is logged"
 
 
-async def test_the_event_stream_goes_on_where_it_broke_off(gateway: Gateway) -> None:
+async def test_the_event_stream_resumes_after_the_last_event_id(gateway: Gateway) -> None:
     query = "session=stream&kind=chunk"
-    (hello,) = await gateway.listen(query, 1)
+    (hello,) = await gateway.read_events(query, 1)
     assert hello["event"] == "hello"
     for n in range(3):
-        await gateway.ask("api/v1/sessions/stream/text", b"word %d" % n, content_type="text/plain")
-    await shown(gateway, "stream", "chunk", 3)
-    _, *three = await gateway.listen(query, 4, hello["id"])
+        await gateway.request("api/v1/sessions/stream/text", b"word %d" % n, content_type="text/plain")
+    await wait_for_records(gateway, "stream", "chunk", 3)
+    _, *three = await gateway.read_events(query, 4, hello["id"])
     assert [json.loads(one["data"])["text"] for one in three] == ["word 0", "word 1", "word 2"]
-    _, again = await gateway.listen(query, 2, three[1]["id"])
+    _, again = await gateway.read_events(query, 2, three[1]["id"])
     assert again == three[2]
-    _, reset = await gateway.listen(query, 2, "of another start.7")
+    _, reset = await gateway.read_events(query, 2, "of another start.7")
     assert reset["event"] == "reset"
 
 
-async def test_so_many_streams_are_open_and_no_more(stack: LocalStack) -> None:
+async def test_the_number_of_event_streams_is_limited(stack: LocalStack) -> None:
     gateway = await Gateway(stack, 6, BRAID_GATEWAY__STREAMS_MAX="1").start()
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(b"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         async with asyncio.timeout(DEADLINE_S):
             await reader.readuntil(b"event: hello")
-        assert (await gateway.ask("api/v1/events")).status == 503
+        assert (await gateway.request("api/v1/events")).status == 503
         writer.close()
 
         async def freed() -> bool:
             return gateway.process.metric("braid_gateway_streams") == 0
 
         await wait_until(freed, "the place of a reader that went away")
-        assert await gateway.listen("kind=event", 1)
+        assert await gateway.read_events("kind=event", 1)
     finally:
         await gateway.process.child.stop()
 
 
-async def test_it_ends_cleanly_and_at_once_while_somebody_listens(stack: LocalStack) -> None:
+async def test_the_gateway_stops_cleanly_while_a_client_reads_events(stack: LocalStack) -> None:
     gateway = await Gateway(stack, 5).start()
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(b"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
@@ -227,8 +227,8 @@ async def test_it_ends_cleanly_and_at_once_while_somebody_listens(stack: LocalSt
     assert '"level": "error"' not in gateway.process.child.log.read_text()
 
 
-async def test_its_own_health_and_metrics_are_those_of_every_service(gateway: Gateway) -> None:
-    await gateway.ask("api/v1/sessions")
+async def test_the_gateway_has_the_health_and_metrics_of_every_service(gateway: Gateway) -> None:
+    await gateway.request("api/v1/sessions")
     assert gateway.process.get("/healthz")
     assert gateway.process.get("/readyz")
     assert '"braid-gateway"' in (gateway.process.get("/version") or "")

@@ -8,7 +8,7 @@ import pytest
 
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
-from tests.integration.gateway import Answer, Gateway
+from tests.integration.gateway import Gateway, Response
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ async def gateway(stack: LocalStack, services: dict[str, ServiceProcess]) -> Asy
     assert await found.process.child.stop() == 0, "the gateway did not end cleanly"
 
 
-async def test_what_is_asked_wrongly_is_answered_so(gateway: Gateway) -> None:
+async def test_a_wrong_request_gets_a_4xx_response(gateway: Gateway) -> None:
     for path, status in {
         "api/v1/sessions/never": 404,
         "api/v1/sessions/never?seconds=x": 404,
@@ -31,20 +31,22 @@ async def test_what_is_asked_wrongly_is_answered_so(gateway: Gateway) -> None:
         "../../etc/passwd": 404,
         "%2e%2e/api.py": 404,
     }.items():
-        assert (await gateway.ask(path)).status == status, path
+        assert (await gateway.request(path)).status == status, path
 
 
-async def test_other_sites_and_foreign_names_are_refused(gateway: Gateway) -> None:
-    rebound = await gateway.ask("api/v1/sessions", host="evil.example")
+async def test_requests_from_other_sites_and_for_other_hosts_are_rejected(gateway: Gateway) -> None:
+    rebound = await gateway.request("api/v1/sessions", host="evil.example")
     assert rebound.status == 421
-    sent = await gateway.ask("api/v1/sessions/s/text", b"x", content_type="text/plain", origin="https://evil.example")
+    sent = await gateway.request(
+        "api/v1/sessions/s/text", b"x", content_type="text/plain", origin="https://evil.example"
+    )
     assert sent.status == 403
-    sent = await gateway.ask("api/v1/sessions/s/text", b"x", content_type="text/plain", sec_fetch_site="cross-site")
+    sent = await gateway.request("api/v1/sessions/s/text", b"x", content_type="text/plain", sec_fetch_site="cross-site")
     assert sent.status == 403
 
 
-async def test_the_page_comes_with_the_headers_that_keep_a_browser_safe(gateway: Gateway) -> None:
-    page = await gateway.ask("")
+async def test_the_page_has_security_headers(gateway: Gateway) -> None:
+    page = await gateway.request("")
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "unsafe" not in page.headers["content-security-policy"]
@@ -52,20 +54,20 @@ async def test_the_page_comes_with_the_headers_that_keep_a_browser_safe(gateway:
     assert b"http" not in page.body.replace(b"http://www.w3.org", b""), "the page names no other host"
 
 
-async def test_where_other_machines_can_reach_it_a_token_is_asked_for(stack: LocalStack) -> None:
+async def test_a_token_is_required_where_other_machines_can_connect(stack: LocalStack) -> None:
     gateway = await Gateway(stack, 2, BRAID_GATEWAY__HOST="0.0.0.0").start()
     try:
         printed = gateway.process.child.log.read_text()
         token = printed.partition("?token=")[2].split()[0]
         assert len(token) > 20
-        assert (await gateway.ask("api/v1/sessions")).status == 401
-        assert (await gateway.ask("api/v1/sessions", authorization="Bearer wrong")).status == 401
-        assert (await gateway.ask("api/v1/sessions", authorization=f"Bearer {token}")).status == 200
-        opened: Answer = await gateway.ask(f"?token={token}")
+        assert (await gateway.request("api/v1/sessions")).status == 401
+        assert (await gateway.request("api/v1/sessions", authorization="Bearer wrong")).status == 401
+        assert (await gateway.request("api/v1/sessions", authorization=f"Bearer {token}")).status == 200
+        opened: Response = await gateway.request(f"?token={token}")
         assert (opened.status, opened.headers["location"]) == (303, "./")
         cookie = opened.headers["set-cookie"]
         assert "httponly" in cookie.lower()
         assert "samesite=strict" in cookie.lower()
-        assert (await gateway.ask("", cookie=cookie.partition(";")[0])).status == 200
+        assert (await gateway.request("", cookie=cookie.partition(";")[0])).status == 200
     finally:
         await gateway.process.child.stop()

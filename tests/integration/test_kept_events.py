@@ -52,11 +52,11 @@ def braid(environment: dict[str, str], *words: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-async def test_an_event_that_ended_is_explained_without_the_topics_until_it_is_forgotten(
+async def test_an_archived_event_is_explained_without_the_topics_until_it_is_forgotten(
     gateway: Gateway, settings: Settings, environment: dict[str, str], hand: bytes, folder: Path
 ) -> None:
-    await session.play(settings, "porch of old", hand)
-    made = await session.predictions(settings, "porch of old")
+    await session.play_session(settings, "porch of old", hand)
+    made = await session.wait_for_predictions(settings, "porch of old")
     p = next(one for one in made if all(s["state"] == "present" for s in one["modalities"].values()))
     start = p["window"]["start"]
     # Whether the model hears an event in made sounds is its business: this one is said by hand.
@@ -87,20 +87,22 @@ async def test_an_event_that_ended_is_explained_without_the_topics_until_it_is_f
     assert braid(alone, "why", p["id"])[0] == 2
 
 
-async def test_corrections_by_the_page_and_by_the_verb_are_samples_that_the_trainer_reads(
+async def test_labels_from_the_page_and_from_the_command_line_are_read_by_the_trainer(
     gateway: Gateway, settings: Settings, environment: dict[str, str], hand: bytes, folder: Path
 ) -> None:
-    await session.play(settings, "classroom", hand)
+    await session.play_session(settings, "classroom", hand)
     made = [
-        p for p in await session.predictions(settings, "classroom") if p["modalities"]["video"]["state"] == "present"
+        p
+        for p in await session.wait_for_predictions(settings, "classroom")
+        if p["modalities"]["video"]["state"] == "present"
     ]
     by_page, by_verb = made[0]["id"], made[1]["id"]
     asked = f"api/v1/predictions/{by_page}/label"
-    answer = await gateway.ask(asked, b'{"label": "kettle"}', content_type="application/json")
+    answer = await gateway.request(asked, b'{"label": "kettle"}', content_type="application/json")
     assert answer.status == 201, answer.body
-    assert (await gateway.ask(asked, b'{"label": " "}')).status == 422
-    assert (await gateway.ask(asked, b"kettle")).status == 422
-    assert (await gateway.ask("api/v1/predictions/classroom/1/1@2/label", b'{"label": "x"}')).status == 404
+    assert (await gateway.request(asked, b'{"label": " "}')).status == 422
+    assert (await gateway.request(asked, b"kettle")).status == 422
+    assert (await gateway.request("api/v1/predictions/classroom/1/1@2/label", b'{"label": "x"}')).status == 404
     code, told = braid(environment, "label", by_verb, "doorbell")
     assert code == 0, told
     assert "2 samples" in told

@@ -9,7 +9,7 @@ from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings
 from tests.integration.gateway import Gateway
-from tests.integration.session import play, predictions
+from tests.integration.session import play_session, wait_for_predictions
 from tests.unit.deploy.queries import expressions, metrics
 from tests.waiting import wait_until
 
@@ -22,11 +22,11 @@ def exported(text: str) -> set[str]:
     return {name + suffix for name, kind in found for suffix in SUFFIXES[kind]}
 
 
-async def test_every_metric_of_dashboards_alerts_and_scaling_is_exported_by_the_running_system(
+async def test_the_running_system_exports_every_metric_of_dashboards_alerts_and_scaling(
     stack: LocalStack, settings: Settings, services: dict[str, ServiceProcess], hand: bytes
 ) -> None:
-    await play(settings, "measured", hand)
-    await predictions(settings, "measured")
+    await play_session(settings, "measured", hand)
+    await wait_for_predictions(settings, "measured")
     gateway = await Gateway(stack, 7).start()
     # Without a broker to speak to it is not ready, but it tells of itself.
     nobody = {"BRAID_MQTT__HOST": "127.0.0.1", "BRAID_MQTT__PORT": str(free_ports(1)[0])}

@@ -89,7 +89,7 @@ async def aligner(stack: LocalStack) -> object:
         await process.child.stop()
 
 
-async def test_settings_change_by_migration_and_no_window_is_lost_or_made_twice(
+async def test_migrate_settings_loses_and_repeats_no_window(
     stack: LocalStack, aligner: Callable[[Mapping[str, str]], ServiceProcess], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = stack.environment()

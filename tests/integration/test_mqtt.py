@@ -20,36 +20,36 @@ from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings
 from tests.integration.mosquitto import Mosquitto
-from tests.integration.session import play
+from tests.integration.session import play_session
 from tests.unit.integrations import home_assistant
 from tests.waiting import wait_until
 
 
-class Listener:
+class MqttListener:
     """Every message of a broker, as Home Assistant would hear them, in order."""
 
     def __init__(self) -> None:
-        self.heard: list[aiomqtt.Message] = []
+        self.messages: list[aiomqtt.Message] = []
 
-    def of(self, topic: str) -> list[bytes]:
-        return [bytes(m.payload) for m in self.heard if m.topic.value == topic]
+    def payloads_of(self, topic: str) -> list[bytes]:
+        return [bytes(m.payload) for m in self.messages if m.topic.value == topic]
 
     async def wait(self, topic: str, count: int = 1) -> list[bytes]:
         async def enough() -> list[bytes] | None:
-            return self.of(topic) if len(self.of(topic)) >= count else None
+            return self.payloads_of(topic) if len(self.payloads_of(topic)) >= count else None
 
-        return await wait_until(enough, f"{count} on {topic}; heard {sorted({m.topic.value for m in self.heard})}")
+        return await wait_until(enough, f"{count} on {topic}; heard {sorted({m.topic.value for m in self.messages})}")
 
 
 @asynccontextmanager
-async def listening(port: int) -> AsyncIterator[tuple[Listener, aiomqtt.Client]]:
-    listener = Listener()
+async def subscribe(port: int) -> AsyncIterator[tuple[MqttListener, aiomqtt.Client]]:
+    listener = MqttListener()
     async with aiomqtt.Client("127.0.0.1", port) as client:
         await client.subscribe("#", qos=1)
 
         async def hear() -> None:
             async for message in client.messages:
-                listener.heard.append(message)
+                listener.messages.append(message)
 
         task = asyncio.create_task(hear())
         try:
@@ -84,17 +84,17 @@ async def an_event(settings: Settings, step: Event) -> None:
         await producer.send_and_wait(topic, event.encode(step), key=step.session.encode())
 
 
-async def test_a_session_becomes_a_device_with_sensors_sources_events_and_a_picture(
+async def test_a_session_becomes_a_home_assistant_device(
     settings: Settings, bridge: ServiceProcess, mosquitto: Mosquitto, hand: bytes
 ) -> None:
-    async with listening(mosquitto.port) as (listener, _):
+    async with subscribe(mosquitto.port) as (listener, _):
         assert (await listener.wait("braid/bridge/available"))[-1] == b"online"
-        await play(settings, "hall", hand)
+        await play_session(settings, "hall", hand)
         (config, *_) = await listener.wait("homeassistant/device/braid_hall/config", 3)
         said = json.loads((await listener.wait("braid/sessions/hall/prediction"))[-1])
         assert {"label", "confidence", "end_us"} == set(said)
 
-        whole: dict[str, Any] = json.loads(listener.of("homeassistant/device/braid_hall/config")[-1])
+        whole: dict[str, Any] = json.loads(listener.payloads_of("homeassistant/device/braid_hall/config")[-1])
         Draft202012Validator(home_assistant.CONFIG).validate(whole)
         heard = [e["state_topic"] for e in whole["components"].values() if e["platform"] == "binary_sensor"]
         assert len(heard) == 3, "an end makes no source"
@@ -116,7 +116,7 @@ async def test_a_session_becomes_a_device_with_sensors_sources_events_and_a_pict
 
         async def of_ours() -> dict[str, Any] | None:
             # The model may say events of its own of what was played.
-            told = [json.loads(m) for m in listener.of("braid/sessions/hall/event") if b'"id":"hall/1"' in m]
+            told = [json.loads(m) for m in listener.payloads_of("braid/sessions/hall/event") if b'"id":"hall/1"' in m]
             return told[0] if told else None
 
         fired = await wait_until(of_ours, "the event")
@@ -124,7 +124,7 @@ async def test_a_session_becomes_a_device_with_sensors_sources_events_and_a_pict
         assert (await listener.wait("braid/sessions/hall/image"))[-1] == hand
 
         async def as_it_was() -> bool | None:
-            return event.encode(step) in listener.of("braid/sessions/hall/step") or None
+            return event.encode(step) in listener.payloads_of("braid/sessions/hall/step") or None
 
         await wait_until(as_it_was, "the event's step")
         for topic in heard:
@@ -132,31 +132,31 @@ async def test_a_session_becomes_a_device_with_sensors_sources_events_and_a_pict
     assert config
 
 
-async def test_home_assistant_is_told_everything_again_when_it_comes_up_but_no_event(
+async def test_everything_but_events_is_published_again_when_home_assistant_starts(
     settings: Settings, bridge: ServiceProcess, mosquitto: Mosquitto, hand: bytes
 ) -> None:
-    await play(settings, "loft", hand)
-    async with listening(mosquitto.port) as (listener, client):
+    await play_session(settings, "loft", hand)
+    async with subscribe(mosquitto.port) as (listener, client):
         await listener.wait("homeassistant/device/braid_loft/config")
-        before = len(listener.of("homeassistant/device/braid_loft/config"))
+        before = len(listener.payloads_of("homeassistant/device/braid_loft/config"))
         await client.publish("homeassistant/status", "online", qos=1)
         await listener.wait("homeassistant/device/braid_loft/config", before + 1)
-    async with listening(mosquitto.port) as (late, _):
+    async with subscribe(mosquitto.port) as (late, _):
         await late.wait("homeassistant/device/braid_loft/config")
-        assert all(m.retain for m in late.heard if m.topic.value.endswith("/config"))
-        assert not [m for m in late.heard if m.retain and m.topic.value.endswith(("/event", "/step", "/image"))]
+        assert all(m.retain for m in late.messages if m.topic.value.endswith("/config"))
+        assert not [m for m in late.messages if m.retain and m.topic.value.endswith(("/event", "/step", "/image"))]
 
 
-async def test_a_switch_mutes_a_sense_for_every_service_and_unmutes_it(
+async def test_a_switch_mutes_and_unmutes_a_modality_for_every_service(
     settings: Settings, bridge: ServiceProcess, mosquitto: Mosquitto, hand: bytes
 ) -> None:
-    async with listening(mosquitto.port) as (listener, client):
-        await play(settings, "den", hand)
+    async with subscribe(mosquitto.port) as (listener, client):
+        await play_session(settings, "den", hand)
         topic = "braid/sessions/den/mute/audio"
         assert (await listener.wait(topic))[-1] == b"OFF"
 
         for state in (b"ON", b"OFF"):
-            before = len(listener.of(topic))
+            before = len(listener.payloads_of(topic))
             await client.publish(f"{topic}/set", state, qos=1)
             assert (await listener.wait(topic, before + 1))[-1] == state
             async with clients.reader(settings.kafka.bootstrap_servers) as reader:
@@ -165,10 +165,10 @@ async def test_a_switch_mutes_a_sense_for_every_service_and_unmutes_it(
         assert len(found.was_muted["audio"]) == 1
 
 
-async def test_the_last_will_makes_everything_unavailable_and_a_restart_available_again(
+async def test_the_bridge_is_unavailable_after_kill_and_available_after_a_restart(
     bridge: ServiceProcess, mosquitto: Mosquitto
 ) -> None:
-    async with listening(mosquitto.port) as (listener, _):
+    async with subscribe(mosquitto.port) as (listener, _):
         await listener.wait("braid/bridge/available")
         bridge.child.kill()
         assert (await listener.wait("braid/bridge/available", 2))[-1] == b"offline"
@@ -177,7 +177,7 @@ async def test_the_last_will_makes_everything_unavailable_and_a_restart_availabl
         assert (await listener.wait("braid/bridge/available", 3))[-1] == b"online"
 
 
-async def test_a_broker_that_was_away_is_told_everything_when_it_is_back(
+async def test_everything_is_published_again_after_an_outage_of_the_mqtt_broker(
     bridge: ServiceProcess, mosquitto: Mosquitto
 ) -> None:
     await mosquitto.child.stop()
@@ -189,5 +189,5 @@ async def test_a_broker_that_was_away_is_told_everything_when_it_is_back(
     assert bridge.get("/readyz") is None
     assert bridge.get("/healthz") is not None, "it waits, and does not end"
     await mosquitto.start()
-    async with listening(mosquitto.port) as (listener, _):
+    async with subscribe(mosquitto.port) as (listener, _):
         assert (await listener.wait("braid/bridge/available"))[-1] == b"online"

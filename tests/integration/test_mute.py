@@ -19,7 +19,7 @@ from services.local.stack import LocalStack
 from services.runtime.settings import ROOT, Settings
 from services.storage.payload_cache import RedisWindow, key_of
 from tests.integration.gateway import Gateway
-from tests.integration.session import PCM, TEXT, found, play, predictions
+from tests.integration.session import PCM, TEXT, play_session, read_topic, wait_for_predictions
 from tests.waiting import wait_until
 
 BRAID = ROOT / ".venv" / "bin" / "braid"
@@ -32,7 +32,7 @@ async def gateway(stack: LocalStack, services: dict[str, ServiceProcess]) -> Asy
     assert await opened.process.child.stop() == 0, "the gateway did not end cleanly"
 
 
-async def braid(stack: LocalStack, *words: str) -> tuple[int, str]:
+async def run_braid(stack: LocalStack, *words: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         BRAID, *words, env={**os.environ, **stack.environment()}, stdout=asyncio.subprocess.PIPE
     )
@@ -40,48 +40,50 @@ async def braid(stack: LocalStack, *words: str) -> tuple[int, str]:
     return process.returncode or 0, out.decode()
 
 
-async def test_a_muted_sense_is_used_shown_and_served_no_more_and_the_answer_comes_out_again(
+async def test_a_muted_modality_is_not_used_not_shown_and_not_served(
     stack: LocalStack, settings: Settings, gateway: Gateway, hand: bytes
 ) -> None:
-    code, told = await braid(stack, "mute", "bedroom", "audio", "--json")
+    code, told = await run_braid(stack, "mute", "bedroom", "audio", "--json")
     assert (code, json.loads(told)["muted"]) == (0, ["audio"])
-    await play(settings, "bedroom", hand)
-    made = await predictions(settings, "bedroom")
+    await play_session(settings, "bedroom", hand)
+    made = await wait_for_predictions(settings, "bedroom")
     for p in made:
         assert p["modalities"]["audio"]["state"] == "muted"
         assert p["modalities"]["audio"]["contribution"] == 0
         assert p["id"].endswith("+m.audio")
         assert "audio" not in {i["modality"] for i in p["inputs"]}
     seen = next(p for p in made if p["modalities"]["video"]["state"] == "present")
-    code, told = await braid(stack, "why", seen["id"], "--reproduce", "--json")
+    code, told = await run_braid(stack, "why", seen["id"], "--reproduce", "--json")
     assert (code, json.loads(told)["identical"]) == (0, True)
 
     async def shown() -> list[dict[str, Any]] | None:
-        answer = await gateway.ask("api/v1/sessions/bedroom?seconds=600")
+        answer = await gateway.request("api/v1/sessions/bedroom?seconds=600")
         chunks = answer.json["chunk"] if answer.status == 200 else []
         return chunks if len(chunks) == 24 else None
 
     chunks = await wait_until(shown, "all chunks of bedroom")
     for c in chunks:
         assert ("peaks" in c or "media" in c) is (c["modality"] != "audio")
-    session = (await gateway.ask("api/v1/sessions/bedroom")).json
+    session = (await gateway.request("api/v1/sessions/bedroom")).json
     assert session["muted"] == ["audio"]
-    why = (await gateway.ask(f"api/v1/predictions/{quote(seen['id'])}")).json
+    why = (await gateway.request(f"api/v1/predictions/{quote(seen['id'])}")).json
     sound = next(m for m in why["members"] if m["modality"] == "audio")
     assert sound["muted"] is True
     asked = f"{sound['at'][0]}/{sound['at'][1]}?session=bedroom&t_us={sound['t_us']}&sha256={sound['sha256']}"
-    assert (await gateway.ask(f"api/v1/media/audio/{asked}")).status == 403
-    assert (await braid(stack, "unmute", "bedroom"))[0] == 0
+    assert (await gateway.request(f"api/v1/media/audio/{asked}")).status == 403
+    assert (await run_braid(stack, "unmute", "bedroom"))[0] == 0
 
     async def unmuted() -> bool:
-        return not (await gateway.ask("api/v1/sessions/bedroom")).json["muted"]
+        return not (await gateway.request("api/v1/sessions/bedroom")).json["muted"]
 
     await wait_until(unmuted, "the unmute")
-    assert (await gateway.ask(f"api/v1/media/audio/{asked}")).status == 403, "what was said while muted stays unheard"
+    assert (await gateway.request(f"api/v1/media/audio/{asked}")).status == 403, (
+        "what was said while muted stays unheard"
+    )
 
 
-async def test_an_audit_of_muted_answers_finds_their_bytes_again(stack: LocalStack, settings: Settings) -> None:
-    code, told = await braid(stack, "audit", "--json")
+async def test_an_audit_reproduces_the_predictions_of_a_muted_session(stack: LocalStack, settings: Settings) -> None:
+    code, told = await run_braid(stack, "audit", "--json")
     audited = json.loads(told)
     assert not [t for t in json.dumps(audited).split('"') if "bedroom" in t], audited
     assert code in (0, 1), "other tests of this stack have put in what no audit likes"
@@ -112,7 +114,7 @@ async def test_a_mute_takes_effect_while_the_session_is_live(
             await asyncio.sleep(0.1)
 
     async def audio_states() -> list[str] | None:
-        published = await found(settings, topics.predictions)
+        published = await read_topic(settings, topics.predictions)
         states = [p["modalities"]["audio"]["state"] for p in published if p["session"] == "study"]
         return states if states.count("muted") >= 5 else None
 
@@ -125,16 +127,16 @@ async def test_a_mute_takes_effect_while_the_session_is_live(
 async def test_a_forgotten_session_is_gone_from_the_page_from_redis_and_from_why(
     stack: LocalStack, settings: Settings, gateway: Gateway, hand: bytes
 ) -> None:
-    await play(settings, "nursery", hand)
-    (one, *_) = await predictions(settings, "nursery")
+    await play_session(settings, "nursery", hand)
+    (one, *_) = await wait_for_predictions(settings, "nursery")
     redis = RedisWindow(settings.redis.url, 120, 500)
 
     async def listed() -> bool:
-        sessions = (await gateway.ask("api/v1/sessions")).json["sessions"]
+        sessions = (await gateway.request("api/v1/sessions")).json["sessions"]
         return any(s["id"] == "nursery" and s["counts"]["chunk"] == 24 for s in sessions)
 
     await wait_until(listed, "nursery on the page")
-    code, told = await braid(stack, "forget", "nursery", "--json")
+    code, told = await run_braid(stack, "forget", "nursery", "--json")
     assert (code, json.loads(told)["hidden"]) == (0, True)
     assert json.loads(told)["payload_keys_erased"] >= 1
     assert await redis.forget("nursery") == 0
@@ -142,23 +144,23 @@ async def test_a_forgotten_session_is_gone_from_the_page_from_redis_and_from_why
     assert key_of("nursery", 0) != key_of("bedroom", 0)
 
     async def gone() -> bool:
-        sessions = (await gateway.ask("api/v1/sessions")).json["sessions"]
+        sessions = (await gateway.request("api/v1/sessions")).json["sessions"]
         return not any(s["id"] == "nursery" for s in sessions)
 
     await wait_until(gone, "nursery to leave the page")
-    assert (await gateway.ask("api/v1/sessions/nursery")).status == 404
-    assert (await gateway.ask(f"api/v1/predictions/{quote(one['id'])}")).status == 404
-    devices = (await gateway.ask("api/v1/devices")).json["devices"]
+    assert (await gateway.request("api/v1/sessions/nursery")).status == 404
+    assert (await gateway.request(f"api/v1/predictions/{quote(one['id'])}")).status == 404
+    devices = (await gateway.request("api/v1/devices")).json["devices"]
     assert not [d for d in devices if d["session"] == "nursery"]
-    code, told = await braid(stack, "why", one["id"])
+    code, told = await run_braid(stack, "why", one["id"])
     assert code == 3
     topics = settings.topic_names()
-    assert [p for p in await found(settings, topics.predictions) if p["session"] == "nursery"], "until retention"
+    assert [p for p in await read_topic(settings, topics.predictions) if p["session"] == "nursery"], "until retention"
     for topic in ("predictions", "windows", "video"):
-        code, told = await braid(stack, "inspect", topic, "--session", "nursery", "--json")
+        code, told = await run_braid(stack, "inspect", topic, "--session", "nursery", "--json")
         assert (code, json.loads(told)) == (0, []), topic
     later = {"session": "nursery", "start": time.time_ns() // 1000, "lifecycle": "new"}
     async with clients.producer(settings.kafka.bootstrap_servers) as producer:
         await producer.send_and_wait(topics.events, canonical.dumps(later), key=b"nursery")
-    code, told = await braid(stack, "tail", "--beginning", "--session", "nursery", "--count", "1", "--json")
+    code, told = await run_braid(stack, "tail", "--beginning", "--session", "nursery", "--count", "1", "--json")
     assert (code, json.loads(told)) == (0, later), "the first that it tells came after"

@@ -30,7 +30,7 @@ def not_ready(service: ServiceProcess) -> dict[str, str]:
         return {}
 
 
-async def test_an_aligner_waits_for_its_broker_and_outlives_an_outage_of_it(tmp_path: Path) -> None:
+async def test_an_aligner_waits_for_its_broker_and_survives_an_outage(tmp_path: Path) -> None:
     broker, redis = Broker(tmp_path), LocalRedis(tmp_path)
     await redis.start()
     settings = load(kafka={"bootstrap_servers": broker.bootstrap_servers}, topics={"partitions": 1})

@@ -21,7 +21,7 @@ SLOW = Case("killed", Timing(105, 2.5), early=False, level_max=0)
 BACKLOG = [(0.0, f"s{n}", number, True) for number in range(15) for n in range(40)]
 
 
-async def test_no_floor_passes_a_window_that_is_under_way_and_each_is_answered_with_the_same_bytes_whatever_is_killed(
+async def test_an_overloaded_worker_that_is_killed_predicts_every_window_with_the_same_bytes(
     stack: LocalStack,
 ) -> None:
     servers = stack.bootstrap_servers

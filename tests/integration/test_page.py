@@ -56,7 +56,7 @@ async def post_text(gateway: Gateway, session: str, seconds_ago: float = 0) -> N
     """Post a text that was captured some time ago."""
     captured = timestamps.text_of(time.time_ns() // 1000 - round(seconds_ago * 1e6))
     path = f"api/v1/sessions/{session}/text"
-    answer = await gateway.ask(path, b"number one", content_type="text/plain", ce_time=captured)
+    answer = await gateway.request(path, b"number one", content_type="text/plain", ce_time=captured)
     assert answer.status == 202, answer.body
 
 
@@ -117,7 +117,7 @@ async def test_a_stream_plays_and_predictions_appear_with_their_explanation(
 async def test_an_explanation_shows_frames_plays_audio_and_takes_a_label(
     gateway: Gateway, browser: Browser, settings: Settings, hand: bytes
 ) -> None:
-    await session.play(settings, "both", hand)
+    await session.play_session(settings, "both", hand)
     async with open_page(browser, f"{gateway.url}#both", DESK) as (page, log):
         final = page.locator(".cell.final")
         await expect(final).to_have_count(11)
@@ -245,7 +245,7 @@ async def test_the_page_reconnects_after_the_gateway_was_killed(
             gateway.process.child.kill()
             await expect(page.locator("#connection")).to_have_text("reconnecting")
             await gateway.start()
-            await gateway.ask("api/v1/sessions/again/text", b"number two", content_type="text/plain")
+            await gateway.request("api/v1/sessions/again/text", b"number two", content_type="text/plain")
             await expect(words.last).to_have_text("number two")
             await expect(page.locator("#connection")).to_have_text("live")
     finally:

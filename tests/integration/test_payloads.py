@@ -34,7 +34,7 @@ def wanted(n: int, body: bytes = b"x") -> Wanted:
     return Wanted(SESSION, "text", NOW_US, 1, n, hashlib.sha256(body).hexdigest())
 
 
-async def test_what_was_put_is_found_with_its_type_and_what_was_not_is_none(settings: Settings) -> None:
+async def test_a_payload_is_found_with_its_content_type(settings: Settings) -> None:
     window = RedisWindow(settings.redis.url, 3_600, TIMEOUT_MS)
     await window.put([stored(1, b"\0\xffbytes"), stored(2)])
     assert await window.get([wanted(2), wanted(3), wanted(1)]) == [
@@ -46,9 +46,7 @@ async def test_what_was_put_is_found_with_its_type_and_what_was_not_is_none(sett
     await window.close()
 
 
-async def test_a_batch_of_many_bytes_goes_in_parts_and_all_of_it_is_found(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_large_batch_is_written_in_parts(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(payload_cache, "PIPELINE_BYTES", 10)
     window = RedisWindow(settings.redis.url, 3_600, TIMEOUT_MS)
     bodies = [b"%d" % n * 7 for n in range(10, 15)]
@@ -58,7 +56,7 @@ async def test_a_batch_of_many_bytes_goes_in_parts_and_all_of_it_is_found(
     await window.close()
 
 
-async def test_a_bucket_expires_and_a_later_put_does_not_extend_it(settings: Settings) -> None:
+async def test_a_later_put_does_not_extend_the_expiry_of_a_bucket(settings: Settings) -> None:
     window, client = RedisWindow(settings.redis.url, 3_600, TIMEOUT_MS), Redis.from_url(settings.redis.url)
     key = key_of("short", NOW_US)
     await window.put([Stored("short", "text", NOW_US, 0, 1, "t", b"x")])
@@ -69,7 +67,7 @@ async def test_a_bucket_expires_and_a_later_put_does_not_extend_it(settings: Set
     await client.aclose()
 
 
-async def test_a_redis_that_is_gone_is_a_miss_and_no_error(tmp_path: Path) -> None:
+async def test_without_redis_a_payload_is_a_miss(tmp_path: Path) -> None:
     redis = LocalRedis(tmp_path)
     await redis.start()
     window = RedisWindow(redis.url, 3_600, TIMEOUT_MS)
@@ -81,7 +79,7 @@ async def test_a_redis_that_is_gone_is_a_miss_and_no_error(tmp_path: Path) -> No
     await window.close()
 
 
-async def test_a_paused_redis_costs_one_timeout_and_then_is_not_asked_for_a_while(
+async def test_a_paused_redis_costs_one_timeout_and_is_then_left_alone_for_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_us = monotonic_us()
@@ -109,7 +107,7 @@ async def test_a_paused_redis_costs_one_timeout_and_then_is_not_asked_for_a_whil
     await redis.child.stop()
 
 
-async def test_an_eviction_policy_that_drops_silently_is_refused_with_the_repair(tmp_path: Path) -> None:
+async def test_a_redis_that_evicts_keys_is_rejected_with_the_fix(tmp_path: Path) -> None:
     redis = LocalRedis(tmp_path)
     await redis.start()
     client, window = Redis.from_url(redis.url), RedisWindow(redis.url, 3_600, TIMEOUT_MS)
@@ -122,7 +120,7 @@ async def test_an_eviction_policy_that_drops_silently_is_refused_with_the_repair
     await redis.child.stop()
 
 
-async def test_the_log_gives_the_very_bytes_that_redis_has_lost(settings: Settings) -> None:
+async def test_payloads_that_redis_lost_are_read_from_the_log(settings: Settings) -> None:
     topics = settings.topic_names()
     number = partition_of(SESSION.encode(), settings.topics.partitions)
     offsets = []

@@ -23,7 +23,7 @@ from services.kafka import clients, topic_admin
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import ROOT, Settings, load
-from tests.integration.session import play, predictions
+from tests.integration.session import play_session, wait_for_predictions
 from tests.waiting import DEADLINE_S
 
 OWN = {"BRAID_TOPICS__PREFIX": "recorded", "BRAID_TOPICS__PARTITIONS": "2", "BRAID_KAFKA__GROUP_PREFIX": "recorded"}
@@ -61,15 +61,15 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
-async def braid(settings: Settings, *words: str) -> asyncio.subprocess.Process:
+async def start_braid(settings: Settings, *words: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         BRAID, *words, env=environment(settings), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
 
 
-async def told(settings: Settings, *words: str, code: int = 0) -> Any:
+async def run_braid_json(settings: Settings, *words: str, code: int = 0) -> Any:
     """The JSON answer of a verb that ends with this code."""
-    process = await braid(settings, *words, "--json")
+    process = await start_braid(settings, *words, "--json")
     out, err = await asyncio.wait_for(process.communicate(), DEADLINE_S)
     assert process.returncode == code, err.decode()
     return json.loads(out)
@@ -83,51 +83,51 @@ def other_model(folder: Path) -> Path:
     return folder
 
 
-async def test_a_recorded_session_replays_to_the_byte_and_other_rules_explain_themselves(
+async def test_a_recording_replays_byte_by_byte_and_differences_are_explained(
     recorded: Settings, hand: bytes, tmp_path: Path
 ) -> None:
-    assert (await told(recorded, "mute", MUTED, "audio"))["muted"] == ["audio"]
+    assert (await run_braid_json(recorded, "mute", MUTED, "audio"))["muted"] == ["audio"]
     for session in (*SESSIONS, MUTED):
-        await play(recorded, session, hand)
+        await play_session(recorded, session, hand)
     for session in (*SESSIONS, MUTED):
-        answers = await predictions(recorded, session)
+        answers = await wait_for_predictions(recorded, session)
         assert ({p["modalities"]["audio"]["state"] for p in answers} == {"muted"}) is (session == MUTED)
     path = str(tmp_path / "three.mcap")
-    taken = await told(recorded, "record", path)
+    taken = await run_braid_json(recorded, "record", path)
     assert taken["records"]["recorded.media.video.v1"] >= 16
     assert set(taken["windows_by_config"]) == {taken["config"]}
 
-    same = await told(recorded, "replay", path)
+    same = await run_braid_json(recorded, "replay", path)
     assert same["identical"]
     for kind in ("windows", "predictions"):
         assert same[kind]["identical"] >= 24
         assert same[kind]["uncompared"] == 0
     assert same["events"]["identical"] >= 0
 
-    hop = await told(recorded, "replay", path, "--set", "alignment.hop_ms=1000")
+    hop = await run_braid_json(recorded, "replay", path, "--set", "alignment.hop_ms=1000")
     assert hop["settings"] == ["alignment.hop_ms 500 -> 1000"]
     assert hop["windows"]["vanishes"] > 0
     assert all("alignment.hop_ms 500 -> 1000" in d["why"] for d in hop["differences"])
 
     case = str(tmp_path / "case")
     model = ("--model", str(other_model(tmp_path / "model")))
-    other = await told(recorded, "replay", path, *model, "--as-test", case)
+    other = await run_braid_json(recorded, "replay", path, *model, "--as-test", case)
     assert other["windows"] == same["windows"]
     assert other["predictions"]["changes"] == same["predictions"]["identical"]
     assert "home other" in other["model"]
-    checked = await told(recorded, "replay", "--check", case, code=1)  # by the model that serves: another
+    checked = await run_braid_json(recorded, "replay", "--check", case, code=1)  # by the model that serves: another
     assert checked[0]["predictions"]["changes"] == same["predictions"]["identical"]
     assert checked[0]["windows"] == same["windows"]
 
 
-async def test_why_tells_the_same_from_the_log_and_from_a_recording(
+async def test_why_gives_the_same_explanation_from_the_log_and_from_a_recording(
     recorded: Settings, hand: bytes, tmp_path: Path
 ) -> None:
-    await play(recorded, "asked", hand)
-    answers = await predictions(recorded, "asked")
+    await play_session(recorded, "asked", hand)
+    answers = await wait_for_predictions(recorded, "asked")
     id = next(p["id"] for p in answers if all(s["state"] == "present" for s in p["modalities"].values()))
     page = tmp_path / "why.html"
-    from_log = await told(recorded, "why", id, "--reproduce", "--html", str(page))
+    from_log = await run_braid_json(recorded, "why", id, "--reproduce", "--html", str(page))
     assert from_log["identical"] is True
     assert len(from_log["counterfactuals"]) == 7
     parts = from_log["latency"]["parts"]
@@ -136,34 +136,36 @@ async def test_why_tells_the_same_from_the_log_and_from_a_recording(
     assert base64.b64encode(hand).decode() in page.read_text()
 
     path = str(tmp_path / "asked.mcap")
-    await told(recorded, "record", path, "--since", "1")
-    from_file = await told(recorded, "why", id, "--reproduce", "--recording", path)
+    await run_braid_json(recorded, "record", path, "--since", "1")
+    from_file = await run_braid_json(recorded, "why", id, "--reproduce", "--recording", path)
     assert from_file == {name: value for name, value in from_log.items() if name != "page"}
-    pictures = await told(recorded, "inspect", "video", "--session", "asked", "--save", str(tmp_path / "saved"))
+    pictures = await run_braid_json(
+        recorded, "inspect", "video", "--session", "asked", "--save", str(tmp_path / "saved")
+    )
     assert [Path(row["saved"]).read_bytes() for row in pictures if "saved" in row] == [hand] * 8
-    gone = await braid(recorded, "why", "asked/5/1@000000000000")
+    gone = await start_braid(recorded, "why", "asked/5/1@000000000000")
     assert await gone.wait() == 3
 
 
-async def test_a_recording_follows_until_it_is_interrupted(recorded: Settings, hand: bytes, tmp_path: Path) -> None:
+async def test_record_with_follow_records_until_interrupted(recorded: Settings, hand: bytes, tmp_path: Path) -> None:
     path = tmp_path / "following.mcap"
-    process = await braid(recorded, "record", str(path), "--follow", "--since", "0", "--json")
+    process = await start_braid(recorded, "record", str(path), "--follow", "--since", "0", "--json")
     assert process.stderr is not None
     assert b"recording" in await process.stderr.readline()
-    await play(recorded, "followed", hand)
-    await predictions(recorded, "followed")
+    await play_session(recorded, "followed", hand)
+    await wait_for_predictions(recorded, "followed")
     process.send_signal(signal.SIGINT)
     out, err = await asyncio.wait_for(process.communicate(), DEADLINE_S)
     assert process.returncode == 0, err.decode()
     assert json.loads(out)["records"]["recorded.media.text.v1"] >= 8
-    same = await told(recorded, "replay", str(path))
+    same = await run_braid_json(recorded, "replay", str(path))
     assert same["identical"]
     assert same["windows"]["identical"] >= 8
     assert same["predictions"]["identical"] >= 8
 
 
 async def test_lanes_are_drawn_on_a_terminal_until_ctrl_c(recorded: Settings, hand: bytes) -> None:
-    await play(recorded, "drawn", hand)
+    await play_session(recorded, "drawn", hand)
     ours, theirs = pty.openpty()
     words = ("tail", "--lanes", "--beginning", "--session", "drawn")
     size = {"COLUMNS": "100", "LINES": "30", "TERM": "xterm"}

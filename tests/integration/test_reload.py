@@ -14,7 +14,7 @@ from services.kafka import clients, topic_admin
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings, load
-from tests.integration.session import play, predictions
+from tests.integration.session import play_session, wait_for_predictions
 from tests.waiting import wait_until
 
 OWN = {"BRAID_TOPICS__PREFIX": "reloaded", "BRAID_TOPICS__PARTITIONS": "1", "BRAID_KAFKA__GROUP_PREFIX": "reloaded"}
@@ -31,7 +31,7 @@ def another(folder: Path, whole: bool) -> None:
     (folder / CHECKSUMS).write_text("".join(f"{hashlib.sha256(c).hexdigest()}  {n}\n" for n, c in contents.items()))
 
 
-async def test_a_newer_checkpoint_serves_without_a_gap_and_a_broken_one_never(
+async def test_a_newer_checkpoint_is_loaded_without_a_gap_and_a_broken_one_is_rejected(
     stack: LocalStack, tmp_path: Path, hand: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models = tmp_path / "models"
@@ -53,14 +53,14 @@ async def test_a_newer_checkpoint_serves_without_a_gap_and_a_broken_one_never(
             service.start()
         for service in services.values():
             await service.ready()
-        await play(settings, "before", hand)
-        assert {p["model"]["version"] for p in await predictions(settings, "before")} == {"1"}
+        await play_session(settings, "before", hand)
+        assert {p["model"]["version"] for p in await wait_for_predictions(settings, "before")} == {"1"}
         another(models / "2", whole=True)
         await wait_until(lambda: reloads(1), "the newer checkpoint to serve")
         another(models / "3", whole=False)
         await wait_until(lambda: reloads(2), "the broken checkpoint to be refused")
-        await play(settings, "after", hand)
-        told = await predictions(settings, "after")
+        await play_session(settings, "after", hand)
+        told = await wait_for_predictions(settings, "after")
         assert {p["model"]["version"] for p in told} == {"2"}
         assert len({p["window"]["start"] for p in told}) == len(told)
         assert [await service.child.stop() for service in services.values()] == [0, 0]

@@ -27,7 +27,7 @@ from services.local.redis import LocalRedis
 from services.local.services import ServiceProcess
 from services.runtime.settings import KafkaSettings, load
 from services.storage.payload_cache import RedisWindow
-from tests.integration.encrypted import Encrypted
+from tests.integration.encrypted import TlsProxy
 from tests.integration.mosquitto import system_binary
 from tests.waiting import DEADLINE_S, wait_until
 
@@ -38,14 +38,14 @@ LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
 
 
 @dataclass(frozen=True, slots=True)
-class Secured:
+class SecuredBroker:
     """A broker with one listener that wants TLS and a password, and one that wants a client's certificate."""
 
     by_password: KafkaSettings
     by_certificate: KafkaSettings
 
 
-def certificate(folder: Path, name: str, authority: str = "") -> None:
+def create_certificate(folder: Path, name: str, authority: str = "") -> None:
     """A key and a certificate for 127.0.0.1, signed by an authority made before, or an authority itself."""
     ask = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
     files = ["-keyout", f"{name}.key", "-out", f"{name}.pem"]
@@ -56,10 +56,10 @@ def certificate(folder: Path, name: str, authority: str = "") -> None:
 
 
 @pytest.fixture(scope="module")
-async def secured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Secured]:
+async def secured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SecuredBroker]:
     folder = tmp_path_factory.mktemp("secured")
     for name, authority in (("authority", ""), ("broker", "authority"), ("client", "authority"), ("stranger", "")):
-        certificate(folder, name, authority)
+        create_certificate(folder, name, authority)
     (folder / "both.pem").write_text((folder / "broker.key").read_text() + (folder / "broker.pem").read_text())
     named, shown = free_ports(2)
     listeners = f"PLAINTEXT://127.0.0.1:{{port}},NAMED://127.0.0.1:{named},SHOWN://127.0.0.1:{shown}"
@@ -79,7 +79,7 @@ async def secured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sec
     broker = Broker(folder, more, ("--add-scram", f"SCRAM-SHA-512=[name=braid,password={PASSWORD}]"))
     await broker.start()
     trusting = KafkaSettings(ca_file=folder / "authority.pem")
-    yield Secured(
+    yield SecuredBroker(
         trusting.model_copy(
             update={
                 "bootstrap_servers": f"127.0.0.1:{named}",
@@ -101,13 +101,13 @@ async def secured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sec
     await broker.child.stop()
 
 
-async def topics_seen(settings: KafkaSettings) -> set[str]:
+async def list_topics(settings: KafkaSettings) -> set[str]:
     async with clients.admin(settings) as admin:
         return set(await admin.list_topics())
 
 
-async def test_a_service_and_a_verb_come_in_with_the_settings_alone(
-    secured: Secured, hand: bytes, tmp_path: Path
+async def test_a_service_and_the_command_line_connect_with_tls_and_a_password(
+    secured: SecuredBroker, hand: bytes, tmp_path: Path
 ) -> None:
     k = secured.by_password
     assert k.ca_file is not None
@@ -126,7 +126,7 @@ async def test_a_service_and_a_verb_come_in_with_the_settings_alone(
     redis = LocalRedis(tmp_path)
     await redis.start()
     behind = int(redis.url.rsplit(":", 1)[1].split("/")[0])
-    encrypted = Encrypted(k.ca_file.with_name("broker.pem"), k.ca_file.with_name("broker.key"), behind)
+    encrypted = TlsProxy(k.ca_file.with_name("broker.pem"), k.ca_file.with_name("broker.key"), behind)
     url = f"rediss://127.0.0.1:{await encrypted.start()}/0"
     given |= {"BRAID_REDIS__URL": url, "BRAID_REDIS__CA_FILE": str(k.ca_file)}
     given |= {"BRAID_ARCHIVE__FOLDER": str(tmp_path / "kept"), "BRAID_LABELS__FOLDER": str(tmp_path / "labels")}
@@ -191,21 +191,21 @@ async def ticks_are_signed_and_others_are_forged(k: KafkaSettings, hand: bytes) 
         assert seal.holds(topics.media("audio"), number, one.headers, one.value or b"")
 
 
-async def test_the_default_way_to_say_who_one_is_works_and_refuses_a_wrong_password(secured: Secured) -> None:
+async def test_the_default_sasl_mechanism_accepts_the_password_and_rejects_a_wrong_one(secured: SecuredBroker) -> None:
     scram = secured.by_password.model_copy(update={"sasl_mechanism": KafkaSettings().sasl_mechanism})
     assert scram.sasl_mechanism == "SCRAM-SHA-512"
-    assert "braid.dead.v1" in await topics_seen(scram)
+    assert "braid.dead.v1" in await list_topics(scram)
     with pytest.raises(KafkaError):
-        await topics_seen(scram.model_copy(update={"sasl_password": SecretStr("battery staple")}))
+        await list_topics(scram.model_copy(update={"sasl_password": SecretStr("battery staple")}))
 
 
-async def test_a_client_may_show_a_certificate_instead(secured: Secured) -> None:
-    assert "braid.dead.v1" in await topics_seen(secured.by_certificate)
+async def test_a_client_connects_with_a_certificate(secured: SecuredBroker) -> None:
+    assert "braid.dead.v1" in await list_topics(secured.by_certificate)
     with pytest.raises(KafkaError):
-        await topics_seen(secured.by_certificate.model_copy(update={"cert_file": None, "key_file": None}))
+        await list_topics(secured.by_certificate.model_copy(update={"cert_file": None, "key_file": None}))
 
 
-async def test_a_wrong_password_an_unknown_authority_or_no_tls_is_refused(secured: Secured) -> None:
+async def test_a_wrong_password_an_unknown_authority_and_plaintext_are_rejected(secured: SecuredBroker) -> None:
     k = secured.by_password
     assert k.ca_file is not None
     for wrong in (
@@ -214,16 +214,16 @@ async def test_a_wrong_password_an_unknown_authority_or_no_tls_is_refused(secure
         {"security_protocol": "PLAINTEXT"},
     ):
         with pytest.raises(KafkaError):
-            await topics_seen(k.model_copy(update=wrong))
+            await list_topics(k.model_copy(update=wrong))
 
 
-async def test_a_file_that_is_none_is_told_with_the_settings_that_name_it(tmp_path: Path) -> None:
+async def test_an_invalid_certificate_file_is_reported_with_its_setting(tmp_path: Path) -> None:
     (tmp_path / "none.pem").write_text("nothing")
     for path in (tmp_path / "none.pem", tmp_path / "not there"):
         with pytest.raises(clients.CertificateError, match=r"kafka\.ca_file"):
             clients.connection(KafkaSettings(bootstrap_servers="x:1", security_protocol="SSL", ca_file=path))
 
 
-def test_passwords_are_never_shown() -> None:
+def test_passwords_are_not_printed() -> None:
     shown = load(kafka={"sasl_password": PASSWORD}, redis={"password": PASSWORD}).model_dump_json()
     assert PASSWORD not in shown

@@ -13,7 +13,7 @@ from tests.waiting import DEADLINE_MS
 KEY = b"sent together"
 
 
-async def test_records_sent_together_stand_in_their_order_even_where_a_batch_has_no_room_for_them(
+async def test_records_sent_together_stay_in_order_across_batches(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clients, "BATCH_BYTES_MAX", 400)

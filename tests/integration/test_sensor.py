@@ -18,7 +18,7 @@ from services.kafka import clients
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings, load
-from tests.integration.session import found
+from tests.integration.session import read_topic
 from tests.waiting import wait_until
 
 OLD = {"BRAID_TOPICS__PREFIX": "house", "BRAID_TOPICS__PARTITIONS": "1", "BRAID_KAFKA__GROUP_PREFIX": "house"}
@@ -64,7 +64,7 @@ async def send(settings: Settings, session: str, modality: str, content_type: st
 
 
 async def finals(settings: Settings) -> list[dict[str, Any]]:
-    return [p for p in await found(settings, settings.topic_names().predictions) if p["final"]]
+    return [p for p in await read_topic(settings, settings.topic_names().predictions) if p["final"]]
 
 
 async def with_readings(settings: Settings, session: str, count: int = 3) -> list[dict[str, Any]] | None:
@@ -77,7 +77,7 @@ async def with_readings(settings: Settings, session: str, count: int = 3) -> lis
     return told if len(told) >= count else None
 
 
-async def test_readings_of_sensors_come_to_a_live_installation_and_count_once_a_model_knows_them(
+async def test_a_sensor_modality_is_added_to_a_running_installation(
     stack: LocalStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = stack.environment()

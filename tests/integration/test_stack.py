@@ -34,7 +34,7 @@ except KeyboardInterrupt:
 """
 
 
-async def own(folder: Path) -> tuple[asyncio.subprocess.Process, list[int]]:
+async def start_owner(folder: Path) -> tuple[asyncio.subprocess.Process, list[int]]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", OWNER, str(folder), stdout=asyncio.subprocess.PIPE
     )
@@ -43,27 +43,27 @@ async def own(folder: Path) -> tuple[asyncio.subprocess.Process, list[int]]:
     return process, [int(pid) for pid in line.split()]
 
 
-async def gone(pids: list[int]) -> bool | None:
+async def all_ended(pids: list[int]) -> bool | None:
     return not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids) or None
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
-async def test_nothing_outlives_its_owner(number: signal.Signals, tmp_path: Path) -> None:
-    process, pids = await own(tmp_path)
+async def test_kafka_and_redis_end_with_their_owner(number: signal.Signals, tmp_path: Path) -> None:
+    process, pids = await start_owner(tmp_path)
     assert len(pids) == 2
     assert all(psutil.pid_exists(pid) for pid in pids)
     os.kill(process.pid, number)
     await process.wait()
-    await wait_until(lambda: gone(pids), "broker and Redis to end")
+    await wait_until(lambda: all_ended(pids), "broker and Redis to end")
 
 
-async def test_a_stack_that_is_started_again_in_its_folder_has_its_topics_still(tmp_path: Path) -> None:
+async def test_a_restarted_stack_still_has_its_topics(tmp_path: Path) -> None:
     for made in (10, 0):
         async with LocalStack(tmp_path, load()) as again, clients.admin(again.bootstrap_servers) as admin:
             assert len(await topic_admin.apply(admin, again.settings())) == made
 
 
-async def test_a_killed_redis_comes_back_empty_on_its_port(tmp_path: Path) -> None:
+async def test_a_killed_redis_restarts_on_its_port(tmp_path: Path) -> None:
     redis = LocalRedis(tmp_path)
     await redis.start()
     url = redis.url
@@ -73,12 +73,12 @@ async def test_a_killed_redis_comes_back_empty_on_its_port(tmp_path: Path) -> No
     await redis.child.stop()
 
 
-async def test_a_leftover_is_ended_by_its_recorded_pid_and_start_time_only(tmp_path: Path) -> None:
+async def test_only_the_process_with_the_recorded_pid_and_start_time_is_killed(tmp_path: Path) -> None:
     first = Child("sleeper", tmp_path)
     first.start([sys.executable, "-c", "import time; time.sleep(600)"])
     again = Child("sleeper", tmp_path)
     again.end_leftover()
-    await wait_until(lambda: gone([first.pid or 0]), "the leftover to end")
+    await wait_until(lambda: all_ended([first.pid or 0]), "the leftover to end")
     stranger = Child("stranger", tmp_path)
     stranger.start([sys.executable, "-c", "import time; time.sleep(600)"])
     (tmp_path / "sleeper.pid").write_text(f"{stranger.pid} 1.0")  # the pid was given to another process meanwhile
@@ -87,7 +87,7 @@ async def test_a_leftover_is_ended_by_its_recorded_pid_and_start_time_only(tmp_p
     stranger.kill()
 
 
-async def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+async def test_a_server_that_cannot_start_reports_why(tmp_path: Path) -> None:
     redis = LocalRedis(tmp_path)
     (tmp_path / "file").write_text("")
     redis._folder = tmp_path / "file"  # not a folder
@@ -95,7 +95,7 @@ async def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
         await redis.start()
 
 
-async def test_topics_are_made_once_and_checked(stack: LocalStack, settings: Settings) -> None:
+async def test_topics_are_created_once_and_checked(stack: LocalStack, settings: Settings) -> None:
     async with clients.admin(stack.bootstrap_servers) as admin:
         assert await topic_admin.apply(admin, settings) == []
         assert await topic_admin.check(admin, settings) == []
@@ -105,7 +105,7 @@ async def test_topics_are_made_once_and_checked(stack: LocalStack, settings: Set
     assert all("topics.partitions" in t.repair for t in troubles)
 
 
-async def test_the_verbs_that_look_answer_on_a_live_stack(stack: LocalStack) -> None:
+async def test_the_read_only_verbs_work_on_a_live_stack(stack: LocalStack) -> None:
     braid, known = str(Path(sys.executable).parent / "braid"), {"BRAID_DEVICES": '{"attic": {"session": "attic"}}'}
     for words in (["topics", "check"], ["doctor", "--json"], ["devices", "--json"], ["config", "show", "--json"]):
         process = await asyncio.create_subprocess_exec(

@@ -12,23 +12,23 @@ from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings
 from tests.integration.gateway import Gateway
-from tests.integration.session import play, predictions
-from tests.integration.traces import Collector
+from tests.integration.session import play_session, wait_for_predictions
+from tests.integration.traces import TraceCollector
 from tests.waiting import wait_until
 
 PARTS = ["align_wait", "transport", "queue", "fetch", "decode", "encode", "fuse", "publish"]
 
 
-async def test_each_answered_window_is_a_trace_whose_parts_follow_each_other(
-    settings: Settings, services: dict[str, ServiceProcess], collector: Collector, hand: bytes
+async def test_each_predicted_window_is_a_trace_of_consecutive_spans(
+    settings: Settings, services: dict[str, ServiceProcess], collector: TraceCollector, hand: bytes
 ) -> None:
-    await play(settings, "traced", hand)
-    answers = await predictions(settings, "traced")
+    await play_session(settings, "traced", hand)
+    answers = await wait_for_predictions(settings, "traced")
     window_id = answers[0]["id"].split("@")[0]
     of = trace_context.trace_id(window_id)
 
     async def told() -> list[Any] | None:
-        spans = collector.of(of)
+        spans = collector.spans_of(of)
         return spans if any(span.name == "window" for span in spans) else None
 
     spans = {span.name: span for span in await wait_until(told, "the trace of a window")}
@@ -48,8 +48,8 @@ async def test_each_answered_window_is_a_trace_whose_parts_follow_each_other(
     assert len(linked) == 1, "one batch answered it"
 
 
-async def test_what_comes_in_by_http_goes_on_with_the_trace_of_its_device(
-    settings: Settings, stack: LocalStack, collector: Collector
+async def test_a_posted_record_continues_the_trace_of_its_device(
+    settings: Settings, stack: LocalStack, collector: TraceCollector
 ) -> None:
     gateway = await Gateway(stack, 5, BRAID_TRACING__ENDPOINT=collector.url).start()
     of, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -60,7 +60,7 @@ async def test_what_comes_in_by_http_goes_on_with_the_trace_of_its_device(
             ("bad", {"traceparent": "00-7"}),
         ):
             path = "api/v1/sessions/carried/text"
-            sent = await gateway.ask(path, b"number one", content_type="text/plain", ce_id=id, **given)
+            sent = await gateway.request(path, b"number one", content_type="text/plain", ce_id=id, **given)
             assert sent.status == 202
     finally:
         assert await gateway.process.child.stop() == 0
@@ -80,11 +80,11 @@ async def test_what_comes_in_by_http_goes_on_with_the_trace_of_its_device(
     assert {one.name for one in told.values()} == {"ingest"}
 
 
-async def test_exemplars_of_latency_lead_to_traces(
-    settings: Settings, services: dict[str, ServiceProcess], collector: Collector, hand: bytes
+async def test_exemplars_of_latency_metrics_name_traces(
+    settings: Settings, services: dict[str, ServiceProcess], collector: TraceCollector, hand: bytes
 ) -> None:
-    await play(settings, "exemplary", hand)
-    await predictions(settings, "exemplary")
+    await play_session(settings, "exemplary", hand)
+    await wait_for_predictions(settings, "exemplary")
     for service, histogram in (("fusion", "window_latency_seconds"), ("aligner", "alignment_wait_seconds")):
         text = services[service].get("/metrics", accept="application/openmetrics-text; version=1.0.0") or ""
         assert text.rstrip().endswith("# EOF"), "OpenMetrics"
@@ -98,11 +98,11 @@ async def test_exemplars_of_latency_lead_to_traces(
     assert "trace_id" not in (services["fusion"].get("/metrics") or ""), "plain text has no exemplars"
 
 
-async def test_an_answer_names_the_trace_of_its_window(
+async def test_a_prediction_names_the_trace_of_its_window(
     settings: Settings, services: dict[str, ServiceProcess], hand: bytes
 ) -> None:
-    await play(settings, "named", hand)
-    await predictions(settings, "named")
+    await play_session(settings, "named", hand)
+    await wait_for_predictions(settings, "named")
     async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         raws = await collect_topic(reader, settings.topic_names().predictions, settings.topics.partitions)
     ours = [raw for raw in raws if raw.key == b"named"]

@@ -28,13 +28,13 @@ from services.local.ports import free_ports
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import ROOT, Settings
-from tests.integration.session import found
+from tests.integration.session import read_topic
 from tests.waiting import DEADLINE_S, wait_until
 
 S = 1_000_000
 
 
-class Recogniser(AsyncEventHandler):
+class SpeechToText(AsyncEventHandler):
     """A service behind the bridge: says what it was sent, by length."""
 
     async def handle_event(self, event: Event) -> bool:
@@ -67,7 +67,7 @@ async def bridge(stack: LocalStack, services: dict[str, ServiceProcess]) -> Asyn
     assert await made.process.child.stop() == 0, "the bridge did not end cleanly"
 
 
-def spoken() -> wave.Wave_read:
+def speech() -> wave.Wave_read:
     """Two seconds of real speech as a satellite has it: 16-bit PCM in a WAV file."""
     files = [find_file(path) for path in list_files(ROOT / "data" / "tridigit" / "speech")[:4]]
     recordings = [soundfile.read(io.BytesIO(file.read_bytes()), dtype="int16") for file in files]
@@ -84,20 +84,20 @@ def spoken() -> wave.Wave_read:
     return wave.open(file, "rb")
 
 
-async def of(settings: Settings, modality: str, session: str) -> list[Any]:
+async def read_records(settings: Settings, modality: str, session: str) -> list[Any]:
     async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         raws = await collect_topic(reader, settings.topic_names().media(modality), settings.topics.partitions)
     return [raw for raw in raws if raw.key == session.encode() and raw.value]
 
 
-def begins_us(raw: Any) -> int:
+def event_time_us(raw: Any) -> int:
     at = timestamps.parse(dict(raw.headers)["ce_time"].decode())
     assert at is not None
     return at
 
 
-async def test_what_a_satellite_hears_and_understands_becomes_a_prediction(settings: Settings, bridge: Bridge) -> None:
-    with spoken() as sound:
+async def test_the_audio_and_transcript_of_a_satellite_become_a_prediction(settings: Settings, bridge: Bridge) -> None:
+    with speech() as sound:
         rate, sent = sound.getframerate(), sound.readframes(sound.getnframes())
         sound.rewind()
         async with bridge.client() as client:
@@ -108,22 +108,22 @@ async def test_what_a_satellite_hears_and_understands_becomes_a_prediction(setti
 
             async def both() -> tuple[list[Any], list[Any]] | None:
                 # The text was sent last: once it is there, so is all of the sound.
-                understood = await of(settings, "text", "den of satellites")
-                return (await of(settings, "audio", "den of satellites"), understood) if understood else None
+                understood = await read_records(settings, "text", "den of satellites")
+                return (await read_records(settings, "audio", "den of satellites"), understood) if understood else None
 
             audio, text = await wait_until(both, "the records of a satellite")
     assert b"".join(raw.value for raw in audio) == sent
-    begins = [begins_us(raw) for raw in audio]
+    begins = [event_time_us(raw) for raw in audio]
     for before, begin, raw in zip(begins, begins[1:], audio, strict=False):
         assert begin - before == len(raw.value) // 2 * S // rate, "no gap and no overlap"
     # The event time is when the first audio arrived, less its length.
     assert began_us - S <= begins[0] <= time.time_ns() // 1000
     assert [raw.value for raw in text] == [b"number seven"]
     ends_us = begins[0] + len(sent) // 2 * S // rate
-    assert begins_us(text[0]) <= ends_us
+    assert event_time_us(text[0]) <= ends_us
 
     async def fused() -> dict[str, Any] | None:
-        told = await found(settings, settings.topic_names().predictions)
+        told = await read_topic(settings, settings.topic_names().predictions)
         ours = [p for p in told if p["session"] == "den of satellites" and p["final"]]
         return next((p for p in ours if {"audio", "text"} <= present(p)), None)
 
@@ -136,7 +136,7 @@ def present(prediction: dict[str, Any]) -> set[str]:
     return {name for name, sense in prediction["modalities"].items() if sense["state"] == "present"}
 
 
-async def test_it_answers_what_satellites_ask_and_offers_no_service(bridge: Bridge) -> None:
+async def test_the_bridge_answers_ping_and_describe(bridge: Bridge) -> None:
     async with bridge.client() as client:
         await client.write_event(Ping("there?").event())
         pong = await client.read_event()
@@ -148,7 +148,7 @@ async def test_it_answers_what_satellites_ask_and_offers_no_service(bridge: Brid
     assert Info.from_event(info) == Info()
 
 
-async def alone(bridge: Bridge) -> None:
+async def wait_until_idle(bridge: Bridge) -> None:
     """Until earlier satellites have gone: two are served at most."""
 
     async def served() -> bool | None:
@@ -157,8 +157,8 @@ async def alone(bridge: Bridge) -> None:
     await wait_until(served, "earlier satellites to have gone")
 
 
-async def test_lengths_are_capped_and_a_satellite_is_told_why_it_is_cut_off(bridge: Bridge) -> None:
-    await alone(bridge)
+async def test_a_satellite_that_sends_too_much_gets_an_error(bridge: Bridge) -> None:
+    await wait_until_idle(bridge)
     async with bridge.client() as client:
         await client.write_event(AudioChunk(16_000, 2, 1, bytes(20_002)).event())
         answer = await client.read_event()
@@ -168,8 +168,8 @@ async def test_lengths_are_capped_and_a_satellite_is_told_why_it_is_cut_off(brid
     assert gone is None
 
 
-async def test_no_more_satellites_are_served_than_allowed(bridge: Bridge) -> None:
-    await alone(bridge)
+async def test_the_number_of_satellites_is_limited(bridge: Bridge) -> None:
+    await wait_until_idle(bridge)
     async with bridge.client() as one, bridge.client() as two:
         for client in (one, two):
             await client.write_event(Ping().event())
@@ -179,12 +179,12 @@ async def test_no_more_satellites_are_served_than_allowed(bridge: Bridge) -> Non
         writer.close()
 
 
-async def test_before_a_speech_to_text_service_both_hear_the_same_and_its_transcript_is_taken(
+async def test_the_bridge_forwards_audio_to_a_speech_to_text_service_and_records_the_transcript(
     stack: LocalStack, services: dict[str, ServiceProcess], settings: Settings
 ) -> None:
     (port,) = free_ports(1)
     behind = AsyncTcpServer("127.0.0.1", port)
-    await behind.start(Recogniser)
+    await behind.start(SpeechToText)
     bridge = Bridge(stack, 2, session="study of satellites", forward=f"127.0.0.1:{port}")
     bridge.process.start()
     try:
@@ -200,17 +200,19 @@ async def test_before_a_speech_to_text_service_both_hear_the_same_and_its_transc
         assert Transcript.from_event(answer).text == "9600 bytes, number seven"
 
         async def understood() -> list[Any] | None:
-            return await of(settings, "text", "study of satellites")
+            return await read_records(settings, "text", "study of satellites")
 
         (text,) = await wait_until(understood, "the transcript")
         assert text.value == b'{"language":"en","text":"9600 bytes, number seven"}'
-        assert sum(len(raw.value) for raw in await of(settings, "audio", "study of satellites")) == 9_600
+        assert sum(len(raw.value) for raw in await read_records(settings, "audio", "study of satellites")) == 9_600
     finally:
         assert await bridge.process.child.stop() == 0
         await behind.stop()
 
 
-async def test_a_service_behind_that_is_away_is_said(stack: LocalStack, services: dict[str, ServiceProcess]) -> None:
+async def test_an_unreachable_speech_to_text_service_is_reported(
+    stack: LocalStack, services: dict[str, ServiceProcess]
+) -> None:
     (port,) = free_ports(1)
     bridge = Bridge(stack, 3, sessions='{"127.0.0.1": "attic of satellites"}', forward=f"127.0.0.1:{port}")
     bridge.process.start()

@@ -12,7 +12,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 SPANS_MAX = 50_000
 
 
-class Collector:
+class TraceCollector:
     """Keeps the newest spans that came, with the name of the service that sent them; `close` ends it."""
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Collector:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, name="collector", daemon=True).start()
 
-    def of(self, trace_id: str) -> list[Span]:
+    def spans_of(self, trace_id: str) -> list[Span]:
         """The spans of one trace that came so far."""
         return [span for _, span in list(self.spans) if span.trace_id.hex() == trace_id]
 

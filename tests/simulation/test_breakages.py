@@ -38,7 +38,7 @@ DIRECTED: list[tuple[Broken, Callable[[], list[str]]]] = [
 
 
 @pytest.mark.parametrize("broken", BY_CHANCE, ids=lambda broken: broken.__name__)
-def test_a_broken_rule_is_noticed_by_chance(broken: Broken, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_histories_detect_a_broken_rule(broken: Broken, monkeypatch: pytest.MonkeyPatch) -> None:
     broken(monkeypatch)
     for seed in range(SEEDS):
         if play(seed, zombies=seed % 2 == 1, steps_max=STEPS_MAX).wrong:
@@ -47,7 +47,7 @@ def test_a_broken_rule_is_noticed_by_chance(broken: Broken, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(("broken", "history"), DIRECTED, ids=lambda each: each.__name__)
-def test_a_rule_that_hardly_ever_matters_is_noticed_by_a_history_made_for_it(
+def test_a_directed_history_detects_a_rule_that_rarely_matters(
     broken: Broken, history: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert history() == []

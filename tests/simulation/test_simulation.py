@@ -10,7 +10,7 @@ SEEDS = 2_000
 
 
 @pytest.mark.parametrize("zombies", [False, True], ids=["crashes", "crashes and zombies"])
-def test_every_history_ends_in_what_its_logs_say(zombies: bool) -> None:
+def test_every_history_ends_with_the_windows_of_its_logs(zombies: bool) -> None:
     crashes = repeats = early = 0
     for history in play_many(range(SEEDS), zombies=zombies):
         assert not history.wrong, f"make simulate SEED={history.seed}: {history.wrong[:3]}"
@@ -23,6 +23,6 @@ def test_every_history_ends_in_what_its_logs_say(zombies: bool) -> None:
     assert early > SEEDS
 
 
-def test_a_seed_is_one_history() -> None:
+def test_a_seed_gives_one_history() -> None:
     assert play(7, zombies=True) == play(7, zombies=True)
     assert play(7, zombies=True) != play(8, zombies=True)

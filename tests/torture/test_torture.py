@@ -8,19 +8,19 @@ import re
 import pytest
 
 from services.runtime.settings import ROOT
-from tests.integration.outside_make import outside_make
+from tests.integration.outside_make import environment_outside_make
 from tests.torture.plan import KINDS, plan
 
 SEED = 1
 
 
 @pytest.mark.stack
-async def test_a_minute_of_faults_loses_nothing_and_changes_nothing() -> None:
+async def test_a_minute_of_faults_loses_and_changes_no_record() -> None:
     # docs/testing.md: make torture MINUTES=5
     process = await asyncio.create_subprocess_exec(
         *("make", "torture", "MINUTES=1", f"SEED={SEED}"),
         cwd=ROOT,
-        env=outside_make(),
+        env=environment_outside_make(),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -37,7 +37,7 @@ async def test_a_minute_of_faults_loses_nothing_and_changes_nothing() -> None:
         assert counts[name] > 50, told
 
 
-def test_a_seed_is_one_plan_and_five_minutes_have_every_fault_that_was_promised() -> None:
+def test_a_seed_gives_one_plan_with_every_kind_of_fault() -> None:
     faults = plan(7, 300)
     assert faults == plan(7, 300) != plan(8, 300)
     assert {kind: sum(fault.kind == kind for fault in faults) for kind in KINDS} == KINDS

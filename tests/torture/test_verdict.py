@@ -64,7 +64,7 @@ def evidence(inference: Inference) -> Evidence:
     return Evidence(logs, answers, commits, acknowledged=len(sendings))
 
 
-def test_a_run_that_went_well_has_no_trouble(evidence: Evidence, inference: Inference) -> None:
+def test_a_good_run_has_no_problems(evidence: Evidence, inference: Inference) -> None:
     verdict = judge(evidence, SETTINGS, inference)
     assert verdict.troubles == []
     assert verdict.counts["windows"] == verdict.counts["predictions"] > 10
@@ -141,7 +141,7 @@ def with_commits_that_say_nothing(e: Evidence) -> Evidence:
         (with_commits_that_say_nothing, "the check is blind"),
     ],
 )
-def test_each_planted_fault_is_told(
+def test_each_planted_fault_is_reported(
     spoil: Callable[[Evidence], Evidence], told: str, evidence: Evidence, inference: Inference
 ) -> None:
     troubles = judge(spoil(evidence), SETTINGS, inference).troubles

@@ -20,7 +20,7 @@ from pathlib import Path
 from services.local.ports import free_ports
 from services.runtime.settings import ROOT
 from tests.integration.documents.blocks import blocks, pages
-from tests.integration.outside_make import outside_make
+from tests.integration.outside_make import environment_outside_make
 from tests.waiting import DEADLINE_S
 
 TIMEOUT_S = 900
@@ -56,7 +56,11 @@ class Clone:
 
     def environment(self, sizes: Mapping[str, str]) -> dict[str, str]:
         """Return the environment of a command, without settings of the person who runs the tests."""
-        clean = {name: value for name, value in outside_make().items() if not name.startswith(("BRAID_", "PYTEST_"))}
+        clean = {
+            name: value
+            for name, value in environment_outside_make().items()
+            if not name.startswith(("BRAID_", "PYTEST_"))
+        }
         path = f"{self.folder / '.venv' / 'bin'}:{os.environ['PATH']}:/usr/sbin"
         added = {"PATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
         return {**clean, **added, **self._settings, **self.terminal, **sizes}
