@@ -11,16 +11,24 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import hold, serving, streams
-from benchmarks.aligning import Failed, fresh_redis, run
-from benchmarks.capacity import main as capacity
-from benchmarks.environments import InstallError
-from benchmarks.plan import HOLDERS, Planned, class_a, scale
-from benchmarks.plan import streams as planned_streams
-from benchmarks.plot import draw
-from benchmarks.report import RESULTS, SECTIONS, Results, machine, page, read, write
-from benchmarks.row import Row, middle
-from benchmarks.systems import System
+from benchmarks import highest_rate, http_serving, shipped_streams
+from benchmarks.alignment_run import RunFailed, reset_redis, run
+from benchmarks.cases import HOLDERS, PlannedCase, alignment_cases, scale_cases
+from benchmarks.cases import stream_cases as planned_streams
+from benchmarks.peer_environments import InstallError
+from benchmarks.plot import draw_plot
+from benchmarks.results import (
+    RESULTS,
+    SECTIONS,
+    BenchmarkResults,
+    BenchmarkRow,
+    describe_machine,
+    median_row,
+    read_results,
+    render_page,
+    write_results,
+)
+from benchmarks.systems import SystemUnderTest
 from services.local.process import StartError
 from services.local.stack import LocalStack
 from services.runtime.settings import load
@@ -34,53 +42,57 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-async def align(stack: LocalStack, plan: Sequence[Planned], results: Results) -> list[Row]:
+async def align(stack: LocalStack, plan: Sequence[PlannedCase], results: BenchmarkResults) -> list[BenchmarkRow]:
     """Run cases of alignment; each round in an order of its own, so that no system always comes first."""
-    out: list[Row] = []
+    out: list[BenchmarkRow] = []
     for planned in plan:
-        rows: dict[str, list[Row]] = {}
+        rows: dict[str, list[BenchmarkRow]] = {}
         for number in range(planned.rounds):
             turn = number % len(planned.systems)
             for system in (*planned.systems[turn:], *planned.systems[:turn]):
                 row = await _one(stack, system, planned, results)
                 if row is not None:
                     rows.setdefault(system.name, []).append(row)
-        out += [middle(found) for found in rows.values()]
+        out += [median_row(found) for found in rows.values()]
     return out
 
 
-async def _one(stack: LocalStack, system: System, planned: Planned, results: Results) -> Row | None:
+async def _one(
+    stack: LocalStack, system: SystemUnderTest, planned: PlannedCase, results: BenchmarkResults
+) -> BenchmarkRow | None:
     case = planned.case
     try:
-        await fresh_redis(stack)
+        await reset_redis(stack)
         row = await run(stack, system, case, say)
-    except (Failed, InstallError) as why:
+    except (RunFailed, InstallError) as why:
         _failed(results, f"{system.name}, {case.name}", why)
         return None
     _said(row)
     return row
 
 
-async def serve(stack: LocalStack, quick: bool, results: Results) -> list[Row]:
+async def serve(stack: LocalStack, quick: bool, results: BenchmarkResults) -> list[BenchmarkRow]:
     """The shipped streams through the whole system."""
     rows = []
     for asked in planned_streams(quick):
         try:
-            await fresh_redis(stack)
-            rows.append(await streams.run(stack, asked, say))
+            await reset_redis(stack)
+            rows.append(await shipped_streams.run(stack, asked, say))
             _said(rows[-1])
-        except (Failed, StartError) as why:
+        except (RunFailed, StartError) as why:
             _failed(results, asked.name, why)
-    for server in serving.SERVERS:
+    for server in http_serving.HTTP_PEERS:
         try:
-            rows.append(await serving.run(stack, server, quick, say))
+            rows.append(await http_serving.run(stack, server, quick, say))
             _said(rows[-1])
-        except (Failed, InstallError) as why:
-            _failed(results, f"{server.name}, {streams.STUB_CASE}", why)
+        except (RunFailed, InstallError) as why:
+            _failed(results, f"{server.name}, {shipped_streams.STUB_CASE}", why)
     return rows
 
 
-async def held(stack: LocalStack, quick: bool, systems: Sequence[System], results: Results) -> list[Row]:
+async def held(
+    stack: LocalStack, quick: bool, systems: Sequence[SystemUnderTest], results: BenchmarkResults
+) -> list[BenchmarkRow]:
     """The highest rate of each system, sought from what it worked off a backlog with."""
     rows = []
     for system in systems:
@@ -88,7 +100,7 @@ async def held(stack: LocalStack, quick: bool, systems: Sequence[System], result
         if not backlog:
             say(f"hold: {system.name}: run its backlog first")
             continue
-        row = await hold.highest(stack, system, backlog[0].events_per_s, 15 if quick else 60, say)
+        row = await highest_rate.find_highest_rate(stack, system, backlog[0].events_per_s, 15 if quick else 60, say)
         if row is None:
             results.failed[f"{system.name}, hold"] = "no rate that was tried held p99 within 100 ms"
         else:
@@ -96,7 +108,7 @@ async def held(stack: LocalStack, quick: bool, systems: Sequence[System], result
     return rows
 
 
-def _said(row: Row) -> None:
+def _said(row: BenchmarkRow) -> None:
     waits = f", p99 {row.latency_ms['p99']:.0f} ms" if row.latency_ms else ""
     fault = "" if row.valid else f", INVALID: {row.wrong} wrong, {row.missing} missing, {row.troubles} other"
     say(
@@ -105,23 +117,23 @@ def _said(row: Row) -> None:
     )
 
 
-def _failed(results: Results, what: str, why: Exception) -> None:
+def _failed(results: BenchmarkResults, what: str, why: Exception) -> None:
     results.failed[what] = str(why).splitlines()[0]
     say(f"{what}: {why}")
 
 
-async def measure(asked: argparse.Namespace, results: Results, folder: Path) -> None:
+async def measure(asked: argparse.Namespace, results: BenchmarkResults, folder: Path) -> None:
     """The sections asked for, on a stack of our own."""
     own = load(kafka={"bootstrap_servers": ""}, redis={"url": ""})
     say("starting Kafka and Redis")
     async with LocalStack(folder, own) as stack:
         for section in asked.only.split(","):
-            before = machine()
+            before = describe_machine()
             say(SECTIONS[section])
             if section == "A":
-                rows = await align(stack, _chosen(class_a(asked.quick, asked.rounds), asked), results)
+                rows = await align(stack, _chosen(alignment_cases(asked.quick, asked.rounds), asked), results)
             elif section == "scale":
-                rows = await align(stack, scale(asked.quick), results)
+                rows = await align(stack, scale_cases(asked.quick), results)
             elif section == "streams":
                 rows = await serve(stack, asked.quick, results)
             else:
@@ -129,17 +141,19 @@ async def measure(asked: argparse.Namespace, results: Results, folder: Path) -> 
             results.rows[section] = rows
             results.machine[section] = before | {"load_after": round(os.getloadavg()[0], 1)}
             if asked.write:
-                write(results, RESULTS)
+                write_results(results, RESULTS)
 
 
-def _chosen(plan: Sequence[Planned], asked: argparse.Namespace) -> list[Planned]:
+def _chosen(plan: Sequence[PlannedCase], asked: argparse.Namespace) -> list[PlannedCase]:
     named = [p for p in plan if asked.case in (None, p.case.name)]
     return [
-        Planned(p.case, systems, p.rounds) for p in named if (systems := [s for s in p.systems if _wanted(s, asked)])
+        PlannedCase(p.case, systems, p.rounds)
+        for p in named
+        if (systems := [s for s in p.systems if _wanted(s, asked)])
     ]
 
 
-def _wanted(system: System, asked: argparse.Namespace) -> bool:
+def _wanted(system: SystemUnderTest, asked: argparse.Namespace) -> bool:
     return asked.systems is None or system.name in asked.systems.split(",")
 
 
@@ -153,16 +167,16 @@ def main() -> int:
     parser.add_argument(
         "--write",
         action="store_true",
-        help="write docs/results/bench.{json,md,png} and docs/capacity.md; sections not run stay",
+        help="write docs/results/bench.{json,md,png}; sections not run stay",
     )
     asked = parser.parse_args()
     if unknown := set(asked.only.split(",")) - SECTIONS.keys():
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
-    cases = [planned.case.name for planned in class_a(asked.quick, asked.rounds)]
+    cases = [planned.case.name for planned in alignment_cases(asked.quick, asked.rounds)]
     if asked.case is not None and asked.case not in cases:
         parser.error(f"no such case: {asked.case}; there are: {'; '.join(cases)}")
     # Sections that are not run keep their rows where the results are written, and give `hold` its starting points.
-    results = read(RESULTS) if asked.write else Results()
+    results = read_results(RESULTS) if asked.write else BenchmarkResults()
     results.failed = {}
     try:
         with tempfile.TemporaryDirectory(prefix="braid-bench-") as folder:
@@ -170,10 +184,9 @@ def main() -> int:
     except StartError as why:
         sys.stderr.write(f"{why}\n")
         return 1
-    sys.stdout.write(page(results))
+    sys.stdout.write(render_page(results))
     if asked.write:
-        draw(RESULTS, say)
-        capacity()
+        draw_plot(RESULTS, say)
     ours = [row for rows in results.rows.values() for row in rows if row.system == "braid"]
     return 0 if ours and all(row.valid for row in ours) else 1
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.floor import floor
-from benchmarks.report import median_of_each, tell
+from benchmarks.bare_consumer import measure_bare_consumer
+from benchmarks.results import median_of_each, print_page
 from services.contract import cloudevents
 from services.kafka import clients, topic_admin
 from services.local.services import ServiceProcess
@@ -38,7 +38,7 @@ BY_SECOND = sum(rate for _, rate, _, _ in STREAMS)
 TIMEOUT_S, ROUNDS = 240, 3
 
 
-async def fill(settings: Settings, size: int, events: int) -> None:
+async def fill_topics(settings: Settings, size: int, events: int) -> None:
     """Write a backlog that ends now, in order of event time."""
     seconds = events // (SESSIONS * BY_SECOND)
     begin_us = (int(time.time()) - seconds - 1) * 1_000_000
@@ -79,7 +79,7 @@ async def measure(stack: LocalStack, size: int) -> dict[str, float]:
     settings = settings.model_copy(update={"topics": settings.topics.model_copy(update={"prefix": prefix})})
     async with clients.admin(stack.bootstrap_servers) as admin:
         await topic_admin.apply(admin, settings)
-    await fill(settings, size, events)
+    await fill_topics(settings, size, events)
     environment = {**stack.environment(), "BRAID_TOPICS__PREFIX": prefix, "BRAID_KAFKA__GROUP_PREFIX": prefix}
     aligner = ServiceProcess("aligner", stack.folder, environment)
     aligner.start()
@@ -102,7 +102,7 @@ async def measure(stack: LocalStack, size: int) -> dict[str, float]:
         }
     finally:
         await aligner.child.stop()
-    bare_s = await floor(stack.bootstrap_servers, settings.topic_names().media_all, events, 2_000)
+    bare_s = await measure_bare_consumer(stack.bootstrap_servers, settings.topic_names().media_all, events, 2_000)
     return row | {"bare_us": bare_s * 1e6}
 
 
@@ -112,7 +112,7 @@ async def _cpu_and_events(aligner: ServiceProcess, process: psutil.Process) -> t
     return cpu.user + cpu.system, events
 
 
-def page(rows: dict[int, dict[str, float]], load_before: float) -> str:
+def render_page(rows: dict[int, dict[str, float]], load_before: float) -> str:
     """Return the page of results."""
     table = "\n".join(
         f"| {size:,} | {row['us']:.1f} | {row['bare_us']:.1f} | {row['us'] / row['bare_us']:.1f} | {row['windows']:.2f} "
@@ -139,7 +139,7 @@ async def main() -> None:
             for bytes_per_event in [size] if size else EVENTS:
                 runs = [await measure(stack, bytes_per_event) for _ in range(ROUNDS)]
                 rows[bytes_per_event] = median_of_each(runs)
-    tell(page(rows, load_before), "aligner-profile.md", keep=not size)
+    print_page(render_page(rows, load_before), "aligner-profile.md", write=not size)
 
 
 if __name__ == "__main__":

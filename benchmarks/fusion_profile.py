@@ -24,12 +24,12 @@ from typing import Any
 import psutil
 from aiokafka import TopicPartition
 
-from benchmarks.aligning import QUIET_S, Failed, fresh_redis, generate, settings_of, written
-from benchmarks.floor import floor
-from benchmarks.load import PER_SECOND, TYPES, Load, bodies
-from benchmarks.report import machine, median_of_each, tell
-from benchmarks.streams import STUB_ENVIRONMENT, TTL_S
-from benchmarks.systems import Job, braid_environment
+from benchmarks.alignment_run import QUIET_S, RunFailed, count_records, job_settings, reset_redis, send_load
+from benchmarks.bare_consumer import measure_bare_consumer
+from benchmarks.device_load import PER_SECOND, TYPES, DeviceLoad, make_payloads
+from benchmarks.results import describe_machine, median_of_each, print_page
+from benchmarks.shipped_streams import STUB_ENVIRONMENT, TTL_S
+from benchmarks.systems import BenchmarkJob, braid_environment
 from model.checkpoint import load as load_model
 from model.checkpoint import resolve_checkpoint
 from model.modality import MODALITIES
@@ -41,7 +41,7 @@ from services.local.stack import LocalStack
 from services.runtime.settings import Settings, load
 
 PARTITIONS, ROUNDS, WITHIN_S = 8, 3, 120.0
-LOAD = Load(sessions=50, seconds=40, frames=True)
+LOAD = DeviceLoad(sessions=50, seconds=40, frames=True)
 COUNTERS = (
     "batches_total",
     "predictions_total",
@@ -54,7 +54,7 @@ BETWEEN = (0.1, 0.9)
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class FusionProfileCase:
     """Windows of which size and step (ms), and how many of them the stub takes at once."""
 
     name: str
@@ -64,29 +64,29 @@ class Case:
 
 
 CASES = (
-    Case("4 s / 1 s, batches of 8", 4_000, 1_000, 8),
-    Case("4 s / 1 s, batches of 64", 4_000, 1_000, 64),
-    Case("2 s / 0.5 s, batches of 8", 2_000, 500, 8),
+    FusionProfileCase("4 s / 1 s, batches of 8", 4_000, 1_000, 8),
+    FusionProfileCase("4 s / 1 s, batches of 64", 4_000, 1_000, 64),
+    FusionProfileCase("2 s / 0.5 s, batches of 8", 2_000, 500, 8),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Aligned:
+class AlignedBacklog:
     """Windows in their topic: what names it, how many, of how many events, and CPU of the aligner for each (ms)."""
 
     settings: Settings
-    job: Job
+    job: BenchmarkJob
     windows: int
     events: int
     ms: float
 
 
-async def aligned(stack: LocalStack, case: Case) -> Aligned:
+async def align_backlog(stack: LocalStack, case: FusionProfileCase) -> AlignedBacklog:
     """Send the load and let the aligner work through it; payloads stay in Redis, whatever the topics are called."""
-    job = Job(f"f{secrets.token_hex(4)}", PARTITIONS, case.size_ms, case.hop_ms)
+    job = BenchmarkJob(f"f{secrets.token_hex(4)}", PARTITIONS, case.size_ms, case.hop_ms)
     settings = await _topics(stack, job)
-    await fresh_redis(stack)
-    told = await generate(stack, job, LOAD, live=False)
+    await reset_redis(stack)
+    told = await send_load(stack, job, LOAD, live=False)
     aligner = ServiceProcess(
         "aligner", stack.folder, braid_environment(stack, job) | {"BRAID_REDIS__TTL_S": str(TTL_S)}
     )
@@ -95,16 +95,16 @@ async def aligned(stack: LocalStack, case: Case) -> Aligned:
         ms, windows = await _spent(stack, settings, settings.topic_names().windows, aligner, None)
     finally:
         await aligner.child.stop(10)
-    return Aligned(settings, job, windows, told["records"], ms)
+    return AlignedBacklog(settings, job, windows, told["records"], ms)
 
 
-async def fused(stack: LocalStack, of: Aligned, case: Case) -> dict[str, float]:
+async def measure_fusion(stack: LocalStack, of: AlignedBacklog, case: FusionProfileCase) -> dict[str, float]:
     """Copy the windows to topics of their own and have a worker answer them: its figures, and the bare loop's."""
     job = replace(of.job, prefix=f"f{secrets.token_hex(4)}")
     settings = await _topics(stack, job)
     await _copy(stack, of.settings, settings)
     environment = braid_environment(stack, job) | STUB_ENVIRONMENT | {"STUB_BATCH": str(case.batch)}
-    fusion = ServiceProcess("fusion", stack.folder, environment, module="benchmarks.stub")
+    fusion = ServiceProcess("fusion", stack.folder, environment, module="benchmarks.stub_model")
     fusion.start()
     try:
         await fusion.ready()
@@ -112,7 +112,7 @@ async def fused(stack: LocalStack, of: Aligned, case: Case) -> dict[str, float]:
         found = {"ms": ms, "resident_mb": psutil.Process(fusion.child.pid).memory_info().rss / 2**20} | _told(fusion)
     finally:
         await fusion.child.stop(10)
-    bare_s = await floor(stack.bootstrap_servers, [settings.topic_names().windows], of.windows, 256)
+    bare_s = await measure_bare_consumer(stack.bootstrap_servers, [settings.topic_names().windows], of.windows, 256)
     return found | {"bare_ms": bare_s * 1e3}
 
 
@@ -120,7 +120,7 @@ def _told(fusion: ServiceProcess) -> dict[str, float]:
     """What the worker says of itself. Raises Failed where it did not do all of the work that is measured."""
     counts = {name: fusion.metric(f"braid_{name}") for name in COUNTERS}
     if counts["members_unusable_total"]:
-        raise Failed(f"{counts['members_unusable_total']:.0f} members could not be used")
+        raise RunFailed(f"{counts['members_unusable_total']:.0f} members could not be used")
     windows = counts["predictions_total"]
     items = counts["encoder_items_total"]
     return {
@@ -130,8 +130,8 @@ def _told(fusion: ServiceProcess) -> dict[str, float]:
     }
 
 
-async def _topics(stack: LocalStack, job: Job) -> Settings:
-    settings = settings_of(stack, job)
+async def _topics(stack: LocalStack, job: BenchmarkJob) -> Settings:
+    settings = job_settings(stack, job)
     async with clients.admin(stack.bootstrap_servers) as admin:
         await topic_admin.apply(admin, settings)
     return settings
@@ -156,21 +156,21 @@ async def _spent(
     moved = began = time.monotonic()
     async with clients.reader(stack.bootstrap_servers) as reader:
         while True:
-            count, times, now = await written(reader, settings, topic), process.cpu_times(), time.monotonic()
+            count, times, now = await count_records(reader, settings, topic), process.cpu_times(), time.monotonic()
             moved = now if not looks or count > looks[-1][0] else moved
             looks.append((count, times.user + times.system))
             if count == expected or (expected is None and count and now - moved > QUIET_S):
                 break
             if now - began > WITHIN_S or not service.child.running:
-                raise Failed(f"{service.name}: only {count} records within {now - began:.0f} s")
+                raise RunFailed(f"{service.name}: only {count} records within {now - began:.0f} s")
             await asyncio.sleep(0.05)
     begin, end = (next(look for look in looks if look[0] >= share * count) for share in BETWEEN)
     return (end[1] - begin[1]) / (end[0] - begin[0]) * 1e3, count
 
 
-def media(step_ms: int) -> float:
+def measure_media_ms(step_ms: int) -> float:
     """CPU to decode the media of one step of windows and to make the encoders' input of them (ms), measured alone."""
-    model, made = load_model(resolve_checkpoint(load().fusion.model), "cpu"), bodies(LOAD)
+    model, made = load_model(resolve_checkpoint(load().fusion.model), "cpu"), make_payloads(LOAD)
     spent_s = 0.0
     for modality, count in PER_SECOND.items():
         began = time.process_time()
@@ -182,23 +182,23 @@ def media(step_ms: int) -> float:
     return spent_s * 1e3
 
 
-async def measure(folder: Path, cases: Sequence[Case], rounds: int) -> dict[str, dict[str, float]]:
+async def measure(folder: Path, cases: Sequence[FusionProfileCase], rounds: int) -> dict[str, dict[str, float]]:
     """Return the figures of each case."""
     rows: dict[str, dict[str, float]] = {}
     async with LocalStack(folder, load(kafka={"bootstrap_servers": ""}, redis={"url": ""})) as stack:
-        of: Aligned | None = None
+        of: AlignedBacklog | None = None
         for case in cases:
             if of is None or (of.job.size_ms, of.job.hop_ms) != (case.size_ms, case.hop_ms):
-                of = await aligned(stack, case)
-            row = median_of_each([await fused(stack, of, case) for _ in range(rounds)])
+                of = await align_backlog(stack, case)
+            row = median_of_each([await measure_fusion(stack, of, case) for _ in range(rounds)])
             row |= {"events": of.events / of.windows, "aligner_ms": of.ms}
-            row["media_ms"] = statistics.median(media(case.hop_ms) for _ in range(rounds))
+            row["media_ms"] = statistics.median(measure_media_ms(case.hop_ms) for _ in range(rounds))
             rows[case.name] = row
             sys.stderr.write(f"{case.name}: {json.dumps(row)}\n")
     return rows
 
 
-def page(rows: Mapping[str, Mapping[str, float]], of: Mapping[str, Any]) -> str:
+def render_page(rows: Mapping[str, Mapping[str, float]], of: Mapping[str, Any]) -> str:
     """Return the page of results."""
     lines = [
         "# CPU of the fusion worker per window, without a model",
@@ -232,10 +232,10 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--case", help="measure only cases whose name contains this, once, and write nothing")
     only = parser.parse_args().case
-    of = machine()
+    of = describe_machine()
     with tempfile.TemporaryDirectory(prefix="braid-bench-") as folder:
         rows = await measure(Path(folder), [case for case in CASES if (only or "") in case.name], 1 if only else ROUNDS)
-    tell(page(rows, of), "fusion-profile.md", keep=not only)
+    print_page(render_page(rows, of), "fusion-profile.md", write=not only)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
 
-from benchmarks.everything import carried_out, everything
-from benchmarks.report import machine, tell
+from benchmarks.results import describe_machine, print_page
+from benchmarks.whole_system import run_in_temporary_folder, run_system
 from services.contract import canonical, cloudevents
 from services.contract.record import KafkaRecord
 from services.inspection.audit.collect import collect_topic
@@ -32,7 +32,7 @@ WARM_S, AFTER_S = 6.0, 4.0
 PCM = "audio/pcm;rate=8000;channels=1;format=s16le"
 
 
-async def sending(producer: AIOKafkaProducer, settings: Settings, sessions: Sequence[str]) -> None:
+async def send_continuously(producer: AIOKafkaProducer, settings: Settings, sessions: Sequence[str]) -> None:
     """Sound and words of every session until cancelled."""
     topics, n = settings.topic_names(), 0
     while True:
@@ -51,7 +51,7 @@ async def sending(producer: AIOKafkaProducer, settings: Settings, sessions: Sequ
         await asyncio.sleep(EVERY_S)
 
 
-def last_ms(raws: Sequence[KafkaRecord], muted_ms: Mapping[str, int]) -> dict[str, int]:
+def mute_delays_ms(raws: Sequence[KafkaRecord], muted_ms: Mapping[str, int]) -> dict[str, int]:
     """By session, how long after its mute the last answer with its sound was published (ms, negative: before it).
 
     Raises StartError for a session that was never answered with its sound: then nothing is measured.
@@ -67,14 +67,14 @@ def last_ms(raws: Sequence[KafkaRecord], muted_ms: Mapping[str, int]) -> dict[st
     return {session: found[session] - at_ms for session, at_ms in muted_ms.items()}
 
 
-async def bench(count: int, folder: Path) -> list[int]:
+async def measure_mutes(count: int, folder: Path) -> list[int]:
     """The delays of so many mutes, in ms. Raises StartError."""
     sessions, muted_ms = [f"room {n}" for n in range(count)], {}
-    async with everything(folder) as running:
+    async with run_system(folder) as running:
         settings = running.settings
         topics, partitions = settings.topic_names(), settings.topics.partitions
         async with clients.producer(settings.kafka) as producer, clients.reader(settings.kafka) as reader:
-            going = asyncio.create_task(sending(producer, settings, sessions))
+            going = asyncio.create_task(send_continuously(producer, settings, sessions))
             await asyncio.sleep(WARM_S)
             for n, session in enumerate(sessions):
                 # Not in step with the windows, which end each half second.
@@ -86,12 +86,14 @@ async def bench(count: int, folder: Path) -> list[int]:
             await asyncio.sleep(AFTER_S)
             going.cancel()
         async with clients.reader(settings.kafka) as reader:
-            return sorted(last_ms(await collect_topic(reader, topics.predictions, partitions), muted_ms).values())
+            return sorted(
+                mute_delays_ms(await collect_topic(reader, topics.predictions, partitions), muted_ms).values()
+            )
 
 
-def told(delays_ms: Sequence[int]) -> str:
+def render_page(delays_ms: Sequence[int]) -> str:
     """The page of the results."""
-    m, count = machine(), len(delays_ms)
+    m, count = describe_machine(), len(delays_ms)
     none = sum(ms <= 0 for ms in delays_ms)
     within = sum(ms <= WITHIN_MS for ms in delays_ms)
     return (
@@ -108,8 +110,8 @@ def main() -> int:
     parser.add_argument("--sessions", type=int, default=24, help="each is muted once")
     parser.add_argument("--write", action="store_true", help="write docs/results/mute.md")
     asked = parser.parse_args()
-    delays_ms = carried_out(lambda folder: bench(asked.sessions, folder))
-    tell(told(delays_ms), "mute.md", keep=asked.write)
+    delays_ms = run_in_temporary_folder(lambda folder: measure_mutes(asked.sessions, folder))
+    print_page(render_page(delays_ms), "mute.md", write=asked.write)
     return 0 if max(delays_ms) <= WITHIN_MS else 1
 
 

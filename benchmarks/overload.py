@@ -21,8 +21,8 @@ from typing import Any
 
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
-from benchmarks.overload_verdict import CALM_S, CASES, SIZE, Case, failures, judged, page
-from benchmarks.report import RESULTS
+from benchmarks.overload_verdict import CALM_S, CASES, SIZE, OverloadCase, judge_run, list_failures, render_page
+from benchmarks.results import RESULTS
 from services.contract import window as window_record
 from services.contract.partitioner import partition_of
 from services.contract.window import Lane, Member, Window
@@ -40,7 +40,7 @@ RATE = 8_000
 PARTITIONS = 4
 
 
-def schedule(case: Case, seconds: float) -> Iterator[tuple[float, str, int, bool]]:
+def schedule_windows(case: OverloadCase, seconds: float) -> Iterator[tuple[float, str, int, bool]]:
     """When (s) which window of which session comes: two a second for each session, its early answer 0.7 s before it."""
     drawn = random.Random(7)
     finals = case.capacity * (1 if case.early else 2)
@@ -54,7 +54,7 @@ def schedule(case: Case, seconds: float) -> Iterator[tuple[float, str, int, bool
                 yield at, f"{name} {n}", number, True
 
 
-def window(session: str, where: int, number: int, final: bool) -> tuple[Window, list[Stored]]:
+def build_window(session: str, where: int, number: int, final: bool) -> tuple[Window, list[Stored]]:
     """A window with a sentence and one piece of sound that stands in no other window, and both of them.
 
     where: the session's partition number, in which its media stand, as any worker demands.
@@ -78,7 +78,7 @@ TEXT = b"turn on the kettle"
 TEXT_SHA = hashlib.sha256(TEXT).hexdigest()
 
 
-async def feed(stack: LocalStack, prefix: str, plan: list[tuple[float, str, int, bool]]) -> None:
+async def feed_windows(stack: LocalStack, prefix: str, plan: list[tuple[float, str, int, bool]]) -> None:
     """Send everything when it is time to, whatever the worker does (open loop)."""
     payloads = RedisWindow(stack.redis_url, 120, 2_000)
     loop, topic = asyncio.get_running_loop(), f"{prefix}.windows.v1"
@@ -94,7 +94,7 @@ async def feed(stack: LocalStack, prefix: str, plan: list[tuple[float, str, int,
             at += len(due)
             keys = [session.encode() for _, session, _, _ in due]
             places = [partition_of(key, PARTITIONS) for key in keys]
-            made = [window(session, at, n, final) for (_, session, n, final), at in zip(due, places, strict=True)]
+            made = [build_window(session, at, n, final) for (_, session, n, final), at in zip(due, places, strict=True)]
             await payloads.put([one for _, stored in made for one in stored])
             for key, where, (w, _) in zip(keys, places, made, strict=True):
                 waiting.append(await producer.send(topic, window_record.encode(w), key=key, partition=where))
@@ -102,13 +102,13 @@ async def feed(stack: LocalStack, prefix: str, plan: list[tuple[float, str, int,
     await payloads.close()
 
 
-async def appended(servers: str, topic: str) -> list[ConsumerRecord]:
+async def read_topic(servers: str, topic: str) -> list[ConsumerRecord]:
     """Every record of a topic."""
     async with clients.reader(servers) as reader:
         return [r for n in range(PARTITIONS) async for r in read_range(reader, TopicPartition(topic, n))]
 
 
-async def worker_of(stack: LocalStack, case: Case, prefix: str) -> ServiceProcess:
+async def make_worker(stack: LocalStack, case: OverloadCase, prefix: str) -> ServiceProcess:
     """The worker of a case, not started, with topics of its own."""
     environment = {
         **stack.environment(),
@@ -128,17 +128,17 @@ async def worker_of(stack: LocalStack, case: Case, prefix: str) -> ServiceProces
         await topic_admin.apply(admin, settings.model_copy(update={"topics": topics}))
     folder = stack.folder / prefix
     folder.mkdir(exist_ok=True)
-    return ServiceProcess("fusion", folder, environment, module="benchmarks.stub")
+    return ServiceProcess("fusion", folder, environment, module="benchmarks.stub_model")
 
 
-async def measure(stack: LocalStack, case: Case, number: int, seconds: float) -> dict[str, Any]:
+async def measure(stack: LocalStack, case: OverloadCase, number: int, seconds: float) -> dict[str, Any]:
     """Run a case; what came of it."""
     prefix = f"overload{number}"
-    worker = await worker_of(stack, case, prefix)
+    worker = await make_worker(stack, case, prefix)
     worker.start()
     await worker.ready()
-    plan = sorted(schedule(case, seconds))
-    await feed(stack, prefix, plan)
+    plan = sorted(schedule_windows(case, seconds))
+    await feed_windows(stack, prefix, plan)
     finals = sum(final for *_, final in plan)
     deadline = asyncio.get_running_loop().time() + 4 * seconds + 60
     while worker.metric("braid_consumer_lag_records") or worker.metric("braid_predictions_total") < finals:
@@ -148,10 +148,10 @@ async def measure(stack: LocalStack, case: Case, number: int, seconds: float) ->
     told = {name: worker.metric(f"braid_{name}_total") for name in ("deadline_missed", "early_dropped")}
     code = await worker.child.stop()
     sent, said = [
-        [(record.timestamp, json.loads(record.value)) for record in await appended(stack.bootstrap_servers, topic)]
+        [(record.timestamp, json.loads(record.value)) for record in await read_topic(stack.bootstrap_servers, topic)]
         for topic in (f"{prefix}.windows.v1", f"{prefix}.predictions.v1")
     ]
-    return judged(case, seconds, sent, said) | told | {"exit code": code}
+    return judge_run(case, seconds, sent, said) | told | {"exit code": code}
 
 
 async def main(seconds: float, as_json: bool, write: bool) -> int:
@@ -164,13 +164,13 @@ async def main(seconds: float, as_json: bool, write: bool) -> int:
         with tempfile.TemporaryDirectory() as folder:
             async with LocalStack(Path(folder), load()) as stack:
                 row = await measure(stack, case, number, seconds)
-        out.append(row | {"failures": failures(case, row, seconds)})
+        out.append(row | {"failures": list_failures(case, row, seconds)})
         if not as_json:
             print(json.dumps(out[-1], indent=1), flush=True)
     if as_json:
         print(json.dumps(out))
     if write:
-        (RESULTS / "overload.md").write_text(page(out, seconds, load_then))
+        (RESULTS / "overload.md").write_text(render_page(out, seconds, load_then))
     return 1 if any(row["failures"] for row in out) else 0
 
 

@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.report import machine
-from benchmarks.stub import Timing
+from benchmarks.results import describe_machine
+from benchmarks.stub_model import StubTiming
 
 GOODPUT_MIN = 0.95
 SIZE, CALM_S, RECOVERED_S = 8, 8, 2
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class OverloadCase:
     """A load, twice what the stub can do at level 0; early: half of it early answers."""
 
     name: str
-    timing: Timing
+    timing: StubTiming
     early: bool
     level_max: int
 
@@ -32,14 +32,14 @@ class Case:
 # Under the load a level needs some steps to be found; afterwards there is nothing left to wait for.
 WAIT_MAX_MS = {"busy": 3_000, "calm": 500}
 CASES = (
-    Case("early and final predictions, levels up to 1", Timing(20, 2.5), True, 1),
-    Case("final predictions only, levels up to 3", Timing(10, 1, {"audio": 6}), False, 3),
-    Case("final predictions only, levels up to 1", Timing(20, 2.5), False, 1),
+    OverloadCase("early and final predictions, levels up to 1", StubTiming(20, 2.5), True, 1),
+    OverloadCase("final predictions only, levels up to 3", StubTiming(10, 1, {"audio": 6}), False, 3),
+    OverloadCase("final predictions only, levels up to 1", StubTiming(20, 2.5), False, 1),
 )
 
 
-def judged(
-    case: Case, seconds: float, sent: list[tuple[int, dict[str, Any]]], said: list[tuple[int, dict[str, Any]]]
+def judge_run(
+    case: OverloadCase, seconds: float, sent: list[tuple[int, dict[str, Any]]], said: list[tuple[int, dict[str, Any]]]
 ) -> dict[str, Any]:
     """The four properties of an overload run, from the two topics."""
     first: dict[str, tuple[int, dict[str, Any]]] = {}
@@ -84,7 +84,7 @@ def _percentiles(values: list[int]) -> Mapping[str, int]:
     return {f"p{p}": ordered[min(len(ordered) * p // 100, len(ordered) - 1)] for p in (50, 99, 100)}
 
 
-def failures(case: Case, row: Mapping[str, Any], seconds: float) -> list[str]:
+def list_failures(case: OverloadCase, row: Mapping[str, Any], seconds: float) -> list[str]:
     """What did not hold in a case.
 
     Final answers alone at levels up to 1 are those of which nothing can be left out: they wait as long as the load
@@ -106,9 +106,9 @@ def _bound(row: Mapping[str, Any], name: str) -> bool:
     return bool(row["wait ms"][name]["p99"] <= WAIT_MAX_MS[name])
 
 
-def page(rows: Sequence[Mapping[str, Any]], seconds: float, load_then: float) -> str:
+def render_page(rows: Sequence[Mapping[str, Any]], seconds: float, load_then: float) -> str:
     """The Markdown of what was measured."""
-    m = machine()
+    m = describe_machine()
     lines = [
         "# Overload: twice the load that the device can process",
         "",

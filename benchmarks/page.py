@@ -23,8 +23,8 @@ import psutil
 from PIL import Image
 from playwright.async_api import Browser, CDPSession, Page, async_playwright
 
-from benchmarks.everything import carried_out, everything
-from benchmarks.report import machine, tell
+from benchmarks.results import describe_machine, print_page
+from benchmarks.whole_system import run_in_temporary_folder, run_system
 from services.contract import cloudevents
 from services.kafka import clients
 from services.local.process import StartError
@@ -199,7 +199,7 @@ async def bench(
         raise StartError("no chromium on the PATH: `apt-get install chromium`")
     names = {f"room {n + 1}": STREAMS[n % len(STREAMS)] for n in range(sessions)}
     recordings = {session: await asyncio.to_thread(read_stream, ROOT / "data", name) for session, name in names.items()}
-    async with everything(folder) as running, async_playwright() as playwright:
+    async with run_system(folder) as running, async_playwright() as playwright:
         await listed(running.settings, others)
         browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         playing = asyncio.create_task(played(running.settings, recordings, min(3 * WARM_S + 3 * seconds + 10, 90)))
@@ -234,7 +234,7 @@ def told(nothing: Frames, ours: Frames, desk: Frames, sessions: int, count: int,
             (f"live page at {DESK[0]} by {DESK[1]} pixels", desk),
         )
     )
-    m = machine()
+    m = describe_machine()
     return (
         f"# Frame rate of the live page\n\n`make bench-page` on {m['cpus']} CPUs without a graphics card, load average "
         f"{m['load_before']:g}, commit {m['commit']}: Chromium, {WIDE[0]} by {WIDE[1]} pixels, {seconds:g} s of\n"
@@ -257,10 +257,10 @@ def main() -> int:
     parser.add_argument("--pictures", type=Path, help="write pictures of the page into this folder (docs/images)")
     parser.add_argument("--write", action="store_true", help="write docs/results/page.md")
     asked = parser.parse_args()
-    nothing, ours, desk, count, ahead = carried_out(
+    nothing, ours, desk, count, ahead = run_in_temporary_folder(
         lambda folder: bench(asked.seconds, asked.sessions, asked.listed, asked.pictures, folder)
     )
-    tell(told(nothing, ours, desk, asked.sessions, count, ahead, asked.seconds), "page.md", keep=asked.write)
+    print_page(told(nothing, ours, desk, asked.sessions, count, ahead, asked.seconds), "page.md", write=asked.write)
     return 0 if ours.per_s >= KEPT_MIN * nothing.per_s else 1
 
 

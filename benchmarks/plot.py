@@ -7,17 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.environments import InstallError, Say, python_of
+from benchmarks.peer_environments import InstallError, Progress, peer_python
 
 ROOT = Path(__file__).parents[1]
 CASES = ("backlog", "live")
 COLOURS = {"braid": "#2458a8", "bare": "#888888"}
 
 
-def draw(folder: Path, say: Say) -> None:
+def draw_plot(folder: Path, say: Progress) -> None:
     """Draw bench.png beside bench.json; without the environment for it there is none, which is said."""
     try:
-        python = python_of("plot", say)
+        python = peer_python("plot", say)
     except InstallError as why:
         say(f"no plot: {why}")
         return

@@ -45,7 +45,7 @@ BODIES = {
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "sessions.md"
 
 
-def round_of(number: int, sessions: int, offsets: dict[str, int]) -> Iterator[tuple[str, LogRecord]]:
+def round_records(number: int, sessions: int, offsets: dict[str, int]) -> Iterator[tuple[str, LogRecord]]:
     """What all devices send in one half second."""
     t_ms = EPOCH_MS + number * ROUND_MS
     for n in range(sessions):
@@ -73,7 +73,7 @@ def measure(sessions: int, chunks: int) -> dict[str, float]:
     rounds = max(chunks // (sessions * len(BODIES)), 4)
     spent, windows = 0.0, 0
     for number in range(WARM_ROUNDS + rounds):
-        records, out, made_s = round_of(number, sessions, offsets), 0, 0.0
+        records, out, made_s = round_records(number, sessions, offsets), 0, 0.0
         began = time.process_time()
         while True:
             # Made as they are taken, as a consumer does: a whole round of 10,000 sessions would be cold by then.

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.everything import SERVICES, carried_out, everything
-from benchmarks.load import Load
-from benchmarks.report import machine, tell
-from benchmarks.sampling import Sample, Sampler
+from benchmarks.device_load import DeviceLoad
+from benchmarks.process_sampler import ProcessSample, ProcessSampler
+from benchmarks.results import describe_machine, print_page
+from benchmarks.whole_system import SERVICES, run_in_temporary_folder, run_system
 from services.local.process import Child, StartError
 
 LIFE_S = 60
@@ -31,7 +31,7 @@ BOUNDS = {"BRAID_FUSION__CACHE_MB": "4", "BRAID_GATEWAY__HISTORY_S": "60"}
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class MemoryTrend:
     """How one process went after the warm-up: MB, MB a minute, files open in the first and the last quarter."""
 
     name: str
@@ -43,23 +43,23 @@ class Course:
     cpu_share: float
 
     @property
-    def ours(self) -> bool:
+    def is_service(self) -> bool:
         return self.name in SERVICES
 
     @property
-    def flat(self) -> bool:
+    def is_flat(self) -> bool:
         """True where memory does not grow, and of our own processes no file stays open. The broker opens log segments."""
-        return self.slope_mb_min < SLOPE_MAX_MB_MIN and (not self.ours or self.files_end <= self.files_begin)
+        return self.slope_mb_min < SLOPE_MAX_MB_MIN and (not self.is_service or self.files_end <= self.files_begin)
 
 
-def course(name: str, samples: Sequence[Sample]) -> Course:
+def memory_trend(name: str, samples: Sequence[ProcessSample]) -> MemoryTrend:
     """The course of a process from its samples, without the warm-up."""
     kept = samples[int(len(samples) * WARM) :]
     minutes = [(s.at_ms - kept[0].at_ms) / 60_000 for s in kept]
     fit = statistics.linear_regression(minutes, [s.rss / 1e6 for s in kept])
     quarter = max(len(kept) // 4, 1)
     first, last = kept[:quarter], kept[-quarter:]
-    return Course(
+    return MemoryTrend(
         name=name,
         begin_mb=statistics.median(s.rss / 1e6 for s in first),
         end_mb=statistics.median(s.rss / 1e6 for s in last),
@@ -70,20 +70,20 @@ def course(name: str, samples: Sequence[Sample]) -> Course:
     )
 
 
-async def soak(minutes: float, sessions: int, folder: Path) -> tuple[list[Course], int]:
+async def soak(minutes: float, sessions: int, folder: Path) -> tuple[list[MemoryTrend], int]:
     """Run the system; the courses of its processes, and how many records were sent. Raises StartError."""
-    async with everything(folder, BOUNDS) as running:
+    async with run_system(folder, BOUNDS) as running:
         stack, services = running.stack, running.services
         told, generator = folder / "sent.json", Child("generator", folder)
-        asked = asdict(Load(sessions, minutes * 60, photos=True, life_s=LIFE_S)) | {"live": True}
+        asked = asdict(DeviceLoad(sessions, minutes * 60, photos=True, life_s=LIFE_S)) | {"live": True}
         topics = running.settings.topics
         here = [stack.bootstrap_servers, topics.prefix, str(topics.partitions), json.dumps(asked), str(told)]
-        generator.start([sys.executable, "-m", "benchmarks.generator", *here])
+        generator.start([sys.executable, "-m", "benchmarks.generator", "load", *here])
         assert stack.broker is not None
         assert stack.redis is not None
         roles = {name: [service.child.pid or 0] for name, service in services.items()}
         roles |= {"broker": [stack.broker.child.pid or 0], "redis": [stack.redis.child.pid or 0]}
-        sampler = Sampler(roles, every_s=1)
+        sampler = ProcessSampler(roles, every_s=1)
         sampler.start()
         done = asyncio.create_task(generator.ended())
         for minute in range(int(minutes) + 1):
@@ -98,17 +98,17 @@ async def soak(minutes: float, sessions: int, folder: Path) -> tuple[list[Course
         sampler.stop()
         if await done != 0:
             raise StartError(f"the generator ended:\n{generator.last_words()}")
-        return [course(name, s) for name, s in sampler.samples.items()], json.loads(told.read_text())["records"]
+        return [memory_trend(name, s) for name, s in sampler.samples.items()], json.loads(told.read_text())["records"]
 
 
-def page(courses: Sequence[Course], minutes: float, sessions: int, records: int, load_then: float) -> str:
+def render_page(courses: Sequence[MemoryTrend], minutes: float, sessions: int, records: int, load_then: float) -> str:
     """The page of the results."""
     rows = "\n".join(
         f"| {c.name} | {c.begin_mb:.0f} | {c.end_mb:.0f} | {c.slope_mb_min:+.2f} | {c.files_begin:.0f} | "
-        f"{c.files_end:.0f} | {c.cpu_share:.2f} | {'yes' if c.flat else '**no**'} |"
+        f"{c.files_end:.0f} | {c.cpu_share:.2f} | {'yes' if c.is_flat else '**no**'} |"
         for c in courses
     )
-    m = machine()
+    m = describe_machine()
     return (
         f"# Memory at a steady rate\n\n`make soak MINUTES={minutes:g}` on {m['cpus']} CPUs, commit {m['commit']}, "
         f"load average {load_then:.0f} to {m['load_before']:.0f}: {sessions} sessions at a time, each lasting "
@@ -127,9 +127,9 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write docs/results/soak.md")
     asked = parser.parse_args()
     load_then = os.getloadavg()[0]
-    courses, records = carried_out(lambda folder: soak(asked.minutes, asked.sessions, folder))
-    tell(page(courses, asked.minutes, asked.sessions, records, load_then), "soak.md", keep=asked.write)
-    return 0 if all(c.flat for c in courses) else 1
+    courses, records = run_in_temporary_folder(lambda folder: soak(asked.minutes, asked.sessions, folder))
+    print_page(render_page(courses, asked.minutes, asked.sessions, records, load_then), "soak.md", write=asked.write)
+    return 0 if all(c.is_flat for c in courses) else 1
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.environments import Say, python_of, versions
+from benchmarks.peer_environments import Progress, package_versions, peer_python
 from services.local.process import Child
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class BenchmarkJob:
     """What a system is to do in one run: topics by prefix, windows, how many processes."""
 
     prefix: str
@@ -30,32 +30,32 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class System:
+class SystemUnderTest:
     """A system by name; module and environment are None for Braid. cannot: what of the job its framework cannot express."""
 
     name: str
     module: str | None = None
     environment: str | None = None
     packages: tuple[str, ...] = ()
-    cannot: str = ""
+    limitation: str = ""
 
     @property
-    def ours(self) -> bool:
+    def is_braid(self) -> bool:
         return self.module is None
 
-    def python(self, say: Say) -> Path:
+    def python(self, say: Progress) -> Path:
         """Its interpreter. Raises InstallError."""
-        return Path(sys.executable) if self.environment is None else python_of(self.environment, say)
+        return Path(sys.executable) if self.environment is None else peer_python(self.environment, say)
 
-    def versions(self, say: Say) -> dict[str, str]:
+    def versions(self, say: Progress) -> dict[str, str]:
         """The versions of what it is made of."""
-        return versions(str(self.python(say)), self.packages)
+        return package_versions(str(self.python(say)), self.packages)
 
-    def start(self, stack: LocalStack, job: Job, say: Say) -> Sequence[Child]:
+    def start(self, stack: LocalStack, job: BenchmarkJob, say: Progress) -> Sequence[Child]:
         """Start its processes."""
         return _braid(stack, job) if self.module is None else self._peer(self.module, stack, job, say)
 
-    def _peer(self, module: str, stack: LocalStack, job: Job, say: Say) -> Sequence[Child]:
+    def _peer(self, module: str, stack: LocalStack, job: BenchmarkJob, say: Progress) -> Sequence[Child]:
         python, children = self.python(say), []
         for number in range(1, job.workers + 1):
             child = Child(f"{job.prefix}-{self.name}-{number}", stack.folder)
@@ -66,7 +66,7 @@ class System:
         return children
 
 
-def _environment(stack: LocalStack, job: Job) -> Mapping[str, str]:
+def _environment(stack: LocalStack, job: BenchmarkJob) -> Mapping[str, str]:
     return {
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
@@ -81,7 +81,7 @@ def _environment(stack: LocalStack, job: Job) -> Mapping[str, str]:
     }
 
 
-def _braid(stack: LocalStack, job: Job) -> Sequence[Child]:
+def _braid(stack: LocalStack, job: BenchmarkJob) -> Sequence[Child]:
     environment, children = braid_environment(stack, job), []
     for number in range(1, job.workers + 1):
         service = ServiceProcess("aligner", stack.folder, environment, number)
@@ -92,7 +92,7 @@ def _braid(stack: LocalStack, job: Job) -> Sequence[Child]:
     return children
 
 
-def braid_environment(stack: LocalStack, job: Job) -> dict[str, str]:
+def braid_environment(stack: LocalStack, job: BenchmarkJob) -> dict[str, str]:
     """The settings of Braid's services for a job."""
     return {
         **stack.environment(),
@@ -106,16 +106,18 @@ def braid_environment(stack: LocalStack, job: Job) -> dict[str, str]:
     }
 
 
-BRAID = System("braid", packages=("braid", "aiokafka", "redis", "faust-streaming"))
-BARE = System("bare", "benchmarks.peers.bare", packages=("aiokafka", "redis"))
-FAUST = System("faust", "benchmarks.peers.faust_agents", "faust", ("faust-streaming", "aiokafka", "redis"))
-BYTEWAX = System("bytewax", "benchmarks.peers.bytewax_flow", "bytewax", ("bytewax", "confluent-kafka", "redis"))
-PATHWAY = System("pathway", "benchmarks.peers.pathway_tables", "pathway", ("pathway", "redis"))
-QUIX = System(
+BRAID = SystemUnderTest("braid", packages=("braid", "aiokafka", "redis", "faust-streaming"))
+BARE = SystemUnderTest("bare", "benchmarks.peers.bare", packages=("aiokafka", "redis"))
+FAUST = SystemUnderTest("faust", "benchmarks.peers.faust_agents", "faust", ("faust-streaming", "aiokafka", "redis"))
+BYTEWAX = SystemUnderTest(
+    "bytewax", "benchmarks.peers.bytewax_flow", "bytewax", ("bytewax", "confluent-kafka", "redis")
+)
+PATHWAY = SystemUnderTest("pathway", "benchmarks.peers.pathway_tables", "pathway", ("pathway", "redis"))
+QUIX = SystemUnderTest(
     "quixstreams",
     "benchmarks.peers.quix_windows",
     "quixstreams",
     ("quixstreams", "confluent-kafka", "redis"),
-    cannot="its windows go by one clock per key over all topics: lateness per modality cannot be expressed, so windows "
+    limitation="its windows go by one clock per key over all topics: lateness per modality cannot be expressed, so windows "
     "around late records differ from the job",
 )

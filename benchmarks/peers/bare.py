@@ -11,13 +11,13 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from redis.asyncio import Redis
 
-from benchmarks.peers.job import MODALITIES, Join, encode, read, setting, store
+from benchmarks.peers.job import MODALITIES, WindowJoin, encode_window, parse_record, queue_payloads, read_settings
 
 COMMIT_EVERY_S = 0.5
 
 
 async def main() -> None:
-    at, stop = setting(), asyncio.Event()
+    at, stop = read_settings(), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     consumer = AIOKafkaConsumer(
         *(at.media(m) for m in MODALITIES),
@@ -31,7 +31,7 @@ async def main() -> None:
         max_partition_fetch_bytes=4 * 1024 * 1024,
     )
     producer = AIOKafkaProducer(bootstrap_servers=at.servers, acks="all", enable_idempotence=True, linger_ms=2)
-    redis, join = Redis.from_url(at.redis_url), Join(at.size_us, at.hop_us)
+    redis, join = Redis.from_url(at.redis_url), WindowJoin(at.size_us, at.hop_us)
     modality_of = {at.media(m): m for m in MODALITIES}
     gc.set_threshold(50_000, 20, 100)
     await consumer.start()
@@ -43,16 +43,20 @@ async def main() -> None:
         for tp, records in fetched.items():
             modality = modality_of[tp.topic]
             for r in records:
-                item = read(modality, r.partition, r.offset, r.key, r.headers, r.value) if r.key is not None else None
+                item = (
+                    parse_record(modality, r.partition, r.offset, r.key, r.headers, r.value)
+                    if r.key is not None
+                    else None
+                )
                 if item is not None:
                     kept.append((item, r.value))
                     windows += join.add(item)
         if kept:
             pipeline = redis.pipeline(transaction=False)
-            store(pipeline, kept, at.ttl_s)
+            queue_payloads(pipeline, kept, at.ttl_s)
             await pipeline.execute()
         for window in windows:
-            waiting.append(await producer.send(at.windows, encode(window), key=window["session"].encode()))
+            waiting.append(await producer.send(at.windows, encode_window(window), key=window["session"].encode()))
         if waiting:
             await asyncio.gather(*waiting)
         if time.monotonic() - committed_s > COMMIT_EVERY_S:

@@ -17,39 +17,47 @@ from bytewax.operators import StatefulBatchLogic
 from bytewax.run import cli_main
 from redis import Redis
 
-from benchmarks.peers.job import MODALITIES, Item, Session, encode, read, setting, store
+from benchmarks.peers.job import (
+    MODALITIES,
+    PeerChunk,
+    SessionJoin,
+    encode_window,
+    parse_record,
+    queue_payloads,
+    read_settings,
+)
 
-at = setting()
+at = read_settings()
 redis = Redis.from_url(at.redis_url)
 
 
-class Logic(StatefulBatchLogic):  # type: ignore[misc]
+class BytewaxSession(StatefulBatchLogic):  # type: ignore[misc]
     """The open windows of one session."""
 
-    def __init__(self, state: Session | None) -> None:
+    def __init__(self, state: SessionJoin | None) -> None:
         self._session = state
 
-    def on_batch(self, batch: list[Item]) -> tuple[Iterable[dict[str, Any]], bool]:
+    def on_batch(self, batch: list[PeerChunk]) -> tuple[Iterable[dict[str, Any]], bool]:
         if self._session is None:
-            self._session = Session(batch[0].session, at.size_us, at.hop_us)
+            self._session = SessionJoin(batch[0].session, at.size_us, at.hop_us)
         return [window for item in batch for window in self._session.add(item)], False
 
-    def snapshot(self) -> Session | None:
+    def snapshot(self) -> SessionJoin | None:
         return self._session
 
 
-def reading(modality: str) -> Callable[[list[Any]], Iterable[tuple[str, Item]]]:
+def reading(modality: str) -> Callable[[list[Any]], Iterable[tuple[str, PeerChunk]]]:
     """Reads a batch of messages and keeps its payloads."""
 
-    def batch(messages: list[Any]) -> Iterable[tuple[str, Item]]:
+    def batch(messages: list[Any]) -> Iterable[tuple[str, PeerChunk]]:
         kept = []
         for m in messages:
-            item = read(modality, m.partition, m.offset, m.key, m.headers, m.value)
+            item = parse_record(modality, m.partition, m.offset, m.key, m.headers, m.value)
             if item is not None:
                 kept.append((item, m.value))
         if kept:
             pipeline = redis.pipeline(transaction=False)
-            store(pipeline, kept, at.ttl_s)
+            queue_payloads(pipeline, kept, at.ttl_s)
             pipeline.execute()
         return [(item.session, item) for item, _ in kept]
 
@@ -58,7 +66,7 @@ def reading(modality: str) -> Callable[[list[Any]], Iterable[tuple[str, Item]]]:
 
 def message(keyed: tuple[str, dict[str, Any]]) -> KafkaSinkMessage:
     session, window = keyed
-    return KafkaSinkMessage(session.encode(), encode(window))
+    return KafkaSinkMessage(session.encode(), encode_window(window))
 
 
 flow = Dataflow("bench")
@@ -66,7 +74,7 @@ items = []
 for name in MODALITIES:
     source = kop.input(name, flow, brokers=[at.servers], topics=[at.media(name)])
     items.append(op.flat_map_batch(f"read_{name}", source.oks, reading(name)))
-joined = op.stateful_batch("join", op.merge("merge", *items), Logic)
+joined = op.stateful_batch("join", op.merge("merge", *items), BytewaxSession)
 kop.output(
     "out",
     op.map("encode", joined, message),

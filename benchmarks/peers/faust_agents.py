@@ -9,9 +9,9 @@ from typing import Any
 import faust
 from redis.asyncio import Redis
 
-from benchmarks.peers.job import MODALITIES, Join, encode, read, setting, store
+from benchmarks.peers.job import MODALITIES, WindowJoin, encode_window, parse_record, queue_payloads, read_settings
 
-at = setting()
+at = read_settings()
 app = faust.App(
     at.group,
     broker=f"kafka://{at.servers}",
@@ -26,7 +26,7 @@ app = faust.App(
     broker_max_poll_records=2_000,
     web_enabled=False,
 )
-join, redis = Join(at.size_us, at.hop_us), Redis.from_url(at.redis_url)
+join, redis = WindowJoin(at.size_us, at.hop_us), Redis.from_url(at.redis_url)
 windows_topic = app.topic(at.windows, key_serializer="raw", value_serializer="raw")
 
 
@@ -38,16 +38,16 @@ def agent_of(modality: str) -> None:
             kept, windows = [], []
             for event in events:
                 m = event.message
-                item = read(modality, m.partition, m.offset, m.key, (event.headers or {}).items(), m.value)
+                item = parse_record(modality, m.partition, m.offset, m.key, (event.headers or {}).items(), m.value)
                 if item is not None:
                     kept.append((item, m.value))
                     windows += join.add(item)
             if kept:
                 pipeline = redis.pipeline(transaction=False)
-                store(pipeline, kept, at.ttl_s)
+                queue_payloads(pipeline, kept, at.ttl_s)
                 await pipeline.execute()
             for window in windows:
-                await windows_topic.send(key=window["session"].encode(), value=encode(window))
+                await windows_topic.send(key=window["session"].encode(), value=encode_window(window))
 
     topic = app.topic(at.media(modality), key_serializer="raw", value_serializer="raw")
     app.agent(topic, name=f"align-{modality}")(align)

@@ -20,7 +20,7 @@ BUCKET_US = 10_000_000
 NEVER = -(1 << 62)
 
 
-class Setting(NamedTuple):
+class PeerSettings(NamedTuple):
     """Where a peer works, from its environment."""
 
     servers: str
@@ -39,10 +39,10 @@ class Setting(NamedTuple):
         return f"{self.prefix}.windows.v1"
 
 
-def setting() -> Setting:
+def read_settings() -> PeerSettings:
     """What the benchmark set."""
     e = os.environ
-    return Setting(
+    return PeerSettings(
         e["BENCH_SERVERS"],
         e["BENCH_PREFIX"],
         e["BENCH_GROUP"],
@@ -53,7 +53,7 @@ def setting() -> Setting:
     )
 
 
-class Item(NamedTuple):
+class PeerChunk(NamedTuple):
     """One chunk, as far as the join needs it."""
 
     session: str
@@ -74,9 +74,9 @@ class Item(NamedTuple):
         return f"{self.modality}:{self.partition}:{self.offset}"
 
 
-def read(
+def parse_record(
     modality: str, partition: int, offset: int, key: bytes | None, headers: Iterable[tuple[str, bytes]], value: bytes
-) -> Item | None:
+) -> PeerChunk | None:
     """The chunk of a record, None for what is broken."""
     found = dict(headers)
     try:
@@ -88,7 +88,7 @@ def read(
     if not session or not id or (modality == "video" and value[:2] != b"\xff\xd8"):
         return None
     duration_us = len(value) * 500_000 // int(kind[15:20]) if modality == "audio" else 0
-    return Item(session, modality, source, id, t_us, duration_us, partition, offset)
+    return PeerChunk(session, modality, source, id, t_us, duration_us, partition, offset)
 
 
 def _us(text: str) -> int:
@@ -105,7 +105,7 @@ class _Lane:
         self.forget: list[tuple[int, tuple[str, str, int]]] = []
 
 
-class Session:
+class SessionJoin:
     """The open windows of one session."""
 
     __slots__ = ("_hop_us", "_lanes", "_name", "_size_us", "_starts", "_windows")
@@ -114,9 +114,9 @@ class Session:
         self._name, self._size_us, self._hop_us = name, size_us, hop_us
         self._lanes = {modality: _Lane() for modality in MODALITIES}
         self._starts: list[int] = []
-        self._windows: dict[int, dict[str, list[Item]]] = {}
+        self._windows: dict[int, dict[str, list[PeerChunk]]] = {}
 
-    def add(self, item: Item) -> list[dict[str, Any]]:
+    def add(self, item: PeerChunk) -> list[dict[str, Any]]:
         """Take a chunk; the windows that it closed, in order."""
         lane, size_us, hop_us = self._lanes[item.modality], self._size_us, self._hop_us
         first = (item.t_us - size_us) // hop_us + 1
@@ -147,25 +147,25 @@ class Session:
         return out
 
     def _record(self, start_us: int) -> dict[str, Any]:
-        return record(self._name, start_us, self._windows.pop(start_us))
+        return window_record(self._name, start_us, self._windows.pop(start_us))
 
 
-class Join:
+class WindowJoin:
     """All sessions."""
 
     def __init__(self, size_us: int, hop_us: int) -> None:
         self._size_us, self._hop_us = size_us, hop_us
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, SessionJoin] = {}
 
-    def add(self, item: Item) -> list[dict[str, Any]]:
+    def add(self, item: PeerChunk) -> list[dict[str, Any]]:
         """Take a chunk; the windows that it closed, in order."""
         session = self._sessions.get(item.session)
         if session is None:
-            session = self._sessions[item.session] = Session(item.session, self._size_us, self._hop_us)
+            session = self._sessions[item.session] = SessionJoin(item.session, self._size_us, self._hop_us)
         return session.add(item)
 
 
-def record(session: str, start_us: int, lanes: dict[str, list[Item]]) -> dict[str, Any]:
+def window_record(session: str, start_us: int, lanes: dict[str, list[PeerChunk]]) -> dict[str, Any]:
     """The record of a window, members by reference."""
     return {
         "session": session,
@@ -177,12 +177,12 @@ def record(session: str, start_us: int, lanes: dict[str, list[Item]]) -> dict[st
     }
 
 
-def encode(window: dict[str, Any]) -> bytes:
+def encode_window(window: dict[str, Any]) -> bytes:
     """The bytes of a window's record."""
     return json.dumps(window, separators=(",", ":")).encode()
 
 
-def store(pipeline: Any, items: Iterable[tuple[Item, bytes]], ttl_s: int) -> None:
+def queue_payloads(pipeline: Any, items: Iterable[tuple[PeerChunk, bytes]], ttl_s: int) -> None:
     """Queue the payloads in a Redis pipeline: one HSET for each session and ten seconds of event time."""
     buckets: dict[str, dict[str, bytes]] = {}
     for item, value in items:

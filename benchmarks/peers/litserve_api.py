@@ -7,7 +7,7 @@ from typing import Any
 import litserve
 
 
-class Api(litserve.LitAPI):  # type: ignore[misc]
+class LitServeStub(litserve.LitAPI):  # type: ignore[misc]
     """Answers a window with its id and how many items came with it."""
 
     def setup(self, device: str) -> None:
@@ -25,6 +25,6 @@ class Api(litserve.LitAPI):  # type: ignore[misc]
 
 
 if __name__ == "__main__":
-    api = Api(max_batch_size=int(os.environ["STUB_BATCH"]), batch_timeout=0.005, api_path="/predict")
+    api = LitServeStub(max_batch_size=int(os.environ["STUB_BATCH"]), batch_timeout=0.005, api_path="/predict")
     server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1)
     server.run(host="127.0.0.1", port=int(os.environ["BENCH_PORT"]), generate_client_file=False, log_level="warning")

@@ -12,7 +12,7 @@ from mlserver.codecs import StringCodec
 from mlserver.types import InferenceRequest, InferenceResponse
 
 
-class Stub(MLModel):  # type: ignore[misc]
+class MlServerStub(MLModel):  # type: ignore[misc]
     """Answers each window with its id and how many items came with it."""
 
     async def load(self) -> bool:
@@ -39,7 +39,7 @@ async def main() -> None:
         model_repository_root=str(Path(os.environ["BENCH_FOLDER"])),
     )
     model = ModelSettings(
-        name="stub", implementation=Stub, max_batch_size=int(os.environ["STUB_BATCH"]), max_batch_time=0.005
+        name="stub", implementation=MlServerStub, max_batch_size=int(os.environ["STUB_BATCH"]), max_batch_time=0.005
     )
     server = MLServer(settings)
     await server.start([model])

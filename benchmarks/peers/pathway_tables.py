@@ -13,7 +13,15 @@ from typing import Any
 import pathway as pw
 from redis import Redis
 
-from benchmarks.peers.job import MODALITIES, Item, Session, encode, read, setting, store
+from benchmarks.peers.job import (
+    MODALITIES,
+    PeerChunk,
+    SessionJoin,
+    encode_window,
+    parse_record,
+    queue_payloads,
+    read_settings,
+)
 
 COMMIT_EVERY_MS = 20
 # Rows of a topic in the graph at once. With 10,000 nearly all of a short backlog is read before the first window leaves,
@@ -22,7 +30,7 @@ BACKLOG_MAX = 1_000
 BATCH_MAX = 1_000
 Fields = tuple[str, str, str, str, int, int, int, int]  # those of an Item
 
-at = setting()
+at = read_settings()
 redis = Redis.from_url(at.redis_url)
 
 
@@ -34,13 +42,13 @@ def reading(modality: str) -> Any:
         kept = []
         for key, value, told in zip(keys, values, metadata, strict=True):
             origin = told.as_dict()
-            item = read(modality, origin["partition"], origin["offset"], key, headers(origin), value)
+            item = parse_record(modality, origin["partition"], origin["offset"], key, headers(origin), value)
             items.append(item)
             if item is not None:
                 kept.append((item, value))
         if kept:
             pipeline = redis.pipeline(transaction=False)
-            store(pipeline, kept, at.ttl_s)
+            queue_payloads(pipeline, kept, at.ttl_s)
             pipeline.execute()
         return items
 
@@ -55,11 +63,11 @@ def headers(origin: dict[str, Any]) -> list[tuple[str, bytes]]:
 def join(state: tuple[int, Any, tuple[bytes, ...]] | None, rows: list[tuple[list[Any], int]]) -> tuple[Any, ...]:
     """A session after a minibatch, with the windows that it closed; the number makes it another value than before."""
     # A minibatch has no order of its own; within a session each modality comes from one partition.
-    items = sorted((Item(*row[0]) for row, _ in rows), key=lambda item: item.offset)
+    items = sorted((PeerChunk(*row[0]) for row, _ in rows), key=lambda item: item.offset)
     if state is None:
-        state = 0, pw.wrap_py_object(Session(items[0].session, at.size_us, at.hop_us)), ()
+        state = 0, pw.wrap_py_object(SessionJoin(items[0].session, at.size_us, at.hop_us)), ()
     number, session, _ = state
-    closed = (encode(window) for item in items for window in session.value.add(item))
+    closed = (encode_window(window) for item in items for window in session.value.add(item))
     return number + 1, session, tuple(closed)
 
 

@@ -14,11 +14,11 @@ from quixstreams import Application, message_context
 from quixstreams.dataframe.windows.aggregations import Collect
 from redis import Redis
 
-from benchmarks.peers.job import MODALITIES, Item, read, record, setting, store
+from benchmarks.peers.job import MODALITIES, PeerChunk, parse_record, queue_payloads, read_settings, window_record
 
 FLUSH_ITEMS, FLUSH_S = 500, 0.02
 
-at = setting()
+at = read_settings()
 redis = Redis.from_url(at.redis_url)
 app = Application(
     broker_address=at.servers,
@@ -29,7 +29,7 @@ app = Application(
     producer_extra_config={"linger.ms": 2},
     loglevel="WARNING",
 )
-waiting: list[tuple[Item, bytes]] = []
+waiting: list[tuple[PeerChunk, bytes]] = []
 flushed_s = time.monotonic()
 
 
@@ -41,14 +41,14 @@ def event_time_ms(value: Any, headers: Any, timestamp_ms: int, kind: Any) -> int
         return timestamp_ms
 
 
-def keep(item: Item, value: bytes) -> None:
+def keep(item: PeerChunk, value: bytes) -> None:
     """Payloads to Redis, many in one pipeline."""
     global flushed_s
     waiting.append((item, value))
     now_s = time.monotonic()
     if len(waiting) >= FLUSH_ITEMS or now_s - flushed_s > FLUSH_S:
         pipeline = redis.pipeline(transaction=False)
-        store(pipeline, waiting, at.ttl_s)
+        queue_payloads(pipeline, waiting, at.ttl_s)
         pipeline.execute()
         waiting.clear()
         flushed_s = now_s
@@ -57,7 +57,7 @@ def keep(item: Item, value: bytes) -> None:
 def reading(modality: str) -> Any:
     def one(value: bytes, key: bytes, timestamp: int, headers: Any) -> list[Any] | None:
         context = message_context()
-        item = read(modality, context.partition, context.offset, key, headers or (), value)
+        item = parse_record(modality, context.partition, context.offset, key, headers or (), value)
         if item is None:
             return None
         keep(item, value)
@@ -68,11 +68,11 @@ def reading(modality: str) -> Any:
 
 def window(value: dict[str, Any], key: bytes, timestamp: int, headers: Any) -> dict[str, Any]:
     """The record of a closed window, each chunk once."""
-    lanes: dict[str, dict[tuple[str, str], Item]] = {modality: {} for modality in MODALITIES}
+    lanes: dict[str, dict[tuple[str, str], PeerChunk]] = {modality: {} for modality in MODALITIES}
     for fields in value["items"]:
-        item = Item(*fields)
+        item = PeerChunk(*fields)
         lanes[item.modality].setdefault((item.source, item.id), item)
-    return record(key.decode(), value["start"] * 1000, {m: list(found.values()) for m, found in lanes.items()})
+    return window_record(key.decode(), value["start"] * 1000, {m: list(found.values()) for m, found in lanes.items()})
 
 
 frames = [

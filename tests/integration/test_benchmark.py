@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from benchmarks.aligning import Case, run
-from benchmarks.load import Load
-from benchmarks.systems import BARE, BRAID, Job
+from benchmarks.alignment_run import AlignmentCase, run
+from benchmarks.device_load import DeviceLoad
+from benchmarks.systems import BARE, BRAID, BenchmarkJob
 from services.local.stack import LocalStack
 
 
 async def test_braid_and_the_bare_loop_publish_every_window_of_the_oracle(stack: LocalStack) -> None:
-    case = Case("small", Load(10, 8, small=True, broken=0.01), live=False, job=Job("", 2))
+    case = AlignmentCase("small", DeviceLoad(10, 8, small=True, broken=0.01), live=False, job=BenchmarkJob("", 2))
     braid, bare = await asyncio.gather(*(run(stack, system, case, print) for system in (BRAID, BARE)))
     assert braid.valid, braid
     assert bare.valid, bare

@@ -7,16 +7,16 @@ from functools import partial
 
 from aiokafka.admin import AIOKafkaAdminClient
 
-from benchmarks.overload import appended, feed, worker_of
-from benchmarks.overload_verdict import Case
-from benchmarks.stub import Timing
+from benchmarks.overload import feed_windows, make_worker, read_topic
+from benchmarks.overload_verdict import OverloadCase
+from benchmarks.stub_model import StubTiming
 from services.kafka import clients
 from services.local.stack import LocalStack
 from tests.waiting import wait_until
 
 PREFIX = "overloaded"
 # Batches of eight windows take an eighth of a second, and two or three of them are under way at a time.
-SLOW = Case("killed", Timing(105, 2.5), early=False, level_max=0)
+SLOW = OverloadCase("killed", StubTiming(105, 2.5), early=False, level_max=0)
 # More than the worker reads twice.
 BACKLOG = [(0.0, f"s{n}", number, True) for number in range(15) for n in range(40)]
 
@@ -25,10 +25,10 @@ async def test_an_overloaded_worker_that_is_killed_predicts_every_window_with_th
     stack: LocalStack,
 ) -> None:
     servers = stack.bootstrap_servers
-    worker = await worker_of(stack, SLOW, PREFIX)
-    await feed(stack, PREFIX, BACKLOG)
+    worker = await make_worker(stack, SLOW, PREFIX)
+    await feed_windows(stack, PREFIX, BACKLOG)
     windows = {
-        (r.partition, r.offset): json.loads(r.value)["id"] for r in await appended(servers, f"{PREFIX}.windows.v1")
+        (r.partition, r.offset): json.loads(r.value)["id"] for r in await read_topic(servers, f"{PREFIX}.windows.v1")
     }
     assert len(set(windows.values())) == len(BACKLOG)
     ends = {at: max(offset for n, offset in windows if n == at) + 1 for at, _ in windows}
@@ -54,7 +54,7 @@ async def test_an_overloaded_worker_that_is_killed_predicts_every_window_with_th
 async def predicted(servers: str, at_least: int = 0) -> dict[str, set[bytes]]:
     """The different bytes that were said of each window; nothing while there are fewer windows."""
     said: dict[str, set[bytes]] = {}
-    for record in await appended(servers, f"{PREFIX}.predictions.v1"):
+    for record in await read_topic(servers, f"{PREFIX}.predictions.v1"):
         said.setdefault(json.loads(record.value)["id"].rpartition("@")[0], set()).add(record.value)
     return said if len(said) >= at_least else {}
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import hold
-from benchmarks.aligning import Case, Failed
+from benchmarks import highest_rate
+from benchmarks.alignment_run import AlignmentCase, RunFailed
 from tests.unit.benchmarks.test_row import ROW
 
 BACKLOG_PER_S = 10_400  # a thirteenth is a session: 800 of them, 48, 96, 200, 400 and 800 at the five rates
@@ -21,14 +21,14 @@ class Machine:
         self.holds, self.beyond = holds, beyond
         self.tried: list[int] = []
 
-    async def run(self, stack: object, system: object, case: Case, say: object) -> Any:
+    async def run(self, stack: object, system: object, case: AlignmentCase, say: object) -> Any:
         sessions = case.load.sessions
         self.tried.append(sessions)
         row = replace(ROW, sessions=sessions, latency_ms={"p99": 60.0})
         if sessions <= self.holds:
             return row
         if self.beyond is None:
-            raise Failed("fell behind")
+            raise RunFailed("fell behind")
         return replace(row, **self.beyond)
 
 
@@ -52,9 +52,9 @@ async def test_rates_are_tried_upwards_until_one_is_not_held_or_downwards_until_
     monkeypatch: pytest.MonkeyPatch, beyond: dict[str, Any] | None, holds: int, tried: list[int], highest: int | None
 ) -> None:
     machine = Machine(holds, beyond)
-    monkeypatch.setattr(hold, "run", machine.run)
-    monkeypatch.setattr(hold, "fresh_redis", nothing)
+    monkeypatch.setattr(highest_rate, "run", machine.run)
+    monkeypatch.setattr(highest_rate, "fresh_redis", nothing)
     system: Any = type("System", (), {"name": "one"})
-    row = await hold.highest(None, system, BACKLOG_PER_S, 60, lambda text: None)  # type: ignore[arg-type]
+    row = await highest_rate.find_highest_rate(None, system, BACKLOG_PER_S, 60, lambda text: None)  # type: ignore[arg-type]
     assert machine.tried == tried
     assert (None if row is None else row.sessions) == highest

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from benchmarks.row import Row, middle, percentiles
+from benchmarks.results import BenchmarkRow, median_row, percentiles
 
-ROW = Row(
+ROW = BenchmarkRow(
     case="live", system="braid", versions={}, sessions=1, workers=1, window="2 s / 0.5 s", seconds=1, events=1,
     windows=1, events_per_s=1, windows_per_s=1, cpu_us_per_event=10, cpu_ms_per_window=1, broker_cpu_us_per_event=1,
     redis_cpu_us_per_event=1, bytes_per_event=1, rss_mb=1, latency_ms={}, behind_ms=0, wrong=0, missing=0, copies=0,
@@ -21,8 +21,8 @@ def test_percentiles_are_of_the_values_themselves() -> None:
 
 def test_the_median_run_counts_and_one_wrong_window_in_any_run_makes_the_row_invalid() -> None:
     runs = [replace(ROW, cpu_us_per_event=cost) for cost in (30.0, 10.0, 20.0)]
-    assert middle(runs).cpu_us_per_event == 20
-    assert middle(runs).spread == {"least": 10, "most": 30}
-    assert middle(runs).valid
-    assert not middle([*runs[:2], replace(runs[2], wrong=1)]).valid
+    assert median_row(runs).cpu_us_per_event == 20
+    assert median_row(runs).spread == {"least": 10, "most": 30}
+    assert median_row(runs).valid
+    assert not median_row([*runs[:2], replace(runs[2], wrong=1)]).valid
     assert not replace(ROW, missing=1).valid

@@ -14,14 +14,14 @@ PINS = Path(__file__).parent / "peers"
 INSTALL_WITHIN_S = 900.0  # Pathway is 1.3 GB
 FOLDER = Path(".braid") / "benchmarks"
 VERSIONS = "import importlib.metadata as m, json, sys; print(json.dumps({n: m.version(n) for n in sys.argv[1:]}))"
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 class InstallError(Exception):
     """A peer's environment cannot be made; the message says why."""
 
 
-def python_of(name: str, say: Say) -> Path:
+def peer_python(name: str, say: Progress) -> Path:
     """The interpreter of an environment, which is made where it is missing. Raises InstallError."""
     pins = PINS / f"{name}.txt"
     digest = hashlib.sha256(pins.read_bytes()).hexdigest()[:12]
@@ -48,7 +48,7 @@ def python_of(name: str, say: Say) -> Path:
 
 
 @cache
-def versions(python: str, packages: tuple[str, ...]) -> dict[str, str]:
+def package_versions(python: str, packages: tuple[str, ...]) -> dict[str, str]:
     """The versions of packages in an environment."""
     command: Sequence[str] = [python, "-c", VERSIONS, *packages]
     found: dict[str, str] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

@@ -9,7 +9,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from benchmarks.load import MARK
+from benchmarks.device_load import BROKEN_HEADER
 from services.contract import window as window_record
 from services.contract.alignment_config import Semantics
 from services.contract.canonical import loads_object
@@ -26,7 +26,7 @@ Key = tuple[str, int]
 
 
 @dataclass(slots=True)
-class Judged:
+class CheckedRun:
     """What a run wrote. events_ms: append times of media; windows: append time and that of the last record needed (ms).
 
     wrong: windows that hold something else than the logs say, or that should not be; missing: those that never came;
@@ -41,7 +41,7 @@ class Judged:
     copies: int = 0
     troubles: int = 0
 
-    def add(self, other: Judged) -> None:
+    def add(self, other: CheckedRun) -> None:
         self.events_ms += other.events_ms
         self.windows += other.windows
         self.ticks += other.ticks
@@ -51,13 +51,15 @@ class Judged:
         self.troubles += other.troubles
 
 
-async def judge(servers: str, topics: Topics, partition_count: int, semantics: Semantics, ours: bool) -> Judged:
+async def check_windows(
+    servers: str, topics: Topics, partition_count: int, semantics: Semantics, is_braid: bool
+) -> CheckedRun:
     """Judge a run; ours: the windows are Braid's own records, equal to the byte, with late and refused records told."""
 
-    async def one(reader: AIOKafkaConsumer, number: int) -> Judged:
-        return await _judge_number(reader, topics, number, semantics, ours)
+    async def one(reader: AIOKafkaConsumer, number: int) -> CheckedRun:
+        return await _judge_number(reader, topics, number, semantics, is_braid)
 
-    whole = Judged()
+    whole = CheckedRun()
     for judged in await with_readers(lambda: clients.make_reader(servers), range(partition_count), one):
         whole.add(judged)
     return whole
@@ -65,8 +67,8 @@ async def judge(servers: str, topics: Topics, partition_count: int, semantics: S
 
 async def _judge_number(
     reader: AIOKafkaConsumer, topics: Topics, number: int, semantics: Semantics, ours: bool
-) -> Judged:
-    out, marked = Judged(), set[tuple[str, int]]()
+) -> CheckedRun:
+    out, marked = CheckedRun(), set[tuple[str, int]]()
     entries: dict[str, list[LogEntry]] = {m: [] for m in topics.modalities}
     for modality in topics.modalities:
         async for r in read_range(reader, TopicPartition(topics.media(modality), number)):
@@ -74,7 +76,7 @@ async def _judge_number(
                 out.ticks += 1
             else:
                 out.events_ms.append(r.timestamp)
-            if any(name == MARK for name, _ in r.headers):
+            if any(name == BROKEN_HEADER for name, _ in r.headers):
                 marked.add((modality, r.offset))
                 continue
             holds = decode_media_record(r, modality, number)
@@ -96,7 +98,7 @@ async def _told(reader: AIOKafkaConsumer, topic: str, number: int) -> list[dict[
     return [loads_object(r.value or b"") async for r in read_range(reader, TopicPartition(topic, number))]
 
 
-def _compare(written: Sequence[Any], verdict: OracleVerdict, ours: bool, out: Judged) -> None:
+def _compare(written: Sequence[Any], verdict: OracleVerdict, ours: bool, out: CheckedRun) -> None:
     seen: set[Key] = set()
     for r in written:
         found = _final(r.value)

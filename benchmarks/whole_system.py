@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Everything:
+class RunningSystem:
     """What runs: the stack, the services by name, the settings that lead there, and the address of the page."""
 
     stack: LocalStack
@@ -32,7 +32,7 @@ class Everything:
 
 
 @asynccontextmanager
-async def everything(folder: Path, more: Mapping[str, str] | None = None) -> AsyncIterator[Everything]:
+async def run_system(folder: Path, more: Mapping[str, str] | None = None) -> AsyncIterator[RunningSystem]:
     """Everything up; more: of the services' environment. Raises StartError."""
     own = load(kafka={"bootstrap_servers": ""}, redis={"url": ""})
     async with LocalStack(folder, own) as stack:
@@ -45,12 +45,12 @@ async def everything(folder: Path, more: Mapping[str, str] | None = None) -> Asy
             for service in services.values():
                 service.start()
             await asyncio.gather(*(service.ready() for service in services.values()))
-            yield Everything(stack, services, stack.settings(), f"http://127.0.0.1:{port}/")
+            yield RunningSystem(stack, services, stack.settings(), f"http://127.0.0.1:{port}/")
         finally:
             await asyncio.gather(*(service.child.stop() for service in services.values()))
 
 
-def carried_out(bench: Callable[[Path], Awaitable[T]]) -> T:
+def run_in_temporary_folder(bench: Callable[[Path], Awaitable[T]]) -> T:
     """What a benchmark finds in a folder that goes with it; ends the process (1) with the reason where it cannot start."""
 
     async def found(folder: str) -> T:

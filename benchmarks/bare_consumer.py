@@ -1,6 +1,6 @@
 """The floor beside a profile: a bare aiokafka loop that reads topics and does nothing, in a process of its own.
 
-`python -m benchmarks.floor SERVERS RECORDS AT_ONCE TOPIC ...` prints its CPU seconds a record.
+`python -m benchmarks.bare_consumer SERVERS RECORDS AT_ONCE TOPIC ...` prints its CPU seconds a record.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from services.kafka import clients
 
 
-async def floor(servers: str, topics: Sequence[str], records: int, at_once: int) -> float:
+async def measure_bare_consumer(servers: str, topics: Sequence[str], records: int, at_once: int) -> float:
     """CPU seconds of such a loop for each of so many records; at_once: how many it asks for at a time."""
-    words = [sys.executable, "-m", "benchmarks.floor", servers, str(records), str(at_once), *topics]
+    words = [sys.executable, "-m", "benchmarks.bare_consumer", servers, str(records), str(at_once), *topics]
     process = await asyncio.create_subprocess_exec(*words, stdout=subprocess.PIPE)
     return float((await process.communicate())[0])
 

@@ -14,12 +14,12 @@ from typing import Any
 from aiokafka import TopicPartition
 from redis.asyncio import Redis
 
-from benchmarks.check import Judged, judge
-from benchmarks.environments import Say
-from benchmarks.load import Load
-from benchmarks.row import Row, percentiles
-from benchmarks.sampling import Sampler
-from benchmarks.systems import Job, System
+from benchmarks.device_load import DeviceLoad
+from benchmarks.peer_environments import Progress
+from benchmarks.process_sampler import ProcessSampler
+from benchmarks.results import BenchmarkRow, percentiles
+from benchmarks.systems import BenchmarkJob, SystemUnderTest
+from benchmarks.window_check import CheckedRun, check_windows
 from services.kafka import clients, topic_admin
 from services.local.process import Child
 from services.local.stack import LocalStack
@@ -31,11 +31,11 @@ UP_WITHIN_S = 90.0
 QUIET_S = 5.0  # an idle session's last windows come after three
 DRAINED_WITHIN_S = 240.0
 REDIS_BYTES = 4_000_000_000
-PROBE = Load(sessions=8, seconds=6, small=True, late=0, copies=0, broken=0, prefix="probe")
+PROBE = DeviceLoad(sessions=8, seconds=6, small=True, late=0, copies=0, broken=0, prefix="probe")
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class AlignmentCase:
     """What is asked of every system.
 
     live: the load comes at its own pace, to a system that is up; else it stands there when the system starts, and what
@@ -44,46 +44,46 @@ class Case:
     """
 
     name: str
-    load: Load
+    load: DeviceLoad
     live: bool
-    job: Job
+    job: BenchmarkJob
     from_share: float = 0.1
 
 
-class Failed(Exception):
+class RunFailed(Exception):
     """A run of which there is nothing to report; the message says why."""
 
 
-async def run(stack: LocalStack, system: System, case: Case, say: Say) -> Row:
+async def run(stack: LocalStack, system: SystemUnderTest, case: AlignmentCase, say: Progress) -> BenchmarkRow:
     """One run: the system on fresh topics, the load, the wait for the last window, the check. Raises Failed."""
     job = replace(case.job, prefix=f"bench-{secrets.token_hex(4)}")
-    settings = settings_of(stack, job)
+    settings = job_settings(stack, job)
     async with clients.admin(stack.bootstrap_servers) as admin:
         await topic_admin.apply(admin, settings)
     children: Sequence[Child] = []
     try:
         if not case.live:
-            told = await generate(stack, job, case.load, live=False)
+            told = await send_load(stack, job, case.load, live=False)
         children = system.start(stack, job, say)
-        sampler = Sampler(roles_of(stack, children))
+        sampler = ProcessSampler(role_pids(stack, children))
         sampler.start()
         if case.live:
-            await generate(stack, job, PROBE, live=False)
+            await send_load(stack, job, PROBE, live=False)
             await _until_windows(stack, settings, children)
-            told = await generate(stack, job, case.load, live=True)
-        await until_quiet(stack, settings, children)
+            told = await send_load(stack, job, case.load, live=True)
+        await wait_until_quiet(stack, settings, children)
         sampler.stop()
     finally:
         await asyncio.gather(*(child.stop(10) for child in children))
-    judged = await judge(
-        stack.bootstrap_servers, settings.topic_names(), job.partitions, settings.semantics(), system.ours
+    judged = await check_windows(
+        stack.bootstrap_servers, settings.topic_names(), job.partitions, settings.semantics(), system.is_braid
     )
     async with clients.admin(stack.bootstrap_servers) as admin:
         await admin.delete_topics([topic.name for topic in topic_admin.wanted(settings)])
-    return row_of(system.name, system.versions(say), case, told, judged, sampler, system.cannot)
+    return build_row(system.name, system.versions(say), case, told, judged, sampler, system.limitation)
 
 
-def settings_of(stack: LocalStack, job: Job) -> Settings:
+def job_settings(stack: LocalStack, job: BenchmarkJob) -> Settings:
     """Braid's settings for a job: they name the topics and say what the oracle is to find."""
     given = stack.settings()
     return load(
@@ -94,32 +94,32 @@ def settings_of(stack: LocalStack, job: Job) -> Settings:
     )
 
 
-async def generate(stack: LocalStack, job: Job, load: Load, live: bool) -> dict[str, Any]:
+async def send_load(stack: LocalStack, job: BenchmarkJob, load: DeviceLoad, live: bool) -> dict[str, Any]:
     """Send a load from a process of its own; what it tells of it. Raises Failed."""
     name = f"{job.prefix}-{load.prefix}"
     told = stack.folder / f"{name}.json"
     child = Child(name, stack.folder)
     asked = json.dumps({**asdict(load), "live": live})
     here = [stack.bootstrap_servers, job.prefix, str(job.partitions), asked, str(told)]
-    child.start([sys.executable, "-m", "benchmarks.generator", *here])
+    child.start([sys.executable, "-m", "benchmarks.generator", "load", *here])
     try:
         code = await child.ended()
     finally:
         child.kill()
     if code != 0:
-        raise Failed(f"the generator ended with code {code}:\n{child.last_words()}")
+        raise RunFailed(f"the generator ended with code {code}:\n{child.last_words()}")
     sent: dict[str, Any] = json.loads(told.read_text())
     return sent
 
 
-def roles_of(stack: LocalStack, children: Sequence[Child]) -> dict[str, list[int]]:
+def role_pids(stack: LocalStack, children: Sequence[Child]) -> dict[str, list[int]]:
     """Whose CPU is counted apart: the system's, the broker's and Redis's."""
     parts = {"broker": stack.broker, "redis": stack.redis}
     roles = {role: [part.child.pid or 0] for role, part in parts.items() if part is not None}
     return {"system": [child.pid or 0 for child in children], **roles}
 
 
-async def fresh_redis(stack: LocalStack) -> None:
+async def reset_redis(stack: LocalStack) -> None:
     """An empty Redis with room for what a run writes faster than it expires."""
     client = Redis.from_url(stack.redis_url)
     await client.flushall()
@@ -127,7 +127,7 @@ async def fresh_redis(stack: LocalStack) -> None:
     await client.aclose()
 
 
-async def written(reader: Any, settings: Settings, topic: str | None = None) -> int:
+async def count_records(reader: Any, settings: Settings, topic: str | None = None) -> int:
     """How many records a topic has, by default that of the windows."""
     topic = topic or settings.topic_names().windows
     ends = await reader.end_offsets([TopicPartition(topic, n) for n in range(settings.topics.partitions)])
@@ -138,14 +138,14 @@ async def _until_windows(stack: LocalStack, settings: Settings, children: Sequen
     """Wait for the first windows: the system is up."""
     deadline = time.monotonic() + UP_WITHIN_S
     async with clients.reader(stack.bootstrap_servers) as reader:
-        while not await written(reader, settings):
+        while not await count_records(reader, settings):
             _alive(children)
             if time.monotonic() > deadline:
-                raise Failed(f"no window within {UP_WITHIN_S:.0f} s:\n{children[0].last_words()}")
+                raise RunFailed(f"no window within {UP_WITHIN_S:.0f} s:\n{children[0].last_words()}")
             await asyncio.sleep(0.1)
 
 
-async def until_quiet(
+async def wait_until_quiet(
     stack: LocalStack, settings: Settings, children: Sequence[Child], topic: str | None = None
 ) -> None:
     """Wait until nothing has been written to a topic for a while, by default that of the windows. Raises Failed."""
@@ -154,33 +154,33 @@ async def until_quiet(
     async with clients.reader(stack.bootstrap_servers) as reader:
         while time.monotonic() - since < (QUIET_S if count else UP_WITHIN_S):
             _alive(children)
-            found = await written(reader, settings, topic)
+            found = await count_records(reader, settings, topic)
             if found != count:
                 count, since = found, time.monotonic()
             if since - began > DRAINED_WITHIN_S:
-                raise Failed(f"still behind after {DRAINED_WITHIN_S:.0f} s")
+                raise RunFailed(f"still behind after {DRAINED_WITHIN_S:.0f} s")
             await asyncio.sleep(0.1)
 
 
 def _alive(children: Sequence[Child]) -> None:
     for child in children:
         if not child.running:
-            raise Failed(f"{child.name} ended with code {child.exit_code}:\n{child.last_words()}")
+            raise RunFailed(f"{child.name} ended with code {child.exit_code}:\n{child.last_words()}")
 
 
-def row_of(
+def build_row(
     system: str,
     versions: dict[str, str],
-    case: Case,
+    case: AlignmentCase,
     told: dict[str, Any],
-    judged: Judged,
-    sampler: Sampler,
+    judged: CheckedRun,
+    sampler: ProcessSampler,
     cannot: str = "",
-) -> Row:
+) -> BenchmarkRow:
     """The figures of the measured interval: without the start, and without what comes after the load has ended."""
     appended = sorted(at_ms for at_ms, _ in judged.windows)
     if len(appended) < 10:
-        raise Failed(f"only {len(appended)} windows")
+        raise RunFailed(f"only {len(appended)} windows")
     if case.live:
         begin_ms = told["begin_ms"] + WARM_S * 1000
         end_ms = told["begin_ms"] + case.load.seconds * 1000
@@ -192,11 +192,11 @@ def row_of(
     else:
         events = round(told["records"] * windows / len(appended))
     if not windows or not events:
-        raise Failed("no window came in the measured interval")
+        raise RunFailed("no window came in the measured interval")
     seconds = (end_ms - begin_ms) / 1000
     cpu_s = {role: sampler.cpu_s(role, begin_ms, end_ms) for role in sampler.samples}
     waits = [at - closed for at, closed in judged.windows if begin_ms <= at < end_ms] if case.live else []
-    return Row(
+    return BenchmarkRow(
         case=case.name,
         system=system,
         versions=versions,

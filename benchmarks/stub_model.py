@@ -1,6 +1,6 @@
 """A device that is a latency model and no more, behind the interface of the model: what serving costs without inference.
 
-`stub(...)` makes one; `python -m benchmarks.stub` is a fusion worker that serves it, told by STUB_… variables how long
+`stub(...)` makes one; `python -m benchmarks.stub_model` is a fusion worker that serves it, told by STUB_… variables how long
 the device takes. What it says of a window is a function of the window's number of items alone.
 """
 
@@ -28,7 +28,7 @@ FEATURES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class StubTiming:
     """How long the device takes for a batch: fixed_ms + each_ms * windows, and item_ms for each item it encodes."""
 
     fixed_ms: float = 0.30
@@ -36,10 +36,10 @@ class Timing:
     item_ms: Mapping[str, float] = field(default_factory=dict)
 
 
-class Stub:
+class StubModel:
     """Serves like the model whose labels, thresholds and shapes it has; a wait stands for all arithmetic."""
 
-    def __init__(self, like: ServedModel, timing: Timing, batch_windows: int | None = None) -> None:
+    def __init__(self, like: ServedModel, timing: StubTiming, batch_windows: int | None = None) -> None:
         self.name, self.version, self.digest = "stub", "1", "5" * 64
         self.labels, self.modalities, self.decision = like.labels, like.modalities, like.decision
         self.batch_windows = batch_windows or like.batch_windows
@@ -74,18 +74,20 @@ def _busy(ms: float) -> None:
         time.sleep(ms / 1000)
 
 
-def stub(timing: Timing, batch_windows: int | None, folder: Path, device: str, threads: int | None) -> ServedModel:
+def make_stub(
+    timing: StubTiming, batch_windows: int | None, folder: Path, device: str, threads: int | None
+) -> ServedModel:
     """The stub in the shape of the checkpoint in a folder."""
-    return Stub(load_model(folder, device, threads), timing, batch_windows)
+    return StubModel(load_model(folder, device, threads), timing, batch_windows)
 
 
 def main() -> int:
     """A fusion worker with the stub as its device, by the same settings as any other."""
     told = {name: float(os.environ[f"STUB_{name}"]) for name in ("FIXED_MS", "EACH_MS")}
     items = {m: float(os.environ.get(f"STUB_{m.upper()}_MS", "0")) for m in ("text", "video", "audio")}
-    timing = Timing(told["FIXED_MS"], told["EACH_MS"], items)
+    timing = StubTiming(told["FIXED_MS"], told["EACH_MS"], items)
     size = int(os.environ["STUB_BATCH"]) if "STUB_BATCH" in os.environ else None
-    return run(partial(plan, model=partial(stub, timing, size)), load())
+    return run(partial(plan, model=partial(make_stub, timing, size)), load())
 
 
 if __name__ == "__main__":

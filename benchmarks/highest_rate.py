@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from benchmarks.aligning import WARM_S, Case, Failed, fresh_redis, run
-from benchmarks.environments import InstallError, Say
-from benchmarks.load import EVENTS_PER_SESSION_SECOND, Load
-from benchmarks.row import Row
-from benchmarks.systems import Job, System
+from benchmarks.alignment_run import WARM_S, AlignmentCase, RunFailed, reset_redis, run
+from benchmarks.device_load import EVENTS_PER_SESSION_SECOND, DeviceLoad
+from benchmarks.peer_environments import InstallError, Progress
+from benchmarks.results import BenchmarkRow
+from benchmarks.systems import BenchmarkJob, SystemUnderTest
 from services.local.stack import LocalStack
 
 P99_MS = 100
@@ -14,7 +14,9 @@ P99_MS = 100
 STEPS, FIRST = (0.06, 0.12, 0.25, 0.5, 1.0), 2
 
 
-async def highest(stack: LocalStack, system: System, backlog_per_s: float, hold_s: float, say: Say) -> Row | None:
+async def find_highest_rate(
+    stack: LocalStack, system: SystemUnderTest, backlog_per_s: float, hold_s: float, say: Progress
+) -> BenchmarkRow | None:
     """The run at the highest of a few rates that it held, None where it held none.
 
     Each try takes a minute: from the first rate upwards for as long as it holds, or downwards until it does.
@@ -29,14 +31,16 @@ async def highest(stack: LocalStack, system: System, backlog_per_s: float, hold_
     return found
 
 
-async def _held(stack: LocalStack, system: System, rate_per_s: float, hold_s: float, say: Say) -> Row | None:
+async def _held(
+    stack: LocalStack, system: SystemUnderTest, rate_per_s: float, hold_s: float, say: Progress
+) -> BenchmarkRow | None:
     """The run at one rate, None where it was not held."""
     sessions = max(int(rate_per_s / EVENTS_PER_SESSION_SECOND), 1)
-    case = Case("hold", Load(sessions, hold_s + WARM_S), live=True, job=Job("", 8))
-    await fresh_redis(stack)
+    case = AlignmentCase("hold", DeviceLoad(sessions, hold_s + WARM_S), live=True, job=BenchmarkJob("", 8))
+    await reset_redis(stack)
     try:
         row = await run(stack, system, case, say)
-    except (Failed, InstallError) as why:
+    except (RunFailed, InstallError) as why:
         say(f"hold: {system.name} at {sessions} sessions: {str(why).splitlines()[0]}")
         return None
     held = row.valid and row.latency_ms["p99"] <= P99_MS

@@ -1,4 +1,4 @@
-"""Asks a server by HTTP for answers to prepared windows, many at a time: `python -m benchmarks.asking URL KIND COUNT TOLD`."""
+"""Asks a server by HTTP for answers to prepared windows, many at a time: `python -m benchmarks.http_client URL KIND COUNT TOLD`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 
-from benchmarks.load import PER_SECOND, Load, bodies
+from benchmarks.device_load import PER_SECOND, DeviceLoad, make_payloads
 
 AT_ONCE = 64
 WARM = 200
@@ -44,9 +44,9 @@ def answer(kind: str, said: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-async def ask(url: str, kind: str, count: int) -> dict[str, Any]:
+async def request_predictions(url: str, kind: str, count: int) -> dict[str, Any]:
     """Ask for all of them; when each answer came (ms), how long it took, and how many were wrong or missing."""
-    rng, made = random.Random(1), bodies(Load(1, 1))
+    rng, made = random.Random(1), make_payloads(DeviceLoad(1, 1))
     prepared = [window(n, rng, made) for n in range(64)]
     numbers = iter(range(count + WARM))
     waits: list[tuple[float, float]] = []
@@ -72,5 +72,5 @@ async def ask(url: str, kind: str, count: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    report = asyncio.run(ask(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    report = asyncio.run(request_predictions(sys.argv[1], sys.argv[2], int(sys.argv[3])))
     Path(sys.argv[4]).write_text(json.dumps(report))

@@ -13,7 +13,7 @@ import psutil
 EVERY_S = 0.1
 
 
-class Sample(NamedTuple):
+class ProcessSample(NamedTuple):
     """All processes of a role together: CPU seconds since they started, resident bytes, open files."""
 
     at_ms: float
@@ -22,13 +22,13 @@ class Sample(NamedTuple):
     files: int
 
 
-class Sampler(threading.Thread):
+class ProcessSampler(threading.Thread):
     """Looks at the trees under the given processes until it is stopped; roles: pids by name of the role."""
 
     def __init__(self, roles: Mapping[str, Sequence[int]], every_s: float = EVERY_S) -> None:
         super().__init__(daemon=True, name="sampler")
         self._roots = {role: [psutil.Process(pid) for pid in pids] for role, pids in roles.items()}
-        self.samples: dict[str, list[Sample]] = {role: [] for role in roles}
+        self.samples: dict[str, list[ProcessSample]] = {role: [] for role in roles}
         self._ended = threading.Event()
         self._every_s = every_s
 
@@ -51,7 +51,7 @@ class Sampler(threading.Thread):
         return max(found, default=0) / 1e6
 
 
-def _sample(roots: Sequence[psutil.Process]) -> Sample:
+def _sample(roots: Sequence[psutil.Process]) -> ProcessSample:
     cpu_s, rss, files = 0.0, 0, 0
     for root in roots:
         try:
@@ -67,10 +67,10 @@ def _sample(roots: Sequence[psutil.Process]) -> Sample:
                     files += process.num_fds()
             except psutil.NoSuchProcess:
                 continue
-    return Sample(time.time() * 1000, cpu_s, rss, files)
+    return ProcessSample(time.time() * 1000, cpu_s, rss, files)
 
 
-def _cpu_at(samples: Sequence[Sample], at_ms: float) -> float:
+def _cpu_at(samples: Sequence[ProcessSample], at_ms: float) -> float:
     """CPU seconds at a moment, between two samples in proportion."""
     n = bisect_right(samples, at_ms, key=lambda s: s.at_ms)
     if n == 0 or n == len(samples):

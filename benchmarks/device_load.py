@@ -20,7 +20,7 @@ from services.contract import cloudevents
 from services.contract.partitioner import partition_of
 from services.contract.record import Headers
 
-MARK = "x-broken"  # on records that admission must refuse
+BROKEN_HEADER = "x-broken"  # on records that admission must refuse
 SECOND_MS = 1_000
 PER_SECOND = {"audio": 10, "video": 2, "text": 1}
 EVENTS_PER_SESSION_SECOND = sum(PER_SECOND.values())
@@ -36,7 +36,7 @@ FRAME, QUALITY = (640, 360), 35
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class DeviceLoad:
     """How many sessions, for how long (s of event time), with payloads of which size, and how much of it is bad.
 
     photos: pictures are photos of the shipped data, for whoever decodes them; frames: those blown up to 640 x 360;
@@ -60,7 +60,7 @@ class Load:
         return self.sessions * EVENTS_PER_SESSION_SECOND * (1 + self.copies)
 
 
-class Sending(NamedTuple):
+class ScheduledRecord(NamedTuple):
     """One record: when it leaves (ms since the begin of the load), its modality, partition, key, headers and value."""
 
     at_ms: int
@@ -71,7 +71,7 @@ class Sending(NamedTuple):
     value: bytes
 
 
-def bodies(load: Load) -> dict[str, list[bytes]]:
+def make_payloads(load: DeviceLoad) -> dict[str, list[bytes]]:
     """Payloads by modality: 3.2 KB of sound (100 ms), pictures of 6.5 KB and a sentence; or 200 bytes of each."""
     rng = random.Random(load.seed)
     sound, picture = (200, 200) if load.small else (3_200, 6_500)
@@ -92,17 +92,17 @@ def _frame(photo: bytes) -> bytes:
     return out.getvalue()
 
 
-def sendings(load: Load, epoch_ms: int, partition_count: int) -> Iterator[list[Sending]]:
+def schedule_records(load: DeviceLoad, epoch_ms: int, partition_count: int) -> Iterator[list[ScheduledRecord]]:
     """The records that leave in each 10 ms after epoch_ms (event time of the first one), in order.
 
     Chunks begin on a grid of 100 ms, so that none crosses the edge of a window: who takes sound for a point in time
     finds the same members. A late record is held back by 0.4 to 4 s: some of its windows may be open still.
     """
     rng = random.Random(load.seed)
-    made = bodies(load)
+    made = make_payloads(load)
     phases = [rng.randrange(10) * 100 for _ in range(load.sessions)]
     life = int(load.life_s * 10)
-    due: dict[int, list[Sending]] = defaultdict(list)
+    due: dict[int, list[ScheduledRecord]] = defaultdict(list)
     slots = int(load.seconds * 10)
     for slot in range(slots + LATE_MS[1] // 100 + 10):
         if slot == 0 or (life and slot % life == 0):
@@ -127,8 +127,8 @@ def _at(ms: int) -> Iterator[str]:
 
 
 def _add(
-    due: dict[int, list[Sending]],
-    load: Load,
+    due: dict[int, list[ScheduledRecord]],
+    load: DeviceLoad,
     rng: random.Random,
     made: dict[str, list[bytes]],
     epoch_ms: int,
@@ -151,8 +151,8 @@ def _add(
     value = rng.choice(made[modality])
     if rng.random() < load.broken:
         headers = [(key, b"yesterday" if key == "ce_time" else text) for key, text in headers]
-        headers.append((MARK, b"1"))
-    one = Sending(at_ms, modality, partition, name.encode(), headers, value)
+        headers.append((BROKEN_HEADER, b"1"))
+    one = ScheduledRecord(at_ms, modality, partition, name.encode(), headers, value)
     due[at_ms // 10].append(one)
     if rng.random() < load.copies:
         again_ms = at_ms + rng.randint(*COPY_MS)

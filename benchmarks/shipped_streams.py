@@ -13,14 +13,14 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from benchmarks.aligning import Case, Failed, roles_of, row_of, settings_of, until_quiet
-from benchmarks.check import Judged, judge
-from benchmarks.environments import Say, versions
-from benchmarks.load import Load
-from benchmarks.player import NAMES
-from benchmarks.row import Row
-from benchmarks.sampling import Sampler
-from benchmarks.systems import Job, braid_environment
+from benchmarks.alignment_run import AlignmentCase, RunFailed, build_row, job_settings, role_pids, wait_until_quiet
+from benchmarks.device_load import DeviceLoad
+from benchmarks.generator import STREAM_NAMES
+from benchmarks.peer_environments import Progress, package_versions
+from benchmarks.process_sampler import ProcessSampler
+from benchmarks.results import BenchmarkRow
+from benchmarks.systems import BenchmarkJob, braid_environment
+from benchmarks.window_check import CheckedRun, check_windows
 from services.contract.canonical import loads_object
 from services.kafka import clients, topic_admin
 from services.kafka.log_reader import read_range
@@ -39,7 +39,7 @@ TTL_S = 900  # prepared windows wait for a worker that starts
 
 
 @dataclass(frozen=True, slots=True)
-class Streams:
+class StreamsCase:
     """One case: live at 1x or all at once; prepared: windows stand there, and only fusion is measured; stub: its
     device is a wait."""
 
@@ -49,22 +49,22 @@ class Streams:
     fusions: int = 1
     stub: bool = False
 
-    def case(self, prefix: str) -> Case:
+    def case(self, prefix: str) -> AlignmentCase:
         seconds = LIVE_S if self.live else STREAM_S
-        job = Job(prefix, PARTITIONS, workers=self.fusions, early=self.live)
-        return Case(self.name, Load(len(NAMES), seconds), self.live, job)
+        job = BenchmarkJob(prefix, PARTITIONS, workers=self.fusions, early=self.live)
+        return AlignmentCase(self.name, DeviceLoad(len(STREAM_NAMES), seconds), self.live, job)
 
 
-async def run(stack: LocalStack, asked: Streams, say: Say) -> Row:
+async def run(stack: LocalStack, asked: StreamsCase, say: Progress) -> BenchmarkRow:
     """One run: every window held against the oracle, every final window answered exactly once. Raises Failed."""
     case = asked.case(f"bench-{secrets.token_hex(4)}")
-    settings = settings_of(stack, case.job)
+    settings = job_settings(stack, case.job)
     async with clients.admin(stack.bootstrap_servers) as admin:
         await topic_admin.apply(admin, settings)
     environment = braid_environment(stack, case.job) | {"BRAID_REDIS__TTL_S": str(TTL_S)}
     aligner = ServiceProcess("aligner", stack.folder, environment)
     environment |= STUB_ENVIRONMENT if asked.stub else {}
-    module = "benchmarks.stub" if asked.stub else None
+    module = "benchmarks.stub_model" if asked.stub else None
     fusions = [
         ServiceProcess("fusion", stack.folder, environment, n, module=module) for n in range(1, asked.fusions + 1)
     ]
@@ -76,20 +76,20 @@ async def run(stack: LocalStack, asked: Streams, say: Say) -> Row:
         told = await _play(stack, case)
         if asked.prepared:
             await _up([aligner])
-            await until_quiet(stack, settings, [aligner.child])
+            await wait_until_quiet(stack, settings, [aligner.child])
             await aligner.child.stop()
         if not asked.live:
             for service in measured:
                 service.start()
             sampler = _watch(stack, measured)
         children = [service.child for service in measured]
-        await until_quiet(stack, settings, children, settings.topic_names().predictions)
+        await wait_until_quiet(stack, settings, children, settings.topic_names().predictions)
         sampler.stop()
     finally:
         await asyncio.gather(*(service.child.stop(10) for service in (aligner, *fusions)))
     judged = await _judged(stack, settings)
     packages = ("braid", "torch", "aiokafka")
-    return row_of("braid", versions(sys.executable, packages), case, told, judged, sampler)
+    return build_row("braid", package_versions(sys.executable, packages), case, told, judged, sampler)
 
 
 async def _up(services: Sequence[ServiceProcess]) -> None:
@@ -98,32 +98,32 @@ async def _up(services: Sequence[ServiceProcess]) -> None:
     await asyncio.gather(*(service.ready() for service in services))
 
 
-def _watch(stack: LocalStack, services: Sequence[ServiceProcess]) -> Sampler:
-    sampler = Sampler(roles_of(stack, [service.child for service in services]))
+def _watch(stack: LocalStack, services: Sequence[ServiceProcess]) -> ProcessSampler:
+    sampler = ProcessSampler(role_pids(stack, [service.child for service in services]))
     sampler.start()
     return sampler
 
 
-async def _play(stack: LocalStack, case: Case) -> dict[str, Any]:
+async def _play(stack: LocalStack, case: AlignmentCase) -> dict[str, Any]:
     told = stack.folder / f"{case.job.prefix}.json"
     child = Child(f"{case.job.prefix}-player", stack.folder)
     speed = 1 if case.live else AT_ONCE
     here = [stack.bootstrap_servers, case.job.prefix, str(speed), str(case.load.seconds), str(told)]
-    child.start([sys.executable, "-m", "benchmarks.player", *here])
+    child.start([sys.executable, "-m", "benchmarks.generator", "streams", *here])
     try:
         code = await child.ended()
     finally:
         child.kill()
     if code != 0:
-        raise Failed(f"the player ended with code {code}:\n{child.last_words()}")
+        raise RunFailed(f"the player ended with code {code}:\n{child.last_words()}")
     found: dict[str, Any] = json.loads(told.read_text())
     return found
 
 
-async def _judged(stack: LocalStack, settings: Settings) -> Judged:
+async def _judged(stack: LocalStack, settings: Settings) -> CheckedRun:
     """The windows as judged, with the append times of their predictions instead of their own."""
     topics, count = settings.topic_names(), settings.topics.partitions
-    judged = await judge(stack.bootstrap_servers, topics, count, settings.semantics(), ours=True)
+    judged = await check_windows(stack.bootstrap_servers, topics, count, settings.semantics(), is_braid=True)
     closed: dict[str, float] = {}
     answers: dict[str, set[str]] = defaultdict(set)
     at_ms: dict[str, int] = {}

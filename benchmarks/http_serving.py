@@ -12,12 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.aligning import Failed
-from benchmarks.environments import Say, python_of, versions
-from benchmarks.load import EVENTS_PER_SESSION_SECOND
-from benchmarks.row import Row, percentiles
-from benchmarks.sampling import Sampler
-from benchmarks.streams import STUB_CASE, STUB_ENVIRONMENT
+from benchmarks.alignment_run import RunFailed
+from benchmarks.device_load import EVENTS_PER_SESSION_SECOND
+from benchmarks.peer_environments import Progress, package_versions, peer_python
+from benchmarks.process_sampler import ProcessSampler
+from benchmarks.results import BenchmarkRow, percentiles
+from benchmarks.shipped_streams import STUB_CASE, STUB_ENVIRONMENT
 from benchmarks.systems import ROOT
 from services.local.ports import free_ports, listening
 from services.local.process import Child
@@ -28,7 +28,7 @@ COUNT = 3_000
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class HttpPeer:
     """A peer that serves by HTTP: its environment and module, and where it answers."""
 
     name: str
@@ -36,15 +36,15 @@ class Server:
     path: str
 
 
-SERVERS = (
-    Server("litserve", "benchmarks.peers.litserve_api", "/predict"),
-    Server("mlserver", "benchmarks.peers.mlserver_model", "/v2/models/stub/infer"),
+HTTP_PEERS = (
+    HttpPeer("litserve", "benchmarks.peers.litserve_api", "/predict"),
+    HttpPeer("mlserver", "benchmarks.peers.mlserver_model", "/v2/models/stub/infer"),
 )
 
 
-async def run(stack: LocalStack, server: Server, quick: bool, say: Say) -> Row:
+async def run(stack: LocalStack, server: HttpPeer, quick: bool, say: Progress) -> BenchmarkRow:
     """One run: as many windows as it takes, 64 in flight. Raises Failed, InstallError."""
-    python = python_of(server.name, say)
+    python = peer_python(server.name, say)
     ports = free_ports(3)
     environment = {
         "PYTHONPATH": str(ROOT),
@@ -57,7 +57,7 @@ async def run(stack: LocalStack, server: Server, quick: bool, say: Say) -> Row:
     child.start([str(python), "-m", server.module], environment)
     try:
         await _listens(child, ports[0])
-        sampler = Sampler({"system": [child.pid or 0]})
+        sampler = ProcessSampler({"system": [child.pid or 0]})
         sampler.start()
         told = await _asked(stack, server, ports[0], COUNT // 5 if quick else COUNT)
         sampler.stop()
@@ -67,39 +67,39 @@ async def run(stack: LocalStack, server: Server, quick: bool, say: Say) -> Row:
         # LitServe's own processes outlive it; all of them are in the session that the child began.
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
-    return _row(server, versions(str(python), (server.name,)), told, sampler)
+    return _row(server, package_versions(str(python), (server.name,)), told, sampler)
 
 
 async def _listens(child: Child, port: int) -> None:
     deadline = time.monotonic() + UP_WITHIN_S
     while not listening(port):
         if not child.running or time.monotonic() > deadline:
-            raise Failed(f"{child.name} does not listen:\n{child.last_words()}")
+            raise RunFailed(f"{child.name} does not listen:\n{child.last_words()}")
         await asyncio.sleep(0.2)
 
 
-async def _asked(stack: LocalStack, server: Server, port: int, count: int) -> dict[str, Any]:
+async def _asked(stack: LocalStack, server: HttpPeer, port: int, count: int) -> dict[str, Any]:
     told, child = stack.folder / f"{server.name}.json", Child(f"{server.name}-asking", stack.folder)
     here = [f"http://127.0.0.1:{port}{server.path}", server.name, str(count), str(told)]
-    child.start([sys.executable, "-m", "benchmarks.asking", *here], dict(os.environ))
+    child.start([sys.executable, "-m", "benchmarks.http_client", *here], dict(os.environ))
     try:
         code = await child.ended()
     finally:
         child.kill()
     if code != 0:
-        raise Failed(f"asking ended with code {code}:\n{child.last_words()}")
+        raise RunFailed(f"asking ended with code {code}:\n{child.last_words()}")
     found: dict[str, Any] = json.loads(told.read_text())
     return found
 
 
-def _row(server: Server, found: dict[str, str], told: dict[str, Any], sampler: Sampler) -> Row:
+def _row(server: HttpPeer, found: dict[str, str], told: dict[str, Any], sampler: ProcessSampler) -> BenchmarkRow:
     waits = told["waits"]
     if len(waits) < 10:
-        raise Failed(f"only {len(waits)} answers")
+        raise RunFailed(f"only {len(waits)} answers")
     begin_ms, end_ms, windows = waits[0][0], waits[-1][0], len(waits)
     events, seconds = windows * EVENTS_PER_SESSION_SECOND, (waits[-1][0] - waits[0][0]) / 1000
     cpu_s = sampler.cpu_s("system", begin_ms, end_ms)
-    return Row(
+    return BenchmarkRow(
         case=STUB_CASE,
         system=server.name,
         versions=found,

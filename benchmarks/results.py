@@ -9,14 +9,12 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
-
-from benchmarks.row import Row
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 SECTIONS = {
@@ -31,12 +29,76 @@ HEAD = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class BenchmarkRow:
+    """What was measured; *_per_event and *_per_window count the CPU of all processes of the system, nothing else's.
+
+    latency_ms: p50, p99 and p99.9 from the last record that a window needed to the window, on the broker's clock (live
+    cases only). wrong, missing: windows that differ from the oracle's; either makes the row invalid. behind_ms: how far
+    the generator fell behind its schedule at worst.
+    """
+
+    case: str
+    system: str
+    versions: dict[str, str]
+    sessions: int
+    workers: int
+    window: str
+    seconds: float
+    events: int
+    windows: int
+    events_per_s: float
+    windows_per_s: float
+    cpu_us_per_event: float
+    cpu_ms_per_window: float
+    broker_cpu_us_per_event: float
+    redis_cpu_us_per_event: float
+    bytes_per_event: float
+    rss_mb: float
+    latency_ms: dict[str, float]
+    behind_ms: int
+    wrong: int
+    missing: int
+    copies: int
+    troubles: int
+    checked: int
+    cannot: str = ""
+    runs: int = 1
+    spread: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def valid(self) -> bool:
+        """True where every window is what the logs say and none is missing."""
+        return not (self.wrong or self.missing or self.troubles)
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    """p50, p99 and p99.9, empty for no values."""
+    if not values:
+        return {}
+    ordered = sorted(values)
+
+    def at(share: float) -> float:
+        return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
+
+    return {"p50": at(0.5), "p99": at(0.99), "p99.9": at(0.999)}
+
+
+def median_row(rows: Sequence[BenchmarkRow]) -> BenchmarkRow:
+    """The run with the median cost (of two, the dearer); wrong and missing windows are those of the worst run."""
+    ordered = sorted(rows, key=lambda row: row.cpu_us_per_event)
+    row = ordered[len(rows) // 2]
+    worst = {name: max(getattr(r, name) for r in rows) for name in ("wrong", "missing", "troubles")}
+    cost = [r.cpu_us_per_event for r in rows]
+    return replace(row, runs=len(rows), spread={"least": min(cost), "most": max(cost)}, **worst)
+
+
 @dataclass(slots=True)
-class Results:
+class BenchmarkResults:
     """What was found, by section; failed: by case and system, why there is no row."""
 
     machine: dict[str, dict[str, Any]] = field(default_factory=dict)
-    rows: dict[str, list[Row]] = field(default_factory=dict)
+    rows: dict[str, list[BenchmarkRow]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -44,20 +106,20 @@ class Results:
         return {"machine": self.machine, "rows": rows, "failed": self.failed}
 
 
-def read(folder: Path) -> Results:
+def read_results(folder: Path) -> BenchmarkResults:
     """The results as written before, empty where there are none."""
     path = folder / "bench.json"
     if not path.exists():
-        return Results()
+        return BenchmarkResults()
     told = json.loads(path.read_text())
     rows = {
-        name: [Row(**{key: value for key, value in row.items() if key != "valid"}) for row in rows]
+        name: [BenchmarkRow(**{key: value for key, value in row.items() if key != "valid"}) for row in rows]
         for name, rows in told["rows"].items()
     }
-    return Results(told["machine"], rows, told["failed"])
+    return BenchmarkResults(told["machine"], rows, told["failed"])
 
 
-def machine() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """What it ran on, and how busy that was."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return {
@@ -71,10 +133,10 @@ def machine() -> dict[str, Any]:
     }
 
 
-def tell(told: str, name: str, *, keep: bool) -> None:
+def print_page(told: str, name: str, *, write: bool) -> None:
     """Print a page of results, and keep it under this name in docs/results where that is asked for."""
     sys.stdout.write(told)
-    if keep:
+    if write:
         (RESULTS / name).write_text(told)
 
 
@@ -83,20 +145,20 @@ def median_of_each(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
 
 
-def write(results: Results, folder: Path) -> None:
+def write_results(results: BenchmarkResults, folder: Path) -> None:
     """Write bench.json and bench.md."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "bench.json").write_text(json.dumps(results.as_json(), indent=1, sort_keys=True) + "\n")
-    (folder / "bench.md").write_text(page(results))
+    (folder / "bench.md").write_text(render_page(results))
 
 
-def page(results: Results) -> str:
+def render_page(results: BenchmarkResults) -> str:
     """The page of the results."""
     lines = [
         "# Benchmark",
         "",
         "`make bench`. Ratios carry over to other machines, absolute figures do not. [Performance](../performance.md) explains "
-        "the rows, and [capacity](../capacity.md) computes hardware from them.",
+        "the rows, and [capacity](../capacity.md) derives hardware from them.",
     ]
     for section, title in SECTIONS.items():
         rows = results.rows.get(section, [])
@@ -106,7 +168,7 @@ def page(results: Results) -> str:
         if section == "A":
             lines += ["", "![CPU per event of each system](bench.png)"]
         for case in dict.fromkeys(row.case for row in rows):
-            lines += ["", *table(case, [row for row in rows if row.case == case])]
+            lines += ["", *render_table(case, [row for row in rows if row.case == case])]
     if results.failed:
         lines += ["", "Not measured: " + "; ".join(f"{what} ({why})" for what, why in results.failed.items()) + "."]
     return "\n".join(lines) + "\n"
@@ -120,7 +182,7 @@ def _where(m: Mapping[str, Any]) -> str:
     )
 
 
-def table(case: str, rows: Sequence[Row]) -> list[str]:
+def render_table(case: str, rows: Sequence[BenchmarkRow]) -> list[str]:
     """A table of one case, the cheapest first."""
     first = rows[0]
     ordered = sorted(rows, key=lambda row: row.cpu_us_per_event)
