@@ -1,4 +1,4 @@
-"""Sound re-cut on the absolute hop grid, so that any chunking of the same sound gives the same segments. Pure."""
+"""Cut audio on the absolute hop grid, so that any chunking of the same audio gives the same segments. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ SORT_KEY = itemgetter(0, 1, 2)
 
 
 class TimedSamples(NamedTuple):
-    """Samples float32 [n] of one chunk, its time and where it is from; key: a name that no other samples have, if any."""
+    """The samples of one chunk, float32 [n], at its event time.
+
+    `key` names the samples uniquely, if the caller has such a name.
+    """
 
     t_us: int
     source: str
@@ -27,7 +30,10 @@ class TimedSamples(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One hop of sound, float32 [hop samples], zeros where nothing was received; key: sha256 of the exact samples."""
+    """One hop of audio, float32 [hop samples], with zeros where nothing was received.
+
+    `received` counts the samples that were received; `key` is the SHA-256 of the exact samples.
+    """
 
     start_us: int
     samples: NDArray[np.float32]
@@ -36,13 +42,14 @@ class Segment:
 
     @property
     def complete(self) -> bool:
+        """True if every sample was received."""
         return self.received == len(self.samples)
 
 
 class GridSlot(NamedTuple):
-    """One hop of the grid in which something was received: its place, and the stretches that reach into it.
+    """One hop of the grid and the chunks that reach into it.
 
-    begin, length: in samples; placed: where each stretch begins, against `begin`, in the order in which they count.
+    `begin` and `length` are in samples; `placed` holds each chunk with its offset from `begin`, in order of precedence.
     """
 
     start_us: int
@@ -54,10 +61,17 @@ class GridSlot(NamedTuple):
 def assign_to_grid(
     chunks: Sequence[TimedSamples], start_us: int, end_us: int, hop_us: int, rate: int
 ) -> list[GridSlot]:
-    """The slots of [start_us, end_us) in which something was received, in order.
+    """Return the slots of [start_us, end_us) in which something was received, in order.
 
-    A chunk within 20 ms of its source's previous end is placed there, else at round(t * rate); where chunks overlap
-    the first in order of (t, source, id) stays. start_us and end_us lie on the hop grid.
+    A chunk within 20 ms of the previous end of its source is joined to it, else it starts at round(t * rate). Where chunks
+    overlap, the first in the order (t, source, id) wins.
+
+    Args:
+        chunks: In any order.
+        start_us: Begin of the range, on the hop grid.
+        end_us: End of the range, on the hop grid.
+        hop_us: Length of a slot in microseconds.
+        rate: Samples per second.
     """
     begin, length = start_us * rate // 1_000_000, (end_us - start_us) * rate // 1_000_000
     hop = hop_us * rate // 1_000_000
@@ -80,7 +94,7 @@ def assign_to_grid(
 
 
 def render_segment(slot: GridSlot) -> Segment:
-    """The sound of a slot: a function of the samples and the places of its stretches alone."""
+    """Render the audio of a slot; it depends only on the samples and offsets of its chunks."""
     samples = np.zeros(slot.length, np.float32)
     filled = np.zeros(slot.length, np.bool_)
     end = 0
@@ -98,5 +112,5 @@ def render_segment(slot: GridSlot) -> Segment:
 
 
 def cut_segments(chunks: Sequence[TimedSamples], start_us: int, end_us: int, hop_us: int, rate: int) -> list[Segment]:
-    """The segments of [start_us, end_us) in which something was received, in order; see `slots`."""
+    """Return the segments of [start_us, end_us) in which something was received, in order; see `assign_to_grid`."""
     return [render_segment(slot) for slot in assign_to_grid(chunks, start_us, end_us, hop_us, rate)]

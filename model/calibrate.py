@@ -1,4 +1,4 @@
-"""Calibration of a task's model on fresh draws of validation samples: temperatures, the residual, two thresholds."""
+"""Calibrate a task network on corrupted validation samples: temperatures, residual, conformal threshold."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ TEMPERATURES = torch.logspace(-0.7, 0.7, 141)
 COVERAGE = 0.9
 DRAWS = 4
 SEED = 70_001
-# The residual is kept for a subset where it is better by this many standard errors.
+# The residual stays on for a subset if it improves the NLL by more than this many standard errors.
 RESIDUAL_MIN_ERRORS = 1.0
-# Chosen on halves of the validation samples: less follows single samples, more is one temperature for all.
+# Chosen on halves of the validation samples: a smaller ridge overfits, a larger one gives a constant temperature.
 RIDGE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationSet:
-    """Branches float32 [rows, modalities, features] of samples, which are present, and their labels."""
+    """Branches float32 [rows, modalities, features] of samples, which of them are present, and the labels."""
 
     branches: Tensor
     present: Tensor
@@ -37,7 +37,7 @@ class CalibrationSet:
 
     @staticmethod
     def concatenate(parts: Sequence[CalibrationSet]) -> CalibrationSet:
-        """Several side by side."""
+        """Concatenate the rows of several sets."""
         fields = zip(*((p.branches, p.present, p.labels) for p in parts), strict=True)
         return CalibrationSet(*(torch.cat(values) for values in fields))
 
@@ -45,7 +45,7 @@ class CalibrationSet:
 def draw_validation_set(
     network: TaskNetwork, lexicon: Lexicon, data: Examples, segments: int, draws: int = DRAWS
 ) -> CalibrationSet:
-    """Validation samples of every severity, each corrupted a few times."""
+    """Encode the validation samples of every severity, each corrupted `draws` times."""
     parts = []
     for number in range(draws):
         rng = np.random.default_rng(SEED + number)
@@ -57,7 +57,7 @@ def draw_validation_set(
 
 @torch.no_grad()
 def fit_expert_temperatures(network: TaskNetwork, samples: CalibrationSet) -> None:
-    """For each expert a temperature and how what its branch shows changes it, in place."""
+    """Fit, in place, the temperature of each expert and its dependence on the branch's features."""
     logits = network.expert_logits(samples.branches)
     for i in range(len(network.modalities)):
         present = samples.present[:, i]
@@ -68,7 +68,11 @@ def fit_expert_temperatures(network: TaskNetwork, samples: CalibrationSet) -> No
 
 @torch.no_grad()
 def select_residual_subsets(network: TaskNetwork, samples: CalibrationSet) -> dict[int, float]:
-    """Keep the residual only for subsets in which it improves the validation; the gain in NLL by subset."""
+    """Enable the residual, in place, only for subsets in which it improves validation.
+
+    Returns:
+        The gain in NLL by subset index.
+    """
     fusion = network.fusion
     if not isinstance(fusion, GatedFusion):
         return {}
@@ -93,7 +97,7 @@ def select_residual_subsets(network: TaskNetwork, samples: CalibrationSet) -> di
 
 @torch.no_grad()
 def fit_subset_temperatures(network: TaskNetwork, samples: CalibrationSet) -> None:
-    """One temperature for each subset of modalities, in place."""
+    """Fit one temperature for each subset of modalities, in place."""
     network.get_buffer("subset_temperature").fill_(1.0)
     rows = network.subset_log_probs(samples.branches, samples.present)
     for index in range(1, rows.shape[1]):
@@ -105,22 +109,25 @@ def fit_subset_temperatures(network: TaskNetwork, samples: CalibrationSet) -> No
 
 @torch.no_grad()
 def fit_conformal_threshold(network: TaskNetwork, samples: CalibrationSet) -> float:
-    """The split-conformal threshold of 1 - p(right label) at 90 % coverage (Vovk et al. 2005)."""
+    """Return the split-conformal threshold of 1 - p(true label) at 90 % coverage (Vovk et al. 2005)."""
     fused = network.fuse(samples.branches, network.expert_log_probs(samples.branches), samples.present)
     missed = 1 - fused.exp().gather(1, samples.labels[:, None]).squeeze(1).numpy()
     return float(np.quantile(missed, min(COVERAGE * (1 + 1 / len(missed)), 1.0)))
 
 
 def rows_with_subset(network: TaskNetwork, samples: CalibrationSet, index: int) -> Tensor:
-    """The rows in which all modalities of a subset are there."""
+    """Return a bool [rows] mask of the rows in which all modalities of a subset are present."""
     needed = torch.tensor([bool(index >> i & 1) for i in range(len(network.modalities))])
     return (samples.present | ~needed).all(1)
 
 
 @torch.enable_grad()
 def fit_warmth(logits: Tensor, branch: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """T and w [features] of least NLL for logits / (T exp(w . branch)), w held small by a ridge: T alone is one for all
-    severities, and so too warm for clean samples and too cool for harsh ones."""
+    """Fit the temperature T and the weights w [features] of logits / (T exp(w . branch)) by least NLL.
+
+    T alone is one value for all severities, hence too high for clean samples and too low for harsh ones. A ridge keeps w
+    small.
+    """
     size = branch.std(0) + 1e-3
     start, weights = fit_temperature(logits, labels).log(), torch.zeros(1 + branch.shape[1], requires_grad=True)
     optimiser = torch.optim.LBFGS([weights], max_iter=60, line_search_fn="strong_wolfe")
@@ -139,14 +146,14 @@ def fit_warmth(logits: Tensor, branch: Tensor, labels: Tensor) -> tuple[Tensor, 
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> Tensor:
-    """The temperature of least NLL on a fine grid (Guo et al. 2017)."""
+    """Return the temperature of least NLL on a fine grid (Guo et al. 2017)."""
     losses = [cross_entropy(logits / t, labels) for t in TEMPERATURES]
     return TEMPERATURES[int(torch.stack(losses).argmin())]
 
 
 @torch.no_grad()
 def score_draws(network: TaskNetwork, samples: CalibrationSet) -> dict[str, dict[str, float]]:
-    """Accuracy and NLL on the draws, by subset."""
+    """Score accuracy and NLL on the draws, by subset of modalities."""
     rows = network.subset_log_probs(samples.branches, samples.present)
     scores = {}
     for index in range(1, rows.shape[1]):

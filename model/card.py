@@ -1,4 +1,4 @@
-"""The card of a task's checkpoint: what it knows, what it was made from, what it reached, where it ends."""
+"""Write the model card of a task's checkpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,14 @@ LICENCES = {
 def render_card(
     config: Mapping[str, Any], parameters: int, seconds: float, cells: Mapping[str, Mapping[str, float]]
 ) -> str:
-    """Markdown; cells: scores by subset of modalities on validation."""
+    """Render the card as Markdown.
+
+    Args:
+        config: The config of the checkpoint.
+        parameters: Number of learned weights.
+        seconds: Duration of the training.
+        cells: Validation scores by subset of modalities.
+    """
     task, recipe = config["task"], config["recipe"]
     table = "\n".join(f"| {name} | {cell['accuracy']:.3f} | {cell['nll']:.3f} |" for name, cell in cells.items())
     return f"""# {config["name"]} {config["version"]}

@@ -1,8 +1,6 @@
-"""The model repository: `<name>/<version>/`, where a folder of versions means its newest.
+"""Save, verify and load checkpoints: safetensors weights, a JSON config and a card, each with its SHA-256.
 
-The weights of several tasks' networks as one set of tensors: what is shared once, the rest under each task's name.
-
-Checkpoints: safetensors, a config, a card and their sha256; anything else is refused.
+A checkpoint folder `<name>/<version>/` may hold one network, or several that share encoders.
 """
 
 from __future__ import annotations
@@ -30,9 +28,9 @@ CHECKSUMS = "sha256"
 
 
 def resolve_checkpoint(path: Path) -> Path:
-    """The checkpoint that a path means: itself, or of a folder of versions the newest (10 is newer than 9).
+    """Return the checkpoint that a path means: itself, or the newest version in a folder of versions (10 is newer than 9).
 
-    A version counts once its file of sums is there: it is written last. A path without any is returned as it is.
+    A version counts once its checksum file exists, which is written last. A path without any version is returned as it is.
     """
     if (path / CHECKSUMS).exists():
         return path
@@ -41,7 +39,7 @@ def resolve_checkpoint(path: Path) -> Path:
 
 
 def _version_key(version: Path) -> list[tuple[int, str]]:
-    """Runs of figures count as numbers, so that versions are in the order in which people number them."""
+    """Return a sort key in which runs of digits count as numbers."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|\D+", version.name)]
 
 
@@ -50,7 +48,7 @@ SHARED_MODULES = ("encoders.", "readers.")
 
 
 def share_encoders(networks: Mapping[str, TaskNetwork]) -> nn.ModuleDict:
-    """Give the networks one encoder and one reader for each modality, in place; all of them as one module."""
+    """Give the networks one encoder and one reader per modality, in place; return them as one module."""
     for part in ("encoders", "readers"):
         first: dict[str, nn.Module] = {}
         for network in networks.values():
@@ -61,7 +59,7 @@ def share_encoders(networks: Mapping[str, TaskNetwork]) -> nn.ModuleDict:
 
 
 def join_state_dicts(networks: Mapping[str, TaskNetwork]) -> dict[str, Tensor]:
-    """The tensors of networks that share, by `shared.…` and `<task>.…`."""
+    """Join the state of networks that share encoders, under the names `shared.…` and `<task>.…`."""
     tensors: dict[str, Tensor] = {}
     for task, network in networks.items():
         for name, value in network.state_dict().items():
@@ -70,7 +68,11 @@ def join_state_dicts(networks: Mapping[str, TaskNetwork]) -> dict[str, Tensor]:
 
 
 def task_state_dict(tensors: Mapping[str, Tensor], task: str, network: TaskNetwork) -> dict[str, Tensor]:
-    """What one task's network needs of such tensors. Raises KeyError where something of it is not there."""
+    """Select the tensors of one task's network from joined tensors.
+
+    Raises:
+        KeyError: If a tensor is missing.
+    """
     return {
         name: tensors[f"{SHARED if name.startswith(SHARED_MODULES) else task}.{name}"] for name in network.state_dict()
     }  # fmt: skip
@@ -94,25 +96,25 @@ CONFIG_TYPES: Mapping[str, type | tuple[type, ...]] = {
 
 
 class CheckpointError(BraidError):
-    """A checkpoint that cannot be used."""
+    """A checkpoint that cannot be used; the message says what happened, why and what to do."""
 
 
 def model_digest(weights: bytes, config: bytes) -> str:
-    """The model's digest: weights and config, the batch shape and thread count in it included."""
+    """Return the digest of a model: of weights and config, hence also of batch shape and thread count."""
     return hashlib.sha256(hashlib.sha256(weights).digest() + hashlib.sha256(config).digest()).hexdigest()
 
 
 def save(
     folder: Path, network: StreamsNetwork | TaskNetwork, config: Mapping[str, Any], card: str, *, int8: bool = False
 ) -> str:
-    """Write a checkpoint, its weights in eight bits if so wanted; its digest."""
+    """Write a checkpoint, with int8 weights on request; return its digest."""
     return save_state_dict(folder, network.state_dict(), config, card, int8=int8)
 
 
 def save_state_dict(
     folder: Path, state: Mapping[str, Tensor], config: Mapping[str, Any], card: str, *, int8: bool = False
 ) -> str:
-    """The same of weights that several networks share."""
+    """Write a checkpoint from tensors, such as those of several networks that share encoders; return its digest."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.contiguous() for name, value in state.items()}
     weights = save_tensors(quantize_int8(tensors) if int8 else tensors)
@@ -126,7 +128,11 @@ def save_state_dict(
 
 
 def verify(folder: Path) -> dict[str, bytes]:
-    """The files of a checkpoint (of a folder of versions: the newest), each as its sum says. Raises CheckpointError."""
+    """Read the files of a checkpoint (or of the newest version in a folder) and check them against their checksums.
+
+    Raises:
+        CheckpointError: If a file is missing or differs from its checksum.
+    """
     folder = resolve_checkpoint(folder)
     try:
         lines = (line.partition("  ") for line in (folder / CHECKSUMS).read_text().splitlines())
@@ -149,9 +155,16 @@ def verify(folder: Path) -> dict[str, bytes]:
 
 
 def load(folder: Path, device: str = "auto", threads: int | None = None, task: str | None = None) -> FusionModel:
-    """Load a checkpoint, or the newest of a folder of versions, onto `auto`, `cpu` or `cuda`. Raises CheckpointError.
+    """Load a checkpoint, or the newest version in a folder, and set torch's thread count to the config's.
 
-    Sets torch's thread count to the config's. task: which one, where a checkpoint has several.
+    Args:
+        folder: A checkpoint, or a folder of versions.
+        device: `auto`, `cpu` or `cuda`.
+        threads: The thread count that the caller runs with; a checkpoint made for another count is refused.
+        task: Which task, if the checkpoint has several.
+
+    Raises:
+        CheckpointError: If the checkpoint cannot be used.
     """
     files = verify(folder)
     config = _read_config(folder, files[CONFIG], task)
@@ -169,12 +182,20 @@ def load(folder: Path, device: str = "auto", threads: int | None = None, task: s
 
 
 def checkpoint_tasks(folder: Path) -> tuple[str, ...]:
-    """The tasks of a checkpoint that has several, none of any other. Raises CheckpointError."""
+    """Return the tasks of a checkpoint that has several, else an empty tuple.
+
+    Raises:
+        CheckpointError: If the checkpoint cannot be used.
+    """
     return tuple(_parse_json(folder, verify(folder)[CONFIG]).get("tasks", ()))
 
 
 def load_task_network(folder: Path) -> tuple[TaskNetwork, dict[str, Any]]:
-    """The network of a task's checkpoint and its config, to work on. Raises CheckpointError."""
+    """Load the network and the config of a task's checkpoint, to train or change them.
+
+    Raises:
+        CheckpointError: If the checkpoint cannot be used, or is a streams model.
+    """
     files = verify(folder)
     config = _read_config(folder, files[CONFIG])
     network = _load_network(folder, config, files[WEIGHTS])
@@ -192,7 +213,7 @@ def _load_network(folder: Path, config: Mapping[str, Any], weights: bytes) -> St
         if "tasks" in config and isinstance(network, TaskNetwork):
             tensors = task_state_dict(tensors, config["task"], network)
         elif isinstance(network, TaskNetwork):
-            # Checkpoints from before branches told their own temperature have one for each expert.
+            # Older checkpoints have one constant temperature per expert.
             tensors.setdefault("warmth", torch.zeros_like(network.get_buffer("warmth")))
         network.load_state_dict(tensors)
     except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
@@ -201,7 +222,7 @@ def _load_network(folder: Path, config: Mapping[str, Any], weights: bytes) -> St
 
 
 def _build_network(config: Mapping[str, Any]) -> StreamsNetwork | TaskNetwork:
-    """The network that a config describes: of a task where it names an architecture, else of the home streams."""
+    """Build the network that a config describes: a task network if it names an architecture, else a streams network."""
     labels, words, architecture = len(config["labels"]), len(config["words"]), config.get("architecture")
     if architecture is None:
         return StreamsNetwork(labels, words, config["vector_size"])

@@ -1,4 +1,4 @@
-"""Fusions side by side: each trained with the same seeds on the same set, scored in one severity."""
+"""Compare fusions: train each with the same seeds on the same set and score them in one severity."""
 
 from __future__ import annotations
 
@@ -31,9 +31,17 @@ def compare_fusions(
     data: Tridigit, vectors: Path, fusions: Sequence[str], seeds: Sequence[int], severity: Severity, recipe: TaskRecipe,
     report: Report, checkpoints: Path | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """One row for each fusion: means over the seeds of accuracy by subset, ECE, parameters and ms for a decision.
+    """Train and score each fusion; return one row per fusion with means over the seeds.
 
-    keep: a folder in which every trained model stays as a checkpoint; one of the same recipe is not trained again.
+    Args:
+        data: The set.
+        vectors: Path of the word vectors.
+        fusions: Names of fusions.
+        seeds: One training per seed and fusion.
+        severity: The severity of the test samples.
+        recipe: Everything else about the training.
+        report: Called with the name of the run, the epoch and its losses.
+        checkpoints: Folder for the trained models; one trained with the same recipe is reused.
     """
     words, table = build_lexicon(data.sentences(), vectors, numbers=True)
     comparison = []
@@ -68,7 +76,11 @@ def compare_fusions(
 
 
 def load_finished(folder: Path, recipe: TaskRecipe) -> tuple[TaskNetwork, dict[str, Any]] | None:
-    """A kept model of this recipe. Raises CheckpointError where what is kept is broken."""
+    """Load a trained model of this recipe from a folder, None if there is none.
+
+    Raises:
+        CheckpointError: If the checkpoint cannot be used.
+    """
     if not (folder / CHECKSUMS).exists():
         return None
     network, config = load_task_network(folder)
@@ -76,12 +88,12 @@ def load_finished(folder: Path, recipe: TaskRecipe) -> tuple[TaskNetwork, dict[s
 
 
 def count_parameters(network: TaskNetwork) -> int:
-    """How many weights are learned."""
+    """Count the learned weights."""
     return sum(p.numel() for p in network.parameters())
 
 
 def score_model(model: FusionModel, data: Tridigit, severity: Severity) -> dict[str, float]:
-    """Accuracy by subset and at half missing, ECE of everything, ms for a decision."""
+    """Score accuracy by subset and at half missing, ECE of the full set, and ms per prediction."""
     examples = data.samples("test", severity)
     rows = predict_examples(model, examples)
     labels = np.array([e.label for e in examples], np.int64)

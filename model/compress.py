@@ -1,8 +1,6 @@
-"""Weights in eight bits: each row of a matrix as int8 times one scale; read back as float32, so it serves like any other.
+"""Compress a task model: drop unused weights, quantize to int8, and distil a narrower student if that is too large.
 
-Compression of a task's model: what does nothing is cut, weights go to eight bits, and a narrower student learns from it.
-
-Each step is measured: bytes, agreement with the original, accuracy by cell, milliseconds.
+int8 weights are a row of a matrix times one scale; they are read back as float32, so inference does not change.
 """
 
 from __future__ import annotations
@@ -38,12 +36,12 @@ from model.train import EASY_SHARE, GRADIENT_MAX, mask_spectrum
 from model.training_state import WeightAverage
 
 SCALE_SUFFIX = ":scale"
-# Below this many values the scales and the header of a tensor weigh as much as is saved.
+# Below this many values, the scales and the header of a tensor take as many bytes as quantizing saves.
 VALUES_MIN = 256
 
 
 def quantize_int8(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Matrices and kernels as int8 [rows, ...] with float16 scales [rows] under `name:scale`; small ones in float16."""
+    """Quantize matrices and kernels to int8 [rows, ...] with float16 scales [rows] under `name:scale`; others to float16."""
     quantized: dict[str, Tensor] = {}
     for name, value in tensors.items():
         if not value.is_floating_point():
@@ -59,7 +57,7 @@ def quantize_int8(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def dequantize(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What `packed` made as float32 tensors again; others as they are."""
+    """Restore float32 tensors from `quantize_int8`; other tensors stay as they are."""
     restored: dict[str, Tensor] = {}
     for name, value in tensors.items():
         if name.endswith(SCALE_SUFFIX):
@@ -72,14 +70,14 @@ def dequantize(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 Report = Callable[[str, int, Mapping[str, float]], None]
-# Widths and numbers of words of students, the largest that fits first.
+# Widths and vocabulary sizes of students; the first that fits is used.
 STUDENT_SIZES = ((0.75, 1200), (0.5, 800), (0.5, 400), (0.4, 250), (0.3, 160), (0.25, 100))
 SOFTENING = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class CompressedModel:
-    """A compressed network with its config and the size of its weights as they are saved."""
+    """A compressed network with its config and the size of its saved weights in bytes."""
 
     step: str
     network: TaskNetwork
@@ -91,7 +89,11 @@ def compress_model(
     network: TaskNetwork, config: Mapping[str, Any], data: Examples, sentences: Sequence[str], budget: int,
     recipe: TaskRecipe, report: Report,
 ) -> list[CompressedModel]:  # fmt: skip
-    """The steps until the weights fit the budget: eight bits, then a distilled student if that is not enough."""
+    """Compress until the weights fit `budget` bytes: int8 first, then a distilled student if needed.
+
+    Returns:
+        The steps, the last one the smallest.
+    """
     lean = remove_unused_residual(network)
     steps = [_compressed("int8", lean, config)]
     if steps[-1].bytes > budget:
@@ -110,7 +112,7 @@ def compress_model(
 
 
 def remove_unused_residual(network: TaskNetwork) -> TaskNetwork:
-    """The same network without a residual that validation kept for no subset."""
+    """Return the network without its residual if validation enabled it for no subset."""
     fusion = network.fusion
     if not isinstance(fusion, GatedFusion) or bool(fusion.get_buffer("kept")[1:].any()):
         return network
@@ -123,16 +125,20 @@ def remove_unused_residual(network: TaskNetwork) -> TaskNetwork:
 def make_student(
     teacher: TaskNetwork, words: Sequence[str], sentences: Sequence[str], budget: int
 ) -> tuple[TaskNetwork, list[str]]:
-    """The widest student that fits, with the words that the training sentences use most, and those words.
+    """Create the widest student that fits, with the words that the training sentences use most.
 
-    Raises ValueError where not even the narrowest fits.
+    Returns:
+        The student and its words.
+
+    Raises:
+        ValueError: If even the narrowest student does not fit.
     """
     counts = dict.fromkeys(words, 0)
     for sentence in sentences:
         for word in tokenize(sentence):
             if word in counts:
                 counts[word] += 1
-    # The listed order stands for frequency elsewhere; figures and numbers are used in every other sentence.
+    # Ties keep the listed order, which is by frequency in general text.
     ranked = sorted(range(len(words)), key=lambda place: (-counts[words[place]], place))
     for width, count in STUDENT_SIZES:
         chosen = sorted(ranked[:count])
@@ -143,7 +149,7 @@ def make_student(
             _copy_words(teacher, student, chosen)
             student.get_buffer("log_prior").copy_(teacher.get_buffer("log_prior"))
             return student, [words[place] for place in chosen]
-    raise ValueError(f"no student fits {budget} bytes")
+    raise ValueError(f"no student fits {budget} bytes: give a larger budget")
 
 
 def distil_student(
@@ -155,7 +161,7 @@ def distil_student(
     recipe: TaskRecipe,
     report: Report,
 ) -> None:
-    """Train the student's branches in place on what the teacher's say (Hinton et al. 2015) and on the labels."""
+    """Train the student's branches in place on the teacher's outputs (Hinton et al. 2015) and on the labels."""
     make_deterministic(recipe.threads)
     batches = max(len(data.epoch(np.random.default_rng(0))) // recipe.batch_size, 1)
     optimiser = torch.optim.AdamW(student.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
@@ -193,7 +199,7 @@ def distil_student(
 
 
 def measure_compressed(model: FusionModel, original: FusionModel, data: Examples, part: str = "test") -> dict[str, Any]:
-    """Agreement with the original and accuracy of both in every cell, and milliseconds for a decision."""
+    """Measure agreement with the original, accuracy in every cell, and ms per prediction."""
     agreements: list[float] = []
     cells: dict[str, dict[str, float]] = {}
     for severity in data.severities:
@@ -240,7 +246,7 @@ def _distillation_loss(student_logits: Tensor, teacher_logits: Tensor, present: 
 
 @torch.no_grad()
 def _copy_words(teacher: TaskNetwork, student: TaskNetwork, chosen: Sequence[int]) -> None:
-    """The rows of the chosen words, and those of padding and unknown words before them."""
+    """Copy the rows of the chosen words, and the rows of padding and unknown words before them."""
     if "text" not in teacher.modalities:
         return
     rows = torch.tensor([0, 1, *(place + 2 for place in chosen)])

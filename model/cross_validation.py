@@ -1,4 +1,4 @@
-"""A small set without validation samples: trained on everything, calibrated on what held-out groups showed."""
+"""Fit a small set without validation samples: train on everything, calibrate on held-out groups."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Report = Callable[[str, int, Mapping[str, float]], None]
 
 @dataclass(frozen=True, slots=True)
 class HeldOutGroup:
-    """What a network that never saw a group's recordings says of them: branches, presence, labels."""
+    """The branches, presence and labels of a group by a network that was not trained on it."""
 
     network: TaskNetwork
     branches: Tensor
@@ -37,14 +37,14 @@ class HeldOutGroup:
 
 @dataclass(frozen=True, slots=True)
 class CrossValidated:
-    """The model of all clips, and the scores of cross-validation by subset of modalities."""
+    """The model of all clips, and cross-validation scores by subset of modalities."""
 
     built: FittedModel
     cells: dict[str, dict[str, float]]
 
 
 def cross_validate(data: Homesound10, vectors: Path, recipe: TaskRecipe, report: Report) -> CrossValidated:
-    """Cross-validate over the official groups, then train on all clips with the temperatures of the held-out ones."""
+    """Cross-validate over the official groups, then train on all clips with the temperatures of the held-out groups."""
     held = []
     for number, group in enumerate(GROUPS):
         network, _ = _train_group(data.hold_out(group), vectors, recipe, report, f"group {number + 1}")
@@ -61,7 +61,7 @@ def cross_validate(data: Homesound10, vectors: Path, recipe: TaskRecipe, report:
 
 
 def score_held_out(held: list[HeldOutGroup]) -> dict[str, dict[str, float]]:
-    """Scores of the held-out groups, each with temperatures fitted on the others alone."""
+    """Score the held-out groups, each with temperatures fitted on the others."""
     probabilities: list[NDArray[np.float64]] = []
     for group in held:
         _fit_temperatures([h for h in held if h is not group], group.network)
@@ -97,7 +97,7 @@ def _train_group(
 
 @torch.no_grad()
 def _fit_temperatures(held: list[HeldOutGroup], network: TaskNetwork) -> None:
-    """Temperatures of experts and subsets from held-out groups, put into a network."""
+    """Fit temperatures of experts and subsets on held-out groups and store them in a network."""
     labels = torch.cat([h.labels for h in held])
     logits = torch.cat([h.network.expert_logits(h.branches) for h in held])
     for i in range(len(network.modalities)):
@@ -110,7 +110,7 @@ def _fit_temperatures(held: list[HeldOutGroup], network: TaskNetwork) -> None:
 
 @torch.no_grad()
 def _subset_log_probs(held: HeldOutGroup, calibrated: TaskNetwork) -> Tensor:
-    """Log probabilities of all subsets by a held-out group's own network, with another's temperatures."""
+    """Return log probabilities of all subsets by a group's own network with the temperatures of another."""
     saved: dict[str, Any] = {n: held.network.get_buffer(n).clone() for n in ("temperature", "subset_temperature")}
     for name in saved:
         held.network.get_buffer(name).copy_(calibrated.get_buffer(name))

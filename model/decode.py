@@ -1,12 +1,6 @@
-"""Why bytes could not be decoded.
+"""Decode payloads: images to pixels, text to strings, audio to samples at the model's rate, sensor readings to numbers.
 
-Pictures to pixels: JPEG, PNG and WebP, never more pixels than allowed.
-
-Text payloads to strings.
-
-Sounds to samples: raw PCM, WAV, FLAC and Ogg, at the model's rate, one channel.
-
-Readings of sensors to numbers: JSON objects such as {"temperature": 21.5, "motion": true, "door": "open"}.
+A decoder returns `Undecodable` instead of raising: payloads come from the outside.
 """
 
 from __future__ import annotations
@@ -29,7 +23,7 @@ from PIL import Image, UnidentifiedImageError
 
 @dataclass(frozen=True, slots=True)
 class Undecodable:
-    """A sentence that never quotes the payload."""
+    """A payload that cannot be decoded; `detail` is a sentence that never quotes the payload."""
 
     detail: str
 
@@ -41,17 +35,21 @@ PIXELS_MAX = 4096 * 4096
 def decode_image(
     payload: bytes, pixels_max: int = PIXELS_MAX, side: int | None = None
 ) -> NDArray[np.uint8] | Undecodable:
-    """Pixels uint8 [height, width, 3], of a large JPEG fewer than it has.
+    """Decode a JPEG, PNG or WebP file to pixels uint8 [height, width, 3]; a large JPEG is decoded at a smaller size.
 
-    The header is read before anything is decoded, metadata is dropped.
-    side: the picture as `resized` makes it, [side, side, 3], without a copy of all of its pixels on the way.
+    The header is checked before any pixel is decoded. Metadata is dropped.
+
+    Args:
+        payload: The file.
+        pixels_max: Images with more pixels are refused.
+        side: Return the image resized to [side, side, 3], without a copy of its full size.
     """
     try:
         with Image.open(io.BytesIO(payload), formats=FORMATS) as image:
             if image.width * image.height > pixels_max:
                 return Undecodable(f"{image.width} x {image.height}, at most {pixels_max} pixels")
-            # A JPEG is decoded at a half, a quarter or an eighth of its size where that is still twice the 64 x 64 that
-            # encoders look at: half the time for a frame of 640 x 360, and what they see is the same but for rounding.
+            # A JPEG is decoded at 1/2, 1/4 or 1/8 of its size while that is at least twice the encoders' 64 x 64: half the
+            # time for a frame of 640 x 360, and the encoders' input is equal up to rounding.
             image.draft("RGB", (128, 128))
             converted = image if image.mode == "RGB" else image.convert("RGB")
             return np.asarray(converted if side is None else converted.resize((side, side), Image.Resampling.BILINEAR))
@@ -63,7 +61,7 @@ CHARACTERS_MAX = 8_192
 
 
 def decode_text(payload: bytes, content_type: str) -> str | Undecodable:
-    """The text of `text/plain` (UTF-8) or of `application/json` {"text": …}."""
+    """Decode `text/plain` (UTF-8), or `application/json` of the form {"text": …}."""
     try:
         text = payload.decode()
         if content_type.partition(";")[0].strip().lower() == "application/json":
@@ -74,7 +72,7 @@ def decode_text(payload: bytes, content_type: str) -> str | Undecodable:
 
 
 def check_text(value: Any) -> str | Undecodable:
-    """A string of a length that is taken."""
+    """Return the value if it is a string of at most CHARACTERS_MAX characters."""
     if not isinstance(value, str) or len(value) > CHARACTERS_MAX:
         return Undecodable(f"not a text of at most {CHARACTERS_MAX} characters")
     return value
@@ -89,7 +87,7 @@ RATE_DIVISOR = 25
 
 
 def decode_audio(payload: bytes, content_type: str) -> NDArray[np.float32] | Undecodable:
-    """Samples float32 [n] in [-1, 1] at RATE; channels are averaged, other rates resampled."""
+    """Decode PCM, WAV, FLAC or Ogg to samples float32 [n] in [-1, 1] at RATE; channels are averaged, other rates resampled."""
     kind, parameters = _parse_content_type(content_type)
     if kind == "audio/pcm":
         try:
@@ -111,24 +109,24 @@ def decode_audio(payload: bytes, content_type: str) -> NDArray[np.float32] | Und
             return Undecodable(f"not decodable as a sound ({type(error).__name__})")
     if rate <= 0 or len(samples) > rate * SECONDS_MAX:
         return Undecodable(f"not a sound of at most {SECONDS_MAX} s at a positive rate")
-    # The mean of one, as numpy has it: minus zero becomes zero.
+    # Adding 0.0 turns -0.0 into 0.0, as numpy's mean of one channel does.
     return resample(samples[:, 0] + 0.0 if channels == 1 else samples.mean(axis=1, dtype=np.float32), rate)
 
 
 @lru_cache(256)
 def _parse_content_type(content_type: str) -> tuple[str, Mapping[str, str]]:
-    """The kind and the parameters of a content type."""
+    """Split a content type into its media type and parameters."""
     kind, *rest = content_type.split(";")
     pairs = (part.partition("=") for part in rest)
     return kind.strip().lower(), {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs}
 
 
 def resample(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
-    """Samples [n] at `rate` to RATE. Twice the rate is averaged in pairs, as the recorded streams were made."""
+    """Resample float32 [n] from `rate` to RATE; twice the rate is averaged in pairs, as the recorded streams were made."""
     if rate == RATE or not len(samples):
         return samples
     if rate == 2 * RATE:
-        # The mean of two, as numpy's `mean` of pairs has it to the bit, at a fifth of the cost.
+        # Bit for bit numpy's `mean` of pairs, at a fifth of its cost.
         paired: NDArray[np.float32] = samples[0 : len(samples) // 2 * 2 : 2] + samples[1::2]
         paired /= 2
         return paired
@@ -142,7 +140,7 @@ def resample(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
 
 
 def _complete_wav_header(payload: bytes) -> bytes:
-    """A WAV whose writer did not know its length yet (0) said so in the way that libsndfile reads to the end."""
+    """Replace a data length of 0, from a writer that did not know it, by the value that makes libsndfile read to the end."""
     if payload[:4] != b"RIFF" or payload[8:12] != b"WAVE":
         return payload
     offset = 12
@@ -156,13 +154,17 @@ def _complete_wav_header(payload: bytes) -> bytes:
 
 READINGS = ("temperature", "motion", "door")
 DOOR_VALUES: Mapping[Any, float] = {"open": 1.0, "closed": 0.0, True: 1.0, False: 0.0}
-# Degrees Celsius: what a room has, and how far from it half of the scale is.
+# Temperatures are scaled to (t - MIDDLE_C) / SPAN_C, in degrees Celsius.
 MIDDLE_C, SPAN_C, CELSIUS_MAX = 20.0, 10.0, 200.0
 BYTES_MAX = 4_096
 
 
 def decode_sensor(payload: bytes, content_type: str) -> NDArray[np.float32] | Undecodable:
-    """float32 [2 * readings]: each reading about 0, and whether it was made. What else the object holds is passed over."""
+    """Decode a JSON object of sensor readings, such as {"temperature": 21.5, "motion": true, "door": "open"}.
+
+    Returns:
+        float32 [2 * readings]: scaled values, then 1 for each reading that is present. Unknown readings are ignored.
+    """
     if len(payload) > BYTES_MAX:
         return Undecodable(f"more than {BYTES_MAX} bytes of readings")
     try:
@@ -173,7 +175,7 @@ def decode_sensor(payload: bytes, content_type: str) -> NDArray[np.float32] | Un
 
 
 def encode_readings(value: Any) -> NDArray[np.float32] | Undecodable:
-    """The same from what is no JSON text any more, as a manifest's row holds it."""
+    """Encode sensor readings that are parsed already, as in a manifest row; see `decode_sensor`."""
     if not isinstance(value, dict):
         return Undecodable("readings are a JSON object")
     encoded = {name: _encode_reading(name, value[name]) for name in READINGS if value.get(name) is not None}

@@ -1,4 +1,4 @@
-"""Training that comes out the same each time on one machine."""
+"""Make training deterministic on one machine."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import torch
 
 
 def make_deterministic(threads: int) -> None:
-    """Only operations with one order of summing, on so many threads, for this process."""
+    """Use only operations with a fixed order of summation, on `threads` threads, in this process."""
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
-    # Filling memory that is written over anyway finds faults of operators, and takes a seventh of the training.
+    # Filling uninitialized memory only helps to find faults of operators, and takes a seventh of the training time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

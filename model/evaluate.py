@@ -1,4 +1,4 @@
-"""Scores of a served model in all cells: every subset of modalities in every severity."""
+"""Score a served model in every cell: each subset of modalities in each severity."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Rows = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class SubsetScores:
-    """One subset of modalities in one severity; best_single and the gap to it only where there are several."""
+    """Scores of one subset of modalities in one severity; `best_single` and the gaps are None for single modalities."""
 
     count: int
     accuracy: float
@@ -42,7 +42,7 @@ class SubsetScores:
 
 @dataclass(frozen=True, slots=True)
 class SplitPredictions:
-    """What a model says of a part of a set: rows by severity, and by severity and modality where that one is noise."""
+    """Predictions for a split: rows by severity, and by severity and the modality that noise replaces."""
 
     labels: metrics.Labels
     rows: Mapping[Severity, Rows]
@@ -50,7 +50,7 @@ class SplitPredictions:
 
 
 def predict_split(model: FusionModel, data: Examples, part: str = "test") -> SplitPredictions:
-    """Ask a model for everything that is scored, rows float64 [n, 2^modalities, labels]."""
+    """Predict everything that is scored: rows float64 [n, 2^modalities, labels]."""
     by_severity = {severity: data.samples(part, severity) for severity in data.severities}
     return SplitPredictions(
         np.array([e.label for e in by_severity[data.severities[0]]], np.int64),
@@ -65,7 +65,14 @@ def predict_split(model: FusionModel, data: Examples, part: str = "test") -> Spl
 def evaluate_model(
     model: FusionModel, data: Examples, part: str = "test", predictions: SplitPredictions | None = None
 ) -> dict[str, Any]:
-    """All scores of a model on a part of a set; nothing is chosen here. known: what it says, where it was asked."""
+    """Score a model on a split of a set; nothing is fitted here.
+
+    Args:
+        model: The model.
+        data: The set.
+        part: Name of the split.
+        predictions: Predictions of the model, if the caller has them.
+    """
     predictions = predictions or predict_split(model, data, part)
     labels = predictions.labels
     scores: dict[str, Any] = {"model": {"name": model.name, "version": model.version, "digest": model.digest}}
@@ -94,7 +101,7 @@ def evaluate_model(
 
 
 def score_subsets(model: FusionModel, rows: Rows, labels: metrics.Labels) -> dict[str, SubsetScores]:
-    """The scores of each non-empty subset; rows float64 [n, 2^modalities, labels] with everything present."""
+    """Score each non-empty subset; rows float64 [n, 2^modalities, labels] with every modality present."""
     right = np.exp(rows).argmax(2) == labels[:, None]
     scores = {}
     for index in range(1, rows.shape[1]):
@@ -115,7 +122,7 @@ def score_subsets(model: FusionModel, rows: Rows, labels: metrics.Labels) -> dic
 
 
 def missing_modality_curve(examples: Sequence[Example], rows: Rows, labels: metrics.Labels) -> dict[str, Any]:
-    """Accuracy at each rate of missing modalities by the samples' own nested draws, and the area under the curve."""
+    """Score accuracy at each rate of missing modalities, by the samples' own nested draws, and the area under the curve."""
     accuracies = []
     for rate in RATES:
         subsets = [present_subset(e.draw, rate) for e in examples]
@@ -126,13 +133,13 @@ def missing_modality_curve(examples: Sequence[Example], rows: Rows, labels: metr
 
 
 def present_subset(draw: Sequence[float], rate: float) -> int:
-    """The subset that is there at a missing rate, as bits: m misses when draw[m] < rate; the largest always stays."""
+    """Return the subset that is present at a missing rate, as bits: m misses if draw[m] < rate; the largest always stays."""
     subset = sum(1 << i for i, u in enumerate(draw) if u >= rate)
     return subset or 1 << int(np.argmax(draw))
 
 
 def score_abstention(model: FusionModel, rows: Rows, labels: metrics.Labels) -> dict[str, float]:
-    """How often the conformal set holds the right label, how often one is answered, and how right the answers are."""
+    """Score the conformal sets: coverage of the true label, share of answered samples and accuracy on those."""
     p = np.exp(rows[:, -1])
     sets = p >= 1 - model.conformal
     answered = sets.sum(1) == 1
@@ -147,7 +154,7 @@ def score_abstention(model: FusionModel, rows: Rows, labels: metrics.Labels) -> 
 def score_noise_substitution(
     model: FusionModel, rows_by_modality: Mapping[str, Rows], labels: metrics.Labels
 ) -> dict[str, Any]:
-    """Fusion of everything with one modality replaced by noise, against the best single one that is there."""
+    """Score all modalities with one of them replaced by noise, against the best single modality."""
     table = {}
     for modality, rows in rows_by_modality.items():
         scores = score_subsets(model, rows, labels)[subset_name(model, rows.shape[1] - 1)]
@@ -158,10 +165,10 @@ def score_noise_substitution(
 
 
 def score_conflicts(model: FusionModel, samples: Sequence[tuple[Example, bool, str | None]]) -> dict[str, float]:
-    """How well the conflict score tells conflicting samples, and how often the odd modality is named."""
+    """Score how well the conflict score separates conflicting samples, and how often the odd modality is named."""
     rows = predict_examples(model, [example for example, _, _ in samples])
     present = frozenset(model.modalities)
-    # The odd one is asked for in every conflict, whatever the threshold of the score.
+    # A threshold of 0 names the odd modality in every conflict.
     explanations = [explain_window(r, present, model.modalities, model.labels, 0.0, model.conformal) for r in rows]
     inconsistent = np.array([not consistent for _, consistent, _ in samples])
     scores = np.array([e.conflict for e in explanations])
@@ -176,7 +183,7 @@ def score_conflicts(model: FusionModel, samples: Sequence[tuple[Example, bool, s
 
 
 def subset_name(model: FusionModel, index: int) -> str:
-    """text+audio and so on."""
+    """Name a subset, such as text+audio."""
     return "+".join(m for i, m in enumerate(model.modalities) if index >> i & 1)
 
 

@@ -1,4 +1,4 @@
-"""Functions of tensors at one fixed shape, run on a device: as they are, or on CUDA as a graph with pinned buffers."""
+"""Run functions of tensors at one fixed shape on a device: eagerly, or on CUDA as a graph with pinned buffers."""
 
 from __future__ import annotations
 
@@ -13,33 +13,35 @@ from torch import Tensor
 
 Function = Callable[..., Tensor]
 WARM_UPS = 3
-# Runs under way at a time: one on the device, and one whose arguments the host copies meanwhile.
+# One run on the device, and one whose inputs the host copies meanwhile.
 RUNS_IN_FLIGHT = 2
 Tag = TypeVar("Tag")
 
 
-# Waits for a result, float32 in memory of the host; to be read before AHEAD more are started.
+# Waits for a result, float32 in host memory; read it before starting RUNS_IN_FLIGHT more.
 PendingResult = Callable[[], NDArray[np.float32]]
 
 
 class Executor(Protocol):
-    """Fill `inputs`, start, ask for the result; up to AHEAD may be under way. Not for two threads at a time."""
+    """Runs one function: fill `inputs`, then start; up to RUNS_IN_FLIGHT runs may be in flight. Not thread-safe."""
 
     @property
     def inputs(self) -> Sequence[NDArray[Any]]:
-        """The arguments of the next start, in memory of the host, with what an earlier one left in them."""
+        """The arguments of the next run, in host memory; they still hold older values."""
 
     def start(self) -> PendingResult:
-        """Begin to compute the function of them."""
+        """Start computing the function of the inputs."""
 
 
 ExecutorFactory = Callable[[Function, Sequence[Tensor]], Executor]
 
 
 def run_pipelined(runs: Iterable[tuple[Executor, Tag]]) -> Iterator[tuple[Tag, NDArray[np.float32]]]:
-    """The result of each run, in order; the inputs of the next are filled while the device is busy with the one before.
+    """Yield the result of each run in order; the next inputs are filled while the device is busy with the previous run.
 
-    filled: runs whose inputs are filled when they are asked for, and what the caller wants to hear with the result.
+    Args:
+        runs: Executors whose inputs are filled when the iterator yields them, each with a tag that is returned with the
+            result.
     """
     waiting: deque[tuple[Tag, PendingResult]] = deque()
     for run, tag in runs:
@@ -52,7 +54,7 @@ def run_pipelined(runs: Iterable[tuple[Executor, Tag]]) -> Iterator[tuple[Tag, N
 
 
 class EagerExecutor:
-    """The function, step by step. bfloat16: the products of matrices in that, where the device gains by it."""
+    """Runs the function operation by operation; `bfloat16` enables autocast for matrix products."""
 
     def __init__(self, function: Function, like: Sequence[Tensor], device: torch.device, bfloat16: bool) -> None:
         self._function, self._device, self._bfloat16 = function, device, bfloat16
@@ -60,13 +62,14 @@ class EagerExecutor:
         self.inputs: Sequence[NDArray[Any]] = [tensor.numpy() for tensor in self._host]
 
     def start(self) -> PendingResult:
+        """Run the function; only the copy to the host is deferred."""
         with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
             result = self._function(*(tensor.to(self._device) for tensor in self._host)).float()
         return lambda: result.cpu().numpy()
 
 
 class PinnedBuffers:
-    """Pinned memory of the host for one run: its arguments, its result, and when the device is done with both."""
+    """Pinned host memory of one run: its inputs, its output, and an event that says when the device is done with both."""
 
     def __init__(self, like: Sequence[Tensor], result: Tensor) -> None:
         self.host = [torch.zeros_like(tensor).pin_memory() for tensor in like]
@@ -75,17 +78,17 @@ class PinnedBuffers:
         self.done = torch.cuda.Event()  # type: ignore[no-untyped-call]
 
     def wait(self) -> NDArray[np.float32]:
-        """Wait for it."""
+        """Wait for the output and return it."""
         self.done.synchronize()
         output: NDArray[np.float32] = self.output.numpy()
         return output
 
 
 class CudaGraphExecutor:
-    """The function as one CUDA graph: no step of it is launched from Python, and copies go beside from pinned memory.
+    """Runs the function as one CUDA graph with copies from and to pinned memory, without launches from Python.
 
-    After https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs: warmed up and captured on one stream, static
-    inputs and outputs, no cache of autocast within. All functions of a model share the stream.
+    After https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs: warmed up and captured on one stream, with static
+    inputs and outputs and without an autocast cache. All functions of a model share the stream.
     """
 
     def __init__(self, function: Function, like: Sequence[Tensor], stream: torch.cuda.Stream, bfloat16: bool) -> None:
@@ -98,16 +101,18 @@ class CudaGraphExecutor:
                 for _ in range(WARM_UPS):
                     function(*self._static_inputs)
             stream.synchronize()
-            # Other threads may use the device meanwhile: a newer model is captured while the old one serves.
+            # thread_local, because other threads use the device: a new model is captured while the old one serves.
             with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
                 self._result = function(*self._static_inputs).float()
         self._slots = deque(PinnedBuffers(like, self._result) for _ in range(RUNS_IN_FLIGHT))
 
     @property
     def inputs(self) -> Sequence[NDArray[Any]]:
+        """The arguments of the next run, in pinned memory."""
         return self._slots[0].inputs
 
     def start(self) -> PendingResult:
+        """Queue copies and graph on the stream."""
         slot = self._slots[0]
         self._slots.rotate(-1)
         with torch.inference_mode(), torch.cuda.stream(self._stream):
@@ -120,13 +125,13 @@ class CudaGraphExecutor:
 
 
 def compile_function(function: Function) -> Function:
-    """The same with its steps fused by torch.compile, for one shape; the first call takes ten seconds and more."""
+    """Fuse a function with torch.compile for one shape; the first call takes ten seconds or more."""
     fused: Function = torch.compile(function, dynamic=False)
     return fused
 
 
 def executor_factory(device: torch.device, bfloat16: bool, fuse: bool = False) -> ExecutorFactory:
-    """How functions run on a device: graphs on CUDA, compiled first where asked; step by step elsewhere, in float32."""
+    """Return the executor of a device: CUDA graphs, compiled on request, or eager float32 elsewhere."""
     if device.type == "cuda":
         stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         return lambda function, like: CudaGraphExecutor(

@@ -1,4 +1,4 @@
-"""What a model says of a window, and what each modality contributed to it: exact, from all subsets."""
+"""Explain a prediction from the log probabilities of all subsets: exact contributions, conflict and abstention."""
 
 from __future__ import annotations
 
@@ -15,10 +15,18 @@ TOP = 5
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The label with its log probability (score), the same with nothing seen (baseline), and the Shapley values.
+    """The prediction of one window and its explanation.
 
-    contributions sum to score - baseline (1e-6); conflict in [0, 1]: the probability that one sense shows another label
-    than the others; odd: the one that contradicts the two others; abstained: the conformal set holds not exactly one label.
+    Attributes:
+        label: The most likely label.
+        confidence: Its probability.
+        score: Its log probability.
+        baseline: Its log probability with no input.
+        contributions: Shapley values by modality; they sum to score - baseline (1e-6).
+        top: The most likely labels with their probabilities.
+        conflict: Probability in [0, 1] that one modality shows another label than the others.
+        odd: The modality that contradicts the two others.
+        abstained: True unless the conformal set holds exactly one label.
     """
 
     label: str
@@ -40,7 +48,16 @@ def explain_window(
     conflict_from: float,
     conformal: float,
 ) -> Explanation:
-    """Explain one window from its log probabilities float64 [2^modalities, labels] of all subsets."""
+    """Explain one window.
+
+    Args:
+        rows: Log probabilities float64 [2^modalities, labels] of all subsets.
+        present: The modalities that the window has.
+        modalities: All modalities, in the order of the bits of a row's index.
+        labels: The labels.
+        conflict_from: `odd` is set from this conflict on.
+        conformal: Threshold of 1 - p for the conformal set.
+    """
     full_subset = sum(1 << i for i, m in enumerate(modalities) if m in present)
     best = int(rows[full_subset].argmax())
     subset_probabilities = np.exp(rows)
@@ -63,7 +80,7 @@ def explain_window(
 
 
 def _shapley(values: Sequence[float], player: int, count: int) -> float:
-    """The Shapley value of one player (Shapley 1953); absent ones come out as exactly 0, for they change nothing."""
+    """Return the Shapley value of one player (Shapley 1953); it is exactly 0 for an absent modality."""
     total = 0.0
     for subset, weight in _shapley_weights(player, count):
         total += weight * (values[subset | 1 << player] - values[subset])
@@ -72,7 +89,7 @@ def _shapley(values: Sequence[float], player: int, count: int) -> float:
 
 @lru_cache(256)
 def _shapley_weights(player: int, count: int) -> Sequence[tuple[int, float]]:
-    """The subsets without a player, and what each counts for."""
+    """Return the subsets without a player and their weights."""
     return [
         (subset, factorial(subset.bit_count()) * factorial(count - subset.bit_count() - 1) / factorial(count))
         for subset in range(1 << count)
@@ -83,10 +100,10 @@ def _shapley_weights(player: int, count: int) -> Sequence[tuple[int, float]]:
 def _conflict_probability(
     rows: NDArray[np.float64], likely: NDArray[np.float64], present: frozenset[str], modalities: Sequence[str]
 ) -> tuple[float, str | None]:
-    """The probability that one sense means another label than all others, and the likeliest such sense (of three).
+    """Return the probability that one modality shows another label than all others, and the likeliest one (of three).
 
-    By Bayes' rule from what each sense says alone, where both are as likely beforehand and every sense as likely odd.
-    likely: the probabilities of all rows.
+    By Bayes' rule from the single-modality predictions, with equal priors for conflict and agreement and for each odd
+    modality. `subset_probabilities` is exp(rows).
     """
     indices = [i for i, m in enumerate(modalities) if m in present]
     if len(indices) < 2:

@@ -1,4 +1,4 @@
-"""From a set to a calibrated model: branches, expert temperatures, the residual, subset temperatures, thresholds."""
+"""Fit a model to a set: train branches, calibrate experts, train the residual, calibrate subsets and thresholds."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from model.train import TrainedTask, initialize_network, train_network, train_re
 
 BATCH_WINDOWS = 8
 WINDOW_SEGMENTS = 4
-# A conflict is named where it is likelier than none.
+# The odd modality is named if a conflict is more likely than none.
 CONFLICT_FROM = 0.5
-# Thresholds with which events are made of a task's answers on a stream: careful ones, for a task knows no "nothing".
+# Event thresholds for a task model on a stream; they are conservative, because a task has no label "nothing".
 EVENT_THRESHOLDS = {
     "weight": 0.35, "on": 0.6, "off": 0.3, "since": 0.5, "change_us": 1_000_000, "lead_us": 1_000_000,
     "expires_us": 10_000_000, "gap_us": 10_000_000,
@@ -38,7 +38,7 @@ Report = Callable[[str, int, Mapping[str, float]], None]
 
 @dataclass(frozen=True, slots=True)
 class FittedModel:
-    """A trained and calibrated network with what calibration found; gains: of the residual in NLL by subset."""
+    """A trained and calibrated network; `gains` are the NLL gains of the residual by subset index."""
 
     network: TaskNetwork
     words: list[str]
@@ -56,7 +56,16 @@ def fit_model(
     report: Report,
     resume: Path | None = None,
 ) -> FittedModel:
-    """Train on a set and calibrate on fresh draws of its validation samples."""
+    """Train on a set and calibrate on corrupted draws of its validation samples.
+
+    Args:
+        data: The set.
+        words: The known words.
+        table: Their vectors, float32 [2 + words, vector size].
+        recipe: Everything else about the training.
+        report: Called with the phase, the epoch and its losses.
+        resume: File that keeps the training state between epochs.
+    """
     trained = initialize_network(data, words, table, recipe)
     fit_prior(trained, data)
     train_network(data, trained, recipe, lambda n, point: report("epochs", n, point), resume)
@@ -72,7 +81,7 @@ def fit_model(
 
 
 def fit_prior(trained: TrainedTask, data: Examples) -> None:
-    """The class prior: the counts of the training samples, each label one more."""
+    """Set the class prior from the counts of the training samples, plus one per label."""
     counts = torch.bincount(
         torch.tensor([e.label for e in data.samples("train", "clean")]), minlength=len(data.labels)
     ).float()
@@ -82,7 +91,7 @@ def fit_prior(trained: TrainedTask, data: Examples) -> None:
 def checkpoint_config(
     fitted: FittedModel, data: Examples, recipe: TaskRecipe, name: str, version: str
 ) -> dict[str, Any]:
-    """The config of a checkpoint, with everything that loading and serving need."""
+    """Return the config of a checkpoint, with everything that loading and serving need."""
     return {
         "name": name,
         "version": version,

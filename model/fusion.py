@@ -1,21 +1,7 @@
-"""Concatenation, the dense baseline: every branch in its place, 256 units, softmax; absent ones are flagged.
+"""Fuse branches and experts into logits: six fusions, registered by name in FUSIONS.
 
-The product of calibrated experts: sum of log p(label | modality) minus (n - 1) log prior.
-
-Exact where modalities are independent given the label (Hinton 2002; Kittler et al. 1998).
-
-Attention over the branches that are there, a class token and a few bottleneck tokens (Nagrani et al. 2021).
-
-The default: the product of experts, and a gated attention residual that starts at zero.
-
-The residual sees all branches together, and so what one says about the state of the others. It is kept only for those
-subsets in which it improves the validation.
-
-Late fusion: the mean of the logits of the branches that are there.
-
-Mean fusion: V_F = sum of the present V_m / number present, then a head.
-
-Fusions by name: the one place where each is registered, with the kind of encoders that it goes with.
+Every fusion is called with branches float32 [batch, modalities, features], experts (log probabilities [batch,
+modalities, labels]), used (bool [batch, modalities]) and log_prior [labels], and returns logits [batch, labels].
 """
 
 from __future__ import annotations
@@ -33,7 +19,7 @@ UNITS = 256
 
 
 class ConcatFusion(nn.Module):
-    """Logits [batch, labels]; beside each branch stands whether it is there, so that an absent one is no zero."""
+    """Concatenation, the dense baseline: all branches side by side with presence flags, 256 units, then a head."""
 
     def __init__(self, modality_count: int, features: int, label_count: int) -> None:
         super().__init__()
@@ -41,6 +27,7 @@ class ConcatFusion(nn.Module):
         self.out = nn.Linear(UNITS, label_count)
 
     def forward(self, branches: Tensor, experts: Tensor, used: Tensor, log_prior: Tensor) -> Tensor:
+        """Return logits from all branches with their presence flags."""
         flags = used.unsqueeze(-1).float()
         side_by_side = torch.cat([branches * flags, flags], -1).flatten(1)
         logits: Tensor = self.out(torch.relu(self.dense(side_by_side)))
@@ -48,12 +35,16 @@ class ConcatFusion(nn.Module):
 
 
 class ExpertsFusion(nn.Module):
-    """Logits [batch, labels]; the prior itself where none is used. Learns nothing."""
+    """The product of experts: sum of log p(label | modality) minus (n - 1) log prior. Learns nothing.
+
+    Exact if modalities are independent given the label (Hinton 2002; Kittler et al. 1998).
+    """
 
     def __init__(self, modality_count: int, features: int, label_count: int) -> None:
         super().__init__()
 
     def forward(self, branches: Tensor, experts: Tensor, used: Tensor, log_prior: Tensor) -> Tensor:
+        """Return the product of the used experts; the prior if none is used."""
         count = used.sum(1, keepdim=True).float()
         return (experts * used.unsqueeze(-1)).sum(1) - (count - 1) * log_prior
 
@@ -62,7 +53,7 @@ BOTTLENECKS, HEADS = 2, 4
 
 
 class TransformerFusion(nn.Module):
-    """Logits [batch, labels] from the class token; absent branches are masked out as keys."""
+    """Attention over the present branches, a class token and bottleneck tokens (Nagrani et al. 2021)."""
 
     def __init__(self, modality_count: int, features: int, label_count: int) -> None:
         super().__init__()
@@ -75,6 +66,7 @@ class TransformerFusion(nn.Module):
         self.head = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, label_count))
 
     def forward(self, branches: Tensor, experts: Tensor, used: Tensor, log_prior: Tensor) -> Tensor:
+        """Return logits of the class token; absent branches are masked out as keys."""
         own = self.tokens.expand(len(branches), -1, -1)
         rows = torch.cat([own, branches * used.unsqueeze(-1) + self.kind], 1)
         masked = torch.cat([used.new_zeros(len(used), 1 + BOTTLENECKS), ~used], 1)
@@ -86,7 +78,11 @@ class TransformerFusion(nn.Module):
 
 
 class GatedFusion(nn.Module):
-    """Logits [batch, labels]; `kept` float32 [2^modalities] says for which subsets the residual counts."""
+    """The default: the product of experts plus a gated attention residual that starts at zero.
+
+    The residual sees all branches together. `kept` float32 [2^modalities] enables it only for subsets that it improves in
+    validation.
+    """
 
     def __init__(self, modality_count: int, features: int, label_count: int) -> None:
         super().__init__()
@@ -98,6 +94,7 @@ class GatedFusion(nn.Module):
         self.register_buffer("bits", 1 << torch.arange(modality_count), persistent=False)
 
     def forward(self, branches: Tensor, experts: Tensor, used: Tensor, log_prior: Tensor) -> Tensor:
+        """Return the product of experts plus the gated residual."""
         base = self.base(branches, experts, used, log_prior)
         added = self.residual(branches + self.said(experts.exp()), experts, used, log_prior)
         index = (used * cast(Tensor, self.bits)).sum(1)
@@ -107,25 +104,27 @@ class GatedFusion(nn.Module):
 
 
 class LateFusion(nn.Module):
-    """Logits [batch, labels] from the experts' log probabilities [batch, modalities, labels]; learns nothing."""
+    """Late fusion: the mean of the experts' log probabilities. Learns nothing."""
 
     def __init__(self, modality_count: int, features: int, label_count: int) -> None:
         super().__init__()
 
     def forward(self, branches: Tensor, experts: Tensor, used: Tensor, log_prior: Tensor) -> Tensor:
+        """Return the mean of the used experts."""
         weights = used.unsqueeze(-1).float()
         return (experts * weights).sum(1) / weights.sum(1).clamp(min=1)
 
 
 class MeanFusion(nn.Module):
-    """Logits [batch, labels] from branches [batch, modalities, features] of which `used` [batch, modalities] count."""
+    """Mean fusion: the mean of the used branches, then a head."""
 
     def __init__(self, modality_count: int, features: int, label_count: int) -> None:
         super().__init__()
-        del modality_count  # a mean knows no places
+        del modality_count  # the mean does not depend on it
         self.head = nn.Sequential(nn.Linear(features, features), nn.ReLU(), nn.Linear(features, label_count))
 
     def forward(self, branches: Tensor, experts: Tensor, used: Tensor, log_prior: Tensor) -> Tensor:
+        """Return logits of the mean of the used branches."""
         weights = used.unsqueeze(-1).float()
         logits: Tensor = self.head((branches * weights).sum(1) / weights.sum(1).clamp(min=1))
         return logits
@@ -136,10 +135,13 @@ DEFAULT = "gated"
 
 @dataclass(frozen=True, slots=True)
 class FusionSpec:
-    """make(modality count, features, label count) -> a module called with (branches, experts, used, log_prior).
+    """How to make a fusion and how to train it.
 
-    trains_branches: its own loss trains them too; else each branch learns from its own loss alone, and its best weights
-    are its own; residual: the fusion has weights that are trained after the branches.
+    Attributes:
+        make: Creates the module from (modality count, features, label count).
+        encoders: The kind of encoders that it goes with.
+        trains_branches: True if its own loss trains the branches too; else each branch has its own loss and stops alone.
+        residual: True if it has weights that are trained after the branches.
     """
 
     make: Callable[[int, int, int], nn.Module]

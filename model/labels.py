@@ -1,4 +1,4 @@
-"""The label space of the home streams: nothing, ten digits, ten sounds."""
+"""Labels of the home streams: nothing, ten digits, ten sounds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LABELS = (NOTHING, *DIGITS, *SOUNDS)
 
 
 def label_kind(label: str) -> str:
-    """nothing, digit or sound; label for one of somebody's own."""
+    """Return the kind of a label: nothing, digit or sound; label for a label of a user's own."""
     if label == NOTHING:
         return NOTHING
     return "digit" if label in DIGITS else "sound" if label in SOUNDS else "label"

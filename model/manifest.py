@@ -27,14 +27,18 @@ class ManifestError(BraidError):
 
 @dataclass(frozen=True, slots=True)
 class UnreadableRow:
-    """A sample that cannot be read, and why; the reason quotes nothing of its files."""
+    """A row that cannot be used, and why; the reason does not quote file contents."""
 
     id: Any
     error: str
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any] | UnreadableRow]:
-    """The rows of a manifest in order, empty lines left out. Raises ManifestError where it is no text file."""
+    """Yield the rows of a manifest in order, without empty lines.
+
+    Raises:
+        ManifestError: If the file cannot be read.
+    """
     try:
         with path.open("rb") as manifest:
             for raw in manifest:
@@ -55,7 +59,7 @@ def _parse_line(raw: bytes) -> dict[str, Any] | UnreadableRow:
 
 
 def read_example(row: Mapping[str, Any], root: Path, label: int = -1) -> Example | UnreadableRow:
-    """The sample of a row: what is null, missing or named in `drop` is absent and not even opened."""
+    """Decode the sample of a row; what is null, missing or named in `drop` is absent and not opened."""
     name = row.get("id")
     dropped = row.get("drop") or ()
     if not isinstance(dropped, list | tuple):

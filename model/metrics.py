@@ -1,4 +1,8 @@
-"""Scores of stated probabilities. All take log or plain probabilities float64 [n, labels] and labels int64 [n]."""
+"""Metrics of predicted probabilities.
+
+Functions take probabilities float64 [n, labels], or log probabilities where only their order matters, and true labels
+int64 [n].
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ Labels = NDArray[np.int64]
 
 
 class ExcessError(NamedTuple):
-    """ECE, what it is beyond sampling noise, and the 99th percentile of ECE under sampling alone."""
+    """ECE, its excess over sampling noise, and the 99th percentile of ECE under sampling noise alone."""
 
     ece: float
     excess: float
@@ -22,12 +26,12 @@ class ExcessError(NamedTuple):
 
 
 def accuracy(p: Probabilities, labels: Labels) -> float:
-    """The share of right answers."""
+    """Return the share of correct predictions."""
     return float((p.argmax(1) == labels).mean())
 
 
 def macro_f1(p: Probabilities, labels: Labels) -> float:
-    """The mean over the labels that occur of their F1."""
+    """Return the mean F1 over the labels that occur."""
     predicted = p.argmax(1)
     scores = []
     for label in np.unique(labels):
@@ -37,19 +41,19 @@ def macro_f1(p: Probabilities, labels: Labels) -> float:
 
 
 def nll(p: Probabilities, labels: Labels) -> float:
-    """The mean negative log probability of the right label."""
+    """Return the mean negative log probability of the true label."""
     return float(-np.log(np.clip(p[np.arange(len(labels)), labels], 1e-12, None)).mean())
 
 
 def brier(p: Probabilities, labels: Labels) -> float:
-    """The mean squared distance to the right answer, summed over labels (Brier 1950)."""
+    """Return the mean squared distance to the one-hot true label, summed over labels (Brier 1950)."""
     return float(((p - np.eye(p.shape[1])[labels]) ** 2).sum(1).mean())
 
 
 def excess_ece(p: Probabilities, labels: Labels, seed: int = 0) -> ExcessError:
-    """ECE with equal-mass bins, minus its mean when right answers are drawn with the stated confidences.
+    """Compute ECE with equal-mass bins, and its excess over the mean ECE of a perfectly calibrated model.
 
-    At 300 samples a perfect model shows about .05 by sampling alone.
+    With 300 samples, a perfect model has an ECE of about .05 by sampling alone.
     """
     confidence = p.max(1)
     order = np.argsort(confidence, kind="stable")
@@ -63,13 +67,13 @@ def excess_ece(p: Probabilities, labels: Labels, seed: int = 0) -> ExcessError:
 
 
 def _ece(gaps: NDArray[np.float64], edges: list[int]) -> NDArray[np.float64]:
-    """gaps [draws, n]: right minus confidence, in order of confidence."""
+    """Compute ECE from gaps [draws, n]: correctness minus confidence, in order of confidence."""
     summed: NDArray[np.float64] = np.abs(np.add.reduceat(gaps, edges, axis=1)).sum(1) / gaps.shape[1]
     return summed
 
 
 def auroc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
-    """The chance that a positive scores above a negative, ties counting half."""
+    """Return the probability that a positive scores above a negative; ties count half."""
     order = np.concatenate([scores[positive], scores[~positive]])
     _, rank, count = np.unique(order, return_inverse=True, return_counts=True)
     middle = np.cumsum(count) - (count - 1) / 2
@@ -78,11 +82,11 @@ def auroc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
 
 
 def paired_lower_bound(right: NDArray[np.bool_], reference: NDArray[np.bool_]) -> float:
-    """The one-sided 95 % paired-bootstrap lower bound of the difference of two accuracies on the same samples."""
+    """Return the one-sided 95 % paired-bootstrap lower bound of the difference of two accuracies on the same samples."""
     return lower_bound(right.astype(np.float64) - reference.astype(np.float64))
 
 
 def lower_bound(gap: NDArray[np.float64], draws: int = 2_000, seed: int = 0) -> float:
-    """The one-sided 95 % bootstrap lower bound of a mean over samples; gap [n]."""
+    """Return the one-sided 95 % bootstrap lower bound of a mean over samples; gap float64 [n]."""
     picks = np.random.default_rng(seed).integers(0, len(gap), (draws, len(gap)))
     return float(np.quantile(gap[picks].mean(1), 0.05))

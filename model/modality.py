@@ -1,4 +1,4 @@
-"""The modalities: the one place where each is registered with its content types, decoder, encoders and limits."""
+"""The registry of modalities: content types, decoder, encoders and limits of each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from model.decode import (
     encode_readings,
 )
 from model.encoders.audio import SEGMENT_SAMPLES, STEP_FEATURES, STEPS
-from model.encoders.base import BASE_FEATURES, BasePicture, BaseReader, BaseSegment, BaseText
 from model.encoders.baseline import (
     BASELINE_FEATURES,
     BaselineAudioEncoder,
@@ -44,12 +43,12 @@ from model.encoders.sensor import SensorEncoder
 from model.encoders.text import TextEncoder
 
 FEATURES = 64
-LIGHT, BASELINE, FIXED, BASE = "light", "seed", "fixed", "base"
+LIGHT, BASELINE, FIXED = "light", "baseline", "fixed"
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderConfig:
-    """What encoders are made for: the size of the lexicon and of its vectors, their kind (light, seed, fixed or base) and width."""
+    """Size and kind of the encoders: vocabulary, vector size, kind (light, baseline or fixed) and width factor."""
 
     words: int
     vector_size: int
@@ -57,23 +56,31 @@ class EncoderConfig:
     width: float = 1.0
 
     def scale_channels(self, *channels: int) -> list[int]:
-        """So many channels at this width, each a multiple of four."""
+        """Scale channel counts by the width, each to a multiple of four."""
         return [max(round(count * self.width / 4), 1) * 4 for count in channels]
 
     @property
     def features(self) -> int:
-        """Length of every branch's V_m."""
-        return {BASELINE: BASELINE_FEATURES, FIXED: FIXED_FEATURES, BASE: BASE_FEATURES}.get(self.kind, FEATURES)
+        """Length of every branch's feature vector."""
+        return {BASELINE: BASELINE_FEATURES, FIXED: FIXED_FEATURES}.get(self.kind, FEATURES)
 
 
 @dataclass(frozen=True, slots=True)
 class Modality:
-    """One sense. Its items are encoded each from itself alone; its reader makes one V_m of those that are there.
+    """A modality. Each item is encoded from itself alone; the reader combines the encoded items into one branch.
 
-    decode: payload and content type to a value; prepare: a value to the encoder's input; item_size: length of an
-    item's feature, None where it is the branch's own; items_max: how many of one window count, None where their places
-    on the window's grid say so. fields: what a manifest calls it; inline: the value of what a manifest's row holds
-    itself, None where the row names a file; blank: a value that says nothing, for places that nobody looks at.
+    Attributes:
+        name: The name.
+        content_types: The content types of its payloads.
+        decode: Decodes a payload of a content type.
+        prepare: Turns a decoded value into the encoder's input.
+        encoder: Creates the encoder of items.
+        reader: Creates the module that combines the items of a window.
+        item_size: Length of an encoded item; None if it is that of the branch.
+        items_max: How many items of one window count; None if each has a place on the window's grid.
+        fields: Names in a manifest.
+        inline: Checks a value that a manifest row holds itself; None if the row names a file.
+        blank: A value without content, for empty places.
     """
 
     name: str
@@ -90,20 +97,21 @@ class Modality:
 
     @property
     def on_grid(self) -> bool:
-        """True where items stand at places of the window's grid, one for each segment."""
+        """True if items have places on the window's grid, one per segment."""
         return self.items_max is None
 
 
 class MeanReader(nn.Module):
-    """The mean of the items that are there: [batch, items, features] to [batch, features]."""
+    """The mean of the present items."""
 
     def forward(self, items: Tensor, present: Tensor) -> Tensor:
+        """Reduce [batch, items, features] to [batch, features]."""
         weights = present.unsqueeze(-1).float()
         return (items * weights).sum(1) / weights.sum(1).clamp(min=1)
 
 
 def prepare_segment(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Samples of one segment, float32 [SEGMENT_SAMPLES], zeros behind what is shorter."""
+    """Pad or cut the samples of one segment to float32 [SEGMENT_SAMPLES]."""
     segment: NDArray[np.float32] = np.zeros(SEGMENT_SAMPLES, np.float32)
     segment[: len(samples)] = samples[:SEGMENT_SAMPLES]
     return segment
@@ -114,16 +122,12 @@ def _text_encoder(shape: EncoderConfig) -> nn.Module:
         return BaselineTextEncoder(shape.words)
     if shape.kind == FIXED:
         return FixedTextEncoder()
-    if shape.kind == BASE:
-        return BaseText(shape.words)
     return TextEncoder(shape.words, shape.vector_size, shape.features, *shape.scale_channels(40))
 
 
 def _video_encoder(shape: EncoderConfig) -> nn.Module:
     if shape.kind == FIXED:
         return FixedImageEncoder()
-    if shape.kind == BASE:
-        return BasePicture()
     return (
         BaselineImageEncoder()
         if shape.kind == BASELINE
@@ -134,16 +138,12 @@ def _video_encoder(shape: EncoderConfig) -> nn.Module:
 def _audio_encoder(shape: EncoderConfig) -> nn.Module:
     if shape.kind == FIXED:
         return FixedAudioEncoder()
-    if shape.kind == BASE:
-        return BaseSegment()
     return BaselineAudioEncoder() if shape.kind == BASELINE else RobustAudioEncoder(shape.scale_channels(16, 32, 64))
 
 
 def _audio_reader(shape: EncoderConfig) -> nn.Module:
     if shape.kind == FIXED:
         return FixedAudioReader()
-    if shape.kind == BASE:
-        return BaseReader()
     return (
         BaselineAudioReader()
         if shape.kind == BASELINE

@@ -1,4 +1,4 @@
-"""Several trainings of one recipe scored together: means, and gaps over the samples of all of them."""
+"""Score several trainings of one recipe together: means, and gaps over the samples of all of them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from model.evaluate import evaluate_model, predict_split, subset_name
 from model.predictor import FusionModel
 
 Gaps = dict[str, dict[str, Any]]
-# What names a model or is made anew from all of them.
+# Fields that name a model or are recomputed from all models.
 UNPOOLED = ("model", "data", "part", "best_single", "gap", "gap_lower", "summary")
 
 
 def evaluate_seeds(models: Sequence[FusionModel], data: Examples, part: str = "test") -> dict[str, Any]:
-    """The scores of each under `each`, and those of all: means, and the gap to the best sense with its lower bound.
+    """Score each model (under `each`) and all together: means, and the gap to the best modality with its lower bound.
 
-    The best sense of a cell is that of the mean accuracy; the bootstrap draws samples and keeps a sample's answers by
-    all models together, for they are of one sample.
+    The best modality of a cell is the one with the best mean accuracy. The bootstrap draws samples, with the predictions of
+    all models for it, because those are not independent.
     """
     predictions = [predict_split(model, data, part) for model in models]
     each = [evaluate_model(model, data, part, own) for model, own in zip(models, predictions, strict=True)]
@@ -49,7 +49,7 @@ def evaluate_seeds(models: Sequence[FusionModel], data: Examples, part: str = "t
 
 
 def _gaps(model: FusionModel, rows: Sequence[NDArray[np.float64]], labels: metrics.Labels) -> Gaps:
-    """Fusion minus the best single sense, by subset of several senses."""
+    """Return fusion minus the best single modality, by subset of several modalities."""
     right = np.stack([r.argmax(2) == labels[:, None] for r in rows]).astype(np.float64).mean(0)
     gaps: Gaps = {}
     for index in range(1, right.shape[1]):
@@ -66,7 +66,7 @@ def _gaps(model: FusionModel, rows: Sequence[NDArray[np.float64]], labels: metri
 
 
 def _mean(values: Sequence[Any]) -> Any:
-    """The mean of numbers that stand at the same place."""
+    """Average numbers at the same place of nested dicts and lists."""
     if isinstance(values[0], dict):
         return {k: _mean([f[k] for f in values]) for k in values[0] if k not in UNPOOLED}
     if isinstance(values[0], list | tuple):

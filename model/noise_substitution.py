@@ -1,4 +1,4 @@
-"""Samples of which one modality is replaced by noise: words, pixels and sound that mean nothing."""
+"""Replace one modality of samples by noise: random words, pixels or audio."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SYLLABLES = ("ka", "mo", "ti", "lu", "ren", "sol", "bi", "dar", "ne", "fo")
 
 
 def substitute_noise(examples: Sequence[Example], modality: str) -> list[Example]:
-    """The same samples with noise in the place of a modality, the same noise each time."""
+    """Return the samples with noise in place of a modality, the same noise each time."""
     rng = np.random.default_rng(SEED)
     substituted = []
     for example in examples:

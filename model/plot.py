@@ -1,4 +1,4 @@
-"""Curves and bars as PNG, drawn with what decodes pictures: no library for plots is needed to run Braid."""
+"""Draw charts as PNG with Pillow, so that Braid needs no plotting library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TEXT_COLOUR, GRID_COLOUR = "#222222", "#dddddd"
 
 
 class Axes:
-    """A white page with a frame, horizontal lines and a title; y goes from low to high."""
+    """A white page with a title and horizontal grid lines between two values."""
 
     def __init__(self, title: str, low: float, high: float) -> None:
         self.low, self.high = low, high if high > low else low + 1
@@ -28,28 +28,28 @@ class Axes:
             self.draw.text((LEFT - 8, self.y(value)), f"{value:.3g}", TEXT_COLOUR, self.font, anchor="rm")
 
     def y(self, value: float) -> float:
-        """Where a value lies on the page."""
+        """Return the vertical position of a value."""
         return HEIGHT - BOTTOM - (value - self.low) / (self.high - self.low) * (HEIGHT - TOP - BOTTOM)
 
     def legend(self, names: Sequence[str]) -> None:
-        """Names with their colours, at the right."""
+        """Draw the names with their colours at the right."""
         for place, name in enumerate(names):
             y = TOP + 24 * place
             self.draw.rectangle((WIDTH - RIGHT + 15, y, WIDTH - RIGHT + 29, y + 14), COLOURS[place % len(COLOURS)])
             self.draw.text((WIDTH - RIGHT + 36, y + 7), name, TEXT_COLOUR, self.font, anchor="lm")
 
     def label_x(self, x: float, text: str) -> None:
-        """A word under the axis."""
+        """Draw a label under the axis."""
         self.draw.text((x, HEIGHT - BOTTOM + 10), text, TEXT_COLOUR, self.font, anchor="ma")
 
     def save(self, path: Path) -> None:
-        """As PNG."""
+        """Write the chart as PNG."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.image.save(path, "PNG")
 
 
 def save_line_chart(path: Path, title: str, lines: Mapping[str, Sequence[float]]) -> None:
-    """One line for each name over 1, 2, 3 …"""
+    """Draw one line per name over the points 1, 2, 3 and so on."""
     values = [v for line in lines.values() for v in line]
     axes = Axes(title, min(0.0, *values), max(values))
     longest = max(len(line) for line in lines.values())
@@ -68,7 +68,7 @@ def save_line_chart(path: Path, title: str, lines: Mapping[str, Sequence[float]]
 
 
 def save_bar_chart(path: Path, title: str, groups: Sequence[str], series: Mapping[str, Sequence[float]]) -> None:
-    """For each group one bar a name, side by side."""
+    """Draw one bar per name in each group, side by side."""
     values = [v for line in series.values() for v in line]
     axes = Axes(title, 0.0, max(values))
     room = (WIDTH - LEFT - RIGHT) / len(groups)

@@ -1,4 +1,4 @@
-"""A served model's log probabilities of all subsets, for examples in memory."""
+"""Run a served model on decoded examples."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ TIMED_EXAMPLES = 40
 
 
 def predict_examples(model: FusionModel, examples: Sequence[Example]) -> NDArray[np.float64]:
-    """Log probabilities float64 [examples, 2^modalities, labels], encoded and fused as the services do it."""
+    """Return log probabilities float64 [examples, 2^modalities, labels], encoded and fused as the services do it."""
     if not examples:
         return np.zeros((0, 1 << len(model.modalities), len(model.labels)))
     return np.stack(model.fuse(encode_examples(model, examples)))
 
 
 def encode_examples(model: FusionModel, examples: Sequence[Example]) -> list[WindowFeatures]:
-    """The features of each example; a modality that the model does not know is left out."""
+    """Encode the modalities of each example that the model knows."""
     inputs: dict[str, list[NDArray[np.generic]]] = {m: [] for m in model.modalities}
     spans: list[dict[str, range]] = []
     for example in examples:
@@ -42,7 +42,7 @@ def encode_examples(model: FusionModel, examples: Sequence[Example]) -> list[Win
 
 
 def median_latency_ms(model: FusionModel, examples: Sequence[Example]) -> float:
-    """The median time of one decision, encoders included, one sample at a time."""
+    """Measure the median time of one prediction in ms, encoders included, one example at a time."""
     durations_ms = []
     for example in examples[:TIMED_EXAMPLES]:
         start_s = time.perf_counter()

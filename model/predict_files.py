@@ -1,4 +1,4 @@
-"""One sample from files: text, picture and sound to an explanation, without any service."""
+"""Predict and explain one sample from files, without any service."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from model.predictor import FusionModel, WindowFeatures
 
 @dataclass(frozen=True, slots=True)
 class FileSample:
-    """Text, the bytes of a picture file, the bytes of a sound file; None for what is absent."""
+    """Text, image file and audio file of a sample; None for an absent modality."""
 
     text: str | None
     image: bytes | None
@@ -21,19 +21,19 @@ class FileSample:
 
 
 def predict_files(model: FusionModel, sample: FileSample) -> Explanation | str:
-    """What the model says of a sample; a sentence where a file cannot be decoded."""
+    """Predict a sample; return a sentence if a file cannot be decoded."""
     text, video, audio = [], [], {}
     if sample.text is not None:
         text = model.encode("text", [model.prepare("text", sample.text)])
     if sample.image is not None:
         pixels = decode_image(sample.image)
         if isinstance(pixels, Undecodable):
-            return f"the picture: {pixels.detail}"
+            return f"the image: {pixels.detail}"
         video = model.encode("video", [model.prepare("video", pixels)])
     if sample.audio is not None:
         samples = decode_audio(sample.audio, "audio/file")
         if isinstance(samples, Undecodable):
-            return f"the sound: {samples.detail}"
+            return f"the audio: {samples.detail}"
         hop_us = SEGMENT_SAMPLES * 1_000_000 // RATE
         window_us = hop_us * model.segments_per_sample
         segments = cut_segments([TimedSamples(0, "file", "0", samples)], 0, window_us, hop_us, RATE)

@@ -1,4 +1,4 @@
-"""Answers for a manifest of samples, one line each, whatever cannot be read among them."""
+"""Predict the samples of a manifest, one result per line; unreadable rows are reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from model.manifest import FIELDS, UnreadableRow, read_example, read_rows
 from model.predict_examples import encode_examples
 from model.predictor import FusionModel
 
-# Samples that are decoded and held at a time.
+# Samples in memory at a time.
 PART_ROWS = 64
 DECIMALS = 8
 TASK_LABELS: Mapping[str, tuple[str, ...]] = {"tridigit": DIGITS, "homesound10": SOUNDS}
@@ -25,9 +25,14 @@ ModelFor = Callable[[str], FusionModel | str]
 
 
 def predict_manifest(manifest: Path, model_for: ModelFor) -> Iterator[dict[str, Any]]:
-    """One answer for each line, in order; model_for gives a task's model, or a sentence why there is none.
+    """Yield one result per line, in order.
 
-    Raises ManifestError where the manifest cannot be read.
+    Args:
+        manifest: The manifest.
+        model_for: Returns the model of a task, or a sentence why there is none.
+
+    Raises:
+        ManifestError: If the manifest cannot be read.
     """
     rows = iter(read_rows(manifest))
     while part := list(islice(rows, PART_ROWS)):
@@ -57,7 +62,7 @@ def _predict_part(
 
 
 def prediction_row(model: FusionModel, task: str, rows: NDArray[np.float64], present: frozenset[str]) -> dict[str, Any]:
-    """What a model says of one sample of a task: probabilities of the task's labels alone, conflict, abstention."""
+    """Return the result of one sample: probabilities of the task's labels alone, conflict, abstention, contributions."""
     labels = TASK_LABELS.get(task, model.labels)
     task_rows = rows[:, [model.labels.index(label) for label in labels]]
     task_rows = task_rows - np.log(np.exp(task_rows).sum(1, keepdims=True))
@@ -80,7 +85,7 @@ def prediction_row(model: FusionModel, task: str, rows: NDArray[np.float64], pre
 def _read_sample(row: dict[str, Any], root: Path, model_for: ModelFor) -> Example | UnreadableRow:
     task = row.get("task")
     if not isinstance(task, str):
-        return UnreadableRow(row.get("id"), "no task is named")
+        return UnreadableRow(row.get("id"), "the row names no task")
     model = model_for(task)
     if isinstance(model, str):
         return UnreadableRow(row.get("id"), model)
@@ -91,5 +96,5 @@ def _read_sample(row: dict[str, Any], root: Path, model_for: ModelFor) -> Exampl
 
 
 def _unknown_fields(model: FusionModel) -> frozenset[str]:
-    """Fields of modalities that the model does not know: their files are not opened."""
+    """Return the fields of modalities that the model does not have: their files are not opened."""
     return frozenset(f for m, names in FIELDS.items() if m not in model.modalities for f in names)

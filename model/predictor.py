@@ -1,9 +1,7 @@
-"""What serves: the interface of a loaded model to whoever asks it, and all that they may know of it.
+"""Serve a model: encode items, and fuse the features of windows into log probabilities of all subsets.
 
-A model as it serves: items to features, features of windows to log probabilities of all subsets.
-
-Every batch has one fixed shape per encoder and head, padded: the shape changes the last bits of a result, so a fixed
-one makes it independent of what else happened to be in the batch.
+Every batch is padded to one fixed shape per encoder and head. The shape changes the last bits of a result, so a fixed
+shape makes results independent of what else is in the batch.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from model.streams.network import StreamsNetwork
 
 
 class ServedModel(Protocol):
-    """A model of some device. All results are functions of the inputs, the digest and the device's kind."""
+    """A loaded model. All results are functions of the inputs, the digest and the kind of device."""
 
     name: str
     version: str
@@ -44,20 +42,20 @@ class ServedModel(Protocol):
 
     @property
     def device(self) -> object:
-        """Where it runs; its text is the device's name."""
+        """The device; its text is the device's name."""
 
     @property
     def costliest_modality(self) -> str:
-        """The modality whose items take most arithmetic: the one that an overloaded worker leaves out."""
+        """The modality whose items need most arithmetic; an overloaded worker leaves it out first."""
 
     def prepare(self, modality: str, value: Any) -> NDArray[Any]:
-        """A decoded value as its encoder's input."""
+        """Turn a decoded value into its encoder's input."""
 
     def encode_all(self, inputs: Mapping[str, Sequence[NDArray[Any]]]) -> dict[str, list[Feature]]:
-        """Features of prepared items by modality, each from itself alone, whatever else is encoded with it."""
+        """Encode prepared items by modality, each independently of the others."""
 
     def fuse(self, windows: Sequence[WindowFeatures]) -> list[NDArray[np.float64]]:
-        """Log probabilities float64 [2^modalities, labels] of each window: row i uses the modalities of the bits of i."""
+        """Return log probabilities float64 [2^modalities, labels] per window; row i uses the modalities of the bits of i."""
 
 
 Feature = NDArray[np.float32]
@@ -65,20 +63,21 @@ Feature = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class WindowFeatures:
-    """What is usable of one window, by modality; one that has nothing is absent.
+    """The features of one window by modality; a modality without items is absent.
 
-    A sequence: features in order of time, of too many the newest are kept; a mapping: features by their place on the
-    window's grid, missing ones left out.
+    A sequence holds features in order of time, of which the newest are used; a mapping holds features by their place on the
+    window's grid.
     """
 
     items: Mapping[str, Sequence[Feature] | Mapping[int, Feature]] = field(default_factory=dict)
 
     @property
     def present(self) -> frozenset[str]:
+        """The modalities that have items."""
         return frozenset(name for name, features in self.items.items() if features)
 
     def padded(self, modality: str, places: int, blank: Feature) -> list[Feature]:
-        """The features of a modality in a row of so many places, `blank` where there is none."""
+        """Return the features of a modality in a row of `places`, padded with `blank`."""
         features = self.items.get(modality, ())
         if isinstance(features, Mapping):
             return [features.get(place, blank) for place in range(places)]
@@ -87,7 +86,7 @@ class WindowFeatures:
 
 
 class FusionModel:
-    """A loaded model; all results are functions of the inputs, the digest, the torch version and the device's kind."""
+    """A loaded model; results also depend on the torch version."""
 
     def __init__(
         self,
@@ -98,7 +97,16 @@ class FusionModel:
         device: torch.device,
         make: ExecutorFactory | None = None,
     ) -> None:
-        """make: how functions run, where not the device's own way; bench compares the ways."""
+        """Prepare the executors.
+
+        Args:
+            network: The network.
+            config: The config of the checkpoint.
+            words: The known words.
+            digest: The digest of the checkpoint.
+            device: Where to run.
+            make: Creates executors in another way than the device's default, for benchmarks.
+        """
         self._network = network.eval().to(device)
         self._prepare = _task_prepare(words) if isinstance(network, TaskNetwork) else _streams_prepare(words)
         self.device = device
@@ -107,12 +115,12 @@ class FusionModel:
         self.version: str = config["version"]
         self.labels: tuple[str, ...] = tuple(config["labels"])
         self.modalities: tuple[str, ...] = network.modalities
-        # A device that does many windows at once has a shape of its own; results are the device's in any case.
+        # CUDA has a batch shape of its own; results depend on the kind of device in any case.
         on_cuda = device.type == "cuda"
         self.batch_windows: int = config.get("batch_windows_cuda", 64) if on_cuda else config["batch_windows"]
         self.segments_per_window: int = config["segments_per_window"]
         self.threads: int = config["threads"]
-        # Samples of some tasks are longer than a window of a stream; the shape of a batch holds either.
+        # Samples of some tasks are longer than a window of a stream; the shape of a batch fits both.
         self.segments_per_sample: int = config.get("segments_per_sample", self.segments_per_window)
         self.task: str | None = config.get("task")
         self.decision: Mapping[str, float] = config["decision"]
@@ -124,45 +132,45 @@ class FusionModel:
 
     @cached_property
     def costliest_modality(self) -> str:
-        """The modality whose items take most arithmetic."""
+        """The modality whose items need most arithmetic."""
         return max(self.modalities, key=self.item_flops)
 
     def item_flops(self, modality: str) -> int:
-        """Floating-point operations to encode one item."""
+        """Count the floating-point operations to encode one item."""
         item = self._blank_items(modality)[:1].to(self.device)
         return flops(lambda: self._network.item_encoder(modality)(item))
 
     def window_flops(self) -> int:
-        """Floating-point operations of the head for one window, all subsets of its modalities."""
+        """Count the floating-point operations of the head for one window, with all subsets."""
         return flops(lambda: self._run_head(*(blank[:1].to(self.device) for blank in self._blank_windows())))
 
     def prepare(self, modality: str, value: Any) -> NDArray[Any]:
-        """A decoded value (text str, picture uint8 [h, w, 3], sound float32 [SEGMENT_SAMPLES]) as its encoder's input."""
+        """Turn a decoded value (str, pixels uint8 [h, w, 3], samples float32 [SEGMENT_SAMPLES]) into its encoder's input."""
         return self._prepare(modality, value)
 
     def encode(self, modality: str, inputs: Sequence[NDArray[Any]]) -> list[Feature]:
-        """Features of prepared items of one modality, each from itself alone, whatever else is encoded with it."""
+        """Encode prepared items of one modality, each independently of the others."""
         return self.encode_all({modality: inputs})[modality]
 
     def encode_all(self, inputs: Mapping[str, Sequence[NDArray[Any]]]) -> dict[str, list[Feature]]:
-        """The same of several modalities: the items of one are copied while the device encodes those of another."""
+        """Encode items of several modalities; items of one are copied while the device encodes those of another."""
         encoded: dict[str, list[Feature]] = {modality: [] for modality in inputs}
         for (modality, count), features in run_pipelined(self._item_batches(inputs)):
-            # A copy each: a view of the whole batch in a cache would keep all of it.
+            # Copied, because a cached view would keep the whole batch in memory.
             encoded[modality] += [feature.copy() for feature in features[:count]]
         return encoded
 
     def fuse(self, windows: Sequence[WindowFeatures]) -> list[NDArray[np.float64]]:
-        """Log probabilities float64 [2^modalities, labels] of each window: row i uses the modalities of the bits of i."""
+        """Return log probabilities float64 [2^modalities, labels] per window; row i uses the modalities of the bits of i."""
         fused: list[NDArray[np.float64]] = []
         for count, rows in run_pipelined(self._window_batches(windows)):
             fused += [row.astype(np.float64) for row in rows[:count]]
         return fused
 
     def _item_batches(self, inputs: Mapping[str, Sequence[NDArray[Any]]]) -> Iterator[tuple[Executor, tuple[str, int]]]:
-        """Runs of encoders, filled, with the modality and how many items there are.
+        """Yield filled encoder runs, each with its modality and number of items.
 
-        The rows behind those hold older items: a row's feature is its own, so there is no need to clear them.
+        Rows after those keep older items: a row's feature depends on that row alone, so they need not be cleared.
         """
         for modality, given in inputs.items():
             run = self._encoders[modality]
@@ -174,14 +182,14 @@ class FusionModel:
                 yield run, (modality, len(part))
 
     def _window_batches(self, windows: Sequence[WindowFeatures]) -> Iterator[tuple[Executor, int]]:
-        """Runs of the head, filled, with how many windows there are."""
+        """Yield filled head runs, each with its number of windows."""
         for at in range(0, len(windows), self.batch_windows):
             part = windows[at : at + self.batch_windows]
             self._fill_head_inputs(part)
             yield self._head, len(part)
 
     def _fill_head_inputs(self, windows: Sequence[WindowFeatures]) -> None:
-        """Put features where the head reads them; what an earlier batch left there is cleared."""
+        """Write features into the inputs of the head and clear what an earlier batch left there."""
         count, inputs = len(self.modalities), self._head.inputs
         for i, m in enumerate(self.modalities):
             items, present = inputs[i], inputs[count + i]
@@ -192,19 +200,19 @@ class FusionModel:
             present[: len(windows)] = np.array([row is not blank for row in rows]).reshape(len(windows), -1)
 
     def _run_head(self, *tensors: torch.Tensor) -> torch.Tensor:
-        """The head: items of each modality, then which are there of each, to log probabilities of all subsets."""
+        """Compute log probabilities of all subsets from items of each modality, followed by their masks."""
         count = len(self.modalities)
         items, masks = (dict(zip(self.modalities, part, strict=True)) for part in (tensors[:count], tensors[count:]))
         present = torch.stack([mask.any(1) for mask in masks.values()], 1)
         return self._network.subset_log_probs(self._network.branches(items, masks), present)
 
     def _blank_items(self, modality: str) -> torch.Tensor:
-        """A batch of an encoder's inputs that say nothing."""
+        """Return a batch of blank inputs of an encoder."""
         blank = self.prepare(modality, MODALITIES[modality].blank)
         return torch.zeros((self.batch_windows, *blank.shape), dtype=torch.from_numpy(blank).dtype)
 
     def _blank_windows(self) -> Sequence[torch.Tensor]:
-        """A batch of the head's inputs that say nothing, as `_subsets` takes them."""
+        """Return a batch of blank inputs of the head, in the order of `_run_head`."""
         segments = max(self.segments_per_window, self.segments_per_sample)
         shapes = [self._network.item_shape(m, segments) for m in self.modalities]
         items = [torch.zeros((self.batch_windows, *shape)) for shape in shapes]

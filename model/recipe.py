@@ -1,4 +1,4 @@
-"""What a training depends on beside the data."""
+"""The recipe of a training."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class TaskRecipe:
-    """The same recipe and data give the same weights on one machine.
+    """Everything that a training depends on besides the data; it determines the weights on one machine.
 
-    patience: epochs without a better validation after which training stops; drop: chance that a modality is left out
-    of the fusion's own loss; distil: weight of what subsets learn from the full set; residual_epochs: of a fusion's
-    residual, after the branches; unseen: chance that a word is read as unknown; babble: chance that a whole sentence is
-    of no known word, or of words by chance.
+    Attributes:
+        patience: Epochs without a better validation after which training stops.
+        drop: Chance that a modality is left out of the fusion's own loss.
+        distil: Weight of the loss by which subsets learn from the full set.
+        residual_epochs: Epochs of the residual, after the branches.
+        unseen: Chance that a word is read as unknown.
+        babble: Chance that a sentence has only unknown or only random words.
+        segments: Audio segments of a sample that count.
     """
 
     fusion: str = "gated"

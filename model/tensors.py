@@ -1,4 +1,4 @@
-"""Examples as tensors, and a network's branches of them."""
+"""Collate examples into tensors, and compute a network's branches from them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Mask = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class ExampleBatch:
-    """Encoder inputs [rows, places, …] by modality, which of the places are there bool [rows, places], labels int64."""
+    """Encoder inputs [rows, places, …] by modality, bool masks [rows, places] of present items, and labels int64 [rows]."""
 
     inputs: Mapping[str, Tensor]
     present: Mapping[str, Tensor]
     labels: Tensor
 
     def rows(self, begin: int, end: int) -> ExampleBatch:
-        """Some of the rows."""
+        """Return the rows from `begin` to `end`."""
         return ExampleBatch(
             {m: values[begin:end] for m, values in self.inputs.items()},
             {m: values[begin:end] for m, values in self.present.items()},
@@ -39,7 +39,7 @@ class ExampleBatch:
 def collate_examples(
     examples: Sequence[Example], modalities: Sequence[str], lexicon: Lexicon, segments: int
 ) -> ExampleBatch:
-    """Examples side by side; sound is cut into segments, of which at most so many count."""
+    """Collate examples; audio is cut into segments, of which at most `segments` count."""
     inputs, present = {}, {}
     for m in modalities:
         parts = [_prepare_items(m, e, lexicon)[:segments] for e in examples]
@@ -57,9 +57,12 @@ def collate_examples(
 
 
 def compute_branches(network: TaskNetwork, batch: ExampleBatch, mask: Mask | None = None) -> tuple[Tensor, Tensor]:
-    """Branches float32 [rows, modalities, features] and which are present, bool [rows, modalities].
+    """Return branches float32 [rows, modalities, features] and a bool mask [rows, modalities] of present modalities.
 
-    mask: blanks parts of sound spectra while training.
+    Args:
+        network: The network.
+        batch: The examples.
+        mask: Masks parts of audio spectra, for training.
     """
     items: dict[str, Tensor] = {}
     for m in network.modalities:
@@ -78,7 +81,7 @@ def compute_branches(network: TaskNetwork, batch: ExampleBatch, mask: Mask | Non
 
 @torch.no_grad()
 def encode_branches(network: TaskNetwork, batch: ExampleBatch, rows: int = 64) -> tuple[Tensor, Tensor]:
-    """The same as branches_of without gradients, in parts of so many rows."""
+    """Compute branches without gradients, `rows` examples at a time."""
     parts = [compute_branches(network, batch.rows(at, at + rows)) for at in range(0, len(batch.labels), rows)]
     branches, present = (torch.cat(parts) for parts in zip(*parts, strict=True))
     return branches, present

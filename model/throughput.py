@@ -1,4 +1,4 @@
-"""What a device can carry: windows a second of a model by the way it is run, with and without encoding everything anew."""
+"""Measure windows per second of a model by execution mode, with and without cached encoders."""
 
 from __future__ import annotations
 
@@ -17,22 +17,20 @@ from numpy.typing import NDArray
 
 from model.executor import EagerExecutor, ExecutorFactory, compile_function, executor_factory
 from model.labels import LABELS
-from model.network import Architecture, TaskNetwork
 from model.predictor import FusionModel, WindowFeatures
 from model.streams.network import StreamsNetwork
 
 WORDS, SEGMENTS = 3_000, 4
-# Items of a window of 2 s, and how many of them the window before (0.5 s earlier) did not have.
+# Items of a window of 2 s, and how many of them the previous window (0.5 s earlier) did not have.
 ITEMS: Mapping[str, tuple[int, float]] = {"text": (1, 0.25), "video": (5, 1.25), "audio": (SEGMENTS, 1.0)}
 EAGER, COMPILED, GRAPHS, CACHED = "eager", "compiled", "graphs", "cached encoders"
 COMPILED_GRAPHS, CACHED_COMPILED = "compiled, in graphs", "cached encoders, compiled, in graphs"
-MODELS = HOME, BASE = "home", "fusion-base"
 STEP_MAX_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class ThroughputRow:
-    """A way and a batch: windows a second, their arithmetic as a share of the device's matrix rate, and ms of a batch."""
+    """Windows per second at one mode and batch size, MFU, and percentiles of the batch time."""
 
     way: str
     batch: int
@@ -44,33 +42,35 @@ class ThroughputRow:
 
 @dataclass(frozen=True, slots=True)
 class ThroughputReport:
-    """A model on a device; *_gflop: of a window with all items encoded, and with those of the window before cached.
+    """Throughput of a model on a device.
 
-    differs: the largest difference of a probability from what the CPU says of the same window, run the last way.
+    Attributes:
+        parameters: Number of weights.
+        gflop: Arithmetic of a window with all items encoded.
+        cached_gflop: Arithmetic of a window if items of the previous window are cached.
+        differs: Largest difference of a probability from the CPU's for the same window.
+        rows: One row per mode and batch size.
     """
 
-    model: str
     parameters: int
-    precision: str
     gflop: float
     cached_gflop: float
     differs: float
     rows: Sequence[ThroughputRow]
 
     def as_json(self) -> dict[str, Any]:
+        """Return the report as a JSON object."""
         return asdict(self)
 
 
-def random_network(name: str) -> StreamsNetwork | TaskNetwork:
-    """A network with random weights: of the shape of `home`, or `fusion-base`, which nobody trained: capacity only."""
+def random_network() -> StreamsNetwork:
+    """Create a network of the shipped model's shape with random weights."""
     torch.manual_seed(1)
-    if name == HOME:
-        return StreamsNetwork(len(LABELS), WORDS, 50).eval()
-    return TaskNetwork(Architecture(tuple(ITEMS), len(LABELS), WORDS, 50, "transformer", encoders="base")).eval()
+    return StreamsNetwork(len(LABELS), WORDS, 50).eval()
 
 
-def random_config(batch: int, bfloat16: bool) -> dict[str, Any]:
-    """The config of such a model at one batch shape, on any device."""
+def random_config(batch: int) -> dict[str, Any]:
+    """Return the config of that network at one batch size, on any device."""
     return {
         "name": "capacity",
         "version": "1",
@@ -79,7 +79,6 @@ def random_config(batch: int, bfloat16: bool) -> dict[str, Any]:
         "batch_windows_cuda": batch,
         "segments_per_window": SEGMENTS,
         "threads": torch.get_num_threads(),
-        "precision": "bfloat16" if bfloat16 else "float32",
         "decision": {},
         "conflict_from": 0.9,
         "conformal": 0.9,
@@ -87,24 +86,28 @@ def random_config(batch: int, bfloat16: bool) -> dict[str, Any]:
 
 
 def select_device(name: str, threads: int = 1) -> torch.device:
-    """`auto`, `cpu` (with so many threads) or `cuda`. Raises ValueError where there is none."""
+    """Select `auto`, `cpu` (with `threads` threads) or `cuda`.
+
+    Raises:
+        ValueError: If there is no CUDA device.
+    """
     torch.set_num_threads(threads)
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("there is no CUDA device here: leave --device out, or give cpu")
+        raise ValueError("there is no CUDA device: leave --device out, or give cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def describe_device(device: torch.device) -> dict[str, Any]:
-    """What computes, and how fast it multiplies large matrices in the precision of the large model (GFLOP/s)."""
-    rate = measure_matrix_rate(device, device.type == "cuda")
+    """Describe the device, its load and its speed at large matrix products (GFLOP/s)."""
+    rate = measure_matrix_rate(device)
     told = {"machine": machine_name(device), "device": str(device), "torch": torch.__version__}
-    # What else runs takes its share of a CPU: a reader must know.
+    # Other load slows a CPU measurement, so the page states it.
     busy = {"load": round(os.getloadavg()[0], 1), "cores": os.cpu_count()}
     return {**told, **busy, "matrix_gflops": round(rate / 1e9, 1)}
 
 
 def machine_name(device: torch.device) -> str:
-    """The name of what computes."""
+    """Return the name of the GPU or CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
@@ -115,10 +118,10 @@ def machine_name(device: torch.device) -> str:
     return f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} thread(s)"
 
 
-def measure_matrix_rate(device: torch.device, bfloat16: bool) -> float:
-    """Floating-point operations a second of a large product of matrices: what 100 % of MFU is here."""
+def measure_matrix_rate(device: torch.device) -> float:
+    """Measure the floating-point operations per second of a large matrix product, which is 100 % MFU."""
     size = 8_192 if device.type == "cuda" else 1_024
-    a = torch.randn(size, size, device=device, dtype=torch.bfloat16 if bfloat16 else torch.float32)
+    a = torch.randn(size, size, device=device)
     took = []
     with torch.inference_mode():
         for _ in range(8):
@@ -129,51 +132,57 @@ def measure_matrix_rate(device: torch.device, bfloat16: bool) -> float:
     return 2 * size**3 / min(took)
 
 
-def execution_modes(device: torch.device, bfloat16: bool, fused: bool) -> dict[str, ExecutorFactory]:
-    """How functions can run on this device, by name."""
-    plain = partial(EagerExecutor, device=device, bfloat16=bfloat16)
+def execution_modes(device: torch.device, fused: bool) -> dict[str, ExecutorFactory]:
+    """Return the ways to run functions on this device, by name."""
+    plain = partial(EagerExecutor, device=device, bfloat16=False)
     found: dict[str, ExecutorFactory] = {EAGER: plain}
     if fused:
         found[COMPILED] = lambda function, like: plain(compile_function(function), like)
     if device.type == "cuda":
-        found[GRAPHS] = executor_factory(device, bfloat16)
+        found[GRAPHS] = executor_factory(device, False)
     if device.type == "cuda" and fused:
-        found[COMPILED_GRAPHS] = executor_factory(device, bfloat16, fuse=True)
+        found[COMPILED_GRAPHS] = executor_factory(device, False, fuse=True)
     return found
 
 
 def measure_throughput(
-    name: str,
     device: torch.device,
     batches: Sequence[int],
     seconds: float,
     fused: bool,
     say: Callable[[str], None],
 ) -> ThroughputReport:
-    """Run a model every way at every batch, each for so long; a batch that would take longer than a step may is left out."""
-    bfloat16 = device.type == "cuda" and name == BASE
-    counted = FusionModel(random_network(name), random_config(1, False), [], "0" * 64, torch.device("cpu"))
+    """Measure every mode at every batch size.
+
+    Args:
+        device: The device.
+        batches: Batch sizes, ascending.
+        seconds: Duration of each measurement.
+        fused: Measure compiled modes, too.
+        say: Called with lines of progress.
+    """
+    counted = FusionModel(random_network(), random_config(1), [], "0" * 64, torch.device("cpu"))
     items = {m: counted.item_flops(m) for m in counted.modalities}
     head = counted.window_flops()
     whole = head + sum(items[m] * ITEMS[m][0] for m in items)
     cached = head + sum(items[m] * ITEMS[m][1] for m in items)
-    rate = measure_matrix_rate(device, bfloat16)
+    rate = measure_matrix_rate(device)
     rows: list[ThroughputRow] = []
-    made = execution_modes(device, bfloat16, fused)
+    made = execution_modes(device, fused)
     best = made.get(GRAPHS, made[EAGER])
     cached_ways = {CACHED: best} | ({CACHED_COMPILED: made[COMPILED_GRAPHS]} if COMPILED_GRAPHS in made else {})
-    served = FusionModel(random_network(name), random_config(1, bfloat16), [], "0" * 64, device, best)
+    served = FusionModel(random_network(), random_config(1), [], "0" * 64, device, best)
     differs = float(np.abs(np.exp(_rows(served)) - np.exp(_rows(counted))).max())
     for way, make in (made | cached_ways).items():
         last_s = 0.0
         for batch in batches:
             before = [row.batch for row in rows if row.way == way]
             if before and last_s * batch / before[-1] > STEP_MAX_S:
-                say(f"{name}, {way}: a batch of {batch} would take too long here")
+                say(f"{way}: a batch of {batch} would take too long here")
                 break
-            say(f"{name}, {way}, batch {batch}")
-            torch.compiler.reset()  # beyond a handful of shapes of one function it compiles no more
-            model = FusionModel(random_network(name), random_config(batch, bfloat16), [], "0" * 64, device, make)
+            say(f"{way}, batch {batch}")
+            torch.compiler.reset()  # it stops compiling after a handful of shapes of one function
+            model = FusionModel(random_network(), random_config(batch), [], "0" * 64, device, make)
             took = list(_timed(_step(model, batch, way in cached_ways), seconds))
             last_s = float(np.median(took))
             windows_per_s = batch / last_s
@@ -181,13 +190,12 @@ def measure_throughput(
             p50, p99 = (1000 * float(np.percentile(took, q)) for q in (50, 99))
             rows.append(ThroughputRow(way, batch, round(windows_per_s, 1), round(mfu, 4), round(p50, 3), round(p99, 3)))
             say(f"  {windows_per_s:.1f} windows/s, MFU {100 * mfu:.1f} %, p50 {p50:.2f} ms, p99 {p99:.2f} ms")
-    parameters = sum(p.numel() for p in random_network(name).parameters())
-    precision = "bfloat16" if bfloat16 else "float32"
-    return ThroughputReport(name, parameters, precision, round(whole / 1e9, 3), round(cached / 1e9, 3), differs, rows)
+    parameters = sum(p.numel() for p in random_network().parameters())
+    return ThroughputReport(parameters, round(whole / 1e9, 3), round(cached / 1e9, 3), differs, rows)
 
 
 def _inputs(model: FusionModel) -> dict[str, NDArray[Any]]:
-    """An item of each modality, as its encoder takes it."""
+    """Return a prepared item of each modality."""
     drawn = np.random.default_rng(2)
     return {
         "text": model.prepare("text", "turn on the kettle"),
@@ -197,7 +205,7 @@ def _inputs(model: FusionModel) -> dict[str, NDArray[Any]]:
 
 
 def _window(model: FusionModel) -> WindowFeatures:
-    """A window of so many items, encoded."""
+    """Return an encoded window with ITEMS items."""
     found = {m: model.encode(m, [given])[0] for m, given in _inputs(model).items()}
     there = {m: [found[m]] * ITEMS[m][0] for m in ("text", "video")}
     return WindowFeatures({**there, "audio": dict.fromkeys(range(SEGMENTS), found["audio"])})
@@ -209,7 +217,7 @@ def _rows(model: FusionModel) -> NDArray[np.float64]:
 
 
 def _step(model: FusionModel, batch: int, cached: bool) -> Callable[[], None]:
-    """Encode what is new of so many windows, and fuse them: from inputs on the host to results on the host."""
+    """Return a function that encodes the new items of `batch` windows and fuses them."""
     new = {m: [given] * ceil(batch * ITEMS[m][1 if cached else 0]) for m, given in _inputs(model).items()}
     windows = [_window(model)] * batch
 
@@ -221,7 +229,7 @@ def _step(model: FusionModel, batch: int, cached: bool) -> Callable[[], None]:
 
 
 def _timed(step: Callable[[], None], seconds: float) -> Iterator[float]:
-    """Seconds of each step; the first two, which may compile and allocate, are not told."""
+    """Yield the seconds of each step; the first two, which may compile and allocate, are omitted."""
     for _ in range(2):
         began = time.perf_counter()
         step()

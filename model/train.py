@@ -1,4 +1,4 @@
-"""Training of a task: fresh corruption each epoch, a loss for every branch, and one for the fusion of random subsets."""
+"""Train a task network: fresh corruption each epoch, a loss per branch, and a loss for the fusion of random subsets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ VAL_SEED = 90_001
 
 @dataclass(slots=True)
 class TrainedTask:
-    """The network with its best weights on validation, the words it reads, and one point of the curve an epoch."""
+    """A network with its best weights on validation, its lexicon, and one point of the learning curve per epoch."""
 
     network: TaskNetwork
     lexicon: Lexicon
@@ -38,7 +38,7 @@ class TrainedTask:
 
 
 def initialize_network(data: Examples, words: Sequence[str], table: Tensor, recipe: TaskRecipe) -> TrainedTask:
-    """An untrained network for a set; table float32 [2 + words, vector size]."""
+    """Create an untrained network for a set; table float32 [2 + words, vector size]."""
     torch.manual_seed(recipe.seed)
     architecture = Architecture(data.modalities, len(data.labels), len(words), table.shape[1], recipe.fusion)
     network = TaskNetwork(architecture)
@@ -52,7 +52,15 @@ def initialize_network(data: Examples, words: Sequence[str], table: Tensor, reci
 def train_network(
     data: Examples, trained: TrainedTask, recipe: TaskRecipe, report: Report, resume: Path | None = None
 ) -> None:
-    """Train in place; `report` is called after each epoch. With `resume` the state is kept there after each epoch."""
+    """Train in place.
+
+    Args:
+        data: The set.
+        trained: The network to train.
+        recipe: Everything else about the training.
+        report: Called after each epoch.
+        resume: File that keeps the state after each epoch; training continues from it if it exists.
+    """
     make_deterministic(recipe.threads)
     network = trained.network
     rows = len(data.epoch(np.random.default_rng([recipe.seed, 0])))
@@ -135,7 +143,7 @@ def _losses(
 
 
 def train_residual(data: Examples, trained: TrainedTask, recipe: TaskRecipe, report: Report) -> None:
-    """Train only the residual of a fusion that has one, on frozen and calibrated branches, in place."""
+    """Train only the residual of a fusion, in place, on frozen and calibrated branches."""
     network = trained.network
     torch.manual_seed(recipe.seed)
     optimiser = torch.optim.AdamW(network.fusion.parameters(), recipe.learning_rate / 3, weight_decay=0.05)
@@ -163,7 +171,7 @@ def train_residual(data: Examples, trained: TrainedTask, recipe: TaskRecipe, rep
 
 
 def mask_spectrum(spectrum: Tensor, rng: Generator) -> Tensor:
-    """Bands of frequency and stretches of time blanked in some spectra [rows, views, mels, frames] (Park et al. 2019)."""
+    """Mask bands of frequency and spans of time in some spectra [rows, views, mels, frames] (Park et al. 2019), in place."""
     rows, _, mels, frames = spectrum.shape
     for row in np.flatnonzero(rng.random(rows) < 0.4):
         low, wide = int(rng.integers(0, mels - 6)), int(rng.integers(1, 7))
@@ -174,8 +182,10 @@ def mask_spectrum(spectrum: Tensor, rng: Generator) -> Tensor:
 
 
 def _corrupt_words(batch: ExampleBatch, recipe: TaskRecipe, word_count: int, rng: Generator) -> ExampleBatch:
-    """The batch with some words unknown, so that the row of unknown words is trained, and with some sentences of which
-    nothing can be known: half of them hold no known word, half hold words by chance."""
+    """Replace some words by unknown, and some sentences by only unknown or only random words, in place.
+
+    The former trains the row of unknown words; the latter teaches the network sentences without information.
+    """
     if "text" in batch.inputs:
         words = batch.inputs["text"]
         is_word = words > UNKNOWN
@@ -190,13 +200,13 @@ def _corrupt_words(batch: ExampleBatch, recipe: TaskRecipe, word_count: int, rng
 
 def _validation_batch(data: Examples, lexicon: Lexicon, recipe: TaskRecipe) -> ExampleBatch:
     drawn = [e for s in data.severities for e in data.drawn(s, np.random.default_rng(VAL_SEED))]
-    drawn = drawn[:: len(data.severities)]  # scored after each epoch: as many as one severity has are enough
+    drawn = drawn[:: len(data.severities)]  # scored after each epoch, so as few as one severity has
     return collate_examples(drawn, data.modalities, lexicon, recipe.segments)
 
 
 @torch.no_grad()
 def _validate(network: TaskNetwork, state: TrainingState, validation: ExampleBatch) -> dict[str, float]:
-    """Score the averaged weights, keep them where they are the best, and weigh the branches' losses by their lag."""
+    """Score the averaged weights, keep them if they are the best, and weight the branches' losses by their lag."""
     if not len(validation.labels):
         state.update_best(state.average.state, -float(state.epoch))
         return {}
@@ -226,6 +236,6 @@ def _validate(network: TaskNetwork, state: TrainingState, validation: ExampleBat
 
 
 def lag_weights(branch_nll: dict[str, float]) -> dict[str, float]:
-    """Weights of the branches' losses: the branch that lags behind the others counts up to twice, one ahead half."""
+    """Return loss weights of branches: up to twice for one that lags behind the others, down to half for one ahead."""
     middle = float(np.mean(list(branch_nll.values()))) or 1.0
     return {m: float(np.clip(value / middle, 0.5, 2.0)) for m, value in branch_nll.items()}

@@ -1,7 +1,4 @@
-"""The running average of weights, which stands nearer to the middle of what training found (Polyak and Juditsky 1992).
-
-The state of a training between two epochs: enough to go on as if it had never stopped.
-"""
+"""The state of a training between two epochs, with a running average of the weights."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ DECAY = 0.995
 
 
 class WeightAverage:
-    """Averages a network's state as it trains; young averages forget faster."""
+    """A running average of a network's state (Polyak and Juditsky 1992); young averages forget faster."""
 
     def __init__(self, network: nn.Module) -> None:
         self.state: dict[str, Tensor] = {name: value.clone() for name, value in network.state_dict().items()}
@@ -31,7 +28,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Take the network's present weights in."""
+        """Add the network's current weights."""
         self.steps += 1
         decay = min(DECAY, self.steps / (self.steps + 20))
         for name, value in network.state_dict().items():
@@ -42,11 +39,11 @@ class WeightAverage:
 
 
 class ResumeError(BraidError):
-    """A saved training state that belongs to another training, or that cannot be read."""
+    """A saved state that belongs to another recipe or network, or cannot be read."""
 
 
 class TrainingState:
-    """What changes from epoch to epoch: weights, optimiser, schedule, average, the best so far and the curve."""
+    """Weights, optimiser, schedule, average, best weights so far and curve."""
 
     def __init__(
         self,
@@ -65,13 +62,13 @@ class TrainingState:
         self.loss_weights: dict[str, float] = {}
 
     def update_best(self, state: dict[str, Tensor], nll: float) -> None:
-        """Take a state as the best one if it is."""
+        """Keep a state if it is the best so far."""
         if nll < self.best_nll:
             self.best = {name: value.clone() for name, value in state.items()}
             self.best_nll, self.best_epoch = nll, self.epoch
 
     def update_best_branches(self, state: dict[str, Tensor], branch_nll: dict[str, float]) -> None:
-        """Take each branch's part of a state as its best if it is: branches that share nothing stop by themselves."""
+        """Keep each branch's part of a state if it is the best so far: branches that share nothing stop independently."""
         for modality, nll in branch_nll.items():
             if nll < self.best_branch_nll.get(modality, float("inf")):
                 self.best_branch_nll[modality], self.best_epoch = nll, self.epoch
@@ -80,7 +77,7 @@ class TrainingState:
                         self.best[name] = value.clone()
 
     def save(self, path: Path, recipe: TaskRecipe) -> None:
-        """Put the state in a file, whole or not at all."""
+        """Write the state to a file atomically."""
         optimiser = self.optimiser.state_dict()
         groups: dict[str, dict[str, Tensor]] = {
             "network": self.network.state_dict(),
@@ -106,7 +103,11 @@ class TrainingState:
         os.replace(path.with_suffix(".new"), path)
 
     def restore(self, path: Path, recipe: TaskRecipe) -> None:
-        """Go on from a file if it is there. Raises ResumeError where it belongs to another recipe."""
+        """Restore the state from a file if it exists.
+
+        Raises:
+            ResumeError: If the file belongs to another recipe or network, or cannot be read.
+        """
         if not path.exists():
             return
         try:
@@ -114,9 +115,9 @@ class TrainingState:
                 numbers: dict[str, Any] = json.loads(file.metadata()["numbers"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise ResumeError(f"{path} cannot be read ({type(error).__name__}): delete it to start anew") from error
+            raise ResumeError(f"{path} cannot be read ({type(error).__name__}): delete it to start again") from error
         if numbers["recipe"] != json.loads(json.dumps(asdict(recipe))):
-            raise ResumeError(f"{path} is of a training with another recipe: delete it, or give that recipe")
+            raise ResumeError(f"{path} belongs to a training with another recipe: delete it, or use that recipe")
         groups: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "best": {}, "optimiser": {}}
         for name, value in tensors.items():
             group, _, rest = name.partition("/")
@@ -128,7 +129,7 @@ class TrainingState:
         try:
             self.network.load_state_dict(groups["network"])
         except RuntimeError as error:
-            raise ResumeError(f"{path} is of another network: delete it to start anew") from error
+            raise ResumeError(f"{path} belongs to another network: delete it to start again") from error
         self.optimiser.load_state_dict({"state": state, "param_groups": numbers["groups"]})
         self.schedule.load_state_dict(numbers["schedule"])
         self.average.state, self.average.steps = groups["average"], numbers["average_steps"]

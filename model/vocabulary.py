@@ -1,4 +1,4 @@
-"""Which words a task's text branch knows, with their pretrained vectors."""
+"""Choose the words that a task's text branch knows, with their pretrained vectors."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from model.encoders.text import read_word_vectors, tokenize
 def build_lexicon(
     sentences: Sequence[str], vectors: Path, *, others: int = 800, numbers: bool = False
 ) -> tuple[list[str], Tensor]:
-    """Words and their table float32 [2 + words, vector size].
+    """Return words and their table float32 [2 + words, vector size].
 
-    Known are: words that the sentences use and that have a vector; the most frequent others that have one; words used
-    twice without one, whose vector is that of unknown words; with `numbers` the figures, numbers and what they are
-    misheard as.
+    Known words are: those of the sentences that have a vector; the most frequent `others` in the table; words that occur
+    twice without a vector, which get that of unknown words; with `numbers`, numbers and their homophones.
     """
     listed_words, table = read_word_vectors(vectors)
     row = {word: place + 2 for place, word in enumerate(listed_words)}

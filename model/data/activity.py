@@ -1,4 +1,4 @@
-"""Where a recording that was mixed in can be heard: a clip of a dog is silence for most of its length."""
+"""Find where a mixed-in recording is audible: a clip of a dog is silent for most of its length."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 from model.decode import RATE
 
 PIECE_SAMPLES = RATE // 4
-# Amplitude of what was added, against what was there before it and against the faintest that counts (int16 scale).
+# Least amplitude of the added audio, relative to the existing audio and absolute (int16 scale).
 RELATIVE_MIN, AMPLITUDE_MIN = 0.6, 15.0
-# What was heard half a second ago still goes on: the pauses between ticks belong to the clock.
+# Pauses of up to half a second count as audible: the pauses between ticks belong to the clock.
 LINGER_PIECES = 2
 
 
 def find_audible_spans(
     before: NDArray[np.float32], after: NDArray[np.float32], begin: float, end: float
 ) -> list[tuple[float, float]]:
-    """Stretches [from, to) in seconds, inside [begin, end), in which `after` holds more than `before`; float32 [n] both."""
+    """Return the spans [from, to) in seconds, within [begin, end), in which audio that was added to `before` is audible."""
     count = len(before) // PIECE_SAMPLES
     added, existing = (
         np.sqrt(np.mean(sound[: count * PIECE_SAMPLES].reshape(count, PIECE_SAMPLES).astype(np.float64) ** 2, axis=1))

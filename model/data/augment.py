@@ -1,4 +1,4 @@
-"""Augmentation of training items: another pace, pose, light and number, never another label."""
+"""Augment training items: change pace, pose, light and number, but never the label."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OTHER_NOTATION_CHANCE = 0.2
 
 
 def change_pace(sound: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
-    """Mostly another pace and pitch, by up to an eighth."""
+    """Change pace and pitch by up to an eighth, in most cases."""
     if rng.random() < 0.4 or len(sound) < 2:
         return sound
     places = np.arange(0, len(sound) - 1, rng.uniform(0.88, 1.14))
@@ -26,7 +26,7 @@ def change_pace(sound: NDArray[np.float32], rng: Generator) -> NDArray[np.float3
 
 
 def vary_noises(noises: Sequence[NDArray[np.float32]], rng: Generator) -> Sequence[NDArray[np.float32]]:
-    """The noises, now and then only one of them and begun elsewhere, so that none is learned by heart."""
+    """Return the noises, or sometimes only one of them with another start, so that none is learned by heart."""
     if rng.random() >= SINGLE_NOISE_CHANCE:
         return noises
     noise = noises[int(rng.integers(len(noises)))]
@@ -34,7 +34,7 @@ def vary_noises(noises: Sequence[NDArray[np.float32]], rng: Generator) -> Sequen
 
 
 def transform_image(pixels: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
-    """Turned, scaled and shifted a little, half of the time in another light; never mirrored: the signs are of one hand."""
+    """Rotate, scale and shift slightly, and change the light half of the time; never mirror, because signs are of one hand."""
     side = pixels.shape[0]
     turn, zoom = rng.uniform(-0.1, 0.1), rng.uniform(0.94, 1.07)
     cosine, sine = np.cos(turn) / zoom, np.sin(turn) / zoom
@@ -55,7 +55,7 @@ def transform_image(pixels: NDArray[np.uint8], rng: Generator) -> NDArray[np.uin
 
 
 def replace_digit(text: str, old_digit: int, digit: int, rng: Generator) -> str:
-    """A sentence that says another digit in the same place: in figures or in letters, mostly as the sentence did."""
+    """Replace the digit that a sentence names, in digits or letters, mostly as in the sentence."""
     words = text.split()
     index = find_digit_word(words, old_digit)
     if index is None:
@@ -67,7 +67,7 @@ def replace_digit(text: str, old_digit: int, digit: int, rng: Generator) -> str:
 
 
 def replace_digit_by_number(text: str, digit: int, rng: Generator) -> str:
-    """A sentence that says a number of two figures, or a dozen, where it said a digit: of no label."""
+    """Replace the digit that a sentence names by a larger number, which has no label."""
     words = text.split()
     index = find_digit_word(words, digit)
     if index is None:
@@ -79,7 +79,7 @@ def replace_digit_by_number(text: str, digit: int, rng: Generator) -> str:
 def change_distance(
     sound: NDArray[np.float32], bed: NDArray[np.float32], samples_max: int, rng: Generator
 ) -> NDArray[np.float32]:
-    """A sound begun elsewhere, louder or softer, over a faint bed of another one; at most samples_max long."""
+    """Change start and level of an audio clip, sometimes over a faint background of another; at most samples_max long."""
     if rng.random() < 0.7:
         sound = np.roll(sound, int(rng.integers(len(sound))))
     if rng.random() < 0.5:
@@ -92,7 +92,7 @@ def change_distance(
 
 
 def drop_title_words(title: str, rng: Generator) -> str:
-    """A title of which a word in six is lost, and sometimes the order."""
+    """Drop one word in six of a title, and sometimes change the order."""
     words = [word for word in title.split() if rng.random() >= 0.17] or title.split()
     if rng.random() < 0.3:
         words = [words[i] for i in rng.permutation(len(words))]

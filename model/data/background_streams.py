@@ -1,7 +1,7 @@
-"""Streams in which nothing happens that a label names: what a server would receive of them, made anew from a seed.
+"""Generate streams in which nothing happens that has a label, as a server would receive them, from a seed.
 
-An ambience below everything, a camera that sends two frames a second while there is something to see, messages that come
-as in the home streams (model/data/delivery_simulation.py).
+A background sound throughout, a camera that sends two frames per second while there is something to see, and messages
+delivered as in the home streams (model/data/delivery_simulation.py).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from model.data.homestream import RATE, Received
 from model.data.out_of_distribution import OutOfDistribution
 
 SECONDS = 120
-# What an ambience is made of: sounds that last, as in the home streams.
+# Background sounds: those that last, as in the home streams.
 BEDS = ("rain", "sea_waves", "clock_tick", "crackling_fire", "helicopter")
-# Chances that a happening is heard, shown and told; half of what is heard is voices.
+# Chances that an activity is audible, visible and written; half of the audible ones are voices.
 BY = (0.8, 0.35, 0.35)
 
 HEARD_LATE, SEEN_LATE = delay_mixture((1, 0.02, 0.15)), delay_mixture((1, 0.05, 0.45))
@@ -41,7 +41,7 @@ class BackgroundStream:
 
 
 def background_streams(data: Path, part: splits.Split, seed: int, count: int, seconds: int = SECONDS) -> Iterator[BackgroundStream]:
-    """Streams from the beds, photos, voices and sentences of one part of the sets; the same seed gives the same ones."""
+    """Yield streams from the items of one split; the same seed gives the same streams."""
     rng = np.random.default_rng(seed)
     digits, clips = splits.load_digits(data, part), [c for c in splits.load_clips(data, part) if c.label in BEDS]
     outside = OutOfDistribution(digits, rng)
@@ -76,7 +76,7 @@ def _stream(name: str, outside: OutOfDistribution, bed: splits.ClipSample, rng: 
 
 
 def encode_jpeg(pixels: NDArray[np.uint8]) -> bytes:
-    """As a camera sends it."""
+    """Encode pixels as JPEG."""
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "JPEG", quality=90)
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""Scenes as tensors: every item once, and for each window which of them it holds."""
+"""Collate scenes into tensors: every item once, and for each window the items that it holds."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from model.streams.network import ITEMS_MAX, MODALITIES
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Items and, per window, rows into them; row 0 of every kind of item is padding.
+    """Items, and rows into them per window; row 0 of every kind of item is padding.
 
-    spectra float32 [segments, MELS, frames]; pictures float32 [frames, 3, 64, 64]; words int64 [texts, WORDS_MAX];
-    rows int64 [windows, places] by modality; labels int64 [windows]: what a window shows; own the same by modality: what
-    can be told from that modality alone.
+    spectra float32 [segments, MELS, frames]; pictures float32 [frames, 3, 64, 64]; words int64 [texts, WORDS_MAX]; rows int64
+    [windows, places] by modality; labels int64 [windows]; own int64 [windows] by modality: the label that this modality
+    alone shows.
     """
 
     spectra: Tensor
@@ -34,7 +34,7 @@ class Batch:
 
 
 def collate(scenes: Sequence[Scene], vocabulary: Vocabulary, labels: Sequence[str], log_mel: LogMel) -> Batch:
-    """Put scenes side by side."""
+    """Collate scenes."""
     samples = np.stack([s.sound for s in scenes]).reshape(-1, SEGMENT_SAMPLES) / 32768
     with torch.no_grad():
         spectra = log_mel(torch.from_numpy(samples.astype(np.float32)))
@@ -63,7 +63,7 @@ def collate(scenes: Sequence[Scene], vocabulary: Vocabulary, labels: Sequence[st
 
 
 def _places(items: Sequence[tuple[int, float]], scene_count: int, places: int) -> np.ndarray:
-    """Rows (from 1) of the items in each window, int64 [windows, places], the newest of too many."""
+    """Return the rows (from 1) of the items in each window, int64 [windows, places], the newest if there are too many."""
     held: list[list[tuple[float, int]]] = [[] for _ in range(scene_count * WINDOWS)]
     for row, (scene, at) in enumerate(items, 1):
         first, last = int(np.floor(at * 2)) - WINDOW_SEGMENTS + 1, int(np.floor(at * 2))

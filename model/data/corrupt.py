@@ -1,6 +1,6 @@
-"""Corruption of training items, drawn afresh each time: noise, dim and covered pictures, mistyped sentences.
+"""Corrupt training items of the streams model at random: noise, dim and covered images, mistyped sentences.
 
-The laws are those of the set's degraded versions (data/tridigit/README.md), mixed with small changes of pose.
+As in the degraded versions of the set (data/tridigit/README.md), with small changes of pose.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HOMOPHONES = {
 def corrupt_audio(
     sound: NDArray[np.float32], noises: Sequence[NDArray[np.float32]], rng: Generator
 ) -> NDArray[np.float32]:
-    """Noise over a whole stretch, 0 to 18 dB below it."""
+    """Add noise, 0 to 18 dB below the audio."""
     noise = np.resize(noises[int(rng.integers(len(noises)))], len(sound))
     level = np.sqrt(np.mean(sound**2) + 1) / np.sqrt(np.mean(noise**2) + 1)
     noisy: NDArray[np.float32] = (sound + noise * level * 10 ** (-rng.uniform(0, 18) / 20)).astype(np.float32)
@@ -28,7 +28,7 @@ def corrupt_audio(
 
 
 def corrupt_image(pixels: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
-    """Another place, hand and light; now and then coarse or half covered as in the degraded sets."""
+    """Shift, mirror and change the light; sometimes make coarse or half cover, as in the degraded sets."""
     values = np.roll(pixels, (rng.integers(-5, 6), rng.integers(-5, 6)), axis=(0, 1)).astype(np.float32)
     if rng.random() < 0.5:
         values = values[:, ::-1]
@@ -46,7 +46,7 @@ def corrupt_image(pixels: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8
 
 
 def corrupt_text(text: str, rng: Generator) -> str:
-    """Three in four as they are; else words dropped, letters swapped, the number misheard."""
+    """Drop words, swap letters and mishear the number, in one sentence of four."""
     if rng.random() < 0.75:
         return text
     kept = []

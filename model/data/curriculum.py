@@ -1,4 +1,4 @@
-"""What each step of the training sees, made anew from the training items, one step ahead of the network that learns."""
+"""Generate what each training step of the streams model sees, one step ahead of the network."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from model.encoders.image import prepare_image
 from model.encoders.text import Vocabulary
 from model.labels import LABELS, NOTHING
 
-# Sentences, titles and photos of each step; sentences and pictures of no label; sentences of a number that is no digit.
+# Sentences, titles and photos per step; sentences and images without label; sentences with a number that is no digit.
 SENTENCES, TITLES, PHOTOS, STRANGE, MISCOUNTED = 64, 32, 32, 12, 8
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
 class SingleModalityBatch:
-    """Each sense by itself: what is there, and the places in LABELS of what it shows.
+    """Items of each modality by itself, with the index in LABELS of what they show.
 
-    spectra float32 [windows * segments, MELS, frames] and heard int64 [windows]; words int64 [texts, WORDS_MAX] and said
-    int64 [texts]; pictures float32 [frames, 3, 64, 64] and shown int64 [frames].
+    spectra float32 [windows * segments, MELS, frames] and heard int64 [windows]; words int64 [texts, WORDS_MAX] and said int64
+    [texts]; pictures float32 [frames, 3, 64, 64] and shown int64 [frames].
     """
 
     spectra: Tensor
@@ -44,7 +44,7 @@ class SingleModalityBatch:
 
 
 class Curriculum:
-    """Makes them; the same seed makes the same ones in the same order."""
+    """Generates batches; the same seed gives the same batches in the same order."""
 
     def __init__(self, data: Path, vocabulary: Vocabulary, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
@@ -53,11 +53,11 @@ class Curriculum:
         self._maker = SceneGenerator(self._digits, self._clips, splits.load_noises(data), self._rng, shake=True)
 
     def scenes(self, count: int) -> Batch:
-        """Scenes side by side."""
+        """Generate and collate scenes."""
         return collate([self._maker.make() for _ in range(count)], self._vocabulary, LABELS, self._log_mel)
 
     def alone(self, windows: int) -> SingleModalityBatch:
-        """So many windows of sound, and sentences, titles and photos: scenes hold few for the time that they take."""
+        """Generate `windows` windows of audio, and sentences, titles and photos: scenes hold few for their cost."""
         made = [self._maker.make_audio_window() for _ in range(windows)]
         samples = np.stack([sound for sound, _ in made]).reshape(-1, SEGMENT_SAMPLES) / 32768
         with torch.no_grad():
@@ -76,7 +76,7 @@ class Curriculum:
     def _texts(self) -> Iterator[tuple[str, str]]:
         rng = self._rng
         for i in rng.integers(0, len(self._digits), SENTENCES):
-            digit = int(rng.integers(10))  # the number alone tells, not what such sentences were mostly about
+            digit = int(rng.integers(10))  # so that only the number predicts the label, not the rest of the sentence
             text = replace_digit(self._digits[i].text, int(self._digits[i].label), digit, rng)
             yield corrupt_text(text, rng), str(digit)
         for i in rng.integers(0, len(self._clips), TITLES):
@@ -95,7 +95,7 @@ class Curriculum:
 
 
 def prefetch(make: Callable[[], Item], count: int, threads: int) -> Iterator[Item]:
-    """Call `make` so many times, in another thread while the one before is worked on; threads: torch's, in there too."""
+    """Yield `count` results of `make`, computed one ahead in another thread that uses `threads` torch threads."""
     with ThreadPoolExecutor(1, "lessons", torch.set_num_threads, (threads,)) as maker:
         coming = maker.submit(make)
         for left in reversed(range(count)):

@@ -1,4 +1,4 @@
-"""The degraded versions of tridigit, as its README states them: how they are made, and how fresh ones are drawn."""
+"""Degrade tridigit samples: the versions that the manifest states, and random ones of the same distribution."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Severity = Literal["clean", "noisy", "harsh"]
 SEVERITIES: tuple[Severity, ...] = ("clean", "noisy", "harsh")
 CANVAS_SAMPLES, SIDE = 16_000, 64
 PEAK = 32_000.0
-# What a number was misheard as in the degraded sentences of the training rows, by digit.
+# Homophones in the degraded sentences of the training rows, by digit.
 HOMOPHONES = (
     ("oh", "hero", "sero"), ("won", "want"), ("to", "too"), ("free", "tree"), ("for", "fore"),
     ("hive", "fine"), ("sick", "fix"), ("sven", "heaven"), ("ate", "late"), ("mine", "line"),
@@ -25,7 +25,7 @@ WORD_DROPPED, LETTERS_SWAPPED = 0.10, 0.06
 
 @dataclass(frozen=True, slots=True)
 class DegradationLaw:
-    """From what one severity draws; ranges are inclusive, `down` by chance; corner: of the covered rectangle."""
+    """The distribution of one severity; ranges are inclusive, `down` is drawn with equal chances."""
 
     snr_db: tuple[int, ...]
     gain: tuple[float, float]
@@ -43,7 +43,7 @@ LAWS: Mapping[str, DegradationLaw] = {
 
 
 def place_on_canvas(speech: NDArray[np.float32], onset: int = 0) -> NDArray[np.float32]:
-    """A recording on the canvas of two seconds, float32 [CANVAS_SAMPLES], cut at its end."""
+    """Place a recording on a canvas of two seconds, float32 [CANVAS_SAMPLES], cut at its end."""
     canvas = np.zeros(CANVAS_SAMPLES, np.float32)
     part = speech[: CANVAS_SAMPLES - onset]
     canvas[onset : onset + len(part)] = part
@@ -53,14 +53,14 @@ def place_on_canvas(speech: NDArray[np.float32], onset: int = 0) -> NDArray[np.f
 def mix_noise(
     speech: NDArray[np.float32], noise: NDArray[np.float32], onset: int, noise_gain: float, scale: float
 ) -> NDArray[np.float32]:
-    """Speech in noise, int16 scale: y = clip(round((canvas + noise_gain * noise) * scale))."""
+    """Mix speech and noise, int16 scale: y = clip(round((canvas + noise_gain * noise) * scale))."""
     mixed = (place_on_canvas(speech, onset) + noise_gain * noise[:CANVAS_SAMPLES]) * scale
     drowned: NDArray[np.float32] = np.clip(np.round(mixed), -32768, 32767).astype(np.float32)
     return drowned
 
 
 def degrade_pixels(pixels: NDArray[np.uint8], gain: float, down: int, occlude: Sequence[int]) -> NDArray[np.uint8]:
-    """A picture made coarse, then dark, then covered: uint8 [SIDE, SIDE, 3]."""
+    """Make an image coarse, then dark, then covered: uint8 [SIDE, SIDE, 3]."""
     blocks = pixels.reshape(SIDE // down, down, SIDE // down, down, 3).astype(np.float32).mean((1, 3))
     values = np.round(blocks * np.float32(gain)).repeat(down, 0).repeat(down, 1)
     x, y, width, height = occlude
@@ -72,12 +72,12 @@ def degrade_pixels(pixels: NDArray[np.uint8], gain: float, down: int, occlude: S
 def degrade_audio(
     row: Mapping[str, Any], speech: NDArray[np.float32], noises: Mapping[str, NDArray[np.float32]]
 ) -> NDArray[np.float32]:
-    """The sound of a row's `noisy` or `harsh` version."""
+    """Return the audio of a row's `noisy` or `harsh` version."""
     return mix_noise(speech, noises[row["noise"]], row["onset"], row["noise_gain"], row["scale"])
 
 
 def degrade_image(row: Mapping[str, Any], pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture of a row's `noisy` or `harsh` version."""
+    """Return the image of a row's `noisy` or `harsh` version."""
     image = row["image"]
     return degrade_pixels(pixels, image["gain"], image["down"], image["occlude"])
 
@@ -85,7 +85,7 @@ def degrade_image(row: Mapping[str, Any], pixels: NDArray[np.uint8]) -> NDArray[
 def draw_audio(
     speech: NDArray[np.float32], noises: Sequence[NDArray[np.float32]], severity: Severity, rng: Generator
 ) -> NDArray[np.float32]:
-    """A recording as the law of a severity draws it."""
+    """Degrade a recording at random."""
     if severity == "clean":
         return place_on_canvas(speech)
     noise = noises[int(rng.integers(len(noises)))]
@@ -97,7 +97,7 @@ def draw_audio(
 
 
 def draw_image(pixels: NDArray[np.uint8], severity: Severity, rng: Generator) -> NDArray[np.uint8]:
-    """A picture as the law of a severity draws it."""
+    """Degrade an image at random."""
     if severity == "clean":
         return pixels
     law = LAWS[severity]
@@ -107,7 +107,7 @@ def draw_image(pixels: NDArray[np.uint8], severity: Severity, rng: Generator) ->
 
 
 def draw_text(text: str, digit: int, severity: Severity, rng: Generator) -> str:
-    """A sentence as the law of a severity draws it; the word that says the digit has a fate of its own."""
+    """Degrade a sentence at random; the word that names the digit has chances of its own."""
     if severity == "clean":
         return text
     law = LAWS[severity]
@@ -125,7 +125,7 @@ def draw_text(text: str, digit: int, severity: Severity, rng: Generator) -> str:
 
 
 def find_digit_word(words: Sequence[str], digit: int) -> int | None:
-    """Where a sentence says its digit: the first word that is this number, None where none is."""
+    """Return the index of the first word that names the digit, None if there is none."""
     names = (str(digit), WORDS[digit])
     return next((index for index, word in enumerate(words) if word.lower().strip(".,!?-'\"") in names), None)
 

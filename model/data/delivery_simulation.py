@@ -1,6 +1,6 @@
-"""How what happened reaches a server: by which senses, late, twice, out of order or not at all, by clocks that are off.
+"""Simulate how messages reach a server: late, twice, out of order or not at all, with wrong clocks.
 
-The law is that of the home streams (data/homestream/README.md); the same draws in the same order give the same messages.
+The distributions are those of the home streams (data/homestream/README.md); the same draws give the same messages.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numpy.random import Generator
 
 from model.data.homestream import RATE, Received
 
-# How often a digit comes by which senses (speech, hand, text): counted in the truth of S01-S04.
+# Counts of digits by modalities (speech, hand, text) in the truth of S01-S04.
 MODALITY_COMBINATIONS = (
     ((True, True, True), 22),
     ((True, False, True), 8),
@@ -22,21 +22,21 @@ MODALITY_COMBINATIONS = (
     ((False, True, False), 3),
     ((False, False, True), 2),
 )
-# Draws how many seconds a message takes from its making to its arrival.
+# Draws the delay of a message in seconds.
 DelayDistribution = Callable[[Generator], float]
 CHUNK_S, FRAME_S, IDLE_S = 0.5, 0.5, 5.0
 LOST, TWICE = 0.015, 0.03
 
 
 def simulate_delivery(received: list[Received], rng: Generator) -> tuple[Received, ...]:
-    """What of it arrives, in order of arrival."""
+    """Lose and duplicate messages; return the rest in order of arrival."""
     arrived = [m for m in received if rng.random() >= LOST]
     arrived += [m for m in arrived if rng.random() < TWICE]
     return tuple(sorted(arrived, key=lambda m: m.arrived_us))
 
 
 def audio_messages(seconds: int, delay: DelayDistribution, rng: Generator) -> Iterator[Received]:
-    """The chunks of a microphone."""
+    """Yield the chunks of a microphone."""
     for number in range(round(seconds / CHUNK_S)):
         begin = number * CHUNK_S
         arrives = begin + CHUNK_S + delay(rng)
@@ -45,7 +45,7 @@ def audio_messages(seconds: int, delay: DelayDistribution, rng: Generator) -> It
 
 
 def image_messages(frames: list[tuple[float, bytes]], seconds: int, clock_offset_s: float, delay: DelayDistribution, rng: Generator) -> Iterator[Received]:
-    """The frames of a camera whose clock is off, and between them its word that it is there."""
+    """Yield the frames of a camera with a clock offset, and idle messages between them."""
     idle = [(t, None) for t in np.arange(0.0, seconds, IDLE_S) if all(abs(t - at) > 1 for at, _ in frames)]
     rising = sorted([*frames, *idle], key=lambda item: item[0])
     for number, (t, picture) in enumerate(rising):
@@ -53,13 +53,13 @@ def image_messages(frames: list[tuple[float, bytes]], seconds: int, clock_offset
 
 
 def text_messages(texts: list[tuple[float, str]], clock_offset_s: float, delay: DelayDistribution, rng: Generator) -> Iterator[Received]:
-    """The messages of somebody who writes, some of them seconds late."""
+    """Yield the messages of a person who writes, some of them seconds late."""
     for number, (t, text) in enumerate(texts):
         yield Received(_us(t + delay(rng)), "text", number, _us(max(t + clock_offset_s, 0)), text=text)
 
 
 def delay_mixture(*laws: tuple[float, float, float]) -> DelayDistribution:
-    """One of several ranges by chance: (chance, from, to), uniform within."""
+    """Return a mixture of uniform distributions, each (chance, from, to)."""
 
     def late(rng: Generator) -> float:
         if len(laws) == 1:

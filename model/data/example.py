@@ -1,4 +1,4 @@
-"""One labelled sample in decoded form, and what a set of them must offer to be trained on and scored."""
+"""A labelled sample in decoded form, and the interface of a set of samples."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ BUILT_IN = ("text", "video", "audio")
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """text str; video uint8 [height, width, 3]; audio float32 [n] in [-1, 1] at the model's rate; None is absent.
+    """A sample: text str; video uint8 [height, width, 3]; audio float32 [n] in [-1, 1] at the model's rate; None if absent.
 
-    others: the decoded values of further modalities by name; label: place in the set's labels; draw: the numbers that say which modalities miss at a rate, one a modality.
+    Attributes:
+        label: Index in the set's labels.
+        draw: One number per modality that decides at which missing rate it is missing.
+        others: Decoded values of further modalities by name.
     """
 
     id: str
@@ -31,42 +34,43 @@ class Example:
     others: Mapping[str, Any] = field(default_factory=dict)
 
     def value(self, modality: str) -> Any:
-        """What is there of a modality, None where it is absent."""
+        """Return the value of a modality, None if it is absent."""
         return getattr(self, modality) if modality in BUILT_IN else self.others.get(modality)
 
     def with_values(self, **values: Any) -> Example:
-        """The same with these values of modalities, None for what is absent."""
+        """Return the example with other values of some modalities, None to remove one."""
         others = {**self.others, **{m: value for m, value in values.items() if m not in BUILT_IN}}
         return replace(self, others=others, **{m: value for m, value in values.items() if m in BUILT_IN})
 
     def without(self, *modalities: str) -> Example:
-        """The same with modalities taken away."""
+        """Return the example without some modalities."""
         return self.with_values(**dict.fromkeys(modalities))
 
 
 class Examples(Protocol):
-    """A set of labelled samples with the laws by which it is corrupted."""
+    """A set of labelled samples with the distribution of their corruption."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name of the set."""
 
     @property
-    def labels(self) -> tuple[str, ...]: ...
+    def labels(self) -> tuple[str, ...]:
+        """Labels in the order of their indices."""
 
     @property
-    def modalities(self) -> tuple[str, ...]: ...
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities that the samples may have."""
 
     @property
-    def severities(self) -> tuple[Severity, ...]: ...
+    def severities(self) -> tuple[Severity, ...]:
+        """Severities of corruption."""
 
     def epoch(self, rng: Generator, ease: float = 0.0) -> Sequence[Example]:
-        """The training samples once, in a fresh order and with fresh corruption; ease 1 draws mostly easy ones."""
-        ...
+        """Draw the training samples once, in random order with random corruption; ease 1 prefers easy ones."""
 
     def drawn(self, severity: Severity, rng: Generator) -> Sequence[Example]:
-        """The validation samples with fresh corruption of a severity and without augmentation."""
-        ...
+        """Draw the validation samples with random corruption of a severity and without augmentation."""
 
     def samples(self, part: str, severity: Severity) -> Sequence[Example]:
-        """The samples of `val` or `test` exactly as the manifest states this severity."""
-        ...
+        """Return the samples of a split as the manifest states this severity."""

@@ -1,4 +1,4 @@
-"""homesound10: ten home sounds with the titles that their recorders gave them; labels from the manifest alone."""
+"""The set homesound10: ten home sounds with the titles that their recorders gave them; labels come from the manifest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from model.data.splits import read_sound, read_jsonl
 from model.decode import RATE
 from model.labels import SOUNDS
 
-# The official groups: clips of one recording never stand in two of them.
+# The official groups; clips of one recording are in the same group.
 GROUPS: tuple[tuple[int, ...], ...] = ((1,), (2,), (3, 4))
 SECONDS_MAX = 4
 SCALE = np.float32(1 / 32768)
@@ -36,7 +36,7 @@ class SoundClip:
 
 
 class Homesound10:
-    """The set in a folder. `held`: the folds that are not trained on; they are `test`."""
+    """The set in a folder; clips of the folds in `held` are the test split, the others train."""
 
     name = "homesound10"
     labels = SOUNDS
@@ -58,13 +58,13 @@ class Homesound10:
         self._held, self._repeats = frozenset(held), repeats
 
     def hold_out(self, folds: Collection[int]) -> Homesound10:
-        """The same set with other folds held out; nothing is read again."""
+        """Return the set with other folds held out, without reading it again."""
         other = Homesound10.__new__(Homesound10)
         other._items, other._held, other._repeats = self._items, frozenset(folds), self._repeats
         return other
 
     def epoch(self, rng: Generator, ease: float = 0.0) -> list[Example]:
-        """Each clip that is trained on a few times: titles and sounds are paired afresh inside their label."""
+        """Draw each training clip a few times; titles and sounds are paired at random within their label."""
         used = [item for item in self._items if item.fold not in self._held]
         by_label = {n: [item for item in used if item.label == n] for n in range(len(SOUNDS))}
         examples = []
@@ -77,11 +77,11 @@ class Homesound10:
         return [examples[i] for i in rng.permutation(len(examples))]
 
     def drawn(self, severity: Severity, rng: Generator) -> list[Example]:
-        """None: there are too few clips to hold any back, and the held folds are for scoring alone."""
+        """Return no samples: the set has no validation split."""
         return []
 
     def samples(self, part: str, severity: Severity) -> list[Example]:
-        """The held clips as they are; for `train` the others."""
+        """Return the held-out clips, or the others for `train`."""
         return [
             Example(item.id, item.label, item.title, None, item.sound, item.draw)
             for item in self._items
@@ -89,5 +89,5 @@ class Homesound10:
         ]
 
     def sentences(self) -> list[str]:
-        """The titles that are trained on, for the choice of words."""
+        """Return the training titles, to choose words from."""
         return [item.title for item in self._items if item.fold not in self._held]

@@ -1,4 +1,4 @@
-"""The recorded streams as a server received them: what arrived when, and the microphone rendered. Never the truth."""
+"""Read recorded home streams as a server received them: messages in order of arrival, and the rendered microphone."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ class UnreadableStream(BraidError):
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One message of a recording; times in stream microseconds (t: capture by the sender's clock).
+    """One message of a recording; times are stream microseconds, t_us by the sender's clock.
 
-    sound: [from, to) in samples of the rendered microphone; picture: the photo's file, or its bytes; none of the three: the
-    source only said that it is there.
+    Attributes:
+        sound: Range [from, to) of samples of the rendered microphone.
+        picture: The photo's file, or its bytes. A message without sound, picture and text says that the source is alive.
     """
 
     arrived_us: int
@@ -44,13 +45,19 @@ class Received:
 
     @property
     def modality(self) -> str:
+        """The modality of the source."""
         return SOURCES[self.source]
 
 
 def read_messages(events: Path, root: Path) -> Iterator[Received]:
-    """The messages of `Sxx.events.jsonl`, in order of arrival; root: the folder of the sets that it names.
+    """Yield the messages of `Sxx.events.jsonl` in order of arrival.
 
-    Raises UnreadableStream, also where a picture that a message names is not there.
+    Args:
+        events: The file.
+        root: The folder of the sets that it names.
+
+    Raises:
+        RecordingError: If the file or a picture that it names cannot be read.
     """
     number = 0
     try:
@@ -86,9 +93,10 @@ def _parse_message(event: dict[str, Any], root: Path) -> Received:
 
 
 def render_microphone(mix: Path, root: Path) -> NDArray[np.int16]:
-    """Render `Sxx.audio.json` at 8 kHz: the ambience looped, every clip added at its time, rounded and clipped.
+    """Render `Sxx.audio.json` at 8 kHz: the looped background plus every clip at its time, rounded and clipped.
 
-    Raises UnreadableStream.
+    Raises:
+        RecordingError: If a file cannot be read.
     """
     try:
         config = json.loads(mix.read_text())

@@ -1,4 +1,4 @@
-"""What a sentence of tridigit wants: book a table, rate a book and so on; from the manifest's field `intent`."""
+"""The set of intents in the sentences of tridigit (book a restaurant, rate a book, …), from the manifest's field `intent`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INTENTS = ("BookRestaurant", "GetWeather", "RateBook", "SearchScreeningEvent")
 
 
 class Intents:
-    """The sentences of tridigit with its parts and severities; photo and recording say nothing of an intent."""
+    """The sentences with the splits and severities of tridigit; images and audio carry no intent."""
 
     name = "intent"
     labels = INTENTS
@@ -28,20 +28,20 @@ class Intents:
             self._rows[row["split"]].append(row)
 
     def epoch(self, rng: Generator, ease: float = 0.0) -> list[Example]:
-        """Each training sentence once, in an order, a severity and a corruption drawn afresh."""
+        """Draw each training sentence once, in random order, severity and corruption."""
         order = rng.permutation(len(self._rows["train"]))
         return [_drawn(self._rows["train"][i], SEVERITIES[int(rng.integers(len(SEVERITIES)))], rng) for i in order]
 
     def drawn(self, severity: Severity, rng: Generator) -> list[Example]:
-        """The validation sentences, corrupted afresh."""
+        """Draw the validation sentences with random corruption."""
         return [_drawn(row, severity, rng) for row in self._rows["val"]]
 
     def samples(self, part: str, severity: Severity) -> list[Example]:
-        """The sentences of a part as the manifest degrades them."""
+        """Return the sentences of a split as the manifest degrades them."""
         return [_example(row, row["text"] if severity == "clean" else row[severity]["text"]) for row in self._rows[part]]
 
     def sentences(self) -> list[str]:
-        """The training sentences, for the choice of words."""
+        """Return the training sentences, to choose words from."""
         return [row["text"] for row in self._rows["train"]]
 
 

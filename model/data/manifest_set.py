@@ -1,4 +1,4 @@
-"""Samples of your own: a manifest of JSON lines with `label` and any of `text`, `video` (or `image`), `audio`, `sensor`."""
+"""A user's own set: a manifest of JSON lines with `label` and any of `text`, `video` (or `image`), `audio`, `sensor`."""
 
 from __future__ import annotations
 
@@ -24,15 +24,20 @@ PARTS = ("train", "val", "test")
 
 
 class ManifestSet:
-    """A manifest with everything that it names; rows without `split` are dealt out by their id, a fifth to `val`.
+    """The samples of a manifest; of the rows without `split`, a fifth goes to `val`, chosen by id.
 
-    Paths are relative to the manifest's folder. Raises ManifestError for the first row that cannot be used.
+    Paths are relative to the manifest's folder.
     """
 
     name = "own"
     severities: tuple[Severity, ...] = ("clean",)
 
     def __init__(self, manifest: Path) -> None:
+        """Read all samples.
+
+        Raises:
+            ManifestError: If a row cannot be used.
+        """
         rows = list(read_rows(manifest))
         labels = {row["label"] for row in rows if isinstance(row, dict) and isinstance(row.get("label"), str)}
         if not 2 <= len(labels) <= LABELS_MAX:
@@ -60,20 +65,20 @@ class ManifestSet:
         self.segments = min(max(-(-longest // SEGMENT_SAMPLES), 4), SEGMENTS_MAX)
 
     def epoch(self, rng: Generator, ease: float = 0.0) -> list[Example]:
-        """The training samples once, each in another pose and at another pace."""
+        """Draw the training samples once, each with another pose and pace."""
         train = self._parts["train"]
         return [_augmented(train[i], rng) for i in rng.permutation(len(train))]
 
     def drawn(self, severity: Severity, rng: Generator) -> Sequence[Example]:
-        """The validation samples as they are: nothing is known of how they come to harm."""
+        """Return the validation samples as they are: their corruption is unknown."""
         return self._parts["val"]
 
     def samples(self, part: str, severity: Severity) -> Sequence[Example]:
-        """The samples of a part."""
+        """Return the samples of a split."""
         return self._parts[part]
 
     def sentences(self) -> list[str]:
-        """The training sentences, for the choice of words."""
+        """Return the training sentences, to choose words from."""
         return [e.text for e in self._parts["train"] if e.text is not None]
 
 

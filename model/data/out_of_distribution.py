@@ -1,7 +1,7 @@
-"""Things that no label names: sounds, speech, pictures and sentences, made from the items at hand and from chance.
+"""Generate items that have no label: sounds, speech, images and sentences.
 
-There are no recordings of them among the sets, so they are made: tones, hums, knocks and notes; pieces of several words
-glued together, too short to be one; photos shuffled or only their background; sentences whose numbers were taken out.
+The sets have no recordings of such things, so they are generated: tones, hums, knocks and notes; pieces of several words
+that are too short to be one; shuffled photos or parts of their background; sentences without their numbers.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ Sound = NDArray[np.float32]
 
 
 class OutOfDistribution:
-    """Makes them, from the sentences, photos and recordings of some digits."""
+    """Generates items from the sentences, photos and recordings of digits."""
 
     def __init__(self, digits: Sequence[DigitSample], rng: Generator) -> None:
         self._digits, self._rng = digits, rng
         self._words = sorted({w for d in digits for w in _without_numbers(d.text).lower().split()} - _NAMED)
 
     def sentence(self) -> str:
-        """A real sentence without its numbers, or words of such sentences in any order."""
+        """Generate a sentence: a real one without its numbers, or words of such sentences in random order."""
         rng = self._rng
         if rng.random() < 0.6:
             left = _without_numbers(self._digits[int(rng.integers(len(self._digits)))].text)
@@ -46,7 +46,7 @@ class OutOfDistribution:
         return " ".join(self._words[i] for i in rng.integers(0, len(self._words), rng.integers(*WORDS)))
 
     def picture(self) -> NDArray[np.uint8]:
-        """Pixels uint8 [64, 64, 3]: a shuffled photo, a corner of one enlarged, or a texture."""
+        """Generate pixels uint8 [64, 64, 3]: a shuffled photo, an enlarged corner of one, or a texture."""
         rng = self._rng
         hand = self._digits[int(rng.integers(len(self._digits)))].hand
         kind = rng.integers(3)
@@ -67,7 +67,7 @@ class OutOfDistribution:
         return np.asarray(np.clip(texture, 0, 255), np.uint8)
 
     def speech(self) -> Sound:
-        """Half a second or so of voice that says no word: pieces of 50 to 110 ms of several words, some backwards."""
+        """Generate about half a second of voice without a word: pieces of 50 to 110 ms of several words, some backwards."""
         rng = self._rng
         out = np.zeros(0, np.float32)
         for i in rng.integers(0, len(self._digits), rng.integers(5, 10)):
@@ -79,7 +79,7 @@ class OutOfDistribution:
         return out
 
     def sound(self) -> Sound:
-        """One to four seconds of a made sound, int16 scale, about as loud as the recorded ones."""
+        """Generate one to four seconds of synthetic sound, int16 scale, about as loud as the recorded ones."""
         rng = self._rng
         time = np.arange(int(rng.uniform(1, 4) * RATE)) / RATE
         make = (self._hum, self._beeps, self._knocks, self._notes, self._whistle)[rng.integers(5)]
@@ -119,7 +119,7 @@ class OutOfDistribution:
         return out
 
     def _whistle(self, time: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Noise in a narrow band that comes and goes, as wind in a gap."""
+        """Generate noise in a narrow band with varying level, like wind in a gap."""
         rng = self._rng
         spectrum = np.fft.rfft(rng.normal(0, 1, len(time)))
         pitch, wide = rng.uniform(300, 2500), rng.uniform(10, 60)

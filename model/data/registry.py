@@ -1,4 +1,4 @@
-"""The sets that a command can name, and how each is trained by default."""
+"""The data sets that a command can name, and how each is trained by default."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ class UnknownDataSet(BraidError):
 
 
 def read_set(name: str, root: Path) -> DataSet:
-    """A set by name from the folder with the sets, or a manifest by path. Raises UnknownDataSet or ManifestError."""
+    """Read a set by name from the folder with the sets, or a manifest by path.
+
+    Raises:
+        UnknownSetError: If there is no such set.
+        ManifestError: If the manifest cannot be used.
+    """
     if name == "tridigit" and (root / name / "manifest.jsonl").exists():
         return Tridigit(root / name)
     if name == "homesound10" and (root / name / "manifest.jsonl").exists():
@@ -33,7 +38,7 @@ def read_set(name: str, root: Path) -> DataSet:
 
 
 def recipe_for(data: DataSet, fusion: str) -> TaskRecipe:
-    """The recipe that suits a set."""
+    """Return the default recipe of a set."""
     recipe = TaskRecipe(fusion=fusion)
     if isinstance(data, Homesound10):
         return replace(recipe, epochs=15, batch_size=32, segments=8, residual_epochs=0, smoothing=0.05)

@@ -1,7 +1,7 @@
-"""Scenes: short synthetic stretches of a home stream, made fresh from training items by the streams' own law.
+"""Generate scenes: short synthetic parts of a home stream, from training items, distributed like the streams.
 
-Events follow each other with gaps; a digit is spoken, shown and written in any combination, a sound is heard and
-sometimes titled; clocks are off, messages get lost, whole sources drop out.
+Events follow each other with gaps; a digit is spoken, shown and written in any combination, a sound is audible and
+sometimes titled; clocks are off, messages get lost, sources fail.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ WINDOWS = SEGMENTS - WINDOW_SEGMENTS + 1
 _COMBINATIONS = [combination for combination, _ in MODALITY_COMBINATIONS]
 _CHANCES = np.array([count for _, count in MODALITY_COMBINATIONS]) / sum(count for _, count in MODALITY_COMBINATIONS)
 EVIDENCE_MIN = 0.35
-# Windows of sound alone: with a word, with a home sound, with neither.
+# Chances of an audio window with a word, with a home sound, with neither.
 ALONE_CHANCES = (0.4, 0.4, 0.2)
-# How many of what happens in a scene are things that no label names, and by which senses these come.
+# Chance of an event without label in a scene, and the chances that it is audible, visible and written.
 OOD_CHANCE = 0.2
 OOD_MODALITY_CHANCES = (0.7, 0.35, 0.35)
 
 
 class Evidence(NamedTuple):
-    """One sign of an event in one modality: a moment with its weight, or a stretch with its weight per second."""
+    """Evidence of an event in one modality: an instant with its weight, or a span with its weight per second."""
 
     modality: str
     begin: float
@@ -47,7 +47,7 @@ class Evidence(NamedTuple):
     weight: float
 
     def amount_within(self, begin: float, end: float) -> float:
-        """How much of it lies in a window."""
+        """Return the amount of evidence in a window."""
         if self.begin == self.end:
             return self.weight if begin <= self.begin < end else 0.0
         return min(self.weight * max(min(self.end, end) - max(self.begin, begin), 0.0), 1.0)
@@ -55,9 +55,9 @@ class Evidence(NamedTuple):
 
 @dataclass(slots=True)
 class Scene:
-    """sound int16 scale [SEGMENTS * SEGMENT_SAMPLES] with `heard` per segment; frames and texts with their stamps.
+    """Sound float32 [SEGMENTS * SEGMENT_SAMPLES], int16 scale, with `heard` per segment; frames and texts with their times.
 
-    evidence: per event its label and the parts of it that can be sensed.
+    `evidence` holds the label of each event with its evidence.
     """
 
     sound: NDArray[np.float32]
@@ -67,7 +67,7 @@ class Scene:
     evidence: list[tuple[str, list[Evidence]]] = field(default_factory=list)
 
     def label(self, window: int, modality: str | None = None) -> str:
-        """What a window shows (in one modality): the event with the most evidence, nothing where there is too little."""
+        """Return the label of a window (in one modality): the event with the most evidence, or nothing if there is too little."""
         begin, end = window / 2, window / 2 + WINDOW_SEGMENTS / 2
         best, most = NOTHING, EVIDENCE_MIN
         for label, parts in self.evidence:
@@ -78,7 +78,7 @@ class Scene:
 
 
 class SceneGenerator:
-    """Makes scenes from items; `shake` corrupts them as training wants it."""
+    """Generates scenes from items; `shake` corrupts them for training."""
 
     def __init__(
         self,
@@ -96,6 +96,7 @@ class SceneGenerator:
             self._by_label.setdefault(clip.label, []).append(clip)
 
     def make(self) -> Scene:
+        """Generate a scene."""
         rng = self._rng
         scene = Scene(self._bed(SEGMENTS * SEGMENT_SAMPLES), np.ones(SEGMENTS, np.bool_))
         camera_off, text_off = rng.uniform(-0.3, 0.3), rng.uniform(-0.5, 0.3)
@@ -114,9 +115,9 @@ class SceneGenerator:
         return scene
 
     def make_audio_window(self) -> tuple[NDArray[np.float32], str]:
-        """One window of sound, int16 scale, and its label: one word, one home sound, or nothing of these.
+        """Generate one window of audio, int16 scale, and its label: one word, one home sound, or nothing.
 
-        What is cut so that it can be either is not used.
+        Windows with an ambiguous part of a word or sound are drawn again.
         """
         rng = self._rng
         while True:
@@ -175,7 +176,7 @@ class SceneGenerator:
         return 2.7
 
     def _sentence(self, label: str) -> str:
-        """One that says this digit; to learn from, half of them said another."""
+        """Return a sentence with this digit; in training, half of them named another one."""
         rng = self._rng
         if self._shake and rng.random() < 0.5:
             donor = self._digits[int(rng.integers(len(self._digits)))]
@@ -195,7 +196,7 @@ class SceneGenerator:
         return 4.0
 
     def _add_out_of_distribution(self, scene: Scene, at: float, camera_off: float, text_off: float) -> float:
-        """Something that is no event, by one sense or several."""
+        """Add something that is no event, in one or more modalities."""
         rng = self._rng
         heard, shown, written = rng.random(3) < OOD_MODALITY_CHANCES
         if heard:
@@ -215,7 +216,7 @@ class SceneGenerator:
     def _mix_audible(
         self, scene: Scene, samples: NDArray[np.float32], at: float, gain: float, weight: float
     ) -> list[Evidence]:
-        """Mix a recording in; a part for each stretch in which it can be heard over what is there already."""
+        """Mix a recording in; return evidence for each span in which it is audible."""
         before = scene.sound.copy()
         whole = self._mix(scene, samples, at, gain, weight)
         return [Evidence("audio", *span, weight) for span in find_audible_spans(before, scene.sound, whole.begin, whole.end)]
@@ -223,7 +224,7 @@ class SceneGenerator:
     def _mix(
         self, scene: Scene, samples: NDArray[np.float32], at: float, gain: float, weight: float
     ) -> Evidence:
-        if self._shake and self._rng.random() < 0.7:  # another pace and pitch
+        if self._shake and self._rng.random() < 0.7:  # change pace and pitch
             stretched = np.arange(0, len(samples) - 1, self._rng.uniform(0.88, 1.14))
             samples = np.interp(stretched, np.arange(len(samples)), samples).astype(np.float32)
         begin = round(at * RATE)

@@ -1,7 +1,7 @@
-"""Items of tridigit and homesound10, and which of them may be used for what.
+"""Load items of tridigit and homesound10 for the streams model, by split.
 
-Streams S01-S08 are for validation and test: no clip of a recording that any of them plays (or loops as ambience) is
-trained on, told by the Freesound source so that two cuts of one recording stay together.
+Streams S01-S08 are for validation and test: no clip of a recording that one of them plays (or loops as background) is in
+the training split. Recordings are identified by their Freesound source, so two clips of one recording stay together.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class ClipSample:
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a JSON-lines file."""
+    """Yield the rows of a JSON-lines file."""
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             yield json.loads(line)
@@ -63,7 +63,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def load_digits(data: Path, part: Split) -> list[DigitSample]:
-    """The tridigit rows of one part."""
+    """Load the tridigit rows of a split."""
     root = data / "tridigit"
     return [
         DigitSample(str(r["digit"]), read_sound(root / r["speech"]), read_image(root / r["hand"]), r["text"])
@@ -73,13 +73,13 @@ def load_digits(data: Path, part: Split) -> list[DigitSample]:
 
 
 def load_noises(data: Path) -> list[NDArray[np.float32]]:
-    """The noise cuts that corruption may use."""
+    """Load the noises for corruption."""
     root = data / "tridigit" / "noise8k"
     return [read_sound(root / f"{r['noise']}.flac") for r in read_jsonl(root / "noise.jsonl")]
 
 
 def load_clips(data: Path, part: Split) -> list[ClipSample]:
-    """train: clips of recordings that no stream plays; val, test: those that the streams of that part play."""
+    """Load the clips of a split: for `train`, of recordings that no stream plays; else, those that its streams play."""
     root = data / "homesound10"
     rows = list(read_jsonl(root / "manifest.jsonl"))
     played = {name: {clip for stream in STREAMS[name] for clip in _played_clips(data, stream)} for name in STREAMS}

@@ -1,8 +1,8 @@
-"""Home streams made anew from a seed, with what happens in them: as many to choose thresholds on as are wanted.
+"""Generate home streams with their events from a seed, to choose thresholds on.
 
-The law is that of the recorded ones (data/homestream/README.md), as far as the truth of S01-S04 shows it: events follow
-each other with gaps; a digit is spoken, shown and written in any combination, a sound is heard and sometimes titled;
-each source falls silent once.
+They are distributed like the recorded ones (data/homestream/README.md), as far as the truth of S01-S04 shows: events
+follow each other with gaps; a digit is spoken, shown and written in any combination, a sound is audible and sometimes
+titled; each source falls silent once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SECONDS = 120
 DIGIT_S, SOUND_S = 2.7, 4.0
 DIGITS, TITLED = 0.6, 0.52
 GAP_S, OUTAGE_S = (0.6, 5.0), (6.8, 16.0)
-# Seconds, as the messages of S01-S04 came by their senders' true clocks.
+# Delays in seconds of the messages of S01-S04 against their senders' true clocks.
 HEARD_LATE = delay_mixture((0.95, 0.03, 0.17), (0.05, 0.17, 0.55))
 SEEN_LATE = delay_mixture((0.8, 0.08, 0.2), (0.2, 0.2, 1.4))
 READ_LATE = delay_mixture((0.6, 0.2, 1.3), (0.4, 1.1, 6.2))
@@ -33,7 +33,7 @@ _CHANCES = np.array([count for _, count in MODALITY_COMBINATIONS]) / sum(count f
 
 @dataclass(frozen=True, slots=True)
 class SyntheticStream:
-    """One stream: its messages in order of arrival, its microphone int16 at 8 kHz, and (start, end, label) of its events."""
+    """One stream: messages in order of arrival, microphone int16 at 8 kHz, and (start, end, label) of its events."""
 
     name: str
     messages: tuple[Received, ...]
@@ -42,7 +42,7 @@ class SyntheticStream:
 
 
 def synthetic_streams(data: Path, part: splits.Split, seed: int, count: int) -> Iterator[SyntheticStream]:
-    """Streams of the items of one part of the sets; the same seed gives the same ones."""
+    """Yield streams from the items of one split; the same seed gives the same streams."""
     rng = np.random.default_rng(seed)
     digits, clips = splits.load_digits(data, part), splits.load_clips(data, part)
     for number in range(count):

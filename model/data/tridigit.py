@@ -1,4 +1,4 @@
-"""tridigit: ten digits as sentence, hand photo and speech, in three severities; labels from the manifest alone."""
+"""The set tridigit: ten digits as sentence, hand photo and speech, in three severities; labels come from the manifest."""
 
 from __future__ import annotations
 
@@ -29,21 +29,20 @@ from model.decode import decode_image
 from model.decode import Undecodable
 
 DIGITS = tuple("0123456789")
-# How training draws severities: the harder the more often, for there is more to learn.
+# Severities in training: harder ones are drawn more often, because they have more to learn.
 SEVERITY_CHANCES = np.array((0.15, 0.35, 0.5))
-# At the very beginning: speech in noise alone teaches an untrained ear nothing (loss at chance for ten epochs).
+# At the beginning of training: noisy speech alone teaches an untrained network nothing for ten epochs.
 EASY_SEVERITY_CHANCES = np.array((0.6, 0.35, 0.05))
 SCALE = np.float32(1 / 32768)
-# How often a sentence is borrowed from another digit: there are a hundred of each, and they are learned by heart.
+# Chance of a sentence of another digit, with the digit replaced: with only a hundred each, they are learned by heart.
 BORROWED_TEXT_CHANCE = 0.4
-# How often a sentence stays whole beside a degraded picture and sound: most of what words say is in whole ones, and few
-# are drawn.
+# Chance of a clean sentence with degraded image and audio: clean sentences teach the most and are drawn rarely.
 CLEAN_TEXT_CHANCE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class TridigitItem:
-    """A row of the manifest with what its files hold: speech float32 [n], int16 scale; hand uint8 [64, 64, 3]."""
+    """A manifest row with its decoded files: speech float32 [n], int16 scale; hand uint8 [64, 64, 3]."""
 
     row: Mapping[str, Any]
     digit: int
@@ -53,7 +52,7 @@ class TridigitItem:
 
 
 class Tridigit:
-    """The set in a folder; a share of the training rows may be left out (learning curves, quick tests)."""
+    """The set in a folder; `limit` is the number of rows to read per split, for learning curves and quick tests."""
 
     name = "tridigit"
     labels = DIGITS
@@ -77,7 +76,7 @@ class Tridigit:
         self._conflicts = list(read_jsonl(folder / "conflict.jsonl"))
 
     def epoch(self, rng: Generator, ease: float = 0.0) -> list[Example]:
-        """Each training sentence, photo and recording once, paired afresh inside its digit, corrupted afresh."""
+        """Draw each training sentence, photo and recording once, paired at random within its digit, with random corruption."""
         noises = list(self._noises.values())
         chances = ease * EASY_SEVERITY_CHANCES + (1 - ease) * SEVERITY_CHANCES
         examples = []
@@ -103,7 +102,7 @@ class Tridigit:
         return [examples[i] for i in rng.permutation(len(examples))]
 
     def drawn(self, severity: Severity, rng: Generator) -> list[Example]:
-        """The validation rows with fresh corruption of the severity's law."""
+        """Draw the validation rows with random corruption of a severity."""
         noises = list(self._noises.values())
         return [
             Example(
@@ -117,11 +116,11 @@ class Tridigit:
         ]
 
     def samples(self, part: str, severity: Severity) -> list[Example]:
-        """The rows of a part as the manifest degrades them."""
+        """Return the rows of a split as the manifest degrades them."""
         return [self._example(item, item, item, severity) for item in self._items[part]]
 
     def conflicts(self, severity: Severity) -> list[tuple[Example, bool, str | None]]:
-        """The conflict rows, whether each is consistent, and else its odd modality; every part degraded as its row."""
+        """Return the conflict rows: the example, whether it is consistent, and else its odd modality."""
         by_id = {item.row["id"]: item for item in self._items["test"]}
         names = {"text": "text", "image": "video", "speech": "audio", None: None}
         return [
@@ -135,7 +134,7 @@ class Tridigit:
         ]
 
     def sentences(self) -> Sequence[str]:
-        """The training sentences, for the choice of words."""
+        """Return the training sentences, to choose words from."""
         return [item.text for item in self._items["train"]]
 
     def _example(self, text: TridigitItem, hand: TridigitItem, speech: TridigitItem, severity: Severity) -> Example:

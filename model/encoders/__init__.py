@@ -1,1 +1,1 @@
-"""One encoder a modality: an item (message, frame, segment of sound) to its feature, each from itself alone."""
+"""Encoders of single items (message, frame, audio segment) and readers that combine the items of a window."""

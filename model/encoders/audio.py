@@ -1,4 +1,4 @@
-"""Sound: log-mel and convolutions over each segment by itself; all context is the recurrence over the window."""
+"""Audio of the streams model: log-mel and convolutions per segment, a recurrent network over the window."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ STEP_FEATURES = 40
 
 
 class LogMel(nn.Module):
-    """Samples float32 [batch, SEGMENT_SAMPLES] to log-mel float32 [batch, MELS, frames of 10 ms]."""
+    """Log-mel spectrogram."""
 
     def __init__(self) -> None:
         super().__init__()
         self.mel = MelSpectrogram(RATE, n_fft=256, win_length=200, hop_length=80, n_mels=MELS, power=None)
 
     def forward(self, samples: Tensor) -> Tensor:
-        # Power by squares: the size of complex numbers takes a square root that is squared again, and most of the time.
+        """Convert samples float32 [batch, SEGMENT_SAMPLES] to log-mel float32 [batch, MELS, frames of 10 ms]."""
+        # Squares of the parts: abs() of complex numbers takes a square root, and most of the time.
         power = torch.view_as_real(self.mel.spectrogram(samples)).square().sum(-1)
         mel: Tensor = self.mel.mel_scale(power)
         return torch.log(mel + 1e-5) / 4 + 1
 
 
 class SegmentEncoder(nn.Module):
-    """Log-mel of one segment to its feature float32 [batch, STEPS * STEP_FEATURES]: what is cached."""
+    """Convolutions over the log-mel of one segment."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,10 +48,11 @@ class SegmentEncoder(nn.Module):
         self.out = nn.Linear(64 * (MELS // 8), STEP_FEATURES)
 
     def forward(self, samples: Tensor) -> Tensor:
+        """Encode samples to a feature float32 [batch, STEPS * STEP_FEATURES], which is what services cache."""
         return self.spectrum(self.log_mel(samples))
 
     def spectrum(self, log_mel: Tensor) -> Tensor:
-        """The same from a log-mel [batch, MELS, frames] that is there already (training keeps it)."""
+        """Encode a log-mel [batch, MELS, frames] that is computed already."""
         seen = self.blocks(
             log_mel.unsqueeze(1).contiguous(memory_format=torch.channels_last)
         )  # [batch, 32, MELS / 8, STEPS]
@@ -59,9 +61,9 @@ class SegmentEncoder(nn.Module):
 
 
 class SoundReader(nn.Module):
-    """Features of the window's segments [batch, segments, STEPS * STEP_FEATURES] to one feature [batch, features].
+    """Bidirectional GRU over the segments of a window.
 
-    A segment that was not received is a zero feature; the flag beside it says so, so that silence and absence differ.
+    A segment that was not received is a zero feature with a flag, so that silence and absence differ.
     """
 
     def __init__(self, features: int) -> None:
@@ -71,6 +73,7 @@ class SoundReader(nn.Module):
         self.drop = nn.Dropout(0.2)
 
     def forward(self, segments: Tensor, present: Tensor) -> Tensor:
+        """Reduce features [batch, segments, STEPS * STEP_FEATURES] to one feature [batch, features]."""
         batch, count, _ = segments.shape
         steps = segments.view(batch, count * STEPS, STEP_FEATURES)
         flags = present.repeat_interleave(STEPS, dim=1).unsqueeze(-1).float()

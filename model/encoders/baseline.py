@@ -1,4 +1,4 @@
-"""The encoders of the dense baseline: an embedding, 32 convolutions, an LSTM of 128; one plain layer each."""
+"""Encoders of the dense baseline: an embedding, 32 convolutions, an LSTM of 128; one plain layer each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EMBEDDED = 32
 
 
 class BaselineTextEncoder(nn.Module):
-    """Rows int64 [batch, WORDS_MAX] to the projected mean of learned embeddings, float32 [batch, 128]."""
+    """The projected mean of learned word embeddings."""
 
     def __init__(self, word_count: int) -> None:
         super().__init__()
@@ -23,47 +23,51 @@ class BaselineTextEncoder(nn.Module):
         self.out = nn.Linear(EMBEDDED, BASELINE_FEATURES)
 
     def forward(self, rows: Tensor) -> Tensor:
+        """Encode rows int64 [batch, WORDS_MAX] to float32 [batch, 128]."""
         known = (rows != PAD).unsqueeze(-1).float()
         mean = (self.embedding(rows) * known).sum(1) / known.sum(1).clamp(min=1)
         return torch.relu(self.out(mean))
 
 
 class BaselineImageEncoder(nn.Module):
-    """Pictures float32 [batch, 4, SIDE, SIDE] to 32 convolutions pooled to 2 x 2, float32 [batch, 128]."""
+    """32 convolutions, pooled to 2 x 2."""
 
     def __init__(self) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(CHANNELS, 32, 3, padding=1)
 
     def forward(self, pictures: Tensor) -> Tensor:
+        """Encode images float32 [batch, 4, SIDE, SIDE] to float32 [batch, 128]."""
         seen = torch.relu(self.convolution(nn.functional.avg_pool2d(pictures, 2)))
         return nn.functional.adaptive_max_pool2d(seen, 2).flatten(1)
 
 
 class BaselineAudioEncoder(nn.Module):
-    """Samples of one segment to its log-mel in STEPS coarse steps, float32 [batch, STEPS * STEP_FEATURES]."""
+    """The log-mel in STEPS coarse steps."""
 
     def __init__(self) -> None:
         super().__init__()
         self.spectrum = SegmentSpectrum()
 
     def forward(self, samples: Tensor) -> Tensor:
+        """Encode samples to float32 [batch, STEPS * STEP_FEATURES]."""
         return self.encode_spectrum(self.spectrum(samples))
 
     def encode_spectrum(self, spectrum: Tensor) -> Tensor:
-        """The same from a spectrum that is there already."""
+        """Encode a spectrum that is computed already."""
         coarse = nn.functional.adaptive_avg_pool2d(spectrum[:, 0], (MELS, STEPS))
         return coarse.transpose(1, 2).flatten(1)
 
 
 class BaselineAudioReader(nn.Module):
-    """Features of segments to the LSTM's last state, float32 [batch, 128]; segments not received are flagged zeros."""
+    """The last state of an LSTM over segments; segments not received are flagged zeros."""
 
     def __init__(self) -> None:
         super().__init__()
         self.lstm = nn.LSTM(STEP_FEATURES + 1, BASELINE_FEATURES, batch_first=True)
 
     def forward(self, segments: Tensor, present: Tensor) -> Tensor:
+        """Reduce features of segments to float32 [batch, 128]."""
         batch, count, _ = segments.shape
         flags = present.repeat_interleave(STEPS, dim=1).unsqueeze(-1).float()
         steps = segments.reshape(batch, count * STEPS, STEP_FEATURES)

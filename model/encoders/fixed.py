@@ -1,6 +1,6 @@
-"""Encoders in which nothing is learned, so that nothing of a sample can be in them: private training fits heads alone.
+"""Encoders without learned weights, for private training: they cannot hold anything of a sample.
 
-With few samples such features cost less privacy than learned ones (Tramèr and Boneh 2021).
+With few samples, such features cost less privacy than learned ones (Tramèr and Boneh 2021).
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ SEED = 11
 
 
 def edge_filters() -> Tensor:
-    """Edges in eight directions, float32 [TURNS, 1, 3, 3]: a Sobel filter turned (Dalal and Triggs 2005)."""
+    """Return Sobel filters in eight directions, float32 [DIRECTIONS, 1, 3, 3] (Dalal and Triggs 2005)."""
     across = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 8
     angles = torch.arange(DIRECTIONS) * (2 * torch.pi / DIRECTIONS)
     return (angles.cos()[:, None, None] * across + angles.sin()[:, None, None] * across.T).unsqueeze(1)
 
 
 def normalize_counts(features: Tensor) -> Tensor:
-    """Square roots, of unit length: no sample is louder than another, [batch, features]."""
+    """Take square roots and scale to unit length, [batch, features]."""
     return nn.functional.normalize((features.clamp(min=0) + 1e-9).sqrt(), dim=-1)
 
 
 class FixedTextEncoder(nn.Module):
-    """Rows int64 [batch, WORDS_MAX] to which words and pairs of neighbours are there, hashed, float32 [batch, 512]."""
+    """Hashed words and pairs of neighbouring words."""
 
     def forward(self, rows: Tensor) -> Tensor:
+        """Encode rows int64 [batch, WORDS_MAX] to float32 [batch, 512]."""
         half = FIXED_FEATURES // 2
         pairs = torch.where((rows[:, :-1] != PAD) & (rows[:, 1:] != PAD), rows[:, :-1] * 7_919 + rows[:, 1:], PAD)
         found = [nn.functional.one_hot(v % half, half) * (v != PAD).unsqueeze(-1) for v in (rows, pairs)]
@@ -42,36 +43,38 @@ class FixedTextEncoder(nn.Module):
 
 
 class FixedImageEncoder(nn.Module):
-    """Pictures float32 [batch, 4, SIDE, SIDE] to edges by direction in 8 x 8 cells, float32 [batch, 512]."""
+    """Edges by direction in 8 x 8 cells."""
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("edges", edge_filters())
 
     def forward(self, pictures: Tensor) -> Tensor:
+        """Encode images float32 [batch, 4, SIDE, SIDE] to float32 [batch, 512]."""
         grey = nn.functional.avg_pool2d(pictures[:, :3].mean(1, keepdim=True), 2)
         seen = torch.relu(nn.functional.conv2d(grey, self.get_buffer("edges"), padding=1))
         return normalize_counts(nn.functional.adaptive_avg_pool2d(seen, CELLS).flatten(1))
 
 
 class FixedAudioEncoder(nn.Module):
-    """Samples of one segment to its bands in STEPS steps, float32 [batch, STEPS * STEP_FEATURES]."""
+    """The mel bands of a segment in STEPS steps."""
 
     def __init__(self) -> None:
         super().__init__()
         self.spectrum = SegmentSpectrum()
 
     def forward(self, samples: Tensor) -> Tensor:
+        """Encode samples to float32 [batch, STEPS * STEP_FEATURES]."""
         return self.encode_spectrum(self.spectrum(samples))
 
     def encode_spectrum(self, spectrum: Tensor) -> Tensor:
-        """The same from a spectrum [batch, VIEWS, MELS, frames] that is there already."""
+        """Encode a spectrum [batch, VIEWS, MELS, frames] that is computed already."""
         coarse = nn.functional.adaptive_avg_pool2d(spectrum[:, 0], (MELS, STEPS))
         return coarse.transpose(1, 2).reshape(len(spectrum), STEPS * STEP_FEATURES)
 
 
 class FixedAudioReader(nn.Module):
-    """Features of segments to how near they come to patterns drawn at random, wherever in time, float32 [batch, 512]."""
+    """The largest correlation, at any time, with each of 512 random patterns."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,6 +83,7 @@ class FixedAudioReader(nn.Module):
         self.register_buffer("patterns", (patterns / (STEP_FEATURES * SPAN) ** 0.5).half())
 
     def forward(self, segments: Tensor, present: Tensor) -> Tensor:
+        """Reduce features of segments to float32 [batch, 512]."""
         batch, count, _ = segments.shape
         known = present.repeat_interleave(STEPS, dim=1).unsqueeze(1)
         steps = segments.reshape(batch, count * STEPS, STEP_FEATURES).transpose(1, 2) * known

@@ -1,4 +1,4 @@
-"""Pictures: a small convolutional network over 64 x 64 pixels."""
+"""Images of the streams model: a small convolutional network over 64 x 64 pixels."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ SIDE = 64
 
 
 def resize_image(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Pixels uint8 [h, w, 3] to uint8 [SIDE, SIDE, 3]; those of that size stay as they are."""
+    """Resize pixels uint8 [h, w, 3] to uint8 [SIDE, SIDE, 3]; an image of that size is returned as it is."""
     if pixels.shape[:2] == (SIDE, SIDE):
         return pixels
     return np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
 def prepare_image(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Pixels uint8 [h, w, 3] to float32 [3, SIDE, SIDE], each picture with mean 0 and deviation 1."""
+    """Convert pixels uint8 [h, w, 3] to float32 [3, SIDE, SIDE] with mean 0 and deviation 1."""
     values = resize_image(pixels).astype(np.float32).transpose(2, 0, 1) / 255
     prepared: NDArray[np.float32] = ((values - values.mean()) / (values.std() + 0.02)).astype(np.float32)
     return prepared
@@ -35,7 +35,7 @@ def _block(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 class ImageEncoder(nn.Module):
-    """Pictures float32 [batch, 3, SIDE, SIDE] to features float32 [batch, features]."""
+    """Convolutions over an image."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -46,5 +46,6 @@ class ImageEncoder(nn.Module):
         self.drop = nn.Dropout(0.3)
 
     def forward(self, pictures: Tensor) -> Tensor:
+        """Encode images float32 [batch, 3, SIDE, SIDE] to float32 [batch, features]."""
         seen = nn.functional.adaptive_avg_pool2d(self.blocks(pictures), 2).flatten(1)
         return torch.relu(self.out(self.drop(seen)))

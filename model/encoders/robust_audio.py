@@ -1,4 +1,4 @@
-"""Sound in noise: each segment's log-mel about its own level and about the level of each band; all context is the GRU's."""
+"""Audio of the task models, robust to noise: each segment's log-mel about its own mean and about that of each band."""
 
 from __future__ import annotations
 
@@ -15,20 +15,18 @@ VIEWS = 2
 
 
 class SegmentSpectrum(nn.Module):
-    """Samples float32 [batch, SEGMENT_SAMPLES] to float32 [batch, VIEWS, MELS, frames of 10 ms].
-
-    View 0 is the log-mel about its mean, view 1 about the mean of each band, which takes out steady noise.
-    """
+    """Two views of the log-mel: view 0 about its mean, view 1 about the mean of each band, which removes steady noise."""
 
     def __init__(self) -> None:
         super().__init__()
         self.mel = MelSpectrogram(RATE, n_fft=256, win_length=200, hop_length=80, n_mels=MELS, power=None)
-        # The window and the filters are computed, not learned: a checkpoint need not carry them.
+        # The window and the filters are computed, not learned, so checkpoints do not store them.
         self.mel.spectrogram.register_buffer("window", self.mel.spectrogram.window, persistent=False)
         self.mel.mel_scale.register_buffer("fb", self.mel.mel_scale.fb, persistent=False)
 
     def forward(self, samples: Tensor) -> Tensor:
-        # The square of the size by its parts: torch's abs of a complex number takes as long as the convolutions.
+        """Convert samples float32 [batch, SEGMENT_SAMPLES] to float32 [batch, VIEWS, MELS, frames of 10 ms]."""
+        # Squares of the parts, because torch's abs() of complex numbers takes as long as the convolutions.
         power = torch.view_as_real(self.mel.spectrogram(samples)).square().sum(-1)
         loud = torch.log(self.mel.mel_scale(power) + 1e-7)
         level = loud - loud.mean((1, 2), keepdim=True)
@@ -37,7 +35,7 @@ class SegmentSpectrum(nn.Module):
 
 
 class RobustAudioEncoder(nn.Module):
-    """Samples of one segment to its feature float32 [batch, STEPS * STEP_FEATURES]: what is cached."""
+    """Convolutions over both views of one segment."""
 
     def __init__(self, widths: Sequence[int] = (16, 32, 64)) -> None:
         super().__init__()
@@ -56,18 +54,19 @@ class RobustAudioEncoder(nn.Module):
         self.out = nn.Linear(c * (MELS // 8), STEP_FEATURES)
 
     def forward(self, samples: Tensor) -> Tensor:
+        """Encode samples to a feature float32 [batch, STEPS * STEP_FEATURES], which is what services cache."""
         return self.encode_spectrum(self.spectrum(samples))
 
     def encode_spectrum(self, spectrum: Tensor) -> Tensor:
-        """The same from a spectrum [batch, VIEWS, MELS, frames] that is there already (training masks parts of it)."""
+        """Encode a spectrum [batch, VIEWS, MELS, frames] that is computed already; training masks parts of it."""
         features = self.blocks(spectrum.contiguous(memory_format=torch.channels_last))
         return torch.relu(self.out(features.permute(0, 3, 1, 2).flatten(2))).flatten(1)
 
 
 class RobustAudioReader(nn.Module):
-    """Features of segments [batch, segments, STEPS * STEP_FEATURES] to one feature [batch, features].
+    """Bidirectional GRU over the segments of a window, pooled by maximum and attention.
 
-    Segments that were not received take no part in what is pooled; to the recurrence their flag says so.
+    Segments that were not received are excluded from pooling and flagged for the recurrence.
     """
 
     def __init__(self, features: int, hidden: int = 48) -> None:
@@ -78,6 +77,7 @@ class RobustAudioReader(nn.Module):
         self.drop = nn.Dropout(0.25)
 
     def forward(self, segments: Tensor, present: Tensor) -> Tensor:
+        """Reduce features [batch, segments, STEPS * STEP_FEATURES] to one feature [batch, features]."""
         batch, count, _ = segments.shape
         steps = segments.reshape(batch, count * STEPS, STEP_FEATURES)
         known = present.repeat_interleave(STEPS, dim=1).unsqueeze(-1)

@@ -1,4 +1,4 @@
-"""Pictures for samples that may be dark, coarse or half covered: what is covered is told apart from what is dark."""
+"""Images of the task models, robust to dark, coarse and half-covered images: covered pixels get a mask of their own."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ BRIGHT = int(0.95 * SIDE * SIDE)
 
 
 def prepare_robust_image(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Pixels uint8 [h, w, 3] to float32 [4, SIDE, SIDE]: colours about their mean where something is seen, and where.
+    """Convert pixels uint8 [h, w, 3] to float32 [4, SIDE, SIDE]: normalised colours of visible pixels, and their mask.
 
-    Light is taken out by the mean and the deviation of what is seen; pixels far darker than the brightest are covered.
+    Mean and deviation of visible pixels remove the lighting; pixels far darker than the brightest count as covered.
     """
     values = resize_image(pixels).astype(np.float32)
     light = values.max(2)
@@ -34,7 +34,7 @@ def prepare_robust_image(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 class RobustImageEncoder(nn.Module):
-    """Pictures float32 [batch, 4, SIDE, SIDE] to features float32 [batch, features]."""
+    """Convolutions over an image and its mask."""
 
     def __init__(self, features: int, widths: Sequence[int] = (16, 32, 48, 64)) -> None:
         super().__init__()
@@ -54,5 +54,6 @@ class RobustImageEncoder(nn.Module):
         self.drop = nn.Dropout(0.3)
 
     def forward(self, pictures: Tensor) -> Tensor:
+        """Encode images float32 [batch, 4, SIDE, SIDE] to float32 [batch, features]."""
         seen: Tensor = nn.functional.adaptive_avg_pool2d(self.blocks(pictures), 2).flatten(1)
         return self.out(self.drop(seen)).relu()  # type: ignore[no-any-return]

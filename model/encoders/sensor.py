@@ -1,4 +1,4 @@
-"""Readings of sensors: two dense layers over the numbers and over which of them were made."""
+"""Sensor readings: two dense layers over the values and over which of them are present."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ UNITS = 32
 
 
 class SensorEncoder(nn.Module):
-    """Readings float32 [batch, 2 * readings] to features float32 [batch, features]."""
+    """Two dense layers."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -19,5 +19,6 @@ class SensorEncoder(nn.Module):
         )
 
     def forward(self, readings: Tensor) -> Tensor:
+        """Encode readings float32 [batch, 2 * readings] to float32 [batch, features]."""
         seen: Tensor = self.layers(readings)
         return seen

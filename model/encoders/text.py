@@ -1,4 +1,4 @@
-"""Text: pretrained word vectors, a bidirectional GRU over the words, the largest value of each feature."""
+"""Text: pretrained word vectors, a bidirectional GRU over the words, the maximum of each feature."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ PAD, UNKNOWN = 0, 1
 
 
 def tokenize(text: str) -> list[str]:
-    """The tokens that the word vectors were made of: lower case, runs of letters or of figures."""
+    """Split a text into the tokens of the word vectors: lower case, runs of letters or of digits."""
     return _WORD.findall(text.lower())
 
 
 class Vocabulary:
-    """Word to row of the vector table."""
+    """Maps words to rows of the vector table."""
 
     def __init__(self, words: list[str]) -> None:
         self.words = words
         self._rows = {word: row + 2 for row, word in enumerate(words)}
 
     def prepare(self, text: str) -> NDArray[np.int64]:
-        """Rows int64 [WORDS_MAX], PAD behind the last word; the last words are kept of a long text."""
+        """Return rows int64 [WORDS_MAX] with PAD after the last word; of a long text, the last words are used."""
         rows = [self._rows.get(word, UNKNOWN) for word in tokenize(text)][-WORDS_MAX:]
         return np.array(rows + [PAD] * (WORDS_MAX - len(rows)), np.int64)
 
 
 def read_word_vectors(path: Path) -> tuple[list[str], Tensor]:
-    """Words and their table float32 [2 + words, 50]; unknown words get the mean of the 100 rarest (as the set says)."""
+    """Read words and their table float32 [2 + words, 50]; unknown words get the mean of the 100 rarest."""
     with np.load(path, allow_pickle=False) as file:
         words = [str(word) for word in file["words"]]
         vectors = file["vec"].astype(np.float32)
@@ -45,10 +45,9 @@ def read_word_vectors(path: Path) -> tuple[list[str], Tensor]:
 
 
 class TextEncoder(nn.Module):
-    """Rows int64 [batch, WORDS_MAX] to features float32 [batch, features]; the given vectors stay as they are.
+    """GRU over pretrained vectors and a few learned values per word; the vectors are not trained.
 
-    Beside them each word has a few values learned here: distributional vectors hold "seven" and "eight" for nearly the
-    same word, which they are in every respect but the one that counts.
+    Distributional vectors of "seven" and "eight" are nearly equal, which the learned values make up for.
     """
 
     def __init__(self, word_count: int, vector_size: int, features: int, hidden: int = 40) -> None:
@@ -60,6 +59,7 @@ class TextEncoder(nn.Module):
         self.drop = nn.Dropout(0.2)
 
     def forward(self, rows: Tensor) -> Tensor:
+        """Encode rows int64 [batch, WORDS_MAX] to float32 [batch, features]."""
         vectors: Tensor = self.vectors  # type: ignore[assignment]
         seen, _ = self.gru(self.drop(torch.cat([vectors[rows].float(), self.learned(rows)], -1)))
         seen = seen.masked_fill((rows == PAD).unsqueeze(-1), -1.0)

@@ -1,0 +1,1 @@
+"""The streams model: one network over text, video and audio of a home."""

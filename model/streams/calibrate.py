@@ -1,4 +1,4 @@
-"""Calibration on validation scenes: expert and subset temperatures, the prior, the mean head's weight, thresholds."""
+"""Calibrate the streams model on validation scenes: expert and subset temperatures, prior, mean head weight, thresholds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS = ("nothing", "digit", "sound")
 
 @dataclass(frozen=True, slots=True)
 class CalibrationResult:
-    """What validation said: accuracy, NLL and ECE per subset of modalities, and the thresholds it gave."""
+    """Accuracy, NLL and ECE per subset of modalities on validation, and the thresholds."""
 
     cells: dict[str, dict[str, float]]
     conformal: float
@@ -36,7 +36,7 @@ class CalibrationResult:
 def calibrate(
     network: StreamsNetwork, words: list[str], data: Path, scene_count: int = 160, seed: int = 11
 ) -> CalibrationResult:
-    """Fit what is fitted after training, in place, on scenes of validation items (two halves: fit, then report)."""
+    """Calibrate in place on scenes of validation items: one half to fit, the other to report."""
     fit, check = (
         _branches(network, words, data, scene_count, seed),
         _branches(network, words, data, scene_count, seed + 1),
@@ -65,7 +65,7 @@ def calibrate(
 
 
 def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> float:
-    """ECE with equal-mass bins (Guo et al. 2017; Nixon et al. 2019)."""
+    """Compute ECE with equal-mass bins (Guo et al. 2017; Nixon et al. 2019)."""
     parts = np.array_split(np.argsort(confidence), bins)
     return float(sum(abs(confidence[p].mean() - right[p].mean()) * len(p) for p in parts if len(p)) / len(confidence))
 
@@ -92,7 +92,7 @@ def _branches(
 
 
 def _meaning(own: Tensor, labels: Tensor) -> Tensor:
-    """P(window's label | what one modality shows), [own, label]: counted, alike for all digits and for all sounds."""
+    """Estimate P(label of the window | label that one modality shows), [own, label], pooled over digits and over sounds."""
     count = len(LABELS)
     kinds = torch.tensor([KINDS.index(label_kind(label)) for label in LABELS])
     out = torch.zeros(count, count)
@@ -100,7 +100,7 @@ def _meaning(own: Tensor, labels: Tensor) -> Tensor:
         members = torch.isin(own, (kinds == kind).nonzero().squeeze(1))
         shown, true = own[members], labels[members]
         same = (shown == true).sum() + 1.0
-        # Counts of other labels, by kind, shared by all labels of that kind.
+        # Counts of other labels by kind, pooled over all labels of that kind.
         others = torch.stack([((kinds[true] == k) & (shown != true)).sum() + 0.5 for k in range(len(KINDS))])
         for label in (kinds == kind).nonzero().squeeze(1).tolist():
             room = torch.stack([((kinds == k) & (torch.arange(count) != label)).sum() for k in range(len(KINDS))])
@@ -111,7 +111,7 @@ def _meaning(own: Tensor, labels: Tensor) -> Tensor:
 
 
 def _exactly(present: Tensor, index: int) -> Tensor:
-    """The windows in which the modalities of a subset are all there."""
+    """Return a mask of the windows in which all modalities of a subset are present."""
     needed = torch.tensor([bool(index >> i & 1) for i in range(len(MODALITIES))])
     return (present | ~needed).all(1)
 

@@ -1,4 +1,4 @@
-"""The network: three encoders, a head per branch, mean fusion, and the product of calibrated experts beside it."""
+"""The network of the streams model: three encoders, a head per branch, mean fusion, and the product of experts."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ ITEMS_MAX = {"text": 4, "video": 8}
 
 
 def subset_mask(index: int) -> tuple[bool, ...]:
-    """Which modalities the subset of a row uses: bit i of the index is the i-th modality."""
+    """Return which modalities a subset uses: bit i of the index is the i-th modality."""
     return tuple(bool(index >> i & 1) for i in range(len(MODALITIES)))
 
 
 class StreamsNetwork(nn.Module):
-    """Encoders, branches and heads. A branch that is absent takes part in nothing: it is masked, not zero."""
+    """Encoders, branches and heads. An absent branch is masked, not zero."""
 
     modalities = MODALITIES
 
@@ -35,55 +35,51 @@ class StreamsNetwork(nn.Module):
         self.sound = SoundReader(FEATURES)
         self.heads = nn.ModuleDict({m: nn.Linear(FEATURES, label_count) for m in MODALITIES})
         self.mean_head = nn.Sequential(nn.Linear(FEATURES, FEATURES), nn.ReLU(), nn.Linear(FEATURES, label_count))
-        # Calibration, fitted after training: temperatures by expert and by subset, the class prior, how much the mean
-        # head says beside the experts, and what it means for the window when one modality by itself shows a label
-        # (a silent microphone says little about a digit that is shown).
+        # Calibration, fitted after training: temperatures by expert and by subset, the class prior, the weight of the mean
+        # head, and P(label of the window | label that one modality shows): a silent microphone says little about a
+        # digit that is shown.
         self.register_buffer("temperature", torch.ones(len(MODALITIES)))
         self.register_buffer("meaning", torch.eye(label_count).repeat(len(MODALITIES), 1, 1))
         self.register_buffer("subset_temperature", torch.ones(1 << len(MODALITIES)))
         self.register_buffer("log_prior", torch.full((label_count,), -float(label_count)).log_softmax(0))
         self.register_buffer("mean_weight", torch.tensor(0.5))
-        # Which modalities each subset uses, [8, 3]; tensors made on the way would have to be carried to the device.
+        # Which modalities each subset uses, [8, 3]; buffers, so that they are on the device.
         subsets = torch.tensor([subset_mask(index) for index in range(1 << len(MODALITIES))])
         self.register_buffer("subsets", subsets, persistent=False)
         self.register_buffer("bits", torch.tensor([1, 2, 4]), persistent=False)
 
     def item_encoder(self, modality: str) -> nn.Module:
-        """The encoder of a modality's items."""
+        """Return the encoder of a modality's items."""
         return {"text": self.text, "video": self.video, "audio": self.segment}[modality]
 
     def item_shape(self, modality: str, segments: int) -> tuple[int, int]:
-        """Places and feature length of a modality's items in one window."""
+        """Return the number of places and the feature length of a modality's items in one window."""
         return (segments, STEPS * STEP_FEATURES) if modality == "audio" else (ITEMS_MAX[modality], FEATURES)
 
     def branches(self, items: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> Tensor:
-        """V_m of every modality, float32 [batch, 3, FEATURES].
-
-        items: item features [batch, items, FEATURES], of audio segment features [batch, segments, ...]; there: bool
-        masks [batch, items] of what is there.
-        """
+        """Return the branches float32 [batch, 3, FEATURES] from item features [batch, items, …] and bool masks of present items."""
         v_text = _mean(items["text"], there["text"])
         v_video = _mean(items["video"], there["video"])
         v_audio = self.sound(items["audio"], there["audio"])
         return torch.stack([v_text, v_video, v_audio], 1)
 
     def expert_logits(self, branches: Tensor) -> Tensor:
-        """What each branch says by itself, [batch, 3, labels], before calibration."""
+        """Return the uncalibrated logits of each branch, [batch, 3, labels]."""
         return torch.stack([self.heads[m](branches[:, i]) for i, m in enumerate(MODALITIES)], 1)
 
     def experts(self, branches: Tensor) -> Tensor:
-        """Log p(window's label | one modality), [batch, 3, labels]: own label by temperature, then what it means."""
+        """Return log p(label of the window | one modality), [batch, 3, labels]."""
         warm, meaning = cast(Tensor, self.temperature), cast(Tensor, self.meaning)
         own = torch.softmax(self.expert_logits(branches) / warm[None, :, None], -1)
         return torch.log(torch.einsum("bml,mlk->bmk", own, meaning).clamp(min=1e-9))
 
     def mean_logits(self, branches: Tensor, present: Tensor) -> Tensor:
-        """Mean fusion: V_F = sum of the present V_m / their number, then a head; present bool [batch, 3]."""
+        """Return the logits of mean fusion: the mean of the present branches, then a head; present bool [batch, 3]."""
         logits: Tensor = self.mean_head(_mean(branches, present))
         return logits
 
     def subset_log_probs(self, branches: Tensor, present: Tensor) -> Tensor:
-        """Log probabilities of all subsets, [batch, 8, labels]; a subset counts only what is present of it."""
+        """Return the log probabilities of all subsets, [batch, 8, labels]; absent modalities of a subset are ignored."""
         prior = cast(Tensor, self.log_prior)
         experts = self.experts(branches)
         rows = []

@@ -1,4 +1,4 @@
-"""Training: scenes made fresh each step, a loss for every branch and for the fusion of random subsets."""
+"""Train the streams model: new scenes each step, a loss per branch and for the fusion of random subsets."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from model.encoders.text import Vocabulary, read_word_vectors
 from model.labels import LABELS
 from model.streams.network import MODALITIES, StreamsNetwork
 
-# A cycle of the learning rate needs so many steps to rise and fall in; fewer are its beginning.
+# The learning-rate cycle is at least this long; shorter trainings end before it does.
 STEPS_MIN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class StreamsRecipe:
-    """Everything that a training depends on beside the data; the same recipe gives the same weights on one machine."""
+    """Everything that a training depends on besides the data; it determines the weights on one machine."""
 
     seed: int = 7
     single_steps: int = 1000
@@ -48,7 +48,7 @@ class TrainedStreams:
 
 
 def train(data: Path, recipe: StreamsRecipe, report: Callable[[int, dict[str, float]], None]) -> TrainedStreams:
-    """Train from the training items in `data`; `report` is called every few steps with the step and the losses."""
+    """Train on the items in `data`; `report` is called every 20 steps with the step and the losses."""
     make_deterministic(recipe.threads)
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng((recipe.seed, 1))
@@ -80,7 +80,7 @@ def train(data: Path, recipe: StreamsRecipe, report: Callable[[int, dict[str, fl
     def both() -> tuple[SingleModalityBatch, Batch]:
         return lessons.alone(recipe.sounds_per_step // 3), lessons.scenes(recipe.scenes_per_step)
 
-    # Each sense by itself first: a scene holds few words, and sound, which learns slowest, would be left behind.
+    # Single modalities first: a scene holds few words, and audio learns slowest.
     if recipe.single_steps:
         first = recipe.single_steps, recipe.single_learning_rate
         phase(*first, lambda: (lessons.alone(recipe.sounds_per_step), None), 0)
@@ -89,12 +89,12 @@ def train(data: Path, recipe: StreamsRecipe, report: Callable[[int, dict[str, fl
 
 
 def write_curve(path: Path, curve: list[dict[str, float]]) -> None:
-    """One JSON object a line."""
+    """Write one JSON object per line."""
     path.write_text("".join(json.dumps(point) + "\n" for point in curve))
 
 
 def forward(network: StreamsNetwork, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Branches float32 [windows, 3, features] and which are present, bool [windows, 3]."""
+    """Return branches float32 [windows, 3, features] and a bool mask [windows, 3] of present modalities."""
     segments = network.segment.spectrum(batch.spectra)
     pictures, texts = network.video(batch.pictures), network.text(batch.words)
     audio = torch.cat([torch.zeros_like(segments[:1]), segments])
@@ -120,7 +120,7 @@ def _losses(network: StreamsNetwork, batch: Batch, rng: np.random.Generator) -> 
 
 
 def _single(network: StreamsNetwork, alone: SingleModalityBatch, rng: np.random.Generator) -> dict[str, Tensor]:
-    """A loss for each sense by itself."""
+    """Compute a loss for each modality by itself."""
     windows = len(alone.heard)
     segments = network.segment.spectrum(_masked(alone.spectra, rng)).view(windows, WINDOW_SEGMENTS, -1)
     heard = network.sound(segments, torch.ones(windows, WINDOW_SEGMENTS, dtype=torch.bool))
@@ -133,7 +133,7 @@ def _single(network: StreamsNetwork, alone: SingleModalityBatch, rng: np.random.
 
 
 def _masked(spectra: Tensor, rng: np.random.Generator) -> Tensor:
-    """Bands and stretches of the spectra blanked out (SpecAugment, Park et al. 2019), and another level and tilt."""
+    """Mask bands and spans of spectra (SpecAugment, Park et al. 2019), and change their level and tilt."""
     spectra = spectra.clone()
     count, mels, frames = spectra.shape
     for row in np.flatnonzero(rng.random(count) < 0.3):

@@ -1,4 +1,4 @@
-"""The tasks over the shipped sets: digits, sounds and intents, together or each alone."""
+"""The tasks over the shipped sets: digits, sounds and intents."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from research.multitask.sound_folds import SoundFolds
 from research.multitask.train import Task
 
 RECIPE = TaskRecipe(fusion="experts", epochs=30, residual_epochs=0)
-# So many steps show every training row of tridigit about once.
+# Steps per epoch, such that every training row of tridigit is seen about once.
 STEPS = 46
 VALIDATE = (2,)
 TASK_KEYS = ("task", "labels", "segments_per_sample", "conformal", "architecture")
 
 
 def shipped_tasks(root: Path, test: Collection[int] = ()) -> dict[str, Task]:
-    """The three tasks; test: folds of homesound10 that are neither trained nor validated on."""
+    """Return the three tasks; folds of homesound10 in `test` are neither trained nor validated on."""
     digits, intents = Tridigit(root / "tridigit"), Intents(root / "tridigit")
     sounds = SoundFolds(Homesound10(root / "homesound10"), VALIDATE, test)
     return {
@@ -36,7 +36,7 @@ def shipped_tasks(root: Path, test: Collection[int] = ()) -> dict[str, Task]:
 def multitask_config(
     models: Mapping[str, FittedModel], tasks: Mapping[str, Task], recipe: TaskRecipe, name: str, version: str
 ) -> dict[str, Any]:
-    """The config of one checkpoint for all tasks: what is common, and under `tasks` what is each one's own."""
+    """Return the config of one checkpoint for all tasks; what differs between tasks is under `tasks`."""
     configs: dict[str, dict[str, Any]] = {}
     for task, fitted in models.items():
         task_config = checkpoint_config(fitted, tasks[task].data, recipe, name, version) | {

@@ -1,4 +1,4 @@
-"""homesound10 with folds to validate on, which a head needs that is calibrated beside others."""
+"""The set homesound10 with a validation split, which joint calibration needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from model.labels import SOUNDS
 
 
 class SoundFolds:
-    """Folds to validate on and folds to test on; the others train. No recording stands in two of them."""
+    """Folds to validate on and folds to test on; the others train. Clips of one recording are in the same fold."""
 
     name = "homesound10"
     labels = SOUNDS
@@ -27,19 +27,19 @@ class SoundFolds:
         self._parts = {"val": data.hold_out(validate), "test": data.hold_out(test)}
 
     def epoch(self, rng: Generator, ease: float = 0.0) -> list[Example]:
-        """As homesound10 does it."""
+        """Draw the training clips as homesound10 does."""
         return self._train.epoch(rng, ease)
 
     def drawn(self, severity: Severity, rng: Generator) -> list[Example]:
-        """The validation clips as they are: nothing is known of how they come to harm."""
+        """Return the validation clips as they are: their corruption is unknown."""
         return self.samples("val", severity)
 
     def samples(self, part: str, severity: Severity) -> list[Example]:
-        """The clips of a part."""
+        """Return the clips of a split."""
         if part == "train":
             return self._train.samples("train", severity)
         return self._parts[part].samples("test", severity)
 
     def sentences(self) -> list[str]:
-        """The titles that are trained on."""
+        """Return the training titles."""
         return self._train.sentences()

@@ -1,4 +1,4 @@
-"""Shared encoders against encoders of one's own: the same tasks, batches and steps, together and each alone."""
+"""Compare shared encoders with separate ones: the same tasks, batches and steps, together and each alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Report = Callable[[str, int, float], None]
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRow:
-    """A task's accuracy on test by severity and subset, by the model of all tasks and by that of this task alone."""
+    """Test accuracy of a task in one severity and subset, by the joint model and by the model of this task alone."""
 
     task: str
     severity: str
@@ -35,7 +35,7 @@ class ComparisonRow:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonStudy:
-    """All rows, and how many weights one model for everything has and how many the models of one task have together."""
+    """All rows, and the parameters of the joint model and of the separate models together."""
 
     rows: list[ComparisonRow]
     parameters_together: int

@@ -1,4 +1,4 @@
-"""Training of several tasks at once: each step takes a batch of every task through encoders that they share."""
+"""Train several tasks at once: each step takes a batch of every task through shared encoders."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Report = Callable[[int, dict[str, float]], None]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One of the tasks: its set, its sentences, how many samples a step takes, and the segments of one that count."""
+    """A task: its set, its sentences, samples per step, and audio segments of a sample that count."""
 
     data: Examples
     sentences: Sequence[str]
@@ -44,7 +44,7 @@ class Task:
 
 
 def shared_lexicon(tasks: Mapping[str, Task], vectors: Path) -> tuple[list[str], Tensor]:
-    """The words of all tasks together, with their vectors."""
+    """Return the words of all tasks with their vectors."""
     sentences = [s for task in tasks.values() for s in task.sentences]
     return build_lexicon(sentences, vectors, numbers="tridigit" in tasks)
 
@@ -52,7 +52,7 @@ def shared_lexicon(tasks: Mapping[str, Task], vectors: Path) -> tuple[list[str],
 def fit_tasks(
     tasks: Mapping[str, Task], words: list[str], table: Tensor, recipe: TaskRecipe, steps: int, report: Report
 ) -> dict[str, FittedModel]:
-    """Train all tasks together for so many steps an epoch and calibrate each on its validation samples.
+    """Train all tasks together, `steps` steps per epoch, and calibrate each on its validation samples.
 
     The weights are the running average at the end; batch statistics are those of all tasks' samples in a step.
     """
@@ -111,7 +111,7 @@ def _train(
 def joint_logits(
     networks: Mapping[str, TaskNetwork], batches: Mapping[str, ExampleBatch], mask: Callable[[Tensor], Tensor]
 ) -> dict[str, Tensor]:
-    """What each branch of each task says, [batch, modalities, labels]; every encoder sees all tasks' items together."""
+    """Return the logits of each branch of each task, [batch, modalities, labels]; an encoder gets all tasks' items at once."""
     items: dict[str, dict[str, Tensor]] = {name: {} for name in networks}
     for m in dict.fromkeys(m for network in networks.values() for m in network.modalities):
         own = {name: batches[name].inputs[m] for name, network in networks.items() if m in network.modalities}
@@ -133,7 +133,7 @@ def joint_logits(
 
 
 def branch_losses(logits: Tensor, batch: ExampleBatch, smoothing: float) -> Tensor:
-    """The sum of the branches' losses, each over the samples in which it is there."""
+    """Sum the losses of the branches, each over the samples in which it is present."""
     losses = []
     for i, mask in enumerate(batch.present.values()):
         present = mask.any(1)
@@ -144,7 +144,7 @@ def branch_losses(logits: Tensor, batch: ExampleBatch, smoothing: float) -> Tens
 
 
 def _batches(task: Task, recipe: TaskRecipe, number: int) -> Iterator[list[Example]]:
-    """Batches without end, from one fresh epoch after another."""
+    """Yield batches endlessly, one random epoch after another."""
     for epoch in count():
         rng = np.random.default_rng([recipe.seed, number, epoch])
         ease = max(0.0, 1 - epoch / (EASY_SHARE * recipe.epochs))

@@ -1,4 +1,4 @@
-"""What many noisy steps over Poisson samples give away: Rényi differential privacy of the subsampled Gaussian."""
+"""Account for the privacy loss of noisy steps over Poisson samples: Rényi DP of the subsampled Gaussian mechanism."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ NOISE_TOLERANCE = 1e-4
 
 
 def renyi_divergence(rate: float, noise: float, order: int) -> float:
-    """Rényi divergence of one step at an integer order (Mironov, Talwar and Zhang 2019, section 3.3).
+    """Return the Rényi divergence of one step at an integer order (Mironov, Talwar and Zhang 2019, section 3.3).
 
-    rate: chance that a sample is in the step; noise: deviation of the noise, in units of the clipping norm.
+    Args:
+        rate: Chance that a sample is in the step.
+        noise: Standard deviation of the noise, in units of the clipping norm.
+        order: The order.
     """
     if rate == 0:
         return 0.0
@@ -29,7 +32,7 @@ def renyi_divergence(rate: float, noise: float, order: int) -> float:
 
 
 def compute_epsilon(rate: float, noise: float, steps: int, delta: float, orders: Sequence[int] = ORDERS) -> float:
-    """The epsilon of so many steps at a delta: the best order, converted as Canonne, Kamath and Steinke (2020) do."""
+    """Return the epsilon of `steps` steps at a delta: the best order, converted after Canonne, Kamath and Steinke (2020)."""
     return min(
         max(
             steps * renyi_divergence(rate, noise, order)
@@ -42,7 +45,11 @@ def compute_epsilon(rate: float, noise: float, steps: int, delta: float, orders:
 
 
 def find_noise(target: float, rate: float, steps: int, delta: float) -> float:
-    """The least noise, to 1e-4, whose epsilon is at most the target. Raises ValueError where no noise is enough."""
+    """Return the least noise, to 1e-4, whose epsilon is at most the target.
+
+    Raises:
+        ValueError: If no noise is enough.
+    """
     if compute_epsilon(rate, NOISE_MAX, steps, delta) > target:
         raise ValueError(f"epsilon {target} at delta {delta} is out of reach with {steps} steps")
     low, high = NOISE_MIN, NOISE_MAX

@@ -1,6 +1,6 @@
-"""Differentially private training: every row's gradient clipped, their sum drowned in noise (Abadi et al. 2016).
+"""Train heads with differential privacy: clip every row's gradient and add noise to their sum (Abadi et al. 2016).
 
-Encoders are fixed and hold nothing of any sample; the heads are what is learned, and so all that could tell.
+The encoders are fixed and hold nothing of any sample; only the heads are learned.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ ROWS_AT_ONCE = 128
 
 @dataclass(frozen=True, slots=True)
 class PrivateRecipe:
-    """What a private training depends on beside the samples.
+    """Everything that a private training depends on besides the samples.
 
-    epsilon: None trains the same network in the same steps without clipping or noise; rate: chance of each row to be
-    in a step; clip: the largest norm of a row's gradient.
+    Attributes:
+        epsilon: The target; None trains the same network in the same steps without clipping or noise.
+        rate: Chance of each row to be in a step.
+        clip: Largest norm of a row's gradient.
     """
 
     epsilon: float | None
@@ -46,7 +48,7 @@ class PrivateRecipe:
 
 @dataclass(frozen=True, slots=True)
 class PrivacySpent:
-    """What a training gave away of each of its rows: (epsilon, delta), and by which noise, rate and steps."""
+    """The privacy loss of a training per row: (epsilon, delta), with its noise, rate and steps."""
 
     epsilon: float
     delta: float
@@ -57,7 +59,7 @@ class PrivacySpent:
 
 @dataclass(frozen=True, slots=True)
 class EncodedRows:
-    """Every row's branches float32 [rows, severities, modalities, features], which are there, and labels."""
+    """Branches float32 [rows, severities, modalities, features] of all rows, which are present, and labels."""
 
     branches: Tensor
     present: Tensor
@@ -65,7 +67,7 @@ class EncodedRows:
 
 
 class HeadLoss(nn.Module):
-    """The loss of every branch that is there, summed, on one row: the mean over its severities."""
+    """The summed loss of the present branches of one row: the mean over its severities."""
 
     def __init__(self, network: TaskNetwork) -> None:
         super().__init__()
@@ -73,14 +75,14 @@ class HeadLoss(nn.Module):
         self.names = network.modalities
 
     def forward(self, branches: Tensor, present: Tensor, right: Tensor) -> Tensor:
-        """branches [severities, modalities, features], present bool [severities, modalities], right one-hot [labels]."""
+        """Compute the loss of branches [severities, modalities, features] with a bool mask and the one-hot label."""
         logits = torch.stack([self.heads[m](branches[:, i]) for i, m in enumerate(self.names)], 1)
         losses = -(torch.log_softmax(logits, -1) * right).sum(-1)
         return (losses * present).sum(1).mean()
 
 
 def initialize_heads(data: Examples, words: Sequence[str], vector_size: int) -> TrainedTask:
-    """Heads at zero over fixed encoders; the class prior is even, for counts would tell. words: public ones."""
+    """Create heads at zero over fixed encoders with public words; the class prior is even, because counts would leak."""
     architecture = Architecture(data.modalities, len(data.labels), len(words), vector_size, FUSION, encoders=FIXED)
     network = TaskNetwork(architecture).eval()
     for parameter in network.heads.parameters():
@@ -89,7 +91,7 @@ def initialize_heads(data: Examples, words: Sequence[str], vector_size: int) -> 
 
 
 def encode_rows(data: Examples, trained: TrainedTask, segments: int) -> EncodedRows:
-    """The training rows as the manifest degrades them: nothing is paired afresh, for a row must stay by itself."""
+    """Encode the training rows as the manifest degrades them; they are not paired anew, because rows must stay separate."""
     parts = []
     for severity in data.severities:
         tensors = collate_examples(data.samples("train", severity), data.modalities, trained.lexicon, segments)
@@ -101,9 +103,17 @@ def encode_rows(data: Examples, trained: TrainedTask, segments: int) -> EncodedR
 def train_heads(
     rows: EncodedRows, trained: TrainedTask, recipe: PrivateRecipe, secret: int, report: Report
 ) -> PrivacySpent | None:
-    """Train the heads in place; what it gave away of each row, None without a target.
+    """Train the heads in place.
 
-    secret: seeds draws and noise. Who knows it knows the noise, so it stands in no checkpoint.
+    Args:
+        rows: The training rows.
+        trained: The network.
+        recipe: Everything else about the training.
+        secret: Seed of draws and noise. It reveals the noise, so no checkpoint contains it.
+        report: Called after each step.
+
+    Returns:
+        The privacy spent, None without a target.
     """
     torch.set_num_threads(recipe.threads)
     count, rate = len(rows.labels), recipe.rate
@@ -137,7 +147,7 @@ def train_heads(
 
 
 def clipped_sum(loss: HeadLoss, rows: EncodedRows, chosen: Tensor, clip: float | None) -> dict[str, Tensor]:
-    """The sum of the chosen rows' gradients, none longer than clip, by parameter."""
+    """Sum the chosen rows' gradients, each clipped to norm `clip`, by parameter."""
     state = {name: value.detach() for name, value in loss.named_parameters()}
     total = {name: torch.zeros_like(value) for name, value in state.items()}
     for part in torch.split(chosen, ROWS_AT_ONCE):
@@ -150,7 +160,7 @@ def clipped_sum(loss: HeadLoss, rows: EncodedRows, chosen: Tensor, clip: float |
 
 
 def row_gradients(loss: HeadLoss, state: dict[str, Tensor], rows: EncodedRows, chosen: Tensor) -> dict[str, Tensor]:
-    """The gradient of each row by itself, float32 [rows, …] by parameter."""
+    """Compute the gradient of each row, float32 [rows, …] by parameter."""
 
     def row_loss(weights: dict[str, Tensor], branches: Tensor, present: Tensor, right: Tensor) -> Tensor:
         loss_value: Tensor = functional_call(loss, weights, (branches, present, right))

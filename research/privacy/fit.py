@@ -1,4 +1,4 @@
-"""From a set to a calibrated model whose training gave away no more of a row than it says."""
+"""Fit a model with differential privacy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from research.privacy.dp_sgd import (
     train_heads,
 )
 
-# What epsilon covers and what it does not, for the card of every private checkpoint.
+# The section of every private checkpoint's card on what epsilon covers.
 COVERAGE_TEXT = """It holds for each row of the training part by itself: its sentence, its photo and its recording, in all severities. A
 person with several rows gives away several times as much. Only the heads are learned: encoders are fixed, words are those
 of assistvec, the class prior is even. Not covered: the validation rows, which choose temperatures and thresholds, and
@@ -39,7 +39,7 @@ from a seed that is kept nowhere, so this training cannot be repeated to the byt
 def fit_private(
     data: Examples, vectors: Path, recipe: PrivateRecipe, secret: int, report: Report, rows: EncodedRows | None = None
 ) -> tuple[FittedModel, PrivacySpent | None]:
-    """Train privately and calibrate on validation; `rows`: the training rows where they are encoded already."""
+    """Train privately and calibrate on validation; `rows` are the training rows if they are encoded already."""
     words, table = build_lexicon((), vectors, numbers=isinstance(data, Tridigit))
     trained = initialize_heads(data, words, table.shape[1])
     rows = encode_rows(data, trained, recipe.segments) if rows is None else rows
@@ -54,7 +54,7 @@ def fit_private(
 def private_config(
     fitted: FittedModel, data: Examples, recipe: PrivateRecipe, spent: PrivacySpent | None, name: str, version: str
 ) -> dict[str, Any]:
-    """The config of a checkpoint, with what was spent; the secret seed is not in it."""
+    """Return the config of a checkpoint with the privacy spent; it does not contain the secret seed."""
     config = checkpoint_config(
         fitted, data, TaskRecipe(segments=recipe.segments, threads=recipe.threads), name, version
     )
@@ -62,7 +62,7 @@ def private_config(
 
 
 def privacy_section(spent: PrivacySpent) -> str:
-    """The section of a card."""
+    """Render the privacy section of a card."""
     return (
         f"\n## Privacy\nEpsilon {spent.epsilon:.2f} at delta {spent.delta:g} (Rényi accountant, noise {spent.noise:.2f}, "
         f"{spent.steps} steps, each row in a step with chance {spent.rate:.2f}).\n{COVERAGE_TEXT}\n"

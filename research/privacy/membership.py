@@ -1,4 +1,4 @@
-"""What an attacker learns about who was in the training: the loss-threshold attack (Yeom et al. 2018)."""
+"""Measure membership inference: the loss-threshold attack (Yeom et al. 2018)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,14 @@ from model.predictor import FusionModel
 
 @dataclass(frozen=True, slots=True)
 class AttackResult:
-    """auc: the chance that a training row has less loss than a held-out one, .5 is none the wiser; advantage: the
-    largest difference of true and false positives over all thresholds."""
+    """The result of an attack.
+
+    Attributes:
+        auc: Probability that a training row has less loss than a held-out one; .5 is chance.
+        advantage: Largest difference of true and false positive rates over all thresholds.
+        members: Number of training rows.
+        others: Number of held-out rows.
+    """
 
     auc: float
     advantage: float
@@ -26,9 +32,9 @@ class AttackResult:
 
 
 def membership_by_severity(model: FusionModel, data: Examples, part: str = "test") -> dict[str, AttackResult]:
-    """The attack on training rows against those of a part, both as the manifest degrades them, by severity.
+    """Attack the training rows against those of a split, both as the manifest degrades them, by severity.
 
-    Held-out rows are of other people and sentences, which may add to what an attacker sees but never hides it.
+    Held-out rows are of other people and sentences, which can only help the attacker.
     """
     return {
         s: loss_threshold_attack(
@@ -39,7 +45,7 @@ def membership_by_severity(model: FusionModel, data: Examples, part: str = "test
 
 
 def loss_threshold_attack(members: NDArray[np.float64], others: NDArray[np.float64]) -> AttackResult:
-    """The attack on the losses of both."""
+    """Attack by the losses of members and others."""
     scores = -np.concatenate([members, others])
     inside = np.arange(len(scores)) < len(members)
     thresholds = np.unique(scores)
@@ -54,7 +60,7 @@ def loss_threshold_attack(members: NDArray[np.float64], others: NDArray[np.float
 
 
 def label_losses(model: FusionModel, examples: Sequence[Example]) -> NDArray[np.float64]:
-    """What each example's right label costs with everything that is there of it, float64 [examples]."""
+    """Return the loss of each example's true label with all of its modalities, float64 [examples]."""
     rows = predict_examples(model, examples)
     labels = [e.label for e in examples]
     losses: NDArray[np.float64] = -rows[np.arange(len(rows)), -1, labels]

@@ -1,4 +1,4 @@
-"""The same heads trained with and without privacy, side by side."""
+"""Compare the same heads trained with and without privacy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from research.privacy.membership import AttackResult, label_losses, loss_thresho
 
 @dataclass(frozen=True, slots=True)
 class PrivacyComparison:
-    """One training: what it spent (None: no privacy), accuracy on test and the membership attack by severity."""
+    """One training: the privacy spent (None without privacy), test accuracy and membership attack by severity."""
 
     spent: PrivacySpent | None
     accuracy: dict[str, float]
@@ -34,7 +34,7 @@ def compare_epsilons(
     seed: int,
     report: Callable[[str, int, float], None],
 ) -> list[PrivacyComparison]:
-    """One row for each epsilon."""
+    """Train and score once per epsilon."""
     words, table = build_lexicon((), vectors, numbers=data.name == "tridigit")
     rows = encode_rows(data, initialize_heads(data, words, table.shape[1]), PrivateRecipe(None).segments)
     comparisons = []

@@ -1,0 +1,1 @@
+"""Cross-modal transfer from titles to sounds."""

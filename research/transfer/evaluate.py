@@ -1,4 +1,4 @@
-"""What the titles taught, measured on sounds that the training did not hold: unseen classes, and unseen recordings."""
+"""Evaluate the sound network on unseen classes and on unseen recordings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Report = Callable[[str, int, float], None]
 
 @dataclass(frozen=True, slots=True)
 class TransferScore:
-    """A share of `count` questions answered right, and what guessing would get."""
+    """The share of `count` questions answered correctly, and the share by chance."""
 
     what: str
     right: float
@@ -32,7 +32,7 @@ class TransferScore:
 
 
 def class_folds(count: int, seed: int) -> list[tuple[int, ...]]:
-    """The classes in a shuffled order, so many at a time: each is held out once."""
+    """Return the classes in random folds of HELD_CLASSES; each class is held out once."""
     order = [int(n) for n in np.random.default_rng(seed).permutation(count)]
     return [tuple(order[at : at + HELD_CLASSES]) for at in range(0, count, HELD_CLASSES)]
 
@@ -40,7 +40,7 @@ def class_folds(count: int, seed: int) -> list[tuple[int, ...]]:
 def score_unseen_classes(
     data: Homesound10, titles: TitleVectors, recipe: TransferRecipe, seeds: Sequence[int], report: Report
 ) -> list[TransferScore]:
-    """Zero-shot: each class is named among those held out, and among all, by a network that never met either."""
+    """Score zero-shot: name held-out classes, among those held out and among all."""
     clips, names = data.hold_out(()).samples("train", "clean"), titles(class_names(data))
     among_held: list[Bools] = []
     among_all: list[Bools] = []
@@ -71,7 +71,7 @@ def score_unseen_classes(
 def score_unseen_recordings(
     data: Homesound10, titles: TitleVectors, recipe: TransferRecipe, seeds: Sequence[int], report: Report
 ) -> list[TransferScore]:
-    """Recordings of official folds that were held out: named by class names, found by their titles; no label taught."""
+    """Score recordings of held-out official folds: by class names and by their own titles; no labels are trained on."""
     names = titles(class_names(data))
     named: list[Bools] = []
     retrieved: dict[int, list[Bools]] = {top: [] for top in TOP}
@@ -97,7 +97,7 @@ def score_unseen_recordings(
 
 
 def score_retrieval(network: SoundNetwork, titles: TitleVectors, clips: list[Example]) -> dict[int, Bools]:
-    """Whether each title's own sound is among the nearest so many, bool [clips] by how many; ties count against it."""
+    """Return whether each title's own sound is among the nearest `top`, bool [clips] by top; ties count as misses."""
     written = torch.from_numpy(titles([c.text or "" for c in clips]))
     scores = (written @ embed_sounds(network, clips).T).numpy()
     rank = (scores >= scores.diagonal()[:, None]).sum(1)
@@ -105,7 +105,7 @@ def score_retrieval(network: SoundNetwork, titles: TitleVectors, clips: list[Exa
 
 
 def class_names(data: Homesound10) -> list[str]:
-    """The names of the classes as words."""
+    """Return the names of the classes as words."""
     return [label.replace("_", " ") for label in data.labels]
 
 

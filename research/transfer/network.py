@@ -1,4 +1,4 @@
-"""Sounds into the space of titles."""
+"""Embed sounds in the space of titles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SEGMENTS = 8
 
 
 class SoundNetwork(nn.Module):
-    """Segments float32 [batch, places, SEGMENT_SAMPLES] to points of unit length float32 [batch, size]."""
+    """Audio encoder and reader with a projection to title vectors."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -25,19 +25,20 @@ class SoundNetwork(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(2.3))
 
     def forward(self, segments: Tensor, present: Tensor) -> Tensor:
+        """Embed segments float32 [batch, places, SEGMENT_SAMPLES] as unit vectors float32 [batch, size]."""
         features = self.encoder(segments.flatten(0, 1)).view(*segments.shape[:2], -1)
         return nn.functional.normalize(self.out(self.reader(features, present)), dim=-1)
 
 
 def collate_segments(examples: list[Example]) -> tuple[Tensor, Tensor]:
-    """The sounds of examples cut into segments, and which of the segments are there."""
+    """Cut the audio of examples into segments; return them with a mask of the present ones."""
     tensors = collate_examples(examples, ("audio",), Lexicon(()), SEGMENTS)
     return tensors.inputs["audio"], tensors.present["audio"]
 
 
 @torch.no_grad()
 def embed_sounds(network: SoundNetwork, examples: list[Example], rows: int = 64) -> Tensor:
-    """Where sounds lie, float32 [examples, size]."""
+    """Embed the audio of examples, float32 [examples, size]."""
     network.eval()
     parts = [network(*collate_segments(examples[at : at + rows])) for at in range(0, len(examples), rows)]
     return torch.cat(parts)

@@ -1,4 +1,4 @@
-"""Titles and class names as vectors: pretrained word vectors, and for words without one the runs of letters in them."""
+"""Embed titles and class names: pretrained word vectors, and hashed letter n-grams for words without one."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
 class TitleVectors:
-    """Text to a vector of unit length, float32 [vector size + HASHED]; nothing of it is learned.
+    """Maps a text to a unit vector, float32 [vector size + HASHED]; nothing is learned.
 
-    The first part is the mean of the word vectors, the second of the hashed runs of three letters (Bojanowski et al.
-    2017), by which "sneeze" and "sneezing" lie near each other though neither has a vector.
+    The first part is the mean of the word vectors, the second of hashed letter trigrams (Bojanowski et al. 2017), by which
+    "sneeze" and "sneezing" are near each other though neither has a vector.
     """
 
     def __init__(self, vectors: Path) -> None:
         words, table = read_word_vectors(vectors)
         values = table.numpy()[2:]
-        # Word vectors share a direction that says only "a word" (Mu and Viswanath 2018): without it they are told apart.
+        # Subtract the common mean, which hides differences between word vectors (Mu and Viswanath 2018).
         self._middle = values.mean(0)
         self._rows = dict(zip(words, values - self._middle, strict=True))
         self.size = values.shape[1] + HASHED
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """float32 [texts, size]; a text without a letter is zeros."""
+        """Embed texts, float32 [texts, size]; a text without letters is zero."""
         return np.stack([self._one(text) for text in texts])
 
     def _one(self, text: str) -> NDArray[np.float32]:

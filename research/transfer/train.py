@@ -1,4 +1,4 @@
-"""Contrastive training of sounds and their titles: InfoNCE in both directions (Oord et al. 2018; Radford et al. 2021)."""
+"""Train sounds against their titles with InfoNCE in both directions (Oord et al. 2018; Radford et al. 2021)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from model.determinism import make_deterministic
 from research.transfer.network import SEGMENTS, SoundNetwork, collate_segments
 from research.transfer.titles import TitleVectors
 
-# Titles as near as this are one title, and each sound of it is as right as the other.
+# Titles with at least this cosine count as equal; their sounds are all correct matches.
 SAME_TITLE_MIN = 0.98
 SCALE_MAX = 100.0
 
 
 @dataclass(frozen=True, slots=True)
 class TransferRecipe:
-    """What a training depends on beside the clips; repeats: how often an epoch hears each clip."""
+    """Everything that a training depends on besides the clips; `repeats` is how often an epoch uses each clip."""
 
     epochs: int = 16
     repeats: int = 2
@@ -41,7 +41,7 @@ def train_sound_network(
     recipe: TransferRecipe,
     report: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> SoundNetwork:
-    """A network that puts a sound where its title lies; only the titles teach, no label is looked at."""
+    """Train a network that maps a sound to its title's vector; labels are not used."""
     make_deterministic(recipe.threads)
     torch.manual_seed(recipe.seed)
     network = SoundNetwork(titles.size)
@@ -67,9 +67,9 @@ def train_sound_network(
 
 
 def info_nce(sounds: Tensor, titles: Tensor, log_scale: Tensor) -> Tensor:
-    """The mean InfoNCE loss of both directions; heard, written float32 [batch, size] of unit length, row by row a pair.
+    """Return the mean InfoNCE loss of both directions for unit vectors float32 [batch, size] that are pairs row by row.
 
-    Rows with the same title are right answers to each other, all alike.
+    Rows with the same title are equally correct matches of each other.
     """
     scores = sounds @ titles.T * log_scale.exp().clamp(max=SCALE_MAX)
     same = (titles @ titles.T > SAME_TITLE_MIN) | torch.eye(len(titles), dtype=torch.bool)
@@ -79,7 +79,7 @@ def info_nce(sounds: Tensor, titles: Tensor, log_scale: Tensor) -> Tensor:
 
 
 def _augmented_pairs(clips: Sequence[Example], repeats: int, rng: Generator) -> list[Example]:
-    """Each clip a few times, from another distance and over another bed; its title with some words lost."""
+    """Return each clip `repeats` times, with another distance and background and some title words dropped."""
     out = []
     for clip in clips:
         for _ in range(repeats):

@@ -28,7 +28,6 @@ def gpu(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     batches: Annotated[str, typer.Option(help="Windows at a time, with commas.")] = "1,2,4,8,16,32,64,128,256",
     quick: Annotated[bool, typer.Option("--quick", help="Two batches, nothing compiled, a tenth of the time.")] = False,
-    model: Annotated[str, typer.Option(help="home, fusion-base, or all: one after the other.")] = "all",
     seconds: Annotated[float, typer.Option(min=0.01, max=60, help="Of each measurement.")] = 1.0,
     threads: Annotated[int, typer.Option(min=1, max=1_024, help="Of torch, on the CPU.")] = 1,
     out: Annotated[
@@ -36,13 +35,13 @@ def gpu(
     ] = None,
     json: output.Json = False,
 ) -> None:
-    """Windows a second and MFU of the small model and of one of 32 M parameters (untrained), by batch and way of running.
+    """Measure windows per second and MFU of a model of the shipped shape, by batch size and execution mode.
 
-    From prepared inputs in memory to results in memory. MFU: their arithmetic as a share of what a large product of
-    matrices reaches on this device in the same precision. Cached encoders: only what the window before did not have is
-    encoded. Runs on a CPU too.
+    From prepared inputs in host memory to results in host memory. MFU is the model's arithmetic as a share of what a large
+    matrix product reaches on this device. Cached encoders: only items that the previous window did not have are encoded.
+    Runs on a CPU, too.
     """
-    from model.throughput import MODELS, describe_device, measure_throughput, select_device
+    from model.throughput import describe_device, measure_throughput, select_device
 
     try:
         where = select_device(device, threads)
@@ -50,19 +49,14 @@ def gpu(
         output.fail(str(error), code=2)
     progress = (lambda text: None) if json else (lambda text: typer.echo(f"· {text}", err=True))
     sizes, each = (QUICK_BATCHES, seconds / 10) if quick else (_sizes(batches), seconds)
-    if model not in (*MODELS, "all"):
-        output.fail(f"--model takes {', '.join(MODELS)} or all, not {model}", code=2)
-    asked = "" if model == "all" else f"--model {model} "
-    asked += "--quick" if quick else f"--batches {','.join(map(str, sizes))} --seconds {each:g}"
-    reports: list[ThroughputReport] = []
-    for name in MODELS if model == "all" else (model,):
-        reports.append(measure_throughput(name, where, sizes, each, not quick, progress))
-        told = {"command": f"braid bench gpu {asked}", **describe_device(where)}
-        text = page(told, reports)
-        if out is not None:  # the first model's at once: all of it takes many minutes
-            (out / f"gpu-{where.type}.md").write_text(text)
+    options = "--quick" if quick else f"--batches {','.join(map(str, sizes))} --seconds {each:g}"
+    report = measure_throughput(where, sizes, each, not quick, progress)
+    device_facts = {"command": f"braid bench gpu {options}", **describe_device(where)}
+    text = page(device_facts, report)
+    if out is not None:
+        (out / f"gpu-{where.type}.md").write_text(text)
     if json:
-        output.result({**told, "models": [report.as_json() for report in reports]})
+        output.result({**device_facts, **report.as_json()})
     else:
         typer.echo(text)
 
@@ -75,36 +69,31 @@ def _sizes(given: str) -> tuple[int, ...]:
     return tuple(sorted({int(name) for name in names}))
 
 
-def page(told: dict[str, object], reports: list[ThroughputReport]) -> str:
-    """The tables as Markdown."""
-    day = datetime.now(UTC).date().isoformat()
+def page(device_facts: dict[str, object], report: ThroughputReport) -> str:
+    """Render the table as Markdown."""
+    day, facts = datetime.now(UTC).date().isoformat(), device_facts
     lines = [
         "# Throughput of a device",
         "",
-        f"Made by `{told['command']}` on {day}. Machine: {told['machine']} ({told['device']}), torch {told['torch']}.",
-        f"A large matrix product{' in bfloat16' if told['device'] != 'cpu' else ''} reaches {told['matrix_gflops']} GFLOP/s; "
-        "100 % MFU is that of the model's own precision.",
+        f"Made by `{facts['command']}` on {day}. Machine: {facts['machine']} ({facts['device']}), torch {facts['torch']}.",
+        f"A large matrix product reaches {facts['matrix_gflops']} GFLOP/s, which is 100 % MFU.",
         "",
     ]
-    if told["device"] == "cpu":
+    if facts["device"] == "cpu":
         lines += [
             "**Measured on a CPU.** The rows show what cached encoders save, and nothing about a GPU: run the same command",
-            f"on one. Load average at the end: {told['load']} on {told['cores']} cores; more than one per core slows all rows.",
+            f"on one. Load average at the end: {facts['load']} on {facts['cores']} cores; more than one per core slows all rows.",
             "",
         ]
-    for r in reports:
-        trained = "untrained weights, for capacity only" if r.parameters > 1_000_000 else "of the shipped model's shape"
-        lines += [
-            f"## {r.model}: {r.parameters / 1e6:.1f} M parameters ({trained}), {r.precision}",
-            "",
-            f"{r.gflop} GFLOP per window with everything encoded, {r.cached_gflop} with cached encoders.",
-            f"Largest difference between its probabilities and the CPU's for the same window: {r.differs:.1e}.",
-            "",
-            "| mode | batch | windows/s | MFU % | p50 ms | p99 ms |",
-            "|---|---|---|---|---|---|",
-        ]
-        for row in r.rows:
-            shares = f"{100 * row.mfu:.1f} | {row.p50_ms:.2f} | {row.p99_ms:.2f}"
-            lines.append(f"| {row.way} | {row.batch} | {row.windows_per_s:.1f} | {shares} |")
-        lines.append("")
-    return "\n".join(lines)
+    lines += [
+        f"A network of the shipped model's shape: {report.parameters / 1e6:.1f} M parameters, {report.gflop} GFLOP per window "
+        f"with everything encoded, {report.cached_gflop} with cached encoders.",
+        f"Largest difference between its probabilities and the CPU's for the same window: {report.differs:.1e}.",
+        "",
+        "| mode | batch | windows/s | MFU % | p50 ms | p99 ms |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in report.rows:
+        shares = f"{100 * row.mfu:.1f} | {row.p50_ms:.2f} | {row.p99_ms:.2f}"
+        lines.append(f"| {row.way} | {row.batch} | {row.windows_per_s:.1f} | {shares} |")
+    return "\n".join([*lines, ""])

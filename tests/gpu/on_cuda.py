@@ -20,7 +20,6 @@ from model.checkpoint import load
 from model.executor import CudaGraphExecutor
 from model.predict_manifest import predict_manifest
 from model.predictor import FusionModel, WindowFeatures
-from model.throughput import BASE, random_config, random_network
 from services.fusion.__main__ import decision_of
 from services.fusion.inference import Inference
 from services.offline.evaluation.dataset import read_stream
@@ -174,15 +173,3 @@ def test_a_newer_model_is_captured_by_another_thread_while_the_old_one_serves() 
     assert [r.tobytes() for r in newer[0].fuse(windows(newer[0], 10))] == [
         r.tobytes() for r in alone.fuse(windows(alone, 10))
     ]
-
-
-def test_the_large_model_in_bfloat16_is_near_the_cpu_and_the_same_each_time() -> None:
-    settings = random_config(4, True)
-    here = FusionModel(random_network(BASE), settings, [], "0" * 64, torch.device("cuda"))
-    there = FusionModel(random_network(BASE), settings, [], "0" * 64, torch.device("cpu"))
-    rows = here.fuse(windows(here, 6))
-    assert [r.tobytes() for r in rows] == [r.tobytes() for r in here.fuse(windows(here, 6))]
-    others = there.fuse(windows(there, 6))
-    apart = max(float(np.abs(np.exp(a) - np.exp(b)).max()) for a, b in zip(rows, others, strict=True))
-    print(f"fusion-base in bfloat16: largest difference of a probability {apart:.1e}")
-    assert apart < 0.02
