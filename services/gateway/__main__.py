@@ -17,7 +17,7 @@ from services.runtime.settings import Settings, SettingsError, load
 
 
 def main(settings: Settings | None = None) -> int:
-    """Run until SIGTERM; the exit code (0 after a clean stop)."""
+    """Run until SIGTERM and return the exit code."""
     settings = settings or load()
     logs.setup()
     settings.require_broker()
@@ -32,9 +32,9 @@ def main(settings: Settings | None = None) -> int:
     token, registry = access_token(settings.gateway), make_registry("gateway")
     with listener, supervised("braid-gateway", settings, registry) as progress:
         host, port = listener.getsockname()[:2]
-        # A token of our own making is told here and nowhere else: whoever may read our output may look.
-        told = "" if settings.gateway.token.get_secret_value() else token
-        print(f"the live page is at {page_url(host, port, told)}", file=sys.stderr, flush=True)
+        # A generated token is printed here and nowhere else: who can read this output may open the page.
+        printed_token = "" if settings.gateway.token.get_secret_value() else token
+        print(f"the live page is at {page_url(host, port, printed_token)}", file=sys.stderr, flush=True)
         freeze_loaded_objects()
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(serve(settings, listener, token, GatewayMetrics(registry), progress))

@@ -1,7 +1,4 @@
-"""How the API answers: JSON, or why not.
-
-What the gateway answers: sessions, devices, predictions, the event stream, media out and media in.
-"""
+"""The HTTP API: sessions, devices, predictions, the event stream, media in and out, and the live page."""
 
 from __future__ import annotations
 
@@ -40,8 +37,8 @@ SECONDS_MAX = 600
 PING_S = 15
 GRACE_S = 5
 SHA256_DIGITS = 64
-MUTED = "this sense of the session is or was muted"
-# Members never change: whoever holds the address holds the hash of the bytes.
+MUTED = "this modality of the session is or was muted"
+# Members never change: their address has the hash of their bytes.
 MEDIA_HEADERS = {
     "cache-control": "private, max-age=3600, immutable",
     "content-security-policy": "default-src 'none'; sandbox",
@@ -50,37 +47,37 @@ MEDIA_HEADERS = {
 
 
 class Api:
-    """The handlers; they read what the follower keeps."""
+    """The request handlers; they read what the follower holds."""
 
     def __init__(
         self,
-        rooms: SessionStore,
+        sessions: SessionStore,
         sources: SourceStore,
-        ring: EventStream,
+        stream: EventStream,
         media: MediaReader,
-        kept: ArchiveReader,
-        taking: IngestHandler,
-        labelling: LabelHandler,
+        archive: ArchiveReader,
+        ingest: IngestHandler,
+        labels: LabelHandler,
         topics: Topics,
         semantics: Semantics,
         streams_max: int,
-        hidden: Redactor,
+        redactor: Redactor,
         metrics: GatewayMetrics,
     ) -> None:
-        self._hidden = hidden
-        self._rooms, self._sources, self._ring, self._media = rooms, sources, ring, media
-        self._kept, self._taking, self._labelling = kept, taking, labelling
-        self._topics, self._semantics, self._streams_max, self._metrics = topics, semantics, streams_max, metrics
+        self._sessions, self._sources, self._stream = sessions, sources, stream
+        self._media, self._archive, self._ingest, self._labels = media, archive, ingest, labels
+        self._topics, self._semantics, self._redactor = topics, semantics, redactor
+        self._streams_max, self._metrics = streams_max, metrics
         self._streams = 0
 
     def routes(self) -> list[BaseRoute]:
-        """Everything under one table; the page comes last, for it takes what is left."""
+        """Return the routing table; the page comes last, because it takes every other path."""
         return [
             Route("/api/v1/sessions", self.sessions),
             Route("/api/v1/sessions/{session:path}", self.session),
-            Route("/api/v1/sessions/{session:path}/{modality}", self._taking.post, methods=["POST"]),
+            Route("/api/v1/sessions/{session:path}/{modality}", self._ingest.post, methods=["POST"]),
             Route("/api/v1/devices", self.devices),
-            Route("/api/v1/predictions/{id:path}/label", self._labelling.post, methods=["POST"]),
+            Route("/api/v1/predictions/{id:path}/label", self._labels.post, methods=["POST"]),
             Route("/api/v1/predictions/{id:path}", self.prediction),
             Route("/api/v1/events", self.events),
             Route("/api/v1/media/{modality}/{partition:int}/{offset:int}", self.member),
@@ -89,133 +86,132 @@ class Api:
         ]
 
     async def asyncapi(self, request: Request) -> Response:
-        """The topics of this installation as an AsyncAPI 3 document."""
+        """Return the topics of this installation as an AsyncAPI 3 document."""
         return Response(asyncapi(self._topics), media_type="application/yaml")
 
     async def sessions(self, request: Request) -> Response:
-        """All sessions, the one heard last first."""
-        rooms = reversed(self._rooms.views.values())
-        known = [room.summary() | {"muted": self._hidden.muted_modalities(room.session)} for room in rooms]
-        return json_response({"now_us": _now_us(), "modalities": self._semantics.modalities, "sessions": known})
+        """List all sessions, the one with the newest chunk first."""
+        views = reversed(self._sessions.views.values())
+        summaries = [view.summary() | {"muted": self._redactor.muted_modalities(view.session)} for view in views]
+        return json_response({"now_us": _now_us(), "modalities": self._semantics.modalities, "sessions": summaries})
 
     async def session(self, request: Request) -> Response:
-        """What is kept of one session's last seconds (`?seconds=`, 30 by default), by kind."""
-        room = self._rooms.views.get(request.path_params["session"])
-        if room is None:
-            return error_response(404, "nothing is kept of this session")
+        """Return the last seconds of a session by kind (`?seconds=`, 30 by default)."""
+        view = self._sessions.views.get(request.path_params["session"])
+        if view is None:
+            return error_response(404, "no recent data of this session")
         seconds = _number(request.query_params.get("seconds", "30"), SECONDS_MAX)
         if seconds is None:
             return error_response(400, f"seconds: a whole number up to {SECONDS_MAX}")
-        kept = room.messages_since(room.head_us - seconds * 1_000_000)
-        parts = [b'"%s":[%s]' % (kind.encode(), b",".join(t.raw for t in found)) for kind, found in kept.items()]
+        recent = view.messages_since(view.head_us - seconds * 1_000_000)
+        lists = [b'"%s":[%s]' % (kind.encode(), b",".join(m.raw for m in found)) for kind, found in recent.items()]
         head = canonical.dumps(
             {
                 "now_us": _now_us(),
-                "last_id": self._ring.last_id,
+                "last_id": self._stream.last_id,
                 "size_us": self._semantics.size_us,
                 "hop_us": self._semantics.hop_us,
-                "modalities": self._semantics.declared(room.session),
-                "muted": self._hidden.muted_modalities(room.session),
-                "summary": room.summary(),
+                "modalities": self._semantics.declared(view.session),
+                "muted": self._redactor.muted_modalities(view.session),
+                "summary": view.summary(),
             }
         )
-        return Response(head[:-1] + b"," + b",".join(parts) + b"}", media_type="application/json")
+        return Response(head[:-1] + b"," + b",".join(lists) + b"}", media_type="application/json")
 
     async def devices(self, request: Request) -> Response:
-        """Each source: last seen, rate, clock offset, share of late records."""
+        """List all sources: last seen, rate, clock offset, share of late records."""
         return json_response({"devices": self._sources.as_json(_now_us())})
 
     async def prediction(self, request: Request) -> Response:
-        """Why: the prediction, the members of its window, its events, its runner-up; of an event also from what is kept."""
+        """Explain a prediction from memory or, where that lacks its window, from the archive of events."""
         id: str = request.path_params["id"]
         try:
-            asked = PredictionKey.parse(id)
+            key = PredictionKey.parse(id)
         except InvalidPredictionId as error:
             return error_response(404, str(error))
-        session = asked.session
-        if self._hidden.is_forgotten(session, asked.start_us):
+        if self._redactor.is_forgotten(key.session, key.start_us):
             return error_response(404, "this session was forgotten")
-        room = self._rooms.views.get(session)
-        found = None if room is None else explain(room, id)
+        view = self._sessions.views.get(key.session)
+        found = None if view is None else explain(view, id)
         if found is None or found["members"] is None:
-            found = await self._kept.explanation(session, id) or found
+            found = await self._archive.explanation(key.session, id) or found
         if found is None:
-            return error_response(404, "this prediction is not kept any more")
+            return error_response(404, "this prediction is not retained any more")
         if found["members"] is not None:
-            found["members"] = self._hidden.redact_members(session, found["members"])
+            found["members"] = self._redactor.redact_members(key.session, found["members"])
         return json_response(found)
 
     async def events(self, request: Request) -> Response:
-        """Server-sent events: `?session=` and `?kind=` choose (both may repeat; kind: event by default)."""
+        """Stream messages as server-sent events: `?session=` and `?kind=` filter (both may repeat; kind: event)."""
         query = request.query_params
         kinds, sessions = set(query.getlist("kind")) or {"event"}, set(query.getlist("session"))
         if unknown := kinds - set(KINDS):
             return error_response(400, f"no such kind: {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
         if self._streams >= self._streams_max:
-            return error_response(503, f"{self._streams_max} event streams are open: no more are served")
+            return error_response(503, f"{self._streams_max} event streams are open, which is the limit")
         last_id = request.headers.get("last-event-id") or query.get("after")
 
-        def chosen(one: PageMessage) -> bool:
-            return one.kind in kinds and (not sessions or one.session in sessions)
+        def is_wanted(message: PageMessage) -> bool:
+            return message.kind in kinds and (not sessions or message.session in sessions)
 
-        # When the server ends, the ring does: the stream then ends by itself, and is not cut off before it has.
+        # The event stream ends with the server; the response then ends by itself within the grace period.
         return EventSourceResponse(
-            self._stream(last_id, chosen), ping=PING_S, send_timeout=30, shutdown_grace_period=GRACE_S
+            self._stream_events(last_id, is_wanted), ping=PING_S, send_timeout=30, shutdown_grace_period=GRACE_S
         )
 
-    async def _stream(
-        self, last_id: str | None, chosen: Callable[[PageMessage], bool]
+    async def _stream_events(
+        self, last_id: str | None, is_wanted: Callable[[PageMessage], bool]
     ) -> AsyncIterator[ServerSentEvent]:
         self._streams += 1
         self._metrics.streams.set(self._streams)
         try:
-            # The first word gives the place: whoever loses the line at once can still go on from here.
-            yield ServerSentEvent(data="{}", event="hello", id=last_id or self._ring.last_id)
-            async for message in self._ring.read_after(last_id, chosen):
-                if message.message is None:
-                    yield ServerSentEvent(data="{}", event="reset", id=message.id)
+            # The first event has an id, so that a client that loses the connection at once can still continue.
+            yield ServerSentEvent(data="{}", event="hello", id=last_id or self._stream.last_id)
+            async for entry in self._stream.read_after(last_id, is_wanted):
+                if entry.message is None:
+                    yield ServerSentEvent(data="{}", event="reset", id=entry.id)
                 else:
-                    yield ServerSentEvent(data=message.message.raw.decode(), event=message.message.kind, id=message.id)
+                    yield ServerSentEvent(data=entry.message.raw.decode(), event=entry.message.kind, id=entry.id)
         finally:
             self._streams -= 1
             self._metrics.streams.set(self._streams)
 
     async def member(self, request: Request) -> Response:
-        """The bytes of one member, named by its place and its hash (`?sha256=`; session and t_us, its event time, find it in Redis)."""
+        """Return the bytes of a member: `?sha256=` identifies them, `session` and `t_us` (event time) find them."""
         modality, query = request.path_params["modality"], request.query_params
         sha256, t_us = query.get("sha256", ""), _number(query.get("t_us", ""), 1 << 62)
         session = query.get("session", "")
         if modality not in self._topics.modalities or len(sha256) != SHA256_DIGITS or t_us is None or not session:
-            return error_response(404, "no such member: the address names modality, place, sha256, session and t_us")
-        place = request.path_params["partition"], request.path_params["offset"]
-        if self._hidden.is_forgotten(session, t_us):
+            return error_response(404, "no such member: the address needs modality, position, sha256, session and t_us")
+        partition, offset = request.path_params["partition"], request.path_params["offset"]
+        if self._redactor.is_forgotten(session, t_us):
             return error_response(404, "this session was forgotten")
-        if self._hidden.is_muted(session, modality, t_us) or self._seen_muted(session, modality, *place):
+        if self._redactor.is_muted(session, modality, t_us) or self._was_muted(session, modality, partition, offset):
             return error_response(403, MUTED)
-        asked, broken = Wanted(session, modality, t_us, *place, sha256), False
+        wanted, failed = Wanted(session, modality, t_us, partition, offset, sha256), False
         try:
-            found = await self._media.get(asked)
+            payload = await self._media.get(wanted)
         except Busy:
-            return error_response(503, "many ask for what only the log has: try again")
+            return error_response(503, "too many requests read the log: try again")
         except (KafkaError, TimeoutError):
-            found, broken = None, True
-        found = found or await self._kept.payload(asked)
-        if found is None and broken:
-            return error_response(503, "neither Redis nor the log answers")
-        if found is None:
-            return error_response(404, "gone from Redis and from the log, and not kept with an event")
-        if found.arrived_us and self._hidden.is_muted(session, modality, found.arrived_us):
+            payload, failed = None, True
+        payload = payload or await self._archive.payload(wanted)
+        if payload is None and failed:
+            return error_response(503, "neither Redis nor the log can be read")
+        if payload is None:
+            return error_response(404, "neither Redis, the log nor the archive has these bytes any more")
+        if payload.arrived_us and self._redactor.is_muted(session, modality, payload.arrived_us):
             return error_response(403, MUTED)
-        safe = browser_safe(modality, found)
+        safe = browser_safe(modality, payload)
         if safe is None:
             return error_response(415, "bytes of this type are not shown")
         return Response(safe.body, media_type=safe.content_type, headers=MEDIA_HEADERS)
 
-    def _seen_muted(self, session: str, modality: str, partition: int, offset: int) -> bool:
-        """True for a chunk that came while its sense was muted, as far as it is remembered."""
-        room = self._rooms.views.get(session)
-        told = None if room is None else room.kept["chunk"].get(f"{modality} {partition} {offset}")
-        return told is not None and bool((told.facts or {}).get("muted"))
+    def _was_muted(self, session: str, modality: str, partition: int, offset: int) -> bool:
+        """Return whether a chunk that is still in memory arrived while its modality was muted."""
+        view = self._sessions.views.get(session)
+        message = None if view is None else view.messages["chunk"].get(f"{modality} {partition} {offset}")
+        return message is not None and bool((message.facts or {}).get("muted"))
 
 
 def _number(text: str, maximum: int) -> int | None:

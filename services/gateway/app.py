@@ -1,26 +1,25 @@
-"""The gateway as a process of its own: the follower, the web server around the API, and both ended together."""
+"""The gateway's parts put together: the follower, the archiver and the web server, which end together."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from types import FrameType
 
 import uvicorn
+from aiokafka import AIOKafkaConsumer
 from starlette.applications import Starlette
 
 from services.gateway.api import Api
 from services.gateway.archive_reader import ArchiveReader
 from services.gateway.archive_writer import EventArchiver
 from services.gateway.auth import AccessPolicy, AuthMiddleware
-from services.gateway.control_applier import ControlApplier
 from services.gateway.event_stream import EventStream
-from services.gateway.follower import GatewayFollower
+from services.gateway.follower import ControlApplier, GatewayFollower
 from services.gateway.ingest import IngestHandler
 from services.gateway.labels import LabelHandler
 from services.gateway.media import MediaReader
@@ -39,8 +38,7 @@ from services.storage.labels import LabelStore
 from services.storage.payload_cache import RedisWindow
 
 CONNECTIONS_MAX = 512
-LAST_TURN_S = 10
-_log = logging.getLogger(__name__)
+SHUTDOWN_WITHIN_S = 10
 
 
 async def serve(
@@ -48,42 +46,39 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or Ctrl-C."""
     broker, topics, g = settings.kafka, settings.topic_names(), settings.gateway
-    rooms = SessionStore(HistoryLimits(g.sessions_max, g.history_mb * 1024 * 1024, g.history_s * 1_000_000))
-    sources, ring = SourceStore(g.silent_s * 1_000_000), EventStream(secrets.token_hex(4))
-    keep, tracer = settings.archive, Tracer(settings.tracing, "braid-gateway")
-    controls = Controls.following(settings)
-    hidden = Redactor(controls.of)
-    store = EventArchive(keep.folder, keep.days, keep.max_mb * 1_000_000)
-    keeper = EventArchiver(
-        store,
-        lambda: clients.reader(broker, **clients.LOOKUP),
-        topics,
-        settings.topics.partitions,
-        settings.semantics().future_us,
-        hidden,
-        metrics,
-    )
+    semantics, partitions = settings.semantics(), settings.topics.partitions
+    sessions = SessionStore(HistoryLimits(g.sessions_max, g.history_mb * 1024 * 1024, g.history_s * 1_000_000))
+    sources, stream = SourceStore(g.silent_s * 1_000_000), EventStream(secrets.token_hex(4))
+    tracer, controls = Tracer(settings.tracing, "braid-gateway"), Controls.following(settings)
+    redactor = Redactor(controls.of)
+    archive = EventArchive(settings.archive.folder, settings.archive.days, settings.archive.max_mb * 1_000_000)
+
+    def open_reader() -> AbstractAsyncContextManager[AIOKafkaConsumer]:
+        return clients.reader(broker, **clients.LOOKUP)
+
+    archiver = EventArchiver(archive, open_reader, topics, partitions, semantics.future_us, redactor, metrics)
     follower = GatewayFollower(
         lambda: clients.make_reader(broker),
         topics,
-        settings.topics.partitions,
-        rooms,
+        partitions,
+        sessions,
         sources,
-        ring,
-        keeper,
-        hidden,
+        stream,
+        archiver,
+        redactor,
         broker.seal(),
         metrics,
         progress,
     )
-    controls.listen(ControlApplier(rooms, sources, ring, keeper))
-    redis = RedisWindow.of(settings.redis)
+    controls.listen(ControlApplier(sessions, sources, stream, archiver))
     media = MediaReader(
-        redis, lambda: clients.make_reader(broker, auto_offset_reset="none", **clients.LOOKUP), topics, metrics
+        RedisWindow.of(settings.redis),
+        lambda: clients.make_reader(broker, auto_offset_reset="none", **clients.LOOKUP),
+        topics,
+        metrics,
     )
     async with retry.producer(broker, progress) as producer:
-        semantics = settings.semantics()
-        taking = IngestHandler(
+        ingest = IngestHandler(
             producer,
             topics,
             semantics.admission,
@@ -92,51 +87,52 @@ async def serve(
             metrics,
             tracer,
         )
-        labelling = LabelHandler(
-            LabelStore(settings.labels.folder),
-            store,
-            lambda: clients.reader(broker, **clients.LOOKUP),
-            topics,
-            settings.topics.partitions,
-            semantics.future_us,
-            hidden,
+        labels = LabelHandler(
+            LabelStore(settings.labels.folder), archive, open_reader, topics, partitions, semantics.future_us, redactor
         )
-        kept = ArchiveReader(store, topics)
         api = Api(
-            rooms, sources, ring, media, kept, taking, labelling, topics, semantics, g.streams_max, hidden, metrics
+            sessions,
+            sources,
+            stream,
+            media,
+            ArchiveReader(archive, topics),
+            ingest,
+            labels,
+            topics,
+            semantics,
+            g.streams_max,
+            redactor,
+            metrics,
         )
-        guarded = AuthMiddleware(
-            Starlette(routes=api.routes()), AccessPolicy(token, (g.host, *g.allowed_hosts)), metrics
-        )
+        policy = AccessPolicy(token, (g.host, *g.allowed_hosts))
         config = uvicorn.Config(
-            guarded,
+            AuthMiddleware(Starlette(routes=api.routes()), policy, metrics),
             log_config=None,
             access_log=False,
             server_header=False,
             lifespan="off",
             limit_concurrency=CONNECTIONS_MAX,
             timeout_keep_alive=20,
-            timeout_graceful_shutdown=LAST_TURN_S,
+            timeout_graceful_shutdown=SHUTDOWN_WITHIN_S,
         )
-        # Nothing is shown before all is known that must not be.
+        # Nothing is served before every mute is known.
         await retry.started(controls.start, progress)
-        obeying = asyncio.create_task(controls.wait())
-        following = asyncio.create_task(follower.run(g.look_back_s))
-        keeping = asyncio.create_task(keeper.run())
-        # uvicorn raises a signal again once it has ended cleanly: by then it has done its work.
+        essential = [asyncio.create_task(controls.wait()), asyncio.create_task(follower.run(g.look_back_s))]
+        archiving = asyncio.create_task(archiver.run())
+        # uvicorn raises the signal again after its own clean end, when there is nothing left to interrupt.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
         loop = asyncio.get_running_loop()
-        server = _Server(config, lambda: loop.call_soon_threadsafe(ring.end))
-        for task in (following, obeying):
+        server = _Server(config, lambda: loop.call_soon_threadsafe(stream.end))
+        for task in essential:
             task.add_done_callback(lambda _: setattr(server, "should_exit", True))
         try:
             await server.serve(sockets=[listener])
-            for task in (following, obeying):
+            for task in essential:
                 if task.done():
                     task.result()
         finally:
-            for task in (following, keeping, obeying):
+            for task in (*essential, archiving):
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
@@ -146,13 +142,13 @@ async def serve(
 
 
 class _Server(uvicorn.Server):
-    """Lets the event streams end by themselves: uvicorn would wait for them, then cut them off and log errors."""
+    """A server that lets event streams end by themselves; uvicorn would wait for them, then log errors."""
 
     def __init__(self, config: uvicorn.Config, on_exit: Callable[[], object]) -> None:
         super().__init__(config)
         self._on_exit = on_exit
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal to end: from a signal handler, so nothing is done here but said."""
+        """Announce the end; this runs in a signal handler, so it does nothing else."""
         self._on_exit()
         super().handle_exit(sig, frame)

@@ -1,4 +1,4 @@
-"""Keeps what an event was made from once it has ended: beside the follower, one event at a time, never in its way."""
+"""The archiver of events: it collects what an event was made from once it has ended, beside the follower."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 
 from services.contract import canonical
 from services.contract import window as window_record
-from services.contract.record import KafkaRecord
+from services.contract.record import KafkaRecord, RecordPosition
 from services.contract.topics import Topics
 from services.gateway.messages import PageMessage
 from services.gateway.redaction import Redactor
@@ -25,17 +25,17 @@ from services.storage.archive import EventArchive
 from services.storage.archive_collector import collect_entry
 from services.storage.archive_entry import ArchiveEntry
 
-WAITING_MAX = 256
+QUEUE_MAX = 256
 OPEN_MAX, STEPS_MAX = 4_096, 64
-WITHIN_S = 60
-SETTLE_EVERY_US = 5_000_000
+ARCHIVE_WITHIN_S = 60
+CHECK_EVERY_US = 5_000_000
 SILENT_US = 60_000_000
 _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class PendingEvent:
-    """An event that goes on or has ended: its records, and the ids of the predictions that it was made from."""
+    """An event that is ongoing or waits to be archived: its records, and the ids of its predictions."""
 
     id: str
     session: str
@@ -44,91 +44,90 @@ class PendingEvent:
 
 
 class EventArchiver:
-    """Takes every record of an event; of an end it gathers the evidence and has it written by a thread."""
+    """Gathers the records of events; when one ends it collects its evidence and writes it in a thread."""
 
     def __init__(
         self,
-        store: EventArchive,
-        reader: Callable[[], AbstractAsyncContextManager[AIOKafkaConsumer]],
+        archive: EventArchive,
+        open_reader: Callable[[], AbstractAsyncContextManager[AIOKafkaConsumer]],
         topics: Topics,
         partitions: int,
         future_us: int,
-        hidden: Redactor,
+        redactor: Redactor,
         metrics: GatewayMetrics,
     ) -> None:
-        self._hidden = hidden
-        self._store, self._reader, self._topics = store, reader, topics
-        self._partitions, self._future_us, self._metrics = partitions, future_us, metrics
+        self._archive, self._open_reader, self._topics = archive, open_reader, topics
+        self._partitions, self._future_us = partitions, future_us
+        self._redactor, self._metrics = redactor, metrics
         self._open: OrderedDict[str, PendingEvent] = OrderedDict()
-        self._settled_us = 0
-        self._ended: asyncio.Queue[PendingEvent] = asyncio.Queue(WAITING_MAX)
+        self._checked_us = 0
+        self._ended: asyncio.Queue[PendingEvent] = asyncio.Queue(QUEUE_MAX)
 
-    def add(self, kept: KafkaRecord, told: PageMessage, room: SessionView | None) -> None:
-        """A record of an event; room: its session, with the predictions that are still in memory."""
-        facts = told.facts or {}
+    def add(self, record: KafkaRecord, message: PageMessage, view: SessionView | None) -> None:
+        """Take a step of an event; `view` is its session, with the predictions that are still in memory."""
+        facts = message.facts or {}
         if not facts.get("final"):
             return
-        event = self._open.setdefault(facts["id"], PendingEvent(facts["id"], told.session))
+        event = self._open.setdefault(facts["id"], PendingEvent(facts["id"], message.session))
         if len(event.records) < STEPS_MAX:
-            event.records.append(kept)
-        if facts["lifecycle"] != "end":
-            while len(self._open) > OPEN_MAX:
-                self._open.popitem(last=False)
-            return
-        self._end(event, room)
+            event.records.append(record)
+        if facts["lifecycle"] == "end":
+            self._end(event, view)
+        while len(self._open) > OPEN_MAX:
+            self._open.popitem(last=False)
 
     def forget(self, session: str) -> None:
-        """Keep nothing of a session's events that go on."""
+        """Drop the ongoing events of a session."""
         for event in [event for event in self._open.values() if event.session == session]:
             del self._open[event.id]
 
-    def end_silent_events(self, rooms: Mapping[str, SessionView], now_us: int) -> None:
-        """Take events as ended whose sessions fell silent: nothing else will ever end them."""
-        if now_us < self._settled_us + SETTLE_EVERY_US:
+    def end_silent_events(self, views: Mapping[str, SessionView], now_us: int) -> None:
+        """End the events of sessions that have fallen silent, which no record will ever end."""
+        if now_us < self._checked_us + CHECK_EVERY_US:
             return
-        self._settled_us = now_us
+        self._checked_us = now_us
         for event in list(self._open.values()):
-            room = rooms.get(event.session)
-            if room is None or room.arrived_us < now_us - SILENT_US:
-                self._end(event, room)
-
-    def _end(self, event: PendingEvent, room: SessionView | None) -> None:
-        del self._open[event.id]
-        event.predictions = predictions_of(event, room)
-        try:
-            self._ended.put_nowait(event)
-        except asyncio.QueueFull:
-            self._metrics.events_archived.labels("dropped").inc()
+            view = views.get(event.session)
+            if view is None or view.arrived_us < now_us - SILENT_US:
+                self._end(event, view)
 
     @property
     def waiting(self) -> int:
-        """Events that ended and are not kept yet."""
+        """The number of events that have ended and are not archived yet."""
         return self._ended.qsize()
 
     async def run(self) -> None:
-        """Keep what has ended until cancelled; where the folder cannot be written nothing is kept, and said so."""
+        """Archive what has ended until cancelled; archive nothing if the folder cannot be written."""
         try:
-            await asyncio.to_thread(self._store.open, _now_us())
+            await asyncio.to_thread(self._archive.open, _now_us())
         except OSError as error:
-            _log.warning("no evidence of events is kept: see archive.folder", extra={"why": str(error)})
+            _log.warning("Events are not archived: check archive.folder.", extra={"why": str(error)})
             return
         try:
             while True:
                 event = await self._ended.get()
                 try:
-                    outcome = await asyncio.wait_for(self._keep(event), WITHIN_S)
+                    outcome = await asyncio.wait_for(self._save(event), ARCHIVE_WITHIN_S)
                 except (KafkaError, TimeoutError, OSError) as error:
                     outcome = "failed"
-                    _log.warning("the evidence of an event is not kept", extra={"why": type(error).__name__})
+                    _log.warning("An event was not archived.", extra={"why": type(error).__name__})
                 self._metrics.events_archived.labels(outcome).inc()
         finally:
-            self._store.close()
+            self._archive.close()
 
-    async def _keep(self, event: PendingEvent) -> str:
-        # A gateway that starts looks back, and sees again what it kept when more of it was there.
-        if await asyncio.to_thread(self._store.has, event.session, event.id):
+    def _end(self, event: PendingEvent, view: SessionView | None) -> None:
+        del self._open[event.id]
+        event.predictions = predictions_of(event, view)
+        try:
+            self._ended.put_nowait(event)
+        except asyncio.QueueFull:
+            self._metrics.events_archived.labels("dropped").inc()
+
+    async def _save(self, event: PendingEvent) -> str:
+        # A gateway that starts reads events again that it archived when the topics had more of their evidence.
+        if await asyncio.to_thread(self._archive.has, event.session, event.id):
             return "known"
-        async with self._reader() as reader:
+        async with self._open_reader() as reader:
             entry = await collect_entry(
                 reader,
                 self._topics,
@@ -140,47 +139,46 @@ class EventArchiver:
                 event.predictions,
                 _now_us(),
             )
-        allowed = redact_entry(entry, self._hidden, self._topics)
-        if allowed is None:
+        redacted = redact_entry(entry, self._redactor, self._topics)
+        if redacted is None:
             return "off"
-        return "kept" if await asyncio.to_thread(self._store.save, allowed) else "off"
+        return "kept" if await asyncio.to_thread(self._archive.save, redacted) else "off"
 
 
-def predictions_of(event: PendingEvent, room: SessionView | None) -> list[str]:
-    """The final predictions during which the event went on, and those that its records name, in order of their windows."""
+def predictions_of(event: PendingEvent, view: SessionView | None) -> list[str]:
+    """Return the ids of the final predictions during an event and of those that its records name, in window order."""
     starts: dict[str, int] = {}
-    said = {} if room is None else room.kept["prediction"]
-    for told in said.values():
-        if told.facts is not None and told.facts["final"]:
-            going = canonical.loads_object(told.raw).get("event")
-            if going is not None and going["id"] == event.id:
-                starts[told.key] = told.from_us
-    for kept in event.records:
-        named = str(canonical.loads_object(kept.value or b"")["prediction"])
-        known = said.get(named)
-        starts.setdefault(named, known.from_us if known else 0)
+    known = {} if view is None else view.messages["prediction"]
+    for message in known.values():
+        if message.facts is not None and message.facts["final"]:
+            ongoing = canonical.loads_object(message.raw).get("event")
+            if ongoing is not None and ongoing["id"] == event.id:
+                starts[message.key] = message.from_us
+    for record in event.records:
+        id = str(canonical.loads_object(record.value or b"")["prediction"])
+        starts.setdefault(id, known[id].from_us if id in known else 0)
     return sorted(starts, key=lambda id: (starts[id], id))
 
 
-def redact_entry(entry: ArchiveEntry, hidden: Redactor, topics: Topics) -> ArchiveEntry | None:
-    """An entry without the media of muted senses, None where its session was forgotten since."""
-    windows = [w for kept in entry.windows if (w := window_record.read(kept.value)) is not None]
-    if windows and hidden.is_forgotten(entry.session, min(w.start_us for w in windows)):
+def redact_entry(entry: ArchiveEntry, redactor: Redactor, topics: Topics) -> ArchiveEntry | None:
+    """Return an entry without muted media; None if its session was forgotten meanwhile."""
+    windows = [w for record in entry.windows if (w := window_record.read(record.value)) is not None]
+    if windows and redactor.is_forgotten(entry.session, min(w.start_us for w in windows)):
         return None
     muted = {
-        (topics.media(modality), m.partition, m.offset)
+        RecordPosition(topics.media(modality), m.partition, m.offset)
         for window in windows
-        for modality, lane in window.modalities.items()
-        for m in lane.members
-        if modality in topics.modalities and hidden.is_muted(entry.session, modality, m.t_us, m.t_us + m.duration_us)
+        for modality, stream in window.modalities.items()
+        for m in stream.members
+        if modality in topics.modalities and redactor.is_muted(entry.session, modality, m.t_us, m.t_us + m.duration_us)
     }
-    of_topic = {topics.media(modality): modality for modality in topics.modalities}
+    modality_of = {topics.media(modality): modality for modality in topics.modalities}
     muted |= {
-        (k.topic, k.partition, k.offset)
-        for k in entry.media
-        if hidden.is_muted(entry.session, of_topic[k.topic], k.timestamp * 1000)
+        record.position
+        for record in entry.media
+        if redactor.is_muted(entry.session, modality_of[record.topic], record.timestamp * 1000)
     }
-    return replace(entry, media=[k for k in entry.media if (k.topic, k.partition, k.offset) not in muted])
+    return replace(entry, media=[record for record in entry.media if record.position not in muted])
 
 
 def _now_us() -> int:

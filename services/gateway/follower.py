@@ -1,20 +1,20 @@
-"""Follows the topics: everything that is said of sessions, from a little while ago on, without a consumer group."""
+"""The follower of all topics: it fills the session views, the source statistics, the event stream and the archive."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from aiokafka import AIOKafkaConsumer
 
+from services.contract.control import Control
 from services.contract.record import KafkaRecord
 from services.contract.tick import Seal
 from services.contract.topics import Topics
-from services.gateway import media_messages, messages
 from services.gateway.archive_writer import EventArchiver
 from services.gateway.event_stream import EventStream
-from services.gateway.messages import InvalidRecord, PageMessage
-from services.gateway.redaction import Redactor
+from services.gateway.messages import InvalidRecord, MessageDecoder
+from services.gateway.redaction import Redactor, redact_muted
 from services.gateway.sessions import SessionStore
 from services.gateway.sources import SourceStore
 from services.kafka.follower import Batch, TopicFollower, follow
@@ -26,27 +26,26 @@ LAG_MAX = 20_000
 
 
 class GatewayFollower:
-    """Reads every partition of the topics, keeps what they tell in rooms and hands it to the ring."""
+    """Reads every partition of the topics."""
 
     def __init__(
         self,
         make_reader: Callable[[], AIOKafkaConsumer],
         topics: Topics,
         partition_count: int,
-        rooms: SessionStore,
+        sessions: SessionStore,
         sources: SourceStore,
-        ring: EventStream,
-        keeper: EventArchiver,
-        hidden: Redactor,
+        stream: EventStream,
+        archiver: EventArchiver,
+        redactor: Redactor,
         seal: Seal,
         metrics: GatewayMetrics,
         progress: Progress,
     ) -> None:
         self._make_reader, self._partition_count = make_reader, partition_count
         self._topics, self._metrics, self._progress = topics, metrics, progress
-        self._rooms, self._sources, self._ring, self._keeper = rooms, sources, ring, keeper
-        self._hidden, self._seal = hidden, seal
-        self._modality_of = {topics.media(m): m for m in topics.modalities}
+        self._sessions, self._sources, self._stream, self._archiver = sessions, sources, stream, archiver
+        self._redactor, self._decoder = redactor, MessageDecoder(topics, seal)
 
     async def run(self, look_back_s: int) -> None:
         """Follow until cancelled; wait while the broker cannot be reached."""
@@ -69,39 +68,44 @@ class GatewayFollower:
         for tp, records in batch.items():
             self._metrics.records.labels(tp.topic).inc(len(records))
             for record in records:
-                self._take(tp.topic, KafkaRecord.copy_of(record), now_us)
+                try:
+                    self._add(KafkaRecord.copy_of(record), now_us)
+                except InvalidRecord:
+                    self._metrics.records_unreadable.labels(tp.topic).inc()
         if batch:
-            self._ring.wake()
-        self._rooms.trim(now_us)
-        self._keeper.end_silent_events(self._rooms.views, time.time_ns() // 1000)
-        self._metrics.sessions.set(len(self._rooms.views))
-        self._metrics.history_bytes.set(self._rooms.bytes)
+            self._stream.wake()
+        self._sessions.trim(now_us)
+        self._archiver.end_silent_events(self._sessions.views, time.time_ns() // 1000)
+        self._metrics.sessions.set(len(self._sessions.views))
+        self._metrics.history_bytes.set(self._sessions.bytes)
 
-    def _take(self, topic: str, record: KafkaRecord, now_us: int) -> None:
-        try:
-            for found in self._told(topic, record):
-                one = self._hidden.redact(found, record.timestamp * 1000)
-                if one is not None and self._rooms.add(one, now_us):
-                    self._sources.add(one)
-                    self._ring.append(one)
-                    if one.kind == "event":
-                        self._keeper.add(record, one, self._rooms.views.get(one.session))
-        except InvalidRecord:
-            self._metrics.records_unreadable.labels(topic).inc()
+    def _add(self, record: KafkaRecord, now_us: int) -> None:
+        for decoded in self._decoder.decode(record):
+            message = self._redactor.redact(decoded, record.timestamp * 1000)
+            if message is not None and self._sessions.add(message, now_us):
+                self._sources.add(message)
+                self._stream.append(message)
+                if message.kind == "event":
+                    self._archiver.add(record, message, self._sessions.views.get(message.session))
 
-    def _told(self, topic: str, record: KafkaRecord) -> Iterable[PageMessage]:
-        topics = self._topics
-        if topic in self._modality_of:
-            ours = record.key is not None or self._seal.holds(
-                topic, record.partition, record.headers, record.value or b""
-            )
-            return media_messages.media_messages(self._modality_of[topic], record, ours)
-        if topic == topics.dead:
-            return (messages.dead_letter_message(record, self._modality_of),)
-        read = {
-            topics.windows: messages.window_message,
-            topics.predictions: messages.prediction_message,
-            topics.events: messages.event_message,
-            topics.late: messages.late_message,
-        }
-        return (read[topic](record),)
+
+class ControlApplier:
+    """Redacts what is already in memory as soon as a session is muted or forgotten."""
+
+    def __init__(
+        self, sessions: SessionStore, sources: SourceStore, stream: EventStream, archiver: EventArchiver
+    ) -> None:
+        self._sessions, self._sources, self._stream, self._archiver = sessions, sources, stream, archiver
+        self._forgotten_us: dict[str, int] = {}
+
+    def __call__(self, control: Control) -> None:
+        """Apply a control record."""
+        session = control.session
+        if control.forgotten_before_us > self._forgotten_us.get(session, 0):
+            self._forgotten_us[session] = control.forgotten_before_us
+            self._sessions.forget(session)
+            self._sources.forget(session)
+            self._archiver.forget(session)
+            self._stream.rewrite(session, lambda _: None)
+        for store in (self._sessions, self._stream):
+            store.rewrite(session, lambda message: redact_muted(message, control))

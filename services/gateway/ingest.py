@@ -23,7 +23,7 @@ from services.contract.alignment_config import Admission
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.prediction import TRACE_HEADER
 from services.contract.topics import Topics
-from services.gateway.media import TEXTS
+from services.gateway.media import TEXT_TYPES
 from services.gateway.responses import error_response, json_response
 from services.runtime.devices import DeviceDirectory, EventTimestamp
 from services.runtime.metrics import GatewayMetrics
@@ -110,7 +110,7 @@ def _body(modality: str, content_type: str, body: bytes, limits: Admission) -> i
     if modality == "audio" and kind in media.AUDIO_TYPES:
         length = media.measure(content_type, body)
         return length if isinstance(length, Rejected) else length.duration_us
-    if modality == "text" and kind in TEXTS:
+    if modality == "text" and kind in TEXT_TYPES:
         return _text(kind, body, limits.text_bytes_max)
     if modality in ("text", "video", "audio"):
         return Rejected(Reason.CONTENT_TYPE, f"this content type is not taken as {modality}")

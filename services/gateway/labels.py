@@ -1,4 +1,4 @@
-"""Corrections by HTTP: what an answer should have been, kept with its media for training."""
+"""Labels by HTTP: the right label of a prediction, saved with its media for training."""
 
 from __future__ import annotations
 
@@ -29,34 +29,33 @@ from services.storage.labels import LabelStore
 from services.storage.training_sample import InvalidLabel, SampleNotRetained, build_sample, check_label
 
 BODY_BYTES_MAX = 1_024
-WITHIN_S = 20
+FIND_WITHIN_S = 20
 
 
 class LabelHandler:
-    """One correction at a time: each reads the topics."""
+    """Handles one label at a time, because each reads the topics."""
 
     def __init__(
         self,
         labels: LabelStore,
-        evidence: EventArchive,
-        reader: Callable[[], AbstractAsyncContextManager[AIOKafkaConsumer]],
+        archive: EventArchive,
+        open_reader: Callable[[], AbstractAsyncContextManager[AIOKafkaConsumer]],
         topics: Topics,
         partitions: int,
         future_us: int,
-        hidden: Redactor,
+        redactor: Redactor,
     ) -> None:
-        self._hidden = hidden
-        self._labels, self._evidence, self._reader = labels, evidence, reader
+        self._labels, self._archive, self._open_reader = labels, archive, open_reader
         self._topics, self._partitions, self._future_us = topics, partitions, future_us
-        self._one = asyncio.Lock()
+        self._redactor, self._lock = redactor, asyncio.Lock()
 
     async def post(self, request: Request) -> Response:
-        """`{"label": …}` for a prediction: 201 with its line of the manifest."""
+        """Save `{"label": …}` for a prediction: 201 with its line of the manifest."""
         body = await read_body(request, BODY_BYTES_MAX)
         try:
             label = canonical.loads_object(body or b"").get("label")
             check_label(label if isinstance(label, str) else "")
-            asked = PredictionKey.parse(request.path_params["id"])
+            key = PredictionKey.parse(request.path_params["id"])
         except canonical.InvalidJson as error:
             return error_response(422, f'{{"label": …}} is needed: {error}')
         except InvalidLabel as error:
@@ -64,30 +63,32 @@ class LabelHandler:
         except InvalidPredictionId as error:
             return error_response(404, str(error))
         try:
-            async with self._one:
-                row = await asyncio.wait_for(self._keep(asked, str(label)), WITHIN_S)
+            async with self._lock:
+                row = await asyncio.wait_for(self._save(key, str(label)), FIND_WITHIN_S)
         except (KafkaError, TimeoutError):
             return error_response(503, "the topics cannot be read: try again")
         except SampleNotRetained as error:
             return error_response(404, str(error))
         except OSError:
-            return error_response(503, "the label cannot be written: see labels.folder")
-        return error_response(404, "this prediction is not kept any more") if row is None else json_response(row, 201)
+            return error_response(503, "the label cannot be written: check labels.folder")
+        return (
+            error_response(404, "this prediction is not retained any more") if row is None else json_response(row, 201)
+        )
 
-    async def _keep(self, asked: PredictionKey, label: str) -> dict[str, Any] | None:
-        found = None if self._hidden.is_forgotten(asked.session, asked.start_us) else await self._find(asked)
-        if found is None:
+    async def _save(self, key: PredictionKey, label: str) -> dict[str, Any] | None:
+        evidence = None if self._redactor.is_forgotten(key.session, key.start_us) else await self._find(key)
+        if evidence is None:
             return None
-        found.inputs = [
+        evidence.inputs = [
             i
-            for i in found.inputs
-            if not self._hidden.is_muted(asked.session, i.modality, i.member.t_us, i.member.t_us + i.member.duration_us)
+            for i in evidence.inputs
+            if not self._redactor.is_muted(key.session, i.modality, i.member.t_us, i.member.t_us + i.member.duration_us)
         ]
-        return await asyncio.to_thread(self._labels.save, build_sample(found, label))
+        return await asyncio.to_thread(self._labels.save, build_sample(evidence, label))
 
-    async def _find(self, asked: PredictionKey) -> PredictionEvidence | None:
-        async with self._reader() as reader:
-            found = await find_in_topics(reader, self._topics, self._partitions, self._future_us, asked)
-        if found is not None and found.is_complete:
-            return found
-        return await asyncio.to_thread(find_in_archive, self._evidence, self._topics, asked) or found
+    async def _find(self, key: PredictionKey) -> PredictionEvidence | None:
+        async with self._open_reader() as reader:
+            evidence = await find_in_topics(reader, self._topics, self._partitions, self._future_us, key)
+        if evidence is not None and evidence.is_complete:
+            return evidence
+        return await asyncio.to_thread(find_in_archive, self._archive, self._topics, key) or evidence

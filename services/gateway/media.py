@@ -1,4 +1,4 @@
-"""The bytes of members for people to see and hear: from Redis, else from the log; only as types that run nothing."""
+"""The bytes of members for the page, from Redis or else from the log, and only as types that a browser cannot run."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from services.runtime.metrics import GatewayMetrics
 from services.storage.payload_cache import Payload, RedisWindow, Wanted
 from services.storage.payload_log import LogReader
 
-TEXTS = ("text/plain", "application/json")
+TEXT_TYPES = ("text/plain", "application/json")
 LOG_WITHIN_S = 10
 WAITING_MAX = 32
 
 
 class Busy(Exception):
-    """Too many ask for what only the log has."""
+    """Too many requests wait for the log."""
 
 
 class MediaReader:
-    """Fetches single payloads; the log is read by one at a time."""
+    """Reads single payloads; one request at a time reads the log."""
 
     def __init__(
         self,
@@ -37,32 +37,33 @@ class MediaReader:
     ) -> None:
         self._redis, self._make_reader, self._topics, self._metrics = redis, make_reader, topics, metrics
         self._reader: AIOKafkaConsumer | None = None
-        self._one = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._waiting = 0
 
     async def get(self, wanted: Wanted) -> Payload | None:
-        """The payload, or None where it is gone. Raises Busy, KafkaError, TimeoutError."""
-        (found,) = await self._redis.get([wanted])
-        if found is not None and hashlib.sha256(found.body).hexdigest() == wanted.sha256:
+        """Return a payload, None if it is gone. Raises Busy, KafkaError, TimeoutError."""
+        (payload,) = await self._redis.get([wanted])
+        if payload is not None and hashlib.sha256(payload.body).hexdigest() == wanted.sha256:
             self._metrics.media_served.labels("redis").inc()
-            return found
+            return payload
         if self._waiting >= WAITING_MAX:
             raise Busy
         self._waiting += 1
         try:
-            async with self._one:
+            async with self._lock:
                 try:
-                    found = await asyncio.wait_for(self._from_log(wanted), LOG_WITHIN_S)
+                    payload = await asyncio.wait_for(self._from_log(wanted), LOG_WITHIN_S)
                 except (KafkaError, TimeoutError):
-                    # What was broken off in the middle is not used again.
+                    # A reader that was interrupted within a fetch is not used again.
                     await self._stop_reader()
                     raise
         finally:
             self._waiting -= 1
-        self._metrics.media_served.labels("log" if found else "nowhere").inc()
-        return found
+        self._metrics.media_served.labels("log" if payload else "nowhere").inc()
+        return payload
 
     async def close(self) -> None:
+        """Close the connections to Redis and Kafka."""
         await self._redis.close()
         await self._stop_reader()
 
@@ -84,15 +85,18 @@ class MediaReader:
 
 
 def browser_safe(modality: str, payload: Payload) -> Payload | None:
-    """A payload under a type that a browser only shows or plays, whatever its sender called it; None for any other."""
+    """Return a payload under a type that a browser only shows or plays, None if it has no such type.
+
+    The sender's content type is not trusted: an HTML page could be declared as text.
+    """
     kind, _ = media.parameters(payload.content_type)
     if modality == "video" and kind in media.IMAGE_TYPES and media.size(kind, payload.body):
         return Payload(kind, payload.body)
     if modality == "audio" and kind in media.AUDIO_TYPES:
         if kind != media.PCM:
             return Payload(kind, payload.body)
-        made = as_wav(payload.content_type, payload.body)
-        return None if made is None else Payload(media.WAV, made)
-    if modality == "text" and kind in TEXTS:
+        wav = as_wav(payload.content_type, payload.body)
+        return None if wav is None else Payload(media.WAV, wav)
+    if modality == "text" and kind in TEXT_TYPES:
         return Payload("text/plain; charset=utf-8", payload.body)
     return None

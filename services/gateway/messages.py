@@ -1,30 +1,49 @@
-"""What the services say, as the page and the API tell it: one small JSON for each record. Pure."""
+"""Page messages: one small JSON for each record of a topic, as the page and the API show it. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
-from services.contract import canonical, timestamps, trace_context
+import numpy as np
+
+from services.contract import canonical, cloudevents, media, tick, timestamps, trace_context
+from services.contract.chunk import EMPTY_SHA256
+from services.contract.cloudevents import Envelope
 from services.contract.event import event_id
+from services.contract.media import Sound
 from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
 from services.contract.record import KafkaRecord
+from services.contract.tick import Seal, Tick
+from services.contract.topics import Topics
 
 KINDS = ("chunk", "window", "prediction", "event", "late", "dead", "tick", "end")
+PEAKS_PER_S, PEAKS_MAX = 40, 1_200
+TEXT_MAX = 280
+NO_SEAL = Seal()
 Json = dict[str, Any]
 
 
 class InvalidRecord(ValueError):
-    """A record that is none of the contract; the message says why and never quotes the content."""
+    """A record that breaks the contract; the message says why and never quotes the content."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageMessage:
-    """One thing that happened in a session, as JSON bytes; key names it within its kind.
+    """One thing that happened in a session, as JSON bytes.
 
-    from_us, to_us: the event time that it is about. full: the whole record where `raw` is a part of it. facts: what a
-    session's summary needs of it.
+    Attributes:
+        kind: One of KINDS.
+        session: The session that it is about.
+        key: Its name within its kind and session; a later message of the same key replaces it.
+        from_us: Start of the event time that it is about.
+        to_us: End of that time.
+        raw: What is sent to the page.
+        full: The whole record where `raw` is a part of it.
+        facts: What the summary of a session and the statistics of sources need of it.
     """
 
     kind: str
@@ -41,103 +60,155 @@ class PageMessage:
         return len(self.raw) + len(self.full or b"")
 
 
-def window_message(record: KafkaRecord) -> PageMessage:
-    """A window's mask; `full` is the record. Raises NotTold."""
-    read = _object(record.value)
-    try:
-        lanes = {
-            name: {"state": lane["state"], "evidence": lane["evidence"], "count": len(lane["members"])}
-            for name, lane in read["modalities"].items()
+class MessageDecoder:
+    """Decodes the records of all topics; idle records need the signature of `seal`."""
+
+    def __init__(self, topics: Topics, seal: Seal = NO_SEAL) -> None:
+        self._seal, self._modality_of = seal, {topics.media(m): m for m in topics.modalities}
+        self._service: Mapping[str, Callable[[KafkaRecord], PageMessage]] = {
+            topics.windows: window_message,
+            topics.predictions: prediction_message,
+            topics.events: event_message,
+            topics.late: late_message,
+            topics.dead: lambda record: dead_letter_message(record, self._modality_of),
         }
-        told = {"id": read["id"], "start_us": read["start_us"], "end_us": read["end_us"], "final": read["final"]}
-        return make_message(
-            "window",
-            read["session"],
-            read["id"],
-            read["start_us"],
-            read["end_us"],
-            {**told, "modalities": lanes},
-            full=record.value,
-        )
+
+    def decode(self, record: KafkaRecord) -> Iterable[PageMessage]:
+        """Yield the messages of a record: one, or one a session for an idle record. Raises InvalidRecord."""
+        modality = self._modality_of.get(record.topic)
+        if modality is None:
+            return (self._service[record.topic](record),)
+        if record.key is None and not self._seal.holds(
+            record.topic, record.partition, record.headers, record.value or b""
+        ):
+            raise InvalidRecord("an idle record without a valid signature")
+        return media_messages(modality, record)
+
+
+def window_message(record: KafkaRecord) -> PageMessage:
+    """Return the states of a window's streams; `full` is the record. Raises InvalidRecord."""
+    window = _object(record.value)
+    try:
+        streams = {
+            name: {"state": stream["state"], "evidence": stream["evidence"], "count": len(stream["members"])}
+            for name, stream in window["modalities"].items()
+        }
+        body = {name: window[name] for name in ("id", "start_us", "end_us", "final")} | {"modalities": streams}
+        span = window["start_us"], window["end_us"]
+        return make_message("window", window["session"], window["id"], *span, body, full=record.value)
     except (KeyError, TypeError, AttributeError) as error:
-        raise InvalidRecord(f"no window ({type(error).__name__})") from None
+        raise InvalidRecord(f"not a window ({type(error).__name__})") from None
 
 
 def prediction_message(record: KafkaRecord) -> PageMessage:
-    """A prediction with the latency and the event that its headers carry; `full` has its inputs too. Raises NotTold."""
-    read, headers = _object(record.value), dict(record.headers)
+    """Return a prediction with the latency and the event in its headers; `full` has its inputs too.
+
+    Raises:
+        InvalidRecord: The record is not a prediction.
+    """
+    prediction, headers = _object(record.value), dict(record.headers)
     try:
-        session, span = read["session"], read["window"]
-        whole = {
-            **read,
+        session, span = prediction["session"], prediction["window"]
+        full = {
+            **prediction,
             "predicted_us": record.timestamp * 1000,
             "latency": _header(headers, LATENCY_HEADER),
-            "event": _event_of(session, _header(headers, STATE_HEADER)),
+            "event": _ongoing_event(session, _header(headers, STATE_HEADER)),
             "trace_id": trace_context.read(headers.get(TRACE_HEADER)),
         }
-        told = {name: value for name, value in whole.items() if name not in ("inputs", "session")}
-        facts = {
-            "label": read["label"],
-            "confidence": read["confidence"],
-            "final": read["final"],
-            "abstained": read["abstained"],
-            "states": {name: sense["state"] for name, sense in read["modalities"].items()},
-            "id": read["id"],
-        }
-        full = canonical.dumps(whole)
-        return make_message("prediction", session, read["id"], span["start"], span["end"], told, full=full, facts=facts)
+        facts = {name: prediction[name] for name in ("label", "confidence", "final", "abstained", "id")}
+        facts["states"] = {name: stream["state"] for name, stream in prediction["modalities"].items()}
+        return make_message(
+            "prediction",
+            session,
+            prediction["id"],
+            span["start"],
+            span["end"],
+            {name: value for name, value in full.items() if name not in ("inputs", "session")},
+            full=canonical.dumps(full),
+            facts=facts,
+        )
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise InvalidRecord(f"no prediction ({type(error).__name__})") from None
+        raise InvalidRecord(f"not a prediction ({type(error).__name__})") from None
 
 
 def event_message(record: KafkaRecord) -> PageMessage:
-    """A step of an event. Raises NotTold."""
-    read = _object(record.value)
+    """Return one step of an event. Raises InvalidRecord."""
+    step = _object(record.value)
     try:
-        key = f"{read['id']} {read['lifecycle']} {read['label']} {read['final']}"
-        facts = {name: read[name] for name in ("id", "lifecycle", "label", "kind", "confidence", "final", "prediction")}
-        told = {**read, "said_us": record.timestamp * 1000}
-        return make_message("event", read["session"], key, read["start"], read["end"], told, facts=facts)
+        key = f"{step['id']} {step['lifecycle']} {step['label']} {step['final']}"
+        facts = {name: step[name] for name in ("id", "lifecycle", "label", "kind", "confidence", "final", "prediction")}
+        body = {**step, "said_us": record.timestamp * 1000}
+        return make_message("event", step["session"], key, step["start"], step["end"], body, facts=facts)
     except (KeyError, TypeError) as error:
-        raise InvalidRecord(f"no event ({type(error).__name__})") from None
+        raise InvalidRecord(f"not an event ({type(error).__name__})") from None
 
 
 def late_message(record: KafkaRecord) -> PageMessage:
-    """A chunk that came too late. Raises NotTold."""
-    read = _object(record.value)
+    """Return a late chunk. Raises InvalidRecord."""
+    late = _object(record.value)
     try:
-        names = ("modality", "source", "id", "t_us", "duration_us", "at", "behind_us")
-        told = {name: read[name] for name in names}
-        key = f"{read['modality']} {read['at'][0]} {read['at'][1]}"
-        facts = {"source": (read["modality"], read["source"])}
-        return make_message(
-            "late", read["session"], key, read["t_us"], read["t_us"] + read["duration_us"], told, facts=facts
-        )
+        body = {name: late[name] for name in ("modality", "source", "id", "t_us", "duration_us", "at", "behind_us")}
+        key = f"{late['modality']} {late['at'][0]} {late['at'][1]}"
+        facts = {"source": (late["modality"], late["source"])}
+        end_us = late["t_us"] + late["duration_us"]
+        return make_message("late", late["session"], key, late["t_us"], end_us, body, facts=facts)
     except (KeyError, TypeError, IndexError) as error:
-        raise InvalidRecord(f"no late record ({type(error).__name__})") from None
+        raise InvalidRecord(f"not a late record ({type(error).__name__})") from None
 
 
 def dead_letter_message(record: KafkaRecord, modality_of: Mapping[str, str]) -> PageMessage:
-    """A refused record with its reason; modality_of: by topic name. Raises NotTold."""
+    """Return a rejected record with its reason; `modality_of` maps media topics. Raises InvalidRecord."""
     if record.key is None:
         raise InvalidRecord("it belongs to no session")
-    session, read = session_of(record.key), _object(record.value)
-    stated = dict(record.headers).get("ce_time", b"").decode(errors="replace")
-    t_us = timestamps.parse(stated)
+    session, letter = _session_of(record.key), _object(record.value)
+    t_us = timestamps.parse(dict(record.headers).get("ce_time", b"").decode(errors="replace"))
+    appended_us = record.timestamp * 1000
     try:
-        told = {
-            "reason": read["reason"],
-            "detail": read["detail"],
-            "stage": read["stage"],
-            "modality": modality_of.get(read["topic"]),
-            "at": [read["partition"], read["offset"]],
-            "t_us": record.timestamp * 1000 if t_us is None else t_us,
+        body = {
+            "reason": letter["reason"],
+            "detail": letter["detail"],
+            "stage": letter["stage"],
+            "modality": modality_of.get(letter["topic"]),
+            "at": [letter["partition"], letter["offset"]],
+            "t_us": appended_us if t_us is None else t_us,
         }
-        key = f"{read['topic']} {read['partition']} {read['offset']}"
+        key = f"{letter['topic']} {letter['partition']} {letter['offset']}"
     except (KeyError, TypeError) as error:
-        raise InvalidRecord(f"no dead letter ({type(error).__name__})") from None
-    # By the broker's clock: what was refused for its own clock must still be found among what is new.
-    return make_message("dead", session, key, record.timestamp * 1000, record.timestamp * 1000, told)
+        raise InvalidRecord(f"not a dead letter ({type(error).__name__})") from None
+    # It stands at its append time: a record rejected because of its clock must still appear among the newest.
+    return make_message("dead", session, key, appended_us, appended_us, body)
+
+
+def media_messages(modality: str, record: KafkaRecord) -> Iterator[PageMessage]:
+    """Yield a chunk, a session end, or one message a session for an idle record. Raises InvalidRecord."""
+    if record.key is None:
+        idle = tick.decode(record.value or b"")
+        if not isinstance(idle, Tick):
+            raise InvalidRecord(idle.detail)
+        for name, bound_us in idle.bounds.items():
+            body = {"modality": modality, "bound_us": bound_us, "evidence": idle.evidence}
+            yield make_message("tick", name, f"{modality} {bound_us}", bound_us, bound_us, body)
+        return
+    session, envelope = _session_of(record.key), cloudevents.unwrap(record.headers, record.value)
+    if not isinstance(envelope, Envelope):
+        raise InvalidRecord(envelope.detail)
+    t_us = timestamps.parse(envelope.get("time"))
+    if t_us is None:
+        raise InvalidRecord("no event time")
+    source = envelope.get("source")
+    if envelope.get("type") != cloudevents.SESSION_END_TYPE:
+        yield _chunk_message(session, modality, t_us, envelope, record)
+        return
+    body = {"modality": modality, "source": source, "t_us": t_us}
+    facts = {"source": (modality, source), "arrived_us": record.timestamp * 1000}
+    yield make_message("end", session, f"{modality} {source}", t_us, t_us, body, facts=facts)
+
+
+def media_path(session: str, modality: str, at: list[int], t_us: int, sha256: str) -> str:
+    """Return the address of a member's bytes, relative to the page; `at` is its partition and offset."""
+    query = urlencode({"session": session, "t_us": t_us, "sha256": sha256})
+    return f"api/v1/media/{modality}/{at[0]}/{at[1]}?{query}"
 
 
 def make_message(
@@ -146,19 +217,77 @@ def make_message(
     key: str,
     from_us: int,
     to_us: int,
-    told: Json,
+    body: Json,
     full: bytes | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> PageMessage:
-    """A told record. Raises NotTold where a time or the session is of another form."""
+    """Encode a message. Raises InvalidRecord where a time or the session has another type."""
     if type(from_us) is not int or type(to_us) is not int or not isinstance(session, str):
-        raise InvalidRecord("a time or the session is of another form")
-    raw = canonical.dumps({"kind": kind, "session": session, **told})
+        raise InvalidRecord("a time or the session has another type")
+    raw = canonical.dumps({"kind": kind, "session": session, **body})
     return PageMessage(kind, session, key, from_us, to_us, raw, full, facts)
 
 
-def session_of(key: bytes) -> str:
-    """The session of a record's key. Raises NotTold."""
+def _chunk_message(session: str, modality: str, t_us: int, envelope: Envelope, record: KafkaRecord) -> PageMessage:
+    payload, content_type, source = envelope.payload, envelope.get("content-type"), envelope.get("source")
+    kind, _ = media.parameters(content_type)
+    sha256, at = hashlib.sha256(payload).hexdigest(), [record.partition, record.offset]
+    body: Json = {
+        "modality": modality,
+        "source": source,
+        "id": envelope.get("id"),
+        "t_us": t_us,
+        "duration_us": 0,
+        "arrived_us": record.timestamp * 1000,
+        "at": at,
+        "bytes": len(payload),
+        "content_type": content_type,
+    }
+    if sha256 == EMPTY_SHA256:
+        body["alive"] = True
+    else:
+        body["media"] = media_path(session, modality, at, t_us, sha256)
+    if modality == "audio" and kind in media.AUDIO_TYPES and payload:
+        sound = media.measure(content_type, payload)
+        if isinstance(sound, Sound):
+            body["duration_us"] = sound.duration_us
+            body["peaks"] = _peaks(sound, payload)
+    elif modality == "text" and payload:
+        body["text"] = _text(kind, payload)
+    facts = {
+        "source": (modality, source),
+        "identity": (modality, source, body["id"], t_us, body["duration_us"]),
+        "arrived_us": body["arrived_us"],
+        "sha256": sha256,
+        "corrected_us": t_us - (timestamps.parse(envelope.get("recordedtime")) or t_us),
+    }
+    return make_message(
+        "chunk", session, f"{modality} {at[0]} {at[1]}", t_us, t_us + body["duration_us"], body, facts=facts
+    )
+
+
+def _peaks(sound: Sound, payload: bytes) -> list[int] | None:
+    """Return the loudest sample (0-255) of each 25 ms of PCM or WAV; None for compressed audio."""
+    if sound.pcm is None:
+        return None
+    begin, end = sound.pcm
+    samples = np.abs(np.frombuffer(payload[begin:end], "<i2").astype(np.int32))
+    if not samples.size:
+        return []
+    step = max(sound.rate * sound.channels // PEAKS_PER_S, 1)
+    starts = np.arange(0, samples.size, step)[:PEAKS_MAX]
+    loudest: list[int] = (np.maximum.reduceat(samples, starts) >> 7).clip(0, 255).tolist()
+    return loudest
+
+
+def _text(kind: str, payload: bytes) -> str:
+    text = payload.decode(errors="replace")
+    if kind == "application/json":
+        text = str(canonical.object_or_empty(payload).get("text", ""))
+    return text[:TEXT_MAX]
+
+
+def _session_of(key: bytes) -> str:
     try:
         return key.decode()
     except UnicodeDecodeError:
@@ -179,8 +308,8 @@ def _header(headers: Mapping[str, bytes], name: str) -> Json | None:
         return None
 
 
-def _event_of(session: str, state: Json | None) -> Json | None:
-    """The event that goes on after a final prediction, from the state that it carries."""
+def _ongoing_event(session: str, state: Json | None) -> Json | None:
+    """Return the event that is open after a final prediction, from the detector state in its headers."""
     if state is None or state.get("open") is None:
         return None
     first_us, label, start_us, end_us, *_ = state["open"]

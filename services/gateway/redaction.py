@@ -1,4 +1,4 @@
-"""What must not be shown: media of muted senses, and everything of before a session was forgotten."""
+"""Rules of what is not shown: media of muted modalities, and everything before a session was forgotten."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from services.contract.control import Control
 from services.gateway.messages import PageMessage
 
 Json = dict[str, Any]
-CONTENT = ("media", "text", "peaks")
+CONTENT_FIELDS = ("media", "text", "peaks")
 
 
 class Redactor:
-    """of: what was said of a session, None where nothing was."""
+    """Applies the newest control record of each session; `control_of` returns it, or None."""
 
-    def __init__(self, of: Callable[[str], Control | None]) -> None:
-        self._of = of
+    def __init__(self, control_of: Callable[[str], Control | None]) -> None:
+        self._control_of = control_of
 
-    def redact(self, told: PageMessage, at_us: int) -> PageMessage | None:
-        """A record as it may be shown, appended at at_us: None where it is forgotten, without its content where muted."""
-        control = self._of(told.session)
+    def redact(self, message: PageMessage, appended_us: int) -> PageMessage | None:
+        """Return a message as it may be shown: None if it is forgotten, without its content if it is muted."""
+        control = self._control_of(message.session)
         if control is None:
-            return told
-        return None if control.forgets(told.from_us, at_us) else redact_muted(told, control)
+            return message
+        return None if control.forgets(message.from_us, appended_us) else redact_muted(message, control)
 
     def is_forgotten(self, session: str, *times_us: int) -> bool:
-        """True for what is about one of these times of a session, or came then."""
-        control = self._of(session)
+        """Return whether any of these event or append times of a session is forgotten."""
+        control = self._control_of(session)
         return control is not None and control.forgets(*times_us)
 
     def is_muted(self, session: str, modality: str, *times_us: int) -> bool:
-        """True for media of a session of any of these times: of their event time, or of when they came."""
-        control = self._of(session)
+        """Return whether a stream was muted at any of these event or append times."""
+        control = self._control_of(session)
         return control is not None and control.mutes(modality, *((t_us, t_us) for t_us in times_us))
 
     def muted_modalities(self, session: str) -> list[str]:
-        """The senses of a session that are muted now."""
-        control = self._of(session)
+        """Return the modalities of a session that are muted now."""
+        control = self._control_of(session)
         return [] if control is None else sorted(control.since_us)
 
     def redact_members(self, session: str, members: Sequence[Mapping[str, Any]]) -> list[Json]:
-        """Members of a window, those of muted senses without their content."""
+        """Return members of a window, muted ones without their content."""
         return [
-            {k: v for k, v in m.items() if k not in CONTENT} | {"muted": True}
+            _without_content(m)
             if self.is_muted(
                 session, m["modality"], m["t_us"], m["t_us"] + m["duration_us"], m.get("arrived_us", m["t_us"])
             )
@@ -54,13 +54,17 @@ class Redactor:
         ]
 
 
-def redact_muted(told: PageMessage, control: Control) -> PageMessage:
-    """A chunk of a muted sense without its content, any other record as it is."""
-    facts = told.facts or {}
-    if told.kind != "chunk" or facts.get("muted"):
-        return told
+def redact_muted(message: PageMessage, control: Control) -> PageMessage:
+    """Return a muted chunk without its content, and any other message unchanged."""
+    facts = message.facts or {}
+    if message.kind != "chunk" or facts.get("muted"):
+        return message
     arrived_us = facts["arrived_us"]
-    if not control.mutes(facts["source"][0], (told.from_us, told.to_us), (arrived_us, arrived_us)):
-        return told
-    read = {k: v for k, v in canonical.loads_object(told.raw).items() if k not in CONTENT}
-    return replace(told, raw=canonical.dumps(read | {"muted": True}), facts={**facts, "muted": True})
+    if not control.mutes(facts["source"][0], (message.from_us, message.to_us), (arrived_us, arrived_us)):
+        return message
+    raw = canonical.dumps(_without_content(canonical.loads_object(message.raw)))
+    return replace(message, raw=raw, facts={**facts, "muted": True})
+
+
+def _without_content(chunk: Mapping[str, Any]) -> Json:
+    return {name: value for name, value in chunk.items() if name not in CONTENT_FIELDS} | {"muted": True}

@@ -1,4 +1,4 @@
-"""How the API answers: JSON, or why not."""
+"""JSON responses of the API."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from services.contract import canonical
 
 
 def json_response(value: object, status: int = 200) -> Response:
-    """An answer."""
+    """Return a value as canonical JSON."""
     return Response(canonical.dumps(value), status, media_type="application/json")
 
 
 def error_response(status: int, detail: str, reason: str | None = None) -> Response:
-    """A refusal: a sentence, and a reason of the contract where there is one."""
+    """Return an error: a sentence, and a reject reason of the contract if there is one."""
     return JSONResponse({"detail": detail} | ({"reason": reason} if reason else {}), status)

@@ -167,7 +167,7 @@ def test_a_service_is_given_the_time_that_its_last_turn_may_take() -> None:
     for name, turn_s in {
         "aligner": consumer_loop.LAST_TURN_S,
         "fusion": consumer_loop.LAST_TURN_S,
-        "gateway": app.LAST_TURN_S,
+        "gateway": app.SHUTDOWN_WITHIN_S,
     }.items():
         assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > turn_s
 

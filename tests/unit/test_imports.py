@@ -52,7 +52,7 @@ PURE = [
             "stages",
         )
     ),
-    *(f"services/gateway/{name}.py" for name in ("explanation", "media_messages", "messages", "sessions", "sources")),
+    *(f"services/gateway/{name}.py" for name in ("explanation", "messages", "sessions", "sources")),
     *(f"services/inspection/audit/{name}.py" for name in ("oracle",)),
     *(
         f"services/integrations/{name}.py"

@@ -12,7 +12,7 @@ from services.cli.devices import count_record
 from services.contract import cloudevents
 from services.contract.record import KafkaRecord
 from services.contract.source_stats import PERIOD_US, ClockOffset, SourceStats
-from services.gateway.media_messages import media_messages
+from services.gateway.messages import media_messages
 from services.gateway.sources import SourceStore
 from services.runtime.devices import DeviceClock
 from services.runtime.metrics import AlignerMetrics

@@ -53,7 +53,7 @@ def test_a_pod_is_given_the_time_that_its_last_turn_may_take() -> None:
     last_turn_s = {
         "aligner": consumer_loop.LAST_TURN_S,
         "fusion": consumer_loop.LAST_TURN_S,
-        "gateway": app.LAST_TURN_S,
+        "gateway": app.SHUTDOWN_WITHIN_S,
     }
     for service, turn_s in last_turn_s.items():
         assert pod(service)["terminationGracePeriodSeconds"] > turn_s

@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.contract import canonical, cloudevents
 from services.contract.record import KafkaRecord
 from services.contract.window import Lane, Member, Window, encode
-from services.gateway import media_messages
+from services.gateway import messages
 from services.gateway.messages import PageMessage
 
 SECOND_US = 1_000_000
@@ -41,7 +41,7 @@ def media(
 def chunk(
     session: str = "s", offset: int = 0, t_us: int = START_US, id: str = "1", body: bytes = b"hello"
 ) -> PageMessage:
-    (told,) = media_messages.media_messages("text", media(body, session=session, offset=offset, t_us=t_us, id=id))
+    (told,) = messages.media_messages("text", media(body, session=session, offset=offset, t_us=t_us, id=id))
     return told
 
 

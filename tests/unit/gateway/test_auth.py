@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.gateway.auth import AccessPolicy, RequestHeaders, name_of
+from services.gateway.auth import AccessPolicy, RequestHeaders, host_name
 from services.runtime.net import access_token, page_url
 from services.runtime.settings import GatewaySettings
 
@@ -50,8 +50,8 @@ def test_another_sites_page_may_not_send() -> None:
     assert status(OPEN, "POST", fetch_site="same-site") == 403
 
 
-def test_the_name_of_a_host_header_has_no_port_and_no_brackets() -> None:
-    assert [name_of(h) for h in ("A:1", "[::1]:2", "b.c", "")] == ["a", "::1", "b.c", ""]
+def test_the_host_name_a_host_header_has_no_port_and_no_brackets() -> None:
+    assert [host_name(h) for h in ("A:1", "[::1]:2", "b.c", "")] == ["a", "::1", "b.c", ""]
 
 
 def test_a_token_is_made_where_other_machines_can_reach_the_page_and_told_in_its_address() -> None:

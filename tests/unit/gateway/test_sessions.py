@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.contract import canonical, cloudevents, tick, timestamps
 from services.contract.chunk import Chunk
 from services.contract.window import Member, encode_late
-from services.gateway import media_messages, messages
+from services.gateway import messages
 from services.gateway.explanation import explain
 from services.gateway.sessions import HistoryLimits, SessionStore
 from services.gateway.sources import SourceStore
@@ -37,7 +37,7 @@ def test_bytes_are_bounded_by_forgetting_what_was_read_first() -> None:
     for n in range(10):
         rooms.add(chunk(offset=n, id=str(n)), n)
     assert rooms.bytes <= 3 * one
-    assert [t.key for t in rooms.views["s"].kept["chunk"].values()] == ["text 2 7", "text 2 8", "text 2 9"]
+    assert [t.key for t in rooms.views["s"].messages["chunk"].values()] == ["text 2 7", "text 2 8", "text 2 9"]
 
 
 def test_of_too_many_sessions_the_one_that_was_heard_longest_ago_goes() -> None:
@@ -50,7 +50,7 @@ def test_of_too_many_sessions_the_one_that_was_heard_longest_ago_goes() -> None:
 def test_a_tick_alone_makes_no_session() -> None:
     rooms = SessionStore(WIDE)
     (value,) = tick.encode({"never heard": 5}, "tick")
-    (one,) = media_messages.media_messages("text", record(value, key=None))
+    (one,) = messages.media_messages("text", record(value, key=None))
     assert not rooms.add(one, 0)
     assert not rooms.views
 
@@ -152,7 +152,7 @@ def test_why_without_its_window_still_has_the_prediction() -> None:
 def test_sources_have_their_rate_and_the_smallest_offset_and_their_late_share() -> None:
     sources = SourceStore(10 * SECOND_US)
     for n, t_us in enumerate([START_US - 40_000, START_US - 30_000]):
-        (one,) = media_messages.media_messages("text", media(id=str(n), offset=n, t_us=t_us))
+        (one,) = messages.media_messages("text", media(id=str(n), offset=n, t_us=t_us))
         sources.add(one)
     chunk_late = Chunk("s", "text", "/devices/d/text", "1", START_US, 0, "0" * 64, 2, 1, START_US)
     sources.add(messages.late_message(record(encode_late(chunk_late, (START_US,), 5))))
@@ -166,7 +166,7 @@ def test_a_source_is_silent_since_it_was_heard_last_unless_it_said_that_it_ends(
     sources.add(chunk())
     assert [s["silent_since_us"] for s in sources.as_json(START_US + 9 * SECOND_US)] == [None]
     assert [s["silent_since_us"] for s in sources.as_json(START_US + 10 * SECOND_US)] == [START_US]
-    (end,) = media_messages.media_messages("text", media(b"", kind=cloudevents.SESSION_END_TYPE))
+    (end,) = messages.media_messages("text", media(b"", kind=cloudevents.SESSION_END_TYPE))
     sources.add(end)
     (one,) = sources.as_json(START_US + 99 * SECOND_US)
     assert (one["silent_since_us"], one["ended"], one["last_seen_us"]) == (None, True, START_US)
@@ -176,7 +176,7 @@ def test_what_was_added_to_a_clock_is_told() -> None:
     made = media()
     ours = ("ce_recordedtime", timestamps.text_of(START_US - 3 * SECOND_US).encode())
     sources = SourceStore(10 * SECOND_US)
-    for one in media_messages.media_messages("text", made._replace(headers=[*made.headers, ours])):
+    for one in messages.media_messages("text", made._replace(headers=[*made.headers, ours])):
         sources.add(one)
     (told_of,) = sources.as_json(START_US)
     assert (told_of["clock_corrected_ms"], told_of["clock_offset_ms"]) == (3_000, 0)

@@ -8,14 +8,14 @@ from services.contract import canonical
 from services.contract.control import Control
 from services.gateway import messages
 from services.gateway.archive_writer import EventArchiver
-from services.gateway.control_applier import ControlApplier
 from services.gateway.event_stream import EventStream
+from services.gateway.follower import ControlApplier
 from services.gateway.redaction import Redactor
 from services.gateway.sessions import HistoryLimits, SessionStore
 from services.gateway.sources import SourceStore
 from services.runtime.metrics import GatewayMetrics, make_registry
 from tests.unit.gateway.records import SECOND_US, START_US, chunk, prediction
-from tests.unit.gateway.test_keeper import keeper
+from tests.unit.gateway.test_archive import keeper
 from tests.waiting import DEADLINE_S
 
 
@@ -43,14 +43,14 @@ async def heard(ring: EventStream) -> list[bytes]:
 def test_a_muted_sense_loses_its_words_where_they_are_kept_and_the_source_is_still_heard() -> None:
     rooms, sources, _, _, obey = filled()
     obey(Control("s", {"text": START_US}))
-    (shown,) = rooms.views["s"].kept["chunk"].values()
+    (shown,) = rooms.views["s"].messages["chunk"].values()
     read = canonical.loads_object(shown.raw)
     assert read["muted"] is True
     assert not {"text", "media", "peaks"} & read.keys()
     assert rooms.bytes == sum(
-        t.size_bytes for room in rooms.views.values() for k in room.kept.values() for t in k.values()
+        t.size_bytes for room in rooms.views.values() for k in room.messages.values() for t in k.values()
     )
-    (other,) = rooms.views["other"].kept["chunk"].values()
+    (other,) = rooms.views["other"].messages["chunk"].values()
     assert canonical.loads_object(other.raw)["text"] == "hello"
     assert len(sources.as_json(START_US)) == 2
 

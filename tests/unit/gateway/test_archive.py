@@ -14,7 +14,7 @@ from services.contract.topics import Topics
 from services.contract.window import Member
 from services.gateway import messages
 from services.gateway.archive_reader import ArchiveReader
-from services.gateway.archive_writer import WAITING_MAX, EventArchiver, PendingEvent, predictions_of
+from services.gateway.archive_writer import QUEUE_MAX, EventArchiver, PendingEvent, predictions_of
 from services.gateway.redaction import Redactor
 from services.gateway.sessions import SessionView
 from services.runtime.metrics import GatewayMetrics
@@ -62,7 +62,7 @@ def test_an_event_was_made_from_the_final_predictions_during_which_it_went_on() 
 def test_more_ends_than_can_wait_are_dropped_and_counted() -> None:
     metrics = GatewayMetrics(CollectorRegistry())
     full = keeper(metrics)
-    for n in range(WAITING_MAX + 3):
+    for n in range(QUEUE_MAX + 3):
         said(full, None, "end", f"s/{n}")
     assert count(metrics, "dropped") == 3
 

@@ -10,25 +10,27 @@ from services.contract import canonical, cloudevents, tick
 from services.contract.chunk import Chunk
 from services.contract.dead_letter import Reason, Rejected, letter
 from services.contract.record import KafkaRecord, RecordPosition
+from services.contract.tick import Seal
+from services.contract.topics import Topics
 from services.contract.window import encode_late
-from services.gateway import media_messages, messages
-from services.gateway.messages import InvalidRecord
+from services.gateway import messages
+from services.gateway.messages import InvalidRecord, MessageDecoder
 from tests.unit.gateway.records import SECOND_US, START_US, event, media, prediction, record, window
 
 PCM = "audio/pcm;rate=8000;channels=1"
 
 
 def test_a_text_is_told_with_its_words_and_where_its_bytes_are() -> None:
-    (one,) = media_messages.media_messages("text", media(b"hello", session="a room"))
+    (one,) = messages.media_messages("text", media(b"hello", session="a room"))
     said = canonical.loads(one.raw)
     assert (one.kind, one.session, said["text"]) == ("chunk", "a room", "hello")
     assert said["media"].startswith("api/v1/media/text/2/0?session=a+room&t_us=")
 
 
 def test_a_text_is_cut_and_a_json_message_shows_its_text_only() -> None:
-    (long,) = media_messages.media_messages("text", media(b"x" * 1_000))
-    assert len(canonical.loads(long.raw)["text"]) == media_messages.TEXT_MAX
-    (message,) = media_messages.media_messages(
+    (long,) = messages.media_messages("text", media(b"x" * 1_000))
+    assert len(canonical.loads(long.raw)["text"]) == messages.TEXT_MAX
+    (message,) = messages.media_messages(
         "text", media(b'{"text":"hi","language":"en"}', content_type="application/json")
     )
     assert canonical.loads(message.raw)["text"] == "hi"
@@ -36,31 +38,34 @@ def test_a_text_is_cut_and_a_json_message_shows_its_text_only() -> None:
 
 def test_a_sound_is_told_with_its_length_and_its_outline() -> None:
     loud, quiet = struct.pack("<h", -32_768) * 2_000, bytes(4_000)
-    (one,) = media_messages.media_messages("audio", media(loud + quiet, "audio", PCM))
+    (one,) = messages.media_messages("audio", media(loud + quiet, "audio", PCM))
     said = canonical.loads(one.raw)
     assert said["duration_us"] == one.to_us - one.from_us == 500_000
     assert said["peaks"] == [255] * 10 + [0] * 10
 
 
 def test_an_alive_record_has_no_bytes_to_show() -> None:
-    (one,) = media_messages.media_messages("video", media(b"", "video", "image/jpeg", kind=cloudevents.ALIVE_TYPE))
+    (one,) = messages.media_messages("video", media(b"", "video", "image/jpeg", kind=cloudevents.ALIVE_TYPE))
     said = canonical.loads(one.raw)
     assert said["alive"] is True
     assert "media" not in said
 
 
 def test_an_end_and_a_tick_are_told_for_each_session() -> None:
-    (end,) = media_messages.media_messages("text", media(b"", kind=cloudevents.SESSION_END_TYPE))
+    (end,) = messages.media_messages("text", media(b"", kind=cloudevents.SESSION_END_TYPE))
     assert (end.kind, canonical.loads(end.raw)["source"]) == ("end", "/devices/d/text")
     (value,) = tick.encode({"a": 5, "b": 6}, "tick")
-    ticks = list(media_messages.media_messages("text", record(value, key=None)))
+    ticks = list(messages.media_messages("text", record(value, key=None)))
     assert [(t.kind, t.session, t.to_us) for t in ticks] == [("tick", "a", 5), ("tick", "b", 6)]
 
 
 def test_a_tick_that_a_stranger_wrote_is_not_told() -> None:
     (value,) = tick.encode({"a": 5}, "tick")
-    with pytest.raises(InvalidRecord, match="no tick_secret"):
-        list(media_messages.media_messages("text", record(value, key=None), ours=False))
+    topics = Topics()
+    unsigned = record(value, key=None)._replace(topic=topics.media("text"))
+    with pytest.raises(InvalidRecord, match="without a valid signature"):
+        MessageDecoder(topics, Seal((b"secret",))).decode(unsigned)
+    assert len(list(MessageDecoder(topics).decode(unsigned))) == 1
 
 
 def test_a_window_is_told_as_its_mask_and_kept_whole() -> None:
@@ -131,4 +136,4 @@ def test_media_without_an_envelope_or_a_session_are_not_told() -> None:
         record(b"x", key=None),
     ):
         with pytest.raises(InvalidRecord):
-            list(media_messages.media_messages("text", bad))
+            list(messages.media_messages("text", bad))
