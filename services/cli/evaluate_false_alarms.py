@@ -14,7 +14,7 @@ def tell(model: Path | None, hours: float, seed: int, *, json: bool) -> None:
     """Events said of made streams without any, by hour, sense and label; exit code 1 where more than one an hour is said."""
     from model.checkpoint import CheckpointError
     from model.checkpoint import load as load_model
-    from services.fusion.__main__ import decision_of
+    from services.fusion.event_detector import EventDetector
     from services.fusion.inference import Inference
     from services.offline.evaluation.false_alarms import measure_false_alarms
 
@@ -22,7 +22,7 @@ def tell(model: Path | None, hours: float, seed: int, *, json: bool) -> None:
         inference = Inference(load_model(model or load().fusion.model, "cpu"), 64 * 1024 * 1024)
     except CheckpointError as error:
         output.fail(str(error))
-    found = measure_false_alarms(inference, decision_of(inference), ROOT / "data", hours, seed)
+    found = measure_false_alarms(inference, EventDetector.of_model(inference.model), ROOT / "data", hours, seed)
     if json:
         output.result(found.as_json())
     else:

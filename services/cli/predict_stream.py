@@ -37,7 +37,7 @@ def predict_stream(
     from model.checkpoint import CheckpointError
     from model.checkpoint import load as load_model
     from model.data.homestream import UnreadableStream
-    from services.fusion.__main__ import decision_of
+    from services.fusion.event_detector import EventDetector
     from services.fusion.inference import Inference
     from services.offline.evaluation.dataset import read_stream_files
     from services.offline.evaluation.run_stream import final_events, run_stream
@@ -52,7 +52,7 @@ def predict_stream(
                 output.fail(
                     f"{path} has no thresholds for events: `braid train` chooses them for a model of streams", 2
                 )
-            said = final_events(run_stream(recording, inference), decision_of(inference))
+            said = final_events(run_stream(recording, inference), EventDetector.of_model(inference.model))
             found += [t for t in said if serving[t.kind] == path]
     except (UnreadableStream, CheckpointError) as error:
         output.fail(str(error), 2)

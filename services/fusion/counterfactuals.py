@@ -1,4 +1,4 @@
-"""What would have been said without a sense: from the log probabilities of all subsets, which are there already. Pure."""
+"""What the prediction would be without some modalities, from the log probabilities of all subsets. Pure."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ from services.contract.prediction import Counterfactual
 def counterfactuals(
     rows: NDArray[np.float64], present: frozenset[str], modalities: Sequence[str], labels: Sequence[str]
 ) -> tuple[Counterfactual, ...]:
-    """One for every non-empty set of the senses that were there, the fewest taken away first.
+    """Return one counterfactual for every non-empty set of the present modalities, the smallest sets first.
 
-    rows: log probabilities float64 [2^modalities, labels] of all subsets, bit i of a row's number for modality i.
+    rows: log probabilities float64 [2^modalities, labels] of all subsets; bit i of a row's index stands for modality i.
     """
     best, p = rows.argmax(1).tolist(), np.exp(rows.max(1)).tolist()
-    return tuple([Counterfactual(gone, labels[best[n]], p[n]) for gone, n in _left(present, tuple(modalities))])
+    return tuple(
+        [Counterfactual(removed, labels[best[n]], p[n]) for removed, n in _rows_without(present, tuple(modalities))]
+    )
 
 
 @lru_cache(256)
-def _left(present: frozenset[str], modalities: tuple[str, ...]) -> Sequence[tuple[tuple[str, ...], int]]:
-    """Every non-empty set of the senses that were there, and the number of the row that is left without it."""
-    there = [(m, 1 << i) for i, m in enumerate(modalities) if m in present]
-    everything = sum(bit for _, bit in there)
+def _rows_without(present: frozenset[str], modalities: tuple[str, ...]) -> Sequence[tuple[tuple[str, ...], int]]:
+    """Every non-empty set of the present modalities, and the index of the row without it."""
+    bits = [(m, 1 << i) for i, m in enumerate(modalities) if m in present]
+    everything = sum(bit for _, bit in bits)
     return [
-        (tuple(m for m, _ in gone), everything - sum(bit for _, bit in gone))
-        for count in range(1, len(there) + 1)
-        for gone in combinations(there, count)
+        (tuple(m for m, _ in removed), everything - sum(bit for _, bit in removed))
+        for count in range(1, len(bits) + 1)
+        for removed in combinations(bits, count)
     ]

@@ -1,16 +1,20 @@
-"""Events: a fold over a session's predictions in order of start. Pure, and a function of the records alone.
+"""Detect events: hysteresis over smoothed scores of a session's predictions in order of start. Pure.
 
-Only what a prediction record carries is used, so that anyone can fold the predictions topic again.
+A function of the prediction records alone, so that anyone can detect the events of the predictions topic again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from model.labels import NOTHING, label_kind
 from services.contract import canonical
 from services.contract.event import Event, event_id
+
+if TYPE_CHECKING:
+    from model.predictor import ServedModel
 
 DIGITS = 6
 LABELS_MAX = 8
@@ -18,15 +22,89 @@ SCORE_MIN = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class EventDetector:
-    """The thresholds of the fold; they come with the model.
+class DetectorInput:
+    """What the detector reads of a prediction: its ids, its window, and its most probable labels."""
 
-    weight: of the newest window in a label's smoothed score; on, off: scores at which an event begins and ends;
-    early_on: the score at which it is said on early answers, where that is more than `on`; since:
-    the probability from which a window counts as the first of a label's run; change_us: up to which distance of their
-    runs another label is a correction of the open event and not a new one; lead_us: from a window's start to the
-    moment that it speaks of; expires_us: how long after a window's end an event is kept that nothing ends; gap_us: the
-    largest distance of windows that follow each other.
+    prediction_id: str
+    session: str
+    start_us: int
+    end_us: int
+    previous_us: int | None
+    top: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScore:
+    """A label's smoothed score, and the start of the window from which on the label is running."""
+
+    value: float
+    since_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenEvent:
+    """An event that goes on; the start of its first window gives its id."""
+
+    first_us: int
+    label: str
+    start_us: int
+    end_us: int
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorState:
+    """A session's state between two final predictions; chain_us: the window with which the chain of windows began."""
+
+    chain_us: int
+    last_us: int
+    scores: tuple[tuple[str, LabelScore], ...] = ()
+    open: OpenEvent | None = None
+
+    def encode(self) -> bytes:
+        """Return canonical JSON, from which `decode` gives the very same state."""
+        event = self.open
+        return canonical.dumps(
+            {
+                "chain_us": self.chain_us,
+                "last_us": self.last_us,
+                "scores": [[label, score.value, score.since_us] for label, score in self.scores],
+                "open": None
+                if event is None
+                else [event.first_us, event.label, event.start_us, event.end_us, event.confidence],
+            }
+        )
+
+    @staticmethod
+    def decode(raw: bytes) -> DetectorState:
+        """Read a state back.
+
+        Raises:
+            canonical.InvalidJson: The bytes are not JSON.
+            KeyError, TypeError, ValueError: The JSON is not a state.
+        """
+        fields: dict[str, Any] = canonical.loads_object(raw)
+        scores = tuple((label, LabelScore(float(value), since)) for label, value, since in fields["scores"])
+        event = None if fields["open"] is None else OpenEvent(*fields["open"])
+        return DetectorState(fields["chain_us"], fields["last_us"], scores, event)
+
+
+@dataclass(frozen=True, slots=True)
+class EventDetector:
+    """The thresholds of a model's events, and the step from one prediction to the next.
+
+    Attributes:
+        nothing: The label that means that nothing happens.
+        kinds: The kind of each label.
+        weight: The weight of the newest window in a label's smoothed score.
+        on: The score at which an event begins.
+        off: The score below which it ends.
+        since: The probability from which on a window counts as the first of a label's run.
+        change_us: Up to this distance of their runs, another label corrects the open event; beyond, it is a new event.
+        lead_us: From a window's start to the moment that it describes.
+        expires_us: How long after a window's end an event expires that nothing ends.
+        gap_us: The largest distance of windows that follow each other.
+        early_on: The score at which an event begins on early predictions, if it is more than `on`.
     """
 
     nothing: str
@@ -41,149 +119,104 @@ class EventDetector:
     gap_us: int
     early_on: float = 0.0
 
-
-@dataclass(frozen=True, slots=True)
-class DetectorInput:
-    """What the fold sees of a prediction: the ids, the window, and its most probable labels."""
-
-    prediction_id: str
-    session: str
-    start_us: int
-    end_us: int
-    previous_us: int | None
-    top: tuple[tuple[str, float], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LabelScore:
-    """A label's smoothed score, and the start of the window from which on it has been seen."""
-
-    value: float
-    since_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class OpenEvent:
-    """The event that goes on: the start of its first window gives its id."""
-
-    first_us: int
-    label: str
-    start_us: int
-    end_us: int
-    confidence: float
-
-
-@dataclass(frozen=True, slots=True)
-class DetectorState:
-    """What is carried from one final prediction to the next; chain_us: the window with which the chain began."""
-
-    chain_us: int
-    last_us: int
-    scores: tuple[tuple[str, LabelScore], ...] = ()
-    open: OpenEvent | None = None
-
-    def encode(self) -> bytes:
-        """Canonical JSON; reading it back gives the very same state."""
-        opened = self.open
-        return canonical.dumps(
-            {
-                "chain_us": self.chain_us,
-                "last_us": self.last_us,
-                "scores": [[label, score.value, score.since_us] for label, score in self.scores],
-                "open": None
-                if opened is None
-                else [opened.first_us, opened.label, opened.start_us, opened.end_us, opened.confidence],
-            }
+    @classmethod
+    def of_model(cls, model: ServedModel) -> EventDetector:
+        """Build the detector with the thresholds that come with a model."""
+        thresholds = model.decision
+        return cls(
+            nothing=NOTHING,
+            kinds={label: label_kind(label) for label in model.labels},
+            weight=thresholds["weight"],
+            on=thresholds["on"],
+            off=thresholds["off"],
+            since=thresholds["since"],
+            change_us=int(thresholds["change_us"]),
+            lead_us=int(thresholds["lead_us"]),
+            expires_us=int(thresholds["expires_us"]),
+            gap_us=int(thresholds["gap_us"]),
+            early_on=thresholds.get("early_on", thresholds["on"]),
         )
 
-    @staticmethod
-    def decode(raw: bytes) -> DetectorState:
-        """Raises canonical.InvalidJson, KeyError, TypeError or ValueError where it is no state."""
-        read: dict[str, Any] = canonical.loads_object(raw)
-        scores = tuple((label, LabelScore(float(value), since)) for label, value, since in read["scores"])
-        return DetectorState(
-            read["chain_us"], read["last_us"], scores, None if read["open"] is None else OpenEvent(*read["open"])
+    def update(
+        self, state: DetectorState | None, window: DetectorInput, *, final: bool = True
+    ) -> tuple[DetectorState, tuple[Event, ...]]:
+        """Take the next prediction of a session.
+
+        Args:
+            state: The state after the window's predecessor; None, or any other state, starts a new chain.
+            window: The prediction.
+            final: Marks the events as final or provisional.
+
+        Returns:
+            The new state, and the event records: what begins, changes and ends.
+        """
+        if state is None or window.previous_us is None or state.last_us != window.previous_us:
+            state = DetectorState(window.start_us, window.start_us)
+        smoothed = self._smoothed(dict(state.scores), window)
+        scores = tuple(sorted(smoothed.items(), key=lambda item: (-item[1].value, item[0]))[:LABELS_MAX])
+        event, changes = self._next(state.open, dict(scores), window)
+        if any(lifecycle == "end" for lifecycle, _ in changes):
+            scores = _with_new_runs(scores, window.start_us, event)
+        state = replace(state, last_us=window.start_us, scores=scores, open=event)
+        return state, tuple(self._event(window, changed, lifecycle, final) for lifecycle, changed in changes)
+
+    def _smoothed(self, scores: dict[str, LabelScore], window: DetectorInput) -> dict[str, LabelScore]:
+        now = {label: p for label, p in window.top if label != self.nothing}
+        out: dict[str, LabelScore] = {}
+        for label in scores.keys() | now.keys():
+            p, before = now.get(label, 0.0), scores.get(label)
+            value = round(self.weight * p + (1 - self.weight) * (before.value if before else 0.0), DIGITS)
+            if value >= SCORE_MIN:
+                # A run goes on as long as the label does; one whose score had almost vanished begins anew.
+                running = before is not None and before.value >= self.since / 2
+                out[label] = LabelScore(value, before.since_us if before is not None and running else window.start_us)
+        return out
+
+    def _next(
+        self, event: OpenEvent | None, scores: dict[str, LabelScore], window: DetectorInput
+    ) -> tuple[OpenEvent | None, list[tuple[str, OpenEvent]]]:
+        best = min(scores, key=lambda label: (-scores[label].value, label), default=None)
+        if event is None:
+            if best is None or scores[best].value < self.on:
+                return None, []
+            event = self._begin(best, scores[best], window)
+            return event, [("new", event)]
+        own = scores[event.label].value if event.label in scores else 0.0
+        if best is not None and best != event.label and scores[best].value >= self.on and scores[best].value > own:
+            begun = self._begin(best, scores[best], window)
+            if begun.start_us - event.start_us <= self.change_us:
+                changed = replace(event, label=best, end_us=begun.end_us, confidence=scores[best].value)
+                return changed, [("update", changed)]
+            return begun, [("end", event), ("new", begun)]
+        if own < self.off:
+            return None, [("end", event)]
+        if dict(window.top).get(event.label, 0.0) >= self.since:
+            event = replace(event, end_us=window.start_us + self.lead_us, confidence=max(own, event.confidence))
+        return event, []
+
+    def _begin(self, label: str, score: LabelScore, window: DetectorInput) -> OpenEvent:
+        lead_us = self.lead_us
+        return OpenEvent(score.since_us, label, score.since_us + lead_us, window.start_us + lead_us, score.value)
+
+    def _event(self, window: DetectorInput, event: OpenEvent, lifecycle: str, final: bool) -> Event:
+        return Event(
+            id=event_id(window.session, event.first_us),
+            session=window.session,
+            lifecycle=lifecycle,
+            label=event.label,
+            kind=self.kinds[event.label],
+            start_us=event.start_us,
+            end_us=event.end_us,
+            confidence=event.confidence,
+            expires_us=window.end_us + self.expires_us,
+            final=final,
+            prediction=window.prediction_id,
         )
 
 
-def detect(
-    state: DetectorState | None, window: DetectorInput, detector: EventDetector, *, final: bool = True
-) -> tuple[DetectorState, tuple[Event, ...]]:
-    """Take the next prediction of a session: the new state, and what it begins, changes and ends (in that order last).
-
-    state None, or one that does not belong to the window's predecessor: a new chain starts from nothing.
-    """
-    if state is None or window.previous_us is None or state.last_us != window.previous_us:
-        state = DetectorState(window.start_us, window.start_us)
-    scores = _smoothed(dict(state.scores), window, detector)
-    kept = tuple(sorted(scores.items(), key=lambda item: (-item[1].value, item[0]))[:LABELS_MAX])
-    opened, said = _next(state.open, dict(kept), window, detector)
-    if any(life == "end" for life, _ in said):
-        kept = _behind(kept, window.start_us, opened)
-    state = replace(state, last_us=window.start_us, scores=kept, open=opened)
-    return state, tuple(_event(window, detector, o, life, final) for life, o in said)
-
-
-def _behind(
-    scores: tuple[tuple[str, LabelScore], ...], start_us: int, opened: OpenEvent | None
+def _with_new_runs(
+    scores: tuple[tuple[str, LabelScore], ...], start_us: int, event: OpenEvent | None
 ) -> tuple[tuple[str, LabelScore], ...]:
-    """Scores after an end: runs begin anew, or a later event could start before the ended one and take its id."""
-    going = None if opened is None else opened.label
-    return tuple((label, s if label == going else LabelScore(s.value, start_us)) for label, s in scores)
-
-
-def _smoothed(scores: dict[str, LabelScore], window: DetectorInput, detector: EventDetector) -> dict[str, LabelScore]:
-    now = {label: p for label, p in window.top if label != detector.nothing}
-    out: dict[str, LabelScore] = {}
-    for label in scores.keys() | now.keys():
-        p, before = now.get(label, 0.0), scores.get(label)
-        value = round(detector.weight * p + (1 - detector.weight) * (before.value if before else 0.0), DIGITS)
-        if value >= SCORE_MIN:
-            # A run goes on as long as the label does; one that had all but gone begins anew.
-            running = before is not None and before.value >= detector.since / 2
-            out[label] = LabelScore(value, before.since_us if before is not None and running else window.start_us)
-    return out
-
-
-def _next(
-    opened: OpenEvent | None, scores: dict[str, LabelScore], window: DetectorInput, detector: EventDetector
-) -> tuple[OpenEvent | None, list[tuple[str, OpenEvent]]]:
-    best = min(scores, key=lambda label: (-scores[label].value, label), default=None)
-    if opened is None:
-        if best is None or scores[best].value < detector.on:
-            return None, []
-        opened = _begin(best, scores[best], window, detector)
-        return opened, [("new", opened)]
-    own = scores[opened.label].value if opened.label in scores else 0.0
-    if best is not None and best != opened.label and scores[best].value >= detector.on and scores[best].value > own:
-        begun = _begin(best, scores[best], window, detector)
-        if begun.start_us - opened.start_us <= detector.change_us:
-            changed = replace(opened, label=best, end_us=begun.end_us, confidence=scores[best].value)
-            return changed, [("update", changed)]
-        return begun, [("end", opened), ("new", begun)]
-    if own < detector.off:
-        return None, [("end", opened)]
-    if dict(window.top).get(opened.label, 0.0) >= detector.since:
-        opened = replace(opened, end_us=window.start_us + detector.lead_us, confidence=max(own, opened.confidence))
-    return opened, []
-
-
-def _begin(label: str, score: LabelScore, window: DetectorInput, detector: EventDetector) -> OpenEvent:
-    lead_us = detector.lead_us
-    return OpenEvent(score.since_us, label, score.since_us + lead_us, window.start_us + lead_us, score.value)
-
-
-def _event(window: DetectorInput, detector: EventDetector, opened: OpenEvent, lifecycle: str, final: bool) -> Event:
-    return Event(
-        id=event_id(window.session, opened.first_us),
-        session=window.session,
-        lifecycle=lifecycle,
-        label=opened.label,
-        kind=detector.kinds[opened.label],
-        start_us=opened.start_us,
-        end_us=opened.end_us,
-        confidence=opened.confidence,
-        expires_us=window.end_us + detector.expires_us,
-        final=final,
-        prediction=window.prediction_id,
-    )
+    """Begin runs anew after an end, or a later event could start before the ended one and take its id."""
+    running = None if event is None else event.label
+    return tuple((label, s if label == running else LabelScore(s.value, start_us)) for label, s in scores)

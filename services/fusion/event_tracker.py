@@ -1,10 +1,8 @@
-"""Early answers made good: what came after a window's early answer and belongs to it. Pure.
+"""The event detector's state of every session that a worker serves, and provisional events on early predictions. Pure.
 
-A sentence that comes half a second late misses the early answer of the first window that it belongs to. The final
-answer will hold it, and its events begin with that window; a guess that did not look back would begin them later,
-under another id, and be withdrawn.
-
-Chains: the folds of the sessions that a worker serves, final and provisional.
+A sentence that comes half a second late misses the early prediction of the first window that it belongs to. The final
+prediction will have it, and its event begins with that window. Without a revision of the early prediction the
+provisional event would begin later, under another id, and be withdrawn.
 """
 
 from __future__ import annotations
@@ -18,17 +16,24 @@ from numpy.typing import NDArray
 
 from services.contract import prediction
 from services.contract.event import Event
-from services.fusion.event_detector import DetectorInput, DetectorState, EventDetector, detect
+from services.fusion.event_detector import DetectorInput, DetectorState, EventDetector
 from services.fusion.load_shedding import SKIP_EARLY
 from services.fusion.stages import WindowPrediction
+
+SESSIONS_MAX = 100_000
+# Early predictions that are held of a session, and how long (us) it is remembered which provisional events went out.
+EARLY_MAX, PUBLISHED_US = 64, 60_000_000
 
 
 @dataclass(slots=True)
 class EarlyPrediction:
-    """An early answer and the log probabilities of its window, made good by later ones.
+    """An early prediction, revised by the predictions of later windows.
 
-    missed: by place of the sense, the members that came after the answer; heard: what the first window that held them
-    all makes of that sense.
+    Attributes:
+        prediction: The early prediction as it was published.
+        revised_log_p: The log probabilities of all labels after a revision.
+        late_members: By index of the modality, the members (source, id) that came after the prediction.
+        late_evidence: What the first window with all of these makes of that modality: log probability over the prior.
     """
 
     prediction: WindowPrediction
@@ -39,133 +44,136 @@ class EarlyPrediction:
     @property
     def top(self) -> tuple[tuple[str, float], ...]:
         """The most probable labels, as many and rounded as in the record."""
-        told = self.prediction.answer.top
+        top = self.prediction.answer.top
         if self.revised_log_p is not None:
-            order = np.argsort(-self.revised_log_p, kind="stable")[: len(told)]
-            told = tuple((self.prediction.labels[i], float(np.exp(self.revised_log_p[i]))) for i in order)
-        return tuple((label, round(p, prediction.DIGITS) + 0.0) for label, p in told)
+            order = np.argsort(-self.revised_log_p, kind="stable")[: len(top)]
+            top = tuple((self.prediction.labels[i], float(np.exp(self.revised_log_p[i]))) for i in order)
+        return tuple((label, round(p, prediction.DIGITS) + 0.0) for label, p in top)
 
     def revise(self, later: WindowPrediction) -> None:
-        """Take in what a later window holds of this one: each such sense is heard as the nearest such window hears it.
+        """Take over each modality of which a later window has members that belong to this window and came too late.
 
-        One that is further off holds more that this window will never hold: a word said after its end.
+        The nearest such window counts: one further off has more that this window will never have, such as a word
+        spoken after its end.
         """
-        news = False
+        is_revised = False
         for i, modality in enumerate(self.prediction.modalities):
             known = self.late_members.get(i, frozenset())
-            found = known | _missed(self.prediction, later, modality)
-            if found != known:
-                self.late_members[i], self.late_evidence[i], news = found, later.rows[1 << i] - later.rows[0], True
-        if news:
-            ours = (len(self.prediction.rows) - 1) & ~sum(1 << i for i in self.late_evidence)
-            # The product of experts: each sense's own row, the prior that both hold taken out once.
-            total = self.prediction.rows[ours] + sum(self.late_evidence.values())
+            late = known | _late_members(self.prediction, later, modality)
+            if late != known:
+                self.late_members[i], self.late_evidence[i] = late, later.rows[1 << i] - later.rows[0]
+                is_revised = True
+        if is_revised:
+            unchanged = (len(self.prediction.rows) - 1) & ~sum(1 << i for i in self.late_evidence)
+            # Product of experts: add each modality's own row, with the prior that all rows contain counted once.
+            total = self.prediction.rows[unchanged] + sum(self.late_evidence.values())
             self.revised_log_p = total - np.log(np.exp(total).sum())
 
 
-def _missed(earlier: WindowPrediction, later: WindowPrediction, modality: str) -> frozenset[tuple[str, str]]:
-    window, ours, theirs = earlier.window, *(p.window.modalities.get(modality) for p in (earlier, later))
-    if ours is None or theirs is None:
+def _late_members(earlier: WindowPrediction, later: WindowPrediction, modality: str) -> frozenset[tuple[str, str]]:
+    window = earlier.window
+    before, after = window.modalities.get(modality), later.window.modalities.get(modality)
+    if before is None or after is None:
         return frozenset()
-    held = {(m.source, m.id) for m in ours.members}
+    known = {(m.source, m.id) for m in before.members}
     return frozenset(
         (m.source, m.id)
-        for m in theirs.members
-        if window.start_us <= m.t_us < window.end_us and not m.alive and (m.source, m.id) not in held
+        for m in after.members
+        if window.start_us <= m.t_us < window.end_us and not m.alive and (m.source, m.id) not in known
     )
 
 
-SESSIONS_MAX = 100_000
-# Early answers of a session kept for its guess, and how long it is remembered what was guessed.
-EARLY_MAX, PUBLISHED_US = 64, 60_000_000
-
-
 def detector_input(predicted: WindowPrediction) -> DetectorInput:
-    """What the fold sees of a prediction: what its record carries, rounded as there."""
-    window, answer = predicted.window, predicted.answer
-    digits = prediction.DIGITS
+    """Return what the detector reads of a prediction: the values of its record, rounded as there."""
+    window, digits = predicted.window, prediction.DIGITS
     return DetectorInput(
         prediction_id=predicted.id,
         session=window.session,
         start_us=window.start_us,
         end_us=window.end_us,
         previous_us=window.previous_us,
-        top=tuple((label, round(p, digits) + 0.0) for label, p in answer.top),
+        top=tuple((label, round(p, digits) + 0.0) for label, p in predicted.answer.top),
     )
 
 
 def is_foldable(predicted: WindowPrediction) -> bool:
-    """Whether the fold takes a prediction: not one without an answer, nor one for which a part of the window was left out."""
+    """Return False for a prediction without a label, and for one that left out a part of its window."""
     return predicted.answer.label is not None and predicted.level <= SKIP_EARLY
 
 
 class EventTracker:
-    """The state of each session after its last final prediction, and a guess that runs ahead of it on early ones.
+    """The state of each session after its last final prediction, and its provisional events since.
 
-    The guess is the same fold over the early answers since then, from that very state; it changes no state, and what it
-    begins or changes is published as provisional at once. The final fold confirms it under the same id, or it expires.
-    `forgot` is set once there were more sessions than are kept: those heard longest ago are then only in the
-    predictions topic.
+    Provisional events come from the same detector over the early predictions since the last final one, from that very
+    state. They change no state, and are published at once when they begin or change. The final events confirm them
+    under the same ids, or they expire.
+
+    Attributes:
+        detector: The thresholds.
+        states: By session, the least recently updated first.
+        has_dropped_sessions: True once there were more sessions than SESSIONS_MAX; the states of those that were
+            dropped are only in the predictions topic.
     """
 
-    def __init__(self, decision: EventDetector) -> None:
-        self.detector = decision
+    def __init__(self, detector: EventDetector) -> None:
+        self.detector = detector
         self.states: OrderedDict[str, DetectorState] = OrderedDict()
         self.has_dropped_sessions = False
-        self._early = replace(decision, on=max(decision.on, decision.early_on))
-        self._ahead: dict[str, list[EarlyPrediction]] = {}
-        self._said: dict[str, dict[tuple[str, str], int]] = {}
+        self._early_detector = replace(detector, on=max(detector.on, detector.early_on))
+        self._early: dict[str, list[EarlyPrediction]] = {}
+        self._published: dict[str, dict[tuple[str, str], int]] = {}
 
     def last_final_us(self, session: str) -> int | None:
-        """The start of a session's last final window, None where none is known."""
+        """Return the start of a session's last final window, None if none is known."""
         state = self.states.get(session)
         return None if state is None else state.last_us
 
     def update(self, predicted: WindowPrediction) -> tuple[Event, ...]:
-        """The events that a prediction leads to; a final one moves the state on."""
+        """Return the events that a prediction leads to; a final prediction also advances its session's state."""
         session = predicted.window.session
         if not is_foldable(predicted):
             return ()
         if not predicted.window.final:
-            return self._guess(predicted)
-        state, events = detect(self.states.get(session), detector_input(predicted), self.detector)
+            return self._provisional(predicted)
+        state, events = self.detector.update(self.states.get(session), detector_input(predicted))
         self.states[session] = state
         self.states.move_to_end(session)
-        self._ahead[session] = [a for a in self._ahead.get(session, ()) if a.prediction.window.start_us > state.last_us]
+        early = self._early.get(session, ())
+        self._early[session] = [e for e in early if e.prediction.window.start_us > state.last_us]
         while len(self.states) > SESSIONS_MAX:
             oldest, _ = self.states.popitem(last=False)
             self.has_dropped_sessions = True
-            self._ahead.pop(oldest, None)
-            self._said.pop(oldest, None)
+            self._early.pop(oldest, None)
+            self._published.pop(oldest, None)
         return events
 
-    def _guess(self, predicted: WindowPrediction) -> tuple[Event, ...]:
+    def _provisional(self, predicted: WindowPrediction) -> tuple[Event, ...]:
         window = predicted.window
-        ahead = self._ahead.setdefault(window.session, [])
-        newest_us = ahead[-1].prediction.window.start_us if ahead else self.last_final_us(window.session)
+        early = self._early.setdefault(window.session, [])
+        newest_us = early[-1].prediction.window.start_us if early else self.last_final_us(window.session)
         if newest_us is not None and window.start_us <= newest_us:
             return ()
-        for earlier in ahead:
+        for earlier in early:
             if earlier.prediction.window.end_us > window.start_us:
                 earlier.revise(predicted)
-        ahead.append(EarlyPrediction(predicted))
-        del ahead[:-EARLY_MAX]
-        said = self._said.setdefault(window.session, {})
-        news = [e for e in self._folded(window.session, ahead) if said.get((e.id, e.label)) is None]
-        said |= {(e.id, e.label): e.start_us for e in news}
-        for old in [key for key, start_us in said.items() if start_us < window.start_us - PUBLISHED_US]:
-            del said[old]
-        return tuple(replace(e, prediction=predicted.id) for e in news)
+        early.append(EarlyPrediction(predicted))
+        del early[:-EARLY_MAX]
+        published = self._published.setdefault(window.session, {})
+        new = [e for e in self._detected_early(window.session, early) if published.get((e.id, e.label)) is None]
+        published |= {(e.id, e.label): e.start_us for e in new}
+        for key in [key for key, start_us in published.items() if start_us < window.start_us - PUBLISHED_US]:
+            del published[key]
+        return tuple(replace(e, prediction=predicted.id) for e in new)
 
-    def _folded(self, session: str, ahead: Sequence[EarlyPrediction]) -> list[Event]:
-        """What the fold begins and changes on the early answers from the last final state on."""
+    def _detected_early(self, session: str, early: Sequence[EarlyPrediction]) -> list[Event]:
+        """What begins and changes on the early predictions from the last final state on."""
         state = self.states.get(session)
-        out: list[Event] = []
-        for early in ahead:
-            seen = replace(detector_input(early.prediction), top=early.top)
-            # Early windows name the last final one as their predecessor; in the guess they follow each other.
-            if state is not None and seen.start_us - state.last_us <= self.detector.gap_us:
-                seen = replace(seen, previous_us=state.last_us)
-            state, events = detect(state, seen, self._early, final=False)
-            out += [e for e in events if e.lifecycle != "end"]
-        return out
+        detected: list[Event] = []
+        for one in early:
+            window = replace(detector_input(one.prediction), top=one.top)
+            # Early windows name the last final one as their predecessor; here they follow each other.
+            if state is not None and window.start_us - state.last_us <= self.detector.gap_us:
+                window = replace(window, previous_us=state.last_us)
+            state, events = self._early_detector.update(state, window, final=False)
+            detected += [e for e in events if e.lifecycle != "end"]
+        return detected

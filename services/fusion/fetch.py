@@ -1,4 +1,4 @@
-"""Fetch: the payloads that windows need and that were not decoded before, from Redis, else from the log."""
+"""Fetch the payloads that windows need and that are not decoded yet, from Redis or else from the log."""
 
 from __future__ import annotations
 
@@ -12,31 +12,34 @@ from services.storage.payload_log import LogReader
 
 
 class PayloadFetcher:
-    """Asks Redis once for a batch of windows, and the log for what is missing there."""
+    """Reads from Redis once for a batch of windows, and from the log what is missing there.
+
+    Attributes:
+        counts: How many payloads came from where; `memory` are those that were decoded already.
+    """
 
     def __init__(
-        self, redis: RedisWindow, log: LogReader, unknown: Callable[[str, Sequence[Member]], Sequence[Member]]
+        self, redis: RedisWindow, log: LogReader, undecoded: Callable[[str, Sequence[Member]], Sequence[Member]]
     ) -> None:
-        """unknown: those of a modality's members that were not decoded before."""
-        self._redis, self._log, self._unknown = redis, log, unknown
+        self._redis, self._log, self._undecoded = redis, log, undecoded
         self.counts = {"redis": 0, "log": 0, "memory": 0, "nowhere": 0}
 
     async def fetch(self, windows: Sequence[Window]) -> dict[MemberPosition, Payload]:
-        """The payloads by place; what is gone from both is left out. A Redis that is away is only slower."""
+        """Return the payloads that are left, by position; without Redis this is only slower."""
         wanted: dict[MemberPosition, Wanted] = {}
         for window in windows:
             for modality, lane in window.modalities.items():
                 if modality in window.muted:
                     continue
-                unknown = self._unknown(modality, lane.members)
-                self.counts["memory"] += len(lane.members) - len(unknown)
-                for m in unknown:
+                undecoded = self._undecoded(modality, lane.members)
+                self.counts["memory"] += len(lane.members) - len(undecoded)
+                for m in undecoded:
                     place = position_of(modality, m)
                     if not m.alive and place not in wanted:
                         wanted[place] = Wanted(window.session, modality, m.t_us, m.partition, m.offset, m.sha256)
         items = list(wanted.values())
         found = await self._redis.get(items)
-        # Positions begin anew on a new broker, and a cache may outlive the old one: only the right bytes count.
+        # Offsets begin anew on a new broker and Redis may outlive the old one: compare the bytes.
         right = [p if p is not None and _matches(p, w) else None for p, w in zip(found, items, strict=True)]
         missing = {place: item for place, item in enumerate(items) if right[place] is None}
         from_log = await self._log.get(missing)

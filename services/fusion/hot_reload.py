@@ -1,4 +1,4 @@
-"""Reload: a newer checkpoint is loaded beside the one that serves, which goes on until the other is ready."""
+"""Load a newer checkpoint beside the one that serves, which goes on until the newer one is ready."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ _log = logging.getLogger(__name__)
 
 
 class CheckpointReloader:
-    """Looks every so often whether the path means another checkpoint than the one that serves.
+    """Checks from time to time whether the path has another checkpoint than the one that serves.
 
-    every_us: 0 never looks. A checkpoint that cannot be loaded is refused once, logged, and the old one stays.
-    refused, served: how many since the start.
+    A checkpoint that cannot be loaded is rejected once and logged, and the old one stays. An interval (us) of 0 never
+    checks.
+
+    Attributes:
+        refused: How many newer checkpoints could not be loaded.
+        served: How many came to serve.
     """
 
-    def __init__(self, path: Path, load: Callable[[Path, int | None], Inference], every_us: int) -> None:
-        self._path, self._load, self._every_us = path, load, every_us
+    def __init__(self, path: Path, load: Callable[[Path, int | None], Inference], interval_us: int) -> None:
+        self._path, self._load, self._interval_us = path, load, interval_us
         self._thread = ThreadPoolExecutor(1, "reload")
         self._loading: Future[Inference] | None = None
         self._known = b""
@@ -31,33 +35,37 @@ class CheckpointReloader:
         self.refused, self.served = 0, 0
 
     def load_first(self) -> Inference:
-        """Load what serves at the start. Raises CheckpointError."""
+        """Load the checkpoint that serves at the start.
+
+        Raises:
+            CheckpointError: It cannot be loaded.
+        """
         folder = resolve_checkpoint(self._path)
         self._known = _sums(folder)
-        found = self._load(folder, None)
-        # One thread count for the whole life of a process: it decides the last bits of what the old one still answers.
-        self._threads = found.model.threads
-        return found
+        inference = self._load(folder, None)
+        # One thread count for the whole life of a process: it decides the last bits of the old model's predictions.
+        self._threads = inference.model.threads
+        return inference
 
     def next_poll_us(self, never_us: int) -> int:
-        """When to look again, on the monotonic clock."""
-        return self._next_us if self._every_us else never_us
+        """Return when to poll again, on the monotonic clock (us)."""
+        return self._next_us if self._interval_us else never_us
 
     def poll(self, now_us: int) -> Inference | None:
-        """The newer one once it is loaded; returns at once, loading goes on elsewhere."""
-        if not self._every_us or now_us < self._next_us:
+        """Return the newer model once it is loaded, else None at once; loading goes on in another thread."""
+        if not self._interval_us or now_us < self._next_us:
             return None
-        self._next_us = now_us + self._every_us
+        self._next_us = now_us + self._interval_us
         if self._loading is None:
             folder = resolve_checkpoint(self._path)
             sums = _sums(folder)
             if sums and sums != self._known:
                 self._known = sums
                 self._loading = self._thread.submit(self._load, folder, self._threads)
-        found = self._loaded()
+        newer = self._loaded()
         if self._loading is not None:
             self._next_us = now_us + WHILE_LOADING_US
-        return found
+        return newer
 
     def close(self) -> None:
         self._thread.shutdown(cancel_futures=True)
@@ -67,17 +75,17 @@ class CheckpointReloader:
             return None
         done, self._loading = self._loading, None
         try:
-            found = done.result()
+            inference = done.result()
         except (CheckpointError, OSError) as error:
             self.refused += 1
             _log.error("a newer checkpoint cannot be served; the old one stays", extra={"why": str(error)})
             return None
         self.served += 1
-        return found
+        return inference
 
 
 def _sums(folder: Path) -> bytes:
-    """The file of sums, which names all of a checkpoint's bytes; empty where there is none."""
+    """The file of checksums, which identifies all bytes of a checkpoint; empty if there is none."""
     try:
         return (folder / CHECKSUMS).read_bytes()
     except OSError:

@@ -1,8 +1,7 @@
-"""Overload: how much is left out of answers, by how long what stands in the queue would take. Pure, no clock.
+"""Load shedding: the level of overload from the work in the queue, and what each level leaves out. Pure.
 
-Level 1 skips early answers, 2 uses fewer frames, 3 leaves the costliest sense out. Final windows are always answered.
-
-What is left out of a window at a level of overload: a function of the window's record and the model alone. Pure.
+Level 1 skips early predictions, 2 uses fewer frames, 3 leaves the costliest modality out. Final windows are always
+predicted.
 """
 
 from __future__ import annotations
@@ -13,45 +12,51 @@ from dataclasses import dataclass
 from services.contract.window import Member, Window
 
 SKIP_EARLY, SKIP_FRAMES, SKIP_MODALITY = 1, 2, 3
-# How much the newest batch says about the time that a record takes.
+# The weight of the newest batch in the estimated time per record.
 WEIGHT = 0.1
+VIDEO = "video"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadShedConfig:
+    """When predictions are due (us after the window was published), and the overload levels (see `LoadShedder`)."""
+
+    deadline_us: int
+    step_us: int
+    level_max: int
 
 
 class LoadShedder:
-    """The level, from 0 to `highest`: one more for each `step_us` of work in the queue.
+    """The level of overload, from 0 to `level_max`: one more for each `step_us` of work in the queue.
 
-    A level is left only when the queue is down to a quarter of what led to it, or two levels would take turns.
+    Hysteresis: it steps down at a quarter of the step-up threshold, or two levels would alternate.
     """
 
-    def __init__(self, highest: int, step_us: int) -> None:
-        self._highest, self._step_us = highest, step_us
+    def __init__(self, level_max: int, step_us: int) -> None:
+        self._level_max, self._step_us = level_max, step_us
         self._record_us = 0.0
         self.level = 0
 
     def observe(self, records: int, us: float) -> None:
-        """So many records, those that needed no answer included, kept us busy for so long."""
-        now_us = us / records
-        self._record_us += (now_us - self._record_us) * (WEIGHT if self._record_us else 1.0)
+        """Learn how long (us) a number of records took, those that needed no prediction included."""
+        per_record_us = us / records
+        self._record_us += (per_record_us - self._record_us) * (WEIGHT if self._record_us else 1.0)
 
-    def update_level(self, behind: int) -> int:
-        """The level at which to answer next, with so many records not handled yet."""
-        wait_us = behind * self._record_us
-        while self.level < self._highest and wait_us > (self.level + 1) * self._step_us:
+    def update_level(self, lag: int) -> int:
+        """Return the level for the next batch; lag: records that are not handled yet."""
+        wait_us = lag * self._record_us
+        while self.level < self._level_max and wait_us > (self.level + 1) * self._step_us:
             self.level += 1
         while self.level and wait_us < self.level * self._step_us / 4:
             self.level -= 1
         return self.level
 
 
-VIDEO = "video"
-
-
 @dataclass(frozen=True, slots=True)
 class DegradedInput:
-    """What is used of a window: members by modality, the modalities left out, and the level that this is.
+    """What is used of a window: members by modality, the modalities left out, and the level.
 
-    level: the lowest that leaves out just this. An answer that lacks nothing is one of level 0, whatever the load was
-    when it was made.
+    level: the lowest that leaves out just this. A prediction that lacks nothing is of level 0, whatever the load was.
     """
 
     members: Mapping[str, Sequence[Member]]
@@ -62,10 +67,14 @@ class DegradedInput:
 def degrade(
     window: Window, level: int, modalities: Sequence[str], costliest: Callable[[], str], slot_us: int
 ) -> DegradedInput:
-    """Take from a window what the level leaves out.
+    """Leave out of a window what a level of overload leaves out.
 
-    modalities: those of the model; costliest: the one to leave out where it is not the only one; slot_us: the grid of
-    the windows' starts.
+    Args:
+        window: The window; its muted modalities are left out at every level.
+        level: The level of overload.
+        modalities: The modalities of the model.
+        costliest: Returns the modality to leave out if it is not the only one.
+        slot_us: The grid of the windows' starts.
     """
     members: dict[str, Sequence[Member]] = {
         m: [x for x in lane.members if not x.alive]
@@ -74,19 +83,19 @@ def degrade(
     }
     reached = 0
     if level >= SKIP_FRAMES and VIDEO in members:
-        fewer = _every_other(members[VIDEO], slot_us)
-        if len(fewer) < len(members[VIDEO]):
-            members[VIDEO], reached = fewer, SKIP_FRAMES
-    there = [m for m, found in members.items() if found]
-    if level >= SKIP_MODALITY and len(there) > 1 and (gone := costliest()) in there:
-        return DegradedInput(members | {gone: []}, frozenset([gone]), SKIP_MODALITY)
+        frames = _every_other(members[VIDEO], slot_us)
+        if len(frames) < len(members[VIDEO]):
+            members[VIDEO], reached = frames, SKIP_FRAMES
+    present = [m for m, some in members.items() if some]
+    if level >= SKIP_MODALITY and len(present) > 1 and (skipped := costliest()) in present:
+        return DegradedInput(members | {skipped: []}, frozenset([skipped]), SKIP_MODALITY)
     return DegradedInput(members, frozenset(), reached)
 
 
 def _every_other(frames: Sequence[Member], slot_us: int) -> Sequence[Member]:
-    """The newest frame of every other slot of event time, the newest of all where there is none.
+    """The newest frame of every other slot of event time, the newest of all if those have none.
 
-    The same frames in every window that they stand in, so that the others need not be encoded for any.
+    They are the same frames in every window that has them, so that the others need not be encoded for any.
     """
     newest: dict[int, Member] = {}
     for frame in frames:

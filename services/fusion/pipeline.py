@@ -161,9 +161,7 @@ class PredictionPipeline:
                     self._decoding, inference.decode, windows, batch.found, released.level
                 )
                 # It stands behind its predecessor at the device: between the two there is no wait for this loop.
-                batch.inferred = loop.run_in_executor(
-                    self._inferring, inference.infer_isolating_failures, batch.decoded
-                )
+                batch.inferred = loop.run_in_executor(self._inferring, inference.infer, batch.decoded)
             return batch
 
         async def infer(batch: PipelineBatch) -> PipelineBatch:
@@ -190,9 +188,7 @@ class PredictionPipeline:
                     decoded = await loop.run_in_executor(
                         self._decoding, inference.decode, windows, batch.found, batch.released.level
                     )
-                    batch.rows = (
-                        await loop.run_in_executor(self._inferring, inference.infer_isolating_failures, decoded)
-                    ).rows
+                    batch.rows = (await loop.run_in_executor(self._inferring, inference.infer, decoded)).rows
                 predicted = await loop.run_in_executor(self._decoding, inference.to_predictions, decoded, batch.rows)
                 batch.said = self._said(batch, predicted, chains)
             return batch

@@ -1,4 +1,4 @@
-"""Publish: events first, then the predictions that carry their state, each to the partition of its window."""
+"""Publish events first, then the predictions that carry their state, each to the partition of its window."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _JSON = ("content-type", b"application/json")
 
 @dataclass(frozen=True, slots=True)
 class PublishedPrediction:
-    """One prediction with what goes with it: the partition number, the state after it, its events, its dead letters, its latency."""
+    """A prediction to publish, with the state after it, its events, its dead letters and the parts of its latency."""
 
     partition: int
     prediction: WindowPrediction
@@ -34,22 +34,26 @@ class PublishedPrediction:
 
 
 def latency_header(parts: Sequence[tuple[str, float]]) -> bytes:
-    """Contiguous parts and their sum, in milliseconds, as JSON."""
+    """Encode the contiguous parts of a latency and their sum, in milliseconds, as JSON."""
     rounded = [(key, round(ms, 3)) for key, ms in parts]
     total_ms = round(sum(ms for _, ms in rounded), 3)
     return canonical.dumps({"total_ms": total_ms, "parts": [{"key": key, "ms": ms} for key, ms in rounded]})
 
 
 class PredictionPublisher:
-    """Sends and waits: on return the broker has everything. traced: the share of windows whose answers name a trace."""
+    """Publishes and waits: when a method returns, the broker has everything. traced: the share of windows with a trace."""
 
     def __init__(self, producer: AIOKafkaProducer, topics: Topics, traced: float) -> None:
         self._producer, self._topics, self._traced = producer, topics, traced
 
-    async def publish(self, said: Sequence[PublishedPrediction]) -> None:
-        """Send a batch in order. Raises KafkaError where an acknowledgement fails."""
+    async def publish(self, predictions: Sequence[PublishedPrediction]) -> None:
+        """Publish a batch in order.
+
+        Raises:
+            KafkaError: The broker does not acknowledge a record.
+        """
         waiting = []
-        for one in said:
+        for one in predictions:
             for e in one.events:
                 waiting.append(
                     await self._producer.send(
@@ -68,17 +72,17 @@ class PredictionPublisher:
                         self._topics.dead, value, key=key, partition=one.partition, headers=headers
                     )
                 )
-        # Acknowledged before the prediction whose state says that they were told.
+        # Events are acknowledged before the prediction whose state says that they are published.
         await asyncio.gather(*waiting)
         logs: dict[int, list[tuple[bytes, bytes, list[tuple[str, bytes]]]]] = defaultdict(list)
-        for one in said:
+        for one in predictions:
             logs[one.partition].append(self._prediction(one))
         await asyncio.gather(
             *(clients.send_all(self._producer, self._topics.predictions, *log) for log in logs.items())
         )
 
     async def publish_dead_letter(self, number: int, key: bytes | None, letter: DeadLetter) -> None:
-        """Send one dead letter and wait for it."""
+        """Publish one dead letter and wait for it."""
         value, headers = letter.encode()
         await self._producer.send_and_wait(self._topics.dead, value, key=key, partition=number, headers=headers)
 

@@ -1,9 +1,4 @@
-"""Windows made ready for the model: what of each can be used, and the encoders' inputs. Pure.
-
-What the device made of a batch.
-
-What the model made of one window, on its way to the topics.
-"""
+"""The values that pass from stage to stage of the prediction pipeline: model inputs, model outputs, predictions. Pure."""
 
 from __future__ import annotations
 
@@ -21,16 +16,21 @@ from services.contract.dead_letter import Rejected
 from services.contract.prediction import Answer
 from services.contract.window import Member, Window
 
-# The one modality that is cut anew before it is encoded.
+# The one modality that is cut into segments before it is encoded.
 AUDIO = "audio"
 
 
 @dataclass(slots=True)
 class WindowInputs:
-    """What of one window can be used, and what cannot with the reason.
+    """The encoder inputs of one window, and the members that cannot be used.
 
-    items: cache keys of encoder inputs by modality, in order of time; segments: of sound, by place on the window's grid;
-    skipped: modalities left out under overload; level: of what is left out; error: why the window cannot be answered.
+    Attributes:
+        items: Cache keys of encoder inputs by modality, in order of time.
+        segments: Cache keys of audio segments by place on the window's grid.
+        unusable: By modality, the members that cannot be used, with the reason.
+        skipped: Modalities left out under overload.
+        level: The level of overload, by what is left out.
+        error: Why the window cannot be predicted.
     """
 
     items: dict[str, list[Hashable]]
@@ -48,7 +48,7 @@ class WindowInputs:
         return list(self.segments.values()) if MODALITIES[modality].on_grid else self.items.get(modality, [])
 
     def features(self, of: Mapping[tuple[str, Hashable], Feature]) -> WindowFeatures:
-        """What the model is given."""
+        """Look up the features of this window, as the model takes them."""
         items: dict[str, Sequence[Feature] | Mapping[int, Feature]] = {
             m: [of[m, key] for key in keys] for m, keys in self.items.items()
         }
@@ -57,26 +57,27 @@ class WindowInputs:
 
 @dataclass(frozen=True, slots=True)
 class ModelInputs:
-    """Windows made ready for the model: what of each is used, and the inputs of all by modality and cache key.
+    """Decoded windows: the inputs of each, and the values of all inputs by modality and cache key.
 
-    inputs: of sound, samples of a segment, or the slot to take them from.
+    values: of audio the samples of a segment, or the slot to cut them from.
     """
 
     windows: Sequence[Window]
     per_window: Sequence[WindowInputs]
-    inputs: Mapping[tuple[str, Hashable], NDArray[Any] | GridSlot]
+    values: Mapping[tuple[str, Hashable], NDArray[Any] | GridSlot]
     took_ms: float
 
     def part(self, begin: int, end: int) -> ModelInputs:
-        """The same of some of the windows."""
-        return ModelInputs(self.windows[begin:end], self.per_window[begin:end], self.inputs, self.took_ms)
+        """Return the inputs of some of the windows."""
+        return ModelInputs(self.windows[begin:end], self.per_window[begin:end], self.values, self.took_ms)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelOutputs:
-    """Log probabilities float64 [2^senses, labels] of each window's subsets, from when to when they took (us).
+    """What the model made of a batch, on the monotonic clock (us).
 
-    encode_us: how much of that was encoding; the rest was fusing.
+    rows: of each window the log probabilities float64 [2^modalities, labels] of all subsets of modalities; encode_us:
+    how much of the time was encoding, the rest was fusing.
     """
 
     rows: Sequence[NDArray[np.float64]]
@@ -91,10 +92,20 @@ class ModelOutputs:
 
 @dataclass(frozen=True, slots=True)
 class WindowPrediction:
-    """One window's prediction record, the log probabilities of all subsets, and the members that cannot be used.
+    """One window's prediction.
 
-    rows float64 [2^senses, labels]: bit i of a row's index is the i-th of `senses`; both empty where nothing was inferred.
-    level: of overload, by what was left out.
+    Attributes:
+        id: The prediction's id.
+        window: The window, with its mutes.
+        record: The bytes of the prediction record.
+        answer: What the record says.
+        rows: Log probabilities float64 [2^modalities, labels] of all subsets; bit i of a row's index stands for the
+            i-th of `modalities`. Empty, like `modalities`, if the model failed.
+        unusable: The members that cannot be used, with modality and reason.
+        modalities: The modalities of the model.
+        labels: The labels of the model.
+        level: The level of overload, by what was left out.
+        contributions: Log probability that each modality contributed.
     """
 
     id: str

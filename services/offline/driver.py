@@ -1,75 +1,203 @@
-"""Plays records through the aligner's own partition code in virtual time: windows as they would come out live."""
+"""The aligner's own partition code in virtual time: windows as they would come out live, as fast as records can be read.
+
+`StreamDriver` plays a stream whose records get their positions here; `RecordingDriver` plays records that have theirs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from services.aligner.idleness import LONG_US, Patience, Proof
 from services.aligner.partition import Effects, Partition
 from services.aligner.recovery import Start
-from services.contract import tick
+from services.contract import cloudevents, tick
 from services.contract.alignment_config import Semantics
 from services.contract.chunk import Chunk
-from services.contract.record import Headers, KafkaRecord
+from services.contract.record import Headers, KafkaRecord, MemberPosition
 from services.contract.topics import Topics
 from services.contract.window import Window
 from services.offline.evaluation.dataset import StreamRecord
-
-TAIL_US = 60_000_000
+from services.storage.payload_cache import Payload
 
 
 @dataclass(frozen=True, slots=True)
-class Out:
-    """A window and the moment (arrival clock, us) of what let it out."""
+class TimedWindow:
+    """A window and the virtual time (append clock, us) at which it comes out."""
 
     at_us: int
     window: Window
 
 
-class OfflineLog:
-    """The media logs of one partition number, filled from sendings and from the aligner's own ticks.
+@dataclass(slots=True)
+class _Clocked:
+    """A partition and its clock (us)."""
 
-    late: the chunks that found no window open.
+    partition: Partition
+    now_us: int = 0
+
+
+@dataclass(slots=True)
+class VirtualTimeDriver:
+    """Feeds records to partitions, and lets time pass between them: idle records are written when they are due.
+
+    Attributes:
+        semantics: The alignment settings.
+        patience: How long silent streams are waited for.
+        topics: The names of the topics.
+        partitions: The partition count of every topic.
+        frontiers: By partition, the start (us) of the last emitted window of each session.
+        writes_idle_records: False if idle records are among the records that are fed.
+        payloads: What the windows that came out so far may need.
+        late: The chunks that found no open window.
+        fates: Why the chunk at a position is in no window.
+    """
+
+    semantics: Semantics
+    patience: Patience
+    topics: Topics
+    partitions: int = 1
+    frontiers: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    writes_idle_records: bool = True
+    payloads: dict[MemberPosition, Payload] = field(default_factory=dict)
+    late: list[Chunk] = field(default_factory=list)
+    fates: dict[MemberPosition, str] = field(default_factory=dict)
+    _clocked: dict[int, _Clocked] = field(default_factory=dict)
+
+    @property
+    def open_windows(self) -> set[str]:
+        """The ids of the windows that are still open."""
+        return {
+            f"{session.name}/{start_us // 1000}/1"
+            for clocked in self._clocked.values()
+            for session in clocked.partition.aligner.sessions.values()
+            for start_us in session.starts
+        }
+
+    def release_payloads(self) -> None:
+        """Drop the payloads that no open window needs; those of windows that came out must have been used."""
+        first_needed = {
+            (modality, number): retained.floor(clocked.partition.positions[modality])
+            for number, clocked in self._clocked.items()
+            for modality, retained in clocked.partition.aligner.held.items()
+        }
+        self.payloads = {
+            position: payload
+            for position, payload in self.payloads.items()
+            if position.offset >= first_needed[position.modality, position.partition]
+        }
+
+    def _at(self, number: int) -> _Clocked:
+        if number not in self._clocked:
+            start = Start(dict.fromkeys(self.semantics.modalities, 0), self.frontiers.get(number, {}), {}, {})
+            partition = Partition(number, self.partitions, self.semantics, self.patience, self.topics, 0, start)
+            self._clocked[number] = _Clocked(partition)
+        return self._clocked[number]
+
+    def _feed(self, number: int, modality: str, record: KafkaRecord, now_us: int) -> Iterator[list[TimedWindow]]:
+        """Hand one record to its partition; windows that come out together come together."""
+        clocked = self._at(number)
+        clocked.now_us = max(clocked.now_us, now_us)
+        yield from self._apply(clocked, clocked.partition.take([(modality, record)], clocked.now_us))
+
+    def _advance(self, number: int, until_us: int) -> Iterator[list[TimedWindow]]:
+        """Let the time of a partition pass up to a moment."""
+        clocked = self._at(number)
+        partition = clocked.partition
+        while (due_us := partition.next_us()) < until_us:
+            clocked.now_us = max(due_us, clocked.now_us)
+            if partition.wants_proof(clocked.now_us):
+                partition.prove(Proof(clocked.now_us, dict(partition.positions)))
+            yield from self._apply(clocked, partition.take((), clocked.now_us))
+
+    def _apply(self, clocked: _Clocked, effects: Effects) -> Iterator[list[TimedWindow]]:
+        number = effects.number
+        for arrival in effects.payloads:
+            chunk = arrival.chunk
+            if not chunk.alive:
+                position = MemberPosition(chunk.modality, number, chunk.offset)
+                self.payloads[position] = Payload(arrival.content_type, arrival.payload)
+        for chunk, _ in effects.late:
+            self.late.append(chunk)
+            self.fates[MemberPosition(chunk.modality, number, chunk.offset)] = "late"
+        for _, letter in effects.dead:
+            position = MemberPosition(self.topics.modality_of(letter.at.topic), number, letter.at.offset)
+            self.fates[position] = letter.rejected.reason.value
+        if effects.windows:
+            yield [TimedWindow(clocked.now_us, window) for window in effects.windows]
+        if self.writes_idle_records:
+            for silent in effects.silences:
+                for value in tick.encode({silent.session: silent.bound_us}, silent.evidence):
+                    record = self._idle_record(clocked, silent.modality, value)
+                    yield from self._feed(number, silent.modality, record, clocked.now_us)
+
+    def _idle_record(self, clocked: _Clocked, modality: str, value: bytes) -> KafkaRecord:
+        """An idle record between two records of a recording: it takes the offset of the one before it."""
+        offset = clocked.partition.positions[modality] - 1
+        return KafkaRecord(
+            "", clocked.partition.number, offset, clocked.now_us // 1000, None, tick.headers(value), value
+        )
+
+
+class StreamDriver(VirtualTimeDriver):
+    """Plays streams whose records are appended to the logs of one partition as they arrive.
+
+    Attributes:
+        records: The logs by modality, own idle records included.
     """
 
     def __init__(self, semantics: Semantics, patience: Patience) -> None:
-        self.records: dict[str, list[KafkaRecord]] = {m: [] for m in semantics.modalities}
-        self.late: list[Chunk] = []
-        start = Start(dict.fromkeys(semantics.modalities, 0), {}, {}, {})
-        self._now_us = 0
-        self._topics = Topics(modalities=semantics.modalities)
-        self._partition = Partition(0, 1, semantics, patience, self._topics, TAIL_US, start)
+        super().__init__(semantics, patience, Topics(modalities=semantics.modalities))
+        self.records: dict[str, list[KafkaRecord]] = {modality: [] for modality in semantics.modalities}
 
-    def play(self, session: str, sendings: Sequence[StreamRecord], origin_us: int) -> Iterator[Out]:
-        """Windows in the order in which they come out; origin_us: arrival clock of the sendings' time 0."""
+    def play(self, session: str, records: Iterable[StreamRecord], origin_us: int) -> Iterator[TimedWindow]:
+        """Yield windows in the order in which they come out; origin_us: arrival clock of the stream's time 0."""
         key = session.encode()
-        for sending in sendings:
-            arrives_us = origin_us + sending.arrived_us
-            yield from self._until(arrives_us)
-            record = self._append(sending.modality, arrives_us, key, sending.value, sending.headers)
-            yield from self._act(self._partition.take([(sending.modality, record)], arrives_us), arrives_us)
-        yield from self._until(LONG_US - 1)
-
-    def _until(self, time_us: int) -> Iterator[Out]:
-        """Let time pass: silences are written when they are due."""
-        while (due_us := self._partition.next_us()) < time_us:
-            now_us = max(due_us, self._now_us)
-            if self._partition.wants_proof(now_us):
-                self._partition.prove(Proof(now_us, {m: len(log) for m, log in self.records.items()}))
-            yield from self._act(self._partition.take((), now_us), now_us)
-
-    def _act(self, effects: Effects, now_us: int) -> Iterator[Out]:
-        self._now_us = now_us
-        self.late += [chunk for chunk, _ in effects.late]
-        for window in effects.windows:
-            yield Out(now_us, window)
-        for silent in effects.silences:
-            for value in tick.encode({silent.session: silent.bound_us}, silent.evidence):
-                record = self._append(silent.modality, now_us, None, value, tick.headers(value))
-                yield from self._act(self._partition.take([(silent.modality, record)], now_us), now_us)
+        for record in records:
+            arrived_us = origin_us + record.arrived_us
+            for windows in self._advance(0, arrived_us):
+                yield from windows
+            appended = self._append(record.modality, arrived_us, key, record.value, record.headers)
+            for windows in self._feed(0, record.modality, appended, arrived_us):
+                yield from windows
+        for windows in self._advance(0, LONG_US - 1):
+            yield from windows
 
     def _append(self, modality: str, at_us: int, key: bytes | None, value: bytes, headers: Headers) -> KafkaRecord:
         log = self.records[modality]
-        log.append(KafkaRecord(self._topics.media(modality), 0, len(log), at_us // 1000, key, headers, value))
+        topic = self.topics.media(modality)
+        log.append(KafkaRecord(topic, 0, len(log), at_us // 1000, key, headers, value))
         return log[-1]
+
+    def _idle_record(self, clocked: _Clocked, modality: str, value: bytes) -> KafkaRecord:
+        return self._append(modality, clocked.now_us, None, value, tick.headers(value))
+
+
+class RecordingDriver(VirtualTimeDriver):
+    """Plays the media records of a recording on the clock of their append times.
+
+    Early windows are left out: what they hold depends on timing that no recording has.
+    """
+
+    def play(self, records: Iterable[KafkaRecord], until_us: int) -> Iterator[list[TimedWindow]]:
+        """Yield lists of windows that come out together; after each the payloads may be released.
+
+        Args:
+            records: Records in the order of their append times.
+            until_us: The end of the recording; time passes up to it.
+        """
+        self.patience = replace(self.patience, early_us=None)
+        modalities = dict(zip(self.topics.media_all, self.topics.modalities, strict=True))
+        for record in records:
+            modality = modalities.get(record.topic)
+            if modality is None or not 0 <= record.partition < self.partitions:
+                continue
+            appended_us = record.timestamp * 1000
+            if self.writes_idle_records:
+                if record.key is None and cloudevents.type_of(record.headers) == tick.TICK_TYPE.encode():
+                    continue
+                yield from self._advance(record.partition, appended_us)
+            yield from self._feed(record.partition, modality, record, appended_us)
+        if self.writes_idle_records:
+            for number in sorted(self._clocked):
+                yield from self._advance(number, until_us)

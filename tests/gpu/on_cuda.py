@@ -20,7 +20,7 @@ from model.checkpoint import load
 from model.executor import CudaGraphExecutor
 from model.predict_manifest import predict_manifest
 from model.predictor import FusionModel, WindowFeatures
-from services.fusion.__main__ import decision_of
+from services.fusion.event_detector import EventDetector
 from services.fusion.inference import Inference
 from services.offline.evaluation.dataset import read_stream
 from services.offline.evaluation.run_stream import final_events, run_stream
@@ -115,7 +115,7 @@ def test_a_recorded_stream_has_the_events_that_the_cpu_finds(stream: str) -> Non
     found = []
     for device in ("cuda", "cpu"):
         inference = Inference(loaded("home", device), CACHE_BYTES)
-        found.append((run_stream(recording, inference), decision_of(inference)))
+        found.append((run_stream(recording, inference), EventDetector.of_model(inference.model)))
     here, there = found
     apart = [
         float(np.abs(np.exp(a.rows) - np.exp(b.rows)).max())

@@ -181,15 +181,15 @@ EXCUSED: dict[Key, str] = {
     ): "SAME: it counts only where it is more than `on`, which is above 0",
     (
         _DECIDE,
-        "_next",
-        "own = scores[opened.label].value if opened.label in scores else 0.0",
-        "own = scores[opened.label].value if opened.label in scores else (-1.0)",
+        "EventDetector._next",
+        "own = scores[event.label].value if event.label in scores else 0.0",
+        "own = scores[event.label].value if event.label in scores else (-1.0)",
     ): "LIMITS: both are below every score that is kept, and below `off`, which is above 0",
     (
         _DECIDE,
-        "_next",
-        "if dict(window.top).get(opened.label, 0.0) >= detector.since:",
-        "if dict(window.top).get(opened.label, (-1.0)) >= detector.since:",
+        "EventDetector._next",
+        "if dict(window.top).get(event.label, 0.0) >= self.since:",
+        "if dict(window.top).get(event.label, (-1.0)) >= self.since:",
     ): "LIMITS: both are below `since`, which is above 0",
     (
         "services/fusion/recovery.py",

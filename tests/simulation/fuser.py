@@ -12,7 +12,7 @@ from services.contract import prediction
 from services.contract.prediction import STATE_HEADER, Answer, Sense
 from services.contract.window import Window
 from services.fusion.batching import Batcher, BatchTimeModel, QueuedWindow
-from services.fusion.event_detector import DetectorState, EventDetector, detect
+from services.fusion.event_detector import DetectorState, EventDetector
 from services.fusion.event_tracker import EventTracker, detector_input
 from services.fusion.recovery import UNREAD_US, keep_newest, look_back_us, state_of
 from services.fusion.stages import WindowPrediction
@@ -64,7 +64,7 @@ def expected(
         predicted = predict(window, payload)
         state = b""
         if predicted.answer.label is not None:
-            states[window.session], news = detect(states.get(window.session), detector_input(predicted), DECISION)
+            states[window.session], news = DECISION.update(states.get(window.session), detector_input(predicted))
             state = states[window.session].encode()
             events |= {event_record.encode(e) for e in news}
         said[predicted.id] = predicted.record, state

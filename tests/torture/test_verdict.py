@@ -14,7 +14,7 @@ from services.contract.record import KafkaRecord, RecordPosition
 from services.fusion.inference import Inference
 from services.inspection.audit.ledger import PartitionLogs, build_ledger
 from services.inspection.audit.predictions import recompute_predictions
-from services.offline.driver import OfflineLog
+from services.offline.driver import StreamDriver
 from services.offline.evaluation.dataset import read_stream
 from services.offline.evaluation.run_stream import ORIGIN_US, PATIENCE
 from services.runtime.settings import ROOT, load
@@ -36,7 +36,7 @@ def inference() -> Inference:
 @pytest.fixture(scope="module")
 def evidence(inference: Inference) -> Evidence:
     """Ten seconds of a recorded stream offline, answered a second later, the very floors committed meanwhile."""
-    log = OfflineLog(SETTINGS.semantics(), PATIENCE)
+    log = StreamDriver(SETTINGS.semantics(), PATIENCE)
     sendings = list(read_stream(ROOT / "data", STREAM).records_between(STREAM, ORIGIN_US, 30_000_000, 40_000_000))
     outs = list(log.play(STREAM, sendings, ORIGIN_US))
     media = log.records

@@ -70,12 +70,10 @@ def _fresh(
     """The windows' predictions in the ways in which they were made, with all at level 0 where none was; that way first."""
     payloads = _payloads(logs)
     windows = [window for window, _, _ in sorted(books.windows.values(), key=lambda w: (w[0].session, w[0].start_us))]
-    size = inference.model.batch_windows
     out: list[WindowPrediction] = []
     for level, muted in sorted({WHOLE}.union(*ways.values()), key=lambda way: (way[0], sorted(way[1]))):
         some = [replace(w, muted=muted) for w in windows if (level, muted) in ways.get(w.id, {WHOLE})]
-        for at in range(0, len(some), size):
-            out += inference.predict(some[at : at + size], payloads, level)
+        out += inference.predict(some, payloads, level)
     return out
 
 

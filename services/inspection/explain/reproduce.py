@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from services.contract.prediction import muted_of
-from services.fusion.inference import FAILURES, Inference
+from services.fusion.inference import Inference
 from services.fusion.stages import WindowPrediction
 from services.storage.evidence import PredictionEvidence
 
@@ -15,7 +15,4 @@ def recompute(evidence: PredictionEvidence, inference: Inference) -> WindowPredi
     if evidence.window is None or evidence.record["model"]["digest"] != inference.model.digest:
         return None
     window = replace(evidence.window, muted=muted_of(evidence.record))
-    try:
-        return inference.predict([window], evidence.payloads, evidence.record["level"])[0]
-    except FAILURES as error:
-        return inference.failed_prediction(window, type(error).__name__)
+    return inference.predict([window], evidence.payloads, evidence.record["level"])[0]

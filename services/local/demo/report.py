@@ -11,7 +11,7 @@ from typing import Any
 from services.contract.event import Event
 from services.contract.prediction import DIGITS
 from services.fusion.event_detector import DetectorInput as FoldSeen
-from services.fusion.event_detector import DetectorState, EventDetector, detect
+from services.fusion.event_detector import DetectorState, EventDetector
 from services.fusion.inference import Inference
 from services.fusion.stages import WindowPrediction
 from services.inspection.audit.ledger import Ledger
@@ -93,7 +93,7 @@ def single_modality(
         w = p.window
         top = tuple((label, round(q, DIGITS)) for label, q in e.top)
         seen = FoldSeen(p.id, w.session, w.start_us, w.end_us, w.previous_us, top)
-        states[w.session], events = detect(states.get(w.session), seen, decision)
+        states[w.session], events = decision.update(states.get(w.session), seen)
         said += [(0, event) for event in events]
     for session in states:
         out[session] = final_events(said, session, schedule)

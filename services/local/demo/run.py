@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from model.checkpoint import load as load_model
-from services.fusion.__main__ import decision_of
+from services.fusion.event_detector import EventDetector
 from services.fusion.inference import Inference
 from services.inspection.audit.collect import collect_logs, collect_topic
 from services.inspection.audit.ledger import build_ledger
@@ -191,7 +191,7 @@ async def _judged(
     books = build_ledger(logs, settings.semantics(), lambda session: session in sessions)
     inference = Inference(load_model(settings.fusion.model, settings.fusion.device), 512 * 1024 * 1024)
     recomputed = await asyncio.to_thread(recompute_predictions, books, logs, published, inference)
-    truths, decision = Truths(options.data, sessions), decision_of(inference)
+    truths, decision = Truths(options.data, sessions), EventDetector.of_model(inference.model)
     out: dict[str, Any] = {"streams": len(sessions), "chunks_sent": found.played.chunks_sent}
     out |= summary(truths, found.schedule, found.watcher.seen, books, recomputed, inference, decision)
     if books.admitted != found.played.chunks_sent:

@@ -10,7 +10,7 @@ from pathlib import Path
 from model.data.splits import STREAMS, Split
 from model.data.synthetic_streams import SECONDS, synthetic_streams
 from model.labels import LABELS, NOTHING, label_kind
-from services.fusion.event_detector import DetectorInput, DetectorState, EventDetector, detect
+from services.fusion.event_detector import DetectorInput, DetectorState, EventDetector
 from services.fusion.event_tracker import detector_input
 from services.fusion.inference import Inference
 from services.offline.evaluation import false_alarms
@@ -182,7 +182,7 @@ def _said(seen: Sequence[DetectorInput], decision: EventDetector) -> list[Detect
     state: DetectorState | None = None
     last: dict[str, DetectedEvent] = {}
     for one in seen:
-        state, found = detect(state, one, decision)
+        state, found = decision.update(state, one)
         for e in found:
             if e.lifecycle != "end":
                 at_s = (one.end_us - ORIGIN_US) / 1e6

@@ -39,7 +39,7 @@ class _Read(BaseModel):
 class ReplaySettings:
     """What a replay runs under.
 
-    changes: each changed setting as `path before -> after`; own_ticks: the change decides where silence is written, so
+    changes: each changed setting as `path before -> after`; writes_idle_records: the change decides where silence is written, so
     that the ticks of the recording count no more and the replay writes its own.
     """
 
@@ -48,7 +48,7 @@ class ReplaySettings:
     topics: Topics
     partitions: int
     changes: tuple[str, ...]
-    own_ticks: bool
+    writes_idle_records: bool
 
 
 def with_overrides(about: RecordingMetadata, changes: Iterable[str] = ()) -> ReplaySettings:
@@ -70,7 +70,7 @@ def with_overrides(about: RecordingMetadata, changes: Iterable[str] = ()) -> Rep
         topics=after.topic_names(),
         partitions=about.partitions,
         changes=tuple(_told(before, after)),
-        own_ticks=ticked[0] != ticked[1] or waits != _waits(before),
+        writes_idle_records=ticked[0] != ticked[1] or waits != _waits(before),
     )
 
 

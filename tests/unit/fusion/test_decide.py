@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.contract import canonical
 from services.contract.event import Event
-from services.fusion.event_detector import DetectorInput, DetectorState, EventDetector, detect
+from services.fusion.event_detector import DetectorInput, DetectorState, EventDetector
 
 HOP_US, SIZE_US = 500_000, 2_000_000
 KINDS = {"nothing": "nothing", "4": "digit", "7": "digit", "dog": "sound"}
@@ -44,7 +44,7 @@ def play(tops: Sequence[Top], decision: EventDetector = DECISION) -> tuple[Detec
     state: DetectorState | None = None
     said: list[Event] = []
     for number, top in enumerate(tops):
-        state, events = detect(state, at(number, top), decision)
+        state, events = decision.update(state, at(number, top))
         said += events
     assert state is not None
     return state, said
@@ -126,7 +126,7 @@ def test_a_window_without_predecessor_starts_from_nothing() -> None:
     # label   4 4 4  ....  4
     state, _ = play([{"4": 0.99}] * 3)
     assert state.open is not None
-    after, said = detect(state, at(30, {"4": 0.5}, previous=None), DECISION)
+    after, said = DECISION.update(state, at(30, {"4": 0.5}, previous=None))
     assert said == ()
     assert after.chain_us == after.last_us == 30 * HOP_US
     assert after.open is None
@@ -135,9 +135,9 @@ def test_a_window_without_predecessor_starts_from_nothing() -> None:
 
 def test_a_missing_predecessor_starts_a_new_chain_and_the_state_says_so() -> None:
     state, _ = play([{"4": 0.99}] * 3)
-    after, _ = detect(state, at(5, {"4": 0.99}, previous=4), DECISION)
+    after, _ = DECISION.update(state, at(5, {"4": 0.99}, previous=4))
     assert after.chain_us == 5 * HOP_US
-    following, _ = detect(after, at(6, QUIET), DECISION)
+    following, _ = DECISION.update(after, at(6, QUIET))
     assert following.chain_us == 5 * HOP_US
     assert following.last_us == 6 * HOP_US
 
@@ -149,8 +149,8 @@ def test_nothing_is_never_an_event() -> None:
 
 def test_what_is_folded_provisionally_says_so_under_the_id_that_the_final_one_has() -> None:
     dog = {"dog": 0.99}
-    _, early = detect(None, at(0, dog, previous=None), DECISION, final=False)
-    state, final = detect(None, at(0, dog, previous=None), DECISION)
+    _, early = DECISION.update(None, at(0, dog, previous=None), final=False)
+    state, final = DECISION.update(None, at(0, dog, previous=None))
     assert [event.final for event in early] == [False]
     assert [event.final for event in final] == [True]
     assert early[0].id == final[0].id
@@ -180,8 +180,8 @@ def test_a_state_read_back_from_its_json_goes_on_identically(seen: list[Top], de
     kept: DetectorState | None = None
     restored: DetectorState | None = None
     for number, top in enumerate(seen):
-        kept, said = detect(kept, at(number, top), decision)
-        again, said_again = detect(restored, at(number, top), decision)
+        kept, said = decision.update(kept, at(number, top))
+        again, said_again = decision.update(restored, at(number, top))
         assert said == said_again
         assert again.encode() == kept.encode()
         restored = DetectorState.decode(again.encode())
@@ -212,7 +212,7 @@ def test_every_life_is_in_order_and_no_id_is_used_twice(seen: list[Top], decisio
 def test_the_fold_changes_nothing_that_it_was_given(seen: list[Top]) -> None:
     state, _ = play(seen)
     before = state.encode()
-    detect(state, at(len(seen), {"7": 0.99}), DECISION, final=False)
+    DECISION.update(state, at(len(seen), {"7": 0.99}), final=False)
     assert state.encode() == before
 
 

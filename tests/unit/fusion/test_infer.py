@@ -18,7 +18,7 @@ from model.fit import EVENT_THRESHOLDS
 from model.network import Architecture, TaskNetwork
 from services.contract.record import MemberPosition
 from services.contract.window import Lane, Member, Window, position_of
-from services.fusion.__main__ import decision_of
+from services.fusion.event_detector import EventDetector
 from services.fusion.event_tracker import EventTracker, is_foldable
 from services.fusion.inference import Inference
 from services.storage.payload_cache import Payload
@@ -188,7 +188,7 @@ def test_under_overload_the_level_stands_in_the_record_and_its_id_and_the_bytes_
 
 def test_what_was_answered_under_overload_is_no_link_of_a_chain_and_the_next_window_begins_one(tmp_path: Path) -> None:
     inference, seen, found = whole(tmp_path)
-    chains = EventTracker(decision_of(Inference(load(tmp_path / "m", "cpu"), 1)))
+    chains = EventTracker(EventDetector.of_model(load(tmp_path / "m", "cpu")))
     windows = [replace(seen, start_us=n, previous_us=n - 1 if n else None) for n in range(4)]
     for w, level in zip(windows, (0, 1, 3, 0), strict=True):
         predicted = replace(inference.predict([seen], found, level)[0], window=w)
@@ -213,7 +213,7 @@ def test_a_window_that_cannot_be_decoded_costs_its_batch_nothing(
     monkeypatch.setattr(inference.model, "prepare", fragile)
     lanes = {**seen.modalities, "text": Lane("absent", "tick", 0, ())}
     decoded = inference.decode([seen, replace(seen, start_us=5, modalities=lanes)], found)
-    bad, good = inference.to_predictions(decoded, inference.infer_isolating_failures(decoded).rows)
+    bad, good = inference.to_predictions(decoded, inference.infer(decoded).rows)
     assert (bad.answer.label, bad.answer.error, bad.id.endswith("+e")) == (None, "ArithmeticError", True)
     assert good.answer.error is None
 
@@ -233,7 +233,7 @@ def test_where_the_model_fails_on_a_window_its_batch_is_split_until_it_is_alone(
     deaf = {**seen.modalities, "text": Lane("absent", "tick", 0, ())}
     windows = [replace(seen, start_us=n, modalities=deaf if n == 3 else seen.modalities) for n in range(5)]
     decoded = inference.decode(windows, found)
-    predicted = inference.to_predictions(decoded, inference.infer_isolating_failures(decoded).rows)
+    predicted = inference.to_predictions(decoded, inference.infer(decoded).rows)
     assert [p.answer.error for p in predicted] == [None, None, None, "RuntimeError", None]
     assert [p.window.start_us for p in predicted] == [0, 1, 2, 3, 4]
 
@@ -246,5 +246,5 @@ def test_the_fold_knows_the_labels_of_whatever_model_serves(tmp_path: Path) -> N
         told | {"architecture": {"modalities": ["text"], "fusion": "late"}},
         "",
     )
-    decision = decision_of(Inference(load(tmp_path / "m", "cpu"), 1_000_000))
+    decision = EventDetector.of_model(load(tmp_path / "m", "cpu"))
     assert decision.kinds == dict.fromkeys(LABELS, "label")

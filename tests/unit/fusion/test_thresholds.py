@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.fusion.event_detector import DetectorState, detect
+from services.fusion.event_detector import DetectorState
 from tests.unit.fusion.test_decide import DECISION, HOP_US, QUIET, Top, at, lives, play
 
 LEAD = DECISION.lead_us
@@ -117,9 +117,9 @@ def test_the_confidence_of_an_event_is_the_best_that_its_label_had() -> None:
 
 def test_a_state_that_belongs_to_another_predecessor_is_not_gone_on_from() -> None:
     state, _ = play([{"7": 1.0}])
-    following, _ = detect(state, at(1, {"7": 1.0}), DECISION)
+    following, _ = DECISION.update(state, at(1, {"7": 1.0}))
     assert scores(following) == [("7", 0.75)]
     for other in (at(1, {"7": 1.0}, previous=None), at(2, {"7": 1.0})):
-        alone, _ = detect(state, other, DECISION)
+        alone, _ = DECISION.update(state, other)
         assert scores(alone) == [("7", 0.5)]
         assert alone.chain_us == other.start_us

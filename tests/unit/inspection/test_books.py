@@ -11,7 +11,7 @@ from services.contract import window
 from services.contract.alignment_config import Semantics
 from services.contract.record import KafkaRecord
 from services.inspection.audit.ledger import Ledger, PartitionLogs, build_ledger
-from services.offline.driver import OfflineLog
+from services.offline.driver import StreamDriver
 from services.offline.evaluation.dataset import read_stream
 from services.offline.evaluation.run_stream import ORIGIN_US, PATIENCE
 from services.runtime.settings import ROOT
@@ -22,7 +22,7 @@ STREAM = "S05"
 @pytest.fixture(scope="module")
 def logs() -> PartitionLogs:
     """A real run, offline: a stream with an outage of the microphone, its ticks and its windows."""
-    log = OfflineLog(Semantics(), PATIENCE)
+    log = StreamDriver(Semantics(), PATIENCE)
     sendings = list(read_stream(ROOT / "data", STREAM).records_between(STREAM, ORIGIN_US, 30_000_000, 60_000_000))
     outs = list(log.play(STREAM, sendings, ORIGIN_US))
     media = log.records

@@ -13,12 +13,12 @@ from services.contract.control import Control
 from services.contract.prediction import STATE_HEADER
 from services.contract.record import KafkaRecord
 from services.contract.topics import Topics
-from services.fusion.__main__ import decision_of
+from services.fusion.event_detector import EventDetector
 from services.fusion.event_tracker import EventTracker
 from services.fusion.inference import Inference
-from services.offline.driver import OfflineLog, Out
+from services.offline.driver import StreamDriver
 from services.offline.evaluation.dataset import read_stream
-from services.offline.evaluation.run_stream import ORIGIN_US, payloads, predict
+from services.offline.evaluation.run_stream import ORIGIN_US
 from services.offline.recording.metadata import RecordingMetadata
 from services.offline.recording.reader import RecordingFile
 from services.offline.recording.writer import RecordingWriter
@@ -39,31 +39,30 @@ def published(
 ) -> list[KafkaRecord]:
     """Every record that the topics would hold, topic by topic; mute_s: when somebody muted the sound."""
     semantics = SETTINGS.semantics()
-    log = OfflineLog(semantics, patience(SETTINGS, semantics.modalities))
-    sendings = list(
-        read_stream(ROOT / "data", stream).records_between(stream, ORIGIN_US, round(from_s * 1e6), round(to_s * 1e6))
-    )
-    # Read back from their bytes, as the fusion worker gets them.
-    played = log.play(stream, sendings, ORIGIN_US)
-    outs = [Out(o.at_us, window_record.decode(window_record.encode(o.window))) for o in played]
-    out = [r._replace(topic=TOPICS.media(m)) for m, records in log.records.items() for r in records]
+    driver = StreamDriver(semantics, patience(SETTINGS, semantics.modalities))
+    sent = read_stream(ROOT / "data", stream).records_between(stream, ORIGIN_US, round(from_s * 1e6), round(to_s * 1e6))
+    # Decoded from their records, as the fusion worker reads them.
+    timed = [
+        (t.at_us, window_record.decode(window_record.encode(t.window))) for t in driver.play(stream, sent, ORIGIN_US)
+    ]
     if mute_s is not None:
-        at_us = ORIGIN_US + round(mute_s * 1e6)
-        control = Control(stream).mute(["audio"], at_us)
-        outs = [Out(o.at_us, control.over(o.window)) if o.at_us >= at_us else o for o in outs]
-    key, chains = stream.encode(), EventTracker(decision_of(inference))
-    said: dict[str, list[tuple[int, bytes, list[tuple[str, bytes]]]]] = {TOPICS.predictions: [], TOPICS.events: []}
-    for o, predicted in zip(outs, predict(inference, outs, payloads(log)), strict=True):
-        at_ms = o.at_us // 1000
-        said[TOPICS.events] += [(at_ms, event.encode(e), []) for e in chains.update(predicted)]
-        headers = [(STATE_HEADER, chains.states[stream].encode())] if o.window.final else []
-        said[TOPICS.predictions].append((at_ms, predicted.record, headers))
-    said[TOPICS.windows] = [(o.at_us // 1000, window_record.encode(o.window), []) for o in outs]
-    said[TOPICS.late] = [(chunk.appended_us // 1000, late_record.encode_late(chunk, (), 0), []) for chunk in log.late]
-    return out + [
+        muted_us = ORIGIN_US + round(mute_s * 1e6)
+        control = Control(stream).mute(["audio"], muted_us)
+        timed = [(at_us, control.over(window) if at_us >= muted_us else window) for at_us, window in timed]
+    key, tracker = stream.encode(), EventTracker(EventDetector.of_model(inference.model))
+    records: dict[str, list[tuple[int, bytes, list[tuple[str, bytes]]]]] = {TOPICS.predictions: [], TOPICS.events: []}
+    predictions = inference.predict([window for _, window in timed], driver.payloads)
+    for (at_us, window), predicted in zip(timed, predictions, strict=True):
+        at_ms = at_us // 1000
+        records[TOPICS.events] += [(at_ms, event.encode(e), []) for e in tracker.update(predicted)]
+        headers = [(STATE_HEADER, tracker.states[stream].encode())] if window.final else []
+        records[TOPICS.predictions].append((at_ms, predicted.record, headers))
+    records[TOPICS.windows] = [(at_us // 1000, window_record.encode(window), []) for at_us, window in timed]
+    records[TOPICS.late] = [(c.appended_us // 1000, late_record.encode_late(c, (), 0), []) for c in driver.late]
+    return [record for log in driver.records.values() for record in log] + [
         KafkaRecord(topic, 0, offset, at_ms, key, headers, value)
-        for topic, records in said.items()
-        for offset, (at_ms, value, headers) in enumerate(records)
+        for topic, several in records.items()
+        for offset, (at_ms, value, headers) in enumerate(several)
     ]
 
 

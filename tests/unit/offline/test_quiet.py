@@ -15,7 +15,7 @@ from model.data.homestream import SOURCES
 from model.data.splits import load_digits
 from model.labels import SOUNDS
 from services.cli import main
-from services.fusion.__main__ import decision_of
+from services.fusion.event_detector import EventDetector
 from services.fusion.inference import Inference
 from services.offline.evaluation.false_alarms import count_false_alarms, run_background_streams
 from services.offline.evaluation.run_stream import StreamRun, final_events
@@ -73,7 +73,7 @@ def test_no_sentence_is_one_of_the_set_and_none_names_a_sound(streams: list[Back
 
 
 def test_each_event_said_is_an_alarm_with_a_sense_and_a_label(inference: Inference, played: list[StreamRun]) -> None:
-    hasty = replace(decision_of(inference), on=0.02, off=0.01, early_on=0.02)
+    hasty = replace(EventDetector.of_model(inference.model), on=0.02, off=0.01, early_on=0.02)
     found = count_false_alarms(played, hasty, MINUTES / 60)
     assert found.final == sum(len(final_events(offline, hasty)) for offline in played) > 0
     assert found.per_hour == pytest.approx(found.final * 60 / MINUTES)
@@ -82,7 +82,7 @@ def test_each_event_said_is_an_alarm_with_a_sense_and_a_label(inference: Inferen
 
 
 def test_who_never_says_anything_gives_no_alarm(inference: Inference, played: list[StreamRun]) -> None:
-    silent = replace(decision_of(inference), on=2.0, early_on=2.0)
+    silent = replace(EventDetector.of_model(inference.model), on=2.0, early_on=2.0)
     found = count_false_alarms(played, silent, MINUTES / 60)
     assert (found.final, found.withdrawn, found.per_hour) == (0, 0, 0.0)
 

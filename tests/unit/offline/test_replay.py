@@ -114,7 +114,7 @@ def test_a_member_that_is_refused_elsewhere_says_so() -> None:
 def test_a_limit_keeps_the_recorded_ticks(recording: Path, inference: Inference) -> None:
     file = RecordingFile(recording)
     rules = with_overrides(file.metadata, ["alignment.members_max=3"])
-    assert not rules.own_ticks
+    assert not rules.writes_idle_records
     found = compare_with_recording(file, rules, inference)
     told = [point for d in found.diff.of("window") for point in d.what]
     assert any(point.startswith("-audio /devices/S01/mic#") for point in told)
