@@ -1,8 +1,8 @@
-"""Measure CPU of the aligner per event: the real service on a real broker and Redis (`make profile`).
+"""Measure the aligner's CPU per event: the real service on a real broker and Redis (`make profile`).
 
 The topics are filled first (13 events per session and second: ten of audio, two frames, one text), so that the aligner
-works through a backlog. Its CPU seconds are read between two readings of its counters, so that neither its start nor its
-idling counts. A bare aiokafka loop then reads the same topics and does nothing: the measure of how busy the machine was.
+processes a backlog. Its CPU is read between two readings of its counters, so that neither its start nor idle time counts.
+Then a bare aiokafka loop reads the same topics and does nothing, which shows how busy the machine was.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ STREAMS = (
     ("video", 2, "image/jpeg", b"\xff\xd8\xff\xc0\x00\x11\x08\x00\x08\x00\x08\x03"),
     ("text", 1, "text/plain; charset=utf-8", b"x"),
 )
-BY_SECOND = sum(rate for _, rate, _, _ in STREAMS)
+EVENTS_PER_SECOND = sum(rate for _, rate, _, _ in STREAMS)
 TIMEOUT_S, ROUNDS = 240, 3
 
 
 async def fill_topics(settings: Settings, size: int, events: int) -> None:
     """Write a backlog that ends now, in order of event time."""
-    seconds = events // (SESSIONS * BY_SECOND)
+    seconds = events // (SESSIONS * EVENTS_PER_SECOND)
     begin_us = (int(time.time()) - seconds - 1) * 1_000_000
     topics = settings.topic_names()
     async with clients.producer(settings.kafka.bootstrap_servers) as producer:
@@ -74,7 +74,7 @@ def _events(begin_us: int, seconds: int, size: int) -> Iterator[tuple[int, str, 
 
 async def measure(stack: LocalStack, size: int) -> dict[str, float]:
     """Return CPU per event (us) of the aligner and of a bare loop over one backlog."""
-    prefix, events = f"p{time.time_ns()}", EVENTS[size] // (SESSIONS * BY_SECOND) * SESSIONS * BY_SECOND
+    prefix, events = f"p{time.time_ns()}", EVENTS[size] // (SESSIONS * EVENTS_PER_SECOND) * SESSIONS * EVENTS_PER_SECOND
     settings = stack.settings()
     settings = settings.model_copy(update={"topics": settings.topics.model_copy(update={"prefix": prefix})})
     async with clients.admin(stack.bootstrap_servers) as admin:
@@ -86,14 +86,14 @@ async def measure(stack: LocalStack, size: int) -> dict[str, float]:
     try:
         await aligner.ready()
         process = psutil.Process(aligner.child.pid)
-        looks = [await _cpu_and_events(aligner, process)]
+        readings = [await _cpu_and_events(aligner, process)]
         deadline = time.monotonic() + TIMEOUT_S
-        while looks[-1][1] < events:
+        while readings[-1][1] < events:
             if time.monotonic() > deadline:
-                raise SystemExit(f"only {looks[-1][1]:.0f} of {events} events were read within {TIMEOUT_S} s")
+                raise SystemExit(f"only {readings[-1][1]:.0f} of {events} events were read within {TIMEOUT_S} s")
             await asyncio.sleep(0.2)
-            looks.append(await _cpu_and_events(aligner, process))
-        (cpu_before, first), (cpu_after, last) = next(look for look in looks if look[1]), looks[-1]
+            readings.append(await _cpu_and_events(aligner, process))
+        (cpu_before, first), (cpu_after, last) = next(reading for reading in readings if reading[1]), readings[-1]
         windows = await asyncio.to_thread(aligner.metric, "braid_windows_total")
         row = {
             "us": (cpu_after - cpu_before) / (last - first) * 1e6,
@@ -130,6 +130,7 @@ def render_page(rows: dict[int, dict[str, float]], load_before: float) -> str:
 
 
 async def main() -> None:
+    """Measure every size, or one of them, and print the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, choices=list(EVENTS), help="measure only this size and write nothing")
     size = parser.parse_args().size

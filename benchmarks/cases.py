@@ -1,4 +1,4 @@
-"""Which cases the command runs, whole and quick, and which systems take part in each."""
+"""The cases that `python -m benchmarks` runs, in full or quick, and the systems that take part in each."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from benchmarks.systems import BARE, BRAID, BYTEWAX, FAUST, PATHWAY, QUIX, Bench
 
 PARTITIONS = 8
 PEERS = (FAUST, BYTEWAX, QUIX, PATHWAY)
-WORKERS = (1, 2, 4)
-HOLDERS = (BRAID, BARE, FAUST)
-WHOLE_JOB = BenchmarkJob("", PARTITIONS)
+WORKER_COUNTS = (1, 2, 4)
+HIGHEST_RATE_SYSTEMS = (BRAID, BARE, FAUST)
+JOB = BenchmarkJob("", PARTITIONS)
 LONG_WINDOWS = BenchmarkJob("", PARTITIONS, size_ms=4_000, hop_ms=1_000)
 EARLY = BenchmarkJob("", PARTITIONS, early=True)
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedCase:
-    """A case, who takes part, how often."""
+    """A case, the systems that take part, and how many runs each has."""
 
     case: AlignmentCase
     systems: Sequence[SystemUnderTest]
@@ -29,50 +29,47 @@ class PlannedCase:
 
 
 def alignment_cases(quick: bool, rounds: int) -> list[PlannedCase]:
-    """Ingest and align: everybody live and on a backlog, then what only Braid and the floor are asked."""
+    """Return the cases of class A: first those for all systems, then those for Braid and the bare loop only."""
     everybody = (BRAID, BARE, *PEERS)
-    # Of a backlog bytewax lets its windows out in one burst at the end: the time between them says nothing of its cost.
-    steady = [system for system in everybody if system is not BYTEWAX]
-    live_s, stood_s = (15, 15) if quick else (25, 30)
+    # Bytewax publishes the windows of a backlog in one burst at the end: the time between them does not show its cost.
+    without_bytewax = [system for system in everybody if system is not BYTEWAX]
+    live_s, backlog_s = (15, 15) if quick else (25, 30)
     plan = [
-        PlannedCase(AlignmentCase("live", DeviceLoad(100, live_s), live=True, job=WHOLE_JOB), everybody),
-        PlannedCase(AlignmentCase("backlog", DeviceLoad(100, stood_s), live=False, job=WHOLE_JOB), steady, rounds),
+        PlannedCase(AlignmentCase("live", DeviceLoad(100, live_s), live=True, job=JOB), everybody),
+        PlannedCase(AlignmentCase("backlog", DeviceLoad(100, backlog_s), live=False, job=JOB), without_bytewax, rounds),
     ]
     if quick:
         return plan
+    small_loads = [(n, DeviceLoad(n, s, small=True)) for n, s in ((100, 60), (2_000, 8), (10_000, 4.5))]
     return [
         *plan,
         PlannedCase(
-            AlignmentCase("backlog, long windows", DeviceLoad(100, stood_s), live=False, job=LONG_WINDOWS),
+            AlignmentCase("backlog, long windows", DeviceLoad(100, backlog_s), live=False, job=LONG_WINDOWS),
             (BRAID, BARE),
         ),
-        PlannedCase(AlignmentCase("live, early answers too", DeviceLoad(100, live_s), live=True, job=EARLY), (BRAID,)),
+        PlannedCase(
+            AlignmentCase("live, early answers too", DeviceLoad(100, live_s), live=True, job=EARLY),
+            (BRAID,),
+        ),
         *(
-            PlannedCase(
-                AlignmentCase(f"backlog, {n} sessions", DeviceLoad(n, s, small=True), live=False, job=WHOLE_JOB),
-                (BRAID, BARE),
-            )
-            for n, s in ((100, 60), (2_000, 8), (10_000, 4.5))
+            PlannedCase(AlignmentCase(f"backlog, {n} sessions", load, live=False, job=JOB), (BRAID, BARE))
+            for n, load in small_loads
         ),
     ]
 
 
 def scale_cases(quick: bool) -> list[PlannedCase]:
-    """The same load on one, two and four aligner processes."""
+    """Return the cases with the same load on one, two and four aligner processes."""
     load = DeviceLoad(100, 15 if quick else 30)
+    jobs = {n: BenchmarkJob("", PARTITIONS, workers=n) for n in WORKER_COUNTS}
     return [
-        PlannedCase(
-            AlignmentCase(
-                f"aligners: {n}", load, live=False, job=BenchmarkJob("", PARTITIONS, workers=n), from_share=0.4
-            ),
-            (BRAID,),
-        )
-        for n in WORKERS
+        PlannedCase(AlignmentCase(f"aligners: {n}", load, live=False, job=job, measured_from_share=0.4), (BRAID,))
+        for n, job in jobs.items()
     ]
 
 
 def stream_cases(quick: bool) -> list[StreamsCase]:
-    """The shipped streams: end to end, and serving alone; each window answered by the shipped model."""
+    """Return the cases of classes B and C: the shipped streams, end to end or from prepared windows."""
     fast = [
         StreamsCase("C: end to end, as fast as possible"),
         StreamsCase("B: prepared windows, the real model", prepared=True),
@@ -83,5 +80,5 @@ def stream_cases(quick: bool) -> list[StreamsCase]:
     return [
         *fast,
         StreamsCase("C: end to end, at 1x", live=True),
-        StreamsCase("B: prepared windows, the real model, two workers", prepared=True, fusions=2),
+        StreamsCase("B: prepared windows, the real model, two workers", prepared=True, workers=2),
     ]

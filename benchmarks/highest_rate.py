@@ -1,49 +1,50 @@
-"""The highest rate that a system holds: a minute at that rate, 99 of 100 windows out within 100 ms of their last record."""
+"""The highest rate that a system sustains: 99 of 100 windows within 100 ms of the last record they need."""
 
 from __future__ import annotations
 
-from benchmarks.alignment_run import WARM_S, AlignmentCase, RunFailed, reset_redis, run
+from benchmarks.alignment_run import WARM_UP_S, AlignmentCase, reset_redis, run_case
 from benchmarks.device_load import EVENTS_PER_SESSION_SECOND, DeviceLoad
 from benchmarks.peer_environments import InstallError, Progress
 from benchmarks.results import BenchmarkRow
 from benchmarks.systems import BenchmarkJob, SystemUnderTest
+from benchmarks.whole_system import RunFailed
 from services.local.stack import LocalStack
 
-P99_MS = 100
-# Of what it worked off a backlog with, when it had the machine to itself; the search begins at the third.
-STEPS, FIRST = (0.06, 0.12, 0.25, 0.5, 1.0), 2
+P99_MAX_MS = 100
+# Shares of the rate at which the system processed a backlog with the machine to itself; the search begins at the third.
+RATE_SHARES, FIRST = (0.06, 0.12, 0.25, 0.5, 1.0), 2
 
 
 async def find_highest_rate(
-    stack: LocalStack, system: SystemUnderTest, backlog_per_s: float, hold_s: float, say: Progress
+    stack: LocalStack, system: SystemUnderTest, backlog_per_s: float, duration_s: float, progress: Progress
 ) -> BenchmarkRow | None:
-    """The run at the highest of a few rates that it held, None where it held none.
+    """Return the run at the highest of five rates that the system sustains, None if it sustains none.
 
-    Each try takes a minute: from the first rate upwards for as long as it holds, or downwards until it does.
+    The search goes up from the first rate until one fails or, if the first fails, down until one succeeds.
     """
-    found = await _held(stack, system, backlog_per_s * STEPS[FIRST], hold_s, say)
-    rising = found is not None
-    for step in STEPS[FIRST + 1 :] if rising else reversed(STEPS[:FIRST]):
-        row = await _held(stack, system, backlog_per_s * step, hold_s, say)
-        found = row or found
+    best = await _try_rate(stack, system, backlog_per_s * RATE_SHARES[FIRST], duration_s, progress)
+    rising = best is not None
+    for share in RATE_SHARES[FIRST + 1 :] if rising else reversed(RATE_SHARES[:FIRST]):
+        row = await _try_rate(stack, system, backlog_per_s * share, duration_s, progress)
+        best = row or best
         if (row is not None) != rising:
             break
-    return found
+    return best
 
 
-async def _held(
-    stack: LocalStack, system: SystemUnderTest, rate_per_s: float, hold_s: float, say: Progress
+async def _try_rate(
+    stack: LocalStack, system: SystemUnderTest, rate_per_s: float, duration_s: float, progress: Progress
 ) -> BenchmarkRow | None:
-    """The run at one rate, None where it was not held."""
+    """Return the run at one rate, None if the system does not sustain it."""
     sessions = max(int(rate_per_s / EVENTS_PER_SESSION_SECOND), 1)
-    case = AlignmentCase("hold", DeviceLoad(sessions, hold_s + WARM_S), live=True, job=BenchmarkJob("", 8))
+    load = DeviceLoad(sessions, duration_s + WARM_UP_S)
     await reset_redis(stack)
     try:
-        row = await run(stack, system, case, say)
-    except (RunFailed, InstallError) as why:
-        say(f"hold: {system.name} at {sessions} sessions: {str(why).splitlines()[0]}")
+        row = await run_case(stack, system, AlignmentCase("hold", load, live=True, job=BenchmarkJob("", 8)), progress)
+    except (RunFailed, InstallError) as error:
+        progress(f"hold: {system.name} at {sessions} sessions: {str(error).splitlines()[0]}")
         return None
-    held = row.valid and row.latency_ms["p99"] <= P99_MS
-    what = "held" if held else "not held"
-    say(f"hold: {system.name}: {row.events_per_s:,.0f} events/s {what}, p99 {row.latency_ms['p99']:.0f} ms")
-    return row if held else None
+    sustained = row.valid and row.latency_ms["p99"] <= P99_MAX_MS
+    outcome = "sustained" if sustained else "not sustained"
+    progress(f"hold: {system.name}: {row.events_per_s:,.0f} events/s {outcome}, p99 {row.latency_ms['p99']:.0f} ms")
+    return row if sustained else None

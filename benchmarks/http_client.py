@@ -1,4 +1,7 @@
-"""Asks a server by HTTP for answers to prepared windows, many at a time: `python -m benchmarks.http_client URL KIND COUNT TOLD`."""
+"""A process that requests predictions for prepared windows from an HTTP server, many at a time.
+
+`python -m benchmarks.http_client URL KIND COUNT REPORT`: KIND is litserve or mlserver, REPORT the JSON file to write.
+"""
 
 from __future__ import annotations
 
@@ -15,59 +18,63 @@ import aiohttp
 
 from benchmarks.device_load import PER_SECOND, DeviceLoad, make_payloads
 
-AT_ONCE = 64
-WARM = 200
+REQUESTS_IN_FLIGHT = 64
+WARM_UP_REQUESTS = 200
 
 
-def window(number: int, rng: random.Random, made: dict[str, list[bytes]]) -> dict[str, Any]:
-    """A window of 13 items with their payloads, as JSON carries them."""
+def make_window(number: int, rng: random.Random, payloads: dict[str, list[bytes]]) -> dict[str, Any]:
+    """Make a window of 13 chunks with their payloads in base64."""
     items = [
-        {"modality": m, "body": base64.b64encode(rng.choice(made[m])).decode()}
-        for m, count in PER_SECOND.items()
+        {"modality": modality, "body": base64.b64encode(rng.choice(payloads[modality])).decode()}
+        for modality, count in PER_SECOND.items()
         for _ in range(count)
     ]
     return {"id": f"home/{number}/1", "items": items}
 
 
-def request(kind: str, one: dict[str, Any]) -> dict[str, Any]:
-    """The body that a kind of server wants."""
+def encode_request(kind: str, window: dict[str, Any]) -> dict[str, Any]:
+    """Return the request body for a kind of server."""
     if kind == "litserve":
-        return one
-    return {"inputs": [{"name": "windows", "shape": [1], "datatype": "BYTES", "data": [json.dumps(one)]}]}
+        return window
+    return {"inputs": [{"name": "windows", "shape": [1], "datatype": "BYTES", "data": [json.dumps(window)]}]}
 
 
-def answer(kind: str, said: dict[str, Any]) -> dict[str, Any]:
-    """The answer in what a server says."""
+def decode_response(kind: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Return the prediction in the response body of a kind of server."""
     if kind == "litserve":
-        return said
-    found: dict[str, Any] = json.loads(said["outputs"][0]["data"][0])
-    return found
+        return body
+    prediction: dict[str, Any] = json.loads(body["outputs"][0]["data"][0])
+    return prediction
 
 
 async def request_predictions(url: str, kind: str, count: int) -> dict[str, Any]:
-    """Ask for all of them; when each answer came (ms), how long it took, and how many were wrong or missing."""
-    rng, made = random.Random(1), make_payloads(DeviceLoad(1, 1))
-    prepared = [window(n, rng, made) for n in range(64)]
-    numbers = iter(range(count + WARM))
+    """Request predictions for `count` windows after a warm-up.
+
+    Returns:
+        When each prediction arrived and its latency (both ms), and the numbers of wrong and missing predictions.
+    """
+    rng, payloads = random.Random(1), make_payloads(DeviceLoad(1, 1))
+    windows = [make_window(n, rng, payloads) for n in range(64)]
+    numbers = iter(range(count + WARM_UP_REQUESTS))
     waits: list[tuple[float, float]] = []
     wrong = missing = 0
 
-    async def one(client: aiohttp.ClientSession) -> None:
+    async def request_in_turn(client: aiohttp.ClientSession) -> None:
         nonlocal wrong, missing
         for number in numbers:
-            asked = prepared[number % len(prepared)] | {"id": f"home/{number}/1"}
+            window = windows[number % len(windows)] | {"id": f"home/{number}/1"}
             began = time.time()
-            async with client.post(url, json=request(kind, asked)) as response:
+            async with client.post(url, json=encode_request(kind, window)) as response:
                 if response.status != 200:
                     missing += 1
                     continue
-                said = answer(kind, await response.json())
-            wrong += said != {"id": asked["id"], "items": len(asked["items"])}
-            if number >= WARM:
+                prediction = decode_response(kind, await response.json())
+            wrong += prediction != {"id": window["id"], "items": len(window["items"])}
+            if number >= WARM_UP_REQUESTS:
                 waits.append((time.time() * 1000, (time.time() - began) * 1000))
 
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=AT_ONCE)) as client:
-        await asyncio.gather(*(one(client) for _ in range(AT_ONCE)))
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=REQUESTS_IN_FLIGHT)) as client:
+        await asyncio.gather(*(request_in_turn(client) for _ in range(REQUESTS_IN_FLIGHT)))
     return {"waits": sorted(waits), "wrong": wrong, "missing": missing}
 
 

@@ -1,35 +1,33 @@
-"""Class B with the stub device: the peers that serve by HTTP. (Braid's own row: the same stub, windows by Kafka.)"""
+"""Class B with the stub device: the peers that serve by HTTP. (Braid's row: the same stub, windows through Kafka.)"""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.alignment_run import RunFailed
 from benchmarks.device_load import EVENTS_PER_SESSION_SECOND
 from benchmarks.peer_environments import Progress, package_versions, peer_python
 from benchmarks.process_sampler import ProcessSampler
 from benchmarks.results import BenchmarkRow, percentiles
 from benchmarks.shipped_streams import STUB_CASE, STUB_ENVIRONMENT
 from benchmarks.systems import ROOT
+from benchmarks.whole_system import RunFailed, run_for_report
 from services.local.ports import free_ports, listening
 from services.local.process import Child
 from services.local.stack import LocalStack
 
-UP_WITHIN_S = 90.0
-COUNT = 3_000
+START_TIMEOUT_S = 90.0
+WINDOW_COUNT = 3_000
 
 
 @dataclass(frozen=True, slots=True)
 class HttpPeer:
-    """A peer that serves by HTTP: its environment and module, and where it answers."""
+    """A peer that serves by HTTP: its environment and module, and the path of its predictions."""
 
     name: str
     module: str
@@ -42,9 +40,14 @@ HTTP_PEERS = (
 )
 
 
-async def run(stack: LocalStack, server: HttpPeer, quick: bool, say: Progress) -> BenchmarkRow:
-    """One run: as many windows as it takes, 64 in flight. Raises Failed, InstallError."""
-    python = peer_python(server.name, say)
+async def run_http_peer(stack: LocalStack, peer: HttpPeer, quick: bool, progress: Progress) -> BenchmarkRow:
+    """Run a peer and request predictions, 64 at a time.
+
+    Raises:
+        RunFailed: A process ends, or the peer does not listen in time.
+        InstallError: The peer's environment cannot be made.
+    """
+    python = peer_python(peer.name, progress)
     ports = free_ports(3)
     environment = {
         "PYTHONPATH": str(ROOT),
@@ -53,56 +56,46 @@ async def run(stack: LocalStack, server: HttpPeer, quick: bool, say: Progress) -
         "BENCH_PORTS": ",".join(map(str, ports)),
         **STUB_ENVIRONMENT,
     }
-    child = Child(server.name, stack.folder)
-    child.start([str(python), "-m", server.module], environment)
+    server = Child(peer.name, stack.folder)
+    server.start([str(python), "-m", peer.module], environment)
     try:
-        await _listens(child, ports[0])
-        sampler = ProcessSampler({"system": [child.pid or 0]})
+        await _wait_until_listening(server, ports[0])
+        sampler = ProcessSampler({"system": [server.pid or 0]})
         sampler.start()
-        told = await _asked(stack, server, ports[0], COUNT // 5 if quick else COUNT)
+        url, count = f"http://127.0.0.1:{ports[0]}{peer.path}", WINDOW_COUNT // 5 if quick else WINDOW_COUNT
+        client = Child(f"{peer.name}-client", stack.folder)
+        report = await run_for_report(client, "benchmarks.http_client", [url, peer.name, str(count)])
         sampler.stop()
     finally:
-        await child.stop(10)
-        assert child.pid is not None
-        # LitServe's own processes outlive it; all of them are in the session that the child began.
+        await server.stop(10)
+        assert server.pid is not None
+        # Processes that LitServe starts outlive it; all of them are in the session of the child.
         with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-    return _row(server, package_versions(str(python), (server.name,)), told, sampler)
+            os.killpg(server.pid, signal.SIGKILL)
+    return _build_row(peer, package_versions(str(python), (peer.name,)), report, sampler)
 
 
-async def _listens(child: Child, port: int) -> None:
-    deadline = time.monotonic() + UP_WITHIN_S
+async def _wait_until_listening(server: Child, port: int) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
     while not listening(port):
-        if not child.running or time.monotonic() > deadline:
-            raise RunFailed(f"{child.name} does not listen:\n{child.last_words()}")
+        if not server.running or time.monotonic() > deadline:
+            raise RunFailed(f"{server.name} does not listen:\n{server.last_words()}")
         await asyncio.sleep(0.2)
 
 
-async def _asked(stack: LocalStack, server: HttpPeer, port: int, count: int) -> dict[str, Any]:
-    told, child = stack.folder / f"{server.name}.json", Child(f"{server.name}-asking", stack.folder)
-    here = [f"http://127.0.0.1:{port}{server.path}", server.name, str(count), str(told)]
-    child.start([sys.executable, "-m", "benchmarks.http_client", *here], dict(os.environ))
-    try:
-        code = await child.ended()
-    finally:
-        child.kill()
-    if code != 0:
-        raise RunFailed(f"asking ended with code {code}:\n{child.last_words()}")
-    found: dict[str, Any] = json.loads(told.read_text())
-    return found
-
-
-def _row(server: HttpPeer, found: dict[str, str], told: dict[str, Any], sampler: ProcessSampler) -> BenchmarkRow:
-    waits = told["waits"]
+def _build_row(
+    peer: HttpPeer, versions: dict[str, str], report: dict[str, Any], sampler: ProcessSampler
+) -> BenchmarkRow:
+    waits = report["waits"]
     if len(waits) < 10:
-        raise RunFailed(f"only {len(waits)} answers")
+        raise RunFailed(f"only {len(waits)} predictions")
     begin_ms, end_ms, windows = waits[0][0], waits[-1][0], len(waits)
     events, seconds = windows * EVENTS_PER_SESSION_SECOND, (waits[-1][0] - waits[0][0]) / 1000
     cpu_s = sampler.cpu_s("system", begin_ms, end_ms)
     return BenchmarkRow(
         case=STUB_CASE,
-        system=server.name,
-        versions=found,
+        system=peer.name,
+        versions=versions,
         sessions=8,
         workers=1,
         window="2 s / 0.5 s",
@@ -119,11 +112,11 @@ def _row(server: HttpPeer, found: dict[str, str], told: dict[str, Any], sampler:
         rss_mb=sampler.rss_mb("system", begin_ms, end_ms),
         latency_ms=percentiles([ms for _, ms in waits]),
         behind_ms=0,
-        wrong=told["wrong"],
-        missing=told["missing"],
+        wrong=report["wrong"],
+        missing=report["missing"],
         copies=0,
         troubles=0,
         checked=windows,
-        cannot="windows with their payloads come by HTTP and nothing is decoded, explained or kept: it only answers; "
+        cannot="windows with their payloads come by HTTP; nothing is decoded, explained or stored; "
         "latency with 64 in flight",
     )

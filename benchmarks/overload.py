@@ -1,8 +1,8 @@
-"""Overload, for real: twice what the device can do, then half of it, through broker, Redis and a fusion worker process.
+"""Measure a fusion worker under overload: twice the load that its device can process, then half of it.
 
-`python -m benchmarks.overload [--seconds 30] [--json] [--write]`. The device is the stub. Windows are prepared: payloads go to
-Redis, window records to the windows topic, and how long each waited is told by the broker's clock alone, from the append
-time of the window to that of its prediction.
+`python -m benchmarks.overload [--seconds 30] [--json] [--write]`. The worker is a real process with a stub for the device,
+on a real broker and Redis. Windows are prepared: payloads go to Redis, window records to their topic. Latency is measured
+by the broker's clock alone, from the append time of a window to that of its prediction.
 """
 
 from __future__ import annotations
@@ -41,37 +41,43 @@ PARTITIONS = 4
 
 
 def schedule_windows(case: OverloadCase, seconds: float) -> Iterator[tuple[float, str, int, bool]]:
-    """When (s) which window of which session comes: two a second for each session, its early answer 0.7 s before it."""
-    drawn = random.Random(7)
-    finals = case.capacity * (1 if case.early else 2)
-    for name, rate, begin, length in (("busy", finals, 0.0, seconds), ("calm", finals / 4, seconds, float(CALM_S))):
+    """Yield the time (s), session, number and finality of each window.
+
+    Each session has two windows per second; with early predictions, the early window comes 0.7 s before the final one.
+    """
+    rng = random.Random(7)
+    final_rate = case.capacity * (1 if case.early else 2)
+    for name, rate, begin, length in (
+        ("busy", final_rate, 0.0, seconds),
+        ("calm", final_rate / 4, seconds, float(CALM_S)),
+    ):
         for n in range(max(round(rate * HOP_US / 1e6), 1)):
-            phase = drawn.random() * HOP_US / 1e6
+            phase_s = rng.random() * HOP_US / 1e6
             for number in range(int(length * 1e6 / HOP_US)):
-                at = begin + number * HOP_US / 1e6 + phase
+                at_s = begin + number * HOP_US / 1e6 + phase_s
                 if case.early:
-                    yield max(at - 0.7, 0), f"{name} {n}", number, False
-                yield at, f"{name} {n}", number, True
+                    yield max(at_s - 0.7, 0), f"{name} {n}", number, False
+                yield at_s, f"{name} {n}", number, True
 
 
-def build_window(session: str, where: int, number: int, final: bool) -> tuple[Window, list[Stored]]:
-    """A window with a sentence and one piece of sound that stands in no other window, and both of them.
+def build_window(session: str, partition: int, number: int, final: bool) -> tuple[Window, list[Stored]]:
+    """Return a window with a sentence and a piece of audio of its own, and the two payloads.
 
-    where: the session's partition number, in which its media stand, as any worker demands.
+    All members are in the session's partition: a worker rejects others.
     """
     start_us = EPOCH_US + number * HOP_US
-    body = random.Random(f"{session} {number}").randbytes(RATE)
-    at = where, int.from_bytes(hashlib.sha256(f"{session} {number}".encode()).digest()[:6])
-    sound = Member("/mic", str(number), start_us, HOP_US, hashlib.sha256(body).hexdigest(), *at)
+    audio = random.Random(f"{session} {number}").randbytes(RATE)
+    position = partition, int.from_bytes(hashlib.sha256(f"{session} {number}".encode()).digest()[:6])
+    chunk = Member("/mic", str(number), start_us, HOP_US, hashlib.sha256(audio).hexdigest(), *position)
     lanes = {
-        "text": Lane("present", "data", start_us, (Member("/t", "1", start_us, 0, TEXT_SHA, where, 0),)),
+        "text": Lane("present", "data", start_us, (Member("/t", "1", start_us, 0, TEXT_SHA, partition, 0),)),
         "video": Lane("absent", "tick", start_us, ()),
-        "audio": Lane("present", "data", start_us, (sound,)),
+        "audio": Lane("present", "data", start_us, (chunk,)),
     }
     previous_us = start_us - HOP_US if number else None
-    made = Window(session, start_us, start_us + 4 * HOP_US, previous_us, final, "bench", lanes, 0, 0)
-    sentence = Stored(session, "text", start_us, where, 0, "text/plain", TEXT)
-    return made, [Stored(session, "audio", start_us, *at, PCM, body), sentence]
+    built = Window(session, start_us, start_us + 4 * HOP_US, previous_us, final, "bench", lanes, 0, 0)
+    sentence = Stored(session, "text", start_us, partition, 0, "text/plain", TEXT)
+    return built, [Stored(session, "audio", start_us, *position, PCM, audio), sentence]
 
 
 TEXT = b"turn on the kettle"
@@ -79,37 +85,41 @@ TEXT_SHA = hashlib.sha256(TEXT).hexdigest()
 
 
 async def feed_windows(stack: LocalStack, prefix: str, plan: list[tuple[float, str, int, bool]]) -> None:
-    """Send everything when it is time to, whatever the worker does (open loop)."""
+    """Send every window when it is due, at whatever pace the worker goes (open loop)."""
     payloads = RedisWindow(stack.redis_url, 120, 2_000)
     loop, topic = asyncio.get_running_loop(), f"{prefix}.windows.v1"
     async with clients.producer(stack.bootstrap_servers) as producer:
         began = loop.time() + 0.5
-        waiting: list[Any] = []
-        at = 0
-        while at < len(plan):
-            due = [p for p in plan[at : at + 200] if began + p[0] <= loop.time() + 0.01]
+        in_flight: list[Any] = []
+        sent = 0
+        while sent < len(plan):
+            due = [entry for entry in plan[sent : sent + 200] if began + entry[0] <= loop.time() + 0.01]
             if not due:
                 await asyncio.sleep(0.005)
                 continue
-            at += len(due)
+            sent += len(due)
             keys = [session.encode() for _, session, _, _ in due]
-            places = [partition_of(key, PARTITIONS) for key in keys]
-            made = [build_window(session, at, n, final) for (_, session, n, final), at in zip(due, places, strict=True)]
-            await payloads.put([one for _, stored in made for one in stored])
-            for key, where, (w, _) in zip(keys, places, made, strict=True):
-                waiting.append(await producer.send(topic, window_record.encode(w), key=key, partition=where))
-        await asyncio.gather(*waiting)
+            partitions = [partition_of(key, PARTITIONS) for key in keys]
+            windows = [
+                build_window(session, partition, number, final)
+                for (_, session, number, final), partition in zip(due, partitions, strict=True)
+            ]
+            await payloads.put([payload for _, stored in windows for payload in stored])
+            for key, partition, (built, _) in zip(keys, partitions, windows, strict=True):
+                value = window_record.encode(built)
+                in_flight.append(await producer.send(topic, value, key=key, partition=partition))
+        await asyncio.gather(*in_flight)
     await payloads.close()
 
 
 async def read_topic(servers: str, topic: str) -> list[ConsumerRecord]:
-    """Every record of a topic."""
+    """Read every record of a topic."""
     async with clients.reader(servers) as reader:
         return [r for n in range(PARTITIONS) async for r in read_range(reader, TopicPartition(topic, n))]
 
 
 async def make_worker(stack: LocalStack, case: OverloadCase, prefix: str) -> ServiceProcess:
-    """The worker of a case, not started, with topics of its own."""
+    """Create the topics and, without starting it, the worker of a case."""
     environment = {
         **stack.environment(),
         "BRAID_TOPICS__PREFIX": prefix,
@@ -132,7 +142,7 @@ async def make_worker(stack: LocalStack, case: OverloadCase, prefix: str) -> Ser
 
 
 async def measure(stack: LocalStack, case: OverloadCase, number: int, seconds: float) -> dict[str, Any]:
-    """Run a case; what came of it."""
+    """Run a case and judge it."""
     prefix = f"overload{number}"
     worker = await make_worker(stack, case, prefix)
     worker.start()
@@ -145,33 +155,33 @@ async def measure(stack: LocalStack, case: OverloadCase, number: int, seconds: f
         if asyncio.get_running_loop().time() > deadline:
             break
         await asyncio.sleep(0.2)
-    told = {name: worker.metric(f"braid_{name}_total") for name in ("deadline_missed", "early_dropped")}
+    counters = {name: worker.metric(f"braid_{name}_total") for name in ("deadline_missed", "early_dropped")}
     code = await worker.child.stop()
-    sent, said = [
+    windows, predictions = [
         [(record.timestamp, json.loads(record.value)) for record in await read_topic(stack.bootstrap_servers, topic)]
         for topic in (f"{prefix}.windows.v1", f"{prefix}.predictions.v1")
     ]
-    return judge_run(case, seconds, sent, said) | told | {"exit code": code}
+    return judge_run(case, seconds, windows, predictions) | counters | {"exit code": code}
 
 
 async def main(seconds: float, as_json: bool, write: bool) -> int:
-    """All cases, one after the other."""
-    out: list[dict[str, Any]] = []
-    load_then = os.getloadavg()[0]
+    """Run all cases one after the other; return the exit code."""
+    rows: list[dict[str, Any]] = []
+    load_before = os.getloadavg()[0]
     for number, case in enumerate(CASES, 1):
         print(f"· {case.name}", file=sys.stderr, flush=True)
-        # A Redis of its own: one that is full of the case before gives up payloads that no log holds here.
+        # Each case has its own Redis: a Redis still full of the last case evicts payloads that no topic holds here.
         with tempfile.TemporaryDirectory() as folder:
             async with LocalStack(Path(folder), load()) as stack:
                 row = await measure(stack, case, number, seconds)
-        out.append(row | {"failures": list_failures(case, row, seconds)})
+        rows.append(row | {"failures": list_failures(case, row, seconds)})
         if not as_json:
-            print(json.dumps(out[-1], indent=1), flush=True)
+            print(json.dumps(rows[-1], indent=1), flush=True)
     if as_json:
-        print(json.dumps(out))
+        print(json.dumps(rows))
     if write:
-        (RESULTS / "overload.md").write_text(render_page(out, seconds, load_then))
-    return 1 if any(row["failures"] for row in out) else 0
+        (RESULTS / "overload.md").write_text(render_page(rows, seconds, load_before))
+    return 1 if any(row["failures"] for row in rows) else 0
 
 
 if __name__ == "__main__":
@@ -179,5 +189,5 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=30, help="how long the overload lasts")
     parser.add_argument("--json", action="store_true", help="one JSON array and nothing else on stdout")
     parser.add_argument("--write", action="store_true", help="write docs/results/overload.md")
-    given = parser.parse_args()
-    sys.exit(asyncio.run(main(given.seconds, given.json, given.write)))
+    options = parser.parse_args()
+    sys.exit(asyncio.run(main(options.seconds, options.json, options.write)))

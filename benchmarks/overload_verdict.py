@@ -1,4 +1,4 @@
-"""The cases of overload, and what holds in them: from when windows and their predictions were appended, and no more."""
+"""The cases of overload and their verdict, computed only from the append times of windows and predictions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZE, CALM_S, RECOVERED_S = 8, 8, 2
 
 @dataclass(frozen=True, slots=True)
 class OverloadCase:
-    """A load, twice what the stub can do at level 0; early: half of it early answers."""
+    """A load of twice what the stub can process at level 0; with `early`, half of its windows are early."""
 
     name: str
     timing: StubTiming
@@ -24,13 +24,13 @@ class OverloadCase:
 
     @property
     def capacity(self) -> float:
-        """Windows a second at level 0, with one new piece of sound in each."""
+        """Windows per second at level 0, with one new piece of audio in each."""
         t = self.timing
         return 1000 * SIZE / (t.fixed_ms + SIZE * (t.each_ms + t.item_ms.get("audio", 0.0)))
 
 
-# Under the load a level needs some steps to be found; afterwards there is nothing left to wait for.
-WAIT_MAX_MS = {"busy": 3_000, "calm": 500}
+# Under load the worker needs some steps to find its level; afterwards nothing delays a prediction.
+LATENCY_MAX_MS = {"busy": 3_000, "calm": 500}
 CASES = (
     OverloadCase("early and final predictions, levels up to 1", StubTiming(20, 2.5), True, 1),
     OverloadCase("final predictions only, levels up to 3", StubTiming(10, 1, {"audio": 6}), False, 3),
@@ -39,43 +39,54 @@ CASES = (
 
 
 def judge_run(
-    case: OverloadCase, seconds: float, sent: list[tuple[int, dict[str, Any]]], said: list[tuple[int, dict[str, Any]]]
+    case: OverloadCase,
+    seconds: float,
+    windows: list[tuple[int, dict[str, Any]]],
+    predictions: list[tuple[int, dict[str, Any]]],
 ) -> dict[str, Any]:
-    """The four properties of an overload run, from the two topics."""
-    first: dict[str, tuple[int, dict[str, Any]]] = {}
-    for at_ms, prediction in said:
-        first.setdefault(prediction["id"].rpartition("@")[0], (at_ms, prediction))
-    began = min(at_ms for at_ms, _ in sent)
-    over = began + seconds * 1000
-    waits: dict[str, list[int]] = {"busy": [], "calm": []}
+    """Compute the figures of a run.
+
+    Args:
+        case: The case.
+        seconds: How long the overload lasted.
+        windows: The windows topic: append time (ms) and record.
+        predictions: The predictions topic, in the same form.
+    """
+    first_prediction: dict[str, tuple[int, dict[str, Any]]] = {}
+    for at_ms, prediction in predictions:
+        first_prediction.setdefault(prediction["id"].rpartition("@")[0], (at_ms, prediction))
+    began = min(at_ms for at_ms, _ in windows)
+    overload_end = began + seconds * 1000
+    latencies: dict[str, list[int]] = {"busy": [], "calm": []}
     levels: dict[int, int] = {}
-    late_levels = set()
+    recovered_levels = set()
     lost = 0
-    for at_ms, record in sent:
+    for at_ms, record in windows:
         if not record["final"]:
             continue
-        answer = first.get(record["id"])
-        if answer is None:
+        prediction_at = first_prediction.get(record["id"])
+        if prediction_at is None:
             lost += 1
             continue
-        level = answer[1]["level"]
+        predicted_ms, prediction = prediction_at
+        level = prediction["level"]
         levels[level] = levels.get(level, 0) + 1
-        if at_ms <= over:
-            waits["busy"].append(answer[0] - at_ms)
-        elif at_ms > over + RECOVERED_S * 1000:
-            waits["calm"].append(answer[0] - at_ms)
-            late_levels.add(level)
-    held = sum(began + 2_000 <= at_ms < over for at_ms, _ in said) / (seconds - 2)
+        if at_ms <= overload_end:
+            latencies["busy"].append(predicted_ms - at_ms)
+        elif at_ms > overload_end + RECOVERED_S * 1000:
+            latencies["calm"].append(predicted_ms - at_ms)
+            recovered_levels.add(level)
+    goodput_per_s = sum(began + 2_000 <= at_ms < overload_end for at_ms, _ in predictions) / (seconds - 2)
     return {
         "case": case.name,
         "capacity": round(case.capacity),
-        "offered": round(sum(at_ms < over for at_ms, _ in sent) / seconds),
-        "goodput of capacity": round(held / case.capacity, 3),
-        "final windows": sum(record["final"] for _, record in sent),
+        "offered": round(sum(at_ms < overload_end for at_ms, _ in windows) / seconds),
+        "goodput of capacity": round(goodput_per_s / case.capacity, 3),
+        "final windows": sum(record["final"] for _, record in windows),
         "lost": lost,
         "answers by level": {str(level): levels[level] for level in sorted(levels)},
-        "wait ms": {name: _percentiles(found) for name, found in waits.items()},
-        "levels after recovery": sorted(late_levels),
+        "wait ms": {name: _percentiles(values) for name, values in latencies.items()},
+        "levels after recovery": sorted(recovered_levels),
     }
 
 
@@ -85,35 +96,39 @@ def _percentiles(values: list[int]) -> Mapping[str, int]:
 
 
 def list_failures(case: OverloadCase, row: Mapping[str, Any], seconds: float) -> list[str]:
-    """What did not hold in a case.
+    """Return the bounds that a case did not keep.
 
-    Final answers alone at levels up to 1 are those of which nothing can be left out: they wait as long as the load
-    goes on, and are all there in the end. In the other cases waiting has a bound, and ends with the load.
+    With final predictions only and levels up to 1, nothing can be left out: latency grows while the load lasts, and all
+    predictions come in the end. In the other cases latency is bounded and falls when the load does.
     """
-    out = []
+    failures = []
     if row["lost"]:
-        out.append(f"{row['lost']} final windows were dropped")
+        failures.append(f"{row['lost']} final windows were dropped")
     if row["goodput of capacity"] < GOODPUT_MIN:
-        out.append(f"goodput {row['goodput of capacity']:.0%} of capacity")
+        failures.append(f"goodput {row['goodput of capacity']:.0%} of capacity")
     if case.early or case.level_max > 1:
-        out += [f"p99 {row['wait ms'][name]['p99']} ms, {name}" for name in row["wait ms"] if not _bound(row, name)]
+        failures += [
+            f"p99 {row['wait ms'][name]['p99']} ms, {name}"
+            for name in row["wait ms"]
+            if not _is_within_bound(row, name)
+        ]
     elif row["wait ms"]["busy"]["p100"] > seconds * 1000 * 1.25:
-        out.append(f"waits of {row['wait ms']['busy']['p100']} ms, more than twice the load explains")
-    return out
+        failures.append(f"latency of {row['wait ms']['busy']['p100']} ms, more than twice the load explains")
+    return failures
 
 
-def _bound(row: Mapping[str, Any], name: str) -> bool:
-    return bool(row["wait ms"][name]["p99"] <= WAIT_MAX_MS[name])
+def _is_within_bound(row: Mapping[str, Any], name: str) -> bool:
+    return bool(row["wait ms"][name]["p99"] <= LATENCY_MAX_MS[name])
 
 
-def render_page(rows: Sequence[Mapping[str, Any]], seconds: float, load_then: float) -> str:
-    """The Markdown of what was measured."""
-    m = describe_machine()
+def render_page(rows: Sequence[Mapping[str, Any]], seconds: float, load_before: float) -> str:
+    """Render docs/results/overload.md."""
+    machine = describe_machine()
     lines = [
         "# Overload: twice the load that the device can process",
         "",
-        f"`python -m benchmarks.overload --seconds {seconds:g} --write` on {m['cpus']} CPUs, commit {m['commit']}, load "
-        f"average {load_then:.1f} to {m['load_before']:.1f}: a fusion worker with a stub for the device,",
+        f"`python -m benchmarks.overload --seconds {seconds:g} --write` on {machine['cpus']} CPUs, commit {machine['commit']}, load "
+        f"average {load_before:.1f} to {machine['load_before']:.1f}: a fusion worker with a stub for the device,",
         f"{seconds:g} s at twice its capacity, then {CALM_S} s at half. Latency is from the append time of a final "
         "window to that of its prediction. Goodput is predictions per second",
         f'divided by capacity. "After the load" are windows that arrived more than {RECOVERED_S} s after it fell.',
@@ -132,7 +147,7 @@ def render_page(rows: Sequence[Mapping[str, Any]], seconds: float, load_then: fl
         )
     lines += [
         "",
-        f"Bounds: goodput {GOODPUT_MIN:.0%}; p99 {WAIT_MAX_MS['busy']:,} ms under the load and {WAIT_MAX_MS['calm']:,} "
+        f"Bounds: goodput {GOODPUT_MIN:.0%}; p99 {LATENCY_MAX_MS['busy']:,} ms under the load and {LATENCY_MAX_MS['calm']:,} "
         "ms after it. In the third case nothing can be left",
         "out: final windows lag, by no more than the load explains.",
     ]

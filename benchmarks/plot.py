@@ -1,4 +1,4 @@
-"""The plot of the results, drawn from the JSON in an environment of its own."""
+"""The plot of the results, drawn from bench.json in an environment with matplotlib."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from benchmarks.peer_environments import InstallError, Progress, peer_python
 
 ROOT = Path(__file__).parents[1]
 CASES = ("backlog", "live")
-COLOURS = {"braid": "#2458a8", "bare": "#888888"}
+COLORS = {"braid": "#2458a8", "bare": "#888888"}
 
 
-def draw_plot(folder: Path, say: Progress) -> None:
-    """Draw bench.png beside bench.json; without the environment for it there is none, which is said."""
+def draw_plot(folder: Path, progress: Progress) -> None:
+    """Draw bench.png beside bench.json; report why not if the environment cannot be made."""
     try:
-        python = peer_python("plot", say)
-    except InstallError as why:
-        say(f"no plot: {why}")
+        python = peer_python("plot", progress)
+    except InstallError as error:
+        progress(f"no plot: {error}")
         return
     subprocess.run([str(python), "-m", "benchmarks.plot", str(folder)], check=True, cwd=ROOT)
 
 
 def main(folder: Path) -> None:
-    """CPU per event by system, a panel for each case; hatched: windows were wrong or missing."""
-    import matplotlib.pyplot as plt  # only in the environment that `draw` makes
+    """Plot CPU per event of each system, one panel for each case; hatched bars had wrong or missing windows."""
+    import matplotlib.pyplot as plt  # installed only in the environment that `draw_plot` makes
 
     rows = json.loads((folder / "bench.json").read_text())["rows"].get("A", [])
     figure, panels = plt.subplots(1, len(CASES), figsize=(9, 3.2), constrained_layout=True)
     for panel, case in zip(panels, CASES, strict=True):
-        mine = sorted((row for row in rows if row["case"] == case), key=lambda row: row["cpu_us_per_event"])
-        names = [row["system"] for row in mine]
+        case_rows = sorted((row for row in rows if row["case"] == case), key=lambda row: row["cpu_us_per_event"])
+        names = [row["system"] for row in case_rows]
         bars = panel.barh(
             names,
-            [row["cpu_us_per_event"] for row in mine],
-            color=[COLOURS.get(name, "#c9772b") for name in names],
-            hatch=["" if row["valid"] else "///" for row in mine],
+            [row["cpu_us_per_event"] for row in case_rows],
+            color=[COLORS.get(name, "#c9772b") for name in names],
+            hatch=["" if row["valid"] else "///" for row in case_rows],
         )
         panel.bar_label(bars, fmt="%.0f", padding=3)
         panel.set_title(case, loc="left", fontsize=10)

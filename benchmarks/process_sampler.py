@@ -1,4 +1,4 @@
-"""CPU time and memory of process trees, ten times a second, by the wall clock that the broker also has."""
+"""CPU time, memory and open files of process trees, sampled by the wall clock, which the broker's timestamps share."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import psutil
 
-EVERY_S = 0.1
+INTERVAL_S = 0.1
 
 
 class ProcessSample(NamedTuple):
-    """All processes of a role together: CPU seconds since they started, resident bytes, open files."""
+    """The sums over all processes of a role: CPU seconds since their start, resident bytes, open files."""
 
     at_ms: float
     cpu_s: float
@@ -23,32 +23,38 @@ class ProcessSample(NamedTuple):
 
 
 class ProcessSampler(threading.Thread):
-    """Looks at the trees under the given processes until it is stopped; roles: pids by name of the role."""
+    """A thread that samples process trees until it is stopped.
 
-    def __init__(self, roles: Mapping[str, Sequence[int]], every_s: float = EVERY_S) -> None:
+    Args:
+        roles: The root processes (pids) of each role.
+        interval_s: Seconds between samples.
+    """
+
+    def __init__(self, roles: Mapping[str, Sequence[int]], interval_s: float = INTERVAL_S) -> None:
         super().__init__(daemon=True, name="sampler")
         self._roots = {role: [psutil.Process(pid) for pid in pids] for role, pids in roles.items()}
         self.samples: dict[str, list[ProcessSample]] = {role: [] for role in roles}
-        self._ended = threading.Event()
-        self._every_s = every_s
+        self._stopped = threading.Event()
+        self._interval_s = interval_s
 
     def run(self) -> None:
-        while not self._ended.wait(self._every_s):
+        """Sample until stopped."""
+        while not self._stopped.wait(self._interval_s):
             for role, roots in self._roots.items():
                 self.samples[role].append(_sample(roots))
 
     def stop(self) -> None:
-        self._ended.set()
+        """End the thread."""
+        self._stopped.set()
         self.join()
 
     def cpu_s(self, role: str, begin_ms: float, end_ms: float) -> float:
-        """CPU seconds that a role spent between two moments."""
+        """Return the CPU seconds that a role used between two moments."""
         return _cpu_at(self.samples[role], end_ms) - _cpu_at(self.samples[role], begin_ms)
 
     def rss_mb(self, role: str, begin_ms: float, end_ms: float) -> float:
-        """The most resident memory of a role between two moments."""
-        found = [s.rss for s in self.samples[role] if begin_ms <= s.at_ms <= end_ms]
-        return max(found, default=0) / 1e6
+        """Return the largest resident memory of a role between two moments, in MB."""
+        return max((s.rss for s in self.samples[role] if begin_ms <= s.at_ms <= end_ms), default=0) / 1e6
 
 
 def _sample(roots: Sequence[psutil.Process]) -> ProcessSample:
@@ -71,7 +77,7 @@ def _sample(roots: Sequence[psutil.Process]) -> ProcessSample:
 
 
 def _cpu_at(samples: Sequence[ProcessSample], at_ms: float) -> float:
-    """CPU seconds at a moment, between two samples in proportion."""
+    """Interpolate the CPU seconds at a moment between two samples."""
     n = bisect_right(samples, at_ms, key=lambda s: s.at_ms)
     if n == 0 or n == len(samples):
         return samples[min(n, len(samples) - 1)].cpu_s if samples else 0.0

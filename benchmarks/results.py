@@ -1,4 +1,4 @@
-"""Results as JSON and as a page with tables."""
+"""Benchmark results: rows, their statistics, and the pages and JSON files they are written to."""
 
 from __future__ import annotations
 
@@ -31,11 +31,15 @@ HEAD = (
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkRow:
-    """What was measured; *_per_event and *_per_window count the CPU of all processes of the system, nothing else's.
+    """The figures of one system in one case, as bench.json stores them.
 
-    latency_ms: p50, p99 and p99.9 from the last record that a window needed to the window, on the broker's clock (live
-    cases only). wrong, missing: windows that differ from the oracle's; either makes the row invalid. behind_ms: how far
-    the generator fell behind its schedule at worst.
+    Attributes:
+        cpu_us_per_event: CPU of all processes of the system and of nothing else, as in `cpu_ms_per_window`.
+        latency_ms: p50, p99 and p99.9 from the last record that a window needed to the window, by the broker's clock
+            (live cases only).
+        behind_ms: The largest delay of the generator against its schedule.
+        wrong: Windows that differ from the oracle's; like missing ones and troubles, they make the row invalid.
+        cannot: What of the job the system cannot express.
     """
 
     case: str
@@ -68,24 +72,24 @@ class BenchmarkRow:
 
     @property
     def valid(self) -> bool:
-        """True where every window is what the logs say and none is missing."""
+        """Whether every window equals the oracle's and none is missing."""
         return not (self.wrong or self.missing or self.troubles)
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:
-    """p50, p99 and p99.9, empty for no values."""
+    """Return p50, p99 and p99.9, or nothing if there are no values."""
     if not values:
         return {}
     ordered = sorted(values)
 
-    def at(share: float) -> float:
+    def quantile(share: float) -> float:
         return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
 
-    return {"p50": at(0.5), "p99": at(0.99), "p99.9": at(0.999)}
+    return {"p50": quantile(0.5), "p99": quantile(0.99), "p99.9": quantile(0.999)}
 
 
 def median_row(rows: Sequence[BenchmarkRow]) -> BenchmarkRow:
-    """The run with the median cost (of two, the dearer); wrong and missing windows are those of the worst run."""
+    """Return the run with the median cost, with the wrong and missing windows of the worst run."""
     ordered = sorted(rows, key=lambda row: row.cpu_us_per_event)
     row = ordered[len(rows) // 2]
     worst = {name: max(getattr(r, name) for r in rows) for name in ("wrong", "missing", "troubles")}
@@ -95,32 +99,33 @@ def median_row(rows: Sequence[BenchmarkRow]) -> BenchmarkRow:
 
 @dataclass(slots=True)
 class BenchmarkResults:
-    """What was found, by section; failed: by case and system, why there is no row."""
+    """The rows and the machine of each section, and for each case and system without a row why it failed."""
 
     machine: dict[str, dict[str, Any]] = field(default_factory=dict)
     rows: dict[str, list[BenchmarkRow]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
+        """Return the content of bench.json."""
         rows = {name: [asdict(row) | {"valid": row.valid} for row in rows] for name, rows in self.rows.items()}
         return {"machine": self.machine, "rows": rows, "failed": self.failed}
 
 
 def read_results(folder: Path) -> BenchmarkResults:
-    """The results as written before, empty where there are none."""
+    """Return the results in a folder, empty if there are none."""
     path = folder / "bench.json"
     if not path.exists():
         return BenchmarkResults()
-    told = json.loads(path.read_text())
+    stored = json.loads(path.read_text())
     rows = {
         name: [BenchmarkRow(**{key: value for key, value in row.items() if key != "valid"}) for row in rows]
-        for name, rows in told["rows"].items()
+        for name, rows in stored["rows"].items()
     }
-    return BenchmarkResults(told["machine"], rows, told["failed"])
+    return BenchmarkResults(stored["machine"], rows, stored["failed"])
 
 
 def describe_machine() -> dict[str, Any]:
-    """What it ran on, and how busy that was."""
+    """Describe this machine, its load and the commit."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return {
         "cpus": os.cpu_count(),
@@ -133,11 +138,11 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def print_page(told: str, name: str, *, write: bool) -> None:
-    """Print a page of results, and keep it under this name in docs/results where that is asked for."""
-    sys.stdout.write(told)
+def print_page(page: str, name: str, *, write: bool) -> None:
+    """Print a page of results, and write it to docs/results on demand."""
+    sys.stdout.write(page)
     if write:
-        (RESULTS / name).write_text(told)
+        (RESULTS / name).write_text(page)
 
 
 def median_of_each(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -153,7 +158,7 @@ def write_results(results: BenchmarkResults, folder: Path) -> None:
 
 
 def render_page(results: BenchmarkResults) -> str:
-    """The page of the results."""
+    """Render bench.md."""
     lines = [
         "# Benchmark",
         "",
@@ -164,7 +169,7 @@ def render_page(results: BenchmarkResults) -> str:
         rows = results.rows.get(section, [])
         if not rows:
             continue
-        lines += ["", f"## {title}", "", _where(results.machine[section])]
+        lines += ["", f"## {title}", "", _describe_run(results.machine[section])]
         if section == "A":
             lines += ["", "![CPU per event of each system](bench.png)"]
         for case in dict.fromkeys(row.case for row in rows):
@@ -174,7 +179,7 @@ def render_page(results: BenchmarkResults) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _where(m: Mapping[str, Any]) -> str:
+def _describe_run(m: Mapping[str, Any]) -> str:
     return (
         f"{m['cpus']} CPUs ({m['architecture']}), {m['memory_gb']} GB, Python {m['python']}, commit {m['commit']}, "
         f"{m['began']}; load average {m['load_before']:g} before it began, {m['load_after']:g} after it."
@@ -183,15 +188,15 @@ def _where(m: Mapping[str, Any]) -> str:
 
 
 def render_table(case: str, rows: Sequence[BenchmarkRow]) -> list[str]:
-    """A table of one case, the cheapest first."""
+    """Render the table of one case, the cheapest system first."""
     first = rows[0]
     ordered = sorted(rows, key=lambda row: row.cpu_us_per_event)
-    ours = next((row.cpu_us_per_event for row in rows if row.system == "braid"), 0.0)
+    braid_us = next((row.cpu_us_per_event for row in rows if row.system == "braid"), 0.0)
     size = f", {first.bytes_per_event:,.0f} bytes an event" if first.bytes_per_event else ""
-    said = f"### {case}: {first.sessions:,} sessions{size}, windows {first.window}"
-    lines = [said, "", "| system | " + " | ".join(HEAD) + " |", "|---|---|" + "---:|" * (len(HEAD) - 1)]
+    heading = f"### {case}: {first.sessions:,} sessions{size}, windows {first.window}"
+    lines = [heading, "", "| system | " + " | ".join(HEAD) + " |", "|---|---|" + "---:|" * (len(HEAD) - 1)]
     for row in ordered:
-        waits = [f"{row.latency_ms[p]:.0f}" if row.latency_ms else "" for p in ("p50", "p99", "p99.9")]
+        latencies = [f"{row.latency_ms[p]:.0f}" if row.latency_ms else "" for p in ("p50", "p99", "p99.9")]
         cells = [
             row.system + (f", {row.workers} processes" if row.workers > 1 else ""),
             "yes" if row.valid else "**no**",
@@ -200,13 +205,13 @@ def render_table(case: str, rows: Sequence[BenchmarkRow]) -> list[str]:
             f"{row.events_per_s:,.0f}",
             f"{row.windows_per_s:,.0f}",
             f"{row.rss_mb:.0f}",
-            *waits,
+            *latencies,
             f"{row.wrong:,}",
             f"{row.missing:,}",
             f"{row.checked:,}",
             f"{row.broker_cpu_us_per_event:.0f}",
             f"{row.redis_cpu_us_per_event:.0f}",
-            f"{row.cpu_us_per_event / ours:.2f}" if ours else "",
+            f"{row.cpu_us_per_event / braid_us:.2f}" if braid_us else "",
         ]
         lines.append("| " + " | ".join(cells) + " |")
     notes = [f"- {row.system}: {row.cannot}" for row in ordered if row.cannot]

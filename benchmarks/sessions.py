@@ -1,9 +1,9 @@
-"""What an open session costs the aligner: CPU per chunk and memory, from 100 to 10,000 sessions in one partition number.
+"""Measure what an open session costs the aligner: CPU per chunk and memory, for 100 to 10,000 sessions in a partition.
 
-`python -m benchmarks.sessions`. The pure core with admission, in one process: each session sends a frame, a text and
-half a second of sound each half second, records come in batches as the service hands them over, windows are
-acknowledged and floors asked for as by its commits. What is measured begins when windows come out steadily. Each count
-runs in a process of its own, several times, interleaved; the quickest run of each counts.
+`python -m benchmarks.sessions`. Admission and alignment run in one process, without Kafka: every half second each session
+sends a frame, a text and half a second of audio; records come in batches, windows are acknowledged and commit offsets
+computed as in the service. The measurement begins when windows are published steadily. Each number of sessions runs in a
+process of its own, several times, interleaved; the fastest run of each counts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.simulation.broker import FakeRecord
 
 COUNTS = (100, 1_000, 10_000)
 ROUND_MS = 500
-WARM_ROUNDS = 8
+WARM_UP_ROUNDS = 8
 EPOCH_MS = 1_700_000_000_000
 BATCH = 2_000
 RUNS = 3
@@ -46,7 +46,7 @@ RESULT = Path(__file__).parents[1] / "docs" / "results" / "sessions.md"
 
 
 def round_records(number: int, sessions: int, offsets: dict[str, int]) -> Iterator[tuple[str, LogRecord]]:
-    """What all devices send in one half second."""
+    """Yield what all devices send in one half second, with the modality of each record."""
     t_ms = EPOCH_MS + number * ROUND_MS
     for n in range(sessions):
         for modality, (content_type, body) in BODIES.items():
@@ -63,7 +63,7 @@ def round_records(number: int, sessions: int, offsets: dict[str, int]) -> Iterat
 
 
 def measure(sessions: int, chunks: int) -> dict[str, float]:
-    """CPU per chunk in us, windows, and resident memory in MB of this very process."""
+    """Return CPU per chunk (us), windows, and resident memory (MB) of this process."""
     topics, semantics = Topics(), Semantics()
     patience = Patience({"text": 1_500_000, "video": 1_000_000, "audio": 700_000}, 3_000_000, 300_000, held_max=10**8)
     start = Start(dict.fromkeys(topics.modalities, 0), {}, {}, {})
@@ -72,28 +72,28 @@ def measure(sessions: int, chunks: int) -> dict[str, float]:
     offsets = dict.fromkeys(topics.modalities, -1)
     rounds = max(chunks // (sessions * len(BODIES)), 4)
     spent, windows = 0.0, 0
-    for number in range(WARM_ROUNDS + rounds):
-        records, out, made_s = round_records(number, sessions, offsets), 0, 0.0
+    for number in range(WARM_UP_ROUNDS + rounds):
+        records, finals, generated_s = round_records(number, sessions, offsets), 0, 0.0
         began = time.process_time()
         while True:
-            # Made as they are taken, as a consumer does: a whole round of 10,000 sessions would be cold by then.
+            # Generate records batch by batch, as a consumer decodes them: a whole round would have left the CPU caches.
             since = time.process_time()
             batch = list(islice(records, BATCH))
-            made_s += time.process_time() - since
+            generated_s += time.process_time() - since
             if not batch:
                 break
             for window in partition.take(batch, number * ROUND_MS * 1000).windows:
                 if window.final:
-                    out += 1
+                    finals += 1
                     partition.acknowledged(window, (EPOCH_MS + number * ROUND_MS) * 1000)
         partition.floors()
         for frontier in partition.to_cover():
             partition.coverage.covered(frontier.session, frontier.start_us)
-        if number >= WARM_ROUNDS:
-            spent += time.process_time() - began - made_s
-            windows += out
+        if number >= WARM_UP_ROUNDS:
+            spent += time.process_time() - began - generated_s
+            windows += finals
     count = rounds * sessions * len(BODIES)
-    assert windows == rounds * sessions, "not each session had a window out each half second"
+    assert windows == rounds * sessions, "not every session had a window every half second"
     assert len(partition.aligner.sessions) == sessions
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"sessions": sessions, "us": spent / count * 1e6, "memory_mb": memory_mb, "windows": windows}
@@ -101,42 +101,50 @@ def measure(sessions: int, chunks: int) -> dict[str, float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--chunks", type=int, default=120_000, help="measured in each run, at least four rounds")
+    parser.add_argument("--chunks", type=int, default=120_000, help="chunks measured in each run, at least four rounds")
     parser.add_argument(
-        "--counts", type=int, nargs="+", default=COUNTS, help="so many sessions, the first to compare with"
+        "--counts", type=int, nargs="+", default=COUNTS, help="numbers of sessions; ratios are to the first"
     )
-    parser.add_argument("--runs", type=int, default=RUNS, help="of each, the quickest counts")
-    parser.add_argument("--one", type=int, help="one count in this process, as JSON")
+    parser.add_argument("--runs", type=int, default=RUNS, help="runs of each number of sessions; the fastest counts")
+    parser.add_argument("--one", type=int, help="measure one number of sessions in this process and print JSON")
     parser.add_argument("--write", action="store_true", help="write docs/results/sessions.md")
-    asked = parser.parse_args()
-    if asked.one:
-        sys.stdout.write(json.dumps(measure(asked.one, asked.chunks)) + "\n")
+    options = parser.parse_args()
+    if options.one:
+        sys.stdout.write(json.dumps(measure(options.one, options.chunks)) + "\n")
         return 0
     best: dict[int, dict[str, float]] = {}
-    for _ in range(asked.runs):
-        for sessions in asked.counts:
-            words = [sys.executable, "-m", "benchmarks.sessions", "--one", str(sessions), "--chunks", str(asked.chunks)]
-            found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
-            if sessions not in best or found["us"] < best[sessions]["us"]:
-                best[sessions] = found
-            sys.stderr.write(f"{sessions:6} sessions  {found['us']:.1f} us a chunk\n")
+    for _ in range(options.runs):
+        for sessions in options.counts:
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.sessions",
+                "--one",
+                str(sessions),
+                "--chunks",
+                str(options.chunks),
+            ]
+            row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            if sessions not in best or row["us"] < best[sessions]["us"]:
+                best[sessions] = row
+            sys.stderr.write(f"{sessions:6} sessions  {row['us']:.1f} us a chunk\n")
     table = "\n".join(
-        f"| {count:,} | {row['us'] / best[asked.counts[0]]['us']:.2f} | {row['us']:.0f} | {row['memory_mb']:.0f} |"
+        f"| {count:,} | {row['us'] / best[options.counts[0]]['us']:.2f} | {row['us']:.0f} | {row['memory_mb']:.0f} |"
         for count, row in best.items()
     )
-    told = f"| open sessions | CPU per chunk, ratio | us | resident MB |\n|---:|---:|---:|---:|\n{table}\n"
-    sys.stdout.write(told)
-    if asked.write:
+    page_table = f"| open sessions | CPU per chunk, ratio | us | resident MB |\n|---:|---:|---:|---:|\n{table}\n"
+    sys.stdout.write(page_table)
+    if options.write:
         RESULT.write_text(
             f"# Cost of an open session\n\n`make bench-sessions` on {platform.machine()}, Python "
             f"{platform.python_version()}: admission and alignment of a frame, a text and half a second of audio per "
             "session every half second, without\npayloads (Redis holds them). Ratios carry over to other machines, "
-            f"microseconds do not.\n\n{told}"
+            f"microseconds do not.\n\n{page_table}"
         )
-    # The state of a hundred sessions stays in a core's own cache, that of more does not.
-    flat = max(row["us"] for row in best.values()) <= 2 * best[asked.counts[0]]["us"]
-    small = best[asked.counts[-1]]["memory_mb"] < 1024
-    return 0 if flat and small else 1
+    # The state of a hundred sessions fits into a core's cache, that of more does not: hence a factor of 2.
+    is_flat = max(row["us"] for row in best.values()) <= 2 * best[options.counts[0]]["us"]
+    is_small = best[options.counts[-1]]["memory_mb"] < 1024
+    return 0 if is_flat and is_small else 1
 
 
 if __name__ == "__main__":

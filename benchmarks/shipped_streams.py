@@ -1,9 +1,8 @@
-"""Classes B and C: the shipped streams answered by the shipped model, end to end or from windows that are prepared."""
+"""Classes B and C: the shipped streams predicted by the shipped model, end to end or from prepared windows."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import sys
 from collections import defaultdict
@@ -13,13 +12,14 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from benchmarks.alignment_run import AlignmentCase, RunFailed, build_row, job_settings, role_pids, wait_until_quiet
+from benchmarks.alignment_run import AlignmentCase, build_row, job_settings, role_pids, wait_until_quiet
 from benchmarks.device_load import DeviceLoad
 from benchmarks.generator import STREAM_NAMES
-from benchmarks.peer_environments import Progress, package_versions
+from benchmarks.peer_environments import package_versions
 from benchmarks.process_sampler import ProcessSampler
 from benchmarks.results import BenchmarkRow
 from benchmarks.systems import BenchmarkJob, braid_environment
+from benchmarks.whole_system import run_for_report
 from benchmarks.window_check import CheckedRun, check_windows
 from services.contract.canonical import loads_object
 from services.kafka import clients, topic_admin
@@ -35,111 +35,115 @@ AT_ONCE = 1e6
 PARTITIONS = 8
 STUB_CASE = "B: prepared windows, the stub device"
 STUB_ENVIRONMENT = {"STUB_FIXED_MS": "0.30", "STUB_EACH_MS": "0.031", "STUB_BATCH": "8"}
-TTL_S = 900  # prepared windows wait for a worker that starts
+PAYLOAD_TTL_S = 900  # prepared windows wait until a worker has started
 
 
 @dataclass(frozen=True, slots=True)
 class StreamsCase:
-    """One case: live at 1x or all at once; prepared: windows stand there, and only fusion is measured; stub: its
-    device is a wait."""
+    """One case of the shipped streams.
+
+    Attributes:
+        name: The name in the results.
+        live: Play at 1x instead of all at once.
+        prepared: Align first, and measure only the fusion workers.
+        workers: How many fusion workers run.
+        stub: The workers serve a stub that waits instead of the model.
+    """
 
     name: str
     live: bool = False
     prepared: bool = False
-    fusions: int = 1
+    workers: int = 1
     stub: bool = False
 
-    def case(self, prefix: str) -> AlignmentCase:
+    def alignment_case(self, prefix: str) -> AlignmentCase:
+        """Return the load and the job of this case."""
         seconds = LIVE_S if self.live else STREAM_S
-        job = BenchmarkJob(prefix, PARTITIONS, workers=self.fusions, early=self.live)
+        job = BenchmarkJob(prefix, PARTITIONS, workers=self.workers, early=self.live)
         return AlignmentCase(self.name, DeviceLoad(len(STREAM_NAMES), seconds), self.live, job)
 
 
-async def run(stack: LocalStack, asked: StreamsCase, say: Progress) -> BenchmarkRow:
-    """One run: every window held against the oracle, every final window answered exactly once. Raises Failed."""
-    case = asked.case(f"bench-{secrets.token_hex(4)}")
+async def run_streams(stack: LocalStack, streams: StreamsCase) -> BenchmarkRow:
+    """Run a case; check every window against the oracle, and that each final window has exactly one prediction.
+
+    Raises:
+        RunFailed: A process ends, or the predictions do not end in time.
+        StartError: A service does not start.
+    """
+    case = streams.alignment_case(f"bench-{secrets.token_hex(4)}")
     settings = job_settings(stack, case.job)
     async with clients.admin(stack.bootstrap_servers) as admin:
         await topic_admin.apply(admin, settings)
-    environment = braid_environment(stack, case.job) | {"BRAID_REDIS__TTL_S": str(TTL_S)}
+    environment = braid_environment(stack, case.job) | {"BRAID_REDIS__TTL_S": str(PAYLOAD_TTL_S)}
     aligner = ServiceProcess("aligner", stack.folder, environment)
-    environment |= STUB_ENVIRONMENT if asked.stub else {}
-    module = "benchmarks.stub_model" if asked.stub else None
-    fusions = [
-        ServiceProcess("fusion", stack.folder, environment, n, module=module) for n in range(1, asked.fusions + 1)
+    environment |= STUB_ENVIRONMENT if streams.stub else {}
+    module = "benchmarks.stub_model" if streams.stub else None
+    workers = [
+        ServiceProcess("fusion", stack.folder, environment, n, module=module) for n in range(1, streams.workers + 1)
     ]
-    measured = [*([] if asked.prepared else [aligner]), *fusions]
+    measured = [*([] if streams.prepared else [aligner]), *workers]
     try:
-        if asked.live:
-            await _up([aligner, *fusions])
-            sampler = _watch(stack, measured)
-        told = await _play(stack, case)
-        if asked.prepared:
-            await _up([aligner])
+        if streams.live:
+            await _start([aligner, *workers])
+            sampler = _start_sampler(stack, measured)
+        report = await _play(stack, case)
+        if streams.prepared:
+            await _start([aligner])
             await wait_until_quiet(stack, settings, [aligner.child])
             await aligner.child.stop()
-        if not asked.live:
+        if not streams.live:
             for service in measured:
                 service.start()
-            sampler = _watch(stack, measured)
+            sampler = _start_sampler(stack, measured)
         children = [service.child for service in measured]
         await wait_until_quiet(stack, settings, children, settings.topic_names().predictions)
         sampler.stop()
     finally:
-        await asyncio.gather(*(service.child.stop(10) for service in (aligner, *fusions)))
-    judged = await _judged(stack, settings)
-    packages = ("braid", "torch", "aiokafka")
-    return build_row("braid", package_versions(sys.executable, packages), case, told, judged, sampler)
+        await asyncio.gather(*(service.child.stop(10) for service in (aligner, *workers)))
+    checked = await _check_predictions(stack, settings)
+    versions = package_versions(sys.executable, ("braid", "torch", "aiokafka"))
+    return build_row("braid", versions, case, report, checked, sampler)
 
 
-async def _up(services: Sequence[ServiceProcess]) -> None:
+async def _start(services: Sequence[ServiceProcess]) -> None:
     for service in services:
         service.start()
     await asyncio.gather(*(service.ready() for service in services))
 
 
-def _watch(stack: LocalStack, services: Sequence[ServiceProcess]) -> ProcessSampler:
+def _start_sampler(stack: LocalStack, services: Sequence[ServiceProcess]) -> ProcessSampler:
     sampler = ProcessSampler(role_pids(stack, [service.child for service in services]))
     sampler.start()
     return sampler
 
 
 async def _play(stack: LocalStack, case: AlignmentCase) -> dict[str, Any]:
-    told = stack.folder / f"{case.job.prefix}.json"
     child = Child(f"{case.job.prefix}-player", stack.folder)
     speed = 1 if case.live else AT_ONCE
-    here = [stack.bootstrap_servers, case.job.prefix, str(speed), str(case.load.seconds), str(told)]
-    child.start([sys.executable, "-m", "benchmarks.generator", "streams", *here])
-    try:
-        code = await child.ended()
-    finally:
-        child.kill()
-    if code != 0:
-        raise RunFailed(f"the player ended with code {code}:\n{child.last_words()}")
-    found: dict[str, Any] = json.loads(told.read_text())
-    return found
+    arguments = ["streams", stack.bootstrap_servers, case.job.prefix, str(speed), str(case.load.seconds)]
+    return await run_for_report(child, "benchmarks.generator", arguments)
 
 
-async def _judged(stack: LocalStack, settings: Settings) -> CheckedRun:
-    """The windows as judged, with the append times of their predictions instead of their own."""
+async def _check_predictions(stack: LocalStack, settings: Settings) -> CheckedRun:
+    """Check the windows and their predictions; the append times returned are those of the predictions."""
     topics, count = settings.topic_names(), settings.topics.partitions
-    judged = await check_windows(stack.bootstrap_servers, topics, count, settings.semantics(), is_braid=True)
-    closed: dict[str, float] = {}
-    answers: dict[str, set[str]] = defaultdict(set)
-    at_ms: dict[str, int] = {}
+    checked = await check_windows(stack.bootstrap_servers, topics, count, settings.semantics(), is_braid=True)
+    closed_ms: dict[str, float] = {}
+    predictions: dict[str, set[str]] = defaultdict(set)
+    appended_ms: dict[str, int] = {}
     async with clients.reader(stack.bootstrap_servers) as reader:
         for number in range(count):
             async for r in read_range(reader, TopicPartition(topics.windows, number)):
                 window = loads_object(r.value or b"")
                 if window["final"]:
-                    closed[window["id"]] = window["closed_us"] / 1000
+                    closed_ms[window["id"]] = window["closed_us"] / 1000
             async for r in read_range(reader, TopicPartition(topics.predictions, number)):
                 prediction = loads_object(r.value or b"")
                 if prediction["final"]:
                     window_id = prediction["id"].rsplit("@", 1)[0]
-                    answers[window_id].add(prediction["id"])
-                    at_ms.setdefault(window_id, r.timestamp)
-    judged.windows = [(at_ms[id], closed[id]) for id in closed.keys() & at_ms.keys()]
-    judged.missing += len(closed.keys() - answers.keys())
-    judged.wrong += len(answers.keys() - closed.keys()) + sum(len(ids) > 1 for ids in answers.values())
-    return judged
+                    predictions[window_id].add(prediction["id"])
+                    appended_ms.setdefault(window_id, r.timestamp)
+    checked.windows = [(appended_ms[id], closed_ms[id]) for id in closed_ms.keys() & appended_ms.keys()]
+    checked.missing += len(closed_ms.keys() - predictions.keys())
+    checked.wrong += len(predictions.keys() - closed_ms.keys()) + sum(len(ids) > 1 for ids in predictions.values())
+    return checked

@@ -1,7 +1,7 @@
-"""A device that is a latency model and no more, behind the interface of the model: what serving costs without inference.
+"""A stub with the interface of the model that only waits: it shows what serving costs without inference.
 
-`stub(...)` makes one; `python -m benchmarks.stub_model` is a fusion worker that serves it, told by STUB_… variables how long
-the device takes. What it says of a window is a function of the window's number of items alone.
+`python -m benchmarks.stub_model` is a fusion worker that serves the stub; STUB_… variables set how long it waits. Its
+prediction depends only on which modalities a window has.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FEATURES = 8
 
 @dataclass(frozen=True, slots=True)
 class StubTiming:
-    """How long the device takes for a batch: fixed_ms + each_ms * windows, and item_ms for each item it encodes."""
+    """How long the stub waits for a batch: `fixed_ms` + `each_ms` per window, and `item_ms` per encoded input."""
 
     fixed_ms: float = 0.30
     each_ms: float = 0.031
@@ -37,7 +37,7 @@ class StubTiming:
 
 
 class StubModel:
-    """Serves like the model whose labels, thresholds and shapes it has; a wait stands for all arithmetic."""
+    """A served model with the labels, thresholds and shapes of another; it waits instead of computing."""
 
     def __init__(self, like: ServedModel, timing: StubTiming, batch_windows: int | None = None) -> None:
         self.name, self.version, self.digest = "stub", "1", "5" * 64
@@ -49,27 +49,27 @@ class StubModel:
         self.costliest_modality = max(like.modalities, key=lambda m: timing.item_ms.get(m, 0.0))
         self.prepare = like.prepare
         self._timing = timing
-        drawn = np.random.default_rng(5).normal(0, 1, (1 << len(like.modalities), len(like.labels)))
-        self._rows: NDArray[np.float64] = drawn - np.log(np.exp(drawn).sum(1, keepdims=True))
+        logits = np.random.default_rng(5).normal(0, 1, (1 << len(like.modalities), len(like.labels)))
+        self._rows: NDArray[np.float64] = logits - np.log(np.exp(logits).sum(1, keepdims=True))
 
     def encode_all(self, inputs: Mapping[str, Sequence[NDArray[Any]]]) -> dict[str, list[Feature]]:
-        """Features float32 [FEATURES] that hold nothing."""
-        _busy(sum(self._timing.item_ms.get(modality, 0.0) * len(given) for modality, given in inputs.items()))
+        """Return zeros, float32 [FEATURES], for each input."""
+        _wait(sum(self._timing.item_ms.get(modality, 0.0) * len(given) for modality, given in inputs.items()))
         return {modality: [np.zeros(FEATURES, np.float32) for _ in given] for modality, given in inputs.items()}
 
     def fuse(self, windows: Sequence[WindowFeatures]) -> list[NDArray[np.float64]]:
-        """The same log probabilities each time, float64 [2^modalities, labels]; absent senses count for nothing."""
-        for at in range(0, len(windows), self.batch_windows):
-            _busy(self._timing.fixed_ms + self._timing.each_ms * len(windows[at : at + self.batch_windows]))
-        out = []
+        """Return constant log probabilities, float64 [2^modalities, labels], where absent modalities change nothing."""
+        for begin in range(0, len(windows), self.batch_windows):
+            _wait(self._timing.fixed_ms + self._timing.each_ms * len(windows[begin : begin + self.batch_windows]))
+        rows = []
         for window in windows:
-            there = sum(1 << i for i, m in enumerate(self.modalities) if m in window.present)
-            out.append(self._rows[np.arange(len(self._rows)) & there])
-        return out
+            present = sum(1 << i for i, m in enumerate(self.modalities) if m in window.present)
+            rows.append(self._rows[np.arange(len(self._rows)) & present])
+        return rows
 
 
-def _busy(ms: float) -> None:
-    # A sleep gives the interpreter to the other threads, as a device does while it works.
+def _wait(ms: float) -> None:
+    # A sleep releases the interpreter to other threads, as a working device does.
     if ms > 0:
         time.sleep(ms / 1000)
 
@@ -77,17 +77,17 @@ def _busy(ms: float) -> None:
 def make_stub(
     timing: StubTiming, batch_windows: int | None, folder: Path, device: str, threads: int | None
 ) -> ServedModel:
-    """The stub in the shape of the checkpoint in a folder."""
+    """Make a stub with the shapes of the checkpoint in a folder."""
     return StubModel(load_model(folder, device, threads), timing, batch_windows)
 
 
 def main() -> int:
-    """A fusion worker with the stub as its device, by the same settings as any other."""
-    told = {name: float(os.environ[f"STUB_{name}"]) for name in ("FIXED_MS", "EACH_MS")}
-    items = {m: float(os.environ.get(f"STUB_{m.upper()}_MS", "0")) for m in ("text", "video", "audio")}
-    timing = StubTiming(told["FIXED_MS"], told["EACH_MS"], items)
-    size = int(os.environ["STUB_BATCH"]) if "STUB_BATCH" in os.environ else None
-    return run(partial(plan, model=partial(make_stub, timing, size)), load())
+    """Run a fusion worker that serves the stub, with the usual settings."""
+    waits_ms = {name: float(os.environ[f"STUB_{name}"]) for name in ("FIXED_MS", "EACH_MS")}
+    item_ms = {m: float(os.environ.get(f"STUB_{m.upper()}_MS", "0")) for m in ("text", "video", "audio")}
+    timing = StubTiming(waits_ms["FIXED_MS"], waits_ms["EACH_MS"], item_ms)
+    batch_windows = int(os.environ["STUB_BATCH"]) if "STUB_BATCH" in os.environ else None
+    return run(partial(plan, model=partial(make_stub, timing, batch_windows)), load())
 
 
 if __name__ == "__main__":

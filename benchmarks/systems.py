@@ -1,4 +1,4 @@
-"""The systems under test of class A: Braid's aligner and its peers, started with the same topics, Redis and windows."""
+"""The systems of class A: Braid's aligner and its peers, started on the same topics, Redis and window settings."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from services.local.process import Child
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 
-TTL_S = 20
+PAYLOAD_TTL_S = 20
 ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkJob:
-    """What a system is to do in one run: topics by prefix, windows, how many processes."""
+    """What a system does in one run: the prefix of its topics, the windows, the number of processes."""
 
     prefix: str
     partitions: int
@@ -31,7 +31,10 @@ class BenchmarkJob:
 
 @dataclass(frozen=True, slots=True)
 class SystemUnderTest:
-    """A system by name; module and environment are None for Braid. cannot: what of the job its framework cannot express."""
+    """A system by name; module and environment are None for Braid.
+
+    `limitation` says what of the job its framework cannot express.
+    """
 
     name: str
     module: str | None = None
@@ -41,22 +44,23 @@ class SystemUnderTest:
 
     @property
     def is_braid(self) -> bool:
+        """Whether this is Braid and not a peer."""
         return self.module is None
 
-    def python(self, say: Progress) -> Path:
-        """Its interpreter. Raises InstallError."""
-        return Path(sys.executable) if self.environment is None else peer_python(self.environment, say)
+    def python(self, progress: Progress) -> Path:
+        """Return its interpreter; raise InstallError if its environment cannot be made."""
+        return Path(sys.executable) if self.environment is None else peer_python(self.environment, progress)
 
-    def versions(self, say: Progress) -> dict[str, str]:
-        """The versions of what it is made of."""
-        return package_versions(str(self.python(say)), self.packages)
+    def versions(self, progress: Progress) -> dict[str, str]:
+        """Return the versions of the packages that define it."""
+        return package_versions(str(self.python(progress)), self.packages)
 
-    def start(self, stack: LocalStack, job: BenchmarkJob, say: Progress) -> Sequence[Child]:
+    def start(self, stack: LocalStack, job: BenchmarkJob, progress: Progress) -> Sequence[Child]:
         """Start its processes."""
-        return _braid(stack, job) if self.module is None else self._peer(self.module, stack, job, say)
+        return _braid(stack, job) if self.module is None else self._peer(self.module, stack, job, progress)
 
-    def _peer(self, module: str, stack: LocalStack, job: BenchmarkJob, say: Progress) -> Sequence[Child]:
-        python, children = self.python(say), []
+    def _peer(self, module: str, stack: LocalStack, job: BenchmarkJob, progress: Progress) -> Sequence[Child]:
+        python, children = self.python(progress), []
         for number in range(1, job.workers + 1):
             child = Child(f"{job.prefix}-{self.name}-{number}", stack.folder)
             folder = stack.folder / f"{job.prefix}-{number}"
@@ -76,7 +80,7 @@ def _environment(stack: LocalStack, job: BenchmarkJob) -> Mapping[str, str]:
         "BENCH_REDIS": stack.redis_url,
         "BENCH_SIZE_MS": str(job.size_ms),
         "BENCH_HOP_MS": str(job.hop_ms),
-        "BENCH_TTL_S": str(TTL_S),
+        "BENCH_TTL_S": str(PAYLOAD_TTL_S),
         "PATH": os.environ["PATH"],
     }
 
@@ -85,7 +89,7 @@ def _braid(stack: LocalStack, job: BenchmarkJob) -> Sequence[Child]:
     environment, children = braid_environment(stack, job), []
     for number in range(1, job.workers + 1):
         service = ServiceProcess("aligner", stack.folder, environment, number)
-        # The stack may have an aligner of its own, with this very number.
+        # The stack may have an aligner with the same number.
         service.child = Child(f"{job.prefix}-aligner-{number}", stack.folder)
         service.start()
         children.append(service.child)
@@ -93,13 +97,13 @@ def _braid(stack: LocalStack, job: BenchmarkJob) -> Sequence[Child]:
 
 
 def braid_environment(stack: LocalStack, job: BenchmarkJob) -> dict[str, str]:
-    """The settings of Braid's services for a job."""
+    """Return the environment variables of Braid's services for a job."""
     return {
         **stack.environment(),
         "BRAID_TOPICS__PREFIX": job.prefix,
         "BRAID_TOPICS__PARTITIONS": str(job.partitions),
         "BRAID_KAFKA__GROUP_PREFIX": job.prefix,
-        "BRAID_REDIS__TTL_S": str(TTL_S),
+        "BRAID_REDIS__TTL_S": str(PAYLOAD_TTL_S),
         "BRAID_ALIGNMENT__SIZE_MS": str(job.size_ms),
         "BRAID_ALIGNMENT__HOP_MS": str(job.hop_ms),
         "BRAID_ALIGNMENT__EARLY": str(job.early).lower(),
@@ -118,6 +122,6 @@ QUIX = SystemUnderTest(
     "benchmarks.peers.quix_windows",
     "quixstreams",
     ("quixstreams", "confluent-kafka", "redis"),
-    limitation="its windows go by one clock per key over all topics: lateness per modality cannot be expressed, so windows "
+    limitation="its windows use one clock per key over all topics: lateness per modality cannot be expressed, so windows "
     "around late records differ from the job",
 )

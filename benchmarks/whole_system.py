@@ -1,18 +1,20 @@
-"""The whole system on this machine, for what is measured from outside: the local stack and every service."""
+"""Braid's processes on this machine, for benchmarks that measure them from outside."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from services.kafka import clients, topic_admin
 from services.local.ports import free_ports
-from services.local.process import StartError
+from services.local.process import Child, StartError
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings, load
@@ -21,9 +23,13 @@ SERVICES = ("aligner", "fusion", "gateway")
 T = TypeVar("T")
 
 
+class RunFailed(Exception):
+    """A run without a result; the message says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunningSystem:
-    """What runs: the stack, the services by name, the settings that lead there, and the address of the page."""
+    """The local stack, the services by name, the settings they use, and the address of the live page."""
 
     stack: LocalStack
     services: Mapping[str, ServiceProcess]
@@ -33,9 +39,17 @@ class RunningSystem:
 
 @asynccontextmanager
 async def run_system(folder: Path, more: Mapping[str, str] | None = None) -> AsyncIterator[RunningSystem]:
-    """Everything up; more: of the services' environment. Raises StartError."""
-    own = load(kafka={"bootstrap_servers": ""}, redis={"url": ""})
-    async with LocalStack(folder, own) as stack:
+    """Run the stack and all services.
+
+    Args:
+        folder: Where the processes write.
+        more: Further environment variables of the services.
+
+    Raises:
+        StartError: A process does not start.
+    """
+    own_stack = load(kafka={"bootstrap_servers": ""}, redis={"url": ""})
+    async with LocalStack(folder, own_stack) as stack:
         async with clients.admin(stack.bootstrap_servers) as admin:
             await topic_admin.apply(admin, stack.settings())
         (port,) = free_ports(1)
@@ -50,14 +64,32 @@ async def run_system(folder: Path, more: Mapping[str, str] | None = None) -> Asy
             await asyncio.gather(*(service.child.stop() for service in services.values()))
 
 
-def run_in_temporary_folder(bench: Callable[[Path], Awaitable[T]]) -> T:
-    """What a benchmark finds in a folder that goes with it; ends the process (1) with the reason where it cannot start."""
+def run_in_temporary_folder(benchmark: Callable[[Path], Awaitable[T]]) -> T:
+    """Run a benchmark in a folder that is deleted afterwards; exit with the reason if it cannot run."""
 
-    async def found(folder: str) -> T:
-        return await bench(Path(folder))
+    async def run(folder: str) -> T:
+        return await benchmark(Path(folder))
 
     try:
         with tempfile.TemporaryDirectory(prefix="braid-bench-") as folder:
-            return asyncio.run(found(folder))
-    except StartError as why:
-        raise SystemExit(str(why)) from None
+            return asyncio.run(run(folder))
+    except (RunFailed, StartError) as error:
+        raise SystemExit(str(error)) from None
+
+
+async def run_for_report(child: Child, module: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """Run a module that writes a JSON report to the path in its last argument, and return the report.
+
+    Raises:
+        RunFailed: The process ends with an error.
+    """
+    report = child.log.with_suffix(".json")
+    child.start([sys.executable, "-m", module, *arguments, str(report)])
+    try:
+        code = await child.ended()
+    finally:
+        child.kill()
+    if code != 0:
+        raise RunFailed(f"{child.name} ended with code {code}:\n{child.last_words()}")
+    fields: dict[str, Any] = json.loads(report.read_text())
+    return fields

@@ -1,4 +1,4 @@
-"""Reads the logs of a run again and holds every window against the oracle: the same check for Braid and for each peer."""
+"""The check of a run: read its logs again and compare every window with the oracle, for Braid and for each peer."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from services.contract.alignment_config import Semantics
 from services.contract.canonical import loads_object
 from services.contract.topics import Topics
 from services.contract.window import Window
-from services.inspection.audit.oracle import LogEntry, OracleVerdict
-from services.inspection.audit.oracle import judge_logs as ask_oracle
+from services.inspection.audit.oracle import LogEntry, OracleVerdict, judge_logs
 from services.inspection.audit.records import decode_media_record
 from services.kafka import clients
 from services.kafka.log_reader import read_range, with_readers
@@ -27,10 +26,16 @@ Key = tuple[str, int]
 
 @dataclass(slots=True)
 class CheckedRun:
-    """What a run wrote. events_ms: append times of media; windows: append time and that of the last record needed (ms).
+    """What a run wrote, and what is wrong with it.
 
-    wrong: windows that hold something else than the logs say, or that should not be; missing: those that never came;
-    copies: repeats of a window; troubles: refused or late records that were not told as the oracle has them.
+    Attributes:
+        events_ms: Append times of the media records.
+        ticks: The number of idle records.
+        windows: For each window, its append time and that of the last record it needed (ms).
+        wrong: Windows whose members differ from the oracle's, or that the oracle does not have.
+        missing: Windows of the oracle that were not written.
+        copies: Repetitions of a window.
+        troubles: Late or rejected records that were not published as the oracle says (Braid only).
     """
 
     events_ms: list[int] = field(default_factory=list)
@@ -42,6 +47,7 @@ class CheckedRun:
     troubles: int = 0
 
     def add(self, other: CheckedRun) -> None:
+        """Add the figures of another partition."""
         self.events_ms += other.events_ms
         self.windows += other.windows
         self.ticks += other.ticks
@@ -54,75 +60,77 @@ class CheckedRun:
 async def check_windows(
     servers: str, topics: Topics, partition_count: int, semantics: Semantics, is_braid: bool
 ) -> CheckedRun:
-    """Judge a run; ours: the windows are Braid's own records, equal to the byte, with late and refused records told."""
+    """Check all partitions of a run.
 
-    async def one(reader: AIOKafkaConsumer, number: int) -> CheckedRun:
-        return await _judge_number(reader, topics, number, semantics, is_braid)
+    Args:
+        servers: The broker's address.
+        topics: The topics of the run.
+        partition_count: How many partitions each topic has.
+        semantics: The alignment settings that the oracle applies.
+        is_braid: The windows are Braid's records, which must be byte-equal; late and rejected records are checked too.
+    """
+
+    async def check_partition(reader: AIOKafkaConsumer, number: int) -> CheckedRun:
+        return await _check_partition(reader, topics, number, semantics, is_braid)
 
     whole = CheckedRun()
-    for judged in await with_readers(lambda: clients.make_reader(servers), range(partition_count), one):
-        whole.add(judged)
+    for part in await with_readers(lambda: clients.make_reader(servers), range(partition_count), check_partition):
+        whole.add(part)
     return whole
 
 
-async def _judge_number(
-    reader: AIOKafkaConsumer, topics: Topics, number: int, semantics: Semantics, ours: bool
+async def _check_partition(
+    reader: AIOKafkaConsumer, topics: Topics, number: int, semantics: Semantics, is_braid: bool
 ) -> CheckedRun:
-    out, marked = CheckedRun(), set[tuple[str, int]]()
+    result, broken = CheckedRun(), set[tuple[str, int]]()
     entries: dict[str, list[LogEntry]] = {m: [] for m in topics.modalities}
     for modality in topics.modalities:
         async for r in read_range(reader, TopicPartition(topics.media(modality), number)):
             if r.key is None:
-                out.ticks += 1
+                result.ticks += 1
             else:
-                out.events_ms.append(r.timestamp)
+                result.events_ms.append(r.timestamp)
             if any(name == BROKEN_HEADER for name, _ in r.headers):
-                marked.add((modality, r.offset))
+                broken.add((modality, r.offset))
                 continue
-            holds = decode_media_record(r, modality, number)
-            if holds is not None:
-                entries[modality].append(LogEntry(r.offset, r.timestamp * 1000, holds))
-    verdict = ask_oracle(entries, semantics)
-    written = [r async for r in read_range(reader, TopicPartition(topics.windows, number))]
-    _compare(written, verdict, ours, out)
-    if ours:
-        out.troubles += len(verdict.open)
-        dead = {(d["topic"].split(".")[-2], d["offset"]) for d in await _told(reader, topics.dead, number)}
-        late = {(d["modality"], d["at"][1]) for d in await _told(reader, topics.late, number)}
-        out.troubles += len(dead ^ marked)
-        out.troubles += len(late ^ {at for at, fate in verdict.fates.items() if fate == "late"})
-    return out
+            chunk = decode_media_record(r, modality, number)
+            if chunk is not None:
+                entries[modality].append(LogEntry(r.offset, r.timestamp * 1000, chunk))
+    verdict = judge_logs(entries, semantics)
+    window_records = [r async for r in read_range(reader, TopicPartition(topics.windows, number))]
+    _compare(window_records, verdict, is_braid, result)
+    if is_braid:
+        result.troubles += len(verdict.open)
+        dead = {(d["topic"].split(".")[-2], d["offset"]) for d in await _read_json(reader, topics.dead, number)}
+        late = {(d["modality"], d["at"][1]) for d in await _read_json(reader, topics.late, number)}
+        result.troubles += len(dead ^ broken)
+        result.troubles += len(late ^ {at for at, fate in verdict.fates.items() if fate == "late"})
+    return result
 
 
-async def _told(reader: AIOKafkaConsumer, topic: str, number: int) -> list[dict[str, Any]]:
+async def _read_json(reader: AIOKafkaConsumer, topic: str, number: int) -> list[dict[str, Any]]:
     return [loads_object(r.value or b"") async for r in read_range(reader, TopicPartition(topic, number))]
 
 
-def _compare(written: Sequence[Any], verdict: OracleVerdict, ours: bool, out: CheckedRun) -> None:
+def _compare(window_records: Sequence[Any], verdict: OracleVerdict, is_braid: bool, result: CheckedRun) -> None:
     seen: set[Key] = set()
-    for r in written:
-        found = _final(r.value)
-        if found is None:
+    for r in window_records:
+        window: dict[str, Any] = json.loads(r.value or b"{}")
+        if not window.get("final", True):
             continue
-        key = found["session"], found["start_us"]
+        key = window["session"], window["start_us"]
         if key in seen:
-            out.copies += 1
+            result.copies += 1
             continue
         seen.add(key)
-        wanted = verdict.windows.get(key)
-        if wanted is None:
-            out.wrong += 1
+        expected = verdict.windows.get(key)
+        if expected is None:
+            result.wrong += 1
             continue
-        out.windows.append((r.timestamp, wanted.closed_us / 1000))
-        same = window_record.encode(wanted) == r.value if ours else _members(found) == _members_of(wanted)
-        out.wrong += not same
-    out.missing += len(verdict.windows.keys() - seen)
-
-
-def _final(value: bytes | None) -> dict[str, Any] | None:
-    """The record of a window, None for an early answer."""
-    record: dict[str, Any] = json.loads(value or b"{}")
-    return record if record.get("final", True) else None
+        result.windows.append((r.timestamp, expected.closed_us / 1000))
+        same = window_record.encode(expected) == r.value if is_braid else _members(window) == _members_of(expected)
+        result.wrong += not same
+    result.missing += len(verdict.windows.keys() - seen)
 
 
 def _members(record: Mapping[str, Any]) -> Members:

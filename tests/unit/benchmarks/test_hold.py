@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from benchmarks import highest_rate
-from benchmarks.alignment_run import AlignmentCase, RunFailed
+from benchmarks.alignment_run import AlignmentCase
+from benchmarks.whole_system import RunFailed
 from tests.unit.benchmarks.test_row import ROW
 
 BACKLOG_PER_S = 10_400  # a thirteenth is a session: 800 of them, 48, 96, 200, 400 and 800 at the five rates
@@ -52,8 +53,8 @@ async def test_rates_are_tried_upwards_until_one_is_not_held_or_downwards_until_
     monkeypatch: pytest.MonkeyPatch, beyond: dict[str, Any] | None, holds: int, tried: list[int], highest: int | None
 ) -> None:
     machine = Machine(holds, beyond)
-    monkeypatch.setattr(highest_rate, "run", machine.run)
-    monkeypatch.setattr(highest_rate, "fresh_redis", nothing)
+    monkeypatch.setattr(highest_rate, "run_case", machine.run)
+    monkeypatch.setattr(highest_rate, "reset_redis", nothing)
     system: Any = type("System", (), {"name": "one"})
     row = await highest_rate.find_highest_rate(None, system, BACKLOG_PER_S, 60, lambda text: None)  # type: ignore[arg-type]
     assert machine.tried == tried
