@@ -46,7 +46,7 @@ async def fill_topics(settings: Settings, size: int, events: int) -> None:
     async with clients.producer(settings.kafka.bootstrap_servers) as producer:
         sent = []
         for t_us, session, modality, content_type, body, id in _events(begin_us, seconds, size):
-            headers = cloudevents.build(
+            headers = cloudevents.build_headers(
                 session=session,
                 source=f"/devices/{session}/{modality}",
                 id=id,
@@ -78,7 +78,7 @@ async def measure(stack: LocalStack, size: int) -> dict[str, float]:
     settings = stack.settings()
     settings = settings.model_copy(update={"topics": settings.topics.model_copy(update={"prefix": prefix})})
     async with clients.admin(stack.bootstrap_servers) as admin:
-        await topic_admin.apply(admin, settings)
+        await topic_admin.create_missing_topics(admin, settings)
     await fill_topics(settings, size, events)
     environment = {**stack.environment(), "BRAID_TOPICS__PREFIX": prefix, "BRAID_KAFKA__GROUP_PREFIX": prefix}
     aligner = ServiceProcess("aligner", stack.folder, environment)

@@ -59,7 +59,7 @@ async def run_case(stack: LocalStack, system: SystemUnderTest, case: AlignmentCa
     job = replace(case.job, prefix=f"bench-{secrets.token_hex(4)}")
     settings = job_settings(stack, job)
     async with clients.admin(stack.bootstrap_servers) as admin:
-        await topic_admin.apply(admin, settings)
+        await topic_admin.create_missing_topics(admin, settings)
     children: Sequence[Child] = []
     try:
         if not case.live:
@@ -76,10 +76,10 @@ async def run_case(stack: LocalStack, system: SystemUnderTest, case: AlignmentCa
     finally:
         await asyncio.gather(*(child.stop(10) for child in children))
     checked = await check_windows(
-        stack.bootstrap_servers, settings.topic_names(), job.partitions, settings.semantics(), system.is_braid
+        stack.bootstrap_servers, settings.topic_names(), job.partitions, settings.alignment_config(), system.is_braid
     )
     async with clients.admin(stack.bootstrap_servers) as admin:
-        await admin.delete_topics([topic.name for topic in topic_admin.wanted(settings)])
+        await admin.delete_topics([topic.name for topic in topic_admin.topic_definitions(settings)])
     return build_row(system.name, system.versions(progress), case, report, checked, sampler, system.limitation)
 
 

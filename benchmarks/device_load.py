@@ -151,7 +151,7 @@ def _add(
     at_ms = slot * 100 + (100 if modality == "audio" else 0) + rng.randint(*NETWORK_DELAY_MS)
     if rng.random() < load.late:
         at_ms += rng.randint(*LATE_BY_MS)
-    headers = cloudevents.build(
+    headers = cloudevents.build_headers(
         session=name,
         source=f"/devices/{name}/{modality}",
         id=str(slot),

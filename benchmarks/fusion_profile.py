@@ -139,7 +139,7 @@ def _read_counters(fusion: ServiceProcess) -> dict[str, float]:
 async def _create_topics(stack: LocalStack, job: BenchmarkJob) -> Settings:
     settings = job_settings(stack, job)
     async with clients.admin(stack.bootstrap_servers) as admin:
-        await topic_admin.apply(admin, settings)
+        await topic_admin.create_missing_topics(admin, settings)
     return settings
 
 

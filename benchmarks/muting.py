@@ -22,7 +22,7 @@ from services.contract import canonical, cloudevents
 from services.contract.record import KafkaRecord
 from services.inspection.audit.collect import collect_topic
 from services.kafka import clients
-from services.kafka.control_topic import say
+from services.kafka.control_topic import update_control
 from services.runtime.settings import Settings
 
 DELAY_MAX_MS = 250
@@ -41,7 +41,7 @@ async def send_continuously(producer: AIOKafkaProducer, settings: Settings, sess
                 ("audio", PCM, bytes([n % 256, 1]) * 800),
                 ("text", "text/plain", b"%d" % n),
             ):
-                headers = cloudevents.build(
+                headers = cloudevents.build_headers(
                     session=session,
                     source=f"/devices/{session}/{modality}",
                     id=str(n),
@@ -84,7 +84,7 @@ async def measure_mutes(count: int, folder: Path) -> list[int]:
             for n, session in enumerate(sessions):
                 # Not synchronous with the windows, which end every half second.
                 await asyncio.sleep(INTERVAL_S + 0.037 * (n % 7))
-                await say(
+                await update_control(
                     reader, producer, topics, partitions, session, lambda c: c.mute(["audio"], time.time_ns() // 1000)
                 )
                 muted_ms[session] = time.time_ns() // 1_000_000

@@ -25,13 +25,13 @@ from benchmarks.overload_verdict import CALM_S, CASES, SIZE, OverloadCase, judge
 from benchmarks.results import RESULTS
 from services.contract import window as window_record
 from services.contract.partitioner import partition_of
-from services.contract.window import Lane, Member, Window
+from services.contract.window import Member, Window, WindowMembers
 from services.kafka import clients, topic_admin
 from services.kafka.log_reader import read_range
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import load
-from services.storage.payload_cache import RedisWindow, Stored
+from services.storage.payload_cache import CacheEntry, PayloadCache
 
 HOP_US, STEP_MS = 500_000, 250
 EPOCH_US = 1_700_000_000_000_000
@@ -60,7 +60,7 @@ def schedule_windows(case: OverloadCase, seconds: float) -> Iterator[tuple[float
                 yield at_s, f"{name} {n}", number, True
 
 
-def build_window(session: str, partition: int, number: int, final: bool) -> tuple[Window, list[Stored]]:
+def build_window(session: str, partition: int, number: int, final: bool) -> tuple[Window, list[CacheEntry]]:
     """Return a window with a sentence and a piece of audio of its own, and the two payloads.
 
     All members are in the session's partition: a worker rejects others.
@@ -70,14 +70,14 @@ def build_window(session: str, partition: int, number: int, final: bool) -> tupl
     position = partition, int.from_bytes(hashlib.sha256(f"{session} {number}".encode()).digest()[:6])
     chunk = Member("/mic", str(number), start_us, HOP_US, hashlib.sha256(audio).hexdigest(), *position)
     lanes = {
-        "text": Lane("present", "data", start_us, (Member("/t", "1", start_us, 0, TEXT_SHA, partition, 0),)),
-        "video": Lane("absent", "tick", start_us, ()),
-        "audio": Lane("present", "data", start_us, (chunk,)),
+        "text": WindowMembers("present", "data", start_us, (Member("/t", "1", start_us, 0, TEXT_SHA, partition, 0),)),
+        "video": WindowMembers("absent", "tick", start_us, ()),
+        "audio": WindowMembers("present", "data", start_us, (chunk,)),
     }
     previous_us = start_us - HOP_US if number else None
     built = Window(session, start_us, start_us + 4 * HOP_US, previous_us, final, "bench", lanes, 0, 0)
-    sentence = Stored(session, "text", start_us, partition, 0, "text/plain", TEXT)
-    return built, [Stored(session, "audio", start_us, *position, PCM, audio), sentence]
+    sentence = CacheEntry(session, "text", start_us, partition, 0, "text/plain", TEXT)
+    return built, [CacheEntry(session, "audio", start_us, *position, PCM, audio), sentence]
 
 
 TEXT = b"turn on the kettle"
@@ -86,7 +86,7 @@ TEXT_SHA = hashlib.sha256(TEXT).hexdigest()
 
 async def feed_windows(stack: LocalStack, prefix: str, plan: list[tuple[float, str, int, bool]]) -> None:
     """Send every window when it is due, at whatever pace the worker goes (open loop)."""
-    payloads = RedisWindow(stack.redis_url, 120, 2_000)
+    payloads = PayloadCache(stack.redis_url, 120, 2_000)
     loop, topic = asyncio.get_running_loop(), f"{prefix}.windows.v1"
     async with clients.producer(stack.bootstrap_servers) as producer:
         began = loop.time() + 0.5
@@ -135,7 +135,7 @@ async def make_worker(stack: LocalStack, case: OverloadCase, prefix: str) -> Ser
     settings = stack.settings()
     topics = settings.topics.model_copy(update={"prefix": prefix, "partitions": PARTITIONS})
     async with clients.admin(stack.bootstrap_servers) as admin:
-        await topic_admin.apply(admin, settings.model_copy(update={"topics": topics}))
+        await topic_admin.create_missing_topics(admin, settings.model_copy(update={"topics": topics}))
     folder = stack.folder / prefix
     folder.mkdir(exist_ok=True)
     return ServiceProcess("fusion", folder, environment, module="benchmarks.stub_model")

@@ -87,7 +87,7 @@ async def listed(settings: Settings, count: int) -> None:
     async with clients.producer(settings.kafka) as producer:
         for n in range(count):
             session = f"site {n:03d}"
-            headers = cloudevents.build(
+            headers = cloudevents.build_headers(
                 session=session,
                 source="/devices/desk/text",
                 id="1",

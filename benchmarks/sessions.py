@@ -1,6 +1,6 @@
 """Measure what an open session costs the aligner: CPU per chunk and memory, for 100 to 10,000 sessions in a partition.
 
-`python -m benchmarks.sessions`. Admission and alignment run in one process, without Kafka: every half second each session
+`python -m benchmarks.sessions`. AdmissionLimits and alignment run in one process, without Kafka: every half second each session
 sends a frame, a text and half a second of audio; records come in batches, windows are acknowledged and commit offsets
 computed as in the service. The measurement begins when windows are published steadily. Each number of sessions runs in a
 process of its own, several times, interleaved; the fastest run of each counts.
@@ -19,11 +19,11 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from services.aligner.idleness import Patience
+from services.aligner.idleness import IdleTimeouts
 from services.aligner.partition import Partition
-from services.aligner.recovery import Start
+from services.aligner.recovery import InitialState
 from services.contract import cloudevents
-from services.contract.alignment_config import Semantics
+from services.contract.alignment_config import AlignmentConfig
 from services.contract.record import LogRecord
 from services.contract.topics import Topics
 from services.runtime.gc_tuning import collect_cycles_rarely
@@ -50,7 +50,7 @@ def round_records(number: int, sessions: int, offsets: dict[str, int]) -> Iterat
     t_ms = EPOCH_MS + number * ROUND_MS
     for n in range(sessions):
         for modality, (content_type, body) in BODIES.items():
-            headers = cloudevents.build(
+            headers = cloudevents.build_headers(
                 session=f"home {n}",
                 source=f"/devices/{n}/{modality}",
                 id=str(number),
@@ -64,9 +64,11 @@ def round_records(number: int, sessions: int, offsets: dict[str, int]) -> Iterat
 
 def measure(sessions: int, chunks: int) -> dict[str, float]:
     """Return CPU per chunk (us), windows, and resident memory (MB) of this process."""
-    topics, semantics = Topics(), Semantics()
-    patience = Patience({"text": 1_500_000, "video": 1_000_000, "audio": 700_000}, 3_000_000, 300_000, held_max=10**8)
-    start = Start(dict.fromkeys(topics.modalities, 0), {}, {}, {})
+    topics, semantics = Topics(), AlignmentConfig()
+    patience = IdleTimeouts(
+        {"text": 1_500_000, "video": 1_000_000, "audio": 700_000}, 3_000_000, 300_000, retained_max=10**8
+    )
+    start = InitialState(dict.fromkeys(topics.modalities, 0), {}, {}, {})
     partition = Partition(0, 1, semantics, patience, topics, 60_000_000, start)
     collect_cycles_rarely()
     offsets = dict.fromkeys(topics.modalities, -1)
@@ -82,13 +84,13 @@ def measure(sessions: int, chunks: int) -> dict[str, float]:
             generated_s += time.process_time() - since
             if not batch:
                 break
-            for window in partition.take(batch, number * ROUND_MS * 1000).windows:
+            for window in partition.process(batch, number * ROUND_MS * 1000).windows:
                 if window.final:
                     finals += 1
-                    partition.acknowledged(window, (EPOCH_MS + number * ROUND_MS) * 1000)
-        partition.floors()
-        for frontier in partition.to_cover():
-            partition.coverage.covered(frontier.session, frontier.start_us)
+                    partition.on_window_acknowledged(window, (EPOCH_MS + number * ROUND_MS) * 1000)
+        partition.commit_offsets()
+        for frontier in partition.due_frontiers():
+            partition.coverage.on_frontier_acknowledged(frontier.session, frontier.start_us)
         if number >= WARM_UP_ROUNDS:
             spent += time.process_time() - began - generated_s
             windows += finals

@@ -73,7 +73,7 @@ async def run_streams(stack: LocalStack, streams: StreamsCase) -> BenchmarkRow:
     case = streams.alignment_case(f"bench-{secrets.token_hex(4)}")
     settings = job_settings(stack, case.job)
     async with clients.admin(stack.bootstrap_servers) as admin:
-        await topic_admin.apply(admin, settings)
+        await topic_admin.create_missing_topics(admin, settings)
     environment = braid_environment(stack, case.job) | {"BRAID_REDIS__TTL_S": str(PAYLOAD_TTL_S)}
     aligner = ServiceProcess("aligner", stack.folder, environment)
     environment |= STUB_ENVIRONMENT if streams.stub else {}
@@ -127,7 +127,7 @@ async def _play(stack: LocalStack, case: AlignmentCase) -> dict[str, Any]:
 async def _check_predictions(stack: LocalStack, settings: Settings) -> CheckedRun:
     """Check the windows and their predictions; the append times returned are those of the predictions."""
     topics, count = settings.topic_names(), settings.topics.partitions
-    checked = await check_windows(stack.bootstrap_servers, topics, count, settings.semantics(), is_braid=True)
+    checked = await check_windows(stack.bootstrap_servers, topics, count, settings.alignment_config(), is_braid=True)
     closed_ms: dict[str, float] = {}
     predictions: dict[str, set[str]] = defaultdict(set)
     appended_ms: dict[str, int] = {}

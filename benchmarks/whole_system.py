@@ -51,7 +51,7 @@ async def run_system(folder: Path, more: Mapping[str, str] | None = None) -> Asy
     own_stack = load(kafka={"bootstrap_servers": ""}, redis={"url": ""})
     async with LocalStack(folder, own_stack) as stack:
         async with clients.admin(stack.bootstrap_servers) as admin:
-            await topic_admin.apply(admin, stack.settings())
+            await topic_admin.create_missing_topics(admin, stack.settings())
         (port,) = free_ports(1)
         environment = {**stack.environment(), "BRAID_GATEWAY__PORT": str(port), **(more or {})}
         services = {name: ServiceProcess(name, folder, environment) for name in SERVICES}

@@ -11,14 +11,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from benchmarks.device_load import BROKEN_HEADER
 from services.contract import window as window_record
-from services.contract.alignment_config import Semantics
+from services.contract.alignment_config import AlignmentConfig
 from services.contract.canonical import loads_object
 from services.contract.topics import Topics
 from services.contract.window import Window
 from services.inspection.audit.oracle import LogEntry, OracleVerdict, judge_logs
 from services.inspection.audit.records import decode_media_record
 from services.kafka import clients
-from services.kafka.log_reader import read_range, with_readers
+from services.kafka.log_reader import read_partitions, read_range
 
 Members = Mapping[str, frozenset[tuple[str, str, int]]]
 Key = tuple[str, int]
@@ -58,7 +58,7 @@ class CheckedRun:
 
 
 async def check_windows(
-    servers: str, topics: Topics, partition_count: int, semantics: Semantics, is_braid: bool
+    servers: str, topics: Topics, partition_count: int, semantics: AlignmentConfig, is_braid: bool
 ) -> CheckedRun:
     """Check all partitions of a run.
 
@@ -74,13 +74,13 @@ async def check_windows(
         return await _check_partition(reader, topics, number, semantics, is_braid)
 
     whole = CheckedRun()
-    for part in await with_readers(lambda: clients.make_reader(servers), range(partition_count), check_partition):
+    for part in await read_partitions(lambda: clients.make_reader(servers), range(partition_count), check_partition):
         whole.add(part)
     return whole
 
 
 async def _check_partition(
-    reader: AIOKafkaConsumer, topics: Topics, number: int, semantics: Semantics, is_braid: bool
+    reader: AIOKafkaConsumer, topics: Topics, number: int, semantics: AlignmentConfig, is_braid: bool
 ) -> CheckedRun:
     result, broken = CheckedRun(), set[tuple[str, int]]()
     entries: dict[str, list[LogEntry]] = {m: [] for m in topics.modalities}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from services.aligner.idleness import Patience
-from services.aligner.metrics import Observer
-from services.aligner.recovery import OtherSettings
-from services.aligner.worker import Rules, Worker
-from services.contract.alignment_config import Semantics
+from services.aligner.idleness import IdleTimeouts
+from services.aligner.metrics import AlignerObserver
+from services.aligner.recovery import SettingsMismatchError
+from services.aligner.worker import AlignerConfig, AlignerWorker
+from services.contract.alignment_config import AlignmentConfig
 from services.contract.topics import Topics
 from services.kafka import clients
 from services.kafka.service import ServiceSpec, run
@@ -16,7 +16,7 @@ from services.runtime.gc_tuning import collect_cycles_rarely
 from services.runtime.metrics import AlignerMetrics, make_registry
 from services.runtime.process import run_main
 from services.runtime.settings import ModalitySettings, Settings, load
-from services.storage.payload_cache import EvictionPolicyError, RedisWindow
+from services.storage.payload_cache import EvictionPolicyError, PayloadCache
 
 RECORDS_MAX = 2_000
 
@@ -24,13 +24,13 @@ RECORDS_MAX = 2_000
 def plan(settings: Settings) -> ServiceSpec:
     """The aligner that these settings describe."""
     broker, registry = settings.kafka, make_registry("aligner")
-    rules = rules_of(settings, settings.semantics(), settings.topic_names())
-    worker = Worker(
+    rules = rules_of(settings, settings.alignment_config(), settings.topic_names())
+    worker = AlignerWorker(
         rules,
         lambda: clients.make_producer(broker),
         lambda: clients.make_reader(broker),
-        lambda: RedisWindow.of(settings.redis),
-        Observer(AlignerMetrics(registry), settings.tracing.sampled_share),
+        lambda: PayloadCache.from_settings(settings.redis),
+        AlignerObserver(AlignerMetrics(registry), settings.tracing.sampled_share),
     )
     group = f"{settings.kafka.group_prefix}-aligner"
     return ServiceSpec(
@@ -40,29 +40,29 @@ def plan(settings: Settings) -> ServiceSpec:
         work=worker,
         registry=registry,
         records_max=RECORDS_MAX,
-        refusals=(OtherSettings, EvictionPolicyError),
+        refusals=(SettingsMismatchError, EvictionPolicyError),
         tune_gc=collect_cycles_rarely,
     )
 
 
-def rules_of(settings: Settings, semantics: Semantics, topics: Topics) -> Rules:
+def rules_of(settings: Settings, semantics: AlignmentConfig, topics: Topics) -> AlignerConfig:
     """What these settings say of how windows of some semantics are made."""
-    return Rules(
+    return AlignerConfig(
         semantics=semantics,
         patience=patience(settings, semantics.modalities),
         topics=topics,
         skew_ms=settings.alignment.skew_ms,
         tail_ms=settings.alignment.tail_s * 1000,
         any_eviction_policy=settings.redis.any_eviction_policy,
-        seal=settings.kafka.seal(),
+        seal=settings.kafka.tick_signer(),
     )
 
 
-def patience(settings: Settings, modalities: Iterable[str]) -> Patience:
+def patience(settings: Settings, modalities: Iterable[str]) -> IdleTimeouts:
     """How long the aligner waits, in arrival; as by default for a modality that the settings know no more."""
     a = settings.alignment
     waits_us = {name: a.modalities.get(name, ModalitySettings()).idle_timeout_ms * 1000 for name in modalities}
-    return Patience(waits_us, a.session_idle_ms * 1000, a.early_ms * 1000 if a.early else None, a.held_max)
+    return IdleTimeouts(waits_us, a.session_idle_ms * 1000, a.early_ms * 1000 if a.early else None, a.held_max)
 
 
 def main(settings: Settings | None = None) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from services.contract import canonical, cloudevents, media, tick, timestamps
-from services.contract.alignment_config import Semantics
+from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import EMPTY_SHA256, Chunk, SessionEnd
 from services.contract.cloudevents import Envelope
 from services.contract.dead_letter import Reason, Rejected
@@ -23,7 +23,7 @@ TEXT, JSON = "text/plain", "application/json"
 _TICK = tick.TICK_TYPE.encode()
 
 
-class Arrival(NamedTuple):
+class AdmittedChunk(NamedTuple):
     """An admitted chunk and its payload as it goes into the Redis window."""
 
     chunk: Chunk
@@ -31,7 +31,7 @@ class Arrival(NamedTuple):
     payload: bytes
 
 
-Admitted = Arrival | Tick | SessionEnd
+Admitted = AdmittedChunk | Tick | SessionEnd
 
 
 def admit(
@@ -42,7 +42,7 @@ def admit(
     key: bytes | None,
     headers: Headers,
     value: bytes | None,
-    semantics: Semantics,
+    semantics: AlignmentConfig,
     partition_count: int,
 ) -> Admitted | Rejected:
     """Judge one record of a modality's media topic; appended_us is the broker's time of it."""
@@ -50,16 +50,16 @@ def admit(
     if value is not None and len(value) > limits.payload_bytes_max:
         return Rejected(Reason.SIZE, f"{len(value)} bytes, at most {limits.payload_bytes_max} are taken")
     if key is None:
-        if value is not None and cloudevents.type_of(headers) == _TICK:
+        if value is not None and cloudevents.raw_type(headers) == _TICK:
             return tick.decode(value)
         return Rejected(Reason.KEY, "the record has no key: the session id is needed there")
-    read = cloudevents.unwrap(headers, value, limits.header_bytes_max)
+    read = cloudevents.parse_envelope(headers, value, limits.header_bytes_max)
     if isinstance(read, Rejected):
         return read
     session = _session(key, read, limits.session_bytes_max)
     if isinstance(session, Rejected):
         return session
-    if modality not in semantics.declared(session):
+    if modality not in semantics.modalities_of(session):
         return Rejected(Reason.UNDECLARED, f"the settings say that this session has no {modality}")
     if partition_of(key, partition_count) != partition:
         return Rejected(
@@ -95,7 +95,7 @@ def admit(
         return Rejected(Reason.STALE, f"captured {(appended_us - t_us) // 1000} ms before it arrived")
     sha256 = hashlib.sha256(read.payload).hexdigest() if read.payload else EMPTY_SHA256
     chunk = Chunk(session, modality, source, id, t_us, length, sha256, partition, offset, appended_us)
-    return Arrival(chunk, read.get("content-type"), read.payload)
+    return AdmittedChunk(chunk, read.get("content-type"), read.payload)
 
 
 def _session(key: bytes, read: Envelope, bytes_max: int) -> str | Rejected:
@@ -118,10 +118,12 @@ def _no_body(read: Envelope) -> int | Rejected:
     return _stated(read.attributes)
 
 
-def measure_of(modality: str, attributes: Mapping[str, str], semantics: Semantics) -> Callable[[bytes], int | Rejected]:
+def measure_of(
+    modality: str, attributes: Mapping[str, str], semantics: AlignmentConfig
+) -> Callable[[bytes], int | Rejected]:
     """What tells of each payload with these attributes how long it lasts (us), once its bytes are of that type."""
     content_type, limits = attributes.get("content-type", ""), semantics.admission
-    kind, _ = media.parameters(content_type)
+    kind, _ = media.parse_content_type(content_type)
     if not kind:
         return _refusing(Rejected(Reason.HEADER, "content-type is missing"))
     if modality == "audio" and kind in media.AUDIO_TYPES:
@@ -141,7 +143,7 @@ def _refusing(rejected: Rejected) -> Callable[[bytes], Rejected]:
 
 
 def _picture(kind: str, payload: bytes, pixels_max: int) -> Rejected | None:
-    size = media.size(kind, payload)
+    size = media.image_size(kind, payload)
     if size is None:
         return Rejected(Reason.MAGIC, f"the bytes are not {kind}")
     if size[0] * size[1] > pixels_max:

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from operator import itemgetter
 
-from services.aligner.admission import Admitted, Arrival, admit, measure_of
+from services.aligner.admission import Admitted, AdmittedChunk, admit, measure_of
 from services.contract import cloudevents, timestamps
-from services.contract.alignment_config import Semantics
+from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk
 from services.contract.cloudevents import Envelope
 from services.contract.dead_letter import Rejected
@@ -29,7 +29,7 @@ _UNREAD = ("ce_sequence", "ce_recordedtime", "ce_expirytime", "traceparent")
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class KnownStream:
     """What all records of a stream have in common.
 
     count: of their headers; same: which of them are the same in each record, by place, and what they say; id_at,
@@ -50,12 +50,12 @@ class Stream:
     measure: Callable[[bytes], int | Rejected]
 
 
-class Gate:
+class AdmissionCache:
     """Admission of one partition number. It remembers at most STREAMS_MAX streams, then begins anew."""
 
-    def __init__(self, number: int, partition_count: int, semantics: Semantics) -> None:
+    def __init__(self, number: int, partition_count: int, semantics: AlignmentConfig) -> None:
         self._number, self._partition_count, self._semantics = number, partition_count, semantics
-        self._streams: dict[tuple[str, bytes | None], list[Stream]] = {}
+        self._streams: dict[tuple[str, bytes | None], list[KnownStream]] = {}
         self._remembered = 0
 
     def admit(self, modality: str, record: LogRecord) -> Admitted | Rejected:
@@ -77,11 +77,11 @@ class Gate:
             self._semantics,
             self._partition_count,
         )
-        if isinstance(read, Arrival):
+        if isinstance(read, AdmittedChunk):
             self._remember(key, record, read)
         return read
 
-    def _known(self, modality: str, record: LogRecord, headers: Headers, stream: Stream) -> Arrival | None:
+    def _known(self, modality: str, record: LogRecord, headers: Headers, stream: KnownStream) -> AdmittedChunk | None:
         """The chunk of a stream that was admitted before; None where anything must be looked at more closely."""
         semantics, body, appended_us = self._semantics, record.value or b"", record.timestamp * 1000
         limits = semantics.admission
@@ -120,10 +120,10 @@ class Gate:
             record.offset,
             appended_us,
         )
-        return Arrival(chunk, stream.content_type, body)
+        return AdmittedChunk(chunk, stream.content_type, body)
 
-    def _remember(self, key: tuple[str, bytes | None], record: LogRecord, arrival: Arrival) -> None:
-        read = cloudevents.unwrap(record.headers, record.value)
+    def _remember(self, key: tuple[str, bytes | None], record: LogRecord, arrival: AdmittedChunk) -> None:
+        read = cloudevents.parse_envelope(record.headers, record.value)
         if (
             not isinstance(read, Envelope)
             or read.get("type") == cloudevents.ALIVE_TYPE
@@ -137,7 +137,7 @@ class Gate:
             len(name) + (0 if at in differing.values() else len(raw or b""))
             for at, (name, raw) in enumerate(record.headers)
         )
-        stream = Stream(
+        stream = KnownStream(
             session=arrival.chunk.session,
             source=arrival.chunk.source,
             content_type=arrival.content_type,

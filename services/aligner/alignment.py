@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
-from services.aligner.retained_offsets import Held
-from services.aligner.session import NEVER_US, LaneState, OpenWindow, Raise, Session
-from services.aligner.window_builder import record
-from services.contract.alignment_config import Semantics
+from services.aligner.retained_offsets import RetainedOffsets
+from services.aligner.session import NEVER_US, OpenWindow, Session, Stream, WatermarkStep
+from services.aligner.window_builder import build_window
+from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk, SessionEnd
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.tick import Tick
@@ -47,7 +47,7 @@ class Duplicate:
 Fate = Windowed | Late | Duplicate | Rejected
 
 
-def name_of(fate: Fate) -> str:
+def fate_name(fate: Fate) -> str:
     """windowed, late, duplicate, or the code of the reason for a refusal."""
     return fate.reason.value if isinstance(fate, Rejected) else type(fate).__name__.lower()
 
@@ -55,34 +55,34 @@ def name_of(fate: Fate) -> str:
 class Aligner:
     """The aligner of one partition number; its state comes from the logs and the frontiers that it starts with."""
 
-    def __init__(self, semantics: Semantics, frontiers: Mapping[str, int]) -> None:
+    def __init__(self, semantics: AlignmentConfig, frontiers: Mapping[str, int]) -> None:
         self.semantics = semantics
-        self.config = semantics.config
-        self.frontiers = dict(frontiers)
+        self.config_digest = semantics.digest
+        self.last_emitted_us = dict(frontiers)
         self.sessions: dict[str, Session] = {}
         # Counted along: whoever asks after each batch must not walk over all sessions.
         self.windows_open = 0
         self._oldest = [(start_us, name) for name, start_us in frontiers.items()]
         heapify(self._oldest)
         self._ticked: set[str] = set()
-        self._beyond_us = {modality: semantics.close_us(0, modality) for modality in semantics.modalities}
-        self.held = {modality: Held() for modality in semantics.modalities}
+        self._beyond_us = {modality: semantics.closing_watermark_us(0, modality) for modality in semantics.modalities}
+        self.retained = {modality: RetainedOffsets() for modality in semantics.modalities}
 
-    def chunk(self, chunk: Chunk, handed_us: int) -> tuple[Fate, list[Window]]:
+    def add_chunk(self, chunk: Chunk, handed_us: int) -> tuple[Fate, list[Window]]:
         """Take one chunk: its fate, and the windows that it let out in order of start."""
         name, modality, source, id, t_us, duration_us, sha256, partition, offset, appended_us = chunk
-        session, semantics = self._session(name, handed_us), self.semantics
-        lane = session.lanes[modality]
+        session, config = self._session(name, handed_us), self.semantics
+        lane = session.streams[modality]
         lane.sources.add(source)
         lane.ended.discard(source)
-        windows = semantics.windows_of(t_us, duration_us)
+        windows = config.window_starts(t_us, duration_us)
         closed_us = self._closed_us(session, lane, modality)
         closed = (closed_us - windows.start) // windows.step + 1 if windows.start <= closed_us else 0
         open_for_it = windows[closed:] if closed else windows
         if not open_for_it:
             self._drop_if_empty(session)
             # Where windows are further apart than they are long, a chunk may belong to none at all.
-            behind_us = max(lane.bound_us - semantics.close_us(windows[-1], modality), 0) if windows else 0
+            behind_us = max(lane.watermark_us - config.closing_watermark_us(windows[-1], modality), 0) if windows else 0
             return Late(tuple(windows), behind_us), []
         identity = chunk.identity
         if identity in lane.known:
@@ -92,50 +92,50 @@ class Aligner:
         member = Member(source, id, t_us, duration_us, sha256, partition, offset)
         last = self._enter(session, modality, member, appended_us, open_for_it)
         if last is not None:
-            lane.know(identity, sha256, last)
+            lane.remember(identity, sha256, last)
         # A chunk refused for `limit` raises the bound too: after a crash some of its windows may be out already, and
         # whether it had found room in one of them can then not be known, while the bound must come out the same.
-        reach_us = t_us + (duration_us if semantics.lanes[modality].gapless else 0)
+        reach_us = t_us + (duration_us if config.streams[modality].gapless else 0)
         out: list[Window] = []
-        if reach_us > lane.bound_us:
-            session.heard_us = handed_us
-            self._raise(lane, modality, Raise(reach_us, appended_us, "data", handed_us))
+        if reach_us > lane.watermark_us:
+            session.last_data_mono_us = handed_us
+            self._raise(lane, modality, WatermarkStep(reach_us, appended_us, "data", handed_us))
             out = self._close(session)
         if last is None:
-            return Rejected(Reason.LIMIT, f"{semantics.members_max} members in each window"), out
+            return Rejected(Reason.LIMIT, f"{config.members_max} members in each window"), out
         return WINDOWED, out
 
-    def tick(self, modality: str, tick: Tick, offset: int, appended_us: int, handed_us: int) -> list[Window]:
+    def apply_tick(self, modality: str, tick: Tick, offset: int, appended_us: int, handed_us: int) -> list[Window]:
         """Take the bounds of a tick: the windows that they let out, session by session, in order of start."""
         out: list[Window] = []
         for name in sorted(tick.bounds):
             bound_us = tick.bounds[name]
             session = self._session(name, handed_us)
-            lane = session.lanes[modality]
-            if bound_us > lane.bound_us:
-                self._raise(lane, modality, Raise(bound_us, appended_us, tick.evidence, handed_us))
+            lane = session.streams[modality]
+            if bound_us > lane.watermark_us:
+                self._raise(lane, modality, WatermarkStep(bound_us, appended_us, tick.evidence, handed_us))
                 hop_us = self.semantics.hop_us
                 reach_us = (bound_us - self._beyond_us[modality]) // hop_us * hop_us
                 # Held even where no window is open yet: the chunk that opens one may stand in a log we are behind in.
-                if reach_us > self.frontiers.get(name, NEVER_US):
+                if reach_us > self.last_emitted_us.get(name, NEVER_US):
                     lane.ticks.append((reach_us, offset))
-                    self.held[modality].hold(offset, appended_us)
+                    self.retained[modality].retain(offset, appended_us)
                 out += self._close(session)
             self._drop_if_empty(session)
         return out
 
-    def end(self, modality: str, end: SessionEnd) -> None:
+    def end_source(self, modality: str, end: SessionEnd) -> None:
         """Note that a source has ended; it raises nothing (the tick that follows does)."""
         session = self.sessions.get(end.session)
         if session is not None:
-            session.lanes[modality].ended.add(end.source)
+            session.streams[modality].ended.add(end.source)
 
-    def early(self, session: Session, start_us: int) -> Window:
+    def early_window(self, session: Session, start_us: int) -> Window:
         """The early answer of an open window, as far as it is known now."""
-        session.windows[start_us].answered = True
+        session.windows[start_us].early_emitted = True
         return self._record(session, start_us, final=False)
 
-    def forget(self, since_us: int) -> list[str]:
+    def forget_before(self, since_us: int) -> list[str]:
         """Let go of ticks and frontiers that nothing appended from since_us on can meet; the sessions forgotten.
 
         since_us: the smallest broker time of the records that a restart would read. All that these frontiers would
@@ -154,29 +154,29 @@ class Aligner:
         going_on: list[tuple[int, str]] = []
         while self._oldest and self._oldest[0][0] < before_us:
             name = heappop(self._oldest)[1]
-            if name in self.sessions or self.frontiers[name] >= before_us:
-                going_on.append((self.frontiers[name], name))
+            if name in self.sessions or self.last_emitted_us[name] >= before_us:
+                going_on.append((self.last_emitted_us[name], name))
             else:
-                del self.frontiers[name]
+                del self.last_emitted_us[name]
                 gone.append(name)
         for entry in going_on:
             heappush(self._oldest, entry)
         return gone
 
-    def floor(self, modality: str, position: int) -> int:
+    def commit_offset(self, modality: str, position: int) -> int:
         """Where a restart must begin to read the log of a modality."""
-        return self.held[modality].floor(position)
+        return self.retained[modality].commit_offset(position)
 
     def _session(self, name: str, handed_us: int) -> Session:
         session = self.sessions.get(name)
         if session is None:
-            lanes = {modality: LaneState() for modality in self.semantics.modalities}
-            session = self.sessions[name] = Session(name, self.semantics.declared(name), lanes, handed_us)
+            lanes = {modality: Stream() for modality in self.semantics.modalities}
+            session = self.sessions[name] = Session(name, self.semantics.modalities_of(name), lanes, handed_us)
         return session
 
-    def _closed_us(self, session: Session, lane: LaneState, modality: str) -> int:
+    def _closed_us(self, session: Session, lane: Stream, modality: str) -> int:
         """The latest start that is closed for a modality."""
-        return max(lane.bound_us - self._beyond_us[modality], self.frontiers.get(session.name, NEVER_US))
+        return max(lane.watermark_us - self._beyond_us[modality], self.last_emitted_us.get(session.name, NEVER_US))
 
     def _enter(self, session: Session, modality: str, member: Member, appended_us: int, starts: range) -> int | None:
         """Make a chunk a member of each of these windows (by start, rising) that has room: the last that had."""
@@ -198,13 +198,13 @@ class Aligner:
         if last is not None:
             # Windows of a session go out in order: the record is needed until the last of its own has gone.
             session.windows[last].last.append((modality, member.offset))
-            self.held[modality].hold(member.offset, appended_us)
+            self.retained[modality].retain(member.offset, appended_us)
         return last
 
-    def _raise(self, lane: LaneState, modality: str, step: Raise) -> None:
-        lane.raises.append(step)
-        lane.bound_us = step.bound_us
-        lane.forget(step.bound_us - self._beyond_us[modality])
+    def _raise(self, lane: Stream, modality: str, step: WatermarkStep) -> None:
+        lane.steps.append(step)
+        lane.watermark_us = step.watermark_us
+        lane.forget(step.watermark_us - self._beyond_us[modality])
 
     def _close(self, session: Session) -> list[Window]:
         out: list[Window] = []
@@ -214,10 +214,10 @@ class Aligner:
             del session.starts[0]
             self.windows_open -= 1
             for modality, offset in session.windows.pop(start).last:
-                self.held[modality].release(offset)
-            if session.name not in self.frontiers:
+                self.retained[modality].release(offset)
+            if session.name not in self.last_emitted_us:
                 heappush(self._oldest, (start, session.name))
-            self.frontiers[session.name] = start
+            self.last_emitted_us[session.name] = start
         if out:
             self._trim(session, out[-1].start_us)
             self._drop_if_empty(session)
@@ -225,34 +225,34 @@ class Aligner:
 
     def _closed(self, session: Session, start_us: int) -> bool:
         """True once a window is closed for every modality that its session has."""
-        for modality in session.declared:
+        for modality in session.modalities:
             # Not `all`: this is asked for each chunk, and the first answer is mostly no.
-            if session.lanes[modality].bound_us - self._beyond_us[modality] < start_us:
+            if session.streams[modality].watermark_us - self._beyond_us[modality] < start_us:
                 return False
         return True
 
     def _trim(self, session: Session, frontier_us: int) -> None:
         next_end_us = frontier_us + self.semantics.hop_us + self.semantics.size_us
         self._release_ticks(session, frontier_us)
-        for lane in session.lanes.values():
-            del lane.raises[: min(bisect_left(lane.raises, (next_end_us,)), len(lane.raises) - 1)]
+        for lane in session.streams.values():
+            del lane.steps[: min(bisect_left(lane.steps, (next_end_us,)), len(lane.steps) - 1)]
 
     def _release_ticks(self, session: Session, reach_us: int) -> None:
-        for modality, lane in session.lanes.items():
+        for modality, lane in session.streams.items():
             for tick_us, offset in lane.ticks:
                 if tick_us <= reach_us:
-                    self.held[modality].release(offset)
+                    self.retained[modality].release(offset)
             if lane.ticks:
                 lane.ticks = [tick for tick in lane.ticks if tick[0] > reach_us]
 
     def _drop_if_empty(self, session: Session) -> None:
         if session.starts:
             return
-        if any(lane.ticks for lane in session.lanes.values()):
+        if any(lane.ticks for lane in session.streams.values()):
             self._ticked.add(session.name)
         else:
             self.sessions.pop(session.name, None)
 
     def _record(self, session: Session, start_us: int, *, final: bool) -> Window:
-        frontier_us = self.frontiers.get(session.name)
-        return record(session, start_us, frontier_us, self.semantics, self.config, final=final)
+        frontier_us = self.last_emitted_us.get(session.name)
+        return build_window(session, start_us, frontier_us, self.semantics, self.config_digest, final=final)

@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Iterable, Sequence
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
 
-from services.aligner.idleness import Silent
+from services.aligner.idleness import IdleMarker
 from services.aligner.partition import Effects, Partition
 from services.contract import alignment_config, frontier, tick, window
-from services.contract.alignment_config import Semantics
+from services.contract.alignment_config import AlignmentConfig
 from services.contract.frontier import Frontier
-from services.contract.tick import Seal
+from services.contract.tick import TickSigner
 from services.contract.topics import Topics
 from services.contract.window import Window
 from services.kafka import clients
@@ -30,9 +30,11 @@ class Emitter:
     The producer must be idempotent with acks=all: a `RecordMetadata` then means that the record is kept.
     """
 
-    def __init__(self, producer: AIOKafkaProducer, topics: Topics, semantics: Semantics, seal: Seal) -> None:
+    def __init__(
+        self, producer: AIOKafkaProducer, topics: Topics, semantics: AlignmentConfig, seal: TickSigner
+    ) -> None:
         self._producer, self._topics, self._seal = producer, topics, seal
-        self._owned = alignment_config.key(semantics.config), alignment_config.encode(semantics)
+        self._owned = alignment_config.record_key(semantics.digest), alignment_config.encode_record(semantics)
 
     async def emit(self, done: Sequence[tuple[Partition, Effects]]) -> None:
         """Send the outputs of a batch, by partition number, and wait for every acknowledgement.
@@ -53,7 +55,7 @@ class Emitter:
             yield self._topics.dead, effects.number, key, *letter.encode()
 
     def _told(self, effects: Effects) -> Iterable[_Record]:
-        for modality, value in _ticks(effects.silences):
+        for modality, value in _ticks(effects.idle_markers):
             topic = self._topics.media(modality)
             headers = tick.headers(value) + self._seal.sign(topic, effects.number, value)
             yield topic, effects.number, None, value, headers
@@ -63,19 +65,19 @@ class Emitter:
         appended_ms = await clients.send_all(self._producer, self._topics.windows, partition.number, records)
         for emitted, at_ms in zip(windows, appended_ms, strict=True):
             if emitted.final:
-                partition.acknowledged(emitted, at_ms * 1000)
+                partition.on_window_acknowledged(emitted, at_ms * 1000)
 
-    async def own(self, numbers: Iterable[int]) -> None:
+    async def publish_settings(self, numbers: Iterable[int]) -> None:
         """Tell by which settings the windows of these partition numbers are made, and wait until it is kept."""
         key, value = self._owned
         await asyncio.gather(*[await self._send(self._topics.frontier, number, key, value) for number in numbers])
 
-    async def cover(self, partition: Partition, due: Iterable[Frontier], nonce: str) -> None:
+    async def publish_frontiers(self, partition: Partition, due: Iterable[Frontier], nonce: str) -> None:
         """Write frontier records and wait for them; then take away those of former owners that say no more."""
         told = list(due)
         if told:
             # Again and again, since retention takes records that are old: it must outlive the frontiers.
-            await self.own([partition.number])
+            await self.publish_settings([partition.number])
         answers = [
             await self._send(
                 self._topics.frontier, partition.number, frontier.key(f.session, nonce), frontier.encode(f)
@@ -84,7 +86,7 @@ class Emitter:
         ]
         await asyncio.gather(*answers)
         for f in told:
-            for old_key in partition.coverage.covered(f.session, f.start_us):
+            for old_key in partition.coverage.on_frontier_acknowledged(f.session, f.start_us):
                 await self._send(self._topics.frontier, partition.number, old_key, None)
 
     async def _send(
@@ -101,11 +103,11 @@ class Emitter:
         return sent
 
 
-def _ticks(silences: Iterable[Silent]) -> Iterable[tuple[str, bytes]]:
+def _ticks(silences: Iterable[IdleMarker]) -> Iterable[tuple[str, bytes]]:
     """As few tick records as possible: many sessions in one, by modality and evidence."""
-    bounds: dict[tuple[str, tick.Silence], dict[str, int]] = defaultdict(dict)
+    bounds: dict[tuple[str, tick.TickEvidence], dict[str, int]] = defaultdict(dict)
     for silent in silences:
-        bounds[silent.modality, silent.evidence][silent.session] = silent.bound_us
+        bounds[silent.modality, silent.evidence][silent.session] = silent.watermark_us
     for (modality, evidence), by_session in bounds.items():
         for value in tick.encode(by_session, evidence):
             yield modality, value

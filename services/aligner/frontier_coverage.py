@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
-class Coverage:
+class FrontierCoverage:
     """Sessions with windows that no frontier record covers yet, by the append time of the oldest such window.
 
     old_keys: frontier keys of former owners, read at assignment, with the start that each told.
@@ -21,16 +21,16 @@ class Coverage:
     uncovered: dict[str, int] = field(default_factory=dict)
     old_keys: dict[str, list[tuple[bytes, int]]] = field(default_factory=dict)
 
-    def emitted(self, session: str, appended_us: int) -> None:
+    def on_window_emitted(self, session: str, appended_us: int) -> None:
         """A final window of a session was acknowledged (or read back from the tail)."""
         self.uncovered.setdefault(session, appended_us)
 
-    def forgotten(self, session: str) -> None:
+    def on_session_forgotten(self, session: str) -> None:
         """A session needs no frontier any more; what its topic holds of it goes by retention."""
         self.uncovered.pop(session, None)
         self.old_keys.pop(session, None)
 
-    def due(self, new_floors_appended_us: Iterable[int]) -> list[str]:
+    def due_sessions(self, new_floors_appended_us: Iterable[int]) -> list[str]:
         """The sessions to cover before these floors are committed.
 
         new_floors_appended_us: append times of the records at the new floors, as far as they are known; an unknown
@@ -40,7 +40,7 @@ class Coverage:
         before_us = min(known) - self.tail_us if known else None
         return sorted(s for s, emitted_us in self.uncovered.items() if before_us is None or emitted_us < before_us)
 
-    def covered(self, session: str, start_us: int) -> list[bytes]:
+    def on_frontier_acknowledged(self, session: str, start_us: int) -> list[bytes]:
         """A frontier record of ours is acknowledged: the former owners' keys that say no more and can go."""
         self.uncovered.pop(session, None)
         keys = self.old_keys.pop(session, [])

@@ -18,7 +18,7 @@ BOUNDS_EVERY_US = 1_000_000
 _log = logging.getLogger(__name__)
 
 
-class Observer:
+class AlignerObserver:
     """Turns effects into metrics; nothing here decides anything. traced: the share of windows that have a trace."""
 
     def __init__(self, metrics: AlignerMetrics, traced: float) -> None:
@@ -41,10 +41,10 @@ class Observer:
             m.fates.labels(modality, fate).inc(count)
             m.consumed.labels(modality).inc(count)
         for _, letter in effects.dead:
-            m.rejected.labels(letter.at.topic.split(".")[-2], letter.rejected.reason.value).inc()
+            m.rejected.labels(letter.position.topic.split(".")[-2], letter.rejected.reason.value).inc()
         for chunk, late in effects.late:
             m.lateness.labels(chunk.modality).observe(late.behind_us / 1e6)
-        for (modality, source, period), offset_us in effects.offsets_us.items():
+        for (modality, source, period), offset_us in effects.clock_offsets_us.items():
             self._observe_clock((modality, source), offset_us, period)
         finals = [window for window in effects.windows if window.final]
         for outcome, count in (("final", len(finals)), ("early", len(effects.windows) - len(finals))):
@@ -88,7 +88,9 @@ class Observer:
         """Not each batch: it looks at every open session."""
         worst: dict[str, int] = {}
         for session in (s for p in owned for s in p.aligner.sessions.values() if s.starts):
-            bounds = {name: lane.bound_us for name, lane in session.lanes.items() if lane.bound_us != NEVER_US}
+            bounds = {
+                name: lane.watermark_us for name, lane in session.streams.items() if lane.watermark_us != NEVER_US
+            }
             for name, bound_us in bounds.items():
                 worst[name] = max(worst.get(name, 0), max(bounds.values()) - bound_us)
         for modality in self._modalities | worst.keys():

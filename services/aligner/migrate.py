@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from services.aligner.worker import Worker
+from services.aligner.worker import AlignerWorker
 from services.contract import alignment_config, cloudevents, frontier
-from services.contract.alignment_config import Semantics
+from services.contract.alignment_config import AlignmentConfig
 from services.contract.errors import BraidError
 from services.contract.frontier import Frontier
 from services.contract.topics import Topics
@@ -43,7 +43,7 @@ class FormerSettings:
         keys: Keys of the records to delete, by partition.
     """
 
-    semantics: dict[str, Semantics] = field(default_factory=dict)
+    semantics: dict[str, AlignmentConfig] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)
     frontiers: dict[int, dict[str, int]] = field(default_factory=dict)
     keys: dict[int, list[bytes]] = field(default_factory=dict)
@@ -68,21 +68,21 @@ async def read_former_settings(
         for key, value in newest.items():
             if value is None:
                 continue
-            if alignment_config.is_key(key):
-                semantics = alignment_config.read(value)
+            if alignment_config.is_record_key(key):
+                semantics = alignment_config.decode_record(value)
                 if semantics is None:
                     former.unreadable.add(key.decode(errors="replace").rpartition("\0")[2])
-                elif semantics.config != config:
-                    former.semantics[semantics.config] = semantics
+                elif semantics.digest != config:
+                    former.semantics[semantics.digest] = semantics
                     keys.append(key)
-            elif (last := frontier.read(value)) is not None and last.config != config:
+            elif (last := frontier.decode_or_none(value)) is not None and last.config != config:
                 frontiers[last.session] = max(last.start_us, frontiers.get(last.session, last.start_us))
                 keys.append(key)
     return former
 
 
 async def close_windows(
-    group: AIOKafkaConsumer, worker: Worker, topics: Topics, partitions: int, progress: Callable[[str], None]
+    group: AIOKafkaConsumer, worker: AlignerWorker, topics: Topics, partitions: int, progress: Callable[[str], None]
 ) -> None:
     """Read the media topics to their ends with an aligner under the old settings, until no window is open.
 
@@ -92,7 +92,7 @@ async def close_windows(
     """
     await _wait_for_assignment(group, len(topics.modalities) * partitions)
     ends = await group.end_offsets([TopicPartition(t, n) for t in topics.media_all for n in range(partitions)])
-    for tp, offset in (await worker.adopt(group, range(partitions))).items():
+    for tp, offset in (await worker.on_assigned(group, range(partitions))).items():
         group.seek(tp, offset)
     committed: Mapping[TopicPartition, int] = {}
     current_ends = ends
@@ -100,8 +100,8 @@ async def close_windows(
         fetched = await group.getmany(timeout_ms=POLL_MS)
         if sources := _sources(fetched, ends):
             raise await _still_sending(group, sources, ends)
-        await worker.process(group, worker.sort(group, fetched))
-        committed = await worker.floors()
+        await worker.process(group, worker.prepare_batch(group, fetched))
+        committed = await worker.commit_offsets()
         await group.commit(committed)
         current_ends = await group.end_offsets(list(ends))
         progress(f"{sum(current_ends.values()) - sum(committed.values())} records left")
@@ -125,7 +125,7 @@ async def hand_over(producer: AIOKafkaProducer, topics: Topics, former: FormerSe
         ]
         await asyncio.gather(*sent)
     for partition, keys in former.keys.items():
-        for key in sorted(keys, key=lambda key: not alignment_config.is_key(key)):
+        for key in sorted(keys, key=lambda key: not alignment_config.is_record_key(key)):
             await (await producer.send(topics.frontier, None, key=key, partition=partition))
 
 
@@ -150,7 +150,7 @@ def _sources(
         for tp, records in fetched.items()
         for record in records
         if record.offset >= ends[tp] and record.key is not None
-        if cloudevents.type_of(record.headers) != cloudevents.SESSION_END_TYPE.encode()
+        if cloudevents.raw_type(record.headers) != cloudevents.SESSION_END_TYPE.encode()
     }
 
 

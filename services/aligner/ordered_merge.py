@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from services.contract.record import LogRecord
 
 
-class InStep:
+class LogMerger:
     """Queues of the logs of one partition number, by modality.
 
     A log that is not at its end holds the others back to `skew_ms` beyond its next record, so that a restart over a
@@ -36,7 +36,7 @@ class InStep:
         heads = [queue[0].timestamp for queue in self._queues.values() if queue]
         return self._merged(min(heads, default=0) + self._skew_ms)
 
-    def behind(self, ends: Mapping[str, int | None]) -> bool:
+    def has_more(self, ends: Mapping[str, int | None]) -> bool:
         """True while a log is known to hold more than was handed on; ends: as for `release`."""
         return any(queue or self._next[m] < (ends[m] or 0) for m, queue in self._queues.items())
 
@@ -69,7 +69,7 @@ class InStep:
             out.append((modality, record))
         self._bytes[modality] -= size
 
-    def full(self) -> set[str]:
+    def paused_modalities(self) -> set[str]:
         """The logs to pause, their queues over a limit; never the one with the oldest head, or nothing would move."""
         heads = {modality: queue[0].timestamp for modality, queue in self._queues.items() if queue}
         slowest = min(heads, key=lambda modality: heads[modality], default=None)

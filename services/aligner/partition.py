@@ -9,34 +9,34 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from services.aligner.admission import Arrival
-from services.aligner.admission_cache import Gate
-from services.aligner.alignment import WINDOWED, Aligner, Fate, Late, name_of
-from services.aligner.frontier_coverage import Coverage
+from services.aligner.admission import AdmittedChunk
+from services.aligner.admission_cache import AdmissionCache
+from services.aligner.alignment import WINDOWED, Aligner, Fate, Late, fate_name
+from services.aligner.frontier_coverage import FrontierCoverage
 from services.aligner.idleness import (
-    LONG_US,
-    Agenda,
-    Patience,
-    Proof,
-    Silent,
-    early_due,
+    FOREVER_US,
+    EndOffsets,
+    IdleMarker,
+    IdleTimeouts,
+    TimerQueue,
+    early_deadline_us,
     early_starts,
-    silence_due,
-    silences,
+    idle_deadline_us,
+    idle_markers,
 )
-from services.aligner.recovery import Start
+from services.aligner.recovery import InitialState
 from services.aligner.session import NEVER_US
-from services.contract.alignment_config import Semantics
+from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk, SessionEnd
-from services.contract.dead_letter import DeadLetter, Reason, Rejected, Stage, letter
+from services.contract.dead_letter import DeadLetter, Reason, Rejected, Stage, make_dead_letter
 from services.contract.frontier import Frontier
 from services.contract.record import LogRecord, RecordPosition
 from services.contract.source_stats import PERIOD_US
-from services.contract.tick import Seal, Tick
+from services.contract.tick import Tick, TickSigner
 from services.contract.topics import Topics
 from services.contract.window import Window
 
-NO_SEAL = Seal()
+UNSIGNED = TickSigner()
 
 
 @dataclass(slots=True)
@@ -44,14 +44,14 @@ class Effects:
     """What a batch leads to: payloads first, then late and dead, then windows and ticks; when all is kept, the floors."""
 
     number: int
-    payloads: list[Arrival] = field(default_factory=list)
+    payloads: list[AdmittedChunk] = field(default_factory=list)
     late: list[tuple[Chunk, Late]] = field(default_factory=list)
     dead: list[tuple[bytes | None, DeadLetter]] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
-    silences: list[Silent] = field(default_factory=list)
+    idle_markers: list[IdleMarker] = field(default_factory=list)
     fates: Counter[tuple[str, str]] = field(default_factory=Counter)
     # The smallest clock offset by modality, source and period of append time (see `ClockOffset`).
-    offsets_us: dict[tuple[str, str, int], int] = field(default_factory=dict)
+    clock_offsets_us: dict[tuple[str, str, int], int] = field(default_factory=dict)
 
 
 class Partition:
@@ -61,26 +61,28 @@ class Partition:
         self,
         number: int,
         partition_count: int,
-        semantics: Semantics,
-        patience: Patience,
+        semantics: AlignmentConfig,
+        patience: IdleTimeouts,
         topics: Topics,
         tail_us: int,
-        start: Start,
-        seal: Seal = NO_SEAL,
+        start: InitialState,
+        seal: TickSigner = UNSIGNED,
     ) -> None:
         self.number = number
         self.positions = dict(start.positions)
         self.aligner = Aligner(semantics, start.frontiers)
-        self.coverage = Coverage(tail_us, dict(start.uncovered), {s: list(k) for s, k in start.old_keys.items()})
-        self._gate = Gate(number, partition_count, semantics)
+        self.coverage = FrontierCoverage(
+            tail_us, dict(start.uncovered), {s: list(k) for s, k in start.old_keys.items()}
+        )
+        self._gate = AdmissionCache(number, partition_count, semantics)
         self._semantics, self._patience, self._topics, self._seal = semantics, patience, topics, seal
         # Nothing is known of the times of a log that gave no record yet: then nothing is forgotten.
         self._handed_us = dict.fromkeys(semantics.modalities, NEVER_US)
-        self._early, self._silent = Agenda(), Agenda()
-        self._proof = Proof(-1, {})
+        self._early, self._silent = TimerQueue(), TimerQueue()
+        self._proof = EndOffsets(-1, {})
         self._passed: frozenset[str] = frozenset()
 
-    def take(self, records: Sequence[tuple[str, LogRecord]], now_us: int, *, behind: bool = False) -> Effects:
+    def process(self, records: Sequence[tuple[str, LogRecord]], now_us: int, *, behind: bool = False) -> Effects:
         """Hand records (in the order of their logs, none is fine) to the core, then do what is due.
 
         now_us: the monotonic clock. behind: more stands in the logs already; early answers wait, for it may close their
@@ -90,8 +92,8 @@ class Partition:
         touched: set[str] = set()
         for modality, record in records:
             read = self._gate.admit(modality, record)
-            if isinstance(read, Arrival):
-                fate, windows = self.aligner.chunk(read.chunk, now_us)
+            if isinstance(read, AdmittedChunk):
+                fate, windows = self.aligner.add_chunk(read.chunk, now_us)
                 effects.windows += windows
                 touched.add(read.chunk.session)
                 self._tell(modality, record, read, fate, effects)
@@ -101,50 +103,52 @@ class Partition:
             self.positions[modality] = newest.offset + 1
             self._handed_us[modality] = newest.timestamp * 1000
         due = self._early.pop_due(now_us)
-        passed = frozenset(m for m in self._proof.ends if self._proof.passed(m, self.positions))
+        passed = frozenset(m for m in self._proof.offsets if self._proof.reached(m, self.positions))
         if passed != self._passed:
             # Only a proof that has come further shows more; sessions that wait for it are left alone until then.
             self._passed = passed
-            due += self._silent.pop_due(self._proof.asked_us)
+            due += self._silent.pop_due(self._proof.requested_mono_us)
         self._look(sorted(touched.union(due)), now_us, effects, behind)
         return effects
 
-    def next_us(self) -> int:
+    def next_deadline_us(self) -> int:
         """When there is something to do even without records, on the monotonic clock; LONG_US for never."""
-        return min(self._early.next_us(), self._silent.next_us() if self._used_up() else LONG_US)
+        return min(self._early.next_deadline_us(), self._silent.next_deadline_us() if self._used_up() else FOREVER_US)
 
-    def wants_proof(self, now_us: int) -> bool:
+    def needs_end_offsets(self, now_us: int) -> bool:
         """True when a silence may be due that the newest proof is too old for.
 
         A proof is used up first: on a busy log our position would otherwise never reach an end asked for again and
         again.
         """
-        return self._silent.next_us() <= now_us and self._used_up()
+        return self._silent.next_deadline_us() <= now_us and self._used_up()
 
-    def prove(self, proof: Proof) -> None:
+    def set_end_offsets(self, proof: EndOffsets) -> None:
         """Take the answer to a request for the ends of our logs; the next `take` makes use of it."""
         self._proof, self._passed = proof, frozenset()
 
-    def acknowledged(self, window: Window, appended_us: int) -> None:
+    def on_window_acknowledged(self, window: Window, appended_us: int) -> None:
         """The broker has a final window of ours; appended_us is its append time."""
-        self.coverage.emitted(window.session, appended_us)
+        self.coverage.on_window_emitted(window.session, appended_us)
 
-    def floors(self) -> dict[str, int]:
+    def commit_offsets(self) -> dict[str, int]:
         """What may be committed, by modality, once every effect so far is acknowledged and `to_cover` is empty.
 
         What admission makes unnecessary is let go of first.
         """
-        firsts = {modality: held.first() for modality, held in self.aligner.held.items()}
+        firsts = {modality: held.first() for modality, held in self.aligner.retained.items()}
         since_us = min(self._handed_us[m] if first is None else first[1] for m, first in firsts.items())
-        for session in self.aligner.forget(since_us):
-            self.coverage.forgotten(session)
-        return {modality: self.aligner.floor(modality, position) for modality, position in self.positions.items()}
+        for session in self.aligner.forget_before(since_us):
+            self.coverage.on_session_forgotten(session)
+        return {
+            modality: self.aligner.commit_offset(modality, position) for modality, position in self.positions.items()
+        }
 
-    def to_cover(self) -> list[Frontier]:
+    def due_frontiers(self) -> list[Frontier]:
         """The frontier records that must be acknowledged before the floors are committed."""
-        held = (held.first() for held in self.aligner.held.values())
-        due = self.coverage.due(first[1] for first in held if first is not None)
-        return [Frontier(session, self.aligner.frontiers[session], self.aligner.config) for session in due]
+        held = (held.first() for held in self.aligner.retained.values())
+        due = self.coverage.due_sessions(first[1] for first in held if first is not None)
+        return [Frontier(session, self.aligner.last_emitted_us[session], self.aligner.config_digest) for session in due]
 
     def _other(
         self, modality: str, record: LogRecord, read: Tick | SessionEnd | Rejected, now_us: int, effects: Effects
@@ -153,55 +157,55 @@ class Partition:
         if isinstance(read, Tick) and not self._sealed(modality, record):
             read = Rejected(Reason.FORGED, "a tick that no tick_secret signed for this place")
         if isinstance(read, Tick):
-            effects.windows += self.aligner.tick(modality, read, record.offset, record.timestamp * 1000, now_us)
+            effects.windows += self.aligner.apply_tick(modality, read, record.offset, record.timestamp * 1000, now_us)
             return read.bounds
         if isinstance(read, SessionEnd):
-            self.aligner.end(modality, read)
+            self.aligner.end_source(modality, read)
             return (read.session,)
         self._dead(modality, record, "admission", read, effects)
         return ()
 
     def _sealed(self, modality: str, record: LogRecord) -> bool:
         topic = self._topics.media(modality)
-        return self._seal.holds(topic, self.number, record.headers, record.value or b"")
+        return self._seal.verify(topic, self.number, record.headers, record.value or b"")
 
-    def _tell(self, modality: str, record: LogRecord, arrival: Arrival, fate: Fate, effects: Effects) -> None:
+    def _tell(self, modality: str, record: LogRecord, arrival: AdmittedChunk, fate: Fate, effects: Effects) -> None:
         chunk = arrival.chunk
         source = modality, chunk.source, chunk.appended_us // PERIOD_US
         behind_us = chunk.appended_us - chunk.t_us - chunk.duration_us
-        if behind_us < effects.offsets_us.get(source, LONG_US):
-            effects.offsets_us[source] = behind_us
+        if behind_us < effects.clock_offsets_us.get(source, FOREVER_US):
+            effects.clock_offsets_us[source] = behind_us
         if fate is WINDOWED:
             effects.fates[modality, "windowed"] += 1
             effects.payloads.append(arrival)
         elif isinstance(fate, Rejected):
             self._dead(modality, record, "alignment", fate, effects)
         else:
-            effects.fates[modality, name_of(fate)] += 1
+            effects.fates[modality, fate_name(fate)] += 1
             if isinstance(fate, Late):
                 effects.late.append((chunk, fate))
 
     def _dead(self, modality: str, record: LogRecord, stage: Stage, rejected: Rejected, effects: Effects) -> None:
         effects.fates[modality, "dead"] += 1
         at = RecordPosition(self._topics.media(modality), self.number, record.offset)
-        effects.dead.append((record.key, letter(at, stage, rejected, record.value, record.headers)))
+        effects.dead.append((record.key, make_dead_letter(at, stage, rejected, record.value, record.headers)))
 
     def _look(self, names: Sequence[str], now_us: int, effects: Effects, behind: bool) -> None:
-        patience = self._patience.under(sum(map(len, self.aligner.held.values())))
+        patience = self._patience.scaled_for(sum(map(len, self.aligner.retained.values())))
         for name in names:
             session = self.aligner.sessions.get(name)
             if session is None:
                 continue
-            due_us = silence_due(session, self._semantics, patience)
+            due_us = idle_deadline_us(session, self._semantics, patience)
             # Nothing else can have come due by a proof that is as old: a session is looked at for each batch of it.
-            if due_us <= self._proof.asked_us or session.some_ended:
-                effects.silences += silences(session, self._semantics, patience, self._proof, self.positions)
-                due_us = silence_due(session, self._semantics, patience)
+            if due_us <= self._proof.requested_mono_us or session.any_ended:
+                effects.idle_markers += idle_markers(session, self._semantics, patience, self._proof, self.positions)
+                due_us = idle_deadline_us(session, self._semantics, patience)
             for start in () if behind else early_starts(session, self._semantics, patience, now_us):
-                effects.windows.append(self.aligner.early(session, start))
-            self._early.set(name, early_due(session, self._semantics, patience))
+                effects.windows.append(self.aligner.early_window(session, start))
+            self._early.set(name, early_deadline_us(session, self._semantics, patience))
             self._silent.set(name, due_us)
 
     def _used_up(self) -> bool:
         """True when the newest proof has shown all that it can."""
-        return all(self._proof.passed(m, self.positions) for m in self._proof.ends)
+        return all(self._proof.reached(m, self.positions) for m in self._proof.offsets)

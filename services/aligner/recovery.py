@@ -20,7 +20,7 @@ from services.kafka.log_reader import read_range
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class InitialState:
     """Positions by modality; per session the frontier, what no frontier record covers yet, and the keys read.
 
     uncovered: append time of the oldest window read back that no frontier record covers; old_keys: the frontier
@@ -33,7 +33,7 @@ class Start:
     old_keys: Mapping[str, list[tuple[bytes, int]]]
 
 
-class OtherSettings(Exception):
+class SettingsMismatchError(Exception):
     """The logs hold windows that were made under other settings; the message says how to go on."""
 
     def __init__(self, found: str, ours: str) -> None:
@@ -44,12 +44,12 @@ class OtherSettings(Exception):
         )
 
 
-def start_from(
+def initial_state(
     positions: Mapping[str, int],
     frontier_records: Iterable[tuple[bytes, Frontier]],
     tail: Iterable[tuple[int, Window]],
     config: str,
-) -> Start:
+) -> InitialState:
     """Join frontier records (key, record) and final windows of the tail (append time in us, window).
 
     Raises OtherSettings where a session went further under another config than any record of ours says: what was
@@ -76,24 +76,24 @@ def start_from(
             uncovered[session] = min(appended_us, uncovered.get(session, appended_us))
     for told in told_by_others:
         if told.session not in covered or told.start_us > covered[told.session]:
-            raise OtherSettings(told.config, config)
-    return Start(positions, frontiers, uncovered, old_keys)
+            raise SettingsMismatchError(told.config, config)
+    return InitialState(positions, frontiers, uncovered, old_keys)
 
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Recovered:
+class AlignerRecovery:
     """Where to start, and how many records had been deleted before we could read them (by modality)."""
 
-    start: Start
+    start: InitialState
     lost: Mapping[str, int]
 
 
 async def recover(
     group: AIOKafkaConsumer, reader: AIOKafkaConsumer, topics: Topics, number: int, tail_ms: int, config: str
-) -> Recovered:
+) -> AlignerRecovery:
     """Read committed floors, the frontier topic and the tail of the windows topic of one partition number.
 
     group: the consumer whose group's commits count; reader: one without a group, reassigned at will. Raises
@@ -116,9 +116,9 @@ async def recover(
     ]
     told: dict[bytes, Frontier] = {}
     async for record in read_range(reader, TopicPartition(topics.frontier, number)):
-        if alignment_config.is_key(record.key or b""):
+        if alignment_config.is_record_key(record.key or b""):
             continue
-        found = None if record.value is None else frontier.read(record.value)
+        found = None if record.value is None else frontier.decode_or_none(record.value)
         if record.value is None:
             told.pop(record.key, None)
         elif found is None:
@@ -136,6 +136,6 @@ async def recover(
     finals = [
         (record.timestamp * 1000, kept)
         async for record in read_range(reader, windows, begin, end)
-        if (kept := window_record.read(record.value)) is not None and kept.final
+        if (kept := window_record.decode_or_none(record.value)) is not None and kept.final
     ]
-    return Recovered(start_from(floors, told.items(), finals, config), lost)
+    return AlignerRecovery(initial_state(floors, told.items(), finals, config), lost)

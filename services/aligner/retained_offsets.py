@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 
-class Held:
+class RetainedOffsets:
     """Offsets of one log that open windows or ticks still need; offsets come in rising order.
 
     The floor is the smallest held offset, so that a commit never skips one: Faust's own rule acknowledges past a gap.
@@ -20,7 +20,7 @@ class Held:
     def __len__(self) -> int:
         return len(self._uses)
 
-    def hold(self, offset: int, appended_us: int) -> None:
+    def retain(self, offset: int, appended_us: int) -> None:
         """Need an offset once more; each need is released on its own."""
         if offset not in self._uses:
             self._order.append((offset, appended_us))
@@ -39,7 +39,7 @@ class Held:
             self._order.popleft()
         return self._order[0] if self._order else None
 
-    def floor(self, position: int) -> int:
+    def commit_offset(self, position: int) -> int:
         """Where a restart must begin to read; `position` is the next offset that was not handed over yet."""
         first = self.first()
         return position if first is None else first[0]

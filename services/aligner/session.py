@@ -16,38 +16,38 @@ Evidence = Literal["data", "tick", "end"]
 Identity = tuple[str, str, int, int]
 
 
-class Raise(NamedTuple):
+class WatermarkStep(NamedTuple):
     """One step of a bound: its new value, the broker's time of the record that did it, why, and when we got it."""
 
-    bound_us: int
+    watermark_us: int
     appended_us: int
     evidence: Evidence
-    handed_us: int
+    received_mono_us: int
 
 
 @dataclass(slots=True)
-class LaneState:
+class Stream:
     """One (session, modality): the history of its bound, the identities that it knows, the ticks that it holds.
 
     known_until: identities by the start of the last window that they are known for; leaving: these starts, as a heap.
     """
 
-    raises: list[Raise] = field(default_factory=list)
+    steps: list[WatermarkStep] = field(default_factory=list)
     known: dict[Identity, str] = field(default_factory=dict)
     known_until: dict[int, list[Identity]] = field(default_factory=dict)
     leaving: list[int] = field(default_factory=list)
     ticks: list[tuple[int, int]] = field(default_factory=list)
     sources: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
-    bound_us: int = NEVER_US
-    told_us: int = NEVER_US
+    watermark_us: int = NEVER_US
+    announced_watermark_us: int = NEVER_US
 
     @property
-    def over(self) -> bool:
+    def all_ended(self) -> bool:
         """True once every source that was seen has ended."""
         return bool(self.ended) and self.sources <= self.ended
 
-    def know(self, identity: Identity, sha256: str, last_us: int) -> None:
+    def remember(self, identity: Identity, sha256: str, last_us: int) -> None:
         """Remember an identity until the window that starts at last_us is closed for this modality."""
         self.known[identity] = sha256
         identities = self.known_until.get(last_us)
@@ -63,10 +63,10 @@ class LaneState:
             for identity in self.known_until.pop(heappop(self.leaving)):
                 del self.known[identity]
 
-    def crossing(self, level_us: int) -> Raise | None:
+    def step_reaching(self, level_us: int) -> WatermarkStep | None:
         """The first step that brought the bound to a level, None if it is below it still."""
         # Most lanes are below it still, where this is asked for each session of each batch.
-        return self.raises[bisect_left(self.raises, (level_us,))] if level_us <= self.bound_us else None
+        return self.steps[bisect_left(self.steps, (level_us,))] if level_us <= self.watermark_us else None
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ class OpenWindow:
     opened_us: int
     members: dict[str, list[Member]] = field(default_factory=dict)
     last: list[tuple[str, int]] = field(default_factory=list)
-    answered: bool = False
+    early_emitted: bool = False
 
 
 @dataclass(slots=True)
@@ -90,13 +90,13 @@ class Session:
     """
 
     name: str
-    declared: tuple[str, ...]
-    lanes: dict[str, LaneState]
-    heard_us: int
+    modalities: tuple[str, ...]
+    streams: dict[str, Stream]
+    last_data_mono_us: int
     windows: dict[int, OpenWindow] = field(default_factory=dict)
     starts: list[int] = field(default_factory=list)
 
     @property
-    def some_ended(self) -> bool:
+    def any_ended(self) -> bool:
         """True once a source has ended and not begun again."""
-        return any(lane.ended for lane in self.lanes.values())
+        return any(lane.ended for lane in self.streams.values())

@@ -49,11 +49,11 @@ async def _audit(settings: Settings, sessions: list[str] | None) -> tuple[dict[s
         media = [TopicPartition(topic, n) for topic in topics.media_all for n in range(count)]
         deleted = sum((await reader.beginning_offsets(media)).values())
         logs = await collect_logs(reader, topics, count)
-    ours, made = settings.semantics(), count_configs(logs)
-    if made.keys() - {ours.config}:
+    ours, made = settings.alignment_config(), count_configs(logs)
+    if made.keys() - {ours.digest}:
         told = ", ".join(f"{n} under {config}" for config, n in sorted(made.items()))
         output.fail(
-            f"the topics hold windows made under other settings than those in force ({told}; ours are {ours.config}): the "
+            f"the topics hold windows made under other settings than those in force ({told}; ours are {ours.digest}): the "
             "books are kept under one set of settings. Audit with the settings of then, or once retention has taken "
             "what was made before the change",
             3,

@@ -30,7 +30,7 @@ def show(
         print(explained(settings), end="")
         return
     sections: dict[str, Any] = settings.model_dump(mode="json")
-    config = settings.semantics().config
+    config = settings.alignment_config().digest
     if json:
         output.result({"settings": sections, "config": config})
         return

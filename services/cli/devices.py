@@ -115,7 +115,7 @@ def count_record(found: dict[Key, SourceStats], record: KafkaRecord, modality: s
     from services.contract.source_stats import SourceStats
     from services.inspection.audit.records import decode_media_record
 
-    envelope = cloudevents.unwrap(record.headers, record.value)
+    envelope = cloudevents.parse_envelope(record.headers, record.value)
     if record.key is None or not isinstance(envelope, Envelope):
         return
     key = record.key.decode(errors="replace"), modality, envelope.get("source")

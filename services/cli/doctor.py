@@ -63,7 +63,7 @@ async def _broker(settings: Settings) -> AsyncIterator[Finding]:
         return
     try:
         async with clients.admin(settings.kafka) as admin:
-            troubles = await topic_admin.check(admin, settings)
+            troubles = await topic_admin.check_topics(admin, settings)
     except (KafkaError, OSError) as error:
         yield Finding("broker", False, f"{servers} does not answer ({error})", "start it, or correct the address")
         return

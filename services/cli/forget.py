@@ -56,12 +56,12 @@ def forget(
 async def _hide(settings: Settings, session: str) -> int | None:
     """Tell all services, and destroy the payloads in Redis: how many keys, None where it does not answer."""
     from services.cli.mute import said
-    from services.storage.payload_cache import RedisWindow
+    from services.storage.payload_cache import PayloadCache
 
     await said(settings, session, lambda control: control.forget(time.time_ns() // 1000))
     if not settings.redis.url:
         return None
-    redis = RedisWindow.of(settings.redis)
+    redis = PayloadCache.from_settings(settings.redis)
     try:
         return await redis.forget(session)
     finally:

@@ -104,11 +104,11 @@ def _topic(topics: Topics, name: str) -> str:
 async def _from_broker(settings: Settings, topic: str, count: int, key: bytes | None) -> list[KafkaRecord]:
     from aiokafka import TopicPartition
 
-    from services.contract.control import hides
+    from services.contract.control import is_hidden
     from services.contract.partitioner import partition_of
     from services.contract.record import KafkaRecord
     from services.kafka import clients
-    from services.kafka.control_topic import Controls
+    from services.kafka.control_topic import ControlTopic
     from services.kafka.log_reader import read_range
 
     topics, partitions, hidden = settings.topic_names(), settings.topics.partitions, 0
@@ -116,14 +116,14 @@ async def _from_broker(settings: Settings, topic: str, count: int, key: bytes | 
     # Of one session the newest may stand far behind those of others.
     scanned = count if key is None else SCANNED_MAX
     found: list[KafkaRecord] = []
-    async with Controls.following(settings) as controls, clients.reader(settings.kafka) as reader:
+    async with ControlTopic.from_settings(settings) as controls, clients.reader(settings.kafka) as reader:
         logs = [TopicPartition(topic, number) for number in numbers]
         ends = await reader.end_offsets(logs)
         for log in logs:
             async for r in read_range(reader, log, max(ends[log] - scanned, 0), ends[log]):
                 if key is not None and r.key != key:
                     continue
-                if hides(controls.of, topics, topic, r.key, r.headers, r.value, r.timestamp * 1000):
+                if is_hidden(controls.for_session, topics, topic, r.key, r.headers, r.value, r.timestamp * 1000):
                     hidden += 1
                     continue
                 found.append(KafkaRecord.copy_of(r))

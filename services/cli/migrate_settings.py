@@ -10,7 +10,7 @@ from services.cli import output
 from services.runtime.settings import Settings, load
 
 if TYPE_CHECKING:
-    from services.contract.alignment_config import Semantics
+    from services.contract.alignment_config import AlignmentConfig
     from services.contract.topics import Topics
 
 GROUP_GONE_WITHIN_S = 15
@@ -54,7 +54,7 @@ async def _migrate(settings: Settings) -> dict[str, Any]:
     from services.kafka import clients
 
     broker, topics, partitions = settings.kafka, settings.topic_names(), settings.topics.partitions
-    config = settings.semantics().config
+    config = settings.alignment_config().digest
     await _wait_until_aligners_are_gone(settings)
     async with clients.reader(broker) as reader:
         former = await read_former_settings(reader, topics, range(partitions), config)
@@ -77,25 +77,25 @@ async def _migrate(settings: Settings) -> dict[str, Any]:
         former = await read_former_settings(reader, topics, range(partitions), config)
         async with clients.producer(broker) as producer:
             await hand_over(producer, topics, former, config)
-    return {"from": old.config, "to": config, "sessions": former.sessions}
+    return {"from": old.digest, "to": config, "sessions": former.sessions}
 
 
-async def _close_windows(settings: Settings, old: Semantics) -> None:
+async def _close_windows(settings: Settings, old: AlignmentConfig) -> None:
     from services.aligner.__main__ import rules_of
-    from services.aligner.metrics import Observer
+    from services.aligner.metrics import AlignerObserver
     from services.aligner.migrate import close_windows
-    from services.aligner.worker import Worker
+    from services.aligner.worker import AlignerWorker
     from services.kafka import clients
     from services.runtime.metrics import AlignerMetrics, make_registry
-    from services.storage.payload_cache import RedisWindow
+    from services.storage.payload_cache import PayloadCache
 
     broker, topics = settings.kafka, _topics_of(settings, old)
-    worker = Worker(
+    worker = AlignerWorker(
         rules_of(settings, old, topics),
         lambda: clients.make_producer(broker),
         lambda: clients.make_reader(broker),
-        lambda: RedisWindow.of(settings.redis),
-        Observer(AlignerMetrics(make_registry("migrate-settings")), traced=0),
+        lambda: PayloadCache.from_settings(settings.redis),
+        AlignerObserver(AlignerMetrics(make_registry("migrate-settings")), traced=0),
     )
     group = clients.make_group_consumer(broker, f"{settings.kafka.group_prefix}-aligner", "")
     group.subscribe(list(topics.media_all))
@@ -110,7 +110,7 @@ async def _close_windows(settings: Settings, old: Semantics) -> None:
         await group.stop()
 
 
-def _topics_of(settings: Settings, semantics: Semantics) -> Topics:
+def _topics_of(settings: Settings, semantics: AlignmentConfig) -> Topics:
     from services.contract.topics import Topics
 
     return Topics(prefix=settings.topics.prefix, modalities=semantics.modalities)

@@ -52,7 +52,7 @@ def _said(settings: Settings, session: str, change: Callable[[Control], Control]
 async def said(settings: Settings, session: str, change: Callable[[Control], Control]) -> Control:
     """Change what holds for a session; the broker has it on return. Raises KafkaError."""
     from services.kafka import clients
-    from services.kafka.control_topic import say as tell
+    from services.kafka.control_topic import update_control as tell
 
     broker, count = settings.kafka, settings.topics.partitions
     async with clients.reader(broker) as reader, clients.producer(broker) as producer:
@@ -60,7 +60,7 @@ async def said(settings: Settings, session: str, change: Callable[[Control], Con
 
 
 def _tell(control: Control, json: bool) -> None:
-    muted = sorted(control.since_us)
+    muted = sorted(control.muted_since_us)
     if json:
         output.result({"session": control.session, "muted": muted})
         return

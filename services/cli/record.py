@@ -48,7 +48,7 @@ def record(
         output.fail(f"stopped before the end; what was recorded until then is in {out}", 130)
     except OSError as error:
         output.fail(f"{out} cannot be written: {error.strerror or error}")
-    ours = settings.semantics().config
+    ours = settings.alignment_config().digest
     others = {config: count for config, count in taken.configs.items() if config != ours}
     if json:
         output.result(

@@ -88,7 +88,7 @@ def _place(settings: Settings, files: Sequence[Path], streams: Sequence[str], se
     """Refuse what would go nowhere, or where the settings say that it does not belong."""
     devices = DeviceDirectory(settings.devices)
     for modality in {TYPES[path.suffix.lower()][0] for path in files}:
-        device = devices.settings_of(cloudevents.source_of(source, modality))
+        device = devices.settings_of(cloudevents.device_source(source, modality))
         if device is not None and device.modality not in ("", modality):
             output.fail(f"devices says that {source} sends {device.modality}, not {modality}", 2)
         if not session and (device is None or not device.session):
@@ -141,10 +141,10 @@ async def _send(
         for number, path in enumerate(files):
             modality, content_type = TYPES[path.suffix.lower()]
             t_us, body = int(time.time() * 1e6), path.read_bytes()
-            stream = cloudevents.source_of(source, modality)
+            stream = cloudevents.device_source(source, modality)
             stamp, device = devices.stamp(stream, t_us), devices.settings_of(stream)
             belongs = (device.session if device else "") or session
-            headers = cloudevents.build(
+            headers = cloudevents.build_headers(
                 session=belongs,
                 source=stream,
                 id=f"{t_us}-{number}",

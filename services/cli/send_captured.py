@@ -23,7 +23,7 @@ def captured(
 
     names = [device if n == 0 else f"{device}-{n + 1}" for n in range(len(openings))]
     for name in names if not session else ():
-        of = DeviceDirectory(settings.devices).settings_of(cloudevents.source_of(name, "video"))
+        of = DeviceDirectory(settings.devices).settings_of(cloudevents.device_source(name, "video"))
         if of is None or not of.session:
             output.fail(f"no session: give --session, or set one for {name} in devices", 2)
     done: list[SendCounts] = []

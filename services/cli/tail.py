@@ -34,23 +34,23 @@ def tail(
 
 
 async def _tail(settings: Settings, session: str | None, beginning: bool, count: int, as_json: bool) -> None:
-    from services.contract.control import hides
+    from services.contract.control import is_hidden
     from services.kafka import clients
-    from services.kafka.control_topic import Controls
+    from services.kafka.control_topic import ControlTopic
     from services.kafka.follower import TopicFollower
 
     topics, told = settings.topic_names(), 0
     since_ms = dict.fromkeys((topics.predictions, topics.events), 0 if beginning else None)
     follower = TopicFollower(lambda: clients.make_reader(settings.kafka), since_ms, settings.topics.partitions)
-    async with Controls.following(settings) as controls, follower:
+    async with ControlTopic.from_settings(settings) as controls, follower:
         while not count or told < count:
             fetched = await follower.poll(timeout_ms=500)
-            controls.check()
+            controls.raise_if_failed()
             for tp, records in fetched.items():
                 for r in records:
                     if r.value is None or (session is not None and r.key != session.encode()):
                         continue
-                    if hides(controls.of, topics, tp.topic, r.key, r.headers, r.value, r.timestamp * 1000):
+                    if is_hidden(controls.for_session, topics, tp.topic, r.key, r.headers, r.value, r.timestamp * 1000):
                         continue
                     line = told_of(r.value, dict(r.headers), tp.topic == topics.events, as_json)
                     if line is None:
@@ -74,7 +74,7 @@ def told_of(value: bytes, headers: Mapping[str, bytes], is_event: bool, as_json:
         if STATE_HEADER in headers:
             record["state"] = canonical.loads(headers[STATE_HEADER])
         if TRACE_HEADER in headers:
-            record["trace_id"] = trace_context.read(headers[TRACE_HEADER])
+            record["trace_id"] = trace_context.trace_id_of_header(headers[TRACE_HEADER])
         return json_lines.dumps(record) if as_json else _event(record) if is_event else _line(record)
     except (canonical.InvalidJson, KeyError, TypeError, ValueError, AttributeError):
         return None

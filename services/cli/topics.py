@@ -12,7 +12,7 @@ from services.cli import output
 from services.runtime.settings import Settings, load
 
 if TYPE_CHECKING:
-    from services.kafka.topic_admin import Trouble
+    from services.kafka.topic_admin import TopicProblem
 
 app = typer.Typer(no_args_is_help=True, help="Make the topics, or check that they are as the services need them.")
 
@@ -23,11 +23,11 @@ def apply(
     json: output.Json = False,
 ) -> None:
     """Create what is missing (again and again, if you like)."""
-    from services.kafka.topic_admin import wanted
+    from services.kafka.topic_admin import topic_definitions
 
     settings = load()
     if print_only:
-        for topic in wanted(settings):
+        for topic in topic_definitions(settings):
             config = " ".join(f"--config {name}={f'[{v}]' if ',' in v else v}" for name, v in topic.config)
             print(
                 f"kafka-topics.sh --create --if-not-exists --topic {topic.name} --partitions {topic.partitions} "
@@ -60,13 +60,13 @@ async def _apply(settings: Settings) -> list[str]:
     if not settings.kafka.bootstrap_servers:
         output.no_broker()
     async with clients.admin(settings.kafka) as admin:
-        return await topic_admin.apply(admin, settings)
+        return await topic_admin.create_missing_topics(admin, settings)
 
 
-async def _check(settings: Settings) -> list[Trouble]:
+async def _check(settings: Settings) -> list[TopicProblem]:
     from services.kafka import clients, topic_admin
 
     if not settings.kafka.bootstrap_servers:
         output.no_broker()
     async with clients.admin(settings.kafka) as admin:
-        return await topic_admin.check(admin, settings)
+        return await topic_admin.check_topics(admin, settings)

@@ -41,7 +41,7 @@ async def _stay() -> None:
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     async with LocalStack(ROOT / ".braid", settings) as stack:
         async with clients.admin(stack.settings().kafka) as admin:
-            await topic_admin.apply(admin, settings)
+            await topic_admin.create_missing_topics(admin, settings)
         g, token = settings.gateway, access_token(settings.gateway)
         port = g.port or free_ports(1)[0]
         environment = stack.environment() | {"BRAID_GATEWAY__PORT": str(port), "BRAID_GATEWAY__TOKEN": token}

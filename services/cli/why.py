@@ -106,12 +106,12 @@ def _from_kept(settings: Settings, folder: Path, wanted: PredictionKey) -> Predi
 
 async def _from_log(settings: Settings, wanted: PredictionKey) -> PredictionEvidence | None:
     from services.kafka import clients
-    from services.kafka.control_topic import said
+    from services.kafka.control_topic import read_control
     from services.storage.evidence import find_in_topics
 
-    future_us = settings.semantics().future_us
+    future_us = settings.alignment_config().future_us
     async with clients.reader(settings.kafka) as reader:
-        control = await said(reader, settings.topic_names(), settings.topics.partitions, wanted.session)
+        control = await read_control(reader, settings.topic_names(), settings.topics.partitions, wanted.session)
         if control.forgets(wanted.start_us):
             raise Forgotten
         return await find_in_topics(reader, settings.topic_names(), settings.topics.partitions, future_us, wanted)

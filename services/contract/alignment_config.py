@@ -19,7 +19,7 @@ CONTRACT_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Lateness:
+class StreamConfig:
     """How one modality's own log is read: disorder allowed inside it, and whether its chunks leave no gaps."""
 
     lateness_us: int
@@ -27,7 +27,7 @@ class Lateness:
 
 
 @dataclass(frozen=True, slots=True)
-class Admission:
+class AdmissionLimits:
     """The limits of admission; all maxima are inclusive."""
 
     payload_bytes_max: int = 1_000_000
@@ -38,66 +38,72 @@ class Admission:
     header_bytes_max: int = 8_192
 
 
-def _default_lanes() -> dict[str, Lateness]:
-    return {"text": Lateness(500_000, False), "video": Lateness(500_000, False), "audio": Lateness(300_000, True)}
+def _default_lanes() -> dict[str, StreamConfig]:
+    return {
+        "text": StreamConfig(500_000, False),
+        "video": StreamConfig(500_000, False),
+        "audio": StreamConfig(300_000, True),
+    }
 
 
 @dataclass(frozen=True, slots=True)
-class Semantics:
+class AlignmentConfig:
     """Everything that decides fates, windows and masks; times in microseconds, all frozen into `config`."""
 
     size_us: int = 2_000_000
     hop_us: int = 500_000
-    lanes: dict[str, Lateness] = field(default_factory=_default_lanes)
+    streams: dict[str, StreamConfig] = field(default_factory=_default_lanes)
     sessions: tuple[tuple[str, tuple[str, ...]], ...] = ()
     future_us: int = 60_000_000
     stale_after_us: int = 24 * 3_600_000_000
     max_duration_us: int = 30_000_000
     members_max: int = 256
     event_gap_us: int = 10_000_000
-    admission: Admission = Admission()
+    admission: AdmissionLimits = AdmissionLimits()
     contract: int = CONTRACT_VERSION
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        return tuple(self.lanes)
+        return tuple(self.streams)
 
     @property
-    def config(self) -> str:
+    def digest(self) -> str:
         """12 hex digits that name these settings in every window and frontier record."""
-        return hashlib.sha256(canonical.dumps(self.as_json())).hexdigest()[:12]
+        return hashlib.sha256(canonical.dumps(self.to_json())).hexdigest()[:12]
 
-    def as_json(self) -> dict[str, Any]:
-        """All fields by name; `semantics_of` reads it back."""
-        return asdict(self)
+    def to_json(self) -> dict[str, Any]:
+        """Return all fields by name, as `config_from_json` reads them."""
+        fields = asdict(self)
+        # Records and the digest call the settings of the streams `lanes`.
+        return {"lanes": fields.pop("streams"), **fields}
 
-    def declared(self, session: str) -> tuple[str, ...]:
+    def modalities_of(self, session: str) -> tuple[str, ...]:
         """The modalities that a session has: of the first pattern that matches it, else all."""
         for pattern, modalities in self.sessions:
             if fnmatchcase(session, pattern):
-                return tuple(m for m in self.lanes if m in modalities)
+                return tuple(m for m in self.streams if m in modalities)
         return self.modalities
 
-    def windows_of(self, t_us: int, duration_us: int) -> range:
+    def window_starts(self, t_us: int, duration_us: int) -> range:
         """Starts of the windows that [t, t + duration) overlaps; a point occupies its own microsecond."""
         hop_us = self.hop_us
         first = (t_us - self.size_us) // hop_us + 1
         beyond = (t_us + (duration_us or 1) - 1) // hop_us + 1
         return range(first * hop_us, beyond * hop_us, hop_us)
 
-    def close_us(self, start_us: int, modality: str) -> int:
+    def closing_watermark_us(self, start_us: int, modality: str) -> int:
         """What the bound of a modality must reach to close the window that starts there."""
-        return start_us + self.size_us + self.lanes[modality].lateness_us
+        return start_us + self.size_us + self.streams[modality].lateness_us
 
 
-def semantics_of(told: Mapping[str, Any]) -> Semantics:
+def config_from_json(told: Mapping[str, Any]) -> AlignmentConfig:
     """The settings that `as_json` told. Raises KeyError, TypeError or ValueError for what is none."""
-    found = Semantics(
+    found = AlignmentConfig(
         **{
-            **told,
-            "lanes": {name: Lateness(**lane) for name, lane in told["lanes"].items()},
+            **{name: value for name, value in told.items() if name != "lanes"},
+            "streams": {name: StreamConfig(**stream) for name, stream in told["lanes"].items()},
             "sessions": tuple((pattern, tuple(modalities)) for pattern, modalities in told["sessions"]),
-            "admission": Admission(**told["admission"]),
+            "admission": AdmissionLimits(**told["admission"]),
         }
     )
     if found.contract != CONTRACT_VERSION:
@@ -108,26 +114,26 @@ def semantics_of(told: Mapping[str, Any]) -> Semantics:
 _PREFIX = b"\0settings\0"
 
 
-def key(config: str) -> bytes:
+def record_key(config: str) -> bytes:
     """One key for each settings; no session has it, since a session's key begins with its name."""
     return _PREFIX + config.encode()
 
 
-def is_key(raw: bytes) -> bool:
+def is_record_key(raw: bytes) -> bool:
     """True for the key of such a record."""
     return raw.startswith(_PREFIX)
 
 
-def encode(semantics: Semantics) -> bytes:
+def encode_record(semantics: AlignmentConfig) -> bytes:
     """The canonical bytes."""
-    return canonical.dumps({"config": semantics.config, "semantics": semantics.as_json()})
+    return canonical.dumps({"config": semantics.digest, "semantics": semantics.to_json()})
 
 
-def read(raw: bytes) -> Semantics | None:
+def decode_record(raw: bytes) -> AlignmentConfig | None:
     """The settings, None for what cannot be read or is of another contract."""
     try:
         told = canonical.loads_object(raw)
-        found = semantics_of(told["semantics"])
+        found = config_from_json(told["semantics"])
     except (canonical.InvalidJson, KeyError, TypeError, ValueError, AttributeError):
         return None
-    return found if found.config == told["config"] else None
+    return found if found.digest == told["config"] else None

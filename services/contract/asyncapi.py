@@ -33,7 +33,7 @@ def document(topics: Topics, version: str) -> Schema:
     channels: Schema = {}
     operations: Schema = {}
     messages: Schema = {name: _message(name) for name in RECORDS}
-    for topic in topics.table():
+    for topic in topics.definitions():
         if topic.name in topics.media_all:
             modality = topics.modality_of(topic.name)
             key, carried = f"media_{modality}", [f"media_{modality}", "alive", "end", "tick"]
@@ -42,7 +42,7 @@ def document(topics: Topics, version: str) -> Schema:
         elif topic.name in ours:
             key = ours[topic.name]
             carried = [key]
-            operations[f"say_{key}"] = _operation("send", key, carried, f"Braid says: {topic.holds}.")
+            operations[f"say_{key}"] = _operation("send", key, carried, f"Braid says: {topic.description}.")
         else:
             continue
         channels[key] = _channel(topic, carried)
@@ -82,7 +82,7 @@ def _channel(topic: Topic, carried: list[str]) -> Schema:
     }
     return {
         "address": topic.name,
-        "description": topic.holds,
+        "description": topic.description,
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in carried},
         "bindings": {"kafka": kafka},
     }

@@ -21,7 +21,7 @@ def dumps(value: Any) -> bytes:
 
 
 # The canonical JSON of a text, for records that are put together from parts: the very function of the encoder above.
-text: Callable[[str], str] = encode_basestring
+dumps_text: Callable[[str], str] = encode_basestring
 
 
 def _constant(name: str) -> Any:

@@ -26,7 +26,7 @@ def media_type(modality: str) -> str:
     return f"braid.media.{modality}.v1"
 
 
-def source_of(device: str, stream: str) -> str:
+def device_source(device: str, stream: str) -> str:
     """The ce_source of one stream of a device."""
     return f"/devices/{device}/{stream}"
 
@@ -43,7 +43,7 @@ class Envelope:
         return self.attributes.get(name, "")
 
 
-def build(
+def build_headers(
     *,
     session: str,
     source: str,
@@ -59,7 +59,7 @@ def build(
         ("ce_id", id),
         ("ce_source", source),
         ("ce_type", type),
-        ("ce_time", timestamps.text_of(t_us)),
+        ("ce_time", timestamps.format_us(t_us)),
         ("ce_subject", session),
         ("content-type", content_type),
         *extensions,
@@ -67,12 +67,12 @@ def build(
     return [(name, text.encode()) for name, text in pairs]
 
 
-def type_of(headers: Headers) -> bytes:
+def raw_type(headers: Headers) -> bytes:
     """The raw ce_type of a binary-mode record, b"" where there is none."""
     return next((value for name, value in headers if name == "ce_type" and value), b"")
 
 
-def unwrap(headers: Headers, value: bytes | None, header_bytes_max: int = 8_192) -> Envelope | Rejected:
+def parse_envelope(headers: Headers, value: bytes | None, header_bytes_max: int = 8_192) -> Envelope | Rejected:
     """Read a record's attributes and payload; a null value stays distinguishable (it is refused here)."""
     if value is None:
         return Rejected(Reason.NULL, "the record has no value; alive records and session ends have an empty one")

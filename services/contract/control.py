@@ -30,22 +30,22 @@ class Control:
     """
 
     session: str
-    since_us: Mapping[str, int] = field(default_factory=dict)
-    was_muted: Mapping[str, tuple[Span, ...]] = field(default_factory=dict)
+    muted_since_us: Mapping[str, int] = field(default_factory=dict)
+    past_mutes: Mapping[str, tuple[Span, ...]] = field(default_factory=dict)
     forgotten_before_us: int = 0
 
     def mutes(self, modality: str, *spans: Span) -> bool:
         """True for media of any of these spans [from, to] of event time or of arrival: all of it while muted."""
-        if modality in self.since_us:
+        if modality in self.muted_since_us:
             return True
-        muted = self.was_muted.get(modality, ())
+        muted = self.past_mutes.get(modality, ())
         return any(begin < until and end >= since for begin, end in spans for since, until in muted)
 
     def forgets(self, *times_us: int) -> bool:
         """True where any of the times is before what was forgotten."""
         return min(times_us) < self.forgotten_before_us
 
-    def over(self, window: Window) -> Window:
+    def with_mutes(self, window: Window) -> Window:
         """The window with the senses muted that must not be used for its answer; all of them where it is forgotten.
 
         By event time and by when its members came: a device's clock may be wrong.
@@ -57,19 +57,21 @@ class Control:
 
     def mute(self, modalities: Iterable[str], now_us: int) -> Control:
         """From now on; one that is muted already stays so since it was."""
-        return replace(self, since_us={**dict.fromkeys(modalities, now_us), **self.since_us})
+        return replace(self, muted_since_us={**dict.fromkeys(modalities, now_us), **self.muted_since_us})
 
     def unmute(self, modalities: Iterable[str], now_us: int) -> Control:
         """What is captured from now on may be used again."""
-        ended = {m: self.since_us[m] for m in modalities if m in self.since_us}
-        was = dict(self.was_muted)
+        ended = {m: self.muted_since_us[m] for m in modalities if m in self.muted_since_us}
+        was = dict(self.past_mutes)
         for modality, since in ended.items():
             spans = [*was.get(modality, ()), (since, max(now_us, since))]
             while len(spans) > SPANS_MAX:
                 # Rather too much than too little: the two oldest become one, with what lies between them.
                 spans[:2] = [(spans[0][0], spans[1][1])]
             was[modality] = tuple(spans)
-        return replace(self, since_us={m: t for m, t in self.since_us.items() if m not in ended}, was_muted=was)
+        return replace(
+            self, muted_since_us={m: t for m, t in self.muted_since_us.items() if m not in ended}, past_mutes=was
+        )
 
     def forget(self, now_us: int) -> Control:
         """Everything of before now."""
@@ -81,15 +83,15 @@ def encode(control: Control) -> bytes:
     return canonical.dumps(
         {
             "session": control.session,
-            "muted": sorted(control.since_us),
-            "since_us": dict(control.since_us),
-            "was_muted_us": {m: [list(span) for span in spans] for m, spans in control.was_muted.items()},
+            "muted": sorted(control.muted_since_us),
+            "since_us": dict(control.muted_since_us),
+            "was_muted_us": {m: [list(span) for span in spans] for m, spans in control.past_mutes.items()},
             "forgotten_before_us": control.forgotten_before_us,
         }
     )
 
 
-def read(session: str, raw: bytes | None) -> Control | None:
+def decode_or_none(session: str, raw: bytes | None) -> Control | None:
     """Read a control record of a session (its key), None for what is none. `muted` alone is enough to mute."""
     try:
         r = canonical.loads_object(raw or b"")
@@ -117,7 +119,7 @@ def _us(value: object) -> int:
 TIMES = ("start_us", "start", "t_us")
 
 
-def hides(
+def is_hidden(
     of: Callable[[str], Control | None],
     topics: Topics,
     topic: str,
@@ -139,7 +141,7 @@ def hides(
 
 
 def _about(headers: Headers, value: bytes | None) -> list[int]:
-    read = cloudevents.unwrap(headers, value)
+    read = cloudevents.parse_envelope(headers, value)
     stated = timestamps.parse(read.get("time")) if isinstance(read, Envelope) else None
     if stated is not None:
         return [stated]

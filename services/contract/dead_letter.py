@@ -25,7 +25,7 @@ class DeadLetter:
     payload_bytes None: not known any more (the payload has expired).
     """
 
-    at: RecordPosition
+    position: RecordPosition
     stage: Stage
     rejected: Rejected
     payload_bytes: int | None
@@ -38,9 +38,9 @@ class DeadLetter:
             "reason": self.rejected.reason.value,
             "detail": self.rejected.detail,
             "stage": self.stage,
-            "topic": self.at.topic,
-            "partition": self.at.partition,
-            "offset": self.at.offset,
+            "topic": self.position.topic,
+            "partition": self.position.partition,
+            "offset": self.position.offset,
             "size": self.payload_bytes,
             "sha256": self.sha256,
         }
@@ -53,7 +53,7 @@ class DeadLetter:
         return canonical.dumps(value), kept
 
 
-def letter(
+def make_dead_letter(
     at: RecordPosition,
     stage: Stage,
     rejected: Rejected,

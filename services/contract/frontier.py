@@ -33,7 +33,7 @@ def encode(frontier: Frontier) -> bytes:
     return canonical.dumps({"session": frontier.session, "start_us": frontier.start_us, "config": frontier.config})
 
 
-def read(raw: bytes) -> Frontier | None:
+def decode_or_none(raw: bytes) -> Frontier | None:
     """Read a frontier record, None for what is none."""
     try:
         record = canonical.loads_object(raw)

@@ -21,7 +21,7 @@ _START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _STANDALONE = {0x01, *range(0xD0, 0xD8)}
 
 
-def size(content_type: str, body: bytes) -> tuple[int, int] | None:
+def image_size(content_type: str, body: bytes) -> tuple[int, int] | None:
     """(width, height) in pixels; None where the bytes are not a picture of this type (ISO 10918-1, PNG, RFC 9649)."""
     found = {JPEG: _jpeg, PNG: _png, WEBP: _webp}[content_type](body)
     return found if found and found[0] > 0 and found[1] > 0 else None
@@ -79,7 +79,7 @@ CHANNELS_MAX = 2
 _LENGTH_UNKNOWN = (0, 0xFFFFFFFF)
 
 
-class Sound(NamedTuple):
+class AudioInfo(NamedTuple):
     """Samples per channel and samples per second; pcm is where 16-bit samples lie in the bytes (PCM and WAV only)."""
 
     samples: int
@@ -93,7 +93,7 @@ class Sound(NamedTuple):
 
 
 @lru_cache(256)
-def parameters(content_type: str) -> tuple[str, Mapping[str, str]]:
+def parse_content_type(content_type: str) -> tuple[str, Mapping[str, str]]:
     """A media type in lower case and its parameters."""
     kind, *rest = content_type.split(";")
     pairs = (part.partition("=") for part in rest)
@@ -101,14 +101,14 @@ def parameters(content_type: str) -> tuple[str, Mapping[str, str]]:
     return kind.strip().lower(), MappingProxyType(found)
 
 
-def measure(content_type: str, body: bytes) -> Sound | Rejected:
+def measure_audio(content_type: str, body: bytes) -> AudioInfo | Rejected:
     """The length of a sound of an admitted type."""
-    kind, _ = parameters(content_type)
+    kind, _ = parse_content_type(content_type)
     if kind == PCM:
         form = _form(content_type)
         return form if isinstance(form, Rejected) else _counted(body, 0, len(body), *form)
     found = {WAV: _wav, FLAC: _flac, OGG: _ogg}[kind](body)
-    if isinstance(found, Sound) and (found.rate not in RATES or not 1 <= found.channels <= CHANNELS_MAX):
+    if isinstance(found, AudioInfo) and (found.rate not in RATES or not 1 <= found.channels <= CHANNELS_MAX):
         reason = Reason.WAV_HEADER if kind == WAV else Reason.SAMPLES
         return Rejected(reason, f"{found.rate} Hz with {found.channels} channels; 8000-48000 Hz, 1 or 2 are read")
     return found
@@ -118,10 +118,10 @@ def timer(content_type: str) -> Callable[[bytes], int | Rejected]:
     """What tells of each sound of an admitted type how long it lasts (us)."""
 
     def measured_us(body: bytes) -> int | Rejected:
-        measured = measure(content_type, body)
+        measured = measure_audio(content_type, body)
         return measured if isinstance(measured, Rejected) else measured.duration_us
 
-    form = _form(content_type) if parameters(content_type)[0] == PCM else None
+    form = _form(content_type) if parse_content_type(content_type)[0] == PCM else None
     if not isinstance(form, tuple):
         return measured_us
     rate, sample_bytes = form[0], 2 * form[1]
@@ -136,7 +136,7 @@ def timer(content_type: str) -> Callable[[bytes], int | Rejected]:
 @lru_cache(256)
 def _form(content_type: str) -> tuple[int, int] | Rejected:
     """Samples per second and channels, as the type of raw samples says them."""
-    _, given = parameters(content_type)
+    _, given = parse_content_type(content_type)
     rate, channels = given.get("rate", ""), given.get("channels", "1")
     if not (rate.isascii() and rate.isdigit() and channels.isascii() and channels.isdigit()) or len(rate) > 5:
         return Rejected(Reason.CONTENT_TYPE, "audio/pcm needs rate= and channels= in whole numbers")
@@ -145,13 +145,13 @@ def _form(content_type: str) -> tuple[int, int] | Rejected:
     return int(rate), int(channels)
 
 
-def _counted(body: bytes, begin: int, length: int, rate: int, channels: int) -> Sound | Rejected:
+def _counted(body: bytes, begin: int, length: int, rate: int, channels: int) -> AudioInfo | Rejected:
     if length % (2 * channels):
         return Rejected(Reason.SAMPLES, f"{length} bytes are no whole number of samples of {2 * channels} bytes")
-    return Sound(length // (2 * channels), rate, channels, (begin, begin + length))
+    return AudioInfo(length // (2 * channels), rate, channels, (begin, begin + length))
 
 
-def _wav(body: bytes) -> Sound | Rejected:
+def _wav(body: bytes) -> AudioInfo | Rejected:
     if body[:4] != b"RIFF" or body[8:12] != b"WAVE":
         return Rejected(Reason.MAGIC, "the bytes are not a WAV file")
     at, form = 12, None
@@ -176,17 +176,17 @@ def _wav(body: bytes) -> Sound | Rejected:
     return Rejected(Reason.WAV_HEADER, "no format and data parts")
 
 
-def _flac(body: bytes) -> Sound | Rejected:
+def _flac(body: bytes) -> AudioInfo | Rejected:
     if body[:4] != b"fLaC" or len(body) < 26 or body[4] & 0x7F:
         return Rejected(Reason.MAGIC, "the bytes are not a FLAC file")
     bits = int.from_bytes(body[18:26], "big")  # STREAMINFO: 20 bits rate, 3 channels - 1, 5 depth - 1, 36 samples
     samples = bits & 0xFFFFFFFFF
     if not samples:
         return Rejected(Reason.SAMPLES, "the FLAC header does not say how many samples there are")
-    return Sound(samples, bits >> 44, (bits >> 41 & 7) + 1)
+    return AudioInfo(samples, bits >> 44, (bits >> 41 & 7) + 1)
 
 
-def _ogg(body: bytes) -> Sound | Rejected:
+def _ogg(body: bytes) -> AudioInfo | Rejected:
     if body[:4] != b"OggS":
         return Rejected(Reason.MAGIC, "the bytes are not an Ogg file")
     vorbis, opus = body.find(b"\x01vorbis", 0, 128), body.find(b"OpusHead", 0, 128)
@@ -195,17 +195,17 @@ def _ogg(body: bytes) -> Sound | Rejected:
         return Rejected(Reason.MAGIC, "the last Ogg page is cut off")
     granule = int.from_bytes(body[last + 6 : last + 14], "little")
     if vorbis >= 0 and vorbis + 16 <= len(body):
-        return Sound(granule, int.from_bytes(body[vorbis + 12 : vorbis + 16], "little"), body[vorbis + 11])
+        return AudioInfo(granule, int.from_bytes(body[vorbis + 12 : vorbis + 16], "little"), body[vorbis + 11])
     if opus >= 0 and opus + 12 <= len(body):
         skip = int.from_bytes(body[opus + 10 : opus + 12], "little")
-        return Sound(max(granule - skip, 0), 48_000, body[opus + 9])
+        return AudioInfo(max(granule - skip, 0), 48_000, body[opus + 9])
     return Rejected(Reason.MAGIC, "neither Vorbis nor Opus in the Ogg file")
 
 
-def as_wav(content_type: str, body: bytes) -> bytes | None:
+def wav_from_pcm(content_type: str, body: bytes) -> bytes | None:
     """s16le PCM with a header before it, None for what is no PCM of an admitted kind."""
-    length = measure(content_type, body) if parameters(content_type)[0] == PCM else None
-    if not isinstance(length, Sound):
+    length = measure_audio(content_type, body) if parse_content_type(content_type)[0] == PCM else None
+    if not isinstance(length, AudioInfo):
         return None
     rate, channels = length.rate, length.channels
     form = struct.pack("<HHIIHH", 1, channels, rate, rate * channels * 2, channels * 2, 16)

@@ -28,13 +28,13 @@ def prediction_id(
     return said + (f"+m.{'.'.join(sorted(muted))}" if muted else "")
 
 
-def muted_of(record: Mapping[str, Any]) -> frozenset[str]:
+def muted_modalities(record: Mapping[str, Any]) -> frozenset[str]:
     """The senses that were muted for a prediction, as its record says. Raises KeyError or TypeError for what is none."""
     return frozenset(name for name, sense in record["modalities"].items() if sense["state"] == MUTED)
 
 
 @dataclass(frozen=True, slots=True)
-class Sense:
+class ModalityContribution:
     """One modality of a prediction: its state, the age of its newest member at the window's end, its contribution."""
 
     state: str
@@ -73,7 +73,9 @@ class Answer:
     counterfactuals: tuple[Counterfactual, ...] = ()
 
 
-def encode(window: Window, answer: Answer, senses: dict[str, Sense], model: dict[str, str], level: int = 0) -> bytes:
+def encode(
+    window: Window, answer: Answer, senses: dict[str, ModalityContribution], model: dict[str, str], level: int = 0
+) -> bytes:
     """The canonical bytes of a prediction; floats rounded to 6 decimals, no wall-clock field.
 
     The inputs are put together from the texts of the members, which stand in several windows.

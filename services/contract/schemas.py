@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from services.contract import prediction
 from services.contract.dead_letter import Reason, Stage
-from services.contract.tick import Silence
+from services.contract.tick import TickEvidence
 
 Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
@@ -135,7 +135,7 @@ DEAD = _object(
     size=_or_none(COUNT),
     sha256=_or_none(DIGEST),
 )
-TICK = _object(bounds={"type": "object", "additionalProperties": TIME}, evidence={"enum": list(get_args(Silence))})
+TICK = _object(bounds={"type": "object", "additionalProperties": TIME}, evidence={"enum": list(get_args(TickEvidence))})
 CONTROL = _object(
     session=TEXT,
     muted={"type": "array", "items": TEXT, "description": "senses that are used no more"},

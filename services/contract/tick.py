@@ -24,7 +24,7 @@ _HEADERS = [
     ("ce_source", TICK_SOURCE.encode()),
     ("content-type", b"application/json"),
 ]
-Silence = Literal["tick", "end"]
+TickEvidence = Literal["tick", "end"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,10 @@ class Tick:
     """Explicit bounds of sessions in one modality (microseconds of event time) and why they hold."""
 
     bounds: Mapping[str, int]
-    evidence: Silence
+    evidence: TickEvidence
 
 
-def encode(bounds: Mapping[str, int], evidence: Silence) -> Iterator[bytes]:
+def encode(bounds: Mapping[str, int], evidence: TickEvidence) -> Iterator[bytes]:
     """The tick records for these bounds: sessions in order, each record at most TICK_BYTES_MAX."""
     part: dict[str, int] = {}
     size = frame = len(canonical.dumps({"bounds": {}, "evidence": evidence}))
@@ -66,14 +66,14 @@ def decode(value: bytes) -> Tick | Rejected:
         return Rejected(Reason.TICK, "bounds or evidence is missing or of another form")
     if not all(isinstance(bound, int) and not isinstance(bound, bool) for bound in bounds.values()):
         return Rejected(Reason.TICK, "a bound is not an integer")
-    return Tick(bounds, cast(Silence, evidence))
+    return Tick(bounds, cast(TickEvidence, evidence))
 
 
 MAC_HEADER = "braid-mac"
 
 
 @dataclass(frozen=True, slots=True)
-class Seal:
+class TickSigner:
     """HMAC-SHA256 over topic, partition number and value. The first secret signs, each of them is taken; none: no seal."""
 
     secrets: tuple[bytes, ...] = ()
@@ -82,7 +82,7 @@ class Seal:
         """The header that a tick goes out with."""
         return [(MAC_HEADER, _mac(self.secrets[0], topic, partition, value))] if self.secrets else []
 
-    def holds(self, topic: str, partition: int, headers: Headers, value: bytes) -> bool:
+    def verify(self, topic: str, partition: int, headers: Headers, value: bytes) -> bool:
         """True for a tick that one of the secrets signed for this very place; for every tick where there is no secret."""
         if not self.secrets:
             return True

@@ -45,6 +45,6 @@ def _parse(text: str) -> int | None:
     return moment_us + (offset_us if sign == "-" else -offset_us)
 
 
-def text_of(moment_us: int) -> str:
+def format_us(moment_us: int) -> str:
     """The RFC 3339 text in UTC, microseconds always written, of a moment since the epoch."""
     return (_EPOCH + timedelta(microseconds=moment_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

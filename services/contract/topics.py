@@ -15,7 +15,7 @@ class Topic:
     """One topic as `braid topics apply` makes it; config values are the broker's own strings."""
 
     name: str
-    holds: str
+    description: str
     partitions: int
     config: tuple[tuple[str, str], ...]
 
@@ -66,7 +66,7 @@ class Topics:
         """The modality whose media a topic of media_all carries."""
         return self.modalities[self.media_all.index(topic)]
 
-    def table(
+    def definitions(
         self,
         partitions: int = 8,
         media_retention_ms: int = HOUR_MS,

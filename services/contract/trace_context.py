@@ -21,7 +21,7 @@ def span_id(window_id: str, name: str = "") -> str:
     return hashlib.sha256(f"span {name} {window_id}".encode()).hexdigest()[:16]
 
 
-def traced(window_id: str, share: float) -> bool:
+def is_traced(window_id: str, share: float) -> bool:
     """True for so large a share of all windows (0: none, 1: all), for the same ones in every process."""
     return share > 0 and int(trace_id(window_id)[16:], 16) < share * _LOWER
 
@@ -31,7 +31,7 @@ def traceparent(window_id: str) -> bytes:
     return f"00-{trace_id(window_id)}-{span_id(window_id)}-01".encode()
 
 
-class Parent(NamedTuple):
+class TraceParent(NamedTuple):
     """The trace and the span that a traceparent names, and whether its sender records them."""
 
     trace_id: str
@@ -39,13 +39,13 @@ class Parent(NamedTuple):
     sampled: bool
 
 
-def parent(header: bytes | None) -> Parent | None:
+def parse_traceparent(header: bytes | None) -> TraceParent | None:
     """What a traceparent header says, None where there is none or it is not of the W3C's form."""
     found = _PARENT.fullmatch(header or b"")
-    return Parent(found[1].decode(), found[2].decode(), bool(int(found[3], 16) & 1)) if found else None
+    return TraceParent(found[1].decode(), found[2].decode(), bool(int(found[3], 16) & 1)) if found else None
 
 
-def read(header: bytes | None) -> str | None:
+def trace_id_of_header(header: bytes | None) -> str | None:
     """The trace id of a traceparent header, None where there is none."""
-    found = parent(header)
+    found = parse_traceparent(header)
     return found.trace_id if found else None

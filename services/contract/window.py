@@ -39,7 +39,11 @@ class Member:
     def texts(self) -> tuple[str, str]:
         """Its canonical JSON in the record and in what the digest is taken over; made once, for all of its windows."""
         if self._texts is None:
-            source, id, sha256 = canonical.text(self.source), canonical.text(self.id), canonical.text(self.sha256)
+            source, id, sha256 = (
+                canonical.dumps_text(self.source),
+                canonical.dumps_text(self.id),
+                canonical.dumps_text(self.sha256),
+            )
             t_us, duration_us = str(self.t_us), str(self.duration_us)
             record = (
                 f'{{"at":[{self.partition},{self.offset}],"duration_us":{duration_us},"id":{id},'
@@ -51,7 +55,11 @@ class Member:
     def input_text(self, modality: str) -> str:
         """Its canonical JSON among the inputs of a prediction; made once, as the member is of one modality."""
         if self._input is None or self._input[0] != modality:
-            name, source, id = canonical.text(modality), canonical.text(self.source), canonical.text(self.id)
+            name, source, id = (
+                canonical.dumps_text(modality),
+                canonical.dumps_text(self.source),
+                canonical.dumps_text(self.id),
+            )
             at = f"[{self.partition},{self.offset}]"
             made = f'{{"at":{at},"id":{id},"modality":{name},"source":{source},"t_us":{self.t_us}}}'
             self._input = modality, made
@@ -59,7 +67,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class WindowMembers:
     """One modality of a window.
 
     state: present, absent or unknown; evidence: data, alive, tick, end or config (None: still awaited, early answers
@@ -85,7 +93,7 @@ class Window:
     previous_us: int | None
     final: bool
     config: str
-    modalities: dict[str, Lane]
+    modalities: dict[str, WindowMembers]
     opened_us: int
     closed_us: int
     muted: frozenset[str] = frozenset()
@@ -121,7 +129,7 @@ def encode(window: Window) -> bytes:
     lanes = _lanes(window)
     digest = _digest_of([of_digest for of_digest, _ in lanes])
     object.__setattr__(window, "_digest", digest)
-    text = canonical.text
+    text = canonical.dumps_text
     return (
         f'{{"closed_us":{window.closed_us},"config":{text(window.config)},"digest":"{digest}",'
         f'"end_us":{window.end_us},"final":{"true" if window.final else "false"},'
@@ -141,9 +149,9 @@ def _lanes(window: Window) -> list[tuple[str, str]]:
     return [_lane_texts(name, lane) for name, lane in sorted(window.modalities.items())]
 
 
-def _lane_texts(name: str, lane: Lane) -> tuple[str, str]:
+def _lane_texts(name: str, lane: WindowMembers) -> tuple[str, str]:
     members = [member.texts for member in lane.members]
-    name, state, evidence = canonical.text(name), canonical.text(lane.state), _text_or_null(lane.evidence)
+    name, state, evidence = canonical.dumps_text(name), canonical.dumps_text(lane.state), _text_or_null(lane.evidence)
     return (
         f"{name}:[{state},{evidence},[{','.join([of_digest for _, of_digest in members])}]]",
         f'{name}:{{"bound_us":{_number_or_null(lane.bound_us)},"evidence":{evidence},'
@@ -152,14 +160,14 @@ def _lane_texts(name: str, lane: Lane) -> tuple[str, str]:
 
 
 def _text_or_null(value: str | None) -> str:
-    return "null" if value is None else canonical.text(value)
+    return "null" if value is None else canonical.dumps_text(value)
 
 
 def _number_or_null(value: int | None) -> str:
     return "null" if value is None else str(value)
 
 
-def read(raw: bytes | None) -> Window | None:
+def decode_or_none(raw: bytes | None) -> Window | None:
     """The window of a record, None for what is none: whoever may write to the topic may have written anything."""
     try:
         return decode(raw or b"")
@@ -169,7 +177,7 @@ def read(raw: bytes | None) -> Window | None:
 
 def decode(raw: bytes) -> Window:
     """Read a window record. Raises canonical.InvalidJson, KeyError, TypeError, ValueError or AttributeError if it is none."""
-    return made(canonical.loads_object(raw), lambda members: tuple([member(m) for m in members]))
+    return made(canonical.loads_object(raw), lambda members: tuple([decode_member(m) for m in members]))
 
 
 def made(record: Mapping[str, Any], members_of: Callable[[Any], tuple[Member, ...]]) -> Window:
@@ -182,7 +190,7 @@ def made(record: Mapping[str, Any], members_of: Callable[[Any], tuple[Member, ..
         final=record["final"],
         config=record["config"],
         modalities={
-            name: Lane(lane["state"], lane["evidence"], lane["bound_us"], members_of(lane["members"]))
+            name: WindowMembers(lane["state"], lane["evidence"], lane["bound_us"], members_of(lane["members"]))
             for name, lane in record["modalities"].items()
         },
         opened_us=record["opened_us"],
@@ -190,7 +198,7 @@ def made(record: Mapping[str, Any], members_of: Callable[[Any], tuple[Member, ..
     )
 
 
-def member(record: dict[str, Any]) -> Member:
+def decode_member(record: dict[str, Any]) -> Member:
     """A member as a record tells it. Raises KeyError or TypeError where it tells none."""
     return Member(
         record["source"], record["id"], record["t_us"], record["duration_us"], record["sha256"], *record["at"]

@@ -38,7 +38,7 @@ class WindowReader:
                     return found
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
             pass
-        return window.read(raw)
+        return window.decode_or_none(raw)
 
     def _read(self, raw: bytes) -> Window:
         """The window of a canonical record; of any other something else, or an error."""
@@ -70,6 +70,6 @@ class WindowReader:
                 missing = list(bodies)
             unread = [body for body in missing if body not in old]
             read = json.loads(f"[{','.join([f'{_MEMBER}{body}}}' for body in unread])}]")
-            made = dict(zip(unread, map(window.member, read), strict=True))
+            made = dict(zip(unread, map(window.decode_member, read), strict=True))
             new |= {body: made[body] if body in made else old[body] for body in missing}
         return tuple([new[body] for body in bodies])

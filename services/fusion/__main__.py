@@ -16,13 +16,13 @@ from services.fusion.metrics import FusionObserver
 from services.fusion.recovery import StateRecovery
 from services.fusion.worker import FusionWorker, LoadShedConfig
 from services.kafka import clients
-from services.kafka.control_topic import Controls
+from services.kafka.control_topic import ControlTopic
 from services.kafka.service import ServiceSpec, run
 from services.runtime.metrics import FusionMetrics, make_registry
 from services.runtime.process import run_main
 from services.runtime.settings import Settings, load
 from services.runtime.tracing import Tracer
-from services.storage.payload_cache import RedisWindow
+from services.storage.payload_cache import PayloadCache
 
 RECORDS_MAX = 256
 
@@ -60,14 +60,14 @@ def plan(settings: Settings, model: Callable[[Path, str, int | None], ServedMode
         StateRecovery(
             topics,
             settings.alignment.tail_s * 1000,
-            settings.semantics().future_us,
+            settings.alignment_config().future_us,
             lambda: clients.make_reader(broker, auto_offset_reset="earliest"),
         ),
         LoadShedConfig(f.deadline_ms * 1000, f.overload_ms * 1000, f.level_max),
         lambda: clients.make_producer(broker),
         lambda: clients.make_reader(broker, auto_offset_reset="none"),
-        lambda: RedisWindow.of(settings.redis),
-        Controls.following(settings),
+        lambda: PayloadCache.from_settings(settings.redis),
+        ControlTopic.from_settings(settings),
         FusionObserver(FusionMetrics(registry), Tracer(settings.tracing, "braid-fusion")),
     )
     group = f"{settings.kafka.group_prefix}-fusion"

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from services.contract.record import MemberPosition
 from services.contract.window import Member, Window, position_of
-from services.storage.payload_cache import Payload, RedisWindow, Wanted
-from services.storage.payload_log import LogReader
+from services.storage.payload_cache import Payload, PayloadCache, PayloadRequest
+from services.storage.payload_log import PayloadLog
 
 
 class PayloadFetcher:
@@ -19,14 +19,14 @@ class PayloadFetcher:
     """
 
     def __init__(
-        self, redis: RedisWindow, log: LogReader, undecoded: Callable[[str, Sequence[Member]], Sequence[Member]]
+        self, redis: PayloadCache, log: PayloadLog, undecoded: Callable[[str, Sequence[Member]], Sequence[Member]]
     ) -> None:
         self._redis, self._log, self._undecoded = redis, log, undecoded
         self.counts = {"redis": 0, "log": 0, "memory": 0, "nowhere": 0}
 
     async def fetch(self, windows: Sequence[Window]) -> dict[MemberPosition, Payload]:
         """Return the payloads that are left, by position; without Redis this is only slower."""
-        wanted: dict[MemberPosition, Wanted] = {}
+        wanted: dict[MemberPosition, PayloadRequest] = {}
         for window in windows:
             for modality, lane in window.modalities.items():
                 if modality in window.muted:
@@ -36,7 +36,9 @@ class PayloadFetcher:
                 for m in undecoded:
                     place = position_of(modality, m)
                     if not m.alive and place not in wanted:
-                        wanted[place] = Wanted(window.session, modality, m.t_us, m.partition, m.offset, m.sha256)
+                        wanted[place] = PayloadRequest(
+                            window.session, modality, m.t_us, m.partition, m.offset, m.sha256
+                        )
         items = list(wanted.values())
         found = await self._redis.get(items)
         # Offsets begin anew on a new broker and Redis may outlive the old one: compare the bytes.
@@ -54,5 +56,5 @@ class PayloadFetcher:
         return out
 
 
-def _matches(payload: Payload, wanted: Wanted) -> bool:
+def _matches(payload: Payload, wanted: PayloadRequest) -> bool:
     return hashlib.sha256(payload.body).hexdigest() == wanted.sha256

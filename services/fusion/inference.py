@@ -16,7 +16,7 @@ from model.modality import MODALITIES
 from model.predictor import Feature, ServedModel, WindowFeatures
 from services.contract import prediction
 from services.contract.dead_letter import Reason, Rejected
-from services.contract.prediction import MUTED, Answer, Sense
+from services.contract.prediction import MUTED, Answer, ModalityContribution
 from services.contract.record import MemberPosition
 from services.contract.window import Member, Window, position_of
 from services.fusion.cache import ByteLimitedCache, RecentKeys
@@ -136,7 +136,7 @@ class Inference:
         """The prediction of a window on which the model failed: no label, and the error."""
         answer = Answer(None, 0.0, 0.0, 0.0, (), 0.0, None, True, error)
         senses = {
-            name: Sense(MUTED if name in window.muted else lane.state, lane.evidence, None, 0.0)
+            name: ModalityContribution(MUTED if name in window.muted else lane.state, lane.evidence, None, 0.0)
             for name, lane in window.modalities.items()
         }
         value = prediction.encode(window, answer, senses, self._model_record)
@@ -225,14 +225,14 @@ class Inference:
         answer = Answer(
             e.label, e.confidence, e.score, e.baseline, e.top, e.conflict, e.odd, e.abstained, counterfactuals=others
         )
-        senses: dict[str, Sense] = {}
+        senses: dict[str, ModalityContribution] = {}
         for name, lane in window.modalities.items():
             if name in window.muted:
-                senses[name] = Sense(MUTED, lane.evidence, None, 0.0)
+                senses[name] = ModalityContribution(MUTED, lane.evidence, None, 0.0)
                 continue
             bad = inputs.unusable.get(name, ())
             newest = max((m.t_us for m in lane.members if not m.alive), default=None)
-            senses[name] = Sense(
+            senses[name] = ModalityContribution(
                 state="skipped"
                 if name in inputs.skipped
                 else "unusable"

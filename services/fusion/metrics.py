@@ -72,7 +72,7 @@ SHARED = ("fetch", "decode", "encode", "fuse", "publish")
 
 def window_spans(said: Sequence[PublishedPrediction], released: ReleasedBatch, share: float) -> list[Span]:
     """A trace for each window that is traced, and one for the batch, linked to them."""
-    told = [one for one in said if trace_context.traced(one.prediction.window.id, share)]
+    told = [one for one in said if trace_context.is_traced(one.prediction.window.id, share)]
     return [span for one in told for span in _window(one)] + ([_batch(told, released)] if told else [])
 
 

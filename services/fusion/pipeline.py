@@ -27,9 +27,9 @@ from services.fusion.inference import Inference
 from services.fusion.metrics import FusionObserver
 from services.fusion.publish import PredictionPublisher, PublishedPrediction
 from services.fusion.stages import ModelInputs, ModelOutputs, WindowPrediction
-from services.kafka.control_topic import Controls
+from services.kafka.control_topic import ControlTopic
 from services.runtime.clock import monotonic_us
-from services.storage.payload_cache import Payload, RedisWindow
+from services.storage.payload_cache import Payload, PayloadCache
 
 
 class StagePipeline:
@@ -135,8 +135,8 @@ class PredictionPipeline:
         topics: Topics,
         fetcher: PayloadFetcher,
         publisher: PredictionPublisher,
-        payloads: RedisWindow,
-        controls: Controls,
+        payloads: PayloadCache,
+        controls: ControlTopic,
         observer: FusionObserver,
         threads: tuple[Executor, Executor],
         done: Callable[[ReleasedBatch, float], None],
@@ -152,8 +152,8 @@ class PredictionPipeline:
 
         async def ready(released: ReleasedBatch) -> PipelineBatch:
             batch = PipelineBatch(released, time.time() * 1000, monotonic_us())
-            self._controls.check()
-            windows = [self._controls.over(q.window) for q in released.windows]
+            self._controls.raise_if_failed()
+            windows = [self._controls.with_mutes(q.window) for q in released.windows]
             if windows:
                 batch.found = await self._fetcher.fetch(windows)
                 batch.spent_ms = {"fetch": (monotonic_us() - batch.began_us) / 1000}
@@ -181,7 +181,7 @@ class PredictionPipeline:
         async def tell(batch: PipelineBatch) -> PipelineBatch:
             if batch.decoded is not None:
                 decoded = batch.decoded
-                windows = [self._controls.over(window) for window in decoded.windows]
+                windows = [self._controls.with_mutes(window) for window in decoded.windows]
                 if windows != list(decoded.windows):
                     # Said while the model thought: what it made of it is not used.
                     batch.found = await self._fetcher.fetch(windows)

@@ -91,6 +91,6 @@ class PredictionPublisher:
         headers = [_JSON, (LATENCY_HEADER, latency_header(one.latency_ms))]
         if one.state is not None:
             headers.append((STATE_HEADER, one.state.encode()))
-        if trace_context.traced(one.prediction.window.id, self._traced):
+        if trace_context.is_traced(one.prediction.window.id, self._traced):
             headers.append((TRACE_HEADER, trace_context.traceparent(one.prediction.window.id)))
         return one.prediction.window.session.encode(), one.prediction.record, headers

@@ -18,7 +18,7 @@ from services.contract.window import Window
 from services.fusion.batching import QueuedWindow
 from services.fusion.event_detector import DetectorState
 from services.fusion.event_tracker import EventTracker
-from services.kafka.log_reader import read_range, with_readers
+from services.kafka.log_reader import read_partitions, read_range
 
 UNREAD_US = 1 << 62
 
@@ -104,7 +104,7 @@ class StateRecovery:
         async def read(reader: AIOKafkaConsumer, number: int) -> RecoveredPartition:
             return await recover(group, reader, self._topics, number, self._tail_ms, model_digest)
 
-        found = await with_readers(self._make_reader, numbers, read)
+        found = await read_partitions(self._make_reader, numbers, read)
         self._read_since_us = {number: one.read_since_us for number, one in zip(numbers, found, strict=True)}
         return found
 
@@ -121,7 +121,7 @@ class StateRecovery:
         async def read(reader: AIOKafkaConsumer, number: int) -> Mapping[str, DetectorState]:
             return await states_since(reader, self._topics, number, since_us[number], model_digest)
 
-        readers = with_readers(self._make_reader, list(since_us), read)
+        readers = read_partitions(self._make_reader, list(since_us), read)
         for number, states in zip(since_us, await readers, strict=True):
             self._read_since_us[number] = since_us[number]
             for session, state in states.items():

@@ -13,7 +13,7 @@ from heapq import merge
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from services.contract.dead_letter import Reason, Rejected, letter
+from services.contract.dead_letter import Reason, Rejected, make_dead_letter
 from services.contract.record import RecordPosition
 from services.contract.topics import Topics
 from services.contract.window import Member, Window
@@ -30,10 +30,10 @@ from services.fusion.metrics import FusionObserver
 from services.fusion.pipeline import PredictionPipeline, StagePipeline
 from services.fusion.publish import PredictionPublisher
 from services.fusion.recovery import StateRecovery
-from services.kafka.control_topic import Controls
+from services.kafka.control_topic import ControlTopic
 from services.runtime.clock import monotonic_us
-from services.storage.payload_cache import RedisWindow
-from services.storage.payload_log import LogReader
+from services.storage.payload_cache import PayloadCache
+from services.storage.payload_log import PayloadLog
 
 _log = logging.getLogger(__name__)
 
@@ -59,8 +59,8 @@ class FusionWorker:
         load: LoadShedConfig,
         make_producer: Callable[[], AIOKafkaProducer],
         make_reader: Callable[[], AIOKafkaConsumer],
-        make_payloads: Callable[[], RedisWindow],
-        controls: Controls,
+        make_payloads: Callable[[], PayloadCache],
+        controls: ControlTopic,
         observer: FusionObserver,
     ) -> None:
         self._reload, self._decision = reload, decision
@@ -89,7 +89,7 @@ class FusionWorker:
         self._publisher = PredictionPublisher(self._producer, self._topics, self._observer.traced)
         self._answerer = PredictionPipeline(
             self._topics,
-            PayloadFetcher(self._payloads, LogReader(self._log_reader, self._topics), self._unknown),
+            PayloadFetcher(self._payloads, PayloadLog(self._log_reader, self._topics), self._unknown),
             self._publisher,
             self._payloads,
             self._controls,
@@ -110,7 +110,7 @@ class FusionWorker:
         self._reload.close()
         await asyncio.to_thread(self._observer.close)
 
-    async def adopt(self, group: AIOKafkaConsumer, numbers: Sequence[int]) -> dict[TopicPartition, int]:
+    async def on_assigned(self, group: AIOKafkaConsumer, numbers: Sequence[int]) -> dict[TopicPartition, int]:
         """Forget everything; positions and the sessions' states come from the topics."""
         self._begin(self._chains.detector, self._batcher.batch_time)
         self._positions = {}
@@ -123,7 +123,7 @@ class FusionWorker:
         self._read = dict(self._positions)
         return dict(self._positions)
 
-    def sort(
+    def prepare_batch(
         self, group: AIOKafkaConsumer, fetched: Mapping[TopicPartition, list[ConsumerRecord]]
     ) -> list[ConsumerRecord]:
         """All that was fetched, oldest first.
@@ -148,7 +148,7 @@ class FusionWorker:
         self._look_us = monotonic_us() + COMING_US if batch and more else NEVER_US
         # With nothing more at the broker, what comes while the last batch is under way is answered together after it.
         if self._look_us == NEVER_US:
-            await self.finish()
+            await self.flush()
         if newer is not None:
             self._serve(newer)
         self._observer.reloads(self._reload)
@@ -169,7 +169,7 @@ class FusionWorker:
                 self._free_us = None
             self._pipeline.put(released)
 
-    async def finish(self) -> None:
+    async def flush(self) -> None:
         """Wait for what is on its way; all that was read and is not queued is acknowledged then. Raises as `process`."""
         await self._pipeline.drain()
         if not self._batcher.queued:
@@ -189,11 +189,11 @@ class FusionWorker:
             tp = TopicPartition(self._topics.windows, q.partition)
             self._positions[tp] = max(self._positions.get(tp, 0), q.offset + 1)
 
-    def next_us(self) -> int:
+    def next_deadline_us(self) -> int:
         """When a batch has waited long enough, records that were at the broker did not come, or a newer model may be there."""
         return min(self._batcher.next_deadline_us, self._look_us, self._reload.next_poll_us(NEVER_US))
 
-    async def floors(self) -> dict[TopicPartition, int]:
+    async def commit_offsets(self) -> dict[TopicPartition, int]:
         """What is acknowledged: windows that wait in the queue are read again by whoever comes next."""
         return dict(self._positions)
 
@@ -225,7 +225,7 @@ class FusionWorker:
             Rejected(Reason.RECORD, "no window record"),
         )
         await self._publisher.publish_dead_letter(
-            record.partition, record.key, letter(at, "fusion", why, record.value, ())
+            record.partition, record.key, make_dead_letter(at, "fusion", why, record.value, ())
         )
         return None
 

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from services.contract import canonical
-from services.contract.alignment_config import Semantics
+from services.contract.alignment_config import AlignmentConfig
 from services.contract.topics import Topics
 from services.gateway.archive_reader import ArchiveReader
 from services.gateway.event_stream import EventStream
@@ -30,7 +30,7 @@ from services.gateway.sources import SourceStore
 from services.runtime.metrics import GatewayMetrics
 from services.runtime.schema_files import asyncapi
 from services.storage.evidence import InvalidPredictionId, PredictionKey
-from services.storage.payload_cache import Wanted
+from services.storage.payload_cache import PayloadRequest
 
 PAGE = Path(__file__).parent / "page"
 SECONDS_MAX = 600
@@ -59,7 +59,7 @@ class Api:
         ingest: IngestHandler,
         labels: LabelHandler,
         topics: Topics,
-        semantics: Semantics,
+        semantics: AlignmentConfig,
         streams_max: int,
         redactor: Redactor,
         metrics: GatewayMetrics,
@@ -111,7 +111,7 @@ class Api:
                 "last_id": self._stream.last_id,
                 "size_us": self._semantics.size_us,
                 "hop_us": self._semantics.hop_us,
-                "modalities": self._semantics.declared(view.session),
+                "modalities": self._semantics.modalities_of(view.session),
                 "muted": self._redactor.muted_modalities(view.session),
                 "summary": view.summary(),
             }
@@ -188,7 +188,7 @@ class Api:
             return error_response(404, "this session was forgotten")
         if self._redactor.is_muted(session, modality, t_us) or self._was_muted(session, modality, partition, offset):
             return error_response(403, MUTED)
-        wanted, failed = Wanted(session, modality, t_us, partition, offset, sha256), False
+        wanted, failed = PayloadRequest(session, modality, t_us, partition, offset, sha256), False
         try:
             payload = await self._media.get(wanted)
         except Busy:

@@ -27,7 +27,7 @@ from services.gateway.redaction import Redactor
 from services.gateway.sessions import HistoryLimits, SessionStore
 from services.gateway.sources import SourceStore
 from services.kafka import clients, retry
-from services.kafka.control_topic import Controls
+from services.kafka.control_topic import ControlTopic
 from services.runtime.devices import DeviceDirectory
 from services.runtime.health import Progress
 from services.runtime.metrics import GatewayMetrics
@@ -35,7 +35,7 @@ from services.runtime.settings import Settings
 from services.runtime.tracing import Tracer
 from services.storage.archive import EventArchive
 from services.storage.labels import LabelStore
-from services.storage.payload_cache import RedisWindow
+from services.storage.payload_cache import PayloadCache
 
 CONNECTIONS_MAX = 512
 SHUTDOWN_WITHIN_S = 10
@@ -46,11 +46,11 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or Ctrl-C."""
     broker, topics, g = settings.kafka, settings.topic_names(), settings.gateway
-    semantics, partitions = settings.semantics(), settings.topics.partitions
+    semantics, partitions = settings.alignment_config(), settings.topics.partitions
     sessions = SessionStore(HistoryLimits(g.sessions_max, g.history_mb * 1024 * 1024, g.history_s * 1_000_000))
     sources, stream = SourceStore(g.silent_s * 1_000_000), EventStream(secrets.token_hex(4))
-    tracer, controls = Tracer(settings.tracing, "braid-gateway"), Controls.following(settings)
-    redactor = Redactor(controls.of)
+    tracer, controls = Tracer(settings.tracing, "braid-gateway"), ControlTopic.from_settings(settings)
+    redactor = Redactor(controls.for_session)
     archive = EventArchive(settings.archive.folder, settings.archive.days, settings.archive.max_mb * 1_000_000)
 
     def open_reader() -> AbstractAsyncContextManager[AIOKafkaConsumer]:
@@ -66,13 +66,13 @@ async def serve(
         stream,
         archiver,
         redactor,
-        broker.seal(),
+        broker.tick_signer(),
         metrics,
         progress,
     )
-    controls.listen(ControlApplier(sessions, sources, stream, archiver))
+    controls.on_change(ControlApplier(sessions, sources, stream, archiver))
     media = MediaReader(
-        RedisWindow.of(settings.redis),
+        PayloadCache.from_settings(settings.redis),
         lambda: clients.make_reader(broker, auto_offset_reset="none", **clients.LOOKUP),
         topics,
         metrics,
@@ -117,7 +117,7 @@ async def serve(
         )
         # Nothing is served before every mute is known.
         await retry.started(controls.start, progress)
-        essential = [asyncio.create_task(controls.wait()), asyncio.create_task(follower.run(g.look_back_s))]
+        essential = [asyncio.create_task(controls.wait_for_failure()), asyncio.create_task(follower.run(g.look_back_s))]
         archiving = asyncio.create_task(archiver.run())
         # uvicorn raises the signal again after its own clean end, when there is nothing left to interrupt.
         for number in (signal.SIGINT, signal.SIGTERM):

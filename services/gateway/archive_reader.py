@@ -15,7 +15,7 @@ from services.gateway.messages import InvalidRecord, MessageDecoder
 from services.gateway.sessions import SessionView
 from services.storage.archive import EventArchive
 from services.storage.archive_entry import ArchiveEntry
-from services.storage.payload_cache import Payload, Wanted
+from services.storage.payload_cache import Payload, PayloadRequest
 
 
 class ArchiveReader:
@@ -30,7 +30,7 @@ class ArchiveReader:
         async with self._lock:
             return await asyncio.to_thread(self._explanation, session, id)
 
-    async def payload(self, wanted: Wanted) -> Payload | None:
+    async def payload(self, wanted: PayloadRequest) -> Payload | None:
         """Return the bytes of a member, None if they are not archived."""
         async with self._lock:
             return await asyncio.to_thread(self._payload, wanted)
@@ -39,10 +39,10 @@ class ArchiveReader:
         views = (view_of(entry, self._topics) for entry in self._archive.entries_of(session))
         return next((found for view in views if (found := explain(view, id)) is not None), None)
 
-    def _payload(self, wanted: Wanted) -> Payload | None:
+    def _payload(self, wanted: PayloadRequest) -> Payload | None:
         position = RecordPosition(self._topics.media(wanted.modality), wanted.partition, wanted.offset)
         for record in self._archive.media_records(wanted.session, position):
-            envelope = cloudevents.unwrap(record.headers, record.value)
+            envelope = cloudevents.parse_envelope(record.headers, record.value)
             if isinstance(envelope, Envelope) and hashlib.sha256(envelope.payload).hexdigest() == wanted.sha256:
                 return Payload(envelope.get("content-type"), envelope.payload)
         return None

@@ -162,7 +162,7 @@ def predictions_of(event: PendingEvent, view: SessionView | None) -> list[str]:
 
 def redact_entry(entry: ArchiveEntry, redactor: Redactor, topics: Topics) -> ArchiveEntry | None:
     """Return an entry without muted media; None if its session was forgotten meanwhile."""
-    windows = [w for record in entry.windows if (w := window_record.read(record.value)) is not None]
+    windows = [w for record in entry.windows if (w := window_record.decode_or_none(record.value)) is not None]
     if windows and redactor.is_forgotten(entry.session, min(w.start_us for w in windows)):
         return None
     muted = {

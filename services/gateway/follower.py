@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer
 
 from services.contract.control import Control
 from services.contract.record import KafkaRecord
-from services.contract.tick import Seal
+from services.contract.tick import TickSigner
 from services.contract.topics import Topics
 from services.gateway.archive_writer import EventArchiver
 from services.gateway.event_stream import EventStream
@@ -38,7 +38,7 @@ class GatewayFollower:
         stream: EventStream,
         archiver: EventArchiver,
         redactor: Redactor,
-        seal: Seal,
+        seal: TickSigner,
         metrics: GatewayMetrics,
         progress: Progress,
     ) -> None:

@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from services.contract import canonical, cloudevents, media, timestamps, trace_context
-from services.contract.alignment_config import Admission
+from services.contract.alignment_config import AdmissionLimits
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.prediction import TRACE_HEADER
 from services.contract.topics import Topics
@@ -45,14 +45,19 @@ class OutgoingChunk:
 
 
 def build_chunk(
-    session: str, modality: str, given: Mapping[str, str], body: bytes, limits: Admission, devices: DeviceDirectory
+    session: str,
+    modality: str,
+    given: Mapping[str, str],
+    body: bytes,
+    limits: AdmissionLimits,
+    devices: DeviceDirectory,
 ) -> OutgoingChunk | Rejected:
     """The record of one request; given: its headers by lower-case name.
 
     `ce-id`, `ce-source`, `ce-time`, `ce-type` and `ce-duration` as in CloudEvents' HTTP binding, each with a default.
     A device of the settings has its own session and its own clock; where we stamp, there is nothing to correct.
     """
-    source = given.get("ce-source") or cloudevents.source_of("http", modality)
+    source = given.get("ce-source") or cloudevents.device_source("http", modality)
     device = devices.settings_of(source)
     if device is not None:
         if device.modality not in ("", modality):
@@ -77,7 +82,7 @@ def build_chunk(
         return length
     stamp = devices.stamp(source, t_us) if stated else EventTimestamp(None, t_us)
     duration = given.get("ce-duration")
-    headers = cloudevents.build(
+    headers = cloudevents.build_headers(
         session=session,
         source=source,
         id=id,
@@ -95,20 +100,20 @@ def _nothing(body: bytes) -> int | Rejected:
     return Rejected(Reason.TYPE, "alive records and session ends have no bytes") if body else 0
 
 
-def _body(modality: str, content_type: str, body: bytes, limits: Admission) -> int | Rejected:
+def _body(modality: str, content_type: str, body: bytes, limits: AdmissionLimits) -> int | Rejected:
     """How long the media lasts (us), 0 for what is a point in time."""
     kind = content_type.partition(";")[0].strip().lower()
     if not body:
         return Rejected(Reason.EMPTY, "media without bytes; to say only that a source is there, use braid.alive.v1")
     if modality == "video" and kind in media.IMAGE_TYPES:
-        size = media.size(kind, body)
+        size = media.image_size(kind, body)
         if size is None:
             return Rejected(Reason.MAGIC, f"the bytes are not {kind}")
         if size[0] * size[1] > limits.pixels_max:
             return Rejected(Reason.PIXELS, f"{size[0]} x {size[1]}, at most {limits.pixels_max} pixels")
         return 0
     if modality == "audio" and kind in media.AUDIO_TYPES:
-        length = media.measure(content_type, body)
+        length = media.measure_audio(content_type, body)
         return length if isinstance(length, Rejected) else length.duration_us
     if modality == "text" and kind in TEXT_TYPES:
         return _text(kind, body, limits.text_bytes_max)
@@ -155,8 +160,8 @@ def trace_of(given: str | None, name: str, share: float) -> IngestTrace:
     each where we trace nothing. What is no traceparent is left out.
     """
     header = (given or "").encode(errors="replace")
-    parent = trace_context.parent(header)
-    if parent is None and not trace_context.traced(name, share):
+    parent = trace_context.parse_traceparent(header)
+    if parent is None and not trace_context.is_traced(name, share):
         return IngestTrace([])
     if parent is not None and not (parent.sampled and share > 0):
         return IngestTrace([(TRACE_HEADER, header)])
@@ -180,7 +185,7 @@ class IngestHandler:
         self,
         producer: AIOKafkaProducer,
         topics: Topics,
-        admission: Admission,
+        admission: AdmissionLimits,
         bytes_max: int,
         devices: DeviceDirectory,
         metrics: GatewayMetrics,

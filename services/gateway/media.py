@@ -10,11 +10,10 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from services.contract import media
-from services.contract.media import as_wav
 from services.contract.topics import Topics
 from services.runtime.metrics import GatewayMetrics
-from services.storage.payload_cache import Payload, RedisWindow, Wanted
-from services.storage.payload_log import LogReader
+from services.storage.payload_cache import Payload, PayloadCache, PayloadRequest
+from services.storage.payload_log import PayloadLog
 
 TEXT_TYPES = ("text/plain", "application/json")
 LOG_WITHIN_S = 10
@@ -30,7 +29,7 @@ class MediaReader:
 
     def __init__(
         self,
-        redis: RedisWindow,
+        redis: PayloadCache,
         make_reader: Callable[[], AIOKafkaConsumer],
         topics: Topics,
         metrics: GatewayMetrics,
@@ -40,7 +39,7 @@ class MediaReader:
         self._lock = asyncio.Lock()
         self._waiting = 0
 
-    async def get(self, wanted: Wanted) -> Payload | None:
+    async def get(self, wanted: PayloadRequest) -> Payload | None:
         """Return a payload, None if it is gone. Raises Busy, KafkaError, TimeoutError."""
         (payload,) = await self._redis.get([wanted])
         if payload is not None and hashlib.sha256(payload.body).hexdigest() == wanted.sha256:
@@ -72,7 +71,7 @@ class MediaReader:
         if reader is not None:
             await reader.stop()
 
-    async def _from_log(self, wanted: Wanted) -> Payload | None:
+    async def _from_log(self, wanted: PayloadRequest) -> Payload | None:
         if self._reader is None:
             reader = self._make_reader()
             try:
@@ -81,7 +80,7 @@ class MediaReader:
                 await reader.stop()
                 raise
             self._reader = reader
-        return (await LogReader(self._reader, self._topics).get({0: wanted})).get(0)
+        return (await PayloadLog(self._reader, self._topics).get({0: wanted})).get(0)
 
 
 def browser_safe(modality: str, payload: Payload) -> Payload | None:
@@ -89,13 +88,13 @@ def browser_safe(modality: str, payload: Payload) -> Payload | None:
 
     The sender's content type is not trusted: an HTML page could be declared as text.
     """
-    kind, _ = media.parameters(payload.content_type)
-    if modality == "video" and kind in media.IMAGE_TYPES and media.size(kind, payload.body):
+    kind, _ = media.parse_content_type(payload.content_type)
+    if modality == "video" and kind in media.IMAGE_TYPES and media.image_size(kind, payload.body):
         return Payload(kind, payload.body)
     if modality == "audio" and kind in media.AUDIO_TYPES:
         if kind != media.PCM:
             return Payload(kind, payload.body)
-        wav = as_wav(payload.content_type, payload.body)
+        wav = media.wav_from_pcm(payload.content_type, payload.body)
         return None if wav is None else Payload(media.WAV, wav)
     if modality == "text" and kind in TEXT_TYPES:
         return Payload("text/plain; charset=utf-8", payload.body)

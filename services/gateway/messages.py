@@ -14,16 +14,16 @@ from services.contract import canonical, cloudevents, media, tick, timestamps, t
 from services.contract.chunk import EMPTY_SHA256
 from services.contract.cloudevents import Envelope
 from services.contract.event import event_id
-from services.contract.media import Sound
+from services.contract.media import AudioInfo
 from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
 from services.contract.record import KafkaRecord
-from services.contract.tick import Seal, Tick
+from services.contract.tick import Tick, TickSigner
 from services.contract.topics import Topics
 
 KINDS = ("chunk", "window", "prediction", "event", "late", "dead", "tick", "end")
 PEAKS_PER_S, PEAKS_MAX = 40, 1_200
 TEXT_MAX = 280
-NO_SEAL = Seal()
+UNSIGNED = TickSigner()
 Json = dict[str, Any]
 
 
@@ -39,7 +39,7 @@ class PageMessage:
         kind: One of KINDS.
         session: The session that it is about.
         key: Its name within its kind and session; a later message of the same key replaces it.
-        from_us: Start of the event time that it is about.
+        from_us: InitialState of the event time that it is about.
         to_us: End of that time.
         raw: What is sent to the page.
         full: The whole record where `raw` is a part of it.
@@ -63,7 +63,7 @@ class PageMessage:
 class MessageDecoder:
     """Decodes the records of all topics; idle records need the signature of `seal`."""
 
-    def __init__(self, topics: Topics, seal: Seal = NO_SEAL) -> None:
+    def __init__(self, topics: Topics, seal: TickSigner = UNSIGNED) -> None:
         self._seal, self._modality_of = seal, {topics.media(m): m for m in topics.modalities}
         self._service: Mapping[str, Callable[[KafkaRecord], PageMessage]] = {
             topics.windows: window_message,
@@ -78,7 +78,7 @@ class MessageDecoder:
         modality = self._modality_of.get(record.topic)
         if modality is None:
             return (self._service[record.topic](record),)
-        if record.key is None and not self._seal.holds(
+        if record.key is None and not self._seal.verify(
             record.topic, record.partition, record.headers, record.value or b""
         ):
             raise InvalidRecord("an idle record without a valid signature")
@@ -114,7 +114,7 @@ def prediction_message(record: KafkaRecord) -> PageMessage:
             "predicted_us": record.timestamp * 1000,
             "latency": _header(headers, LATENCY_HEADER),
             "event": _ongoing_event(session, _header(headers, STATE_HEADER)),
-            "trace_id": trace_context.read(headers.get(TRACE_HEADER)),
+            "trace_id": trace_context.trace_id_of_header(headers.get(TRACE_HEADER)),
         }
         facts = {name: prediction[name] for name in ("label", "confidence", "final", "abstained", "id")}
         facts["states"] = {name: stream["state"] for name, stream in prediction["modalities"].items()}
@@ -190,7 +190,7 @@ def media_messages(modality: str, record: KafkaRecord) -> Iterator[PageMessage]:
             body = {"modality": modality, "bound_us": bound_us, "evidence": idle.evidence}
             yield make_message("tick", name, f"{modality} {bound_us}", bound_us, bound_us, body)
         return
-    session, envelope = _session_of(record.key), cloudevents.unwrap(record.headers, record.value)
+    session, envelope = _session_of(record.key), cloudevents.parse_envelope(record.headers, record.value)
     if not isinstance(envelope, Envelope):
         raise InvalidRecord(envelope.detail)
     t_us = timestamps.parse(envelope.get("time"))
@@ -230,7 +230,7 @@ def make_message(
 
 def _chunk_message(session: str, modality: str, t_us: int, envelope: Envelope, record: KafkaRecord) -> PageMessage:
     payload, content_type, source = envelope.payload, envelope.get("content-type"), envelope.get("source")
-    kind, _ = media.parameters(content_type)
+    kind, _ = media.parse_content_type(content_type)
     sha256, at = hashlib.sha256(payload).hexdigest(), [record.partition, record.offset]
     body: Json = {
         "modality": modality,
@@ -248,8 +248,8 @@ def _chunk_message(session: str, modality: str, t_us: int, envelope: Envelope, r
     else:
         body["media"] = media_path(session, modality, at, t_us, sha256)
     if modality == "audio" and kind in media.AUDIO_TYPES and payload:
-        sound = media.measure(content_type, payload)
-        if isinstance(sound, Sound):
+        sound = media.measure_audio(content_type, payload)
+        if isinstance(sound, AudioInfo):
             body["duration_us"] = sound.duration_us
             body["peaks"] = _peaks(sound, payload)
     elif modality == "text" and payload:
@@ -266,7 +266,7 @@ def _chunk_message(session: str, modality: str, t_us: int, envelope: Envelope, r
     )
 
 
-def _peaks(sound: Sound, payload: bytes) -> list[int] | None:
+def _peaks(sound: AudioInfo, payload: bytes) -> list[int] | None:
     """Return the loudest sample (0-255) of each 25 ms of PCM or WAV; None for compressed audio."""
     if sound.pcm is None:
         return None

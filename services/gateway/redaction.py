@@ -40,7 +40,7 @@ class Redactor:
     def muted_modalities(self, session: str) -> list[str]:
         """Return the modalities of a session that are muted now."""
         control = self._control_of(session)
-        return [] if control is None else sorted(control.since_us)
+        return [] if control is None else sorted(control.muted_since_us)
 
     def redact_members(self, session: str, members: Sequence[Mapping[str, Any]]) -> list[Json]:
         """Return members of a window, muted ones without their content."""

@@ -26,7 +26,7 @@ LOOKUP = {"max_partition_fetch_bytes": 128 * 1024}
 BATCH_BYTES_MAX = 1024 * 1024
 
 # The settings, or servers alone, which are then spoken to without TLS and without a name.
-Where = str | KafkaSettings
+BrokerAddress = str | KafkaSettings
 
 
 class CertificateError(BraidError):
@@ -35,7 +35,7 @@ class CertificateError(BraidError):
     exit_code = EXIT_USAGE
 
 
-def connection(where: Where) -> dict[str, Any]:
+def connection_options(where: BrokerAddress) -> dict[str, Any]:
     """What every client needs to reach the broker. Raises CertificateError."""
     if isinstance(where, str):
         return {"bootstrap_servers": where}
@@ -68,10 +68,10 @@ def _trust(where: KafkaSettings) -> ssl.SSLContext:
     return context
 
 
-def make_producer(where: Where, *, linger_ms: int = 2) -> AIOKafkaProducer:
+def make_producer(where: BrokerAddress, *, linger_ms: int = 2) -> AIOKafkaProducer:
     """A producer whose every acknowledgement means kept: acks=all and idempotent (retries make no copies)."""
     return AIOKafkaProducer(
-        **connection(where),
+        **connection_options(where),
         acks="all",
         enable_idempotence=True,
         linger_ms=linger_ms,
@@ -107,14 +107,14 @@ async def send_all(
     return [answer.timestamp for (count, _), answer in zip(sent, answers, strict=True) for _ in range(count)]
 
 
-def make_group_consumer(where: Where, group: str, instance: str) -> AIOKafkaConsumer:
+def make_group_consumer(where: BrokerAddress, group: str, instance: str) -> AIOKafkaConsumer:
     """A consumer that never commits by itself and starts at the beginning of what is kept.
 
     instance: a stable name (empty for none) makes the member static, so that a restart needs no session time-out.
     Partitions of equal numbers go to one member (range assignment over topics of equal counts).
     """
     return AIOKafkaConsumer(
-        **connection(where),
+        **connection_options(where),
         group_id=group,
         group_instance_id=instance or None,
         enable_auto_commit=False,
@@ -130,10 +130,10 @@ def make_group_consumer(where: Where, group: str, instance: str) -> AIOKafkaCons
     )
 
 
-def make_reader(where: Where, **options: Any) -> AIOKafkaConsumer:
+def make_reader(where: BrokerAddress, **options: Any) -> AIOKafkaConsumer:
     """A consumer without a group, for reading at positions that we choose."""
     return AIOKafkaConsumer(
-        **connection(where),
+        **connection_options(where),
         enable_auto_commit=False,
         fetch_max_wait_ms=50,
         fetch_max_bytes=FETCH_BYTES_MAX,
@@ -142,9 +142,9 @@ def make_reader(where: Where, **options: Any) -> AIOKafkaConsumer:
 
 
 @asynccontextmanager
-async def admin(where: Where) -> AsyncIterator[AIOKafkaAdminClient]:
+async def admin(where: BrokerAddress) -> AsyncIterator[AIOKafkaAdminClient]:
     """A client for topics, started and closed again."""
-    client = AIOKafkaAdminClient(**connection(where), request_timeout_ms=20_000)
+    client = AIOKafkaAdminClient(**connection_options(where), request_timeout_ms=20_000)
     try:
         await client.start()
         yield client
@@ -153,7 +153,7 @@ async def admin(where: Where) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 @asynccontextmanager
-async def reader(where: Where, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
+async def reader(where: BrokerAddress, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer without a group, started and stopped again."""
     client = make_reader(where, **options)
     try:
@@ -164,7 +164,7 @@ async def reader(where: Where, **options: Any) -> AsyncIterator[AIOKafkaConsumer
 
 
 @asynccontextmanager
-async def producer(where: Where) -> AsyncIterator[AIOKafkaProducer]:
+async def producer(where: BrokerAddress) -> AsyncIterator[AIOKafkaProducer]:
     """A producer, started and stopped (and so flushed) again."""
     client = make_producer(where)
     await client.start()

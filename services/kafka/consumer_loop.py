@@ -40,22 +40,22 @@ class Work(Protocol):
     async def stop(self) -> None:
         """Close it."""
 
-    async def adopt(self, group: AIOKafkaConsumer, numbers: Sequence[int]) -> dict[TopicPartition, int]:
+    async def on_assigned(self, group: AIOKafkaConsumer, numbers: Sequence[int]) -> dict[TopicPartition, int]:
         """Forget everything; where to read from, for these partition numbers of all topics."""
 
-    def sort(self, group: AIOKafkaConsumer, fetched: Fetched) -> Any:
+    def prepare_batch(self, group: AIOKafkaConsumer, fetched: Fetched) -> Any:
         """Queue what was fetched; the batch that may be handed on now, falsy for none."""
 
     async def process(self, group: AIOKafkaConsumer, batch: Any) -> None:
         """Do a batch, or begin it, where `next_us` asks for another call soon. What it raises ends the process."""
 
-    async def finish(self) -> None:
+    async def flush(self) -> None:
         """Wait for what `process` began: on return every output is acknowledged. What it raises ends the process."""
 
-    def next_us(self) -> int:
+    def next_deadline_us(self) -> int:
         """When `process` has something to do even without records, on the monotonic clock."""
 
-    async def floors(self) -> dict[TopicPartition, int]:
+    async def commit_offsets(self) -> dict[TopicPartition, int]:
         """What may be committed now."""
 
 
@@ -72,7 +72,7 @@ class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         self.number += 1
 
 
-class Intake(Service):
+class ConsumerLoop(Service):
     """Owns the group's consumer; batches go through the channel one at a time.
 
     refusals: what the work raises where people must change something before it can go on; kept in `refused`.
@@ -150,7 +150,7 @@ class Intake(Service):
             while not self.should_stop:
                 await self._turn()
                 self._progress.beat()
-            await self._work.finish()
+            await self._work.flush()
             await self._commit()
         except asyncio.CancelledError:
             raise
@@ -167,14 +167,14 @@ class Intake(Service):
     async def _turn(self) -> None:
         if self._adopted != self._assignment.number:
             await self._adopt()
-        wait_ms = (self._work.next_us() - monotonic_us()) // 1000
+        wait_ms = (self._work.next_deadline_us() - monotonic_us()) // 1000
         fetched = await self.consumer.getmany(
             timeout_ms=max(1, min(wait_ms, POLL_MS_MAX)), max_records=self._records_max
         )
         if self._adopted != self._assignment.number:
             return  # these records may be another owner's by now; the next turn seeks to the floors
-        batch = self._work.sort(self.consumer, fetched)
-        if batch or self._work.next_us() <= monotonic_us():
+        batch = self._work.prepare_batch(self.consumer, fetched)
+        if batch or self._work.next_deadline_us() <= monotonic_us():
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             await self.batches.put((done, batch))
             await done
@@ -191,8 +191,8 @@ class Intake(Service):
                 f"{len(assigned)} partitions of {len(self._topics)} topics were assigned: the topics differ in their "
                 "partition counts; `braid topics check` says which"
             )
-        await self._work.finish()
-        positions = await self._work.adopt(self.consumer, numbers)
+        await self._work.flush()
+        positions = await self._work.on_assigned(self.consumer, numbers)
         if number != self._assignment.number:
             return
         for tp, offset in positions.items():
@@ -208,7 +208,7 @@ class Intake(Service):
     async def _commit(self) -> None:
         if self._adopted != self._assignment.number:
             return
-        floors = await self._work.floors()
+        floors = await self._work.commit_offsets()
         moved = {tp: floor for tp, floor in floors.items() if floor > self._committed.get(tp, -1)}
         if not moved or self._adopted != self._assignment.number:
             return

@@ -25,14 +25,14 @@ from services.runtime.settings import Settings
 POLL_MS = 1_000
 
 
-class Controls:
+class ControlTopic:
     """What holds for each session of which something was said; a record is known some 50 ms after its acknowledgement.
 
     Fails closed: where the topic can be read no more, `check` raises, and whoever uses payloads must end.
     """
 
     @classmethod
-    def following(cls, settings: Settings) -> Controls:
+    def from_settings(cls, settings: Settings) -> ControlTopic:
         """Of the topic that the settings name."""
         return cls(lambda: clients.make_reader(settings.kafka), settings.topic_names(), settings.topics.partitions)
 
@@ -42,14 +42,14 @@ class Controls:
         self._known: dict[str, Control] = {}
         self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Controls:
+    async def __aenter__(self) -> ControlTopic:
         await self.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
-    def listen(self, told: Callable[[Control], None]) -> None:
+    def on_change(self, told: Callable[[Control], None]) -> None:
         """Call this with each control as it becomes known; before `start`."""
         self._told = told
 
@@ -72,29 +72,29 @@ class Controls:
                 await self._task
             await self._follower.stop()
 
-    def check(self) -> None:
+    def raise_if_failed(self) -> None:
         """Raises what ended the following."""
         if self._task is not None and self._task.done():
             self._task.result()
 
-    async def wait(self) -> None:
+    async def wait_for_failure(self) -> None:
         """Until the following fails: raises why."""
         if self._task is not None:
             await asyncio.shield(self._task)
 
-    def of(self, session: str) -> Control | None:
+    def for_session(self, session: str) -> Control | None:
         """What was said of a session, None where nothing was."""
         return self._known.get(session)
 
     @property
-    def known(self) -> Mapping[str, Control]:
+    def controls(self) -> Mapping[str, Control]:
         """All sessions of which something was said."""
         return self._known
 
-    def over(self, window: Window) -> Window:
+    def with_mutes(self, window: Window) -> Window:
         """The window with its muted senses marked."""
         found = self._known.get(window.session)
-        return window if found is None else found.over(window)
+        return window if found is None else found.with_mutes(window)
 
     async def _follow(self) -> None:
         while True:
@@ -110,7 +110,7 @@ class Controls:
             session = record.key.decode()
         except (AttributeError, UnicodeDecodeError):
             return
-        found = control.read(session, record.value) if record.value else Control(session)
+        found = control.decode_or_none(session, record.value) if record.value else Control(session)
         if found is not None:
             # A tombstone unmutes; what was forgotten stays so for as long as we remember.
             before = self._known.get(session)
@@ -118,16 +118,16 @@ class Controls:
             self._told(self._known[session])
 
 
-async def said(reader: AIOKafkaConsumer, topics: Topics, partitions: int, session: str) -> Control:
+async def read_control(reader: AIOKafkaConsumer, topics: Topics, partitions: int, session: str) -> Control:
     """What holds for a session. Raises KafkaError."""
     key, found = session.encode(), Control(session)
     async for record in read_range(reader, TopicPartition(topics.control, partition_of(key, partitions))):
         if record.key == key:
-            found = (control.read(session, record.value) if record.value else Control(session)) or found
+            found = (control.decode_or_none(session, record.value) if record.value else Control(session)) or found
     return found
 
 
-async def say(
+async def update_control(
     reader: AIOKafkaConsumer,
     producer: AIOKafkaProducer,
     topics: Topics,
@@ -136,7 +136,7 @@ async def say(
     change: Callable[[Control], Control],
 ) -> Control:
     """Change what holds for a session; on return the broker has it. Of two who speak at once the last counts. Raises KafkaError."""
-    changed = change(await said(reader, topics, partitions, session))
+    changed = change(await read_control(reader, topics, partitions, session))
     key = session.encode()
     await producer.send_and_wait(
         topics.control,

@@ -14,10 +14,10 @@ from typing import Any
 import faust
 from faust.app.base import BootStrategy
 
-from services.kafka.consumer_loop import Intake, Work
+from services.kafka.consumer_loop import ConsumerLoop, Work
 
 
-def make_app(name: str, bootstrap_servers: str, intake: Intake, work: Work) -> faust.App:
+def make_app(name: str, bootstrap_servers: str, intake: ConsumerLoop, work: Work) -> faust.App:
     """The app around an intake and its work; run it with faust.Worker."""
     app = faust.App(
         name,

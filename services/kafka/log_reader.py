@@ -37,7 +37,7 @@ async def read_range(
             yield record
 
 
-async def with_readers(
+async def read_partitions(
     make_reader: Callable[[], AIOKafkaConsumer],
     numbers: Sequence[int],
     read: Callable[[AIOKafkaConsumer, int], Awaitable[T]],

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def producer(broker: clients.Where, progress: Progress) -> AsyncIterator[AIOKafkaProducer]:
+async def producer(broker: clients.BrokerAddress, progress: Progress) -> AsyncIterator[AIOKafkaProducer]:
     """The producer once the broker is there; until then the service is not ready, and says why."""
 
     async def start() -> AIOKafkaProducer:

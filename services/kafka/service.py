@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer
 from prometheus_client import CollectorRegistry
 
 from services.contract.errors import EXIT_USAGE
-from services.kafka.consumer_loop import Intake, Work
+from services.kafka.consumer_loop import ConsumerLoop, Work
 from services.kafka.faust_app import make_app
 from services.runtime import logs
 from services.runtime.gc_tuning import freeze_loaded_objects
@@ -50,7 +50,7 @@ def run(make_spec: Callable[[Settings], ServiceSpec], settings: Settings) -> int
     settings.require_broker()
     spec = make_spec(settings)
     with supervised(spec.name, settings, spec.registry) as progress:
-        intake = Intake(spec.make_consumer, spec.topics, spec.work, progress, spec.records_max, spec.refusals)
+        intake = ConsumerLoop(spec.make_consumer, spec.topics, spec.work, progress, spec.records_max, spec.refusals)
         app = make_app(spec.name, settings.kafka.bootstrap_servers, intake, spec.work)
         spec.tune_gc()
         worker = faust.Worker(app, loglevel="WARN", quiet=True, redirect_stdouts=False, override_logging=False)

@@ -17,7 +17,7 @@ LED_WITHIN_S = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class TopicProblem:
     """One thing that is not as it must be, and the command that repairs it."""
 
     topic: str
@@ -25,21 +25,21 @@ class Trouble:
     repair: str
 
 
-def wanted(settings: Settings) -> tuple[Topic, ...]:
+def topic_definitions(settings: Settings) -> tuple[Topic, ...]:
     """The topics that these settings ask for."""
     a, t = settings.alignment, settings.topics
     media_ms = t.media_retention_min * 60_000
-    return settings.topic_names().table(
+    return settings.topic_names().definitions(
         partitions=t.partitions,
         media_retention_ms=media_ms,
         frontier_retention_ms=a.stale_after_h * 3_600_000 + a.future_ms + media_ms + 3_600_000,
     )
 
 
-async def apply(admin: AIOKafkaAdminClient, settings: Settings) -> list[str]:
+async def create_missing_topics(admin: AIOKafkaAdminClient, settings: Settings) -> list[str]:
     """Create what is missing; the names created. Existing topics are left as they are (`check` judges them)."""
     existing = set(await admin.list_topics())
-    missing = [topic for topic in wanted(settings) if topic.name not in existing]
+    missing = [topic for topic in topic_definitions(settings) if topic.name not in existing]
     made = [
         NewTopic(
             topic.name,
@@ -69,11 +69,11 @@ async def _led(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
         await asyncio.sleep(0.05)
 
 
-async def check(admin: AIOKafkaAdminClient, settings: Settings) -> list[Trouble]:
+async def check_topics(admin: AIOKafkaAdminClient, settings: Settings) -> list[TopicProblem]:
     """Everything that differs from what the services rely on."""
-    topics = wanted(settings)
+    topics = topic_definitions(settings)
     existing = set(await admin.list_topics())
-    found = [Trouble(t.name, "does not exist", "braid topics apply") for t in topics if t.name not in existing]
+    found = [TopicProblem(t.name, "does not exist", "braid topics apply") for t in topics if t.name not in existing]
     there = [t for t in topics if t.name in existing]
     if not there:
         return found
@@ -82,7 +82,7 @@ async def check(admin: AIOKafkaAdminClient, settings: Settings) -> list[Trouble]
     for topic in there:
         if counts[topic.name] != topic.partitions:
             found.append(
-                Trouble(
+                TopicProblem(
                     topic.name,
                     f"has {counts[topic.name]} partitions, {topic.partitions} are set",
                     f"set topics.partitions to {counts[topic.name]}, or delete the topic and `braid topics apply`",
@@ -95,7 +95,7 @@ async def check(admin: AIOKafkaAdminClient, settings: Settings) -> list[Trouble]
                 # Commas within a value are bracketed for Kafka's own tool.
                 quoted = f"[{value}]" if "," in value else value
                 found.append(
-                    Trouble(
+                    TopicProblem(
                         topic.name, f"{name} is {is_now}, must be {value}", f"{repair} --add-config {name}={quoted}"
                     )
                 )

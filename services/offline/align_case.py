@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.aligner.alignment import Aligner, name_of
+from services.aligner.alignment import Aligner, fate_name
 from services.contract import canonical
-from services.contract.alignment_config import Lateness, Semantics
+from services.contract.alignment_config import AlignmentConfig, StreamConfig
 from services.contract.chunk import Chunk
 from services.contract.tick import Tick
-from services.contract.window import Lane, Window
+from services.contract.window import Window, WindowMembers
 
 WITHOUT_LIMIT = 1 << 60
 
@@ -51,10 +51,10 @@ def _run(case: dict[str, Any]) -> dict[str, Any]:
         offset = offsets[modality]
         offsets[modality] += 1
         if arrival.get("kind") == "data":
-            fate, out = aligner.chunk(_chunk(arrival, modality, offset, index, where), index)
-            fates.append(name_of(fate))
+            fate, out = aligner.add_chunk(_chunk(arrival, modality, offset, index, where), index)
+            fates.append(fate_name(fate))
         elif arrival.get("kind") == "bound":
-            out = aligner.tick(modality, _tick(arrival, where), offset, index, index)
+            out = aligner.apply_tick(modality, _tick(arrival, where), offset, index, index)
             fates.append(None)
         else:
             raise InvalidCase(f"{where}: kind must be data or bound")
@@ -63,17 +63,17 @@ def _run(case: dict[str, Any]) -> dict[str, Any]:
     return {"fates": fates, "windows": windows, "open": still_open}
 
 
-def _semantics(case: dict[str, Any]) -> Semantics:
+def _semantics(case: dict[str, Any]) -> AlignmentConfig:
     modalities = case.get("modalities")
     if not isinstance(modalities, dict) or not modalities:
         raise InvalidCase("modalities must be an object with at least one entry")
-    lanes: dict[str, Lateness] = {}
+    lanes: dict[str, StreamConfig] = {}
     for name, given in modalities.items():
         if not isinstance(given, dict) or not isinstance(given.get("gapless"), bool):
             raise InvalidCase(f"modality {name} needs lateness_us and gapless")
-        lanes[name] = Lateness(_number(given, "lateness_us", f"modality {name}", least=0), given["gapless"])
+        lanes[name] = StreamConfig(_number(given, "lateness_us", f"modality {name}", least=0), given["gapless"])
     size_us, hop_us = _number(case, "size_us", "the case", least=1), _number(case, "hop_us", "the case", least=1)
-    return Semantics(size_us, hop_us, lanes, members_max=WITHOUT_LIMIT, event_gap_us=WITHOUT_LIMIT)
+    return AlignmentConfig(size_us, hop_us, lanes, members_max=WITHOUT_LIMIT, event_gap_us=WITHOUT_LIMIT)
 
 
 def _chunk(arrival: dict[str, Any], modality: str, offset: int, index: int, where: str) -> Chunk:
@@ -110,7 +110,7 @@ def _window(window: Window, after: int) -> dict[str, Any]:
     }
 
 
-def _lane(lane: Lane) -> dict[str, Any]:
+def _lane(lane: WindowMembers) -> dict[str, Any]:
     members = [[member.source, member.id, member.t_us] for member in lane.members]
     return {"state": lane.state, "evidence": lane.evidence, "members": members}
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from services.aligner.idleness import LONG_US, Patience, Proof
+from services.aligner.idleness import FOREVER_US, EndOffsets, IdleTimeouts
 from services.aligner.partition import Effects, Partition
-from services.aligner.recovery import Start
+from services.aligner.recovery import InitialState
 from services.contract import cloudevents, tick
-from services.contract.alignment_config import Semantics
+from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk
 from services.contract.record import Headers, KafkaRecord, MemberPosition
 from services.contract.topics import Topics
@@ -53,8 +53,8 @@ class VirtualTimeDriver:
         fates: Why the chunk at a position is in no window.
     """
 
-    semantics: Semantics
-    patience: Patience
+    semantics: AlignmentConfig
+    patience: IdleTimeouts
     topics: Topics
     partitions: int = 1
     frontiers: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
@@ -77,9 +77,9 @@ class VirtualTimeDriver:
     def release_payloads(self) -> None:
         """Drop the payloads that no open window needs; those of windows that came out must have been used."""
         first_needed = {
-            (modality, number): retained.floor(clocked.partition.positions[modality])
+            (modality, number): retained.commit_offset(clocked.partition.positions[modality])
             for number, clocked in self._clocked.items()
-            for modality, retained in clocked.partition.aligner.held.items()
+            for modality, retained in clocked.partition.aligner.retained.items()
         }
         self.payloads = {
             position: payload
@@ -89,7 +89,7 @@ class VirtualTimeDriver:
 
     def _at(self, number: int) -> _Clocked:
         if number not in self._clocked:
-            start = Start(dict.fromkeys(self.semantics.modalities, 0), self.frontiers.get(number, {}), {}, {})
+            start = InitialState(dict.fromkeys(self.semantics.modalities, 0), self.frontiers.get(number, {}), {}, {})
             partition = Partition(number, self.partitions, self.semantics, self.patience, self.topics, 0, start)
             self._clocked[number] = _Clocked(partition)
         return self._clocked[number]
@@ -98,17 +98,17 @@ class VirtualTimeDriver:
         """Hand one record to its partition; windows that come out together come together."""
         clocked = self._at(number)
         clocked.now_us = max(clocked.now_us, now_us)
-        yield from self._apply(clocked, clocked.partition.take([(modality, record)], clocked.now_us))
+        yield from self._apply(clocked, clocked.partition.process([(modality, record)], clocked.now_us))
 
     def _advance(self, number: int, until_us: int) -> Iterator[list[TimedWindow]]:
         """Let the time of a partition pass up to a moment."""
         clocked = self._at(number)
         partition = clocked.partition
-        while (due_us := partition.next_us()) < until_us:
+        while (due_us := partition.next_deadline_us()) < until_us:
             clocked.now_us = max(due_us, clocked.now_us)
-            if partition.wants_proof(clocked.now_us):
-                partition.prove(Proof(clocked.now_us, dict(partition.positions)))
-            yield from self._apply(clocked, partition.take((), clocked.now_us))
+            if partition.needs_end_offsets(clocked.now_us):
+                partition.set_end_offsets(EndOffsets(clocked.now_us, dict(partition.positions)))
+            yield from self._apply(clocked, partition.process((), clocked.now_us))
 
     def _apply(self, clocked: _Clocked, effects: Effects) -> Iterator[list[TimedWindow]]:
         number = effects.number
@@ -121,13 +121,13 @@ class VirtualTimeDriver:
             self.late.append(chunk)
             self.fates[MemberPosition(chunk.modality, number, chunk.offset)] = "late"
         for _, letter in effects.dead:
-            position = MemberPosition(self.topics.modality_of(letter.at.topic), number, letter.at.offset)
+            position = MemberPosition(self.topics.modality_of(letter.position.topic), number, letter.position.offset)
             self.fates[position] = letter.rejected.reason.value
         if effects.windows:
             yield [TimedWindow(clocked.now_us, window) for window in effects.windows]
         if self.writes_idle_records:
-            for silent in effects.silences:
-                for value in tick.encode({silent.session: silent.bound_us}, silent.evidence):
+            for silent in effects.idle_markers:
+                for value in tick.encode({silent.session: silent.watermark_us}, silent.evidence):
                     record = self._idle_record(clocked, silent.modality, value)
                     yield from self._feed(number, silent.modality, record, clocked.now_us)
 
@@ -146,7 +146,7 @@ class StreamDriver(VirtualTimeDriver):
         records: The logs by modality, own idle records included.
     """
 
-    def __init__(self, semantics: Semantics, patience: Patience) -> None:
+    def __init__(self, semantics: AlignmentConfig, patience: IdleTimeouts) -> None:
         super().__init__(semantics, patience, Topics(modalities=semantics.modalities))
         self.records: dict[str, list[KafkaRecord]] = {modality: [] for modality in semantics.modalities}
 
@@ -160,7 +160,7 @@ class StreamDriver(VirtualTimeDriver):
             appended = self._append(record.modality, arrived_us, key, record.value, record.headers)
             for windows in self._feed(0, record.modality, appended, arrived_us):
                 yield from windows
-        for windows in self._advance(0, LONG_US - 1):
+        for windows in self._advance(0, FOREVER_US - 1):
             yield from windows
 
     def _append(self, modality: str, at_us: int, key: bytes | None, value: bytes, headers: Headers) -> KafkaRecord:
@@ -194,7 +194,7 @@ class RecordingDriver(VirtualTimeDriver):
                 continue
             appended_us = record.timestamp * 1000
             if self.writes_idle_records:
-                if record.key is None and cloudevents.type_of(record.headers) == tick.TICK_TYPE.encode():
+                if record.key is None and cloudevents.raw_type(record.headers) == tick.TICK_TYPE.encode():
                     continue
                 yield from self._advance(record.partition, appended_us)
             yield from self._feed(record.partition, modality, record, appended_us)

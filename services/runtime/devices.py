@@ -55,7 +55,7 @@ class EventTimestamp:
     @property
     def extensions(self) -> list[tuple[str, str]]:
         """What the envelope says of it."""
-        return [] if self.recorded_us is None else [(RECORDED, timestamps.text_of(self.recorded_us))]
+        return [] if self.recorded_us is None else [(RECORDED, timestamps.format_us(self.recorded_us))]
 
 
 class DeviceDirectory:

@@ -26,7 +26,7 @@ def make_registry(service: str) -> CollectorRegistry:
 
 def exemplar(window_id: str, share: float) -> dict[str, str] | None:
     """Return the label that links an observation to its window's trace; None if the window is not traced."""
-    return {"trace_id": trace_context.trace_id(window_id)} if trace_context.traced(window_id, share) else None
+    return {"trace_id": trace_context.trace_id(window_id)} if trace_context.is_traced(window_id, share) else None
 
 
 class ConsumerLag:

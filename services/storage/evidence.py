@@ -14,7 +14,7 @@ from services.contract import window as window_record
 from services.contract.cloudevents import Envelope
 from services.contract.errors import EXIT_USAGE, BraidError
 from services.contract.partitioner import partition_of
-from services.contract.prediction import muted_of
+from services.contract.prediction import muted_modalities
 from services.contract.record import Headers, KafkaRecord, MemberPosition, RecordPosition
 from services.contract.topics import Topics
 from services.contract.window import Member, Window, position_of
@@ -72,7 +72,7 @@ class MemberInput:
 
     @property
     def payload(self) -> Payload | None:
-        envelope = None if self.kept is None else cloudevents.unwrap(self.kept.headers, self.kept.value)
+        envelope = None if self.kept is None else cloudevents.parse_envelope(self.kept.headers, self.kept.value)
         return Payload(envelope.get("content-type"), envelope.payload) if isinstance(envelope, Envelope) else None
 
 
@@ -100,7 +100,7 @@ class PredictionEvidence:
     @property
     def is_complete(self) -> bool:
         """True if the window and all of its members are there; muted modalities were not used and do not count."""
-        muted = muted_of(self.record)
+        muted = muted_modalities(self.record)
         return self.window is not None and all(i.kept is not None or i.modality in muted for i in self.inputs)
 
     @property
@@ -130,7 +130,9 @@ def find_in_records(
     if prediction is None or prediction.value is None:
         return None
     evidence = PredictionEvidence(prediction, next((r for r in windows if _id_of(r) == key.window_id), None))
-    evidence.window = None if evidence.window_record is None else window_record.read(evidence.window_record.value)
+    evidence.window = (
+        None if evidence.window_record is None else window_record.decode_or_none(evidence.window_record.value)
+    )
     if evidence.window is not None:
         records = media(_member_positions(evidence.window, topics)) if callable(media) else media
         evidence.inputs = _inputs(evidence.window, topics, {record.position: record for record in records})
@@ -205,7 +207,7 @@ async def _members(
     """The records of the windows' members, of one partition: reading one that does not exist would wait for ever."""
     offsets: dict[str, set[int]] = {}
     for record in windows:
-        window = window_record.read(record.value)
+        window = window_record.decode_or_none(record.value)
         for position in _member_positions(window, topics) if window is not None else ():
             if position.partition == partition:
                 offsets.setdefault(position.topic, set()).add(position.offset)
@@ -246,5 +248,5 @@ def _inputs(window: Window, topics: Topics, records: Mapping[RecordPosition, Kaf
 
 def _has_payload_of(record: KafkaRecord, member: Member) -> bool:
     """False if the position holds other bytes by now: offsets begin anew on a new broker."""
-    envelope = cloudevents.unwrap(record.headers, record.value)
+    envelope = cloudevents.parse_envelope(record.headers, record.value)
     return isinstance(envelope, Envelope) and hashlib.sha256(envelope.payload).hexdigest() == member.sha256

@@ -31,7 +31,7 @@ _SEPARATOR = b"\0"
 _log = logging.getLogger(__name__)
 
 
-class Stored(NamedTuple):
+class CacheEntry(NamedTuple):
     """One payload and where its record stands; t_us is its event time."""
 
     session: str
@@ -43,7 +43,7 @@ class Stored(NamedTuple):
     body: bytes
 
 
-class Wanted(NamedTuple):
+class PayloadRequest(NamedTuple):
     """A payload to look for."""
 
     session: str
@@ -107,14 +107,14 @@ def _field(name: str, content_type: str, body: bytes) -> tuple[bytes, bytes, byt
     return b"$%d\r\n%b\r\n$%d\r\n%b" % (len(field), field, len(kind) + len(body), kind), body, b"\r\n"
 
 
-class RedisWindow:
+class PayloadCache:
     """Writes and reads payloads in one pipeline a batch; a failure is a miss, counted and never raised.
 
     After a failure it rests for a second: an outage then costs a batch one time-out a second and no more.
     """
 
     @classmethod
-    def of(cls, settings: RedisSettings) -> RedisWindow:
+    def from_settings(cls, settings: RedisSettings) -> PayloadCache:
         """As the settings say where it is and who asks."""
         return cls(settings.url, settings.ttl_s, settings.timeout_ms, settings.access())
 
@@ -154,7 +154,7 @@ class RedisWindow:
                 "then read from Kafka more often).",
             )
 
-    async def put(self, batch: Sequence[Stored]) -> None:
+    async def put(self, batch: Sequence[CacheEntry]) -> None:
         """Keep the payloads of a batch for ttl_s seconds."""
         if self._resting():
             return
@@ -183,7 +183,7 @@ class RedisWindow:
         if refused:
             self._failed(refused[0])
 
-    async def get(self, wanted: Sequence[Wanted]) -> list[Payload | None]:
+    async def get(self, wanted: Sequence[PayloadRequest]) -> list[Payload | None]:
         """The payloads that are there, in the order asked for; None for each that is not."""
         if not wanted or self._resting():
             return [None] * len(wanted)

@@ -14,19 +14,19 @@ from services.contract import cloudevents
 from services.contract.cloudevents import Envelope
 from services.contract.topics import Topics
 from services.kafka.log_reader import read_range
-from services.storage.payload_cache import Payload, Wanted
+from services.storage.payload_cache import Payload, PayloadRequest
 
 # Records closer than this are read in one go: a seek costs more than the records between.
 GAP_RECORDS_MAX = 200
 
 
-class LogReader:
+class PayloadLog:
     """Reads single records of the media topics; the consumer must have no group and auto_offset_reset none."""
 
     def __init__(self, reader: AIOKafkaConsumer, topics: Topics) -> None:
         self._reader, self._topics = reader, topics
 
-    async def get(self, wanted: Mapping[int, Wanted]) -> dict[int, Payload]:
+    async def get(self, wanted: Mapping[int, PayloadRequest]) -> dict[int, Payload]:
         """The payloads found, by the caller's place; what retention has deleted, or is other bytes, is missing."""
         by_log: dict[TopicPartition, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         for place, item in wanted.items():
@@ -48,7 +48,7 @@ class LogReader:
 
 
 def _payload(record: ConsumerRecord, sha256: str) -> Payload | None:
-    read = cloudevents.unwrap(record.headers, record.value)
+    read = cloudevents.parse_envelope(record.headers, record.value)
     if not isinstance(read, Envelope) or hashlib.sha256(read.payload).hexdigest() != sha256:
         return None
     return Payload(read.get("content-type"), read.payload, record.timestamp * 1000)

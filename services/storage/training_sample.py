@@ -8,7 +8,7 @@ from typing import Any
 
 from services.contract import canonical, media
 from services.contract.errors import EXIT_NOT_RETAINED, EXIT_USAGE, BraidError
-from services.contract.media import Sound, as_wav
+from services.contract.media import AudioInfo, wav_from_pcm
 from services.storage.evidence import MemberInput, PredictionEvidence
 from services.storage.payload_cache import Payload
 
@@ -112,8 +112,8 @@ def _sound(found: Sequence[MemberInput], start_us: int, end_us: int) -> tuple[st
 
 def _joined(found: Sequence[MemberInput], start_us: int, end_us: int) -> bytes | None:
     first = found[0].payload
-    length = None if first is None else media.measure(first.content_type, first.body)
-    if first is None or not isinstance(length, Sound):
+    length = None if first is None else media.measure_audio(first.content_type, first.body)
+    if first is None or not isinstance(length, AudioInfo):
         return None
     frame, rate = SAMPLE_BYTES * length.channels, length.rate
     line = bytearray((end_us - start_us) * rate // 1_000_000 * frame)
@@ -128,4 +128,4 @@ def _joined(found: Sequence[MemberInput], start_us: int, end_us: int) -> bytes |
         line[at : at + len(body)] = body
         if body:
             heard_from, heard_to = min(heard_from, at), max(heard_to, at + len(body))
-    return as_wav(first.content_type, bytes(line[heard_from:heard_to])) if heard_to > heard_from else None
+    return wav_from_pcm(first.content_type, bytes(line[heard_from:heard_to])) if heard_to > heard_from else None

@@ -53,7 +53,7 @@ def texts(times: Iterable[float], **more: Any) -> list[Sent]:
 def record_of(sent: Sent, offset: int, timestamp: int) -> FakeRecord:
     """The record of what a device sends, in the product's own envelope."""
     kind = cloudevents.SESSION_END_TYPE if sent.end else cloudevents.media_type(sent.modality)
-    headers = cloudevents.build(
+    headers = cloudevents.build_headers(
         session=sent.session,
         source=sent.source,
         id=sent.id or f"{sent.t:.10g}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.contract import tick
-from services.contract.alignment_config import Semantics
+from services.contract.alignment_config import AlignmentConfig
 from services.contract.window import Window
 from services.inspection.audit.oracle import LogEntry, judge_logs
 from services.inspection.audit.records import decode_media_record
@@ -11,7 +11,7 @@ from tests.cases.devices import EPOCH_MS
 from tests.simulation.broker import FakeRecord
 
 MODALITIES = ("text", "video", "audio")
-SEMANTICS = Semantics(sessions=(("av", ("audio", "video")), ("v", ("video",))))
+SEMANTICS = AlignmentConfig(sessions=(("av", ("audio", "video")), ("v", ("video",))))
 STRENGTH = ("late", "duplicate", "dead", "windowed")  # a fate told twice counts once, the strongest
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from heapq import merge
 
-from services.aligner.idleness import Patience, Proof
+from services.aligner.idleness import EndOffsets, IdleTimeouts
 from services.aligner.partition import Effects, Partition
-from services.aligner.recovery import start_from
+from services.aligner.recovery import initial_state
 from services.contract import cloudevents, frontier, tick
 from services.contract.frontier import Frontier
 from services.contract.topics import Topics
@@ -21,7 +21,9 @@ from tests.cases.devices import EPOCH_MS, Sent, record_of
 from tests.cases.outcome import MODALITIES, SEMANTICS, Outcome
 from tests.simulation.broker import FakeRecord
 
-PATIENCE = Patience({"audio": 700_000, "video": 1_000_000, "text": 1_500_000}, idle_us=3_000_000, early_us=300_000)
+PATIENCE = IdleTimeouts(
+    {"audio": 700_000, "video": 1_000_000, "text": 1_500_000}, session_us=3_000_000, early_us=300_000
+)
 TOPICS = Topics()
 TAIL_MS = 60_000
 BOOT_US = 7_000_000_000  # where the monotonic clock stands when the scene begins
@@ -49,7 +51,7 @@ class Scene(Outcome):
 
     def wait(self, until: float) -> None:
         """Nothing is sent until then."""
-        while (due_ms := (min(a.next_us() for a in self.aligners) - BOOT_US) / 1000) <= until:
+        while (due_ms := (min(a.next_deadline_us() for a in self.aligners) - BOOT_US) / 1000) <= until:
             self.now_ms = due_ms if due_ms > self.now_ms else self.now_ms + 1
             self.turn()
         self.now_ms = max(until, self.now_ms)
@@ -79,18 +81,18 @@ class Scene(Outcome):
         fetched = [[(m, record) for record in self.logs[m][at[m] : end]] for m, end in ends.items()]
         records = list(merge(*fetched, key=lambda item: item[1].timestamp))
         now_us = BOOT_US + round(self.now_ms * 1000)
-        self._act(aligner, records, aligner.take(records, now_us))
-        if aligner.wants_proof(now_us):
-            aligner.prove(Proof(now_us, self.ends()))
-            self._act(aligner, [], aligner.take((), now_us))
+        self._act(aligner, records, aligner.process(records, now_us))
+        if aligner.needs_end_offsets(now_us):
+            aligner.set_end_offsets(EndOffsets(now_us, self.ends()))
+            self._act(aligner, [], aligner.process((), now_us))
 
     def commit(self) -> None:
         """The owner commits its floors, once the frontier records that they rely on are written."""
-        floors = self.owner.floors()
-        for told in self.owner.to_cover():
+        floors = self.owner.commit_offsets()
+        for told in self.owner.due_frontiers():
             key = frontier.key(told.session, f"n{self.assignments}")
             self.frontiers[key] = told
-            for old in self.owner.coverage.covered(told.session, told.start_us):
+            for old in self.owner.coverage.on_frontier_acknowledged(told.session, told.start_us):
                 if old != key:
                     self.frontiers.pop(old, None)
         self.committed = floors
@@ -100,7 +102,7 @@ class Scene(Outcome):
         times = [self.logs[m][at].timestamp for m, at in self.committed.items() if at < len(self.logs[m])]
         since_ms = min(times) - EPOCH_MS - TAIL_MS if times else self.now_ms + 1
         tail = [((EPOCH_MS + int(at)) * 1000, w) for at, w in self.windows if at >= since_ms]
-        start = start_from(dict(self.committed), list(self.frontiers.items()), tail, SEMANTICS.config)
+        start = initial_state(dict(self.committed), list(self.frontiers.items()), tail, SEMANTICS.digest)
         self.assignments += 1
         return Partition(0, 1, SEMANTICS, PATIENCE, TOPICS, TAIL_MS * 1000, start)
 
@@ -116,23 +118,23 @@ class Scene(Outcome):
         for window in effects.windows:
             if window.final:  # an early answer is exempt from every promise
                 self.windows.append((self.now_ms, window))
-                aligner.acknowledged(window, self.stamp() * 1000)
+                aligner.on_window_acknowledged(window, self.stamp() * 1000)
         fates = {(a.chunk.modality, a.chunk.offset): "windowed" for a in effects.payloads}
         fates |= {(chunk.modality, chunk.offset): "late" for chunk, _ in effects.late}
         for _, letter in effects.dead:
-            self.dead.append((letter.at.topic, letter.at.offset, letter.rejected.reason, letter.stage))
-            at = TOPICS.modality_of(letter.at.topic), letter.at.offset
+            self.dead.append((letter.position.topic, letter.position.offset, letter.rejected.reason, letter.stage))
+            at = TOPICS.modality_of(letter.position.topic), letter.position.offset
             fates[at] = letter.rejected.reason
             if letter.stage == "admission":
                 self.refused.add(at)
         for modality, record in records:
-            if record.key is not None and cloudevents.type_of(record.headers) != cloudevents.SESSION_END_TYPE.encode():
+            if record.key is not None and cloudevents.raw_type(record.headers) != cloudevents.SESSION_END_TYPE.encode():
                 self.tell((modality, record.offset), fates.get((modality, record.offset), "duplicate"))
-        for (_, source, _), offset_us in effects.offsets_us.items():
+        for (_, source, _), offset_us in effects.clock_offsets_us.items():
             self.offsets_ms[source] = min(offset_us // 1000, self.offsets_ms.get(source, offset_us // 1000))
-        said: dict[tuple[str, tick.Silence], dict[str, int]] = {}
-        for silent in effects.silences:
-            said.setdefault((silent.modality, silent.evidence), {})[silent.session] = silent.bound_us
+        said: dict[tuple[str, tick.TickEvidence], dict[str, int]] = {}
+        for silent in effects.idle_markers:
+            said.setdefault((silent.modality, silent.evidence), {})[silent.session] = silent.watermark_us
         for (modality, evidence), bounds in said.items():
             log = self.logs[modality]
             for value in tick.encode(bounds, evidence):

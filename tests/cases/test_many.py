@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.aligner.idleness import LONG_US
+from services.aligner.idleness import FOREVER_US
 from services.aligner.partition import Partition
 from services.contract import window
 from tests.cases.devices import Sent, frames, sound, texts
@@ -64,7 +64,7 @@ def test_case_04_a_backlog_of_an_hour_read_at_full_speed_gives_the_same_final_wi
     assert {live.mask(start, "video", "avt") for start in range(603_500, 657_001, 500)} == {("unknown", "tick")}
     fates = live.fates("video")
     assert (fates.count("late"), fates.count("duplicate")) == (60, 60)
-    assert backlog.owner.floors() == backlog.ends()
+    assert backlog.owner.commit_offsets() == backlog.ends()
 
 
 def test_case_04_live_is_what_the_logs_say(live: Scene) -> None:
@@ -120,7 +120,7 @@ def test_case_07_rebalance_between_the_ticks_of_a_window(commits: bool) -> None:
         scene.wait(20_000)
         assert scene.starts() == list(range(-1_500, 4_501, 500))
         assert not scene.owner.aligner.sessions
-        assert scene.owner.floors() == scene.ends()
+        assert scene.owner.commit_offsets() == scene.ends()
         assert scene.outcome() == scene.what_the_logs_say()
     assert held > 20  # ticks stood above the floor, and were read again
 
@@ -194,10 +194,10 @@ def test_case_12_ten_thousand_sessions_with_one_chunk_each_all_emitted_and_only_
     assert {session for session, _ in found} == {f"{n}" for n in range(10_000)}
     aligner = scene.owner.aligner
     assert aligner.sessions == {}
-    assert len(aligner.frontiers) == 10_000
-    assert [held.first() for held in aligner.held.values()] == [None, None, None]
-    assert scene.owner.next_us() == LONG_US
-    assert scene.owner.floors() == scene.ends()
+    assert len(aligner.last_emitted_us) == 10_000
+    assert [held.first() for held in aligner.retained.values()] == [None, None, None]
+    assert scene.owner.next_deadline_us() == FOREVER_US
+    assert scene.owner.commit_offsets() == scene.ends()
     assert sum(record.key is None for log in scene.logs.values() for record in log) < 100
     assert scene.outcome() == scene.what_the_logs_say()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.aligner.idleness import LONG_US
+from services.aligner.idleness import FOREVER_US
 from tests.cases.devices import Sent, frames, sound, texts
 from tests.cases.outcome import MODALITIES
 from tests.cases.scene import Scene
@@ -97,8 +97,8 @@ def test_case_06_the_last_window_of_a_session_comes_out_without_a_further_record
     assert (scene.ticks("video"), scene.ticks("audio")) == ([(4_000, 3_500, "tick")], [(4_000, 3_300, "tick")])
     assert (scene.mask(1_000, "video"), scene.mask(1_000, "audio")) == (TICKED, UNKNOWN)
     assert not scene.owner.aligner.sessions
-    assert scene.owner.next_us() == LONG_US
-    assert scene.owner.floors() == scene.ends()
+    assert scene.owner.next_deadline_us() == FOREVER_US
+    assert scene.owner.commit_offsets() == scene.ends()
     assert scene.outcome() == scene.what_the_logs_say()
 
 

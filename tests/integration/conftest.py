@@ -42,7 +42,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory, shared_broker: SharedB
         own = load(kafka=kafka_settings, topics={"prefix": prefix})
         async with LocalStack(tmp_path_factory.mktemp("stack"), own) as stack:
             async with clients.admin(stack.bootstrap_servers) as admin:
-                await topic_admin.apply(admin, stack.settings())
+                await topic_admin.create_missing_topics(admin, stack.settings())
             yield stack
     finally:
         shared_broker.release()

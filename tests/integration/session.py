@@ -29,7 +29,7 @@ async def play_session(
             t_us = start_us + n * 500_000
             good = [("audio", PCM, bytes([n, 1]) * 4_000), ("video", JPEG, hand), ("text", TEXT, b"number %d" % n)]
             for modality, content_type, body in good:
-                headers = cloudevents.build(
+                headers = cloudevents.build_headers(
                     session=session,
                     source=f"/devices/good/{modality}",
                     id=str(n),
@@ -44,7 +44,7 @@ async def play_session(
                 at = done.topic, done.partition, done.offset
         for modality in topics.modalities:
             for device in ("good", "bad"):
-                headers = cloudevents.build(
+                headers = cloudevents.build_headers(
                     session=session,
                     source=f"/devices/{device}/{modality}",
                     id="end",

@@ -14,7 +14,7 @@ from PIL import Image
 
 from services.contract import cloudevents
 from services.contract import window as window_record
-from services.contract.window import Lane, Member, Window
+from services.contract.window import Member, Window, WindowMembers
 from services.kafka import clients
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
@@ -53,7 +53,7 @@ def bomb() -> bytes:
 def window_of(modality: str, partition: int, config: str) -> bytes:
     """An early window with a member in a log that is not there; a final one would be for others to start from."""
     member = Member("/d", "1", 5, 0, "0" * 64, partition, 0)
-    lanes = {modality: Lane("present", "data", 9, (member,))}
+    lanes = {modality: WindowMembers("present", "data", 9, (member,))}
     return window_record.encode(Window("kitchen", 0, 10, None, False, config, lanes, 1, 2))
 
 
@@ -94,7 +94,7 @@ BAD = [
 
 
 def headers_of(bad: BadRecord, session: str, t_us: int) -> list[tuple[str, bytes]]:
-    built = cloudevents.build(
+    built = cloudevents.build_headers(
         session=session,
         source=f"/devices/bad/{bad.modality}",
         id=bad.name,
@@ -171,7 +171,7 @@ async def test_an_invalid_record_in_the_windows_topic_becomes_a_dead_letter(
 ) -> None:
     topics = settings.topic_names()
     async with clients.producer(settings.kafka.bootstrap_servers) as producer:
-        config = settings.semantics().config
+        config = settings.alignment_config().digest
         foreign = [window_of("audio", 99, config), window_of("smell", 2, config)]
         sent = [
             await producer.send_and_wait(topics.windows, junk, partition=2) for junk in (b"{", b"[1]", b"{}", *foreign)

@@ -170,7 +170,7 @@ async def test_a_configured_device_posts_to_its_session_and_its_clock_is_correct
 ) -> None:
     behind_us = 300_000_000
     for n in range(4):
-        said = timestamps.text_of(time.time_ns() // 1000 - behind_us)
+        said = timestamps.format_us(time.time_ns() // 1000 - behind_us)
         headers = {"content_type": "text/plain", "ce_time": said, "ce_source": "/devices/watch/words"}
         answer = await gateway.request("api/v1/sessions/wherever/text", b"word %d" % n, **headers)
         assert (answer.status, answer.json["session"]) == (202, "wrist")

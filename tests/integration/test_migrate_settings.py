@@ -42,7 +42,7 @@ async def send(settings: Settings, start_us: int, count: int = 8) -> None:
     """A text each half second, from a moment on."""
     async with clients.producer(settings.kafka.bootstrap_servers) as producer:
         for n in range(count):
-            headers = cloudevents.build(
+            headers = cloudevents.build_headers(
                 session=SESSION,
                 source="/devices/phone/text",
                 id=f"{start_us} {n}",
@@ -58,7 +58,7 @@ async def audited(settings: Settings) -> list[Window]:
     """The final windows, once the books under these settings are found right."""
     async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         logs = await collect_logs(reader, settings.topic_names(), settings.topics.partitions)
-    books = build_ledger(logs, settings.semantics(), lambda session: True)
+    books = build_ledger(logs, settings.alignment_config(), lambda session: True)
     assert books.troubles == []
     assert books.balanced
     return [window for window, _, _ in books.windows.values()]
@@ -69,7 +69,7 @@ async def finals(settings: Settings) -> list[Window]:
 
     async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         logs = await collect_logs(reader, settings.topic_names(), settings.topics.partitions)
-    found = (window_record.read(raw.value) for one in logs for raw in one.windows)
+    found = (window_record.decode_or_none(raw.value) for one in logs for raw in one.windows)
     return [window for window in found if window is not None and window.final]
 
 
@@ -97,7 +97,7 @@ async def test_migrate_settings_loses_and_repeats_no_window(
         monkeypatch.setenv(name, value)
     old, new = load(), load(alignment={"hop_ms": 1_000})
     async with clients.admin(stack.bootstrap_servers) as admin:
-        await topic_admin.apply(admin, old)
+        await topic_admin.create_missing_topics(admin, old)
     start_us = (int(time.time()) - 5) * 1_000_000
     first = aligner(OWN)
     await first.ready()
@@ -120,7 +120,11 @@ async def test_migrate_settings_loses_and_repeats_no_window(
 
     code, out, err = await braid({**here, **NEW}, "migrate-settings", "--json")
     assert code == 0, err
-    assert json.loads(out) == {"from": old.semantics().config, "sessions": 1, "to": new.semantics().config}
+    assert json.loads(out) == {
+        "from": old.alignment_config().digest,
+        "sessions": 1,
+        "to": new.alignment_config().digest,
+    }
     assert json.loads((await braid({**here, **NEW}, "migrate-settings", "--json"))[1])["from"] is None
     before = await audited(old)
     last_us = max(window.start_us for window in before)
@@ -131,7 +135,7 @@ async def test_migrate_settings_loses_and_repeats_no_window(
     await send(new, resumed_us)
 
     async def all_out() -> list[Window] | None:
-        found = [window for window in await finals(new) if window.config == new.semantics().config]
+        found = [window for window in await finals(new) if window.config == new.alignment_config().digest]
         return found if any(window.start_us == resumed_us + 3_000_000 for window in found) else None
 
     after = await wait_until(all_out, "the windows under the new settings")
@@ -142,7 +146,7 @@ async def test_migrate_settings_loses_and_repeats_no_window(
 
     code, _, err = await braid({**here, **NEW}, "audit")
     assert code == 3
-    assert f"{len(before)} under {old.semantics().config}" in err
+    assert f"{len(before)} under {old.alignment_config().digest}" in err
 
 
 async def ended(process: ServiceProcess) -> bool | None:

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from services.contract import event
 from services.contract.event import Event
 from services.kafka import clients
-from services.kafka.control_topic import said
+from services.kafka.control_topic import read_control
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings
@@ -160,9 +160,9 @@ async def test_a_switch_mutes_and_unmutes_a_modality_for_every_service(
             await client.publish(f"{topic}/set", state, qos=1)
             assert (await listener.wait(topic, before + 1))[-1] == state
             async with clients.reader(settings.kafka.bootstrap_servers) as reader:
-                found = await said(reader, settings.topic_names(), settings.topics.partitions, "den")
-            assert ("audio" in found.since_us) is (state == b"ON")
-        assert len(found.was_muted["audio"]) == 1
+                found = await read_control(reader, settings.topic_names(), settings.topics.partitions, "den")
+            assert ("audio" in found.muted_since_us) is (state == b"ON")
+        assert len(found.past_mutes["audio"]) == 1
 
 
 async def test_the_bridge_is_unavailable_after_kill_and_available_after_a_restart(

@@ -17,7 +17,7 @@ from services.kafka import clients
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import ROOT, Settings
-from services.storage.payload_cache import RedisWindow, key_of
+from services.storage.payload_cache import PayloadCache, key_of
 from tests.integration.gateway import Gateway
 from tests.integration.session import PCM, TEXT, play_session, read_topic, wait_for_predictions
 from tests.waiting import wait_until
@@ -92,7 +92,7 @@ async def test_an_audit_reproduces_the_predictions_of_a_muted_session(stack: Loc
 async def test_a_mute_takes_effect_while_the_session_is_live(
     settings: Settings, services: dict[str, ServiceProcess]
 ) -> None:
-    from services.kafka.control_topic import say
+    from services.kafka.control_topic import update_control
 
     topics, key = settings.topic_names(), b"study"
     servers, count = settings.kafka.bootstrap_servers, settings.topics.partitions
@@ -100,7 +100,7 @@ async def test_a_mute_takes_effect_while_the_session_is_live(
         for n in range(40):
             t_us = time.time_ns() // 1000
             for modality, content_type, body in (("audio", PCM, bytes([n, 1]) * 800), ("text", TEXT, b"%d" % n)):
-                headers = cloudevents.build(
+                headers = cloudevents.build_headers(
                     session="study",
                     source=f"/devices/d/{modality}",
                     id=str(n),
@@ -110,7 +110,9 @@ async def test_a_mute_takes_effect_while_the_session_is_live(
                 )
                 await producer.send_and_wait(topics.media(modality), body, key=key, headers=headers)
             if n == 20:
-                await say(reader, producer, topics, count, "study", lambda c: c.mute(["audio"], time.time_ns() // 1000))
+                await update_control(
+                    reader, producer, topics, count, "study", lambda c: c.mute(["audio"], time.time_ns() // 1000)
+                )
             await asyncio.sleep(0.1)
 
     async def audio_states() -> list[str] | None:
@@ -129,7 +131,7 @@ async def test_a_forgotten_session_is_gone_from_the_page_from_redis_and_from_why
 ) -> None:
     await play_session(settings, "nursery", hand)
     (one, *_) = await wait_for_predictions(settings, "nursery")
-    redis = RedisWindow(settings.redis.url, 120, 500)
+    redis = PayloadCache(settings.redis.url, 120, 500)
 
     async def listed() -> bool:
         sessions = (await gateway.request("api/v1/sessions")).json["sessions"]

@@ -54,7 +54,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 async def post_text(gateway: Gateway, session: str, seconds_ago: float = 0) -> None:
     """Post a text that was captured some time ago."""
-    captured = timestamps.text_of(time.time_ns() // 1000 - round(seconds_ago * 1e6))
+    captured = timestamps.format_us(time.time_ns() // 1000 - round(seconds_ago * 1e6))
     path = f"api/v1/sessions/{session}/text"
     answer = await gateway.request(path, b"number one", content_type="text/plain", ce_time=captured)
     assert answer.status == 202, answer.body

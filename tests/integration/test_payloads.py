@@ -17,8 +17,15 @@ from services.local.redis import LocalRedis
 from services.runtime.clock import monotonic_us
 from services.runtime.settings import Settings
 from services.storage import payload_cache
-from services.storage.payload_cache import EvictionPolicyError, Payload, RedisWindow, Stored, Wanted, key_of
-from services.storage.payload_log import LogReader
+from services.storage.payload_cache import (
+    CacheEntry,
+    EvictionPolicyError,
+    Payload,
+    PayloadCache,
+    PayloadRequest,
+    key_of,
+)
+from services.storage.payload_log import PayloadLog
 from tests.waiting import DEADLINE_MS, wait_until
 
 SESSION = "the {payload} room"
@@ -26,16 +33,16 @@ NOW_US = int(time.time() * 1e6)
 TIMEOUT_MS = round(DEADLINE_MS)
 
 
-def stored(n: int, body: bytes = b"x") -> Stored:
-    return Stored(SESSION, "text", NOW_US, 1, n, "text/plain", body)
+def stored(n: int, body: bytes = b"x") -> CacheEntry:
+    return CacheEntry(SESSION, "text", NOW_US, 1, n, "text/plain", body)
 
 
-def wanted(n: int, body: bytes = b"x") -> Wanted:
-    return Wanted(SESSION, "text", NOW_US, 1, n, hashlib.sha256(body).hexdigest())
+def wanted(n: int, body: bytes = b"x") -> PayloadRequest:
+    return PayloadRequest(SESSION, "text", NOW_US, 1, n, hashlib.sha256(body).hexdigest())
 
 
 async def test_a_payload_is_found_with_its_content_type(settings: Settings) -> None:
-    window = RedisWindow(settings.redis.url, 3_600, TIMEOUT_MS)
+    window = PayloadCache(settings.redis.url, 3_600, TIMEOUT_MS)
     await window.put([stored(1, b"\0\xffbytes"), stored(2)])
     assert await window.get([wanted(2), wanted(3), wanted(1)]) == [
         Payload("text/plain", b"x"),
@@ -48,7 +55,7 @@ async def test_a_payload_is_found_with_its_content_type(settings: Settings) -> N
 
 async def test_a_large_batch_is_written_in_parts(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(payload_cache, "PIPELINE_BYTES", 10)
-    window = RedisWindow(settings.redis.url, 3_600, TIMEOUT_MS)
+    window = PayloadCache(settings.redis.url, 3_600, TIMEOUT_MS)
     bodies = [b"%d" % n * 7 for n in range(10, 15)]
     await window.put([stored(n, body) for n, body in enumerate(bodies)])
     found = await window.get([wanted(n, body) for n, body in enumerate(bodies)])
@@ -57,11 +64,11 @@ async def test_a_large_batch_is_written_in_parts(settings: Settings, monkeypatch
 
 
 async def test_a_later_put_does_not_extend_the_expiry_of_a_bucket(settings: Settings) -> None:
-    window, client = RedisWindow(settings.redis.url, 3_600, TIMEOUT_MS), Redis.from_url(settings.redis.url)
+    window, client = PayloadCache(settings.redis.url, 3_600, TIMEOUT_MS), Redis.from_url(settings.redis.url)
     key = key_of("short", NOW_US)
-    await window.put([Stored("short", "text", NOW_US, 0, 1, "t", b"x")])
+    await window.put([CacheEntry("short", "text", NOW_US, 0, 1, "t", b"x")])
     await client.expire(key, 1_800)
-    await window.put([Stored("short", "text", NOW_US, 0, 2, "t", b"x")])
+    await window.put([CacheEntry("short", "text", NOW_US, 0, 2, "t", b"x")])
     assert 0 < await client.ttl(key) <= 1_800
     await window.close()
     await client.aclose()
@@ -70,7 +77,7 @@ async def test_a_later_put_does_not_extend_the_expiry_of_a_bucket(settings: Sett
 async def test_without_redis_a_payload_is_a_miss(tmp_path: Path) -> None:
     redis = LocalRedis(tmp_path)
     await redis.start()
-    window = RedisWindow(redis.url, 3_600, TIMEOUT_MS)
+    window = PayloadCache(redis.url, 3_600, TIMEOUT_MS)
     await window.put([stored(1)])
     redis.child.kill()
     await window.put([stored(2)])
@@ -86,7 +93,7 @@ async def test_a_paused_redis_costs_one_timeout_and_is_then_left_alone_for_a_whi
     monkeypatch.setattr(payload_cache, "monotonic_us", lambda: now_us)
     redis = LocalRedis(tmp_path)
     await redis.start()
-    writer, reader = RedisWindow(redis.url, 3_600, TIMEOUT_MS), RedisWindow(redis.url, 3_600, 300)
+    writer, reader = PayloadCache(redis.url, 3_600, TIMEOUT_MS), PayloadCache(redis.url, 3_600, 300)
     await writer.put([stored(1)])
     redis.child.signal(signal.SIGSTOP)
     assert await reader.get([wanted(1)]) == [None]
@@ -110,7 +117,7 @@ async def test_a_paused_redis_costs_one_timeout_and_is_then_left_alone_for_a_whi
 async def test_a_redis_that_evicts_keys_is_rejected_with_the_fix(tmp_path: Path) -> None:
     redis = LocalRedis(tmp_path)
     await redis.start()
-    client, window = Redis.from_url(redis.url), RedisWindow(redis.url, 3_600, TIMEOUT_MS)
+    client, window = Redis.from_url(redis.url), PayloadCache(redis.url, 3_600, TIMEOUT_MS)
     await window.check_policy()
     await client.config_set("maxmemory-policy", "allkeys-lru")
     with pytest.raises(EvictionPolicyError, match="config set maxmemory-policy noeviction"):
@@ -126,7 +133,7 @@ async def test_payloads_that_redis_lost_are_read_from_the_log(settings: Settings
     offsets = []
     async with clients.producer(settings.kafka.bootstrap_servers) as producer:
         for n in range(5):
-            headers = cloudevents.build(
+            headers = cloudevents.build_headers(
                 session=SESSION,
                 source="/devices/d/text",
                 id=str(n),
@@ -138,14 +145,14 @@ async def test_payloads_that_redis_lost_are_read_from_the_log(settings: Settings
             done = await producer.send_and_wait(topics.media("text"), body, key=SESSION.encode(), headers=headers)
             offsets.append(done.offset)
     async with clients.reader(settings.kafka.bootstrap_servers, auto_offset_reset="none") as consumer:
-        log = LogReader(consumer, topics)
+        log = PayloadLog(consumer, topics)
         asked = {
-            n: Wanted(SESSION, "text", NOW_US, number, offset, hashlib.sha256(b"text %d" % n).hexdigest())
+            n: PayloadRequest(SESSION, "text", NOW_US, number, offset, hashlib.sha256(b"text %d" % n).hexdigest())
             for n, offset in enumerate(offsets)
             if n != 2
         }
         found = await log.get(asked)
         assert {n: p.body for n, p in found.items()} == {n: b"text %d" % n for n in asked}
-        wrong = Wanted(SESSION, "text", NOW_US, number, offsets[2], hashlib.sha256(b"other").hexdigest())
-        beyond = Wanted(SESSION, "text", NOW_US, number, offsets[-1] + 1_000, "00")
+        wrong = PayloadRequest(SESSION, "text", NOW_US, number, offsets[2], hashlib.sha256(b"other").hexdigest())
+        beyond = PayloadRequest(SESSION, "text", NOW_US, number, offsets[-1] + 1_000, "00")
         assert await log.get({0: wrong, 1: beyond}) == {}

@@ -37,7 +37,7 @@ async def recorded(stack: LocalStack) -> AsyncIterator[Settings]:
             patch.setenv(name, value)
         settings = load()
     async with clients.admin(stack.bootstrap_servers) as admin:
-        await topic_admin.apply(admin, settings)
+        await topic_admin.create_missing_topics(admin, settings)
     services = [ServiceProcess(name, stack.folder, own, number=20) for name in ("aligner", "fusion")]
     for service in services:
         service.start()

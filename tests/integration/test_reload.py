@@ -41,7 +41,7 @@ async def test_a_newer_checkpoint_is_loaded_without_a_gap_and_a_broken_one_is_re
         monkeypatch.setenv(name, value)
     settings: Settings = load()
     async with clients.admin(stack.bootstrap_servers) as admin:
-        await topic_admin.apply(admin, settings)
+        await topic_admin.create_missing_topics(admin, settings)
     services = {name: ServiceProcess(name, tmp_path, environment, 7) for name in ("aligner", "fusion")}
     fusion = services["fusion"]
 

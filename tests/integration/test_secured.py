@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from services.contract import canonical, cloudevents, tick
 from services.contract.partitioner import partition_of
-from services.contract.tick import Seal
+from services.contract.tick import TickSigner
 from services.inspection.audit.collect import collect_topic
 from services.kafka import clients, topic_admin
 from services.local.kafka import Broker
@@ -26,7 +26,7 @@ from services.local.ports import free_ports
 from services.local.redis import LocalRedis
 from services.local.services import ServiceProcess
 from services.runtime.settings import KafkaSettings, load
-from services.storage.payload_cache import RedisWindow
+from services.storage.payload_cache import PayloadCache
 from tests.integration.encrypted import TlsProxy
 from tests.integration.mosquitto import system_binary
 from tests.waiting import DEADLINE_S, wait_until
@@ -122,7 +122,7 @@ async def test_a_service_and_the_command_line_connect_with_tls_and_a_password(
         "BRAID_KAFKA__TICK_SECRET": json.dumps([TICK_SECRET]),
     }
     async with clients.admin(k) as admin:
-        assert await topic_admin.apply(admin, load(kafka=k.model_dump()))
+        assert await topic_admin.create_missing_topics(admin, load(kafka=k.model_dump()))
     redis = LocalRedis(tmp_path)
     await redis.start()
     behind = int(redis.url.rsplit(":", 1)[1].split("/")[0])
@@ -143,10 +143,10 @@ async def test_a_service_and_the_command_line_connect_with_tls_and_a_password(
             assert done.returncode == 0, done.stdout + done.stderr
         await ticks_are_signed_and_others_are_forged(k, hand)
         assert aligner.metric("braid_redis_errors_total") == 0
-        window = RedisWindow(url, 60, 5_000, {"ssl_ca_certs": str(k.ca_file)})
+        window = PayloadCache(url, 60, 5_000, {"ssl_ca_certs": str(k.ca_file)})
         assert (await window.forget("s") or 0) > 0, "the picture went there, encrypted"
         await window.close()
-        distrustful = RedisWindow(url, 60, 5_000, {"ssl_ca_certs": str(stranger)})
+        distrustful = PayloadCache(url, 60, 5_000, {"ssl_ca_certs": str(stranger)})
         assert await distrustful.forget("s") is None, "by an authority that it does not know it gets no answer"
         await distrustful.close()
     finally:
@@ -160,7 +160,7 @@ async def test_a_service_and_the_command_line_connect_with_tls_and_a_password(
 async def ticks_are_signed_and_others_are_forged(k: KafkaSettings, hand: bytes) -> None:
     """A picture whose windows wait for senses that are silent, and a tick of somebody else who would close them."""
     topics, start_us = load().topic_names(), time.time_ns() // 1000
-    headers = cloudevents.build(
+    headers = cloudevents.build_headers(
         session="s",
         source="/d/cam",
         id="1",
@@ -185,10 +185,10 @@ async def ticks_are_signed_and_others_are_forged(k: KafkaSettings, hand: bytes) 
         ticks = [
             r for r in await collect_topic(reader, topics.media("audio"), 8) if r.key is None and r.value != forged
         ]
-    seal = Seal((TICK_SECRET.encode(),))
+    seal = TickSigner((TICK_SECRET.encode(),))
     assert ticks
     for one in ticks:
-        assert seal.holds(topics.media("audio"), number, one.headers, one.value or b"")
+        assert seal.verify(topics.media("audio"), number, one.headers, one.value or b"")
 
 
 async def test_the_default_sasl_mechanism_accepts_the_password_and_rejects_a_wrong_one(secured: SecuredBroker) -> None:
@@ -221,7 +221,7 @@ async def test_an_invalid_certificate_file_is_reported_with_its_setting(tmp_path
     (tmp_path / "none.pem").write_text("nothing")
     for path in (tmp_path / "none.pem", tmp_path / "not there"):
         with pytest.raises(clients.CertificateError, match=r"kafka\.ca_file"):
-            clients.connection(KafkaSettings(bootstrap_servers="x:1", security_protocol="SSL", ca_file=path))
+            clients.connection_options(KafkaSettings(bootstrap_servers="x:1", security_protocol="SSL", ca_file=path))
 
 
 def test_passwords_are_not_printed() -> None:

@@ -51,7 +51,7 @@ async def send(settings: Settings, session: str, modality: str, content_type: st
     async with clients.producer(settings.kafka.bootstrap_servers) as producer:
         for n, body in enumerate(bodies):
             t_us = now_us - (len(bodies) - 1 - n) * 500_000
-            headers = cloudevents.build(
+            headers = cloudevents.build_headers(
                 session=session,
                 source=f"/devices/hall/{modality}",
                 id=str(t_us),
@@ -107,7 +107,10 @@ async def test_a_sensor_modality_is_added_to_a_running_installation(
 
         # The new sense stands in the settings and nowhere else.
         await braid({**here, **NEW}, "topics", "apply")
-        assert json.loads(await braid({**here, **NEW}, "migrate-settings", "--json"))["to"] == new.semantics().config
+        assert (
+            json.loads(await braid({**here, **NEW}, "migrate-settings", "--json"))["to"]
+            == new.alignment_config().digest
+        )
         await start(NEW)
         cold = [json.dumps(reading("airing", n)).encode() for n in range(4)]
         await send(new, "cold", "sensor", "application/json", cold)

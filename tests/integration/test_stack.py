@@ -60,7 +60,7 @@ async def test_kafka_and_redis_end_with_their_owner(number: signal.Signals, tmp_
 async def test_a_restarted_stack_still_has_its_topics(tmp_path: Path) -> None:
     for made in (10, 0):
         async with LocalStack(tmp_path, load()) as again, clients.admin(again.bootstrap_servers) as admin:
-            assert len(await topic_admin.apply(admin, again.settings())) == made
+            assert len(await topic_admin.create_missing_topics(admin, again.settings())) == made
 
 
 async def test_a_killed_redis_restarts_on_its_port(tmp_path: Path) -> None:
@@ -97,10 +97,10 @@ async def test_a_server_that_cannot_start_reports_why(tmp_path: Path) -> None:
 
 async def test_topics_are_created_once_and_checked(stack: LocalStack, settings: Settings) -> None:
     async with clients.admin(stack.bootstrap_servers) as admin:
-        assert await topic_admin.apply(admin, settings) == []
-        assert await topic_admin.check(admin, settings) == []
+        assert await topic_admin.create_missing_topics(admin, settings) == []
+        assert await topic_admin.check_topics(admin, settings) == []
         other = settings.model_copy(update={"topics": settings.topics.model_copy(update={"partitions": 3})})
-        troubles = await topic_admin.check(admin, other)
+        troubles = await topic_admin.check_topics(admin, other)
     assert {t.what for t in troubles} == {"has 8 partitions, 3 are set"}
     assert all("topics.partitions" in t.repair for t in troubles)
 

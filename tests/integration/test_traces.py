@@ -109,4 +109,4 @@ async def test_a_prediction_names_the_trace_of_its_window(
     assert ours
     for raw in ours:
         window_id = canonical.loads_object(raw.value or b"")["id"].split("@")[0]
-        assert trace_context.read(dict(raw.headers)["traceparent"]) == trace_context.trace_id(window_id)
+        assert trace_context.trace_id_of_header(dict(raw.headers)["traceparent"]) == trace_context.trace_id(window_id)

@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.aligner import admission_cache as gate_of
-from services.aligner.admission import Arrival, admit
-from services.aligner.admission_cache import Gate
+from services.aligner.admission import AdmittedChunk, admit
+from services.aligner.admission_cache import AdmissionCache
 from services.contract import cloudevents, timestamps
-from services.contract.alignment_config import Admission, Semantics
+from services.contract.alignment_config import AdmissionLimits, AlignmentConfig
 from services.contract.partitioner import partition_of
 from tests.simulation.broker import FakeRecord
 
 T_US = 1_700_000_000_000_000
-SEMANTICS = Semantics(admission=Admission(payload_bytes_max=60, header_bytes_max=330, name_bytes_max=12))
+SEMANTICS = AlignmentConfig(admission=AdmissionLimits(payload_bytes_max=60, header_bytes_max=330, name_bytes_max=12))
 COUNT = 2
 NUMBER = partition_of(b"s", COUNT)
 # The first of each is good, so that most records are of streams that are known by then.
@@ -31,7 +31,11 @@ TYPES = {
     "video": ["image/jpeg", "image/png"],
     "text": ["text/plain; charset=utf-8", "application/json"],
 }
-TIMES = [timestamps.text_of(T_US), timestamps.text_of(T_US + 61_000_000), timestamps.text_of(T_US - 90_000_000_000)]
+TIMES = [
+    timestamps.format_us(T_US),
+    timestamps.format_us(T_US + 61_000_000),
+    timestamps.format_us(T_US - 90_000_000_000),
+]
 TIMES += ["2023-11-14T22:13:20Z", "2023-11-14T22:13:60.123456Z", "2023-11-14T22:13:20.12345+Z", "never"]
 
 
@@ -44,7 +48,7 @@ def records(draw: st.DrawFn) -> tuple[str, FakeRecord]:
 
     modality = draw(st.sampled_from(sorted(BODIES)))
     session = mostly("s", "t", "r")
-    headers = cloudevents.build(
+    headers = cloudevents.build_headers(
         session=mostly(session, "another", ""),
         source=mostly("/d/1", "/d/2", "", "/" * 13),
         id=mostly(draw(st.sampled_from("123")), "", "x" * 13),
@@ -75,7 +79,7 @@ def records(draw: st.DrawFn) -> tuple[str, FakeRecord]:
 
 @given(st.lists(records(), min_size=1, max_size=12))
 def test_a_record_is_judged_alike_whatever_came_before_it(sent: list[tuple[str, FakeRecord]]) -> None:
-    gate = Gate(NUMBER, COUNT, SEMANTICS)
+    gate = AdmissionCache(NUMBER, COUNT, SEMANTICS)
     for modality, one in sent:
         alone = admit(
             modality, NUMBER, one.offset, one.timestamp * 1000, one.key, one.headers, one.value, SEMANTICS, COUNT
@@ -84,9 +88,9 @@ def test_a_record_is_judged_alike_whatever_came_before_it(sent: list[tuple[str, 
 
 
 def test_the_second_record_of_a_stream_is_not_judged_whole_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = Gate(NUMBER, COUNT, SEMANTICS)
+    gate = AdmissionCache(NUMBER, COUNT, SEMANTICS)
     for n, (modality, bodies) in enumerate(2 * list(BODIES.items())):
-        headers = cloudevents.build(
+        headers = cloudevents.build_headers(
             session="s",
             source=f"/d/{modality}",
             id=str(n),
@@ -95,6 +99,6 @@ def test_the_second_record_of_a_stream_is_not_judged_whole_again(monkeypatch: py
             content_type=TYPES[modality][0],
             extensions=[("ce_sequence", str(n))],
         )
-        assert isinstance(gate.admit(modality, FakeRecord(n, T_US // 1000, b"s", bodies[0], headers)), Arrival)
+        assert isinstance(gate.admit(modality, FakeRecord(n, T_US // 1000, b"s", bodies[0], headers)), AdmittedChunk)
         if n == len(BODIES) - 1:
             monkeypatch.setattr(gate_of, "admit", lambda *_: pytest.fail("a stream that was known"))

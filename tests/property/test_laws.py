@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.aligner.alignment import Aligner, name_of
+from services.aligner.alignment import Aligner, fate_name
 from services.contract import window as window_record
-from services.contract.alignment_config import Lateness, Semantics
+from services.contract.alignment_config import AlignmentConfig, StreamConfig
 from services.contract.chunk import Chunk
 from services.contract.tick import Tick
 from services.contract.window import Window
@@ -54,11 +54,11 @@ class Reading:
     def __init__(
         self, logs: dict[str, list[Chunk | Tick]], shape: tuple[int, int], steps: list[str], *, limited: bool = False
     ) -> None:
-        lanes = {"audio": Lateness(3, True), "text": Lateness(0, False), "video": Lateness(6, False)}
-        self.semantics = Semantics(
+        lanes = {"audio": StreamConfig(3, True), "text": StreamConfig(0, False), "video": StreamConfig(6, False)}
+        self.semantics = AlignmentConfig(
             size_us=shape[0],
             hop_us=shape[1],
-            lanes=lanes,
+            streams=lanes,
             sessions=(("only*", ("video",)),),
             members_max=MEMBERS_MAX,
             event_gap_us=20,
@@ -81,11 +81,11 @@ class Reading:
         if isinstance(entry, Tick):
             if self.limited:
                 self.logs[modality][at] = entry = self._limit(entry, modality)
-            self.windows += self.aligner.tick(modality, entry, at, self._time(at), 0)
+            self.windows += self.aligner.apply_tick(modality, entry, at, self._time(at), 0)
         else:
-            fate, windows = self.aligner.chunk(entry, 0)
+            fate, windows = self.aligner.add_chunk(entry, 0)
             self.windows += windows
-            self.fates[modality, at] = name_of(fate)
+            self.fates[modality, at] = fate_name(fate)
         self.positions[modality] += 1
         after = self._bounds()
         assert all(after[lane] >= bound for lane, bound in before.items() if lane in after), "a bound fell"
@@ -96,14 +96,14 @@ class Reading:
         for name, bound_us in tick.bounds.items():
             session = self.aligner.sessions.get(name)
             if session is not None and session.starts:
-                bounds[name] = min(bound_us, self.semantics.close_us(session.starts[-1], modality))
+                bounds[name] = min(bound_us, self.semantics.closing_watermark_us(session.starts[-1], modality))
         return Tick(bounds, tick.evidence)
 
     def _bounds(self) -> dict[tuple[str, str], int]:
-        return {(s.name, m): lane.bound_us for s in self.aligner.sessions.values() for m, lane in s.lanes.items()}
+        return {(s.name, m): lane.watermark_us for s in self.aligner.sessions.values() for m, lane in s.streams.items()}
 
     def held(self) -> int:
-        return sum(len(held) for held in self.aligner.held.values())
+        return sum(len(held) for held in self.aligner.retained.values())
 
     def _needed(self) -> int:
         """At most the members of windows that are open, and the ticks read: what the state is bounded by."""
@@ -178,4 +178,4 @@ def test_windows_come_once_and_in_order_books_balance_and_nothing_but_frontiers_
     assert reading.aligner.sessions == {}
     assert reading.held() == 0
     ends = {m: len(log) for m, log in reading.logs.items()}
-    assert {m: reading.aligner.floor(m, at) for m, at in reading.positions.items()} == ends
+    assert {m: reading.aligner.commit_offset(m, at) for m, at in reading.positions.items()} == ends

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from services.aligner.alignment import Aligner, Duplicate
-from services.aligner.frontier_coverage import Coverage
+from services.aligner.frontier_coverage import FrontierCoverage
 from services.aligner.partition import Effects, Partition
-from services.aligner.session import NEVER_US, LaneState, Raise, Session
+from services.aligner.session import NEVER_US, Session, Stream, WatermarkStep
 from services.contract import frontier
 from services.contract.chunk import Chunk
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.frontier import key
-from services.contract.tick import Silence
+from services.contract.tick import TickEvidence
 from services.fusion.batching import Batcher
 from tests.simulation import fuser
 from tests.simulation.world import World
@@ -20,7 +20,7 @@ from tests.simulation.world import World
 
 def commit_the_position(patch: pytest.MonkeyPatch) -> None:
     """What Faust and every automatic acknowledgement do."""
-    patch.setattr(Partition, "floors", lambda self: dict(self.positions))
+    patch.setattr(Partition, "commit_offsets", lambda self: dict(self.positions))
 
 
 def do_not_hold_ticks(patch: pytest.MonkeyPatch) -> None:
@@ -35,12 +35,12 @@ def do_not_hold_ticks(patch: pytest.MonkeyPatch) -> None:
         ]
         return min(members, default=position)
 
-    patch.setattr(Aligner, "floor", first_member)
+    patch.setattr(Aligner, "commit_offset", first_member)
 
 
 def never_cover(patch: pytest.MonkeyPatch) -> None:
     """No frontier records: what went out before the tail is forgotten."""
-    patch.setattr(Coverage, "due", lambda self, known: [])
+    patch.setattr(FrontierCoverage, "due_sessions", lambda self, known: [])
 
 
 def start_without_the_tail(patch: pytest.MonkeyPatch) -> None:
@@ -60,49 +60,52 @@ def start_without_the_tail(patch: pytest.MonkeyPatch) -> None:
 def take_the_newest_evidence(patch: pytest.MonkeyPatch) -> None:
     """Mask by what is known at emission instead of by the record that closed the window."""
 
-    def newest(self: LaneState, level_us: int) -> Raise | None:
-        return self.raises[-1] if self.raises and self.bound_us >= level_us else None
+    def newest(self: Stream, level_us: int) -> WatermarkStep | None:
+        return self.steps[-1] if self.steps and self.watermark_us >= level_us else None
 
-    patch.setattr(LaneState, "crossing", newest)
+    patch.setattr(Stream, "step_reaching", newest)
 
 
 def forget_identities_at_once(patch: pytest.MonkeyPatch) -> None:
     """Copies are taken for new chunks."""
-    chunk = Aligner.chunk
+    chunk = Aligner.add_chunk
 
     def forgetful(self: Aligner, *arguments: object) -> object:
         for session in self.sessions.values():
-            for lane in session.lanes.values():
+            for lane in session.streams.values():
                 lane.known.clear()
                 lane.known_until.clear()
                 lane.leaving.clear()
         return chunk(self, *arguments)  # type: ignore[arg-type]
 
-    patch.setattr(Aligner, "chunk", forgetful)
+    patch.setattr(Aligner, "add_chunk", forgetful)
 
 
 def hold_only_the_last_tick(patch: pytest.MonkeyPatch) -> None:
     """A tick overtaken by a newer one of its lane is let go."""
-    tick = Aligner.tick
+    tick = Aligner.apply_tick
 
     def newest(self: Aligner, modality: str, *arguments: object) -> object:
         out = tick(self, modality, *arguments)  # type: ignore[arg-type]
         for session in self.sessions.values():
-            lane = session.lanes[modality]
+            lane = session.streams[modality]
             for _, offset in lane.ticks[:-1]:
-                self.held[modality].release(offset)
+                self.retained[modality].release(offset)
             lane.ticks = lane.ticks[-1:]
         return out
 
-    patch.setattr(Aligner, "tick", newest)
+    patch.setattr(Aligner, "apply_tick", newest)
 
 
 def judge_by_the_bound_of_the_session(patch: pytest.MonkeyPatch) -> None:
     """Late is what is late for the slowest modality."""
 
-    def slowest(self: Aligner, session: Session, lane: LaneState, modality: str) -> int:
-        bound_us = min(each.bound_us for each in session.lanes.values())
-        return max(bound_us - self.semantics.close_us(0, modality), self.frontiers.get(session.name, NEVER_US))
+    def slowest(self: Aligner, session: Session, lane: Stream, modality: str) -> int:
+        bound_us = min(each.watermark_us for each in session.streams.values())
+        return max(
+            bound_us - self.semantics.closing_watermark_us(0, modality),
+            self.last_emitted_us.get(session.name, NEVER_US),
+        )
 
     patch.setattr(Aligner, "_closed_us", slowest)
 
@@ -111,7 +114,7 @@ def tick_beyond_the_limit(patch: pytest.MonkeyPatch) -> None:
     """Ticks that reach further than the newest open window."""
     write = World.write_tick
 
-    def further(self: World, modality: str, bounds: dict[str, int], evidence: Silence) -> None:
+    def further(self: World, modality: str, bounds: dict[str, int], evidence: TickEvidence) -> None:
         write(self, modality, {session: bound + 50_000 for session, bound in bounds.items()}, evidence)
 
     patch.setattr(World, "write_tick", further)
@@ -169,7 +172,7 @@ def publish_windows_before_refusals(patch: pytest.MonkeyPatch) -> None:
 
 def keep_identities_until_emission(patch: pytest.MonkeyPatch) -> None:
     """A copy is judged by the windows that are still open, before it is judged by time."""
-    judge = Aligner.chunk
+    judge = Aligner.add_chunk
 
     def remembering(self: Aligner, chunk: Chunk, handed_us: int) -> object:
         session = self.sessions.get(chunk.session)
@@ -180,12 +183,12 @@ def keep_identities_until_emission(patch: pytest.MonkeyPatch) -> None:
                     return Duplicate() if same else Rejected(Reason.CONFLICT, "other bytes"), []
         return judge(self, chunk, handed_us)
 
-    patch.setattr(Aligner, "chunk", remembering)
+    patch.setattr(Aligner, "add_chunk", remembering)
 
 
 def cover_only_the_old_where_every_floor_is_the_end(patch: pytest.MonkeyPatch) -> None:
     """Where nothing is held, cover what is older than the tail by the clock, and not all."""
-    commit, due = World.commit, Coverage.due
+    commit, due = World.commit, FrontierCoverage.due_sessions
     now_us = 0
 
     def timed(self: World, process: Partition) -> None:
@@ -194,7 +197,7 @@ def cover_only_the_old_where_every_floor_is_the_end(patch: pytest.MonkeyPatch) -
         commit(self, process)
 
     patch.setattr(World, "commit", timed)
-    patch.setattr(Coverage, "due", lambda self, known: due(self, list(known) or [now_us]))
+    patch.setattr(FrontierCoverage, "due_sessions", lambda self, known: due(self, list(known) or [now_us]))
 
 
 def share_one_frontier_key(patch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ def record_of(sent: Sent, offset: int, timestamp: int) -> FakeRecord:
         "video": b"\xff\xd8\xff\xc0\x00\x11\x08\x00\x08\x00\x08\x03" + bytes([sent.content]) * 8,
     }
     types = {"audio": "audio/pcm;rate=8000;channels=1;format=s16le", "text": "text/plain", "video": "image/jpeg"}
-    headers = cloudevents.build(
+    headers = cloudevents.build_headers(
         session=sent.session,
         source=f"/devices/{sent.session}/{sent.modality}",
         id=sent.id,
@@ -111,6 +111,6 @@ class Broker:
         if place in self.redis:
             return self.redis[place]
         record = self.media[place[0]][place[2]]
-        read = cloudevents.unwrap(record.headers, record.value)
+        read = cloudevents.parse_envelope(record.headers, record.value)
         assert isinstance(read, Envelope)
         return read.payload

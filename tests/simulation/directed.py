@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from services.aligner.idleness import Proof
+from services.aligner.idleness import EndOffsets
 from services.aligner.partition import Partition
 from tests.simulation.broker import EPOCH_US, Sent, record_of
 from tests.simulation.history import judged
@@ -35,14 +35,14 @@ class Stage(World):
     def read(self, process: Partition) -> None:
         """The process reads all there is, in one batch."""
         unread = [(m, record) for m, log in self.broker.media.items() for record in log[process.positions[m] :]]
-        self.act(process, process.take(unread, self.now_us))
+        self.act(process, process.process(unread, self.now_us))
 
     def settle(self, process: Partition) -> None:
         """The process reads all there is, and ticks until all its windows are out."""
         while process.aligner.sessions or process.positions != self.broker.ends():
             self.clock += 1
-            if process.wants_proof(self.now_us):
-                process.prove(Proof(self.now_us, self.broker.ends()))
+            if process.needs_end_offsets(self.now_us):
+                process.set_end_offsets(EndOffsets(self.now_us, self.broker.ends()))
             self.read(process)
 
     def down(self) -> None:
@@ -90,7 +90,7 @@ def a_conflict_stands_in_the_batch_that_closes_its_window() -> list[str]:
     stage.frame(0, "x")
     stage.read(process)
     for modality in ("audio", "text"):
-        stage.write_tick(modality, {"s": stage.semantics.close_us(EPOCH_US, modality)}, "tick")
+        stage.write_tick(modality, {"s": stage.semantics.closing_watermark_us(EPOCH_US, modality)}, "tick")
     stage.read(process)
     stage.frame(0, "x", content=1)
     stage.frame(40)

@@ -9,7 +9,7 @@ import numpy as np
 
 from services.contract import event as event_record
 from services.contract import prediction
-from services.contract.prediction import STATE_HEADER, Answer, Sense
+from services.contract.prediction import STATE_HEADER, Answer, ModalityContribution
 from services.contract.window import Window
 from services.fusion.batching import Batcher, BatchTimeModel, QueuedWindow
 from services.fusion.event_detector import DetectorState, EventDetector
@@ -48,7 +48,7 @@ def predict(window: Window, payload: Callable[[Place], bytes]) -> WindowPredicti
     rest = "dog" if label != "dog" else "4"
     top = () if failed else ((label, p), (rest, round(1 - p, 6)))
     answer = Answer(None if failed else label, p, 0.0, 0.0, top, 0.0, None, False, "failed" if failed else None)
-    senses = {m: Sense(lane.state, lane.evidence, None, 0.0) for m, lane in window.modalities.items()}
+    senses = {m: ModalityContribution(lane.state, lane.evidence, None, 0.0) for m, lane in window.modalities.items()}
     id = prediction.prediction_id(window.id, MODEL["digest"], failed=failed)
     return WindowPrediction(id, window, prediction.encode(window, answer, senses, MODEL), answer, np.zeros(0), ())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from services.aligner.admission import Arrival, admit
+from services.aligner.admission import AdmittedChunk, admit
 from services.contract import canonical
 from services.contract import window as window_record
 from services.contract.prediction import STATE_HEADER
@@ -16,7 +16,7 @@ from tests.simulation.broker import MODALITIES, Broker
 from tests.simulation.fuser import expected
 from tests.simulation.world import World
 
-Arrivals = dict[tuple[str, int], Arrival]
+Arrivals = dict[tuple[str, int], AdmittedChunk]
 
 
 def complaints(world: World) -> list[str]:
@@ -37,7 +37,7 @@ def _judged(world: World) -> tuple[Arrivals, OracleVerdict]:
         logs[modality] = []
         for r in world.broker.media[modality]:
             read = admit(modality, 0, r.offset, r.timestamp * 1000, r.key, r.headers, r.value, world.semantics, 1)
-            if isinstance(read, Arrival):
+            if isinstance(read, AdmittedChunk):
                 arrivals[modality, r.offset] = read
                 logs[modality].append(LogEntry(r.offset, r.timestamp * 1000, read.chunk))
             elif isinstance(read, Tick):

@@ -10,32 +10,32 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-from services.aligner.idleness import Patience, Proof
+from services.aligner.idleness import EndOffsets, IdleTimeouts
 from services.aligner.partition import Effects, Partition
-from services.aligner.recovery import start_from
+from services.aligner.recovery import initial_state
 from services.contract import frontier, tick
-from services.contract.alignment_config import Lateness, Semantics
+from services.contract.alignment_config import AlignmentConfig, StreamConfig
 from services.contract.topics import Topics
 from tests.simulation.broker import EPOCH_MS, MODALITIES, UNIT_US, Broker, FakeRecord, Sent, record_of
 from tests.simulation.fuser import Fuser
 
-PATIENCE = Patience({"audio": 30_000, "text": 40_000, "video": 30_000}, idle_us=80_000, early_us=5_000)
+PATIENCE = IdleTimeouts({"audio": 30_000, "text": 40_000, "video": 30_000}, session_us=80_000, early_us=5_000)
 TOPICS = Topics(modalities=MODALITIES)
 CRASHES_MAX = 40
 FUTURE_US = 2_500 * UNIT_US
 
 
-def semantics(stale_after_us: int = 10**18) -> Semantics:
+def semantics(stale_after_us: int = 10**18) -> AlignmentConfig:
     """Windows of 8 units every 4, each modality with a lateness of its own."""
     lanes = {
-        "audio": Lateness(3 * UNIT_US, True),
-        "text": Lateness(0, False),
-        "video": Lateness(6 * UNIT_US, False),
+        "audio": StreamConfig(3 * UNIT_US, True),
+        "text": StreamConfig(0, False),
+        "video": StreamConfig(6 * UNIT_US, False),
     }
-    return Semantics(
+    return AlignmentConfig(
         size_us=8 * UNIT_US,
         hop_us=4 * UNIT_US,
-        lanes=lanes,
+        streams=lanes,
         future_us=FUTURE_US,
         stale_after_us=stale_after_us,
         members_max=6,
@@ -81,7 +81,7 @@ class World:
         times = [self.broker.media[m][o].timestamp for m, o in floors.items() if o < len(self.broker.media[m])]
         since = min(times, default=self.now_ms) - self.tail
         tail = [(ms * 1000, window) for ms, window in self.broker.windows if ms >= since and window.final]
-        start = start_from(dict(floors), list(self.broker.frontiers.items()), tail, self.semantics.config)
+        start = initial_state(dict(floors), list(self.broker.frontiers.items()), tail, self.semantics.digest)
         partition = Partition(0, 1, self.semantics, PATIENCE, TOPICS, self.tail * 1000, start)
         self.nonces[id(partition)] = f"n{len(self.nonces)}"
         return partition
@@ -146,10 +146,10 @@ class World:
             at = process.positions[modality]
             count = self.rng.choice([1, 1, 2, 5])
             records = [(modality, record) for record in self.broker.media[modality][at : at + count]]
-        if process.wants_proof(self.now_us):
-            process.prove(Proof(self.now_us, self.broker.ends()))
+        if process.needs_end_offsets(self.now_us):
+            process.set_end_offsets(EndOffsets(self.now_us, self.broker.ends()))
         self.maybe_crash(0.03 if records else 0)
-        effects = process.take(records, self.now_us)
+        effects = process.process(records, self.now_us)
         self.act(process, effects)
         if self.rng.random() < 0.2:
             self._tick_freely(process)
@@ -164,7 +164,7 @@ class World:
             self.broker.late.add((chunk.modality, chunk.offset))
             self.maybe_crash(0.02)
         for _, letter in effects.dead:
-            self.broker.dead[TOPICS.modality_of(letter.at.topic), letter.at.offset] = letter.rejected.reason
+            self.broker.dead[TOPICS.modality_of(letter.position.topic), letter.position.offset] = letter.rejected.reason
             self.maybe_crash(0.02)
         for window in effects.windows:
             self.broker.append_window(self.now_ms, window)
@@ -172,13 +172,13 @@ class World:
             if self.rng.random() < 0.01:
                 self.broker.append_window(self.now_ms, window)  # an answer lost on the way, and the record sent again
             if window.final:
-                process.acknowledged(window, self.now_ms * 1000)
+                process.on_window_acknowledged(window, self.now_ms * 1000)
             self.maybe_crash(0.01)
-        for silent in effects.silences:
-            self.write_tick(silent.modality, {silent.session: silent.bound_us}, silent.evidence)
+        for silent in effects.idle_markers:
+            self.write_tick(silent.modality, {silent.session: silent.watermark_us}, silent.evidence)
         self.counts.update(fate for (_, fate), n in effects.fates.items() for _ in range(n))
 
-    def write_tick(self, modality: str, bounds: dict[str, int], evidence: tick.Silence) -> None:
+    def write_tick(self, modality: str, bounds: dict[str, int], evidence: tick.TickEvidence) -> None:
         """Append a tick to the log of its modality."""
         log = self.broker.media[modality]
         for value in tick.encode(bounds, evidence):
@@ -191,21 +191,21 @@ class World:
             bounds = {}
             for name, session in process.aligner.sessions.items():
                 if session.starts:
-                    limit_us = self.semantics.close_us(session.starts[-1], modality)
+                    limit_us = self.semantics.closing_watermark_us(session.starts[-1], modality)
                     bound_us = limit_us - self.rng.choice([0, 1, 2]) * self.semantics.hop_us
-                    if bound_us > session.lanes[modality].bound_us and self.rng.random() < 0.3:
+                    if bound_us > session.streams[modality].watermark_us and self.rng.random() < 0.3:
                         bounds[name] = bound_us
             if bounds:
                 self.write_tick(modality, bounds, "tick")
 
     def commit(self, process: Partition) -> None:
         """Frontier records first, then the floors; a zombie's commit is refused, its records are not."""
-        floors = process.floors()
-        for told in process.to_cover():
+        floors = process.commit_offsets()
+        for told in process.due_frontiers():
             key = frontier.key(told.session, self.nonces[id(process)])
             self.broker.frontiers[key] = told
             self.maybe_crash(0.01)
-            for old in process.coverage.covered(told.session, told.start_us):
+            for old in process.coverage.on_frontier_acknowledged(told.session, told.start_us):
                 if old != key:
                     self.broker.frontiers.pop(old, None)
         if process is self.processes[self.owner]:
@@ -224,4 +224,4 @@ class World:
         if self.plan or len(self.processes) > 1 or self.fusers[0].position < len(self.broker.windows):
             return False
         process = self.processes[0]
-        return process.floors() == self.broker.ends() and not process.aligner.sessions
+        return process.commit_offsets() == self.broker.ends() and not process.aligner.sessions

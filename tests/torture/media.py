@@ -120,9 +120,9 @@ class Media:
         return sending
 
     def _made(self, room: Room, modality: str, t_us: int, body: bytes, kind: str = "") -> Sending:
-        headers = cloudevents.build(
+        headers = cloudevents.build_headers(
             session=room.session,
-            source=cloudevents.source_of("torture", modality),
+            source=cloudevents.device_source("torture", modality),
             id=str(self._count),
             type=kind or cloudevents.media_type(modality),
             t_us=t_us,

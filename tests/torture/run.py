@@ -61,7 +61,7 @@ async def run(seed: int, seconds: float, folder: Path, say: Say) -> Outcome:
     async with LocalStack(folder, own) as stack:
         settings = stack.settings()
         async with clients.admin(stack.bootstrap_servers) as admin:
-            await topic_admin.apply(admin, settings)
+            await topic_admin.create_missing_topics(admin, settings)
         supervisor = Supervisor(stack, settings)
         async with _watched(supervisor):
             faults, acknowledged, planned = await _tortured(seed, seconds, stack, settings, supervisor, say)

@@ -9,7 +9,7 @@ import pytest
 
 from model.checkpoint import load as load_model
 from services.contract import canonical, window
-from services.contract.dead_letter import Reason, Rejected, letter
+from services.contract.dead_letter import Reason, Rejected, make_dead_letter
 from services.contract.record import KafkaRecord, RecordPosition
 from services.fusion.inference import Inference
 from services.inspection.audit.ledger import PartitionLogs, build_ledger
@@ -36,7 +36,7 @@ def inference() -> Inference:
 @pytest.fixture(scope="module")
 def evidence(inference: Inference) -> Evidence:
     """Ten seconds of a recorded stream offline, answered a second later, the very floors committed meanwhile."""
-    log = StreamDriver(SETTINGS.semantics(), PATIENCE)
+    log = StreamDriver(SETTINGS.alignment_config(), PATIENCE)
     sendings = list(read_stream(ROOT / "data", STREAM).records_between(STREAM, ORIGIN_US, 30_000_000, 40_000_000))
     outs = list(log.play(STREAM, sendings, ORIGIN_US))
     media = log.records
@@ -48,7 +48,7 @@ def evidence(inference: Inference) -> Evidence:
         for n, chunk in enumerate(log.late)
     ]
     logs = [PartitionLogs(0, media, windows, lates, [])]
-    books = build_ledger(logs, SETTINGS.semantics(), lambda session: True)
+    books = build_ledger(logs, SETTINGS.alignment_config(), lambda session: True)
     found = recompute_predictions(books, logs, [], inference).by_window.values()
     answers = [
         KafkaRecord("topic", 0, n, books.windows[p.window.id][2] + LATER_MS, b"", (), p.record)
@@ -89,7 +89,7 @@ def with_a_prediction_of_no_window(e: Evidence) -> Evidence:
 def refused(e: Evidence, stage: str) -> Evidence:
     raw = next(raw for raw in e.logs[0].media["audio"] if raw.key is not None)
     at = RecordPosition("braid.media.audio.v1", 0, raw.offset)
-    value, headers = letter(at, stage, Rejected(Reason.TIME, ""), raw.value, ()).encode()  # type: ignore[arg-type]
+    value, headers = make_dead_letter(at, stage, Rejected(Reason.TIME, ""), raw.value, ()).encode()  # type: ignore[arg-type]
     return replace(
         e, logs=[replace(e.logs[0], dead=[KafkaRecord("topic", 0, 0, raw.timestamp, raw.key, headers, value)])]
     )

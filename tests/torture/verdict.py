@@ -41,7 +41,7 @@ class Verdict:
 
 def judge(evidence: Evidence, settings: Settings, inference: Inference) -> Verdict:
     """Windows, fates, refusals, predictions and commits against what the logs say."""
-    books = build_ledger(evidence.logs, settings.semantics(), lambda session: True)
+    books = build_ledger(evidence.logs, settings.alignment_config(), lambda session: True)
     dead = _dead(evidence.logs)
     sample = dict(list(books.windows.items())[:: max(len(books.windows) // RECOMPUTED_MAX, 1)])
     again = recompute_predictions(replace(books, windows=sample), evidence.logs, evidence.predictions, inference)

@@ -164,7 +164,7 @@ def test_every_file_of_the_repository_in_the_text_exists(page: Path) -> None:
 
 def test_every_topic_in_the_text_exists() -> None:
     topics = Settings(_env_file=None).topic_names()
-    known = {topic.name for topic in topics.table()} | {"braid.media.sensor.v1"}
+    known = {topic.name for topic in topics.definitions()} | {"braid.media.sensor.v1"}
     # Types of records that are not topics.
     known |= {"braid.alive.v1", "braid.session.end.v1", "braid.tick.v1"}
     for page in ALL:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from services.aligner.metrics import Observer
+from services.aligner.metrics import AlignerObserver
 from services.cli.devices import count_record
 from services.contract import cloudevents
 from services.contract.record import KafkaRecord
@@ -27,7 +27,7 @@ def records(behind_us: list[int]) -> list[KafkaRecord]:
     made = []
     for n, offset_us in enumerate(behind_us):
         appended_us = START_US + n * 10 * SECOND_US
-        headers = cloudevents.build(
+        headers = cloudevents.build_headers(
             session="s",
             source=SOURCE,
             id=str(n),
@@ -45,11 +45,11 @@ def test_devices_the_gateway_the_aligner_and_the_correction_agree_on_the_offset_
     media = records([1_000_000] * 12 + [-400_000] * 6 + [2_000_000, 1_900_000] * 9)
     registry = CollectorRegistry()
     aligner = Scene().owner
-    observer, store, clock = Observer(AlignerMetrics(registry), 0), SourceStore(SECOND_US), DeviceClock()
+    observer, store, clock = AlignerObserver(AlignerMetrics(registry), 0), SourceStore(SECOND_US), DeviceClock()
     counted: dict[tuple[str, str, str], SourceStats] = {}
     for begin in range(0, len(media), batch):
         part = media[begin : begin + batch]
-        observer.effects(aligner.take([("audio", record) for record in part], 0))
+        observer.effects(aligner.process([("audio", record) for record in part], 0))
         for record in part:
             count_record(counted, record, "audio")
             for message in media_messages("audio", record):

@@ -9,7 +9,7 @@ from typing import Any
 
 from services.contract import canonical, cloudevents
 from services.contract import window as window_record
-from services.contract.alignment_config import Semantics
+from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk
 from services.contract.record import KafkaRecord
 from services.contract.tick import Tick
@@ -54,7 +54,7 @@ class Ledger:
         return {"admitted": self.admitted, **{fate: self.fates[fate] for fate in FATES}}
 
 
-def build_ledger(logs: Sequence[PartitionLogs], semantics: Semantics, ours: Callable[[str], bool]) -> Ledger:
+def build_ledger(logs: Sequence[PartitionLogs], semantics: AlignmentConfig, ours: Callable[[str], bool]) -> Ledger:
     """The books of the sessions that are ours, over whole logs."""
     books = Ledger(by_modality={m: Counter() for m in semantics.modalities})
     for one in logs:
@@ -64,11 +64,11 @@ def build_ledger(logs: Sequence[PartitionLogs], semantics: Semantics, ours: Call
 
 def count_configs(logs: Sequence[PartitionLogs]) -> Counter[str]:
     """How many final windows were made under which settings, by config digest."""
-    windows = (window_record.read(raw.value) for one in logs for raw in one.windows)
+    windows = (window_record.decode_or_none(raw.value) for one in logs for raw in one.windows)
     return Counter(window.config for window in windows if window is not None and window.final)
 
 
-def _one(logs: PartitionLogs, semantics: Semantics, ours: Callable[[str], bool], books: Ledger) -> None:
+def _one(logs: PartitionLogs, semantics: AlignmentConfig, ours: Callable[[str], bool], books: Ledger) -> None:
     refusals = _told("dead", logs.dead, {"topic", "partition", "offset", "stage"}, logs.partition, books)
     told_late = _told("late", logs.late, {"modality", "at"}, logs.partition, books)
     dead = {(d["topic"].split(".")[-2], d["offset"]): d for d in refusals if d["partition"] == logs.partition}
@@ -80,7 +80,7 @@ def _one(logs: PartitionLogs, semantics: Semantics, ours: Callable[[str], bool],
         for raw in raws:
             mine = raw.key is not None and ours(raw.key.decode(errors="replace"))
             refused = dead.get((modality, raw.offset))
-            if mine and cloudevents.type_of(raw.headers) != cloudevents.SESSION_END_TYPE.encode():
+            if mine and cloudevents.raw_type(raw.headers) != cloudevents.SESSION_END_TYPE.encode():
                 books.admitted += 1
             if refused is not None and refused["stage"] == "admission":
                 if mine:
@@ -93,7 +93,7 @@ def _one(logs: PartitionLogs, semantics: Semantics, ours: Callable[[str], bool],
             elif isinstance(found, Chunk) and mine:
                 entries[modality].append(LogEntry(raw.offset, raw.timestamp * 1000, found))
                 chunks[modality, raw.offset] = found
-            elif mine and cloudevents.type_of(raw.headers) != cloudevents.SESSION_END_TYPE.encode():
+            elif mine and cloudevents.raw_type(raw.headers) != cloudevents.SESSION_END_TYPE.encode():
                 _count(books, modality, "pending")
                 books.troubles.append(f"{modality} {logs.partition}/{raw.offset} is unreadable and no dead letter")
     verdict = judge_logs(entries, semantics)
@@ -108,7 +108,7 @@ def _windows(
     placed: set[tuple[str, int]] = set()
     seen: dict[tuple[str, int], bytes] = {}
     for raw in logs.windows:
-        window = window_record.read(raw.value)
+        window = window_record.decode_or_none(raw.value)
         if window is None or not ours(window.session):
             continue
         if not window.final:

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from services.contract.alignment_config import Semantics
+from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk
 from services.contract.tick import Tick
-from services.contract.window import Lane, Member, Window
+from services.contract.window import Member, Window, WindowMembers
 
 
 class LogEntry(NamedTuple):
@@ -55,7 +55,7 @@ class OracleVerdict:
     fates: dict[tuple[str, int], str]
 
 
-def read_log(modality: str, log: Sequence[LogEntry], semantics: Semantics) -> LogReading:
+def read_log(modality: str, log: Sequence[LogEntry], semantics: AlignmentConfig) -> LogReading:
     """Everything that one log decides without the others: windowed, late, duplicate, conflict or limit per record."""
     reading = LogReading()
     known: dict[tuple[str, object], tuple[str, int]] = {}
@@ -70,9 +70,9 @@ def read_log(modality: str, log: Sequence[LogEntry], semantics: Semantics) -> Lo
         bound_us = reading.bound_us(session)
 
         def closed(start_us: int, bound_us: int | None = bound_us) -> bool:
-            return bound_us is not None and bound_us >= semantics.close_us(start_us, modality)
+            return bound_us is not None and bound_us >= semantics.closing_watermark_us(start_us, modality)
 
-        still_open = [w for w in semantics.windows_of(holds.t_us, holds.duration_us) if not closed(w)]
+        still_open = [w for w in semantics.window_starts(holds.t_us, holds.duration_us) if not closed(w)]
         sha256, last = known.get((session, holds.identity), ("", 0))
         if not still_open:
             reading.fates[offset] = "late"
@@ -86,13 +86,13 @@ def read_log(modality: str, log: Sequence[LogEntry], semantics: Semantics) -> Lo
         if room:
             known[session, holds.identity] = (holds.sha256, room[-1])
         reading.fates[offset] = "windowed" if room else "limit"
-        to_us = holds.t_us + (holds.duration_us if semantics.lanes[modality].gapless else 0)
+        to_us = holds.t_us + (holds.duration_us if semantics.streams[modality].gapless else 0)
         if bound_us is None or to_us > bound_us:
             reading.steps[session].append(WatermarkStep(to_us, appended_us, "data"))
     return reading
 
 
-def judge_logs(logs: Mapping[str, Sequence[LogEntry]], semantics: Semantics) -> OracleVerdict:
+def judge_logs(logs: Mapping[str, Sequence[LogEntry]], semantics: AlignmentConfig) -> OracleVerdict:
     """The windows and fates of a complete set of media logs of one partition number."""
     readings = {modality: read_log(modality, logs.get(modality, ()), semantics) for modality in semantics.modalities}
     fates = {(m, offset): fate for m, reading in readings.items() for offset, fate in reading.fates.items()}
@@ -102,12 +102,12 @@ def judge_logs(logs: Mapping[str, Sequence[LogEntry]], semantics: Semantics) -> 
     previous: dict[str, int] = {}
     for session, start_us in starts:
         closing: dict[str, WatermarkStep] = {}
-        for modality in semantics.declared(session):
-            close_us = semantics.close_us(start_us, modality)
+        for modality in semantics.modalities_of(session):
+            close_us = semantics.closing_watermark_us(start_us, modality)
             step = next((s for s in readings[modality].steps[session] if s.bound_us >= close_us), None)
             if step is not None:
                 closing[modality] = step
-        if len(closing) < len(semantics.declared(session)):
+        if len(closing) < len(semantics.modalities_of(session)):
             still_open.add((session, start_us))
             continue
         chunks = {m: readings[m].members.get((session, start_us), []) for m in semantics.modalities}
@@ -118,7 +118,7 @@ def judge_logs(logs: Mapping[str, Sequence[LogEntry]], semantics: Semantics) -> 
             end_us=start_us + semantics.size_us,
             previous_us=None if before_us is None or start_us - before_us > semantics.event_gap_us else before_us,
             final=True,
-            config=semantics.config,
+            config=semantics.digest,
             modalities={m: _lane(closing.get(m), chunks[m]) for m in semantics.modalities},
             opened_us=min(chunk.appended_us for found in chunks.values() for chunk in found),
             closed_us=max(step.appended_us for step in closing.values()),
@@ -127,13 +127,13 @@ def judge_logs(logs: Mapping[str, Sequence[LogEntry]], semantics: Semantics) -> 
     return OracleVerdict(windows, still_open, fates)
 
 
-def _lane(step: WatermarkStep | None, chunks: Sequence[Chunk]) -> Lane:
+def _lane(step: WatermarkStep | None, chunks: Sequence[Chunk]) -> WindowMembers:
     if step is None:
-        return Lane("absent", "config", None, ())
+        return WindowMembers("absent", "config", None, ())
     in_order = sorted(chunks, key=lambda c: (c.t_us, c.source, c.id))
     members = tuple(Member(c.source, c.id, c.t_us, c.duration_us, c.sha256, c.partition, c.offset) for c in in_order)
     if any(not member.alive for member in members):
-        return Lane("present", step.evidence, step.bound_us, members)
+        return WindowMembers("present", step.evidence, step.bound_us, members)
     if members:
-        return Lane("absent", "alive", step.bound_us, members)
-    return Lane("unknown" if step.evidence == "tick" else "absent", step.evidence, step.bound_us, ())
+        return WindowMembers("absent", "alive", step.bound_us, members)
+    return WindowMembers("unknown" if step.evidence == "tick" else "absent", step.evidence, step.bound_us, ())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from services.contract import canonical, cloudevents
 from services.contract.cloudevents import Envelope
-from services.contract.prediction import muted_of
+from services.contract.prediction import muted_modalities
 from services.contract.record import KafkaRecord, MemberPosition
 from services.fusion.inference import Inference
 from services.fusion.stages import WindowPrediction
@@ -47,7 +47,7 @@ def recompute_predictions(
             said[record["id"]].add(raw.value or b"")
             out.copies += 1
             if record["model"]["digest"] == inference.model.digest:
-                ways[record["id"].rpartition("@")[0]].add((record["level"], muted_of(record)))
+                ways[record["id"].rpartition("@")[0]].add((record["level"], muted_modalities(record)))
     fresh = _fresh(books, logs, ways, inference)
     for predicted in fresh:
         out.by_window.setdefault(predicted.window.id, predicted)
@@ -82,7 +82,7 @@ def _payloads(logs: Sequence[PartitionLogs]) -> Mapping[MemberPosition, Payload]
     for one in logs:
         for modality, raws in one.media.items():
             for raw in raws:
-                read = cloudevents.unwrap(raw.headers, raw.value) if raw.key is not None else None
+                read = cloudevents.parse_envelope(raw.headers, raw.value) if raw.key is not None else None
                 if isinstance(read, Envelope):
                     position = MemberPosition(modality, one.partition, raw.offset)
                     found[position] = Payload(read.get("content-type"), read.payload)

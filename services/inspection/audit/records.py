@@ -7,7 +7,7 @@ import hashlib
 from services.contract import cloudevents, media, tick, timestamps
 from services.contract.chunk import Chunk
 from services.contract.cloudevents import Envelope
-from services.contract.media import Sound
+from services.contract.media import AudioInfo
 from services.contract.record import LogRecord
 from services.contract.tick import Tick
 
@@ -17,7 +17,7 @@ def decode_media_record(raw: LogRecord, modality: str, partition: int) -> Chunk 
     if raw.key is None:
         found = tick.decode(raw.value or b"")
         return found if isinstance(found, Tick) else None
-    e = cloudevents.unwrap(raw.headers, raw.value)
+    e = cloudevents.parse_envelope(raw.headers, raw.value)
     if not isinstance(e, Envelope) or e.get("type") == cloudevents.SESSION_END_TYPE:
         return None
     t_us = timestamps.parse(e.get("time"))
@@ -25,8 +25,8 @@ def decode_media_record(raw: LogRecord, modality: str, partition: int) -> Chunk 
         return None
     duration_us = round(float(e.get("duration") or 0) * 1000)
     if modality == "audio" and e.payload:
-        length = media.measure(e.get("content-type"), e.payload)
-        if not isinstance(length, Sound):
+        length = media.measure_audio(e.get("content-type"), e.payload)
+        if not isinstance(length, AudioInfo):
             return None
         duration_us = length.duration_us
     return Chunk(

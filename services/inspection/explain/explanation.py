@@ -7,7 +7,7 @@ from shlex import quote
 from typing import Any
 
 from services.contract import canonical, media, timestamps
-from services.contract.media import Sound
+from services.contract.media import AudioInfo
 from services.contract.prediction import LATENCY_HEADER
 from services.storage.evidence import MemberInput, PredictionEvidence
 
@@ -23,8 +23,8 @@ def explain(evidence: PredictionEvidence) -> dict[str, Any]:
         **{name: record[name] for name in ("id", "session", "final", "label", "confidence", "score", "baseline")},
         **{name: record[name] for name in ("conflict", "odd", "abstained", "error", "modalities", "model")},
         "window": {
-            "start": timestamps.text_of(record["window"]["start"]),
-            "end": timestamps.text_of(record["window"]["end"]),
+            "start": timestamps.format_us(record["window"]["start"]),
+            "end": timestamps.format_us(record["window"]["end"]),
             "config": record["window"]["config"],
         },
         "runner_up": top[1] if len(top) > 1 else None,
@@ -54,7 +54,7 @@ def _input(found: MemberInput) -> dict[str, Any]:
         "offset": m.offset,
         "source": m.source,
         "id": m.id,
-        "captured": timestamps.text_of(m.t_us),
+        "captured": timestamps.format_us(m.t_us),
         "duration_ms": m.duration_us / 1000,
         "sha256": m.sha256,
         "alive": m.alive,
@@ -65,6 +65,6 @@ def _input(found: MemberInput) -> dict[str, Any]:
     if payload is not None and found.modality == "text":
         out["text"] = payload.body.decode(errors="replace")[:TEXT_TOLD_MAX]
     if payload is not None and found.modality == "audio" and payload.body:
-        length = media.measure(payload.content_type, payload.body)
-        out["sound_ms"] = length.duration_us / 1000 if isinstance(length, Sound) else None
+        length = media.measure_audio(payload.content_type, payload.body)
+        out["sound_ms"] = length.duration_us / 1000 if isinstance(length, AudioInfo) else None
     return out

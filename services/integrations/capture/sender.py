@@ -182,7 +182,7 @@ class Sender:
         source, self._number = self._source(modality), self._number + 1
         device = self._devices.settings_of(source)
         session = (device.session if device else "") or self._session
-        headers = cloudevents.build(
+        headers = cloudevents.build_headers(
             session=session,
             source=source,
             id=f"{self._run}-{self._number}",
@@ -196,7 +196,7 @@ class Sender:
         return sent
 
     def _source(self, modality: str) -> str:
-        return cloudevents.source_of(self._device, modality)
+        return cloudevents.device_source(self._device, modality)
 
     async def _in_thread(self, do: Callable[..., T], *given: object) -> T:
         """In the source's one thread: a device is never read and closed at a time."""

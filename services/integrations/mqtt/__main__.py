@@ -19,7 +19,7 @@ from services.integrations.mqtt.follower import BridgeFollower
 from services.integrations.mqtt.state import BridgeLimits, BridgeState
 from services.integrations.mqtt.topics import MqttTopics
 from services.kafka import clients, retry
-from services.kafka.control_topic import Controls, say
+from services.kafka.control_topic import ControlTopic, update_control
 from services.runtime import logs
 from services.runtime.health import Progress, supervised
 from services.runtime.metrics import MqttMetrics, make_registry
@@ -59,7 +59,7 @@ async def serve(settings: Settings, metrics: MqttMetrics, progress: Progress) ->
     bounds = BridgeLimits(m.sessions_max, m.sources_max, m.silent_s * 1_000_000)
     topics, partitions = settings.topic_names(), settings.topics.partitions
     home = BridgeState(names, labels_of(settings.fusion.model), bounds, version("braid"), topics.modalities)
-    controls = Controls.following(settings)
+    controls = ControlTopic.from_settings(settings)
 
     async def command(topic: str, payload: bytes) -> None:
         """A switch was turned: said in the control topic, from which its new state comes back."""
@@ -70,7 +70,7 @@ async def serve(settings: Settings, metrics: MqttMetrics, progress: Progress) ->
         now_us = time.time_ns() // 1000
         try:
             async with clients.reader(settings.kafka) as reader, clients.producer(settings.kafka) as producer:
-                await say(
+                await update_control(
                     reader,
                     producer,
                     topics,
@@ -82,7 +82,7 @@ async def serve(settings: Settings, metrics: MqttMetrics, progress: Progress) ->
             _log.error("a switch could not be turned", extra={"why": str(error)})
 
     broker = MqttClient(m, names, lambda: home.announce(time.time_ns() // 1000), command, metrics, progress)
-    controls.listen(lambda control: broker.send(list(home.control(control))))
+    controls.on_change(lambda control: broker.send(list(home.control(control))))
     follower = BridgeFollower(
         lambda: clients.make_reader(settings.kafka),
         topics,
@@ -100,7 +100,7 @@ async def serve(settings: Settings, metrics: MqttMetrics, progress: Progress) ->
     async def follow() -> None:
         """Nothing is told before all is known that must not be."""
         await retry.started(controls.start, progress)
-        await asyncio.gather(controls.wait(), follower.run())
+        await asyncio.gather(controls.wait_for_failure(), follower.run())
 
     tasks = [asyncio.create_task(work) for work in (broker.run(), follow())]
     waiting = asyncio.create_task(ended.wait())

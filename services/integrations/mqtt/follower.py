@@ -90,7 +90,7 @@ class BridgeFollower:
 
     def _heard(self, modality: str, record: ConsumerRecord) -> Iterable[MqttMessage]:
         # Ticks have no key; a dead letter says why a record without a readable envelope was refused.
-        read = cloudevents.unwrap(record.headers, record.value)
+        read = cloudevents.parse_envelope(record.headers, record.value)
         if record.key is None or not isinstance(read, Envelope) or not read.get("source"):
             return ()
         if read.get("type") == cloudevents.SESSION_END_TYPE:
@@ -111,6 +111,6 @@ class BridgeFollower:
             return
         tp = TopicPartition(self._topics.media("video"), found.partition)
         async for record in read_range(self._image_reader, tp, found.offset, found.offset + 1):
-            read = cloudevents.unwrap(record.headers, record.value)
+            read = cloudevents.parse_envelope(record.headers, record.value)
             if isinstance(read, Envelope) and read.payload:
                 self._broker.send([self._home.image(said.session, read.payload)])

@@ -211,7 +211,7 @@ class BridgeState:
     def _switches(self, session: str) -> Iterator[MqttMessage]:
         control = self._controls.get(session)
         for modality in self._modalities:
-            state = discovery.ON if control is not None and modality in control.since_us else discovery.OFF
+            state = discovery.ON if control is not None and modality in control.muted_since_us else discovery.OFF
             yield MqttMessage("mute", self._names.mute(session, modality), state.encode(), retain=True)
 
     def _config(self, session: str, found: SessionState) -> Iterator[MqttMessage]:

@@ -46,7 +46,7 @@ async def serve(settings: Settings, listener: socket.socket, metrics: WyomingMet
         server = WyomingServer(
             settings.wyoming,
             settings.topic_names(),
-            settings.semantics().admission,
+            settings.alignment_config().admission,
             made,
             DeviceDirectory(settings.devices),
             metrics,

@@ -11,7 +11,7 @@ from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.event import Event
 
 from services.contract import canonical, cloudevents, media
-from services.contract.alignment_config import Admission
+from services.contract.alignment_config import AdmissionLimits
 from services.contract.dead_letter import Rejected
 from services.integrations.capture.audio_chunker import SAMPLE_BYTES, AudioChunker, PcmChunk
 from services.integrations.wyoming.protocol import ProtocolError
@@ -37,7 +37,7 @@ class SatelliteDecoder:
     on a clock of the satellite's. name: of the satellite, as it stands in `ce_source`; connection: makes ids unique.
     """
 
-    def __init__(self, session: str, name: str, connection: str, limits: Admission) -> None:
+    def __init__(self, session: str, name: str, connection: str, limits: AdmissionLimits) -> None:
         self._session, self._name, self._connection, self._limits = session, name, connection, limits
         self._count = 0
         self._line = AudioChunker(PAUSE_US)
@@ -71,7 +71,7 @@ class SatelliteDecoder:
         if given.get("width") != SAMPLE_BYTES:
             raise ProtocolError("format", f"samples of {SAMPLE_BYTES} bytes are read")
         content_type = f"audio/pcm;rate={given.get('rate')};channels={given.get('channels')};format=s16le"
-        measured = media.measure(content_type, body)
+        measured = media.measure_audio(content_type, body)
         if isinstance(measured, Rejected):
             raise ProtocolError(measured.reason.value, measured.detail)
         t_us = now_us - measured.duration_us
@@ -102,9 +102,9 @@ class SatelliteDecoder:
 
     def _record(self, modality: str, content_type: str, body: bytes, t_us: int, ends_us: int) -> MediaRecord:
         self._count += 1
-        headers = cloudevents.build(
+        headers = cloudevents.build_headers(
             session=self._session,
-            source=cloudevents.source_of(self._name, modality),
+            source=cloudevents.device_source(self._name, modality),
             id=f"{self._connection}-{self._count}",
             type=cloudevents.media_type(modality),
             t_us=t_us,

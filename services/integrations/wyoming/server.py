@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from services.contract import cloudevents
-from services.contract.alignment_config import Admission
+from services.contract.alignment_config import AdmissionLimits
 from services.contract.topics import Topics
 from services.integrations.wyoming.audio_events import MediaRecord, SatelliteDecoder
 from services.integrations.wyoming.connection import SatelliteConnection
@@ -44,7 +44,7 @@ class WyomingServer:
         self,
         settings: WyomingSettings,
         topics: Topics,
-        limits: Admission,
+        limits: AdmissionLimits,
         producer: AIOKafkaProducer,
         devices: DeviceDirectory,
         metrics: WyomingMetrics,
@@ -68,7 +68,7 @@ class WyomingServer:
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         s, peer = self._settings, writer.get_extra_info("peername")
         address = str(peer[0]) if peer else ""
-        device = self._devices.settings_of(cloudevents.source_of(name_of(address), "audio"))
+        device = self._devices.settings_of(cloudevents.device_source(name_of(address), "audio"))
         session = (device.session if device else "") or session_of(address, s.sessions, s.session)
         if not session or len(self._served) >= s.connections_max:
             why = "connections" if session else "address"

@@ -112,7 +112,7 @@ class _Found:
 
 async def _topics(stack: LocalStack, settings: Settings) -> None:
     async with clients.admin(stack.settings().kafka) as admin:
-        await topic_admin.apply(admin, settings)
+        await topic_admin.create_missing_topics(admin, settings)
 
 
 def _recordings(options: Options, sessions: Mapping[str, str]) -> dict[str, RecordedStream]:
@@ -188,7 +188,7 @@ async def _judged(
     async with clients.reader(stack.settings().kafka) as reader:
         logs = await collect_logs(reader, topics, count)
         published = await collect_topic(reader, topics.predictions, count)
-    books = build_ledger(logs, settings.semantics(), lambda session: session in sessions)
+    books = build_ledger(logs, settings.alignment_config(), lambda session: session in sessions)
     inference = Inference(load_model(settings.fusion.model, settings.fusion.device), 512 * 1024 * 1024)
     recomputed = await asyncio.to_thread(recompute_predictions, books, logs, published, inference)
     truths, decision = Truths(options.data, sessions), EventDetector.of_model(inference.model)

@@ -44,9 +44,9 @@ class RecordedStream:
             if from_us <= message.t_us and message.arrived_us < to_us:
                 yield self._sending(session, origin_us, message)
         for source, modality in SOURCES.items():
-            headers = cloudevents.build(
+            headers = cloudevents.build_headers(
                 session=session,
-                source=cloudevents.source_of(self.name, source),
+                source=cloudevents.device_source(self.name, source),
                 id=f"end-{to_us}",
                 type=cloudevents.SESSION_END_TYPE,
                 t_us=origin_us + to_us,
@@ -70,9 +70,9 @@ class RecordedStream:
             content_type, value = "text/plain; charset=utf-8", message.text.encode()
         else:
             content_type, kind = "image/jpeg", cloudevents.ALIVE_TYPE
-        headers = cloudevents.build(
+        headers = cloudevents.build_headers(
             session=session,
-            source=cloudevents.source_of(self.name, message.source),
+            source=cloudevents.device_source(self.name, message.source),
             id=str(message.sequence),
             type=kind,
             t_us=origin_us + message.t_us,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from services.aligner.idleness import Patience
-from services.contract.alignment_config import Semantics
+from services.aligner.idleness import IdleTimeouts
+from services.contract.alignment_config import AlignmentConfig
 from services.contract.event import Event, event_id
 from services.fusion.event_detector import EventDetector
 from services.fusion.event_tracker import EventTracker
@@ -18,7 +18,7 @@ from services.offline.evaluation.event_scoring import DetectedEvent
 
 ORIGIN_US = 1_700_000_000_000_000
 # Texts of the recorded streams come up to 6.5 s late.
-PATIENCE = Patience({"text": 6_500_000, "video": 1_000_000, "audio": 700_000}, 3_000_000, 300_000)
+PATIENCE = IdleTimeouts({"text": 6_500_000, "video": 1_000_000, "audio": 700_000}, 3_000_000, 300_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class StreamEvent:
 
 def run_stream(stream: RecordedStream, inference: Inference) -> StreamRun:
     """Play a whole stream in virtual time; only silence says that it is over."""
-    driver = StreamDriver(Semantics(), PATIENCE)
+    driver = StreamDriver(AlignmentConfig(), PATIENCE)
     windows = list(driver.play(stream.name, stream.all_records(stream.name, ORIGIN_US), ORIGIN_US))
     return StreamRun(windows, inference.predict([timed.window for timed in windows], driver.payloads))
 

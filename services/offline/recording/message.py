@@ -11,7 +11,7 @@ from typing import Any
 
 from services.contract import canonical, cloudevents, media, timestamps
 from services.contract.cloudevents import Envelope
-from services.contract.media import Sound
+from services.contract.media import AudioInfo
 from services.contract.record import KafkaRecord
 
 JSON_TYPE, TEXT_TYPE = "application/json", "text/plain"
@@ -46,7 +46,7 @@ def encode(kept: KafkaRecord) -> RecordingMessage:
         "key": _readable(kept.key),
         "headers": [[name, _readable(raw)] for name, raw in kept.headers],
     }
-    read = cloudevents.unwrap(kept.headers, kept.value)
+    read = cloudevents.parse_envelope(kept.headers, kept.value)
     # Structured mode has the media inside the value: only binary mode is the media itself.
     plain = isinstance(read, Envelope) and read.payload is kept.value
     t_us = timestamps.parse(read.get("time")) if isinstance(read, Envelope) else None
@@ -89,8 +89,8 @@ def _media(read: Envelope, value: bytes) -> tuple[str, dict[str, Any]] | None:
     if kind in media.IMAGE_TYPES:
         return IMAGE, {"frame_id": read.get("source"), "format": kind.removeprefix("image/")}
     if kind == media.PCM:
-        measured = media.measure(read.get("content-type"), value)
-        if isinstance(measured, Sound):
+        measured = media.measure_audio(read.get("content-type"), value)
+        if isinstance(measured, AudioInfo):
             return AUDIO, {
                 "format": "pcm-s16",
                 "sample_rate": measured.rate,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.contract import canonical
-from services.contract.alignment_config import Semantics, semantics_of
+from services.contract.alignment_config import AlignmentConfig, config_from_json
 from services.contract.errors import EXIT_USAGE, BraidError
 
 NAME, RECORDED = "braid", "braid.taken"
@@ -28,7 +28,7 @@ class RecordingMetadata:
     there for each topic and partition; whole: nothing had been deleted or left out before these.
     """
 
-    semantics: Semantics
+    semantics: AlignmentConfig
     settings: Mapping[str, Any]
     partitions: int
     first_offsets: Mapping[str, Mapping[int, int]]
@@ -38,8 +38,8 @@ class RecordingMetadata:
         """As MCAP keeps it: text by name."""
         return {
             "format": FORMAT,
-            "config": self.semantics.config,
-            "semantics": canonical.dumps(self.semantics.as_json()).decode(),
+            "config": self.semantics.digest,
+            "semantics": canonical.dumps(self.semantics.to_json()).decode(),
             "settings": canonical.dumps(self.settings).decode(),
             "partitions": str(self.partitions),
             "begins": canonical.dumps(
@@ -56,7 +56,7 @@ def decode_metadata(told: Mapping[str, str]) -> RecordingMetadata:
     try:
         begins = canonical.loads_object(told["begins"].encode())
         return RecordingMetadata(
-            semantics_of(canonical.loads_object(told["semantics"].encode())),
+            config_from_json(canonical.loads_object(told["semantics"].encode())),
             canonical.loads_object(told["settings"].encode()),
             int(told["partitions"]),
             {topic: {int(n): int(at) for n, at in found.items()} for topic, found in begins.items()},

@@ -54,7 +54,7 @@ async def record_topics(
     for log, offset in begins.items():
         told.setdefault(log.topic, {})[log.partition] = offset
     sections: dict[str, Any] = settings.model_dump(mode="json", include={"alignment", "limits", "topics"})
-    about = RecordingMetadata(settings.semantics(), sections, count, told, whole)
+    about = RecordingMetadata(settings.alignment_config(), sections, count, told, whole)
     with RecordingWriter(path, about, topics) as writer:
         configs: dict[str, int] = {}
         until_ms = await _copy(reader, topics, count, begins, writer, stop, seen, configs)
@@ -81,7 +81,7 @@ async def _begins(
     for log, begin in windows.items():
         # A window that goes out after `since` holds what came before it.
         async for record in read_range(reader, log, begin):
-            found = window_record.read(record.value)
+            found = window_record.decode_or_none(record.value)
             if found is not None and found.final:
                 needed_ms = min(needed_ms, found.opened_us // 1000)
     early = {topics.predictions, *topics.media_all}
@@ -159,6 +159,6 @@ def _in_step(reader: AIOKafkaConsumer, behind: set[TopicPartition], reached_ms: 
 
 
 def _count(record: LogRecord, configs: dict[str, int]) -> None:
-    found = window_record.read(record.value)
+    found = window_record.decode_or_none(record.value)
     if found is not None and found.final:
         configs[found.config] = configs.get(found.config, 0) + 1

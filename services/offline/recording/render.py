@@ -7,7 +7,7 @@ from typing import Any
 
 from services.contract import canonical, cloudevents, media, timestamps
 from services.contract.cloudevents import Envelope
-from services.contract.media import Sound, as_wav
+from services.contract.media import AudioInfo, wav_from_pcm
 from services.contract.record import KafkaRecord
 
 TEXT_MAX = 200
@@ -29,7 +29,7 @@ def readable(kept: KafkaRecord) -> dict[str, Any]:
         "topic": kept.topic,
         "partition": kept.partition,
         "offset": kept.offset,
-        "appended": timestamps.text_of(kept.timestamp * 1000) if kept.timestamp >= 0 else None,
+        "appended": timestamps.format_us(kept.timestamp * 1000) if kept.timestamp >= 0 else None,
         "key": None if kept.key is None else kept.key.decode(errors="replace"),
         "headers": {name: None if raw is None else raw.decode(errors="replace") for name, raw in kept.headers},
         "bytes": None if kept.value is None else len(kept.value),
@@ -54,18 +54,18 @@ def readable_line(told: dict[str, Any]) -> str:
 
 def media_file(kept: KafkaRecord) -> tuple[str, bytes] | None:
     """A file name and the bytes for it, None for a record without media. The name holds nothing from outside."""
-    read = cloudevents.unwrap(kept.headers, kept.value)
+    read = cloudevents.parse_envelope(kept.headers, kept.value)
     if not isinstance(read, Envelope) or not read.payload or kept.key is None:
         return None
     kind = read.get("content-type").partition(";")[0].strip().lower()
-    body = as_wav(read.get("content-type"), read.payload) if kind == media.PCM else None
+    body = wav_from_pcm(read.get("content-type"), read.payload) if kind == media.PCM else None
     ending = "wav" if body is not None else ENDINGS.get(kind, "bin")
     topic = re.sub(r"[^a-zA-Z0-9._-]", "_", kept.topic)
     return f"{topic}-{kept.partition}-{kept.offset}.{ending}", body or read.payload
 
 
 def _value(kept: KafkaRecord) -> dict[str, Any]:
-    read = cloudevents.unwrap(kept.headers, kept.value)
+    read = cloudevents.parse_envelope(kept.headers, kept.value)
     if kept.value is None:
         return {"unreadable": "null"}
     if not isinstance(read, Envelope):
@@ -74,11 +74,11 @@ def _value(kept: KafkaRecord) -> dict[str, Any]:
     if not read.payload:
         return {}
     if kind in media.IMAGE_TYPES:
-        size = media.size(kind, read.payload)
+        size = media.image_size(kind, read.payload)
         return {"picture": f"{size[0]}x{size[1]}" if size else "unreadable"}
     if kind in media.AUDIO_TYPES:
-        length = media.measure(read.get("content-type"), read.payload)
-        return {"sound": f"{length.duration_us / 1000:g} ms" if isinstance(length, Sound) else "unreadable"}
+        length = media.measure_audio(read.get("content-type"), read.payload)
+        return {"sound": f"{length.duration_us / 1000:g} ms" if isinstance(length, AudioInfo) else "unreadable"}
     try:
         return {"json": canonical.loads_object(read.payload)}
     except canonical.InvalidJson:

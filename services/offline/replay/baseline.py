@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from services.contract import canonical
 from services.contract import window as window_record
-from services.contract.prediction import STATE_HEADER, muted_of
+from services.contract.prediction import STATE_HEADER, muted_modalities
 from services.contract.record import MemberPosition
 from services.contract.topics import Topics
 from services.contract.window import Window
@@ -85,7 +85,7 @@ def _windows(file: RecordingFile, topics: Topics, out: Baseline) -> None:
     for kept in file.records(topics.windows):
         if out.from_us.get(kept.partition) == NEVER_US:
             out.from_us[kept.partition] = kept.timestamp * 1000
-        window = window_record.read(kept.value)
+        window = window_record.decode_or_none(kept.value)
         if window is None or kept.value is None:
             continue
         if not window.final:
@@ -97,7 +97,7 @@ def _windows(file: RecordingFile, topics: Topics, out: Baseline) -> None:
         if known != kept.value:
             out.troubles.append(f"two versions of window {window.id} were recorded")
         frontiers = out.frontiers.setdefault(kept.partition, {})
-        if window.config != about.semantics.config or _reaches_before(window, about, topics):
+        if window.config != about.semantics.digest or _reaches_before(window, about, topics):
             out.incomplete.add(window.id)
             frontiers[window.session] = max(window.start_us, frontiers.get(window.session, window.start_us))
         first = previous.setdefault((kept.partition, window.session), window)
@@ -125,7 +125,7 @@ def _predictions(file: RecordingFile, topics: Topics, digest: str | None, out: B
         try:
             window_id, by = told["id"].rpartition("@")[0], told["model"]["digest"]
             session, start_us, final = told["session"], told["window"]["start"], told["final"]
-            muted = muted_of(told)
+            muted = muted_modalities(told)
         except (KeyError, TypeError, AttributeError):
             continue
         if not final or kept.value is None:

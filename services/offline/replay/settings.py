@@ -10,8 +10,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from services.aligner.__main__ import patience
-from services.aligner.idleness import Patience
-from services.contract.alignment_config import Semantics
+from services.aligner.idleness import IdleTimeouts
+from services.contract.alignment_config import AlignmentConfig
 from services.contract.topics import Topics
 from services.offline.recording.metadata import RecordingError, RecordingMetadata
 from services.runtime.settings import (
@@ -43,8 +43,8 @@ class ReplaySettings:
     that the ticks of the recording count no more and the replay writes its own.
     """
 
-    semantics: Semantics
-    patience: Patience
+    semantics: AlignmentConfig
+    patience: IdleTimeouts
     topics: Topics
     partitions: int
     changes: tuple[str, ...]
@@ -54,7 +54,7 @@ class ReplaySettings:
 def with_overrides(about: RecordingMetadata, changes: Iterable[str] = ()) -> ReplaySettings:
     """The settings of a recording with `key=value` changes. Raises SettingsError or RecordingError."""
     before = _settings(about.settings)
-    if before.semantics() != about.semantics:
+    if before.alignment_config() != about.semantics:
         raise RecordingError(
             "its settings do not give the windows that it says: it was made by another version of Braid"
         )
@@ -62,7 +62,7 @@ def with_overrides(about: RecordingMetadata, changes: Iterable[str] = ()) -> Rep
     for change in changes:
         _apply(sections, change)
     after = _settings(sections)
-    ours, waits = after.semantics(), _waits(after)
+    ours, waits = after.alignment_config(), _waits(after)
     ticked = [_ticked(semantics) for semantics in (about.semantics, ours)]
     return ReplaySettings(
         semantics=ours,
@@ -109,12 +109,12 @@ def _apply(sections: dict[str, Any], change: str) -> None:
         raise SettingsError(f"{change} cannot be set.", "The value is not valid YAML.", "Correct the value.") from None
 
 
-def _waits(settings: Settings) -> Patience:
+def _waits(settings: Settings) -> IdleTimeouts:
     return patience(settings, settings.alignment.modalities)
 
 
-def _ticked(s: Semantics) -> tuple[object, ...]:
-    return s.size_us, s.hop_us, s.lanes, s.sessions
+def _ticked(s: AlignmentConfig) -> tuple[object, ...]:
+    return s.size_us, s.hop_us, s.streams, s.sessions
 
 
 def _told(before: Settings, after: Settings) -> Iterable[str]:

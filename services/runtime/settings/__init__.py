@@ -11,7 +11,7 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from services.contract.alignment_config import Admission, Lateness, Semantics
+from services.contract.alignment_config import AdmissionLimits, AlignmentConfig, StreamConfig
 from services.contract.topics import Topics
 from services.runtime.settings.alignment import AlignmentSettings, LimitSettings, ModalitySettings
 from services.runtime.settings.infrastructure import (
@@ -124,20 +124,20 @@ class Settings(BaseSettings):
         """Return the names of all topics of this installation."""
         return Topics(self.topics.prefix, tuple(self.alignment.modalities))
 
-    def semantics(self) -> Semantics:
+    def alignment_config(self) -> AlignmentConfig:
         """Return the settings that decide what windows contain."""
         a = self.alignment
-        return Semantics(
+        return AlignmentConfig(
             size_us=a.size_ms * 1000,
             hop_us=a.hop_ms * 1000,
-            lanes={name: Lateness(m.lateness_ms * 1000, m.gapless) for name, m in a.modalities.items()},
+            streams={name: StreamConfig(m.lateness_ms * 1000, m.gapless) for name, m in a.modalities.items()},
             sessions=tuple(a.sessions.items()),
             future_us=a.future_ms * 1000,
             stale_after_us=a.stale_after_h * 3_600_000_000,
             max_duration_us=a.max_duration_ms * 1000,
             members_max=a.members_max,
             event_gap_us=a.event_gap_ms * 1000,
-            admission=Admission(
+            admission=AdmissionLimits(
                 payload_bytes_max=self.limits.payload_bytes_max,
                 pixels_max=self.limits.pixels_max,
                 text_bytes_max=self.limits.text_bytes_max,

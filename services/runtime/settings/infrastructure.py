@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr
 
-from services.contract.tick import Seal
+from services.contract.tick import TickSigner
 from services.runtime.settings.section import Section
 
 
@@ -49,9 +49,9 @@ class KafkaSettings(Section):
         "signed.",
     )
 
-    def seal(self) -> Seal:
+    def tick_signer(self) -> TickSigner:
         """Return what signs idle records and checks their signatures."""
-        return Seal(tuple(secret.get_secret_value().encode() for secret in self.tick_secret))
+        return TickSigner(tuple(secret.get_secret_value().encode() for secret in self.tick_secret))
 
 
 class RedisSettings(Section):

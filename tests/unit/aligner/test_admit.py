@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.aligner.admission import Admitted, Arrival, admit
+from services.aligner.admission import Admitted, AdmittedChunk, admit
 from services.contract import cloudevents, tick
-from services.contract.alignment_config import Admission, Semantics
+from services.contract.alignment_config import AdmissionLimits, AlignmentConfig
 from services.contract.chunk import EMPTY_SHA256, SessionEnd
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.partitioner import partition_of
@@ -19,7 +19,9 @@ from services.contract.tick import Tick
 
 NOW_US = 1_800_000_000_000_000
 PARTITIONS = 8
-SEMANTICS = Semantics(admission=Admission(payload_bytes_max=1_000, pixels_max=100 * 100, text_bytes_max=100))
+SEMANTICS = AlignmentConfig(
+    admission=AdmissionLimits(payload_bytes_max=1_000, pixels_max=100 * 100, text_bytes_max=100)
+)
 
 
 def take(
@@ -29,7 +31,7 @@ def take(
     *,
     session: bytes = b"kitchen",
     t_us: int = NOW_US,
-    semantics: Semantics = SEMANTICS,
+    semantics: AlignmentConfig = SEMANTICS,
     partition: int | None = None,
     without: str = "",
     **more: str,
@@ -39,7 +41,7 @@ def take(
     extensions = [
         (f"ce_{k}", v) for k, v in given_.items() if k not in ("source", "id", "type", "specversion", "subject", "time")
     ]
-    headers = cloudevents.build(
+    headers = cloudevents.build_headers(
         session=given_.get("subject", session.decode(errors="replace")),
         source=given_["source"],
         id=given_["id"],
@@ -74,7 +76,7 @@ def wav(data: bytes, *, rate: int = 8_000, claimed: int | None = None, bits: int
 
 def test_a_good_record_is_a_chunk_with_its_identity_and_position() -> None:
     found = take(t_us=NOW_US - 5, id="42")
-    assert isinstance(found, Arrival)
+    assert isinstance(found, AdmittedChunk)
     assert found.chunk.identity == ("/devices/d/x", "42", NOW_US - 5, 0)
     assert (found.chunk.offset, found.chunk.appended_us, found.payload) == (7, NOW_US, b"hello")
 
@@ -175,13 +177,13 @@ def test_sounds(body: bytes, content_type: str, wanted: Reason | None) -> None:
 
 def test_the_length_of_a_sound_follows_from_its_bytes() -> None:
     found = take("audio", bytes(802), "audio/pcm;rate=16000")
-    assert isinstance(found, Arrival)
+    assert isinstance(found, AdmittedChunk)
     assert found.chunk.duration_us == 401 * 1_000_000 // 16_000
 
 
 def test_an_alive_record_is_a_chunk_without_bytes() -> None:
     found = take("video", b"", "image/jpeg", type=cloudevents.ALIVE_TYPE)
-    assert isinstance(found, Arrival)
+    assert isinstance(found, AdmittedChunk)
     assert found.chunk.alive
     assert found.chunk.sha256 == EMPTY_SHA256
     assert reason("video", b"x", "image/jpeg", type=cloudevents.ALIVE_TYPE) is Reason.TYPE
@@ -197,7 +199,7 @@ def test_a_record_in_another_partition_than_its_key_says_is_refused() -> None:
 
 
 def test_a_modality_that_the_session_has_not_is_refused() -> None:
-    semantics = Semantics(sessions=(("kit*", ("audio",)),))
+    semantics = AlignmentConfig(sessions=(("kit*", ("audio",)),))
     assert reason(semantics=semantics) is Reason.UNDECLARED
 
 
@@ -225,7 +227,7 @@ def test_no_bytes_whatever_raise(
     modality: str, key: bytes | None, headers: list[tuple[str, bytes]], value: bytes | None
 ) -> None:
     found = admit(modality, 0, 0, NOW_US, key, headers, value, SEMANTICS, 1)
-    assert isinstance(found, Rejected | Arrival | Tick | SessionEnd)
+    assert isinstance(found, Rejected | AdmittedChunk | Tick | SessionEnd)
 
 
 @given(
@@ -239,4 +241,4 @@ def test_no_bytes_whatever_raise(
 def test_no_media_whatever_raise(content_type: str, head: bytes, tail: bytes, cut: int) -> None:
     modality = "video" if content_type.startswith("image") else "audio"
     found = take(modality, head[: len(head) - cut] + tail or b"x", content_type)
-    assert isinstance(found, Rejected | Arrival)
+    assert isinstance(found, Rejected | AdmittedChunk)

@@ -134,9 +134,9 @@ def test_an_id_used_again_at_another_time_is_another_chunk() -> None:
 def test_a_late_chunk_raises_no_bound() -> None:
     line = Line(ONE)
     line.video(500)
-    before = line.aligner.sessions["s"].lanes["video"].bound_us
+    before = line.aligner.sessions["s"].streams["video"].watermark_us
     assert line.video(10) == "late"
-    assert line.aligner.sessions["s"].lanes["video"].bound_us == before
+    assert line.aligner.sessions["s"].streams["video"].watermark_us == before
 
 
 # audio [==============================)   one chunk of 300 ms: in every window that it overlaps
@@ -211,7 +211,7 @@ def test_the_last_window_of_a_session_comes_out_by_ticks_and_leaves_only_the_fro
     line.tick("video", 120)
     assert line.starts() == [0]
     assert line.aligner.sessions == {}
-    assert line.aligner.frontiers == {"s": 0}
+    assert line.aligner.last_emitted_us == {"s": 0}
     assert (line.floor("video"), line.floor("audio")) == (2, 1)
 
 

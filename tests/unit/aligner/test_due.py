@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from services.aligner.idleness import LONG_US, Agenda, early_due, early_starts, silence_due
-from services.contract.alignment_config import Lateness
+from services.aligner.idleness import FOREVER_US, TimerQueue, early_deadline_us, early_starts, idle_deadline_us
+from services.contract.alignment_config import StreamConfig
 from tests.unit.aligner.test_patience import ONE, PATIENCE, told
 from tests.unit.aligner.timeline import MS, At
 
@@ -50,7 +50,7 @@ def test_an_early_answer_is_looked_for_when_the_first_clock_of_the_session_would
     line.audio(0, 50)
     line.handed = 1_020
     line.video(60)
-    assert early_due(line.session(), ONE, PATIENCE) == 1_080 * MS
+    assert early_deadline_us(line.session(), ONE, PATIENCE) == 1_080 * MS
     assert early(line, 1_079) == []
     assert early(line, 1_080) == [0]
 
@@ -59,7 +59,7 @@ def test_a_clock_goes_on_from_the_newest_record_of_its_lane() -> None:
     line = At(ONE)
     for line.handed, t in ((1_000, 10), (1_020, 60)):
         line.video(t)
-    assert early_due(line.session(), ONE, PATIENCE) == 1_090 * MS
+    assert early_deadline_us(line.session(), ONE, PATIENCE) == 1_090 * MS
     assert early(line, 1_089) == []
     assert early(line, 1_090) == [0]
 
@@ -67,7 +67,7 @@ def test_a_clock_goes_on_from_the_newest_record_of_its_lane() -> None:
 def test_without_early_answers_none_is_looked_for() -> None:
     line = At(ONE)
     line.video(60)
-    assert early_due(line.session(), ONE, replace(PATIENCE, early_us=None)) == LONG_US
+    assert early_deadline_us(line.session(), ONE, replace(PATIENCE, early_us=None)) == FOREVER_US
 
 
 # the chunk that the tick was for stands in a log that we are behind in
@@ -75,8 +75,8 @@ def test_a_session_that_holds_a_tick_and_no_window_has_nothing_to_be_said_and_is
     line = At(ONE)
     line.tick("audio", 110)
     assert told(line, 1 << 40) == []
-    assert silence_due(line.session(), ONE, PATIENCE) == LONG_US
-    assert early_due(line.session(), ONE, PATIENCE) == LONG_US
+    assert idle_deadline_us(line.session(), ONE, PATIENCE) == FOREVER_US
+    assert early_deadline_us(line.session(), ONE, PATIENCE) == FOREVER_US
 
 
 # audio  [==) at 1000  [==) at 1040 passes the end of w0       patience of video 100
@@ -86,7 +86,7 @@ def test_patience_begins_when_another_modality_passed_the_end_and_not_before() -
     line.audio(0, 50)
     line.handed = 1_040
     line.audio(50, 50)
-    assert silence_due(line.session(), ONE, PATIENCE) == 1_140 * MS
+    assert idle_deadline_us(line.session(), ONE, PATIENCE) == 1_140 * MS
     assert told(line, 1_139) == []
     assert told(line, 1_140) == [("video", 120, "tick")]
 
@@ -103,8 +103,8 @@ def test_each_window_is_said_to_be_silent_its_own_patience_after_it_was_passed()
 
 # audio passes the end of w0 at 1000, text at 1050: who waits for video has waited since 1000
 def test_patience_begins_with_the_first_of_the_others() -> None:
-    lanes = {**ONE.lanes, "text": Lateness(0, False)}
-    three = replace(ONE, lanes=lanes)
+    lanes = {**ONE.streams, "text": StreamConfig(0, False)}
+    three = replace(ONE, streams=lanes)
     line = At(three)
     line.handed = 1_000
     line.audio(0, 105)
@@ -112,8 +112,8 @@ def test_patience_begins_with_the_first_of_the_others() -> None:
     line.handed = 1_050
     line.send("text", 150)
     line.tick("text", 200)
-    patience = replace(PATIENCE, modality_us={"audio": 70 * MS, "text": 70 * MS, "video": 100 * MS})
-    assert silence_due(line.session(), three, patience) == 1_100 * MS
+    patience = replace(PATIENCE, stream_us={"audio": 70 * MS, "text": 70 * MS, "video": 100 * MS})
+    assert idle_deadline_us(line.session(), three, patience) == 1_100 * MS
 
 
 # audio is closed by its tick; video is all that is waited for
@@ -122,7 +122,7 @@ def test_a_modality_that_waits_for_nothing_hides_no_other() -> None:
     line.handed = 1_000
     line.audio(0, 50)
     line.tick("audio", 110)
-    assert silence_due(line.session(), ONE, PATIENCE) == 1_100 * MS
+    assert idle_deadline_us(line.session(), ONE, PATIENCE) == 1_100 * MS
     assert told(line, 1_100) == [("video", 120, "tick")]
 
 
@@ -158,17 +158,17 @@ def test_a_source_that_sends_again_after_its_end_has_not_ended() -> None:
 
 
 def test_a_session_that_is_not_to_be_looked_at_again_takes_no_room() -> None:
-    agenda = Agenda()
-    agenda.set("a", LONG_US)
+    agenda = TimerQueue()
+    agenda.set("a", FOREVER_US)
     agenda.set("b", 10)
-    agenda.set("b", LONG_US)
-    assert agenda.next_us() == LONG_US
+    agenda.set("b", FOREVER_US)
+    assert agenda.next_deadline_us() == FOREVER_US
     assert not agenda._looks
     assert not agenda._heap
 
 
 def test_the_same_time_set_again_and_again_is_kept_once() -> None:
-    agenda = Agenda()
+    agenda = TimerQueue()
     for _ in range(3):
         agenda.set("a", 10)
     assert len(agenda._heap) == 1

@@ -8,13 +8,13 @@ from typing import Any
 
 from services.aligner.alignment import Aligner, Late
 from services.aligner.emitter import Emitter
-from services.aligner.idleness import Patience, Silent
+from services.aligner.idleness import IdleMarker, IdleTimeouts
 from services.aligner.partition import Effects, Partition
-from services.aligner.recovery import Start
+from services.aligner.recovery import InitialState
 from services.contract.chunk import Chunk
-from services.contract.dead_letter import Reason, Rejected, letter
+from services.contract.dead_letter import Reason, Rejected, make_dead_letter
 from services.contract.record import RecordPosition
-from services.contract.tick import Seal
+from services.contract.tick import TickSigner
 from services.contract.topics import Topics
 from tests.unit.aligner.timeline import SEMANTICS
 
@@ -48,19 +48,21 @@ class Producer:
 async def test_late_reports_and_dead_letters_are_acknowledged_before_a_window_of_their_batch_is_sent() -> None:
     aligner = Aligner(SEMANTICS, {})
     chunk = Chunk("s", "audio", "d", "1", 0, 50_000, "a" * 64, 0, 0, 1)
-    aligner.chunk(chunk, 0)
-    refused = letter(RecordPosition("t", 0, 1), "alignment", Rejected(Reason.CONFLICT, "other bytes"), b"", ())
+    aligner.add_chunk(chunk, 0)
+    refused = make_dead_letter(
+        RecordPosition("t", 0, 1), "alignment", Rejected(Reason.CONFLICT, "other bytes"), b"", ()
+    )
     effects = Effects(
         0,
-        windows=[aligner.early(aligner.sessions["s"], 0)],
+        windows=[aligner.early_window(aligner.sessions["s"], 0)],
         late=[(chunk, Late((0,), 0))],
         dead=[(b"s", refused)],
-        silences=[Silent("audio", "s", 10_000, "tick")],
+        idle_markers=[IdleMarker("audio", "s", 10_000, "tick")],
     )
-    start = Start(dict.fromkeys(SEMANTICS.modalities, 0), {}, {}, {})
-    partition = Partition(0, 1, SEMANTICS, Patience({}, 0, None, 1_000), TOPICS, 0, start)
+    start = InitialState(dict.fromkeys(SEMANTICS.modalities, 0), {}, {}, {})
+    partition = Partition(0, 1, SEMANTICS, IdleTimeouts({}, 0, None, 1_000), TOPICS, 0, start)
     producer = Producer()
-    await Emitter(producer, TOPICS, SEMANTICS, Seal()).emit([(partition, effects)])
+    await Emitter(producer, TOPICS, SEMANTICS, TickSigner()).emit([(partition, effects)])
     sent = min(producer.seen.index(("sent", topic)) for topic in (TOPICS.windows, TOPICS.media("audio")))
     assert {topic for what, topic in producer.seen[:sent] if what == "acknowledged"} == {
         TOPICS.late,

@@ -7,10 +7,10 @@ import json
 import pytest
 
 from services.aligner import admission_cache as gate_of
-from services.aligner.admission import Arrival, admit
-from services.aligner.admission_cache import Gate
+from services.aligner.admission import AdmittedChunk, admit
+from services.aligner.admission_cache import AdmissionCache
 from services.contract import cloudevents, timestamps
-from services.contract.alignment_config import Admission, Semantics
+from services.contract.alignment_config import AdmissionLimits, AlignmentConfig
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.partitioner import partition_of
 from tests.simulation.broker import FakeRecord
@@ -24,7 +24,7 @@ TEXT = cloudevents.media_type("text")
 def record(
     offset: int, body: bytes = b"hello", *, source: str = "/d/1", type: str = TEXT, more: dict[str, str] | None = None
 ) -> FakeRecord:
-    headers = cloudevents.build(
+    headers = cloudevents.build_headers(
         session="s",
         source=source,
         id=str(offset),
@@ -45,34 +45,34 @@ def test_a_known_stream_s_record_with_one_byte_of_headers_too_many_is_refused_an
     source = "/d/" + 150 * "x"
     rich = record(1, source=source, more=dict.fromkeys(names, "x" * 30))
     for missing, taken in ((1, False), (0, True)):
-        semantics = Semantics(admission=Admission(header_bytes_max=header_bytes(rich) - missing))
-        gate = Gate(NUMBER, COUNT, semantics)
-        assert isinstance(gate.admit("text", record(0, source=source, more=dict.fromkeys(names, "x"))), Arrival)
-        assert isinstance(gate.admit("text", rich), Arrival) == taken
+        semantics = AlignmentConfig(admission=AdmissionLimits(header_bytes_max=header_bytes(rich) - missing))
+        gate = AdmissionCache(NUMBER, COUNT, semantics)
+        assert isinstance(gate.admit("text", record(0, source=source, more=dict.fromkeys(names, "x"))), AdmittedChunk)
+        assert isinstance(gate.admit("text", rich), AdmittedChunk) == taken
 
 
 def test_a_source_that_was_alive_without_bytes_is_refused_when_the_next_such_record_has_some() -> None:
-    gate = Gate(NUMBER, COUNT, Semantics())
-    assert isinstance(gate.admit("text", record(0, b"", type=cloudevents.ALIVE_TYPE)), Arrival)
+    gate = AdmissionCache(NUMBER, COUNT, AlignmentConfig())
+    assert isinstance(gate.admit("text", record(0, b"", type=cloudevents.ALIVE_TYPE)), AdmittedChunk)
     refused = gate.admit("text", record(1, b"bytes", type=cloudevents.ALIVE_TYPE))
     assert isinstance(refused, Rejected)
     assert refused.reason is Reason.TYPE
 
 
 def test_a_structured_event_is_read_from_its_value_though_headers_say_something_too() -> None:
-    gate = Gate(NUMBER, COUNT, Semantics())
+    gate = AdmissionCache(NUMBER, COUNT, AlignmentConfig())
     for n in range(2):
         event = {"specversion": "1.0", "id": f"own{n}", "source": "/d/own", "type": TEXT, "data": "hello"}
-        event |= {"time": timestamps.text_of(T_US), "datacontenttype": "text/plain"}
+        event |= {"time": timestamps.format_us(T_US), "datacontenttype": "text/plain"}
         headers = [("content-type", cloudevents.STRUCTURED.encode()), ("ce_id", b"x"), ("ce_time", b"never")]
         read = gate.admit("text", FakeRecord(n, T_US // 1000, b"s", json.dumps(event).encode(), headers))
-        assert isinstance(read, Arrival)
+        assert isinstance(read, AdmittedChunk)
         assert (read.chunk.id, read.chunk.source, read.payload) == (f"own{n}", "/d/own", b"hello")
 
 
 def test_a_known_stream_s_record_without_bytes_is_refused() -> None:
-    gate = Gate(NUMBER, COUNT, Semantics())
-    assert isinstance(gate.admit("text", record(0)), Arrival)
+    gate = AdmissionCache(NUMBER, COUNT, AlignmentConfig())
+    assert isinstance(gate.admit("text", record(0)), AdmittedChunk)
     refused = gate.admit("text", record(1, b""))
     assert isinstance(refused, Rejected)
     assert refused.reason is Reason.EMPTY
@@ -86,23 +86,26 @@ def test_a_known_stream_s_record_without_bytes_is_refused() -> None:
 def test_an_unread_header_of_a_known_stream_that_is_no_text_or_has_another_name_is_judged_by_admission_alone(
     name: str, to: tuple[str, bytes]
 ) -> None:
-    gate, more = Gate(NUMBER, COUNT, Semantics()), {"ce_sequence": "1", "traceparent": "x"}
-    assert isinstance(gate.admit("text", record(0, more=more)), Arrival)
+    gate, more = AdmissionCache(NUMBER, COUNT, AlignmentConfig()), {"ce_sequence": "1", "traceparent": "x"}
+    assert isinstance(gate.admit("text", record(0, more=more)), AdmittedChunk)
     changed = [to if header == name else (header, raw) for header, raw in record(1, more=more).headers]
-    alone = admit("text", NUMBER, 1, T_US, b"s", changed, b"hello", Semantics(), COUNT)
+    alone = admit("text", NUMBER, 1, T_US, b"s", changed, b"hello", AlignmentConfig(), COUNT)
     assert gate.admit("text", FakeRecord(1, T_US // 1000, b"s", b"hello", changed)) == alone
     assert isinstance(alone, Rejected) == (name == "ce_sequence")
 
 
 @pytest.mark.parametrize(("size", "reason"), [(8_001, Reason.SAMPLES), (2 * 8_000 * 61, Reason.DURATION)])
 def test_a_sound_of_a_known_stream_that_has_no_length_or_too_much_of_it_is_refused(size: int, reason: Reason) -> None:
-    semantics = Semantics(admission=Admission(payload_bytes_max=1 << 22))
-    gate, first = Gate(NUMBER, COUNT, semantics), record(0, bytes(1_600), type=cloudevents.media_type("audio"))
+    semantics = AlignmentConfig(admission=AdmissionLimits(payload_bytes_max=1 << 22))
+    gate, first = (
+        AdmissionCache(NUMBER, COUNT, semantics),
+        record(0, bytes(1_600), type=cloudevents.media_type("audio")),
+    )
     headers = [(n, b"audio/pcm;rate=8000" if n == "content-type" else raw) for n, raw in first.headers]
     said = [
         gate.admit("audio", FakeRecord(n, T_US // 1000, b"s", bytes(b), headers)) for n, b in ((0, 1_600), (1, size))
     ]
-    assert isinstance(said[0], Arrival)
+    assert isinstance(said[0], AdmittedChunk)
     assert isinstance(said[1], Rejected)
     assert said[1].reason is reason
 
@@ -112,17 +115,17 @@ def test_a_sound_of_a_known_stream_that_has_no_length_or_too_much_of_it_is_refus
 def test_headers_that_change_places_are_read_by_their_names(
     changed: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = Gate(NUMBER, COUNT, Semantics())
-    first = record(0, more={"ce_sequence": timestamps.text_of(T_US + 2), "traceparent": "x"})
-    headers = [(n, timestamps.text_of(T_US + 1).encode() if n == "ce_id" else raw) for n, raw in first.headers]
+    gate = AdmissionCache(NUMBER, COUNT, AlignmentConfig())
+    first = record(0, more={"ce_sequence": timestamps.format_us(T_US + 2), "traceparent": "x"})
+    headers = [(n, timestamps.format_us(T_US + 1).encode() if n == "ce_id" else raw) for n, raw in first.headers]
     names = [name for name, _ in headers]
     one, other = map(names.index, changed)
     headers[one], headers[other] = headers[other], headers[one]
     again = [FakeRecord(n, T_US // 1000, b"s", b"hello", headers) for n in (1, 2)]
-    assert isinstance(gate.admit("text", first), Arrival)
+    assert isinstance(gate.admit("text", first), AdmittedChunk)
     for place, one_of in enumerate(again):
-        alone = admit("text", NUMBER, one_of.offset, T_US, b"s", headers, b"hello", Semantics(), COUNT)
-        assert isinstance(alone, Arrival)
+        alone = admit("text", NUMBER, one_of.offset, T_US, b"s", headers, b"hello", AlignmentConfig(), COUNT)
+        assert isinstance(alone, AdmittedChunk)
         assert gate.admit("text", one_of) == alone, place
         monkeypatch.setattr(gate_of, "admit", lambda *_: pytest.fail("an order that was known"))
 
@@ -145,16 +148,18 @@ def test_when_as_many_streams_as_it_may_are_remembered_it_begins_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(gate_of, "STREAMS_MAX", 2)
-    gate = Gate(NUMBER, COUNT, Semantics())
+    gate = AdmissionCache(NUMBER, COUNT, AlignmentConfig())
     for offset, source in enumerate(["/1", "/2", "/1", "/2", "/3", "/3", "/1", "/3", "/1", "/2", "/3"]):
-        assert isinstance(gate.admit("text", record(offset, source=source)), Arrival)
+        assert isinstance(gate.admit("text", record(offset, source=source)), AdmittedChunk)
     assert whole == [0, 1, 4, 6, 9, 10]
 
 
 def test_a_known_stream_s_record_with_as_many_bytes_of_headers_as_may_be_is_not_judged_anew(whole: list[int]) -> None:
-    gate = Gate(NUMBER, COUNT, Semantics(admission=Admission(header_bytes_max=header_bytes(record(0)))))
+    gate = AdmissionCache(
+        NUMBER, COUNT, AlignmentConfig(admission=AdmissionLimits(header_bytes_max=header_bytes(record(0))))
+    )
     for offset in range(2):
-        assert isinstance(gate.admit("text", record(offset)), Arrival)
+        assert isinstance(gate.admit("text", record(offset)), AdmittedChunk)
     assert whole == [0]
 
 
@@ -164,7 +169,7 @@ def test_when_a_session_has_as_many_sources_as_are_remembered_of_it_they_are_rem
 ) -> None:
     monkeypatch.setattr(gate_of, "SOURCES_MAX", 2)
     monkeypatch.setattr(gate_of, "STREAMS_MAX", 3)
-    gate = Gate(NUMBER, COUNT, Semantics())
+    gate = AdmissionCache(NUMBER, COUNT, AlignmentConfig())
     for offset, source in enumerate(["/1", "/2", "/1", "/2", "/3", "/3", "/4", "/3", "/4", "/1"]):
-        assert isinstance(gate.admit("text", record(offset, source=source)), Arrival)
+        assert isinstance(gate.admit("text", record(offset, source=source)), AdmittedChunk)
     assert whole == [0, 1, 4, 6, 9]

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.aligner.frontier_coverage import Coverage
-from services.aligner.ordered_merge import InStep
-from services.aligner.recovery import OtherSettings, start_from
-from services.aligner.retained_offsets import Held
+from services.aligner.frontier_coverage import FrontierCoverage
+from services.aligner.ordered_merge import LogMerger
+from services.aligner.recovery import SettingsMismatchError, initial_state
+from services.aligner.retained_offsets import RetainedOffsets
 from services.contract.frontier import Frontier
 from services.contract.window import Window
 
@@ -29,12 +29,12 @@ class R:
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-def taken(queue: InStep, **ends: int | None) -> list[tuple[str, int]]:
+def taken(queue: LogMerger, **ends: int | None) -> list[tuple[str, int]]:
     return [(modality, record.offset) for modality, record in queue.release({"a": 0, "b": 0} | ends)]
 
 
 def test_a_log_waits_for_the_one_that_is_behind() -> None:
-    queue = InStep({"a": 0, "b": 0}, skew_ms=100, records_max=10, bytes_max=100)
+    queue = LogMerger({"a": 0, "b": 0}, skew_ms=100, records_max=10, bytes_max=100)
     queue.add("a", [R(0, 1_000), R(1, 5_000)])
     queue.add("b", [R(0, 900), R(1, 4_000)])
     assert taken(queue, a=2, b=9) == [("b", 0), ("a", 0)]
@@ -44,14 +44,14 @@ def test_a_log_waits_for_the_one_that_is_behind() -> None:
 
 
 def test_a_log_whose_end_is_not_known_yet_holds_the_others() -> None:
-    queue = InStep({"a": 0, "b": 7}, skew_ms=100, records_max=10, bytes_max=100)
+    queue = LogMerger({"a": 0, "b": 7}, skew_ms=100, records_max=10, bytes_max=100)
     queue.add("a", [R(0, 1)])
     assert taken(queue, a=1, b=None) == []
     assert taken(queue, a=1, b=7) == [("a", 0)]
 
 
 def test_each_log_keeps_its_order_where_the_brokers_clock_went_back() -> None:
-    queue = InStep({"a": 0, "b": 0}, skew_ms=1_000, records_max=10, bytes_max=100)
+    queue = LogMerger({"a": 0, "b": 0}, skew_ms=1_000, records_max=10, bytes_max=100)
     queue.add("a", [R(0, 500), R(1, 100), R(2, 600)])
     assert taken(queue, a=3) == [("a", 0), ("a", 1), ("a", 2)]
 
@@ -66,7 +66,7 @@ def test_logs_come_out_merged_by_the_brokers_time_of_what_is_next_in_each(
     a: list[int], b: list[int], c: list[int], skew: int
 ) -> None:
     stamps_of = {"a": a, "b": b, "c": c}
-    queue = InStep(dict.fromkeys(stamps_of, 0), skew_ms=skew, records_max=10, bytes_max=100)
+    queue = LogMerger(dict.fromkeys(stamps_of, 0), skew_ms=skew, records_max=10, bytes_max=100)
     for modality, stamps in stamps_of.items():
         queue.add(modality, [R(n, stamp) for n, stamp in enumerate(stamps)])
     limit = min(stamps[0] for stamps in stamps_of.values()) + skew
@@ -79,15 +79,15 @@ def test_logs_come_out_merged_by_the_brokers_time_of_what_is_next_in_each(
 
 
 def test_a_full_queue_is_paused_unless_it_is_the_slowest() -> None:
-    queue = InStep({"a": 0, "b": 0}, skew_ms=10, records_max=2, bytes_max=100)
+    queue = LogMerger({"a": 0, "b": 0}, skew_ms=10, records_max=2, bytes_max=100)
     queue.add("a", [R(n, 1_000 + n) for n in range(5)])
     queue.add("b", [R(n, n) for n in range(5)])
-    assert queue.full() == {"a"}
+    assert queue.paused_modalities() == {"a"}
 
 
 # a: offset 0 taken, 1 not fetched yet, end 2
 def test_a_log_that_lacks_one_record_to_its_end_holds_the_others() -> None:
-    queue = InStep({"a": 0, "b": 0}, skew_ms=0, records_max=10, bytes_max=100)
+    queue = LogMerger({"a": 0, "b": 0}, skew_ms=0, records_max=10, bytes_max=100)
     queue.add("a", [R(0, 10)])
     queue.add("b", [R(0, 11)])
     assert taken(queue, a=2, b=1) == [("a", 0)]
@@ -97,39 +97,39 @@ def test_a_log_that_lacks_one_record_to_its_end_holds_the_others() -> None:
 
 
 def test_a_queue_is_full_beyond_its_bytes_and_has_room_again_when_they_are_taken() -> None:
-    queue = InStep({"a": 0, "b": 0}, skew_ms=10, records_max=100, bytes_max=4)
+    queue = LogMerger({"a": 0, "b": 0}, skew_ms=10, records_max=100, bytes_max=4)
     queue.add("b", [R(0, 0, value=None), R(1, 500)])
     queue.add("a", [R(0, 5), R(1, 1_000, value=b"xx"), R(2, 1_000)])
-    assert queue.full() == set()
+    assert queue.paused_modalities() == set()
     queue.add("a", [R(3, 1_000)])
-    assert queue.full() == {"a"}
+    assert queue.paused_modalities() == {"a"}
     assert taken(queue, a=4, b=9) == [("b", 0), ("a", 0)]
-    assert queue.full() == set()
+    assert queue.paused_modalities() == set()
     queue.add("a", [R(4, 1_000)])
-    assert queue.full() == {"a"}
+    assert queue.paused_modalities() == {"a"}
 
 
 def test_a_queue_of_exactly_as_many_records_as_it_may_have_is_not_full() -> None:
-    queue = InStep({"a": 0, "b": 0}, skew_ms=10, records_max=2, bytes_max=100)
+    queue = LogMerger({"a": 0, "b": 0}, skew_ms=10, records_max=2, bytes_max=100)
     queue.add("b", [R(0, 0)])
     queue.add("a", [R(0, 1), R(1, 1)])
-    assert queue.full() == set()
+    assert queue.paused_modalities() == set()
     queue.add("a", [R(2, 1)])
-    assert queue.full() == {"a"}
+    assert queue.paused_modalities() == {"a"}
 
 
 # a: 10 1 1 (the broker's clock went back)     b: 5
 def test_the_slowest_is_the_one_with_the_oldest_head_whatever_stands_behind_it() -> None:
-    queue = InStep({"a": 0, "b": 0, "c": 0}, skew_ms=100, records_max=2, bytes_max=100)
-    assert queue.full() == set()
+    queue = LogMerger({"a": 0, "b": 0, "c": 0}, skew_ms=100, records_max=2, bytes_max=100)
+    assert queue.paused_modalities() == set()
     queue.add("a", [R(0, 10), R(1, 1), R(2, 1)])
     queue.add("b", [R(0, 5)])
-    assert queue.full() == {"a"}
+    assert queue.paused_modalities() == {"a"}
 
 
 # the newest record that may go with the head of the slowest is exactly the skew younger
 def test_logs_are_handed_on_up_to_the_skew_beyond_the_oldest_head_and_no_further() -> None:
-    queue = InStep({"a": 0, "b": 0}, skew_ms=100, records_max=10, bytes_max=100)
+    queue = LogMerger({"a": 0, "b": 0}, skew_ms=100, records_max=10, bytes_max=100)
     queue.add("a", [R(0, 1_100), R(1, 1_101)])
     queue.add("b", [R(0, 1_000)])
     assert taken(queue, a=2, b=1) == [("b", 0), ("a", 0)]
@@ -137,69 +137,69 @@ def test_logs_are_handed_on_up_to_the_skew_beyond_the_oldest_head_and_no_further
 
 
 def test_a_number_is_behind_while_one_of_its_logs_is_known_to_hold_more() -> None:
-    queue = InStep({"a": 0, "b": 0}, skew_ms=100, records_max=10, bytes_max=100)
-    assert not queue.behind({"a": 0, "b": None})
-    assert queue.behind({"a": 0, "b": 1})
+    queue = LogMerger({"a": 0, "b": 0}, skew_ms=100, records_max=10, bytes_max=100)
+    assert not queue.has_more({"a": 0, "b": None})
+    assert queue.has_more({"a": 0, "b": 1})
     queue.add("b", [R(0, 1_000), R(1, 5_000)])
-    assert queue.behind({"a": 0, "b": 2})
+    assert queue.has_more({"a": 0, "b": 2})
     assert taken(queue, a=0, b=2) == [("b", 0)]
-    assert queue.behind({"a": 0, "b": 2}), "what waits in the queue was not handed on"
+    assert queue.has_more({"a": 0, "b": 2}), "what waits in the queue was not handed on"
     assert taken(queue, a=0, b=2) == [("b", 1)]
-    assert not queue.behind({"a": 0, "b": 2})
+    assert not queue.has_more({"a": 0, "b": 2})
 
 
 def test_the_floor_is_the_first_offset_still_held_and_never_passes_a_gap() -> None:
-    held = Held()
+    held = RetainedOffsets()
     for offset in (3, 5, 8):
-        held.hold(offset, offset * 10)
-    held.hold(3, 30)
+        held.retain(offset, offset * 10)
+    held.retain(3, 30)
     held.release(5)
-    assert held.floor(20) == 3
+    assert held.commit_offset(20) == 3
     held.release(3)
-    assert held.floor(20) == 3
+    assert held.commit_offset(20) == 3
     held.release(3)
     assert held.first() == (8, 80)
     held.release(8)
-    assert held.floor(20) == 20
+    assert held.commit_offset(20) == 20
 
 
 def test_a_session_is_covered_when_its_oldest_window_leaves_the_tail_or_nothing_is_held() -> None:
-    coverage = Coverage(tail_us=100)
-    coverage.emitted("old", 10)
-    coverage.emitted("old", 500)
-    coverage.emitted("new", 500)
-    assert coverage.due([111, 900]) == ["old"]
-    assert coverage.due([110]) == []
-    assert coverage.due([]) == ["new", "old"]
-    coverage.covered("old", 7)
-    assert coverage.due([]) == ["new"]
+    coverage = FrontierCoverage(tail_us=100)
+    coverage.on_window_emitted("old", 10)
+    coverage.on_window_emitted("old", 500)
+    coverage.on_window_emitted("new", 500)
+    assert coverage.due_sessions([111, 900]) == ["old"]
+    assert coverage.due_sessions([110]) == []
+    assert coverage.due_sessions([]) == ["new", "old"]
+    coverage.on_frontier_acknowledged("old", 7)
+    assert coverage.due_sessions([]) == ["new"]
 
 
 def test_only_keys_that_say_no_more_are_taken_away() -> None:
-    coverage = Coverage(tail_us=1, old_keys={"s": [(b"low", 5), (b"high", 9)]})
-    assert coverage.covered("s", 7) == [b"low"]
-    assert coverage.covered("s", 9) == [b"high"]
-    assert coverage.covered("s", 9) == []
+    coverage = FrontierCoverage(tail_us=1, old_keys={"s": [(b"low", 5), (b"high", 9)]})
+    assert coverage.on_frontier_acknowledged("s", 7) == [b"low"]
+    assert coverage.on_frontier_acknowledged("s", 9) == [b"high"]
+    assert coverage.on_frontier_acknowledged("s", 9) == []
 
 
 def test_the_largest_frontier_counts_and_other_settings_are_refused() -> None:
     told = [(b"a", Frontier("s", 5, "c")), (b"b", Frontier("s", 9, "c"))]
-    start = start_from({}, told, [], "c")
+    start = initial_state({}, told, [], "c")
     assert start.frontiers == {"s": 9}
     assert start.old_keys == {"s": [(b"a", 5), (b"b", 9)]}
-    with pytest.raises(OtherSettings, match="braid migrate-settings"):
-        start_from({}, told, [], "d")
+    with pytest.raises(SettingsMismatchError, match="braid migrate-settings"):
+        initial_state({}, told, [], "d")
 
 
 def test_other_settings_are_taken_where_one_of_ours_went_at_least_as_far() -> None:
     old, ours = [(b"a", Frontier("s", 5, "c")), (b"b", Frontier("s", 9, "c"))], (b"d", Frontier("s", 9, "d"))
     window = Window("s", 9, 19, None, True, "c", {}, 0, 0)
-    start = start_from({}, [*old, ours], [(1, window)], "d")
+    start = initial_state({}, [*old, ours], [(1, window)], "d")
     assert (start.frontiers, start.uncovered) == ({"s": 9}, {})
     assert start.old_keys == {"s": [(b"a", 5), (b"b", 9), (b"d", 9)]}
-    with pytest.raises(OtherSettings):
-        start_from({}, [*old, (b"d", Frontier("s", 8, "d"))], [], "d")
-    with pytest.raises(OtherSettings):
-        start_from({}, [(b"d", Frontier("s", 8, "d"))], [(1, window)], "d")
-    with pytest.raises(OtherSettings):
-        start_from({}, [ours, (b"e", Frontier("other session", 1, "c"))], [], "d")
+    with pytest.raises(SettingsMismatchError):
+        initial_state({}, [*old, (b"d", Frontier("s", 8, "d"))], [], "d")
+    with pytest.raises(SettingsMismatchError):
+        initial_state({}, [(b"d", Frontier("s", 8, "d"))], [(1, window)], "d")
+    with pytest.raises(SettingsMismatchError):
+        initial_state({}, [ours, (b"e", Frontier("other session", 1, "c"))], [], "d")

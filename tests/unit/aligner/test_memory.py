@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from services.contract.alignment_config import Lateness, Semantics
+from services.contract.alignment_config import AlignmentConfig, StreamConfig
 from tests.unit.aligner.timeline import MS, SEMANTICS, Line
 
 ONE = replace(SEMANTICS, hop_us=100 * MS)  # windows side by side
@@ -48,8 +48,8 @@ def test_of_a_bounds_history_is_kept_what_reached_the_next_windows_end() -> None
         line.video(t)
     line.audio(0, 110)
     assert line.starts() == [0]
-    assert [step.bound_us // MS for step in line.lane("video").raises] == [200, 250]
-    assert [step.bound_us // MS for step in line.lane("audio").raises] == [110]
+    assert [step.watermark_us // MS for step in line.lane("video").steps] == [200, 250]
+    assert [step.watermark_us // MS for step in line.lane("audio").steps] == [110]
 
 
 def test_the_newest_bound_is_kept_though_it_reaches_no_windows_end() -> None:
@@ -57,7 +57,7 @@ def test_the_newest_bound_is_kept_though_it_reaches_no_windows_end() -> None:
     for t in (0, 50, 120, 130):
         line.video(t)
     line.audio(0, 110)
-    assert [step.bound_us // MS for step in line.lane("video").raises] == [130]
+    assert [step.watermark_us // MS for step in line.lane("video").steps] == [130]
 
 
 # frontier 100: w0 and w100 are out
@@ -75,11 +75,11 @@ def test_the_end_of_a_source_opens_no_session() -> None:
 
 # audio  [====)  gapless and without lateness: it closes its own window
 def test_a_chunk_that_closes_the_last_window_itself_leaves_only_the_frontier() -> None:
-    line = Line(Semantics(size_us=100 * MS, hop_us=100 * MS, lanes={"audio": Lateness(0, True)}))
+    line = Line(AlignmentConfig(size_us=100 * MS, hop_us=100 * MS, streams={"audio": StreamConfig(0, True)}))
     line.audio(0, 100)
     assert line.starts() == [0]
     assert line.aligner.sessions == {}
-    assert line.aligner.frontiers == {"s": 0}
+    assert line.aligner.last_emitted_us == {"s": 0}
 
 
 # audio  [============)            one tick reaches w0 and w100, the other lets both out at once
@@ -101,7 +101,7 @@ def test_a_tick_that_reaches_no_window_beyond_the_frontier_is_not_held() -> None
     assert line.floor("video") == 1
     line.tick("video", 220)
     assert line.floor("video") == 1
-    assert line.aligner.held["video"].first() == (1, 2 * MS)
+    assert line.aligner.retained["video"].first() == (1, 2 * MS)
 
 
 def test_a_tick_that_says_nothing_new_is_not_held() -> None:
@@ -109,14 +109,14 @@ def test_a_tick_that_says_nothing_new_is_not_held() -> None:
     line.audio(0, 50)
     line.video(120)
     line.tick("video", 120)
-    assert len(line.aligner.held["video"]) == 1
-    assert [step.evidence for step in line.lane("video").raises] == ["data"]
+    assert len(line.aligner.retained["video"]) == 1
+    assert [step.evidence for step in line.lane("video").steps] == ["data"]
 
 
 def test_frontiers_read_at_the_start_are_forgotten_whatever_their_order() -> None:
     line = Line(STALE, {"young": 5_000 * MS, "old": 0, "older": -1 * MS})
-    assert line.aligner.forget(1_150 * MS + 1) == ["older", "old"]
-    assert line.aligner.frontiers == {"young": 5_000 * MS}
+    assert line.aligner.forget_before(1_150 * MS + 1) == ["older", "old"]
+    assert line.aligner.last_emitted_us == {"young": 5_000 * MS}
 
 
 def test_a_frontier_that_was_made_here_is_forgotten_like_one_that_was_read() -> None:
@@ -126,9 +126,9 @@ def test_a_frontier_that_was_made_here_is_forgotten_like_one_that_was_read() -> 
         line.tick("audio", window + 110)
         line.tick("video", window + 120)
     assert line.starts() == [0, 100]
-    assert line.aligner.forget(1_250 * MS) == []
-    assert line.aligner.forget(1_250 * MS + 1) == ["s"]
-    assert line.aligner.frontiers == {}
+    assert line.aligner.forget_before(1_250 * MS) == []
+    assert line.aligner.forget_before(1_250 * MS + 1) == ["s"]
+    assert line.aligner.last_emitted_us == {}
 
 
 def test_a_session_that_held_a_tick_and_is_over_leaves_no_trace() -> None:
@@ -138,7 +138,7 @@ def test_a_session_that_held_a_tick_and_is_over_leaves_no_trace() -> None:
     assert line.lane("video").ticks
     line.tick("audio", 110)
     assert line.aligner.sessions == {}
-    assert line.aligner.forget(0) == []
+    assert line.aligner.forget_before(0) == []
     assert not line.aligner._ticked
     assert line.floor("video") == 1
 
@@ -162,7 +162,7 @@ def test_a_tick_is_held_until_the_windows_that_it_reaches_are_out() -> None:
 
 
 def test_ten_thousand_sessions_with_one_chunk_each_all_come_out_and_leave_only_frontiers() -> None:
-    semantics = Semantics(size_us=100 * MS, hop_us=100 * MS, lanes={"video": Lateness(20 * MS, False)})
+    semantics = AlignmentConfig(size_us=100 * MS, hop_us=100 * MS, streams={"video": StreamConfig(20 * MS, False)})
     line = Line(semantics)
     for n in range(10_000):
         line.video(50, session=f"s{n}")
@@ -175,27 +175,27 @@ def test_ten_thousand_sessions_with_one_chunk_each_all_come_out_and_leave_only_f
 # windows of 100 side by side, stale after 1000, event gap 50: a frontier at 0 is of no use for what comes after 1150
 def test_a_frontier_is_forgotten_once_all_that_it_refuses_is_stale() -> None:
     line = Line(STALE, {"old": 0, "young": 1 * MS})
-    assert line.aligner.forget(1_150 * MS) == []
-    assert line.aligner.forget(1_150 * MS + 1) == ["old"]
-    assert line.aligner.frontiers == {"young": 1 * MS}
+    assert line.aligner.forget_before(1_150 * MS) == []
+    assert line.aligner.forget_before(1_150 * MS + 1) == ["old"]
+    assert line.aligner.last_emitted_us == {"young": 1 * MS}
 
 
 def test_the_frontier_of_an_open_session_is_kept_and_forgotten_when_it_is_over() -> None:
     line = Line(STALE, {"s": 0})
     line.video(250)
-    assert line.aligner.forget(9_000 * MS) == []
+    assert line.aligner.forget_before(9_000 * MS) == []
     line.tick("audio", 310)
     line.tick("video", 320)
-    assert line.aligner.frontiers == {"s": 200 * MS}
-    assert line.aligner.forget(1_350 * MS) == []
-    assert line.aligner.forget(1_350 * MS + 1) == ["s"]
+    assert line.aligner.last_emitted_us == {"s": 200 * MS}
+    assert line.aligner.forget_before(1_350 * MS) == []
+    assert line.aligner.forget_before(1_350 * MS + 1) == ["s"]
 
 
 def test_a_tick_for_which_no_window_came_is_let_go_once_all_below_it_is_stale() -> None:
     line = Line(STALE)
     line.tick("video", 320)
     assert line.floor("video") == 0
-    line.aligner.forget(1_350 * MS - 1)
+    line.aligner.forget_before(1_350 * MS - 1)
     assert (line.floor("video"), list(line.aligner.sessions)) == (0, ["s"])
-    line.aligner.forget(1_350 * MS)
+    line.aligner.forget_before(1_350 * MS)
     assert (line.floor("video"), list(line.aligner.sessions)) == (1, [])

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.aligner.idleness import LONG_US, Proof
+from services.aligner.idleness import FOREVER_US, EndOffsets
 from services.contract.dead_letter import Reason
 from tests.cases.devices import Sent
 from tests.cases.outcome import MODALITIES
@@ -19,25 +19,25 @@ def test_a_session_that_waits_for_proof_is_left_alone_until_the_proof_has_come_f
     scene = Scene().play([Sent(1_000, "video", 1_000, session="v")], until=3_999)
     scene.grow([Sent(3_999, "text", 3_999, session="t")], until=4_000)
     owner, now_us = scene.owner, BOOT_US + 4_000_000
-    assert owner.next_us() == now_us
-    assert owner.wants_proof(now_us)
-    owner.prove(Proof(now_us, scene.ends()))
-    assert not owner.take((), now_us).silences
-    assert owner.next_us() == LONG_US
-    assert not owner.wants_proof(now_us)
+    assert owner.next_deadline_us() == now_us
+    assert owner.needs_end_offsets(now_us)
+    owner.set_end_offsets(EndOffsets(now_us, scene.ends()))
+    assert not owner.process((), now_us).idle_markers
+    assert owner.next_deadline_us() == FOREVER_US
+    assert not owner.needs_end_offsets(now_us)
     read = [("text", scene.logs["text"][0])]
-    assert {silent.session for silent in owner.take(read, now_us).silences} == {"v"}
-    assert owner.next_us() > now_us
+    assert {silent.session for silent in owner.process(read, now_us).idle_markers} == {"v"}
+    assert owner.next_deadline_us() > now_us
 
 
 def test_a_silence_that_came_due_after_the_ends_were_asked_for_needs_another_proof() -> None:
     scene = Scene().play([Sent(1_000, "video", 1_000, session="v")], until=3_998)
     owner, asked_us = scene.owner, BOOT_US + 3_999_999
-    owner.prove(Proof(asked_us, scene.ends()))
-    assert not owner.take((), asked_us + 1).silences
-    assert owner.wants_proof(asked_us + 1)
-    owner.prove(Proof(asked_us + 1, scene.ends()))
-    assert owner.take((), asked_us + 1).silences
+    owner.set_end_offsets(EndOffsets(asked_us, scene.ends()))
+    assert not owner.process((), asked_us + 1).idle_markers
+    assert owner.needs_end_offsets(asked_us + 1)
+    owner.set_end_offsets(EndOffsets(asked_us + 1, scene.ends()))
+    assert owner.process((), asked_us + 1).idle_markers
 
 
 def test_the_next_look_is_at_the_early_answer_or_the_silence_whichever_comes_first() -> None:
@@ -45,30 +45,30 @@ def test_the_next_look_is_at_the_early_answer_or_the_silence_whichever_comes_fir
     scene.append(Sent(0, "video", 1_000, session="v"))
     owner = scene.owner
     read = [("video", scene.logs["video"][0])]
-    owner.take(read, BOOT_US)
+    owner.process(read, BOOT_US)
     # The window that ends at 1500, 300 of the session's own clock later; it stands at 1000 now.
-    assert owner.next_us() == BOOT_US + 800_000
-    owner.take((), BOOT_US + 2_300_000)
-    assert owner.next_us() == BOOT_US + 3_000_000
+    assert owner.next_deadline_us() == BOOT_US + 800_000
+    owner.process((), BOOT_US + 2_300_000)
+    assert owner.next_deadline_us() == BOOT_US + 3_000_000
 
 
 def test_an_early_answer_waits_while_more_stands_in_the_logs_and_comes_once_nothing_does() -> None:
     scene = Scene()
     scene.append(Sent(0, "video", 1_000, session="v"))
     owner = scene.owner
-    owner.take([("video", scene.logs["video"][0])], BOOT_US)
+    owner.process([("video", scene.logs["video"][0])], BOOT_US)
     now_us = BOOT_US + 800_000
-    assert not owner.take((), now_us, behind=True).windows
-    assert owner.next_us() <= now_us, "it is still due"
-    assert [window.final for window in owner.take((), now_us).windows] == [False]
+    assert not owner.process((), now_us, behind=True).windows
+    assert owner.next_deadline_us() <= now_us, "it is still due"
+    assert [window.final for window in owner.process((), now_us).windows] == [False]
 
 
 def test_a_session_of_which_nothing_is_open_hides_none_that_was_touched_with_it() -> None:
     scene = Scene()
     scene.append(Sent(0, "video", 0, session="a", end=True))
     scene.append(Sent(0, "video", 1_000, session="v"))
-    scene.owner.take([("video", record) for record in scene.logs["video"]], BOOT_US)
-    assert scene.owner.next_us() == BOOT_US + 800_000
+    scene.owner.process([("video", record) for record in scene.logs["video"]], BOOT_US)
+    assert scene.owner.next_deadline_us() == BOOT_US + 800_000
 
 
 DAY_MS, SIZE_MS, GAP_MS = 24 * 3_600_000, 2_000, 10_000
@@ -83,21 +83,21 @@ def test_a_frontier_is_let_go_once_the_slowest_log_was_read_to_where_nothing_can
     owner = scene.owner
     for at in (end, end + 1):
         for modality in MODALITIES:
-            owner.floors()
-            assert list(owner.aligner.frontiers) == ["v"]
+            owner.commit_offsets()
+            assert list(owner.aligner.last_emitted_us) == ["v"]
             scene.play([Sent(at, modality, 0, 500, session="w")])
     assert {fate for _, _, fate, _ in scene.dead} == {"stale"}
-    assert [told.session for told in owner.to_cover()] == ["v"]
-    assert owner.floors() == scene.ends()
-    assert owner.aligner.frontiers == {}
-    assert owner.to_cover() == []
+    assert [told.session for told in owner.due_frontiers()] == ["v"]
+    assert owner.commit_offsets() == scene.ends()
+    assert owner.aligner.last_emitted_us == {}
+    assert owner.due_frontiers() == []
 
 
 def test_while_a_log_gave_no_record_yet_nothing_is_let_go() -> None:
     scene = Scene().play([Sent(1_000, "video", 1_000, session="v")], until=60_000)
     scene.play([Sent(30 * DAY_MS, modality, 0, 500, session="w") for modality in ("video", "audio")])
-    scene.owner.floors()
-    assert list(scene.owner.aligner.frontiers) == ["v"]
+    scene.owner.commit_offsets()
+    assert list(scene.owner.aligner.last_emitted_us) == ["v"]
 
 
 # a log in which something is held counts by that, however far it was read: here a frame of an open window
@@ -108,9 +108,9 @@ def test_what_is_held_keeps_the_frontiers_that_it_could_meet(later: int, kept: l
     scene.grow([Sent(end + later, "video", end, session="v 2")], until=end + later)
     scene.grow([Sent(end + 9, modality, 0, 500, session="w") for modality in MODALITIES], until=end + 9)
     scene.batch(scene.owner)
-    scene.owner.floors()
-    assert list(scene.owner.aligner.frontiers) == kept
-    assert [told.session for told in scene.owner.to_cover()] == kept
+    scene.owner.commit_offsets()
+    assert list(scene.owner.aligner.last_emitted_us) == kept
+    assert [told.session for told in scene.owner.due_frontiers()] == kept
 
 
 # v       x(1000) out at 4000     the tail is a minute
@@ -122,7 +122,7 @@ def test_a_session_is_covered_once_its_window_is_older_than_the_tail_before_what
     scene = Scene().play([Sent(1_000, "video", 1_000, session="v")], until=60_000)
     scene.grow([Sent(64_000 + later, "video", 64_000, session="v 2")], until=64_000 + later)
     scene.batch(scene.owner)
-    assert [told.session for told in scene.owner.to_cover()] == due
+    assert [told.session for told in scene.owner.due_frontiers()] == due
 
 
 # video  1000 with the broker at 1150, again at 1200, with other bytes at 1250; another at 1100; one a month old
@@ -135,14 +135,14 @@ def test_a_batch_counts_each_fate_once_and_tells_the_smallest_delay_of_each_sour
     scene.grow([it, again, other, Sent(1_190, "video", 1_100), old], until=1_300)
     scene.append(Sent(1_300, "audio", 760, 500))
     read = [(modality, record) for modality in ("video", "audio") for record in scene.logs[modality]]
-    effects = scene.owner.take(read, BOOT_US)
+    effects = scene.owner.process(read, BOOT_US)
     assert effects.fates == {
         ("video", "windowed"): 2,
         ("video", "duplicate"): 1,
         ("video", "dead"): 2,
         ("audio", "windowed"): 1,
     }
-    assert {(m, source): offset_us for (m, source, _), offset_us in effects.offsets_us.items()} == {
+    assert {(m, source): offset_us for (m, source, _), offset_us in effects.clock_offsets_us.items()} == {
         ("video", "d"): 90_000,
         ("audio", "d"): 40_000,
     }

@@ -65,7 +65,7 @@ def test_an_early_answer_knows_what_was_read_up_to_now() -> None:
     line.video(10)
     line.video(20)
     line.video(30)
-    early = line.aligner.early(line.aligner.sessions["s"], 0)
+    early = line.aligner.early_window(line.aligner.sessions["s"], 0)
     assert not early.final
     assert (early.opened_us, early.closed_us) == (1 * MS, 4 * MS)
     assert [member.id for member in early.modalities["video"].members] == ["10", "20", "30"]

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import pytest
 
-from services.aligner.idleness import Patience
+from services.aligner.idleness import IdleTimeouts
 from services.aligner.partition import Partition
-from services.aligner.recovery import Start
+from services.aligner.recovery import InitialState
 from services.contract import cloudevents, tick
-from services.contract.alignment_config import Lateness, Semantics
-from services.contract.tick import Seal
+from services.contract.alignment_config import AlignmentConfig, StreamConfig
+from services.contract.tick import TickSigner
 from services.contract.topics import Topics
 from tests.simulation.broker import FakeRecord
 
 S = 1_000_000
 TOPICS = Topics(modalities=("text",))
-SEMANTICS = Semantics(lanes={"text": Lateness(0, False)})
-SEAL = Seal((b"0123456789abcdef",))
+SEMANTICS = AlignmentConfig(streams={"text": StreamConfig(0, False)})
+SEAL = TickSigner((b"0123456789abcdef",))
 TOPIC = TOPICS.media("text")
 
 
-def partition(seal: Seal) -> Partition:
-    start = Start({"text": 0}, {}, {}, {})
-    return Partition(0, 1, SEMANTICS, Patience({"text": S}, S, None, 1_000), TOPICS, 0, start, seal)
+def partition(seal: TickSigner) -> Partition:
+    start = InitialState({"text": 0}, {}, {}, {})
+    return Partition(0, 1, SEMANTICS, IdleTimeouts({"text": S}, S, None, 1_000), TOPICS, 0, start, seal)
 
 
 def records(headers: list[tuple[str, bytes]]) -> list[tuple[str, FakeRecord]]:
     """A text, and a tick that closes its windows."""
-    given = cloudevents.build(
+    given = cloudevents.build_headers(
         session="s", source="/d", id="1", type=cloudevents.media_type("text"), t_us=10 * S, content_type="text/plain"
     )
     (value,) = tick.encode({"s": 12 * S}, "tick")
@@ -37,22 +37,22 @@ def records(headers: list[tuple[str, bytes]]) -> list[tuple[str, FakeRecord]]:
     ]
 
 
-def signed(seal: Seal) -> list[tuple[str, bytes]]:
+def signed(seal: TickSigner) -> list[tuple[str, bytes]]:
     (value,) = tick.encode({"s": 12 * S}, "tick")
     return seal.sign(TOPIC, 0, value)
 
 
-@pytest.mark.parametrize("headers", [[], signed(Seal((b"another secret 16",)))])
+@pytest.mark.parametrize("headers", [[], signed(TickSigner((b"another secret 16",)))])
 def test_a_tick_that_is_not_ours_is_dead_and_closes_nothing(headers: list[tuple[str, bytes]]) -> None:
-    effects = partition(SEAL).take(records(headers), 0)
+    effects = partition(SEAL).process(records(headers), 0)
     assert [(key, dead.rejected.reason.value) for key, dead in effects.dead] == [(None, "forged")]
     assert not effects.windows
 
 
 def test_a_tick_of_ours_closes_and_without_a_secret_each_does() -> None:
     ours, any_tick = (
-        partition(SEAL).take(records(signed(SEAL)), 0).windows,
-        partition(Seal()).take(records([]), 0).windows,
+        partition(SEAL).process(records(signed(SEAL)), 0).windows,
+        partition(TickSigner()).process(records([]), 0).windows,
     )
     assert len(ours) == 4
     assert [w.id for w in ours] == [w.id for w in any_tick]

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.aligner.alignment import Aligner, Fate, name_of
-from services.aligner.session import LaneState, Session
-from services.contract.alignment_config import Lateness, Semantics
+from services.aligner.alignment import Aligner, Fate, fate_name
+from services.aligner.session import Session, Stream
+from services.contract.alignment_config import AlignmentConfig, StreamConfig
 from services.contract.chunk import EMPTY_SHA256, Chunk, SessionEnd
-from services.contract.tick import Silence, Tick
+from services.contract.tick import Tick, TickEvidence
 from services.contract.window import Window
 
 MS = 1_000
 # Windows of 100 ms every 50 ms: w0 is [0, 100), w50 is [50, 150) ...
-SEMANTICS = Semantics(
+SEMANTICS = AlignmentConfig(
     size_us=100 * MS,
     hop_us=50 * MS,
-    lanes={"audio": Lateness(10 * MS, True), "video": Lateness(20 * MS, False)},
+    streams={"audio": StreamConfig(10 * MS, True), "video": StreamConfig(20 * MS, False)},
     members_max=4,
 )
 
@@ -24,7 +24,7 @@ SEMANTICS = Semantics(
 class Line:
     """An aligner of one partition number and the windows that it let out."""
 
-    def __init__(self, semantics: Semantics = SEMANTICS, frontiers: dict[str, int] | None = None) -> None:
+    def __init__(self, semantics: AlignmentConfig = SEMANTICS, frontiers: dict[str, int] | None = None) -> None:
         self.aligner = Aligner(semantics, frontiers or {})
         self.out: list[Window] = []
         self.fates: list[Fate] = []
@@ -54,18 +54,18 @@ class Line:
         sha256 = EMPTY_SHA256 if alive else content * 64
         offset, us = self._next(modality), self.now_us
         chunk = Chunk(session, modality, source, id or str(t), t * MS, length * MS, sha256, 0, offset, us)
-        fate, windows = self.aligner.chunk(chunk, us)
+        fate, windows = self.aligner.add_chunk(chunk, us)
         self.out += windows
         self.fates.append(fate)
-        return name_of(fate)
+        return fate_name(fate)
 
-    def tick(self, modality: str, bound: float, evidence: Silence = "tick", session: str = "s") -> None:
+    def tick(self, modality: str, bound: float, evidence: TickEvidence = "tick", session: str = "s") -> None:
         """A bound in the log."""
         tick = Tick({session: round(bound * MS)}, evidence)
-        self.out += self.aligner.tick(modality, tick, self._next(modality), self.now_us, self.now_us)
+        self.out += self.aligner.apply_tick(modality, tick, self._next(modality), self.now_us, self.now_us)
 
     def end(self, modality: str, source: str = "d", session: str = "s") -> None:
-        self.aligner.end(modality, SessionEnd(session, source))
+        self.aligner.end_source(modality, SessionEnd(session, source))
 
     def starts(self, session: str = "s") -> list[int]:
         """The windows that came out, by start in ms."""
@@ -85,11 +85,11 @@ class Line:
         """A broker's clock that goes on by a millisecond a record."""
         return sum(self._offsets.values()) * MS
 
-    def lane(self, modality: str, session: str = "s") -> LaneState:
-        return self.aligner.sessions[session].lanes[modality]
+    def lane(self, modality: str, session: str = "s") -> Stream:
+        return self.aligner.sessions[session].streams[modality]
 
     def floor(self, modality: str) -> int:
-        return self.aligner.floor(modality, self._offsets[modality])
+        return self.aligner.commit_offset(modality, self._offsets[modality])
 
     def _next(self, modality: str) -> int:
         self._offsets[modality] += 1

@@ -13,7 +13,7 @@ from benchmarks.device_load import (
     schedule_records,
 )
 from benchmarks.peers.job import WindowJoin, parse_record
-from services.contract.alignment_config import Semantics
+from services.contract.alignment_config import AlignmentConfig
 from services.contract.record import KafkaRecord
 from services.inspection.audit.oracle import LogEntry, judge_logs
 from services.inspection.audit.records import decode_media_record as read_for_oracle
@@ -46,7 +46,7 @@ def test_payloads_have_the_sizes_that_the_results_name() -> None:
 
 
 def test_the_join_of_the_peers_makes_the_windows_of_the_oracle_late_and_repeated_records_included() -> None:
-    semantics, join = Semantics(), WindowJoin(2_000_000, 500_000)
+    semantics, join = AlignmentConfig(), WindowJoin(2_000_000, 500_000)
     offsets: Counter[str] = Counter()
     entries: dict[str, list[LogEntry]] = {m: [] for m in semantics.modalities}
     made: dict[tuple[str, int], dict[str, set[tuple[str, str, int]]]] = {}

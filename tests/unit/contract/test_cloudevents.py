@@ -12,9 +12,9 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event, to_b
 from cloudevents.core.exceptions import CloudEventValidationError
 from cloudevents.core.v1.event import CloudEvent
 
-from services.aligner.admission import Arrival, admit
+from services.aligner.admission import AdmittedChunk, admit
 from services.contract import cloudevents, tick
-from services.contract.alignment_config import Lateness, Semantics
+from services.contract.alignment_config import AlignmentConfig, StreamConfig
 from services.contract.chunk import SessionEnd
 from services.contract.dead_letter import Rejected
 from services.contract.partitioner import partition_of
@@ -23,8 +23,8 @@ from services.contract.record import Headers
 SESSION, T_US, APPENDED_US = "küche 1", 1_795_514_400_123_456, 1_795_514_400_500_000
 WHEN = datetime(2026, 11, 24, 10, 0, 0, 123456, tzinfo=UTC)
 JPEG = b"\xff\xd8\xff\xc0\x00\x11\x08\x00\x08\x00\x08\x03" + bytes(32)
-SEMANTICS = Semantics(
-    lanes={name: Lateness(500_000, gapless=False) for name in ("text", "video", "audio", "sensor")},
+SEMANTICS = AlignmentConfig(
+    streams={name: StreamConfig(500_000, gapless=False) for name in ("text", "video", "audio", "sensor")},
 )
 # Every kind of record that a device sends: modality, type, content type, value.
 KINDS = {
@@ -44,9 +44,9 @@ MODES: dict[str, Callable[[BaseCloudEvent], KafkaMessage]] = {
 
 def ours(kind: str) -> list[tuple[str, bytes]]:
     modality, type_, content_type, _ = KINDS[kind]
-    return cloudevents.build(
+    return cloudevents.build_headers(
         session=SESSION,
-        source=cloudevents.source_of("a", modality),
+        source=cloudevents.device_source("a", modality),
         id="7",
         type=type_,
         t_us=T_US,
@@ -55,16 +55,16 @@ def ours(kind: str) -> list[tuple[str, bytes]]:
     )
 
 
-def admitted(kind: str, headers: Headers, value: bytes) -> Arrival | SessionEnd:
+def admitted(kind: str, headers: Headers, value: bytes) -> AdmittedChunk | SessionEnd:
     key = SESSION.encode()
     found = admit(KINDS[kind][0], partition_of(key, 8), 0, APPENDED_US, key, headers, value, SEMANTICS, 8)
-    assert isinstance(found, Arrival | SessionEnd), found
+    assert isinstance(found, AdmittedChunk | SessionEnd), found
     return found
 
 
-def meaning(found: Arrival | SessionEnd) -> object:
+def meaning(found: AdmittedChunk | SessionEnd) -> object:
     """All but the bytes of JSON, which the SDK writes anew with white space of its own."""
-    if isinstance(found, Arrival) and found.content_type == "application/json":
+    if isinstance(found, AdmittedChunk) and found.content_type == "application/json":
         return found.chunk._replace(sha256=""), json.loads(found.payload)
     return found
 

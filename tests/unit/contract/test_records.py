@@ -14,7 +14,7 @@ from services.contract import canonical, tick, timestamps, window
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.partitioner import murmur2, partition_of
 from services.contract.tick import Tick
-from services.contract.window import Lane, Member, Window
+from services.contract.window import Member, Window, WindowMembers
 
 TIMES = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1))
 ZONES = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -25,7 +25,7 @@ def test_a_time_stamp_means_the_same_as_in_the_standard_library(when: datetime, 
     there = when.replace(tzinfo=UTC).astimezone(zone)
     wanted = (when - datetime(1970, 1, 1)) // timedelta(microseconds=1)
     assert timestamps.parse(there.isoformat()) == wanted
-    assert timestamps.parse(timestamps.text_of(wanted)) == wanted
+    assert timestamps.parse(timestamps.format_us(wanted)) == wanted
 
 
 @pytest.mark.parametrize(
@@ -85,13 +85,21 @@ def test_a_tick_of_another_form_is_refused(value: bytes) -> None:
 
 def test_a_window_record_reads_back_the_same_and_its_digest_forgets_where_it_stood() -> None:
     member = Member("/d", "1", 5, 0, "00", 3, 9)
-    lane = Lane("present", "data", 12, (member,))
-    one = Window("küche {1}", 0, 10, None, True, "c", {"a": lane, "b": Lane("unknown", "tick", 13, ())}, 1, 2)
+    lane = WindowMembers("present", "data", 12, (member,))
+    one = Window("küche {1}", 0, 10, None, True, "c", {"a": lane, "b": WindowMembers("unknown", "tick", 13, ())}, 1, 2)
     assert window.decode(window.encode(one)) == one
     assert one.id == "küche {1}/0/1"
     elsewhere = Member("/d", "1", 5, 0, "00", 3, 1_000)
     other = Window(
-        "küche {1}", 0, 10, None, True, "c", {**one.modalities, "a": Lane("present", "data", 12, (elsewhere,))}, 8, 9
+        "küche {1}",
+        0,
+        10,
+        None,
+        True,
+        "c",
+        {**one.modalities, "a": WindowMembers("present", "data", 12, (elsewhere,))},
+        8,
+        9,
     )
     assert other.digest == one.digest
     assert json.loads(window.encode(one))["modalities"]["a"]["members"][0]["at"] == [3, 9]

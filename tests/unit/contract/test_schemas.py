@@ -19,11 +19,11 @@ from services.contract.control import Control
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.event import Event
 from services.contract.frontier import Frontier
-from services.contract.prediction import Answer, Sense
+from services.contract.prediction import Answer, ModalityContribution
 from services.contract.record import RecordPosition
 from services.contract.schemas import RECORDS
 from services.contract.topics import Topics
-from services.contract.window import Lane, Member, Window
+from services.contract.window import Member, Window, WindowMembers
 from services.runtime.schema_files import asyncapi, files
 from services.runtime.settings import ROOT, load
 
@@ -32,11 +32,11 @@ from services.runtime.settings import ROOT, load
 OFFICIAL: dict[str, Any] = json.loads((Path(__file__).parent / "asyncapi-3.0.0.json").read_text(encoding="utf-8"))
 SHA = "0" * 64
 MEMBER = Member("/devices/a/mic", "1", 5, 0, SHA, 3, 9)
-LANES = {"audio": Lane("present", "data", 12, (MEMBER,)), "text": Lane("unknown", None, None, ())}
+LANES = {"audio": WindowMembers("present", "data", 12, (MEMBER,)), "text": WindowMembers("unknown", None, None, ())}
 WINDOW = Window("kitchen", 0, 10, None, True, "0123456789ab", LANES, 1, 2)
 SENSES = {
-    "audio": Sense("present", "data", 12, 0.4),
-    "text": Sense("unusable", "tick", None, 0.0, ({"source": "s", "id": "1", "reason": "undecodable"},)),
+    "audio": ModalityContribution("present", "data", 12, 0.4),
+    "text": ModalityContribution("unusable", "tick", None, 0.0, ({"source": "s", "id": "1", "reason": "undecodable"},)),
 }
 ANSWER = Answer("dog", 0.9, -0.1, -3.0, (("dog", 0.9),), 0.1, None, False)
 MODEL = {"name": "home", "version": "1", "digest": SHA}
@@ -45,7 +45,7 @@ WRITTEN = {
     "prediction": prediction.encode(WINDOW, ANSWER, SENSES, MODEL),
     "event": event.encode(Event("kitchen/0", "kitchen", "new", "dog", "sound", 0, 9, 0.9, 99, True, "kitchen/0/1@0")),
     "late": window.encode_late(Chunk("kitchen", "audio", "/d", "1", 5, 0, SHA, 0, 1, 7), (0, 5), 3),
-    "dead": dead_letter.letter(
+    "dead": dead_letter.make_dead_letter(
         RecordPosition("t", 0, 1), "fusion", Rejected(Reason.SIZE, "too large"), b"x", ()
     ).encode()[0],
     "tick": next(iter(tick.encode({"kitchen": 5}, "tick"))),
@@ -139,7 +139,7 @@ def test_the_asyncapi_document_names_every_topic() -> None:
     topics = Topics("home")
     document = yaml.safe_load(asyncapi(topics))
     addresses = {channel["address"] for channel in document["channels"].values()}
-    assert addresses == {topic.name for topic in topics.table()}
+    assert addresses == {topic.name for topic in topics.definitions()}
 
 
 def test_the_verb_prints_one_and_names_all() -> None:

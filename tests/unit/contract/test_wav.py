@@ -6,21 +6,21 @@ import io
 import wave
 
 from services.contract import media
-from services.contract.media import Sound, as_wav
+from services.contract.media import AudioInfo, wav_from_pcm
 
 
 def test_pcm_as_wav_has_the_same_samples() -> None:
     pcm = bytes(range(200)) * 2
-    made = as_wav("audio/pcm;rate=8000;channels=2", pcm)
+    made = wav_from_pcm("audio/pcm;rate=8000;channels=2", pcm)
     assert made is not None
     with wave.open(io.BytesIO(made)) as read:
         assert (read.getframerate(), read.getnchannels(), read.getsampwidth()) == (8_000, 2, 2)
         assert read.readframes(1_000) == pcm
-    measured = media.measure("audio/wav", made)
-    assert isinstance(measured, Sound)
+    measured = media.measure_audio("audio/wav", made)
+    assert isinstance(measured, AudioInfo)
     assert measured.samples == 100
 
 
 def test_what_is_no_pcm_of_an_admitted_kind_is_not_made_one() -> None:
-    assert as_wav("audio/flac", b"fLaC") is None
-    assert as_wav("audio/pcm;rate=8000", b"\0\0\0") is None
+    assert wav_from_pcm("audio/flac", b"fLaC") is None
+    assert wav_from_pcm("audio/pcm;rate=8000", b"\0\0\0") is None

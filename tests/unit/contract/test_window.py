@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contract import canonical, window
-from services.contract.window import Lane, Member, Window
+from services.contract.window import Member, Window, WindowMembers
 
 # Quotes, backslashes, control characters, several scripts: all that UTF-8 has, and no half of a pair.
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
 NUMBER = st.integers(-(1 << 62), 1 << 62)
 MEMBERS = st.builds(Member, TEXT, TEXT, NUMBER, NUMBER, TEXT, st.integers(0, 9), st.integers(0, 1 << 40))
 LANES = st.builds(
-    Lane, TEXT, st.none() | TEXT, st.none() | NUMBER, st.lists(MEMBERS, max_size=3).map(tuple[Member, ...])
+    WindowMembers, TEXT, st.none() | TEXT, st.none() | NUMBER, st.lists(MEMBERS, max_size=3).map(tuple[Member, ...])
 )
 WINDOWS = st.builds(
     Window,

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.contract.window import Lane, Member, Window
+from services.contract.window import Member, Window, WindowMembers
 from services.fusion.load_shedding import DegradedInput, degrade
 
 SLOT_US = 500_000
@@ -15,9 +15,9 @@ MODALITIES = ("text", "video", "audio")
 
 
 def window(start_us: int, frames: list[int], texts: int = 1, sounds: int = 2) -> Window:
-    def lane(modality: str, times: list[int]) -> Lane:
+    def lane(modality: str, times: list[int]) -> WindowMembers:
         members = tuple(Member(modality, str(t), t, 0, "0", 0, t) for t in times)
-        return Lane("present" if members else "absent", "data", 0, members)
+        return WindowMembers("present" if members else "absent", "data", 0, members)
 
     inside = [t for t in frames if start_us <= t < start_us + 4 * SLOT_US]
     lanes = {

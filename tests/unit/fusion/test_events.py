@@ -11,7 +11,7 @@ import pytest
 from services.contract.chunk import EMPTY_SHA256
 from services.contract.event import Event
 from services.contract.prediction import Answer
-from services.contract.window import Lane, Member, Window
+from services.contract.window import Member, Window, WindowMembers
 from services.fusion.event_detector import EventDetector
 from services.fusion.event_tracker import EarlyPrediction, EventTracker
 from services.fusion.stages import WindowPrediction
@@ -39,7 +39,7 @@ def predicted(number: int, heard: str, texts: Texts, *, final: bool, alive: bool
     rows -= np.log(np.exp(rows).sum(1, keepdims=True))
     p = np.exp(rows[3])
     top = tuple((LABELS[i], float(p[i])) for i in np.argsort(-p))
-    lanes = {"text": Lane("present", None, None, members), "audio": Lane("present", "data", None, ())}
+    lanes = {"text": WindowMembers("present", None, None, members), "audio": WindowMembers("present", "data", None, ())}
     before_us = (number - 1) * HOP_US if number else None
     window = Window("kitchen", start_us, start_us + SIZE_US, before_us, final, "c", lanes, 0, 0)
     answer = Answer(top[0][0], top[0][1], 0.0, 0.0, top, 0.0, None, False)

@@ -17,7 +17,7 @@ from model.checkpoint import load, save
 from model.fit import EVENT_THRESHOLDS
 from model.network import Architecture, TaskNetwork
 from services.contract.record import MemberPosition
-from services.contract.window import Lane, Member, Window, position_of
+from services.contract.window import Member, Window, WindowMembers, position_of
 from services.fusion.event_detector import EventDetector
 from services.fusion.event_tracker import EventTracker, is_foldable
 from services.fusion.inference import Inference
@@ -34,7 +34,9 @@ def member(modality: str, body: bytes) -> Member:
 
 def window(**bodies: bytes) -> Window:
     lanes = {
-        m: Lane("present", "data", 2_000_000, (member(m, bodies[m]),)) if m in bodies else Lane("absent", "tick", 0, ())
+        m: WindowMembers("present", "data", 2_000_000, (member(m, bodies[m]),))
+        if m in bodies
+        else WindowMembers("absent", "tick", 0, ())
         for m in ("text", "video", "audio")
     }
     return Window("room", 0, 2_000_000, None, True, "c", lanes, 0, 0)
@@ -74,7 +76,7 @@ def whole(tmp_path: Path) -> tuple[Inference, Window, dict[MemberPosition, Paylo
     save(tmp_path / "m", TaskNetwork(Architecture(modalities, len(LABELS), len(WORDS), VECTOR_SIZE, "gated")), told, "")
     made = window(text=TEXT, audio=PCM)
     frames = [Member("/dev/cam", str(t), t, 0, hashlib.sha256(jpeg(t)).hexdigest(), 0, t) for t in (10, 600_000)]
-    seen = replace(made, modalities={**made.modalities, "video": Lane("present", "data", 0, tuple(frames))})
+    seen = replace(made, modalities={**made.modalities, "video": WindowMembers("present", "data", 0, tuple(frames))})
     found = {
         position_of("text", seen.modalities["text"].members[0]): Payload("text/plain", TEXT),
         position_of("audio", seen.modalities["audio"].members[0]): Payload("audio/pcm;rate=8000", PCM),
@@ -99,7 +101,7 @@ def test_what_stands_in_several_windows_is_encoded_once(tmp_path: Path) -> None:
     windows = []
     for start_us in range(0, 4_500_000, hop_us):
         lanes = {
-            modality: Lane(
+            modality: WindowMembers(
                 "present",
                 "data",
                 0,
@@ -144,7 +146,7 @@ def test_sound_that_is_cut_once_for_all_of_its_windows_is_what_each_window_alone
         at_us += int(rng.choice([100_000, 100_125, 112_000, 99_000, 140_000]))
     for start_us in range(0, 4_000_000, 500_000):
         held = tuple(m for m in members if start_us < m.t_us + m.duration_us and m.t_us < start_us + 2_000_000)
-        lanes = one.modalities | {"audio": Lane("present", "data", 0, held)}
+        lanes = one.modalities | {"audio": WindowMembers("present", "data", 0, held)}
         seen = replace(one, start_us=start_us, end_us=start_us + 2_000_000, modalities=lanes)
         (warm,) = inference.predict([seen], found)
         (cold,) = Inference(load(tmp_path / "m", "cpu"), 1).predict([seen], found)
@@ -211,7 +213,7 @@ def test_a_window_that_cannot_be_decoded_costs_its_batch_nothing(
         return prepare(modality, value)
 
     monkeypatch.setattr(inference.model, "prepare", fragile)
-    lanes = {**seen.modalities, "text": Lane("absent", "tick", 0, ())}
+    lanes = {**seen.modalities, "text": WindowMembers("absent", "tick", 0, ())}
     decoded = inference.decode([seen, replace(seen, start_us=5, modalities=lanes)], found)
     bad, good = inference.to_predictions(decoded, inference.infer(decoded).rows)
     assert (bad.answer.label, bad.answer.error, bad.id.endswith("+e")) == (None, "ArithmeticError", True)
@@ -230,7 +232,7 @@ def test_where_the_model_fails_on_a_window_its_batch_is_split_until_it_is_alone(
         return fuse(windows)
 
     monkeypatch.setattr(inference.model, "fuse", fragile)
-    deaf = {**seen.modalities, "text": Lane("absent", "tick", 0, ())}
+    deaf = {**seen.modalities, "text": WindowMembers("absent", "tick", 0, ())}
     windows = [replace(seen, start_us=n, modalities=deaf if n == 3 else seen.modalities) for n in range(5)]
     decoded = inference.decode(windows, found)
     predicted = inference.to_predictions(decoded, inference.infer(decoded).rows)

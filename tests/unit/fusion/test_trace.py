@@ -46,14 +46,14 @@ def test_a_batch_is_linked_to_each_window_that_it_answered() -> None:
 
 def test_the_same_share_of_windows_is_traced_everywhere_and_none_where_traces_are_off() -> None:
     ids = [f"s/{n}/1" for n in range(2_000)]
-    some = {id for id in ids if trace_context.traced(id, 0.25)}
+    some = {id for id in ids if trace_context.is_traced(id, 0.25)}
     assert 400 < len(some) < 600
-    assert some <= {id for id in ids if trace_context.traced(id, 0.5)}
-    assert all(trace_context.traced(id, 1) for id in ids)
+    assert some <= {id for id in ids if trace_context.is_traced(id, 0.5)}
+    assert all(trace_context.is_traced(id, 1) for id in ids)
     assert window_spans([said(n) for n in range(9)], RELEASED, 0) == []
 
 
 @pytest.mark.parametrize("header", [None, b"", b"00-zz-1-01", b"00-" + b"a" * 32 + b"-" + b"b" * 16])
 def test_a_header_of_another_form_names_no_trace(header: bytes | None) -> None:
-    assert trace_context.read(trace_context.traceparent("s/1/1")) == trace_context.trace_id("s/1/1")
-    assert trace_context.read(header) is None
+    assert trace_context.trace_id_of_header(trace_context.traceparent("s/1/1")) == trace_context.trace_id("s/1/1")
+    assert trace_context.trace_id_of_header(header) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.contract import canonical, cloudevents
 from services.contract.record import KafkaRecord
-from services.contract.window import Lane, Member, Window, encode
+from services.contract.window import Member, Window, WindowMembers, encode
 from services.gateway import messages
 from services.gateway.messages import PageMessage
 
@@ -27,7 +27,7 @@ def media(
     offset: int = 0,
     kind: str | None = None,
 ) -> KafkaRecord:
-    headers = cloudevents.build(
+    headers = cloudevents.build_headers(
         session=session,
         source=f"/devices/d/{modality}",
         id=id,
@@ -47,7 +47,7 @@ def chunk(
 
 def window(start_us: int = START_US, members: tuple[Member, ...] = ()) -> KafkaRecord:
     state = "present" if members else "absent"
-    lanes = {"text": Lane(state, "data", start_us, members)}
+    lanes = {"text": WindowMembers(state, "data", start_us, members)}
     made = Window("s", start_us, start_us + 2 * SECOND_US, None, True, "c", lanes, START_US, START_US)
     return record(encode(made))
 

@@ -20,7 +20,7 @@ from services.gateway.sessions import SessionView
 from services.runtime.metrics import GatewayMetrics
 from services.storage.archive import EventArchive
 from services.storage.archive_entry import ArchiveEntry
-from services.storage.payload_cache import Wanted
+from services.storage.payload_cache import PayloadRequest
 from tests.unit.gateway.records import START_US, chunk, event, media, prediction, window
 
 TOPICS = Topics("braid", ("text", "video", "audio"))
@@ -94,10 +94,10 @@ async def test_an_old_event_is_explained_and_its_media_served_from_what_is_kept(
     found = await events.explanation("s", ID)
     assert found is not None
     assert [m["text"] for m in found["members"]] == ["woof"]
-    payload = await events.payload(Wanted("s", "text", START_US, 2, 4, sha256))
+    payload = await events.payload(PayloadRequest("s", "text", START_US, 2, 4, sha256))
     assert payload is not None
     assert payload.body == b"woof"
-    assert await events.payload(Wanted("s", "text", START_US, 2, 4, "0" * 64)) is None
-    assert await events.payload(Wanted("other", "text", START_US, 2, 4, sha256)) is None
+    assert await events.payload(PayloadRequest("s", "text", START_US, 2, 4, "0" * 64)) is None
+    assert await events.payload(PayloadRequest("other", "text", START_US, 2, 4, sha256)) is None
     assert store.forget("s") == 1
     assert await events.explanation("s", ID) is None

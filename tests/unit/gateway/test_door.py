@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.contract.alignment_config import Admission
+from services.contract.alignment_config import AdmissionLimits
 from services.contract.dead_letter import Reason, Rejected
 from services.gateway.ingest import OutgoingChunk, build_chunk
 from services.gateway.media import browser_safe
@@ -10,7 +10,7 @@ from services.runtime.devices import DeviceDirectory
 from services.runtime.settings import DeviceSettings
 from services.storage.payload_cache import Payload
 
-LIMITS = Admission()
+LIMITS = AdmissionLimits()
 NONE = DeviceDirectory({})
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from services.contract import canonical, cloudevents, tick
 from services.contract.chunk import Chunk
-from services.contract.dead_letter import Reason, Rejected, letter
+from services.contract.dead_letter import Reason, Rejected, make_dead_letter
 from services.contract.record import KafkaRecord, RecordPosition
-from services.contract.tick import Seal
+from services.contract.tick import TickSigner
 from services.contract.topics import Topics
 from services.contract.window import encode_late
 from services.gateway import messages
@@ -64,7 +64,7 @@ def test_a_tick_that_a_stranger_wrote_is_not_told() -> None:
     topics = Topics()
     unsigned = record(value, key=None)._replace(topic=topics.media("text"))
     with pytest.raises(InvalidRecord, match="without a valid signature"):
-        MessageDecoder(topics, Seal((b"secret",))).decode(unsigned)
+        MessageDecoder(topics, TickSigner((b"secret",))).decode(unsigned)
     assert len(list(MessageDecoder(topics).decode(unsigned))) == 1
 
 
@@ -95,7 +95,7 @@ def test_late_and_dead_records_name_the_chunk_that_they_are_about() -> None:
     chunk = Chunk("s", "text", "/d", "1", START_US, 0, "0" * 64, 2, 7, START_US)
     one = messages.late_message(record(encode_late(chunk, (START_US,), 5)))
     assert (one.key, canonical.loads(one.raw)["behind_us"]) == ("text 2 7", 5)
-    refused = letter(
+    refused = make_dead_letter(
         RecordPosition("media.text", 2, 8), "admission", Rejected(Reason.FUTURE, "why"), b"x", media().headers
     )
     value, headers = refused.encode()

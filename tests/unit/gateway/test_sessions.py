@@ -174,7 +174,7 @@ def test_a_source_is_silent_since_it_was_heard_last_unless_it_said_that_it_ends(
 
 def test_what_was_added_to_a_clock_is_told() -> None:
     made = media()
-    ours = ("ce_recordedtime", timestamps.text_of(START_US - 3 * SECOND_US).encode())
+    ours = ("ce_recordedtime", timestamps.format_us(START_US - 3 * SECOND_US).encode())
     sources = SourceStore(10 * SECOND_US)
     for one in messages.media_messages("text", made._replace(headers=[*made.headers, ours])):
         sources.add(one)

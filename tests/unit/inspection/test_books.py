@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from services.contract import window
-from services.contract.alignment_config import Semantics
+from services.contract.alignment_config import AlignmentConfig
 from services.contract.record import KafkaRecord
 from services.inspection.audit.ledger import Ledger, PartitionLogs, build_ledger
 from services.offline.driver import StreamDriver
@@ -22,7 +22,7 @@ STREAM = "S05"
 @pytest.fixture(scope="module")
 def logs() -> PartitionLogs:
     """A real run, offline: a stream with an outage of the microphone, its ticks and its windows."""
-    log = StreamDriver(Semantics(), PATIENCE)
+    log = StreamDriver(AlignmentConfig(), PATIENCE)
     sendings = list(read_stream(ROOT / "data", STREAM).records_between(STREAM, ORIGIN_US, 30_000_000, 60_000_000))
     outs = list(log.play(STREAM, sendings, ORIGIN_US))
     media = log.records
@@ -36,7 +36,7 @@ def logs() -> PartitionLogs:
 
 
 def books_of(logs: PartitionLogs) -> Ledger:
-    return build_ledger([logs], Semantics(), lambda session: session == STREAM)
+    return build_ledger([logs], AlignmentConfig(), lambda session: session == STREAM)
 
 
 def finals(logs: PartitionLogs) -> list[KafkaRecord]:

@@ -14,7 +14,7 @@ from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.event import Event, async_write_event
 
 from services.contract import timestamps
-from services.contract.alignment_config import Admission
+from services.contract.alignment_config import AdmissionLimits
 from services.integrations.wyoming import protocol
 from services.integrations.wyoming.__main__ import check_settings
 from services.integrations.wyoming.audio_events import MediaRecord, SatelliteDecoder
@@ -58,7 +58,7 @@ def arriving(raw: bytes, whole: bool = True) -> asyncio.StreamReader:
 
 
 def a_hearing() -> SatelliteDecoder:
-    return SatelliteDecoder("kitchen", "wyoming-here", "c", Admission())
+    return SatelliteDecoder("kitchen", "wyoming-here", "c", AdmissionLimits())
 
 
 def a_chunk(ms: int = 100, rate: int = 16_000, width: int = 2, channels: int = 1) -> Event:

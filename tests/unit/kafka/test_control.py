@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from services.contract import control
 from services.contract.control import SPANS_MAX, Control
-from services.contract.window import Lane, Window
+from services.contract.window import Window, WindowMembers
 
 S = 1_000_000
 NOTHING = Control("s")
@@ -16,13 +16,13 @@ NOTHING = Control("s")
 def window(start_s: int, arrived_s: int | None = None) -> Window:
     """Two seconds of all senses; its members come as they are captured, or from another moment on."""
     arrived_s = start_s if arrived_s is None else arrived_s
-    lanes = {m: Lane("present", "data", 0, ()) for m in ("text", "video", "audio")}
+    lanes = {m: WindowMembers("present", "data", 0, ()) for m in ("text", "video", "audio")}
     times = (start_s * S, (start_s + 2) * S, None, True, "c", lanes, arrived_s * S, (arrived_s + 3) * S)
     return Window("s", *times)
 
 
 def muted(said: Control, start_s: int, arrived_s: int | None = None) -> set[str]:
-    return set(said.over(window(start_s, arrived_s)).muted)
+    return set(said.with_mutes(window(start_s, arrived_s)).muted)
 
 
 def test_while_a_sense_is_muted_no_window_is_answered_with_it_however_old() -> None:
@@ -41,7 +41,7 @@ def test_after_an_unmute_windows_that_hold_what_was_captured_or_came_while_muted
 
 def test_a_second_mute_leaves_the_first_one_as_it_is_and_an_unmute_needs_one() -> None:
     said = NOTHING.mute(["audio"], 100).mute(["audio", "video"], 200)
-    assert said.since_us == {"audio": 100, "video": 200}
+    assert said.muted_since_us == {"audio": 100, "video": 200}
     assert NOTHING.unmute(["audio"], 5) == NOTHING
 
 
@@ -66,14 +66,14 @@ def test_a_record_says_all_and_whatever_was_captured_while_muted_stays_muted(ste
             said = said.mute([modality], now_us) if what == "mute" else said.unmute([modality], now_us)
             (on.add if what == "mute" else on.discard)(modality)
         captured += [(m, now_us + 5) for m in on]
-        assert control.read("s", control.encode(said)) == said
-    assert set(said.since_us) == on
+        assert control.decode_or_none("s", control.encode(said)) == said
+    assert set(said.muted_since_us) == on
     assert all(said.mutes(m, (t, t)) for m, t in captured)
-    assert all(len(spans) <= SPANS_MAX for spans in said.was_muted.values())
+    assert all(len(spans) <= SPANS_MAX for spans in said.past_mutes.values())
 
 
 def test_muted_alone_is_enough_to_mute_and_what_is_no_record_says_nothing() -> None:
-    assert control.read("s", b'{"muted":["audio"]}') == Control("s", {"audio": 0})
+    assert control.decode_or_none("s", b'{"muted":["audio"]}') == Control("s", {"audio": 0})
     for bad in (
         b"",
         None,
@@ -82,4 +82,4 @@ def test_muted_alone_is_enough_to_mute_and_what_is_no_record_says_nothing() -> N
         b'{"muted":[],"forgotten_before_us":"x"}',
         b'{"was_muted_us":[1]}',
     ):
-        assert control.read("s", bad) is None
+        assert control.decode_or_none("s", bad) is None

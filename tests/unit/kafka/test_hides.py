@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from services.contract import canonical, cloudevents
-from services.contract.control import Control, hides
+from services.contract.control import Control, is_hidden
 from services.contract.topics import Topics
 
 S = 1_000_000
@@ -28,10 +28,10 @@ def hidden(
     headers = []
     if t_us is not None:
         kind = cloudevents.media_type("audio")
-        headers = cloudevents.build(
+        headers = cloudevents.build_headers(
             session="s", source="/devices/d/mic", id="1", type=kind, t_us=t_us, content_type="audio/wav"
         )
-    return hides(lambda _: control, TOPICS, topic, b"s", headers, canonical.dumps(value), appended_us)
+    return is_hidden(lambda _: control, TOPICS, topic, b"s", headers, canonical.dumps(value), appended_us)
 
 
 @pytest.mark.parametrize("topic", RECORDS)

@@ -38,7 +38,7 @@ def published(
     inference: Inference, stream: str = "S01", from_s: float = 34, to_s: float = 46, mute_s: float | None = None
 ) -> list[KafkaRecord]:
     """Every record that the topics would hold, topic by topic; mute_s: when somebody muted the sound."""
-    semantics = SETTINGS.semantics()
+    semantics = SETTINGS.alignment_config()
     driver = StreamDriver(semantics, patience(SETTINGS, semantics.modalities))
     sent = read_stream(ROOT / "data", stream).records_between(stream, ORIGIN_US, round(from_s * 1e6), round(to_s * 1e6))
     # Decoded from their records, as the fusion worker reads them.
@@ -48,7 +48,7 @@ def published(
     if mute_s is not None:
         muted_us = ORIGIN_US + round(mute_s * 1e6)
         control = Control(stream).mute(["audio"], muted_us)
-        timed = [(at_us, control.over(window) if at_us >= muted_us else window) for at_us, window in timed]
+        timed = [(at_us, control.with_mutes(window) if at_us >= muted_us else window) for at_us, window in timed]
     key, tracker = stream.encode(), EventTracker(EventDetector.of_model(inference.model))
     records: dict[str, list[tuple[int, bytes, list[tuple[str, bytes]]]]] = {TOPICS.predictions: [], TOPICS.events: []}
     predictions = inference.predict([window for _, window in timed], driver.payloads)
@@ -69,7 +69,7 @@ def published(
 def about(begins: dict[str, dict[int, int]] | None = None, *, whole: bool = True) -> RecordingMetadata:
     """What a recording of this installation says of itself."""
     sections = SETTINGS.model_dump(mode="json", include={"alignment", "limits", "topics"})
-    return RecordingMetadata(SETTINGS.semantics(), sections, 1, begins or {}, whole)
+    return RecordingMetadata(SETTINGS.alignment_config(), sections, 1, begins or {}, whole)
 
 
 def write(

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from services.contract.alignment_config import Lateness, Semantics
+from services.contract.alignment_config import AlignmentConfig, StreamConfig
 from services.contract.chunk import Chunk
 from services.contract.tick import Tick
 from services.inspection.audit.oracle import LogEntry, judge_logs
@@ -83,10 +83,10 @@ def test_random_cases_equal_the_oracle(seed: int) -> None:
         json.dumps({"name": "r", "size_us": size, "hop_us": hop, "modalities": lanes, "arrivals": arrivals}).encode()
     )
 
-    semantics = Semantics(
+    semantics = AlignmentConfig(
         size,
         hop,
-        {m: Lateness(v["lateness_us"], v["gapless"]) for m, v in lanes.items()},  # type: ignore[arg-type]
+        {m: StreamConfig(v["lateness_us"], v["gapless"]) for m, v in lanes.items()},  # type: ignore[arg-type]
         members_max=WITHOUT_LIMIT,
         event_gap_us=WITHOUT_LIMIT,
     )

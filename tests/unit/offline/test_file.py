@@ -12,7 +12,7 @@ from mcap.reader import make_reader
 from PIL import Image
 
 from model.data.shards import find_file, list_files
-from services.contract.alignment_config import Semantics
+from services.contract.alignment_config import AlignmentConfig
 from services.contract.record import KafkaRecord
 from services.offline.recording.reader import RecordingFile
 from services.offline.recording.writer import RecordingWriter
@@ -63,7 +63,7 @@ def test_a_stock_reader_finds_channels_with_schemas_and_our_metadata(path: Path)
     }
     assert {c.message_encoding for c in summary.channels.values()} == {"json"}
     assert {s.encoding for s in summary.schemas.values()} == {"jsonschema"}
-    assert metadata["braid"]["config"] == Semantics().config
+    assert metadata["braid"]["config"] == AlignmentConfig().digest
 
 
 def test_a_stock_reader_reads_a_picture_that_opens(path: Path) -> None:

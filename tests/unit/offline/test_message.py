@@ -19,7 +19,7 @@ NAMES = st.text(st.characters(codec="utf-8"), max_size=12)
 
 
 def headers(content_type: str) -> list[tuple[str, bytes]]:
-    return cloudevents.build(
+    return cloudevents.build_headers(
         session="s",
         source="/devices/d/video",
         id="1",

@@ -10,7 +10,7 @@ import pytest
 from model.checkpoint import load, save
 from model.streams.network import StreamsNetwork
 from services.contract import canonical, cloudevents, tick
-from services.contract.prediction import muted_of
+from services.contract.prediction import muted_modalities
 from services.contract.record import KafkaRecord, MemberPosition
 from services.fusion.inference import Inference
 from services.offline.recording.reader import RecordingFile
@@ -53,7 +53,7 @@ def test_every_home_stream_comes_out_again_with_its_outages_copies_and_wrong_clo
 def test_a_recording_with_a_mute_in_it_gives_the_same_bytes(inference: Inference, tmp_path: Path) -> None:
     records = made.published(inference, mute_s=42)
     told = [canonical.loads_object(r.value or b"") for r in records if r.topic == PREDICTIONS]
-    muted = {"audio" in muted_of(p) for p in told if p["final"]}
+    muted = {"audio" in muted_modalities(p) for p in told if p["final"]}
     assert muted == {True, False}, "some were answered before it was said, some after"
     found = made.replayed(made.write(tmp_path / "x.mcap", records), inference)
     assert found.diff.same_bytes
@@ -124,7 +124,7 @@ def test_own_ticks_under_the_same_settings_would_be_those_that_were_recorded(
     published: list[KafkaRecord], inference: Inference, tmp_path: Path
 ) -> None:
     """Without the recorded ticks nothing closes; with a change that moves nothing the replay writes the same ones."""
-    untold = [r for r in published if cloudevents.type_of(r.headers) != tick.TICK_TYPE.encode()]
+    untold = [r for r in published if cloudevents.raw_type(r.headers) != tick.TICK_TYPE.encode()]
     path = made.write(tmp_path / "x.mcap", untold)
     gone = [d for d in made.replayed(path, inference).diff.of("window") if d.how == "vanishes"]
     assert gone

@@ -18,7 +18,7 @@ from aiokafka.errors import (
 )
 
 from services.kafka import consumer_loop as module
-from services.kafka.consumer_loop import Intake
+from services.kafka.consumer_loop import ConsumerLoop
 from services.runtime.health import Progress
 from tests.waiting import DEADLINE_S
 
@@ -88,8 +88,8 @@ class Work:
         return {TP: self.floor}
 
 
-def intake(consumer: Consumer, work: Work | None = None) -> Intake:
-    made = Intake(lambda: consumer, ["t"], work or Work(), Progress(60), 1)  # type: ignore[arg-type]
+def intake(consumer: Consumer, work: Work | None = None) -> ConsumerLoop:
+    made = ConsumerLoop(lambda: consumer, ["t"], work or Work(), Progress(60), 1)  # type: ignore[arg-type]
     made.consumer, made._adopted = consumer, 0
     return made
 
@@ -159,7 +159,7 @@ async def test_a_service_waits_for_its_broker_and_says_so(monkeypatch: pytest.Mo
         said.append("broker" in progress.not_ready)
         return consumer
 
-    made = Intake(make, ["t"], Work(), progress, 1)  # type: ignore[arg-type]
+    made = ConsumerLoop(make, ["t"], Work(), progress, 1)  # type: ignore[arg-type]
     await made.on_start()
     assert consumer.stopped == 2
     assert said == [False, True, True]
@@ -169,7 +169,7 @@ async def test_a_service_waits_for_its_broker_and_says_so(monkeypatch: pytest.Mo
 async def test_a_service_whose_broker_never_comes_ends_at_once_after_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BROKER_WITHIN_S", 0)
     consumer = Consumer(starts=[KafkaConnectionError()])
-    made = Intake(lambda: consumer, ["t"], Work(), Progress(60), 1)  # type: ignore[arg-type]
+    made = ConsumerLoop(lambda: consumer, ["t"], Work(), Progress(60), 1)  # type: ignore[arg-type]
     with pytest.raises(KafkaConnectionError):
         await made.on_start()
     async with asyncio.timeout(DEADLINE_S):

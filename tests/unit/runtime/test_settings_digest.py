@@ -34,11 +34,11 @@ def configuration(idle_timeout: str) -> dict[str, Any]:
 
 
 def test_default_settings_have_the_digest_that_stands_in_existing_topics() -> None:
-    assert load().semantics().config == "6dc73f63303c"
+    assert load().alignment_config().digest == "6dc73f63303c"
 
 
 @pytest.mark.parametrize("idle_timeout", ["patience_ms", "idle_timeout_ms"])
 def test_digest_of_a_full_configuration_is_the_one_of_earlier_releases(idle_timeout: str) -> None:
     settings = load(**configuration(idle_timeout))
-    assert settings.semantics().config == "429a9f9211d6"
+    assert settings.alignment_config().digest == "429a9f9211d6"
     assert settings.alignment.modalities["text"].idle_timeout_ms == 6_500

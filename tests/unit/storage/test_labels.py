@@ -25,7 +25,7 @@ def given(
     modality: str, content_type: str, body: bytes, t_us: int, source: str = "d", duration_us: int = 0
 ) -> MemberInput:
     topic, media_type = f"braid.media.{modality}.v1", cloudevents.media_type(modality)
-    headers = cloudevents.build(
+    headers = cloudevents.build_headers(
         session="s", source=source, id="1", type=media_type, t_us=t_us, content_type=content_type
     )
     member = Member(source, "1", t_us, duration_us, "0" * 64, 0, 0)
