@@ -32,25 +32,25 @@ def render_card(
     table = "\n".join(f"| {name} | {cell['accuracy']:.3f} | {cell['nll']:.3f} |" for name, cell in cells.items())
     return f"""# {config["name"]} {config["version"]}
 
-What it knows: {", ".join(config["labels"])}. From {", ".join(config["architecture"]["modalities"])}, any of them absent.
-Fusion `{config["architecture"]["fusion"]}`, {parameters} parameters; sound at 8 kHz, pictures at 64 x 64, English sentences.
+Labels: {", ".join(config["labels"])}. Inputs: {", ".join(config["architecture"]["modalities"])}; any of them may be absent.
+Fusion `{config["architecture"]["fusion"]}`, {parameters} parameters; audio at 8 kHz, images at 64 x 64, English sentences.
 
 Made by `braid train --data {task}` with the recipe in config.json (seed {recipe["seed"]}), in {seconds:.0f} s.
 
 ## Data
-{TRAINING_DATA.get(task, "Trained on samples of your own manifest.")}
+{TRAINING_DATA.get(task, "Trained on the samples of a manifest.")}
 
 ## Results
-On validation (corrupted afresh where the set has a law of corruption, all severities together; cross-validation where it
-has no validation rows). `braid evaluate` gives every cell on the test rows.
+On validation (with random corruption of all severities where the set defines it; by cross-validation where it has no
+validation rows). `braid evaluate` scores every cell on the test rows.
 
-| senses | accuracy | NLL |
+| modalities | accuracy | NLL |
 |---|---|---|
 {table}
 
 ## Limits
-A few voices, hands and recordings are not everybody's. It always says one of its labels: it was never shown a sample
-that is none of them, and abstains only where it is torn between them. Not for anything on which safety depends.
+The training data has few voices, hands and recordings. The model always predicts one of its labels: it was not trained on
+samples of other kinds, and abstains only between its labels. Do not use it where safety depends on it.
 
 ## Licence
 {LICENCES.get(task, "That of your data.")}

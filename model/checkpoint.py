@@ -34,7 +34,7 @@ def resolve_checkpoint(path: Path) -> Path:
     """
     if (path / CHECKSUMS).exists():
         return path
-    versions = [found.parent for found in path.glob(f"*/{CHECKSUMS}")]
+    versions = [checksums.parent for checksums in path.glob(f"*/{CHECKSUMS}")]
     return max(versions, key=_version_key, default=path)
 
 

@@ -50,8 +50,8 @@ def compare_fusions(
         for seed in seeds:
             seed_recipe = replace(recipe, fusion=fusion, seed=seed)
 
-            def report_run(what: str, number: int, point: Mapping[str, float], name: str = f"{fusion} {seed}") -> None:
-                report(f"{name} {what}", number, point)
+            def report_run(phase: str, number: int, point: Mapping[str, float], name: str = f"{fusion} {seed}") -> None:
+                report(f"{name} {phase}", number, point)
 
             folder = checkpoints / fusion / str(seed) if checkpoints else None
             trained = load_finished(folder, seed_recipe) if folder else None

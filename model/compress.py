@@ -184,8 +184,8 @@ def distil_student(
             if "text" in batch.inputs:
                 words = collate_examples(part, ("text",), student_lexicon, recipe.segments)
                 batch.inputs["text"].copy_(words.inputs["text"])
-            seen, _ = compute_branches(student, batch, lambda spectrum, rng=rng: mask_spectrum(spectrum, rng))  # type: ignore[misc]
-            loss = _distillation_loss(student.expert_logits(seen), teacher_logits, present, batch.labels)
+            branches, _ = compute_branches(student, batch, lambda spectrum, rng=rng: mask_spectrum(spectrum, rng))  # type: ignore[misc]
+            loss = _distillation_loss(student.expert_logits(branches), teacher_logits, present, batch.labels)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(student.parameters(), GRADIENT_MAX)

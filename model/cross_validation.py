@@ -45,29 +45,29 @@ class CrossValidated:
 
 def cross_validate(data: Homesound10, vectors: Path, recipe: TaskRecipe, report: Report) -> CrossValidated:
     """Cross-validate over the official groups, then train on all clips with the temperatures of the held-out groups."""
-    held = []
+    groups = []
     for number, group in enumerate(GROUPS):
         network, _ = _train_group(data.hold_out(group), vectors, recipe, report, f"group {number + 1}")
-        held.append(network)
-    scores = score_held_out(held)
+        groups.append(network)
+    scores = score_held_out(groups)
     full = data.hold_out(())
     final, words = _train_group(full, vectors, recipe, report, "all clips")
-    _fit_temperatures(held, final.network)
-    rows = torch.cat([_subset_log_probs(h, final.network) for h in held])
-    labels = torch.cat([h.labels for h in held])
+    _fit_temperatures(groups, final.network)
+    rows = torch.cat([_subset_log_probs(h, final.network) for h in groups])
+    labels = torch.cat([h.labels for h in groups])
     missed = 1 - rows[:, -1].exp().gather(1, labels[:, None]).squeeze(1).numpy()
     threshold = float(np.quantile(missed, min(COVERAGE * (1 + 1 / len(missed)), 1.0)))
     return CrossValidated(FittedModel(final.network, words, [], threshold, {}), scores)
 
 
-def score_held_out(held: list[HeldOutGroup]) -> dict[str, dict[str, float]]:
+def score_held_out(groups: list[HeldOutGroup]) -> dict[str, dict[str, float]]:
     """Score the held-out groups, each with temperatures fitted on the others."""
     probabilities: list[NDArray[np.float64]] = []
-    for group in held:
-        _fit_temperatures([h for h in held if h is not group], group.network)
+    for group in groups:
+        _fit_temperatures([h for h in groups if h is not group], group.network)
         probabilities.append(_subset_log_probs(group, group.network).exp().double().numpy())
-    p, labels = np.concatenate(probabilities), torch.cat([h.labels for h in held]).numpy()
-    modalities = held[0].network.modalities
+    p, labels = np.concatenate(probabilities), torch.cat([h.labels for h in groups]).numpy()
+    modalities = groups[0].network.modalities
     scores = {}
     for index in range(1, p.shape[1]):
         ece = metrics.excess_ece(p[:, index], labels)
@@ -96,25 +96,25 @@ def _train_group(
 
 
 @torch.no_grad()
-def _fit_temperatures(held: list[HeldOutGroup], network: TaskNetwork) -> None:
+def _fit_temperatures(groups: list[HeldOutGroup], network: TaskNetwork) -> None:
     """Fit temperatures of experts and subsets on held-out groups and store them in a network."""
-    labels = torch.cat([h.labels for h in held])
-    logits = torch.cat([h.network.expert_logits(h.branches) for h in held])
+    labels = torch.cat([h.labels for h in groups])
+    logits = torch.cat([h.network.expert_logits(h.branches) for h in groups])
     for i in range(len(network.modalities)):
         network.get_buffer("temperature")[i] = fit_temperature(logits[:, i], labels)
     network.get_buffer("subset_temperature").fill_(1.0)
-    rows = torch.cat([_subset_log_probs(h, network) for h in held])
+    rows = torch.cat([_subset_log_probs(h, network) for h in groups])
     for index in range(1, rows.shape[1]):
         network.get_buffer("subset_temperature")[index] = fit_temperature(rows[:, index], labels)
 
 
 @torch.no_grad()
-def _subset_log_probs(held: HeldOutGroup, calibrated: TaskNetwork) -> Tensor:
+def _subset_log_probs(group: HeldOutGroup, calibrated: TaskNetwork) -> Tensor:
     """Return log probabilities of all subsets by a group's own network with the temperatures of another."""
-    saved: dict[str, Any] = {n: held.network.get_buffer(n).clone() for n in ("temperature", "subset_temperature")}
+    saved: dict[str, Any] = {n: group.network.get_buffer(n).clone() for n in ("temperature", "subset_temperature")}
     for name in saved:
-        held.network.get_buffer(name).copy_(calibrated.get_buffer(name))
-    rows = held.network.subset_log_probs(held.branches, held.present)
+        group.network.get_buffer(name).copy_(calibrated.get_buffer(name))
+    rows = group.network.subset_log_probs(group.branches, group.present)
     for name, value in saved.items():
-        held.network.get_buffer(name).copy_(value)
+        group.network.get_buffer(name).copy_(value)
     return rows

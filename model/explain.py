@@ -98,7 +98,10 @@ def _shapley_weights(player: int, count: int) -> Sequence[tuple[int, float]]:
 
 
 def _conflict_probability(
-    rows: NDArray[np.float64], likely: NDArray[np.float64], present: frozenset[str], modalities: Sequence[str]
+    rows: NDArray[np.float64],
+    subset_probabilities: NDArray[np.float64],
+    present: frozenset[str],
+    modalities: Sequence[str],
 ) -> tuple[float, str | None]:
     """Return the probability that one modality shows another label than all others, and the likeliest one (of three).
 
@@ -108,13 +111,13 @@ def _conflict_probability(
     indices = [i for i, m in enumerate(modalities) if m in present]
     if len(indices) < 2:
         return 0.0, None
-    prior, elsewhere_before = likely[0], np.maximum(1 - likely[0], 1e-9)
+    prior, elsewhere_before = subset_probabilities[0], np.maximum(1 - subset_probabilities[0], 1e-9)
     evidence = {i: rows[1 << i] - rows[0] for i in indices}
     agree = float((prior * np.exp(sum(evidence.values()))).sum())
     odd_masses: list[tuple[float, str]] = []
     for i in indices:
         others = prior * np.exp(sum(evidence[j] for j in indices if j != i))
-        elsewhere = np.maximum(1 - likely[1 << i], 0) / elsewhere_before
+        elsewhere = np.maximum(1 - subset_probabilities[1 << i], 0) / elsewhere_before
         odd_masses.append((float((others * elsewhere).sum()), modalities[i]))
     odd = sum(mass for mass, _ in odd_masses) / len(odd_masses)
     return odd / max(odd + agree, 1e-300), max(odd_masses)[1] if len(indices) > 2 else None

@@ -67,11 +67,11 @@ class TransformerFusion(nn.Module):
 
     def forward(self, branches: Tensor, experts: Tensor, used: Tensor, log_prior: Tensor) -> Tensor:
         """Return logits of the class token; absent branches are masked out as keys."""
-        own = self.tokens.expand(len(branches), -1, -1)
-        rows = torch.cat([own, branches * used.unsqueeze(-1) + self.kind], 1)
+        tokens = self.tokens.expand(len(branches), -1, -1)
+        rows = torch.cat([tokens, branches * used.unsqueeze(-1) + self.kind], 1)
         masked = torch.cat([used.new_zeros(len(used), 1 + BOTTLENECKS), ~used], 1)
-        seen = self.before(rows)
-        rows = rows + self.attention(seen, seen, seen, key_padding_mask=masked, need_weights=False)[0]
+        normalized = self.before(rows)
+        rows = rows + self.attention(normalized, normalized, normalized, key_padding_mask=masked, need_weights=False)[0]
         rows = rows + self.dense(self.between(rows))
         logits: Tensor = self.head(rows[:, 0])
         return logits
@@ -98,8 +98,8 @@ class GatedFusion(nn.Module):
         base = self.base(branches, experts, used, log_prior)
         added = self.residual(branches + self.said(experts.exp()), experts, used, log_prior)
         index = (used * cast(Tensor, self.bits)).sum(1)
-        kept = cast(Tensor, self.kept)[index].unsqueeze(-1)
-        fused: Tensor = base + torch.tanh(self.gate) * kept * added
+        enabled = cast(Tensor, self.kept)[index].unsqueeze(-1)
+        fused: Tensor = base + torch.tanh(self.gate) * enabled * added
         return fused
 
 

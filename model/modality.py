@@ -117,43 +117,43 @@ def prepare_segment(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     return segment
 
 
-def _text_encoder(shape: EncoderConfig) -> nn.Module:
-    if shape.kind == BASELINE:
-        return BaselineTextEncoder(shape.words)
-    if shape.kind == FIXED:
+def _text_encoder(config: EncoderConfig) -> nn.Module:
+    if config.kind == BASELINE:
+        return BaselineTextEncoder(config.words)
+    if config.kind == FIXED:
         return FixedTextEncoder()
-    return TextEncoder(shape.words, shape.vector_size, shape.features, *shape.scale_channels(40))
+    return TextEncoder(config.words, config.vector_size, config.features, *config.scale_channels(40))
 
 
-def _video_encoder(shape: EncoderConfig) -> nn.Module:
-    if shape.kind == FIXED:
+def _video_encoder(config: EncoderConfig) -> nn.Module:
+    if config.kind == FIXED:
         return FixedImageEncoder()
     return (
         BaselineImageEncoder()
-        if shape.kind == BASELINE
-        else RobustImageEncoder(shape.features, shape.scale_channels(16, 32, 48, 64))
+        if config.kind == BASELINE
+        else RobustImageEncoder(config.features, config.scale_channels(16, 32, 48, 64))
     )
 
 
-def _audio_encoder(shape: EncoderConfig) -> nn.Module:
-    if shape.kind == FIXED:
+def _audio_encoder(config: EncoderConfig) -> nn.Module:
+    if config.kind == FIXED:
         return FixedAudioEncoder()
-    return BaselineAudioEncoder() if shape.kind == BASELINE else RobustAudioEncoder(shape.scale_channels(16, 32, 64))
+    return BaselineAudioEncoder() if config.kind == BASELINE else RobustAudioEncoder(config.scale_channels(16, 32, 64))
 
 
-def _audio_reader(shape: EncoderConfig) -> nn.Module:
-    if shape.kind == FIXED:
+def _audio_reader(config: EncoderConfig) -> nn.Module:
+    if config.kind == FIXED:
         return FixedAudioReader()
     return (
         BaselineAudioReader()
-        if shape.kind == BASELINE
-        else RobustAudioReader(shape.features, *shape.scale_channels(48))
+        if config.kind == BASELINE
+        else RobustAudioReader(config.features, *config.scale_channels(48))
     )
 
 
 MODALITIES: Mapping[str, Modality] = {
-    found.name: found
-    for found in (
+    modality.name: modality
+    for modality in (
         Modality(
             "text",
             ("text/plain", "application/json"),

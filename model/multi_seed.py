@@ -25,7 +25,9 @@ def evaluate_seeds(models: Sequence[FusionModel], data: Examples, part: str = "t
     all models for it, because those are not independent.
     """
     predictions = [predict_split(model, data, part) for model in models]
-    each = [evaluate_model(model, data, part, own) for model, own in zip(models, predictions, strict=True)]
+    each = [
+        evaluate_model(model, data, part, prediction) for model, prediction in zip(models, predictions, strict=True)
+    ]
     pooled: dict[str, Any] = {"models": [e["model"] for e in each], "data": data.name, "part": part} | _mean(each)
     labels, first = predictions[0].labels, models[0]
     lower_bounds: list[float] = []

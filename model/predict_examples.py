@@ -36,7 +36,9 @@ def encode_examples(model: FusionModel, examples: Sequence[Example]) -> list[Win
         spans.append(span)
     encoded = model.encode_all(inputs)
     return [
-        WindowFeatures({m: {place: encoded[m][i] for place, i in enumerate(found)} for m, found in span.items()})
+        WindowFeatures(
+            {m: {place: encoded[m][i] for place, i in enumerate(positions)} for m, positions in span.items()}
+        )
         for span in spans
     ]
 
@@ -58,4 +60,4 @@ def _prepare_items(model: FusionModel, modality: str, example: Example) -> list[
     if not MODALITIES[modality].on_grid:
         return [model.prepare(modality, value)]
     end = min(len(value), model.segments_per_sample * SEGMENT_SAMPLES)
-    return [model.prepare(modality, value[at : at + SEGMENT_SAMPLES]) for at in range(0, end, SEGMENT_SAMPLES)]
+    return [model.prepare(modality, value[begin : begin + SEGMENT_SAMPLES]) for begin in range(0, end, SEGMENT_SAMPLES)]

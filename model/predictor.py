@@ -172,10 +172,10 @@ class FusionModel:
 
         Rows after those keep older items: a row's feature depends on that row alone, so they need not be cleared.
         """
-        for modality, given in inputs.items():
+        for modality, items in inputs.items():
             run = self._encoders[modality]
-            for at in range(0, len(given), self.batch_windows):
-                part = given[at : at + self.batch_windows]
+            for begin in range(0, len(items), self.batch_windows):
+                part = items[begin : begin + self.batch_windows]
                 (rows,) = run.inputs
                 for row, item in enumerate(part):
                     rows[row] = item
@@ -183,8 +183,8 @@ class FusionModel:
 
     def _window_batches(self, windows: Sequence[WindowFeatures]) -> Iterator[tuple[Executor, int]]:
         """Yield filled head runs, each with its number of windows."""
-        for at in range(0, len(windows), self.batch_windows):
-            part = windows[at : at + self.batch_windows]
+        for begin in range(0, len(windows), self.batch_windows):
+            part = windows[begin : begin + self.batch_windows]
             self._fill_head_inputs(part)
             yield self._head, len(part)
 

@@ -82,8 +82,8 @@ def compute_branches(network: TaskNetwork, batch: ExampleBatch, mask: Mask | Non
 @torch.no_grad()
 def encode_branches(network: TaskNetwork, batch: ExampleBatch, rows: int = 64) -> tuple[Tensor, Tensor]:
     """Compute branches without gradients, `rows` examples at a time."""
-    parts = [compute_branches(network, batch.rows(at, at + rows)) for at in range(0, len(batch.labels), rows)]
-    branches, present = (torch.cat(parts) for parts in zip(*parts, strict=True))
+    parts = [compute_branches(network, batch.rows(begin, begin + rows)) for begin in range(0, len(batch.labels), rows)]
+    branches, present = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     return branches, present
 
 
@@ -94,4 +94,4 @@ def _prepare_items(modality: str, example: Example, lexicon: Lexicon) -> list[ND
     prepare = MODALITIES[modality].prepare
     if not MODALITIES[modality].on_grid:
         return [prepare(value, lexicon)]
-    return [prepare(value[at : at + SEGMENT_SAMPLES], lexicon) for at in range(0, len(value), SEGMENT_SAMPLES)]
+    return [prepare(value[begin : begin + SEGMENT_SAMPLES], lexicon) for begin in range(0, len(value), SEGMENT_SAMPLES)]

@@ -100,10 +100,10 @@ def select_device(name: str, threads: int = 1) -> torch.device:
 def describe_device(device: torch.device) -> dict[str, Any]:
     """Describe the device, its load and its speed at large matrix products (GFLOP/s)."""
     rate = measure_matrix_rate(device)
-    told = {"machine": machine_name(device), "device": str(device), "torch": torch.__version__}
+    facts = {"machine": machine_name(device), "device": str(device), "torch": torch.__version__}
     # Other load slows a CPU measurement, so the page states it.
     busy = {"load": round(os.getloadavg()[0], 1), "cores": os.cpu_count()}
-    return {**told, **busy, "matrix_gflops": round(rate / 1e9, 1)}
+    return {**facts, **busy, "matrix_gflops": round(rate / 1e9, 1)}
 
 
 def machine_name(device: torch.device) -> str:
@@ -122,27 +122,27 @@ def measure_matrix_rate(device: torch.device) -> float:
     """Measure the floating-point operations per second of a large matrix product, which is 100 % MFU."""
     size = 8_192 if device.type == "cuda" else 1_024
     a = torch.randn(size, size, device=device)
-    took = []
+    durations_s = []
     with torch.inference_mode():
         for _ in range(8):
-            began = time.perf_counter()
+            start_s = time.perf_counter()
             a @ a
             _synchronize(device)
-            took.append(time.perf_counter() - began)
-    return 2 * size**3 / min(took)
+            durations_s.append(time.perf_counter() - start_s)
+    return 2 * size**3 / min(durations_s)
 
 
 def execution_modes(device: torch.device, fused: bool) -> dict[str, ExecutorFactory]:
     """Return the ways to run functions on this device, by name."""
-    plain = partial(EagerExecutor, device=device, bfloat16=False)
-    found: dict[str, ExecutorFactory] = {EAGER: plain}
+    eager = partial(EagerExecutor, device=device, bfloat16=False)
+    modes: dict[str, ExecutorFactory] = {EAGER: eager}
     if fused:
-        found[COMPILED] = lambda function, like: plain(compile_function(function), like)
+        modes[COMPILED] = lambda function, like: eager(compile_function(function), like)
     if device.type == "cuda":
-        found[GRAPHS] = executor_factory(device, False)
+        modes[GRAPHS] = executor_factory(device, False)
     if device.type == "cuda" and fused:
-        found[COMPILED_GRAPHS] = executor_factory(device, False, fuse=True)
-    return found
+        modes[COMPILED_GRAPHS] = executor_factory(device, False, fuse=True)
+    return modes
 
 
 def measure_throughput(
@@ -161,19 +161,19 @@ def measure_throughput(
         fused: Measure compiled modes, too.
         say: Called with lines of progress.
     """
-    counted = FusionModel(random_network(), random_config(1), [], "0" * 64, torch.device("cpu"))
-    items = {m: counted.item_flops(m) for m in counted.modalities}
-    head = counted.window_flops()
-    whole = head + sum(items[m] * ITEMS[m][0] for m in items)
-    cached = head + sum(items[m] * ITEMS[m][1] for m in items)
+    cpu_model = FusionModel(random_network(), random_config(1), [], "0" * 64, torch.device("cpu"))
+    items = {m: cpu_model.item_flops(m) for m in cpu_model.modalities}
+    head = cpu_model.window_flops()
+    full_flops = head + sum(items[m] * ITEMS[m][0] for m in items)
+    cached_flops = head + sum(items[m] * ITEMS[m][1] for m in items)
     rate = measure_matrix_rate(device)
     rows: list[ThroughputRow] = []
-    made = execution_modes(device, fused)
-    best = made.get(GRAPHS, made[EAGER])
-    cached_ways = {CACHED: best} | ({CACHED_COMPILED: made[COMPILED_GRAPHS]} if COMPILED_GRAPHS in made else {})
+    modes = execution_modes(device, fused)
+    best = modes.get(GRAPHS, modes[EAGER])
+    cached_ways = {CACHED: best} | ({CACHED_COMPILED: modes[COMPILED_GRAPHS]} if COMPILED_GRAPHS in modes else {})
     served = FusionModel(random_network(), random_config(1), [], "0" * 64, device, best)
-    differs = float(np.abs(np.exp(_rows(served)) - np.exp(_rows(counted))).max())
-    for way, make in (made | cached_ways).items():
+    differs = float(np.abs(np.exp(_rows(served)) - np.exp(_rows(cpu_model))).max())
+    for way, make in (modes | cached_ways).items():
         last_s = 0.0
         for batch in batches:
             before = [row.batch for row in rows if row.way == way]
@@ -183,15 +183,15 @@ def measure_throughput(
             say(f"{way}, batch {batch}")
             torch.compiler.reset()  # it stops compiling after a handful of shapes of one function
             model = FusionModel(random_network(), random_config(batch), [], "0" * 64, device, make)
-            took = list(_timed(_step(model, batch, way in cached_ways), seconds))
-            last_s = float(np.median(took))
+            durations_s = list(_timed(_step(model, batch, way in cached_ways), seconds))
+            last_s = float(np.median(durations_s))
             windows_per_s = batch / last_s
-            mfu = windows_per_s * (cached if way in cached_ways else whole) / rate
-            p50, p99 = (1000 * float(np.percentile(took, q)) for q in (50, 99))
+            mfu = windows_per_s * (cached_flops if way in cached_ways else full_flops) / rate
+            p50, p99 = (1000 * float(np.percentile(durations_s, q)) for q in (50, 99))
             rows.append(ThroughputRow(way, batch, round(windows_per_s, 1), round(mfu, 4), round(p50, 3), round(p99, 3)))
             say(f"  {windows_per_s:.1f} windows/s, MFU {100 * mfu:.1f} %, p50 {p50:.2f} ms, p99 {p99:.2f} ms")
     parameters = sum(p.numel() for p in random_network().parameters())
-    return ThroughputReport(parameters, round(whole / 1e9, 3), round(cached / 1e9, 3), differs, rows)
+    return ThroughputReport(parameters, round(full_flops / 1e9, 3), round(cached_flops / 1e9, 3), differs, rows)
 
 
 def _inputs(model: FusionModel) -> dict[str, NDArray[Any]]:
@@ -206,9 +206,9 @@ def _inputs(model: FusionModel) -> dict[str, NDArray[Any]]:
 
 def _window(model: FusionModel) -> WindowFeatures:
     """Return an encoded window with ITEMS items."""
-    found = {m: model.encode(m, [given])[0] for m, given in _inputs(model).items()}
-    there = {m: [found[m]] * ITEMS[m][0] for m in ("text", "video")}
-    return WindowFeatures({**there, "audio": dict.fromkeys(range(SEGMENTS), found["audio"])})
+    features = {m: model.encode(m, [item])[0] for m, item in _inputs(model).items()}
+    items = {m: [features[m]] * ITEMS[m][0] for m in ("text", "video")}
+    return WindowFeatures({**items, "audio": dict.fromkeys(range(SEGMENTS), features["audio"])})
 
 
 def _rows(model: FusionModel) -> NDArray[np.float64]:
@@ -218,7 +218,7 @@ def _rows(model: FusionModel) -> NDArray[np.float64]:
 
 def _step(model: FusionModel, batch: int, cached: bool) -> Callable[[], None]:
     """Return a function that encodes the new items of `batch` windows and fuses them."""
-    new = {m: [given] * ceil(batch * ITEMS[m][1 if cached else 0]) for m, given in _inputs(model).items()}
+    new = {m: [item] * ceil(batch * ITEMS[m][1 if cached else 0]) for m, item in _inputs(model).items()}
     windows = [_window(model)] * batch
 
     def step() -> None:
@@ -231,16 +231,16 @@ def _step(model: FusionModel, batch: int, cached: bool) -> Callable[[], None]:
 def _timed(step: Callable[[], None], seconds: float) -> Iterator[float]:
     """Yield the seconds of each step; the first two, which may compile and allocate, are omitted."""
     for _ in range(2):
-        began = time.perf_counter()
+        start_s = time.perf_counter()
         step()
-        if time.perf_counter() - began > STEP_MAX_S / 4:
+        if time.perf_counter() - start_s > STEP_MAX_S / 4:
             break
     end = time.perf_counter() + seconds
     count = 0
     while count < 3 or time.perf_counter() < end:
-        began = time.perf_counter()
+        start_s = time.perf_counter()
         step()
-        yield time.perf_counter() - began
+        yield time.perf_counter() - start_s
         count += 1
 
 

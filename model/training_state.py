@@ -97,7 +97,7 @@ class TrainingState:
             "weights": self.loss_weights,
             "curve": self.curve,
         }
-        tensors = {f"{group}/{name}": v.contiguous() for group, own in groups.items() for name, v in own.items()}
+        tensors = {f"{group}/{name}": v.contiguous() for group, values in groups.items() for name, v in values.items()}
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, path.with_suffix(".new"), {"numbers": json.dumps(numbers)})
         os.replace(path.with_suffix(".new"), path)

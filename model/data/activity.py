@@ -24,9 +24,9 @@ def find_audible_spans(
         for sound in (after - before, before)
     )
     loud = np.flatnonzero((added > RELATIVE_MIN * existing) & (added > AMPLITUDE_MIN))
-    heard = np.zeros(count, np.bool_)
+    audible = np.zeros(count, np.bool_)
     for piece in loud:
-        heard[max(piece - LINGER_PIECES, 0) : piece + LINGER_PIECES + 1] = True
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], heard, [False]]).astype(int)))
+        audible[max(piece - LINGER_PIECES, 0) : piece + LINGER_PIECES + 1] = True
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], audible, [False]]).astype(int)))
     spans = [(low * PIECE_SAMPLES / RATE, high * PIECE_SAMPLES / RATE) for low, high in zip(edges[::2], edges[1::2], strict=True)]
     return [(max(low, begin), min(high, end)) for low, high in spans if max(low, begin) < min(high, end)]

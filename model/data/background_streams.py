@@ -53,19 +53,19 @@ def _stream(name: str, outside: OutOfDistribution, bed: splits.ClipSample, rng: 
     sound = np.resize(np.roll(bed.sound, rng.integers(len(bed.sound))), seconds * RATE) * rng.uniform(0.03, 0.09)
     camera_off, text_off = rng.uniform(-0.3, 0.3), rng.uniform(-0.5, 0.3)
     frames, texts = [], []
-    at = rng.uniform(0, 4)
-    while at < seconds - 5:
-        loud, shown, written = rng.random(3) < BY
+    begin_s = rng.uniform(0, 4)
+    while begin_s < seconds - 5:
+        loud, visible, written = rng.random(3) < BY
         if loud:
             strange = outside.speech() if rng.random() < 0.5 else outside.sound()
-            begin = round(at * RATE)
+            begin = round(begin_s * RATE)
             sound[begin : begin + len(strange)] += strange * rng.uniform(0.22, 0.9)
-        if shown:
+        if visible:
             picture = encode_jpeg(outside.picture())
-            frames += [(float(t), picture) for t in np.arange(at + 0.3, at + rng.uniform(1, 3), FRAME_S)]
+            frames += [(float(t), picture) for t in np.arange(begin_s + 0.3, begin_s + rng.uniform(1, 3), FRAME_S)]
         if written:
-            texts.append((at + rng.uniform(0.1, 2.6), outside.sentence()))
-        at += rng.uniform(2.5, 8)
+            texts.append((begin_s + rng.uniform(0.1, 2.6), outside.sentence()))
+        begin_s += rng.uniform(2.5, 8)
     rendered: NDArray[np.int16] = np.clip(np.round(sound), -32768, 32767).astype(np.int16)
     received = [
         *audio_messages(seconds, HEARD_LATE, rng),
@@ -77,6 +77,6 @@ def _stream(name: str, outside: OutOfDistribution, bed: splits.ClipSample, rng: 
 
 def encode_jpeg(pixels: NDArray[np.uint8]) -> bytes:
     """Encode pixels as JPEG."""
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "JPEG", quality=90)
-    return out.getvalue()
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=90)
+    return file.getvalue()

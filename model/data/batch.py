@@ -38,39 +38,39 @@ def collate(scenes: Sequence[Scene], vocabulary: Vocabulary, labels: Sequence[st
     samples = np.stack([s.sound for s in scenes]).reshape(-1, SEGMENT_SAMPLES) / 32768
     with torch.no_grad():
         spectra = log_mel(torch.from_numpy(samples.astype(np.float32)))
-    frames = [(n, at, picture) for n, s in enumerate(scenes) for at, picture in s.frames]
+    frames = [(n, time_s, picture) for n, s in enumerate(scenes) for time_s, picture in s.frames]
     texts = [(n, at, text) for n, s in enumerate(scenes) for at, text in s.texts]
     pictures = np.stack([np.zeros((3, 64, 64), np.float32), *(prepare_image(picture) for _, _, picture in frames)])
     words = np.stack([vocabulary.prepare(""), *(vocabulary.prepare(text) for _, _, text in texts)])
     audio = np.zeros((len(scenes) * WINDOWS, WINDOW_SEGMENTS), np.int64)
-    wanted = {m: np.zeros(len(scenes) * WINDOWS, np.int64) for m in (None, *MODALITIES)}
+    indices = {m: np.zeros(len(scenes) * WINDOWS, np.int64) for m in (None, *MODALITIES)}
     for n, scene in enumerate(scenes):
         for window in range(WINDOWS):
             row = n * WINDOWS + window
-            for modality, told in wanted.items():
-                told[row] = labels.index(scene.label(window, modality))
+            for modality, values in indices.items():
+                values[row] = labels.index(scene.label(window, modality))
             for place in range(WINDOW_SEGMENTS):
-                if scene.heard[window + place]:
+                if scene.received[window + place]:
                     audio[row, place] = 1 + n * SEGMENTS + window + place
     rows = {
         "audio": torch.from_numpy(audio),
         "video": torch.from_numpy(_places([(n, at) for n, at, _ in frames], len(scenes), ITEMS_MAX["video"])),
         "text": torch.from_numpy(_places([(n, at) for n, at, _ in texts], len(scenes), ITEMS_MAX["text"])),
     }
-    shown = {m: torch.from_numpy(values) for m, values in wanted.items()}
-    own = {m: shown[m] for m in MODALITIES}
-    return Batch(spectra, torch.from_numpy(pictures), torch.from_numpy(words), rows, shown[None], own)
+    labels_by_modality = {m: torch.from_numpy(values) for m, values in indices.items()}
+    own = {m: labels_by_modality[m] for m in MODALITIES}
+    return Batch(spectra, torch.from_numpy(pictures), torch.from_numpy(words), rows, labels_by_modality[None], own)
 
 
 def _places(items: Sequence[tuple[int, float]], scene_count: int, places: int) -> np.ndarray:
     """Return the rows (from 1) of the items in each window, int64 [windows, places], the newest if there are too many."""
-    held: list[list[tuple[float, int]]] = [[] for _ in range(scene_count * WINDOWS)]
-    for row, (scene, at) in enumerate(items, 1):
-        first, last = int(np.floor(at * 2)) - WINDOW_SEGMENTS + 1, int(np.floor(at * 2))
+    items_by_window: list[list[tuple[float, int]]] = [[] for _ in range(scene_count * WINDOWS)]
+    for row, (scene, time_s) in enumerate(items, 1):
+        first, last = int(np.floor(time_s * 2)) - WINDOW_SEGMENTS + 1, int(np.floor(time_s * 2))
         for window in range(max(first, 0), min(last, WINDOWS - 1) + 1):
-            held[scene * WINDOWS + window].append((at, row))
-    out = np.zeros((scene_count * WINDOWS, places), np.int64)
-    for window, found in enumerate(held):
-        newest = [row for _, row in sorted(found)][-places:]
-        out[window, : len(newest)] = newest
-    return out
+            items_by_window[scene * WINDOWS + window].append((time_s, row))
+    rows = np.zeros((scene_count * WINDOWS, places), np.int64)
+    for window, window_items in enumerate(items_by_window):
+        newest = [row for _, row in sorted(window_items)][-places:]
+        rows[window, : len(newest)] = newest
+    return rows

@@ -49,7 +49,7 @@ def corrupt_text(text: str, rng: Generator) -> str:
     """Drop words, swap letters and mishear the number, in one sentence of four."""
     if rng.random() < 0.75:
         return text
-    kept = []
+    result = []
     for word in text.split():
         if rng.random() < 0.1:
             continue
@@ -58,5 +58,5 @@ def corrupt_text(text: str, rng: Generator) -> str:
         elif len(word) > 3 and rng.random() < 0.06:
             index = int(rng.integers(0, len(word) - 1))
             word = word[:index] + word[index + 1] + word[index] + word[index + 2 :]
-        kept.append(word)
-    return " ".join(kept) or text
+        result.append(word)
+    return " ".join(result) or text

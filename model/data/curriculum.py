@@ -31,16 +31,16 @@ Item = TypeVar("Item")
 class SingleModalityBatch:
     """Items of each modality by itself, with the index in LABELS of what they show.
 
-    spectra float32 [windows * segments, MELS, frames] and heard int64 [windows]; words int64 [texts, WORDS_MAX] and said int64
-    [texts]; pictures float32 [frames, 3, 64, 64] and shown int64 [frames].
+    spectra float32 [windows * segments, MELS, frames], spectra_labels int64 [windows]; words int64 [texts, WORDS_MAX], word_labels int64
+    [texts]; pictures float32 [frames, 3, 64, 64], picture_labels int64 [frames].
     """
 
     spectra: Tensor
-    heard: Tensor
+    spectra_labels: Tensor
     words: Tensor
-    said: Tensor
+    word_labels: Tensor
     pictures: Tensor
-    shown: Tensor
+    picture_labels: Tensor
 
 
 class Curriculum:
@@ -58,19 +58,19 @@ class Curriculum:
 
     def alone(self, windows: int) -> SingleModalityBatch:
         """Generate `windows` windows of audio, and sentences, titles and photos: scenes hold few for their cost."""
-        made = [self._maker.make_audio_window() for _ in range(windows)]
-        samples = np.stack([sound for sound, _ in made]).reshape(-1, SEGMENT_SAMPLES) / 32768
+        sounds = [self._maker.make_audio_window() for _ in range(windows)]
+        samples = np.stack([sound for sound, _ in sounds]).reshape(-1, SEGMENT_SAMPLES) / 32768
         with torch.no_grad():
             spectra = self._log_mel(torch.from_numpy(samples.astype(np.float32)))
-        texts, said = zip(*self._texts(), strict=True)
-        pictures, shown = zip(*self._pictures(), strict=True)
+        texts, text_labels = zip(*self._texts(), strict=True)
+        pictures, picture_labels = zip(*self._pictures(), strict=True)
         return SingleModalityBatch(
             spectra,
-            _label_indices([label for _, label in made]),
+            _label_indices([label for _, label in sounds]),
             torch.from_numpy(np.stack([self._vocabulary.prepare(text) for text in texts])),
-            _label_indices(said),
+            _label_indices(text_labels),
             torch.from_numpy(np.stack([prepare_image(picture) for picture in pictures])),
-            _label_indices(shown),
+            _label_indices(picture_labels),
         )
 
     def _texts(self) -> Iterator[tuple[str, str]]:
@@ -99,10 +99,10 @@ def prefetch(make: Callable[[], Item], count: int, threads: int) -> Iterator[Ite
     with ThreadPoolExecutor(1, "lessons", torch.set_num_threads, (threads,)) as maker:
         coming = maker.submit(make)
         for left in reversed(range(count)):
-            made = coming.result()
+            item = coming.result()
             if left:
                 coming = maker.submit(make)
-            yield made
+            yield item
 
 
 def _label_indices(labels: list[str] | tuple[str, ...]) -> Tensor:

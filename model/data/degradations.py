@@ -112,16 +112,16 @@ def draw_text(text: str, digit: int, severity: Severity, rng: Generator) -> str:
         return text
     law = LAWS[severity]
     digit_index = find_digit_word(text.split(), digit)
-    kept = []
+    result = []
     for index, word in enumerate(text.split()):
         if index == digit_index:
             chance = rng.random()
             if chance < law.number_dropped:
                 continue
-            kept.append(str(rng.choice(HOMOPHONES[digit])) if chance < law.number_dropped + law.misheard else word)
+            result.append(str(rng.choice(HOMOPHONES[digit])) if chance < law.number_dropped + law.misheard else word)
         elif rng.random() >= WORD_DROPPED:
-            kept.append(_swap_letters(word, rng) if len(word) > 3 and rng.random() < LETTERS_SWAPPED else word)
-    return " ".join(kept)
+            result.append(_swap_letters(word, rng) if len(word) > 3 and rng.random() < LETTERS_SWAPPED else word)
+    return " ".join(result)
 
 
 def find_digit_word(words: Sequence[str], digit: int) -> int | None:

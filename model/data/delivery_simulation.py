@@ -46,7 +46,7 @@ def audio_messages(seconds: int, delay: DelayDistribution, rng: Generator) -> It
 
 def image_messages(frames: list[tuple[float, bytes]], seconds: int, clock_offset_s: float, delay: DelayDistribution, rng: Generator) -> Iterator[Received]:
     """Yield the frames of a camera with a clock offset, and idle messages between them."""
-    idle = [(t, None) for t in np.arange(0.0, seconds, IDLE_S) if all(abs(t - at) > 1 for at, _ in frames)]
+    idle = [(t, None) for t in np.arange(0.0, seconds, IDLE_S) if all(abs(t - time_s) > 1 for time_s, _ in frames)]
     rising = sorted([*frames, *idle], key=lambda item: item[0])
     for number, (t, picture) in enumerate(rising):
         yield Received(_us(t + delay(rng)), "cam", number, _us(max(t + clock_offset_s, 0)), picture=picture)

@@ -36,14 +36,14 @@ class SoundClip:
 
 
 class Homesound10:
-    """The set in a folder; clips of the folds in `held` are the test split, the others train."""
+    """The set in a folder; clips of the folds in `held_out` are the test split, the others train."""
 
     name = "homesound10"
     labels = SOUNDS
     modalities = ("text", "audio")
     severities: tuple[Severity, ...] = ("clean",)
 
-    def __init__(self, folder: Path, held: Collection[int] = (), repeats: int = 4) -> None:
+    def __init__(self, folder: Path, held_out: Collection[int] = (), repeats: int = 4) -> None:
         self._items = [
             SoundClip(
                 r["id"],
@@ -55,7 +55,7 @@ class Homesound10:
             )
             for r in read_jsonl(folder / "manifest.jsonl")
         ]
-        self._held, self._repeats = frozenset(held), repeats
+        self._held, self._repeats = frozenset(held_out), repeats
 
     def hold_out(self, folds: Collection[int]) -> Homesound10:
         """Return the set with other folds held out, without reading it again."""
@@ -65,13 +65,13 @@ class Homesound10:
 
     def epoch(self, rng: Generator, ease: float = 0.0) -> list[Example]:
         """Draw each training clip a few times; titles and sounds are paired at random within their label."""
-        used = [item for item in self._items if item.fold not in self._held]
-        by_label = {n: [item for item in used if item.label == n] for n in range(len(SOUNDS))}
+        training = [item for item in self._items if item.fold not in self._held]
+        by_label = {n: [item for item in training if item.label == n] for n in range(len(SOUNDS))}
         examples = []
-        for item in used * self._repeats:
+        for item in training * self._repeats:
             same = by_label[item.label]
             donor = same[int(rng.integers(len(same)))]
-            bed = used[int(rng.integers(len(used)))]
+            bed = training[int(rng.integers(len(training)))]
             sound = augment.change_distance(augment.change_pace(donor.sound, rng), bed.sound, SECONDS_MAX * RATE, rng)
             examples.append(Example(item.id, item.label, augment.drop_title_words(item.title, rng), None, sound))
         return [examples[i] for i in rng.permutation(len(examples))]

@@ -55,13 +55,13 @@ class ManifestSet:
             if isinstance(example, UnreadableRow):
                 raise ManifestError(f"{where}: {example.error}")
             self._parts[_split_of(row.get("split"), name, where)].append(example)
-        every = [e for part in self._parts.values() for e in part]
+        examples = [e for part in self._parts.values() for e in part]
         self.modalities: tuple[str, ...] = tuple(
-            m for m in MODALITIES if any(e.value(m) is not None for e in every)
+            m for m in MODALITIES if any(e.value(m) is not None for e in examples)
         )
         if not self._parts["train"] or not self._parts["val"]:
             raise ManifestError(f"{manifest}: both `train` and `val` need samples; give `split` or more rows")
-        longest = max((len(e.audio) for e in every if e.audio is not None), default=0)
+        longest = max((len(e.audio) for e in examples if e.audio is not None), default=0)
         self.segments = min(max(-(-longest // SEGMENT_SAMPLES), 4), SEGMENTS_MAX)
 
     def epoch(self, rng: Generator, ease: float = 0.0) -> list[Example]:

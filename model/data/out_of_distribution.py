@@ -69,24 +69,24 @@ class OutOfDistribution:
     def speech(self) -> Sound:
         """Generate about half a second of voice without a word: pieces of 50 to 110 ms of several words, some backwards."""
         rng = self._rng
-        out = np.zeros(0, np.float32)
+        samples = np.zeros(0, np.float32)
         for i in rng.integers(0, len(self._digits), rng.integers(5, 10)):
-            said = self._digits[i].speech
+            recording = self._digits[i].speech
             length = int(rng.integers(RATE * 50 // 1000, RATE * 110 // 1000))
-            begin = int(rng.integers(0, max(len(said) - length, 1)))
-            piece = said[begin : begin + length] * np.hanning(min(length, len(said) - begin)) ** 0.25
-            out = np.concatenate([out, piece[:: rng.choice([-1, 1])].astype(np.float32)])
-        return out
+            begin = int(rng.integers(0, max(len(recording) - length, 1)))
+            piece = recording[begin : begin + length] * np.hanning(min(length, len(recording) - begin)) ** 0.25
+            samples = np.concatenate([samples, piece[:: rng.choice([-1, 1])].astype(np.float32)])
+        return samples
 
     def sound(self) -> Sound:
         """Generate one to four seconds of synthetic sound, int16 scale, about as loud as the recorded ones."""
         rng = self._rng
         time = np.arange(int(rng.uniform(1, 4) * RATE)) / RATE
         make = (self._hum, self._beeps, self._knocks, self._notes, self._whistle)[rng.integers(5)]
-        made = make(time)
+        samples = make(time)
         loud = 10 ** rng.uniform(2.6, 3.5)
-        level = np.sqrt(np.mean(made**2)) + 1e-6
-        levelled: Sound = np.clip(made / level * loud, -32768, 32767).astype(np.float32)
+        level = np.sqrt(np.mean(samples**2)) + 1e-6
+        levelled: Sound = np.clip(samples / level * loud, -32768, 32767).astype(np.float32)
         return levelled
 
     def _hum(self, time: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -103,20 +103,20 @@ class OutOfDistribution:
 
     def _knocks(self, time: NDArray[np.float64]) -> NDArray[np.float64]:
         rng = self._rng
-        out = np.zeros_like(time)
-        for at in np.cumsum(rng.uniform(0.12, 0.5, 12)):
-            after = np.clip(time - at, 0, None)
-            out += (time > at) * np.exp(-after * rng.uniform(20, 60)) * np.sin(2 * np.pi * rng.uniform(70, 320) * after)
-        return out
+        samples = np.zeros_like(time)
+        for begin_s in np.cumsum(rng.uniform(0.12, 0.5, 12)):
+            after = np.clip(time - begin_s, 0, None)
+            samples += (time > begin_s) * np.exp(-after * rng.uniform(20, 60)) * np.sin(2 * np.pi * rng.uniform(70, 320) * after)
+        return samples
 
     def _notes(self, time: NDArray[np.float64]) -> NDArray[np.float64]:
         rng = self._rng
-        out = np.zeros_like(time)
-        for at in np.cumsum(rng.uniform(0.1, 0.6, 10)) - 0.1:
-            after, pitch = np.clip(time - at, 0, None), 110 * 2 ** (rng.integers(0, 36) / 12)
+        samples = np.zeros_like(time)
+        for begin_s in np.cumsum(rng.uniform(0.1, 0.6, 10)) - 0.1:
+            after, pitch = np.clip(time - begin_s, 0, None), 110 * 2 ** (rng.integers(0, 36) / 12)
             for n in (1, 2, 3, 4):
-                out += (time > at) * np.exp(-after * 4) * np.sin(2 * np.pi * pitch * n * after) / n
-        return out
+                samples += (time > begin_s) * np.exp(-after * 4) * np.sin(2 * np.pi * pitch * n * after) / n
+        return samples
 
     def _whistle(self, time: NDArray[np.float64]) -> NDArray[np.float64]:
         """Generate noise in a narrow band with varying level, like wind in a gap."""
@@ -124,8 +124,8 @@ class OutOfDistribution:
         spectrum = np.fft.rfft(rng.normal(0, 1, len(time)))
         pitch, wide = rng.uniform(300, 2500), rng.uniform(10, 60)
         spectrum *= np.exp(-(((np.fft.rfftfreq(len(time), 1 / RATE) - pitch) / wide) ** 2))
-        made: NDArray[np.float64] = np.fft.irfft(spectrum, len(time))
-        return made * (1 + 0.8 * np.sin(2 * np.pi * rng.uniform(0.2, 2) * time))
+        samples: NDArray[np.float64] = np.fft.irfft(spectrum, len(time))
+        return samples * (1 + 0.8 * np.sin(2 * np.pi * rng.uniform(0.2, 2) * time))
 
 
 def _without_numbers(text: str) -> str:

@@ -55,13 +55,13 @@ class Evidence(NamedTuple):
 
 @dataclass(slots=True)
 class Scene:
-    """Sound float32 [SEGMENTS * SEGMENT_SAMPLES], int16 scale, with `heard` per segment; frames and texts with their times.
+    """Sound float32 [SEGMENTS * SEGMENT_SAMPLES], int16 scale, with `received` per segment; frames and texts with their times.
 
     `evidence` holds the label of each event with its evidence.
     """
 
     sound: NDArray[np.float32]
-    heard: NDArray[np.bool_]
+    received: NDArray[np.bool_]
     frames: list[tuple[float, NDArray[np.uint8]]] = field(default_factory=list)
     texts: list[tuple[float, str]] = field(default_factory=list)
     evidence: list[tuple[str, list[Evidence]]] = field(default_factory=list)
@@ -100,15 +100,15 @@ class SceneGenerator:
         rng = self._rng
         scene = Scene(self._bed(SEGMENTS * SEGMENT_SAMPLES), np.ones(SEGMENTS, np.bool_))
         camera_off, text_off = rng.uniform(-0.3, 0.3), rng.uniform(-0.5, 0.3)
-        at = rng.uniform(-3, 3)
-        while at < SECONDS:
+        time_s = rng.uniform(-3, 3)
+        while time_s < SECONDS:
             if rng.random() < OOD_CHANCE:
-                at += self._add_out_of_distribution(scene, at, camera_off, text_off)
+                time_s += self._add_out_of_distribution(scene, time_s, camera_off, text_off)
             elif rng.random() < 0.6:
-                at += self._add_digit(scene, at, camera_off, text_off)
+                time_s += self._add_digit(scene, time_s, camera_off, text_off)
             else:
-                at += self._add_sound(scene, at, text_off)
-            at += rng.uniform(0.3, 5) if rng.random() < 0.9 else rng.uniform(5, 12)
+                time_s += self._add_sound(scene, time_s, text_off)
+            time_s += rng.uniform(0.3, 5) if rng.random() < 0.9 else rng.uniform(5, 12)
         if self._shake and rng.random() < 0.35:
             scene.sound = corrupt_audio(scene.sound, self._noises, rng)
         self._drop_data(scene)
@@ -122,24 +122,24 @@ class SceneGenerator:
         rng = self._rng
         while True:
             scene = Scene(self._bed(WINDOW_SEGMENTS * SEGMENT_SAMPLES), np.ones(WINDOW_SEGMENTS, np.bool_))
-            label, heard, least, enough = NOTHING, 0.0, 0.0, 0.0
+            label, evidence, least, enough = NOTHING, 0.0, 0.0, 0.0
             kind = rng.choice(3, p=ALONE_CHANCES)
             if kind == 0:
-                said = self._digits[int(rng.integers(len(self._digits)))]
-                part = self._mix(scene, said.speech, rng.uniform(-0.3, 1.8), rng.uniform(0.22, 0.8), weight=1.0)
+                digit = self._digits[int(rng.integers(len(self._digits)))]
+                part = self._mix(scene, digit.speech, rng.uniform(-0.3, 1.8), rng.uniform(0.22, 0.8), weight=1.0)
                 length = part.end - part.begin
-                label, heard, least, enough = said.label, part.amount_within(0, 2), 0.3 * length, 0.7 * length
+                label, evidence, least, enough = digit.label, part.amount_within(0, 2), 0.3 * length, 0.7 * length
             elif kind == 1:
                 clip = self._clip()
                 parts = self._mix_audible(scene, clip.sound, rng.uniform(-3.5, 1.5), rng.uniform(0.28, 0.9), weight=1.0)
-                label, heard, least, enough = clip.label, sum(p.amount_within(0, 2) for p in parts), 0.2, 0.5
+                label, evidence, least, enough = clip.label, sum(p.amount_within(0, 2) for p in parts), 0.2, 0.5
             elif rng.random() < 0.6:
                 self._mix(scene, self._out_of_distribution_sound(), rng.uniform(-2, 1.5), rng.uniform(0.22, 0.9), weight=0.0)
-            if least <= heard < enough:
+            if least <= evidence < enough:
                 continue
             if self._shake and rng.random() < 0.3:
                 scene.sound = corrupt_audio(scene.sound, self._noises, rng)
-            return scene.sound, label if heard >= enough else NOTHING
+            return scene.sound, label if evidence >= enough else NOTHING
 
     def _bed(self, length: int) -> NDArray[np.float32]:
         bed = self._clips[int(self._rng.integers(len(self._clips)))].sound
@@ -151,28 +151,28 @@ class SceneGenerator:
         clips = self._by_label[labels[int(self._rng.integers(len(labels)))]]
         return clips[int(self._rng.integers(len(clips)))]
 
-    def _add_digit(self, scene: Scene, at: float, camera_off: float, text_off: float) -> float:
+    def _add_digit(self, scene: Scene, time_s: float, camera_off: float, text_off: float) -> float:
         rng = self._rng
-        said = self._digits[int(rng.integers(len(self._digits)))]
-        same = [d for d in self._digits if d.label == said.label]
-        spoken, shown, written = _COMBINATIONS[rng.choice(len(_COMBINATIONS), p=_CHANCES)]
+        digit = self._digits[int(rng.integers(len(self._digits)))]
+        same = [d for d in self._digits if d.label == digit.label]
+        spoken, visible, written = _COMBINATIONS[rng.choice(len(_COMBINATIONS), p=_CHANCES)]
         parts: list[Evidence] = []
         if spoken:
-            parts.append(self._mix(scene, said.speech, at + 0.6, rng.uniform(0.22, 0.8), weight=2.0))
-        if shown:
+            parts.append(self._mix(scene, digit.speech, time_s + 0.6, rng.uniform(0.22, 0.8), weight=2.0))
+        if visible:
             hand = same[int(rng.integers(len(same)))].hand
-            begin, end = at + rng.uniform(0.2, 1.1), at + rng.uniform(1.5, 3.1)
+            begin, end = time_s + rng.uniform(0.2, 1.1), time_s + rng.uniform(1.5, 3.1)
             for moment in np.arange(begin, end, 0.5):
                 if rng.random() < 0.95:
                     stamp = float(moment + camera_off)
                     scene.frames.append((stamp, corrupt_image(hand, rng) if self._shake else hand))
                     parts.append(Evidence("video", stamp, stamp, 0.4))
         if written and rng.random() < 0.95:
-            text = self._sentence(said.label)
-            stamp = at + rng.uniform(0.1, 2.6) + text_off
+            text = self._sentence(digit.label)
+            stamp = time_s + rng.uniform(0.1, 2.6) + text_off
             scene.texts.append((stamp, corrupt_text(text, rng) if self._shake else text))
             parts.append(Evidence("text", stamp, stamp, 1.0))
-        scene.evidence.append((said.label, parts))
+        scene.evidence.append((digit.label, parts))
         return 2.7
 
     def _sentence(self, label: str) -> str:
@@ -184,65 +184,65 @@ class SceneGenerator:
         same = [d for d in self._digits if d.label == label]
         return same[int(rng.integers(len(same)))].text
 
-    def _add_sound(self, scene: Scene, at: float, text_off: float) -> float:
+    def _add_sound(self, scene: Scene, time_s: float, text_off: float) -> float:
         rng = self._rng
         clip = self._clip()
-        parts = self._mix_audible(scene, clip.sound, at, rng.uniform(0.28, 0.9), weight=0.7)
+        parts = self._mix_audible(scene, clip.sound, time_s, rng.uniform(0.28, 0.9), weight=0.7)
         if rng.random() < 0.52:
-            stamp = at + rng.uniform(0.4, 3.4) + text_off
+            stamp = time_s + rng.uniform(0.4, 3.4) + text_off
             scene.texts.append((stamp, corrupt_text(clip.title, rng) if self._shake else clip.title))
             parts.append(Evidence("text", stamp, stamp, 1.0))
         scene.evidence.append((clip.label, parts))
         return 4.0
 
-    def _add_out_of_distribution(self, scene: Scene, at: float, camera_off: float, text_off: float) -> float:
+    def _add_out_of_distribution(self, scene: Scene, time_s: float, camera_off: float, text_off: float) -> float:
         """Add something that is no event, in one or more modalities."""
         rng = self._rng
-        heard, shown, written = rng.random(3) < OOD_MODALITY_CHANCES
-        if heard:
-            self._mix(scene, self._out_of_distribution_sound(), at + rng.uniform(0, 1), rng.uniform(0.22, 0.9), weight=0.0)
-        if shown:
+        audible, visible, written = rng.random(3) < OOD_MODALITY_CHANCES
+        if audible:
+            self._mix(scene, self._out_of_distribution_sound(), time_s + rng.uniform(0, 1), rng.uniform(0.22, 0.9), weight=0.0)
+        if visible:
             picture = self.out_of_distribution.picture()
-            for moment in np.arange(at + rng.uniform(0, 1), at + rng.uniform(1.2, 3), 0.5):
-                seen = corrupt_image(picture, rng) if self._shake else picture
-                scene.frames.append((float(moment + camera_off), seen))
+            for moment in np.arange(time_s + rng.uniform(0, 1), time_s + rng.uniform(1.2, 3), 0.5):
+                frame = corrupt_image(picture, rng) if self._shake else picture
+                scene.frames.append((float(moment + camera_off), frame))
         if written:
-            scene.texts.append((at + rng.uniform(0.1, 2.6) + text_off, self.out_of_distribution.sentence()))
+            scene.texts.append((time_s + rng.uniform(0.1, 2.6) + text_off, self.out_of_distribution.sentence()))
         return 2.7
 
     def _out_of_distribution_sound(self) -> NDArray[np.float32]:
         return self.out_of_distribution.speech() if self._rng.random() < 0.5 else self.out_of_distribution.sound()
 
     def _mix_audible(
-        self, scene: Scene, samples: NDArray[np.float32], at: float, gain: float, weight: float
+        self, scene: Scene, samples: NDArray[np.float32], time_s: float, gain: float, weight: float
     ) -> list[Evidence]:
         """Mix a recording in; return evidence for each span in which it is audible."""
         before = scene.sound.copy()
-        whole = self._mix(scene, samples, at, gain, weight)
-        return [Evidence("audio", *span, weight) for span in find_audible_spans(before, scene.sound, whole.begin, whole.end)]
+        mixed = self._mix(scene, samples, time_s, gain, weight)
+        return [Evidence("audio", *span, weight) for span in find_audible_spans(before, scene.sound, mixed.begin, mixed.end)]
 
     def _mix(
-        self, scene: Scene, samples: NDArray[np.float32], at: float, gain: float, weight: float
+        self, scene: Scene, samples: NDArray[np.float32], time_s: float, gain: float, weight: float
     ) -> Evidence:
         if self._shake and self._rng.random() < 0.7:  # change pace and pitch
             stretched = np.arange(0, len(samples) - 1, self._rng.uniform(0.88, 1.14))
             samples = np.interp(stretched, np.arange(len(samples)), samples).astype(np.float32)
-        begin = round(at * RATE)
+        begin = round(time_s * RATE)
         low, high = max(begin, 0), min(begin + len(samples), len(scene.sound))
         if low < high:
             scene.sound[low:high] += gain * samples[low - begin : high - begin]
-        return Evidence("audio", at, at + len(samples) / RATE, weight)
+        return Evidence("audio", time_s, time_s + len(samples) / RATE, weight)
 
     def _drop_data(self, scene: Scene) -> None:
         rng = self._rng
-        scene.heard &= rng.random(SEGMENTS) > 0.015
+        scene.received &= rng.random(SEGMENTS) > 0.015
         if rng.random() < 0.3:
             begin = rng.uniform(-4, SECONDS)
             end = begin + rng.uniform(6, 14)
             match rng.integers(3):
                 case 0:
                     moments = np.arange(SEGMENTS) / 2
-                    scene.heard &= ~((moments >= begin) & (moments < end))
+                    scene.received &= ~((moments >= begin) & (moments < end))
                 case 1:
                     scene.frames = [f for f in scene.frames if not begin <= f[0] < end]
                 case _:

@@ -58,23 +58,23 @@ def _stream(name: str, digits: Sequence[splits.DigitSample], clips: Sequence[spl
     frames: list[tuple[float, bytes]] = []
     texts: list[tuple[float, str]] = []
     truth = []
-    at = rng.uniform(2, 3.5)
-    while at < SECONDS - 6:
+    time_s = rng.uniform(2, 3.5)
+    while time_s < SECONDS - 6:
         if rng.random() < DIGITS:
-            said = digits[int(rng.integers(len(digits)))]
-            _digit(sound, frames, texts, said, [d for d in digits if d.label == said.label], at, rng)
-            lasts, label = DIGIT_S, said.label
+            digit = digits[int(rng.integers(len(digits)))]
+            _digit(sound, frames, texts, digit, [d for d in digits if d.label == digit.label], time_s, rng)
+            lasts, label = DIGIT_S, digit.label
         else:
             labels = sorted({c.label for c in clips})
             label = labels[int(rng.integers(len(labels)))]
             alike = [c for c in clips if c.label == label]
             clip = alike[int(rng.integers(len(alike)))]
-            _mix(sound, clip.sound, at, rng.uniform(0.28, 0.9))
+            _mix(sound, clip.sound, time_s, rng.uniform(0.28, 0.9))
             if rng.random() < TITLED:
-                texts.append((at + rng.uniform(0.4, 3.4), clip.title))
+                texts.append((time_s + rng.uniform(0.4, 3.4), clip.title))
             lasts = min(len(clip.sound) / RATE, SOUND_S)
-        truth.append((float(at), float(at + lasts), label))
-        at += lasts + rng.uniform(*GAP_S)
+        truth.append((float(time_s), float(time_s + lasts), label))
+        time_s += lasts + rng.uniform(*GAP_S)
     rendered: NDArray[np.int16] = np.clip(np.round(sound), -32768, 32767).astype(np.int16)
     received = [
         *audio_messages(SECONDS, HEARD_LATE, rng),
@@ -91,23 +91,23 @@ def _digit(
     sound: NDArray[np.float64],
     frames: list[tuple[float, bytes]],
     texts: list[tuple[float, str]],
-    said: splits.DigitSample,
+    digit: splits.DigitSample,
     same: Sequence[splits.DigitSample],
-    at: float,
+    time_s: float,
     rng: Generator,
 ) -> None:
-    spoken, shown, written = MODALITY_COMBINATIONS[rng.choice(len(MODALITY_COMBINATIONS), p=_CHANCES)][0]
+    spoken, visible, written = MODALITY_COMBINATIONS[rng.choice(len(MODALITY_COMBINATIONS), p=_CHANCES)][0]
     if spoken:
-        _mix(sound, said.speech, at + 0.6, rng.uniform(0.22, 0.8))
-    if shown:
+        _mix(sound, digit.speech, time_s + 0.6, rng.uniform(0.22, 0.8))
+    if visible:
         picture = encode_jpeg(same[int(rng.integers(len(same)))].hand)
-        moments = np.arange(at + rng.uniform(0.4, 0.9), at + rng.uniform(2.2, 3.1), FRAME_S)
+        moments = np.arange(time_s + rng.uniform(0.4, 0.9), time_s + rng.uniform(2.2, 3.1), FRAME_S)
         frames += [(float(t), picture) for t in moments]
     if written:
-        texts.append((at + rng.uniform(0.3, 2.6), same[int(rng.integers(len(same)))].text))
+        texts.append((time_s + rng.uniform(0.3, 2.6), same[int(rng.integers(len(same)))].text))
 
 
-def _mix(sound: NDArray[np.float64], samples: NDArray[np.float32], at: float, gain: float) -> None:
-    begin = round(at * RATE)
+def _mix(sound: NDArray[np.float64], samples: NDArray[np.float32], time_s: float, gain: float) -> None:
+    begin = round(time_s * RATE)
     part = samples[: len(sound) - begin]
     sound[begin : begin + len(part)] += gain * part

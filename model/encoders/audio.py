@@ -53,10 +53,10 @@ class SegmentEncoder(nn.Module):
 
     def spectrum(self, log_mel: Tensor) -> Tensor:
         """Encode a log-mel [batch, MELS, frames] that is computed already."""
-        seen = self.blocks(
+        features = self.blocks(
             log_mel.unsqueeze(1).contiguous(memory_format=torch.channels_last)
         )  # [batch, 32, MELS / 8, STEPS]
-        steps = seen.permute(0, 3, 1, 2).flatten(2)
+        steps = features.permute(0, 3, 1, 2).flatten(2)
         return torch.relu(self.out(steps)).flatten(1)
 
 
@@ -77,5 +77,5 @@ class SoundReader(nn.Module):
         batch, count, _ = segments.shape
         steps = segments.view(batch, count * STEPS, STEP_FEATURES)
         flags = present.repeat_interleave(STEPS, dim=1).unsqueeze(-1).float()
-        read, _ = self.gru(torch.cat([steps * flags, flags], -1))
-        return torch.relu(self.out(self.drop(torch.cat([read.amax(1), read.mean(1)], -1))))
+        states, _ = self.gru(torch.cat([steps * flags, flags], -1))
+        return torch.relu(self.out(self.drop(torch.cat([states.amax(1), states.mean(1)], -1))))

@@ -38,8 +38,8 @@ class BaselineImageEncoder(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Encode images float32 [batch, 4, SIDE, SIDE] to float32 [batch, 128]."""
-        seen = torch.relu(self.convolution(nn.functional.avg_pool2d(pictures, 2)))
-        return nn.functional.adaptive_max_pool2d(seen, 2).flatten(1)
+        features = torch.relu(self.convolution(nn.functional.avg_pool2d(pictures, 2)))
+        return nn.functional.adaptive_max_pool2d(features, 2).flatten(1)
 
 
 class BaselineAudioEncoder(nn.Module):

@@ -38,8 +38,8 @@ class FixedTextEncoder(nn.Module):
         """Encode rows int64 [batch, WORDS_MAX] to float32 [batch, 512]."""
         half = FIXED_FEATURES // 2
         pairs = torch.where((rows[:, :-1] != PAD) & (rows[:, 1:] != PAD), rows[:, :-1] * 7_919 + rows[:, 1:], PAD)
-        found = [nn.functional.one_hot(v % half, half) * (v != PAD).unsqueeze(-1) for v in (rows, pairs)]
-        return normalize_counts(torch.cat([v.sum(1) for v in found], 1).float())
+        one_hot = [nn.functional.one_hot(v % half, half) * (v != PAD).unsqueeze(-1) for v in (rows, pairs)]
+        return normalize_counts(torch.cat([v.sum(1) for v in one_hot], 1).float())
 
 
 class FixedImageEncoder(nn.Module):
@@ -52,8 +52,8 @@ class FixedImageEncoder(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         """Encode images float32 [batch, 4, SIDE, SIDE] to float32 [batch, 512]."""
         grey = nn.functional.avg_pool2d(pictures[:, :3].mean(1, keepdim=True), 2)
-        seen = torch.relu(nn.functional.conv2d(grey, self.get_buffer("edges"), padding=1))
-        return normalize_counts(nn.functional.adaptive_avg_pool2d(seen, CELLS).flatten(1))
+        edges = torch.relu(nn.functional.conv2d(grey, self.get_buffer("edges"), padding=1))
+        return normalize_counts(nn.functional.adaptive_avg_pool2d(edges, CELLS).flatten(1))
 
 
 class FixedAudioEncoder(nn.Module):

@@ -47,5 +47,5 @@ class ImageEncoder(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Encode images float32 [batch, 3, SIDE, SIDE] to float32 [batch, features]."""
-        seen = nn.functional.adaptive_avg_pool2d(self.blocks(pictures), 2).flatten(1)
-        return torch.relu(self.out(self.drop(seen)))
+        features = nn.functional.adaptive_avg_pool2d(self.blocks(pictures), 2).flatten(1)
+        return torch.relu(self.out(self.drop(features)))

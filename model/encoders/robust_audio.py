@@ -82,8 +82,8 @@ class RobustAudioReader(nn.Module):
         steps = segments.reshape(batch, count * STEPS, STEP_FEATURES)
         known = present.repeat_interleave(STEPS, dim=1).unsqueeze(-1)
         flags = known.float()
-        read, _ = self.gru(torch.cat([steps * flags, flags], -1))
+        states, _ = self.gru(torch.cat([steps * flags, flags], -1))
         absent = ~known
-        weights = torch.softmax(self.weight(read).masked_fill(absent, -1e4), 1)
-        pooled = torch.cat([read.masked_fill(absent, -1.0).amax(1), (read * weights * flags).sum(1)], -1)
+        weights = torch.softmax(self.weight(states).masked_fill(absent, -1e4), 1)
+        pooled = torch.cat([states.masked_fill(absent, -1.0).amax(1), (states * weights * flags).sum(1)], -1)
         return torch.relu(self.out(self.drop(pooled)))

@@ -23,13 +23,13 @@ def prepare_robust_image(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     values = resize_image(pixels).astype(np.float32)
     light = values.max(2)
     brightest = float(np.partition(light.ravel(), BRIGHT)[BRIGHT]) + 1e-3
-    seen = light > COVERED_BELOW * brightest
-    if not seen.any():
+    visible = light > COVERED_BELOW * brightest
+    if not visible.any():
         return np.zeros((CHANNELS, SIDE, SIDE), np.float32)
-    centred = (values - values[seen].mean(0)) * seen[..., None]
-    deviation = float(np.sqrt((centred**2).sum() / (3 * seen.sum())))
+    centred = (values - values[visible].mean(0)) * visible[..., None]
+    deviation = float(np.sqrt((centred**2).sum() / (3 * visible.sum())))
     centred /= deviation + 0.02 * brightest + 1e-3
-    prepared: NDArray[np.float32] = np.concatenate([centred.transpose(2, 0, 1), seen[None]]).astype(np.float32)
+    prepared: NDArray[np.float32] = np.concatenate([centred.transpose(2, 0, 1), visible[None]]).astype(np.float32)
     return prepared
 
 
@@ -55,5 +55,5 @@ class RobustImageEncoder(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Encode images float32 [batch, 4, SIDE, SIDE] to float32 [batch, features]."""
-        seen: Tensor = nn.functional.adaptive_avg_pool2d(self.blocks(pictures), 2).flatten(1)
-        return self.out(self.drop(seen)).relu()  # type: ignore[no-any-return]
+        features: Tensor = nn.functional.adaptive_avg_pool2d(self.blocks(pictures), 2).flatten(1)
+        return self.out(self.drop(features)).relu()  # type: ignore[no-any-return]

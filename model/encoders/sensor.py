@@ -20,5 +20,5 @@ class SensorEncoder(nn.Module):
 
     def forward(self, readings: Tensor) -> Tensor:
         """Encode readings float32 [batch, 2 * readings] to float32 [batch, features]."""
-        seen: Tensor = self.layers(readings)
-        return seen
+        features: Tensor = self.layers(readings)
+        return features

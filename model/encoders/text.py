@@ -61,6 +61,6 @@ class TextEncoder(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """Encode rows int64 [batch, WORDS_MAX] to float32 [batch, features]."""
         vectors: Tensor = self.vectors  # type: ignore[assignment]
-        seen, _ = self.gru(self.drop(torch.cat([vectors[rows].float(), self.learned(rows)], -1)))
-        seen = seen.masked_fill((rows == PAD).unsqueeze(-1), -1.0)
-        return torch.relu(self.out(seen.amax(1)))
+        states, _ = self.gru(self.drop(torch.cat([vectors[rows].float(), self.learned(rows)], -1)))
+        states = states.masked_fill((rows == PAD).unsqueeze(-1), -1.0)
+        return torch.relu(self.out(states.amax(1)))

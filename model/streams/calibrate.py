@@ -46,10 +46,10 @@ def calibrate(
     network.log_prior.copy_(torch.log(counts / counts.sum()))  # type: ignore[operator]
     with torch.inference_mode():
         for i in range(len(MODALITIES)):
-            there = present[:, i]
-            logits = network.expert_logits(branches)[there, i]
-            network.temperature[i] = _best_temperature(logits, own[there, i])  # type: ignore[operator]
-            network.meaning[i] = _meaning(own[there, i], labels[there])  # type: ignore[operator]
+            present_rows = present[:, i]
+            logits = network.expert_logits(branches)[present_rows, i]
+            network.temperature[i] = _best_temperature(logits, own[present_rows, i])  # type: ignore[operator]
+            network.meaning[i] = _meaning(own[present_rows, i], labels[present_rows])  # type: ignore[operator]
         everything = (1 << len(MODALITIES)) - 1
         scores = []
         for weight in WEIGHTS:
@@ -81,13 +81,13 @@ def _branches(
         shake=False,
     )
     vocabulary, log_mel = Vocabulary(words), LogMel()
-    found = []
+    parts = []
     with torch.inference_mode():
         for _ in range(count // 10):
             batch = collate([maker.make() for _ in range(10)], vocabulary, LABELS, log_mel)
             own = torch.stack([batch.own[m] for m in MODALITIES], 1)
-            found.append((*forward(network, batch), batch.labels, own))
-    branches, present, labels, own = (torch.cat(parts) for parts in zip(*found, strict=True))
+            parts.append((*forward(network, batch), batch.labels, own))
+    branches, present, labels, own = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     return branches, present, labels, own
 
 
@@ -95,7 +95,7 @@ def _meaning(own: Tensor, labels: Tensor) -> Tensor:
     """Estimate P(label of the window | label that one modality shows), [own, label], pooled over digits and over sounds."""
     count = len(LABELS)
     kinds = torch.tensor([KINDS.index(label_kind(label)) for label in LABELS])
-    out = torch.zeros(count, count)
+    meaning = torch.zeros(count, count)
     for kind in range(len(KINDS)):
         members = torch.isin(own, (kinds == kind).nonzero().squeeze(1))
         shown, true = own[members], labels[members]
@@ -106,8 +106,8 @@ def _meaning(own: Tensor, labels: Tensor) -> Tensor:
             room = torch.stack([((kinds == k) & (torch.arange(count) != label)).sum() for k in range(len(KINDS))])
             row = (others / room.clamp(min=1))[kinds]
             row[label] = same
-            out[label] = row / row.sum()
-    return out
+            meaning[label] = row / row.sum()
+    return meaning
 
 
 def _exactly(present: Tensor, index: int) -> Tensor:
@@ -128,14 +128,14 @@ def _report(network: StreamsNetwork, branches: Tensor, present: Tensor, labels: 
     for index in range(1, 1 << len(MODALITIES)):
         exact = _exactly(present, index)
         log_p = rows[exact, index]
-        confidence, said = log_p.exp().max(1)
-        right = (said == labels[exact]).numpy().astype(float)
+        confidence, predicted = log_p.exp().max(1)
+        right = (predicted == labels[exact]).numpy().astype(float)
         cells["+".join(m for i, m in enumerate(MODALITIES) if index >> i & 1)] = {
             "windows": int(exact.sum()),
             "accuracy": round(float(right.mean()), 4),
             "nll": round(float(torch.nn.functional.nll_loss(log_p, labels[exact])), 4),
             "ece": round(expected_calibration_error(confidence.numpy(), right), 4),
         }
-    own = int((1 << len(MODALITIES)) - 1)
-    true_p = rows[torch.arange(len(labels)), own, labels].exp().numpy()
+    full_subset = int((1 << len(MODALITIES)) - 1)
+    true_p = rows[torch.arange(len(labels)), full_subset, labels].exp().numpy()
     return CalibrationResult(cells, float(np.quantile(1 - true_p, COVERAGE)), 0.9)

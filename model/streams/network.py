@@ -56,11 +56,11 @@ class StreamsNetwork(nn.Module):
         """Return the number of places and the feature length of a modality's items in one window."""
         return (segments, STEPS * STEP_FEATURES) if modality == "audio" else (ITEMS_MAX[modality], FEATURES)
 
-    def branches(self, items: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> Tensor:
+    def branches(self, items: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """Return the branches float32 [batch, 3, FEATURES] from item features [batch, items, …] and bool masks of present items."""
-        v_text = _mean(items["text"], there["text"])
-        v_video = _mean(items["video"], there["video"])
-        v_audio = self.sound(items["audio"], there["audio"])
+        v_text = _mean(items["text"], present["text"])
+        v_video = _mean(items["video"], present["video"])
+        v_audio = self.sound(items["audio"], present["audio"])
         return torch.stack([v_text, v_video, v_audio], 1)
 
     def expert_logits(self, branches: Tensor) -> Tensor:
@@ -99,6 +99,6 @@ class StreamsNetwork(nn.Module):
         return torch.log_softmax(mixed / cast(Tensor, self.subset_temperature)[by_index].unsqueeze(-1), -1)
 
 
-def _mean(items: Tensor, there: Tensor) -> Tensor:
-    weights = there.unsqueeze(-1).float()
+def _mean(items: Tensor, present: Tensor) -> Tensor:
+    weights = present.unsqueeze(-1).float()
     return (items * weights).sum(1) / weights.sum(1).clamp(min=1)

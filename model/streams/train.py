@@ -58,7 +58,7 @@ def train(data: Path, recipe: StreamsRecipe, report: Callable[[int, dict[str, fl
     network.text.vectors.copy_(table)  # type: ignore[operator]
     curve: list[dict[str, float]] = []
     network.train()
-    began = time.monotonic()
+    start_s = time.monotonic()
 
     def phase(
         steps: int, learning_rate: float, make: Callable[[], tuple[SingleModalityBatch, Batch | None]], done: int
@@ -73,7 +73,7 @@ def train(data: Path, recipe: StreamsRecipe, report: Callable[[int, dict[str, fl
             optimiser.step()
             schedule.step()
             if step % 20 == 0 or step == steps:
-                curve.append({"step": done + step, "seconds": round(time.monotonic() - began, 1)})
+                curve.append({"step": done + step, "seconds": round(time.monotonic() - start_s, 1)})
                 curve[-1] |= {name: round(float(loss.detach()), 4) for name, loss in losses.items()}
                 report(done + step, curve[-1])
 
@@ -98,37 +98,37 @@ def forward(network: StreamsNetwork, batch: Batch) -> tuple[Tensor, Tensor]:
     segments = network.segment.spectrum(batch.spectra)
     pictures, texts = network.video(batch.pictures), network.text(batch.words)
     audio = torch.cat([torch.zeros_like(segments[:1]), segments])
-    there = {name: rows > 0 for name, rows in batch.rows.items()}
+    masks = {name: rows > 0 for name, rows in batch.rows.items()}
     features = {"text": texts, "video": pictures, "audio": audio}
-    branches = network.branches({m: features[m][rows] for m, rows in batch.rows.items()}, there)
-    return branches, torch.stack([there[m].any(1) for m in MODALITIES], 1)
+    branches = network.branches({m: features[m][rows] for m, rows in batch.rows.items()}, masks)
+    return branches, torch.stack([masks[m].any(1) for m in MODALITIES], 1)
 
 
 def _losses(network: StreamsNetwork, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
     branches, present = forward(network, replace(batch, spectra=_masked(batch.spectra, rng)))
     losses: dict[str, Tensor] = {}
     for i, (modality, logits) in enumerate(zip(MODALITIES, network.expert_logits(branches).unbind(1), strict=True)):
-        there = present[:, i]
-        if bool(there.any()):
-            losses[modality] = nn.functional.cross_entropy(logits[there], batch.own[modality][there])
-    kept = torch.from_numpy(rng.random(present.shape) > 0.3) & present
-    kept = torch.where(kept.any(1, keepdim=True), kept, present)
-    some = kept.any(1)
-    fused = network.mean_logits(branches[some], kept[some])
+        rows = present[:, i]
+        if bool(rows.any()):
+            losses[modality] = nn.functional.cross_entropy(logits[rows], batch.own[modality][rows])
+    used = torch.from_numpy(rng.random(present.shape) > 0.3) & present
+    used = torch.where(used.any(1, keepdim=True), used, present)
+    some = used.any(1)
+    fused = network.mean_logits(branches[some], used[some])
     losses["mean"] = nn.functional.cross_entropy(fused, batch.labels[some])
     return losses
 
 
 def _single(network: StreamsNetwork, alone: SingleModalityBatch, rng: np.random.Generator) -> dict[str, Tensor]:
     """Compute a loss for each modality by itself."""
-    windows = len(alone.heard)
+    windows = len(alone.spectra_labels)
     segments = network.segment.spectrum(_masked(alone.spectra, rng)).view(windows, WINDOW_SEGMENTS, -1)
-    heard = network.sound(segments, torch.ones(windows, WINDOW_SEGMENTS, dtype=torch.bool))
-    features = {"sounds": heard, "sentences": network.text(alone.words), "photos": network.video(alone.pictures)}
-    wanted = {"sounds": alone.heard, "sentences": alone.said, "photos": alone.shown}
+    audio = network.sound(segments, torch.ones(windows, WINDOW_SEGMENTS, dtype=torch.bool))
+    features = {"sounds": audio, "sentences": network.text(alone.words), "photos": network.video(alone.pictures)}
+    labels = {"sounds": alone.spectra_labels, "sentences": alone.word_labels, "photos": alone.picture_labels}
     heads = {"sounds": "audio", "sentences": "text", "photos": "video"}
     return {
-        name: nn.functional.cross_entropy(network.heads[heads[name]](features[name]), wanted[name]) for name in heads
+        name: nn.functional.cross_entropy(network.heads[heads[name]](features[name]), labels[name]) for name in heads
     }
 
 

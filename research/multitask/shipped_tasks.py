@@ -44,5 +44,5 @@ def multitask_config(
         }
         configs[task] = task_config | {"task": task}
     common = {k: v for k, v in next(iter(configs.values())).items() if k not in TASK_KEYS and k != "residual_gains"}
-    own = {task: {k: told[k] for k in TASK_KEYS} for task, told in configs.items()}
-    return common | {"tasks": own, "recipe": asdict(recipe)}
+    by_task = {task: {k: task_config[k] for k in TASK_KEYS} for task, task_config in configs.items()}
+    return common | {"tasks": by_task, "recipe": asdict(recipe)}

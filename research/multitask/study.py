@@ -48,8 +48,8 @@ def compare_shared_encoders(
     """Train all tasks together, then each alone, with the same seed and lexicon, and score both on the test rows."""
     words, table = shared_lexicon(tasks, vectors)
 
-    def report_as(what: str) -> Callable[[int, dict[str, float]], None]:
-        return lambda epoch, point: report(what, epoch, sum(v for k, v in point.items() if k != "epoch"))
+    def report_as(name: str) -> Callable[[int, dict[str, float]], None]:
+        return lambda epoch, point: report(name, epoch, sum(v for k, v in point.items() if k != "epoch"))
 
     together = fit_tasks(tasks, words, table, recipe, STEPS, report_as("together"))
     rows, alone_count = [], 0

@@ -114,17 +114,17 @@ def joint_logits(
     """Return the logits of each branch of each task, [batch, modalities, labels]; an encoder gets all tasks' items at once."""
     items: dict[str, dict[str, Tensor]] = {name: {} for name in networks}
     for m in dict.fromkeys(m for network in networks.values() for m in network.modalities):
-        own = {name: batches[name].inputs[m] for name, network in networks.items() if m in network.modalities}
-        encoder = next(networks[name] for name in own).item_encoder(m)
-        flat = torch.cat([values.flatten(0, 1) for values in own.values()])
+        inputs = {name: batches[name].inputs[m] for name, network in networks.items() if m in network.modalities}
+        encoder = next(networks[name] for name in inputs).item_encoder(m)
+        flat = torch.cat([values.flatten(0, 1) for values in inputs.values()])
         if m == "audio":
             with torch.no_grad():
                 flat = mask(encoder.spectrum(flat))  # type: ignore[operator]
             features = encoder.encode_spectrum(flat)  # type: ignore[operator]
         else:
             features = encoder(flat)
-        sizes = [values.shape[0] * values.shape[1] for values in own.values()]
-        for (name, values), part in zip(own.items(), torch.split(features, sizes), strict=True):
+        sizes = [values.shape[0] * values.shape[1] for values in inputs.values()]
+        for (name, values), part in zip(inputs.items(), torch.split(features, sizes), strict=True):
             items[name][m] = part.view(*values.shape[:2], -1)
     return {
         name: network.expert_logits(network.branches(items[name], batches[name].present))

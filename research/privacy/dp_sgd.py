@@ -130,10 +130,8 @@ def train_heads(
             noisy_sum = summed[name] + noise * recipe.clip * torch.randn(parameter.shape, generator=generator)
             parameter.grad = noisy_sum / (rate * count)
         optimiser.step()
-        for (
-            name,
-            parameter,
-        ) in state.items():  # the mean of the second half; what is made of noisy weights costs nothing
+        # The mean of the second half; processing noisy weights costs no privacy.
+        for name, parameter in state.items():
             average[name].lerp_(parameter.detach(), 1 / max(step - recipe.steps // 2, 1))
         report(step, {"step": float(step)})
     with torch.no_grad():

@@ -25,7 +25,7 @@ Report = Callable[[str, int, float], None]
 class TransferScore:
     """The share of `count` questions answered correctly, and the share by chance."""
 
-    what: str
+    question: str
     right: float
     chance: float
     count: int
@@ -34,7 +34,7 @@ class TransferScore:
 def class_folds(count: int, seed: int) -> list[tuple[int, ...]]:
     """Return the classes in random folds of HELD_CLASSES; each class is held out once."""
     order = [int(n) for n in np.random.default_rng(seed).permutation(count)]
-    return [tuple(order[at : at + HELD_CLASSES]) for at in range(0, count, HELD_CLASSES)]
+    return [tuple(order[begin : begin + HELD_CLASSES]) for begin in range(0, count, HELD_CLASSES)]
 
 
 def score_unseen_classes(
@@ -47,16 +47,16 @@ def score_unseen_classes(
     retrieved: dict[int, list[Bools]] = {top: [] for top in TOP}
     sizes: list[int] = []
     for seed in seeds:
-        for held in class_folds(len(data.labels), seed):
-            shown = " ".join(data.labels[n] for n in held)
-            network = _train_fold([c for c in clips if c.label not in held], titles, recipe, seed, shown, report)
-            unseen = [c for c in clips if c.label in held]
+        for held_out in class_folds(len(data.labels), seed):
+            name = " ".join(data.labels[n] for n in held_out)
+            network = _train_fold([c for c in clips if c.label not in held_out], titles, recipe, seed, name, report)
+            unseen = [c for c in clips if c.label in held_out]
             labels = np.array([c.label for c in unseen])
             scores = embed_sounds(network, unseen).numpy() @ names.T
-            among_held.append(np.array(held)[scores[:, held].argmax(1)] == labels)
+            among_held.append(np.array(held_out)[scores[:, held_out].argmax(1)] == labels)
             among_all.append(scores.argmax(1) == labels)
-            for top, found in score_retrieval(network, titles, unseen).items():
-                retrieved[top].append(found)
+            for top, hits in score_retrieval(network, titles, unseen).items():
+                retrieved[top].append(hits)
             sizes += [len(unseen)] * len(unseen)
     return [
         _score("class named, of the 2 held out", among_held, 1 / HELD_CLASSES),
@@ -79,14 +79,14 @@ def score_unseen_recordings(
     for seed in seeds:
         for number, group in enumerate(GROUPS):
             split = data.hold_out(group)
-            shown = f"group {number + 1}"
-            network = _train_fold(split.samples("train", "clean"), titles, recipe, seed, shown, report)
-            held = split.samples("test", "clean")
-            scores = embed_sounds(network, held).numpy() @ names.T
-            named.append(scores.argmax(1) == np.array([c.label for c in held]))
-            for top, found in score_retrieval(network, titles, held).items():
-                retrieved[top].append(found)
-            sizes += [len(held)] * len(held)
+            name = f"group {number + 1}"
+            network = _train_fold(split.samples("train", "clean"), titles, recipe, seed, name, report)
+            held_out = split.samples("test", "clean")
+            scores = embed_sounds(network, held_out).numpy() @ names.T
+            named.append(scores.argmax(1) == np.array([c.label for c in held_out]))
+            for top, hits in score_retrieval(network, titles, held_out).items():
+                retrieved[top].append(hits)
+            sizes += [len(held_out)] * len(held_out)
     return [
         _score("class named, of all 10", named, 1 / len(data.labels)),
         *(
@@ -110,13 +110,13 @@ def class_names(data: Homesound10) -> list[str]:
 
 
 def _train_fold(
-    clips: list[Example], titles: TitleVectors, recipe: TransferRecipe, seed: int, what: str, report: Report
+    clips: list[Example], titles: TitleVectors, recipe: TransferRecipe, seed: int, name: str, report: Report
 ) -> SoundNetwork:
     return train_sound_network(
-        clips, titles, replace(recipe, seed=seed), lambda n, loss: report(f"{seed}: {what}", n, loss)
+        clips, titles, replace(recipe, seed=seed), lambda n, loss: report(f"{seed}: {name}", n, loss)
     )
 
 
-def _score(what: str, found: list[Bools], chance: float) -> TransferScore:
-    every = np.concatenate(found)
-    return TransferScore(what, round(float(every.mean()), 4), round(chance, 4), len(every))
+def _score(question: str, hits: list[Bools], chance: float) -> TransferScore:
+    all_hits = np.concatenate(hits)
+    return TransferScore(question, round(float(all_hits.mean()), 4), round(chance, 4), len(all_hits))

@@ -40,5 +40,5 @@ def collate_segments(examples: list[Example]) -> tuple[Tensor, Tensor]:
 def embed_sounds(network: SoundNetwork, examples: list[Example], rows: int = 64) -> Tensor:
     """Embed the audio of examples, float32 [examples, size]."""
     network.eval()
-    parts = [network(*collate_segments(examples[at : at + rows])) for at in range(0, len(examples), rows)]
+    parts = [network(*collate_segments(examples[begin : begin + rows])) for begin in range(0, len(examples), rows)]
     return torch.cat(parts)

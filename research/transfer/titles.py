@@ -42,8 +42,8 @@ class TitleVectors:
         spelled = np.zeros(HASHED, np.float32)
         for word in words:
             bounded = f"<{word}>"
-            for at in range(len(bounded) - NGRAM_LETTERS + 1):
-                drawn = hashlib.sha256(bounded[at : at + NGRAM_LETTERS].encode()).digest()
+            for begin in range(len(bounded) - NGRAM_LETTERS + 1):
+                drawn = hashlib.sha256(bounded[begin : begin + NGRAM_LETTERS].encode()).digest()
                 spelled[drawn[0] % HASHED] += 1.0 if drawn[1] & 1 else -1.0
         return _normalize(np.concatenate([_normalize(meant), _normalize(spelled)])).astype(np.float32)
 

@@ -53,8 +53,8 @@ def train_sound_network(
         total, examples = 0.0, _augmented_pairs(clips, recipe.repeats, rng)
         size = min(recipe.batch_size, len(examples))
         network.train()
-        for at in range(0, len(examples) - size + 1, size):
-            part = examples[at : at + size]
+        for begin in range(0, len(examples) - size + 1, size):
+            part = examples[begin : begin + size]
             written = torch.from_numpy(titles([e.text or "" for e in part]))
             loss = info_nce(network(*collate_segments(part)), written, network.log_scale)
             optimiser.zero_grad()
@@ -80,12 +80,12 @@ def info_nce(sounds: Tensor, titles: Tensor, log_scale: Tensor) -> Tensor:
 
 def _augmented_pairs(clips: Sequence[Example], repeats: int, rng: Generator) -> list[Example]:
     """Return each clip `repeats` times, with another distance and background and some title words dropped."""
-    out = []
+    pairs = []
     for clip in clips:
         for _ in range(repeats):
             bed = clips[int(rng.integers(len(clips)))]
             assert clip.audio is not None
             assert bed.audio is not None
             sound = augment.change_distance(augment.change_pace(clip.audio, rng), bed.audio, SEGMENTS * RATE // 2, rng)
-            out.append(replace(clip, text=augment.drop_title_words(clip.text or "", rng), audio=sound))
-    return [out[i] for i in rng.permutation(len(out))]
+            pairs.append(replace(clip, text=augment.drop_title_words(clip.text or "", rng), audio=sound))
+    return [pairs[i] for i in rng.permutation(len(pairs))]

@@ -43,7 +43,7 @@ def transfer(
             "unseen recordings": score_unseen_recordings(data, titles, recipe, numbers, report),
         }
     rows = [
-        [held, score.what, f"{100 * score.right:.1f}", f"{100 * score.chance:.1f}", str(score.count)]
+        [held, score.question, f"{100 * score.right:.1f}", f"{100 * score.chance:.1f}", str(score.count)]
         for held, scores in found.items()
         for score in scores
     ]

@@ -58,13 +58,13 @@ def test_what_is_made_ahead_comes_in_order_and_no_more_than_is_asked_for() -> No
 
 
 def test_a_lesson_names_digits_titles_and_what_is_nothing(lesson: SingleModalityBatch) -> None:
-    said = [LABELS[at] for at in lesson.said]
+    said = [LABELS[at] for at in lesson.word_labels]
     assert len(lesson.words) == len(said) == SENTENCES + TITLES + MISCOUNTED + STRANGE
     assert set(said[:SENTENCES]) <= set(DIGITS)
     assert set(said[SENTENCES : SENTENCES + TITLES]) <= set(SOUNDS)
     assert set(said[SENTENCES + TITLES :]) == {NOTHING}
-    assert len(lesson.pictures) == len(lesson.shown) == PHOTOS + STRANGE
-    assert len(lesson.heard) == 8
+    assert len(lesson.pictures) == len(lesson.picture_labels) == PHOTOS + STRANGE
+    assert len(lesson.spectra_labels) == 8
     assert np.isfinite(lesson.spectra.numpy()).all()
 
 
