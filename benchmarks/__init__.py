@@ -1,1 +1,1 @@
-"""Measurements that docs/results states; each is one command."""
+"""One command per measurement in docs/results."""

@@ -102,6 +102,7 @@ async def send_streams(servers: str, prefix: str, speed: float, seconds: float) 
 
 
 def main() -> None:
+    """Send what the arguments say, and write the report."""
     kind, servers, prefix, third, fourth, report_path = sys.argv[1:]
     if kind == "load":
         fields = json.loads(fourth)

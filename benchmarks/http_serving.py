@@ -1,4 +1,4 @@
-"""Class B with the stub device: the peers that serve by HTTP. (Braid's row: the same stub, windows through Kafka.)"""
+"""Class B with the stub device: the peers that serve by HTTP. Braid serves the same stub through Kafka."""
 
 from __future__ import annotations
 

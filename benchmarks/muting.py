@@ -111,6 +111,7 @@ def render_page(delays_ms: Sequence[int]) -> str:
 
 
 def main() -> int:
+    """Measure, print the page, and return 0 if every delay is within the bound."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.muting", description=__doc__)
     parser.add_argument("--sessions", type=int, default=24, help="how many sessions, each muted once")
     parser.add_argument("--write", action="store_true", help="write docs/results/mute.md")

@@ -189,10 +189,14 @@ async def picture(page: Page, path: Path, scheme: str, why: bool = False) -> Non
 async def bench(
     seconds: float, sessions: int, others: int, pictures: Path | None, folder: Path
 ) -> tuple[Frames, Frames, Frames, int, bool]:
-    """The frames of an empty page and of the live page, whole and on a desk, how many sessions it lists, and whether the
-    browser went first.
+    """Measure the frames of an empty page and of the live page.
 
-    Raises StartError.
+    Returns:
+        The frames of the empty page, of the whole live page and of the page on a desk, how many sessions it lists, and
+        whether the browser exited first.
+
+    Raises:
+        StartError: There is no Chromium, or a service does not start.
     """
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -250,6 +254,7 @@ def told(nothing: Frames, ours: Frames, desk: Frames, sessions: int, count: int,
 
 
 def main() -> int:
+    """Measure, print the page, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__)
     parser.add_argument("--seconds", type=float, default=15, help="measured, of each page")
     parser.add_argument("--sessions", type=int, default=10, choices=range(1, 11), help="live, all on the page")

@@ -102,6 +102,7 @@ def measure(sessions: int, chunks: int) -> dict[str, float]:
 
 
 def main() -> int:
+    """Measure every number of sessions; return 0 if neither CPU per chunk nor memory grows beyond its bound."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--chunks", type=int, default=120_000, help="chunks measured in each run, at least four rounds")
     parser.add_argument(

@@ -49,7 +49,7 @@ class MemoryTrend:
 
     @property
     def is_flat(self) -> bool:
-        """Whether memory and, for services, open files do not grow. (The broker opens a file per log segment.)"""
+        """Whether memory and open files do not grow; the broker may open files, one per log segment."""
         return self.slope_mb_min < SLOPE_MAX_MB_MIN and (not self.is_service or self.files_end <= self.files_begin)
 
 
@@ -127,6 +127,7 @@ def render_page(trends: Sequence[MemoryTrend], minutes: float, sessions: int, re
 
 
 def main() -> int:
+    """Run the system, print the page, and return 0 if no process grows."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--sessions", type=int, default=4, help="at a time, 13 records a second each")

@@ -1,1 +1,1 @@
-"""The peers: the same job, each in its own framework and its own environment. They import nothing of Braid."""
+"""The peers: the same job, each in its own framework and environment. They import nothing from Braid."""

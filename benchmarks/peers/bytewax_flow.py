@@ -1,7 +1,7 @@
 """Bytewax: three Kafka inputs, read in batches, merged, joined in `stateful_batch` by session, one output.
 
-Its own windows drop a late item whole and judge it by one clock for all inputs; a join that is to hold per-modality
-lateness is written as a stateful operator, which is what its documentation says they are for.
+Its own windows drop a late chunk from all windows and use one clock for all inputs. A join with lateness per modality is
+written as a stateful operator, as its documentation recommends.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from benchmarks.peers.job import (
     read_settings,
 )
 
-at = read_settings()
-redis = Redis.from_url(at.redis_url)
+settings = read_settings()
+redis = Redis.from_url(settings.redis_url)
 
 
 class BytewaxSession(StatefulBatchLogic):  # type: ignore[misc]
@@ -38,33 +38,36 @@ class BytewaxSession(StatefulBatchLogic):  # type: ignore[misc]
         self._session = state
 
     def on_batch(self, batch: list[PeerChunk]) -> tuple[Iterable[dict[str, Any]], bool]:
+        """Return the windows that a batch completes; False keeps the state."""
         if self._session is None:
-            self._session = SessionJoin(batch[0].session, at.size_us, at.hop_us)
-        return [window for item in batch for window in self._session.add(item)], False
+            self._session = SessionJoin(batch[0].session, settings.size_us, settings.hop_us)
+        return [window for chunk in batch for window in self._session.add(chunk)], False
 
     def snapshot(self) -> SessionJoin | None:
+        """Return the state to store."""
         return self._session
 
 
-def reading(modality: str) -> Callable[[list[Any]], Iterable[tuple[str, PeerChunk]]]:
-    """Reads a batch of messages and keeps its payloads."""
+def batch_reader(modality: str) -> Callable[[list[Any]], Iterable[tuple[str, PeerChunk]]]:
+    """Return a function that parses a batch of messages and stores its payloads."""
 
-    def batch(messages: list[Any]) -> Iterable[tuple[str, PeerChunk]]:
-        kept = []
+    def read_batch(messages: list[Any]) -> Iterable[tuple[str, PeerChunk]]:
+        chunks = []
         for m in messages:
-            item = parse_record(modality, m.partition, m.offset, m.key, m.headers, m.value)
-            if item is not None:
-                kept.append((item, m.value))
-        if kept:
+            chunk = parse_record(modality, m.partition, m.offset, m.key, m.headers, m.value)
+            if chunk is not None:
+                chunks.append((chunk, m.value))
+        if chunks:
             pipeline = redis.pipeline(transaction=False)
-            queue_payloads(pipeline, kept, at.ttl_s)
+            queue_payloads(pipeline, chunks, settings.ttl_s)
             pipeline.execute()
-        return [(item.session, item) for item, _ in kept]
+        return [(chunk.session, chunk) for chunk, _ in chunks]
 
-    return batch
+    return read_batch
 
 
-def message(keyed: tuple[str, dict[str, Any]]) -> KafkaSinkMessage:
+def make_message(keyed: tuple[str, dict[str, Any]]) -> KafkaSinkMessage:
+    """Return the Kafka message of a window with its session as the key."""
     session, window = keyed
     return KafkaSinkMessage(session.encode(), encode_window(window))
 
@@ -72,14 +75,14 @@ def message(keyed: tuple[str, dict[str, Any]]) -> KafkaSinkMessage:
 flow = Dataflow("bench")
 items = []
 for name in MODALITIES:
-    source = kop.input(name, flow, brokers=[at.servers], topics=[at.media(name)])
-    items.append(op.flat_map_batch(f"read_{name}", source.oks, reading(name)))
+    source = kop.input(name, flow, brokers=[settings.servers], topics=[settings.media(name)])
+    items.append(op.flat_map_batch(f"read_{name}", source.oks, batch_reader(name)))
 joined = op.stateful_batch("join", op.merge("merge", *items), BytewaxSession)
 kop.output(
     "out",
-    op.map("encode", joined, message),
-    brokers=[at.servers],
-    topic=at.windows,
+    op.map("encode", joined, make_message),
+    brokers=[settings.servers],
+    topic=settings.windows,
     add_config={"linger.ms": "2", "partitioner": "murmur2_random"},
 )
 

@@ -1,4 +1,4 @@
-"""LitServe: windows by HTTP, its own batching, the stub device (a wait) in place of a model."""
+"""LitServe: windows by HTTP, its own batching, a wait instead of a model."""
 
 import os
 import time
@@ -8,20 +8,24 @@ import litserve
 
 
 class LitServeStub(litserve.LitAPI):  # type: ignore[misc]
-    """Answers a window with its id and how many items came with it."""
+    """Return the id and the number of items of each window."""
 
     def setup(self, device: str) -> None:
+        """Read how long the stub waits."""
         self._fixed_s, self._each_s = (float(os.environ[name]) / 1000 for name in ("STUB_FIXED_MS", "STUB_EACH_MS"))
 
     def decode_request(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return the request, which is the window."""
         return request
 
     def predict(self, windows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Wait, then predict a batch."""
         time.sleep(self._fixed_s + self._each_s * len(windows))
         return [{"id": window["id"], "items": len(window["items"])} for window in windows]
 
-    def encode_response(self, answer: dict[str, Any]) -> dict[str, Any]:
-        return answer
+    def encode_response(self, prediction: dict[str, Any]) -> dict[str, Any]:
+        """Return the prediction as it is."""
+        return prediction
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""MLServer: windows by its V2 protocol, its adaptive batching, the stub device (a wait) in place of a model."""
+"""MLServer: windows by its V2 protocol, its adaptive batching, a wait instead of a model."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from mlserver.types import InferenceRequest, InferenceResponse
 
 
 class MlServerStub(MLModel):  # type: ignore[misc]
-    """Answers each window with its id and how many items came with it."""
+    """Return the id and the number of items of each window."""
 
     async def load(self) -> bool:
+        """Read how long the stub waits."""
         self._fixed_s, self._each_s = (float(os.environ[name]) / 1000 for name in ("STUB_FIXED_MS", "STUB_EACH_MS"))
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        """Wait, then predict a batch."""
         windows = [json.loads(text) for text in StringCodec.decode_input(payload.inputs[0])]
         await asyncio.sleep(self._fixed_s + self._each_s * len(windows))
-        answers = [json.dumps({"id": window["id"], "items": len(window["items"])}) for window in windows]
-        return InferenceResponse(model_name=self.name, outputs=[StringCodec.encode_output("answers", answers)])
+        predictions = [json.dumps({"id": window["id"], "items": len(window["items"])}) for window in windows]
+        return InferenceResponse(model_name=self.name, outputs=[StringCodec.encode_output("answers", predictions)])
 
 
 async def main() -> None:
+    """Serve until stopped."""
     http, grpc, metrics = (int(port) for port in os.environ["BENCH_PORTS"].split(","))
     settings = Settings(
         host="127.0.0.1",
