@@ -9,35 +9,45 @@ from typing import Annotated, Any
 import typer
 
 from services.cli import output
+from services.contract.errors import EXIT_NOT_RETAINED, BraidError
 from services.runtime.settings import Settings, load
 
 
+class AuditError(BraidError):
+    """Topics that do not hold everything an audit needs."""
+
+    exit_code = EXIT_NOT_RETAINED
+
+
 def audit(
-    session: Annotated[list[str] | None, typer.Option(help="Only these sessions; default: all.")] = None,
+    session: Annotated[list[str] | None, typer.Option(help="Only this session; may be repeated. Default: all.")] = None,
     json: output.Json = False,
 ) -> None:
-    """Read the topics again: does every chunk have one fate, and is every window what the logs say?
+    """Read the topics again: does every chunk have one fate, and does every window follow from the logs?
 
-    1 where not; 3 where records have been deleted already, for then the logs do not tell the whole story.
+    Exit code 1 if not; 3 if records were deleted by retention, because an audit needs all of them.
     """
     settings = load()
-    if not settings.kafka.bootstrap_servers:
-        output.no_broker()
-    out, deleted = asyncio.run(_audit(settings, session))
+    settings.require_broker()
+    result, deleted = asyncio.run(_audit(settings, session))
     if json:
-        output.result(out)
+        output.print_json(result)
     else:
-        books = out["books"]
-        print(", ".join(f"{books[name]} {name}" for name in books))
-        print(f"{out['windows']} final windows, {out['windows_wrong']} differ from what the logs say")
-        for trouble in out["troubles"]:
-            print(f"  {trouble}")
+        print(", ".join(f"{count} {fate}" for fate, count in result["books"].items()))
+        print(f"{result['windows']} final windows, {result['windows_wrong']} differ from the logs")
+        for problem in result["troubles"]:
+            print(f"  {problem}")
     if deleted:
-        output.fail(f"{deleted} media records have been deleted by retention: only a recording can be audited whole", 3)
-    sys.exit(0 if out["ok"] else 1)
+        raise AuditError(
+            "The audit is not complete.",
+            f"Retention has deleted {deleted} media records.",
+            "Audit sooner after the start, or with a longer topics.media_retention_min.",
+        )
+    sys.exit(0 if result["ok"] else 1)
 
 
 async def _audit(settings: Settings, sessions: list[str] | None) -> tuple[dict[str, Any], int]:
+    """Return the result, and how many media records retention has deleted."""
     from aiokafka import TopicPartition
 
     from services.inspection.audit.collect import collect_logs
@@ -49,24 +59,22 @@ async def _audit(settings: Settings, sessions: list[str] | None) -> tuple[dict[s
         media = [TopicPartition(topic, n) for topic in topics.media_all for n in range(count)]
         deleted = sum((await reader.beginning_offsets(media)).values())
         logs = await collect_logs(reader, topics, count)
-    ours, made = settings.alignment_config(), count_configs(logs)
-    if made.keys() - {ours.digest}:
-        told = ", ".join(f"{n} under {config}" for config, n in sorted(made.items()))
-        output.fail(
-            f"the topics hold windows made under other settings than those in force ({told}; ours are {ours.digest}): the "
-            "books are kept under one set of settings. Audit with the settings of then, or once retention has taken "
-            "what was made before the change",
-            3,
+    alignment, windows_by_config = settings.alignment_config(), count_configs(logs)
+    if windows_by_config.keys() - {alignment.digest}:
+        found = ", ".join(f"{n} under {config}" for config, n in sorted(windows_by_config.items()))
+        raise AuditError(
+            "The topics hold windows of several alignment settings.",
+            f"They hold {found}; the current settings are {alignment.digest}.",
+            "Audit with the settings of that time, or after retention has deleted the older windows.",
         )
-    books = build_ledger(logs, ours, lambda s: sessions is None or s in sessions)
-    ok = books.balanced and not books.windows_wrong and not books.troubles
-    out = {
-        "ok": ok,
-        "books": books.as_json(),
-        "by_modality": {m: dict(fates) for m, fates in books.by_modality.items()},
-        "windows": len(books.windows),
-        "windows_wrong": books.windows_wrong,
-        "windows_repeated": books.copies,
-        "troubles": books.troubles[:50],
+    ledger = build_ledger(logs, alignment, lambda s: sessions is None or s in sessions)
+    result = {
+        "ok": ledger.balanced and not ledger.windows_wrong and not ledger.troubles,
+        "books": ledger.as_json(),
+        "by_modality": {m: dict(fates) for m, fates in ledger.by_modality.items()},
+        "windows": len(ledger.windows),
+        "windows_wrong": ledger.windows_wrong,
+        "windows_repeated": ledger.copies,
+        "troubles": ledger.troubles[:50],
     }
-    return out, deleted
+    return result, deleted

@@ -9,83 +9,81 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from services.cli import output
-from services.cli.train_task import progress
+from services.cli import models, output
+from services.cli.train import task_progress
+from services.contract.errors import BraidError
 from services.runtime.settings import ROOT
 
 UNITS = {"": 1, "KB": 1_000, "MB": 1_000_000}
 
 
 def compress(
-    model: Annotated[Path, typer.Argument(help="A checkpoint of a task.")],
-    to: Annotated[Literal["int8"], typer.Option(help="The kind of number that weights become.")] = "int8",
-    budget: Annotated[str, typer.Option(help="What the weights may take, as 400KB.")] = "400KB",
-    data: Annotated[
-        str, typer.Option(help="The set to learn from where a student is needed, and to measure on.")
-    ] = "tridigit",
-    epochs: Annotated[int, typer.Option(min=1, envvar="BRAID_COMPRESS_EPOCHS", help="Of the student.")] = 30,
+    model: Annotated[Path, typer.Argument(help="The checkpoint of a task.")],
+    to: Annotated[Literal["int8"], typer.Option(help="The number format of the weights.")] = "int8",
+    budget: Annotated[str, typer.Option(help="The largest size of the weights, for example 400KB.")] = "400KB",
+    data: Annotated[str, typer.Option(help="The data set to train a student on, and to measure on.")] = "tridigit",
+    epochs: Annotated[int, typer.Option(min=1, envvar="BRAID_COMPRESS_EPOCHS", help="Epochs of the student.")] = 30,
     out: Annotated[
-        Path | None, typer.Option(help="Where it goes; default: beside MODEL, with the kind in its name.")
+        Path | None, typer.Option(help="The folder to write. Default: beside MODEL, with the format in its name.")
     ] = None,
     json: output.Json = False,
 ) -> None:
-    """Make a model smaller: eight bits, and a narrower student that learns from it where that is not enough."""
-    from model.checkpoint import CARD, CheckpointError, load, load_task_network, save
+    """Compress a model: weights in eight bits and, if that is not enough, a narrower student that learns from it."""
+    from model.checkpoint import CARD, load_task_network, save
     from model.compress import compress_model, measure_compressed
-    from model.data.registry import UnknownDataSet, read_set, recipe_for
-    from model.manifest import ManifestError
+    from model.data.registry import read_set, recipe_for
 
-    allowed = bytes_of(budget)
+    bytes_max = parse_size(budget)
+    network, config = load_task_network(model)
+    samples = read_set(data, ROOT / "data")
+    original = models.load_model(model)
+    recipe = replace(recipe_for(samples, network.architecture.fusion), epochs=epochs)
     try:
-        found = read_set(data, ROOT / "data")
-        network, config = load_task_network(model)
-        original = load(model, "cpu")
-    except (UnknownDataSet, ManifestError) as error:
-        output.fail(str(error), 2)
-    except CheckpointError as error:
-        output.fail(str(error))
-    recipe = replace(recipe_for(found, network.architecture.fusion), epochs=epochs)
-    try:
-        with progress(recipe) as report:
-            steps = compress_model(network, config, found, found.sentences(), allowed, recipe, report)
+        with task_progress(recipe) as report:
+            steps = compress_model(network, config, samples, samples.sentences(), bytes_max, recipe, report)
     except ValueError as error:
-        output.fail(f"{error}: give more")
+        raise BraidError("The budget is too small.", f"{error}.", "Give a larger --budget.") from error
     out = out or model.parent.parent / f"{model.parent.name}-{to}" / model.name
     rows = [
         {"step": "original", "bytes": (model / "model.safetensors").stat().st_size}
-        | measure_compressed(original, original, found)
+        | measure_compressed(original, original, samples)
     ]
     for step in steps:
-        own = step.config | {"name": out.parent.name, "version": out.name, "compressed": step.step}
-        save(out, step.network, own, "", int8=True)
-        rows.append({"step": step.step, "bytes": step.bytes} | measure_compressed(load(out, "cpu"), original, found))
+        step_config = step.config | {"name": out.parent.name, "version": out.name, "compressed": step.step}
+        save(out, step.network, step_config, "", int8=True)
+        rows.append(
+            {"step": step.step, "bytes": step.bytes} | measure_compressed(models.load_model(out), original, samples)
+        )
     command = f"braid compress {model} --to {to} --budget {budget} --data {data} --epochs {epochs}"
-    card = (model / CARD).read_text() + f"\n## Compression\nMade by `{command}`.\n\n{table(rows)}"
-    save(out, steps[-1].network, own, card, int8=True)
+    card = (model / CARD).read_text() + f"\n## Compression\nMade by `{command}`.\n\n{_table(rows)}"
+    save(out, steps[-1].network, step_config, card, int8=True)
     if json:
-        output.result(rows)
+        output.print_json(rows)
     else:
-        print(table(rows))
-    if steps[-1].bytes > allowed:
-        output.fail(f"{out} takes {steps[-1].bytes} bytes, more than {budget}")
+        print(_table(rows))
+    if steps[-1].bytes > bytes_max:
+        raise BraidError(f"{out} is larger than the budget.", f"It takes {steps[-1].bytes} bytes, not {budget}.")
 
 
-def bytes_of(text: str) -> int:
-    """64KB as a number; KB is 1,000 bytes."""
-    found = re.fullmatch(r"(\d+)\s*(KB|MB|)", text.strip().upper())
-    if not found:
-        output.fail(f"a budget is written as 64KB, not {text}", 2)
-    return int(found[1]) * UNITS[found[2]]
+def parse_size(text: str) -> int:
+    """Return the bytes of a size such as 64KB; a KB is 1,000 bytes."""
+    match = re.fullmatch(r"(\d+)\s*(KB|MB|)", text.strip().upper())
+    if not match:
+        raise output.UsageError(f"A size is written as 64KB, not {text}.")
+    return int(match[1]) * UNITS[match[2]]
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: a row for each step, accuracy in percent by cell."""
-    cells = [(severity, name) for severity, own in rows[0]["accuracy"].items() for name in own]
-    short = [f"{severity} {'+'.join(part[0].upper() for part in name.split('+'))}" for severity, name in cells]
-    head = ["step", "bytes", "agreement", "ms", *short]
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    for row in rows:
-        shares = [f"{100 * row['accuracy'][severity][name]:.1f}" for severity, name in cells]
-        told = [row["step"], str(row["bytes"]), f"{row['agreement']:.3f}", f"{row['ms']:.1f}", *shares]
-        lines.append(f"| {' | '.join(told)} |")
-    return "\n".join(lines) + "\n"
+def _table(steps: list[dict[str, Any]]) -> str:
+    cells = [(severity, subset) for severity, scores in steps[0]["accuracy"].items() for subset in scores]
+    names = [f"{severity} {'+'.join(part[0].upper() for part in subset.split('+'))}" for severity, subset in cells]
+    rows = [
+        [
+            step["step"],
+            str(step["bytes"]),
+            f"{step['agreement']:.3f}",
+            f"{step['ms']:.1f}",
+            *(f"{100 * step['accuracy'][severity][subset]:.1f}" for severity, subset in cells),
+        ]
+        for step in steps
+    ]
+    return output.table(["step", "bytes", "agreement", "ms", *names], rows)

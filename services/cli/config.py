@@ -32,7 +32,7 @@ def show(
     sections: dict[str, Any] = settings.model_dump(mode="json")
     config = settings.alignment_config().digest
     if json:
-        output.result({"settings": sections, "config": config})
+        output.print_json({"settings": sections, "config": config})
         return
     for path, value in _flat(sections):
         print(f"{path} = {value}")
@@ -46,14 +46,14 @@ def check(json: output.Json = False) -> None:
         load()
     except SettingsError as error:
         if json:
-            output.result({"ok": False, "troubles": list(error.problems)})
+            output.print_json({"ok": False, "troubles": list(error.problems)})
             raise SystemExit(EXIT_USAGE) from None
         if len(error.problems) == 1:
             raise
         print("\n".join(error.problems))
         raise SettingsError(error.what, do=error.do) from None
     if json:
-        output.result({"ok": True, "troubles": []})
+        output.print_json({"ok": True, "troubles": []})
     else:
         print("The settings are valid.")
 

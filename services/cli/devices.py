@@ -16,88 +16,92 @@ if TYPE_CHECKING:
     from services.contract.source_stats import SourceStats
 
 RECORDS_MAX = 20_000
-Key = tuple[str, str, str]
+SourceKey = tuple[str, str, str]
 
 
 def devices(
-    minutes: Annotated[float, typer.Option(help="How far back to look.", min=0.1, max=1440)] = 10,
+    minutes: Annotated[float, typer.Option(help="How far back to read.", min=0.1, max=1440)] = 10,
     json: output.Json = False,
 ) -> None:
-    """Each source: when it was last heard, how often it sends, its share of late records, its clock; which are silent.
+    """List the sources: last record, rate, clock offset, share of late records; and devices that are silent.
 
-    The offset is the smallest of arrival minus the end of what was captured: the shortest way plus how far its clock is
-    behind the broker's. One far below the others' has a clock that runs ahead. What `devices` in the settings has added
-    to it already is told beside it.
+    The clock offset is the smallest arrival time minus the end of a capture: the shortest delay, plus how far the
+    device's clock is behind the broker's. An offset far below the others is a clock that runs ahead. A correction by the
+    settings of `devices` is shown beside it.
     """
     settings = load()
-    if not settings.kafka.bootstrap_servers:
-        output.no_broker()
-    found, strange = asyncio.run(_look(settings, minutes))
+    settings.require_broker()
+    found, unreadable = asyncio.run(_read(settings, minutes))
     now_us = time.time_ns() // 1000
     silent_us = settings.gateway.silent_s * 1_000_000
     rows = [
         {"session": session, "modality": modality, "source": source, **stats.as_json(now_us, silent_us)}
         for (session, modality, source), stats in sorted(found.items(), key=lambda item: item[0])
     ]
-    unheard = _unheard(settings, {row["source"] for row in rows})
+    silent = _silent_devices(settings, {row["source"] for row in rows})
     if json:
-        output.result({"devices": rows, "not_heard": unheard, "unreadable_late": strange})
+        output.print_json({"devices": rows, "not_heard": silent, "unreadable_late": unreadable})
         return
-    for row in rows:
-        corrected = f" (corrected by {row['clock_corrected_ms']:+d} ms)" if row["clock_corrected_ms"] else ""
-        print(
-            f"{row['session']:16} {row['source']:28} {row['modality']:6} {_heard(row):32} {row['rate_hz']:6.2f}/s  "
-            f"clock {row['clock_offset_ms']:+6d} ms{corrected}  late {row['late_share']:.1%}"
-        )
-    for name in unheard:
-        print(f"{name}: known to the settings, not heard in the last {minutes:g} minutes")
-    if strange:
-        print(f"{strange} records of the late topic say nothing of a late chunk: `braid inspect late` shows them")
-    if not rows:
-        print(f"no source was heard in the last {minutes:g} minutes")
+    if rows:
+        columns = ["session", "source", "modality", "last record", "rate", "clock offset", "late"]
+        print(output.table(columns, [_cells(row) for row in rows]), end="")
+    else:
+        print(f"No source has sent in the last {minutes:g} minutes.")
+    for name in silent:
+        print(f"{name} is in the settings and has not sent in the last {minutes:g} minutes.")
+    if unreadable:
+        print(f"{unreadable} records of the late topic cannot be read: `braid inspect late` shows them.")
 
 
-def _heard(row: dict[str, Any]) -> str:
+def _cells(row: dict[str, Any]) -> list[str]:
     at = time.strftime("%H:%M:%S", time.localtime(row["last_seen_us"] / 1e6))
-    if row["ended"]:
-        return f"ended {at}"
-    return f"SILENT since {at}" if row["silent_since_us"] else f"last {row['last_seen_s']:7.1f} s ago"
+    last = f"SILENT since {at}" if row["silent_since_us"] else f"{row['last_seen_s']:.1f} s ago"
+    corrected = f" (corrected by {row['clock_corrected_ms']:+d} ms)" if row["clock_corrected_ms"] else ""
+    return [
+        row["session"],
+        row["source"],
+        row["modality"],
+        f"ended {at}" if row["ended"] else last,
+        f"{row['rate_hz']:.2f}/s",
+        f"{row['clock_offset_ms']:+d} ms{corrected}",
+        f"{row['late_share']:.1%}",
+    ]
 
 
-def _unheard(settings: Settings, heard: set[str]) -> list[str]:
-    """The devices of the settings that none of these sources is."""
+def _silent_devices(settings: Settings, sources: set[str]) -> list[str]:
+    """Return the devices of the settings to which none of these sources belongs."""
     from services.runtime.devices import DeviceDirectory
 
     known = DeviceDirectory(settings.devices)
-    return sorted(settings.devices.keys() - {known.name_of(source) for source in heard})
+    return sorted(settings.devices.keys() - {known.name_of(source) for source in sources})
 
 
-async def _look(settings: Settings, minutes: float) -> tuple[dict[Key, SourceStats], int]:
-    """The sources, and how many records of the late topic are none of ours."""
+async def _read(settings: Settings, minutes: float) -> tuple[dict[SourceKey, SourceStats], int]:
+    """Return the sources, and how many records of the late topic cannot be read."""
     from services.inspection.audit.collect import collect_since
     from services.kafka import clients
 
     topics = settings.topic_names()
-    found: dict[Key, SourceStats] = {}
-    strange = 0
+    found: dict[SourceKey, SourceStats] = {}
+    unreadable = 0
     from_ms = int((time.time() - minutes * 60) * 1000)
     async with clients.reader(settings.kafka) as reader:
         for modality in topics.modalities:
             for number in range(settings.topics.partitions):
-                for raw in await collect_since(reader, topics.media(modality), number, from_ms, RECORDS_MAX):
-                    count_record(found, raw, modality)
+                for record in await collect_since(reader, topics.media(modality), number, from_ms, RECORDS_MAX):
+                    count_record(found, record, modality)
         for number in range(settings.topics.partitions):
-            for raw in await collect_since(reader, topics.late, number, from_ms, RECORDS_MAX):
-                late = late_of(raw.value)
-                if late is None:
-                    strange += 1
-                elif late in found:
-                    found[late].late += 1
-    return found, strange
+            for record in await collect_since(reader, topics.late, number, from_ms, RECORDS_MAX):
+                key = late_source(record.value)
+                if key is None:
+                    unreadable += 1
+                elif key in found:
+                    found[key].late += 1
+    return found, unreadable
 
 
-def late_of(value: bytes | None) -> Key | None:
-    """Whose chunk a record of the late topic says was late, None where it says nothing of one."""
+def late_source(value: bytes | None) -> SourceKey | None:
+    """Return session, modality and source of a record of the late topic, None for any other record."""
     from services.contract import canonical
 
     late = canonical.object_or_empty(value)
@@ -107,7 +111,7 @@ def late_of(value: bytes | None) -> Key | None:
     return None
 
 
-def count_record(found: dict[Key, SourceStats], record: KafkaRecord, modality: str) -> None:
+def count_record(found: dict[SourceKey, SourceStats], record: KafkaRecord, modality: str) -> None:
     """Add a media record to the statistics of its source; idle and unreadable records belong to none."""
     from services.contract import cloudevents, timestamps
     from services.contract.chunk import Chunk

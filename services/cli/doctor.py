@@ -7,109 +7,106 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from services.cli import output
+from services.cli import models, output
 from services.runtime.settings import Settings, load
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: what was looked at, whether it is well, and what to do where it is not."""
+    """The result of one check, and how to repair what is wrong."""
 
-    what: str
+    subject: str
     ok: bool
-    told: str
+    result: str
     repair: str = ""
 
 
 def doctor(json: output.Json = False) -> None:
-    """Look at everything Braid leans on and say how to repair what is wrong; 1 where something is."""
-    settings = load()
-    found = asyncio.run(_all(settings))
+    """Check everything Braid depends on and suggest fixes. Exit code 1 if a check fails."""
+    findings = asyncio.run(_check_all(load()))
     if json:
-        output.result([{"what": f.what, "ok": f.ok, "told": f.told, "repair": f.repair} for f in found])
+        output.print_json(
+            [{"what": f.subject, "ok": f.ok, "told": f.result, "repair": f.repair} for f in findings],
+        )
     else:
-        for f in found:
-            print(f"{'ok  ' if f.ok else 'BAD '} {f.what}: {f.told}" + (f"\n     {f.repair}" if not f.ok else ""))
-    sys.exit(0 if all(f.ok for f in found) else 1)
+        for f in findings:
+            print(f"{'ok  ' if f.ok else 'BAD '} {f.subject}: {f.result}" + (f"\n     {f.repair}" if not f.ok else ""))
+    sys.exit(0 if all(f.ok for f in findings) else 1)
 
 
-async def _all(settings: Settings) -> list[Finding]:
-    found: list[Finding] = []
-    for part in (_model(settings), _broker(settings), _redis(settings)):
-        found += [finding async for finding in part]
-    return found
+async def _check_all(settings: Settings) -> list[Finding]:
+    checks = (_check_model(settings), _check_broker(settings), _check_redis(settings))
+    return [finding for check in checks async for finding in check]
 
 
-async def _model(settings: Settings) -> AsyncIterator[Finding]:
+async def _check_model(settings: Settings) -> AsyncIterator[Finding]:
     from model.checkpoint import CheckpointError
-    from model.checkpoint import load as load_model
 
     try:
-        found = load_model(settings.fusion.model, settings.fusion.device)
+        model = models.load_model(settings.fusion.model, settings.fusion.device)
     except CheckpointError as error:
-        yield Finding("model", False, str(error), "`braid train` makes one; `fusion.model` says where it is")
+        yield Finding("model", False, f"{error.what} {error.why}", error.do)
         return
-    yield Finding("model", True, f"{found.name}/{found.version} {found.digest[:12]} on {found.device}")
+    yield Finding("model", True, f"{model.name}/{model.version} {model.digest[:12]} on {model.device}")
 
 
-async def _broker(settings: Settings) -> AsyncIterator[Finding]:
+async def _check_broker(settings: Settings) -> AsyncIterator[Finding]:
     from aiokafka.errors import KafkaError
 
     from services.kafka import clients, topic_admin
 
     servers = settings.kafka.bootstrap_servers
     if not servers:
-        yield Finding("broker", False, "none is named", "`braid up`, or set BRAID_KAFKA__BOOTSTRAP_SERVERS")
+        yield Finding("broker", False, "none is configured", "Run `braid up`, or set BRAID_KAFKA__BOOTSTRAP_SERVERS.")
         return
     try:
         async with clients.admin(settings.kafka) as admin:
-            troubles = await topic_admin.check_topics(admin, settings)
+            problems = await topic_admin.check_topics(admin, settings)
     except (KafkaError, OSError) as error:
-        yield Finding("broker", False, f"{servers} does not answer ({error})", "start it, or correct the address")
+        yield Finding("broker", False, f"{servers} does not answer ({error})", "Start it, or correct the address.")
         return
     yield Finding("broker", True, servers)
-    for t in troubles:
-        yield Finding(f"topic {t.topic}", False, t.what, t.repair)
-    if not troubles:
-        yield Finding("topics", True, "as they must be")
-        async for f in _partitioner(settings):
-            yield f
+    for problem in problems:
+        yield Finding(f"topic {problem.topic}", False, problem.what, problem.repair)
+    if not problems:
+        yield Finding("topics", True, "OK")
+        yield await _check_partitioner(settings)
 
 
-async def _partitioner(settings: Settings) -> AsyncIterator[Finding]:
+async def _check_partitioner(settings: Settings) -> Finding:
     from services.contract import canonical
     from services.contract.dead_letter import Reason
+    from services.inspection.audit.collect import collect_topic
     from services.kafka import clients
-
-    from services.inspection.audit.collect import collect_topic  # isort: skip
 
     async with clients.reader(settings.kafka) as reader:
         dead = await collect_topic(reader, settings.topic_names().dead, settings.topics.partitions)
-    # What somebody else wrote there says nothing of a partition.
-    wrong = sum(canonical.object_or_empty(raw.value).get("reason") == Reason.PARTITION for raw in dead)
-    yield Finding(
+    # Values that are not JSON objects come from other producers and say nothing about partitions.
+    wrong = sum(canonical.object_or_empty(record.value).get("reason") == Reason.PARTITION for record in dead)
+    return Finding(
         "partitioner",
         not wrong,
-        f"{wrong} records came in another partition than murmur2 of their key" if wrong else "no record went astray",
-        "librdkafka clients need partitioner=murmur2_random",
+        f"{wrong} records are not in the partition of their key (murmur2)"
+        if wrong
+        else "all records are in the right partition",
+        "Set partitioner=murmur2_random in clients that use librdkafka.",
     )
 
 
-async def _redis(settings: Settings) -> AsyncIterator[Finding]:
+async def _check_redis(settings: Settings) -> AsyncIterator[Finding]:
     from redis.asyncio import Redis
     from redis.exceptions import RedisError
 
     if not settings.redis.url:
-        yield Finding("Redis", False, "none is named", "`braid up`, or set BRAID_REDIS__URL")
+        yield Finding("Redis", False, "none is configured", "Run `braid up`, or set BRAID_REDIS__URL.")
         return
     client = Redis.from_url(settings.redis.url, socket_timeout=2, socket_connect_timeout=2, **settings.redis.access())
     try:
         await client.ping()
         policy = (await client.config_get("maxmemory-policy")).get("maxmemory-policy")
     except (RedisError, OSError) as error:
-        yield Finding(
-            "Redis", False, f"does not answer ({type(error).__name__})", "start it; until then all is read from the log"
-        )
+        repair = "Start it; until then all payloads are read from Kafka."
+        yield Finding("Redis", False, f"does not answer ({type(error).__name__})", repair)
         return
     finally:
         await client.aclose()

@@ -1,105 +1,124 @@
-"""`braid evaluate`."""
+"""`braid evaluate`: scores of a model on a data set, or its false alarms on streams without events."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from services.cli import evaluate_false_alarms, output
+from services.cli import models, output
 from services.runtime.settings import ROOT
+
+FALSE_ALARMS_PER_HOUR_MAX = 1
 
 
 def evaluate(
     model: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="A checkpoint, or several trainings of one recipe to be scored together; default: the shipped one of the set."
+            help="A checkpoint, or several trainings of one recipe to score together. Default: the shipped one."
         ),
     ] = None,
     data: Annotated[str, typer.Option(help="tridigit, homesound10 or a manifest of your own.")] = "tridigit",
-    part: Annotated[str, typer.Option(help="val or test.")] = "test",
+    part: Annotated[Literal["val", "test"], typer.Option(help="The rows to score.")] = "test",
     membership: Annotated[
-        bool, typer.Option("--membership", help="Also: can an attacker tell training rows by their loss?")
+        bool, typer.Option("--membership", help="Also run a membership attack: does the loss tell training rows?")
     ] = False,
     quiet: Annotated[
         bool,
-        typer.Option("--quiet", help="Instead: false events on streams in which nothing happens; 1 above one an hour."),
+        typer.Option(
+            "--quiet", help="Instead, count false events on streams without any; exit code 1 above one per hour."
+        ),
     ] = False,
-    hours: Annotated[float, typer.Option(min=0.01, help="With --quiet: how much stream time.")] = 2.0,
+    hours: Annotated[float, typer.Option(min=0.01, help="With --quiet: hours of stream time.")] = 2.0,
     seed: Annotated[int, typer.Option(help="With --quiet: the same seed makes the same streams.")] = 1,
     json: output.Json = False,
 ) -> None:
-    """Score a model in every cell: all subsets of modalities in all severities, calibration, conflict, abstention."""
+    """Score a model for every subset of modalities at every severity: accuracy, calibration, conflict, abstention."""
+    folders = model or []
+    if len(folders) > 1 and (quiet or membership):
+        raise output.UsageError(f"{'--quiet' if quiet else '--membership'} takes one model.")
     if quiet:
-        if len(model or ()) > 1:
-            output.fail("--quiet takes one model", 2)
-        evaluate_false_alarms.tell(model[0] if model else None, hours, seed, json=json)
+        _evaluate_false_alarms(folders[0] if folders else None, hours, seed, json=json)
         return
-    from model.checkpoint import CheckpointError
-    from model.checkpoint import load as load_model
-    from model.data.homesound10 import GROUPS, Homesound10
-    from model.data.registry import UnknownDataSet, read_set
-    from model.evaluate import evaluate_model as scores_of
-    from model.manifest import ManifestError
-    from model.multi_seed import evaluate_seeds
-    from research.privacy.membership import membership_by_severity as attacked
+    scores, severities = _scores(folders or [ROOT / "models" / data / "1"], data, part, membership=membership)
+    if json:
+        output.print_json(scores)
+    else:
+        _print_scores(scores, severities)
 
-    if part not in ("val", "test"):
-        output.fail("--part is val or test", 2)
-    try:
-        every = [load_model(path, "cpu", task=data) for path in model or [ROOT / "models" / data / "1"]]
-        found = read_set(data, ROOT / "data")
-    except (UnknownDataSet, ManifestError) as error:
-        output.fail(str(error), 2)
-    except CheckpointError as error:
-        output.fail(str(error))
-    if isinstance(found, Homesound10):
-        found = found.hold_out([fold for group in GROUPS for fold in group])
-    if not found.samples(part, "clean"):
-        output.fail(f"{data} has no samples for {part}", 2)
-    for loaded in every:
-        if set(loaded.labels) != set(found.labels):
-            output.fail(f"the model {loaded.name} knows other labels than {data}", 2)
-    if len({loaded.modalities for loaded in every}) > 1:
-        output.fail("models of different modalities cannot be scored together: score each by itself", 2)
-    if membership and len(every) > 1:
-        output.fail("--membership takes one model", 2)
-    if membership and not found.samples("train", "clean"):
-        output.fail(f"{data} has no training rows that are apart from {part}", 2)
-    told = scores_of(every[0], found, part) if len(every) == 1 else evaluate_seeds(every, found, part)
-    if isinstance(found, Homesound10):
-        told["note"] = (
-            "all clips: no test of a model that was trained on them, whose card has the cross-validated scores"
+
+def _scores(folders: list[Path], data: str, part: str, *, membership: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
+    from model.data.homesound10 import GROUPS, Homesound10
+    from model.data.registry import read_set
+    from model.evaluate import evaluate_model
+    from model.multi_seed import evaluate_seeds
+
+    loaded = [models.load_model(folder, task=data) for folder in folders]
+    samples = read_set(data, ROOT / "data")
+    if isinstance(samples, Homesound10):
+        samples = samples.hold_out([fold for group in GROUPS for fold in group])
+    if not samples.samples(part, "clean"):
+        raise output.UsageError(f"{data} has no samples for {part}.")
+    for one in loaded:
+        if set(one.labels) != set(samples.labels):
+            raise output.UsageError(f"The model {one.name} has other labels than {data}.")
+    if len({one.modalities for one in loaded}) > 1:
+        raise output.UsageError("Models of different modalities cannot be scored together.", do="Score each alone.")
+    if membership and not samples.samples("train", "clean"):
+        raise output.UsageError(f"{data} has no training rows apart from {part}.")
+    scores = evaluate_model(loaded[0], samples, part) if len(loaded) == 1 else evaluate_seeds(loaded, samples, part)
+    if isinstance(samples, Homesound10):
+        scores["note"] = (
+            "All clips: not a test of a model that was trained on them; its card has the cross-validated scores."
         )
     if membership:
-        told["membership"] = {severity: asdict(seen) for severity, seen in attacked(every[0], found, part).items()}
+        from research.privacy.membership import membership_by_severity
+
+        attacks = membership_by_severity(loaded[0], samples, part)
+        scores["membership"] = {severity: asdict(result) for severity, result in attacks.items()}
+    return scores, tuple(samples.severities)
+
+
+def _print_scores(scores: dict[str, Any], severities: tuple[str, ...]) -> None:
+    names = ("accuracy", "macro_f1", "nll", "brier", "ece")
+    for severity in severities:
+        found = scores[severity]
+        rows = []
+        for subset, cell in found["cells"].items():
+            gap = f"{cell['gap']:+.3f} ({cell['gap_lower']:+.3f})" if "gap" in cell else ""
+            rows.append([subset, *(f"{cell[name]:.3f}" for name in names), f"{cell['excess_ece']:+.3f}", gap])
+        print("\n" + output.table([severity, "accuracy", "F1", "NLL", "Brier", "ECE", "excess", "gap (lower)"], rows))
+        missing, abstention = found["missing"], found["abstention"]
+        print(f"missing-rate curve: area {missing['area']}, half missing {missing['half_missing']}")
+        print(f"conformal sets contain the label {abstention['coverage']}, answered {abstention['answered']}")
+        for name, row in found["one_replaced_by_noise"].items():
+            gap = f"{row['gap']:+.3f} ({row['gap_lower']:+.3f})"
+            print(f"{name} replaced by noise: {row['accuracy']:.3f}, gap {gap}")
+        if "conflict" in found:
+            print("conflict: " + ", ".join(f"{name} {value}" for name, value in found["conflict"].items()))
+    for severity, result in scores.get("membership", {}).items():
+        print(f"membership attack, {severity}: AUC {result['auc']}, advantage {result['advantage']}")
+    print("\n" + scores.get("note", ""))
+    print(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in scores["summary"].items()))
+
+
+def _evaluate_false_alarms(model: Path | None, hours: float, seed: int, *, json: bool) -> None:
+    """Count events detected in synthetic streams without any, per hour, modality and label."""
+    from services.fusion.event_detector import EventDetector
+    from services.fusion.inference import Inference
+    from services.offline.evaluation.false_alarms import measure_false_alarms
+
+    inference = Inference(models.load_model(model), models.CACHE_BYTES_MAX)
+    alarms = measure_false_alarms(inference, EventDetector.of_model(inference.model), ROOT / "data", hours, seed)
     if json:
-        output.result(told)
-        return
-    for severity in found.severities:
-        tell(severity, told[severity])
-    for severity, seen in told.get("membership", {}).items():
-        print(f"membership attack, {severity}: AUC {seen['auc']}, advantage {seen['advantage']}")
-    print("\n" + told.get("note", ""))
-    print(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told["summary"].items()))
-
-
-def tell(severity: str, told: dict[str, Any]) -> None:
-    """One severity for people."""
-    print(f"\n{severity:20} accuracy   F1    NLL   Brier  ECE  excess   gap (lower)")
-    for name, c in told["cells"].items():
-        gap = f"{c['gap']:+.3f} ({c['gap_lower']:+.3f})" if "gap" in c else ""
-        print(
-            f"{name:20} {c['accuracy']:.3f}   {c['macro_f1']:.3f}  {c['nll']:.3f}  {c['brier']:.3f}  {c['ece']:.3f}"
-            f"  {c['excess_ece']:+.3f}  {gap}"
-        )
-    missing, abstained = told["missing"], told["abstention"]
-    print(f"missing-rate curve: area {missing['area']}, half missing {missing['half_missing']}")
-    print(f"conformal sets hold the label {abstained['coverage']}, answered {abstained['answered']}")
-    for name, row in told["one_replaced_by_noise"].items():
-        print(f"{name} replaced by noise: {row['accuracy']:.3f}, gap {row['gap']:+.3f} ({row['gap_lower']:+.3f})")
-    if "conflict" in told:
-        print("conflict: " + ", ".join(f"{k} {v}" for k, v in told["conflict"].items()))
+        output.print_json(alarms.as_json())
+    else:
+        print(f"{alarms.final} false events in {alarms.hours:g} h: {alarms.per_hour:.2f} per hour")
+        for title, counts in (("by modality", alarms.by_modality), ("by label", alarms.by_label)):
+            print(f"  {title}: " + (", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none"))
+        print(f"  reported early and withdrawn: {alarms.withdrawn}")
+    if alarms.per_hour > FALSE_ALARMS_PER_HOUR_MAX:
+        raise typer.Exit(1)

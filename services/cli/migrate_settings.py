@@ -22,17 +22,13 @@ def migrate_settings(json: output.Json = False) -> None:
     Open windows are closed under the settings that opened them, and every session is handed over to the new settings.
     Exit code 0: the aligner may start (also if there was nothing to do); 1: devices still send.
     """
-    from aiokafka.errors import KafkaError
-
     settings = load()
-    if not settings.kafka.bootstrap_servers or not settings.redis.url:
-        output.no_broker()
-    try:
-        summary = asyncio.run(_migrate(settings))
-    except KafkaError as error:
-        output.fail(f"the broker does not answer as it should ({error}); `braid doctor` looks closer")
+    settings.require_broker()
+    if not settings.redis.url:
+        raise output.UsageError("No Redis is configured.", "redis.url is empty.", "Set BRAID_REDIS__URL.")
+    summary = asyncio.run(_migrate(settings))
     if json:
-        output.result(summary)
+        output.print_json(summary)
     elif summary["from"] is None:
         print(f"Nothing to do: all windows in the topics were made under the current settings ({summary['to']}).")
     else:
@@ -42,10 +38,7 @@ def migrate_settings(json: output.Json = False) -> None:
 
 def drain(json: output.Json = False) -> None:
     """Run `braid migrate-settings`, which is the new name of this verb."""
-    print(
-        "braid: `braid drain` is now called `braid migrate-settings`; the old name goes with the next release",
-        file=sys.stderr,
-    )
+    output.note("`braid drain` is now called `braid migrate-settings`; the next release removes the old name")
     migrate_settings(json)
 
 

@@ -1,4 +1,4 @@
-"""`braid model`."""
+"""`braid model`: list, verify and show checkpoints."""
 
 from __future__ import annotations
 
@@ -7,58 +7,48 @@ from typing import Annotated
 
 import typer
 
-from services.cli import output
+from services.cli import models, output
 from services.runtime.settings import load
 
-app = typer.Typer(no_args_is_help=True, help="Look at checkpoints, or check that they are whole.")
+app = typer.Typer(no_args_is_help=True, help="List, verify and show checkpoints.")
+
+Folder = Annotated[Path | None, typer.Argument(help="A checkpoint. Default: the one that serves.")]
 
 
 @app.command("list")
 def list_models(json: output.Json = False) -> None:
-    """The checkpoints that are there, and which one serves."""
+    """List the checkpoints, and mark the one that serves."""
     from model.checkpoint import resolve_checkpoint
 
     served = resolve_checkpoint(load().fusion.model).resolve()
-    models = served.parents[1]
-    found = [
+    checkpoints = [
         {"name": folder.parent.name, "version": folder.name, "serving": folder.resolve() == served}
-        for folder in sorted(path.parent for path in models.glob("*/*/config.json"))
+        for folder in sorted(path.parent for path in served.parents[1].glob("*/*/config.json"))
     ]
     if json:
-        output.result(found)
-    else:
-        print("\n".join(f"{m['name']}/{m['version']}{'  (serving)' if m['serving'] else ''}" for m in found) or "none")
+        output.print_json(checkpoints)
+        return
+    for found in checkpoints:
+        print(f"{found['name']}/{found['version']}{'  (serving)' if found['serving'] else ''}")
+    if not checkpoints:
+        output.note(f"there are no checkpoints in {served.parents[1]}")
 
 
 @app.command("verify")
-def verify(folder: Annotated[Path | None, typer.Argument(help="Default: the one that serves.")] = None) -> None:
-    """Check every file of a checkpoint against its sum and load it; 1 where something is wrong."""
-    from model.checkpoint import CheckpointError
-    from model.checkpoint import load as load_model
-
+def verify(folder: Folder = None) -> None:
+    """Check every file of a checkpoint against its checksum, and load it. Exit code 1 if it cannot be used."""
     folder = folder or load().fusion.model
-    try:
-        found = load_model(folder, "cpu")
-    except CheckpointError as error:
-        output.fail(str(error))
-    print(f"{folder}: whole, digest {found.digest}")
+    print(f"{folder}: OK, digest {models.load_model(folder).digest}")
 
 
 @app.command("show")
-def show(
-    folder: Annotated[Path | None, typer.Argument(help="Default: the one that serves.")] = None,
-    json: output.Json = False,
-) -> None:
-    """The card of a checkpoint: data, results, limits."""
-    from model.checkpoint import CARD, CONFIG, CheckpointError, model_digest
-    from model.checkpoint import WEIGHTS as weights
+def show(folder: Folder = None, json: output.Json = False) -> None:
+    """Show the card of a checkpoint: data, results, limits."""
+    from model.checkpoint import CARD, CONFIG, WEIGHTS, model_digest
     from model.checkpoint import verify as verify_files
 
-    try:
-        files = verify_files(folder or load().fusion.model)
-    except CheckpointError as error:
-        output.fail(str(error))
+    files = verify_files(folder or load().fusion.model)
     if json:
-        output.result({"digest": model_digest(files[weights], files[CONFIG]), "card": files[CARD].decode()})
+        output.print_json({"digest": model_digest(files[WEIGHTS], files[CONFIG]), "card": files[CARD].decode()})
     else:
         print(files[CARD].decode())

@@ -12,63 +12,63 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.cli import output
+from services.contract.errors import BraidError
 from services.runtime.settings import Settings, load
 
 if TYPE_CHECKING:
     from services.offline.recording.recorder import RecordingSummary
 
-TOLD_EVERY_S = 1.0
+PROGRESS_INTERVAL_S = 1.0
 
 
 def record(
-    out: Annotated[Path, typer.Argument(help="The MCAP file to write; it must not exist yet.")],
+    out: Annotated[Path, typer.Argument(help="The MCAP file to write; it must not exist.")],
     since: Annotated[
-        float | None, typer.Option(help="Only the last so many minutes; default: all that the topics keep.", min=0)
+        float | None, typer.Option(help="Only the last minutes. Default: everything that is retained.", min=0)
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C; default: up to now.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C. Default: up to now.")] = False,
     json: output.Json = False,
 ) -> None:
-    """Record the topics into one MCAP file: media and ticks, windows, predictions, events, byte for byte.
+    """Record the topics into one MCAP file: media and idle records, windows, predictions, events, byte for byte.
 
-    It opens in any MCAP reader (Foxglove shows the pictures), and `braid replay` plays it again.
+    Any MCAP reader opens it (Foxglove shows the images), and `braid replay` runs it again.
     """
     from aiokafka.errors import KafkaError
 
     settings = load()
-    if not settings.kafka.bootstrap_servers:
-        output.no_broker()
+    settings.require_broker()
     if out.exists():
-        output.fail(f"{out} exists already: a recording is never written over", 2)
+        raise output.UsageError(f"{out} exists.", "A recording is never overwritten.", "Give another name.")
     since_ms = None if since is None else int((time.time() - since * 60) * 1000)
     try:
-        taken = asyncio.run(_record(settings, out, since_ms, follow))
+        summary = asyncio.run(_record(settings, out, since_ms, follow))
     except KafkaError as error:
-        output.fail(f"the broker fails: {error}. What was recorded until then is in {out}")
+        if not out.exists():
+            raise
+        raise BraidError(f"The recording {out} is not complete.", f"{type(error).__name__}: {error}") from error
     except KeyboardInterrupt:
-        output.fail(f"stopped before the end; what was recorded until then is in {out}", 130)
-    except OSError as error:
-        output.fail(f"{out} cannot be written: {error.strerror or error}")
-    ours = settings.alignment_config().digest
-    others = {config: count for config, count in taken.configs.items() if config != ours}
+        output.note(f"The recording {out} is not complete.\nIt was interrupted.")
+        sys.exit(130)
+    config = settings.alignment_config().digest
     if json:
-        output.result(
+        output.print_json(
             {
                 "file": str(out),
                 "bytes": out.stat().st_size,
-                "records": dict(taken.counts),
-                "windows_by_config": dict(taken.configs),
-                "config": ours,
+                "records": dict(summary.counts),
+                "windows_by_config": dict(summary.configs),
+                "config": config,
             }
         )
     else:
-        for topic, count in sorted(taken.counts.items()):
+        for topic, count in sorted(summary.counts.items()):
             print(f"{count:8} {topic}")
         print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+    others = sum(count for name, count in summary.configs.items() if name != config)
     if others:
-        print(
-            f"braid: {sum(others.values())} windows were made under other settings than those in force here ({ours}): a "
-            "replay compares the others only. Record with the settings that the aligner has",
-            file=sys.stderr,
+        output.note(
+            f"{others} windows were made under alignment settings other than the current ones ({config}), and a replay "
+            "does not compare them. Record with the settings that the aligner has."
         )
 
 
@@ -80,14 +80,14 @@ async def _record(settings: Settings, out: Path, since_ms: int | None, follow: b
     if stop is not None:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        print("braid: recording; Ctrl-C ends it", file=sys.stderr)
-    told_s = time.monotonic()
+        output.note("recording until Ctrl-C")
+    shown_s = time.monotonic()
 
-    def seen(total: int) -> None:
-        nonlocal told_s
-        if sys.stderr.isatty() and time.monotonic() - told_s > TOLD_EVERY_S:
-            told_s = time.monotonic()
+    def show_progress(total: int) -> None:
+        nonlocal shown_s
+        if sys.stderr.isatty() and time.monotonic() - shown_s > PROGRESS_INTERVAL_S:
+            shown_s = time.monotonic()
             print(f"\r{total} records", end="", file=sys.stderr, flush=True)
 
     async with clients.reader(settings.kafka) as reader:
-        return await record_topics(reader, settings, out, since_ms, stop, seen)
+        return await record_topics(reader, settings, out, since_ms, stop, show_progress)

@@ -1,4 +1,4 @@
-"""`braid send`."""
+"""`braid send`: send files, recorded streams, cameras and microphones into the topics."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import asyncio
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from services.cli import output
-from services.cli.send_captured import captured
 from services.contract import cloudevents
-from services.integrations.capture import source
-from services.integrations.capture.sender import CaptureOptions
+from services.integrations.capture import source as capture_source
+from services.integrations.capture.sender import CaptureOptions, SendCounts
 from services.integrations.capture.source import MICROPHONE, WEBCAM, CaptureSource
 from services.runtime.devices import DeviceDirectory
 from services.runtime.settings import ROOT, Settings, load
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaProducer
 
 TYPES = {
     ".jpg": ("video", "image/jpeg"),
@@ -37,92 +39,112 @@ WHAT = "Cameras (rtsp:// http://), videos, files (jpg png webp wav flac ogg txt)
 def send(
     what: Annotated[list[str] | None, typer.Argument(help=WHAT)] = None,
     session: Annotated[
-        str, typer.Option(help="The session: what belongs together, as a room. Not needed where devices names one.")
+        str, typer.Option(help="The session: a room, a call, a person. Not needed if the device's settings name one.")
     ] = "",
-    webcam: Annotated[bool, typer.Option("--webcam", help="This machine's camera.")] = False,
-    microphone: Annotated[bool, typer.Option("--microphone", help="This machine's microphone.")] = False,
-    webcam_device: Annotated[str, typer.Option(help="Which camera.")] = WEBCAM,
-    microphone_device: Annotated[str, typer.Option(help="Which microphone, as ALSA calls it.")] = MICROPHONE,
+    webcam: Annotated[bool, typer.Option("--webcam", help="Send this machine's camera.")] = False,
+    microphone: Annotated[bool, typer.Option("--microphone", help="Send this machine's microphone.")] = False,
+    webcam_device: Annotated[str, typer.Option(help="The camera to use.")] = WEBCAM,
+    microphone_device: Annotated[str, typer.Option(help="The microphone to use, by its ALSA name.")] = MICROPHONE,
     source: Annotated[str, typer.Option(help="The device's name.")] = "braid-send",
-    fps: Annotated[float, typer.Option(help="Pictures in a second, at most.", min=0.1, max=30)] = 2,
-    from_s: Annotated[float, typer.Option("--from", help="Videos and recorded streams: first second.", min=0)] = 0,
-    seconds: Annotated[float | None, typer.Option(help="For how long, at most.", min=0.1)] = None,
+    fps: Annotated[float, typer.Option(help="The largest number of frames per second.", min=0.1, max=30)] = 2,
+    from_s: Annotated[
+        float, typer.Option("--from", help="For videos and recorded streams: the first second to send.", min=0)
+    ] = 0,
+    seconds: Annotated[float | None, typer.Option(help="The longest duration to send.", min=0.1)] = None,
     json: output.Json = False,
 ) -> None:
     """Send media into the topics, as a device would: event time is now.
 
-    Cameras on the network, webcams and microphones are sent until Ctrl-C, a camera that is lost is opened again; the times
-    are those of the stream itself, from its start. Videos are sent as if they were captured now, in pictures and sound.
+    Network cameras, webcams and microphones are sent until Ctrl-C, with the times of the stream itself from its start; a
+    camera that is lost is opened again. Videos are sent as if they were captured now, as frames and audio.
     """
     settings = load()
-    if not settings.kafka.bootstrap_servers:
-        output.no_broker()
-    files, streams, openings = _sorted(what or [])
-    openings += _of_this_machine(webcam_device if webcam else None, microphone_device if microphone else None)
+    settings.require_broker()
+    files, streams, openings = _sort(what or [])
+    openings += _local_devices(webcam_device if webcam else None, microphone_device if microphone else None)
     if not (files or streams or openings):
-        output.fail("nothing to send: name files, folders, cameras (rtsp://…) or streams, or --webcam, --microphone", 2)
-    _place(settings, files, streams, session, source)
+        raise output.UsageError(
+            "There is nothing to send.",
+            do="Name files, folders, cameras (rtsp://…) or streams, or give --webcam or --microphone.",
+        )
+    _check_sessions(settings, files, streams, session, source)
     sent = asyncio.run(_send(settings, files, streams, session, source, from_s, seconds or STREAM_S))
     if openings:
-        wanted = CaptureOptions(fps, settings.limits.pixels_max, from_s, seconds)
-        sent += captured(settings, openings, session, source, wanted)
+        sent += _send_captures(
+            settings, openings, session, source, CaptureOptions(fps, settings.limits.pixels_max, from_s, seconds)
+        )
     if json:
-        output.result({"session": session, "sent": sent})
+        output.print_json({"session": session, "sent": sent})
         return
-    for one in sent:
-        if "modality" in one:
-            place = f"partition {one['partition']} offset {one['offset']}"
-            print(f"{one['modality']:6} {one['what']}  {one['bytes']} bytes  {place}")
+    for item in sent:
+        if "modality" in item:
+            position = f"partition {item['partition']} offset {item['offset']}"
+            print(f"{item['modality']:6} {item['what']}  {item['bytes']} bytes  {position}")
         else:
-            print(f"{one['what']}  {one['pictures']} pictures, {one['sound_s']} s of sound, {one['bytes']} bytes")
+            print(f"{item['what']}  {item['pictures']} frames, {item['sound_s']} s of audio, {item['bytes']} bytes")
 
 
-def _of_this_machine(webcam_device: str | None, microphone_device: str | None) -> list[CaptureSource]:
-    if (webcam_device or microphone_device) and not source.has_devices():
-        output.fail("webcams and microphones are opened on Linux only; send a camera by its address (rtsp://…)", 2)
-    webcams = [source.webcam(webcam_device)] if webcam_device else []
-    return webcams + ([source.microphone(microphone_device)] if microphone_device else [])
+def _local_devices(webcam_device: str | None, microphone_device: str | None) -> list[CaptureSource]:
+    if (webcam_device or microphone_device) and not capture_source.has_devices():
+        raise output.UsageError(
+            "Webcams and microphones can be opened on Linux only.", do="Send a camera by its address (rtsp://…)."
+        )
+    webcams = [capture_source.webcam(webcam_device)] if webcam_device else []
+    return webcams + ([capture_source.microphone(microphone_device)] if microphone_device else [])
 
 
-def _place(settings: Settings, files: Sequence[Path], streams: Sequence[str], session: str, source: str) -> None:
-    """Refuse what would go nowhere, or where the settings say that it does not belong."""
+def _missing_session(name: str) -> output.UsageError:
+    return output.UsageError(f"{name} has no session.", do="Give --session, or set one for the device in `devices`.")
+
+
+def _check_sessions(
+    settings: Settings, files: Sequence[Path], streams: Sequence[str], session: str, source: str
+) -> None:
+    """Raise UsageError for files without a session, or of a modality that the device's settings exclude."""
     devices = DeviceDirectory(settings.devices)
     for modality in {TYPES[path.suffix.lower()][0] for path in files}:
         device = devices.settings_of(cloudevents.device_source(source, modality))
         if device is not None and device.modality not in ("", modality):
-            output.fail(f"devices says that {source} sends {device.modality}, not {modality}", 2)
+            raise output.UsageError(f"The settings say that {source} sends {device.modality}, not {modality}.")
         if not session and (device is None or not device.session):
-            output.fail(f"no session: give --session, or set one for {source} in devices", 2)
+            raise _missing_session(source)
     if streams and not session:
-        output.fail("no session: recorded streams need --session", 2)
+        raise _missing_session("A recorded stream")
 
 
-def _sorted(what: Sequence[str]) -> tuple[list[Path], list[str], list[CaptureSource]]:
+def _sort(names: Sequence[str]) -> tuple[list[Path], list[str], list[CaptureSource]]:
+    """Return the files, the recorded streams, and the cameras and videos among these names."""
     files: list[Path] = []
     streams: list[str] = []
     openings: list[CaptureSource] = []
-    for name in what:
+    for name in names:
         path = Path(name)
-        if (found := source.network_stream(name)) is not None:
-            openings.append(found)
+        if (camera := capture_source.network_stream(name)) is not None:
+            openings.append(camera)
         elif path.is_dir():
             files += sorted(p for p in path.iterdir() if p.suffix.lower() in TYPES)
         elif path.suffix.lower() in TYPES:
-            if not path.exists():
-                output.fail(f"{path} does not exist", 2)
-            files.append(path)
-        elif (found := source.media_file(path)) is not None:
-            if not path.exists():
-                output.fail(f"{path} does not exist", 2)
-            openings.append(found)
+            files.append(_existing(path))
+        elif (video := capture_source.media_file(path)) is not None:
+            _existing(path)
+            openings.append(video)
         elif (ROOT / "data" / "homestream" / f"{name}.events.jsonl").exists():
             streams.append(name)
         else:
-            known = ", ".join((*TYPES, *source.FILES))
-            output.fail(f"{name} is no folder, no camera (rtsp://…), no recorded stream and none of {known}", 2)
+            types = " ".join((*TYPES, *capture_source.FILES))
+            raise output.UsageError(
+                f"{name} cannot be sent.",
+                f"It is not a folder, a camera (rtsp://…), a recorded stream or a file of a known type ({types}).",
+            )
     if len(files) > FILES_MAX:
-        output.fail(f"{len(files)} files; at most {FILES_MAX} are sent at once", 2)
+        raise output.UsageError(f"{len(files)} files are too many.", f"At most {FILES_MAX} are sent at once.")
     return files, streams, openings
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise output.UsageError(f"{path} does not exist.")
+    return path
 
 
 async def _send(
@@ -135,44 +157,88 @@ async def _send(
     seconds: float,
 ) -> list[dict[str, Any]]:
     from services.kafka import clients
+    from services.offline.evaluation.dataset import read_stream
+    from services.offline.evaluation.player import PlaybackSchedule, play_streams
 
     topics, devices, sent = settings.topic_names(), DeviceDirectory(settings.devices), []
     async with clients.producer(settings.kafka) as producer:
         for number, path in enumerate(files):
-            modality, content_type = TYPES[path.suffix.lower()]
-            t_us, body = int(time.time() * 1e6), path.read_bytes()
-            stream = cloudevents.device_source(source, modality)
-            stamp, device = devices.stamp(stream, t_us), devices.settings_of(stream)
-            belongs = (device.session if device else "") or session
-            headers = cloudevents.build_headers(
-                session=belongs,
-                source=stream,
-                id=f"{t_us}-{number}",
-                type=cloudevents.media_type(modality),
-                t_us=stamp.t_us,
-                content_type=content_type,
-                extensions=stamp.extensions,
-            )
-            done = await producer.send_and_wait(topics.media(modality), body, key=belongs.encode(), headers=headers)
-            # The clock was read at the sending itself, however long the sound is.
-            devices.acknowledged(stamp, 0, done.timestamp)
-            at = {"partition": done.partition, "offset": done.offset}
-            sent.append({"what": str(path), "modality": modality, "bytes": len(body), "session": belongs, **at})
+            sent.append(await _send_file(producer, settings, devices, path, number, session, source))
         if streams:
-            await _play(producer, topics, streams, session, from_s, seconds)
+            # A single stream keeps the session's name; several get one each.
+            sessions = {session if len(streams) == 1 else f"{session}-{name}": name for name in streams}
+            recordings = {name: read_stream(ROOT / "data", stream) for name, stream in sessions.items()}
+            now_us = int(time.time() * 1e6)
+            await play_streams(producer, topics, recordings, PlaybackSchedule.live(now_us, from_s, seconds), now_us)
     return sent
 
 
-async def _play(
-    producer: Any, topics: Any, streams: Sequence[str], session: str, from_s: float, seconds: float
-) -> None:
-    from services.offline.evaluation.dataset import read_stream
-    from services.offline.evaluation.player import PlaybackSchedule, play_streams
+async def _send_file(
+    producer: AIOKafkaProducer,
+    settings: Settings,
+    devices: DeviceDirectory,
+    path: Path,
+    number: int,
+    session: str,
+    source: str,
+) -> dict[str, Any]:
+    modality, content_type = TYPES[path.suffix.lower()]
+    t_us, body = int(time.time() * 1e6), await asyncio.to_thread(path.read_bytes)
+    stream = cloudevents.device_source(source, modality)
+    stamp, device = devices.stamp(stream, t_us), devices.settings_of(stream)
+    key = (device.session if device else "") or session
+    headers = cloudevents.build_headers(
+        session=key,
+        source=stream,
+        id=f"{t_us}-{number}",
+        type=cloudevents.media_type(modality),
+        t_us=stamp.t_us,
+        content_type=content_type,
+        extensions=stamp.extensions,
+    )
+    topic = settings.topic_names().media(modality)
+    done = await producer.send_and_wait(topic, body, key=key.encode(), headers=headers)
+    # The duration is 0: the clock was read when the file was sent, however long its audio is.
+    devices.acknowledged(stamp, 0, done.timestamp)
+    position = {"partition": done.partition, "offset": done.offset}
+    return {"what": str(path), "modality": modality, "bytes": len(body), "session": key, **position}
 
-    # One stream keeps the session's name; of several each gets its own.
-    names = {
-        session if len(streams) == 1 else f"{session}-{name}": read_stream(ROOT / "data", name) for name in streams
-    }
-    now_us = int(time.time() * 1e6)
-    schedule = PlaybackSchedule.live(now_us, from_s, seconds)
-    await play_streams(producer, topics, names, schedule, now_us)
+
+def _send_captures(
+    settings: Settings, openings: Sequence[CaptureSource], session: str, source: str, wanted: CaptureOptions
+) -> list[dict[str, Any]]:
+    """Send cameras, microphones and videos side by side until all have ended or Ctrl-C; return what was sent."""
+    names = [source if n == 0 else f"{source}-{n + 1}" for n in range(len(openings))]
+    for name in names if not session else ():
+        device = DeviceDirectory(settings.devices).settings_of(cloudevents.device_source(name, "video"))
+        if device is None or not device.session:
+            raise _missing_session(name)
+    sent: list[SendCounts] = []
+    try:
+        asyncio.run(_capture(settings, dict(zip(names, openings, strict=True)), session, wanted, sent))
+    except* KeyboardInterrupt:
+        pass
+    return [
+        {
+            "what": s.name,
+            "pictures": s.frames,
+            "sound_s": round(s.audio_us / 1e6, 1),
+            "bytes": s.bytes,
+            "lost": s.lost,
+        }
+        for s in sent
+    ]
+
+
+async def _capture(
+    settings: Settings, openings: dict[str, CaptureSource], session: str, wanted: CaptureOptions, sent: list[SendCounts]
+) -> None:
+    from services.integrations.capture.sender import Sender
+    from services.kafka import clients
+
+    devices, topics = DeviceDirectory(settings.devices), settings.topic_names()
+    async with clients.producer(settings.kafka) as producer, asyncio.TaskGroup() as group:
+        for name, opening in openings.items():
+            sender = Sender(producer, topics, devices, session, name, opening, wanted, output.note)
+            sent.append(sender.sent)
+            group.create_task(sender.run())

@@ -1,8 +1,8 @@
-"""`braid study`: trainings that answer a question and write the answer as a table."""
+"""`braid study`: trainings that answer a research question and write a table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,8 +16,10 @@ from services.runtime.settings import ROOT
 if TYPE_CHECKING:
     from research.transfer.evaluate import Report
 
-app = typer.Typer(help="Trainings that answer a question: what transfers, what privacy costs, what sharing costs.")
-Out = Annotated[Path, typer.Option(help="The folder for the table.")]
+app = typer.Typer(
+    no_args_is_help=True, help="Train for a research question (only in a clone): transfer, privacy, several tasks."
+)
+Out = Annotated[Path, typer.Option(help="The folder of the table.")]
 RESULTS = ROOT / "docs" / "results"
 VECTORS = ROOT / "data" / "assistvec" / "vectors.npz"
 
@@ -25,11 +27,11 @@ VECTORS = ROOT / "data" / "assistvec" / "vectors.npz"
 @app.command()
 def transfer(
     seeds: Annotated[int, typer.Option(min=1, max=20, help="Trainings of each kind.")] = 1,
-    epochs: Annotated[int, typer.Option(min=1, help="Of each training.")] = 16,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of each training.")] = 16,
     out: Out = RESULTS,
     json: output.Json = False,
 ) -> None:
-    """Teach sounds by their titles alone, then name sounds of classes that were never heard by the class's name."""
+    """Train audio embeddings on titles alone, then classify clips of unseen classes by the name of the class."""
     from model.data.homesound10 import Homesound10
     from research.transfer.evaluate import score_unseen_classes, score_unseen_recordings
     from research.transfer.titles import TitleVectors
@@ -52,29 +54,30 @@ def transfer(
         "Audio of homesound10 is embedded near its Freesound title by InfoNCE, without labels. Titles and class names are\n"
         "assistvec vectors and hashed letters. Unseen classes: five folds of two classes, no clip of which was in the\n"
         "training. Unseen recordings: the official folds, whose classes were. In percent.\n\n"
-        + table(["held out", "question", "right", "chance", "questions"], rows)
+        + output.table(["held out", "question", "right", "chance", "questions"], rows)
     )
-    written(out / "transfer.md", text)
-    if json:
-        output.result({held: [asdict(score) for score in scores] for held, scores in found.items()})
-    else:
-        print(text)
+    _publish(
+        out / "transfer.md", text, {held: [asdict(score) for score in scores] for held, scores in found.items()}, json
+    )
 
 
 @app.command()
 def privacy(
-    epsilons: Annotated[str, typer.Option(help="With commas between.")] = "8,2",
-    seed: Annotated[int, typer.Option(help="Of draws and noise, given so that the table can be made again.")] = 1,
+    epsilons: Annotated[str, typer.Option(help="Privacy budgets, separated by commas.")] = "8,2",
+    seed: Annotated[int, typer.Option(help="The seed of draws and noise.")] = 1,
     out: Out = RESULTS,
     json: output.Json = False,
 ) -> None:
-    """Train the same heads with and without differential privacy: what it costs, and what an attacker sees."""
+    """Train the same heads with and without differential privacy: the cost in accuracy, and what an attack reveals."""
     from model.data.tridigit import Tridigit
     from research.privacy.study import compare_epsilons
 
-    wanted = [None, *(float(text) for text in epsilons.split(","))]
+    try:
+        budgets = [None, *(float(text) for text in epsilons.split(","))]
+    except ValueError:
+        raise output.UsageError(f"--epsilons takes numbers separated by commas, not {epsilons}.") from None
     with progress(100) as report:
-        rows = compare_epsilons(Tridigit(ROOT / "data" / "tridigit"), VECTORS, wanted, seed, report)
+        rows = compare_epsilons(Tridigit(ROOT / "data" / "tridigit"), VECTORS, budgets, seed, report)
     lines = [
         [
             "none" if row.spent is None else f"{row.spent.epsilon:.2f}",
@@ -91,23 +94,19 @@ def privacy(
         "Heads of tridigit on fixed encoders, trained with the same steps, without and with clipping and noise; accuracy in\n"
         "percent on the test rows with all modalities. The attack separates training from test rows by their loss; .5 is\n"
         f"chance. Delta {rows[-1].spent.delta if rows[-1].spent else 0:g}, over "
-        f"{rows[0].attacks['clean'].members} training rows.\n\n" + table(heads, lines)
+        f"{rows[0].attacks['clean'].members} training rows.\n\n" + output.table(heads, lines)
     )
-    written(out / "privacy.md", text)
-    if json:
-        output.result([asdict(row) for row in rows])
-    else:
-        print(text)
+    _publish(out / "privacy.md", text, [asdict(row) for row in rows], json)
 
 
 @app.command()
 def several(
-    epochs: Annotated[int, typer.Option(min=1, help="Of each of the four trainings.")] = 30,
-    seed: Annotated[int, typer.Option(help="Of all of them.")] = 7,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of each of the four trainings.")] = 30,
+    seed: Annotated[int, typer.Option(help="The seed of all trainings.")] = 7,
     out: Out = RESULTS,
     json: output.Json = False,
 ) -> None:
-    """Digit, sound and intent heads over shared encoders, against models of one task with the same batches and steps."""
+    """Compare digit, sound and intent heads over shared encoders with one model for each task."""
     from research.multitask.shipped_tasks import RECIPE, shipped_tasks
     from research.multitask.study import compare_shared_encoders
 
@@ -123,42 +122,26 @@ def several(
         "Accuracy in percent on the test rows of tridigit, and on fold 1 of homesound10 (trained on 3 and 4, calibrated on\n"
         "2), by one model of all three tasks and by models of one task, with the same batches, steps and lexicon.\n"
         f"Parameters: {found.parameters_together} in the one, {found.parameters_alone} in the three together.\n\n"
-        + table(["task", "severity", "modalities", "together", "alone", "samples"], rows)
+        + output.table(["task", "severity", "modalities", "together", "alone", "samples"], rows)
     )
-    written(out / "several.md", text)
+    _publish(out / "several.md", text, asdict(found), json)
+
+
+def _publish(path: Path, text: str, value: Any, json: bool) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
     if json:
-        output.result(asdict(found))
+        output.print_json(value)
     else:
         print(text)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown."""
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows]) + "\n"
-
-
-def written(path: Path, text: str) -> None:
-    """Put a result where results are."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-
-
 @contextmanager
 def progress(total: int) -> Iterator[Report]:
-    """A bar for each training on a terminal, a line at its end elsewhere."""
-    from rich.console import Console
-    from rich.progress import Progress
+    """Show the progress of trainings of so many epochs."""
+    with output.progress() as update:
 
-    console = Console(stderr=True)
-    with Progress(console=console) as shown:
-        bars: dict[str, Any] = {}
-
-        def report(what: str, number: int, loss: float) -> None:
-            if what not in bars:
-                bars[what] = shown.add_task(what, total=total)
-            shown.update(bars[what], completed=number)
-            if not console.is_terminal and number == total:
-                console.print(f"{what}: loss {loss:.3f}" if loss else what, soft_wrap=True)
+        def report(name: str, epoch: int, loss: float) -> None:
+            update(name, epoch, total, {"loss": loss} if loss else {})
 
         yield report

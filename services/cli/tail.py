@@ -16,17 +16,18 @@ from services.runtime.settings import Settings, load
 
 def tail(
     session: Annotated[str | None, typer.Option(help="Only this session.")] = None,
-    beginning: Annotated[bool, typer.Option("--beginning", help="All that is kept, not only what comes.")] = False,
-    count: Annotated[int, typer.Option(help="End after so many lines; 0: go on.", min=0)] = 0,
+    beginning: Annotated[
+        bool, typer.Option("--beginning", help="Start with the oldest record that is retained, not with the next.")
+    ] = False,
+    count: Annotated[int, typer.Option(help="Stop after this many records; 0: never.", min=0)] = 0,
     json: output.Json = False,
 ) -> None:
-    """Predictions and events as they come: first and final answers, what each sense contributed, where time went.
+    """Print predictions and events as they arrive: early and final, contribution of each modality, latency.
 
-    What was forgotten and media of muted senses are not shown.
+    Forgotten sessions and media of muted inputs are not shown.
     """
     settings = load()
-    if not settings.kafka.bootstrap_servers:
-        output.no_broker()
+    settings.require_broker()
     try:
         asyncio.run(_tail(settings, session, beginning, count, json))
     except KeyboardInterrupt:
@@ -39,11 +40,11 @@ async def _tail(settings: Settings, session: str | None, beginning: bool, count:
     from services.kafka.control_topic import ControlTopic
     from services.kafka.follower import TopicFollower
 
-    topics, told = settings.topic_names(), 0
+    topics, shown = settings.topic_names(), 0
     since_ms = dict.fromkeys((topics.predictions, topics.events), 0 if beginning else None)
     follower = TopicFollower(lambda: clients.make_reader(settings.kafka), since_ms, settings.topics.partitions)
     async with ControlTopic.from_settings(settings) as controls, follower:
-        while not count or told < count:
+        while True:
             fetched = await follower.poll(timeout_ms=500)
             controls.raise_if_failed()
             for tp, records in fetched.items():
@@ -52,18 +53,18 @@ async def _tail(settings: Settings, session: str | None, beginning: bool, count:
                         continue
                     if is_hidden(controls.for_session, topics, tp.topic, r.key, r.headers, r.value, r.timestamp * 1000):
                         continue
-                    line = told_of(r.value, dict(r.headers), tp.topic == topics.events, as_json)
+                    line = render(r.value, dict(r.headers), tp.topic == topics.events, as_json)
                     if line is None:
-                        print(f"braid: {tp.topic} {tp.partition}/{r.offset} is no record of ours", file=sys.stderr)
+                        output.note(f"{tp.topic} {tp.partition}/{r.offset} is not a record of Braid")
                         continue
                     print(line, flush=True)
-                    told += 1
-                    if count and told >= count:
+                    shown += 1
+                    if shown == count:
                         return
 
 
-def told_of(value: bytes, headers: Mapping[str, bytes], is_event: bool, as_json: bool) -> str | None:
-    """An event or a prediction as a line, None for what is neither."""
+def render(value: bytes, headers: Mapping[str, bytes], is_event: bool, as_json: bool) -> str | None:
+    """Return an event or a prediction as one line, None for any other record."""
     from services.contract import canonical, trace_context
     from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
 
@@ -75,19 +76,24 @@ def told_of(value: bytes, headers: Mapping[str, bytes], is_event: bool, as_json:
             record["state"] = canonical.loads(headers[STATE_HEADER])
         if TRACE_HEADER in headers:
             record["trace_id"] = trace_context.trace_id_of_header(headers[TRACE_HEADER])
-        return json_lines.dumps(record) if as_json else _event(record) if is_event else _line(record)
+        if as_json:
+            return json_lines.dumps(record)
+        return _event_line(record) if is_event else _prediction_line(record)
     except (canonical.InvalidJson, KeyError, TypeError, ValueError, AttributeError):
         return None
 
 
-def _event(e: dict[str, Any]) -> str:
-    return f"EVENT  {e['session']}  {e['lifecycle']} {e['kind']} {e['label']} {e['confidence']:.2f}" + (
-        "" if e["final"] else "  (first answer)"
+def _event_line(event: dict[str, Any]) -> str:
+    early = "" if event["final"] else "  (early)"
+    label = f"{event['kind']} {event['label']} {event['confidence']:.2f}"
+    return f"EVENT  {event['session']}  {event['lifecycle']} {label}{early}"
+
+
+def _prediction_line(prediction: dict[str, Any]) -> str:
+    modalities = "  ".join(
+        f"{name} {modality['state']} {modality['contribution']:+.2f}"
+        for name, modality in prediction["modalities"].items()
     )
-
-
-def _line(p: dict[str, Any]) -> str:
-    senses = "  ".join(f"{name} {s['state']} {s['contribution']:+.2f}" for name, s in p["modalities"].items())
-    took = f"  {p['latency']['total_ms']:.0f} ms" if "latency" in p else ""
-    kind = "final" if p["final"] else "first"
-    return f"{kind}  {p['session']}  {p['label']} {p['confidence']:.2f}  {senses}{took}"
+    latency = f"  {prediction['latency']['total_ms']:.0f} ms" if "latency" in prediction else ""
+    label = f"{prediction['label']} {prediction['confidence']:.2f}"
+    return f"{'final' if prediction['final'] else 'early'}  {prediction['session']}  {label}  {modalities}{latency}"

@@ -1,4 +1,4 @@
-"""`braid topics`."""
+"""`braid topics`: create and check the topics."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from services.runtime.settings import Settings, load
 if TYPE_CHECKING:
     from services.kafka.topic_admin import TopicProblem
 
-app = typer.Typer(no_args_is_help=True, help="Make the topics, or check that they are as the services need them.")
+app = typer.Typer(no_args_is_help=True, help="Create the topics, or check that they are as the services need them.")
 
 
 @app.command("apply")
 def apply(
-    print_only: Annotated[bool, typer.Option("--print", help="Only print the commands, for someone who may.")] = False,
+    print_only: Annotated[
+        bool, typer.Option("--print", help="Only print the commands, for an administrator to run.")
+    ] = False,
     json: output.Json = False,
 ) -> None:
-    """Create what is missing (again and again, if you like)."""
+    """Create the topics that are missing. Existing topics stay as they are."""
     from services.kafka.topic_admin import topic_definitions
 
     settings = load()
@@ -34,31 +36,30 @@ def apply(
                 f"--replication-factor {settings.topics.replication_factor} {config}"
             )
         return
-    made = asyncio.run(_apply(settings))
+    settings.require_broker()
+    created = asyncio.run(_apply(settings))
     if json:
-        output.result({"created": made})
+        output.print_json({"created": created})
     else:
-        print("\n".join(f"created {name}" for name in made) or "all topics were there already")
+        print("\n".join(f"created {name}" for name in created) or "All topics exist.")
 
 
 @app.command("check")
 def check(json: output.Json = False) -> None:
-    """Compare the topics with what the services rely on; 1 where they differ, with the command that repairs it."""
-    found = asyncio.run(_check(load()))
+    """Compare the topics with what the services need. Exit code 1 if they differ, with the command that repairs it."""
+    settings = load()
+    settings.require_broker()
+    problems = asyncio.run(_check(settings))
     if json:
-        output.result({"troubles": [{"topic": t.topic, "what": t.what, "repair": t.repair} for t in found]})
+        output.print_json({"troubles": [{"topic": t.topic, "what": t.what, "repair": t.repair} for t in problems]})
     else:
-        print(
-            "\n".join(f"{t.topic}: {t.what}\n  repair: {t.repair}" for t in found) or "all topics are as they must be"
-        )
-    sys.exit(1 if found else 0)
+        print("\n".join(f"{t.topic}: {t.what}\n  repair: {t.repair}" for t in problems) or "Topics OK.")
+    sys.exit(1 if problems else 0)
 
 
 async def _apply(settings: Settings) -> list[str]:
     from services.kafka import clients, topic_admin
 
-    if not settings.kafka.bootstrap_servers:
-        output.no_broker()
     async with clients.admin(settings.kafka) as admin:
         return await topic_admin.create_missing_topics(admin, settings)
 
@@ -66,7 +67,5 @@ async def _apply(settings: Settings) -> list[str]:
 async def _check(settings: Settings) -> list[TopicProblem]:
     from services.kafka import clients, topic_admin
 
-    if not settings.kafka.bootstrap_servers:
-        output.no_broker()
     async with clients.admin(settings.kafka) as admin:
         return await topic_admin.check_topics(admin, settings)

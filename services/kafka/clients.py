@@ -11,11 +11,14 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import RecordMetadata
 
 from services.contract.errors import EXIT_USAGE, BraidError
 from services.runtime.settings import KafkaSettings
 
+# aiokafka's own limit, 40 s, is long for a person who waits.
+CONNECT_TIMEOUT_S = 10
 RECORD_BYTES_MAX = 4 * 1024 * 1024
 FETCH_BYTES_MAX = 16 * 1024 * 1024
 # Options of a reader of a few records here and there: it fetches little of what lies behind them (a record larger than
@@ -141,12 +144,21 @@ def make_reader(where: BrokerAddress, **options: Any) -> AIOKafkaConsumer:
     )
 
 
+async def start(client: AIOKafkaAdminClient | AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    """Start a client. Raises KafkaConnectionError if the broker does not answer within CONNECT_TIMEOUT_S."""
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await client.start()
+    except TimeoutError:
+        raise KafkaConnectionError(f"there is no answer within {CONNECT_TIMEOUT_S} s") from None
+
+
 @asynccontextmanager
 async def admin(where: BrokerAddress) -> AsyncIterator[AIOKafkaAdminClient]:
     """A client for topics, started and closed again."""
     client = AIOKafkaAdminClient(**connection_options(where), request_timeout_ms=20_000)
     try:
-        await client.start()
+        await start(client)
         yield client
     finally:
         await client.close()
@@ -157,7 +169,7 @@ async def reader(where: BrokerAddress, **options: Any) -> AsyncIterator[AIOKafka
     """A consumer without a group, started and stopped again."""
     client = make_reader(where, **options)
     try:
-        await client.start()
+        await start(client)
         yield client
     finally:
         await client.stop()
@@ -167,7 +179,7 @@ async def reader(where: BrokerAddress, **options: Any) -> AsyncIterator[AIOKafka
 async def producer(where: BrokerAddress) -> AsyncIterator[AIOKafkaProducer]:
     """A producer, started and stopped (and so flushed) again."""
     client = make_producer(where)
-    await client.start()
+    await start(client)
     try:
         yield client
     finally:

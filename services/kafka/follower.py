@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
+from services.kafka import clients
 from services.runtime.health import Progress
 
 RECORDS_MAX, POLL_MS, RETRY_S = 500, 100, 0.5
@@ -45,7 +46,7 @@ class TopicFollower:
         """Connect and move to the first record of each partition. Raises KafkaError."""
         self._reader = self._make_reader()  # a consumer that was stopped cannot start again
         try:
-            await self._reader.start()
+            await clients.start(self._reader)
             await self._seek()
         except BaseException:
             await self._reader.stop()

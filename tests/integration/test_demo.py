@@ -43,11 +43,11 @@ async def test_the_demo_passes_and_reports_its_checks(stack: LocalStack) -> None
     code, told, seen = await run_demo(stack, "make demo")
     assert code == 0, seen
     (sent,) = re.findall(r"^2 streams, (\d+) chunks sent", told, re.MULTILINE)
-    admitted, fates = re.findall(r"^books +(\d+) chunks = (.*) - they balance$", told, re.MULTILINE)[0]
+    admitted, fates = re.findall(r"^fates +(\d+) chunks = (.*) \(one fate each\)$", told, re.MULTILINE)[0]
     assert int(admitted) == int(sent) == sum(int(fate.split()[0]) for fate in fates.split(", ")) > 50
     assert "0 pending" in fates
     windows, wrong, early = re.findall(
-        r"^windows +(\d+) final, (\d+) differ .*; (\d+) answered early", told, re.MULTILINE
+        r"^windows +(\d+) final, (\d+) differ .*; (\d+) predicted early", told, re.MULTILINE
     )[0]
     assert (int(wrong), int(windows) > 50, int(early) > 30) == (0, True, True)
     assert f"predicted {windows} windows; {windows} computed again, byte for byte" in told
@@ -100,7 +100,7 @@ async def test_with_stay_the_services_run_until_interrupted(stack: LocalStack) -
         assert [session for session in sessions if session.startswith("S01-")], sessions
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to make and to what it runs
         out, err = await asyncio.wait_for(process.communicate(), DEADLINE_S)
-        assert b"they balance" in out
+        assert b"one fate each" in out
         assert b"Traceback" not in err
     finally:
         if process.returncode is None:

@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-from services.cli.main import OF_A_CLONE
+from services.cli.main import LOCAL_STACK_PACKAGES
 from tests.unit.test_compose import DOCKERFILE, ROOT, SERVICES
 
 
@@ -32,7 +32,7 @@ def test_the_image_has_what_services_import_in_the_tested_versions_and_no_tools_
     needed = {name.lower().replace("_", "-") for m in imported() for name in of_module.get(m, ())}
     assert {"torch", "faust-streaming", "aiokafka", "starlette"} <= needed
     assert needed <= shipped.keys()
-    assert not shipped.keys() & {"pytest", "mypy", "playwright", "kubernetes-validate", *OF_A_CLONE}
+    assert not shipped.keys() & {"pytest", "mypy", "playwright", "kubernetes-validate", *LOCAL_STACK_PACKAGES}
 
 
 def locked(path: Path) -> dict[str, str]:

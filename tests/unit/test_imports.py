@@ -84,7 +84,12 @@ IMPURE = {"asyncio", "logging", "random", "secrets", "socket", "subprocess", "th
 DOORS = {
     "faust": {"services/kafka/faust_app.py", "services/kafka/service.py"},
     "mode": {"services/kafka/consumer_loop.py"},
-    "redis": {"services/storage/payload_cache.py", "services/local/redis.py", "services/cli/doctor.py"},
+    "redis": {
+        "services/storage/payload_cache.py",
+        "services/local/redis.py",
+        "services/cli/doctor.py",
+        "services/cli/main.py",
+    },
     "PIL": {
         "model/decode.py",
         "services/integrations/capture/decoder.py",

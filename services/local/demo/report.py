@@ -1,4 +1,4 @@
-"""What a demo run comes to: the numbers, and whether all is as promised."""
+"""The summary of a demo run: scores, latencies, and whether every promise holds."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ from services.offline.evaluation.event_scoring import (
     sum_scores,
 )
 from services.offline.evaluation.player import PlaybackSchedule
+
+# Texts of the recorded streams arrive up to 6.5 s after what they describe.
+TEXT_IDLE_TIMEOUT_MS = 6_500
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,3 +172,46 @@ def _percentiles(values: Sequence[float]) -> dict[str, float]:
         return {"p50": 0.0, "p99": 0.0}
     rising = sorted(values)
     return {f"p{p}": round(rising[min(len(rising) * p // 100, len(rising) - 1)], 1) for p in (50, 99)}
+
+
+def render(summary: Mapping[str, Any]) -> str:
+    """Return the summary as lines for people."""
+    books, ms = summary["books"], summary["latency_ms"]
+    fates = ", ".join(f"{books[fate]} {fate}" for fate in ("windowed", "late", "duplicate", "dead", "pending"))
+    timeout_ms = summary["text_idle_timeout_ms"]
+    test_speed = "" if timeout_ms == TEXT_IDLE_TIMEOUT_MS else f" (test speed: text idle timeout {timeout_ms} ms)"
+    lines = [
+        "",
+        f"{summary['streams']} streams, {summary['chunks_sent']} chunks sent, {summary['seconds']} s in all{test_speed}",
+        f"fates      {books['admitted']} chunks = {fates}"
+        + (" (one fate each)" if summary["books_balance"] else " - NOT ONE FATE EACH"),
+        f"windows    {summary['windows']} final, {summary['windows_wrong']} differ from the logs; "
+        f"{summary['windows_early']} predicted early",
+        f"predicted  {summary['predictions']} windows; {summary['predictions_checked']} computed again, byte for byte",
+        *_event_lines(summary),
+        f"latency    early p50 {ms['first']['p50']:.0f} / p99 {ms['first']['p99']:.0f} ms after the end of a window; "
+        f"final p50 {ms['final']['p50']:.0f} ms, of which Braid's own p99 {ms['own']['p99']:.0f} ms",
+        "           (the rest of a final latency is waiting: texts of these streams come up to 6.5 s late)",
+    ]
+    if killed := summary.get("killed"):
+        lines.append(
+            f"killed     {killed['service']} with kill -9 while {killed['windows_open']} windows were open; ready again "
+            f"after {killed['back_s']} s; {summary['windows_repeated']} windows and {summary['predictions_repeated']} "
+            "predictions were sent twice, each time the same bytes"
+        )
+    return "\n".join(lines)
+
+
+def _event_lines(summary: Mapping[str, Any]) -> list[str]:
+    events, f1, delay_s = summary["events"], summary["event_f1"], summary["event_delay_s"]
+    if not events["true"]:
+        return ["events     no true event lies entirely in the part that was played: there is nothing to score"]
+    return [
+        f"events     F1 {f1['overall']} (digits {f1['digit']}, sounds {f1['sound']}): {events['hits']} of {events['true']} "
+        f"detected, {events['said']} reported; the best single modality reaches "
+        f"{summary['best_single_modality_event_f1']}",
+        "           "
+        + (
+            "none was detected" if delay_s is None else f"median {delay_s} s from a true start to the first right label"
+        ),
+    ]

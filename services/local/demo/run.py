@@ -18,7 +18,7 @@ from services.inspection.audit.ledger import build_ledger
 from services.inspection.audit.predictions import recompute_predictions
 from services.kafka import clients, topic_admin
 from services.kafka.follower import TopicFollower
-from services.local.demo.report import Truths, summary
+from services.local.demo.report import TEXT_IDLE_TIMEOUT_MS, Truths, summary
 from services.local.demo.screen import Screen
 from services.local.demo.watch import Watcher
 from services.local.ports import free_ports
@@ -32,7 +32,6 @@ from services.runtime.settings import Settings
 LEAD_S = 1.0
 SETTLE_S = 25.0
 QUIET_S = 1.0
-TEXT_IDLE_TIMEOUT_MS = 6_500
 HISTORY_S = 3_600
 
 

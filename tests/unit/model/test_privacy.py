@@ -24,7 +24,7 @@ from research.privacy.dp_sgd import (
 )
 from research.privacy.fit import fit_private, privacy_section, private_config
 from research.privacy.membership import loss_threshold_attack, membership_by_severity
-from services.cli.train_private import train_private
+from services.cli.train_research import train_private
 from services.runtime.settings import ROOT
 from tests.unit.model.small_set import VECTOR_SIZE, WORDS, SmallSet
 

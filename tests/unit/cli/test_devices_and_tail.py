@@ -1,0 +1,40 @@
+"""`braid devices` and `braid tail` read topics into which other producers may have written anything."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.cli.devices import late_source
+from services.cli.tail import render
+from services.contract import canonical
+from services.contract.prediction import LATENCY_HEADER
+
+INVALID = [b"", b"\xff\x00", b"[1, 2]", b"7", b'{"session": 7}', b'{"session": "s", "modality": "audio"}']
+EVENT = {"session": "s", "lifecycle": "begin", "kind": "sound", "label": "dog", "confidence": 0.5, "final": True}
+
+
+@pytest.mark.parametrize("value", [None, *INVALID])
+def test_invalid_late_record_has_no_source(value: bytes | None) -> None:
+    assert late_source(value) is None
+
+
+def test_late_record_has_the_source_of_its_chunk() -> None:
+    record = {"session": "s", "modality": "audio", "source": "/devices/d/mic", "behind_us": 7}
+    assert late_source(canonical.dumps(record)) == ("s", "audio", "/devices/d/mic")
+
+
+@pytest.mark.parametrize("is_event", [False, True])
+@pytest.mark.parametrize("value", INVALID)
+def test_invalid_prediction_or_event_has_no_line(value: bytes, is_event: bool) -> None:
+    assert render(value, {}, is_event, as_json=False) is None
+
+
+@pytest.mark.parametrize("value", INVALID[:4])
+def test_record_that_is_not_an_object_has_no_json_line(value: bytes) -> None:
+    assert render(value, {}, is_event=False, as_json=True) is None
+
+
+def test_event_has_a_line_unless_its_latency_is_invalid() -> None:
+    value = canonical.dumps(EVENT)
+    assert render(value, {}, True, False) == "EVENT  s  begin sound dog 0.50"
+    assert render(value, {LATENCY_HEADER: b"{"}, True, False) is None
