@@ -1,7 +1,4 @@
-"""How far a device's clock is off, learnt from when the broker took its records. Pure: every time is an argument.
-
-The devices of an installation: every sender stamps its records by them.
-"""
+"""The devices of the settings: session, modality and clock correction by source."""
 
 from __future__ import annotations
 
@@ -14,16 +11,15 @@ from services.contract.source_stats import PERIOD_US, ClockOffset
 from services.runtime.settings import AUTO, DeviceSettings
 
 STEP_US = 50_000
-# The first way to a broker is the longest: connections are made on it.
+# The first record takes longest, because connections are opened for it.
 MEASURED_MIN = 3
 
 
 class DeviceClock:
-    """What is added to a device's own times; it starts at 0 and moves in steps of at least 50 ms.
+    """The correction of a device's clock, estimated from acknowledgements.
 
-    Measured is what the aligner measures, too: the smallest arrival (the broker's append time) minus the end of what
-    was captured, of the last minute or so. That takes the shortest way for part of the clock's fault, as it must:
-    nobody can tell them apart.
+    `offset_us` is added to the device's own times. It starts at 0 and follows the `ClockOffset` of the uncorrected times
+    in steps of at least STEP_US.
     """
 
     def __init__(self) -> None:
@@ -31,7 +27,7 @@ class DeviceClock:
         self._measured, self._estimate = 0, ClockOffset()
 
     def observe(self, recorded_us: int, duration_us: int, appended_us: int) -> int | None:
-        """A record of the device was taken; recorded_us: its own time. The new offset where a step is due."""
+        """Take the append time of a record with the device's own time; return the new offset if it changes."""
         self._measured += 1
         self._estimate.observe(appended_us - recorded_us - duration_us, appended_us // PERIOD_US)
         if self._measured < MEASURED_MIN or abs(self._estimate.us - self.offset_us) < STEP_US:
@@ -46,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class EventTimestamp:
-    """The event time of one record, and the device's own where that was corrected (None: it was not)."""
+    """The event time of a record, and the device's own time if that was corrected."""
 
     device: str | None
     t_us: int
@@ -54,24 +50,24 @@ class EventTimestamp:
 
     @property
     def extensions(self) -> list[tuple[str, str]]:
-        """What the envelope says of it."""
+        """The headers that record the correction."""
         return [] if self.recorded_us is None else [(RECORDED, timestamps.format_us(self.recorded_us))]
 
 
 class DeviceDirectory:
-    """By source as it stands in `ce_source`; a name without `/` means all streams `/devices/<name>/…`, one clock for them."""
+    """The devices by `ce_source`; a name without `/` covers all streams `/devices/<name>/…`, which share a clock."""
 
     def __init__(self, known: Mapping[str, DeviceSettings]) -> None:
         self._known = known
         self._clocks = {name: DeviceClock() for name, device in known.items() if device.clock_offset_ms == AUTO}
 
     def settings_of(self, source: str) -> DeviceSettings | None:
-        """What is set for a source, None where nothing is."""
+        """Return the settings of a source, None if it has none."""
         name = self.name_of(source)
         return None if name is None else self._known[name]
 
     def stamp(self, source: str, t_us: int) -> EventTimestamp:
-        """The one stamp of a record: t_us is its time by the device's own clock."""
+        """Return the event time of a record; `t_us` is its time by the device's own clock."""
         name = self.name_of(source)
         device = None if name is None else self._known[name]
         if name is None or device is None or device.clock_offset_ms == 0:
@@ -81,7 +77,7 @@ class DeviceDirectory:
         return EventTimestamp(name, t_us + offset_us, t_us)
 
     def acknowledged(self, stamp: EventTimestamp, duration_us: int, appended_ms: int | None) -> None:
-        """The broker has acknowledged a record so stamped; appended_ms: its append time, as the acknowledgement says."""
+        """Take the append time of a record that the broker has acknowledged, to measure the device's clock."""
         clock = self._clocks.get(stamp.device or "")
         if clock is None or stamp.recorded_us is None or appended_ms is None:
             return
@@ -89,12 +85,12 @@ class DeviceDirectory:
         after_us = clock.observe(stamp.recorded_us, duration_us, appended_ms * 1000)
         if after_us is not None:
             _log.warning(
-                "a device's clock is corrected anew",
+                "The correction of a device's clock changes.",
                 extra={"device": stamp.device, "before_ms": before_us // 1000, "after_ms": after_us // 1000},
             )
 
     def name_of(self, source: str) -> str | None:
-        """The key of the settings under which a source stands, None where none does."""
+        """Return the name of the settings that cover a source, None if there are none."""
         if source in self._known:
             return source
         _, _, rest = source.partition("/devices/")

@@ -1,4 +1,4 @@
-"""Sound that arrives in small pieces, as records on one time line without gaps. Pure."""
+"""Audio in small pieces, joined to chunks without gaps. Pure."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 SAMPLE_BYTES = 2
-# Devices hand over 10 to 60 ms at a time; records of a fifth of a second are enough for windows of half a second's hop.
+# Devices deliver 10 to 60 ms at a time; chunks of 200 ms are short enough for windows that hop by 500 ms.
 CHUNK_US = 200_000
 
 
 @dataclass(frozen=True, slots=True)
 class PcmChunk:
-    """16-bit samples of one format; t_us: of the first, ends_us: of the end of the last."""
+    """16-bit samples of one format, with the times of their begin and end."""
 
     t_us: int
     ends_us: int
@@ -26,41 +26,41 @@ class PcmChunk:
 
 
 class AudioChunker:
-    """Counts samples from the first on; a piece that begins more than pause_us after its turn begins a new line."""
+    """Times samples by counting them; a piece that begins more than `pause_us` after the last one starts the count anew."""
 
     def __init__(self, pause_us: int) -> None:
         self._pause_us = pause_us
         self._rate, self._channels = 0, 1
-        self._begins_us = self._samples = 0  # of the line: its first sample, and how many have been told
-        self._waiting = bytearray()
+        self._begins_us = self._samples = 0  # since the count began
+        self._pending = bytearray()
 
     @property
     def ends_us(self) -> int:
-        """Where the sound that came so far ends."""
+        """The end of the audio so far."""
         return self._at_us(self._samples + self._frames)
 
     def add(self, body: bytes, rate: int, channels: int, t_us: int) -> Iterator[PcmChunk]:
-        """The next piece, by the clock of whoever brings it at t_us; answers with what is long enough to be told."""
+        """Add a piece that begins at `t_us` by the caller's clock; yield chunks that are long enough."""
         if (rate, channels) != (self._rate, self._channels) or t_us - self.ends_us > self._pause_us:
             yield from self.flush()
             self._rate, self._channels = rate, channels
             self._begins_us, self._samples = t_us, 0
-        self._waiting += body
+        self._pending += body
         if self._frames * 1_000_000 >= CHUNK_US * rate:
             yield from self.flush()
 
     def flush(self) -> Iterator[PcmChunk]:
-        """Everything that waits."""
-        if not self._waiting:
+        """Yield what is left."""
+        if not self._pending:
             return
-        body, t_us, ends_us = bytes(self._waiting), self._at_us(self._samples), self.ends_us
+        body, t_us, ends_us = bytes(self._pending), self._at_us(self._samples), self.ends_us
         self._samples += self._frames
-        self._waiting.clear()
+        self._pending.clear()
         yield PcmChunk(t_us, ends_us, self._rate, self._channels, body)
 
     @property
     def _frames(self) -> int:
-        return len(self._waiting) // (SAMPLE_BYTES * self._channels)
+        return len(self._pending) // (SAMPLE_BYTES * self._channels)
 
     def _at_us(self, samples: int) -> int:
         return self._begins_us + (samples * 1_000_000 // self._rate if self._rate else 0)

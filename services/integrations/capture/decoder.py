@@ -1,4 +1,4 @@
-"""The door to PyAV: a camera, a microphone or a file as pictures and pieces of sound with the stream's own times."""
+"""The decoder of a camera, a microphone or a file, by PyAV: frames and audio with the stream's own times."""
 
 from __future__ import annotations
 
@@ -22,45 +22,45 @@ class CaptureError(BraidError):
 
 
 class SourceLost(Exception):
-    """A stream that was there has ended or gone."""
+    """A live source that ended or cannot be read any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class CapturedItem:
-    """A JPEG, or 16-bit samples of RATE and CHANNELS where `sound`; times in us of the stream's own clock."""
+    """A JPEG, or 16-bit samples of RATE and CHANNELS; times in us of the stream's own clock."""
 
-    sound: bool
+    is_audio: bool
     begins_us: int
     ends_us: int
     body: bytes
 
 
 class CaptureDecoder:
-    """One opened source; made and read in one thread at a time. fps: pictures in a second, at most."""
+    """One open source, made and read in one thread; `fps` is the highest frame rate."""
 
-    def __init__(self, opening: CaptureSource, fps: float, pixels_max: int, from_s: float = 0) -> None:
+    def __init__(self, source: CaptureSource, fps: float, pixels_max: int, from_s: float = 0) -> None:
         try:
             import av
         except ImportError:
-            raise CaptureError("pictures and sound of devices need PyAV: pip install 'braid[av]'") from None
+            raise CaptureError("Cameras and microphones need PyAV: pip install 'braid[av]'") from None
         self._errors = av.error.FFmpegError
-        known = [name for name in opening.formats if name in _names(av.formats_available)]
+        known = [name for name in source.formats if name in _names(av.formats_available)]
         try:
             self._container: Any = av.open(
-                opening.url, format=known[0] if known else None, options=dict(opening.options), timeout=TIMEOUT_S
+                source.url, format=known[0] if known else None, options=dict(source.options), timeout=TIMEOUT_S
             )
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            # Not the whole message: it would quote the address, and an address may hold a password.
+            # Not the whole message: it quotes the address, which may have a password.
             why = getattr(error, "strerror", None) or type(error).__name__
-            raise CaptureError(f"{opening.name}: {why}{opening.hint}") from None
+            raise CaptureError(f"{source.name}: {why}{source.hint}") from None
         streams = self._container.streams
         self._video, self._audio = next(iter(streams.video), None), next(iter(streams.audio), None)
         if self._video is None and self._audio is None:
             self.close()
-            raise CaptureError(f"{opening.name}: neither pictures nor sound in it")
+            raise CaptureError(f"{source.name}: it has neither video nor audio")
         if self._video is not None and self._video.width * self._video.height > pixels_max:
             self.close()
-            raise CaptureError(f"{opening.name}: pictures of more than {pixels_max} pixels")
+            raise CaptureError(f"{source.name}: frames of more than {pixels_max} pixels")
         self._fps, self._resampler = fps, av.AudioResampler("s16", "mono" if CHANNELS == 1 else "stereo", RATE)
         self._from_us = round(from_s * 1e6)
         if from_s:
@@ -68,36 +68,36 @@ class CaptureDecoder:
 
     @property
     def description(self) -> str:
-        """What is in it, for people."""
+        """The streams of the source, for people."""
         video, audio = self._video, self._audio
         pictures = [f"pictures of {video.width} x {video.height} ({video.codec_context.name})"] if video else []
         sounds = [f"sound ({audio.codec_context.name})"] if audio else []
         return " and ".join(pictures + sounds)
 
     def items(self) -> Iterator[CapturedItem]:
-        """Pictures and pieces of sound as they come; what cannot be decoded is left out. Raises Lost."""
-        wanted = [s for s in (self._video, self._audio) if s is not None]
-        turn: int | None = None
+        """Yield frames and audio as they come, without what cannot be decoded. Raises SourceLost."""
+        streams = [s for s in (self._video, self._audio) if s is not None]
+        slot: int | None = None
         try:
-            for packet in self._container.demux(*wanted):
+            for packet in self._container.demux(*streams):
                 for frame in self._decoded(packet):
                     if packet.stream is self._audio:
                         yield from self._pieces(frame)
                         continue
                     begins_us = _us(frame)
-                    if begins_us is None or begins_us < self._from_us or self._turn(begins_us) == turn:
+                    if begins_us is None or begins_us < self._from_us or self._slot(begins_us) == slot:
                         continue
-                    turn = self._turn(begins_us)
+                    slot = self._slot(begins_us)
                     yield CapturedItem(False, begins_us, begins_us, _jpeg(frame))
         except (self._errors, OSError) as error:
             raise SourceLost(getattr(error, "strerror", None) or type(error).__name__) from None
 
     def close(self) -> None:
-        """Let go of the device."""
+        """Close the device."""
         self._container.close()
 
-    def _turn(self, begins_us: int) -> int:
-        """One picture of each is enough."""
+    def _slot(self, begins_us: int) -> int:
+        """Return the interval of the frame rate that a time is in; one frame of each is sent."""
         return int(begins_us * self._fps // 1_000_000)
 
     def _decoded(self, packet: Any) -> list[Any]:
@@ -120,7 +120,7 @@ def _us(frame: Any) -> int | None:
 
 
 def _jpeg(frame: Any) -> bytes:
-    """The picture, its longer side SIDE_MAX at most."""
+    """Return a frame as JPEG, its longer side at most SIDE_MAX."""
     scale = min(1.0, SIDE_MAX / max(frame.width, frame.height))
     size = max(round(frame.width * scale), 1), max(round(frame.height * scale), 1)
     pixels = frame.to_ndarray(width=size[0], height=size[1], format="rgb24")

@@ -1,4 +1,4 @@
-"""What `braid send` may be told to open, and how. Pure."""
+"""The cameras, microphones and files that `braid send` can open. Pure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ from urllib.parse import urlsplit
 STREAMS = ("rtsp", "rtsps", "http", "https")
 FILES = (".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".ts", ".mpg", ".mpeg", ".mp3", ".m4a", ".aac", ".opus")
 WEBCAM, MICROPHONE = "/dev/video0", "default"
-# A little is enough to know the codecs; what is read to learn more would arrive late.
+# A little is enough to find the codecs; reading more would delay the first frames.
 PROBE = {"analyzeduration": "500000", "probesize": "500000"}
 NETWORK = "rtsp,rtp,rtcp,udp,tcp,tls,srtp,http,https,httpproxy,crypto"
 
 
 @dataclass(frozen=True, slots=True)
 class CaptureSource:
-    """One thing to open; name: as people are told, without a password; live: it is captured now, and has no end.
+    """One thing to open.
 
-    formats: of which the first that is known is used; hint: what to do where it cannot be opened.
+    Attributes:
+        url: What PyAV opens.
+        name: What people see, without a password.
+        live: It is captured now and has no end.
+        formats: PyAV's names of the input format; the first that is available is used.
+        options: PyAV's options.
+        hint: What to do if it cannot be opened.
     """
 
     url: str
@@ -31,41 +37,39 @@ class CaptureSource:
     hint: str = ""
 
 
-def network_stream(word: str) -> CaptureSource | None:
-    """A camera on the network, None for any other word."""
-    address = urlsplit(word)
+def network_stream(text: str) -> CaptureSource | None:
+    """Return a camera on the network, None if the text is not the address of one."""
+    address = urlsplit(text)
     if address.scheme not in STREAMS or not address.hostname:
         return None
     port = f":{address.port}" if address.port else ""
     name = f"{address.scheme}://{address.hostname}{port}{address.path}"
     options = {**PROBE, "protocol_whitelist": NETWORK}
     if address.scheme.startswith("rtsp"):
-        # Over UDP what is lost is lost, and a firewall may take all of it.
+        # UDP loses packets, and firewalls block it.
         options["rtsp_transport"] = "tcp"
-    return CaptureSource(word, name, True, (), options)
+    return CaptureSource(text, name, True, (), options)
 
 
 def media_file(path: Path) -> CaptureSource | None:
-    """A video or a long sound, None for any other file."""
+    """Return a video or compressed audio file, None for any other file."""
     if path.suffix.lower() not in FILES:
         return None
     return CaptureSource(str(path), str(path), False, (), {"protocol_whitelist": "file"})
 
 
 def webcam(device: str = WEBCAM) -> CaptureSource:
-    """A camera of this machine."""
-    return CaptureSource(
-        device, f"webcam {device}", True, ("v4l2",), hint="; v4l2-ctl --list-devices names those that are there"
-    )
+    """Return a camera of this machine."""
+    return CaptureSource(device, f"webcam {device}", True, ("v4l2",), hint="; v4l2-ctl --list-devices lists cameras")
 
 
 def microphone(device: str = MICROPHONE) -> CaptureSource:
-    """A microphone of this machine; PulseAudio where PyAV was built with it."""
-    # The ALSA inside PyAV's wheel looks for its configuration where it was built.
-    hint = "; arecord -L names those that are there, and PyAV may need ALSA_CONFIG_PATH=/usr/share/alsa/alsa.conf"
+    """Return a microphone of this machine, through PulseAudio if PyAV was built with it."""
+    # The ALSA in PyAV's wheel looks for its configuration at the path of its build.
+    hint = "; arecord -L lists microphones; PyAV may need ALSA_CONFIG_PATH=/usr/share/alsa/alsa.conf"
     return CaptureSource(device, f"microphone {device}", True, ("pulse", "alsa"), hint=hint)
 
 
 def has_devices() -> bool:
-    """Whether webcams and microphones can be opened by these names here."""
+    """Return whether webcams and microphones can be opened by these names on this machine."""
     return sys.platform == "linux"

@@ -1,4 +1,8 @@
-"""A live stream's own time stamps as event times. Pure: now comes in as an argument."""
+"""The event times of a live stream, from its own time stamps. Pure: time is an argument.
+
+This is not the clock offset of a source (services/contract/source_stats.py): it maps media time stamps, which begin
+anywhere, to this machine's clock, before any record is sent.
+"""
 
 from __future__ import annotations
 
@@ -8,39 +12,39 @@ DRIFT_US = 500_000
 
 
 class StreamClock:
-    """What the stream calls 0 is where the wall clock stood when its newest item had just been captured.
+    """An estimate of the wall-clock time of the stream's time 0, by the smallest delay of an item so far.
 
-    The shortest way from capture to here counts. What is first read of a stream has waited in buffers while it was opened,
-    so nothing is told before half a second has been read (`settled`). A clock that runs slower or faster than
-    ours is followed in steps, once in a minute, by the shortest way of that minute; no item ends in the future.
+    The first items have waited in buffers while the stream was opened, so times are reliable once half a second has
+    been read (`settled`). Drift between the clocks is followed in steps, once a minute, by the smallest delay of that
+    minute; no item ends in the future.
     """
 
     def __init__(self) -> None:
         self._origin_us: int | None = None
-        self._shortest_us: int | None = None
+        self._smallest_us: int | None = None
         self._first_us = self._minute_us = 0
         self.settled = False
 
     def observe(self, ends_us: int, now_us: int) -> None:
-        """An item arrived that ends at a time of the stream's."""
-        way_us = now_us - ends_us
+        """Take the arrival of an item that ends at `ends_us` of the stream's time."""
+        delay_us = now_us - ends_us
         if self._origin_us is None:
-            self._origin_us, self._first_us, self._minute_us = way_us, now_us, now_us
+            self._origin_us, self._first_us, self._minute_us = delay_us, now_us, now_us
             return
         if not self.settled:
             self.settled = now_us - self._first_us >= SETTLED_US
-            self._origin_us = min(way_us, self._origin_us)
+            self._origin_us = min(delay_us, self._origin_us)
             return
-        self._shortest_us = way_us if self._shortest_us is None else min(way_us, self._shortest_us)
-        if way_us < self._origin_us - DRIFT_US:
-            self._origin_us = way_us
+        self._smallest_us = delay_us if self._smallest_us is None else min(delay_us, self._smallest_us)
+        if delay_us < self._origin_us - DRIFT_US:
+            self._origin_us = delay_us
         if now_us - self._minute_us >= MINUTE_US:
-            if self._shortest_us > self._origin_us + DRIFT_US:
-                self._origin_us = self._shortest_us
-            self._shortest_us, self._minute_us = None, now_us
+            if self._smallest_us > self._origin_us + DRIFT_US:
+                self._origin_us = self._smallest_us
+            self._smallest_us, self._minute_us = None, now_us
 
     def event_time_us(self, stream_us: int) -> int:
-        """The event time of a time of the stream's; only once something was seen."""
+        """Return the event time of a time of the stream, after the first `observe`."""
         if self._origin_us is None:
-            raise ValueError("nothing was seen of this stream yet")
+            raise ValueError("no item of this stream has arrived yet")
         return self._origin_us + stream_us

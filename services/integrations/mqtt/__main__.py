@@ -1,4 +1,4 @@
-"""The bridge to MQTT as a process: `braid run mqtt`."""
+"""The bridge to MQTT and Home Assistant as a process: `braid run mqtt`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from services.runtime.metrics import MqttMetrics, make_registry
 from services.runtime.net import is_loopback
 from services.runtime.process import run_main
 from services.runtime.settings import MqttSettings, Settings, SettingsError, load
+from services.runtime.tasks import run_until_first_ends
 
 _log = logging.getLogger("services.integrations.mqtt")
 
@@ -44,7 +45,7 @@ def check_settings(settings: MqttSettings) -> None:
 
 
 def labels_of(checkpoint: Path) -> list[str]:
-    """What the model can say; none where no checkpoint is here (the bridge then learns labels from events)."""
+    """Return the labels of the model; none without its checkpoint, then the bridge learns them from events."""
     try:
         config = canonical.loads_object((resolve_checkpoint(checkpoint) / "config.json").read_bytes())
     except (OSError, canonical.InvalidJson):
@@ -55,18 +56,19 @@ def labels_of(checkpoint: Path) -> list[str]:
 async def serve(settings: Settings, metrics: MqttMetrics, progress: Progress) -> None:
     """Serve until SIGTERM or Ctrl-C."""
     m = settings.mqtt
-    names = MqttTopics(m.prefix, m.discovery_prefix)
-    bounds = BridgeLimits(m.sessions_max, m.sources_max, m.silent_s * 1_000_000)
+    mqtt_topics = MqttTopics(m.prefix, m.discovery_prefix)
+    limits = BridgeLimits(m.sessions_max, m.sources_max, m.silent_s * 1_000_000)
     topics, partitions = settings.topic_names(), settings.topics.partitions
-    home = BridgeState(names, labels_of(settings.fusion.model), bounds, version("braid"), topics.modalities)
+    labels = labels_of(settings.fusion.model)
+    state = BridgeState(mqtt_topics, labels, limits, version("braid"), topics.modalities)
     controls = ControlTopic.from_settings(settings)
 
     async def command(topic: str, payload: bytes) -> None:
-        """A switch was turned: said in the control topic, from which its new state comes back."""
-        wanted = home.parse_command(topic, payload)
-        if wanted is None:
+        """Write a switch command to the control topic, from which the new state of the switch comes back."""
+        parsed = state.parse_command(topic, payload)
+        if parsed is None:
             return
-        session, modality, on = wanted
+        session, modality, mute = parsed
         now_us = time.time_ns() // 1000
         try:
             async with clients.reader(settings.kafka) as reader, clients.producer(settings.kafka) as producer:
@@ -76,19 +78,19 @@ async def serve(settings: Settings, metrics: MqttMetrics, progress: Progress) ->
                     topics,
                     partitions,
                     session,
-                    lambda c: c.mute([modality], now_us) if on else c.unmute([modality], now_us),
+                    lambda c: c.mute([modality], now_us) if mute else c.unmute([modality], now_us),
                 )
         except KafkaError as error:
-            _log.error("a switch could not be turned", extra={"why": str(error)})
+            _log.error("A mute switch failed.", extra={"why": str(error)})
 
-    broker = MqttClient(m, names, lambda: home.announce(time.time_ns() // 1000), command, metrics, progress)
-    controls.on_change(lambda control: broker.send(list(home.control(control))))
+    client = MqttClient(m, mqtt_topics, lambda: state.announce(time.time_ns() // 1000), command, metrics, progress)
+    controls.on_change(lambda control: client.send(list(state.control(control))))
     follower = BridgeFollower(
         lambda: clients.make_reader(settings.kafka),
         topics,
         partitions,
-        home,
-        broker,
+        state,
+        client,
         m.images,
         metrics,
         progress,
@@ -98,24 +100,21 @@ async def serve(settings: Settings, metrics: MqttMetrics, progress: Progress) ->
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
 
     async def follow() -> None:
-        """Nothing is told before all is known that must not be."""
+        # Nothing is published before every mute is known.
         await retry.started(controls.start, progress)
         await asyncio.gather(controls.wait_for_failure(), follower.run())
 
-    tasks = [asyncio.create_task(work) for work in (broker.run(), follow())]
-    waiting = asyncio.create_task(ended.wait())
-    await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
-    failed = [task for task in tasks if task.done()]
-    for task in (*tasks, waiting):
-        task.cancel()
-    await asyncio.gather(*tasks, waiting, return_exceptions=True)
-    await controls.stop()
-    for task in failed:
-        task.result()
+    async def wait_for_signal() -> None:
+        await ended.wait()
+
+    try:
+        await run_until_first_ends(client.run(), follow(), wait_for_signal())
+    finally:
+        await controls.stop()
 
 
 def main(settings: Settings | None = None) -> int:
-    """Run until SIGTERM; the exit code (0 after a clean stop)."""
+    """Run until SIGTERM and return the exit code."""
     settings = settings or load()
     logs.setup()
     settings.require_broker()

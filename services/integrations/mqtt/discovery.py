@@ -15,21 +15,28 @@ ON, OFF, ONLINE, OFFLINE = "ON", "OFF", "online", "offline"
 
 
 def device(
-    names: MqttTopics,
+    topics: MqttTopics,
     session: str,
     labels: Sequence[str],
     sources: Collection[tuple[str, str]],
-    picture_type: str | None,
+    image_type: str | None,
     modalities: Sequence[str],
     expire_s: int,
     version: str,
 ) -> dict[str, Any]:
-    """The discovery message; sources: (modality, source). picture_type: of the session's pictures, None for none yet.
-    modalities: those that can be muted.
+    """Return the discovery message of a session.
 
-    expire_s: a source's state that is not said again for so long is unavailable.
+    Args:
+        topics: The MQTT topics of the bridge.
+        session: The session.
+        labels: All labels that an event may have.
+        sources: Modality and source of each device stream.
+        image_type: Content type of the session's frames, None before the first one.
+        modalities: The modalities that can be muted.
+        expire_s: The state of a source becomes unavailable if it is not repeated for so long.
+        version: Braid's version.
     """
-    unique = names.unique(session)
+    unique = topics.unique(session)
 
     def entity(platform: str, key: str, name: str, **more: Any) -> dict[str, Any]:
         own = f"{unique}_{key}"
@@ -41,32 +48,32 @@ def device(
             **more,
         }
 
-    said = names.for_session(session, "prediction")
+    prediction = topics.for_session(session, "prediction")
     components = {
         "event": entity(
             "event",
             "event",
             "Event",
-            state_topic=names.for_session(session, "event"),
+            state_topic=topics.for_session(session, "event"),
             event_types=list(labels),
             icon="mdi:eye",
         ),
-        "label": entity("sensor", "label", "Label", state_topic=said, value_template="{{ value_json.label }}"),
+        "label": entity("sensor", "label", "Label", state_topic=prediction, value_template="{{ value_json.label }}"),
         "confidence": entity(
             "sensor",
             "confidence",
             "Confidence",
-            state_topic=said,
+            state_topic=prediction,
             value_template="{{ (value_json.confidence * 100) | round(1) }}",
             unit_of_measurement="%",
             state_class="measurement",
         ),
     }
-    if picture_type is not None:
-        image = {"image_topic": names.for_session(session, "image"), "content_type": picture_type}
+    if image_type is not None:
+        image = {"image_topic": topics.for_session(session, "image"), "content_type": image_type}
         components["image"] = entity("image", "image", "Last event", **image)
     for modality in modalities:
-        key, topic = f"mute_{slug(modality)}", names.mute(session, modality)
+        key, topic = f"mute_{slug(modality)}", topics.mute(session, modality)
         components[key] = entity(
             "switch",
             key,
@@ -84,7 +91,7 @@ def device(
             "binary_sensor",
             key,
             f"{modality} {source.rpartition('/devices/')[2]}",
-            state_topic=names.source(session, modality, source),
+            state_topic=topics.source(session, modality, source),
             payload_on=ON,
             payload_off=OFF,
             device_class="connectivity",
@@ -94,7 +101,7 @@ def device(
     return {
         "device": {"identifiers": [unique], "name": session, "manufacturer": "Braid", "model": "session"},
         "origin": {"name": "Braid", "sw_version": version},
-        "availability": [{"topic": names.available, "payload_available": ONLINE, "payload_not_available": OFFLINE}],
+        "availability": [{"topic": topics.available, "payload_available": ONLINE, "payload_not_available": OFFLINE}],
         "qos": 1,
         "components": components,
     }

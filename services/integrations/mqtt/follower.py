@@ -1,4 +1,4 @@
-"""Follows the topics for the bridge: media for who is heard, final predictions, and events from now on."""
+"""The follower of the bridge: media for connected sources and frames, final predictions, and events from now on."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ LOOK_BACK_MS = 60_000
 
 
 class BridgeFollower:
-    """Reads every partition without a consumer group and hands what it leads to, to the broker's side."""
+    """Reads every partition of the topics and sends over MQTT what follows from the records."""
 
     def __init__(
         self,
         make_reader: Callable[[], AIOKafkaConsumer],
         topics: Topics,
         partition_count: int,
-        home: BridgeState,
-        broker: MqttClient,
-        pictures: bool,
+        state: BridgeState,
+        client: MqttClient,
+        with_images: bool,
         metrics: MqttMetrics,
         progress: Progress,
     ) -> None:
         self._make_reader, self._partition_count = make_reader, partition_count
-        self._topics, self._home, self._broker = topics, home, broker
-        self._pictures, self._metrics, self._progress = pictures, metrics, progress
+        self._topics, self._state, self._client = topics, state, client
+        self._with_images, self._metrics, self._progress = with_images, metrics, progress
         self._modality_of = {topics.media(m): m for m in topics.modalities}
 
     async def run(self) -> None:
@@ -63,54 +63,55 @@ class BridgeFollower:
             await self._image_reader.stop()
 
     async def _consume(self, batch: Batch) -> None:
-        # Media before events, so that an event finds a picture of the same batch.
+        # Media before events, so that an event finds a frame of the same batch.
         for tp in sorted(batch, key=lambda tp: tp.topic == self._topics.events):
             for record in batch[tp]:
                 try:
-                    self._broker.send(list(self._said(tp.topic, record)))
-                    if tp.topic == self._topics.events and self._pictures:
-                        await self._picture(event.decode(record.value or b""))
+                    self._client.send(list(self._messages_of(tp.topic, record)))
+                    if tp.topic == self._topics.events and self._with_images:
+                        await self._send_image(event.decode(record.value or b""))
                 except (canonical.InvalidJson, KeyError, TypeError, UnicodeDecodeError):
                     self._metrics.records_unreadable.inc()
-        self._broker.send(list(self._home.source_states(time.time_ns() // 1000)))
-        self._metrics.sessions.set(len(self._home.sessions))
+        self._client.send(list(self._state.source_states(time.time_ns() // 1000)))
+        self._metrics.sessions.set(len(self._state.sessions))
 
-    def _said(self, topic: str, record: ConsumerRecord) -> Iterable[MqttMessage]:
+    def _messages_of(self, topic: str, record: ConsumerRecord) -> Iterable[MqttMessage]:
         if topic in self._modality_of:
-            return self._heard(self._modality_of[topic], record)
+            return self._media_messages(self._modality_of[topic], record)
         if topic == self._topics.events:
             step = event.decode(record.value or b"")
-            hidden = self._home.is_forgotten(step.session, step.start_us)
-            return () if hidden else self._home.event(step, record.value)
-        read = canonical.loads_object(record.value or b"")
-        if self._home.is_forgotten(read["session"], read["window"]["start"]):
+            is_forgotten = self._state.is_forgotten(step.session, step.start_us)
+            return () if is_forgotten else self._state.event(step, record.value)
+        prediction = canonical.loads_object(record.value or b"")
+        session, span = prediction["session"], prediction["window"]
+        if self._state.is_forgotten(session, span["start"]):
             return ()
-        end_us = read["window"]["end"]
-        return self._home.prediction(read["session"], read["label"], read["confidence"], end_us, read["final"])
+        return self._state.prediction(
+            session, prediction["label"], prediction["confidence"], span["end"], prediction["final"]
+        )
 
-    def _heard(self, modality: str, record: ConsumerRecord) -> Iterable[MqttMessage]:
-        # Ticks have no key; a dead letter says why a record without a readable envelope was refused.
-        read = cloudevents.parse_envelope(record.headers, record.value)
-        if record.key is None or not isinstance(read, Envelope) or not read.get("source"):
+    def _media_messages(self, modality: str, record: ConsumerRecord) -> Iterable[MqttMessage]:
+        # Idle records have no key; records without a readable envelope become dead letters.
+        envelope = cloudevents.parse_envelope(record.headers, record.value)
+        if record.key is None or not isinstance(envelope, Envelope) or not envelope.get("source"):
             return ()
-        if read.get("type") == cloudevents.SESSION_END_TYPE:
-            return ()  # a source that says that it is over is not there any more than one that says nothing
-        t_us, content_type = timestamps.parse(read.get("time")), read.get("content-type")
-        picture = None
-        if self._pictures and modality == "video" and content_type.startswith("image/") and t_us is not None:
-            picture = FrameRef(record.partition, record.offset, t_us, content_type)
-        at_us = record.timestamp * 1000
-        if self._home.is_forgotten(record.key.decode(), at_us):
+        if envelope.get("type") == cloudevents.SESSION_END_TYPE:
+            return ()  # A source that ends is as disconnected as one that is silent.
+        t_us, content_type = timestamps.parse(envelope.get("time")), envelope.get("content-type")
+        frame = None
+        if self._with_images and modality == "video" and content_type.startswith("image/") and t_us is not None:
+            frame = FrameRef(record.partition, record.offset, t_us, content_type)
+        session, appended_us = record.key.decode(), record.timestamp * 1000
+        if self._state.is_forgotten(session, appended_us):
             return ()
-        return self._home.chunk(record.key.decode(), modality, read.get("source"), at_us, picture)
+        return self._state.chunk(session, modality, envelope.get("source"), appended_us, frame)
 
-    async def _picture(self, said: Event) -> None:
-        """The newest picture of an event, once for each word of it."""
-        found = self._home.newest_frame(said)
-        if said.lifecycle == "end" or found is None:
+    async def _send_image(self, step: Event) -> None:
+        frame = self._state.newest_frame(step)
+        if step.lifecycle == "end" or frame is None:
             return
-        tp = TopicPartition(self._topics.media("video"), found.partition)
-        async for record in read_range(self._image_reader, tp, found.offset, found.offset + 1):
-            read = cloudevents.parse_envelope(record.headers, record.value)
-            if isinstance(read, Envelope) and read.payload:
-                self._broker.send([self._home.image(said.session, read.payload)])
+        tp = TopicPartition(self._topics.media("video"), frame.partition)
+        async for record in read_range(self._image_reader, tp, frame.offset, frame.offset + 1):
+            envelope = cloudevents.parse_envelope(record.headers, record.value)
+            if isinstance(envelope, Envelope) and envelope.payload:
+                self._client.send([self._state.image(step.session, envelope.payload)])

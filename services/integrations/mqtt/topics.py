@@ -1,4 +1,4 @@
-"""Names: sessions and sources as MQTT topics and Home Assistant's ids allow them. Pure."""
+"""MQTT topics and Home Assistant ids of sessions and sources. Pure."""
 
 from __future__ import annotations
 
@@ -11,49 +11,51 @@ SLUG_MAX = 40
 
 
 def slug(text: str) -> str:
-    """Lower case, digits and `_` for any text; another text never has the same one: what was changed ends in a hash."""
-    plain = _OTHER.sub("_", text.lower()).strip("_")[:SLUG_MAX]
-    if plain == text:
-        return plain
-    return f"{plain}_{hashlib.sha256(text.encode()).hexdigest()[:8]}".lstrip("_")
+    """Return a text in lower-case letters, digits and `_`; one that had to be changed ends in a hash, so none collide."""
+    name = _OTHER.sub("_", text.lower()).strip("_")[:SLUG_MAX]
+    if name == text:
+        return name
+    return f"{name}_{hashlib.sha256(text.encode()).hexdigest()[:8]}".lstrip("_")
 
 
 @dataclass(frozen=True, slots=True)
 class MqttTopics:
-    """Every MQTT topic that the bridge speaks on or listens to."""
+    """The MQTT topics that the bridge publishes or subscribes to."""
 
     prefix: str = "braid"
     discovery: str = "homeassistant"
 
     @property
     def available(self) -> str:
-        """`online` while the bridge is there, `offline` by its last will."""
+        """`online` while the bridge runs, `offline` by its last will."""
         return f"{self.prefix}/bridge/available"
 
     @property
     def birth(self) -> str:
-        """Where Home Assistant says that it has come up."""
+        """Where Home Assistant announces that it has started."""
         return f"{self.discovery}/status"
 
     def unique(self, session: str) -> str:
-        """The id of a session's device."""
+        """Return the id of a session's device."""
         return f"{slug(self.prefix)}_{slug(session)}"
 
     def config(self, session: str) -> str:
+        """Return the topic of a session's discovery message."""
         return f"{self.discovery}/device/{self.unique(session)}/config"
 
-    def for_session(self, session: str, what: str) -> str:
-        """A topic of one session: step, event, image, prediction, or source/…"""
-        return f"{self.prefix}/sessions/{slug(session)}/{what}"
+    def for_session(self, session: str, name: str) -> str:
+        """Return a topic of one session: step, event, image, prediction, or source/…"""
+        return f"{self.prefix}/sessions/{slug(session)}/{name}"
 
     def mute(self, session: str, modality: str) -> str:
-        """Whether a sense is muted; what is said to `…/set` below it changes that."""
+        """Return the topic of a mute switch; `…/set` below it takes commands."""
         return self.for_session(session, f"mute/{slug(modality)}")
 
     @property
     def commands(self) -> str:
-        """The filter of everything that can be said to a switch."""
+        """The topic filter of all switch commands."""
         return f"{self.prefix}/sessions/+/mute/+/set"
 
     def source(self, session: str, modality: str, source: str) -> str:
+        """Return the topic of a source's connectivity."""
         return self.for_session(session, f"source/{slug(f'{modality} {source}')}")

@@ -7,7 +7,7 @@ import signal
 import socket
 
 from services.integrations.wyoming.server import WyomingServer
-from services.kafka.retry import producer
+from services.kafka import retry
 from services.runtime import logs
 from services.runtime.devices import DeviceDirectory
 from services.runtime.health import Progress, supervised
@@ -42,12 +42,12 @@ async def serve(settings: Settings, listener: socket.socket, metrics: WyomingMet
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    async with producer(settings.kafka, progress) as made:
+    async with retry.producer(settings.kafka, progress) as kafka_producer:
         server = WyomingServer(
             settings.wyoming,
             settings.topic_names(),
             settings.alignment_config().admission,
-            made,
+            kafka_producer,
             DeviceDirectory(settings.devices),
             metrics,
         )
@@ -67,7 +67,7 @@ async def serve(settings: Settings, listener: socket.socket, metrics: WyomingMet
 
 
 def main(settings: Settings | None = None) -> int:
-    """Run until SIGTERM; the exit code (0 after a clean stop)."""
+    """Run until SIGTERM and return the exit code."""
     settings = settings or load()
     logs.setup()
     w = settings.wyoming

@@ -1,4 +1,4 @@
-"""What one satellite's events lead to: records of sound on one time line, and of what was understood. Pure."""
+"""The decoder of one satellite's events: audio chunks without gaps, and transcripts as text. Pure."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from services.contract.dead_letter import Rejected
 from services.integrations.capture.audio_chunker import SAMPLE_BYTES, AudioChunker, PcmChunk
 from services.integrations.wyoming.protocol import ProtocolError
 
-# Waited for so long, a satellite has paused; what has only waited in buffers (a broker was slow) is no pause.
+# A satellite that was silent for so long has paused; audio that only waited in buffers (the broker was slow) has not.
 PAUSE_US = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class MediaRecord:
-    """One record for a media topic; ends_us: where it ends in event time."""
+    """One record for a media topic, and the event time at which it ends."""
 
     modality: str
     headers: list[tuple[str, bytes]]
@@ -31,28 +31,38 @@ class MediaRecord:
 
 
 class SatelliteDecoder:
-    """One connection: `heard` takes its events in order and answers with records.
+    """Decodes the events of one connection in order.
 
-    Sound is timed by counting samples from the first that arrived: Wyoming's own time stamps may be missing, and stand
-    on a clock of the satellite's. name: of the satellite, as it stands in `ce_source`; connection: makes ids unique.
+    Audio is timed by counting samples from the first that arrived: Wyoming's own time stamps may be missing, and follow
+    the satellite's clock.
+
+    Args:
+        session: The session of the records.
+        name: The name of the satellite in `ce_source`.
+        connection: Makes record ids unique.
+        limits: Limits of the payloads.
     """
 
     def __init__(self, session: str, name: str, connection: str, limits: AdmissionLimits) -> None:
         self._session, self._name, self._connection, self._limits = session, name, connection, limits
         self._count = 0
-        self._line = AudioChunker(PAUSE_US)
-        self._spoken_us: int | None = None  # the end of sound that no transcript has told of yet
+        self._chunker = AudioChunker(PAUSE_US)
+        self._untranscribed_us: int | None = None  # end of the audio that the next transcript is about
 
     @property
     def ends_us(self) -> int:
-        """Where the sound that came so far ends, in event time."""
-        return self._line.ends_us
+        """The event time at which the audio so far ends."""
+        return self._chunker.ends_us
 
     def decode(self, event: Event, now_us: int, waited_us: int = 0) -> Iterator[MediaRecord]:
-        """The records of one event at an instant of the wall clock, for which was waited so long. Raises Refused."""
+        """Yield the records of an event that arrived at `now_us` after the connection was idle for `waited_us`.
+
+        Raises:
+            ProtocolError: The event cannot be accepted.
+        """
         if AudioStart.is_type(event.type):
             yield from self.flush()
-            self._line = AudioChunker(PAUSE_US)
+            self._chunker = AudioChunker(PAUSE_US)
         elif AudioChunk.is_type(event.type):
             yield from self._chunk(event, now_us, waited_us)
         elif AudioStop.is_type(event.type):
@@ -61,42 +71,42 @@ class SatelliteDecoder:
             yield from self._transcript(event.data, now_us)
 
     def flush(self) -> Iterator[MediaRecord]:
-        """What is left when the sound or the connection ends."""
-        return map(self._told, self._line.flush())
+        """Yield what is left when the audio or the connection ends."""
+        return map(self._audio_record, self._chunker.flush())
 
     def _chunk(self, event: Event, now_us: int, waited_us: int) -> Iterator[MediaRecord]:
-        body, given = event.payload or b"", event.data
+        body, format = event.payload or b"", event.data
         if not body:
             return
-        if given.get("width") != SAMPLE_BYTES:
-            raise ProtocolError("format", f"samples of {SAMPLE_BYTES} bytes are read")
-        content_type = f"audio/pcm;rate={given.get('rate')};channels={given.get('channels')};format=s16le"
-        measured = media.measure_audio(content_type, body)
-        if isinstance(measured, Rejected):
-            raise ProtocolError(measured.reason.value, measured.detail)
-        t_us = now_us - measured.duration_us
+        if format.get("width") != SAMPLE_BYTES:
+            raise ProtocolError("format", f"samples must have {SAMPLE_BYTES} bytes")
+        content_type = f"audio/pcm;rate={format.get('rate')};channels={format.get('channels')};format=s16le"
+        sound = media.measure_audio(content_type, body)
+        if isinstance(sound, Rejected):
+            raise ProtocolError(sound.reason.value, sound.detail)
+        t_us = now_us - sound.duration_us
         if self.ends_us and waited_us < PAUSE_US:
             t_us = min(t_us, self.ends_us)
-        yield from map(self._told, self._line.add(body, measured.rate, measured.channels, t_us))
-        self._spoken_us = self._line.ends_us
+        yield from map(self._audio_record, self._chunker.add(body, sound.rate, sound.channels, t_us))
+        self._untranscribed_us = self._chunker.ends_us
 
-    def _told(self, piece: PcmChunk) -> MediaRecord:
-        return self._record("audio", piece.content_type, piece.body, piece.t_us, piece.ends_us)
+    def _audio_record(self, chunk: PcmChunk) -> MediaRecord:
+        return self._record("audio", chunk.content_type, chunk.body, chunk.t_us, chunk.ends_us)
 
-    def _transcript(self, given: dict[str, Any], now_us: int) -> Iterator[MediaRecord]:
-        """At the end of the sound that it tells of, which is when it was said; else now."""
-        text, language = given.get("text"), given.get("language")
+    def _transcript(self, data: dict[str, Any], now_us: int) -> Iterator[MediaRecord]:
+        """Yield a text at the end of the audio that it is about, which is when it was spoken; else now."""
+        text, language = data.get("text"), data.get("language")
         if not isinstance(text, str) or not text.strip():
             return
-        t_us = now_us if self._spoken_us is None else min(self._spoken_us, now_us)
-        self._spoken_us = None
+        t_us = now_us if self._untranscribed_us is None else min(self._untranscribed_us, now_us)
+        self._untranscribed_us = None
         if isinstance(language, str):
             content_type, body = "application/json", canonical.dumps({"text": text, "language": language})
         else:
             content_type, body = "text/plain; charset=utf-8", text.encode(errors="replace")
         if len(body) > self._limits.text_bytes_max:
             raise ProtocolError(
-                "text", f"a transcript of {len(body)} bytes, at most {self._limits.text_bytes_max} are taken"
+                "text", f"a transcript of {len(body)} bytes; at most {self._limits.text_bytes_max} are accepted"
             )
         yield self._record("text", content_type, body, t_us, t_us)
 

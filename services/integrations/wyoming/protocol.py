@@ -1,6 +1,4 @@
-"""What a bridge from Wyoming says of what it cannot take.
-
-Wyoming's events on a connection, inside limits: the package's own reader believes any length that it is told.
+"""Wyoming events on a connection, within limits; the package's own reader accepts any length.
 
 Source: the package `wyoming`, event.py: a line of JSON, then `data_length` bytes of JSON, then `payload_length` bytes.
 """
@@ -18,9 +16,9 @@ from services.contract import canonical
 
 
 class ProtocolError(Exception):
-    """What a satellite sent cannot be taken; the message is for whoever looks after it, and never quotes it.
+    """Input of a satellite that breaks the protocol or a limit; the message never quotes it.
 
-    code: a short word for metrics and for the satellite.
+    `code` is a short word for metrics and for the satellite.
     """
 
     def __init__(self, code: str, detail: str) -> None:
@@ -40,10 +38,13 @@ class LengthLimits:
     payload_bytes_max: int
 
 
-async def read(reader: asyncio.StreamReader, lengths: LengthLimits) -> Event | None:
-    """The next event, None where the connection has ended between two. Raises Refused.
+async def read_event(reader: asyncio.StreamReader, lengths: LengthLimits) -> Event | None:
+    """Return the next event, None if the connection ended between two events.
 
-    A satellite may be silent for hours; an event that it has begun must be whole within EVENT_WITHIN_S.
+    A satellite may be silent for hours, but an event that has begun must be complete within EVENT_WITHIN_S.
+
+    Raises:
+        ProtocolError: The event breaks the protocol or a limit.
     """
     first = await reader.read(1)
     if not first:
@@ -52,7 +53,7 @@ async def read(reader: asyncio.StreamReader, lengths: LengthLimits) -> Event | N
         async with asyncio.timeout(EVENT_WITHIN_S):
             return await _read(first, reader, lengths)
     except TimeoutError:
-        raise ProtocolError("slow", f"an event was not whole within {EVENT_WITHIN_S} s") from None
+        raise ProtocolError("slow", f"an event was not complete within {EVENT_WITHIN_S} s") from None
     except asyncio.LimitOverrunError:
         raise ProtocolError("line", f"a line of more than {LINE_BYTES_MAX} bytes") from None
     except asyncio.IncompleteReadError:
@@ -78,14 +79,14 @@ async def _read(first: bytes, reader: asyncio.StreamReader, lengths: LengthLimit
 def _length(head: dict[str, Any], name: str, bytes_max: int) -> int:
     length = head.get(name) or 0
     if type(length) is not int or length < 0:
-        raise ProtocolError("json", f"{name} is no whole number")
+        raise ProtocolError("json", f"{name} is not a whole number")
     if length > bytes_max:
         raise ProtocolError("length", f"{name} is {length}, at most {bytes_max} bytes are read")
     return length
 
 
-async def write(writer: asyncio.StreamWriter, event: Event) -> None:
-    """Send an event. Raises Refused where the other side does not read, ConnectionError where it has gone."""
+async def write_event(writer: asyncio.StreamWriter, event: Event) -> None:
+    """Send an event. Raises ProtocolError if the other side does not read, ConnectionError if it is gone."""
     try:
         async with asyncio.timeout(EVENT_WITHIN_S):
             await async_write_event(event, writer)
@@ -93,6 +94,6 @@ async def write(writer: asyncio.StreamWriter, event: Event) -> None:
         raise ProtocolError("slow", f"what was sent was not read within {EVENT_WITHIN_S} s") from None
 
 
-def error(refused: ProtocolError) -> Event:
-    """A refusal in Wyoming's words."""
-    return Error(str(refused), refused.code).event()
+def error_event(error: ProtocolError) -> Event:
+    """Return an error as a Wyoming event."""
+    return Error(str(error), error.code).event()

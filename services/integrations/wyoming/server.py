@@ -1,4 +1,4 @@
-"""The listening side: who may connect, how many at a time, and their records into the topics."""
+"""The server for satellites: which may connect, how many at a time, and their records into the topics."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ LINGER_S, LINGER_BYTES_MAX = 1.0, 1_000_000
 _log = logging.getLogger(__name__)
 
 
-def session_of(address: str, sessions: Mapping[str, str], otherwise: str) -> str:
-    """The session of a satellite by its address; "" where it belongs to none and is refused."""
-    return sessions.get(address.removeprefix("::ffff:"), otherwise)
+def session_of(address: str, sessions: Mapping[str, str], default: str) -> str:
+    """Return the session of a satellite by its address; "" if it has none and must be rejected."""
+    return sessions.get(address.removeprefix("::ffff:"), default)
 
 
-def name_of(address: str) -> str:
-    """The device that a satellite is in `ce_source`. Its times are ours: there is no clock of its own to correct."""
+def device_of(address: str) -> str:
+    """Return the device name of a satellite in `ce_source`; its times are this machine's and need no correction."""
     return f"wyoming-{address}"
 
 
 class WyomingServer:
-    """Takes satellites until `run` is cancelled."""
+    """Serves satellites until `run` is cancelled."""
 
     def __init__(
         self,
@@ -51,81 +51,81 @@ class WyomingServer:
     ) -> None:
         self._settings, self._topics, self._limits, self._devices = settings, topics, limits, devices
         self._producer, self._metrics = producer, metrics
-        self._served: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Task[None]] = set()
 
     async def run(self, listener: socket.socket) -> None:
-        """Serve on a bound socket; at the end what was heard so far is still taken."""
+        """Serve on a bound socket; what arrived before the end is still published."""
         server = await asyncio.start_server(self._connected, sock=listener, limit=LINE_BYTES_MAX)
         try:
             await server.serve_forever()
         finally:
             server.close()
-            served = list(self._served)
-            for task in served:
+            connections = list(self._connections)
+            for task in connections:
                 task.cancel()
-            await asyncio.gather(*served, return_exceptions=True)
+            await asyncio.gather(*connections, return_exceptions=True)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         s, peer = self._settings, writer.get_extra_info("peername")
         address = str(peer[0]) if peer else ""
-        device = self._devices.settings_of(cloudevents.device_source(name_of(address), "audio"))
+        device = self._devices.settings_of(cloudevents.device_source(device_of(address), "audio"))
         session = (device.session if device else "") or session_of(address, s.sessions, s.session)
-        if not session or len(self._served) >= s.connections_max:
-            why = "connections" if session else "address"
-            self._metrics.connections_rejected.labels(why).inc()
-            _log.warning("a satellite is not served", extra={"address": address, "why": why})
+        if not session or len(self._connections) >= s.connections_max:
+            reason = "connections" if session else "address"
+            self._metrics.connections_rejected.labels(reason).inc()
+            _log.warning("A satellite was rejected.", extra={"address": address, "why": reason})
             writer.close()
             return
         task = asyncio.create_task(self._serve(session, address, reader, writer))
-        self._served.add(task)
-        task.add_done_callback(self._gone)
-        self._metrics.connections.set(len(self._served))
+        self._connections.add(task)
+        task.add_done_callback(self._disconnected)
+        self._metrics.connections.set(len(self._connections))
 
-    def _gone(self, task: asyncio.Task[None]) -> None:
-        self._served.discard(task)
-        self._metrics.connections.set(len(self._served))
+    def _disconnected(self, task: asyncio.Task[None]) -> None:
+        self._connections.discard(task)
+        self._metrics.connections.set(len(self._connections))
 
     async def _serve(
         self, session: str, address: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         s = self._settings
 
-        async def take(record: MediaRecord) -> None:
-            await self._take(session, record)
+        async def publish(record: MediaRecord) -> None:
+            await self._publish(session, record)
 
-        hearing = SatelliteDecoder(session, name_of(address), secrets.token_hex(8), self._limits)
+        decoder = SatelliteDecoder(session, device_of(address), secrets.token_hex(8), self._limits)
         satellite = SatelliteConnection(
-            hearing, LengthLimits(s.data_bytes_max, s.payload_bytes_max), take, s.forward_to
+            decoder, LengthLimits(s.data_bytes_max, s.payload_bytes_max), publish, s.forward_to
         )
         try:
             await satellite.serve(reader, writer)
-        except ProtocolError as refused:
-            self._metrics.connections_rejected.labels(refused.code).inc()
-            _log.warning("a satellite is cut off", extra={"address": address, "why": str(refused)})
-            await _let_it_read(reader, writer)
+        except ProtocolError as error:
+            self._metrics.connections_rejected.labels(error.code).inc()
+            _log.warning("A satellite was disconnected.", extra={"address": address, "why": str(error)})
+            await _drain(reader, writer)
         except ConnectionError as error:
-            _log.info("a satellite has gone", extra={"address": address, "why": type(error).__name__})
+            _log.info("A satellite has disconnected.", extra={"address": address, "why": type(error).__name__})
         finally:
             writer.close()
 
-    async def _take(self, session: str, record: MediaRecord) -> None:
-        """Into the log; a broker that is away makes the satellite wait, then costs this record, which is counted."""
+    async def _publish(self, session: str, record: MediaRecord) -> None:
+        """Send a record; while the broker is unreachable the satellite waits, then the record is lost and counted."""
         topic = self._topics.media(record.modality)
         sent = self._producer.send_and_wait(topic, record.body, key=session.encode(), headers=record.headers)
         try:
             await asyncio.wait_for(sent, ACKNOWLEDGED_WITHIN_S)
         except (KafkaError, TimeoutError) as error:
             self._metrics.records_lost.labels(record.modality).inc()
-            _log.warning("the broker has not acknowledged a record", extra={"why": type(error).__name__})
+            _log.warning("The broker did not acknowledge a record; it is lost.", extra={"why": type(error).__name__})
         else:
             self._metrics.records.labels(record.modality).inc()
 
 
-async def _let_it_read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Take what the satellite still sends, within bounds: closed over unread bytes, TCP takes back what we told it."""
+async def _drain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Read on within limits: TCP discards the error message if the socket is closed with unread input."""
     left = LINGER_BYTES_MAX
     with contextlib.suppress(TimeoutError, OSError):
         writer.write_eof()
         async with asyncio.timeout(LINGER_S):
-            while left > 0 and (read := await reader.read(65_536)):
-                left -= len(read)
+            while left > 0 and (data := await reader.read(65_536)):
+                left -= len(data)

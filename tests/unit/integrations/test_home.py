@@ -152,7 +152,7 @@ def test_a_session_has_only_so_many_sources() -> None:
     home = a_home(sources=2)
     for n in range(5):
         list(home.chunk("kitchen", "audio", f"mic{n}", n * S))
-    assert list(home.sessions["kitchen"].heard_us) == [("audio", "mic3"), ("audio", "mic4")]
+    assert list(home.sessions["kitchen"].arrived_us) == [("audio", "mic3"), ("audio", "mic4")]
 
 
 def test_the_picture_of_an_event_is_the_newest_from_within_it() -> None:

@@ -77,7 +77,7 @@ def a_sender(producer: Producer, told: list[str], seconds: float) -> Sender:
 async def test_a_camera_that_is_lost_is_opened_again_until_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
     plan[:], closed[:] = PLAN, []
     monkeypatch.setattr(sender, "CaptureDecoder", Camera)
-    monkeypatch.setattr(sender, "AGAIN_S", 0)
+    monkeypatch.setattr(sender, "RETRY_S", 0)
     monkeypatch.setattr("services.integrations.capture.stream_clock.SETTLED_US", 0)
     producer, told = Producer(), list[str]()
     # The plan runs out: what is not in it raises, and ends the sender as Ctrl-C would.

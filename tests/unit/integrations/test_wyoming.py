@@ -18,7 +18,7 @@ from services.contract.alignment_config import AdmissionLimits
 from services.integrations.wyoming import protocol
 from services.integrations.wyoming.__main__ import check_settings
 from services.integrations.wyoming.audio_events import MediaRecord, SatelliteDecoder
-from services.integrations.wyoming.protocol import LINE_BYTES_MAX, LengthLimits, ProtocolError, read
+from services.integrations.wyoming.protocol import LINE_BYTES_MAX, LengthLimits, ProtocolError, read_event
 from services.integrations.wyoming.server import session_of
 from services.runtime.settings import SettingsError, WyomingSettings
 
@@ -80,7 +80,7 @@ def heard(hearing: SatelliteDecoder, *events: tuple[Event, int]) -> list[MediaRe
 )
 def test_what_the_package_writes_is_read_as_it_was(kind: str, data: dict[str, Any], payload: bytes) -> None:
     async def there_and_back() -> Event | None:
-        return await read(arriving(await as_sent(Event(kind, data, payload or None))), LENGTHS)
+        return await read_event(arriving(await as_sent(Event(kind, data, payload or None))), LENGTHS)
 
     assert asyncio.run(there_and_back()) == Event(kind, data, payload or None)
 
@@ -106,7 +106,7 @@ def test_what_the_package_writes_is_read_as_it_was(kind: str, data: dict[str, An
 )
 async def test_what_is_no_event_or_a_longer_one_is_refused(raw: bytes, code: str) -> None:
     with pytest.raises(ProtocolError) as refused:
-        await read(arriving(raw), LENGTHS)
+        await read_event(arriving(raw), LENGTHS)
     assert refused.value.code == code
 
 
@@ -115,11 +115,11 @@ async def test_a_satellite_may_be_silent_but_an_event_begun_must_be_whole_in_tim
 ) -> None:
     monkeypatch.setattr(protocol, "EVENT_WITHIN_S", 0.01)
     with pytest.raises(ProtocolError) as refused:
-        await read(arriving(b'{"type":', whole=False), LENGTHS)
+        await read_event(arriving(b'{"type":', whole=False), LENGTHS)
     assert refused.value.code == "slow"
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(read(arriving(b"", whole=False), LENGTHS), 0.1)
-    assert await read(arriving(b""), LENGTHS) is None
+        await asyncio.wait_for(read_event(arriving(b"", whole=False), LENGTHS), 0.1)
+    assert await read_event(arriving(b""), LENGTHS) is None
 
 
 def test_sound_stands_on_one_time_line_without_gaps_however_it_arrives() -> None:
