@@ -72,8 +72,9 @@ async def services(stack: LocalStack, collector: TraceCollector) -> AsyncIterato
     for process in processes.values():
         await process.ready()
     yield processes
-    codes = {name: await process.child.stop() for name, process in processes.items()}
-    assert codes == {"aligner": 0, "fusion": 0}, "a service did not end cleanly"
+    for name, process in processes.items():
+        code = await process.child.stop()
+        assert code == 0, f"the {name} ended with exit code {code}:\n{process.child.last_words(40)}"
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A gateway as a process of its own, and a client to ask it."""
+"""A gateway process and an HTTP client for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.waiting import DEADLINE_S
 
 @dataclass(frozen=True)
 class Response:
-    """Status, headers by lower-case name, and the body."""
+    """A response; the names of headers are lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -30,7 +30,7 @@ class Response:
 
 
 class Gateway:
-    """Starts on a free port; `ask` answers any status, `listen` hears the event stream."""
+    """A gateway on a free port. Requests return any status, also errors and redirects."""
 
     def __init__(self, stack: LocalStack, number: int = 1, **environment: str) -> None:
         (self.port,) = free_ports(1)
@@ -46,13 +46,13 @@ class Gateway:
     async def request(
         self, path: str, body: bytes | None = None, method: str | None = None, **headers: str
     ) -> Response:
-        """One request; names of headers with _ for -."""
+        """Send a request; names of headers have _ for -."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         request = urllib.request.Request(self.url + path, body, named, method=method)
-        return await asyncio.to_thread(_ask, request)
+        return await asyncio.to_thread(_send, request)
 
     async def read_events(self, query: str, count: int, last_id: str = "") -> list[dict[str, str]]:
-        """The first messages of the event stream, as the fields of each."""
+        """Return the fields of the first messages of the event stream."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         resume = f"Last-Event-ID: {last_id}\r\n" if last_id else ""
         writer.write(f"GET /api/v1/events?{query} HTTP/1.1\r\nHost: 127.0.0.1\r\n{resume}\r\n".encode())
@@ -71,15 +71,15 @@ class Gateway:
         return [one for one in found if "event" in one]
 
 
-class _Stay(urllib.request.HTTPRedirectHandler):
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: Any, **__: Any) -> None:
-        """Redirects are answers, too."""
+        """Do not follow redirects."""
 
 
-def _ask(request: urllib.request.Request) -> Response:
+def _send(request: urllib.request.Request) -> Response:
     try:
-        with urllib.request.build_opener(_Stay).open(request, timeout=DEADLINE_S) as answer:
-            return Response(answer.status, _lower(answer.headers), answer.read())
+        with urllib.request.build_opener(_NoRedirects).open(request, timeout=DEADLINE_S) as response:
+            return Response(response.status, _lower(response.headers), response.read())
     except urllib.error.HTTPError as error:
         return Response(error.code, _lower(error.headers), error.read())
 

@@ -1,4 +1,4 @@
-"""A real MQTT broker, of the system's own: mosquitto on loopback, with what it needs and nothing kept."""
+"""A mosquitto process on loopback without persistence."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.waiting import wait_until
 
 
 def system_binary(name: str, package: str) -> str:
-    """A program that comes from the system's packages; it may lie where only root's PATH looks."""
+    """Return the path of a program of a system package, which may only be on the PATH of root."""
     found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin")
-    assert found, f"{name} is not on the PATH: apt-get install {package} (the README names what tests need)"
+    assert found, f"{name} is not on the PATH: apt-get install {package} (`make test` does it as root on Debian)"
     return found
 
 
 class Mosquitto:
-    """Starts on a free port; `start` again after `child.stop`, on the same."""
+    """An MQTT broker on a free port, which it keeps when it is started again."""
 
     def __init__(self, folder: Path) -> None:
         (self.port,) = free_ports(1)
@@ -30,10 +30,10 @@ class Mosquitto:
 
     async def start(self) -> Mosquitto:
         self.child.start([system_binary("mosquitto", "mosquitto"), "-c", str(self._config)])
-        await wait_until(self._answers, "mosquitto")
+        await wait_until(self._accepts_connections, "mosquitto")
         return self
 
-    async def _answers(self) -> bool:
+    async def _accepts_connections(self) -> bool:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", self.port)
         except OSError:

@@ -1,4 +1,4 @@
-"""The environment as a person's shell has it, also where `make test` runs us."""
+"""The environment of a person's shell, also inside `make test`."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import os
 
 
 def environment_outside_make() -> dict[str, str]:
-    """Without what a make tells a make below it: its level and its variables (`make test ARGS=…`)."""
+    """Return the environment without the variables that make passes on to a nested make, such as ARGS."""
     return {n: v for n, v in os.environ.items() if not n.startswith("MAKE") and n not in ("MFLAGS", "ARGS")}

@@ -12,7 +12,10 @@ from collections.abc import Iterator, Sequence
 
 VIDEO_HZ, PICTURE_HZ, SOUND_HZ, PACKET_SAMPLES = 90_000, 10, 16_000, 320
 MTU = 1_400
-BASES = {"video": 123_456_789, "audio": 4_294_960_000}  # of RTP's time stamps: anything, and one that soon wraps round
+BASES = {
+    "video": 123_456_789,
+    "audio": 4_294_960_000,
+}  # of the RTP timestamps: an arbitrary one, and one that soon wraps around
 SDP = f"""v=0
 o=- 0 0 IN IP4 127.0.0.1
 s=hall
@@ -27,15 +30,15 @@ a=control:audio
 
 
 class Camera:
-    """pictures: baseline JPEGs with 4:2:0 colours and standard tables; sound: little-endian samples."""
+    """Take baseline JPEGs with 4:2:0 subsampling and standard tables, and 16-bit little-endian samples."""
 
-    def __init__(self, pictures: Sequence[bytes], sound: bytes) -> None:
-        self._pictures, self._sound = pictures, sound
-        self.begins_us = 0  # when the first picture and the first sample went out
+    def __init__(self, frames: Sequence[bytes], samples: bytes) -> None:
+        self._frames, self._samples = frames, samples
+        self.begins_us = 0  # when the first frame and the first sample are sent
         self._server: asyncio.Server | None = None
 
     async def start(self) -> str:
-        """Its address."""
+        """Start and return the address."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         return f"rtsp://viewer:secret@127.0.0.1:{self._server.sockets[0].getsockname()[1]}/hall"
 
@@ -49,11 +52,11 @@ class Camera:
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode(errors="replace")
-                while head.startswith("$"):  # reports of the receiver: not read
+                while head.startswith("$"):  # receiver reports are ignored
                     head = head.partition("\r\n\r\n")[2]
                 method, address, _ = head.split("\r\n")[0].rsplit("$", 1)[-1].split(" ")
                 given = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
-                writer.write(self._answer(method, address, given))
+                writer.write(self._response(method, address, given))
                 if method == "PLAY":
                     playing = asyncio.create_task(self._play(writer))
                 if method == "TEARDOWN":
@@ -67,7 +70,7 @@ class Camera:
             writer.close()
 
     @staticmethod
-    def _answer(method: str, address: str, given: dict[str, str]) -> bytes:
+    def _response(method: str, address: str, given: dict[str, str]) -> bytes:
         lines = ["RTSP/1.0 200 OK", f"CSeq: {given['CSeq']}", "Session: 1"]
         body = ""
         if method == "OPTIONS":
@@ -96,21 +99,21 @@ class Camera:
             await writer.drain()
 
     def _schedule(self) -> list[tuple[float, str, int, list[bytes]]]:
-        """(when, stream, time stamp, payloads): each picture when it is taken, each piece of sound when it is over."""
+        """Return (time, stream, timestamp, payloads): a frame at its time, a piece of audio at its end."""
         out = [
-            (n / PICTURE_HZ, "video", n * VIDEO_HZ // PICTURE_HZ, list(jpeg_payloads(picture)))
-            for n, picture in enumerate(self._pictures)
+            (n / PICTURE_HZ, "video", n * VIDEO_HZ // PICTURE_HZ, list(jpeg_payloads(frame)))
+            for n, frame in enumerate(self._frames)
         ]
         size = 2 * PACKET_SAMPLES
-        for n in range(len(self._sound) // size):
-            part = self._sound[n * size : (n + 1) * size]
+        for n in range(len(self._samples) // size):
+            part = self._samples[n * size : (n + 1) * size]
             big = b"".join(part[i + 1 : i + 2] + part[i : i + 1] for i in range(0, size, 2))
             out.append(((n + 1) * PACKET_SAMPLES / SOUND_HZ, "audio", n * PACKET_SAMPLES, [big]))
         return sorted(out, key=lambda one: one[0])
 
 
 def jpeg_payloads(jpeg: bytes) -> Iterator[bytes]:
-    """RFC 2435: the scan in fragments, the quantisation tables before the first."""
+    """Split a JPEG into RTP payloads (RFC 2435); the first one carries the quantisation tables."""
     at, tables, width, height = 2, b"", 0, 0
     while True:
         marker, length = jpeg[at + 1], int.from_bytes(jpeg[at + 2 : at + 4], "big")

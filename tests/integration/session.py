@@ -1,4 +1,4 @@
-"""A short session of real media through the broker, and what came of it."""
+"""Play a short session of real media through the broker, and read the results."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from services.runtime.settings import Settings
 from tests.waiting import wait_until
 
 JPEG, PCM, TEXT = "image/jpeg", "audio/pcm;rate=8000", "text/plain"
-# From an event time to a record: key, modality, value, headers.
+# Makes an extra record (key, modality, value, headers) for an event time.
 ExtraRecord = Callable[[int], tuple[bytes, str, bytes | None, list[tuple[str, bytes]]]]
 
 
 async def play_session(
     settings: Settings, session: str, hand: bytes, extra_record: ExtraRecord | None = None
 ) -> tuple[str, int, int] | None:
-    """Four seconds of a good session, a stranger's record in its middle; where that one stands."""
+    """Send four seconds of text, video and audio, with an extra record in the middle; return the position of that one."""
     topics, start_us = settings.topic_names(), (int(time.time()) - 5) * 1_000_000
     at = None
     async with clients.producer(settings.kafka.bootstrap_servers) as producer:
@@ -59,7 +59,7 @@ async def play_session(
 async def read_topic(settings: Settings, topic: str) -> list[dict[str, Any]]:
     async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         raws = await collect_topic(reader, topic, settings.topics.partitions)
-    # Tests of bad input put garbage there on purpose, on the same broker.
+    # Tests of bad input write invalid records to the same topics.
     read: list[dict[str, Any]] = []
     for raw in raws:
         with suppress(canonical.InvalidJson):
@@ -69,8 +69,8 @@ async def read_topic(settings: Settings, topic: str) -> list[dict[str, Any]]:
 
 async def wait_for_predictions(settings: Settings, session: str, count: int = 8) -> list[dict[str, Any]]:
     async def enough() -> list[dict[str, Any]] | None:
-        all_of_them = await read_topic(settings, settings.topic_names().predictions)
-        ours = [p for p in all_of_them if p["session"] == session and p["final"]]
-        return ours if len(ours) >= count else None
+        everything = await read_topic(settings, settings.topic_names().predictions)
+        finals = [p for p in everything if p["session"] == session and p["final"]]
+        return finals if len(finals) >= count else None
 
     return await wait_until(enough, f"{count} final predictions of {session}")

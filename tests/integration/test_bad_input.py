@@ -1,4 +1,4 @@
-"""Every kind of bad input through the real broker: a dead letter with its reason, and neighbours unharmed."""
+"""Bad input through a real broker: each kind becomes a dead letter with its reason, and the session goes on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SECRET = b"the payload must not be logged"
 
 @dataclass(frozen=True)
 class BadRecord:
-    """One bad record among good ones."""
+    """A bad record that is sent among good ones; `without` names a header that is left out."""
 
     name: str
     reason: str
@@ -41,7 +41,7 @@ class BadRecord:
 
 
 def bomb() -> bytes:
-    """A PNG of a few bytes that states 20,000 x 20,000 pixels."""
+    """Return a small PNG file whose header claims 20,000 x 20,000 pixels."""
 
     def part(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -51,14 +51,14 @@ def bomb() -> bytes:
 
 
 def window_of(modality: str, partition: int, config: str) -> bytes:
-    """An early window with a member in a log that is not there; a final one would be for others to start from."""
+    """Return an early window with a member in a log that does not exist. A final one would change the frontier."""
     member = Member("/d", "1", 5, 0, "0" * 64, partition, 0)
     lanes = {modality: WindowMembers("present", "data", 9, (member,))}
     return window_record.encode(Window("kitchen", 0, 10, None, False, config, lanes, 1, 2))
 
 
 def lying_wav() -> bytes:
-    """3,200 bytes of sound under a header that claims 2,147,483,640 frames."""
+    """Return 3,200 bytes of audio with a header that claims 2,147,483,640 frames."""
     form = struct.pack("<HHIIHH", 1, 1, 8_000, 16_000, 2, 16)
     return (
         b"RIFF"
@@ -108,7 +108,7 @@ def headers_of(bad: BadRecord, session: str, t_us: int) -> list[tuple[str, bytes
 
 
 def good_inputs(windows: list[dict[str, Any]]) -> list[Any]:
-    """What the good devices' chunks come to, window by window, times aside."""
+    """Return the inputs of the good devices in each window, without times."""
     return [
         {
             m: sorted((i["source"], i["id"]) for i in p["inputs"] if i["modality"] == m and "/good/" in i["source"])
@@ -124,25 +124,25 @@ async def test_bad_input_becomes_a_dead_letter_and_its_session_goes_on(
 ) -> None:
     session = f"bad {bad.name}"
     key = (bad.session or session).encode()
-    at = await play_session(
+    position = await play_session(
         settings, session, hand, lambda t_us: (key, bad.modality, bad.value, headers_of(bad, key.decode(), t_us))
     )
-    assert at is not None
+    assert position is not None
 
-    async def letter() -> dict[str, Any] | None:
+    async def find_letter() -> dict[str, Any] | None:
         dead = await read_topic(settings, settings.topic_names().dead)
-        return next((d for d in dead if (d["topic"], d["partition"], d["offset"]) == at), None)
+        return next((d for d in dead if (d["topic"], d["partition"], d["offset"]) == position), None)
 
-    told = await wait_until(letter, "the dead letter")
-    assert (told["reason"], told["stage"]) == (bad.reason, bad.stage)
-    assert told["sha256"] == (None if bad.value is None else hashlib.sha256(bad.value).hexdigest())
-    assert told["size"] == (None if bad.value is None else len(bad.value))
+    dead_letter = await wait_until(find_letter, "the dead letter")
+    assert (dead_letter["reason"], dead_letter["stage"]) == (bad.reason, bad.stage)
+    assert dead_letter["sha256"] == (None if bad.value is None else hashlib.sha256(bad.value).hexdigest())
+    assert dead_letter["size"] == (None if bad.value is None else len(bad.value))
 
     clean = f"clean {bad.name}"
     await play_session(settings, clean, hand)
-    with_it = good_inputs(await wait_for_predictions(settings, session))
-    without_it = good_inputs(await wait_for_predictions(settings, clean))
-    assert with_it == without_it
+    with_bad_input = good_inputs(await wait_for_predictions(settings, session))
+    clean_predictions = good_inputs(await wait_for_predictions(settings, clean))
+    assert with_bad_input == clean_predictions
     if bad.stage == "fusion":
         states = {p["modalities"]["video"]["state"] for p in await wait_for_predictions(settings, session)}
         unusable = [
@@ -162,8 +162,8 @@ async def test_a_session_id_may_contain_braces_spaces_and_symbols(
     session: str, settings: Settings, services: dict[str, ServiceProcess], hand: bytes
 ) -> None:
     await play_session(settings, session, hand)
-    ours = await wait_for_predictions(settings, session)
-    assert all(p["modalities"]["audio"]["state"] == "present" for p in ours[3:5])
+    predictions = await wait_for_predictions(settings, session)
+    assert all(p["modalities"]["audio"]["state"] == "present" for p in predictions[3:5])
 
 
 async def test_an_invalid_record_in_the_windows_topic_becomes_a_dead_letter(
@@ -177,13 +177,13 @@ async def test_an_invalid_record_in_the_windows_topic_becomes_a_dead_letter(
             await producer.send_and_wait(topics.windows, junk, partition=2) for junk in (b"{", b"[1]", b"{}", *foreign)
         ]
 
-    async def letters() -> list[dict[str, Any]] | None:
+    async def find_letters() -> list[dict[str, Any]] | None:
         dead = [d for d in await read_topic(settings, topics.dead) if d["topic"] == topics.windows]
         return dead if len(dead) == len(sent) else None
 
-    told = await wait_until(letters, "a dead letter for each")
-    assert {d["reason"] for d in told} == {"record"}
-    assert {d["offset"] for d in told} == {s.offset for s in sent}
+    dead_letter = await wait_until(find_letters, "a dead letter for each")
+    assert {d["reason"] for d in dead_letter} == {"record"}
+    assert {d["offset"] for d in dead_letter} == {s.offset for s in sent}
     await play_session(settings, "after the junk", hand)
     await wait_for_predictions(settings, "after the junk")
     assert services["fusion"].child.running
@@ -192,20 +192,20 @@ async def test_an_invalid_record_in_the_windows_topic_becomes_a_dead_letter(
 async def test_predictions_are_the_same_while_redis_is_down(
     settings: Settings, services: dict[str, ServiceProcess], stack: LocalStack, hand: bytes
 ) -> None:
-    def told(answers: list[dict[str, Any]]) -> list[Any]:
+    def dead_letter(answers: list[dict[str, Any]]) -> list[Any]:
         in_order = sorted(answers, key=lambda p: p["window"]["start"])
         return [(p["label"], p["confidence"], [s["contribution"] for s in p["modalities"].values()]) for p in in_order]
 
     assert stack.redis is not None
     await play_session(settings, "with redis", hand)
-    with_it = await wait_for_predictions(settings, "with redis")
+    with_bad_input = await wait_for_predictions(settings, "with redis")
     stack.redis.child.kill()
     try:
         from_log = services["fusion"].metric("braid_payload_fetch_total")
         await play_session(settings, "without redis", hand)
-        without_it = await wait_for_predictions(settings, "without redis")
+        clean_predictions = await wait_for_predictions(settings, "without redis")
         assert services["fusion"].metric("braid_payload_fetch_total") > from_log
         assert services["fusion"].metric("braid_redis_errors_total") > 0
     finally:
         await stack.redis.start()
-    assert told(with_it) == told(without_it)
+    assert dead_letter(with_bad_input) == dead_letter(clean_predictions)

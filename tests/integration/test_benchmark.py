@@ -1,4 +1,4 @@
-"""The benchmark in small: Braid and the floor on one broker, every window of both held against the oracle."""
+"""The benchmark at a small size: Braid and the bare loop on one broker, every window compared with the oracle."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ async def test_braid_and_the_bare_loop_publish_every_window_of_the_oracle(stack:
     braid, bare = await asyncio.gather(*(run_case(stack, system, case, print) for system in (BRAID, BARE)))
     assert braid.valid, braid
     assert bare.valid, bare
-    # Braid ends the last windows too, with ticks; the bare loop waits for records that never come.
+    # Braid closes the last windows with idle records; the bare loop waits for records that never arrive.
     assert braid.checked > bare.checked > 10 * 8
     assert braid.cpu_us_per_event > 0
     assert bare.cpu_us_per_event > 0

@@ -1,4 +1,4 @@
-"""`braid send` for what is captured: a camera that speaks RTSP, and a video with sound, into the real broker."""
+"""`braid send` with an RTSP camera and a video file, into a real broker."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ CLIP = ROOT / "data" / "homesound10" / "audio" / "1-116765-A.ogg"
 
 
 def real_audio(seconds: int) -> bytes:
-    """A real sound, 16 kHz, of whole seconds."""
+    """Return a recording, repeated to this length, as 16 kHz PCM."""
     samples, rate = soundfile.read(io.BytesIO(find_file(CLIP).read_bytes()), dtype="int16")
     assert rate == SOUND_HZ
     return bytes(np.resize(samples, seconds * rate).astype("<i2").tobytes())
 
 
 def numbered_frames(count: int) -> list[bytes]:
-    """Pictures of which each says its number by how bright it is."""
+    """Return JPEG images whose brightness encodes their number."""
     out = []
     for n in range(count):
         file = io.BytesIO()
@@ -51,8 +51,8 @@ def numbered_frames(count: int) -> list[bytes]:
 
 
 def number_of(jpeg: bytes) -> int:
-    with Image.open(io.BytesIO(jpeg)) as picture:
-        return round(float(np.asarray(picture.convert("L")).mean()) / 5)
+    with Image.open(io.BytesIO(jpeg)) as image:
+        return round(float(np.asarray(image.convert("L")).mean()) / 5)
 
 
 async def braid_send(stack: LocalStack, *words: str) -> tuple[int, str, str]:
@@ -70,25 +70,25 @@ async def braid_send(stack: LocalStack, *words: str) -> tuple[int, str, str]:
 
 
 async def read_media(settings: Settings, modality: str, session: str) -> list[tuple[int, bytes]]:
-    """Event time and bytes of a session's media."""
+    """Return the event time and bytes of the media of a session."""
     async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         raws = await collect_topic(reader, settings.topic_names().media(modality), settings.topics.partitions)
-    ours = [raw for raw in raws if raw.key == session.encode() and raw.value]
-    return [(timestamps.parse(dict(raw.headers)["ce_time"].decode()) or 0, raw.value or b"") for raw in ours]
+    records = [raw for raw in raws if raw.key == session.encode() and raw.value]
+    return [(timestamps.parse(dict(raw.headers)["ce_time"].decode()) or 0, raw.value or b"") for raw in records]
 
 
 async def windows_with_frames_and_audio(settings: Settings, session: str) -> list[dict[str, Any]] | None:
-    """The final windows of a session in which pictures and sound are present, once there are some."""
-    told = await read_topic(settings, settings.topic_names().windows)
-    ours = [w for w in told if w["session"] == session and w["final"]]
-    both = [w for w in ours if {w["modalities"][m]["state"] for m in ("video", "audio")} == {"present"}]
+    """Return the final windows of a session in which video and audio are present, None if there are none."""
+    windows = await read_topic(settings, settings.topic_names().windows)
+    finals = [w for w in windows if w["session"] == session and w["final"]]
+    both = [w for w in finals if {w["modalities"][m]["state"] for m in ("video", "audio")} == {"present"}]
     return both or None
 
 
 async def test_a_camera_is_sent_with_the_times_of_its_stream_and_becomes_windows(
     stack: LocalStack, services: dict[str, ServiceProcess], settings: Settings
 ) -> None:
-    camera = Camera(numbered_frames(SECONDS * PICTURE_HZ), whole := real_audio(SECONDS))
+    camera = Camera(numbered_frames(SECONDS * PICTURE_HZ), samples := real_audio(SECONDS))
     address = await camera.start()
     try:
         code, out, err = await braid_send(stack, address, "--session", "porch of cameras", "--seconds", "3", "--json")
@@ -96,35 +96,37 @@ async def test_a_camera_is_sent_with_the_times_of_its_stream_and_becomes_windows
         await camera.stop()
     assert code == 0, err
     assert "secret" not in out + err, "a password is never printed"
-    (told,) = json.loads(out)["sent"]
-    shown, heard = (
+    (summary,) = json.loads(out)["sent"]
+    frames, audio = (
         await read_media(settings, "video", "porch of cameras"),
         await read_media(settings, "audio", "porch of cameras"),
     )
-    assert told["pictures"] == len(shown) in (6, 7)
-    assert told["bytes"] == sum(len(body) for _, body in shown + heard)
-    assert 2.5 < told["sound_s"] < 3.5
+    assert summary["pictures"] == len(frames) in (6, 7)
+    assert summary["bytes"] == sum(len(body) for _, body in frames + audio)
+    assert 2.5 < summary["sound_s"] < 3.5
 
-    numbers = [number_of(body) for _, body in shown]
-    assert numbers == list(range(numbers[0], numbers[0] + 5 * len(numbers), 5)), "two in a second of ten"
-    begins = {t_us - n * S // PICTURE_HZ for (t_us, _), n in zip(shown, numbers, strict=True)}
-    assert max(begins) - min(begins) <= 1_000, "event times are as far apart as the stream's own"
-    position = whole.find(heard[0][1])
+    numbers = [number_of(body) for _, body in frames]
+    assert numbers == list(range(numbers[0], numbers[0] + 5 * len(numbers), 5)), "two frames per second of the ten"
+    frame_starts = {t_us - n * S // PICTURE_HZ for (t_us, _), n in zip(frames, numbers, strict=True)}
+    assert max(frame_starts) - min(frame_starts) <= 1_000, "event times have the distances of the stream's timestamps"
+    position = samples.find(audio[0][1])
     assert position >= 0
-    assert whole[position:].startswith(b"".join(body for _, body in heard)), "every sample, once and in order"
-    sound_begins = {
-        t_us - (position + sum(len(b) for _, b in heard[:n])) // 2 * S // SOUND_HZ for n, (t_us, _) in enumerate(heard)
+    assert samples[position:].startswith(b"".join(body for _, body in audio)), "every sample, once and in order"
+    audio_starts = {
+        t_us - (position + sum(len(b) for _, b in audio[:n])) // 2 * S // SOUND_HZ for n, (t_us, _) in enumerate(audio)
     }
-    assert max(sound_begins) - min(sound_begins) <= 1_000, "no gap"
-    assert abs(min(sound_begins) - min(begins)) <= 2_000, "pictures and sound stand on one time line"
-    assert 0 <= min(begins) - camera.begins_us < S, "and that line is the camera's, but for the way"
+    assert max(audio_starts) - min(audio_starts) <= 1_000, "no gap"
+    assert abs(min(audio_starts) - min(frame_starts)) <= 2_000, "frames and audio share one timeline"
+    assert camera.begins_us <= min(frame_starts) <= time.time_ns() // 1000, (
+        "the timeline is that of the camera plus the delay"
+    )
 
     async def full() -> bool:
-        # The first windows of a stream begin before it does, and are out before the first full one.
-        told = await windows_with_frames_and_audio(settings, "porch of cameras") or []
-        return any(len(w["modalities"]["video"]["members"]) == 4 for w in told)
+        # The first windows of a stream start before it and are published before the first full one.
+        windows = await windows_with_frames_and_audio(settings, "porch of cameras") or []
+        return any(len(w["modalities"]["video"]["members"]) == 4 for w in windows)
 
-    assert await wait_until(full, "a window of two seconds with pictures, two a second, and sound")
+    assert await wait_until(full, "a window of two seconds with audio and two frames per second")
 
 
 async def test_a_video_file_is_sent_as_frames_and_audio_with_present_event_times(
@@ -132,48 +134,46 @@ async def test_a_video_file_is_sent_as_frames_and_audio_with_present_event_times
 ) -> None:
     clip = tmp_path / "clip.mp4"
     write_video(clip, seconds=2)
-    began_us = time.time_ns() // 1000
+    started_us = time.time_ns() // 1000
     code, out, err = await braid_send(stack, str(clip), "--session", "film", "--fps", "4", "--json")
     ended_us = time.time_ns() // 1000
     assert code == 0, err
-    (told,) = json.loads(out)["sent"]
-    shown, heard = await read_media(settings, "video", "film"), await read_media(settings, "audio", "film")
-    assert told["pictures"] == len(shown) == 8
-    assert [b - a for (a, _), (b, _) in pairwise(shown)] == [
+    (summary,) = json.loads(out)["sent"]
+    frames, audio = await read_media(settings, "video", "film"), await read_media(settings, "audio", "film")
+    assert summary["pictures"] == len(frames) == 8
+    assert [b - a for (a, _), (b, _) in pairwise(frames)] == [
         S * (n2 - n1) // PICTURE_HZ for n1, n2 in zip([0, 3, 5, 8, 10, 13, 15], [3, 5, 8, 10, 13, 15, 18], strict=True)
-    ], "the first picture of each quarter of a second"
-    assert sum(len(body) for _, body in heard) // 2 >= 2 * SOUND_HZ - 2_000
-    for (before, body), (after, _) in pairwise(heard):
+    ], "the first frame of each quarter of a second"
+    assert sum(len(body) for _, body in audio) // 2 >= 2 * SOUND_HZ - 2_000
+    for (before, body), (after, _) in pairwise(audio):
         assert after - before == len(body) // 2 * S // SOUND_HZ
-    assert began_us < shown[0][0]
-    assert shown[-1][0] < ended_us, "none is in the future"
-    found_windows = await wait_until(
-        lambda: windows_with_frames_and_audio(settings, "film"), "windows with pictures and sound"
-    )
-    assert all(canonical.dumps(w) for w in found_windows)
+    assert started_us < frames[0][0]
+    assert frames[-1][0] < ended_us, "no event time is in the future"
+    windows = await wait_until(lambda: windows_with_frames_and_audio(settings, "film"), "windows with frames and audio")
+    assert all(canonical.dumps(w) for w in windows)
     async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         raws = await collect_topic(reader, settings.topic_names().media("video"), settings.topics.partitions)
-    kinds = [cloudevents.raw_type(raw.headers).decode() for raw in raws if raw.key == b"film"]
-    assert kinds[-1] == cloudevents.SESSION_END_TYPE, "a film that is over says so"
+    types = [cloudevents.raw_type(raw.headers).decode() for raw in raws if raw.key == b"film"]
+    assert types[-1] == cloudevents.SESSION_END_TYPE, "the end of the file ends the session"
 
 
 def write_video(path: Path, seconds: int) -> None:
-    """MPEG-4 and AAC in MP4, by PyAV."""
+    """Write an MP4 file with MPEG-4 video and AAC audio."""
     with av.open(str(path), "w") as out:
-        shown = out.add_stream("mpeg4", rate=PICTURE_HZ)
-        shown.width, shown.height, shown.pix_fmt = 160, 112, "yuv420p"
-        heard = out.add_stream("aac", rate=SOUND_HZ, layout="mono")
+        frames = out.add_stream("mpeg4", rate=PICTURE_HZ)
+        frames.width, frames.height, frames.pix_fmt = 160, 112, "yuv420p"
+        audio = out.add_stream("aac", rate=SOUND_HZ, layout="mono")
         for jpeg in numbered_frames(seconds * PICTURE_HZ):
-            with Image.open(io.BytesIO(jpeg)) as picture:
-                out.mux(shown.encode(av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")))
+            with Image.open(io.BytesIO(jpeg)) as image:
+                out.mux(frames.encode(av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")))
         samples = np.frombuffer(real_audio(seconds), "<i2")
         for begin in range(0, len(samples), 1024):
             piece = samples[begin : begin + 1024].reshape(1, -1)
             frame = av.AudioFrame.from_ndarray(piece.astype("<i2"), format="s16", layout="mono")
             frame.sample_rate, frame.pts = SOUND_HZ, begin
-            out.mux(heard.encode(frame))
-        out.mux(shown.encode(None))
-        out.mux(heard.encode(None))
+            out.mux(audio.encode(frame))
+        out.mux(frames.encode(None))
+        out.mux(audio.encode(None))
 
 
 async def test_a_missing_device_is_reported_with_what_to_do(stack: LocalStack) -> None:

@@ -1,4 +1,4 @@
-"""The demo as a user runs it, shortened: whole, and with a service killed in the middle."""
+"""The demo as a user runs it, but shorter: to its end, and with a service killed in the middle."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ SHORT = {"FROM": "34", "SECONDS": "14", "SPEED": "2", "STREAM": "S01 S05"}
 
 
 def demo_environment(stack: LocalStack, **changed: str) -> dict[str, str]:
-    """The demo's sizes as variables, for the README's own commands."""
+    """Return an environment in which the commands of the README run a short demo."""
     sizes = {f"BRAID_DEMO_{name}": value for name, value in {**SHORT, **changed}.items()}
     return {**environment_outside_make(), **stack.environment(), **sizes}
 
 
 async def run_demo(stack: LocalStack, line: str) -> tuple[int, str, str]:
-    """Exit code, stdout, and what a person would have seen."""
+    """Return the exit code, stdout and stderr of a demo."""
     process = await asyncio.create_subprocess_shell(
         line, cwd=ROOT, env=demo_environment(stack), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
@@ -40,19 +40,19 @@ async def run_demo(stack: LocalStack, line: str) -> tuple[int, str, str]:
 
 
 async def test_the_demo_passes_and_reports_its_checks(stack: LocalStack) -> None:
-    code, told, seen = await run_demo(stack, "make demo")
-    assert code == 0, seen
-    (sent,) = re.findall(r"^2 streams, (\d+) chunks sent", told, re.MULTILINE)
-    admitted, fates = re.findall(r"^fates +(\d+) chunks = (.*) \(one fate each\)$", told, re.MULTILINE)[0]
+    code, report, output = await run_demo(stack, "make demo")
+    assert code == 0, output
+    (sent,) = re.findall(r"^2 streams, (\d+) chunks sent", report, re.MULTILINE)
+    admitted, fates = re.findall(r"^fates +(\d+) chunks = (.*) \(one fate each\)$", report, re.MULTILINE)[0]
     assert int(admitted) == int(sent) == sum(int(fate.split()[0]) for fate in fates.split(", ")) > 50
     assert "0 pending" in fates
     windows, wrong, early = re.findall(
-        r"^windows +(\d+) final, (\d+) differ .*; (\d+) predicted early", told, re.MULTILINE
+        r"^windows +(\d+) final, (\d+) differ .*; (\d+) predicted early", report, re.MULTILINE
     )[0]
     assert (int(wrong), int(windows) > 50, int(early) > 30) == (0, True, True)
-    assert f"predicted {windows} windows; {windows} computed again, byte for byte" in told
-    assert "first answers" in seen
-    assert re.search(r"live page: http://127\.0\.0\.1:\d+/", seen)
+    assert f"predicted {windows} windows; {windows} computed again, byte for byte" in report
+    assert "first answers" in output
+    assert re.search(r"live page: http://127\.0\.0\.1:\d+/", output)
 
 
 KILLS = ['make demo ARGS="--json --kill aligner"', 'make demo ARGS="--json --kill fusion"']
@@ -60,20 +60,20 @@ KILLS = ['make demo ARGS="--json --kill aligner"', 'make demo ARGS="--json --kil
 
 @pytest.mark.parametrize("line", KILLS, ids=["aligner", "fusion"])
 async def test_results_are_the_same_after_a_service_is_killed(line: str, stack: LocalStack) -> None:
-    code, out, seen = await run_demo(stack, line)
-    assert code == 0, f"{seen}\n{out}"
-    told: dict[str, Any] = json.loads(out)
-    books = told["books"]
-    assert books["admitted"] == told["chunks_sent"] > 50
+    code, out, output = await run_demo(stack, line)
+    assert code == 0, f"{output}\n{out}"
+    report: dict[str, Any] = json.loads(out)
+    books = report["books"]
+    assert books["admitted"] == report["chunks_sent"] > 50
     assert books["admitted"] == sum(books[fate] for fate in ("windowed", "late", "duplicate", "dead", "pending"))
     assert books["pending"] == 0
-    assert told["killed"]["windows_open"] > 0
-    assert told["books_balance"]
-    assert told["windows_wrong"] == 0
-    assert told["troubles"] == []
-    assert told["predictions"] == told["windows"] == told["predictions_checked"] > 50
-    assert told["latency_ms"]["own"]["p99"] > 0
-    assert told["exit_codes"] == {"aligner": 0, "fusion": 0, "gateway": 0}
+    assert report["killed"]["windows_open"] > 0
+    assert report["books_balance"]
+    assert report["windows_wrong"] == 0
+    assert report["troubles"] == []
+    assert report["predictions"] == report["windows"] == report["predictions_checked"] > 50
+    assert report["latency_ms"]["own"]["p99"] > 0
+    assert report["exit_codes"] == {"aligner": 0, "fusion": 0, "gateway": 0}
 
 
 async def test_with_stay_the_services_run_until_interrupted(stack: LocalStack) -> None:
@@ -87,18 +87,18 @@ async def test_with_stay_the_services_run_until_interrupted(stack: LocalStack) -
     )
     try:
         assert process.stderr is not None
-        seen = ""
+        output = ""
         async with asyncio.timeout(DEADLINE_S):
-            while "everything stays up" not in seen:
+            while "everything stays up" not in output:
                 line = (await process.stderr.readline()).decode()
-                assert line, f"the demo ended: {seen}"
-                seen += line
-        url = seen.rpartition("live page: ")[2].strip()
+                assert line, f"the demo ended: {output}"
+                output += line
+        url = output.rpartition("live page: ")[2].strip()
         with await asyncio.to_thread(urllib.request.urlopen, f"{url}api/v1/sessions") as answer:
             sessions = [session["id"] for session in json.loads(answer.read())["sessions"]]
-        # The broker is that of all tests: others may still be talking.
+        # All tests share the broker: other sessions may be live.
         assert [session for session in sessions if session.startswith("S01-")], sessions
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to make and to what it runs
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to make and its children
         out, err = await asyncio.wait_for(process.communicate(), DEADLINE_S)
         assert b"one fate each" in out
         assert b"Traceback" not in err

@@ -1,4 +1,4 @@
-"""The gateway's API on a real broker and a real Redis: what it shows and what it takes."""
+"""The HTTP API of the gateway on a real broker and Redis: posting, sessions, media, and the event stream."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from tests.waiting import DEADLINE_S, wait_until
 
 @pytest.fixture(scope="module")
 async def gateway(stack: LocalStack, services: dict[str, ServiceProcess]) -> AsyncIterator[Gateway]:
-    """A gateway on loopback that asks for no token, and knows one device."""
-    found = await Gateway(stack, BRAID_DEVICES='{"watch": {"session": "wrist", "clock_offset_ms": "auto"}}').start()
-    yield found
-    assert await found.process.child.stop() == 0, "the gateway did not end cleanly"
+    """A gateway on loopback without a token, with one configured device."""
+    gateway = await Gateway(stack, BRAID_DEVICES='{"watch": {"session": "wrist", "clock_offset_ms": "auto"}}').start()
+    yield gateway
+    assert await gateway.process.child.stop() == 0, "the gateway did not end cleanly"
 
 
 def wav(seconds: float = 1.0) -> bytes:
     file = io.BytesIO()
-    with wave.open(file, "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(8_000)
-        sound.writeframes(bytes([7, 3]) * int(8_000 * seconds))
+    with wave.open(file, "wb") as audio:
+        audio.setnchannels(1)
+        audio.setsampwidth(2)
+        audio.setframerate(8_000)
+        audio.writeframes(bytes([7, 3]) * int(8_000 * seconds))
     return file.getvalue()
 
 
 async def wait_for_records(gateway: Gateway, session: str, kind: str, count: int = 1) -> list[dict[str, Any]]:
     async def enough() -> list[dict[str, Any]] | None:
-        answer = await gateway.request(f"api/v1/sessions/{quote(session, safe='')}?seconds=600")
-        found: list[dict[str, Any]] = answer.json[kind] if answer.status == 200 else []
-        return found if len(found) >= count else None
+        response = await gateway.request(f"api/v1/sessions/{quote(session, safe='')}?seconds=600")
+        records: list[dict[str, Any]] = response.json[kind] if response.status == 200 else []
+        return records if len(records) >= count else None
 
     return await wait_until(enough, f"{count} {kind} of {session} on the gateway")
 
@@ -56,8 +56,8 @@ async def test_an_image_and_audio_posted_by_http_become_a_prediction_with_an_exp
     audio = await gateway.request("api/v1/sessions/porch/audio", wav(), content_type="audio/wav")
     assert video.status == audio.status == 202
     assert video.json["topic"] == settings.topic_names().media("video")
-    assert video.json["partition"] == audio.json["partition"], "a session's streams must meet"
-    found = await wait_for_records(gateway, "porch", "prediction")
+    assert video.json["partition"] == audio.json["partition"], "all streams of a session are in one partition"
+    records = await wait_for_records(gateway, "porch", "prediction")
 
     async def both() -> dict[str, Any] | None:
         for one in await wait_for_records(gateway, "porch", "prediction"):
@@ -65,43 +65,43 @@ async def test_an_image_and_audio_posted_by_http_become_a_prediction_with_an_exp
                 return one
         return None
 
-    p = await wait_until(both, "a final prediction with picture and sound")
-    why = (await gateway.request(f"api/v1/predictions/{p['id']}")).json
-    assert {m["modality"] for m in why["members"]} == {"video", "audio"}
-    assert why["prediction"]["latency"]["total_ms"] == pytest.approx(
+    p = await wait_until(both, "a final prediction with video and audio")
+    explanation = (await gateway.request(f"api/v1/predictions/{p['id']}")).json
+    assert {m["modality"] for m in explanation["members"]} == {"video", "audio"}
+    assert explanation["prediction"]["latency"]["total_ms"] == pytest.approx(
         sum(x["ms"] for x in p["latency"]["parts"]), abs=0.01
     )
-    told = sum(sense["contribution"] for sense in p["modalities"].values())
-    assert told == pytest.approx(p["score"] - p["baseline"], abs=5e-6)
-    assert why["runner_up"]["label"] != p["label"]
-    assert why["reproduce"] == f"braid why {p['id']} --reproduce"
-    assert [c["without"] for c in why["counterfactuals"]] == [["video"], ["audio"], ["video", "audio"]]
-    picture = next(m for m in why["members"] if m["modality"] == "video")
-    served = await gateway.request(picture["media"])
+    total = sum(input["contribution"] for input in p["modalities"].values())
+    assert total == pytest.approx(p["score"] - p["baseline"], abs=5e-6)
+    assert explanation["runner_up"]["label"] != p["label"]
+    assert explanation["reproduce"] == f"braid why {p['id']} --reproduce"
+    assert [c["without"] for c in explanation["counterfactuals"]] == [["video"], ["audio"], ["video", "audio"]]
+    frame = next(m for m in explanation["members"] if m["modality"] == "video")
+    served = await gateway.request(frame["media"])
     assert (served.status, served.headers["content-type"], served.body) == (200, "image/jpeg", hand)
-    assert found
+    assert records
 
 
 async def test_a_session_is_in_the_list_the_snapshot_and_the_devices(
     gateway: Gateway, settings: Settings, hand: bytes
 ) -> None:
-    await play_session(settings, "lane party", hand)
-    await wait_for_predictions(settings, "lane party")
-    finals = [p for p in await wait_for_records(gateway, "lane party", "prediction", 8) if p["final"]]
+    await play_session(settings, "party", hand)
+    await wait_for_predictions(settings, "party")
+    finals = [p for p in await wait_for_records(gateway, "party", "prediction", 8) if p["final"]]
     assert finals
-    lanes = (await gateway.request("api/v1/sessions/lane%20party?seconds=60")).json
-    chunks = lanes["chunk"]
+    snapshot = (await gateway.request("api/v1/sessions/party?seconds=60")).json
+    chunks = snapshot["chunk"]
     assert {c["modality"] for c in chunks} == {"text", "video", "audio"}
     assert next(c["text"] for c in chunks if c["modality"] == "text") == "number 0"
     assert all(len(c["peaks"]) == 20 for c in chunks if c["modality"] == "audio")
-    assert {w["modalities"]["video"]["state"] for w in lanes["window"]} >= {"present"}
-    assert lanes["end"]
-    assert (lanes["size_us"], lanes["hop_us"]) == (2_000_000, 500_000)
+    assert {w["modalities"]["video"]["state"] for w in snapshot["window"]} >= {"present"}
+    assert snapshot["end"]
+    assert (snapshot["size_us"], snapshot["hop_us"]) == (2_000_000, 500_000)
     listed = (await gateway.request("api/v1/sessions")).json["sessions"]
-    (ours,) = [s for s in listed if s["id"] == "lane party"]
-    assert ours["counts"]["chunk"] == 24
-    assert set(ours["answer"]["states"]) == {"text", "video", "audio"}
-    devices = [d for d in (await gateway.request("api/v1/devices")).json["devices"] if d["session"] == "lane party"]
+    (summary,) = [s for s in listed if s["id"] == "party"]
+    assert summary["counts"]["chunk"] == 24
+    assert set(summary["answer"]["states"]) == {"text", "video", "audio"}
+    devices = [d for d in (await gateway.request("api/v1/devices")).json["devices"] if d["session"] == "party"]
     assert {(d["source"], d["records"]) for d in devices} == {
         (f"/devices/good/{m}", 8) for m in ("text", "video", "audio")
     }
@@ -113,18 +113,18 @@ async def test_media_is_served_from_the_log_with_a_content_type_that_cannot_run_
 ) -> None:
     await play_session(settings, "from the log", hand)
     chunks = await wait_for_records(gateway, "from the log", "chunk", 24)
-    sound = next(c for c in chunks if c["modality"] == "audio")
+    audio = next(c for c in chunks if c["modality"] == "audio")
     text = next(c for c in chunks if c["modality"] == "text")
-    for one, kind in ((sound, "audio/wav"), (text, "text/plain; charset=utf-8")):
-        # By another event time Redis is asked in the wrong place: session, place and hash are enough for the log.
+    for one, kind in ((audio, "audio/wav"), (text, "text/plain; charset=utf-8")):
+        # With another event time Redis misses; session, position and hash are enough to read from the log.
         path, _, _ = one["media"].partition("?")
         sha256 = one["media"].rpartition("sha256=")[2]
-        answer = await gateway.request(f"{path}?session=from%20the%20log&t_us=1&sha256={sha256}")
-        assert answer.status == 200
-        assert answer.headers["content-type"] == kind
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        assert "sandbox" in answer.headers["content-security-policy"]
-    assert (await gateway.request(sound["media"])).body[:4] == b"RIFF"
+        response = await gateway.request(f"{path}?session=from%20the%20log&t_us=1&sha256={sha256}")
+        assert response.status == 200
+        assert response.headers["content-type"] == kind
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert "sandbox" in response.headers["content-security-policy"]
+    assert (await gateway.request(audio["media"])).body[:4] == b"RIFF"
     assert (await gateway.request(f"{path}?session=from%20the%20log&t_us=1&sha256={'0' * 64}")).status == 404
     assert (await gateway.request(f"{path}?session=another&t_us=1&sha256={sha256}")).status == 404, "of another session"
     assert (await gateway.request(f"{path}?t_us=1&sha256={sha256}")).status == 404
@@ -147,8 +147,8 @@ async def test_media_is_served_from_the_log_with_a_content_type_that_cannot_run_
 async def test_bad_media_is_rejected_with_the_reason(
     gateway: Gateway, path: str, content_type: str, body: bytes, status: int, reason: str | None
 ) -> None:
-    answer = await gateway.request(path, body, content_type=content_type)
-    assert (answer.status, answer.json.get("reason")) == (status, reason), answer.body
+    response = await gateway.request(path, body, content_type=content_type)
+    assert (response.status, response.json.get("reason")) == (status, reason), response.body
 
 
 async def test_a_session_with_a_slash_and_a_given_event_time_are_preserved(gateway: Gateway) -> None:
@@ -170,13 +170,13 @@ async def test_a_configured_device_posts_to_its_session_and_its_clock_is_correct
 ) -> None:
     behind_us = 300_000_000
     for n in range(4):
-        said = timestamps.format_us(time.time_ns() // 1000 - behind_us)
-        headers = {"content_type": "text/plain", "ce_time": said, "ce_source": "/devices/watch/words"}
-        answer = await gateway.request("api/v1/sessions/wherever/text", b"word %d" % n, **headers)
-        assert (answer.status, answer.json["session"]) == (202, "wrist")
+        stated = timestamps.format_us(time.time_ns() // 1000 - behind_us)
+        headers = {"content_type": "text/plain", "ce_time": stated, "ce_source": "/devices/watch/words"}
+        response = await gateway.request("api/v1/sessions/wherever/text", b"word %d" % n, **headers)
+        assert (response.status, response.json["session"]) == (202, "wrist")
     chunks = await wait_for_records(gateway, "wrist", "chunk", 4)
     *slow, right = sorted(chunks, key=lambda c: c["text"])
-    assert all(c["arrived_us"] - c["t_us"] >= behind_us for c in slow), "it starts at nothing"
+    assert all(c["arrived_us"] - c["t_us"] >= behind_us for c in slow), "the correction starts at zero"
     assert abs(right["arrived_us"] - right["t_us"]) < 2_000_000
     assert '"after_ms": 300' in gateway.process.child.log.read_text(), "a step is logged"
 
@@ -209,7 +209,7 @@ async def test_the_number_of_event_streams_is_limited(stack: LocalStack) -> None
         async def freed() -> bool:
             return gateway.process.metric("braid_gateway_streams") == 0
 
-        await wait_until(freed, "the place of a reader that went away")
+        await wait_until(freed, "the stream of a closed connection to be freed")
         assert await gateway.read_events("kind=event", 1)
     finally:
         await gateway.process.child.stop()

@@ -1,4 +1,4 @@
-"""Whom the gateway refuses, and what it answers to what is asked wrongly."""
+"""Requests that the gateway rejects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.integration.gateway import Gateway, Response
 
 @pytest.fixture(scope="module")
 async def gateway(stack: LocalStack, services: dict[str, ServiceProcess]) -> AsyncIterator[Gateway]:
-    """A gateway on loopback that asks for no token."""
+    """A gateway on loopback without a token."""
     found = await Gateway(stack, 9).start()
     yield found
     assert await found.process.child.stop() == 0, "the gateway did not end cleanly"

@@ -1,4 +1,4 @@
-"""An event that ended keeps its evidence: found without the topics, erased when asked."""
+"""The archive of ended events: an explanation without the topics, and `braid forget`."""
 
 from __future__ import annotations
 
@@ -59,32 +59,32 @@ async def test_an_archived_event_is_explained_without_the_topics_until_it_is_for
     made = await session.wait_for_predictions(settings, "porch of old")
     p = next(one for one in made if all(s["state"] == "present" for s in one["modalities"].values()))
     start = p["window"]["start"]
-    # Whether the model hears an event in made sounds is its business: this one is said by hand.
+    # Published by the test, because the model may not detect an event in generated audio.
     event = Event("porch of old/1", "porch of old", "end", "dog", "sound", start, start, 0.9, start, True, p["id"])
     async with clients.producer(settings.kafka.bootstrap_servers) as producer:
         await producer.send_and_wait(settings.topic_names().events, encode(event), key=b"porch of old")
 
-    # Sessions of other tests end events too, on the same broker: only what is kept of this one counts.
+    # Other tests end events on the same broker: count those of this session only.
     kept = EventArchive(folder / "evidence", 0, 0)
 
-    async def ours() -> bool:
+    async def is_archived() -> bool:
         return kept.entry_of("porch of old", event.id) is not None
 
-    await wait_until(ours, "the evidence of the event")
-    alone = {k: v for k, v in environment.items() if not k.startswith(("BRAID_KAFKA", "BRAID_REDIS"))}
-    code, told = braid(alone, "why", p["id"], "--reproduce", "--json")
-    assert code == 0, told
-    why: dict[str, Any] = json.loads(told[told.index("{") :])
-    assert why["identical"] is True
-    assert {i["modality"] for i in why["inputs"]} == {"text", "video", "audio"}
-    assert all(i["bytes"] for i in why["inputs"])
+    await wait_until(is_archived, "the evidence of the event")
+    without_topics = {k: v for k, v in environment.items() if not k.startswith(("BRAID_KAFKA", "BRAID_REDIS"))}
+    code, output = braid(without_topics, "why", p["id"], "--reproduce", "--json")
+    assert code == 0, output
+    explanation: dict[str, Any] = json.loads(output[output.index("{") :])
+    assert explanation["identical"] is True
+    assert {i["modality"] for i in explanation["inputs"]} == {"text", "video", "audio"}
+    assert all(i["bytes"] for i in explanation["inputs"])
     assert gateway.process.metric("braid_gateway_events_kept_total") > 0
     entries = len(list(kept.entries_of("porch of old")))
-    code, told = braid(environment, "forget", "porch of old", "--json")
-    assert (code, json.loads(told)["events_erased"]) == (0, entries)
+    code, output = braid(environment, "forget", "porch of old", "--json")
+    assert (code, json.loads(output)["events_erased"]) == (0, entries)
     left = [path for path in (folder / "evidence").rglob("*") if path.is_file()]
     assert not [path for path in left if b"porch of old" in path.read_bytes()]
-    assert braid(alone, "why", p["id"])[0] == 2
+    assert braid(without_topics, "why", p["id"])[0] == 2
 
 
 async def test_labels_from_the_page_and_from_the_command_line_are_read_by_the_trainer(
@@ -98,14 +98,14 @@ async def test_labels_from_the_page_and_from_the_command_line_are_read_by_the_tr
     ]
     by_page, by_verb = made[0]["id"], made[1]["id"]
     asked = f"api/v1/predictions/{by_page}/label"
-    answer = await gateway.request(asked, b'{"label": "kettle"}', content_type="application/json")
-    assert answer.status == 201, answer.body
+    response = await gateway.request(asked, b'{"label": "kettle"}', content_type="application/json")
+    assert response.status == 201, response.body
     assert (await gateway.request(asked, b'{"label": " "}')).status == 422
     assert (await gateway.request(asked, b"kettle")).status == 422
     assert (await gateway.request("api/v1/predictions/classroom/1/1@2/label", b'{"label": "x"}')).status == 404
-    code, told = braid(environment, "label", by_verb, "doorbell")
-    assert code == 0, told
-    assert "2 samples" in told
+    code, output = braid(environment, "label", by_verb, "doorbell")
+    assert code == 0, output
+    assert "2 samples" in output
     manifest = folder / "labels" / "labels.jsonl"
     rows = [json.loads(line) | {"split": split} for line, split in zip(manifest.open(), ("train", "val"), strict=True)]
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))

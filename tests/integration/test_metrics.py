@@ -17,7 +17,7 @@ SUFFIXES = {"histogram": ("_bucket", "_count", "_sum"), "counter": ("",), "gauge
 
 
 def exported(text: str) -> set[str]:
-    """The names of all samples that a service has or will have."""
+    """Return the names of all metrics that a service exports."""
     found = re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE)
     return {name + suffix for name, kind in found for suffix in SUFFIXES[kind]}
 
@@ -28,16 +28,16 @@ async def test_the_running_system_exports_every_metric_of_dashboards_alerts_and_
     await play_session(settings, "measured", hand)
     await wait_for_predictions(settings, "measured")
     gateway = await Gateway(stack, 7).start()
-    # Without a broker to speak to it is not ready, but it tells of itself.
+    # Without an MQTT broker the bridge is not ready, but it exports metrics.
     nobody = {"BRAID_MQTT__HOST": "127.0.0.1", "BRAID_MQTT__PORT": str(free_ports(1)[0])}
     bridge = ServiceProcess("mqtt", stack.folder, stack.environment() | nobody, 7)
     bridge.start()
 
-    async def told() -> bool:
+    async def is_exported() -> bool:
         return bridge.get("/metrics") is not None
 
     try:
-        await wait_until(told, "the bridge's metrics")
+        await wait_until(is_exported, "the bridge's metrics")
         running = [*services.values(), gateway.process, bridge]
         have = {name for service in running for name in exported(service.get("/metrics") or "")}
         for place, expression in expressions().items():
@@ -45,7 +45,7 @@ async def test_the_running_system_exports_every_metric_of_dashboards_alerts_and_
         assert services["aligner"].metric("braid_ready") == services["fusion"].metric("braid_ready") == 1
         assert bridge.metric("braid_ready") == 0
         for name in ("queue_wait_seconds", "window_latency_seconds", "contribution", "batch_windows"):
-            assert services["fusion"].metric(f"braid_{name}_count") > 0, f"braid_{name} is told of and never observed"
+            assert services["fusion"].metric(f"braid_{name}_count") > 0, f"braid_{name} is exported and never observed"
         items, again = (services["fusion"].metric(f"braid_encoder_items{name}_total") for name in ("", "_again"))
         assert items > 0
         assert items / (items - again) <= 1.01, "encodes per item"

@@ -29,7 +29,7 @@ BRAID = str(Path(sys.executable).parent / "braid")
 
 
 async def braid(environment: Mapping[str, str], *words: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a verb."""
+    """Return the exit code, stdout and stderr of a command."""
     process = await asyncio.create_subprocess_exec(
         BRAID, *words, env={**os.environ, **environment}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
@@ -39,7 +39,7 @@ async def braid(environment: Mapping[str, str], *words: str) -> tuple[int, str, 
 
 
 async def send(settings: Settings, start_us: int, count: int = 8) -> None:
-    """A text each half second, from a moment on."""
+    """Send a text for each half second of event time."""
     async with clients.producer(settings.kafka.bootstrap_servers) as producer:
         for n in range(count):
             headers = cloudevents.build_headers(
@@ -55,7 +55,7 @@ async def send(settings: Settings, start_us: int, count: int = 8) -> None:
 
 
 async def audited(settings: Settings) -> list[Window]:
-    """The final windows, once the books under these settings are found right."""
+    """Return the final windows once the audit under these settings finds no problem."""
     async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         logs = await collect_logs(reader, settings.topic_names(), settings.topics.partitions)
     books = build_ledger(logs, settings.alignment_config(), lambda session: True)
@@ -75,7 +75,7 @@ async def finals(settings: Settings) -> list[Window]:
 
 @pytest.fixture
 async def aligner(stack: LocalStack) -> object:
-    """Starts an aligner on topics of its own under given settings; stopped at the end."""
+    """A function that starts an aligner with given settings on topics of this module."""
     started: list[ServiceProcess] = []
 
     def start(own: Mapping[str, str]) -> ServiceProcess:
@@ -104,12 +104,12 @@ async def test_migrate_settings_loses_and_repeats_no_window(
     await send(old, start_us)
     await wait_until(lambda: finals(old), "a window under the old settings")
     await send(old, start_us + 4_000_000, 2)
-    await first.child.stop()  # the last windows are open still
+    await first.child.stop()  # the last windows are still open
 
-    refused = aligner(NEW)
-    await wait_until(lambda: ended(refused), "the aligner to refuse")
-    assert "run `braid migrate-settings`" in refused.child.last_words()
-    assert refused.child.exit_code == 2
+    rejected = aligner(NEW)
+    await wait_until(lambda: ended(rejected), "the aligner to reject the settings")
+    assert "run `braid migrate-settings`" in rejected.child.last_words()
+    assert rejected.child.exit_code == 2
 
     sending = asyncio.create_task(keep_sending(new))
     code, _, err = await braid({**here, **NEW}, "migrate-settings")

@@ -1,4 +1,4 @@
-"""The bridge to MQTT on a real Kafka and a real mosquitto: what Home Assistant would see of a home."""
+"""The MQTT bridge on a real Kafka and a real mosquitto, as Home Assistant sees it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.waiting import wait_until
 
 
 class MqttListener:
-    """Every message of a broker, as Home Assistant would hear them, in order."""
+    """Every message of an MQTT broker, in order."""
 
     def __init__(self) -> None:
         self.messages: list[aiomqtt.Message] = []
@@ -38,7 +38,9 @@ class MqttListener:
         async def enough() -> list[bytes] | None:
             return self.payloads_of(topic) if len(self.payloads_of(topic)) >= count else None
 
-        return await wait_until(enough, f"{count} on {topic}; heard {sorted({m.topic.value for m in self.messages})}")
+        return await wait_until(
+            enough, f"{count} on {topic}; received {sorted({m.topic.value for m in self.messages})}"
+        )
 
 
 @asynccontextmanager
@@ -96,9 +98,9 @@ async def test_a_session_becomes_a_home_assistant_device(
 
         whole: dict[str, Any] = json.loads(listener.payloads_of("homeassistant/device/braid_hall/config")[-1])
         Draft202012Validator(home_assistant.CONFIG).validate(whole)
-        heard = [e["state_topic"] for e in whole["components"].values() if e["platform"] == "binary_sensor"]
-        assert len(heard) == 3, "an end makes no source"
-        for topic in heard:
+        source_topics = [e["state_topic"] for e in whole["components"].values() if e["platform"] == "binary_sensor"]
+        assert len(source_topics) == 3, "an end record adds no source"
+        for topic in source_topics:
             assert (await listener.wait(topic))[0] == b"ON"
         assert {e["platform"] for e in whole["components"].values()} == {
             "event",
@@ -115,9 +117,9 @@ async def test_a_session_becomes_a_home_assistant_device(
         await an_event(settings, step)
 
         async def of_ours() -> dict[str, Any] | None:
-            # The model may say events of its own of what was played.
-            told = [json.loads(m) for m in listener.payloads_of("braid/sessions/hall/event") if b'"id":"hall/1"' in m]
-            return told[0] if told else None
+            # The model may detect events in the session as well.
+            events = [json.loads(m) for m in listener.payloads_of("braid/sessions/hall/event") if b'"id":"hall/1"' in m]
+            return events[0] if events else None
 
         fired = await wait_until(of_ours, "the event")
         assert fired["event_type"] == "dog"
@@ -127,7 +129,7 @@ async def test_a_session_becomes_a_home_assistant_device(
             return event.encode(step) in listener.payloads_of("braid/sessions/hall/step") or None
 
         await wait_until(as_it_was, "the event's step")
-        for topic in heard:
+        for topic in source_topics:
             assert (await listener.wait(topic, 2))[1] == b"OFF", "a source that sends no more is silent"
     assert config
 

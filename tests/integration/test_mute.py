@@ -1,4 +1,4 @@
-"""Mute and forget on the real stack: how soon they hold, that bytes come out again, and that nothing is left to see."""
+"""`braid mute` and `braid forget` on a real stack."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ BRAID = ROOT / ".venv" / "bin" / "braid"
 
 @pytest.fixture(scope="module")
 async def gateway(stack: LocalStack, services: dict[str, ServiceProcess]) -> AsyncIterator[Gateway]:
-    opened = await Gateway(stack, 8).start()
-    yield opened
-    assert await opened.process.child.stop() == 0, "the gateway did not end cleanly"
+    gateway = await Gateway(stack, 8).start()
+    yield gateway
+    assert await gateway.process.child.stop() == 0, "the gateway did not end cleanly"
 
 
 async def run_braid(stack: LocalStack, *words: str) -> tuple[int, str]:
@@ -43,50 +43,48 @@ async def run_braid(stack: LocalStack, *words: str) -> tuple[int, str]:
 async def test_a_muted_modality_is_not_used_not_shown_and_not_served(
     stack: LocalStack, settings: Settings, gateway: Gateway, hand: bytes
 ) -> None:
-    code, told = await run_braid(stack, "mute", "bedroom", "audio", "--json")
-    assert (code, json.loads(told)["muted"]) == (0, ["audio"])
+    code, output = await run_braid(stack, "mute", "bedroom", "audio", "--json")
+    assert (code, json.loads(output)["muted"]) == (0, ["audio"])
     await play_session(settings, "bedroom", hand)
-    made = await wait_for_predictions(settings, "bedroom")
-    for p in made:
+    predictions = await wait_for_predictions(settings, "bedroom")
+    for p in predictions:
         assert p["modalities"]["audio"]["state"] == "muted"
         assert p["modalities"]["audio"]["contribution"] == 0
         assert p["id"].endswith("+m.audio")
         assert "audio" not in {i["modality"] for i in p["inputs"]}
-    seen = next(p for p in made if p["modalities"]["video"]["state"] == "present")
-    code, told = await run_braid(stack, "why", seen["id"], "--reproduce", "--json")
-    assert (code, json.loads(told)["identical"]) == (0, True)
+    with_video = next(p for p in predictions if p["modalities"]["video"]["state"] == "present")
+    code, output = await run_braid(stack, "why", with_video["id"], "--reproduce", "--json")
+    assert (code, json.loads(output)["identical"]) == (0, True)
 
-    async def shown() -> list[dict[str, Any]] | None:
-        answer = await gateway.request("api/v1/sessions/bedroom?seconds=600")
-        chunks = answer.json["chunk"] if answer.status == 200 else []
+    async def all_chunks() -> list[dict[str, Any]] | None:
+        response = await gateway.request("api/v1/sessions/bedroom?seconds=600")
+        chunks = response.json["chunk"] if response.status == 200 else []
         return chunks if len(chunks) == 24 else None
 
-    chunks = await wait_until(shown, "all chunks of bedroom")
+    chunks = await wait_until(all_chunks, "all chunks of bedroom")
     for c in chunks:
         assert ("peaks" in c or "media" in c) is (c["modality"] != "audio")
     session = (await gateway.request("api/v1/sessions/bedroom")).json
     assert session["muted"] == ["audio"]
-    why = (await gateway.request(f"api/v1/predictions/{quote(seen['id'])}")).json
-    sound = next(m for m in why["members"] if m["modality"] == "audio")
-    assert sound["muted"] is True
-    asked = f"{sound['at'][0]}/{sound['at'][1]}?session=bedroom&t_us={sound['t_us']}&sha256={sound['sha256']}"
-    assert (await gateway.request(f"api/v1/media/audio/{asked}")).status == 403
+    why = (await gateway.request(f"api/v1/predictions/{quote(with_video['id'])}")).json
+    audio = next(m for m in why["members"] if m["modality"] == "audio")
+    assert audio["muted"] is True
+    query = f"{audio['at'][0]}/{audio['at'][1]}?session=bedroom&t_us={audio['t_us']}&sha256={audio['sha256']}"
+    assert (await gateway.request(f"api/v1/media/audio/{query}")).status == 403
     assert (await run_braid(stack, "unmute", "bedroom"))[0] == 0
 
     async def unmuted() -> bool:
         return not (await gateway.request("api/v1/sessions/bedroom")).json["muted"]
 
     await wait_until(unmuted, "the unmute")
-    assert (await gateway.request(f"api/v1/media/audio/{asked}")).status == 403, (
-        "what was said while muted stays unheard"
-    )
+    assert (await gateway.request(f"api/v1/media/audio/{query}")).status == 403, "what was muted stays hidden"
 
 
 async def test_an_audit_reproduces_the_predictions_of_a_muted_session(stack: LocalStack, settings: Settings) -> None:
-    code, told = await run_braid(stack, "audit", "--json")
-    audited = json.loads(told)
+    code, output = await run_braid(stack, "audit", "--json")
+    audited = json.loads(output)
     assert not [t for t in json.dumps(audited).split('"') if "bedroom" in t], audited
-    assert code in (0, 1), "other tests of this stack have put in what no audit likes"
+    assert code in (0, 1), "other tests leave records that fail an audit"
 
 
 async def test_a_mute_takes_effect_while_the_session_is_live(
@@ -130,39 +128,39 @@ async def test_a_forgotten_session_is_gone_from_the_page_from_redis_and_from_why
     stack: LocalStack, settings: Settings, gateway: Gateway, hand: bytes
 ) -> None:
     await play_session(settings, "nursery", hand)
-    (one, *_) = await wait_for_predictions(settings, "nursery")
+    (prediction, *_) = await wait_for_predictions(settings, "nursery")
     redis = PayloadCache(settings.redis.url, 120, 500)
 
-    async def listed() -> bool:
+    async def is_listed() -> bool:
         sessions = (await gateway.request("api/v1/sessions")).json["sessions"]
         return any(s["id"] == "nursery" and s["counts"]["chunk"] == 24 for s in sessions)
 
-    await wait_until(listed, "nursery on the page")
-    code, told = await run_braid(stack, "forget", "nursery", "--json")
-    assert (code, json.loads(told)["hidden"]) == (0, True)
-    assert json.loads(told)["payload_keys_erased"] >= 1
+    await wait_until(is_listed, "nursery on the page")
+    code, output = await run_braid(stack, "forget", "nursery", "--json")
+    assert (code, json.loads(output)["hidden"]) == (0, True)
+    assert json.loads(output)["payload_keys_erased"] >= 1
     assert await redis.forget("nursery") == 0
     await redis.close()
     assert key_of("nursery", 0) != key_of("bedroom", 0)
 
-    async def gone() -> bool:
+    async def is_gone() -> bool:
         sessions = (await gateway.request("api/v1/sessions")).json["sessions"]
         return not any(s["id"] == "nursery" for s in sessions)
 
-    await wait_until(gone, "nursery to leave the page")
+    await wait_until(is_gone, "nursery to leave the page")
     assert (await gateway.request("api/v1/sessions/nursery")).status == 404
-    assert (await gateway.request(f"api/v1/predictions/{quote(one['id'])}")).status == 404
+    assert (await gateway.request(f"api/v1/predictions/{quote(prediction['id'])}")).status == 404
     devices = (await gateway.request("api/v1/devices")).json["devices"]
     assert not [d for d in devices if d["session"] == "nursery"]
-    code, told = await run_braid(stack, "why", one["id"])
+    code, output = await run_braid(stack, "why", prediction["id"])
     assert code == 3
     topics = settings.topic_names()
     assert [p for p in await read_topic(settings, topics.predictions) if p["session"] == "nursery"], "until retention"
     for topic in ("predictions", "windows", "video"):
-        code, told = await run_braid(stack, "inspect", topic, "--session", "nursery", "--json")
-        assert (code, json.loads(told)) == (0, []), topic
+        code, output = await run_braid(stack, "inspect", topic, "--session", "nursery", "--json")
+        assert (code, json.loads(output)) == (0, []), topic
     later = {"session": "nursery", "start": time.time_ns() // 1000, "lifecycle": "new"}
     async with clients.producer(settings.kafka.bootstrap_servers) as producer:
         await producer.send_and_wait(topics.events, canonical.dumps(later), key=b"nursery")
-    code, told = await run_braid(stack, "tail", "--beginning", "--session", "nursery", "--count", "1", "--json")
-    assert (code, json.loads(told)) == (0, later), "the first that it tells came after"
+    code, output = await run_braid(stack, "tail", "--beginning", "--session", "nursery", "--count", "1", "--json")
+    assert (code, json.loads(output)) == (0, later), "it prints only what came after"

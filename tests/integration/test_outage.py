@@ -1,4 +1,4 @@
-"""A broker that is away: services wait for it at the start, and get over its death."""
+"""An outage of the broker: services wait for it at the start and survive its restart."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def not_ready(service: ServiceProcess) -> dict[str, str]:
         with urllib.request.urlopen(f"http://127.0.0.1:{service.port}/readyz", timeout=2):
             return {}
     except urllib.error.HTTPError as error:
-        told: dict[str, dict[str, str]] = json.loads(error.read())
-        return told["not_ready"]
+        has_window: dict[str, dict[str, str]] = json.loads(error.read())
+        return has_window["not_ready"]
     except OSError:
         return {}
 
@@ -35,10 +35,10 @@ async def test_an_aligner_waits_for_its_broker_and_survives_an_outage(tmp_path: 
     await redis.start()
     settings = load(kafka={"bootstrap_servers": broker.bootstrap_servers}, topics={"partitions": 1})
     topics, servers = settings.topic_names(), broker.bootstrap_servers
-    here = {"BRAID_KAFKA__BOOTSTRAP_SERVERS": servers, "BRAID_REDIS__URL": redis.url}
-    aligner = ServiceProcess("aligner", tmp_path, here)
+    environment = {"BRAID_KAFKA__BOOTSTRAP_SERVERS": servers, "BRAID_REDIS__URL": redis.url}
+    aligner = ServiceProcess("aligner", tmp_path, environment)
 
-    async def say(text: str) -> None:
+    async def send_text(text: str) -> None:
         headers = cloudevents.build_headers(
             session="s",
             source="/devices/phone/text",
@@ -50,29 +50,29 @@ async def test_an_aligner_waits_for_its_broker_and_survives_an_outage(tmp_path: 
         async with clients.producer(servers) as producer:
             await producer.send_and_wait(topics.media("text"), text.encode(), key=b"s", headers=headers)
 
-    async def told(text: str) -> bool | None:
+    async def has_window(text: str) -> bool | None:
         async with clients.reader(servers) as reader:
             windows = await collect_topic(reader, topics.windows, 1)
         return any(f'"id":"{text}"'.encode() in (raw.value or b"") for raw in windows) or None
 
-    async def waits() -> bool | None:
+    async def is_waiting() -> bool | None:
         return "broker" in await asyncio.to_thread(not_ready, aligner) or None
 
     try:
         aligner.start()
-        await wait_until(waits, "the aligner to say that it waits for the broker")
+        await wait_until(is_waiting, "the aligner to say that it waits for the broker")
         await broker.start()
         async with clients.admin(servers) as admin:
             await topic_admin.create_missing_topics(admin, settings)
         await aligner.ready()
-        await say("before")
-        await wait_until(lambda: told("before"), "a window")
+        await send_text("before")
+        await wait_until(lambda: has_window("before"), "a window")
 
         broker.child.kill()
         await broker.start()
         assert aligner.child.running
-        await say("after")
-        await wait_until(lambda: told("after"), "a window after the outage")
+        await send_text("after")
+        await wait_until(lambda: has_window("after"), "a window after the outage")
         assert await aligner.child.stop() == 0
     finally:
         aligner.child.kill()

@@ -1,4 +1,4 @@
-"""A fusion worker that has more to do than it can, killed with batches under way: no window is passed over."""
+"""An overloaded fusion worker that is killed with batches in progress: no window is lost."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from services.local.stack import LocalStack
 from tests.waiting import wait_until
 
 PREFIX = "overloaded"
-# Batches of eight windows take an eighth of a second, and two or three of them are under way at a time.
+# A batch of eight windows takes an eighth of a second, and two or three are in progress at a time.
 SLOW = OverloadCase("killed", StubTiming(105, 2.5), early=False, level_max=0)
-# More than the worker reads twice.
+# More than the worker reads before it is killed twice.
 BACKLOG = [(0.0, f"s{n}", number, True) for number in range(15) for n in range(40)]
 
 
@@ -33,34 +33,34 @@ async def test_an_overloaded_worker_that_is_killed_predicts_every_window_with_th
     assert len(set(windows.values())) == len(BACKLOG)
     ends = {at: max(offset for n, offset in windows if n == at) + 1 for at, _ in windows}
     async with clients.admin(servers) as admin:
-        floors: dict[int, int] = {}
+        offsets: dict[int, int] = {}
         for _ in range(2):
             worker.start()
             await worker.ready()
-            floors = await wait_until(partial(committed, admin, beyond=sum(floors.values())), "a commit")
+            offsets = await wait_until(partial(committed, admin, beyond=sum(offsets.values())), "a commit")
             worker.child.kill()
-            said = await predicted(servers)
-            assert len(said) < len(windows), "all was answered, so that nothing was under way"
-            assert {id for (at, offset), id in windows.items() if offset < floors.get(at, 0)} <= said.keys()
+            outputs = await predicted(servers)
+            assert len(outputs) < len(windows), "all windows were predicted, so nothing was in progress"
+            assert {id for (at, offset), id in windows.items() if offset < offsets.get(at, 0)} <= outputs.keys()
         worker.start()
-        await wait_until(partial(predicted, servers, at_least=len(windows)), "all windows answered")
+        await wait_until(partial(predicted, servers, at_least=len(windows)), "predictions of all windows")
         assert await worker.child.stop() == 0
         assert await committed(admin) == ends, "the last commit covers all"
-    said = await predicted(servers)
-    assert said.keys() == set(windows.values())
-    assert {len(copies) for copies in said.values()} == {1}
+    outputs = await predicted(servers)
+    assert outputs.keys() == set(windows.values())
+    assert {len(copies) for copies in outputs.values()} == {1}
 
 
 async def predicted(servers: str, at_least: int = 0) -> dict[str, set[bytes]]:
-    """The different bytes that were said of each window; nothing while there are fewer windows."""
-    said: dict[str, set[bytes]] = {}
+    """Return the distinct predictions of each window; empty while there are fewer windows."""
+    outputs: dict[str, set[bytes]] = {}
     for record in await read_topic(servers, f"{PREFIX}.predictions.v1"):
-        said.setdefault(json.loads(record.value)["id"].rpartition("@")[0], set()).add(record.value)
-    return said if len(said) >= at_least else {}
+        outputs.setdefault(json.loads(record.value)["id"].rpartition("@")[0], set()).add(record.value)
+    return outputs if len(outputs) >= at_least else {}
 
 
 async def committed(admin: AIOKafkaAdminClient, beyond: int = -1) -> dict[int, int]:
-    """The floors of the worker's group, by partition; nothing while they have not risen beyond a sum."""
+    """Return the committed offsets by partition; empty while their sum has not grown."""
     found = await admin.list_consumer_group_offsets(f"{PREFIX}-fusion")
-    floors = {tp.partition: at.offset for tp, at in found.items() if at.offset >= 0}
-    return floors if sum(floors.values()) > beyond else {}
+    offsets = {tp.partition: at.offset for tp, at in found.items() if at.offset >= 0}
+    return offsets if sum(offsets.values()) > beyond else {}

@@ -1,4 +1,4 @@
-"""The Redis window is a cache: paused, emptied or gone, everything is read from the log, and nothing differs."""
+"""The payload cache: if Redis is paused, emptied or down, payloads come from the log."""
 
 from __future__ import annotations
 
@@ -102,12 +102,12 @@ async def test_a_paused_redis_costs_one_timeout_and_is_then_left_alone_for_a_whi
     redis.child.signal(signal.SIGCONT)
 
     # The request that was broken off must not leave a reply behind for the next one.
-    async def answered() -> Payload | None:
+    async def read_again() -> Payload | None:
         nonlocal now_us
         now_us += payload_cache.REST_AFTER_FAILURE_US
         return (await reader.get([wanted(1)]))[0]
 
-    assert (await wait_until(answered, "Redis to answer again")).body == stored(1).body
+    assert (await wait_until(read_again, "Redis to answer again")).body == stored(1).body
     assert await reader.get([wanted(2)]) == [None]
     await writer.close()
     await reader.close()

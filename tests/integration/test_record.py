@@ -1,4 +1,4 @@
-"""A session through the real broker, recorded and replayed: the same bytes; under other rules a diff that explains."""
+"""Sessions through a real broker, recorded and replayed: identical bytes, and explained differences under other settings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MUTED = "bedroom"
 
 @pytest.fixture(scope="module")
 async def recorded(stack: LocalStack) -> AsyncIterator[Settings]:
-    """Topics, an aligner and a fusion worker of our own, and two sessions played through them."""
+    """Topics, an aligner and a fusion worker of this module."""
     own = {**stack.environment(), **OWN}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in own.items():
@@ -64,7 +64,7 @@ async def start_braid(settings: Settings, *words: str) -> asyncio.subprocess.Pro
 
 
 async def run_braid_json(settings: Settings, *words: str, code: int = 0) -> Any:
-    """The JSON answer of a verb that ends with this code."""
+    """Return the JSON output of a command that must end with this exit code."""
     process = await start_braid(settings, *words, "--json")
     out, err = await asyncio.wait_for(process.communicate(), DEADLINE_S)
     assert process.returncode == code, err.decode()
@@ -72,7 +72,7 @@ async def run_braid_json(settings: Settings, *words: str, code: int = 0) -> Any:
 
 
 def other_model(folder: Path) -> Path:
-    """A checkpoint with the shipped one's form and no training."""
+    """Save an untrained checkpoint with the architecture of the shipped one."""
     config = json.loads((ROOT / "models" / "home" / "1" / "config.json").read_text())
     network = StreamsNetwork(len(config["labels"]), len(config["words"]), config["vector_size"])
     save(folder, network, {**config, "version": "other"}, "a test")
@@ -86,8 +86,8 @@ async def test_a_recording_replays_byte_by_byte_and_differences_are_explained(
     for session in (*SESSIONS, MUTED):
         await play_session(recorded, session, hand)
     for session in (*SESSIONS, MUTED):
-        answers = await wait_for_predictions(recorded, session)
-        assert ({p["modalities"]["audio"]["state"] for p in answers} == {"muted"}) is (session == MUTED)
+        predictions = await wait_for_predictions(recorded, session)
+        assert ({p["modalities"]["audio"]["state"] for p in predictions} == {"muted"}) is (session == MUTED)
     path = str(tmp_path / "three.mcap")
     taken = await run_braid_json(recorded, "record", path)
     assert taken["records"]["recorded.media.video.v1"] >= 16
@@ -111,7 +111,9 @@ async def test_a_recording_replays_byte_by_byte_and_differences_are_explained(
     assert other["windows"] == same["windows"]
     assert other["predictions"]["changes"] == same["predictions"]["identical"]
     assert "home other" in other["model"]
-    checked = await run_braid_json(recorded, "replay", "--check", case, code=1)  # by the model that serves: another
+    checked = await run_braid_json(
+        recorded, "replay", "--check", case, code=1
+    )  # with the served model, which is another one
     assert checked[0]["predictions"]["changes"] == same["predictions"]["identical"]
     assert checked[0]["windows"] == same["windows"]
 
@@ -120,8 +122,8 @@ async def test_why_gives_the_same_explanation_from_the_log_and_from_a_recording(
     recorded: Settings, hand: bytes, tmp_path: Path
 ) -> None:
     await play_session(recorded, "asked", hand)
-    answers = await wait_for_predictions(recorded, "asked")
-    id = next(p["id"] for p in answers if all(s["state"] == "present" for s in p["modalities"].values()))
+    predictions = await wait_for_predictions(recorded, "asked")
+    id = next(p["id"] for p in predictions if all(s["state"] == "present" for s in p["modalities"].values()))
     from_log = await run_braid_json(recorded, "why", id, "--reproduce")
     assert from_log["identical"] is True
     assert len(from_log["counterfactuals"]) == 7
@@ -133,10 +135,8 @@ async def test_why_gives_the_same_explanation_from_the_log_and_from_a_recording(
     await run_braid_json(recorded, "record", path, "--since", "1")
     from_file = await run_braid_json(recorded, "why", id, "--reproduce", "--recording", path)
     assert from_file == from_log
-    pictures = await run_braid_json(
-        recorded, "inspect", "video", "--session", "asked", "--save", str(tmp_path / "saved")
-    )
-    assert [Path(row["saved"]).read_bytes() for row in pictures if "saved" in row] == [hand] * 8
+    saved = await run_braid_json(recorded, "inspect", "video", "--session", "asked", "--save", str(tmp_path / "saved"))
+    assert [Path(row["saved"]).read_bytes() for row in saved if "saved" in row] == [hand] * 8
     gone = await start_braid(recorded, "why", "asked/5/1@000000000000")
     assert await gone.wait() == 3
 

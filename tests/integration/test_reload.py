@@ -1,4 +1,4 @@
-"""A newer checkpoint while the worker serves: taken without a gap; one that is broken is left alone."""
+"""A running worker loads a newer checkpoint without a gap and ignores a broken one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OWN = {"BRAID_TOPICS__PREFIX": "reloaded", "BRAID_TOPICS__PARTITIONS": "1", "BRA
 
 
 def another(folder: Path, whole: bool) -> None:
-    """The shipped checkpoint under another version, hence another digest; or one that was cut off."""
+    """Copy the shipped checkpoint under another version, or truncate it."""
     files = verify(load().fusion.model)
     config = json.loads(files[CONFIG]) | {"version": folder.name}
     contents = {WEIGHTS: files[WEIGHTS], CONFIG: json.dumps(config).encode(), CARD: files[CARD]}
@@ -60,9 +60,9 @@ async def test_a_newer_checkpoint_is_loaded_without_a_gap_and_a_broken_one_is_re
         another(models / "3", whole=False)
         await wait_until(lambda: reloads(2), "the broken checkpoint to be refused")
         await play_session(settings, "after", hand)
-        told = await wait_for_predictions(settings, "after")
-        assert {p["model"]["version"] for p in told} == {"2"}
-        assert len({p["window"]["start"] for p in told}) == len(told)
+        predictions = await wait_for_predictions(settings, "after")
+        assert {p["model"]["version"] for p in predictions} == {"2"}
+        assert len({p["window"]["start"] for p in predictions}) == len(predictions)
         assert [await service.child.stop() for service in services.values()] == [0, 0]
     finally:
         for service in services.values():

@@ -1,10 +1,11 @@
-"""A broker that speaks TLS and asks for names: services and verbs come in by the settings, strangers do not."""
+"""Kafka and Redis with TLS and passwords: services and commands connect by their settings, others are rejected."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+import ssl
 import subprocess
 import sys
 import time
@@ -27,7 +28,6 @@ from services.local.redis import LocalRedis
 from services.local.services import ServiceProcess
 from services.runtime.settings import KafkaSettings, load
 from services.storage.payload_cache import PayloadCache
-from tests.integration.encrypted import TlsProxy
 from tests.integration.mosquitto import system_binary
 from tests.waiting import DEADLINE_S, wait_until
 
@@ -39,14 +39,14 @@ LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
 
 @dataclass(frozen=True, slots=True)
 class SecuredBroker:
-    """A broker with one listener that wants TLS and a password, and one that wants a client's certificate."""
+    """A broker with two TLS listeners: one requires a password, one a client certificate."""
 
     by_password: KafkaSettings
     by_certificate: KafkaSettings
 
 
 def create_certificate(folder: Path, name: str, authority: str = "") -> None:
-    """A key and a certificate for 127.0.0.1, signed by an authority made before, or an authority itself."""
+    """Create a key and a certificate for 127.0.0.1, signed by an authority, or an authority itself."""
     ask = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
     files = ["-keyout", f"{name}.key", "-out", f"{name}.pem"]
     signed = ["-CA", f"{authority}.pem", "-CAkey", f"{authority}.key"] if authority else []
@@ -61,16 +61,16 @@ async def secured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sec
     for name, authority in (("authority", ""), ("broker", "authority"), ("client", "authority"), ("stranger", "")):
         create_certificate(folder, name, authority)
     (folder / "both.pem").write_text((folder / "broker.key").read_text() + (folder / "broker.pem").read_text())
-    named, shown = free_ports(2)
-    listeners = f"PLAINTEXT://127.0.0.1:{{port}},NAMED://127.0.0.1:{named},SHOWN://127.0.0.1:{shown}"
+    password_port, certificate_port = free_ports(2)
+    listeners = f"PLAINTEXT://127.0.0.1:{{port}},PASSWORD://127.0.0.1:{password_port},CERTIFICATE://127.0.0.1:{certificate_port}"
     more = {
         "listeners": f"{listeners},CONTROLLER://127.0.0.1:{{controller}}",
         "advertised.listeners": listeners,
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,NAMED:SASL_SSL,SHOWN:SSL",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PASSWORD:SASL_SSL,CERTIFICATE:SSL",
         "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
-        "listener.name.named.scram-sha-512.sasl.jaas.config": f"{SCRAM};",
-        "listener.name.named.plain.sasl.jaas.config": f'{LOGIN} user_braid="{PASSWORD}";',
-        "listener.name.shown.ssl.client.auth": "required",
+        "listener.name.password.scram-sha-512.sasl.jaas.config": f"{SCRAM};",
+        "listener.name.password.plain.sasl.jaas.config": f'{LOGIN} user_braid="{PASSWORD}";',
+        "listener.name.certificate.ssl.client.auth": "required",
         "ssl.keystore.type": "PEM",
         "ssl.keystore.location": str(folder / "both.pem"),
         "ssl.truststore.type": "PEM",
@@ -82,7 +82,7 @@ async def secured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sec
     yield SecuredBroker(
         trusting.model_copy(
             update={
-                "bootstrap_servers": f"127.0.0.1:{named}",
+                "bootstrap_servers": f"127.0.0.1:{password_port}",
                 "security_protocol": "SASL_SSL",
                 "sasl_mechanism": "PLAIN",
                 "sasl_username": "braid",
@@ -91,7 +91,7 @@ async def secured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sec
         ),
         trusting.model_copy(
             update={
-                "bootstrap_servers": f"127.0.0.1:{shown}",
+                "bootstrap_servers": f"127.0.0.1:{certificate_port}",
                 "security_protocol": "SSL",
                 "cert_file": folder / "client.pem",
                 "key_file": folder / "client.key",
@@ -111,8 +111,8 @@ async def test_a_service_and_the_command_line_connect_with_tls_and_a_password(
 ) -> None:
     k = secured.by_password
     assert k.ca_file is not None
-    stranger = k.ca_file.with_name("stranger.pem")
-    given = {
+    other_authority = k.ca_file.with_name("stranger.pem")
+    environment = {
         "BRAID_KAFKA__BOOTSTRAP_SERVERS": k.bootstrap_servers,
         "BRAID_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
         "BRAID_KAFKA__CA_FILE": str(k.ca_file),
@@ -128,37 +128,42 @@ async def test_a_service_and_the_command_line_connect_with_tls_and_a_password(
     behind = int(redis.url.rsplit(":", 1)[1].split("/")[0])
     encrypted = TlsProxy(k.ca_file.with_name("broker.pem"), k.ca_file.with_name("broker.key"), behind)
     url = f"rediss://127.0.0.1:{await encrypted.start()}/0"
-    given |= {"BRAID_REDIS__URL": url, "BRAID_REDIS__CA_FILE": str(k.ca_file)}
-    given |= {"BRAID_ARCHIVE__FOLDER": str(tmp_path / "kept"), "BRAID_LABELS__FOLDER": str(tmp_path / "labels")}
-    aligner = ServiceProcess("aligner", tmp_path, given)
+    environment |= {"BRAID_REDIS__URL": url, "BRAID_REDIS__CA_FILE": str(k.ca_file)}
+    environment |= {"BRAID_ARCHIVE__FOLDER": str(tmp_path / "kept"), "BRAID_LABELS__FOLDER": str(tmp_path / "labels")}
+    aligner = ServiceProcess("aligner", tmp_path, environment)
     try:
         aligner.start()
         await aligner.ready()
         for words in (["topics", "check"], ["forget", "nobody"]):
             verb = [str(Path(sys.executable).parent / "braid"), *words]
-            # In a thread: what takes TLS before Redis runs in this loop.
+            # In a thread, because the TLS proxy of Redis runs in this event loop.
             done = await asyncio.to_thread(
-                subprocess.run, verb, env={**os.environ, **given}, capture_output=True, text=True, timeout=DEADLINE_S
+                subprocess.run,
+                verb,
+                env={**os.environ, **environment},
+                capture_output=True,
+                text=True,
+                timeout=DEADLINE_S,
             )
             assert done.returncode == 0, done.stdout + done.stderr
         await ticks_are_signed_and_others_are_forged(k, hand)
         assert aligner.metric("braid_redis_errors_total") == 0
         window = PayloadCache(url, 60, 5_000, {"ssl_ca_certs": str(k.ca_file)})
-        assert (await window.forget("s") or 0) > 0, "the picture went there, encrypted"
+        assert (await window.forget("s") or 0) > 0, "the payload was written through TLS"
         await window.close()
-        distrustful = PayloadCache(url, 60, 5_000, {"ssl_ca_certs": str(stranger)})
-        assert await distrustful.forget("s") is None, "by an authority that it does not know it gets no answer"
-        await distrustful.close()
+        untrusting = PayloadCache(url, 60, 5_000, {"ssl_ca_certs": str(other_authority)})
+        assert await untrusting.forget("s") is None, "a client that does not trust the authority does not connect"
+        await untrusting.close()
     finally:
         assert await aligner.child.stop() == 0
         await encrypted.stop()
         await redis.child.stop()
-    told = aligner.child.log.read_text()
-    assert PASSWORD not in told
+    log = aligner.child.log.read_text()
+    assert PASSWORD not in log
 
 
 async def ticks_are_signed_and_others_are_forged(k: KafkaSettings, hand: bytes) -> None:
-    """A picture whose windows wait for senses that are silent, and a tick of somebody else who would close them."""
+    """Send an image whose windows wait for silent streams, and a forged idle record that would close them."""
     topics, start_us = load().topic_names(), time.time_ns() // 1000
     headers = cloudevents.build_headers(
         session="s",
@@ -179,7 +184,7 @@ async def ticks_are_signed_and_others_are_forged(k: KafkaSettings, hand: bytes) 
                 [w for w in await collect_topic(reader, topics.windows, 8) if b'"final":true' in (w.value or b"")]
             )
 
-        await wait_until(closed, "final windows, which the aligner's own ticks let close")
+        await wait_until(closed, "final windows, closed by the idle records of the aligner")
         dead = [canonical.loads_object(d.value or b"") for d in await collect_topic(reader, topics.dead, 8)]
         assert [(d["topic"], d["reason"]) for d in dead] == [(topics.media("audio"), "forged")]
         ticks = [
@@ -225,5 +230,37 @@ async def test_an_invalid_certificate_file_is_reported_with_its_setting(tmp_path
 
 
 def test_passwords_are_not_printed() -> None:
-    shown = load(kafka={"sasl_password": PASSWORD}, redis={"password": PASSWORD}).model_dump_json()
-    assert PASSWORD not in shown
+    printed = load(kafka={"sasl_password": PASSWORD}, redis={"password": PASSWORD}).model_dump_json()
+    assert PASSWORD not in printed
+
+
+class TlsProxy:
+    """TLS on a free port in front of a server without TLS: the packaged Redis is built without it."""
+
+    def __init__(self, certificate: Path, key: Path, server_port: int) -> None:
+        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._context.load_cert_chain(certificate, key)
+        self._server_port = server_port
+
+    async def start(self) -> int:
+        """Start and return the port."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._context)
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    async def stop(self) -> None:
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner, outer = await asyncio.open_connection("127.0.0.1", self._server_port)
+        await asyncio.gather(_forward(reader, outer), _forward(inner, writer), return_exceptions=True)
+
+
+async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while part := await reader.read(65_536):
+            writer.write(part)
+            await writer.drain()
+    finally:
+        writer.close()

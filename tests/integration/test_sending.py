@@ -1,4 +1,4 @@
-"""Records that go out together."""
+"""Sending several records together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def test_records_sent_together_stay_in_order_across_batches(
         config = {"message.timestamp.type": "LogAppendTime"}
         await admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=1, topic_configs=config)])
     headers = [("content-type", b"application/json")]
-    # The third is larger than a batch may be, and has one of its own.
+    # The third is larger than a batch may be and gets a batch of its own.
     values = [b"%d" % n * size for n, size in enumerate([1, 200, 900, 50, 200, 100, 1], 1)]
     async with clients.producer(servers) as producer:
         appended_ms = await clients.send_all(producer, topic, 0, [(KEY, value, headers) for value in values])

@@ -1,4 +1,4 @@
-"""A fourth sense comes to a live installation: topics, migration, restart, a model of one's own; no file of ours changes."""
+"""A fourth modality in a running installation: topics, migration, restart and a model, without a change of code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SAID = {"airing": "open the window please", "heating": "turn the heating up"}
 
 
 def reading(label: str, n: int = 0) -> dict[str, Any]:
-    """A cold hall with its door open, or a warm one with its door closed."""
+    """Return the readings of a cold hall with an open door, or of a warm one with a closed door."""
     airing = label == "airing"
     return {"temperature": (4 if airing else 29) + n / 10, "door": "open" if airing else "closed"}
 
@@ -46,7 +46,7 @@ async def braid(environment: Mapping[str, str], *words: str) -> str:
 
 
 async def send(settings: Settings, session: str, modality: str, content_type: str, bodies: list[bytes]) -> None:
-    """One record each half second of event time, the last of them now."""
+    """Send a record for each half second of event time, the last one now."""
     now_us = time.time_ns() // 1000
     async with clients.producer(settings.kafka.bootstrap_servers) as producer:
         for n, body in enumerate(bodies):
@@ -68,20 +68,20 @@ async def finals(settings: Settings) -> list[dict[str, Any]]:
 
 
 async def with_readings(settings: Settings, session: str, count: int = 3) -> list[dict[str, Any]] | None:
-    """The final predictions of a session in which readings are present, once there are so many."""
-    told = [
+    """Return the final predictions of a session with readings, None while there are fewer."""
+    predictions = [
         p
         for p in await finals(settings)
         if p["session"] == session and p["modalities"].get("sensor", {}).get("state") == "present"
     ]
-    return told if len(told) >= count else None
+    return predictions if len(predictions) >= count else None
 
 
 async def test_a_sensor_modality_is_added_to_a_running_installation(
     stack: LocalStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = stack.environment()
-    for name, value in {**here, **OLD}.items():
+    environment = stack.environment()
+    for name, value in {**environment, **OLD}.items():
         monkeypatch.setenv(name, value)
     old = load()
     monkeypatch.setenv("BRAID_ALIGNMENT__MODALITIES", NEW["BRAID_ALIGNMENT__MODALITIES"])
@@ -90,7 +90,7 @@ async def test_a_sensor_modality_is_added_to_a_running_installation(
 
     async def start(own: Mapping[str, str]) -> None:
         for name in ("aligner", "fusion"):
-            started.append(ServiceProcess(name, tmp_path, {**here, **own}, len(started)))
+            started.append(ServiceProcess(name, tmp_path, {**environment, **own}, len(started)))
             started[-1].start()
         for service in started[-2:]:
             await service.ready()
@@ -99,16 +99,16 @@ async def test_a_sensor_modality_is_added_to_a_running_installation(
         assert [await service.child.stop() for service in started[-2:]] == [0, 0]
 
     try:
-        await braid({**here, **OLD}, "topics", "apply")
+        await braid({**environment, **OLD}, "topics", "apply")
         await start(OLD)
         await send(old, "before", "text", "text/plain", [b"seven"] * 4)
         await wait_until(lambda: finals(old), "a prediction before there are readings")
         await stop()
 
-        # The new sense stands in the settings and nowhere else.
-        await braid({**here, **NEW}, "topics", "apply")
+        # Only the settings name the new modality.
+        await braid({**environment, **NEW}, "topics", "apply")
         assert (
-            json.loads(await braid({**here, **NEW}, "migrate-settings", "--json"))["to"]
+            json.loads(await braid({**environment, **NEW}, "migrate-settings", "--json"))["to"]
             == new.alignment_config().digest
         )
         await start(NEW)
@@ -131,9 +131,11 @@ async def test_a_sensor_modality_is_added_to_a_running_installation(
         await start({**NEW, "BRAID_FUSION__MODEL": str(model)})
         warm = [json.dumps(reading("heating", n)).encode() for n in range(4)]
         await send(new, "warm", "sensor", "application/json", warm)
-        told = await wait_until(lambda: with_readings(new, "warm"), "predictions of the model that knows readings")
-        assert {p["label"] for p in told} == {"heating"}
-        assert all(p["modalities"]["sensor"]["contribution"] > 0.1 for p in told)
+        predictions = await wait_until(
+            lambda: with_readings(new, "warm"), "predictions of the model that knows readings"
+        )
+        assert {p["label"] for p in predictions} == {"heating"}
+        assert all(p["modalities"]["sensor"]["contribution"] > 0.1 for p in predictions)
         await stop()
     finally:
         for service in started:

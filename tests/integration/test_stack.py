@@ -1,4 +1,4 @@
-"""The local stack: real servers that start, are killed, come back, and leave nothing behind."""
+"""The local stack: servers start, are killed, restart, and leave no processes behind."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def test_only_the_process_with_the_recorded_pid_and_start_time_is_killed(t
     await wait_until(lambda: all_ended([first.pid or 0]), "the leftover to end")
     stranger = Child("stranger", tmp_path)
     stranger.start([sys.executable, "-c", "import time; time.sleep(600)"])
-    (tmp_path / "sleeper.pid").write_text(f"{stranger.pid} 1.0")  # the pid was given to another process meanwhile
+    (tmp_path / "sleeper.pid").write_text(f"{stranger.pid} 1.0")  # the pid now belongs to another process
     again.end_leftover()
     assert stranger.running
     stranger.kill()
@@ -114,6 +114,6 @@ async def test_the_read_only_verbs_work_on_a_live_stack(stack: LocalStack) -> No
         out, _ = await process.communicate()
         assert process.returncode == 0, out
         if words[0] == "devices":
-            told = json.loads(out)
-            assert told["not_heard"] == ["attic"]
-            assert all(d["last_seen_s"] < 600 for d in told["devices"])
+            devices = json.loads(out)
+            assert devices["not_heard"] == ["attic"]
+            assert all(d["last_seen_s"] < 600 for d in devices["devices"])

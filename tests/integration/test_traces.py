@@ -1,4 +1,4 @@
-"""Traces of real windows in a collector, and the exemplars that lead to them."""
+"""Traces of windows in a collector, and exemplars that name them."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ async def test_each_predicted_window_is_a_trace_of_consecutive_spans(
     settings: Settings, services: dict[str, ServiceProcess], collector: TraceCollector, hand: bytes
 ) -> None:
     await play_session(settings, "traced", hand)
-    answers = await wait_for_predictions(settings, "traced")
-    window_id = answers[0]["id"].split("@")[0]
-    of = trace_context.trace_id(window_id)
+    predictions = await wait_for_predictions(settings, "traced")
+    window_id = predictions[0]["id"].split("@")[0]
+    trace_id = trace_context.trace_id(window_id)
 
-    async def told() -> list[Any] | None:
-        spans = collector.spans_of(of)
+    async def complete_trace() -> list[Any] | None:
+        spans = collector.spans_of(trace_id)
         return spans if any(span.name == "window" for span in spans) else None
 
-    spans = {span.name: span for span in await wait_until(told, "the trace of a window")}
+    spans = {span.name: span for span in await wait_until(complete_trace, "the trace of a window")}
     root = spans.pop("window")
     assert list(spans) == PARTS
     assert not root.parent_span_id
@@ -42,20 +42,20 @@ async def test_each_predicted_window_is_a_trace_of_consecutive_spans(
         at = spans[name].end_time_unix_nano
     assert at == root.end_time_unix_nano
     attributes = {a.key: a.value for a in root.attributes}
-    assert attributes["braid.prediction"].string_value == answers[0]["id"]
+    assert attributes["braid.prediction"].string_value == predictions[0]["id"]
     batches = [span for name, span in list(collector.spans) if name == "braid-fusion" and span.name == "batch"]
     linked = [b for b in batches if (root.trace_id, root.span_id) in {(x.trace_id, x.span_id) for x in b.links}]
-    assert len(linked) == 1, "one batch answered it"
+    assert len(linked) == 1, "one batch predicted it"
 
 
 async def test_a_posted_record_continues_the_trace_of_its_device(
     settings: Settings, stack: LocalStack, collector: TraceCollector
 ) -> None:
     gateway = await Gateway(stack, 5, BRAID_TRACING__ENDPOINT=collector.url).start()
-    of, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    trace_id, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
     try:
         for id, given in (
-            ("known", {"traceparent": f"00-{of}-{span}-01"}),
+            ("known", {"traceparent": f"00-{trace_id}-{span}-01"}),
             ("new", {}),
             ("bad", {"traceparent": "00-7"}),
         ):
@@ -69,15 +69,15 @@ async def test_a_posted_record_continues_the_trace_of_its_device(
     headers = {
         h["ce_id"].decode(): h["traceparent"].decode() for h in (dict(r.headers) for r in raws if r.key == b"carried")
     }
-    told = {span.span_id.hex(): span for name, span in list(collector.spans) if name == "braid-gateway"}
-    assert {id: told[header.split("-")[2]].parent_span_id.hex() for id, header in headers.items()} == {
+    complete_trace = {span.span_id.hex(): span for name, span in list(collector.spans) if name == "braid-gateway"}
+    assert {id: complete_trace[header.split("-")[2]].parent_span_id.hex() for id, header in headers.items()} == {
         "known": span,
         "new": "",
         "bad": "",
     }
-    assert headers["known"].split("-")[1] == of
-    assert all(told[h.split("-")[2]].trace_id.hex() == h.split("-")[1] for h in headers.values())
-    assert {one.name for one in told.values()} == {"ingest"}
+    assert headers["known"].split("-")[1] == trace_id
+    assert all(complete_trace[h.split("-")[2]].trace_id.hex() == h.split("-")[1] for h in headers.values())
+    assert {one.name for one in complete_trace.values()} == {"ingest"}
 
 
 async def test_exemplars_of_latency_metrics_name_traces(

@@ -1,4 +1,4 @@
-"""The bridge from Wyoming on a real Kafka, spoken to by the wyoming package's own client and server."""
+"""The Wyoming bridge on a real Kafka, with the client and server of the wyoming package."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ S = 1_000_000
 
 
 class SpeechToText(AsyncEventHandler):
-    """A service behind the bridge: says what it was sent, by length."""
+    """A speech-to-text service whose transcript is the number of bytes it received."""
 
     async def handle_event(self, event: Event) -> bool:
         self.bytes = getattr(self, "bytes", 0) + len(event.payload or b"")
@@ -60,15 +60,15 @@ class Bridge:
 
 @pytest.fixture(scope="module")
 async def bridge(stack: LocalStack, services: dict[str, ServiceProcess]) -> AsyncIterator[Bridge]:
-    made = Bridge(stack, 1, session="den of satellites", connections_max="2", payload_bytes_max="20000")
-    made.process.start()
-    await made.process.ready()
-    yield made
-    assert await made.process.child.stop() == 0, "the bridge did not end cleanly"
+    bridge = Bridge(stack, 1, session="den of satellites", connections_max="2", payload_bytes_max="20000")
+    bridge.process.start()
+    await bridge.process.ready()
+    yield bridge
+    assert await bridge.process.child.stop() == 0, "the bridge did not end cleanly"
 
 
 def speech() -> wave.Wave_read:
-    """Two seconds of real speech as a satellite has it: 16-bit PCM in a WAV file."""
+    """Return two seconds of real speech as a WAV file with 16-bit PCM."""
     files = [find_file(path) for path in list_files(ROOT / "data" / "tridigit" / "speech")[:4]]
     recordings = [soundfile.read(io.BytesIO(file.read_bytes()), dtype="int16") for file in files]
     rate = recordings[0][1]
@@ -97,19 +97,21 @@ def event_time_us(raw: Any) -> int:
 
 
 async def test_the_audio_and_transcript_of_a_satellite_become_a_prediction(settings: Settings, bridge: Bridge) -> None:
-    with speech() as sound:
-        rate, sent = sound.getframerate(), sound.readframes(sound.getnframes())
-        sound.rewind()
+    with speech() as recording:
+        rate, sent = recording.getframerate(), recording.readframes(recording.getnframes())
+        recording.rewind()
         async with bridge.client() as client:
             began_us = time.time_ns() // 1000
-            for spoke in wav_to_chunks(sound, 480, start_event=True, stop_event=True):
+            for spoke in wav_to_chunks(recording, 480, start_event=True, stop_event=True):
                 await client.write_event(spoke.event())
             await client.write_event(Transcript("number seven").event())
 
             async def both() -> tuple[list[Any], list[Any]] | None:
-                # The text was sent last: once it is there, so is all of the sound.
-                understood = await read_records(settings, "text", "den of satellites")
-                return (await read_records(settings, "audio", "den of satellites"), understood) if understood else None
+                # The text was sent last, so all audio has arrived before it.
+                transcripts = await read_records(settings, "text", "den of satellites")
+                return (
+                    (await read_records(settings, "audio", "den of satellites"), transcripts) if transcripts else None
+                )
 
             audio, text = await wait_until(both, "the records of a satellite")
     assert b"".join(raw.value for raw in audio) == sent
@@ -122,18 +124,18 @@ async def test_the_audio_and_transcript_of_a_satellite_become_a_prediction(setti
     ends_us = begins[0] + len(sent) // 2 * S // rate
     assert event_time_us(text[0]) <= ends_us
 
-    async def fused() -> dict[str, Any] | None:
-        told = await read_topic(settings, settings.topic_names().predictions)
-        ours = [p for p in told if p["session"] == "den of satellites" and p["final"]]
-        return next((p for p in ours if {"audio", "text"} <= present(p)), None)
+    async def find_prediction() -> dict[str, Any] | None:
+        predictions = await read_topic(settings, settings.topic_names().predictions)
+        finals = [p for p in predictions if p["session"] == "den of satellites" and p["final"]]
+        return next((p for p in finals if {"audio", "text"} <= present(p)), None)
 
-    one = await wait_until(fused, "a prediction of sound and text")
+    one = await wait_until(find_prediction, "a prediction of audio and text")
     assert one["modalities"]["video"]["state"] != "present"
     assert bridge.process.metric("braid_wyoming_lost_total") == 0
 
 
 def present(prediction: dict[str, Any]) -> set[str]:
-    return {name for name, sense in prediction["modalities"].items() if sense["state"] == "present"}
+    return {name for name, input in prediction["modalities"].items() if input["state"] == "present"}
 
 
 async def test_the_bridge_answers_ping_and_describe(bridge: Bridge) -> None:
@@ -149,22 +151,22 @@ async def test_the_bridge_answers_ping_and_describe(bridge: Bridge) -> None:
 
 
 async def wait_until_idle(bridge: Bridge) -> None:
-    """Until earlier satellites have gone: two are served at most."""
+    """Wait until earlier satellites have disconnected: at most two are served."""
 
-    async def served() -> bool | None:
+    async def is_idle() -> bool | None:
         return bridge.process.metric("braid_wyoming_connections") == 0 or None
 
-    await wait_until(served, "earlier satellites to have gone")
+    await wait_until(is_idle, "earlier satellites to have gone")
 
 
 async def test_a_satellite_that_sends_too_much_gets_an_error(bridge: Bridge) -> None:
     await wait_until_idle(bridge)
     async with bridge.client() as client:
         await client.write_event(AudioChunk(16_000, 2, 1, bytes(20_002)).event())
-        answer = await client.read_event()
+        event = await client.read_event()
         gone = await client.read_event()
-    assert answer is not None
-    assert Error.from_event(answer).code == "length"
+    assert event is not None
+    assert Error.from_event(event).code == "length"
     assert gone is None
 
 
@@ -183,8 +185,8 @@ async def test_the_bridge_forwards_audio_to_a_speech_to_text_service_and_records
     stack: LocalStack, services: dict[str, ServiceProcess], settings: Settings
 ) -> None:
     (port,) = free_ports(1)
-    behind = AsyncTcpServer("127.0.0.1", port)
-    await behind.start(SpeechToText)
+    server = AsyncTcpServer("127.0.0.1", port)
+    await server.start(SpeechToText)
     bridge = Bridge(stack, 2, session="study of satellites", forward=f"127.0.0.1:{port}")
     bridge.process.start()
     try:
@@ -195,19 +197,19 @@ async def test_the_bridge_forwards_audio_to_a_speech_to_text_service_and_records
             for _ in range(10):
                 await client.write_event(AudioChunk(16_000, 2, 1, bytes(960)).event())
             await client.write_event(AudioStop().event())
-            answer = await client.read_event()
-        assert answer is not None
-        assert Transcript.from_event(answer).text == "9600 bytes, number seven"
+            event = await client.read_event()
+        assert event is not None
+        assert Transcript.from_event(event).text == "9600 bytes, number seven"
 
-        async def understood() -> list[Any] | None:
+        async def transcripts() -> list[Any] | None:
             return await read_records(settings, "text", "study of satellites")
 
-        (text,) = await wait_until(understood, "the transcript")
+        (text,) = await wait_until(transcripts, "the transcript")
         assert text.value == b'{"language":"en","text":"9600 bytes, number seven"}'
         assert sum(len(raw.value) for raw in await read_records(settings, "audio", "study of satellites")) == 9_600
     finally:
         assert await bridge.process.child.stop() == 0
-        await behind.stop()
+        await server.stop()
 
 
 async def test_an_unreachable_speech_to_text_service_is_reported(
@@ -219,8 +221,8 @@ async def test_an_unreachable_speech_to_text_service_is_reported(
     try:
         await bridge.process.ready()
         async with bridge.client() as client:
-            answer = await client.read_event()
-        assert answer is not None
-        assert Error.from_event(answer).code == "forward"
+            event = await client.read_event()
+        assert event is not None
+        assert Error.from_event(event).code == "forward"
     finally:
         assert await bridge.process.child.stop() == 0

@@ -1,4 +1,4 @@
-"""A collector of traces in this process: OTLP over HTTP, as OpenTelemetry's exporters speak it."""
+"""A collector of OpenTelemetry traces (OTLP over HTTP) inside the test process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SPANS_MAX = 50_000
 
 
 class TraceCollector:
-    """Keeps the newest spans that came, with the name of the service that sent them; `close` ends it."""
+    """Keeps the newest spans, each with the name of the service that sent it."""
 
     def __init__(self) -> None:
         self.spans: deque[tuple[str, Span]] = deque(maxlen=SPANS_MAX)
@@ -31,7 +31,7 @@ class TraceCollector:
                 self.end_headers()
 
             def log_message(self, format: str, *args: object) -> None:
-                """Tests say what they miss."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -39,7 +39,7 @@ class TraceCollector:
         threading.Thread(target=self._server.serve_forever, name="collector", daemon=True).start()
 
     def spans_of(self, trace_id: str) -> list[Span]:
-        """The spans of one trace that came so far."""
+        """Return the spans of a trace that have arrived."""
         return [span for _, span in list(self.spans) if span.trace_id.hex() == trace_id]
 
     def close(self) -> None:

@@ -122,7 +122,7 @@ def _stage(stage: str, mutant: Mutant | None) -> bool:
         return all(pytest.main([*OPTIONS, path]) == pytest.ExitCode.OK for path in _paths(STAGES[stage], mutant))
     from tests.simulation.history import play  # here, so that it imports the mutant and not the code as it is
 
-    return not any(play(n, zombies=n % 2 == 1, steps_max=STEPS_MAX).wrong for n in range(HISTORIES))
+    return not any(play(n, zombies=n % 2 == 1, steps_max=STEPS_MAX).problems for n in range(HISTORIES))
 
 
 def _paths(folders: tuple[str, ...], mutant: Mutant | None) -> list[str]:

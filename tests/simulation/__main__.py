@@ -1,4 +1,4 @@
-"""Plays histories and says what is wrong: `python -m tests.simulation --seeds 10000`, or `--seed 17` for one."""
+"""Play histories and print their problems: `python -m tests.simulation --seeds 10000`, or `--seed 17` for one."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def main() -> int:
         count = 1 if asked.seed is not None else asked.seeds
         for history in track(found, "with zombies" if zombies else "crashes only", total=count):
             total.update(histories=1, windows=history.windows, crashes=history.crashes, repeats=history.repeats)
-            if history.wrong:
+            if history.problems:
                 wrong.append(history)
-                sys.stdout.write(f"seed {history.seed} zombies={history.zombies}: {'; '.join(history.wrong[:3])}\n")
+                sys.stdout.write(f"seed {history.seed} zombies={history.zombies}: {'; '.join(history.problems[:3])}\n")
     sys.stdout.write(", ".join(f"{count:,} {what}" for what, count in total.items()))
     sys.stdout.write(f"; {len(wrong)} of them wrong\n")
     return 1 if wrong else 0

@@ -1,4 +1,4 @@
-"""Rules broken on purpose, one at a time, as patches of the product or of the simulated world."""
+"""Patches that break one rule of the product or of the simulated world."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.simulation.world import World
 
 
 def commit_the_position(patch: pytest.MonkeyPatch) -> None:
-    """What Faust and every automatic acknowledgement do."""
+    """Commit the read position, as Faust and automatic commits do."""
     patch.setattr(Partition, "commit_offsets", lambda self: dict(self.positions))
 
 
 def do_not_hold_ticks(patch: pytest.MonkeyPatch) -> None:
-    """Commit past a tick whose windows are still open."""
+    """Commit past an idle record whose windows are still open."""
 
     def first_member(self: Aligner, modality: str, position: int) -> int:
         members = [
@@ -38,14 +38,14 @@ def do_not_hold_ticks(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Aligner, "commit_offset", first_member)
 
 
-def never_cover(patch: pytest.MonkeyPatch) -> None:
-    """No frontier records: what went out before the tail is forgotten."""
+def never_write_frontiers(patch: pytest.MonkeyPatch) -> None:
+    """Write no frontier records: windows before the tail are forgotten."""
     patch.setattr(FrontierCoverage, "due_sessions", lambda self, known: [])
 
 
 def start_without_the_tail(patch: pytest.MonkeyPatch) -> None:
     """Recover from frontier records alone."""
-    fresh = World.fresh
+    fresh = World.new_owner
 
     def forgetful(self: World) -> Partition:
         kept, self.broker.windows = self.broker.windows, []
@@ -54,11 +54,11 @@ def start_without_the_tail(patch: pytest.MonkeyPatch) -> None:
         finally:
             self.broker.windows = kept
 
-    patch.setattr(World, "fresh", forgetful)
+    patch.setattr(World, "new_owner", forgetful)
 
 
 def take_the_newest_evidence(patch: pytest.MonkeyPatch) -> None:
-    """Mask by what is known at emission instead of by the record that closed the window."""
+    """Set states by what is known at emission instead of by the record that closed the window."""
 
     def newest(self: Stream, level_us: int) -> WatermarkStep | None:
         return self.steps[-1] if self.steps and self.watermark_us >= level_us else None
@@ -67,7 +67,7 @@ def take_the_newest_evidence(patch: pytest.MonkeyPatch) -> None:
 
 
 def forget_identities_at_once(patch: pytest.MonkeyPatch) -> None:
-    """Copies are taken for new chunks."""
+    """Treat duplicates as new chunks."""
     chunk = Aligner.add_chunk
 
     def forgetful(self: Aligner, *arguments: object) -> object:
@@ -82,7 +82,7 @@ def forget_identities_at_once(patch: pytest.MonkeyPatch) -> None:
 
 
 def hold_only_the_last_tick(patch: pytest.MonkeyPatch) -> None:
-    """A tick overtaken by a newer one of its lane is let go."""
+    """Release an idle record when a newer one of its stream arrives."""
     tick = Aligner.apply_tick
 
     def newest(self: Aligner, modality: str, *arguments: object) -> object:
@@ -98,7 +98,7 @@ def hold_only_the_last_tick(patch: pytest.MonkeyPatch) -> None:
 
 
 def judge_by_the_bound_of_the_session(patch: pytest.MonkeyPatch) -> None:
-    """Late is what is late for the slowest modality."""
+    """Call late only what is late for the slowest modality."""
 
     def slowest(self: Aligner, session: Session, lane: Stream, modality: str) -> int:
         bound_us = min(each.watermark_us for each in session.streams.values())
@@ -111,7 +111,7 @@ def judge_by_the_bound_of_the_session(patch: pytest.MonkeyPatch) -> None:
 
 
 def tick_beyond_the_limit(patch: pytest.MonkeyPatch) -> None:
-    """Ticks that reach further than the newest open window."""
+    """Write idle records beyond the newest open window."""
     write = World.write_tick
 
     def further(self: World, modality: str, bounds: dict[str, int], evidence: TickEvidence) -> None:
@@ -121,21 +121,21 @@ def tick_beyond_the_limit(patch: pytest.MonkeyPatch) -> None:
 
 
 def take_the_tail_for_covered(patch: pytest.MonkeyPatch) -> None:
-    """Windows read back at assignment get no frontier record."""
-    fresh = World.fresh
+    """Write no frontier record for windows that were read back at assignment."""
+    fresh = World.new_owner
 
     def covered(self: World) -> Partition:
         partition = fresh(self)
         partition.coverage.uncovered.clear()
         return partition
 
-    patch.setattr(World, "fresh", covered)
+    patch.setattr(World, "new_owner", covered)
 
 
 def start_without_any_checkpoint(patch: pytest.MonkeyPatch) -> None:
-    """Neither frontier records nor the tail: every replayed window is built again, from what is left of it."""
+    """Read neither frontier records nor the tail: every replayed window is built again."""
     start_without_the_tail(patch)
-    forgetful = World.fresh
+    forgetful = World.new_owner
 
     def blank(self: World) -> Partition:
         kept, self.broker.frontiers = self.broker.frontiers, {}
@@ -144,11 +144,11 @@ def start_without_any_checkpoint(patch: pytest.MonkeyPatch) -> None:
         finally:
             self.broker.frontiers = kept
 
-    patch.setattr(World, "fresh", blank)
+    patch.setattr(World, "new_owner", blank)
 
 
 def commit_before_the_outputs(patch: pytest.MonkeyPatch) -> None:
-    """The floor moves past inputs whose windows nobody has acknowledged."""
+    """Commit inputs whose windows are not acknowledged yet."""
     act = World.act
 
     def hasty(self: World, process: Partition, effects: Effects) -> None:
@@ -158,8 +158,8 @@ def commit_before_the_outputs(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(World, "act", hasty)
 
 
-def publish_windows_before_refusals(patch: pytest.MonkeyPatch) -> None:
-    """A window goes out before the refusals of its own batch: read again after a crash, a conflict is only late."""
+def publish_windows_before_rejections(patch: pytest.MonkeyPatch) -> None:
+    """Publish a window before the rejections of its batch: after a crash a conflict is classified as late."""
     act = World.act
 
     def hasty(self: World, process: Partition, effects: Effects) -> None:
@@ -171,7 +171,7 @@ def publish_windows_before_refusals(patch: pytest.MonkeyPatch) -> None:
 
 
 def keep_identities_until_emission(patch: pytest.MonkeyPatch) -> None:
-    """A copy is judged by the windows that are still open, before it is judged by time."""
+    """Judge a duplicate by the open windows before judging it by time."""
     judge = Aligner.add_chunk
 
     def remembering(self: Aligner, chunk: Chunk, handed_us: int) -> object:
@@ -187,7 +187,7 @@ def keep_identities_until_emission(patch: pytest.MonkeyPatch) -> None:
 
 
 def cover_only_the_old_where_every_floor_is_the_end(patch: pytest.MonkeyPatch) -> None:
-    """Where nothing is held, cover what is older than the tail by the clock, and not all."""
+    """If nothing is retained, write frontiers only for what is older than the tail, and not for all."""
     commit, due = World.commit, FrontierCoverage.due_sessions
     now_us = 0
 
@@ -201,17 +201,17 @@ def cover_only_the_old_where_every_floor_is_the_end(patch: pytest.MonkeyPatch) -
 
 
 def share_one_frontier_key(patch: pytest.MonkeyPatch) -> None:
-    """Owners write a session's frontier under the same key, a paused one over its successor's."""
+    """Let all owners write the frontier of a session under one key, so that a paused one overwrites its successor."""
     patch.setattr(frontier, "key", lambda session, nonce: key(session, "the same"))
 
 
-def answer_again_what_is_published(patch: pytest.MonkeyPatch) -> None:
-    """Fold a final window again that the predictions topic holds already."""
+def predict_again_what_is_published(patch: pytest.MonkeyPatch) -> None:
+    """Predict a final window again that is in the predictions topic already."""
     patch.setattr(Batcher, "_worth", lambda self, *known: True)
 
 
 def start_folds_from_nothing(patch: pytest.MonkeyPatch) -> None:
-    """Take no state out of the predictions topic."""
+    """Restore no state from the predictions topic."""
     patch.setattr(fuser, "state_of", lambda headers, value, digest: None)
 
 

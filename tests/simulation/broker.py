@@ -1,4 +1,4 @@
-"""The logs of a simulated world: media, windows, frontiers, predictions and events, each as the broker keeps it."""
+"""The logs of a simulated world: media, windows, frontiers, predictions and events."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Place = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """One record that a producer sends at a time: a point of text or video, or sound of some length."""
+class SentRecord:
+    """A record that a producer sends: a point of text or video, or audio with a length."""
 
     at: int
     modality: str
@@ -34,7 +34,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class FakeRecord:
-    """A record as a consumer sees it."""
+    """A record with the attributes that a consumer reads."""
 
     offset: int
     timestamp: int
@@ -43,8 +43,8 @@ class FakeRecord:
     headers: Sequence[tuple[str, bytes]]
 
 
-def record_of(sent: Sent, offset: int, timestamp: int) -> FakeRecord:
-    """The record of what a producer sends, in the product's own envelope."""
+def record_of(sent: SentRecord, offset: int, timestamp: int) -> FakeRecord:
+    """Return the Kafka record of a sent record."""
     bodies = {
         "audio": bytes([sent.content, 1]) * (sent.length * PCM_BYTES_PER_UNIT // 2),
         "text": f"text {sent.content}".encode(),
@@ -63,8 +63,8 @@ def record_of(sent: Sent, offset: int, timestamp: int) -> FakeRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A prediction in its log: append time, session, value and headers."""
+class PublishedPrediction:
+    """A prediction in its topic: append time, session, value and headers."""
 
     timestamp: int
     session: str
@@ -74,7 +74,7 @@ class Told:
 
 @dataclass(slots=True)
 class Broker:
-    """One partition number of every topic, and a Redis beside it that may be wiped at any time.
+    """One partition of every topic, and a Redis that may be wiped at any time.
 
     windows: append time in ms and record; late, dead: places in the media logs; events: final ones. moments: for
     each window the number of commits that had been made when it first came; commits: all floors that were committed.
@@ -86,9 +86,9 @@ class Broker:
     dead: dict[tuple[str, int], str] = field(default_factory=dict)
     frontiers: dict[bytes, Frontier] = field(default_factory=dict)
     committed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MODALITIES, 0))
-    predictions: list[Told] = field(default_factory=list)
+    predictions: list[PublishedPrediction] = field(default_factory=list)
     events: list[bytes] = field(default_factory=list)
-    answered: int = 0
+    predicted_to: int = 0
     redis: dict[Place, bytes] = field(default_factory=dict)
     commits: list[dict[str, int]] = field(default_factory=list)
     moments: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -102,12 +102,12 @@ class Broker:
             self.moments.setdefault((window.session, window.start_us), len(self.commits))
 
     def commit(self, floors: dict[str, int]) -> None:
-        """Floors of the partition's owner; they never go back."""
+        """Commit the offsets of the owner; they never go back."""
         self.committed = {m: max(floors[m], self.committed[m]) for m in MODALITIES}
         self.commits.append(self.committed)
 
     def payload(self, place: Place) -> bytes:
-        """From Redis, or from the log where Redis has forgotten it."""
+        """Return a payload from Redis, or from the log if Redis lost it."""
         if place in self.redis:
             return self.redis[place]
         record = self.media[place[0]][place[2]]

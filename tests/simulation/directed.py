@@ -1,4 +1,4 @@
-"""Histories that chance hardly ever plays, written by hand; each returns what was wrong with it."""
+"""Histories written by hand, because random ones hardly ever contain them; each returns its problems."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from contextlib import suppress
 
 from services.aligner.idleness import EndOffsets
 from services.aligner.partition import Partition
-from tests.simulation.broker import EPOCH_US, Sent, record_of
-from tests.simulation.history import judged
+from tests.simulation.broker import EPOCH_US, SentRecord, record_of
+from tests.simulation.history import play_world
 from tests.simulation.world import CRASHES_MAX, Crash, World
 
-LONG = 1_000  # of downtime, in units; every tail is shorter
+LONG = 1_000  # downtime in units, longer than every tail
 
 
 class Stage(World):
@@ -22,23 +22,25 @@ class Stage(World):
         self.dies_after: tuple[str, int] | None = None
 
     def maybe_crash(self, chance: float) -> None:
-        """Not by chance here: once, when the window is out that was asked for."""
+        """Crash once, when the chosen window has been published."""
         if self.dies_after in self.broker.moments:
             self.dies_after = None
             raise Crash
 
     def frame(self, t: int, id: str | None = None, content: int = 0) -> None:
-        """A device sends a picture."""
+        """Send a frame."""
         log = self.broker.media["video"]
-        log.append(record_of(Sent(0, "video", "s", id or f"{t} {len(log)}", t, 0, content), len(log), self.now_ms))
+        log.append(
+            record_of(SentRecord(0, "video", "s", id or f"{t} {len(log)}", t, 0, content), len(log), self.now_ms)
+        )
 
     def read(self, process: Partition) -> None:
-        """The process reads all there is, in one batch."""
+        """Let the process read everything in one batch."""
         unread = [(m, record) for m, log in self.broker.media.items() for record in log[process.positions[m] :]]
         self.act(process, process.process(unread, self.now_us))
 
     def settle(self, process: Partition) -> None:
-        """The process reads all there is, and ticks until all its windows are out."""
+        """Let the process read everything and write idle records until all its windows are published."""
         while process.aligner.sessions or process.positions != self.broker.ends():
             self.clock += 1
             if process.needs_end_offsets(self.now_us):
@@ -46,45 +48,45 @@ class Stage(World):
             self.read(process)
 
     def down(self) -> None:
-        """All processes are gone, for longer than the tail; then a new one starts."""
+        """Stop all processes for longer than the tail, then start a new one."""
         self.clock += LONG
-        self.processes, self.owner = [self.fresh()], 0
+        self.processes, self.owner = [self.new_owner()], 0
 
 
-# commits at the very ends of the logs ... down for long ... a straggler for a window that was out
+# commits at the ends of the logs ... long downtime ... a late record for a published window
 def all_is_read_and_we_are_down_for_long() -> list[str]:
-    """Where every floor is its end, no record tells the time from which the windows topic is to be read back."""
+    """If every commit is at the end of its log, no record gives the time from which to read back the windows topic."""
     stage = Stage()
     stage.frame(0)
     stage.settle(stage.processes[0])
     stage.commit(stage.processes[0])
     stage.down()
     stage.frame(0)
-    return list(judged(stage).wrong)
+    return list(play_world(stage).problems)
 
 
-# old     reads 0 | paused ............| tells its frontier: 0
-# new             | reads 40, tells 40 |                       down for long, a straggler for 36
+# old     reads 0 | paused ............| writes its frontier: 0
+# new             | reads 40, writes 40 |                      long downtime, a late record for 36
 def a_paused_owner_writes_its_frontier_last() -> list[str]:
-    """A zombie's commit is refused by its broker, its records are not."""
+    """The broker rejects the commit of a zombie, but not its records."""
     stage = Stage()
     old = stage.processes[0]
     stage.frame(0)
     stage.settle(old)
-    stage.processes, stage.owner = [old, stage.fresh()], 1
+    stage.processes, stage.owner = [old, stage.new_owner()], 1
     stage.frame(40)
     stage.settle(stage.processes[1])
     stage.commit(stage.processes[1])
     stage.commit(old)
     stage.down()
     stage.frame(36)
-    return list(judged(stage).wrong)
+    return list(play_world(stage).problems)
 
 
-# video   0 "x" | 0 "x", other bytes | 40        all in one batch but the first; dies when the window of 0 is out
-# others        | silent up to 40
+# video   0 "x" | 0 "x", other bytes | 40        all but the first in one batch; crashes when the window of 0 is published
+# others        | idle up to 40
 def a_conflict_stands_in_the_batch_that_closes_its_window() -> list[str]:
-    """Whoever reads the conflict again finds its window out: it must have been told before."""
+    """After the restart the window of the conflict is already published: the conflict must have been reported before."""
     stage = Stage()
     process = stage.processes[0]
     stage.frame(0, "x")
@@ -97,5 +99,5 @@ def a_conflict_stands_in_the_batch_that_closes_its_window() -> list[str]:
     stage.dies_after = "s", EPOCH_US
     with suppress(Crash):
         stage.read(process)
-    stage.processes = [stage.fresh()]
-    return list(judged(stage).wrong)
+    stage.processes = [stage.new_owner()]
+    return list(play_world(stage).problems)

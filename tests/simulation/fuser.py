@@ -1,4 +1,4 @@
-"""A fusion worker in virtual time: the product's own folds, skipping and resuming, around a model of plain arithmetic."""
+"""A fusion worker in virtual time: the real event tracking and recovery around a model of plain arithmetic."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.fusion.event_detector import DetectorState, EventDetector
 from services.fusion.event_tracker import EventTracker, detector_input
 from services.fusion.recovery import UNREAD_US, keep_newest, look_back_us, state_of
 from services.fusion.stages import WindowPrediction
-from tests.simulation.broker import UNIT_US, Broker, Place, Told
+from tests.simulation.broker import UNIT_US, Broker, Place, PublishedPrediction
 
 MODEL = {"name": "arithmetic", "version": "1", "digest": "0123456789ab"}
 LABELS = ("nothing", "4", "7", "dog")
@@ -36,7 +36,7 @@ BATCH_WINDOWS = 3
 
 
 def predict(window: Window, payload: Callable[[Place], bytes]) -> WindowPrediction:
-    """A function of the window's record and its payloads alone; now and then the model fails on a window."""
+    """Predict from the window and its payloads alone; now and then the model fails on a window."""
     members = [(m, x) for m, lane in window.modalities.items() for x in lane.members if not x.alive]
     bodies = [payload((m, x.partition, x.offset)) for m, x in members]
     for (_, member), body in zip(members, bodies, strict=True):
@@ -58,7 +58,7 @@ def expected(
 ) -> tuple[dict[str, tuple[bytes, bytes]], set[bytes]]:
     """What a worker that never stops says: value and state by prediction id, and the events; windows in order of start."""
     states: dict[str, DetectorState] = {}
-    said: dict[str, tuple[bytes, bytes]] = {}
+    predictions: dict[str, tuple[bytes, bytes]] = {}
     events: set[bytes] = set()
     for window in windows:
         predicted = predict(window, payload)
@@ -67,16 +67,16 @@ def expected(
             states[window.session], news = DECISION.update(states.get(window.session), detector_input(predicted))
             state = states[window.session].encode()
             events |= {event_record.encode(e) for e in news}
-        said[predicted.id] = predicted.record, state
-    return said, events
+        predictions[predicted.id] = predicted.record, state
+    return predictions, events
 
 
-class Fuser:
+class FusionWorker:
     """One worker between two starts; `crash` is called between any two effects and may raise."""
 
     def __init__(self, broker: Broker, tail_ms: int, future_us: int) -> None:
         self._broker, self._future_us = broker, future_us
-        self.position = broker.answered
+        self.position = broker.predicted_to
         self.chains = EventTracker(DECISION)
         self._read_since_us = UNREAD_US
         if self.position < len(broker.windows):
@@ -93,27 +93,27 @@ class Fuser:
         batcher = Batcher(BATCH_WINDOWS, BatchTimeModel())
         batcher.add([QueuedWindow(0, n, clock_ms, window, 0) for n, window in enumerate(windows)], clock_ms * 1000)
         while (released := batcher.next_batch(clock_ms * 1000, 0, self.chains.last_final_us, drain=True)) is not None:
-            said = []
+            predictions = []
             for window in (q.window for q in released.windows):
                 predicted = predict(window, self._broker.payload)
                 events = self.chains.update(predicted)
                 final = window.final and predicted.answer.label is not None
-                said.append((predicted, events, self.chains.states[window.session].encode() if final else b""))
-            for _, events, _ in said:
+                predictions.append((predicted, events, self.chains.states[window.session].encode() if final else b""))
+            for _, events, _ in predictions:
                 for e in events:
                     if e.final:
                         self._broker.events.append(event_record.encode(e))
                     crash()
-            for predicted, _, state in said:
+            for predicted, _, state in predictions:
                 headers = [(STATE_HEADER, state)] if state else []
-                told = Told(clock_ms, predicted.window.session, predicted.record, headers)
-                self._broker.predictions.append(told)
+                published = PublishedPrediction(clock_ms, predicted.window.session, predicted.record, headers)
+                self._broker.predictions.append(published)
                 crash()
         self.position += len(windows)
 
     def _read_states(self) -> None:
-        for told in self._broker.predictions:
-            if told.timestamp * 1000 >= self._read_since_us // 1000 * 1000:
-                state = state_of(told.headers, told.value, MODEL["digest"])
+        for published in self._broker.predictions:
+            if published.timestamp * 1000 >= self._read_since_us // 1000 * 1000:
+                state = state_of(published.headers, published.value, MODEL["digest"])
                 if state is not None:
-                    keep_newest(self.chains.states, told.session, state)
+                    keep_newest(self.chains.states, published.session, state)

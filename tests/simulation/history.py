@@ -1,4 +1,4 @@
-"""Histories by number: plays one, or very many on all cores, and says what was wrong with each."""
+"""Play one history or very many on all cores, and collect the problems of each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 
 from tests.simulation.plans import random_plan
-from tests.simulation.verdict import complaints
+from tests.simulation.verdict import find_problems
 from tests.simulation.world import World
 
 SEEDS_A_TASK = 20
@@ -18,11 +18,11 @@ SEEDS_A_TASK = 20
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """One seed's history: what was wrong with it, and how much happened in it."""
+    """The history of a seed: its problems, and how much happened in it."""
 
     seed: int
     zombies: bool
-    wrong: tuple[str, ...]
+    problems: tuple[str, ...]
     windows: int
     crashes: int
     repeats: int
@@ -30,13 +30,13 @@ class History:
 
 
 def play(seed: int, *, zombies: bool, steps_max: int = 60_000) -> History:
-    """The history of a seed; always the same one."""
-    return judged(World(seed, random_plan(random.Random(seed)), zombies=zombies), steps_max)
+    """Play the history of a seed, which is always the same."""
+    return play_world(World(seed, random_plan(random.Random(seed)), zombies=zombies), steps_max)
 
 
-def judged(world: World, steps_max: int = 60_000) -> History:
-    """Play a world to its end, and compare what came of it with what its logs say."""
-    wrong = complaints(world) if world.run(steps_max) else ["the floor got stuck"]
+def play_world(world: World, steps_max: int = 60_000) -> History:
+    """Play a world to its end and compare the outputs with the oracle's reading of its logs."""
+    wrong = find_problems(world) if world.run(steps_max) else ["commits got stuck"]
     finals = [(w.session, w.start_us) for _, w in world.broker.windows if w.final]
     early = sum(not w.final for _, w in world.broker.windows)
     windows = len(set(finals))
@@ -44,7 +44,7 @@ def judged(world: World, steps_max: int = 60_000) -> History:
 
 
 def play_many(seeds: Iterable[int], *, zombies: bool) -> Iterator[History]:
-    """Histories on all cores, in order of their seeds."""
+    """Play histories on all cores, in order of their seeds."""
     seeds = list(seeds)
     tasks = [(seeds[at : at + SEEDS_A_TASK], zombies) for at in range(0, len(seeds), SEEDS_A_TASK)]
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:

@@ -1,15 +1,15 @@
-"""Random plans: what producers send, with disorder, copies, altered copies, used-again ids and clocks of their own."""
+"""Random records of producers, with disorder, duplicates, altered duplicates, reused ids and clock offsets."""
 
 from __future__ import annotations
 
 import random
 
-from tests.simulation.broker import MODALITIES, Sent
+from tests.simulation.broker import MODALITIES, SentRecord
 
 
-def random_plan(rng: random.Random) -> list[Sent]:
-    """Up to three sessions of up to fourteen records a modality."""
-    plan: list[Sent] = []
+def random_plan(rng: random.Random) -> list[SentRecord]:
+    """Return up to three sessions with up to fourteen records per modality."""
+    plan: list[SentRecord] = []
     for number in range(rng.randint(1, 3)):
         base = rng.choice([0, 0, 1000, -500])
         for modality in MODALITIES:
@@ -19,7 +19,7 @@ def random_plan(rng: random.Random) -> list[Sent]:
             for k in range(rng.randint(1, 14)):
                 t += rng.choice([0, 1, 2, 3, 5, 20 if rng.random() < 0.2 else 4])
                 at = max(at, t - base) + rng.randint(0, 2)
-                sent = Sent(
+                sent = SentRecord(
                     at=at + (_delay(rng) if rng.random() < 0.12 else 0),
                     modality=modality,
                     session=f"s {number} {{x}}",
@@ -40,5 +40,5 @@ def _delay(rng: random.Random) -> int:
     return rng.choice([rng.randint(0, 40), rng.randint(60, 200)])
 
 
-def _again(sent: Sent, at: int, content: int) -> Sent:
-    return Sent(at, sent.modality, sent.session, sent.id, sent.t, sent.length, content, sent.alive)
+def _again(sent: SentRecord, at: int, content: int) -> SentRecord:
+    return SentRecord(at, sent.modality, sent.session, sent.id, sent.t, sent.length, content, sent.alive)

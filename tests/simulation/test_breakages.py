@@ -1,4 +1,4 @@
-"""The simulation can fail: each rule broken on purpose is noticed by it, within the histories that the suite plays."""
+"""The simulation detects each rule that is broken on purpose."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BY_CHANCE: list[Broken] = [
     broken.hold_only_the_last_tick,
     broken.start_without_any_checkpoint,
     broken.start_without_the_tail,
-    broken.never_cover,
+    broken.never_write_frontiers,
     broken.take_the_tail_for_covered,
     broken.judge_by_the_bound_of_the_session,
     broken.tick_beyond_the_limit,
@@ -26,14 +26,14 @@ BY_CHANCE: list[Broken] = [
     broken.keep_identities_until_emission,
     broken.forget_identities_at_once,
     broken.commit_before_the_outputs,
-    broken.answer_again_what_is_published,
+    broken.predict_again_what_is_published,
     broken.start_folds_from_nothing,
     broken.never_look_back,
 ]
 DIRECTED: list[tuple[Broken, Callable[[], list[str]]]] = [
     (broken.cover_only_the_old_where_every_floor_is_the_end, directed.all_is_read_and_we_are_down_for_long),
     (broken.share_one_frontier_key, directed.a_paused_owner_writes_its_frontier_last),
-    (broken.publish_windows_before_refusals, directed.a_conflict_stands_in_the_batch_that_closes_its_window),
+    (broken.publish_windows_before_rejections, directed.a_conflict_stands_in_the_batch_that_closes_its_window),
 ]
 
 
@@ -41,9 +41,9 @@ DIRECTED: list[tuple[Broken, Callable[[], list[str]]]] = [
 def test_random_histories_detect_a_broken_rule(broken: Broken, monkeypatch: pytest.MonkeyPatch) -> None:
     broken(monkeypatch)
     for seed in range(SEEDS):
-        if play(seed, zombies=seed % 2 == 1, steps_max=STEPS_MAX).wrong:
+        if play(seed, zombies=seed % 2 == 1, steps_max=STEPS_MAX).problems:
             return
-    raise AssertionError(f"{broken.__name__} went unnoticed over {SEEDS} histories")
+    raise AssertionError(f"{broken.__name__} was not detected in {SEEDS} histories")
 
 
 @pytest.mark.parametrize(("broken", "history"), DIRECTED, ids=lambda each: each.__name__)

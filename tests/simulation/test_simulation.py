@@ -1,4 +1,4 @@
-"""The aligner's and the fusion worker's whole logic in virtual time, against the oracle; one seed is one history."""
+"""The logic of the aligner and the fusion worker in virtual time, compared with the oracle; a seed is a history."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ SEEDS = 2_000
 def test_every_history_ends_with_the_windows_of_its_logs(zombies: bool) -> None:
     crashes = repeats = early = 0
     for history in play_many(range(SEEDS), zombies=zombies):
-        assert not history.wrong, f"make simulate SEED={history.seed}: {history.wrong[:3]}"
+        assert not history.problems, f"make simulate SEED={history.seed}: {history.problems[:3]}"
         crashes += history.crashes
         repeats += history.repeats
         early += history.early
-    # A suite in which nothing was interrupted, repeated or answered early would prove nothing.
+    # Histories without crashes, repeats and early windows would prove nothing.
     assert crashes > SEEDS
     assert repeats > SEEDS if zombies else repeats > 0
     assert early > SEEDS

@@ -1,4 +1,4 @@
-"""Compares what came out of a history with the oracle's reading of its final logs."""
+"""Compare the outputs of a history with the oracle's reading of its final logs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.simulation.world import World
 Arrivals = dict[tuple[str, int], AdmittedChunk]
 
 
-def complaints(world: World) -> list[str]:
-    """Every way in which the outputs differ from what the logs say; empty when all is right."""
+def find_problems(world: World) -> list[str]:
+    """Return every difference between the outputs and the logs."""
     arrivals, verdict = _judged(world)
     return [
         *_windows(world.broker, verdict),
         *_fates(world.broker, arrivals, verdict),
         *_floors(world.broker, verdict),
-        *_answers(world.broker, verdict),
+        *_predictions(world.broker, verdict),
     ]
 
 
@@ -46,7 +46,7 @@ def _judged(world: World) -> tuple[Arrivals, OracleVerdict]:
 
 
 def _windows(broker: Broker, verdict: OracleVerdict) -> Iterator[str]:
-    """Members, mask, evidence and times: all of a record's bytes; and windows of a session first come in order."""
+    """Compare all bytes of the windows; windows of a session are first published in order."""
     yield from (f"never closed: {key}" for key in sorted(verdict.open))
     bytes_of = defaultdict(set)
     reached: dict[str, int] = {}
@@ -58,15 +58,15 @@ def _windows(broker: Broker, verdict: OracleVerdict) -> Iterator[str]:
             yield f"window {key} came after {reached[window.session]}"
         reached[window.session] = max(window.start_us, reached.get(window.session, window.start_us))
         bytes_of[key].add(window_record.encode(window))
-    wanted = {key: {window_record.encode(window)} for key, window in verdict.windows.items()}
+    expected_versions = {key: {window_record.encode(window)} for key, window in verdict.windows.items()}
     yield from (f"{len(found)} versions of {key}" for key, found in bytes_of.items() if len(found) > 1)
-    for key in wanted.keys() | bytes_of.keys():
-        if wanted.get(key) != bytes_of.get(key):
+    for key in expected_versions.keys() | bytes_of.keys():
+        if expected_versions.get(key) != bytes_of.get(key):
             yield f"window {key} differs"
 
 
 def _fates(broker: Broker, arrivals: Arrivals, verdict: OracleVerdict) -> Iterator[str]:
-    """The books, by identity: the strongest fate counts, since a copy may be called late after a crash."""
+    """Compare fates by identity: the strongest counts, because a duplicate may be called late after a crash."""
     fates = defaultdict(set)
     for at, fate in verdict.fates.items():
         chunk = arrivals[at].chunk
@@ -81,7 +81,7 @@ def _fates(broker: Broker, arrivals: Arrivals, verdict: OracleVerdict) -> Iterat
     if said_late - stronger != fates["late"] - stronger:
         yield "late set differs"
     if not fates["conflict"] | fates["limit"] <= said_dead:
-        yield "a refusal was not reported"
+        yield "a rejection was not reported"
     inside = {
         (w.session, m, x.source, x.id, x.t_us, x.duration_us, x.sha256)
         for _, w in broker.windows
@@ -95,27 +95,27 @@ def _fates(broker: Broker, arrivals: Arrivals, verdict: OracleVerdict) -> Iterat
 
 
 def _floors(broker: Broker, verdict: OracleVerdict) -> Iterator[str]:
-    """No commit passes a member of a window that was not out yet."""
+    """No commit passes a member of a window that was not published yet."""
     for key, window in verdict.windows.items():
         before = broker.commits[: broker.moments.get(key, 0)]
         if not before:
             continue
         for modality, lane in window.modalities.items():
             if any(member.offset < before[-1][modality] for member in lane.members):
-                yield f"the floor passed a member of {key} before it was out"
+                yield f"a commit passed a member of {key} before it was published"
 
 
-def _answers(broker: Broker, verdict: OracleVerdict) -> Iterator[str]:
-    """Final predictions, the states that they carry, and the events: those of a worker that never stopped."""
+def _predictions(broker: Broker, verdict: OracleVerdict) -> Iterator[str]:
+    """Final predictions, their state headers and the events are those of a worker that never stopped."""
     in_order: list[Window] = [verdict.windows[key] for key in sorted(verdict.windows)]
-    wanted, events = expected(in_order, broker.payload)
-    said = defaultdict(set)
-    for told in broker.predictions:
-        record = canonical.loads_object(told.value)
+    expected_versions, events = expected(in_order, broker.payload)
+    versions = defaultdict(set)
+    for published in broker.predictions:
+        record = canonical.loads_object(published.value)
         if record["final"]:
-            said[record["id"]].add((told.value, dict(told.headers).get(STATE_HEADER, b"")))
-    for id in wanted.keys() | said.keys():
-        if said.get(id) != {wanted[id]} if id in wanted else True:
-            yield f"prediction {id} differs in {len(said.get(id, ()))} versions"
+            versions[record["id"]].add((published.value, dict(published.headers).get(STATE_HEADER, b"")))
+    for id in expected_versions.keys() | versions.keys():
+        if versions.get(id) != {expected_versions[id]} if id in expected_versions else True:
+            yield f"prediction {id} differs in {len(versions.get(id, ()))} versions"
     if set(broker.events) != events:
         yield "events differ"

@@ -16,8 +16,8 @@ from services.aligner.recovery import initial_state
 from services.contract import frontier, tick
 from services.contract.alignment_config import AlignmentConfig, StreamConfig
 from services.contract.topics import Topics
-from tests.simulation.broker import EPOCH_MS, MODALITIES, UNIT_US, Broker, FakeRecord, Sent, record_of
-from tests.simulation.fuser import Fuser
+from tests.simulation.broker import EPOCH_MS, MODALITIES, UNIT_US, Broker, FakeRecord, SentRecord, record_of
+from tests.simulation.fuser import FusionWorker
 
 PATIENCE = IdleTimeouts({"audio": 30_000, "text": 40_000, "video": 30_000}, session_us=80_000, early_us=5_000)
 TOPICS = Topics(modalities=MODALITIES)
@@ -26,7 +26,7 @@ FUTURE_US = 2_500 * UNIT_US
 
 
 def semantics(stale_after_us: int = 10**18) -> AlignmentConfig:
-    """Windows of 8 units every 4, each modality with a lateness of its own."""
+    """Return windows of 8 units every 4 units, with a different lateness for each modality."""
     lanes = {
         "audio": StreamConfig(3 * UNIT_US, True),
         "text": StreamConfig(0, False),
@@ -44,13 +44,13 @@ def semantics(stale_after_us: int = 10**18) -> AlignmentConfig:
 
 
 class Crash(Exception):
-    """The process is gone at this very point."""
+    """The process is killed at this point."""
 
 
 class World:
-    """One history: a plan of sent records, played against aligners and workers that crash, overlap and start over."""
+    """One history: sent records, and aligners and workers that crash, overlap and restart."""
 
-    def __init__(self, seed: int, plan: Sequence[Sent], *, zombies: bool) -> None:
+    def __init__(self, seed: int, plan: Sequence[SentRecord], *, zombies: bool) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
         self.plan = sorted(plan, key=lambda sent: sent.at)
@@ -62,9 +62,9 @@ class World:
         self.semantics = semantics(self.rng.choice([10**18, 10**18, 700 * UNIT_US, 2_000 * UNIT_US]))
         self.counts: Counter[str] = Counter()
         self.nonces: dict[int, str] = {}
-        self.processes = [self.fresh()]
+        self.processes = [self.new_owner()]
         self.owner = 0
-        self.fusers = [self.fresh_fuser()]
+        self.fusers = [self.new_fusion_worker()]
 
     @property
     def now_us(self) -> int:
@@ -72,11 +72,11 @@ class World:
 
     @property
     def now_ms(self) -> int:
-        """The broker's clock."""
+        """The clock of the broker."""
         return EPOCH_MS + self.clock
 
-    def fresh(self) -> Partition:
-        """A new owner: everything it knows comes from the logs."""
+    def new_owner(self) -> Partition:
+        """Return a new owner of the partition, restored from the logs."""
         floors = self.broker.committed
         times = [self.broker.media[m][o].timestamp for m, o in floors.items() if o < len(self.broker.media[m])]
         since = min(times, default=self.now_ms) - self.tail
@@ -86,16 +86,16 @@ class World:
         self.nonces[id(partition)] = f"n{len(self.nonces)}"
         return partition
 
-    def fresh_fuser(self) -> Fuser:
-        """A new fusion worker."""
-        return Fuser(self.broker, self.tail, self.semantics.future_us)
+    def new_fusion_worker(self) -> FusionWorker:
+        """Return a new fusion worker."""
+        return FusionWorker(self.broker, self.tail, self.semantics.future_us)
 
     def maybe_crash(self, chance: float) -> None:
         if self.crashes < CRASHES_MAX and self.rng.random() < chance:
             raise Crash
 
     def run(self, steps_max: int = 60_000) -> bool:
-        """Play to the end; False where the floor got stuck (a window never closed, or a hold never released)."""
+        """Play to the end; return False if commits got stuck (a window never closed, or an offset was never released)."""
         for _ in range(steps_max):
             self.clock += 1
             self._produce()
@@ -120,7 +120,7 @@ class World:
             self.step(process)
         except Crash:
             self._crashed()
-            self.processes[self.processes.index(process)] = self.fresh()
+            self.processes[self.processes.index(process)] = self.new_owner()
 
     def _fuse(self) -> None:
         fuser = self.rng.choice(self.fusers)
@@ -128,17 +128,17 @@ class World:
             if fuser.position < len(self.broker.windows) and self.rng.random() < 0.5:
                 fuser.step(self.now_ms, self.rng.choice([1, 2, 9]), lambda: self.maybe_crash(0.03))
             if self.rng.random() < 0.2 and fuser is self.fusers[-1]:
-                self.broker.answered = max(fuser.position, self.broker.answered)
+                self.broker.predicted_to = max(fuser.position, self.broker.predicted_to)
         except Crash:
             self._crashed()
-            self.fusers[self.fusers.index(fuser)] = self.fresh_fuser()
+            self.fusers[self.fusers.index(fuser)] = self.new_fusion_worker()
 
     def _crashed(self) -> None:
         self.crashes += 1
         self.clock += self.rng.choice([0, 0, 0, 100])
 
     def step(self, process: Partition) -> None:
-        """One turn of an aligner: some records, what follows from them, and perhaps a commit."""
+        """Let an aligner process some records, carry out the effects, and perhaps commit."""
         ready = [m for m in MODALITIES if process.positions[m] < len(self.broker.media[m])]
         records: list[tuple[str, FakeRecord]] = []
         if ready and self.rng.random() < 0.8:
@@ -157,8 +157,8 @@ class World:
             self.commit(process)
 
     def act(self, process: Partition, effects: Effects) -> None:
-        """Carry out effects in their order; each may be the last."""
-        if self.rng.random() < 0.95:  # a Redis that is down costs nothing but a read of the log
+        """Carry out effects in order; the process may crash after each."""
+        if self.rng.random() < 0.95:  # with Redis down, payloads are read from the log
             self.broker.redis.update(((a.chunk.modality, 0, a.chunk.offset), a.payload) for a in effects.payloads)
         for chunk, _ in effects.late:
             self.broker.late.add((chunk.modality, chunk.offset))
@@ -168,9 +168,10 @@ class World:
             self.maybe_crash(0.02)
         for window in effects.windows:
             self.broker.append_window(self.now_ms, window)
-            self.maybe_crash(0.01)  # the broker has it, its answer is lost
+            self.maybe_crash(0.01)  # the broker has the record, the acknowledgement is lost
             if self.rng.random() < 0.01:
-                self.broker.append_window(self.now_ms, window)  # an answer lost on the way, and the record sent again
+                # The acknowledgement was lost, so the record is sent again.
+                self.broker.append_window(self.now_ms, window)
             if window.final:
                 process.on_window_acknowledged(window, self.now_ms * 1000)
             self.maybe_crash(0.01)
@@ -179,14 +180,14 @@ class World:
         self.counts.update(fate for (_, fate), n in effects.fates.items() for _ in range(n))
 
     def write_tick(self, modality: str, bounds: dict[str, int], evidence: tick.TickEvidence) -> None:
-        """Append a tick to the log of its modality."""
+        """Append an idle record to the log of its modality."""
         log = self.broker.media[modality]
         for value in tick.encode(bounds, evidence):
             log.append(FakeRecord(len(log), self.now_ms, None, value, tick.headers(value)))
         self.maybe_crash(0.01)
 
     def _tick_freely(self, process: Partition) -> None:
-        """Whether and when to tick is free within the limit, so a tick may come at any time."""
+        """Write an idle record at a random time: within the limit the aligner is free to choose when."""
         for modality in MODALITIES:
             bounds = {}
             for name, session in process.aligner.sessions.items():
@@ -199,13 +200,13 @@ class World:
                 self.write_tick(modality, bounds, "tick")
 
     def commit(self, process: Partition) -> None:
-        """Frontier records first, then the floors; a zombie's commit is refused, its records are not."""
+        """Write frontier records, then commit; a zombie's commit is rejected, its records are not."""
         floors = process.commit_offsets()
-        for told in process.due_frontiers():
-            key = frontier.key(told.session, self.nonces[id(process)])
-            self.broker.frontiers[key] = told
+        for record in process.due_frontiers():
+            key = frontier.key(record.session, self.nonces[id(process)])
+            self.broker.frontiers[key] = record
             self.maybe_crash(0.01)
-            for old in process.coverage.on_frontier_acknowledged(told.session, told.start_us):
+            for old in process.coverage.on_frontier_acknowledged(record.session, record.start_us):
                 if old != key:
                     self.broker.frontiers.pop(old, None)
         if process is self.processes[self.owner]:
@@ -214,8 +215,8 @@ class World:
     def _rebalance(self) -> None:
         if self.zombies and self.rng.random() < 0.01 and self.crashes < CRASHES_MAX:
             self.crashes += 1
-            self.processes, self.owner = [self.processes[self.owner], self.fresh()], 1
-            self.fusers = [self.fusers[-1], self.fresh_fuser()]
+            self.processes, self.owner = [self.processes[self.owner], self.new_owner()], 1
+            self.fusers = [self.fusers[-1], self.new_fusion_worker()]
         elif len(self.processes) > 1 and self.rng.random() < 0.02:
             self.processes, self.owner = [self.processes[self.owner]], 0
             self.fusers = self.fusers[-1:]

@@ -1,4 +1,4 @@
-"""Tortures a real stack and judges it: `python -m tests.torture --minutes 5 --seed 1`; 1 where anything is wrong."""
+"""Run a real stack with faults and judge it: `python -m tests.torture --minutes 5 --seed 1`. Exit code 1 if a check fails."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import logging
 import random
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests.torture.report import blind_spots, lines
-from tests.torture.run import run
+from tests.torture.plan import KINDS
+from tests.torture.run import Outcome, run
+
+PROBLEMS_SHOWN = 20
 
 
 def main() -> int:
@@ -22,14 +25,43 @@ def main() -> int:
     asked = parser.parse_args()
     if asked.minutes < 0.5:
         parser.error("a run has at least 0.5 minutes")
-    # Our own clients meet a broker that is away: that is the plan.
+    # The broker is killed on purpose: do not log the failures of our clients.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     seed = asked.seed if asked.seed is not None else random.randrange(1_000_000)
     with tempfile.TemporaryDirectory(prefix="torture-") as made:
         folder = asked.folder or Path(made)
         outcome = asyncio.run(run(seed, asked.minutes * 60, folder, lambda text: print(text, flush=True)))
-    print("\n" + "\n".join(lines(outcome)))
-    return 1 if outcome.verdict.troubles or blind_spots(outcome) else 0
+    print("\n" + "\n".join(report_lines(outcome)))
+    return 1 if outcome.verdict.problems or blind_spots(outcome) else 0
+
+
+def blind_spots(outcome: Outcome) -> list[str]:
+    """Return the kinds of faults that were not injected as planned, or never while work was in flight."""
+    spots = [
+        f"{kind}: {outcome.landed[kind]} of {count} landed"
+        for kind, count in outcome.planned.items()
+        if outcome.landed[kind] < count
+    ]
+    return spots + [f"{kind}: never in flight" for kind in outcome.planned if not outcome.in_flight[kind]]
+
+
+def report_lines(outcome: Outcome) -> Iterator[str]:
+    """Return the lines of the table that is printed at the end."""
+    yield f"{'fault':<24}{'planned':>9}{'landed':>9}{'in flight':>11}"
+    for kind in KINDS:
+        yield f"{kind:<24}{outcome.planned[kind]:>9}{outcome.landed[kind]:>9}{outcome.in_flight[kind]:>11}"
+    counts = [sum(found.values()) for found in (outcome.planned, outcome.landed, outcome.in_flight)]
+    yield f"{'all':<24}{counts[0]:>9}{counts[1]:>9}{counts[2]:>11}"
+    yield ""
+    for name, count in outcome.verdict.counts.items():
+        yield f"{name:<26}{count:>10,}"
+    for name, count in sorted(outcome.ended.items()):
+        yield f"{'by itself, ' + name:<26}{count:>10,}"
+    yield f"{'wrong':<26}{len(outcome.verdict.problems):>10,}"
+    for trouble in outcome.verdict.problems[:PROBLEMS_SHOWN]:
+        yield f"  {trouble}"
+    for spot in blind_spots(outcome):
+        yield f"  {spot}"
 
 
 if __name__ == "__main__":

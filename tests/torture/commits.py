@@ -1,4 +1,4 @@
-"""Every commit that the group coordinator ever took: the records of __consumer_offsets, and what they must not pass."""
+"""All commits of consumer groups, read from __consumer_offsets, and the check that none came too early."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ COMPACT_FROM = 4  # from this version of the value on, strings are compact (KIP-
 Log = tuple[str, int]
 
 
-class NotRead(Exception):
-    """A record of a form that we do not know: the check would be blind."""
+class UnknownRecordFormat(Exception):
+    """A record in an unknown format; the check cannot ignore it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One commit of one log, at the broker's time."""
+    """A commit for one log, with the time of the broker."""
 
     group: str
     topic: str
@@ -33,7 +33,7 @@ class Commit:
 
 
 class Need(NamedTuple):
-    """A record that was needed until the broker had the output that came of it."""
+    """A record that was needed until the broker had its output."""
 
     offset: int
     until_ms: int
@@ -52,15 +52,15 @@ def read_commit(raw: KafkaRecord) -> Commit | None:
     (partition,) = struct.unpack_from(">i", key, at)
     version, offset = struct.unpack_from(">hq", value)
     if not 0 <= version <= COMPACT_FROM:
-        raise NotRead(f"a commit of version {version}")
+        raise UnknownRecordFormat(f"a commit of version {version}")
     at = 10 + (4 if version >= 3 else 0)  # the leader epoch
     at = _skip_compact(value, at) if version >= COMPACT_FROM else _string(value, at)[1]
     (at_ms,) = struct.unpack_from(">q", value, at)
     return Commit(group, topic, partition, offset, at_ms)
 
 
-def past_the_floor(commits: Iterable[Commit], needs: Mapping[Log, Sequence[Need]]) -> list[str]:
-    """A line for each commit above a record that was still needed when it was made. needs: by topic and partition."""
+def premature_commits(commits: Iterable[Commit], needs: Mapping[Log, Sequence[Need]]) -> list[str]:
+    """Describe each commit above a record that was still needed; needs are by topic and partition."""
     offsets: dict[Log, list[int]] = {}
     latest: dict[Log, list[int]] = defaultdict(list)
     for log, needed in needs.items():
@@ -75,7 +75,7 @@ def past_the_floor(commits: Iterable[Commit], needs: Mapping[Log, Sequence[Need]
         if below and latest[log][below - 1] > c.at_ms:
             late_ms = latest[log][below - 1] - c.at_ms
             troubles.append(
-                f"{c.topic} {c.partition}: {c.offset} was committed {late_ms} ms before all below it was answered"
+                f"{c.topic} {c.partition}: {c.offset} was committed {late_ms} ms before all records below it were processed"
             )
     return troubles
 

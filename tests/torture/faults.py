@@ -1,4 +1,4 @@
-"""Carries the plan out: each fault at its moment, and whether work was in flight just then."""
+"""Injects the planned faults, each at its time, and records whether work was in flight."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from redis.exceptions import RedisError
 from services.local.kafka import Broker
 from services.local.redis import LocalRedis
 from services.runtime.settings import Settings
-from tests.torture.flight import AGAIN_S, Flight, measured
+from tests.torture.flight import AGAIN_S, InFlight, wait_for_in_flight
 from tests.torture.plan import Fault
 from tests.torture.supervisor import FIRST, FUSION, SECOND, Supervisor
 
 MEASURED_WITHIN_S = 60.0
 ALIVE_WITHIN_S = 60.0
-ZOMBIE_S = 12.0  # longer than the group's session time-out of 10 s: it evicts the process meanwhile
+ZOMBIE_S = 12.0  # longer than the session timeout of the group (10 s), which evicts the process
 REDIS_PAUSE_S = 5.0
 Say = Callable[[str], None]
 
 
-class Faults:
-    """Kinds of one process come one after the other, those of different processes as they fall."""
+class FaultInjector:
+    """Injects the faults of each process one after the other, and those of different processes concurrently."""
 
     def __init__(
         self, settings: Settings, supervisor: Supervisor, broker: Broker, redis: LocalRedis, say: Say, begin_s: float
     ) -> None:
         self._settings, self._supervisor, self._broker, self._redis = settings, supervisor, broker, redis
         self._say, self._begin_s = say, begin_s
-        # While the aligner is paused nobody kills it and its guest stays: it comes back to partitions that another owns.
+        # A paused aligner is not killed and the second one stays, so that it resumes with partitions that another owns.
         self._paused = asyncio.Lock()
         self.landed: Counter[str] = Counter()
         self.in_flight: Counter[str] = Counter()
@@ -49,33 +49,33 @@ class Faults:
         }
 
     async def run(self, faults: Sequence[Fault]) -> None:
-        """All of them; returns when the last has been healed."""
-        lanes: dict[str, list[Fault]] = defaultdict(list)
+        """Inject all faults and return when the system has recovered from the last one."""
+        by_process: dict[str, list[Fault]] = defaultdict(list)
         for fault in faults:
-            # A pause lasts: in the lane of the kills it would put off all that follow.
-            lanes[fault.kind if fault.kind == "pause aligner" else _victim(fault)].append(fault)
-        await asyncio.gather(*(self._lane(lane) for lane in lanes.values()))
+            # A pause takes long: among the kills it would delay all that follow.
+            by_process[fault.kind if fault.kind == "pause aligner" else _victim(fault)].append(fault)
+        await asyncio.gather(*(self._run_in_order(faults) for faults in by_process.values()))
 
-    async def _lane(self, lane: Sequence[Fault]) -> None:
-        """Each at its moment; after a delay (no broker to ask) the rest are put off too, or they would come at once."""
+    async def _run_in_order(self, faults: Sequence[Fault]) -> None:
+        """Inject each fault at its time; a delay (the broker is down) delays the rest as well, or they would come at once."""
         clock, delay_s = asyncio.get_running_loop().time, 0.0
-        for fault in lane:
+        for fault in faults:
             await asyncio.sleep(max(self._begin_s + fault.at_s + delay_s - clock(), 0))
             records = await self._in_flight(fault)
             at_s = clock() - self._begin_s
             delay_s = at_s - fault.at_s
             if not await self._do[fault.kind]():
-                self._say(f"{at_s:6.1f} s  {fault.kind}: there was nothing to do it to")
+                self._say(f"{at_s:6.1f} s  {fault.kind}: the process was not running")
                 continue
             self.landed[fault.kind] += 1
             self.in_flight[fault.kind] += bool(records)
             self._say(f"{at_s:6.1f} s  {fault.kind}: {records:,} records in flight")
 
     async def _in_flight(self, fault: Fault) -> int:
-        """The records in flight as soon as there are any: a fault of an idle process proves nothing."""
+        """Wait for records in flight, because a fault of an idle process proves nothing, and return their number."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + MEASURED_WITHIN_S
-        while not (records := _records(fault, await measured(self._settings, deadline - clock()))):
+        while not (records := _records(fault, await wait_for_in_flight(self._settings, deadline - clock()))):
             if clock() > deadline:
                 return 0
             await asyncio.sleep(AGAIN_S)
@@ -112,7 +112,7 @@ class Faults:
         return True
 
     async def _leave(self) -> bool:
-        # A guest that never had a partition would not be missed.
+        # Wait until it owns partitions: without any, its leaving has no effect.
         await self._until(lambda: self._supervisor.processes[SECOND].get("/readyz") is not None)
         async with self._paused:
             return await self._supervisor.leave(SECOND)
@@ -149,7 +149,7 @@ def _victim(fault: Fault) -> str:
     return "second aligner" if fault.kind.startswith("second") else fault.kind.split()[-1]
 
 
-def _records(fault: Fault, flight: Flight | None) -> int:
+def _records(fault: Fault, flight: InFlight | None) -> int:
     if flight is None:
         return 0
     return flight.fusion if fault.kind.endswith("fusion") else flight.aligner

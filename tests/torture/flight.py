@@ -1,4 +1,4 @@
-"""How much is in flight: records that stand in the logs and are not covered by a commit yet, asked of the broker."""
+"""Records in flight: in the logs and not committed yet."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ AGAIN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Flight:
-    """Records between the committed floors and the ends of the logs, of each service's input."""
+class InFlight:
+    """The number of records between commit and end of the input logs, for each service."""
 
     aligner: int
     fusion: int
 
 
-async def measure(settings: Settings) -> Flight:
-    """Ask the broker. Raises KafkaError or TimeoutError where it does not answer."""
+async def measure_in_flight(settings: Settings) -> InFlight:
+    """Ask the broker. Raises KafkaError or TimeoutError if it does not respond."""
     topics, group = settings.topic_names(), settings.kafka.group_prefix
     async with asyncio.timeout(ANSWER_WITHIN_S):
-        return Flight(
-            await _behind(settings, f"{group}-aligner", topics.media_all),
-            await _behind(settings, f"{group}-fusion", (topics.windows,)),
+        return InFlight(
+            await _uncommitted(settings, f"{group}-aligner", topics.media_all),
+            await _uncommitted(settings, f"{group}-fusion", (topics.windows,)),
         )
 
 
-async def measured(settings: Settings, within_s: float) -> Flight | None:
-    """Ask until the broker answers; None where it does not within that time."""
+async def wait_for_in_flight(settings: Settings, within_s: float) -> InFlight | None:
+    """Ask until the broker responds, or return None after the deadline."""
     deadline = asyncio.get_running_loop().time() + within_s
     while asyncio.get_running_loop().time() < deadline:
         try:
-            return await measure(settings)
+            return await measure_in_flight(settings)
         except (KafkaError, TimeoutError):
             await asyncio.sleep(AGAIN_S)
     return None
 
 
-async def _behind(settings: Settings, group: str, names: tuple[str, ...]) -> int:
-    # A consumer that subscribes to nothing is no member of the group: it may ask for its commits.
+async def _uncommitted(settings: Settings, group: str, names: tuple[str, ...]) -> int:
+    # A consumer without a subscription can read the commits of a group without joining it.
     consumer = clients.make_group_consumer(settings.kafka.bootstrap_servers, group, "")
     try:
         await consumer.start()

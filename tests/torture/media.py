@@ -1,4 +1,4 @@
-"""What the torture's devices send: an endless, repeatable stream of good, late, repeated and wrong records."""
+"""The records of the simulated devices: an endless, reproducible stream of good, late, repeated and bad records."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from PIL import Image
 from services.contract import cloudevents
 from services.contract.record import Headers
 
-MARK = "x-torture"  # on records that admission must refuse: the reason
+MARK = "x-torture"  # header of records that admission must reject, with the reason
 ROOMS = 8
 LIFE_S = (15.0, 40.0)
 ORDER = ("video", "audio", "video", "text")
 TYPES = {"text": "text/plain", "video": "image/jpeg", "audio": "audio/pcm;rate=8000"}
 SAMPLES = 800
-ENDED = 0.8  # of the sessions say so; the others only fall silent
+ENDED = 0.8  # share of sessions with end records; the others only fall silent
 REMEMBERED = 40
 SECOND_US = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
-    """One record on its way: modality, session, headers and value; wrong_partition: not that of its key."""
+class OutgoingRecord:
+    """A record to send; `wrong_partition` sends it to a partition that does not match its key."""
 
     modality: str
     session: str
@@ -35,17 +35,17 @@ class Sending:
 
 
 @dataclass(slots=True)
-class Room:
-    """One session while it lives; now and then one of its modalities is silent for a while."""
+class LiveSession:
+    """A live session; now and then one of its modalities is silent for a while."""
 
     session: str
     until_us: int
     silent: str
     silent_us: tuple[int, int]
-    sent: deque[Sending] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    sent: deque[OutgoingRecord] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
 
 
-def _pictures() -> list[bytes]:
+def _images() -> list[bytes]:
     found = []
     for n in range(16):
         out = io.BytesIO()
@@ -55,87 +55,87 @@ def _pictures() -> list[bytes]:
 
 
 class Media:
-    """One record after the other, each at its event time."""
+    """Generates records by event time."""
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)
         self._seed, self._count = seed, 0
-        self._rooms: list[Room | None] = [None] * ROOMS
+        self._sessions: list[LiveSession | None] = [None] * ROOMS
         self._named = 0
         self._bodies = {
-            "video": _pictures(),
+            "video": _images(),
             "audio": [bytes([n, n // 2]) * SAMPLES for n in range(16)],
             "text": [f"number {n} please".encode() for n in range(16)],
         }
 
-    def take(self, now_us: int) -> list[Sending]:
-        """What is sent at an event time: one record, and the ends of a session whose time has come."""
+    def records_at(self, now_us: int) -> list[OutgoingRecord]:
+        """Return the records of an event time: one record, and the end records of a session that ends."""
         n, rng = self._count, self._rng
         self._count += 1
         at = n % ROOMS
-        room, out = self._rooms[at], []
-        if room is None or now_us >= room.until_us:
-            if room is not None and rng.random() < ENDED:
-                out += self._ends(room, now_us)
-            room = self._rooms[at] = self._room(now_us)
+        session, out = self._sessions[at], []
+        if session is None or now_us >= session.until_us:
+            if session is not None and rng.random() < ENDED:
+                out += self._ends(session, now_us)
+            session = self._sessions[at] = self._live_session(now_us)
         modality = ORDER[n // ROOMS % len(ORDER)]
-        if modality == room.silent and room.silent_us[0] <= now_us < room.silent_us[1]:
+        if modality == session.silent and session.silent_us[0] <= now_us < session.silent_us[1]:
             modality = "video" if modality != "video" else "audio"
-        out.append(self._one(room, modality, now_us))
+        out.append(self._next_record(session, modality, now_us))
         return out
 
-    def ends(self, now_us: int) -> list[Sending]:
-        """The ends of all sessions that live."""
-        return [end for room in self._rooms if room is not None for end in self._ends(room, now_us)]
+    def ends(self, now_us: int) -> list[OutgoingRecord]:
+        """Return the end records of all live sessions."""
+        return [end for session in self._sessions if session is not None for end in self._ends(session, now_us)]
 
-    def _room(self, now_us: int) -> Room:
+    def _live_session(self, now_us: int) -> LiveSession:
         rng = self._rng
         self._named += 1
         from_us = now_us + round(rng.uniform(0, 20) * SECOND_US)
-        return Room(
-            session=f"room {self._seed}-{self._named}",
+        return LiveSession(
+            session=f"session {self._seed}-{self._named}",
             until_us=now_us + round(rng.uniform(*LIFE_S) * SECOND_US),
             silent=rng.choice(("text", "audio", "video")),
             silent_us=(from_us, from_us + round(rng.uniform(3, 8) * SECOND_US)),
         )
 
-    def _one(self, room: Room, modality: str, now_us: int) -> Sending:
+    def _next_record(self, session: LiveSession, modality: str, now_us: int) -> OutgoingRecord:
         rng = self._rng
         what = rng.random()
         t_us = now_us - rng.randrange(150_000)
-        if what < 0.010 and room.sent:
-            return rng.choice(room.sent)
-        if what < 0.016 and room.sent:
-            return self._conflict(rng.choice(room.sent))
+        if what < 0.010 and session.sent:
+            return rng.choice(session.sent)
+        if what < 0.016 and session.sent:
+            return self._conflict(rng.choice(session.sent))
         if what < 0.021:
-            return self._wrong(room, modality, t_us)
+            return self._bad_record(session, modality, t_us)
         if what < 0.026:
-            return self._made(room, "video", t_us, b"", cloudevents.ALIVE_TYPE)
+            return self._record(session, "video", t_us, b"", cloudevents.ALIVE_TYPE)
         if what < 0.042:
-            t_us -= rng.randrange(2_800_000, 6_000_000)  # past all its windows
+            t_us -= rng.randrange(2_800_000, 6_000_000)  # late for all its windows
         elif what < 0.050:
             t_us -= rng.randrange(1_000_000, 2_500_000)  # in time for some of them
-        sending = self._made(room, modality, t_us, rng.choice(self._bodies[modality]))
-        room.sent.append(sending)
+        sending = self._record(session, modality, t_us, rng.choice(self._bodies[modality]))
+        session.sent.append(sending)
         return sending
 
-    def _made(self, room: Room, modality: str, t_us: int, body: bytes, kind: str = "") -> Sending:
+    def _record(self, session: LiveSession, modality: str, t_us: int, body: bytes, kind: str = "") -> OutgoingRecord:
         headers = cloudevents.build_headers(
-            session=room.session,
+            session=session.session,
             source=cloudevents.device_source("torture", modality),
             id=str(self._count),
             type=kind or cloudevents.media_type(modality),
             t_us=t_us,
             content_type=TYPES[modality] if body else "",
         )
-        return Sending(modality, room.session, headers, body)
+        return OutgoingRecord(modality, session.session, headers, body)
 
-    def _conflict(self, first: Sending) -> Sending:
+    def _conflict(self, first: OutgoingRecord) -> OutgoingRecord:
         others = [body for body in self._bodies[first.modality] if body != first.value]
         return replace(first, value=self._rng.choice(others))
 
-    def _wrong(self, room: Room, modality: str, t_us: int) -> Sending:
-        good = self._made(room, modality, t_us, self._bodies[modality][0])
+    def _bad_record(self, session: LiveSession, modality: str, t_us: int) -> OutgoingRecord:
+        good = self._record(session, modality, t_us, self._bodies[modality][0])
         by_modality = {"text": ("utf8", b"\xff\xfe"), "video": ("magic", b"GIF89a"), "audio": ("samples", bytes(801))}
         reason, value = by_modality[modality]
         headers, other = dict(good.headers), self._rng.randrange(5)
@@ -151,7 +151,7 @@ class Media:
         elif other == 3:
             reason, value = "partition", good.value
         marked = [*headers.items(), (MARK, reason.encode())]
-        return Sending(modality, room.session, marked, value, wrong_partition=reason == "partition")
+        return OutgoingRecord(modality, session.session, marked, value, wrong_partition=reason == "partition")
 
-    def _ends(self, room: Room, now_us: int) -> list[Sending]:
-        return [self._made(room, modality, now_us, b"", cloudevents.SESSION_END_TYPE) for modality in TYPES]
+    def _ends(self, session: LiveSession, now_us: int) -> list[OutgoingRecord]:
+        return [self._record(session, modality, now_us, b"", cloudevents.SESSION_END_TYPE) for modality in TYPES]

@@ -1,4 +1,4 @@
-"""What each committed record was needed for, and until when: the times at which the broker had what came of it."""
+"""Until when each record was needed: the time at which the broker had its output."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Needs = dict[Log, list[Need]]
 
 
 def needs_of(logs: Sequence[PartitionLogs], predictions: Sequence[KafkaRecord], books: Ledger, topics: Topics) -> Needs:
-    """Members and closing ticks of windows, what is late or refused, and windows that wait for their answer."""
+    """Collect members and closing idle records of windows, late and rejected records, and windows without a prediction."""
     needs: Needs = defaultdict(list)
-    ticks, answered_ms = _ticks(logs), _answered_ms(predictions)
+    ticks, predicted_ms = _ticks(logs), _predicted_ms(predictions)
     for one in logs:
-        for at, at_ms in _told_ms(one).items():
-            # A copy, or what is in a window too, may be told late after any crash: it was needed for nothing.
+        for at, at_ms in _reported_ms(one).items():
+            # After a crash, a duplicate or a member of a window may also be reported late: it was not needed.
             if books.fate_of.get(at) in ("late", "dead"):
                 needs[topics.media(at[0]), at[1]].append(Need(at[2], at_ms))
         for raw in one.windows:
             record = canonical.loads_object(raw.value or b"")
-            if record["final"] and record["id"] in answered_ms:
-                needs[topics.windows, one.partition].append(Need(raw.offset, answered_ms[record["id"]]))
+            if record["final"] and record["id"] in predicted_ms:
+                needs[topics.windows, one.partition].append(Need(raw.offset, predicted_ms[record["id"]]))
     for window, _, out_ms in books.windows.values():
         for modality, lane in window.modalities.items():
             log = topics.media(modality)
@@ -40,24 +40,24 @@ def needs_of(logs: Sequence[PartitionLogs], predictions: Sequence[KafkaRecord], 
     return needs
 
 
-def answered(prediction: Mapping[str, Any]) -> str:
-    """The id of the window that a final prediction answers."""
+def window_id_of(prediction: Mapping[str, Any]) -> str:
+    """Return the id of the window of a final prediction."""
     return f"{prediction['session']}/{prediction['window']['start'] // 1000}/1"
 
 
-def _answered_ms(predictions: Sequence[KafkaRecord]) -> dict[str, int]:
-    """When each window was first answered."""
+def _predicted_ms(predictions: Sequence[KafkaRecord]) -> dict[str, int]:
+    """Return when each window was first predicted."""
     found: dict[str, int] = {}
     for raw in predictions:
         record = canonical.loads_object(raw.value or b"")
         if record["final"]:
-            id = answered(record)
+            id = window_id_of(record)
             found[id] = min(raw.timestamp, found.get(id, raw.timestamp))
     return found
 
 
-def _told_ms(logs: PartitionLogs) -> dict[MemberPosition, int]:
-    """When each record was first told as late or refused."""
+def _reported_ms(logs: PartitionLogs) -> dict[MemberPosition, int]:
+    """Return when each record was first reported as late or rejected."""
     found: dict[MemberPosition, int] = {}
     for raw in logs.late:
         late = canonical.loads_object(raw.value or b"")
@@ -70,7 +70,7 @@ def _told_ms(logs: PartitionLogs) -> dict[MemberPosition, int]:
 
 
 def _ticks(logs: Sequence[PartitionLogs]) -> dict[tuple[str, str, int], tuple[int, int]]:
-    """Partition and offset of the first tick that told a bound, by modality, session and bound."""
+    """Return the position of the first idle record with each watermark, by modality, session and watermark."""
     found: dict[tuple[str, str, int], tuple[int, int]] = {}
     for one in logs:
         for modality, raws in one.media.items():

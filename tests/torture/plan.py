@@ -1,11 +1,11 @@
-"""What is done to the processes and when: a function of seed and length."""
+"""The plan of faults, which depends on the seed and the duration only."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
 
-# So many in five minutes; a shorter run has fewer, but each at least once.
+# The number of faults in five minutes; a shorter run has fewer, but each at least once.
 KINDS = {
     "kill aligner": 20,
     "pause aligner": 3,
@@ -20,20 +20,20 @@ KINDS = {
 FULL_S = 300
 LEAD_S = 4.0
 TAIL_S = 4.0
-# When in its share of the time a fault may come: a guest has gone before it comes again.
+# When a fault may come within its share of the time: the second aligner leaves before it joins again.
 WITHIN = {"second aligner joins": (0.0, 0.3), "second aligner leaves": (0.6, 0.9)}
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fault:
-    """One thing to do, so many seconds after the sending began."""
+    """A fault, in seconds after the start of sending."""
 
     at_s: float
     kind: str
 
 
 def plan(seed: int, seconds: float) -> list[Fault]:
-    """The faults of a run in order of time: each kind evenly over the run, at a random moment of its share."""
+    """Return the faults of a run in order of time: each kind is spread evenly, at a random time within its share."""
     rng = random.Random(seed)
     faults: list[Fault] = []
     for kind, in_full in KINDS.items():

@@ -1,4 +1,4 @@
-"""A whole run: real broker, Redis, services and sender; the plan of faults; then the verdict."""
+"""A torture run: start broker, Redis, services and sender, inject the faults, then judge the logs."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from services.local.process import Child
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings, load
 from tests.torture.commits import OFFSETS_TOPIC, Commit, read_commit
-from tests.torture.faults import Faults
-from tests.torture.flight import Flight, measured
+from tests.torture.faults import FaultInjector
+from tests.torture.flight import InFlight, wait_for_in_flight
 from tests.torture.plan import Fault, plan
 from tests.torture.supervisor import FIRST, FUSION, Supervisor
 from tests.torture.verdict import Evidence, Verdict, judge
 
 PARTITIONS = 4
-# An idle session holds the floor until an aligner has lived this long: with an owner every few seconds and the default
-# of three nothing would be committed, and every restart would begin where the first did.
+# An idle session holds back commits until an aligner has run this long. With a new owner every few seconds and the default
+# of three seconds nothing would be committed, and every restart would read everything again.
 SESSION_IDLE_MS = 500
-OFFSETS_PARTITIONS = 4  # as the local broker is set up
+OFFSETS_PARTITIONS = 4  # of the local broker
 FLUSHED_WITHIN_S = 180.0
-# A floor may stand still for as long as a replay lasts, and reach the end at once: an idle session holds it until then.
+# Commits may stand still for as long as a replay takes, because an idle session holds them back until then.
 STANDS_STILL_S = 240.0
 CACHE_BYTES = 512 * 1024 * 1024
 Say = Callable[[str], None]
@@ -39,7 +39,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was planned and landed, how the services ended, and the verdict."""
+    """The planned and injected faults, the exit codes of the services, and the verdict."""
 
     planned: Counter[str]
     landed: Counter[str]
@@ -50,8 +50,8 @@ class Outcome:
 
 
 async def run(seed: int, seconds: float, folder: Path, say: Say) -> Outcome:
-    """Torture a stack of our own in this folder. Raises StartError, KafkaError."""
-    # Whatever broker the settings name: it is not ours to kill.
+    """Run in a stack of its own in this folder. Raises StartError, KafkaError."""
+    # Never kill the broker that the settings may name.
     own = load(
         kafka={"bootstrap_servers": "", "group_prefix": "torture"},
         redis={"url": ""},
@@ -63,27 +63,27 @@ async def run(seed: int, seconds: float, folder: Path, say: Say) -> Outcome:
         async with clients.admin(stack.bootstrap_servers) as admin:
             await topic_admin.create_missing_topics(admin, settings)
         supervisor = Supervisor(stack, settings)
-        async with _watched(supervisor):
-            faults, acknowledged, planned = await _tortured(seed, seconds, stack, settings, supervisor, say)
-            say("the sender has ended: waiting until every window is out and answered")
-            flight = await _settled(settings)
+        async with _supervised(supervisor):
+            faults, acknowledged, planned = await _inject_faults(seed, seconds, stack, settings, supervisor, say)
+            say("the sender has stopped: waiting until all windows are published and predicted")
+            flight = await _wait_until_settled(settings)
             exit_codes = await supervisor.stop()
         say("reading all topics again")
-        evidence = await _evidence(settings, acknowledged)
+        evidence = await _read_evidence(settings, acknowledged)
         inference = Inference(load_model(settings.fusion.model, settings.fusion.device), CACHE_BYTES)
         verdict = await asyncio.to_thread(judge, evidence, settings, inference)
-    if flight != Flight(0, 0):
-        verdict.troubles.append(f"for {STANDS_STILL_S} s the logs were not worked off further: {flight}")
+    if flight != InFlight(0, 0):
+        verdict.problems.append(f"no progress for {STANDS_STILL_S} s: {flight}")
     for name, code in exit_codes.items():
         if code != 0:
-            verdict.troubles.append(f"the {name} ended with exit code {code}")
+            verdict.problems.append(f"the {name} ended with exit code {code}")
     return Outcome(
         Counter(fault.kind for fault in planned), faults.landed, faults.in_flight, supervisor.ended, exit_codes, verdict
     )
 
 
 @asynccontextmanager
-async def _watched(supervisor: Supervisor) -> AsyncIterator[None]:
+async def _supervised(supervisor: Supervisor) -> AsyncIterator[None]:
     for name in (FIRST, FUSION):
         supervisor.start(name)
     await asyncio.gather(*(supervisor.processes[name].ready() for name in (FIRST, FUSION)))
@@ -98,16 +98,22 @@ async def _watched(supervisor: Supervisor) -> AsyncIterator[None]:
             process.child.kill()
 
 
-async def _tortured(
+async def _inject_faults(
     seed: int, seconds: float, stack: LocalStack, settings: Settings, supervisor: Supervisor, say: Say
-) -> tuple[Faults, int, list[Fault]]:
+) -> tuple[FaultInjector, int, list[Fault]]:
     assert stack.broker is not None
     assert stack.redis is not None
     planned = plan(seed, seconds)
-    told, sender = stack.folder / "sent.json", Child("sender", stack.folder)
-    here = [stack.bootstrap_servers, settings.topics.prefix, str(settings.topics.partitions), str(seed), str(told)]
-    sender.start([sys.executable, "-m", "tests.torture.sender", *here])
-    faults = Faults(settings, supervisor, stack.broker, stack.redis, say, asyncio.get_running_loop().time())
+    report, sender = stack.folder / "sent.json", Child("sender", stack.folder)
+    arguments = [
+        stack.bootstrap_servers,
+        settings.topics.prefix,
+        str(settings.topics.partitions),
+        str(seed),
+        str(report),
+    ]
+    sender.start([sys.executable, "-m", "tests.torture.sender", *arguments])
+    faults = FaultInjector(settings, supervisor, stack.broker, stack.redis, say, asyncio.get_running_loop().time())
     try:
         say(f"seed {seed}: {len(planned)} faults in {seconds:.0f} s")
         running = asyncio.create_task(faults.run(planned))
@@ -118,23 +124,23 @@ async def _tortured(
         sender.kill()
     if code != 0:
         raise RuntimeError(f"the sender ended with exit code {code}:\n{sender.last_words()}")
-    return faults, json.loads(told.read_text())["acknowledged"], planned
+    return faults, json.loads(report.read_text())["acknowledged"], planned
 
 
-async def _settled(settings: Settings) -> Flight | None:
-    """Wait until the floors have reached the ends of all logs, as long as they come nearer; what is in flight then."""
+async def _wait_until_settled(settings: Settings) -> InFlight | None:
+    """Wait until everything is committed, as long as there is progress; return what is still in flight."""
     clock = asyncio.get_running_loop().time
     deadline, least = clock() + STANDS_STILL_S, sys.maxsize
     while True:
-        flight = await measured(settings, STANDS_STILL_S)
-        if flight == Flight(0, 0) or clock() > deadline:
+        flight = await wait_for_in_flight(settings, STANDS_STILL_S)
+        if flight == InFlight(0, 0) or clock() > deadline:
             return flight
         if flight is not None and flight.aligner + flight.fusion < least:
             deadline, least = clock() + STANDS_STILL_S, flight.aligner + flight.fusion
         await asyncio.sleep(0.5)
 
 
-async def _evidence(settings: Settings, acknowledged: int) -> Evidence:
+async def _read_evidence(settings: Settings, acknowledged: int) -> Evidence:
     topics, count = settings.topic_names(), settings.topics.partitions
     async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         logs = await collect_logs(reader, topics, count)

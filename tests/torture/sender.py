@@ -1,6 +1,6 @@
-"""The sender: a process of its own that sends 500 records a second whatever happens, until SIGTERM.
+"""The sender process: 500 records a second until SIGTERM.
 
-What is due while the broker is away is sent when it is back; what may have been lost is sent again.
+Records that are due during an outage of the broker are sent after it, and unacknowledged records are sent again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 
 from services.contract.partitioner import partition_of
 from services.contract.topics import Topics
-from tests.torture.media import Media, Sending
+from tests.torture.media import Media, OutgoingRecord
 
 PER_S = 500
 TURN_S = 0.01
@@ -27,17 +27,17 @@ AGAIN_S = 0.2
 
 
 class Sender:
-    """Keeps every record until the broker has acknowledged it."""
+    """Sends records and retries each until the broker has acknowledged it."""
 
     def __init__(self, servers: str, prefix: str, partition_count: int) -> None:
         self._servers, self._topics, self._count = servers, Topics(prefix), partition_count
         self._producer: AIOKafkaProducer | None = None
-        self._failed: list[Sending] = []
+        self._failed: list[OutgoingRecord] = []
         self._waiting: set[asyncio.Task[None]] = set()
         self.acknowledged = self.again = 0
 
-    async def send(self, sendings: Sequence[Sending]) -> None:
-        """Send these, and what failed before, through a new producer where the old one gave up."""
+    async def send(self, sendings: Sequence[OutgoingRecord]) -> None:
+        """Send records and earlier failures, with a new producer if the old one gave up."""
         due = [*self._failed, *sendings]
         if self._failed:
             self.again += len(self._failed)
@@ -51,33 +51,33 @@ class Sender:
                 return
 
     async def flush(self) -> None:
-        """Until every record is acknowledged."""
+        """Wait until every record is acknowledged."""
         while self._waiting or self._failed:
             if self._waiting:
                 await asyncio.wait(self._waiting)
             await self.send(())
         await self._drop()
 
-    async def _one(self, one: Sending) -> None:
+    async def _one(self, one: OutgoingRecord) -> None:
         if self._producer is None:
             self._producer = await self._open()
         number = partition_of(one.session.encode(), self._count)
         if one.wrong_partition:
             number = (number + 1) % self._count
-        answer = await self._producer.send(
+        acknowledgement = await self._producer.send(
             self._topics.media(one.modality),
             one.value,
             key=one.session.encode(),
             partition=number,
             headers=list(one.headers),
         )
-        task = asyncio.create_task(self._kept(one, answer))
+        task = asyncio.create_task(self._await_acknowledgement(one, acknowledgement))
         self._waiting.add(task)
         task.add_done_callback(self._waiting.discard)
 
-    async def _kept(self, one: Sending, answer: asyncio.Future[object]) -> None:
+    async def _await_acknowledgement(self, one: OutgoingRecord, acknowledgement: asyncio.Future[object]) -> None:
         try:
-            await answer
+            await acknowledgement
             self.acknowledged += 1
         except KafkaError:
             self._failed.append(one)
@@ -105,7 +105,7 @@ class Sender:
             await producer.stop()
 
 
-async def main(servers: str, prefix: str, partition_count: int, seed: int, told: Path) -> None:
+async def main(servers: str, prefix: str, partition_count: int, seed: int, report: Path) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     sender, media = Sender(servers, prefix, partition_count), Media(seed)
@@ -114,11 +114,11 @@ async def main(servers: str, prefix: str, partition_count: int, seed: int, told:
         due = int((time.time() - begin) * PER_S) - sent
         at_us = [round((begin + (sent + n) / PER_S) * 1e6) for n in range(due)]
         sent += due
-        await sender.send([one for t_us in at_us for one in media.take(t_us)])
+        await sender.send([one for t_us in at_us for one in media.records_at(t_us)])
         await asyncio.sleep(TURN_S)
     await sender.send(media.ends(round(time.time() * 1e6)))
     await sender.flush()
-    told.write_text(json.dumps({"acknowledged": sender.acknowledged, "again": sender.again}))
+    report.write_text(json.dumps({"acknowledged": sender.acknowledged, "again": sender.again}))
 
 
 if __name__ == "__main__":

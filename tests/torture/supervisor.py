@@ -1,4 +1,4 @@
-"""The supervisor: starts again whatever service process has ended, as an orchestrator would."""
+"""Restarts service processes that ended, as an orchestrator does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FIRST, SECOND, FUSION = "aligner", "second aligner", "fusion"
 
 
 class Supervisor:
-    """The service processes of a run; those that are wanted are kept alive."""
+    """The service processes of a run, restarted until they are stopped on purpose."""
 
     def __init__(self, stack: LocalStack, settings: Settings) -> None:
         environment = {
@@ -38,7 +38,7 @@ class Supervisor:
         self.wanted.add(name)
 
     def kill(self, name: str) -> bool:
-        """kill -9; whether there was a process."""
+        """Send SIGKILL; return whether the process was running."""
         running = self.processes[name].child.running
         if running:
             self._killed.add(name)
@@ -46,14 +46,14 @@ class Supervisor:
         return running
 
     async def leave(self, name: str) -> bool:
-        """SIGTERM, and not started again; whether it was there until then."""
+        """Stop without a restart; return whether the process was running."""
         running = self.processes[name].child.running
         self.wanted.discard(name)
         await self.processes[name].child.stop()
         return running
 
     async def watch(self) -> None:
-        """Start again what has ended, for ever; what ended by itself is counted with its exit code."""
+        """Restart processes that ended, for ever; count unexpected ends with their exit code."""
         while True:
             for name in sorted(self.wanted):
                 child = self.processes[name].child
@@ -66,7 +66,7 @@ class Supervisor:
             await asyncio.sleep(LOOK_S)
 
     async def stop(self) -> dict[str, int | None]:
-        """End all of them; the exit codes of a clean stop."""
+        """Stop all processes and return their exit codes."""
         running = [name for name in self.wanted if self.processes[name].child.running]
         self.wanted.clear()
         codes = await asyncio.gather(*(self.processes[name].child.stop() for name in running))

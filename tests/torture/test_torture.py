@@ -25,16 +25,17 @@ async def test_a_minute_of_faults_loses_and_changes_no_record() -> None:
         stderr=asyncio.subprocess.STDOUT,
     )
     out, _ = await process.communicate()
-    told = out.decode()
-    # 0 means: nothing wrong, and no fault that did not land while work was in flight.
-    assert process.returncode == 0, told
+    output = out.decode()
+    # 0 means: no problem, and every kind of fault hit while work was in flight.
+    assert process.returncode == 0, output
     counts = {
-        name: int(count.replace(",", "")) for name, count in re.findall(r"^([^\d\n]+?) +([\d,]+)$", told, re.MULTILINE)
+        name: int(count.replace(",", ""))
+        for name, count in re.findall(r"^([^\d\n]+?) +([\d,]+)$", output, re.MULTILINE)
     }
-    assert counts["records"] > 25_000, told
-    # What never happened was not tested.
+    assert counts["records"] > 25_000, output
+    # What never happened is not tested.
     for name in ("windows", "late", "duplicates", "conflicts", "refused", "commits checked"):
-        assert counts[name] > 50, told
+        assert counts[name] > 50, output
 
 
 def test_a_seed_gives_one_plan_with_every_kind_of_fault() -> None:

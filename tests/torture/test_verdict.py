@@ -1,4 +1,4 @@
-"""The verdict can fail: a run that went well passes, and each planted fault is told."""
+"""The verdict of a torture run passes a good run and reports each planted fault."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def inference() -> Inference:
 
 @pytest.fixture(scope="module")
 def evidence(inference: Inference) -> Evidence:
-    """Ten seconds of a recorded stream offline, answered a second later, the very floors committed meanwhile."""
+    """Ten seconds of a recorded session offline, predicted a second later, with the right commits in between."""
     log = StreamDriver(SETTINGS.alignment_config(), PATIENCE)
     sendings = list(read_stream(ROOT / "data", STREAM).records_between(STREAM, ORIGIN_US, 30_000_000, 40_000_000))
     outs = list(log.play(STREAM, sendings, ORIGIN_US))
@@ -50,23 +50,23 @@ def evidence(inference: Inference) -> Evidence:
     logs = [PartitionLogs(0, media, windows, lates, [])]
     books = build_ledger(logs, SETTINGS.alignment_config(), lambda session: True)
     found = recompute_predictions(books, logs, [], inference).by_window.values()
-    answers = [
+    predictions = [
         KafkaRecord("topic", 0, n, books.windows[p.window.id][2] + LATER_MS, b"", (), p.record)
         for n, p in enumerate(found)
         if p.window.final
     ]
-    needs = needs_of(logs, answers, books, SETTINGS.topic_names())
+    needs = needs_of(logs, predictions, books, SETTINGS.topic_names())
     commits = []
     for (topic, number), needed in needs.items():
         for at_ms in sorted({need.until_ms - 1 for need in needed}):
             floor = min(need.offset for need in needed if need.until_ms > at_ms)
             commits.append(Commit("braid-aligner", topic, number, floor, at_ms))
-    return Evidence(logs, answers, commits, acknowledged=len(sendings))
+    return Evidence(logs, predictions, commits, acknowledged=len(sendings))
 
 
 def test_a_good_run_has_no_problems(evidence: Evidence, inference: Inference) -> None:
     verdict = judge(evidence, SETTINGS, inference)
-    assert verdict.troubles == []
+    assert verdict.problems == []
     assert verdict.counts["windows"] == verdict.counts["predictions"] > 10
     assert verdict.counts["commits checked"] > 20
 
@@ -80,13 +80,13 @@ def with_two_versions_of_a_prediction(e: Evidence) -> Evidence:
     return replace(e, predictions=[*e.predictions, e.predictions[0]._replace(value=canonical.dumps(other))])
 
 
-def with_a_prediction_of_no_window(e: Evidence) -> Evidence:
+def with_a_prediction_of_an_unknown_window(e: Evidence) -> Evidence:
     record = canonical.loads_object(e.predictions[0].value or b"")
     other = record | {"id": "nobody/1", "session": "nobody"}
     return replace(e, predictions=[*e.predictions, e.predictions[0]._replace(value=canonical.dumps(other))])
 
 
-def refused(e: Evidence, stage: str) -> Evidence:
+def rejected(e: Evidence, stage: str) -> Evidence:
     raw = next(raw for raw in e.logs[0].media["audio"] if raw.key is not None)
     at = RecordPosition("braid.media.audio.v1", 0, raw.offset)
     value, headers = make_dead_letter(at, stage, Rejected(Reason.TIME, ""), raw.value, ()).encode()  # type: ignore[arg-type]
@@ -95,15 +95,15 @@ def refused(e: Evidence, stage: str) -> Evidence:
     )
 
 
-def with_a_good_record_refused(e: Evidence) -> Evidence:
-    return refused(e, "admission")
+def with_a_good_record_rejected(e: Evidence) -> Evidence:
+    return rejected(e, "admission")
 
 
 def with_a_member_that_is_a_dead_letter_too(e: Evidence) -> Evidence:
-    return refused(e, "alignment")
+    return rejected(e, "alignment")
 
 
-def with_a_bad_record_that_nobody_refused(e: Evidence) -> Evidence:
+def with_a_bad_record_that_was_not_rejected(e: Evidence) -> Evidence:
     media = dict(e.logs[0].media)
     first = media["audio"][0]
     media["audio"] = [first._replace(headers=[*first.headers, (MARK, b"time")]), *media["audio"][1:]]
@@ -122,27 +122,27 @@ def with_commits_of_the_read_position(e: Evidence) -> Evidence:
     return replace(e, commits=[replace(c, offset=c.offset + 3) for c in e.commits])
 
 
-def with_commits_that_say_nothing(e: Evidence) -> Evidence:
+def with_commits_that_cover_nothing(e: Evidence) -> Evidence:
     return replace(e, commits=[replace(c, offset=0) for c in e.commits[:1]])
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "problem"),
     [
         (without_a_prediction, "has no prediction"),
         (with_two_versions_of_a_prediction, "was published in 2 versions"),
-        (with_a_prediction_of_no_window, "which is no window"),
-        (with_a_good_record_refused, "was refused: time"),
+        (with_a_prediction_of_an_unknown_window, "the unknown window"),
+        (with_a_good_record_rejected, "was rejected: time"),
         (with_a_member_that_is_a_dead_letter_too, "stands in a window and is a dead letter"),
-        (with_a_bad_record_that_nobody_refused, "was not refused (time)"),
+        (with_a_bad_record_that_was_not_rejected, "was not rejected (time)"),
         (with_a_record_lost, "records were acknowledged"),
-        (with_commits_before_the_windows_are_out, "before all below it was answered"),
-        (with_commits_of_the_read_position, "before all below it was answered"),
-        (with_commits_that_say_nothing, "the check is blind"),
+        (with_commits_before_the_windows_are_out, "before all records below it were processed"),
+        (with_commits_of_the_read_position, "before all records below it were processed"),
+        (with_commits_that_cover_nothing, "the check is blind"),
     ],
 )
 def test_each_planted_fault_is_reported(
-    spoil: Callable[[Evidence], Evidence], told: str, evidence: Evidence, inference: Inference
+    spoil: Callable[[Evidence], Evidence], problem: str, evidence: Evidence, inference: Inference
 ) -> None:
-    troubles = judge(spoil(evidence), SETTINGS, inference).troubles
-    assert any(told in trouble for trouble in troubles), troubles
+    problems = judge(spoil(evidence), SETTINGS, inference).problems
+    assert any(problem in line for line in problems), problems
