@@ -7,14 +7,13 @@ from pathlib import Path
 
 from model.checkpoint import CheckpointError
 from model.checkpoint import load as load_model
-from model.labels import NOTHING, label_kind
 from model.predictor import ServedModel
-from services.fusion.event_detector import EventDetector
 from services.fusion.hot_reload import CheckpointReloader
 from services.fusion.inference import Inference
+from services.fusion.load_shedding import LoadShedConfig
 from services.fusion.metrics import FusionObserver
 from services.fusion.recovery import StateRecovery
-from services.fusion.worker import FusionWorker, LoadShedConfig
+from services.fusion.worker import FusionWorker
 from services.kafka import clients
 from services.kafka.control_topic import ControlTopic
 from services.kafka.service import ServiceSpec, run
@@ -27,26 +26,8 @@ from services.storage.payload_cache import PayloadCache
 RECORDS_MAX = 256
 
 
-def decision_of(inference: Inference) -> EventDetector:
-    """The thresholds of the event fold that came with the model."""
-    given = inference.model.decision
-    return EventDetector(
-        nothing=NOTHING,
-        kinds={label: label_kind(label) for label in inference.model.labels},
-        weight=given["weight"],
-        on=given["on"],
-        off=given["off"],
-        since=given["since"],
-        change_us=int(given["change_us"]),
-        lead_us=int(given["lead_us"]),
-        expires_us=int(given["expires_us"]),
-        gap_us=int(given["gap_us"]),
-        early_on=given.get("early_on", given["on"]),
-    )
-
-
 def plan(settings: Settings, model: Callable[[Path, str, int | None], ServedModel] = load_model) -> ServiceSpec:
-    """The fusion worker that these settings describe; model: loads what serves, by path, device and thread count."""
+    """Describe the fusion worker to the service runner; model: loads a checkpoint by path, device and thread count."""
     broker, registry, f = settings.kafka, make_registry("fusion"), settings.fusion
     topics = settings.topic_names()
 
@@ -55,7 +36,6 @@ def plan(settings: Settings, model: Callable[[Path, str, int | None], ServedMode
 
     worker = FusionWorker(
         CheckpointReloader(f.model, inference, f.reload_s * 1_000_000),
-        decision_of,
         topics,
         StateRecovery(
             topics,
@@ -83,7 +63,7 @@ def plan(settings: Settings, model: Callable[[Path, str, int | None], ServedMode
 
 
 def main(settings: Settings | None = None) -> int:
-    """Run until SIGTERM; the exit code."""
+    """Run until SIGTERM and return the exit code."""
     return run(plan, settings or load())
 
 

@@ -1,9 +1,4 @@
-"""Does a sense say something else than it used to? How sure it alone is, lately against before. Pure.
-
-The spans of a batch: each window from its first record to its answer, in the parts of its latency. Pure.
-
-What a fusion worker tells about itself, per batch.
-"""
+"""Metrics and traces of a fusion worker, batch by batch, and the drift of single-modality confidence."""
 
 from __future__ import annotations
 
@@ -25,35 +20,35 @@ from services.runtime.metrics import FusionMetrics, exemplar
 from services.runtime.tracing import Attributes, Span, Tracer
 
 BINS = 10
-# Windows: ten minutes and four hours of one session that sends without a break, at two windows a second.
+# In windows: ten minutes and four hours of one session that sends without a break, at two windows a second.
 RECENT, PAST = 1_200, 28_800
-# Until so many were seen there is no before.
+# Fewer windows than this have no past to compare with.
 MIN_WINDOWS = 2 * RECENT
 
 
 class ConfidenceDrift:
-    """Two histograms of each sense's confidence, in which old windows count less and less."""
+    """Drift of single-modality confidence: two histograms a modality, in which old windows decay at different rates."""
 
     def __init__(self) -> None:
         self._seen: dict[str, int] = {}
-        self._lately: dict[str, list[float]] = {}
-        self._before: dict[str, list[float]] = {}
+        self._recent: dict[str, list[float]] = {}
+        self._past: dict[str, list[float]] = {}
 
     def observe(self, modality: str, confidence: float) -> None:
-        """A window in which the sense was there; confidence in [0, 1]: of the model with this sense alone."""
-        place, seen = min(int(confidence * BINS), BINS - 1), self._seen.get(modality, 0) + 1
+        """Count a window in which the modality was present; confidence in [0, 1]: of the model with this modality alone."""
+        bin, seen = min(int(confidence * BINS), BINS - 1), self._seen.get(modality, 0) + 1
         self._seen[modality] = seen
-        for kept, memory in ((self._lately, RECENT), (self._before, PAST)):
-            shares = kept.setdefault(modality, [0.0] * BINS)
-            # While fewer windows were seen than are remembered, all of them count the same.
+        for histogram, memory in ((self._recent, RECENT), (self._past, PAST)):
+            shares = histogram.setdefault(modality, [0.0] * BINS)
+            # Until more windows were seen than are remembered, all of them count the same.
             weight = 1 / min(seen, memory)
             shares[:] = [share * (1 - weight) for share in shares]
-            shares[place] += weight
+            shares[bin] += weight
 
     def scores(self) -> dict[str, float]:
-        """By modality, the Jensen-Shannon divergence of the two in bits: 0 where they are the same, 1 where nothing is."""
+        """Return the Jensen-Shannon divergence of recent against past by modality, in bits: 0 none, 1 total."""
         return {
-            modality: _divergence(self._lately[modality], self._before[modality]) if seen >= MIN_WINDOWS else 0.0
+            modality: _divergence(self._recent[modality], self._past[modality]) if seen >= MIN_WINDOWS else 0.0
             for modality, seen in self._seen.items()
         }
 
@@ -66,14 +61,14 @@ def _divergence(p: list[float], q: list[float]) -> float:
     return min(max(found, 0.0), 1.0)
 
 
-# What a batch does for all of its windows at once.
+# The parts of the latency that all windows of a batch share.
 SHARED = ("fetch", "decode", "encode", "fuse", "publish")
 
 
-def window_spans(said: Sequence[PublishedPrediction], released: ReleasedBatch, share: float) -> list[Span]:
-    """A trace for each window that is traced, and one for the batch, linked to them."""
-    told = [one for one in said if trace_context.is_traced(one.prediction.window.id, share)]
-    return [span for one in told for span in _window(one)] + ([_batch(told, released)] if told else [])
+def window_spans(published: Sequence[PublishedPrediction], released: ReleasedBatch, share: float) -> list[Span]:
+    """Return a trace for each traced window, from its first record to its prediction, and one for the batch."""
+    traced = [one for one in published if trace_context.is_traced(one.prediction.window.id, share)]
+    return [span for one in traced for span in _window(one)] + ([_batch(traced, released)] if traced else [])
 
 
 def _window(one: PublishedPrediction) -> Iterator[Span]:
@@ -96,10 +91,10 @@ def _window(one: PublishedPrediction) -> Iterator[Span]:
     yield Span("window", of, root, None, window.opened_us, at_us, attributes)
 
 
-def _batch(told: Sequence[PublishedPrediction], released: ReleasedBatch) -> Span:
-    first = told[0].prediction.window.id
-    parts = dict(told[0].latency_ms)
-    ends_us = told[0].prediction.window.opened_us + round(sum(parts.values()) * 1000)
+def _batch(traced: Sequence[PublishedPrediction], released: ReleasedBatch) -> Span:
+    first = traced[0].prediction.window.id
+    parts = dict(traced[0].latency_ms)
+    ends_us = traced[0].prediction.window.opened_us + round(sum(parts.values()) * 1000)
     begins_us = ends_us - round(sum(parts[key] for key in SHARED) * 1000)
     attributes: Attributes = {
         "braid.windows": len(released.windows),
@@ -108,7 +103,7 @@ def _batch(told: Sequence[PublishedPrediction], released: ReleasedBatch) -> Span
     }
     links = [
         (trace_context.trace_id(one.prediction.window.id), trace_context.span_id(one.prediction.window.id))
-        for one in told
+        for one in traced
     ]
     return Span(
         "batch",
@@ -127,7 +122,7 @@ _log = logging.getLogger(__name__)
 
 
 class FusionObserver:
-    """Turns batches into metrics; the parts' own counters rise, so each batch adds what they rose by."""
+    """Turns batches into metrics and traces. Other parts count for themselves: each batch adds what their counts rose by."""
 
     def __init__(self, metrics: FusionMetrics, tracer: Tracer) -> None:
         self._metrics, self._tracer = metrics, tracer
@@ -143,12 +138,12 @@ class FusionObserver:
         return self._tracer.share
 
     def close(self) -> None:
-        """Tell what is not told yet."""
+        """Export the remaining spans."""
         self._tracer.close()
 
     def model(self, model: ServedModel) -> None:
-        """Say which model serves from now on, and where."""
-        # Another model is sure in another way, and comes with counters of its own, from 0.
+        """Report which model serves from now on, and on which device."""
+        # Another model has another confidence, and its counts begin at 0.
         self._drift = ConfidenceDrift()
         self._before = {name: count for name, count in self._before.items() if not name.startswith(OF_A_MODEL)}
         self._metrics.model.info(
@@ -156,26 +151,26 @@ class FusionObserver:
         )
         _log.info("model", extra={"model_name": model.name, "digest": model.digest[:12], "device": str(model.device)})
 
-    def reloads(self, reload: CheckpointReloader) -> None:
-        """Count newer checkpoints that came to serve, and those that could not."""
-        for outcome, count in (("served", reload.served), ("refused", reload.refused)):
+    def reloads(self, reloader: CheckpointReloader) -> None:
+        """Count newer checkpoints that came to serve, and those that could not be loaded."""
+        for outcome, count in (("served", reloader.served), ("refused", reloader.refused)):
             self._metrics.reloads.labels(outcome).inc(self._rise(f"reload {outcome}", count))
 
     def lost(self, number: int, count: int) -> None:
-        """Window records that were deleted before they were read."""
+        """Report window records of a partition that were deleted before they were read."""
         if count:
             _log.error("windows were deleted before they were read", extra={"partition": number, "lost": count})
 
     def lag(self, topic: str, records: int, oldest_ms: int | None) -> None:
-        """Windows not taken up yet, and when the oldest of what was fetched was sent (None: nothing was)."""
+        """Report the lag in windows, and when (ms) the oldest fetched one was appended; None if none was fetched."""
         self._metrics.lag.set({topic: records}, {} if oldest_ms is None else {topic: oldest_ms})
 
     def level(self, level: int) -> None:
-        """The level of overload from now on."""
+        """Report the level of overload."""
         self._metrics.overload_level.set(level)
 
     def passed(self, released: ReleasedBatch) -> None:
-        """Count what a batch passed over: early answers of no use, and those that overload left out."""
+        """Count the early windows that a batch skipped, and those of them that overload left out."""
         early = sum(not q.window.final for q in released.skipped)
         self._metrics.early_dropped.inc(early)
         if released.level >= SKIP_EARLY:
@@ -183,7 +178,7 @@ class FusionObserver:
 
     def batch(
         self,
-        said: Sequence[PublishedPrediction],
+        published: Sequence[PublishedPrediction],
         released: ReleasedBatch,
         missed: int,
         inference: Inference,
@@ -191,17 +186,17 @@ class FusionObserver:
         redis_errors: int,
         spent_ms: Mapping[str, float],
     ) -> None:
-        """Count an acknowledged batch; missed: windows of it that were answered after they were due."""
+        """Count an acknowledged batch; missed: its windows that were predicted after they were due."""
         m = self._metrics
         contribution = {modality: m.contribution.labels(modality) for modality in inference.model.modalities}
-        m.batch_windows.observe(len(said))
+        m.batch_windows.observe(len(published))
         m.batches.labels(released.reason).inc()
         m.deadline_missed.inc(missed)
         for stage, ms in spent_ms.items():
             m.stage_duration.labels(stage).observe(ms / 1000)
-        # One look for a series and one step of its counter cost more than all else that is done here: one for each batch.
+        # Looking up a series and incrementing it cost more than all else here: once a batch for each series.
         counts: Counter[tuple[Any, tuple[str, ...]]] = Counter()
-        for one in said:
+        for one in published:
             p, final = one.prediction, one.prediction.window.final
             counts[m.predictions, (p.answer.label or "error", "final" if final else "early")] += 1
             parts = dict(one.latency_ms)
@@ -216,12 +211,12 @@ class FusionObserver:
             for modality, _, rejected in p.unusable:
                 counts[m.members_unusable, (modality, rejected.reason.value)] += 1
             if final and p.modalities:
-                surest = p.rows.max(1).tolist()
+                confidence = p.rows.max(1).tolist()
                 for n, modality in enumerate(p.modalities):
                     share = p.contributions.get(modality, 0.0)
-                    if share:  # exactly 0: not there
+                    if share:  # exactly 0: absent
                         contribution[modality].observe(abs(share))
-                        self._drift.observe(modality, exp(surest[1 << n]))
+                        self._drift.observe(modality, exp(confidence[1 << n]))
             if final and p.answer.odd is not None:
                 counts[m.conflicts, ()] += 1
         for (series, labels), count in counts.items():
@@ -241,7 +236,7 @@ class FusionObserver:
             )
         m.cache_bytes.set(inference.features.bytes)
         m.redis_errors.inc(self._rise("redis", redis_errors))
-        self._tracer.export(window_spans(said, released, self._tracer.share))
+        self._tracer.export(window_spans(published, released, self._tracer.share))
 
     def _rise(self, name: str, now: int) -> int:
         rise = now - self._before.get(name, 0)

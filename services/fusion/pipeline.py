@@ -1,6 +1,6 @@
-"""Stages that work side by side: while one batch is at the device the next is made ready and the last one is published.
+"""The prediction pipeline: batches of windows to acknowledged predictions, in stages that run side by side.
 
-Answering: batches of windows to acknowledged predictions, in stages that work side by side.
+While one batch is at the device, the next one is fetched and decoded, and the one before is published.
 """
 
 from __future__ import annotations
@@ -33,11 +33,10 @@ from services.storage.payload_cache import Payload, PayloadCache
 
 
 class StagePipeline:
-    """Each stage has one batch at a time, and batches pass all stages in the order in which they came.
+    """Stages that each have one batch at a time; batches pass all stages in the order in which they were put.
 
-    It lives as long as its owner wants: batches are put in, and may be waited for, at any time. After the first failure of
-    a stage no batch goes on to another one, and `ready` and `drained` raise it. stages: each takes what the one before it
-    returned.
+    Each stage takes what the one before it returned. After the first failure of a stage no batch goes on to another
+    stage, and `wait_ready` and `drain` raise the failure.
     """
 
     def __init__(self, *stages: Callable[[Any], Awaitable[Any]]) -> None:
@@ -49,36 +48,36 @@ class StagePipeline:
 
     @property
     def in_flight(self) -> Sequence[Any]:
-        """What was put and is not through, oldest first."""
+        """The batches that were put and have not passed all stages, oldest first."""
         return tuple(self._tasks.values())
 
     async def wait_ready(self) -> None:
-        """Wait until the first stage is free; who waits then puts a batch, now or later."""
+        """Wait until the first stage is free; the caller then puts a batch, now or later."""
         if not self._held:
             await self._free[0].acquire()
             self._held = True
-        self._tell()
+        self._raise_failure()
 
     def put(self, batch: Any) -> None:
-        """Hand a batch to the first stage, after `ready`."""
+        """Hand a batch to the first stage, after `wait_ready`."""
         self._held = False
         task = asyncio.get_running_loop().create_task(self._through(batch))
         self._tasks[task] = batch
         task.add_done_callback(self._tasks.pop)
 
     async def drain(self) -> None:
-        """Wait until every batch is through."""
+        """Wait until every batch has passed all stages."""
         while self._tasks:
             await asyncio.wait(self._tasks)
-        self._tell()
+        self._raise_failure()
 
     async def stop(self) -> None:
-        """End what is on its way, wherever it is."""
+        """Cancel the batches in flight."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _tell(self) -> None:
+    def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
 
@@ -87,7 +86,7 @@ class StagePipeline:
         try:
             for stage, free in zip(self._stages, self._free, strict=True):
                 if free is not held:
-                    # Locks are fair, and this one is asked for before the one behind is given back: none overtakes.
+                    # Locks are fair, and the next one is requested before the previous one is released: no batch overtakes.
                     await free.acquire()
                     held.release()
                     held = free
@@ -95,7 +94,7 @@ class StagePipeline:
                     return
                 batch = await stage(batch)
         except BaseException as error:
-            # A batch that was cancelled alone is as lost as one that failed: none behind it may count as done.
+            # A batch that was cancelled is as lost as one that failed: none after it may count as done.
             self._failure = self._failure or error
             if not isinstance(error, Exception):
                 raise
@@ -108,26 +107,33 @@ REPORTED_MAX = 10_000
 
 @dataclass(slots=True)
 class PipelineBatch:
-    """A released batch as it passes the stages."""
+    """A batch as it passes the stages."""
 
     released: ReleasedBatch
     picked_ms: float
     began_us: int
-    found: Mapping[MemberPosition, Payload] = field(default_factory=dict)
-    decoded: ModelInputs | None = None
-    inferred: asyncio.Future[ModelOutputs] | None = None
+    payloads: Mapping[MemberPosition, Payload] = field(default_factory=dict)
+    inputs: ModelInputs | None = None
+    outputs: asyncio.Future[ModelOutputs] | None = None
     rows: Sequence[NDArray[np.float64]] = ()
     held_ms: float = 0.0
     inferred_us: int = 0
-    said: Sequence[PublishedPrediction] = ()
+    published: Sequence[PublishedPrediction] = ()
     spent_ms: dict[str, float] = field(default_factory=dict)
 
 
 class PredictionPipeline:
-    """Fetches, decodes, infers, folds and publishes, each stage a batch at a time and all in order.
+    """Fetches and decodes, infers, detects events, and publishes: each stage a batch at a time, all in order.
 
-    threads: one to decode and to explain, one for the device alone, which has no other work to wait for; the loop goes on
-    meanwhile. done: told of each batch once the broker has all of it, with how long the model had it (us).
+    Args:
+        topics: The names of the topics.
+        fetcher: Fetches payloads.
+        publisher: Publishes predictions.
+        payloads: The payload cache, whose errors are counted.
+        controls: The mutes and forgotten sessions.
+        observer: Counts batches.
+        threads: One to decode and to explain, and one for the device alone, so that it never waits for other work.
+        on_published: Called with each batch once the broker has all of it, and how long the model took (us).
     """
 
     def __init__(
@@ -139,94 +145,106 @@ class PredictionPipeline:
         controls: ControlTopic,
         observer: FusionObserver,
         threads: tuple[Executor, Executor],
-        done: Callable[[ReleasedBatch, float], None],
+        on_published: Callable[[ReleasedBatch, float], None],
     ) -> None:
         self._topics, self._fetcher, self._publisher = topics, fetcher, publisher
-        self._payloads, self._controls, self._observer, self._done = payloads, controls, observer, done
+        self._payloads, self._controls, self._observer, self._on_published = payloads, controls, observer, on_published
         self._decoding, self._inferring = threads
         self._reported: OrderedDict[MemberPosition, None] = OrderedDict()
 
-    def build(self, inference: Inference, chains: EventTracker) -> StagePipeline:
-        """A pipeline that answers by this model and folds into these chains."""
+    def build(self, inference: Inference, tracker: EventTracker) -> StagePipeline:
+        """Build the pipeline of one model; final predictions advance the tracker's states."""
         loop = asyncio.get_running_loop()
 
-        async def ready(released: ReleasedBatch) -> PipelineBatch:
+        async def decode(released: ReleasedBatch) -> PipelineBatch:
             batch = PipelineBatch(released, time.time() * 1000, monotonic_us())
             self._controls.raise_if_failed()
             windows = [self._controls.with_mutes(q.window) for q in released.windows]
             if windows:
-                batch.found = await self._fetcher.fetch(windows)
+                batch.payloads = await self._fetcher.fetch(windows)
                 batch.spent_ms = {"fetch": (monotonic_us() - batch.began_us) / 1000}
-                batch.decoded = await loop.run_in_executor(
-                    self._decoding, inference.decode, windows, batch.found, released.level
+                batch.inputs = await loop.run_in_executor(
+                    self._decoding, inference.decode, windows, batch.payloads, released.level
                 )
-                # It stands behind its predecessor at the device: between the two there is no wait for this loop.
-                batch.inferred = loop.run_in_executor(self._inferring, inference.infer, batch.decoded)
+                # Queued at the device right after its predecessor, which thus never waits for this event loop.
+                batch.outputs = loop.run_in_executor(self._inferring, inference.infer, batch.inputs)
             return batch
 
         async def infer(batch: PipelineBatch) -> PipelineBatch:
-            if batch.inferred is not None and batch.decoded is not None:
-                found = await batch.inferred
-                batch.rows, batch.inferred_us = found.rows, found.ended_us
+            if batch.outputs is not None and batch.inputs is not None:
+                outputs = await batch.outputs
+                batch.rows, batch.inferred_us = outputs.rows, outputs.ended_us
                 batch.spent_ms |= {
-                    "decode": batch.decoded.took_ms,
-                    "encode": found.encode_us / 1000,
-                    "fuse": found.fuse_us / 1000,
+                    "decode": batch.inputs.took_ms,
+                    "encode": outputs.encode_us / 1000,
+                    "fuse": outputs.fuse_us / 1000,
                 }
-                # A batch waits for the device where its predecessor takes longer than fetching and decoding do.
-                held_ms = (found.began_us - batch.began_us) / 1000 - batch.spent_ms["fetch"] - batch.spent_ms["decode"]
+                # A batch waits for the device if its predecessor takes longer than fetching and decoding.
+                held_ms = (
+                    (outputs.began_us - batch.began_us) / 1000 - batch.spent_ms["fetch"] - batch.spent_ms["decode"]
+                )
                 batch.held_ms = max(held_ms, 0.0)
             return batch
 
-        async def tell(batch: PipelineBatch) -> PipelineBatch:
-            if batch.decoded is not None:
-                decoded = batch.decoded
-                windows = [self._controls.with_mutes(window) for window in decoded.windows]
-                if windows != list(decoded.windows):
-                    # Said while the model thought: what it made of it is not used.
-                    batch.found = await self._fetcher.fetch(windows)
-                    decoded = await loop.run_in_executor(
-                        self._decoding, inference.decode, windows, batch.found, batch.released.level
+        async def explain(batch: PipelineBatch) -> PipelineBatch:
+            if batch.inputs is not None:
+                inputs = batch.inputs
+                windows = [self._controls.with_mutes(window) for window in inputs.windows]
+                if windows != list(inputs.windows):
+                    # Muted during inference: recompute without the modality.
+                    batch.payloads = await self._fetcher.fetch(windows)
+                    inputs = await loop.run_in_executor(
+                        self._decoding, inference.decode, windows, batch.payloads, batch.released.level
                     )
-                    batch.rows = (await loop.run_in_executor(self._inferring, inference.infer, decoded)).rows
-                predicted = await loop.run_in_executor(self._decoding, inference.to_predictions, decoded, batch.rows)
-                batch.said = self._said(batch, predicted, chains)
+                    batch.rows = (await loop.run_in_executor(self._inferring, inference.infer, inputs)).rows
+                predicted = await loop.run_in_executor(self._decoding, inference.to_predictions, inputs, batch.rows)
+                batch.published = self._to_publish(batch, predicted, tracker)
             return batch
 
         async def publish(batch: PipelineBatch) -> None:
-            if batch.said:
-                await self._publisher.publish(batch.said)
+            if batch.published:
+                await self._publisher.publish(batch.published)
                 now_us = monotonic_us()
                 missed = sum(now_us > q.due_us for q in batch.released.windows)
                 self._observer.batch(
-                    batch.said, batch.released, missed, inference, self._fetcher, self._payloads.errors, batch.spent_ms
+                    batch.published,
+                    batch.released,
+                    missed,
+                    inference,
+                    self._fetcher,
+                    self._payloads.errors,
+                    batch.spent_ms,
                 )
             self._observer.passed(batch.released)
             spent = batch.spent_ms
-            self._done(batch.released, 1000 * (spent["encode"] + spent["fuse"]) if batch.said else 0.0)
+            self._on_published(batch.released, 1000 * (spent["encode"] + spent["fuse"]) if batch.published else 0.0)
 
-        return StagePipeline(ready, infer, tell, publish)
+        return StagePipeline(decode, infer, explain, publish)
 
-    def _said(
-        self, batch: PipelineBatch, predicted: Sequence[WindowPrediction], chains: EventTracker
+    def _to_publish(
+        self, batch: PipelineBatch, predicted: Sequence[WindowPrediction], tracker: EventTracker
     ) -> Sequence[PublishedPrediction]:
-        said = []
+        published = []
         for q, p in zip(batch.released.windows, predicted, strict=True):
-            events = chains.update(p)
-            state = chains.states.get(q.window.session) if q.window.final and is_foldable(p) else None
+            events = tracker.update(p)
+            state = tracker.states.get(q.window.session) if q.window.final and is_foldable(p) else None
             parts = [*_waited(q, batch.picked_ms, batch.held_ms), *batch.spent_ms.items()]
             parts.append(("publish", (monotonic_us() - batch.inferred_us) / 1000))
-            said.append(PublishedPrediction(q.partition, p, state, events, self._letters(p, batch.found), parts))
-        return said
+            published.append(
+                PublishedPrediction(q.partition, p, state, events, self._letters(p, batch.payloads), parts)
+            )
+        return published
 
-    def _letters(self, predicted: WindowPrediction, found: Mapping[MemberPosition, Payload]) -> tuple[DeadLetter, ...]:
-        """A dead letter for each member that cannot be used, once, though it stands in several windows."""
+    def _letters(
+        self, predicted: WindowPrediction, payloads: Mapping[MemberPosition, Payload]
+    ) -> tuple[DeadLetter, ...]:
+        """A dead letter for each member that cannot be used: one, though it is in several windows."""
         letters = []
         for modality, member, rejected in predicted.unusable:
             place = position_of(modality, member)
             if place not in self._reported:
                 self._reported[place] = None
-                payload = found.get(place)
+                payload = payloads.get(place)
                 at = RecordPosition(self._topics.media(modality), member.partition, member.offset)
                 size = None if payload is None else len(payload.body)
                 letters.append(DeadLetter(at, "fusion", rejected, size, member.sha256, ()))
@@ -236,7 +254,7 @@ class PredictionPipeline:
 
 
 def _waited(queued: QueuedWindow, picked_ms: float, held_ms: float) -> list[tuple[str, float]]:
-    """How long a window waited for its members, for the broker, and for us: taken up, then held for the device (ms)."""
+    """How long (ms) a window waited for its members, for the broker, and in the queue and for the device."""
     w = queued.window
     return [
         ("align_wait", max(w.closed_us - w.opened_us, 0) / 1000),

@@ -1,6 +1,6 @@
-"""Resuming: what the folds must know before they go on, from the predictions topic alone. Pure.
+"""Recover the event detector's states: the predictions topic is the worker's checkpoint.
 
-Recovery: the predictions topic is the worker's checkpoint; at assignment its tail gives each session's state.
+At assignment its tail gives each session's state; a window whose predecessor is older asks for more of it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,18 @@ from services.fusion.event_detector import DetectorState
 from services.fusion.event_tracker import EventTracker
 from services.kafka.log_reader import read_partitions, read_range
 
+# Nothing was read of the predictions.
 UNREAD_US = 1 << 62
+_log = logging.getLogger(__name__)
 
 
 def state_of(headers: Sequence[tuple[str, bytes]], value: bytes | None, model_digest: str) -> DetectorState | None:
-    """The state after a final prediction of our own model, None for any other record.
+    """Return the state after a final prediction of this model, None for any other record.
 
-    Raises canonical.InvalidJson, KeyError, TypeError or ValueError for what is no prediction record.
+    Raises:
+        canonical.InvalidJson, KeyError, TypeError, ValueError: The record is not a prediction.
     """
-    raw = next((found for name, found in headers if name == STATE_HEADER), None)
+    raw = next((content for name, content in headers if name == STATE_HEADER), None)
     if raw is None or value is None:
         return None
     digest = canonical.loads_object(value)["model"]["digest"]
@@ -36,7 +39,7 @@ def state_of(headers: Sequence[tuple[str, bytes]], value: bytes | None, model_di
 
 
 def keep_newest(states: dict[str, DetectorState], session: str, state: DetectorState) -> None:
-    """Keep the state that went furthest; a former worker that lives on may publish an older one after it."""
+    """Store a state unless a later one is known: a worker that lost its partition may still publish an older one."""
     known = states.get(session)
     if known is None or state.last_us >= known.last_us:
         states[session] = state
@@ -45,11 +48,20 @@ def keep_newest(states: dict[str, DetectorState], session: str, state: DetectorS
 def look_back_us(
     windows: Iterable[Window], states: Mapping[str, DetectorState], read_since_us: int, future_us: int
 ) -> int | None:
-    """From which broker time on the predictions must be read before these windows are folded; None: enough is known.
+    """Return the append time (us) from which on predictions must be read before these windows are predicted.
 
     A window's predecessor was predicted after its members were appended, and no member is appended more than
-    `future_us` before its own time (admission refuses it): so that is how far back its state can stand, however long
-    anything was down since then.
+    `future_us` before its own time (admission rejects it). So its state cannot be further back, however long anything
+    was down since.
+
+    Args:
+        windows: The windows, in order.
+        states: The known states by session.
+        read_since_us: The append time from which on predictions have been read.
+        future_us: How far in the future a chunk's time may be.
+
+    Returns:
+        None if enough is known.
     """
     reached: dict[str, int] = {}
     since_us: int | None = None
@@ -67,14 +79,15 @@ def look_back_us(
     return since_us
 
 
-_log = logging.getLogger(__name__)
-
-
 @dataclass(frozen=True, slots=True)
 class RecoveredPartition:
-    """Where to read the windows topic from, and how many of its records were deleted unread.
+    """Where to read a partition of the windows topic from, and what is known of its sessions.
 
-    states: the newest of each session told since `read_since_us` (broker time; UNREAD_US: nothing was read).
+    Attributes:
+        offset: Where to read on.
+        states: The newest state of each session that was published since `read_since_us`.
+        read_since_us: Append time; UNREAD_US if nothing was read.
+        lost: How many records were deleted before they were read.
     """
 
     offset: int
@@ -84,10 +97,13 @@ class RecoveredPartition:
 
 
 class StateRecovery:
-    """What the predictions topic tells of the sessions: read at assignment, and further back where a window asks for it.
+    """Reads the states of sessions from the predictions topic: at assignment, and further back if a window needs it.
 
-    tail_ms: how far before the first window that is read again; future_us: see `look_back_us`; make_reader: of a
-    consumer without a group.
+    Args:
+        topics: The names of the topics.
+        tail_ms: How far before the first window that is read again the predictions are read.
+        future_us: See `look_back_us`.
+        make_reader: Makes a consumer without a group.
     """
 
     def __init__(
@@ -99,24 +115,24 @@ class StateRecovery:
     async def recover(
         self, group: AIOKafkaConsumer, numbers: Sequence[int], model_digest: str
     ) -> Sequence[RecoveredPartition]:
-        """Forget what was read, and read what is needed of these partition numbers, in their order."""
+        """Read anew what is needed of these partitions, in their order."""
 
         async def read(reader: AIOKafkaConsumer, number: int) -> RecoveredPartition:
             return await recover(group, reader, self._topics, number, self._tail_ms, model_digest)
 
-        found = await read_partitions(self._make_reader, numbers, read)
-        self._read_since_us = {number: one.read_since_us for number, one in zip(numbers, found, strict=True)}
-        return found
+        partitions = await read_partitions(self._make_reader, numbers, read)
+        self._read_since_us = {n: one.read_since_us for n, one in zip(numbers, partitions, strict=True)}
+        return partitions
 
-    async def look_back(self, queued: Sequence[QueuedWindow], chains: EventTracker, model_digest: str) -> None:
-        """Read the states of predecessors that were predicted before what was read, into the chains."""
+    async def look_back(self, queued: Sequence[QueuedWindow], tracker: EventTracker, model_digest: str) -> None:
+        """Read the states of predecessors that were predicted before what was read, into the tracker."""
         since_us: dict[int, int] = {}
         for number in {q.partition for q in queued}:
-            read_us = UNREAD_US if chains.has_dropped_sessions else self._read_since_us[number]
+            read_us = UNREAD_US if tracker.has_dropped_sessions else self._read_since_us[number]
             windows = (q.window for q in queued if q.partition == number)
-            wanted_us = look_back_us(windows, chains.states, read_us, self._future_us)
-            if wanted_us is not None:
-                since_us[number] = wanted_us
+            from_us = look_back_us(windows, tracker.states, read_us, self._future_us)
+            if from_us is not None:
+                since_us[number] = from_us
 
         async def read(reader: AIOKafkaConsumer, number: int) -> Mapping[str, DetectorState]:
             return await states_since(reader, self._topics, number, since_us[number], model_digest)
@@ -125,36 +141,44 @@ class StateRecovery:
         for number, states in zip(since_us, await readers, strict=True):
             self._read_since_us[number] = since_us[number]
             for session, state in states.items():
-                keep_newest(chains.states, session, state)
+                keep_newest(tracker.states, session, state)
 
 
 async def recover(
     group: AIOKafkaConsumer, reader: AIOKafkaConsumer, topics: Topics, number: int, tail_ms: int, model_digest: str
 ) -> RecoveredPartition:
-    """Read the committed floor of one partition number, and the states told since the record there. Raises KafkaError."""
+    """Read the commit offset of one partition, and the states published since shortly before the record there.
+
+    Raises:
+        KafkaError: The broker cannot be read.
+    """
     windows = TopicPartition(topics.windows, number)
     begin = (await reader.beginning_offsets([windows]))[windows]
     committed = await group.committed(windows)
-    floor = max(begin, committed or 0)
+    offset = max(begin, committed or 0)
     lost = max(begin - committed, 0) if committed is not None else 0
     since_us, states = UNREAD_US, {}
-    async for record in read_range(reader, windows, floor, floor + 1):
+    async for record in read_range(reader, windows, offset, offset + 1):
         since_us = (record.timestamp - tail_ms) * 1000
     if since_us != UNREAD_US:
         states = await states_since(reader, topics, number, since_us, model_digest)
-    return RecoveredPartition(floor, states, since_us, lost)
+    return RecoveredPartition(offset, states, since_us, lost)
 
 
 async def states_since(
     reader: AIOKafkaConsumer, topics: Topics, number: int, since_us: int, model_digest: str
 ) -> dict[str, DetectorState]:
-    """The newest state per session told in one partition since a broker time (us). Raises KafkaError."""
+    """Return the newest state of each session in one partition since an append time (us).
+
+    Raises:
+        KafkaError: The broker cannot be read.
+    """
     tp = TopicPartition(topics.predictions, number)
-    found = (await reader.offsets_for_times({tp: max(since_us // 1000, 0)}))[tp]
+    start = (await reader.offsets_for_times({tp: max(since_us // 1000, 0)}))[tp]
     states: dict[str, DetectorState] = {}
-    if found is None:
+    if start is None:
         return states
-    async for record in read_range(reader, tp, found.offset):
+    async for record in read_range(reader, tp, start.offset):
         try:
             state = state_of(record.headers, record.value, model_digest)
             if state is not None:

@@ -1,4 +1,4 @@
-"""The fusion worker's work: windows to acknowledged predictions and events."""
+"""The fusion worker: windows to acknowledged predictions and events."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from heapq import merge
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -25,7 +24,7 @@ from services.fusion.event_tracker import EventTracker
 from services.fusion.fetch import PayloadFetcher
 from services.fusion.hot_reload import CheckpointReloader
 from services.fusion.inference import Inference
-from services.fusion.load_shedding import LoadShedder
+from services.fusion.load_shedding import LoadShedConfig, LoadShedder
 from services.fusion.metrics import FusionObserver
 from services.fusion.pipeline import PredictionPipeline, StagePipeline
 from services.fusion.publish import PredictionPublisher
@@ -38,58 +37,49 @@ from services.storage.payload_log import PayloadLog
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class LoadShedConfig:
-    """When answers are due (us after the window was sent), and what to do where they cannot be: see `Overload`."""
-
-    deadline_us: int
-    step_us: int
-    level_max: int
-
-
 class FusionWorker:
-    """Answers windows in order; `process` may leave batches on their way while more is at the broker (see `finish`)."""
+    """Predicts windows in order; `process` may leave batches in flight while more is at the broker (see `flush`)."""
 
     def __init__(
         self,
-        reload: CheckpointReloader,
-        decision: Callable[[Inference], EventDetector],
+        reloader: CheckpointReloader,
         topics: Topics,
         recovery: StateRecovery,
-        load: LoadShedConfig,
+        load_shedding: LoadShedConfig,
         make_producer: Callable[[], AIOKafkaProducer],
         make_reader: Callable[[], AIOKafkaConsumer],
         make_payloads: Callable[[], PayloadCache],
         controls: ControlTopic,
         observer: FusionObserver,
     ) -> None:
-        self._reload, self._decision = reload, decision
+        self._reloader = reloader
         self._topics, self._recovery, self._observer = topics, recovery, observer
         self._make_producer, self._make_reader, self._make_payloads = make_producer, make_reader, make_payloads
         self._controls = controls
-        self._load, self._overload = load, LoadShedder(load.level_max, load.step_us)
+        self._deadline_us = load_shedding.deadline_us
+        self._load_shedder = LoadShedder(load_shedding.level_max, load_shedding.step_us)
         self._decoding, self._inferring = ThreadPoolExecutor(1, "decode"), ThreadPoolExecutor(1, "inference")
         self._reader = WindowReader()
-        self._chains: EventTracker
+        self._tracker: EventTracker
         self._batcher: Batcher
         self._pipeline: StagePipeline
-        self._look_us = NEVER_US
-        self._behind = ConsumerLag()
+        self._next_record_us = NEVER_US
+        self._lag = ConsumerLag()
         self._free_us: int | None = None
-        # Of each log: what is acknowledged, and what was read.
+        # The offsets of each log that are acknowledged, and those that were read.
         self._positions: dict[TopicPartition, int] = {}
         self._read: dict[TopicPartition, int] = {}
 
     async def start(self) -> None:
-        first = await asyncio.get_running_loop().run_in_executor(self._inferring, self._reload.load_first)
+        first = await asyncio.get_running_loop().run_in_executor(self._inferring, self._reloader.load_first)
         self._producer, self._payloads = self._make_producer(), self._make_payloads()
         self._log_reader = self._make_reader()
         for client in (self._producer, self._log_reader, self._controls):
             await client.start()
         self._publisher = PredictionPublisher(self._producer, self._topics, self._observer.traced)
-        self._answerer = PredictionPipeline(
+        self._predictor = PredictionPipeline(
             self._topics,
-            PayloadFetcher(self._payloads, PayloadLog(self._log_reader, self._topics), self._unknown),
+            PayloadFetcher(self._payloads, PayloadLog(self._log_reader, self._topics), self._undecoded),
             self._publisher,
             self._payloads,
             self._controls,
@@ -101,68 +91,72 @@ class FusionWorker:
 
     async def stop(self) -> None:
         await self._pipeline.stop()
-        await self._behind.stop()
+        await self._lag.stop()
         for client in (self._controls, self._producer, self._log_reader):
             await client.stop()
         await self._payloads.close()
         self._decoding.shutdown()
         self._inferring.shutdown()
-        self._reload.close()
+        self._reloader.close()
         await asyncio.to_thread(self._observer.close)
 
     async def on_assigned(self, group: AIOKafkaConsumer, numbers: Sequence[int]) -> dict[TopicPartition, int]:
-        """Forget everything; positions and the sessions' states come from the topics."""
-        self._begin(self._chains.detector, self._batcher.batch_time)
+        """Start anew with the given partitions: positions and the states of sessions come from the topics."""
+        self._begin(self._tracker.detector, self._batcher.batch_time)
         self._positions = {}
         recovered = await self._recovery.recover(group, numbers, self._inference.model.digest)
-        for number, found in zip(numbers, recovered, strict=True):
-            self._observer.lost(number, found.lost)
-            self._chains.states.update(found.states)
-            self._positions[TopicPartition(self._topics.windows, number)] = found.offset
-        _log.info("adopted", extra={"partitions": len(numbers), "sessions": len(self._chains.states)})
+        for number, partition in zip(numbers, recovered, strict=True):
+            self._observer.lost(number, partition.lost)
+            self._tracker.states.update(partition.states)
+            self._positions[TopicPartition(self._topics.windows, number)] = partition.offset
+        _log.info("adopted", extra={"partitions": len(numbers), "sessions": len(self._tracker.states)})
         self._read = dict(self._positions)
         return dict(self._positions)
 
     def prepare_batch(
         self, group: AIOKafkaConsumer, fetched: Mapping[TopicPartition, list[ConsumerRecord]]
     ) -> list[ConsumerRecord]:
-        """All that was fetched, oldest first.
+        """Return all that was fetched, oldest first.
 
-        A merge and not a sort: floors rise record by record, so each log keeps its own order even where the broker's
-        clock went back.
+        A merge and not a sort: commit offsets rise record by record, so each log keeps its own order even if the
+        broker's clock was set back.
         """
-        behind = sum(max((group.highwater(tp) or 0) - offset, 0) for tp, offset in self._positions.items())
-        found = list(merge(*fetched.values(), key=lambda record: record.timestamp))
-        self._observer.lag(self._topics.windows, behind, found[0].timestamp if found else None)
-        return found
+        lag = sum(max((group.highwater(tp) or 0) - offset, 0) for tp, offset in self._positions.items())
+        records = list(merge(*fetched.values(), key=lambda record: record.timestamp))
+        self._observer.lag(self._topics.windows, lag, records[0].timestamp if records else None)
+        return records
 
     async def process(self, group: AIOKafkaConsumer, batch: Sequence[ConsumerRecord]) -> None:
-        """Queue what came, and answer while it is time to. Raises KafkaError: the process must end then."""
+        """Queue the records, and predict as long as it is time to.
+
+        Raises:
+            KafkaError: The process must end.
+        """
         queued = [q for q in [await self._window(record) for record in batch] if q is not None]
         self._read |= {TopicPartition(r.topic, r.partition): r.offset + 1 for r in batch}
         self._batcher.add(queued, monotonic_us())
-        under_way = (q for released in self._pipeline.in_flight for q in released.windows)
-        await self._recovery.look_back([*under_way, *self._batcher.queued], self._chains, self._inference.model.digest)
-        newer = self._reload.poll(monotonic_us())
-        more = await self._answer(group, drain=newer is not None)
-        self._look_us = monotonic_us() + COMING_US if batch and more else NEVER_US
-        # With nothing more at the broker, what comes while the last batch is under way is answered together after it.
-        if self._look_us == NEVER_US:
+        in_flight = (q for released in self._pipeline.in_flight for q in released.windows)
+        await self._recovery.look_back([*in_flight, *self._batcher.queued], self._tracker, self._inference.model.digest)
+        newer = self._reloader.poll(monotonic_us())
+        more = await self._predict(group, drain=newer is not None)
+        self._next_record_us = monotonic_us() + COMING_US if batch and more else NEVER_US
+        # With nothing more at the broker, what arrives while the last batch is in flight is predicted together after it.
+        if self._next_record_us == NEVER_US:
             await self.flush()
         if newer is not None:
             self._serve(newer)
-        self._observer.reloads(self._reload)
+        self._observer.reloads(self._reloader)
 
-    async def _answer(self, group: AIOKafkaConsumer, *, drain: bool) -> bool:
-        """Batches as the first stage frees up, until nothing is queued or waiting pays; whether more is at the broker."""
+    async def _predict(self, group: AIOKafkaConsumer, *, drain: bool) -> bool:
+        """Start batches as the first stage frees up, until none is queued or waiting pays; True if more is at the broker."""
         while True:
             await self._pipeline.wait_ready()
             now_us = monotonic_us()
-            self._behind.refresh(group, self._positions, now_us)
-            level = self._overload.update_level(self._behind.records(self._positions))
+            self._lag.refresh(group, self._positions, now_us)
+            level = self._load_shedder.update_level(self._lag.records(self._positions))
             self._observer.level(level)
-            coming = self._behind.records(self._read) > 0
-            released = self._batcher.next_batch(now_us, level, self._chains.last_final_us, coming=coming, drain=drain)
+            coming = self._lag.records(self._read) > 0
+            released = self._batcher.next_batch(now_us, level, self._tracker.last_final_us, coming=coming, drain=drain)
             if released is None:
                 return coming and not drain
             if not self._pipeline.in_flight:
@@ -170,18 +164,18 @@ class FusionWorker:
             self._pipeline.put(released)
 
     async def flush(self) -> None:
-        """Wait for what is on its way; all that was read and is not queued is acknowledged then. Raises as `process`."""
+        """Wait for the batches in flight; then all that was read and is not queued is acknowledged. Raises as `process`."""
         await self._pipeline.drain()
         if not self._batcher.queued:
             self._positions = dict(self._read)
 
     def _done(self, released: ReleasedBatch, device_us: float) -> None:
-        """A batch is with the broker: its records are over."""
+        """Count the records of a published batch as acknowledged; device_us: how long the model took."""
         self._batcher.complete(released)
         now_us, count = monotonic_us(), len(released.windows) + len(released.skipped)
-        # Only full batches right behind each other tell what can be done at most.
+        # Only full batches without a pause between them show the highest possible rate.
         if self._free_us is not None and released.reason == FULL:
-            self._overload.observe(count, now_us - self._free_us)
+            self._load_shedder.observe(count, now_us - self._free_us)
         self._free_us = now_us
         if released.windows:
             self._batcher.batch_time.observe(len(released.windows), device_us)
@@ -190,34 +184,34 @@ class FusionWorker:
             self._positions[tp] = max(self._positions.get(tp, 0), q.offset + 1)
 
     def next_deadline_us(self) -> int:
-        """When a batch has waited long enough, records that were at the broker did not come, or a newer model may be there."""
-        return min(self._batcher.next_deadline_us, self._look_us, self._reload.next_poll_us(NEVER_US))
+        """Return when a batch has waited long enough, expected records did not come, or a newer model may be there."""
+        return min(self._batcher.next_deadline_us, self._next_record_us, self._reloader.next_poll_us(NEVER_US))
 
     async def commit_offsets(self) -> dict[TopicPartition, int]:
-        """What is acknowledged: windows that wait in the queue are read again by whoever comes next."""
+        """Return the acknowledged offsets: queued windows are read again after a restart."""
         return dict(self._positions)
 
     def _serve(self, inference: Inference) -> None:
-        """Answer by this model from now on; sessions begin new chains, for a fold takes only its own model's word."""
+        """Predict with this model from now on. A new model resets event state: state is per model digest."""
         self._inference = inference
-        self._begin(self._decision(inference), BatchTimeModel())
+        self._begin(EventDetector.of_model(inference.model), BatchTimeModel())
         self._observer.model(inference.model)
 
-    def _begin(self, decision: EventDetector, latency: BatchTimeModel) -> None:
-        """Start with no window queued and no session known; nothing may be on its way."""
-        self._chains = EventTracker(decision)
-        self._batcher = Batcher(self._inference.model.batch_windows, latency)
-        self._pipeline = self._answerer.build(self._inference, self._chains)
+    def _begin(self, detector: EventDetector, batch_time: BatchTimeModel) -> None:
+        """Start with no window queued and no session known; no batch may be in flight."""
+        self._tracker = EventTracker(detector)
+        self._batcher = Batcher(self._inference.model.batch_windows, batch_time)
+        self._pipeline = self._predictor.build(self._inference, self._tracker)
 
-    def _unknown(self, modality: str, members: Sequence[Member]) -> Sequence[Member]:
+    def _undecoded(self, modality: str, members: Sequence[Member]) -> Sequence[Member]:
         return self._inference.undecoded(modality, members)
 
     async def _window(self, record: ConsumerRecord) -> QueuedWindow | None:
-        """A window record; what is none goes to the dead letters, or it would end every worker that meets it."""
+        """Decode a window record; an invalid one becomes a dead letter, or it would stop every worker that reads it."""
         window = self._reader.read(record.value)
-        if window is not None and self._is_ours(window, record.partition):
+        if window is not None and self._has_own_members(window, record.partition):
             age_us = int(time.time() * 1_000_000) - record.timestamp * 1000
-            due_us = monotonic_us() + self._load.deadline_us - max(age_us, 0)
+            due_us = monotonic_us() + self._deadline_us - max(age_us, 0)
             return QueuedWindow(record.partition, record.offset, record.timestamp, window, due_us)
         _log.error("a window record cannot be read", extra={"partition": record.partition, "offset": record.offset})
         at, why = (
@@ -229,8 +223,8 @@ class FusionWorker:
         )
         return None
 
-    def _is_ours(self, window: Window, partition: int) -> bool:
-        """True where all members stand where a session's media do: asking for a log that is not there takes forever."""
+    def _has_own_members(self, window: Window, partition: int) -> bool:
+        """True if all members are in the session's partition: reading a log that does not exist would wait for ever."""
         lanes = {modality: lane for modality, lane in window.modalities.items() if lane.members}
         at = {member.partition for lane in lanes.values() for member in lane.members}
         return at <= {partition} and lanes.keys() <= set(self._topics.modalities)

@@ -1,4 +1,4 @@
-"""In which order the worker takes what was fetched."""
+"""The order in which the worker takes fetched records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from unittest.mock import Mock
 
 from aiokafka import TopicPartition
 
-from services.fusion.worker import FusionWorker, LoadShedConfig
+from services.fusion.load_shedding import LoadShedConfig
+from services.fusion.worker import FusionWorker
 
 A, B = TopicPartition("windows", 0), TopicPartition("windows", 1)
 
@@ -22,9 +23,9 @@ class R:
     timestamp: int
 
 
-def test_logs_are_merged_by_the_brokers_time_and_each_keeps_its_order_where_that_went_back() -> None:
+def test_logs_are_merged_by_append_time_and_each_keeps_its_order_if_the_brokers_clock_went_back() -> None:
     some: Any = Mock()
-    worker = FusionWorker(some, some, some, some, LoadShedConfig(0, 0, 0), some, some, some, some, some)
+    worker = FusionWorker(some, some, some, LoadShedConfig(0, 0, 0), some, some, some, some, some)
     fetched: Any = {A: [R(0, 0, 500), R(0, 1, 100), R(0, 2, 600)], B: [R(1, 7, 400), R(1, 8, 550)]}
     found = [(r.partition, r.offset) for r in worker.prepare_batch(some, fetched)]
     assert found == [(1, 7), (0, 0), (0, 1), (1, 8), (0, 2)]
