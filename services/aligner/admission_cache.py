@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from operator import itemgetter
 
-from services.aligner.admission import Admitted, AdmittedChunk, admit, measure_of
 from services.contract import cloudevents, timestamps
+from services.contract.admission import Admitted, AdmittedChunk, admit, payload_check
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk
 from services.contract.cloudevents import Envelope
@@ -148,7 +148,7 @@ class AdmissionCache:
             time_at=differing.pop(_TIME),
             unread=tuple((at, name) for name, at in differing.items()),
             header_bytes=header_bytes,
-            measure=measure_of(key[0], read.attributes, self._semantics),
+            measure=payload_check(key[0], read.attributes, self._semantics),
         )
         if self._remembered >= STREAMS_MAX:
             self._streams.clear()

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from services.aligner.admission import AdmittedChunk
 from services.aligner.admission_cache import AdmissionCache
 from services.aligner.alignment import WINDOWED, Aligner, Fate, Late, fate_name
 from services.aligner.frontier_coverage import FrontierCoverage
@@ -26,6 +25,7 @@ from services.aligner.idleness import (
 )
 from services.aligner.recovery import InitialState
 from services.aligner.session import NEVER_US
+from services.contract.admission import AdmittedChunk
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk, SessionEnd
 from services.contract.dead_letter import DeadLetter, Reason, Rejected, Stage, make_dead_letter

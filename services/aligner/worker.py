@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from services.aligner.admission import AdmittedChunk
 from services.aligner.emitter import Emitter
 from services.aligner.idleness import FOREVER_US, EndOffsets, IdleTimeouts
 from services.aligner.metrics import AlignerObserver
 from services.aligner.ordered_merge import LogMerger
 from services.aligner.partition import Effects, Partition
 from services.aligner.recovery import AlignerRecovery, recover
+from services.contract.admission import AdmittedChunk
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.record import LogRecord
 from services.contract.tick import TickSigner

@@ -81,7 +81,7 @@ async def serve(
         ingest = IngestHandler(
             producer,
             topics,
-            semantics.admission,
+            semantics,
             settings.limits.payload_bytes_max,
             DeviceDirectory(settings.devices),
             metrics,

@@ -18,23 +18,21 @@ from aiokafka.errors import KafkaError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from services.contract import canonical, cloudevents, media, timestamps, trace_context
-from services.contract.alignment_config import AdmissionLimits
+from services.contract import cloudevents, media, timestamps, trace_context
+from services.contract.admission import AdmittedChunk, admit
+from services.contract.alignment_config import AlignmentConfig
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.prediction import TRACE_HEADER
-from services.contract.topics import Topics
-from services.gateway.media import TEXT_TYPES
+from services.contract.topics import MODALITIES, Topics
 from services.gateway.responses import error_response, json_response
 from services.runtime.devices import DeviceDirectory, EventTimestamp
 from services.runtime.metrics import GatewayMetrics
 from services.runtime.tracing import Attributes, Span, Tracer
 
-KINDS = (cloudevents.ALIVE_TYPE, cloudevents.SESSION_END_TYPE)
-
 
 @dataclass(frozen=True, slots=True)
 class OutgoingChunk:
-    """One record for a media topic; stamp: its event time; duration_us: how long it lasts, as its bytes say."""
+    """One record for a media topic, with its event time and its duration (us)."""
 
     session: str
     id: str
@@ -47,41 +45,45 @@ class OutgoingChunk:
 def build_chunk(
     session: str,
     modality: str,
-    given: Mapping[str, str],
+    request_headers: Mapping[str, str],
     body: bytes,
-    limits: AdmissionLimits,
+    config: AlignmentConfig,
     devices: DeviceDirectory,
+    now_us: int,
 ) -> OutgoingChunk | Rejected:
-    """The record of one request; given: its headers by lower-case name.
+    """Build the record of one request, or reject it for the reason for which the aligner would.
 
-    `ce-id`, `ce-source`, `ce-time`, `ce-type` and `ce-duration` as in CloudEvents' HTTP binding, each with a default.
-    A device of the settings has its own session and its own clock; where we stamp, there is nothing to correct.
+    `ce-id`, `ce-source`, `ce-time`, `ce-type` and `ce-duration` are those of CloudEvents' HTTP binding; each has a default.
+    A device of the settings has its own session and clock; a time that the gateway sets needs no correction.
+
+    Args:
+        session: The session that the request names.
+        modality: The modality that the request names.
+        request_headers: The headers of the request by lower-case name.
+        body: The payload.
+        config: The alignment settings.
+        devices: The devices of the settings.
+        now_us: The gateway's clock (us), which stands for the broker's append time.
     """
-    source = given.get("ce-source") or cloudevents.device_source("http", modality)
+    source = request_headers.get("ce-source") or cloudevents.device_source("http", modality)
     device = devices.settings_of(source)
     if device is not None:
         if device.modality not in ("", modality):
             return Rejected(Reason.SOURCE, f"the settings say that this source sends {device.modality}")
         session = device.session or session
-    key = session.encode()
-    if not 1 <= len(key) <= limits.session_bytes_max or not session.isprintable():
-        return Rejected(Reason.SESSION, f"a session id has 1 to {limits.session_bytes_max} bytes that can be printed")
-    kind = given.get("ce-type") or cloudevents.media_type(modality)
-    if kind not in (cloudevents.media_type(modality), *KINDS):
-        return Rejected(Reason.TYPE, f"ce-type must be {', '.join((cloudevents.media_type(modality), *KINDS))}")
-    stated = given.get("ce-time")
-    t_us = timestamps.parse(stated) if stated else time.time_ns() // 1000
+    declared_time = request_headers.get("ce-time")
+    t_us = timestamps.parse(declared_time) if declared_time else now_us
     if t_us is None:
         return Rejected(Reason.TIME, "ce-time is not an RFC 3339 time stamp")
-    id = given.get("ce-id") or uuid.uuid4().hex
-    if max(len(id), len(source)) > limits.name_bytes_max or not (id + source).isprintable():
-        return Rejected(Reason.SOURCE, f"ce-id and ce-source: at most {limits.name_bytes_max} characters each")
-    content_type = given.get("content-type", "")
-    length = _body(modality, content_type, body, limits) if kind not in KINDS else _nothing(body)
-    if isinstance(length, Rejected):
-        return length
-    stamp = devices.stamp(source, t_us) if stated else EventTimestamp(None, t_us)
-    duration = given.get("ce-duration")
+    id = request_headers.get("ce-id") or uuid.uuid4().hex
+    kind = request_headers.get("ce-type") or cloudevents.media_type(modality)
+    content_type = request_headers.get("content-type", "")
+    if not content_type and body and kind == cloudevents.media_type(modality) and modality in MODALITIES:
+        return Rejected(Reason.CONTENT_TYPE, "content-type is missing")
+    if media.parse_content_type(content_type)[0] == cloudevents.STRUCTURED:
+        return Rejected(Reason.CONTENT_TYPE, "CloudEvents in structured mode are not accepted: use ce- headers")
+    stamp = devices.stamp(source, t_us) if declared_time else EventTimestamp(None, t_us)
+    duration = request_headers.get("ce-duration")
     headers = cloudevents.build_headers(
         session=session,
         source=source,
@@ -91,49 +93,18 @@ def build_chunk(
         content_type=content_type or "application/json",
         extensions=[*([("ce_duration", duration)] if duration else []), *stamp.extensions],
     )
-    if sum(len(name) + len(raw) for name, raw in headers) > limits.header_bytes_max:
-        return Rejected(Reason.HEADER, f"at most {limits.header_bytes_max} bytes of headers are taken")
-    return OutgoingChunk(session, id, headers, body, stamp, length)
-
-
-def _nothing(body: bytes) -> int | Rejected:
-    return Rejected(Reason.TYPE, "alive records and session ends have no bytes") if body else 0
-
-
-def _body(modality: str, content_type: str, body: bytes, limits: AdmissionLimits) -> int | Rejected:
-    """How long the media lasts (us), 0 for what is a point in time."""
-    kind = content_type.partition(";")[0].strip().lower()
-    if not body:
-        return Rejected(Reason.EMPTY, "media without bytes; to say only that a source is there, use braid.alive.v1")
-    if modality == "video" and kind in media.IMAGE_TYPES:
-        size = media.image_size(kind, body)
-        if size is None:
-            return Rejected(Reason.MAGIC, f"the bytes are not {kind}")
-        if size[0] * size[1] > limits.pixels_max:
-            return Rejected(Reason.PIXELS, f"{size[0]} x {size[1]}, at most {limits.pixels_max} pixels")
-        return 0
-    if modality == "audio" and kind in media.AUDIO_TYPES:
-        length = media.measure_audio(content_type, body)
-        return length if isinstance(length, Rejected) else length.duration_us
-    if modality == "text" and kind in TEXT_TYPES:
-        return _text(kind, body, limits.text_bytes_max)
-    if modality in ("text", "video", "audio"):
-        return Rejected(Reason.CONTENT_TYPE, f"this content type is not taken as {modality}")
-    return 0
-
-
-def _text(kind: str, body: bytes, bytes_max: int) -> int | Rejected:
-    if len(body) > bytes_max:
-        return Rejected(Reason.TEXT, f"{len(body)} bytes of text, at most {bytes_max} are taken")
-    try:
-        body.decode()
-        if kind == "application/json" and not isinstance(canonical.loads_object(body).get("text"), str):
-            return Rejected(Reason.TEXT, 'a JSON message needs a "text"')
-    except UnicodeDecodeError:
-        return Rejected(Reason.UTF8, "the text is not UTF-8")
-    except canonical.InvalidJson as error:
-        return Rejected(Reason.TEXT, f"the message is not strict JSON: {error}")
-    return 0
+    admitted = admit(modality, 0, 0, now_us, session.encode(), headers, body, config, partition_count=1)
+    if isinstance(admitted, Rejected):
+        if admitted.reason in (Reason.FUTURE, Reason.STALE):
+            # The correction of a clock is learnt from records that arrive: without this a clock that is far off, and
+            # whose records are therefore all rejected, would never be corrected.
+            devices.acknowledged(stamp, 0, now_us // 1000)
+        return admitted
+    if isinstance(admitted, AdmittedChunk):
+        return OutgoingChunk(session, id, headers, body, stamp, admitted.chunk.duration_us)
+    if body:
+        return Rejected(Reason.TYPE, "a session end has no bytes")
+    return OutgoingChunk(session, id, headers, body, stamp, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,13 +156,13 @@ class IngestHandler:
         self,
         producer: AIOKafkaProducer,
         topics: Topics,
-        admission: AdmissionLimits,
+        config: AlignmentConfig,
         bytes_max: int,
         devices: DeviceDirectory,
         metrics: GatewayMetrics,
         tracer: Tracer,
     ) -> None:
-        self._producer, self._topics, self._admission, self._devices = producer, topics, admission, devices
+        self._producer, self._topics, self._config, self._devices = producer, topics, config, devices
         self._bytes_max, self._metrics, self._tracer = bytes_max, metrics, tracer
         self._count = 0
 
@@ -217,7 +188,7 @@ class IngestHandler:
         made = (
             Rejected(Reason.SIZE, f"at most {self._bytes_max} bytes are taken")
             if body is None
-            else build_chunk(session, modality, request.headers, body, self._admission, self._devices)
+            else build_chunk(session, modality, request.headers, body, self._config, self._devices, began_us)
         )
         if isinstance(made, Rejected):
             self._metrics.media_rejected.labels(made.reason.value).inc()

@@ -10,12 +10,12 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from services.contract import media
+from services.contract.admission import TEXT_TYPES
 from services.contract.topics import Topics
 from services.runtime.metrics import GatewayMetrics
 from services.storage.payload_cache import Payload, PayloadCache, PayloadRequest
 from services.storage.payload_log import PayloadLog
 
-TEXT_TYPES = ("text/plain", "application/json")
 LOG_WITHIN_S = 10
 WAITING_MAX = 32
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.aligner import admission_cache as gate_of
-from services.aligner.admission import AdmittedChunk, admit
 from services.aligner.admission_cache import AdmissionCache
 from services.contract import cloudevents, timestamps
+from services.contract.admission import AdmittedChunk, admit
 from services.contract.alignment_config import AdmissionLimits, AlignmentConfig
 from services.contract.partitioner import partition_of
 from tests.simulation.broker import FakeRecord

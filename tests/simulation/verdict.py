@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from services.aligner.admission import AdmittedChunk, admit
 from services.contract import canonical
 from services.contract import window as window_record
+from services.contract.admission import AdmittedChunk, admit
 from services.contract.prediction import STATE_HEADER
 from services.contract.tick import Tick
 from services.contract.window import Window

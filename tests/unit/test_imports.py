@@ -30,7 +30,6 @@ PURE = [
     *(
         f"services/aligner/{name}.py"
         for name in (
-            "admission",
             "alignment",
             "frontier_coverage",
             "idleness",

@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from services.cli.main import app
 from services.contract import cloudevents
-from services.contract.alignment_config import AdmissionLimits
+from services.contract.alignment_config import AlignmentConfig
 from services.gateway.ingest import build_chunk
 from services.integrations.capture.source import network_stream
 from services.integrations.mqtt import discovery
@@ -87,7 +87,7 @@ def test_the_request_of_home_assistant_is_accepted() -> None:
     assert request["url"].endswith("/api/v1/sessions/{{ session }}/text")
     assert request["method"] == "post"
     headers = {"content-type": request["content_type"], "ce-source": request["headers"]["ce-source"]}
-    record = build_chunk("kitchen", "text", headers, b"hello", AdmissionLimits(), DeviceDirectory({}))
+    record = build_chunk("kitchen", "text", headers, b"hello", AlignmentConfig(), DeviceDirectory({}), now_us=0)
     assert not hasattr(record, "reason"), record
 
 

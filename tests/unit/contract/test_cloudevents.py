@@ -12,8 +12,8 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event, to_b
 from cloudevents.core.exceptions import CloudEventValidationError
 from cloudevents.core.v1.event import CloudEvent
 
-from services.aligner.admission import AdmittedChunk, admit
 from services.contract import cloudevents, tick
+from services.contract.admission import AdmittedChunk, admit
 from services.contract.alignment_config import AlignmentConfig, StreamConfig
 from services.contract.chunk import SessionEnd
 from services.contract.dead_letter import Rejected

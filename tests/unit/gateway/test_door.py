@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.contract.alignment_config import AdmissionLimits
+from services.contract.alignment_config import AlignmentConfig
 from services.contract.dead_letter import Reason, Rejected
 from services.gateway.ingest import OutgoingChunk, build_chunk
 from services.gateway.media import browser_safe
@@ -10,18 +10,19 @@ from services.runtime.devices import DeviceDirectory
 from services.runtime.settings import DeviceSettings
 from services.storage.payload_cache import Payload
 
-LIMITS = AdmissionLimits()
+CONFIG = AlignmentConfig()
+NOW_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
 NONE = DeviceDirectory({})
 
 
 def reason(modality: str, body: bytes, session: str = "s", **given: str) -> Reason | None:
     named = {name.replace("_", "-"): value for name, value in given.items()}
-    made = build_chunk(session, modality, named, body, LIMITS, NONE)
+    made = build_chunk(session, modality, named, body, CONFIG, NONE, NOW_US)
     return made.reason if isinstance(made, Rejected) else None
 
 
 def test_a_text_needs_nothing_but_its_type() -> None:
-    made = build_chunk("kitchen", "text", {"content-type": "text/plain"}, b"hi", LIMITS, NONE)
+    made = build_chunk("kitchen", "text", {"content-type": "text/plain"}, b"hi", CONFIG, NONE, NOW_US)
     assert isinstance(made, OutgoingChunk)
     headers = dict(made.headers)
     assert headers["ce_type"] == b"braid.media.text.v1"
@@ -38,7 +39,7 @@ def test_what_is_stated_is_kept() -> None:
         "ce-time": "2026-01-01T00:00:00.5+01:00",
         "ce-duration": "250",
     }
-    made = build_chunk("s", "text", given, b"hi", LIMITS, NONE)
+    made = build_chunk("s", "text", given, b"hi", CONFIG, NONE, NOW_US)
     assert isinstance(made, OutgoingChunk)
     headers = dict(made.headers)
     assert headers["ce_time"] == b"2025-12-31T23:00:00.500000Z"
@@ -58,12 +59,24 @@ def test_each_refusal_has_its_reason() -> None:
     assert reason("text", b"hi", ce_type="braid.tick.v1", **plain) == Reason.TYPE
     assert reason("text", b"hi", ce_time="noon", **plain) == Reason.TIME
     assert reason("text", b"hi", ce_id="x" * 257, **plain) == Reason.SOURCE
-    assert reason("text", b"hi", ce_source="a\nb", **plain) == Reason.SOURCE
     assert reason("text", b"x" * 8_193, **plain) == Reason.TEXT
     assert reason("text", b'{"a":1}', content_type="application/json") == Reason.TEXT
     assert reason("text", b"{", content_type="application/json") == Reason.TEXT
     assert reason("text", b"hi") == Reason.CONTENT_TYPE
     assert reason("text", b"hi", ce_duration="1" * 9_000, **plain) == Reason.HEADER
+    assert [reason("text", b"hi", ce_duration=duration, **plain) for duration in ("abc", "-5", "99999999")] == [
+        Reason.DURATION
+    ] * 3
+    assert reason("text", b"hi", ce_time="2026-01-01T00:10:00Z", **plain) == Reason.FUTURE
+    assert reason("text", b"hi", ce_time="2025-12-30T00:00:00Z", **plain) == Reason.STALE
+    assert reason("audio", bytes(40 * 16_000), content_type="audio/pcm;rate=8000") == Reason.DURATION
+
+
+def test_the_clock_of_a_device_is_corrected_even_if_all_its_records_are_rejected() -> None:
+    devices = DeviceDirectory({"cam": DeviceSettings(clock_offset_ms="auto")})
+    ahead = {"content-type": "text/plain", "ce-source": "/devices/cam/text", "ce-time": "2026-01-01T00:10:00Z"}
+    verdicts = [build_chunk("s", "text", ahead, b"hi", CONFIG, devices, NOW_US) for _ in range(4)]
+    assert [isinstance(verdict, Rejected) for verdict in verdicts] == [True, True, True, False]
 
 
 def test_bytes_are_shown_only_as_types_that_run_nothing() -> None:
@@ -82,15 +95,15 @@ def test_bytes_are_shown_only_as_types_that_run_nothing() -> None:
 def test_a_device_has_the_session_and_the_clock_that_the_settings_give_it() -> None:
     devices = DeviceDirectory({"cam": DeviceSettings(session="porch", modality="video", clock_offset_ms=-1_500)})
     given = {"content-type": "image/jpeg", "ce-source": "/devices/cam/front", "ce-type": "braid.alive.v1"}
-    made = build_chunk("anywhere", "video", given | {"ce-time": "2026-01-01T00:00:10Z"}, b"", LIMITS, devices)
+    made = build_chunk("anywhere", "video", given | {"ce-time": "2026-01-01T00:00:10Z"}, b"", CONFIG, devices, NOW_US)
     assert isinstance(made, OutgoingChunk)
     headers = dict(made.headers)
     assert (made.session, headers["ce_subject"]) == ("porch", b"porch")
     assert headers["ce_time"] == b"2026-01-01T00:00:08.500000Z"
     assert headers["ce_recordedtime"] == b"2026-01-01T00:00:10.000000Z"
-    ours = build_chunk("anywhere", "video", given, b"", LIMITS, devices)
+    ours = build_chunk("anywhere", "video", given, b"", CONFIG, devices, NOW_US)
     assert isinstance(ours, OutgoingChunk)
     assert "ce_recordedtime" not in dict(ours.headers), "a time that we give needs no correction"
-    other = build_chunk("anywhere", "audio", given, b"", LIMITS, devices)
+    other = build_chunk("anywhere", "audio", given, b"", CONFIG, devices, NOW_US)
     assert isinstance(other, Rejected)
     assert other.reason == Reason.SOURCE

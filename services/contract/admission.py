@@ -1,7 +1,8 @@
-"""Admission: a record becomes a chunk, a tick or an end, or is refused with a reason.
+"""Admission: judges one record of a media topic.
 
-A function of the record alone (its bytes, headers, partition and append time) and the frozen semantics: no clock, no
-I/O. What is checked here is cheap; decoding may still fail later, in fusion.
+A function of the record alone (bytes, headers, partition and append time) and of the alignment settings. The aligner and
+the HTTP API both use it, so that HTTP accepts only what the aligner admits. Checks are cheap: a payload that passes may
+still fail to decode in fusion.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from services.contract.record import Headers
 from services.contract.tick import Tick
 
 TEXT, JSON = "text/plain", "application/json"
+TEXT_TYPES = (TEXT, JSON)
 _TICK = tick.TICK_TYPE.encode()
 
 
 class AdmittedChunk(NamedTuple):
-    """An admitted chunk and its payload as it goes into the Redis window."""
+    """A chunk with its payload and content type."""
 
     chunk: Chunk
     content_type: str
@@ -42,31 +44,43 @@ def admit(
     key: bytes | None,
     headers: Headers,
     value: bytes | None,
-    semantics: AlignmentConfig,
+    config: AlignmentConfig,
     partition_count: int,
 ) -> Admitted | Rejected:
-    """Judge one record of a modality's media topic; appended_us is the broker's time of it."""
-    limits = semantics.admission
+    """Judge one record of a modality's media topic.
+
+    Args:
+        modality: The modality of the topic.
+        partition: The partition that holds the record.
+        offset: The record's offset.
+        appended_us: The broker's append time (us).
+        key: The session, as UTF-8; None for an idle record.
+        headers: The record's headers.
+        value: The payload.
+        config: The alignment settings.
+        partition_count: The partitions of the topic; 1 for a record that has no partition yet.
+    """
+    limits = config.admission
     if value is not None and len(value) > limits.payload_bytes_max:
         return Rejected(Reason.SIZE, f"{len(value)} bytes, at most {limits.payload_bytes_max} are taken")
     if key is None:
         if value is not None and cloudevents.raw_type(headers) == _TICK:
             return tick.decode(value)
         return Rejected(Reason.KEY, "the record has no key: the session id is needed there")
-    read = cloudevents.parse_envelope(headers, value, limits.header_bytes_max)
-    if isinstance(read, Rejected):
-        return read
-    session = _session(key, read, limits.session_bytes_max)
+    envelope = cloudevents.parse_envelope(headers, value, limits.header_bytes_max)
+    if isinstance(envelope, Rejected):
+        return envelope
+    session = _session(key, envelope, limits.session_bytes_max)
     if isinstance(session, Rejected):
         return session
-    if modality not in semantics.modalities_of(session):
+    if modality not in config.modalities_of(session):
         return Rejected(Reason.UNDECLARED, f"the settings say that this session has no {modality}")
     if partition_of(key, partition_count) != partition:
         return Rejected(
             Reason.PARTITION, "another partition than murmur2 of the key; librdkafka: partitioner=murmur2_random"
         )
-    source, id, kind = read.get("source"), read.get("id"), read.get("type")
-    if read.get("specversion") != cloudevents.SPECVERSION:
+    source, id, kind = envelope.get("source"), envelope.get("id"), envelope.get("type")
+    if envelope.get("specversion") != cloudevents.SPECVERSION:
         return Rejected(Reason.VERSION, "ce_specversion must be 1.0")
     if not source or not id or max(len(source), len(id)) > limits.name_bytes_max:
         return Rejected(Reason.SOURCE, f"ce_source and ce_id: 1 to {limits.name_bytes_max} characters each")
@@ -76,29 +90,29 @@ def admit(
         return Rejected(
             Reason.TYPE, f"ce_type must be {cloudevents.media_type(modality)} or {cloudevents.ALIVE_TYPE} here"
         )
-    t_us = timestamps.parse(read.get("time"))
+    t_us = timestamps.parse(envelope.get("time"))
     if t_us is None:
         return Rejected(Reason.TIME, "ce_time is missing or not an RFC 3339 time stamp")
     if kind == cloudevents.ALIVE_TYPE:
-        length = _no_body(read)
-    elif not read.payload:
+        duration_us = _alive_duration_us(envelope)
+    elif not envelope.payload:
         return Rejected(Reason.EMPTY, "media without bytes; to say only that a source is there, use braid.alive.v1")
     else:
-        length = measure_of(modality, read.attributes, semantics)(read.payload)
-    if isinstance(length, Rejected):
-        return length
-    if not 0 <= length <= semantics.max_duration_us:
-        return Rejected(Reason.DURATION, f"{length} us; 0 to {semantics.max_duration_us} are taken")
-    if t_us + length > appended_us + semantics.future_us:
-        return Rejected(Reason.FUTURE, f"ends {(t_us + length - appended_us) // 1000} ms after it arrived")
-    if t_us < appended_us - semantics.stale_after_us:
+        duration_us = payload_check(modality, envelope.attributes, config)(envelope.payload)
+    if isinstance(duration_us, Rejected):
+        return duration_us
+    if not 0 <= duration_us <= config.max_duration_us:
+        return Rejected(Reason.DURATION, f"{duration_us} us; 0 to {config.max_duration_us} are taken")
+    if t_us + duration_us > appended_us + config.future_us:
+        return Rejected(Reason.FUTURE, f"ends {(t_us + duration_us - appended_us) // 1000} ms after it arrived")
+    if t_us < appended_us - config.stale_after_us:
         return Rejected(Reason.STALE, f"captured {(appended_us - t_us) // 1000} ms before it arrived")
-    sha256 = hashlib.sha256(read.payload).hexdigest() if read.payload else EMPTY_SHA256
-    chunk = Chunk(session, modality, source, id, t_us, length, sha256, partition, offset, appended_us)
-    return AdmittedChunk(chunk, read.get("content-type"), read.payload)
+    sha256 = hashlib.sha256(envelope.payload).hexdigest() if envelope.payload else EMPTY_SHA256
+    chunk = Chunk(session, modality, source, id, t_us, duration_us, sha256, partition, offset, appended_us)
+    return AdmittedChunk(chunk, envelope.get("content-type"), envelope.payload)
 
 
-def _session(key: bytes, read: Envelope, bytes_max: int) -> str | Rejected:
+def _session(key: bytes, envelope: Envelope, bytes_max: int) -> str | Rejected:
     if not 1 <= len(key) <= bytes_max:
         return Rejected(Reason.SESSION, f"a session id of {len(key)} bytes; 1 to {bytes_max} are taken")
     try:
@@ -107,42 +121,42 @@ def _session(key: bytes, read: Envelope, bytes_max: int) -> str | Rejected:
         return Rejected(Reason.SESSION, "the session id is not UTF-8")
     if not session.isprintable():
         return Rejected(Reason.SESSION, "the session id has characters that cannot be printed")
-    if read.get("subject") not in ("", session):
+    if envelope.get("subject") not in ("", session):
         return Rejected(Reason.SESSION, "ce_subject is another session than the key")
     return session
 
 
-def _no_body(read: Envelope) -> int | Rejected:
-    if read.payload:
+def _alive_duration_us(envelope: Envelope) -> int | Rejected:
+    if envelope.payload:
         return Rejected(Reason.TYPE, "an alive record has no bytes")
-    return _stated(read.attributes)
+    return _declared_duration_us(envelope.attributes)
 
 
-def measure_of(
-    modality: str, attributes: Mapping[str, str], semantics: AlignmentConfig
+def payload_check(
+    modality: str, attributes: Mapping[str, str], config: AlignmentConfig
 ) -> Callable[[bytes], int | Rejected]:
-    """What tells of each payload with these attributes how long it lasts (us), once its bytes are of that type."""
-    content_type, limits = attributes.get("content-type", ""), semantics.admission
+    """Return a function that checks a payload with these attributes and returns its duration (us)."""
+    content_type, limits = attributes.get("content-type", ""), config.admission
     kind, _ = media.parse_content_type(content_type)
     if not kind:
-        return _refusing(Rejected(Reason.HEADER, "content-type is missing"))
+        return _reject(Rejected(Reason.HEADER, "content-type is missing"))
     if modality == "audio" and kind in media.AUDIO_TYPES:
         return media.timer(content_type)
-    stated = _stated(attributes)
+    declared_us = _declared_duration_us(attributes)
     if modality == "video" and kind in media.IMAGE_TYPES:
-        return lambda payload: _picture(kind, payload, limits.pixels_max) or stated
-    if modality == "text" and kind in (TEXT, JSON):
-        return lambda payload: _text(kind, payload, limits.text_bytes_max) or stated
+        return lambda payload: _check_image(kind, payload, limits.pixels_max) or declared_us
+    if modality == "text" and kind in TEXT_TYPES:
+        return lambda payload: _check_text(kind, payload, limits.text_bytes_max) or declared_us
     if modality not in ("text", "video", "audio"):
-        return lambda _: stated
-    return _refusing(Rejected(Reason.CONTENT_TYPE, f"this content type is not taken as {modality}"))
+        return lambda _: declared_us
+    return _reject(Rejected(Reason.CONTENT_TYPE, f"this content type is not taken as {modality}"))
 
 
-def _refusing(rejected: Rejected) -> Callable[[bytes], Rejected]:
+def _reject(rejected: Rejected) -> Callable[[bytes], Rejected]:
     return lambda _: rejected
 
 
-def _picture(kind: str, payload: bytes, pixels_max: int) -> Rejected | None:
+def _check_image(kind: str, payload: bytes, pixels_max: int) -> Rejected | None:
     size = media.image_size(kind, payload)
     if size is None:
         return Rejected(Reason.MAGIC, f"the bytes are not {kind}")
@@ -151,7 +165,7 @@ def _picture(kind: str, payload: bytes, pixels_max: int) -> Rejected | None:
     return None
 
 
-def _text(kind: str, payload: bytes, bytes_max: int) -> Rejected | None:
+def _check_text(kind: str, payload: bytes, bytes_max: int) -> Rejected | None:
     if len(payload) > bytes_max:
         return Rejected(Reason.TEXT, f"{len(payload)} bytes of text, at most {bytes_max} are taken")
     try:
@@ -168,13 +182,13 @@ def _text(kind: str, payload: bytes, bytes_max: int) -> Rejected | None:
     return None
 
 
-def _stated(attributes: Mapping[str, str]) -> int | Rejected:
-    """ce_duration in whole or decimal milliseconds, 0 where there is none."""
+def _declared_duration_us(attributes: Mapping[str, str]) -> int | Rejected:
+    """Parse `ce_duration` (whole or decimal milliseconds); 0 if it is missing."""
     text = attributes.get("duration")
     if not text:
         return 0
     whole, _, fraction = text.removeprefix("-").partition(".")
     if not (whole.isascii() and whole.isdigit() and len(whole) <= 12) or (fraction and not fraction.isdigit()):
         return Rejected(Reason.DURATION, "ce_duration is not a number of milliseconds")
-    length_us = int(whole) * 1000 + int((fraction or "0").ljust(3, "0")[:3])
-    return -length_us if text.startswith("-") else length_us
+    duration_us = int(whole) * 1000 + int((fraction or "0").ljust(3, "0")[:3])
+    return -duration_us if text.startswith("-") else duration_us

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.aligner.admission import Admitted, AdmittedChunk, admit
 from services.contract import cloudevents, tick
+from services.contract.admission import Admitted, AdmittedChunk, admit
 from services.contract.alignment_config import AdmissionLimits, AlignmentConfig
 from services.contract.chunk import EMPTY_SHA256, SessionEnd
 from services.contract.dead_letter import Reason, Rejected
