@@ -84,7 +84,7 @@ async def measure(stack: LocalStack, size: int) -> dict[str, float]:
     aligner = ServiceProcess("aligner", stack.folder, environment)
     aligner.start()
     try:
-        await aligner.ready()
+        await aligner.wait_until_ready()
         process = psutil.Process(aligner.child.pid)
         readings = [await _cpu_and_events(aligner, process)]
         deadline = time.monotonic() + TIMEOUT_S
@@ -94,7 +94,7 @@ async def measure(stack: LocalStack, size: int) -> dict[str, float]:
             await asyncio.sleep(0.2)
             readings.append(await _cpu_and_events(aligner, process))
         (cpu_before, first), (cpu_after, last) = next(reading for reading in readings if reading[1]), readings[-1]
-        windows = await asyncio.to_thread(aligner.metric, "braid_windows_total")
+        windows = await asyncio.to_thread(aligner.read_metric, "braid_windows_total")
         row = {
             "us": (cpu_after - cpu_before) / (last - first) * 1e6,
             "windows": windows / events,
@@ -107,7 +107,7 @@ async def measure(stack: LocalStack, size: int) -> dict[str, float]:
 
 
 async def _cpu_and_events(aligner: ServiceProcess, process: psutil.Process) -> tuple[float, float]:
-    events = await asyncio.to_thread(aligner.metric, "braid_events_consumed_total")
+    events = await asyncio.to_thread(aligner.read_metric, "braid_events_consumed_total")
     cpu = process.cpu_times()
     return cpu.user + cpu.system, events
 

@@ -21,7 +21,7 @@ from benchmarks.systems import BenchmarkJob, SystemUnderTest
 from benchmarks.whole_system import RunFailed, run_for_report
 from benchmarks.window_check import CheckedRun, check_windows
 from services.kafka import clients, topic_admin
-from services.local.process import Child
+from services.local.process import ChildProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings, load
 
@@ -60,7 +60,7 @@ async def run_case(stack: LocalStack, system: SystemUnderTest, case: AlignmentCa
     settings = job_settings(stack, job)
     async with clients.admin(stack.bootstrap_servers) as admin:
         await topic_admin.create_missing_topics(admin, settings)
-    children: Sequence[Child] = []
+    children: Sequence[ChildProcess] = []
     try:
         if not case.live:
             report = await send_load(stack, job, case.load, live=False)
@@ -100,7 +100,7 @@ async def send_load(stack: LocalStack, job: BenchmarkJob, device_load: DeviceLoa
     Raises:
         RunFailed: The generator ends with an error.
     """
-    child = Child(f"{job.prefix}-{device_load.prefix}", stack.folder)
+    child = ChildProcess(f"{job.prefix}-{device_load.prefix}", stack.folder)
     arguments = generator_arguments(stack, job.prefix, job.partitions, device_load, live)
     return await run_for_report(child, "benchmarks.generator", arguments)
 
@@ -113,7 +113,7 @@ def generator_arguments(
     return ["load", stack.bootstrap_servers, prefix, str(partitions), load_json]
 
 
-def role_pids(stack: LocalStack, children: Sequence[Child]) -> dict[str, list[int]]:
+def role_pids(stack: LocalStack, children: Sequence[ChildProcess]) -> dict[str, list[int]]:
     """Return the processes whose CPU is counted apart: the system's, the broker's and those of Redis."""
     parts = {"broker": stack.broker, "redis": stack.redis}
     roles = {role: [part.child.pid or 0] for role, part in parts.items() if part is not None}
@@ -135,18 +135,18 @@ async def count_records(reader: Any, settings: Settings, topic: str | None = Non
     return sum(ends.values())
 
 
-async def _wait_for_first_window(stack: LocalStack, settings: Settings, children: Sequence[Child]) -> None:
+async def _wait_for_first_window(stack: LocalStack, settings: Settings, children: Sequence[ChildProcess]) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     async with clients.reader(stack.bootstrap_servers) as reader:
         while not await count_records(reader, settings):
             _require_running(children)
             if time.monotonic() > deadline:
-                raise RunFailed(f"no window within {START_TIMEOUT_S:.0f} s:\n{children[0].last_words()}")
+                raise RunFailed(f"no window within {START_TIMEOUT_S:.0f} s:\n{children[0].log_tail()}")
             await asyncio.sleep(0.1)
 
 
 async def wait_until_quiet(
-    stack: LocalStack, settings: Settings, children: Sequence[Child], topic: str | None = None
+    stack: LocalStack, settings: Settings, children: Sequence[ChildProcess], topic: str | None = None
 ) -> None:
     """Wait until nothing is written to a topic (by default the windows topic) for `QUIET_S` seconds.
 
@@ -166,10 +166,10 @@ async def wait_until_quiet(
             await asyncio.sleep(0.1)
 
 
-def _require_running(children: Sequence[Child]) -> None:
+def _require_running(children: Sequence[ChildProcess]) -> None:
     for child in children:
         if not child.running:
-            raise RunFailed(f"{child.name} ended with code {child.exit_code}:\n{child.last_words()}")
+            raise RunFailed(f"{child.name} ended with code {child.exit_code}:\n{child.log_tail()}")
 
 
 def build_row(

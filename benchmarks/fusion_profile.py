@@ -108,7 +108,7 @@ async def measure_fusion(stack: LocalStack, backlog: AlignedBacklog, case: Fusio
     fusion = ServiceProcess("fusion", stack.folder, environment, module="benchmarks.stub_model")
     fusion.start()
     try:
-        await fusion.ready()
+        await fusion.wait_until_ready()
         ms, _ = await _measure_cpu(stack, settings, settings.topic_names().predictions, fusion, backlog.windows)
         figures = {
             "ms": ms,
@@ -124,7 +124,7 @@ async def measure_fusion(stack: LocalStack, backlog: AlignedBacklog, case: Fusio
 
 def _read_counters(fusion: ServiceProcess) -> dict[str, float]:
     """Return the worker's figures; raise RunFailed if it could not use all chunks."""
-    counts = {name: fusion.metric(f"braid_{name}") for name in COUNTERS}
+    counts = {name: fusion.read_metric(f"braid_{name}") for name in COUNTERS}
     if counts["members_unusable_total"]:
         raise RunFailed(f"{counts['members_unusable_total']:.0f} members could not be used")
     windows = counts["predictions_total"]

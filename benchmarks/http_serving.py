@@ -17,8 +17,8 @@ from benchmarks.results import BenchmarkRow, percentiles
 from benchmarks.shipped_streams import STUB_CASE, STUB_ENVIRONMENT
 from benchmarks.systems import ROOT
 from benchmarks.whole_system import RunFailed, run_for_report
-from services.local.ports import free_ports, listening
-from services.local.process import Child
+from services.local.ports import free_ports, is_listening
+from services.local.process import ChildProcess
 from services.local.stack import LocalStack
 
 START_TIMEOUT_S = 90.0
@@ -56,14 +56,14 @@ async def run_http_peer(stack: LocalStack, peer: HttpPeer, quick: bool, progress
         "BENCH_PORTS": ",".join(map(str, ports)),
         **STUB_ENVIRONMENT,
     }
-    server = Child(peer.name, stack.folder)
+    server = ChildProcess(peer.name, stack.folder)
     server.start([str(python), "-m", peer.module], environment)
     try:
         await _wait_until_listening(server, ports[0])
         sampler = ProcessSampler({"system": [server.pid or 0]})
         sampler.start()
         url, count = f"http://127.0.0.1:{ports[0]}{peer.path}", WINDOW_COUNT // 5 if quick else WINDOW_COUNT
-        client = Child(f"{peer.name}-client", stack.folder)
+        client = ChildProcess(f"{peer.name}-client", stack.folder)
         report = await run_for_report(client, "benchmarks.http_client", [url, peer.name, str(count)])
         sampler.stop()
     finally:
@@ -75,11 +75,11 @@ async def run_http_peer(stack: LocalStack, peer: HttpPeer, quick: bool, progress
     return _build_row(peer, package_versions(str(python), (peer.name,)), report, sampler)
 
 
-async def _wait_until_listening(server: Child, port: int) -> None:
+async def _wait_until_listening(server: ChildProcess, port: int) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
-    while not listening(port):
+    while not is_listening(port):
         if not server.running or time.monotonic() > deadline:
-            raise RunFailed(f"{server.name} does not listen:\n{server.last_words()}")
+            raise RunFailed(f"{server.name} does not listen:\n{server.log_tail()}")
         await asyncio.sleep(0.2)
 
 

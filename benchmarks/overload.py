@@ -146,16 +146,16 @@ async def measure(stack: LocalStack, case: OverloadCase, number: int, seconds: f
     prefix = f"overload{number}"
     worker = await make_worker(stack, case, prefix)
     worker.start()
-    await worker.ready()
+    await worker.wait_until_ready()
     plan = sorted(schedule_windows(case, seconds))
     await feed_windows(stack, prefix, plan)
     finals = sum(final for *_, final in plan)
     deadline = asyncio.get_running_loop().time() + 4 * seconds + 60
-    while worker.metric("braid_consumer_lag_records") or worker.metric("braid_predictions_total") < finals:
+    while worker.read_metric("braid_consumer_lag_records") or worker.read_metric("braid_predictions_total") < finals:
         if asyncio.get_running_loop().time() > deadline:
             break
         await asyncio.sleep(0.2)
-    counters = {name: worker.metric(f"braid_{name}_total") for name in ("deadline_missed", "early_dropped")}
+    counters = {name: worker.read_metric(f"braid_{name}_total") for name in ("deadline_missed", "early_dropped")}
     code = await worker.child.stop()
     windows, predictions = [
         [(record.timestamp, json.loads(record.value)) for record in await read_topic(stack.bootstrap_servers, topic)]

@@ -24,7 +24,7 @@ from benchmarks.window_check import CheckedRun, check_windows
 from services.contract.canonical import loads_object
 from services.kafka import clients, topic_admin
 from services.kafka.log_reader import read_range
-from services.local.process import Child
+from services.local.process import ChildProcess
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings
@@ -108,7 +108,7 @@ async def run_streams(stack: LocalStack, streams: StreamsCase) -> BenchmarkRow:
 async def _start(services: Sequence[ServiceProcess]) -> None:
     for service in services:
         service.start()
-    await asyncio.gather(*(service.ready() for service in services))
+    await asyncio.gather(*(service.wait_until_ready() for service in services))
 
 
 def _start_sampler(stack: LocalStack, services: Sequence[ServiceProcess]) -> ProcessSampler:
@@ -118,7 +118,7 @@ def _start_sampler(stack: LocalStack, services: Sequence[ServiceProcess]) -> Pro
 
 
 async def _play(stack: LocalStack, case: AlignmentCase) -> dict[str, Any]:
-    child = Child(f"{case.job.prefix}-player", stack.folder)
+    child = ChildProcess(f"{case.job.prefix}-player", stack.folder)
     speed = 1 if case.live else AT_ONCE
     arguments = ["streams", stack.bootstrap_servers, case.job.prefix, str(speed), str(case.load.seconds)]
     return await run_for_report(child, "benchmarks.generator", arguments)

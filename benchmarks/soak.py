@@ -21,7 +21,7 @@ from benchmarks.device_load import DeviceLoad
 from benchmarks.process_sampler import ProcessSample, ProcessSampler
 from benchmarks.results import describe_machine, print_page
 from benchmarks.whole_system import SERVICES, run_for_report, run_in_temporary_folder, run_system
-from services.local.process import Child, StartError
+from services.local.process import ChildProcess, StartError
 
 SESSION_S = 60
 SLOPE_MAX_MB_MIN = 1.0
@@ -92,14 +92,16 @@ async def soak(minutes: float, sessions: int, folder: Path) -> tuple[list[Memory
         roles |= {"broker": [stack.broker.child.pid or 0], "redis": [stack.redis.child.pid or 0]}
         sampler = ProcessSampler(roles, interval_s=1)
         sampler.start()
-        sending = asyncio.create_task(run_for_report(Child("generator", folder), "benchmarks.generator", arguments))
+        sending = asyncio.create_task(
+            run_for_report(ChildProcess("generator", folder), "benchmarks.generator", arguments)
+        )
         for minute in range(int(minutes) + 1):
             await asyncio.wait([sending], timeout=60)
             memory = ", ".join(f"{name} {s[-1].rss / 1e6:.0f} MB" for name, s in sampler.samples.items())
             sys.stderr.write(f"{minute + 1:3} min  {memory}\n")
             ended = [name for name, service in services.items() if not service.child.running]
             if ended:
-                raise StartError(f"{ended[0]} ended:\n{services[ended[0]].child.last_words()}")
+                raise StartError(f"{ended[0]} ended:\n{services[ended[0]].child.log_tail()}")
             if sending.done():
                 break
         sampler.stop()

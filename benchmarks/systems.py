@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.peer_environments import Progress, package_versions, peer_python
-from services.local.process import Child
+from services.local.process import ChildProcess
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 
@@ -55,14 +55,14 @@ class SystemUnderTest:
         """Return the versions of the packages that define it."""
         return package_versions(str(self.python(progress)), self.packages)
 
-    def start(self, stack: LocalStack, job: BenchmarkJob, progress: Progress) -> Sequence[Child]:
+    def start(self, stack: LocalStack, job: BenchmarkJob, progress: Progress) -> Sequence[ChildProcess]:
         """Start its processes."""
         return _braid(stack, job) if self.module is None else self._peer(self.module, stack, job, progress)
 
-    def _peer(self, module: str, stack: LocalStack, job: BenchmarkJob, progress: Progress) -> Sequence[Child]:
+    def _peer(self, module: str, stack: LocalStack, job: BenchmarkJob, progress: Progress) -> Sequence[ChildProcess]:
         python, children = self.python(progress), []
         for number in range(1, job.workers + 1):
-            child = Child(f"{job.prefix}-{self.name}-{number}", stack.folder)
+            child = ChildProcess(f"{job.prefix}-{self.name}-{number}", stack.folder)
             folder = stack.folder / f"{job.prefix}-{number}"
             folder.mkdir(exist_ok=True)
             child.start([str(python), "-m", module], {**_environment(stack, job), "BENCH_FOLDER": str(folder)})
@@ -85,12 +85,12 @@ def _environment(stack: LocalStack, job: BenchmarkJob) -> Mapping[str, str]:
     }
 
 
-def _braid(stack: LocalStack, job: BenchmarkJob) -> Sequence[Child]:
+def _braid(stack: LocalStack, job: BenchmarkJob) -> Sequence[ChildProcess]:
     environment, children = braid_environment(stack, job), []
     for number in range(1, job.workers + 1):
         service = ServiceProcess("aligner", stack.folder, environment, number)
         # The stack may have an aligner with the same number.
-        service.child = Child(f"{job.prefix}-aligner-{number}", stack.folder)
+        service.child = ChildProcess(f"{job.prefix}-aligner-{number}", stack.folder)
         service.start()
         children.append(service.child)
     return children

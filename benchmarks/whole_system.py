@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from services.kafka import clients, topic_admin
 from services.local.ports import free_ports
-from services.local.process import Child, StartError
+from services.local.process import ChildProcess, StartError
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings, load
@@ -58,7 +58,7 @@ async def run_system(folder: Path, more: Mapping[str, str] | None = None) -> Asy
         try:
             for service in services.values():
                 service.start()
-            await asyncio.gather(*(service.ready() for service in services.values()))
+            await asyncio.gather(*(service.wait_until_ready() for service in services.values()))
             yield RunningSystem(stack, services, stack.settings(), f"http://127.0.0.1:{port}/")
         finally:
             await asyncio.gather(*(service.child.stop() for service in services.values()))
@@ -77,7 +77,7 @@ def run_in_temporary_folder(benchmark: Callable[[Path], Awaitable[T]]) -> T:
         raise SystemExit(str(error)) from None
 
 
-async def run_for_report(child: Child, module: str, arguments: Sequence[str]) -> dict[str, Any]:
+async def run_for_report(child: ChildProcess, module: str, arguments: Sequence[str]) -> dict[str, Any]:
     """Run a module that writes a JSON report to the path in its last argument, and return the report.
 
     Raises:
@@ -86,10 +86,10 @@ async def run_for_report(child: Child, module: str, arguments: Sequence[str]) ->
     report = child.log.with_suffix(".json")
     child.start([sys.executable, "-m", module, *arguments, str(report)])
     try:
-        code = await child.ended()
+        code = await child.wait()
     finally:
         child.kill()
     if code != 0:
-        raise RunFailed(f"{child.name} ended with code {code}:\n{child.last_words()}")
+        raise RunFailed(f"{child.name} ended with code {code}:\n{child.log_tail()}")
     fields: dict[str, Any] = json.loads(report.read_text())
     return fields

@@ -45,13 +45,13 @@ def demo(
 ) -> None:
     """Play recorded home streams through the whole system, and check every promise at the end."""
     from services.local.demo.report import render
-    from services.local.demo.run import Options, run
+    from services.local.demo.run import DemoOptions, run_demo
     from services.local.demo.screen import Screen
 
     streams = tuple(stream or STREAMS)
     if unknown := [name for name in streams if name not in STREAMS]:
         raise output.UsageError(f"There is no stream {', '.join(unknown)}.", f"There are {', '.join(STREAMS)}.")
-    options = Options(from_s, min(seconds, 120 - from_s), speed, streams, kill, ROOT / "data", stay)
+    options = DemoOptions(from_s, min(seconds, 120 - from_s), speed, streams, kill, ROOT / "data", stay)
     folder = keep or Path(tempfile.mkdtemp(prefix="braid-demo-"))
     summaries: list[dict[str, Any]] = []
 
@@ -64,7 +64,7 @@ def demo(
         sys.stdout.flush()
 
     try:
-        asyncio.run(run(options, load(), folder, Screen(), show))
+        asyncio.run(run_demo(options, load(), folder, Screen(), show))
     except KeyboardInterrupt:
         if not summaries:
             output.note("interrupted; everything that was started is stopped")

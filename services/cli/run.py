@@ -65,7 +65,7 @@ async def _run_stack() -> None:
         try:
             for service in services:
                 service.start()
-            await asyncio.gather(*(service.ready() for service in services))
+            await asyncio.gather(*(service.wait_until_ready() for service in services))
             print("Braid is up. In another terminal:")
             for name, value in stack.environment().items():
                 print(f"  export {name}={value}")

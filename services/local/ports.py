@@ -17,7 +17,7 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
-def listening(port: int) -> bool:
+def is_listening(port: int) -> bool:
     """True where something on loopback accepts a connection."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(0.5)

@@ -26,7 +26,7 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-class Child:
+class ChildProcess:
     """One process with its log file and its pid file in a folder."""
 
     def __init__(self, name: str, folder: Path) -> None:
@@ -49,7 +49,7 @@ class Child:
 
     def start(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         """Start the process in a session of its own (Ctrl-C reaches only us), after ending a leftover of ours."""
-        self.end_leftover()
+        self.kill_leftover()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
@@ -63,7 +63,7 @@ class Child:
         started = psutil.Process(self._process.pid).create_time()
         self._pid_file.write_text(f"{self._process.pid} {started}")
 
-    def end_leftover(self) -> None:
+    def kill_leftover(self) -> None:
         """Kill the process that our pid file names, if it still is the very one that was started (pids are reused)."""
         try:
             pid, started = self._pid_file.read_text().split()
@@ -87,7 +87,7 @@ class Child:
         if self._process is not None:
             self._process.send_signal(number)
 
-    async def ended(self) -> int | None:
+    async def wait(self) -> int | None:
         """Wait until it ends by itself; the exit code."""
         if self._process is None:
             return None
@@ -107,7 +107,7 @@ class Child:
         self._pid_file.unlink(missing_ok=True)
         return self._process.returncode
 
-    def last_words(self, lines: int = 12) -> str:
+    def log_tail(self, lines: int = 12) -> str:
         """The end of its log, for an error message."""
         if not self.log.exists():
             return ""

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.local.ports import free_ports
-from services.local.process import Child, StartError
+from services.local.process import ChildProcess, StartError
 
 READY_S = 120
 
@@ -38,7 +38,7 @@ class LocalRedis:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.child = Child("redis", folder)
+        self.child = ChildProcess("redis", folder)
         (self._port,) = free_ports(1)
 
     @property
@@ -61,7 +61,7 @@ class LocalRedis:
         deadline = asyncio.get_running_loop().time() + READY_S
         while asyncio.get_running_loop().time() < deadline:
             if not self.child.running:
-                raise StartError(f"Redis ended with code {self.child.exit_code}:\n{self.child.last_words()}")
+                raise StartError(f"Redis ended with code {self.child.exit_code}:\n{self.child.log_tail()}")
             client = Redis.from_url(self.url, socket_timeout=1, socket_connect_timeout=1)
             try:
                 await client.ping()

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from services.local.ports import free_ports
-from services.local.process import Child, StartError
+from services.local.process import ChildProcess, StartError
 
 READY_S = 120
 MODULES = {
@@ -39,7 +39,7 @@ class ServiceProcess:
         module: str | None = None,
     ) -> None:
         self.name = name
-        self.child = Child(f"{name}-{number}", folder)
+        self.child = ChildProcess(f"{name}-{number}", folder)
         (self.port,) = free_ports(1)
         self._module = module or MODULES[name]
         self._environment = {
@@ -53,14 +53,14 @@ class ServiceProcess:
         """Start it (again)."""
         self.child.start([sys.executable, "-m", self._module], self._environment)
 
-    async def ready(self) -> None:
+    async def wait_until_ready(self) -> None:
         """Wait until it has its partitions. Raises StartError with its last words."""
         deadline = asyncio.get_running_loop().time() + READY_S
         while asyncio.get_running_loop().time() < deadline:
             if not self.child.running:
                 raise StartError(
                     f"{self.name} ended with code {self.child.exit_code}; its log is {self.child.log}:\n"
-                    f"{self.child.last_words()}"
+                    f"{self.child.log_tail()}"
                 )
             if await asyncio.to_thread(self.get, "/readyz") is not None:
                 return
@@ -77,7 +77,7 @@ class ServiceProcess:
         except (OSError, urllib.error.URLError):
             return None
 
-    def metric(self, name: str) -> float:
+    def read_metric(self, name: str) -> float:
         """The sum of all series of a metric, 0 where it is not there."""
         lines = (self.get("/metrics") or "").splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.split("{")[0].split(" ")[0] == name)

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from types import TracebackType
 
-from services.local.kafka import Broker
+from services.local.kafka import LocalKafka
 from services.local.redis import LocalRedis
 from services.runtime.settings import Settings
 
@@ -20,7 +20,7 @@ class LocalStack:
         folder = folder.absolute()
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.broker = None if settings.kafka.bootstrap_servers else Broker(folder)
+        self.broker = None if settings.kafka.bootstrap_servers else LocalKafka(folder)
         self.redis = None if settings.redis.url else LocalRedis(folder)
         self._settings = settings
 

@@ -70,11 +70,11 @@ async def services(stack: LocalStack, collector: TraceCollector) -> AsyncIterato
     for process in processes.values():
         process.start()
     for process in processes.values():
-        await process.ready()
+        await process.wait_until_ready()
     yield processes
     for name, process in processes.items():
         code = await process.child.stop()
-        assert code == 0, f"the {name} ended with exit code {code}:\n{process.child.last_words(40)}"
+        assert code == 0, f"the {name} ended with exit code {code}:\n{process.child.log_tail(40)}"
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,7 @@ class Gateway:
 
     async def start(self) -> Gateway:
         self.process.start()
-        await self.process.ready()
+        await self.process.wait_until_ready()
         return self
 
     async def request(

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from services.local.ports import free_ports
-from services.local.process import Child
+from services.local.process import ChildProcess
 from tests.waiting import wait_until
 
 
@@ -26,7 +26,7 @@ class Mosquitto:
         (self.port,) = free_ports(1)
         self._config = folder / "mosquitto.conf"
         self._config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence false\n")
-        self.child = Child("mosquitto", folder)
+        self.child = ChildProcess("mosquitto", folder)
 
     async def start(self) -> Mosquitto:
         self.child.start([system_binary("mosquitto", "mosquitto"), "-c", str(self._config)])

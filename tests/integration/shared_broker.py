@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from services.local.kafka import Broker
+from services.local.kafka import LocalKafka
 
 _POLL_S = 0.2
 
@@ -30,7 +30,7 @@ class SharedBroker:
         """Return the address of the broker; start it if it does not run. Raises CannotStart."""
         with self._locked():
             if not self._running.exists():
-                broker = Broker(self._folder)
+                broker = LocalKafka(self._folder)
                 await broker.start()
                 self._running.write_text(f"{broker.child.pid} {broker.bootstrap_servers}")
             self._user.touch()

@@ -201,11 +201,11 @@ async def test_predictions_are_the_same_while_redis_is_down(
     with_bad_input = await wait_for_predictions(settings, "with redis")
     stack.redis.child.kill()
     try:
-        from_log = services["fusion"].metric("braid_payload_fetch_total")
+        from_log = services["fusion"].read_metric("braid_payload_fetch_total")
         await play_session(settings, "without redis", hand)
         clean_predictions = await wait_for_predictions(settings, "without redis")
-        assert services["fusion"].metric("braid_payload_fetch_total") > from_log
-        assert services["fusion"].metric("braid_redis_errors_total") > 0
+        assert services["fusion"].read_metric("braid_payload_fetch_total") > from_log
+        assert services["fusion"].read_metric("braid_redis_errors_total") > 0
     finally:
         await stack.redis.start()
     assert dead_letter(with_bad_input) == dead_letter(clean_predictions)

@@ -207,7 +207,7 @@ async def test_the_number_of_event_streams_is_limited(stack: LocalStack) -> None
         writer.close()
 
         async def freed() -> bool:
-            return gateway.process.metric("braid_gateway_streams") == 0
+            return gateway.process.read_metric("braid_gateway_streams") == 0
 
         await wait_until(freed, "the stream of a closed connection to be freed")
         assert await gateway.read_events("kind=event", 1)
@@ -232,5 +232,5 @@ async def test_the_gateway_has_the_health_and_metrics_of_every_service(gateway: 
     assert gateway.process.get("/healthz")
     assert gateway.process.get("/readyz")
     assert '"braid-gateway"' in (gateway.process.get("/version") or "")
-    assert gateway.process.metric("braid_gateway_requests_total") > 0
-    assert gateway.process.metric("braid_gateway_records_total") > 0
+    assert gateway.process.read_metric("braid_gateway_requests_total") > 0
+    assert gateway.process.read_metric("braid_gateway_records_total") > 0

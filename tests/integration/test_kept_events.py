@@ -78,7 +78,7 @@ async def test_an_archived_event_is_explained_without_the_topics_until_it_is_for
     assert explanation["identical"] is True
     assert {i["modality"] for i in explanation["inputs"]} == {"text", "video", "audio"}
     assert all(i["bytes"] for i in explanation["inputs"])
-    assert gateway.process.metric("braid_gateway_events_kept_total") > 0
+    assert gateway.process.read_metric("braid_gateway_events_kept_total") > 0
     entries = len(list(kept.entries_of("porch of old")))
     code, output = braid(environment, "forget", "porch of old", "--json")
     assert (code, json.loads(output)["events_erased"]) == (0, entries)

@@ -100,7 +100,7 @@ async def test_migrate_settings_loses_and_repeats_no_window(
         await topic_admin.create_missing_topics(admin, old)
     start_us = (int(time.time()) - 5) * 1_000_000
     first = aligner(OWN)
-    await first.ready()
+    await first.wait_until_ready()
     await send(old, start_us)
     await wait_until(lambda: finals(old), "a window under the old settings")
     await send(old, start_us + 4_000_000, 2)
@@ -108,7 +108,7 @@ async def test_migrate_settings_loses_and_repeats_no_window(
 
     rejected = aligner(NEW)
     await wait_until(lambda: ended(rejected), "the aligner to reject the settings")
-    assert "run `braid migrate-settings`" in rejected.child.last_words()
+    assert "run `braid migrate-settings`" in rejected.child.log_tail()
     assert rejected.child.exit_code == 2
 
     sending = asyncio.create_task(keep_sending(new))
@@ -130,7 +130,7 @@ async def test_migrate_settings_loses_and_repeats_no_window(
     last_us = max(window.start_us for window in before)
     assert min(window.start_us for window in before) == start_us - 1_500_000
 
-    await aligner(NEW).ready()
+    await aligner(NEW).wait_until_ready()
     resumed_us = (int(time.time()) + 1) * 1_000_000
     await send(new, resumed_us)
 

@@ -75,7 +75,7 @@ async def bridge(
     given = {"BRAID_MQTT__HOST": "127.0.0.1", "BRAID_MQTT__PORT": str(mosquitto.port), "BRAID_MQTT__SILENT_S": "5"}
     found = ServiceProcess("mqtt", stack.folder, stack.environment() | given)
     found.start()
-    await found.ready()
+    await found.wait_until_ready()
     yield found
     assert await found.child.stop() == 0, "the bridge did not end cleanly"
 
@@ -175,7 +175,7 @@ async def test_the_bridge_is_unavailable_after_kill_and_available_after_a_restar
         bridge.child.kill()
         assert (await listener.wait("braid/bridge/available", 2))[-1] == b"offline"
         bridge.start()
-        await bridge.ready()
+        await bridge.wait_until_ready()
         assert (await listener.wait("braid/bridge/available", 3))[-1] == b"online"
 
 
@@ -185,7 +185,7 @@ async def test_everything_is_published_again_after_an_outage_of_the_mqtt_broker(
     await mosquitto.child.stop()
 
     async def away() -> bool:
-        return await asyncio.to_thread(bridge.metric, "braid_mqtt_connected") == 0
+        return await asyncio.to_thread(bridge.read_metric, "braid_mqtt_connected") == 0
 
     await wait_until(away, "the bridge to notice")
     assert bridge.get("/readyz") is None

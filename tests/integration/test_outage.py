@@ -12,7 +12,7 @@ from pathlib import Path
 from services.contract import cloudevents
 from services.inspection.audit.collect import collect_topic
 from services.kafka import clients, topic_admin
-from services.local.kafka import Broker
+from services.local.kafka import LocalKafka
 from services.local.redis import LocalRedis
 from services.local.services import ServiceProcess
 from services.runtime.settings import load
@@ -31,7 +31,7 @@ def not_ready(service: ServiceProcess) -> dict[str, str]:
 
 
 async def test_an_aligner_waits_for_its_broker_and_survives_an_outage(tmp_path: Path) -> None:
-    broker, redis = Broker(tmp_path), LocalRedis(tmp_path)
+    broker, redis = LocalKafka(tmp_path), LocalRedis(tmp_path)
     await redis.start()
     settings = load(kafka={"bootstrap_servers": broker.bootstrap_servers}, topics={"partitions": 1})
     topics, servers = settings.topic_names(), broker.bootstrap_servers
@@ -64,7 +64,7 @@ async def test_an_aligner_waits_for_its_broker_and_survives_an_outage(tmp_path: 
         await broker.start()
         async with clients.admin(servers) as admin:
             await topic_admin.create_missing_topics(admin, settings)
-        await aligner.ready()
+        await aligner.wait_until_ready()
         await send_text("before")
         await wait_until(lambda: has_window("before"), "a window")
 

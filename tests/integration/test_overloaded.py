@@ -36,7 +36,7 @@ async def test_an_overloaded_worker_that_is_killed_predicts_every_window_with_th
         offsets: dict[int, int] = {}
         for _ in range(2):
             worker.start()
-            await worker.ready()
+            await worker.wait_until_ready()
             offsets = await wait_until(partial(committed, admin, beyond=sum(offsets.values())), "a commit")
             worker.child.kill()
             outputs = await predicted(servers)

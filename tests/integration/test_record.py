@@ -42,7 +42,7 @@ async def recorded(stack: LocalStack) -> AsyncIterator[Settings]:
     for service in services:
         service.start()
     for service in services:
-        await service.ready()
+        await service.wait_until_ready()
     yield settings
     for service in services:
         await service.child.stop()

@@ -46,13 +46,13 @@ async def test_a_newer_checkpoint_is_loaded_without_a_gap_and_a_broken_one_is_re
     fusion = services["fusion"]
 
     async def reloads(count: int) -> bool | None:
-        return fusion.metric("braid_model_reloads_total") >= count or None
+        return fusion.read_metric("braid_model_reloads_total") >= count or None
 
     try:
         for service in services.values():
             service.start()
         for service in services.values():
-            await service.ready()
+            await service.wait_until_ready()
         await play_session(settings, "before", hand)
         assert {p["model"]["version"] for p in await wait_for_predictions(settings, "before")} == {"1"}
         another(models / "2", whole=True)

@@ -22,7 +22,7 @@ from services.contract.partitioner import partition_of
 from services.contract.tick import TickSigner
 from services.inspection.audit.collect import collect_topic
 from services.kafka import clients, topic_admin
-from services.local.kafka import Broker
+from services.local.kafka import LocalKafka
 from services.local.ports import free_ports
 from services.local.redis import LocalRedis
 from services.local.services import ServiceProcess
@@ -76,7 +76,7 @@ async def secured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sec
         "ssl.truststore.type": "PEM",
         "ssl.truststore.location": str(folder / "authority.pem"),
     }
-    broker = Broker(folder, more, ("--add-scram", f"SCRAM-SHA-512=[name=braid,password={PASSWORD}]"))
+    broker = LocalKafka(folder, more, ("--add-scram", f"SCRAM-SHA-512=[name=braid,password={PASSWORD}]"))
     await broker.start()
     trusting = KafkaSettings(ca_file=folder / "authority.pem")
     yield SecuredBroker(
@@ -133,7 +133,7 @@ async def test_a_service_and_the_command_line_connect_with_tls_and_a_password(
     aligner = ServiceProcess("aligner", tmp_path, environment)
     try:
         aligner.start()
-        await aligner.ready()
+        await aligner.wait_until_ready()
         for words in (["topics", "check"], ["forget", "nobody"]):
             verb = [str(Path(sys.executable).parent / "braid"), *words]
             # In a thread, because the TLS proxy of Redis runs in this event loop.
@@ -147,7 +147,7 @@ async def test_a_service_and_the_command_line_connect_with_tls_and_a_password(
             )
             assert done.returncode == 0, done.stdout + done.stderr
         await ticks_are_signed_and_others_are_forged(k, hand)
-        assert aligner.metric("braid_redis_errors_total") == 0
+        assert aligner.read_metric("braid_redis_errors_total") == 0
         window = PayloadCache(url, 60, 5_000, {"ssl_ca_certs": str(k.ca_file)})
         assert (await window.forget("s") or 0) > 0, "the payload was written through TLS"
         await window.close()

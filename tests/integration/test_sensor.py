@@ -93,7 +93,7 @@ async def test_a_sensor_modality_is_added_to_a_running_installation(
             started.append(ServiceProcess(name, tmp_path, {**environment, **own}, len(started)))
             started[-1].start()
         for service in started[-2:]:
-            await service.ready()
+            await service.wait_until_ready()
 
     async def stop() -> None:
         assert [await service.child.stop() for service in started[-2:]] == [0, 0]

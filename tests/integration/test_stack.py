@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from services.kafka import clients, topic_admin
-from services.local.process import Child, StartError
+from services.local.process import ChildProcess, StartError
 from services.local.redis import LocalRedis
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings, load
@@ -74,15 +74,15 @@ async def test_a_killed_redis_restarts_on_its_port(tmp_path: Path) -> None:
 
 
 async def test_only_the_process_with_the_recorded_pid_and_start_time_is_killed(tmp_path: Path) -> None:
-    first = Child("sleeper", tmp_path)
+    first = ChildProcess("sleeper", tmp_path)
     first.start([sys.executable, "-c", "import time; time.sleep(600)"])
-    again = Child("sleeper", tmp_path)
-    again.end_leftover()
+    again = ChildProcess("sleeper", tmp_path)
+    again.kill_leftover()
     await wait_until(lambda: all_ended([first.pid or 0]), "the leftover to end")
-    stranger = Child("stranger", tmp_path)
+    stranger = ChildProcess("stranger", tmp_path)
     stranger.start([sys.executable, "-c", "import time; time.sleep(600)"])
     (tmp_path / "sleeper.pid").write_text(f"{stranger.pid} 1.0")  # the pid now belongs to another process
-    again.end_leftover()
+    again.kill_leftover()
     assert stranger.running
     stranger.kill()
 

@@ -62,7 +62,7 @@ class Bridge:
 async def bridge(stack: LocalStack, services: dict[str, ServiceProcess]) -> AsyncIterator[Bridge]:
     bridge = Bridge(stack, 1, session="den of satellites", connections_max="2", payload_bytes_max="20000")
     bridge.process.start()
-    await bridge.process.ready()
+    await bridge.process.wait_until_ready()
     yield bridge
     assert await bridge.process.child.stop() == 0, "the bridge did not end cleanly"
 
@@ -131,7 +131,7 @@ async def test_the_audio_and_transcript_of_a_satellite_become_a_prediction(setti
 
     one = await wait_until(find_prediction, "a prediction of audio and text")
     assert one["modalities"]["video"]["state"] != "present"
-    assert bridge.process.metric("braid_wyoming_lost_total") == 0
+    assert bridge.process.read_metric("braid_wyoming_lost_total") == 0
 
 
 def present(prediction: dict[str, Any]) -> set[str]:
@@ -154,7 +154,7 @@ async def wait_until_idle(bridge: Bridge) -> None:
     """Wait until earlier satellites have disconnected: at most two are served."""
 
     async def is_idle() -> bool | None:
-        return bridge.process.metric("braid_wyoming_connections") == 0 or None
+        return bridge.process.read_metric("braid_wyoming_connections") == 0 or None
 
     await wait_until(is_idle, "earlier satellites to have gone")
 
@@ -190,7 +190,7 @@ async def test_the_bridge_forwards_audio_to_a_speech_to_text_service_and_records
     bridge = Bridge(stack, 2, session="study of satellites", forward=f"127.0.0.1:{port}")
     bridge.process.start()
     try:
-        await bridge.process.ready()
+        await bridge.process.wait_until_ready()
         async with bridge.client() as client:
             await client.write_event(Transcribe(language="en").event())
             await client.write_event(AudioStart(16_000, 2, 1).event())
@@ -219,7 +219,7 @@ async def test_an_unreachable_speech_to_text_service_is_reported(
     bridge = Bridge(stack, 3, sessions='{"127.0.0.1": "attic of satellites"}', forward=f"127.0.0.1:{port}")
     bridge.process.start()
     try:
-        await bridge.process.ready()
+        await bridge.process.wait_until_ready()
         async with bridge.client() as client:
             event = await client.read_event()
         assert event is not None

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.local.kafka import Broker
+from services.local.kafka import LocalKafka
 from services.local.redis import LocalRedis
 from services.runtime.settings import Settings
 from tests.torture.flight import AGAIN_S, InFlight, wait_for_in_flight
@@ -28,7 +28,13 @@ class FaultInjector:
     """Injects the faults of each process one after the other, and those of different processes concurrently."""
 
     def __init__(
-        self, settings: Settings, supervisor: Supervisor, broker: Broker, redis: LocalRedis, say: Say, begin_s: float
+        self,
+        settings: Settings,
+        supervisor: Supervisor,
+        broker: LocalKafka,
+        redis: LocalRedis,
+        say: Say,
+        begin_s: float,
     ) -> None:
         self._settings, self._supervisor, self._broker, self._redis = settings, supervisor, broker, redis
         self._say, self._begin_s = say, begin_s

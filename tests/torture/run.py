@@ -15,7 +15,7 @@ from model.checkpoint import load as load_model
 from services.fusion.inference import Inference
 from services.inspection.audit.collect import collect_logs, collect_topic
 from services.kafka import clients, topic_admin
-from services.local.process import Child
+from services.local.process import ChildProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings, load
 from tests.torture.commits import OFFSETS_TOPIC, Commit, read_commit
@@ -86,7 +86,7 @@ async def run(seed: int, seconds: float, folder: Path, say: Say) -> Outcome:
 async def _supervised(supervisor: Supervisor) -> AsyncIterator[None]:
     for name in (FIRST, FUSION):
         supervisor.start(name)
-    await asyncio.gather(*(supervisor.processes[name].ready() for name in (FIRST, FUSION)))
+    await asyncio.gather(*(supervisor.processes[name].wait_until_ready() for name in (FIRST, FUSION)))
     watching = asyncio.create_task(supervisor.watch())
     try:
         yield
@@ -104,7 +104,7 @@ async def _inject_faults(
     assert stack.broker is not None
     assert stack.redis is not None
     planned = plan(seed, seconds)
-    report, sender = stack.folder / "sent.json", Child("sender", stack.folder)
+    report, sender = stack.folder / "sent.json", ChildProcess("sender", stack.folder)
     arguments = [
         stack.bootstrap_servers,
         settings.topics.prefix,
@@ -123,7 +123,7 @@ async def _inject_faults(
     finally:
         sender.kill()
     if code != 0:
-        raise RuntimeError(f"the sender ended with exit code {code}:\n{sender.last_words()}")
+        raise RuntimeError(f"the sender ended with exit code {code}:\n{sender.log_tail()}")
     return faults, json.loads(report.read_text())["acknowledged"], planned
 
 

@@ -16,7 +16,7 @@ from services.fusion.inference import Inference
 from services.fusion.stages import WindowPrediction
 from services.inspection.audit.ledger import Ledger
 from services.inspection.audit.predictions import RecomputedPredictions
-from services.local.demo.watch import Seen
+from services.local.demo.watch import ObservedOutputs
 from services.offline.evaluation.event_scoring import (
     DetectedEvent,
     EventScore,
@@ -32,7 +32,7 @@ TEXT_IDLE_TIMEOUT_MS = 6_500
 
 
 @dataclass(frozen=True, slots=True)
-class Truths:
+class StreamTruths:
     """The truth files, and which stream each session plays."""
 
     data: Path
@@ -78,7 +78,7 @@ def final_events(events: Sequence[tuple[int, Event]], session: str, schedule: Pl
     return [_said(first[e.id, e.label], e, schedule) for e in last.values()]
 
 
-def single_modality(
+def single_modality_events(
     modality: str,
     predictions: Sequence[WindowPrediction],
     inference: Inference,
@@ -103,7 +103,7 @@ def single_modality(
     return out
 
 
-def latencies(seen: Seen, books: Ledger, schedule: PlaybackSchedule) -> dict[str, dict[str, float]]:
+def measure_latencies(seen: ObservedOutputs, books: Ledger, schedule: PlaybackSchedule) -> dict[str, dict[str, float]]:
     """first, final: from the instant that is played at a window's end to its answer; own: from its closing record."""
     closed_ms = {(w.session, w.start_us): w.closed_us / 1000 for w, _, _ in books.windows.values()}
     ends_ms = {
@@ -117,10 +117,10 @@ def latencies(seen: Seen, books: Ledger, schedule: PlaybackSchedule) -> dict[str
     }
 
 
-def summary(
-    truths: Truths,
+def summarize(
+    truths: StreamTruths,
     schedule: PlaybackSchedule,
-    seen: Seen,
+    seen: ObservedOutputs,
     books: Ledger,
     recomputed: RecomputedPredictions,
     inference: Inference,
@@ -130,7 +130,7 @@ def summary(
     found = list(recomputed.by_window.values())
     singles = {}
     for modality in inference.model.modalities:
-        alone = single_modality(modality, found, inference, decision, schedule)
+        alone = single_modality_events(modality, found, inference, decision, schedule)
         singles[modality] = round(truths.score(lambda s, a=alone: a.get(s, []), schedule).f1, 3)  # type: ignore[misc]
 
     def by(kind: str | None) -> EventScore:
@@ -155,7 +155,7 @@ def summary(
         "single_modality_event_f1": singles,
         "event_delay_s": round(statistics.median(delays_s), 2) if delays_s else None,
         "provisional": {"said": len(guessed), "withdrawn": len(guessed - confirmed)},
-        "latency_ms": latencies(seen, books, schedule),
+        "latency_ms": measure_latencies(seen, books, schedule),
         "troubles": (books.troubles + recomputed.troubles)[:20],
     }
 

@@ -18,9 +18,9 @@ from services.inspection.audit.ledger import build_ledger
 from services.inspection.audit.predictions import recompute_predictions
 from services.kafka import clients, topic_admin
 from services.kafka.follower import TopicFollower
-from services.local.demo.report import TEXT_IDLE_TIMEOUT_MS, Truths, summary
+from services.local.demo.report import TEXT_IDLE_TIMEOUT_MS, StreamTruths, summarize
 from services.local.demo.screen import Screen
-from services.local.demo.watch import Watcher
+from services.local.demo.watch import OutputWatcher
 from services.local.ports import free_ports
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
@@ -36,7 +36,7 @@ HISTORY_S = 3_600
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class DemoOptions:
     """What to play: stream seconds from `from_s` on, which streams, how fast, what to kill on the way.
 
     stay: everything is up after the run, too, until the task is cancelled.
@@ -51,14 +51,14 @@ class Options:
     stay: bool = False
 
 
-async def run(
-    options: Options, settings: Settings, folder: Path, screen: Screen, tell: Callable[[dict[str, Any]], None]
+async def run_demo(
+    options: DemoOptions, settings: Settings, folder: Path, screen: Screen, show: Callable[[dict[str, Any]], None]
 ) -> None:
     """The whole demo; `tell` hears the summary, with `ok` and `troubles`. Raises StartError, KafkaError."""
     began = time.monotonic()
     run_id = secrets.token_hex(3)
     sessions = {f"{stream}-{run_id}": stream for stream in options.streams}
-    screen.say("starting Kafka, Redis, the aligner, the fusion worker and the live page")
+    screen.note("starting Kafka, Redis, the aligner, the fusion worker and the live page")
     async with LocalStack(folder, settings) as stack:
         idle_timeout_ms = max(round(TEXT_IDLE_TIMEOUT_MS / options.speed), 1)
         environment = {
@@ -77,34 +77,34 @@ async def run(
             for service in services.values():
                 service.start()
             recordings = await asyncio.to_thread(_recordings, options, sessions)
-            await asyncio.gather(*(service.ready() for service in services.values()))
-            screen.say(f"ready after {time.monotonic() - began:.1f} s")
-            screen.say(f"watch it on the live page: {page}")
-            found = await _watched(options, stack, settings, recordings, services, screen)
-            codes = {} if options.stay else await _stopped(services)
-            screen.say("reading all topics again: the books, every window against the oracle, every prediction again")
-            out = await _judged(options, stack, settings, sessions, found)
+            await asyncio.gather(*(service.wait_until_ready() for service in services.values()))
+            screen.note(f"ready after {time.monotonic() - began:.1f} s")
+            screen.note(f"watch it on the live page: {page}")
+            found = await _play(options, stack, settings, recordings, services, screen)
+            codes = {} if options.stay else await _stop(services)
+            screen.note("reading all topics again: the books, every window against the oracle, every prediction again")
+            out = await _judge(options, stack, settings, sessions, found)
             out |= {"exit_codes": codes, "text_idle_timeout_ms": idle_timeout_ms}
             out["seconds"] = round(time.monotonic() - began, 1)
             out["ok"] = not out["troubles"] and out["books_balance"] and not out["windows_wrong"]
-            tell(out)
+            show(out)
             if options.stay:
-                screen.say(f"everything stays up until Ctrl-C; the live page: {page}")
+                screen.note(f"everything stays up until Ctrl-C; the live page: {page}")
                 await asyncio.Event().wait()
         finally:
             for service in services.values():
                 service.child.kill()
 
 
-async def _stopped(services: Mapping[str, ServiceProcess]) -> dict[str, int | None]:
+async def _stop(services: Mapping[str, ServiceProcess]) -> dict[str, int | None]:
     codes = await asyncio.gather(*(service.child.stop() for service in services.values()))
     return dict(zip(services, codes, strict=True))
 
 
 @dataclass(slots=True)
-class _Found:
+class _Playback:
     schedule: PlaybackSchedule
-    watcher: Watcher
+    watcher: OutputWatcher
     played: Played
     killed: dict[str, Any] | None
 
@@ -114,24 +114,24 @@ async def _topics(stack: LocalStack, settings: Settings) -> None:
         await topic_admin.create_missing_topics(admin, settings)
 
 
-def _recordings(options: Options, sessions: Mapping[str, str]) -> dict[str, RecordedStream]:
+def _recordings(options: DemoOptions, sessions: Mapping[str, str]) -> dict[str, RecordedStream]:
     return {session: read_stream(options.data, stream) for session, stream in sessions.items()}
 
 
-async def _watched(
-    options: Options,
+async def _play(
+    options: DemoOptions,
     stack: LocalStack,
     settings: Settings,
     recordings: Mapping[str, RecordedStream],
     services: Mapping[str, ServiceProcess],
     screen: Screen,
-) -> _Found:
+) -> _Playback:
     topics, count = settings.topic_names(), settings.topics.partitions
     broker = stack.settings().kafka
     from_end: dict[str, int | None] = dict.fromkeys((topics.windows, topics.predictions, topics.events))
     follower = TopicFollower(lambda: clients.make_reader(broker), from_end, count)
     async with clients.producer(broker) as producer, follower:
-        watcher = Watcher(follower, topics, lambda session: session in recordings)
+        watcher = OutputWatcher(follower, topics, lambda session: session in recordings)
         # A whole second, a little ahead: event times then lie on the same grid in every run.
         begins_us = (int((time.time() + LEAD_S) * 1e6) // 1_000_000 + 1) * 1_000_000
         from_us, to_us = round(options.from_s * 1e6), round((options.from_s + options.seconds) * 1e6)
@@ -141,47 +141,47 @@ async def _watched(
         killing = asyncio.create_task(_kill(options, services, screen)) if options.kill else None
         try:
             while not playing.done() or (killing and not killing.done()):
-                screen.show(await watcher.turn(), watcher.seen)
+                screen.show(await watcher.poll(), watcher.seen)
             played = await playing
-            await _settle(watcher, services, screen)
+            await _wait_until_settled(watcher, services, screen)
         finally:
             for task in (playing, killing):
                 if task is not None:
                     task.cancel()
             screen.end()
-        return _Found(schedule, watcher, played, await killing if killing else None)
+        return _Playback(schedule, watcher, played, await killing if killing else None)
 
 
-async def _kill(options: Options, services: Mapping[str, ServiceProcess], screen: Screen) -> dict[str, Any]:
+async def _kill(options: DemoOptions, services: Mapping[str, ServiceProcess], screen: Screen) -> dict[str, Any]:
     """kill -9 in the middle, while windows are open; then start it again as a supervisor would."""
     assert options.kill is not None
     await asyncio.sleep(LEAD_S + options.seconds / options.speed / 2)
     victim, aligner = services[options.kill], services["aligner"]
-    open_windows = await asyncio.to_thread(aligner.metric, "braid_windows_open")
+    open_windows = await asyncio.to_thread(aligner.read_metric, "braid_windows_open")
     victim.child.kill()
-    screen.say(f"killed the {options.kill} (kill -9) while {open_windows:.0f} windows were open; starting it again")
+    screen.note(f"killed the {options.kill} (kill -9) while {open_windows:.0f} windows were open; starting it again")
     began = time.monotonic()
     victim.start()
-    await victim.ready()
+    await victim.wait_until_ready()
     return {"service": options.kill, "windows_open": int(open_windows), "back_s": round(time.monotonic() - began, 1)}
 
 
-async def _settle(watcher: Watcher, services: Mapping[str, ServiceProcess], screen: Screen) -> None:
+async def _wait_until_settled(watcher: OutputWatcher, services: Mapping[str, ServiceProcess], screen: Screen) -> None:
     """Wait until nothing is open and every final window has its prediction."""
     deadline = time.monotonic() + SETTLE_S
     quiet_since = time.monotonic()
     while time.monotonic() < deadline:
         before = len(watcher.seen.final_ms), len(watcher.seen.final_windows)
-        screen.show(await watcher.turn(), watcher.seen)
+        screen.show(await watcher.poll(), watcher.seen)
         if before != (len(watcher.seen.final_ms), len(watcher.seen.final_windows)):
             quiet_since = time.monotonic()
         settled = watcher.seen.settled and watcher.seen.final_windows and time.monotonic() - quiet_since > QUIET_S
-        if settled and not await asyncio.to_thread(services["aligner"].metric, "braid_windows_open"):
+        if settled and not await asyncio.to_thread(services["aligner"].read_metric, "braid_windows_open"):
             return
 
 
-async def _judged(
-    options: Options, stack: LocalStack, settings: Settings, sessions: Mapping[str, str], found: _Found
+async def _judge(
+    options: DemoOptions, stack: LocalStack, settings: Settings, sessions: Mapping[str, str], found: _Playback
 ) -> dict[str, Any]:
     topics, count = settings.topic_names(), settings.topics.partitions
     async with clients.reader(stack.settings().kafka) as reader:
@@ -190,9 +190,9 @@ async def _judged(
     books = build_ledger(logs, settings.alignment_config(), lambda session: session in sessions)
     inference = Inference(load_model(settings.fusion.model, settings.fusion.device), 512 * 1024 * 1024)
     recomputed = await asyncio.to_thread(recompute_predictions, books, logs, published, inference)
-    truths, decision = Truths(options.data, sessions), EventDetector.of_model(inference.model)
+    truths, decision = StreamTruths(options.data, sessions), EventDetector.of_model(inference.model)
     out: dict[str, Any] = {"streams": len(sessions), "chunks_sent": found.played.chunks_sent}
-    out |= summary(truths, found.schedule, found.watcher.seen, books, recomputed, inference, decision)
+    out |= summarize(truths, found.schedule, found.watcher.seen, books, recomputed, inference, decision)
     if books.admitted != found.played.chunks_sent:
         out["troubles"].append(f"{found.played.chunks_sent} records were sent, {books.admitted} are in the logs")
     if found.killed is not None:

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from services.contract.event import Event
-from services.local.demo.watch import Seen
+from services.local.demo.watch import ObservedOutputs
 from services.offline.evaluation.player import PlaybackSchedule
 
 EVERY_S = 5.0
@@ -28,7 +28,7 @@ class Screen:
         self._events: dict[str, str] = {}
         self._next = 0.0
 
-    def say(self, text: str) -> None:
+    def note(self, text: str) -> None:
         """One line."""
         self._console.print(f"[dim]·[/dim] {text}", soft_wrap=True)
 
@@ -36,14 +36,14 @@ class Screen:
         """From here on `show` is called many times a second."""
         self._schedule, self._sessions = schedule, list(sessions)
         pace = "in real time" if schedule.speed == 1 else f"{schedule.speed:g} times faster (a test speed)"
-        self.say(
+        self.note(
             f"playing {len(sessions)} streams {pace}, seconds {schedule.from_us / 1e6:g} to {schedule.to_us / 1e6:g}"
         )
         if self._console.is_terminal:
             self._live = Live(console=self._console, refresh_per_second=8, transient=True)
             self._live.start()
 
-    def show(self, events: Sequence[tuple[int, Event]], seen: Seen) -> None:
+    def show(self, events: Sequence[tuple[int, Event]], seen: ObservedOutputs) -> None:
         """Tell new events, and how far things are."""
         for at_ms, e in events:
             mark = {"new": "+", "update": "~", "end": "-"}[e.lifecycle]
@@ -72,7 +72,7 @@ class Screen:
         gone_s = (at_ms * 1000 - self._schedule.wall_us(self._schedule.from_us)) / 1e6
         return self._schedule.from_us / 1e6 + gone_s * self._schedule.speed
 
-    def _table(self, seen: Seen) -> Table:
+    def _table(self, seen: ObservedOutputs) -> Table:
         table = Table(title=f"stream second {self._stream_s(time.time() * 1000):.1f}")
         for column in ("session", "first answer", "final prediction", "last event"):
             table.add_column(column)

@@ -13,7 +13,7 @@ from services.kafka.follower import TopicFollower
 
 
 @dataclass(slots=True)
-class Seen:
+class ObservedOutputs:
     """First answers and final predictions by (session, window start), events in order; times in ms of the broker."""
 
     first_ms: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -28,35 +28,35 @@ class Seen:
         return self.final_windows <= self.final_ms.keys()
 
 
-class Watcher:
+class OutputWatcher:
     """Reads windows, predictions and events of the sessions that are ours; `tell` hears of each event."""
 
-    def __init__(self, follower: TopicFollower, topics: Topics, ours: Callable[[str], bool]) -> None:
-        self.seen = Seen()
-        self._follower, self._topics, self._ours = follower, topics, ours
+    def __init__(self, follower: TopicFollower, topics: Topics, includes_session: Callable[[str], bool]) -> None:
+        self.seen = ObservedOutputs()
+        self._follower, self._topics, self._includes_session = follower, topics, includes_session
 
-    async def turn(self, timeout_ms: int = 100) -> list[tuple[int, Event]]:
+    async def poll(self, timeout_ms: int = 100) -> list[tuple[int, Event]]:
         """Read what has come; the new events."""
         before = len(self.seen.events)
         for tp, records in (await self._follower.poll(timeout_ms)).items():
             for record in records:
-                if record.key is not None and record.value is not None and self._ours(record.key.decode()):
-                    self._take(tp.topic, record.timestamp, record.value)
+                if record.key is not None and record.value is not None and self._includes_session(record.key.decode()):
+                    self._add(tp.topic, record.timestamp, record.value)
         return self.seen.events[before:]
 
-    def _take(self, topic: str, at_ms: int, value: bytes) -> None:
-        seen = self.seen
+    def _add(self, topic: str, at_ms: int, value: bytes) -> None:
+        outputs = self.seen
         if topic == self._topics.events:
-            seen.events.append((at_ms, event.decode(value)))
+            outputs.events.append((at_ms, event.decode(value)))
             return
         record = canonical.loads_object(value)
         if topic == self._topics.windows:
             if record["final"]:
-                seen.final_windows.add((record["session"], record["start_us"]))
+                outputs.final_windows.add((record["session"], record["start_us"]))
             return
         key = record["session"], record["window"]["start"]
-        seen.first_ms.setdefault(key, at_ms)
+        outputs.first_ms.setdefault(key, at_ms)
         if record["final"]:
-            seen.final_ms.setdefault(key, at_ms)
+            outputs.final_ms.setdefault(key, at_ms)
         kind = "final" if record["final"] else "first"
-        seen.latest.setdefault(record["session"], {})[kind] = (key[1], record["label"], record["confidence"])
+        outputs.latest.setdefault(record["session"], {})[kind] = (key[1], record["label"], record["confidence"])
