@@ -1,1 +1,1 @@
-"""The live page and its API: what goes on, as the topics tell it, and media in for devices without Kafka."""
+"""The HTTP API, the live page, and the views of sessions behind them."""

@@ -57,6 +57,7 @@ class PageMessage:
 
     @property
     def size_bytes(self) -> int:
+        """The memory that the message takes, about."""
         return len(self.raw) + len(self.full or b"")
 
 

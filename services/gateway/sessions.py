@@ -56,6 +56,7 @@ class SessionView:
 
     @property
     def is_empty(self) -> bool:
+        """True if no message is left."""
         return not any(self.messages.values())
 
     def messages_since(self, from_us: int) -> dict[str, list[PageMessage]]:

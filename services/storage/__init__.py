@@ -1,0 +1,1 @@
+"""Payload cache (Redis), archive of events, evidence of predictions, labels."""

@@ -1,4 +1,4 @@
-"""The folder in which evidence lies: values by content, one manifest an event; bounded in days and in bytes."""
+"""The archive of events on disk: media values by content and one manifest an event, limited in days and bytes."""
 
 from __future__ import annotations
 
@@ -28,16 +28,20 @@ DAY_US = 86_400_000_000
 
 
 class EventArchive:
-    """One process writes, any may read. A value that several events share lies there once.
+    """A folder that one process writes and any process may read; values that several events share are stored once.
 
-    days, bytes_max: what is older goes, and of more the oldest; 0 of either keeps nothing. A crash leaves at most values
-    that no manifest names: they go when the store is opened again. In memory is little of each event, and of the values
-    only which are shared: the names of all would be a tenth of what lies on disk.
+    A crash leaves at most values that no manifest names, which `open` removes. Memory holds a summary of each event, and
+    of the values only the shared ones: the names of all would take a tenth of what is on disk.
+
+    Args:
+        folder: The folder of the archive.
+        days: Age at which an entry is deleted; 0 archives nothing.
+        bytes_max: Size above which the oldest entries are deleted; 0 archives nothing.
     """
 
     def __init__(self, folder: Path, days: int, bytes_max: int) -> None:
-        self._folder, self._keep_us, self._bytes_max = folder, days * DAY_US, bytes_max
-        self._known: dict[Path, EntrySummary] = {}
+        self._folder, self._age_us_max, self._bytes_max = folder, days * DAY_US, bytes_max
+        self._summaries: dict[Path, EntrySummary] = {}
         self._lock: TextIO | None = None
         # How many events name a value beyond the first.
         self._shared: Counter[str] = Counter()
@@ -45,10 +49,14 @@ class EventArchive:
         self.damaged = 0
 
     def open(self, now_us: int) -> None:
-        """Read what lies there; take away what nobody names and what is due. Raises OSError, also where another writes."""
-        if self._off:
+        """Lock the folder for writing, load it, and delete values without a manifest and expired entries.
+
+        Raises:
+            OSError: The folder cannot be used, or another process writes it.
+        """
+        if self._is_off:
             return
-        # Others of the machine have no business with what devices saw and heard.
+        # Other users of the machine must not see what devices recorded.
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = (self._folder / LOCK).open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -59,9 +67,13 @@ class EventArchive:
         self._evict(now_us)
 
     def load(self) -> set[str]:
-        """Only read what lies there: enough to forget a session while another process keeps. Raises OSError.
+        """Load the summaries of all events, which is enough to forget a session while another process writes.
 
-        The names of all values that events name.
+        Returns:
+            The names of all values that events name.
+
+        Raises:
+            OSError: The folder cannot be read.
         """
         named: set[str] = set()
         for path in sorted(self._folder.glob("events/*/*.json")):
@@ -70,7 +82,7 @@ class EventArchive:
             except InvalidEntry:
                 self.damaged += 1
                 continue
-            self._take(path, manifest, named)
+            self._count(path, manifest, named)
             named |= manifest.blobs.keys()
         return named
 
@@ -80,31 +92,31 @@ class EventArchive:
             self._lock.close()
 
     def has(self, session: str, event_id: str) -> bool:
-        """True where an entry of this event is kept."""
+        """Return whether an event is archived."""
         return self._path(session, event_id).exists()
 
     def save(self, entry: ArchiveEntry) -> bool:
-        """Keep an entry, in place of what was kept of its event; False where none is kept. Raises OSError."""
+        """Save an entry in place of an earlier one of its event; return whether it is archived. Raises OSError."""
         raw = encode(entry)
-        if self._off or len(raw) > ENTRY_BYTES_MAX:
+        if self._is_off or len(raw) > ENTRY_BYTES_MAX:
             return False
         path = self._path(entry.session, entry.event_id)
-        before = self._blobs(path) if path in self._known else {}
-        there = {name for name in entry.blobs if self._value(name).exists()}
+        replaced_blobs = self._blobs(path) if path in self._summaries else {}
+        stored = {name for name in entry.blobs if self._value_path(name).exists()}
         for name, value in entry.blobs.items():
-            if name not in there:
-                write_atomically(self._value(name), value)
-        # The manifest last: what it names is there.
+            if name not in stored:
+                write_atomically(self._value_path(name), value)
+        # The manifest comes last, so that every value that it names exists.
         write_atomically(path, raw)
-        if (replaced := self._known.pop(path, None)) is not None:
+        if (replaced := self._summaries.pop(path, None)) is not None:
             self.bytes -= replaced.size
-        self._take(path, decode(raw), there)
-        self._release(before)
+        self._count(path, decode(raw), stored)
+        self._release(replaced_blobs)
         self._evict(entry.archived_us)
-        return path in self._known
+        return path in self._summaries
 
     def entries_of(self, session: str) -> Iterator[ArchiveEntry]:
-        """All that is kept of a session, in no order; media whose values were changed are told as gone."""
+        """Yield all entries of a session in no order; media with a missing or changed value have the value None."""
         for path in self._folder.glob(f"events/{hashed_name(session)}/*.json"):
             with contextlib.suppress(InvalidEntry, OSError):
                 manifest = _read(path)
@@ -112,57 +124,56 @@ class EventArchive:
                     yield manifest.entry({name: value for name in manifest.blobs if (value := self.value(name))})
 
     def entry_of(self, session: str, event_id: str) -> ArchiveEntry | None:
-        """The entry of an event, None where none is kept."""
+        """Return the entry of an event, None if it is not archived."""
         return next((e for e in self.entries_of(session) if e.event_id == event_id), None)
 
-    def media_records(self, session: str, place: RecordPosition) -> Iterator[KafkaRecord]:
-        """The media records that are kept of a place of a log; a place may have held others before a new broker."""
+    def media_records(self, session: str, position: RecordPosition) -> Iterator[KafkaRecord]:
+        """Yield the archived records of a position; there are several if the broker was replaced meanwhile."""
         for path in self._folder.glob(f"events/{hashed_name(session)}/*.json"):
             with contextlib.suppress(InvalidEntry, OSError):
-                for name, kept in _read(path).media_at(place):
-                    yield kept._replace(value=self.value(name))
+                for name, record in _read(path).media_at(position):
+                    yield record._replace(value=self.value(name))
 
     def value(self, name: str) -> bytes | None:
-        """A value by its sha256, None where it is not there or was changed."""
+        """Return a value by its SHA-256, None if it is missing or changed."""
         try:
-            value = self._value(name).read_bytes()
+            value = self._value_path(name).read_bytes()
         except OSError:
             return None
         return value if sha256_of(value) == name else None
 
     def forget(self, session: str) -> int:
-        """Erase all that is kept of a session: how many events. Values that others share stay."""
-        gone = [path for path, known in self._known.items() if known.session == session]
-        for path in gone:
-            self._drop(path)
-        return len(gone)
+        """Delete all entries of a session except values that others share; return the number of events."""
+        paths = [path for path, summary in self._summaries.items() if summary.session == session]
+        for path in paths:
+            self._delete(path)
+        return len(paths)
 
     @property
-    def _off(self) -> bool:
-        return not self._keep_us or not self._bytes_max
+    def _is_off(self) -> bool:
+        return not self._age_us_max or not self._bytes_max
 
-    def _take(self, path: Path, manifest: EntryManifest, there: Set[str]) -> None:
-        """Count an event; there: the values that others name already."""
-        self._known[path] = known = manifest.known
-        self.bytes += known.size
+    def _count(self, path: Path, manifest: EntryManifest, stored: Set[str]) -> None:
+        """Add an event to the counts; `stored` are the values that other events name already."""
+        self._summaries[path] = summary = manifest.summary
+        self.bytes += summary.size
         for name, size in manifest.blobs.items():
-            if name in there:
+            if name in stored:
                 self._shared[name] += 1
             else:
                 self.bytes += size
 
-    def _drop(self, path: Path) -> None:
+    def _delete(self, path: Path) -> None:
         blobs = self._blobs(path)
-        self.bytes -= self._known.pop(path).size
+        self.bytes -= self._summaries.pop(path).size
         path.unlink(missing_ok=True)
         self._release(blobs)
 
     def _blobs(self, path: Path) -> Mapping[str, int]:
-        """What an event names; of one that was changed on disk nothing is known: its values go with the next start."""
         try:
             return _read(path).blobs
         except (InvalidEntry, OSError):
-            return {}
+            return {}  # The manifest was changed on disk: the next `open` deletes its values.
 
     def _release(self, blobs: Mapping[str, int]) -> None:
         for name, size in blobs.items():
@@ -172,19 +183,19 @@ class EventArchive:
                     del self._shared[name]
             else:
                 self.bytes -= size
-                self._value(name).unlink(missing_ok=True)
+                self._value_path(name).unlink(missing_ok=True)
 
     def _evict(self, now_us: int) -> None:
-        for path in sorted(self._known, key=lambda p: (self._known[p].kept_us, p)):
-            old = self._known[path].kept_us < now_us - self._keep_us
-            if not old and self.bytes <= self._bytes_max and len(self._known) <= ENTRIES_MAX:
+        for path in sorted(self._summaries, key=lambda p: (self._summaries[p].archived_us, p)):
+            is_expired = self._summaries[path].archived_us < now_us - self._age_us_max
+            if not is_expired and self.bytes <= self._bytes_max and len(self._summaries) <= ENTRIES_MAX:
                 return
-            self._drop(path)
+            self._delete(path)
 
     def _path(self, session: str, event_id: str) -> Path:
         return self._folder / "events" / hashed_name(session) / f"{hashed_name(event_id)}.json"
 
-    def _value(self, name: str) -> Path:
+    def _value_path(self, name: str) -> Path:
         return self._folder / "values" / name[:2] / name
 
 

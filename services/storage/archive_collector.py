@@ -1,4 +1,4 @@
-"""Gathers what an event was made from, while the topics still have it."""
+"""Collects the archive entry of an event from the topics."""
 
 from __future__ import annotations
 
@@ -25,9 +25,21 @@ async def collect_entry(
     predictions: Sequence[str],
     now_us: int,
 ) -> ArchiveEntry:
-    """The entry of an event: its records, and the windows and media of these predictions (by id), the newest of too many.
+    """Return the entry of an event; records that are gone are left out.
 
-    What is gone, and what is no prediction's id, is left out. Each log is read once. Raises KafkaError.
+    Args:
+        reader: A consumer without a group.
+        topics: The names of the topics.
+        partitions: The partition count of every topic.
+        future_us: No chunk is appended more than this before its own time.
+        events: The records of the event.
+        event_id: Its id.
+        session: Its session.
+        predictions: The ids of its predictions; of too many the newest count, and invalid ids are ignored.
+        now_us: The wall clock.
+
+    Raises:
+        KafkaError: The topics cannot be read.
     """
     keys = [key for id in predictions[-PREDICTIONS_MAX:] if (key := _key_in(session, id)) is not None]
     found = await collect_evidence(reader, topics, partitions, future_us, keys)
@@ -45,7 +57,7 @@ def _key_in(session: str, id: str) -> PredictionKey | None:
 def build_entry(
     found: Sequence[PredictionEvidence], events: Sequence[KafkaRecord], event_id: str, session: str, now_us: int
 ) -> ArchiveEntry:
-    """One entry of several predictions' evidence: what stands in several windows is in it once."""
+    """Build an entry from the evidence of predictions; a media record of several windows is in it once."""
     media = {i.kept.position: i.kept for e in found for i in e.inputs if i.kept is not None}
     return ArchiveEntry(
         event_id=event_id,
@@ -54,5 +66,5 @@ def build_entry(
         events=list(events),
         windows=[e.window_record for e in found if e.window_record is not None],
         predictions=[e.prediction for e in found],
-        media=[media[place] for place in sorted(media)],
+        media=[media[position] for position in sorted(media)],
     )

@@ -72,6 +72,7 @@ class MemberInput:
 
     @property
     def payload(self) -> Payload | None:
+        """The payload of the member, None if it is gone."""
         envelope = None if self.kept is None else cloudevents.parse_envelope(self.kept.headers, self.kept.value)
         return Payload(envelope.get("content-type"), envelope.payload) if isinstance(envelope, Envelope) else None
 
@@ -87,14 +88,17 @@ class PredictionEvidence:
 
     @property
     def value(self) -> bytes:
+        """The bytes of the prediction."""
         return self.prediction.value or b""
 
     @property
     def headers(self) -> Headers:
+        """The Kafka headers of the prediction."""
         return self.prediction.headers
 
     @property
     def record(self) -> dict[str, Any]:
+        """The decoded prediction."""
         return canonical.loads_object(self.value)
 
     @property

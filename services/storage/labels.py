@@ -1,4 +1,4 @@
-"""The manifest of corrections and the media of its lines, as `braid train --data` reads them."""
+"""The store of labels: a manifest and its media files, as `braid train --data` reads them."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ MANIFEST, LOCK = "labels.jsonl", "lock"
 
 
 class LabelStore:
-    """Any process may write, one at a time; a prediction that is labelled again has the newest label alone."""
+    """A folder that processes write one at a time; a new label of a prediction replaces the old one."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     @property
     def manifest(self) -> Path:
-        """What to give to `braid train --data`."""
+        """The file for `braid train --data`."""
         return self._folder / MANIFEST
 
     def save(self, sample: TrainingSample) -> dict[str, Any]:
-        """Keep a sample; its line as it stands in the manifest. Raises OSError."""
+        """Save a sample and return its line of the manifest. Raises OSError."""
         session = hashed_name(sample.row["session"])
         row: dict[str, Any] = {**sample.row, "image": None, "audio": None}
-        with self._alone():
+        with self._locked():
             for field, (suffix, content) in sample.files.items():
                 path = self._folder / "media" / session / f"{hashed_name(sample.row['id'])}{suffix}"
                 write_atomically(path, content)
@@ -40,36 +40,36 @@ class LabelStore:
         return row
 
     def rows(self) -> list[dict[str, Any]]:
-        """All lines. Raises OSError; lines that are none of ours stay out."""
+        """Return all valid lines of the manifest. Raises OSError."""
         if not self.manifest.exists():
             return []
-        found = []
+        rows = []
         for line in self.manifest.read_bytes().splitlines():
             try:
                 row = canonical.loads_object(line)
             except canonical.InvalidJson:
                 continue
             if isinstance(row.get("id"), str) and isinstance(row.get("session"), str):
-                found.append(row)
-        return found
+                rows.append(row)
+        return rows
 
     def forget(self, session: str) -> int:
-        """Erase what is kept of a session: how many lines. Raises OSError."""
+        """Delete the labels and media of a session; return the number of labels. Raises OSError."""
         if not self.manifest.exists():
             return 0
-        with self._alone():
+        with self._locked():
             rows = self.rows()
-            left = [row for row in rows if row["session"] != session]
-            self._rewrite(left)
+            remaining = [row for row in rows if row["session"] != session]
+            self._rewrite(remaining)
             shutil.rmtree(self._folder / "media" / hashed_name(session), ignore_errors=True)
-        return len(rows) - len(left)
+        return len(rows) - len(remaining)
 
     def _rewrite(self, rows: list[Mapping[str, Any]] | list[dict[str, Any]]) -> None:
         write_atomically(self.manifest, b"".join(canonical.dumps(row) + b"\n" for row in rows))
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        # Others of the machine have no business with what devices saw and heard.
+    def _locked(self) -> Iterator[None]:
+        # Other users of the machine must not see what devices recorded.
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self._folder / LOCK).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

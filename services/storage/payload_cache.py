@@ -234,6 +234,7 @@ class PayloadCache:
             return None
 
     async def close(self) -> None:
+        """Close the connections."""
         await self._redis.aclose()
 
     def _resting(self) -> bool:

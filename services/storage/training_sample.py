@@ -1,4 +1,4 @@
-"""A prediction's inputs as one sample that can be trained on. Pure."""
+"""The training sample that a label makes of a prediction's inputs. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ SUFFIXES = {
     "audio/flac": ".flac",
     "audio/ogg": ".ogg",
 }
-FIELDS = {"video": "image", "audio": "audio"}
 LABEL_MAX = 64
 SAMPLE_BYTES = 2
 
@@ -38,37 +37,41 @@ class InvalidLabel(BraidError):
 
 
 def check_label(label: str) -> None:
-    """Raises InvalidLabel."""
+    """Raise InvalidLabel unless a label is valid."""
     if not 1 <= len(label) <= LABEL_MAX or not label.isprintable() or label != label.strip():
         raise InvalidLabel(f"A label has 1 to {LABEL_MAX} printable characters and no spaces around them.")
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSample:
-    """One line of a manifest but for its files; files: suffix and content by the manifest's name of the sense."""
+    """A line of the manifest, and its files (suffix and content) by the field that will name them."""
 
     row: dict[str, Any]
     files: dict[str, tuple[str, bytes]]
 
 
 def build_sample(evidence: PredictionEvidence, label: str) -> TrainingSample:
-    """The newest picture, the sound on the window's time line, and all words of a window. Raises InvalidLabel and SampleNotRetained.
+    """Build a sample from the newest image, the audio within the window and all text of a prediction.
 
-    What was muted is left out, as the prediction left it out.
+    Muted modalities are left out, as they were left out of the prediction.
+
+    Raises:
+        InvalidLabel: The label is not valid.
+        SampleNotRetained: No input is retained any more.
     """
     check_label(label)
     record = evidence.record
-    usable = {name for name, sense in record["modalities"].items() if sense["state"] != "muted"}
-    found = [i for i in evidence.inputs if i.modality in usable and i.payload is not None and i.payload.body]
+    usable = {name for name, stream in record["modalities"].items() if stream["state"] != "muted"}
+    inputs = [i for i in evidence.inputs if i.modality in usable and i.payload is not None and i.payload.body]
     row: dict[str, Any] = {"id": record["id"], "label": label, "said": record["label"], "session": record["session"]}
-    row["text"] = " ".join(filter(None, (_words(i.payload) for i in found if i.modality == "text"))) or None
+    row["text"] = " ".join(filter(None, (_text(i.payload) for i in inputs if i.modality == "text"))) or None
     files: dict[str, tuple[str, bytes]] = {}
-    pictures = [i.payload for i in found if i.modality == "video"]
-    if pictures and pictures[-1] is not None and (suffix := SUFFIXES.get(_kind(pictures[-1]))):
-        files["image"] = suffix, pictures[-1].body
-    heard = _sound([i for i in found if i.modality == "audio"], record["window"]["start"], record["window"]["end"])
-    if heard is not None:
-        files["audio"] = heard
+    images = [i.payload for i in inputs if i.modality == "video"]
+    if images and images[-1] is not None and (suffix := SUFFIXES.get(_kind(images[-1]))):
+        files["image"] = suffix, images[-1].body
+    audio = _audio([i for i in inputs if i.modality == "audio"], record["window"]["start"], record["window"]["end"])
+    if audio is not None:
+        files["audio"] = audio
     if not files and row["text"] is None:
         raise SampleNotRetained(
             "The inputs of this prediction are not retained any more: there is nothing to learn from."
@@ -77,55 +80,52 @@ def build_sample(evidence: PredictionEvidence, label: str) -> TrainingSample:
 
 
 def _kind(payload: Payload) -> str:
-    return payload.content_type.partition(";")[0].strip().lower()
+    return media.parse_content_type(payload.content_type)[0]
 
 
-def _words(payload: Payload | None) -> str:
+def _text(payload: Payload | None) -> str:
     if payload is None:
         return ""
     text = payload.body.decode(errors="replace")
     if _kind(payload) == "application/json":
-        try:
-            text = str(canonical.loads_object(payload.body).get("text", ""))
-        except canonical.InvalidJson:
-            return ""
+        text = str(canonical.object_or_empty(payload.body).get("text", ""))
     return text.strip()
 
 
-def _sound(found: Sequence[MemberInput], start_us: int, end_us: int) -> tuple[str, bytes] | None:
-    """Of PCM one WAV of what of the window was heard by the source that was heard most; of files the longest."""
-    encoded = [i for i in found if i.payload is not None and _kind(i.payload) != media.PCM]
+def _audio(inputs: Sequence[MemberInput], start_us: int, end_us: int) -> tuple[str, bytes] | None:
+    """Return the PCM of the source with the most audio in the window as one WAV, else the longest audio file."""
+    files = [i for i in inputs if i.payload is not None and _kind(i.payload) != media.PCM]
     by_source: dict[str, list[MemberInput]] = {}
-    for one in found:
-        if one not in encoded:
-            by_source.setdefault(one.member.source, []).append(one)
+    for pcm in inputs:
+        if pcm not in files:
+            by_source.setdefault(pcm.member.source, []).append(pcm)
     if by_source:
-        most = max(by_source.values(), key=lambda of: sum(i.member.duration_us for i in of))
-        made = _joined(most, start_us, end_us)
-        if made is not None:
-            return ".wav", made
-    longest = max(encoded, key=lambda i: i.member.duration_us, default=None)
+        longest_source = max(by_source.values(), key=lambda chunks: sum(i.member.duration_us for i in chunks))
+        wav = _joined_pcm(longest_source, start_us, end_us)
+        if wav is not None:
+            return ".wav", wav
+    longest = max(files, key=lambda i: i.member.duration_us, default=None)
     if longest is None or longest.payload is None or (suffix := SUFFIXES.get(_kind(longest.payload))) is None:
         return None
     return suffix, longest.payload.body
 
 
-def _joined(found: Sequence[MemberInput], start_us: int, end_us: int) -> bytes | None:
-    first = found[0].payload
-    length = None if first is None else media.measure_audio(first.content_type, first.body)
-    if first is None or not isinstance(length, AudioInfo):
+def _joined_pcm(chunks: Sequence[MemberInput], start_us: int, end_us: int) -> bytes | None:
+    first = chunks[0].payload
+    info = None if first is None else media.measure_audio(first.content_type, first.body)
+    if first is None or not isinstance(info, AudioInfo):
         return None
-    frame, rate = SAMPLE_BYTES * length.channels, length.rate
-    line = bytearray((end_us - start_us) * rate // 1_000_000 * frame)
-    heard_from, heard_to = len(line), 0
-    for one in found:
-        payload = one.payload
+    frame_bytes = SAMPLE_BYTES * info.channels
+    samples = bytearray((end_us - start_us) * info.rate // 1_000_000 * frame_bytes)
+    used_from, used_to = len(samples), 0
+    for chunk in chunks:
+        payload = chunk.payload
         if payload is None or payload.content_type != first.content_type:
             continue
-        at = (one.member.t_us - start_us) * rate // 1_000_000 * frame
-        body = payload.body[max(-at, 0) : max(len(line) - at, 0)]
-        at = max(at, 0)
-        line[at : at + len(body)] = body
+        position = (chunk.member.t_us - start_us) * info.rate // 1_000_000 * frame_bytes
+        body = payload.body[max(-position, 0) : max(len(samples) - position, 0)]
+        position = max(position, 0)
+        samples[position : position + len(body)] = body
         if body:
-            heard_from, heard_to = min(heard_from, at), max(heard_to, at + len(body))
-    return wav_from_pcm(first.content_type, bytes(line[heard_from:heard_to])) if heard_to > heard_from else None
+            used_from, used_to = min(used_from, position), max(used_to, position + len(body))
+    return wav_from_pcm(first.content_type, bytes(samples[used_from:used_to])) if used_to > used_from else None

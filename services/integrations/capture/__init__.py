@@ -1,0 +1,1 @@
+"""Cameras, microphones and files as senders (`braid send`)."""

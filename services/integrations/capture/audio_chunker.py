@@ -22,6 +22,7 @@ class PcmChunk:
 
     @property
     def content_type(self) -> str:
+        """The media type with rate and channels."""
         return f"audio/pcm;rate={self.rate};channels={self.channels};format=s16le"
 
 

@@ -44,7 +44,7 @@ class MqttTopics:
         return f"{self.discovery}/device/{self.unique(session)}/config"
 
     def for_session(self, session: str, name: str) -> str:
-        """Return a topic of one session: step, event, image, prediction, or source/…"""
+        """Return the topic of a session that ends in `name`."""
         return f"{self.prefix}/sessions/{slug(session)}/{name}"
 
     def mute(self, session: str, modality: str) -> str:

@@ -1,0 +1,1 @@
+"""The bridge from voice satellites that speak the Wyoming protocol."""
