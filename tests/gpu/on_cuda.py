@@ -91,7 +91,7 @@ def manifest_of(folder: Path, task: str, *media: str) -> Path:
 
 
 @pytest.mark.parametrize(("task", "media"), [("tridigit", ("hand", "speech")), ("homesound10", ("audio",))])
-def test_answers_to_the_shipped_samples_are_those_of_the_cpu_to_a_thousandth(
+def test_predictions_of_shipped_samples_equal_the_cpu_to_a_thousandth(
     tmp_path: Path, task: str, media: tuple[str, ...]
 ) -> None:
     manifest = manifest_of(tmp_path, task, *media)
@@ -110,7 +110,7 @@ def test_answers_to_the_shipped_samples_are_those_of_the_cpu_to_a_thousandth(
 
 
 @pytest.mark.parametrize("stream", ["S06", "S08"])
-def test_a_recorded_stream_has_the_events_that_the_cpu_finds(stream: str) -> None:
+def test_a_recorded_stream_has_the_same_events_as_on_the_cpu(stream: str) -> None:
     recording = read_stream(ROOT / "data", stream)
     found = []
     for device in ("cuda", "cpu"):
@@ -129,7 +129,7 @@ def test_a_recorded_stream_has_the_events_that_the_cpu_finds(stream: str) -> Non
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_items_and_windows_are_the_same_to_the_last_bit_whatever_is_beside_them(name: str) -> None:
+def test_items_and_windows_are_byte_identical_in_any_batch(name: str) -> None:
     served = loaded(name, "cuda")
     assert all(isinstance(found, CudaGraphExecutor) for found in (*served._encoders.values(), served._head))
     for modality in served.modalities:
@@ -141,7 +141,7 @@ def test_items_and_windows_are_the_same_to_the_last_bit_whatever_is_beside_them(
     assert [served.fuse([one])[0].tobytes() for one in seen] == rows
 
 
-def test_what_cannot_be_encoded_does_not_shift_the_results_of_what_comes_after_it() -> None:
+def test_a_failed_item_does_not_shift_later_results() -> None:
     served = loaded("home", "cuda")
     given = items(served, "audio", 3 * served.batch_windows, seed=5)
     before = [f.tobytes() for f in served.encode("audio", given)]

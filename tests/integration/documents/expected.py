@@ -54,11 +54,11 @@ ONLY_IN_FULL = {
     "make profile": "a measurement that needs its full size",
     "make profile-fusion": "the same",
     ".venv/bin/braid train --data tridigit --private-epsilon 8 --private-delta 1e-4 --out models/private/1": (
-        "its noise needs all rows; tests/unit/model/test_privacy.py covers its parts"
+        "its noise needs all rows; tests/unit/research/test_privacy.py covers its parts"
     ),
     "make mutate": "needs all its stages; tests/unit/test_mutants.py covers its parts",
     "make train": "ends with two hours of generated sessions at any size; tests/unit/model covers its parts",
-    ".venv/bin/braid train --task several": "reads three whole data sets; tests/unit/model/test_several.py covers its parts",
+    ".venv/bin/braid train --task several": "reads three whole data sets; tests/unit/research/test_multitask.py covers its parts",
     ".venv/bin/braid predict-batch models/several/1 --manifest samples.jsonl --out answers.jsonl": "needs that model",
 }
 

@@ -31,7 +31,7 @@ def replace_file(folder: Path, name: str, content: bytes) -> None:
     (folder / CHECKSUMS).write_text("".join(sums))
 
 
-def test_a_loaded_model_answers_as_the_saved_one_to_the_last_bit(folder: Path) -> None:
+def test_a_loaded_model_predicts_the_same_bytes_as_the_saved_one(folder: Path) -> None:
     loaded, original = load(folder, "cpu"), model()
     texts = [original.prepare("text", "turn on the kettle")]
     ours, theirs = original.encode("text", texts), loaded.encode("text", texts)
@@ -64,20 +64,20 @@ def test_one_changed_byte_is_refused_and_the_file_is_named(folder: Path, name: s
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, CONFIG, CARD, CHECKSUMS])
-def test_a_missing_file_is_refused_and_the_message_says_what_makes_one(folder: Path, name: str) -> None:
+def test_a_missing_file_is_refused_with_the_command_that_creates_one(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(CheckpointError, match="braid train"):
         load(folder, "cpu")
 
 
-def test_a_cut_off_file_is_refused(folder: Path) -> None:
+def test_a_truncated_file_is_refused(folder: Path) -> None:
     content = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(content[:-100])
     with pytest.raises(CheckpointError, match="cut off"):
         load(folder, "cpu")
 
 
-def test_a_sum_file_of_garbage_is_refused(folder: Path) -> None:
+def test_an_invalid_checksum_file_is_refused(folder: Path) -> None:
     (folder / CHECKSUMS).write_bytes(b"\xff\xfe no sums here")
     with pytest.raises(CheckpointError):
         load(folder, "cpu")
@@ -92,7 +92,7 @@ class Trap:
         return setattr, (Trap, "sprung", True)
 
 
-def test_a_pickle_in_the_place_of_the_weights_is_refused_and_never_run(folder: Path) -> None:
+def test_a_pickle_instead_of_weights_is_refused_and_not_executed(folder: Path) -> None:
     replace_file(folder, WEIGHTS, pickle.dumps(Trap()))
     with pytest.raises(CheckpointError, match="does not hold this network"):
         load(folder, "cpu")
@@ -111,13 +111,13 @@ def test_weights_of_another_network_are_refused(folder: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"{}"])
-def test_a_config_that_is_none_is_refused_though_its_sum_is_right(folder: Path, content: bytes) -> None:
+def test_an_invalid_config_is_refused_even_if_its_checksum_is_right(folder: Path, content: bytes) -> None:
     replace_file(folder, CONFIG, content)
     with pytest.raises(CheckpointError, match=CONFIG):
         load(folder, "cpu")
 
 
-def test_a_config_without_one_of_its_settings_is_refused_by_name(folder: Path) -> None:
+def test_a_config_without_a_required_setting_is_refused_by_name(folder: Path) -> None:
     settings = json.loads((folder / CONFIG).read_text())
     del settings["batch_windows"]
     replace_file(folder, CONFIG, json.dumps(settings).encode())
@@ -125,13 +125,13 @@ def test_a_config_without_one_of_its_settings_is_refused_by_name(folder: Path) -
         load(folder, "cpu")
 
 
-def test_another_number_of_threads_is_refused_because_it_would_change_the_last_bits(folder: Path) -> None:
+def test_another_thread_count_is_refused(folder: Path) -> None:
     assert load(folder, "cpu", threads=1).digest
     with pytest.raises(CheckpointError, match="thread"):
         load(folder, "cpu", threads=2)
 
 
-def test_cuda_without_a_device_is_refused_and_auto_takes_the_processor(
+def test_cuda_without_a_device_is_refused_and_auto_selects_the_cpu(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

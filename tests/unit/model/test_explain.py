@@ -21,7 +21,7 @@ def rows(seed: int, present: frozenset[str]) -> np.ndarray:
 
 
 @given(st.integers(0, 10_000), st.sets(st.sampled_from(MODALITIES)))
-def test_contributions_sum_to_score_minus_baseline_and_absent_senses_contribute_nothing(
+def test_contributions_sum_to_score_minus_baseline_and_absent_modalities_contribute_zero(
     seed: int, there: set[str]
 ) -> None:
     present = frozenset(there)
@@ -31,7 +31,7 @@ def test_contributions_sum_to_score_minus_baseline_and_absent_senses_contribute_
     assert e.confidence == pytest.approx(np.exp(e.score))
 
 
-def test_a_sense_that_contradicts_two_others_is_the_odd_one() -> None:
+def test_a_modality_that_contradicts_two_others_is_odd() -> None:
     sure = {"one": np.log([0.01, 0.98, 0.01]), "two": np.log([0.01, 0.01, 0.98])}
     table = np.stack([sure["two"] if i == 4 else sure["one"] for i in range(8)])
     table[0] = np.log([0.4, 0.3, 0.3])
@@ -40,7 +40,7 @@ def test_a_sense_that_contradicts_two_others_is_the_odd_one() -> None:
     assert e.conflict > 0.9
 
 
-def test_senses_that_agree_are_no_conflict() -> None:
+def test_modalities_that_agree_are_no_conflict() -> None:
     table = np.stack([np.log([0.001, 0.998, 0.001])] * 8)
     table[0] = np.log([0.4, 0.3, 0.3])
     e = explain_window(table, frozenset(MODALITIES), MODALITIES, LABELS, 0.9, 0.5)
@@ -64,7 +64,7 @@ def by_counting(single: np.ndarray, prior: np.ndarray) -> float:
 
 
 @given(st.integers(0, 10_000))
-def test_the_conflict_is_the_posterior_that_counting_gives(seed: int) -> None:
+def test_conflict_equals_the_posterior_by_enumeration(seed: int) -> None:
     rng = np.random.default_rng(seed)
     prior, single = rng.dirichlet(np.ones(3) * 3), rng.dirichlet(np.ones(3), 3)
     table = np.log(np.stack([prior, single[0], single[1], prior, single[2], prior, prior, prior]))
@@ -72,7 +72,7 @@ def test_the_conflict_is_the_posterior_that_counting_gives(seed: int) -> None:
     assert e.conflict == pytest.approx(by_counting(single, prior), abs=1e-9)
 
 
-def test_one_sense_alone_is_no_conflict_and_of_two_none_is_the_odd_one() -> None:
+def test_one_modality_is_no_conflict_and_of_two_none_is_odd() -> None:
     table = np.log(np.random.default_rng(1).dirichlet(np.ones(3), 8))
     assert explain_window(table, frozenset({"text"}), MODALITIES, LABELS, 0.0, 0.5).conflict == 0
     assert explain_window(table, frozenset({"text", "audio"}), MODALITIES, LABELS, 0.0, 0.5).odd is None

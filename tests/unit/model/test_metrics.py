@@ -35,11 +35,11 @@ def test_a_calibrated_model_has_no_excess_and_an_overconfident_one_has() -> None
     assert bold.ece > bold.p99
 
 
-def test_ece_of_one_wrong_confident_answer_is_its_confidence() -> None:
+def test_ece_of_one_wrong_prediction_is_its_confidence() -> None:
     assert metrics.excess_ece(np.array([[0.9, 0.1]]), np.array([1])).ece == pytest.approx(0.9)
 
 
-def test_auroc_is_the_chance_that_a_positive_scores_higher() -> None:
+def test_auroc_is_the_probability_that_a_positive_scores_higher() -> None:
     scores = np.array([0.9, 0.5, 0.5, 0.1])
     assert metrics.auroc(scores, np.array([True, True, False, False])) == pytest.approx(3.5 / 4)
 

@@ -16,7 +16,7 @@ def drawn(path: Path, colour: str) -> int:
     return int((pixels == ImageColor.getrgb(colour)).all(2).sum())
 
 
-def test_each_line_has_its_colour(tmp_path: Path) -> None:
+def test_each_line_has_a_colour_of_its_own(tmp_path: Path) -> None:
     save_line_chart(tmp_path / "c.png", "losses", {"a": [2.0, 1.0, 0.5], "b": [1.0, 1.0, 1.0], "short": [0.3]})
     assert all(drawn(tmp_path / "c.png", colour) > 100 for colour in COLOURS[:3])
     assert drawn(tmp_path / "c.png", COLOURS[3]) == 0

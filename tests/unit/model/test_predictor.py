@@ -48,9 +48,7 @@ def window(seed: int, present: Sequence[str]) -> WindowFeatures:
 
 
 @pytest.mark.parametrize("modality", ["text", "video", "audio"])
-def test_an_item_has_the_same_feature_to_the_last_bit_whatever_it_is_batched_with(
-    served: FusionModel, modality: str
-) -> None:
+def test_a_feature_is_byte_identical_in_any_batch(served: FusionModel, modality: str) -> None:
     items = inputs(served, modality, 2 * BATCH + 3, seed=1)
     together = served.encode(modality, items)
     for item, feature in zip(items, together, strict=True):
@@ -62,7 +60,7 @@ def test_an_item_has_the_same_feature_to_the_last_bit_whatever_it_is_batched_wit
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.sets(st.sampled_from(["text", "video", "audio"])), min_size=1, max_size=2 * BATCH + 1))
-def test_a_window_has_the_same_answer_to_the_last_bit_whatever_it_is_batched_with(present: list[set[str]]) -> None:
+def test_a_window_prediction_is_byte_identical_in_any_batch(present: list[set[str]]) -> None:
     served = model()
     windows = [window(seed, sorted(senses)) for seed, senses in enumerate(present)]
     together = served.fuse(windows)
@@ -71,7 +69,7 @@ def test_a_window_has_the_same_answer_to_the_last_bit_whatever_it_is_batched_wit
 
 
 @pytest.mark.parametrize("present", [(), ("text",), ("video", "audio"), ("text", "video", "audio")])
-def test_a_subset_counts_only_what_is_present_of_it(served: FusionModel, present: tuple[str, ...]) -> None:
+def test_absent_modalities_of_a_subset_are_ignored(served: FusionModel, present: tuple[str, ...]) -> None:
     (rows,) = served.fuse([window(5, present)])
     there = sum(1 << i for i, m in enumerate(served.modalities) if m in present)
     assert rows.shape == (8, len(served.labels))
@@ -86,7 +84,7 @@ def test_the_row_of_no_modality_is_the_same_for_every_window(served: FusionModel
     assert not np.allclose(full[0], full[7])
 
 
-def test_of_too_many_items_the_newest_are_kept(served: FusionModel) -> None:
+def test_the_newest_of_too_many_items_are_used(served: FusionModel) -> None:
     rng = np.random.default_rng(2)
     texts = [rng.normal(0, 1, FEATURES).astype(np.float32) for _ in range(ITEMS_MAX["text"] + 2)]
     (many,) = served.fuse([WindowFeatures({"text": texts})])
@@ -94,7 +92,7 @@ def test_of_too_many_items_the_newest_are_kept(served: FusionModel) -> None:
     assert many.tobytes() == newest.tobytes()
 
 
-def test_silence_and_a_microphone_that_sent_nothing_are_not_the_same(served: FusionModel) -> None:
+def test_silence_differs_from_missing_audio(served: FusionModel) -> None:
     (silent,) = served.encode("audio", [np.zeros(SEGMENT_SAMPLES, np.float32)])
     (silence,) = served.fuse([WindowFeatures({"audio": dict.fromkeys(range(4), silent)})])
     (half,) = served.fuse([WindowFeatures({"audio": {0: silent, 1: silent}})])
@@ -103,7 +101,7 @@ def test_silence_and_a_microphone_that_sent_nothing_are_not_the_same(served: Fus
     assert not np.allclose(silence[7], nothing[7])
 
 
-def test_a_picture_of_any_size_and_a_text_of_any_length_become_inputs_of_one_shape(served: FusionModel) -> None:
+def test_inputs_of_any_size_are_prepared_to_one_shape(served: FusionModel) -> None:
     shapes = {served.prepare("video", np.zeros((h, w, 3), np.uint8)).shape for h, w in ((1, 1), (64, 64), (300, 17))}
     assert shapes == {(3, 64, 64)}
     lengths = {served.prepare("text", "turn on the kettle " * n).shape for n in (0, 1, 200)}
@@ -111,7 +109,7 @@ def test_a_picture_of_any_size_and_a_text_of_any_length_become_inputs_of_one_sha
     assert {served.prepare("audio", np.ones(n, np.float32)).shape for n in (1, 4_000, 9_000)} == {(SEGMENT_SAMPLES,)}
 
 
-def test_a_text_without_a_known_word_is_an_answer_like_any_other(served: FusionModel) -> None:
+def test_a_text_without_known_words_is_predicted(served: FusionModel) -> None:
     features = served.encode("text", [served.prepare("text", text) for text in ("", "zzz qqq", "\N{SNOWMAN}")])
     for rows in served.fuse([WindowFeatures({"text": [f]}) for f in features]):
         assert np.isfinite(rows).all()
@@ -127,7 +125,7 @@ def rows_of(served: FusionModel, stretches: Sequence[TimedSamples]) -> NDArray[n
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(1, 15_999), max_size=9, unique=True), st.randoms(use_true_random=False))
-def test_sound_in_pieces_of_any_size_and_order_gives_what_one_piece_gives(cuts: list[int], random: Any) -> None:
+def test_any_chunking_of_audio_gives_the_same_prediction(cuts: list[int], random: Any) -> None:
     served = model()
     sound = np.random.default_rng(4).normal(0, 0.1, 16_000).astype(np.float32)
     edges = [0, *sorted(cuts), len(sound)]

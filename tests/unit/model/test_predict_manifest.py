@@ -51,7 +51,7 @@ def row(name: str = "a", **fields: Any) -> dict[str, Any]:
     return {"id": name, "task": "small", "text": None, "image": None, "audio": None} | fields
 
 
-def test_an_answer_has_a_label_probabilities_that_sum_to_one_and_the_rest(folder: Path, model: FusionModel) -> None:
+def test_a_prediction_has_a_label_and_probabilities_that_sum_to_one(folder: Path, model: FusionModel) -> None:
     (told,) = answers(folder, model, row(text="the high tone", image="large.jpg", audio="8000.wav", later="ignored"))
     assert set(told["probs"]) == set(LABELS)
     assert sum(told["probs"].values()) == pytest.approx(1, abs=1e-6)
@@ -61,13 +61,13 @@ def test_an_answer_has_a_label_probabilities_that_sum_to_one_and_the_rest(folder
     assert isinstance(told["abstained"], bool)
 
 
-def test_sound_of_any_rate_and_pictures_of_any_size_are_read(folder: Path, model: FusionModel) -> None:
+def test_audio_of_any_rate_and_images_of_any_size_are_read(folder: Path, model: FusionModel) -> None:
     rows = [row(f"r{rate}", audio=f"{rate}.wav") for rate in (8_000, 11_025, 16_000, 44_100)]
     rows += [row(f"p{n}", image=n) for n in ("small.png", "large.jpg")]
     assert all("label" in told for told in answers(folder, model, *rows))
 
 
-def test_what_is_dropped_null_missing_or_empty_is_absent(folder: Path, model: FusionModel) -> None:
+def test_dropped_null_missing_and_empty_inputs_are_absent(folder: Path, model: FusionModel) -> None:
     told = answers(
         folder, model, row(text="the low tone"), row(text="the low tone", image="broken.png", drop=["video"]),
         {"id": "a", "task": "small", "text": "the low tone"}, row(text="the low tone", audio="empty.wav"),
@@ -76,13 +76,13 @@ def test_what_is_dropped_null_missing_or_empty_is_absent(folder: Path, model: Fu
     assert all(t == told[0] for t in told)
 
 
-def test_a_sample_with_nothing_at_all_gets_the_prior(folder: Path, model: FusionModel) -> None:
+def test_a_sample_without_inputs_gets_the_prior(folder: Path, model: FusionModel) -> None:
     (told,) = answers(folder, model, row())
     assert sum(told["probs"].values()) == pytest.approx(1, abs=1e-6)
     assert told["conflict"] == 0
 
 
-def test_what_cannot_be_read_is_an_error_of_its_own_line_in_order(folder: Path, model: FusionModel) -> None:
+def test_an_unreadable_row_is_reported_in_its_place(folder: Path, model: FusionModel) -> None:
     told = answers(
         folder, model, row("1", text="the low tone"), row("2", image="broken.png"), row("3", image="nowhere.png"),
         row("4", text=7), row("5", task="other"), "{", "[]", row("8", drop="text"), row("9", audio="broken.png"),
@@ -93,7 +93,7 @@ def test_what_cannot_be_read_is_an_error_of_its_own_line_in_order(folder: Path, 
     assert told[0]["probs"] == told[-1]["probs"]
 
 
-def test_a_sample_has_the_same_answer_whatever_stands_around_it(folder: Path, model: FusionModel) -> None:
+def test_a_prediction_does_not_depend_on_other_rows(folder: Path, model: FusionModel) -> None:
     one = row(text="the low tone", audio="16000.wav")
     (alone,) = answers(folder, model, one)
     among = answers(folder, model, *[row(f"{n}", text=f"the tone {n}") for n in range(70)], one)
@@ -101,12 +101,12 @@ def test_a_sample_has_the_same_answer_whatever_stands_around_it(folder: Path, mo
     assert len(among) == 71
 
 
-def test_a_manifest_that_is_not_there_is_said(folder: Path, model: FusionModel) -> None:
+def test_a_missing_manifest_raises_manifest_error(folder: Path, model: FusionModel) -> None:
     with pytest.raises(ManifestError):
         list(predict_manifest(folder / "nowhere.jsonl", lambda _: model))
 
 
-def test_the_command_ends_with_0_for_bad_samples_and_2_for_a_bad_manifest(
+def test_the_exit_code_is_0_for_bad_samples_and_2_for_a_bad_manifest(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     served(tmp_path / "small" / "1")

@@ -26,14 +26,14 @@ def tone(pitch: float, title: str, seed: int, label: int = 0) -> Example:
     return Example(f"t{seed}", label, title, None, sound.astype(np.float32))
 
 
-def test_a_word_without_a_vector_lies_near_its_other_forms() -> None:
+def test_a_word_without_a_vector_is_near_its_other_forms() -> None:
     sneeze, sneezing, rain, nothing = TITLES(["sneeze", "Sneezing 03", "rain", "1234"])
     assert float(sneeze @ sneezing) > 0.3 > float(sneeze @ rain)
     assert np.linalg.norm(rain) == pytest.approx(1)
     assert not nothing.any()
 
 
-def test_the_loss_is_that_of_guessing_where_all_lie_together_and_low_where_pairs_meet() -> None:
+def test_the_loss_is_chance_for_equal_embeddings_and_low_for_matching_pairs() -> None:
     scale = torch.tensor(3.0)
     alone = torch.eye(4)
     assert float(info_nce(torch.ones(4, 4) / 2, alone, scale)) == pytest.approx(math.log(4), abs=1e-5)
@@ -41,13 +41,13 @@ def test_the_loss_is_that_of_guessing_where_all_lie_together_and_low_where_pairs
     assert float(info_nce(alone.roll(1, 0), alone, scale)) > 5
 
 
-def test_the_same_title_twice_is_no_wrong_answer() -> None:
+def test_equal_titles_are_correct_matches() -> None:
     twice = torch.eye(4)[[0, 0, 1, 2]]
     best = math.log(2) / 2  # of four rows two share their title, each can only be half right
     assert float(info_nce(twice, twice, torch.tensor(4.0))) == pytest.approx(best, abs=1e-3)
 
 
-def test_sounds_are_put_where_their_titles_lie_and_the_same_again_from_the_same_seed() -> None:
+def test_sounds_are_embedded_near_their_titles_deterministically() -> None:
     clips = [tone(300 + 10 * n, "old clock", n) for n in range(4)]
     clips += [tone(1_500 + 10 * n, "heavy rain", 20 + n) for n in range(4)]
     recipe = TransferRecipe(epochs=6, repeats=2, batch_size=8)
@@ -65,7 +65,7 @@ def test_each_class_is_held_out_once() -> None:
     assert {len(fold) for fold in folds} == {evaluate.HELD_CLASSES}
 
 
-def test_no_clip_of_a_held_class_or_fold_is_in_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_has_no_clip_of_a_held_out_class_or_fold(monkeypatch: pytest.MonkeyPatch) -> None:
     data = Homesound10(ROOT / "data" / "homesound10")
     seen: list[Sequence[Example]] = []
 
@@ -88,7 +88,7 @@ def test_no_clip_of_a_held_class_or_fold_is_in_the_training(monkeypatch: pytest.
     assert sum(290 - len(clips) for clips in seen) == 290
 
 
-def test_the_nearest_sound_of_a_title_is_counted_and_ties_are_not() -> None:
+def test_retrieval_counts_the_nearest_sound_and_no_ties() -> None:
     torch.manual_seed(2)
     network = SoundNetwork(TITLES.size)
     clips = [tone(300, "clock", 1), tone(300, "clock", 1), tone(2_000, "rain", 2)]

@@ -36,7 +36,7 @@ def rows() -> EncodedRows:
     return encode_rows(SmallSet(), initialize_heads(SmallSet(), WORDS, VECTOR_SIZE), 4)
 
 
-def test_a_rows_gradient_is_the_one_that_it_has_alone() -> None:
+def test_a_row_gradient_equals_its_gradient_alone() -> None:
     found, loss = rows(), HeadLoss(initialize_heads(SmallSet(), WORDS, VECTOR_SIZE).network)
     torch.manual_seed(1)
     for parameter in loss.parameters():
@@ -75,7 +75,7 @@ def test_only_heads_are_learned_and_the_same_secret_gives_the_same_weights() -> 
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_what_was_spent_stands_in_the_card_and_the_config_and_the_secret_in_neither(tmp_path: Path) -> None:
+def test_card_and_config_state_the_privacy_spent_but_not_the_secret(tmp_path: Path) -> None:
     secret = 987_654_321_012
     built, spent = fit_private(SmallSet(), VECTORS, RECIPE, secret, lambda *_: None)
     assert spent is not None
@@ -89,7 +89,7 @@ def test_what_was_spent_stands_in_the_card_and_the_config_and_the_secret_in_neit
     assert seen.auc == 0.5  # the same rows on both sides
 
 
-def test_the_attack_sees_less_loss_and_nothing_where_there_is_nothing() -> None:
+def test_the_attack_detects_lower_losses_and_only_those() -> None:
     assert loss_threshold_attack(np.array([0.1, 0.2]), np.array([0.3, 0.4])).auc == 1
     assert loss_threshold_attack(np.array([0.1, 0.2]), np.array([0.3, 0.4])).advantage == 1
     assert loss_threshold_attack(np.array([0.3, 0.4]), np.array([0.1, 0.2])).advantage == 0
@@ -113,7 +113,7 @@ def photographed(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_nothing_of_a_photos_metadata_reaches_tensors_records_or_what_is_printed(
+def test_photo_metadata_does_not_reach_tensors_records_or_output(
     photographed: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert b"TELLTALE-OWNER" in (photographed / "0.jpg").read_bytes()

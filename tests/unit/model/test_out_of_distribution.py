@@ -28,7 +28,7 @@ def test_sentences_have_no_number_left(outside: OutOfDistribution) -> None:
     assert not words & {"four", "3", "6", "seventh"}
 
 
-def test_pictures_are_of_one_size_and_never_a_photo_as_it_is(outside: OutOfDistribution) -> None:
+def test_images_have_one_size_and_never_equal_a_photo(outside: OutOfDistribution) -> None:
     photo = outside._digits[0].hand
     for picture in (outside.picture() for _ in range(40)):
         assert picture.shape == (64, 64, 3)
@@ -36,7 +36,7 @@ def test_pictures_are_of_one_size_and_never_a_photo_as_it_is(outside: OutOfDistr
         assert (picture != photo).any()
 
 
-def test_sounds_and_voices_are_as_loud_and_as_long_as_recorded_ones(outside: OutOfDistribution) -> None:
+def test_sounds_and_voices_have_the_level_and_length_of_recorded_ones(outside: OutOfDistribution) -> None:
     for sound in (outside.sound() for _ in range(40)):
         assert 8_000 <= len(sound) <= 32_000
         assert 300 < np.sqrt(np.mean(sound**2)) < 3_500

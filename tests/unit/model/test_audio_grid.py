@@ -38,7 +38,7 @@ def test_a_chunk_on_the_grid_is_one_complete_segment_of_its_exact_samples() -> N
     assert segment.key == hashlib.sha256(samples.tobytes()).hexdigest()
 
 
-def test_what_was_not_received_is_zero_and_the_segment_says_that_it_is_not_complete() -> None:
+def test_missing_samples_are_zero_and_make_the_segment_incomplete() -> None:
     # grid   |0    |0.5  |1    |1.5  |2
     # mic       [##|##]
     first, second = cut_all(TimedSamples(HOP_US // 2, "mic", "1", tone(HOP)))
@@ -50,18 +50,18 @@ def test_what_was_not_received_is_zero_and_the_segment_says_that_it_is_not_compl
     assert not second.samples[HOP // 2 :].any()
 
 
-def test_a_stretch_of_the_grid_without_a_sample_is_no_segment() -> None:
+def test_a_slot_without_samples_is_no_segment() -> None:
     segments = cut_all(TimedSamples(0, "mic", "1", tone(HOP)), TimedSamples(3 * HOP_US, "mic", "2", tone(HOP)))
     assert [s.start_us for s in segments] == [0, 3 * HOP_US]
     assert cut_all() == []
 
 
-def test_silence_that_was_received_is_a_segment() -> None:
+def test_received_silence_is_a_segment() -> None:
     (segment,) = cut_all(TimedSamples(0, "mic", "1", tone(HOP, 0.0)))
     assert segment.complete
 
 
-def test_what_reaches_beyond_the_window_is_left_out() -> None:
+def test_samples_beyond_the_window_are_ignored() -> None:
     # grid   |0    |0.5  |1    |1.5  |2
     # mic  [########################...]
     segments = cut_all(TimedSamples(-HOP_US, "mic", "1", tone(8 * HOP)))
@@ -69,7 +69,7 @@ def test_what_reaches_beyond_the_window_is_left_out() -> None:
     assert all(s.complete for s in segments)
 
 
-def test_a_clock_that_jitters_by_20_ms_leaves_no_hole_and_one_that_jumps_by_more_does() -> None:
+def test_a_clock_jitter_of_20_ms_leaves_no_gap_and_a_larger_jump_does() -> None:
     #             previous end
     # mic  [#####]·[#####]       placed at the end of the chunk before: 160 samples = 20 ms
     for late_us, joined in ((20_000, True), (-20_000, True), (20_125, False), (-20_125, False)):
@@ -81,7 +81,7 @@ def test_a_clock_that_jitters_by_20_ms_leaves_no_hole_and_one_that_jumps_by_more
         assert received == 2 * HOP if joined or late_us > 0 else received < 2 * HOP
 
 
-def test_the_sources_of_a_session_do_not_pull_each_other_into_place() -> None:
+def test_sources_are_joined_independently() -> None:
     left = TimedSamples(0, "left", "1", tone(HOP, 0.1))
     right = TimedSamples(HOP_US + 10_000, "right", "1", tone(HOP - 80, 0.2))
     second = cut_all(left, right)[1]
@@ -89,7 +89,7 @@ def test_the_sources_of_a_session_do_not_pull_each_other_into_place() -> None:
     assert second.samples[80] == np.float32(0.2)
 
 
-def test_where_chunks_overlap_the_first_in_order_of_time_source_and_id_stays() -> None:
+def test_of_overlapping_chunks_the_first_by_time_source_and_id_wins() -> None:
     early = TimedSamples(0, "z", "9", tone(HOP, 0.1))
     late = TimedSamples(HOP_US // 2, "a", "1", tone(HOP, 0.2))
     first, second = cut_all(late, early)
@@ -99,7 +99,7 @@ def test_where_chunks_overlap_the_first_in_order_of_time_source_and_id_stays() -
     assert (same_time.samples == np.float32(0.1)).all()
 
 
-def test_times_before_1970_and_far_ones_lie_on_the_same_grid() -> None:
+def test_times_before_1970_and_far_in_the_future_are_on_the_same_grid() -> None:
     samples = np.random.default_rng(2).normal(0, 0.1, HOP).astype(np.float32)
     keys = set()
     for origin_us in (-4 * HOP_US, 0, 1_700_000_000_000_000):

@@ -97,7 +97,7 @@ def test_a_task_that_the_checkpoint_does_not_have_is_refused_by_name(folder: Pat
             load(folder, "cpu", task=task)
 
 
-def test_predict_batch_answers_each_line_by_the_head_of_its_task(
+def test_predict_batch_uses_the_head_of_each_rows_task(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest, out = tmp_path / "manifest.jsonl", tmp_path / "out.jsonl"
@@ -114,7 +114,7 @@ def test_predict_batch_answers_each_line_by_the_head_of_its_task(
     assert "knows the tasks small, words" in other["error"]
 
 
-def test_encoding_together_says_what_each_network_says_alone(
+def test_joint_encoding_gives_the_logits_of_each_network_alone(
     built: dict[str, FittedModel], tasks: dict[str, Task]
 ) -> None:
     networks = {name: one.network.eval() for name, one in built.items()}
@@ -130,7 +130,7 @@ def test_encoding_together_says_what_each_network_says_alone(
         assert float(branch_losses(alone.detach(), batches[name], 0.0)) < 1.5
 
 
-def test_intents_come_from_the_manifest_and_keep_its_parts() -> None:
+def test_intents_and_splits_come_from_the_manifest() -> None:
     folder = ROOT / "data" / "tridigit"
     data, told = Intents(folder), list(read_jsonl(folder / "manifest.jsonl"))
     for part in ("train", "val", "test"):
@@ -141,7 +141,7 @@ def test_intents_come_from_the_manifest_and_keep_its_parts() -> None:
     assert {e.id for e in data.epoch(np.random.default_rng(0))} == {r["id"] for r in told if r["split"] == "train"}
 
 
-def test_the_folds_that_train_validate_and_test_sounds_share_no_clip() -> None:
+def test_sound_folds_share_no_clip() -> None:
     data = SoundFolds(Homesound10(ROOT / "data" / "homesound10"), (2,), (1,))
     parts = [{e.id for e in data.samples(part, "clean")} for part in ("train", "val", "test")]
     assert sum(map(len, parts)) == len(set().union(*parts)) == 290

@@ -66,7 +66,7 @@ def test_labels_come_from_the_manifest_and_not_from_file_names(renamed: Path) ->
     assert all(np.array_equal(a.value("audio"), b.value("audio")) for a, b in zip(given, original, strict=True))
 
 
-def test_a_degraded_sample_is_what_its_row_says(renamed: Path) -> None:
+def test_a_degraded_sample_follows_its_row(renamed: Path) -> None:
     data = Tridigit(renamed)
     told = {row["id"]: row for row in read_jsonl(renamed / "manifest.jsonl")}
     for severity in ("noisy", "harsh"):
@@ -81,7 +81,7 @@ def test_a_degraded_sample_is_what_its_row_says(renamed: Path) -> None:
             assert len(example.audio) == 16_000
 
 
-def test_an_epoch_is_fresh_each_time_and_the_same_from_the_same_seed(renamed: Path) -> None:
+def test_an_epoch_depends_only_on_its_seed(renamed: Path) -> None:
     data = Tridigit(renamed)
     first, again, other = (data.epoch(np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert [(e.id, e.text) for e in first] == [(e.id, e.text) for e in again]
@@ -89,7 +89,7 @@ def test_an_epoch_is_fresh_each_time_and_the_same_from_the_same_seed(renamed: Pa
     assert [(e.id, e.text) for e in first] != [(e.id, e.text) for e in other]
 
 
-def test_the_noise_lies_as_far_above_the_speech_as_the_law_says() -> None:
+def test_noise_has_the_level_of_the_degradation_law() -> None:
     rng = np.random.default_rng(3)
     speech, noise = rng.normal(0, 300, 4_000).astype(np.float32), rng.normal(0, 200, 16_000).astype(np.float32)
     for _ in range(20):
@@ -101,7 +101,7 @@ def test_the_noise_lies_as_far_above_the_speech_as_the_law_says() -> None:
     assert np.array_equal(quiet, np.round(place_on_canvas(speech, 100)))
 
 
-def test_a_picture_is_made_coarse_then_dark_then_covered() -> None:
+def test_an_image_is_made_coarse_then_dark_then_covered() -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     seen = degrade_pixels(pixels, 0.5, 8, (10, 20, 30, 35))
     assert (seen[20:55, 10:40] == 0).all()
@@ -109,7 +109,7 @@ def test_a_picture_is_made_coarse_then_dark_then_covered() -> None:
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_fresh_corruption_draws_the_shares_that_the_law_states(severity: str) -> None:
+def test_random_corruption_has_the_shares_of_the_degradation_law(severity: str) -> None:
     rng = np.random.default_rng(5)
     text, count = "please rate this current book four out of six stars", 2_000
     kept = misheard = 0
@@ -137,14 +137,14 @@ def test_the_groups_of_homesound10_share_no_recording() -> None:
     assert not held & {e.id for e in data.epoch(np.random.default_rng(0))}
 
 
-def test_a_sentence_that_is_borrowed_says_the_new_digit_in_the_old_place() -> None:
+def test_a_replaced_digit_stands_in_the_place_of_the_old_one() -> None:
     rng = np.random.default_rng(2)
     said = {replace_digit("Rate it four of 6 stars", 4, 7, rng) for _ in range(50)}
     assert said == {"Rate it seven of 6 stars", "Rate it 7 of 6 stars"}
     assert replace_digit("no number here", 4, 7, rng) == "no number here"
 
 
-def test_a_sentence_that_is_miscounted_says_no_digit_where_it_said_one() -> None:
+def test_a_digit_replaced_by_a_number_leaves_no_digit() -> None:
     rng = np.random.default_rng(2)
     said = {replace_digit_by_number("Rate it four of 6 stars", 4, rng).split()[2] for _ in range(200)}
     assert {"eleven", "twenty"} < said

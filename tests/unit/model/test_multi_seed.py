@@ -20,7 +20,7 @@ from model.recipe import TaskRecipe
 from tests.unit.model.small_set import SmallSet, config, network
 
 
-def test_one_model_twice_scores_as_once(tmp_path: Path) -> None:
+def test_one_model_twice_scores_like_once(tmp_path: Path) -> None:
     save(tmp_path / "a", network(), config(), "")
     model, data = load(tmp_path / "a", "cpu"), SmallSet()
     once, twice = evaluate_model(model, data), evaluate_seeds([model, model], data)
@@ -30,7 +30,7 @@ def test_one_model_twice_scores_as_once(tmp_path: Path) -> None:
     assert twice["summary"]["cells_above_ece_p99"] == [once["summary"]["cells_above_ece_p99"]] * 2
 
 
-def test_scores_of_two_models_are_means_and_the_best_sense_is_that_of_the_mean(tmp_path: Path) -> None:
+def test_scores_of_two_models_are_means_and_the_best_modality_is_by_mean_accuracy(tmp_path: Path) -> None:
     for seed in (5, 6):
         save(tmp_path / str(seed), network(seed=seed), config(), "")
     models, data = [load(tmp_path / str(seed), "cpu") for seed in (5, 6)], SmallSet()
@@ -50,7 +50,7 @@ def test_the_lower_bound_of_a_gap_lies_below_its_mean_by_its_error() -> None:
     assert below == pytest.approx(1.645 * float(gap.std()) / 20, rel=0.1)
 
 
-def test_a_kept_model_of_the_same_recipe_is_not_trained_again(tmp_path: Path) -> None:
+def test_a_saved_model_of_the_same_recipe_is_not_trained_again(tmp_path: Path) -> None:
     recipe = TaskRecipe(epochs=2)
     save(tmp_path / "mean" / "1", network("mean"), config("mean", recipe=asdict(recipe)), "")
     found = load_finished(tmp_path / "mean" / "1", recipe)
@@ -60,7 +60,7 @@ def test_a_kept_model_of_the_same_recipe_is_not_trained_again(tmp_path: Path) ->
     assert load_finished(tmp_path / "mean" / "2", recipe) is None
 
 
-def test_a_checkpoint_from_before_branches_told_their_temperature_serves_with_one_for_each(tmp_path: Path) -> None:
+def test_an_older_checkpoint_serves_with_one_temperature_per_expert(tmp_path: Path) -> None:
     state = {name: value for name, value in network("experts").state_dict().items() if name != "warmth"}
     save_state_dict(tmp_path / "old", state, config("experts"), "")
     old, data = load(tmp_path / "old", "cpu"), SmallSet()
@@ -69,7 +69,7 @@ def test_a_checkpoint_from_before_branches_told_their_temperature_serves_with_on
     assert np.array_equal(predict_examples(old, examples), predict_examples(load(tmp_path / "new", "cpu"), examples))
 
 
-def test_a_branch_that_shows_how_sure_it_may_be_is_believed_accordingly() -> None:
+def test_temperature_follows_the_features_of_a_branch() -> None:
     drawn = torch.Generator().manual_seed(0)
     labels = torch.randint(0, 4, (2_000,), generator=drawn)
     harsh = (torch.rand(2_000, generator=drawn) < 0.5).float()

@@ -43,7 +43,7 @@ def lesson() -> SingleModalityBatch:
     return Curriculum(DATA, Vocabulary(words), 3).alone(8)
 
 
-def test_what_is_made_ahead_comes_in_order_and_no_more_than_is_asked_for() -> None:
+def test_prefetched_items_come_in_order_and_no_more_than_requested() -> None:
     made = iter(range(10))
     threads = set()
 
@@ -57,7 +57,7 @@ def test_what_is_made_ahead_comes_in_order_and_no_more_than_is_asked_for() -> No
     assert threading.get_ident() not in threads
 
 
-def test_a_lesson_names_digits_titles_and_what_is_nothing(lesson: SingleModalityBatch) -> None:
+def test_a_single_modality_batch_has_digits_titles_and_nothing(lesson: SingleModalityBatch) -> None:
     said = [LABELS[at] for at in lesson.word_labels]
     assert len(lesson.words) == len(said) == SENTENCES + TITLES + MISCOUNTED + STRANGE
     assert set(said[:SENTENCES]) <= set(DIGITS)

@@ -44,7 +44,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
     assert digest(trained(TaskRecipe(fusion="mean", epochs=2, batch_size=8, seed=4))) != digest(trained())
 
 
-def test_a_training_that_was_stopped_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+def test_a_resumed_training_gives_the_same_bytes(tmp_path: Path) -> None:
     state = tmp_path / "training"
     recipe = TaskRecipe(fusion="mean", epochs=3, batch_size=8, seed=3)
     with pytest.raises(Stopped):
@@ -56,7 +56,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bytes(tmp_path: Path) -
     assert [p["epoch"] for p in resumed.curve] == [1, 2, 3]
 
 
-def test_the_state_of_another_recipe_or_of_garbage_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_state_or_that_of_another_recipe_is_refused(tmp_path: Path) -> None:
     state = tmp_path / "training"
     trained(RECIPE, state)
     with pytest.raises(ResumeError, match="another recipe"):
@@ -66,19 +66,19 @@ def test_the_state_of_another_recipe_or_of_garbage_is_refused(tmp_path: Path) ->
         trained(RECIPE, state)
 
 
-def test_every_branch_has_a_loss_of_its_own_and_they_fall() -> None:
+def test_every_branch_has_a_loss_and_it_falls() -> None:
     found = trained(TaskRecipe(fusion="mean", epochs=6, batch_size=8, seed=3))
     assert {"text", "video", "audio", "fused", "distilled", "val_nll"} <= found.curve[0].keys()
     assert found.curve[-1]["fused"] < found.curve[0]["fused"]
 
 
-def test_the_branch_that_lags_counts_more() -> None:
+def test_a_lagging_branch_has_more_weight() -> None:
     weights = lag_weights({"text": 0.1, "video": 1.0, "audio": 4.0})
     assert weights["text"] == 0.5
     assert weights["text"] < weights["video"] < weights["audio"] == 2.0
 
 
-def test_the_residual_trains_alone_and_leaves_the_branches_as_they_are() -> None:
+def test_the_residual_trains_on_frozen_branches() -> None:
     recipe = TaskRecipe(fusion="gated", epochs=1, batch_size=8, seed=3, residual_epochs=2)
     found = trained(recipe)
     before = {name: value.clone() for name, value in found.network.state_dict().items()}
@@ -90,7 +90,7 @@ def test_the_residual_trains_alone_and_leaves_the_branches_as_they_are() -> None
     assert all(name.startswith("fusion.") for name in changed)
 
 
-def test_branches_that_share_nothing_keep_each_its_own_best() -> None:
+def test_each_branch_keeps_its_best_weights() -> None:
     network = initialize_network(SmallSet(), WORDS, table(), TaskRecipe(fusion="experts")).network
     optimiser = torch.optim.AdamW(network.parameters())
     kept = TrainingState(

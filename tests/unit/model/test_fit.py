@@ -28,7 +28,7 @@ def built() -> FittedModel:
     return fit_model(SmallSet(48), WORDS, table(), RECIPE, lambda *_: None)
 
 
-def test_a_small_task_is_learned_calibrated_and_served(built: FittedModel, tmp_path: Path) -> None:
+def test_a_small_task_is_trained_calibrated_and_served(built: FittedModel, tmp_path: Path) -> None:
     data = SmallSet()
     save(tmp_path / "small" / "1", built.network, checkpoint_config(built, data, RECIPE, "small", "1"), "")
     model = load(tmp_path / "small" / "1", "cpu")
@@ -41,14 +41,14 @@ def test_a_small_task_is_learned_calibrated_and_served(built: FittedModel, tmp_p
     assert float(built.network.get_buffer("subset_temperature").min()) > 0
 
 
-def test_the_residual_is_kept_only_where_it_helps(built: FittedModel) -> None:
+def test_the_residual_is_enabled_only_for_subsets_it_improves(built: FittedModel) -> None:
     kept = built.network.fusion.get_buffer("kept")
     assert set(built.gains) == set(range(1, 8))
     assert all(built.gains[index] >= 0 for index in range(1, 8) if kept[index])
 
 
 @pytest.mark.parametrize("fusion", sorted(FUSIONS))
-def test_a_model_of_every_fusion_answers_with_any_modality_absent(fusion: str, tmp_path: Path) -> None:
+def test_a_model_of_every_fusion_predicts_with_any_modality_absent(fusion: str, tmp_path: Path) -> None:
     model = served(tmp_path / "m", fusion)
     whole = list(SmallSet().samples("test", "clean"))
     rows = predict_examples(model, whole)
@@ -57,7 +57,7 @@ def test_a_model_of_every_fusion_answers_with_any_modality_absent(fusion: str, t
     np.testing.assert_allclose(without[:, 0b111], rows[:, 0b011], atol=1e-5)
 
 
-def test_eight_bits_come_back_close_and_in_half_the_bytes() -> None:
+def test_int8_weights_are_restored_closely_from_half_the_bytes() -> None:
     tensors = {name: value.contiguous() for name, value in network("concat").state_dict().items()}
     small = quantize_int8(tensors)
     assert len(save_tensors(small)) < 0.4 * len(save_tensors(tensors))
@@ -67,7 +67,7 @@ def test_eight_bits_come_back_close_and_in_half_the_bytes() -> None:
             assert gap <= float(tensors[name].float().abs().max()) / 100, name
 
 
-def test_masks_of_missing_modalities_are_nested_and_one_always_stays() -> None:
+def test_missing_modalities_are_nested_and_one_always_stays() -> None:
     draw = (0.2, 0.9, 0.5)
     assert [present_subset(draw, rate) for rate in (0.0, 0.3, 0.6, 0.95, 1.0)] == [0b111, 0b110, 0b010, 0b010, 0b010]
 
@@ -89,6 +89,6 @@ def test_a_student_fits_its_budget_and_is_loaded_like_any_other(built: FittedMod
     assert (tmp_path / "b" / "1" / "model.safetensors").stat().st_size == steps[-1].bytes
 
 
-def test_a_budget_that_nothing_fits_is_said(built: FittedModel) -> None:
+def test_an_impossible_budget_raises_value_error(built: FittedModel) -> None:
     with pytest.raises(ValueError, match="no student"):
         compress_model(built.network, {"words": WORDS}, SmallSet(), [], 1_000, RECIPE, lambda *_: None)

@@ -26,7 +26,7 @@ def some(name: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 @torch.no_grad()
-def test_what_an_absent_branch_holds_changes_nothing(fusion: str) -> None:
+def test_features_of_an_absent_branch_are_ignored(fusion: str) -> None:
     made = network(fusion)
     branches, experts, _ = some(fusion)
     for subset in product((False, True), repeat=3):
@@ -37,7 +37,7 @@ def test_what_an_absent_branch_holds_changes_nothing(fusion: str) -> None:
 
 
 @torch.no_grad()
-def test_every_subset_gives_probabilities_and_the_empty_one_the_prior(fusion: str) -> None:
+def test_every_subset_gives_probabilities_and_the_empty_one_gives_the_prior(fusion: str) -> None:
     made = network(fusion)
     branches, _, prior = some(fusion)
     rows = made.subset_log_probs(branches, torch.ones(ROWS, 3, dtype=torch.bool))
@@ -47,7 +47,7 @@ def test_every_subset_gives_probabilities_and_the_empty_one_the_prior(fusion: st
 
 
 @torch.no_grad()
-def test_a_zero_branch_that_is_there_is_not_an_absent_one() -> None:
+def test_a_present_zero_branch_differs_from_an_absent_one() -> None:
     for name in ("mean", "concat", "transformer"):
         made = network(name)
         branches, experts, _ = some(name)
@@ -58,7 +58,7 @@ def test_a_zero_branch_that_is_there_is_not_an_absent_one() -> None:
 
 
 @torch.no_grad()
-def test_the_mean_is_of_those_that_are_present() -> None:
+def test_the_mean_is_over_present_branches() -> None:
     made = network("mean")
     branches, experts, prior = some("mean")
     used = torch.tensor([True, False, True]).expand(ROWS, 3)
@@ -78,7 +78,7 @@ def test_the_product_of_experts_counts_the_prior_once() -> None:
 
 
 @torch.no_grad()
-def test_the_default_is_the_product_of_experts_while_its_gate_is_closed_or_its_residual_not_kept() -> None:
+def test_gated_fusion_equals_the_product_of_experts_while_gate_or_residual_is_off() -> None:
     made, base = network(DEFAULT), network("experts")
     branches, experts, prior = some(DEFAULT)
     base.get_buffer("log_prior").copy_(prior)

@@ -16,7 +16,7 @@ def loud(begin: float, end: float, level: float = 1000.0, seconds: float = 4.0) 
     return out
 
 
-def test_a_bark_in_the_middle_of_a_clip_is_heard_from_half_a_second_before_to_half_a_second_after() -> None:
+def test_a_bark_in_a_clip_is_audible_half_a_second_before_and_after() -> None:
     # clip    |---------####----------|   0 to 4 s, loud from 1.5 to 2.0
     assert find_audible_spans(np.zeros(4 * RATE, np.float32), loud(1.5, 2.0), 0, 4) == [(1.0, 2.5)]
 
@@ -27,11 +27,11 @@ def test_the_pauses_between_ticks_belong_to_the_clock() -> None:
 
 
 @pytest.mark.parametrize(("bed", "heard"), [(1000.0, True), (3000.0, False)])
-def test_what_is_drowned_is_not_heard(bed: float, heard: bool) -> None:
+def test_masked_audio_is_not_audible(bed: float, heard: bool) -> None:
     before = loud(0, 4, bed)
     assert bool(find_audible_spans(before, before + loud(1, 2), 0, 4)) is heard
 
 
-def test_nothing_is_heard_outside_the_clip() -> None:
+def test_nothing_is_audible_outside_the_clip() -> None:
     assert find_audible_spans(np.zeros(4 * RATE, np.float32), loud(0, 0.25), 0.1, 0.4) == [(0.1, 0.4)]
     assert find_audible_spans(np.zeros(4 * RATE, np.float32), np.zeros(4 * RATE, np.float32), 0, 4) == []

@@ -23,17 +23,17 @@ def test_a_word_with_swapped_letters_is_read_as_the_word() -> None:
     assert read("Seven, DOG!") == [2, 4]
 
 
-def test_words_run_together_are_read_as_their_parts_and_nonsense_is_unknown() -> None:
+def test_compounds_are_read_as_their_parts_and_nonsense_is_unknown() -> None:
     assert read("dogbark") == read("dog bark")
     assert read("dogs") == read("dog")
     assert read("xyz ta") == [UNKNOWN, UNKNOWN]
 
 
-def test_a_known_word_that_stands_somewhere_in_an_unknown_one_is_not_read() -> None:
+def test_a_known_word_inside_an_unknown_one_is_not_read() -> None:
     assert read("eleven kaseven sevenkamo") == [UNKNOWN, UNKNOWN, UNKNOWN]
 
 
-def test_a_picture_is_the_same_in_any_light_and_the_covered_part_is_told() -> None:
+def test_image_preparation_removes_lighting_and_marks_covered_pixels() -> None:
     pixels = np.random.default_rng(1).integers(80, 250, (64, 64, 3)).astype(np.float32)
     pixels[10:40, 10:40] = 0
     bright = prepare_robust_image(pixels.astype(np.uint8))
@@ -46,7 +46,7 @@ def test_a_picture_is_the_same_in_any_light_and_the_covered_part_is_told() -> No
 
 
 @torch.no_grad()
-def test_what_a_segment_that_was_not_received_holds_changes_nothing() -> None:
+def test_features_of_a_missing_segment_are_ignored() -> None:
     torch.manual_seed(1)
     reader = RobustAudioReader(16).eval()
     segments, there = torch.randn(2, 4, 240), torch.tensor([[True, True, False, True]]).expand(2, 4)
@@ -57,7 +57,7 @@ def test_what_a_segment_that_was_not_received_holds_changes_nothing() -> None:
 
 
 @torch.no_grad()
-def test_louder_sound_has_the_same_feature() -> None:
+def test_louder_audio_has_the_same_feature() -> None:
     torch.manual_seed(1)
     encoder = RobustAudioEncoder().eval()
     sound = torch.randn(1, 4_000) * 0.05

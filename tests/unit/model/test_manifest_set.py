@@ -36,7 +36,7 @@ def written(path: Path, rows: list[Any]) -> Path:
     return path
 
 
-def test_a_manifest_gives_labels_modalities_and_two_parts(manifest: Path) -> None:
+def test_a_manifest_gives_labels_modalities_and_two_splits(manifest: Path) -> None:
     data = ManifestSet(manifest)
     assert data.labels == ("high", "low")
     assert data.modalities == ("text", "audio")
@@ -45,7 +45,7 @@ def test_a_manifest_gives_labels_modalities_and_two_parts(manifest: Path) -> Non
     assert min(len(train), len(val)) > 2
 
 
-def test_a_split_that_rows_name_is_taken(tmp_path: Path) -> None:
+def test_the_split_of_a_row_is_used(tmp_path: Path) -> None:
     rows = [{"text": "x", "label": f"l{n % 2}", "split": ("train", "val", "test")[n % 3]} for n in range(12)]
     data = ManifestSet(written(tmp_path / "own.jsonl", rows))
     assert [len(data.samples(part, "clean")) for part in ("train", "val", "test")] == [4, 4, 4]
@@ -62,7 +62,7 @@ def test_a_split_that_rows_name_is_taken(tmp_path: Path) -> None:
         ([], "row 3: not a JSON object"),
     ],
 )
-def test_a_row_that_cannot_be_used_is_named(tmp_path: Path, row: Any, said: str) -> None:
+def test_an_unusable_row_is_named(tmp_path: Path, row: Any, said: str) -> None:
     rows = [{"text": "x", "label": "a"}, {"text": "y", "label": "b"}, row]
     with pytest.raises(ManifestError, match=said):
         ManifestSet(written(tmp_path / "own.jsonl", rows))
@@ -73,9 +73,7 @@ def test_one_label_alone_cannot_be_learned(tmp_path: Path) -> None:
         ManifestSet(written(tmp_path / "own.jsonl", [{"text": "x", "label": "a"}]))
 
 
-def test_own_samples_are_learned_by_one_command(
-    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_command_trains_on_a_manifest(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "models" / "mine" / "1"
     call = ["braid", "train", "--data", str(manifest), "--out", str(out), "--fusion", "experts"]
     monkeypatch.setattr(sys, "argv", [*call, "--epochs", "10", "--batch-size", "8", "--json"])
