@@ -1,4 +1,4 @@
-"""Pictures and sounds made by tests, as bytes."""
+"""Images and audio files for tests, as bytes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from model.decode import RATE
 
 
 def picture(side: int = 40, kind: str = "PNG") -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(np.full((side, side * 2, 3), 200, np.uint8)).save(out, kind)
-    return out.getvalue()
+    file = io.BytesIO()
+    Image.fromarray(np.full((side, side * 2, 3), 200, np.uint8)).save(file, kind)
+    return file.getvalue()
 
 
 def png_that_claims(width: int, height: int) -> bytes:
@@ -39,9 +39,9 @@ def pcm(samples: NDArray[np.float32]) -> bytes:
 
 
 def sound_file(samples: NDArray[np.float32], rate: int, kind: str) -> bytes:
-    out = io.BytesIO()
-    soundfile.write(out, samples, rate, format=kind)
-    return out.getvalue()
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format=kind)
+    return file.getvalue()
 
 
 def wav(body: bytes, length: int, rate: int = RATE) -> bytes:

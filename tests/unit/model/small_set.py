@@ -1,4 +1,4 @@
-"""A tiny set of labelled samples that can be learned in seconds: the word, the brightness and the pitch tell the label."""
+"""A small labelled set that is learned in seconds: word, brightness and pitch determine the label."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def architecture(fusion: str = "gated") -> Architecture:
 def network(fusion: str = "gated", seed: int = 5) -> TaskNetwork:
     """Random weights and a calibration that is not neutral."""
     torch.manual_seed(seed)
-    made = TaskNetwork(architecture(fusion))
-    for parameter in made.parameters():
+    untrained = TaskNetwork(architecture(fusion))
+    for parameter in untrained.parameters():
         torch.nn.init.normal_(parameter, 0, 0.2)
-    made.get_buffer("temperature").uniform_(0.8, 1.5)
-    made.get_buffer("log_prior").copy_(torch.randn(len(LABELS)).log_softmax(0))
-    return made.eval()
+    untrained.get_buffer("temperature").uniform_(0.8, 1.5)
+    untrained.get_buffer("log_prior").copy_(torch.randn(len(LABELS)).log_softmax(0))
+    return untrained.eval()
 
 
 def config(fusion: str = "gated", **changed: object) -> dict[str, object]:

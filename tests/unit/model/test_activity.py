@@ -1,4 +1,4 @@
-"""A recording counts only where it can be heard: silence in a clip of a dog is no dog."""
+"""Audible spans of a mixed-in recording."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ RATE = 8_000
 
 
 def loud(begin: float, end: float, level: float = 1000.0, seconds: float = 4.0) -> np.ndarray:
-    out = np.zeros(round(seconds * RATE), np.float32)
-    out[round(begin * RATE) : round(end * RATE)] = level
-    return out
+    samples = np.zeros(round(seconds * RATE), np.float32)
+    samples[round(begin * RATE) : round(end * RATE)] = level
+    return samples
 
 
 def test_a_bark_in_a_clip_is_audible_half_a_second_before_and_after() -> None:
@@ -22,14 +22,14 @@ def test_a_bark_in_a_clip_is_audible_half_a_second_before_and_after() -> None:
 
 
 def test_the_pauses_between_ticks_belong_to_the_clock() -> None:
-    ticks = sum((loud(at, at + 0.1) for at in (0.5, 1.5, 2.5)), start=np.zeros(4 * RATE, np.float32))
+    ticks = sum((loud(tick_s, tick_s + 0.1) for tick_s in (0.5, 1.5, 2.5)), start=np.zeros(4 * RATE, np.float32))
     assert find_audible_spans(np.zeros(4 * RATE, np.float32), ticks, 0, 4) == [(0.0, 3.25)]
 
 
-@pytest.mark.parametrize(("bed", "heard"), [(1000.0, True), (3000.0, False)])
-def test_masked_audio_is_not_audible(bed: float, heard: bool) -> None:
+@pytest.mark.parametrize(("bed", "audible"), [(1000.0, True), (3000.0, False)])
+def test_masked_audio_is_not_audible(bed: float, audible: bool) -> None:
     before = loud(0, 4, bed)
-    assert bool(find_audible_spans(before, before + loud(1, 2), 0, 4)) is heard
+    assert bool(find_audible_spans(before, before + loud(1, 2), 0, 4)) is audible
 
 
 def test_nothing_is_audible_outside_the_clip() -> None:

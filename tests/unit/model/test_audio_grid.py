@@ -1,4 +1,4 @@
-"""Sound on the hop grid: where samples are placed, what is missing, and what makes two segments the same."""
+"""Audio on the hop grid: placement of samples, gaps and segment keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints: what was saved serves identically, and what was touched is refused with a reason."""
+"""Checkpoints: a loaded model equals the saved one, and a changed file is refused with a reason."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def replace_file(folder: Path, name: str, content: bytes) -> None:
 def test_a_loaded_model_predicts_the_same_bytes_as_the_saved_one(folder: Path) -> None:
     loaded, original = load(folder, "cpu"), model()
     texts = [original.prepare("text", "turn on the kettle")]
-    ours, theirs = original.encode("text", texts), loaded.encode("text", texts)
-    assert ours[0].tobytes() == theirs[0].tobytes()
-    (expected,) = original.fuse([WindowFeatures({"text": ours})])
-    (found,) = loaded.fuse([WindowFeatures({"text": theirs})])
-    assert expected.tobytes() == found.tobytes()
+    saved_rows, loaded_rows = original.encode("text", texts), loaded.encode("text", texts)
+    assert saved_rows[0].tobytes() == loaded_rows[0].tobytes()
+    (expected,) = original.fuse([WindowFeatures({"text": saved_rows})])
+    (reloaded,) = loaded.fuse([WindowFeatures({"text": loaded_rows})])
+    assert expected.tobytes() == reloaded.tobytes()
     assert loaded.labels == original.labels
     assert (loaded.name, loaded.version) == ("untrained", "1")
 

@@ -1,4 +1,4 @@
-"""Decoding: values inside limits, and for everything else a reason that quotes nothing of the payload."""
+"""Decoding of text and images within limits; everything else gives a reason that does not quote the payload."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def test_a_text_at_the_limit_is_read_and_one_beyond_is_not() -> None:
 
 def test_the_reason_never_quotes_the_payload() -> None:
     secret = b"my pin is 4711"
-    told = (
+    decoded = (
         decode_text(secret + b"\xff", PLAIN),
         decode_text(secret, JSON),
         decode_image(secret),
         decode_audio(secret, "audio/wav"),
         decode_audio(secret + b"!", "audio/pcm;rate=8000"),
     )
-    for refused in told:
+    for refused in decoded:
         assert isinstance(refused, Undecodable)
         assert "4711" not in refused.detail
         assert "pin" not in refused.detail
@@ -75,9 +75,9 @@ def test_jpeg_png_and_webp_are_decoded_to_pixels(kind: str) -> None:
 
 def test_grey_and_palette_images_are_decoded_to_three_channels() -> None:
     for mode in ("L", "P", "RGBA", "1"):
-        out = io.BytesIO()
-        Image.new(mode, (12, 10)).save(out, "PNG")
-        pixels = decode_image(out.getvalue())
+        file = io.BytesIO()
+        Image.new(mode, (12, 10)).save(file, "PNG")
+        pixels = decode_image(file.getvalue())
         assert isinstance(pixels, np.ndarray)
         assert pixels.shape == (10, 12, 3)
 
@@ -85,15 +85,15 @@ def test_grey_and_palette_images_are_decoded_to_three_channels() -> None:
 def test_a_large_jpeg_decoded_at_reduced_size_gives_nearly_the_same_encoder_input() -> None:
     drawn = Image.radial_gradient("L").resize((640, 360)).convert("RGB")
     drawn.paste((200, 40, 40), (200, 120, 420, 300))
-    out = io.BytesIO()
-    drawn.save(out, "JPEG", quality=90)
-    whole = Image.open(out).resize((64, 64), Image.Resampling.BILINEAR)
-    pixels = decode_image(out.getvalue())
-    seen = decode_image(out.getvalue(), side=64)
+    file = io.BytesIO()
+    drawn.save(file, "JPEG", quality=90)
+    full = Image.open(file).resize((64, 64), Image.Resampling.BILINEAR)
+    pixels = decode_image(file.getvalue())
+    reduced = decode_image(file.getvalue(), side=64)
     assert isinstance(pixels, np.ndarray)
-    assert isinstance(seen, np.ndarray)
+    assert isinstance(reduced, np.ndarray)
     assert pixels.shape == (180, 320, 3)
-    assert np.abs(np.asarray(whole).astype(int) - seen).max() <= 4
+    assert np.abs(np.asarray(full).astype(int) - reduced).max() <= 4
 
 
 def test_a_header_that_claims_a_huge_image_is_refused() -> None:
@@ -109,16 +109,16 @@ def test_the_pixel_limit_is_inclusive() -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_a_truncated_image_is_undecodable_unless_every_pixel_is_present(kind: str) -> None:
-    out = io.BytesIO()
-    Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 80, 3), dtype=np.uint8)).save(out, kind)
-    whole = out.getvalue()
-    complete = decode_image(whole)
-    for end in range(0, len(whole), 97):
-        found = decode_image(whole[:end])
-        if end < 0.9 * len(whole):
-            assert isinstance(found, Undecodable), end
-        elif isinstance(found, np.ndarray):
-            assert (found == complete).all(), end
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 80, 3), dtype=np.uint8)).save(file, kind)
+    full = file.getvalue()
+    complete = decode_image(full)
+    for end in range(0, len(full), 97):
+        decoded = decode_image(full[:end])
+        if end < 0.9 * len(full):
+            assert isinstance(decoded, Undecodable), end
+        elif isinstance(decoded, np.ndarray):
+            assert (decoded == complete).all(), end
 
 
 def test_other_image_formats_are_refused() -> None:

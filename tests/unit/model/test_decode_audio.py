@@ -1,4 +1,4 @@
-"""Decoding of sound: samples at one rate inside limits, and for everything else a reason."""
+"""Decoding of audio to one rate within limits; everything else gives a reason."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tests.unit.model.media import pcm, sine, sound_file, wav
 
 
 def samples_of(payload: bytes, content_type: str) -> NDArray[np.float32]:
-    found = decode_audio(payload, content_type)
-    assert isinstance(found, np.ndarray), found
-    assert found.dtype == np.float32
-    return found
+    decoded = decode_audio(payload, content_type)
+    assert isinstance(decoded, np.ndarray), decoded
+    assert decoded.dtype == np.float32
+    return decoded
 
 
 def test_pcm_is_decoded_unchanged() -> None:
@@ -24,9 +24,9 @@ def test_pcm_is_decoded_unchanged() -> None:
 
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG"])
 def test_audio_files_are_decoded_to_samples(kind: str) -> None:
-    found = samples_of(sound_file(sine(RATE), RATE, kind), f"audio/{kind.lower()}")
-    assert len(found) == RATE
-    assert float(np.sqrt(np.mean(found**2))) == pytest.approx(0.5 / np.sqrt(2), abs=0.02)
+    decoded = samples_of(sound_file(sine(RATE), RATE, kind), f"audio/{kind.lower()}")
+    assert len(decoded) == RATE
+    assert float(np.sqrt(np.mean(decoded**2))) == pytest.approx(0.5 / np.sqrt(2), abs=0.02)
 
 
 def test_two_channels_are_averaged() -> None:
@@ -37,12 +37,12 @@ def test_two_channels_are_averaged() -> None:
 # 47,999 and 12,345 share no large divisor with 8,000: the plain polyphase kernel of such a rate has gigabytes.
 @pytest.mark.parametrize("rate", [8_001, 11_025, 12_345, 16_000, 22_050, 44_100, 47_999, 48_000])
 def test_resampling_preserves_the_frequency_of_a_tone(rate: int) -> None:
-    found = samples_of(pcm(sine(rate)), f'audio/pcm; rate="{rate}"')
-    assert abs(len(found) - RATE) <= 1
-    wanted = sine(RATE)[: len(found)]
-    inner = slice(100, len(found) - 100)
+    decoded = samples_of(pcm(sine(rate)), f'audio/pcm; rate="{rate}"')
+    assert abs(len(decoded) - RATE) <= 1
+    expected = sine(RATE)[: len(decoded)]
+    inner = slice(100, len(decoded) - 100)
     # Twice the rate is averaged in pairs: half a sample late, by the recordings' own law.
-    assert np.abs(found - wanted)[inner].max() < (0.1 if rate == 2 * RATE else 0.02)
+    assert np.abs(decoded - expected)[inner].max() < (0.1 if rate == 2 * RATE else 0.02)
 
 
 @pytest.mark.parametrize(

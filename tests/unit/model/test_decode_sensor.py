@@ -1,4 +1,4 @@
-"""Readings of sensors: what is taken, what is not, and that which of them were made is part of the value."""
+"""Decoding of sensor readings, with the presence of each reading as part of the value."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from model.decode import BYTES_MAX, Undecodable, decode_sensor
 from model.modality import MODALITIES
 
 
-def decoded(read: Any) -> Any:
-    return decode_sensor(json.dumps(read).encode(), "application/json")
+def decoded(values: Any) -> Any:
+    return decode_sensor(json.dumps(values).encode(), "application/json")
 
 
 def test_a_reading_is_encoded_as_value_and_presence() -> None:
-    made = decoded({"temperature": 30, "motion": True, "door": "closed", "battery": 80})
-    assert made.tolist() == [1, 1, 0, 1, 1, 1]
-    assert made.dtype == np.float32
+    encoded = decoded({"temperature": 30, "motion": True, "door": "closed", "battery": 80})
+    assert encoded.tolist() == [1, 1, 0, 1, 1, 1]
+    assert encoded.dtype == np.float32
     assert decoded({"door": "open"}).tolist() == [0, 0, 1, 0, 0, 1]
 
 
@@ -28,14 +28,14 @@ def test_a_closed_door_differs_from_a_missing_reading() -> None:
 
 
 @pytest.mark.parametrize(
-    "read",
+    "decoded_value",
     [
         {}, [], 3, "open", {"battery": 80}, {"temperature": None}, {"temperature": True}, {"temperature": "warm"},
         {"temperature": 1e9}, {"motion": 1}, {"door": "ajar"}, {"door": []}, {"temperature": float("nan")},
     ],
 )  # fmt: skip
-def test_an_invalid_reading_is_refused_with_a_reason(read: Any) -> None:
-    assert isinstance(decoded(read), Undecodable)
+def test_an_invalid_reading_is_refused_with_a_reason(decoded_value: Any) -> None:
+    assert isinstance(decoded(decoded_value), Undecodable)
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xff", b"{", b"[" * 2_000, b'{"door": "open"}' + b" " * BYTES_MAX])

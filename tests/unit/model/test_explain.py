@@ -1,4 +1,4 @@
-"""Contributions are exact Shapley values, conflict names the odd sense."""
+"""Contributions are exact Shapley values; a conflict names the odd modality."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ MODALITIES, LABELS = ("text", "video", "audio"), ("nothing", "one", "two")
 def rows(seed: int, present: frozenset[str]) -> np.ndarray:
     """Random log probabilities of all subsets, in which absent senses change nothing."""
     rng = np.random.default_rng(seed)
-    there = sum(1 << i for i, m in enumerate(MODALITIES) if m in present)
+    mask = sum(1 << i for i, m in enumerate(MODALITIES) if m in present)
     by_used = {u: np.log(rng.dirichlet(np.ones(len(LABELS)))) for u in range(8)}
-    return np.stack([by_used[i & there] for i in range(8)])
+    return np.stack([by_used[i & mask] for i in range(8)])
 
 
 @given(st.integers(0, 10_000), st.sets(st.sampled_from(MODALITIES)))
 def test_contributions_sum_to_score_minus_baseline_and_absent_modalities_contribute_zero(
-    seed: int, there: set[str]
+    seed: int, mask: set[str]
 ) -> None:
-    present = frozenset(there)
+    present = frozenset(mask)
     e = explain_window(rows(seed, present), present, MODALITIES, LABELS, 0.9, 0.5)
     assert sum(e.contributions.values()) == pytest.approx(e.score - e.baseline, abs=1e-9)
     assert all(abs(e.contributions[m]) < 1e-12 for m in MODALITIES if m not in present)
@@ -55,11 +55,11 @@ def by_counting(single: np.ndarray, prior: np.ndarray) -> float:
     agree = sum(float(prior[k] * likely[0, k] * likely[1, k] * likely[2, k]) for k in range(3))
     odd = 0.0
     for sense in range(3):
-        one, two = (s for s in range(3) if s != sense)
+        odd_modality, two = (s for s in range(3) if s != sense)
         for k in range(3):
             for j in (j for j in range(3) if j != k):
-                shown = prior[j] / (1 - prior[k]) * likely[sense, j]
-                odd += float(prior[k] * likely[one, k] * likely[two, k] * shown) / 3
+                labels_shown = prior[j] / (1 - prior[k]) * likely[sense, j]
+                odd += float(prior[k] * likely[odd_modality, k] * likely[two, k] * labels_shown) / 3
     return odd / (odd + agree)
 
 

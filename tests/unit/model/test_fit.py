@@ -1,4 +1,4 @@
-"""From a set to a checkpoint: calibrated, served like any other, in eight bits too."""
+"""From a set to a calibrated checkpoint, in int8, too."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def test_a_small_task_is_trained_calibrated_and_served(built: FittedModel, tmp_p
     data = SmallSet()
     save(tmp_path / "small" / "1", built.network, checkpoint_config(built, data, RECIPE, "small", "1"), "")
     model = load(tmp_path / "small" / "1", "cpu")
-    told = evaluate_model(model, data)
-    assert told["clean"]["cells"]["text+video+audio"]["accuracy"] == 1
-    assert set(told["clean"]["cells"]) == {
+    reports = evaluate_model(model, data)
+    assert reports["clean"]["cells"]["text+video+audio"]["accuracy"] == 1
+    assert set(reports["clean"]["cells"]) == {
         "text", "video", "audio", "text+video", "text+audio", "video+audio", "text+video+audio",
     }  # fmt: skip
     assert 0 <= built.conformal <= 1
@@ -42,18 +42,18 @@ def test_a_small_task_is_trained_calibrated_and_served(built: FittedModel, tmp_p
 
 
 def test_the_residual_is_enabled_only_for_subsets_it_improves(built: FittedModel) -> None:
-    kept = built.network.fusion.get_buffer("kept")
+    enabled = built.network.fusion.get_buffer("kept")
     assert set(built.gains) == set(range(1, 8))
-    assert all(built.gains[index] >= 0 for index in range(1, 8) if kept[index])
+    assert all(built.gains[index] >= 0 for index in range(1, 8) if enabled[index])
 
 
 @pytest.mark.parametrize("fusion", sorted(FUSIONS))
 def test_a_model_of_every_fusion_predicts_with_any_modality_absent(fusion: str, tmp_path: Path) -> None:
     model = served(tmp_path / "m", fusion)
-    whole = list(SmallSet().samples("test", "clean"))
-    rows = predict_examples(model, whole)
-    without = predict_examples(model, [e.without("audio") for e in whole])
-    assert rows.shape == (len(whole), 8, 2)
+    full = list(SmallSet().samples("test", "clean"))
+    rows = predict_examples(model, full)
+    without = predict_examples(model, [e.without("audio") for e in full])
+    assert rows.shape == (len(full), 8, 2)
     np.testing.assert_allclose(without[:, 0b111], rows[:, 0b011], atol=1e-5)
 
 
@@ -76,16 +76,16 @@ def test_a_student_fits_its_budget_and_is_loaded_like_any_other(built: FittedMod
     data = SmallSet()
     config = checkpoint_config(built, data, RECIPE, "small", "1")
     save(tmp_path / "a" / "1", built.network, config, "")
-    network_, told = load_task_network(tmp_path / "a" / "1")
-    whole = quantize_int8(network_.state_dict())
+    network_, reports = load_task_network(tmp_path / "a" / "1")
+    full = quantize_int8(network_.state_dict())
     recipe = TaskRecipe(fusion="experts", epochs=2, batch_size=8)
-    steps = compress_model(network_, told, data, ["the low tone"], 60_000, recipe, lambda *_: None)
+    steps = compress_model(network_, reports, data, ["the low tone"], 60_000, recipe, lambda *_: None)
     assert [step.step for step in steps] == ["int8", "distilled, int8"]
-    assert steps[-1].bytes <= 60_000 < len(save_tensors(whole))
+    assert steps[-1].bytes <= 60_000 < len(save_tensors(full))
     save(tmp_path / "b" / "1", steps[-1].network, steps[-1].config, "", int8=True)
     small, original = load(tmp_path / "b" / "1", "cpu"), load(tmp_path / "a" / "1", "cpu")
-    found = measure_compressed(small, original, data)
-    assert 0 <= found["agreement"] <= 1
+    loaded = measure_compressed(small, original, data)
+    assert 0 <= loaded["agreement"] <= 1
     assert (tmp_path / "b" / "1" / "model.safetensors").stat().st_size == steps[-1].bytes
 
 

@@ -1,4 +1,4 @@
-"""Samples of one's own: a manifest is enough to train, and what is wrong with it is said by row."""
+"""A user's own manifest: it is enough to train, and mistakes are reported by row."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def manifest(tmp_path: Path) -> Path:
     rng = np.random.default_rng(1)
     rows = []
     for number in range(40):
-        made = sample(number % 2, rng)
-        assert made.audio is not None
-        soundfile.write(tmp_path / f"{number}.wav", made.audio, 8_000)
-        rows.append({"text": made.text, "audio": f"{number}.wav", "label": LABELS[made.label]})
+        rows_made = sample(number % 2, rng)
+        assert rows_made.audio is not None
+        soundfile.write(tmp_path / f"{number}.wav", rows_made.audio, 8_000)
+        rows.append({"text": rows_made.text, "audio": f"{number}.wav", "label": LABELS[rows_made.label]})
     return written(tmp_path / "own.jsonl", rows)
 
 
@@ -52,7 +52,7 @@ def test_the_split_of_a_row_is_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ({"text": "x"}, "row 3: no label"),
         ({"text": "x", "label": 3}, "row 3: no label"),
@@ -62,9 +62,9 @@ def test_the_split_of_a_row_is_used(tmp_path: Path) -> None:
         ([], "row 3: not a JSON object"),
     ],
 )
-def test_an_unusable_row_is_named(tmp_path: Path, row: Any, said: str) -> None:
+def test_an_unusable_row_is_named(tmp_path: Path, row: Any, message: str) -> None:
     rows = [{"text": "x", "label": "a"}, {"text": "y", "label": "b"}, row]
-    with pytest.raises(ManifestError, match=said):
+    with pytest.raises(ManifestError, match=message):
         ManifestSet(written(tmp_path / "own.jsonl", rows))
 
 
@@ -74,15 +74,15 @@ def test_one_label_alone_cannot_be_learned(tmp_path: Path) -> None:
 
 
 def test_one_command_trains_on_a_manifest(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = tmp_path / "models" / "mine" / "1"
-    call = ["braid", "train", "--data", str(manifest), "--out", str(out), "--fusion", "experts"]
+    folder = tmp_path / "models" / "mine" / "1"
+    call = ["braid", "train", "--data", str(manifest), "--out", str(folder), "--fusion", "experts"]
     monkeypatch.setattr(sys, "argv", [*call, "--epochs", "10", "--batch-size", "8", "--json"])
     with pytest.raises(SystemExit) as ended:
         main.main()
     assert ended.value.code == 0
-    model = load(out, "cpu")
+    model = load(folder, "cpu")
     test = ManifestSet(manifest).samples("train", "clean")
     right = [rows[-1].argmax() == e.label for rows, e in zip(predict_examples(model, test), test, strict=True)]
     assert np.mean(right) > 0.9
-    assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
-    assert "own" in (out / "card.md").read_text()
+    assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert "own" in (folder / "card.md").read_text()

@@ -1,4 +1,4 @@
-"""Scores, each against a case that can be worked out by hand."""
+"""Metrics against cases computed by hand."""
 
 from __future__ import annotations
 
@@ -46,6 +46,6 @@ def test_auroc_is_the_probability_that_a_positive_scores_higher() -> None:
 
 def test_the_lower_bound_of_a_paired_difference_lies_below_it_and_is_zero_for_equals() -> None:
     rng = np.random.default_rng(1)
-    ours, theirs = rng.random(300) < 0.9, rng.random(300) < 0.8
-    assert metrics.paired_lower_bound(ours, theirs) < ours.mean() - theirs.mean()
-    assert metrics.paired_lower_bound(ours, ours) == 0
+    first, second = rng.random(300) < 0.9, rng.random(300) < 0.8
+    assert metrics.paired_lower_bound(first, second) < first.mean() - second.mean()
+    assert metrics.paired_lower_bound(first, first) == 0

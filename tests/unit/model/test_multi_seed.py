@@ -34,12 +34,12 @@ def test_scores_of_two_models_are_means_and_the_best_modality_is_by_mean_accurac
     for seed in (5, 6):
         save(tmp_path / str(seed), network(seed=seed), config(), "")
     models, data = [load(tmp_path / str(seed), "cpu") for seed in (5, 6)], SmallSet()
-    told = evaluate_seeds(models, data)
-    cells = [e["clean"]["cells"] for e in told["each"]]
-    for name, cell in told["clean"]["cells"].items():
+    result = evaluate_seeds(models, data)
+    cells = [e["clean"]["cells"] for e in result["each"]]
+    for name, cell in result["clean"]["cells"].items():
         assert cell["accuracy"] == pytest.approx(np.mean([c[name]["accuracy"] for c in cells]), abs=1e-4)
         if "+" in name:
-            best = max(told["clean"]["cells"][single]["accuracy"] for single in name.split("+"))
+            best = max(result["clean"]["cells"][single]["accuracy"] for single in name.split("+"))
             assert cell["gap"] == pytest.approx(cell["accuracy"] - best, abs=2e-4)
             assert cell["gap_lower"] <= cell["gap"]
 
@@ -53,9 +53,9 @@ def test_the_lower_bound_of_a_gap_lies_below_its_mean_by_its_error() -> None:
 def test_a_saved_model_of_the_same_recipe_is_not_trained_again(tmp_path: Path) -> None:
     recipe = TaskRecipe(epochs=2)
     save(tmp_path / "mean" / "1", network("mean"), config("mean", recipe=asdict(recipe)), "")
-    found = load_finished(tmp_path / "mean" / "1", recipe)
-    assert found is not None
-    assert torch.equal(found[0].get_buffer("temperature"), network("mean").get_buffer("temperature"))
+    trainings = load_finished(tmp_path / "mean" / "1", recipe)
+    assert trainings is not None
+    assert torch.equal(trainings[0].get_buffer("temperature"), network("mean").get_buffer("temperature"))
     assert load_finished(tmp_path / "mean" / "1", TaskRecipe(epochs=3)) is None
     assert load_finished(tmp_path / "mean" / "2", recipe) is None
 

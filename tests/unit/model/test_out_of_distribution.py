@@ -1,4 +1,4 @@
-"""What no label names is made without anything that one does."""
+"""Generated items without label."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def outside() -> OutOfDistribution:
 
 
 def test_sentences_have_no_number_left(outside: OutOfDistribution) -> None:
-    said = {outside.sentence() for _ in range(200)}
-    assert "Book a table for in Ohio" in said
-    words = {word.lower() for text in said for word in text.split()}
+    sentences = {outside.sentence() for _ in range(200)}
+    assert "Book a table for in Ohio" in sentences
+    words = {word.lower() for text in sentences for word in text.split()}
     assert not words & {"four", "3", "6", "seventh"}
 
 

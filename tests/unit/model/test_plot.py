@@ -1,4 +1,4 @@
-"""Plots: PNG files in which each line and each bar is drawn."""
+"""Charts draw every line and every bar."""
 
 from __future__ import annotations
 

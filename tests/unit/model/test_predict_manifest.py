@@ -1,4 +1,4 @@
-"""Answers for a manifest: a line for each line, in order, whatever the files are."""
+"""Predictions for a manifest: one result per line, in order, whatever the files are."""
 
 from __future__ import annotations
 
@@ -52,51 +52,51 @@ def row(name: str = "a", **fields: Any) -> dict[str, Any]:
 
 
 def test_a_prediction_has_a_label_and_probabilities_that_sum_to_one(folder: Path, model: FusionModel) -> None:
-    (told,) = answers(folder, model, row(text="the high tone", image="large.jpg", audio="8000.wav", later="ignored"))
-    assert set(told["probs"]) == set(LABELS)
-    assert sum(told["probs"].values()) == pytest.approx(1, abs=1e-6)
-    assert told["label"] == max(told["probs"], key=told["probs"].__getitem__)
-    assert 0 <= told["conflict"] <= 1
-    assert told["odd"] in ("text", "video", "audio", None)
-    assert isinstance(told["abstained"], bool)
+    (result,) = answers(folder, model, row(text="the high tone", image="large.jpg", audio="8000.wav", later="ignored"))
+    assert set(result["probs"]) == set(LABELS)
+    assert sum(result["probs"].values()) == pytest.approx(1, abs=1e-6)
+    assert result["label"] == max(result["probs"], key=result["probs"].__getitem__)
+    assert 0 <= result["conflict"] <= 1
+    assert result["odd"] in ("text", "video", "audio", None)
+    assert isinstance(result["abstained"], bool)
 
 
 def test_audio_of_any_rate_and_images_of_any_size_are_read(folder: Path, model: FusionModel) -> None:
     rows = [row(f"r{rate}", audio=f"{rate}.wav") for rate in (8_000, 11_025, 16_000, 44_100)]
     rows += [row(f"p{n}", image=n) for n in ("small.png", "large.jpg")]
-    assert all("label" in told for told in answers(folder, model, *rows))
+    assert all("label" in result for result in answers(folder, model, *rows))
 
 
 def test_dropped_null_missing_and_empty_inputs_are_absent(folder: Path, model: FusionModel) -> None:
-    told = answers(
+    result = answers(
         folder, model, row(text="the low tone"), row(text="the low tone", image="broken.png", drop=["video"]),
         {"id": "a", "task": "small", "text": "the low tone"}, row(text="the low tone", audio="empty.wav"),
         row(text="the low tone", audio="8000.wav", drop=["audio"]),
     )  # fmt: skip
-    assert all(t == told[0] for t in told)
+    assert all(t == result[0] for t in result)
 
 
 def test_a_sample_without_inputs_gets_the_prior(folder: Path, model: FusionModel) -> None:
-    (told,) = answers(folder, model, row())
-    assert sum(told["probs"].values()) == pytest.approx(1, abs=1e-6)
-    assert told["conflict"] == 0
+    (result,) = answers(folder, model, row())
+    assert sum(result["probs"].values()) == pytest.approx(1, abs=1e-6)
+    assert result["conflict"] == 0
 
 
 def test_an_unreadable_row_is_reported_in_its_place(folder: Path, model: FusionModel) -> None:
-    told = answers(
+    result = answers(
         folder, model, row("1", text="the low tone"), row("2", image="broken.png"), row("3", image="nowhere.png"),
         row("4", text=7), row("5", task="other"), "{", "[]", row("8", drop="text"), row("9", audio="broken.png"),
         row("10", image="."), row("11", image="\0"), row("12", text="the low tone"),
     )  # fmt: skip
-    assert [t["id"] for t in told] == ["1", "2", "3", "4", "5", None, None, "8", "9", "10", "11", "12"]
-    assert ["error" in t for t in told] == [False, *[True] * 10, False]
-    assert told[0]["probs"] == told[-1]["probs"]
+    assert [t["id"] for t in result] == ["1", "2", "3", "4", "5", None, None, "8", "9", "10", "11", "12"]
+    assert ["error" in t for t in result] == [False, *[True] * 10, False]
+    assert result[0]["probs"] == result[-1]["probs"]
 
 
 def test_a_prediction_does_not_depend_on_other_rows(folder: Path, model: FusionModel) -> None:
-    one = row(text="the low tone", audio="16000.wav")
-    (alone,) = answers(folder, model, one)
-    among = answers(folder, model, *[row(f"{n}", text=f"the tone {n}") for n in range(70)], one)
+    item = row(text="the low tone", audio="16000.wav")
+    (alone,) = answers(folder, model, item)
+    among = answers(folder, model, *[row(f"{n}", text=f"the tone {n}") for n in range(70)], item)
     assert among[-1] == alone
     assert len(among) == 71
 
@@ -110,18 +110,26 @@ def test_the_exit_code_is_0_for_bad_samples_and_2_for_a_bad_manifest(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     served(tmp_path / "small" / "1")
-    manifest, out = folder / "manifest.jsonl", folder / "out.jsonl"
+    manifest, results_file = folder / "manifest.jsonl", folder / "out.jsonl"
     manifest.write_text(json.dumps(row(image="broken.png")) + "\n" + json.dumps(row("b", text="high")) + "\n")
 
     def run(path: Path) -> object:
-        call = ["braid", "predict-batch", str(tmp_path / "small" / "1"), "--manifest", str(path), "--out", str(out)]
+        call = [
+            "braid",
+            "predict-batch",
+            str(tmp_path / "small" / "1"),
+            "--manifest",
+            str(path),
+            "--out",
+            str(results_file),
+        ]
         monkeypatch.setattr(sys, "argv", [*call, "--device", "cpu"])
         with pytest.raises(SystemExit) as ended:
             main.main()
         return ended.value.code
 
     assert run(manifest) == 0
-    told = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [t["id"] for t in told] == ["a", "b"]
-    assert "error" in told[0]
+    result = [json.loads(line) for line in results_file.read_text().splitlines()]
+    assert [t["id"] for t in result] == ["a", "b"]
+    assert "error" in result[0]
     assert run(folder / "nowhere.jsonl") == 2

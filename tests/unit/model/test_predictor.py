@@ -1,4 +1,4 @@
-"""Serving: every result belongs to its own inputs, to the last bit, whatever else is in the batch."""
+"""Serving: every result depends on its own inputs alone, byte for byte."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def window(seed: int, present: Sequence[str]) -> WindowFeatures:
 
     audio = {place: features(240) for place in (0, 1, 3)}
     items = {"text": [features(FEATURES) for _ in range(2)], "video": [features(FEATURES) for _ in range(3)]}
-    return WindowFeatures({name: found for name, found in ({"audio": audio} | items).items() if name in present})
+    return WindowFeatures(
+        {name: window_items for name, window_items in ({"audio": audio} | items).items() if name in present}
+    )
 
 
 @pytest.mark.parametrize("modality", ["text", "video", "audio"])
@@ -71,11 +73,11 @@ def test_a_window_prediction_is_byte_identical_in_any_batch(present: list[set[st
 @pytest.mark.parametrize("present", [(), ("text",), ("video", "audio"), ("text", "video", "audio")])
 def test_absent_modalities_of_a_subset_are_ignored(served: FusionModel, present: tuple[str, ...]) -> None:
     (rows,) = served.fuse([window(5, present)])
-    there = sum(1 << i for i, m in enumerate(served.modalities) if m in present)
+    mask = sum(1 << i for i, m in enumerate(served.modalities) if m in present)
     assert rows.shape == (8, len(served.labels))
     assert np.exp(rows).sum(1) == pytest.approx(np.ones(8), abs=1e-5)
     for index in range(8):
-        assert rows[index].tobytes() == rows[index & there].tobytes()
+        assert rows[index].tobytes() == rows[index & mask].tobytes()
 
 
 def test_the_row_of_no_modality_is_the_same_for_every_window(served: FusionModel) -> None:
@@ -131,5 +133,5 @@ def test_any_chunking_of_audio_gives_the_same_prediction(cuts: list[int], random
     edges = [0, *sorted(cuts), len(sound)]
     pieces = [TimedSamples(begin * 125, "mic", str(begin), sound[begin:end]) for begin, end in pairwise(edges)]
     random.shuffle(pieces)
-    whole = rows_of(served, [TimedSamples(0, "mic", "0", sound)])
-    assert rows_of(served, pieces).tobytes() == whole.tobytes()
+    full = rows_of(served, [TimedSamples(0, "mic", "0", sound)])
+    assert rows_of(served, pieces).tobytes() == full.tobytes()

@@ -1,4 +1,4 @@
-"""The encoders of tasks: swapped letters are read, light is no feature, what was not received takes no part."""
+"""Robust encoders: swapped letters, lighting and missing segments."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from model.encoders.text import PAD, UNKNOWN
 LEXICON = Lexicon(["seven", "even", "dog", "bark", "at", "a"])
 
 
-def read(text: str) -> list[int]:
+def rows_of_text(text: str) -> list[int]:
     return [int(row) for row in LEXICON.prepare(text) if row != PAD]
 
 
 def test_a_word_with_swapped_letters_is_read_as_the_word() -> None:
-    assert read("sevne") == read("seven")
-    assert read("Seven, DOG!") == [2, 4]
+    assert rows_of_text("sevne") == rows_of_text("seven")
+    assert rows_of_text("Seven, DOG!") == [2, 4]
 
 
 def test_compounds_are_read_as_their_parts_and_nonsense_is_unknown() -> None:
-    assert read("dogbark") == read("dog bark")
-    assert read("dogs") == read("dog")
-    assert read("xyz ta") == [UNKNOWN, UNKNOWN]
+    assert rows_of_text("dogbark") == rows_of_text("dog bark")
+    assert rows_of_text("dogs") == rows_of_text("dog")
+    assert rows_of_text("xyz ta") == [UNKNOWN, UNKNOWN]
 
 
 def test_a_known_word_inside_an_unknown_one_is_not_read() -> None:
-    assert read("eleven kaseven sevenkamo") == [UNKNOWN, UNKNOWN, UNKNOWN]
+    assert rows_of_text("eleven kaseven sevenkamo") == [UNKNOWN, UNKNOWN, UNKNOWN]
 
 
 def test_image_preparation_removes_lighting_and_marks_covered_pixels() -> None:
@@ -49,11 +49,11 @@ def test_image_preparation_removes_lighting_and_marks_covered_pixels() -> None:
 def test_features_of_a_missing_segment_are_ignored() -> None:
     torch.manual_seed(1)
     reader = RobustAudioReader(16).eval()
-    segments, there = torch.randn(2, 4, 240), torch.tensor([[True, True, False, True]]).expand(2, 4)
+    segments, present = torch.randn(2, 4, 240), torch.tensor([[True, True, False, True]]).expand(2, 4)
     other = segments.clone()
     other[:, 2] = 9
-    torch.testing.assert_close(reader(other, there), reader(segments, there))
-    assert not torch.allclose(reader(segments * 0, there), reader(segments * 0, there & False))
+    torch.testing.assert_close(reader(other, present), reader(segments, present))
+    assert not torch.allclose(reader(segments * 0, present), reader(segments * 0, present & False))
 
 
 @torch.no_grad()

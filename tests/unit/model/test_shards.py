@@ -1,4 +1,4 @@
-"""The shards hold the recorded files byte for byte, and are read like the folders that they replace."""
+"""The shards hold the recorded files byte for byte and are read like folders."""
 
 from __future__ import annotations
 

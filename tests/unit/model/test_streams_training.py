@@ -1,4 +1,4 @@
-"""Training of the model of the streams: the same seed, the same weights, whatever runs ahead in another thread."""
+"""Training of the streams model is deterministic, with prefetching in another thread."""
 
 from __future__ import annotations
 
@@ -44,25 +44,25 @@ def lesson() -> SingleModalityBatch:
 
 
 def test_prefetched_items_come_in_order_and_no_more_than_requested() -> None:
-    made = iter(range(10))
+    numbers = iter(range(10))
     threads = set()
 
     def make() -> int:
         threads.add(threading.get_ident())
-        return next(made)
+        return next(numbers)
 
     assert list(prefetch(make, 4, 1)) == [0, 1, 2, 3]
-    assert next(made) == 4
+    assert next(numbers) == 4
     assert len(threads) == 1
     assert threading.get_ident() not in threads
 
 
 def test_a_single_modality_batch_has_digits_titles_and_nothing(lesson: SingleModalityBatch) -> None:
-    said = [LABELS[at] for at in lesson.word_labels]
-    assert len(lesson.words) == len(said) == SENTENCES + TITLES + MISCOUNTED + STRANGE
-    assert set(said[:SENTENCES]) <= set(DIGITS)
-    assert set(said[SENTENCES : SENTENCES + TITLES]) <= set(SOUNDS)
-    assert set(said[SENTENCES + TITLES :]) == {NOTHING}
+    text_labels = [LABELS[index] for index in lesson.word_labels]
+    assert len(lesson.words) == len(text_labels) == SENTENCES + TITLES + MISCOUNTED + STRANGE
+    assert set(text_labels[:SENTENCES]) <= set(DIGITS)
+    assert set(text_labels[SENTENCES : SENTENCES + TITLES]) <= set(SOUNDS)
+    assert set(text_labels[SENTENCES + TITLES :]) == {NOTHING}
     assert len(lesson.pictures) == len(lesson.picture_labels) == PHOTOS + STRANGE
     assert len(lesson.spectra_labels) == 8
     assert np.isfinite(lesson.spectra.numpy()).all()

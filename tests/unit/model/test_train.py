@@ -1,4 +1,4 @@
-"""Training of a task: the same seed gives the same bytes, a stopped training goes on as if it never had."""
+"""Training of a task is deterministic and resumable."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def trained(recipe: TaskRecipe = RECIPE, resume: Path | None = None, stop_after:
         if epoch == stop_after:
             raise Stopped
 
-    found = initialize_network(SmallSet(), WORDS, table(), recipe)
-    train_network(SmallSet(), found, recipe, report, resume)
-    return found
+    trained_task = initialize_network(SmallSet(), WORDS, table(), recipe)
+    train_network(SmallSet(), trained_task, recipe, report, resume)
+    return trained_task
 
 
-def digest(found: TrainedTask) -> str:
-    state = {name: value.contiguous() for name, value in found.network.state_dict().items()}
+def digest(content: TrainedTask) -> str:
+    state = {name: value.contiguous() for name, value in content.network.state_dict().items()}
     return hashlib.sha256(save_tensors(state)).hexdigest()
 
 
@@ -51,8 +51,8 @@ def test_a_resumed_training_gives_the_same_bytes(tmp_path: Path) -> None:
         trained(recipe, state, stop_after=3)
     assert state.exists()
     resumed = trained(recipe, state)
-    whole = trained(recipe)
-    assert digest(resumed) == digest(whole)
+    full = trained(recipe)
+    assert digest(resumed) == digest(full)
     assert [p["epoch"] for p in resumed.curve] == [1, 2, 3]
 
 
@@ -67,9 +67,9 @@ def test_an_invalid_state_or_that_of_another_recipe_is_refused(tmp_path: Path) -
 
 
 def test_every_branch_has_a_loss_and_it_falls() -> None:
-    found = trained(TaskRecipe(fusion="mean", epochs=6, batch_size=8, seed=3))
-    assert {"text", "video", "audio", "fused", "distilled", "val_nll"} <= found.curve[0].keys()
-    assert found.curve[-1]["fused"] < found.curve[0]["fused"]
+    trained_task = trained(TaskRecipe(fusion="mean", epochs=6, batch_size=8, seed=3))
+    assert {"text", "video", "audio", "fused", "distilled", "val_nll"} <= trained_task.curve[0].keys()
+    assert trained_task.curve[-1]["fused"] < trained_task.curve[0]["fused"]
 
 
 def test_a_lagging_branch_has_more_weight() -> None:
@@ -80,11 +80,11 @@ def test_a_lagging_branch_has_more_weight() -> None:
 
 def test_the_residual_trains_on_frozen_branches() -> None:
     recipe = TaskRecipe(fusion="gated", epochs=1, batch_size=8, seed=3, residual_epochs=2)
-    found = trained(recipe)
-    before = {name: value.clone() for name, value in found.network.state_dict().items()}
-    assert float(found.network.state_dict()["fusion.gate"]) == 0
-    train_residual(SmallSet(), found, recipe, lambda *_: None)
-    after = found.network.state_dict()
+    trained_task = trained(recipe)
+    before = {name: value.clone() for name, value in trained_task.network.state_dict().items()}
+    assert float(trained_task.network.state_dict()["fusion.gate"]) == 0
+    train_residual(SmallSet(), trained_task, recipe, lambda *_: None)
+    after = trained_task.network.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
     assert all(name.startswith("fusion.") for name in changed)
@@ -93,13 +93,15 @@ def test_the_residual_trains_on_frozen_branches() -> None:
 def test_each_branch_keeps_its_best_weights() -> None:
     network = initialize_network(SmallSet(), WORDS, table(), TaskRecipe(fusion="experts")).network
     optimiser = torch.optim.AdamW(network.parameters())
-    kept = TrainingState(
+    state = TrainingState(
         network, optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.1, 5), WeightAverage(network), []
     )
-    for epoch, own in enumerate(({"text": 1.0, "audio": 1.0}, {"text": 2.0, "audio": 0.5})):
-        kept.epoch = epoch
-        kept.update_best_branches({name: torch.full_like(v, epoch) for name, v in network.state_dict().items()}, own)
-    assert float(kept.best["heads.text.bias"][0]) == 0
-    assert float(kept.best["heads.audio.bias"][0]) == 1
-    assert kept.best_epoch == 1
-    assert torch.equal(kept.best["log_prior"], network.get_buffer("log_prior"))
+    for epoch, branch_nll in enumerate(({"text": 1.0, "audio": 1.0}, {"text": 2.0, "audio": 0.5})):
+        state.epoch = epoch
+        state.update_best_branches(
+            {name: torch.full_like(v, epoch) for name, v in network.state_dict().items()}, branch_nll
+        )
+    assert float(state.best["heads.text.bias"][0]) == 0
+    assert float(state.best["heads.audio.bias"][0]) == 1
+    assert state.best_epoch == 1
+    assert torch.equal(state.best["log_prior"], network.get_buffer("log_prior"))

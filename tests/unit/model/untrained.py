@@ -1,4 +1,4 @@
-"""A model with random weights: small words, the real network, everything fixed by a seed."""
+"""A model with random weights from a seed, with a small vocabulary."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def config(**changed: Any) -> dict[str, Any]:
 def network(seed: int = 3, labels: int = len(LABELS)) -> StreamsNetwork:
     """A network whose calibration is not neutral either, so that a test sees it being used."""
     torch.manual_seed(seed)
-    made = StreamsNetwork(labels, len(WORDS), VECTOR_SIZE)
-    for parameter in made.parameters():
+    untrained = StreamsNetwork(labels, len(WORDS), VECTOR_SIZE)
+    for parameter in untrained.parameters():
         torch.nn.init.normal_(parameter, 0, 0.3)
-    made.get_buffer("text.vectors").normal_()
-    made.get_buffer("temperature").uniform_(0.8, 1.5)
-    made.get_buffer("subset_temperature").uniform_(0.8, 1.5)
-    made.get_buffer("log_prior").copy_(torch.randn(labels).log_softmax(0))
-    return made.eval()
+    untrained.get_buffer("text.vectors").normal_()
+    untrained.get_buffer("temperature").uniform_(0.8, 1.5)
+    untrained.get_buffer("subset_temperature").uniform_(0.8, 1.5)
+    untrained.get_buffer("log_prior").copy_(torch.randn(labels).log_softmax(0))
+    return untrained.eval()
 
 
 def model(seed: int = 3) -> FusionModel:

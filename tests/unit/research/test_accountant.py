@@ -1,4 +1,4 @@
-"""The accountant against published numbers and against the divergence itself, integrated."""
+"""The accountant against published numbers and numerical integration."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def test_divergence_equals_its_numerical_integral(rate: float, noise: float, ord
 
 def test_epsilon_equals_the_value_of_opacus() -> None:
     """opacus/tests/accountants_test.py: 7.32911117143, over fractional orders too, so integers lie little above."""
-    found = compute_epsilon(0.04, 1.5, int(90 / 0.04), 1e-5)
-    assert 7.3291 <= found < 7.36
+    value = compute_epsilon(0.04, 1.5, int(90 / 0.04), 1e-5)
+    assert 7.3291 <= value < 7.36
 
 
 def test_noise_for_a_target_equals_the_value_of_opacus() -> None:
     """The same file: epsilon 8 at delta 1e-5, rate .04, 90 epochs: 1.425307617."""
-    found = find_noise(8, 0.04, int(90 / 0.04), 1e-5)
-    assert found == pytest.approx(1.4253, abs=0.006)
-    assert compute_epsilon(0.04, found, int(90 / 0.04), 1e-5) <= 8
+    noise_found = find_noise(8, 0.04, int(90 / 0.04), 1e-5)
+    assert noise_found == pytest.approx(1.4253, abs=0.006)
+    assert compute_epsilon(0.04, noise_found, int(90 / 0.04), 1e-5) <= 8
 
 
 def test_a_full_batch_is_the_gaussian_mechanism() -> None:

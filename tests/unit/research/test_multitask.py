@@ -1,4 +1,4 @@
-"""Several tasks over shared encoders: one checkpoint, each task answered by its own head."""
+"""Several tasks over shared encoders in one checkpoint, each with its own head."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def built(tasks: dict[str, Task]) -> dict[str, FittedModel]:
 
 @pytest.fixture(scope="module")
 def folder(built: dict[str, FittedModel], tasks: dict[str, Task], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    at = tmp_path_factory.mktemp("several") / "several" / "1"
-    networks = {name: one.network for name, one in built.items()}
-    save_state_dict(at, join_state_dicts(networks), multitask_config(built, tasks, RECIPE, "several", "1"), "")
-    return at
+    path = tmp_path_factory.mktemp("several") / "several" / "1"
+    networks = {name: fitted_task.network for name, fitted_task in built.items()}
+    save_state_dict(path, join_state_dicts(networks), multitask_config(built, tasks, RECIPE, "several", "1"), "")
+    return path
 
 
 def test_each_task_has_its_head_and_all_share_their_encoders(built: dict[str, FittedModel], folder: Path) -> None:
@@ -100,16 +100,16 @@ def test_a_task_that_the_checkpoint_does_not_have_is_refused_by_name(folder: Pat
 def test_predict_batch_uses_the_head_of_each_rows_task(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    manifest, out = tmp_path / "manifest.jsonl", tmp_path / "out.jsonl"
+    manifest, results_file = tmp_path / "manifest.jsonl", tmp_path / "out.jsonl"
     lines = [{"id": task, "task": task, "text": "the low tone"} for task in ("small", "words", "other")]
     manifest.write_text("\n".join(json.dumps(line) for line in lines))
     monkeypatch.setattr(
-        sys, "argv", ["braid", "predict-batch", str(folder), "--manifest", str(manifest), "--out", str(out)]
+        sys, "argv", ["braid", "predict-batch", str(folder), "--manifest", str(manifest), "--out", str(results_file)]
     )
     with pytest.raises(SystemExit) as ended:
         main.main()
     assert ended.value.code == 0
-    small, words, other = (json.loads(line) for line in out.read_text().splitlines())
+    small, words, other = (json.loads(line) for line in results_file.read_text().splitlines())
     assert (small["label"], words["label"]) == ("low", "down")
     assert "knows the tasks small, words" in other["error"]
 
@@ -117,7 +117,7 @@ def test_predict_batch_uses_the_head_of_each_rows_task(
 def test_joint_encoding_gives_the_logits_of_each_network_alone(
     built: dict[str, FittedModel], tasks: dict[str, Task]
 ) -> None:
-    networks = {name: one.network.eval() for name, one in built.items()}
+    networks = {name: network_alone.network.eval() for name, network_alone in built.items()}
     lexicon = Lexicon(WORDS)
     batches = {
         name: collate_examples(task.data.drawn("clean", np.random.default_rng(1)), task.data.modalities, lexicon, 4)
@@ -132,13 +132,15 @@ def test_joint_encoding_gives_the_logits_of_each_network_alone(
 
 def test_intents_and_splits_come_from_the_manifest() -> None:
     folder = ROOT / "data" / "tridigit"
-    data, told = Intents(folder), list(read_jsonl(folder / "manifest.jsonl"))
+    data, rows_of_manifest = Intents(folder), list(read_jsonl(folder / "manifest.jsonl"))
     for part in ("train", "val", "test"):
-        given = data.samples(part, "harsh")
-        assert [(e.id, INTENTS[e.label], e.text) for e in given] == [
-            (r["id"], r["intent"], r["harsh"]["text"]) for r in told if r["split"] == part
+        examples = data.samples(part, "harsh")
+        assert [(e.id, INTENTS[e.label], e.text) for e in examples] == [
+            (r["id"], r["intent"], r["harsh"]["text"]) for r in rows_of_manifest if r["split"] == part
         ]
-    assert {e.id for e in data.epoch(np.random.default_rng(0))} == {r["id"] for r in told if r["split"] == "train"}
+    assert {e.id for e in data.epoch(np.random.default_rng(0))} == {
+        r["id"] for r in rows_of_manifest if r["split"] == "train"
+    }
 
 
 def test_sound_folds_share_no_clip() -> None:

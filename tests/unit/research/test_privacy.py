@@ -1,4 +1,4 @@
-"""Private training: what a row can move is bounded, what was spent is said, and nothing of a photo's metadata is kept."""
+"""Private training: bounded influence of a row, stated privacy loss, and no photo metadata."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ def rows() -> EncodedRows:
 
 
 def test_a_row_gradient_equals_its_gradient_alone() -> None:
-    found, loss = rows(), HeadLoss(initialize_heads(SmallSet(), WORDS, VECTOR_SIZE).network)
+    gradients, loss = rows(), HeadLoss(initialize_heads(SmallSet(), WORDS, VECTOR_SIZE).network)
     torch.manual_seed(1)
     for parameter in loss.parameters():
         torch.nn.init.normal_(parameter)
     state = {name: value.detach() for name, value in loss.named_parameters()}
-    together = row_gradients(loss, state, found, torch.tensor([0, 3, 5]))
-    right = torch.nn.functional.one_hot(found.labels[3], 2).float()
-    loss(found.branches[3], found.present[3], right).backward()
+    together = row_gradients(loss, state, gradients, torch.tensor([0, 3, 5]))
+    right = torch.nn.functional.one_hot(gradients.labels[3], 2).float()
+    loss(gradients.branches[3], gradients.present[3], right).backward()
     for name, parameter in loss.named_parameters():
         assert parameter.grad is not None
         torch.testing.assert_close(together[name][1], parameter.grad)
 
 
 def test_one_row_moves_the_sum_by_no_more_than_the_clip() -> None:
-    found, loss = rows(), HeadLoss(initialize_heads(SmallSet(), WORDS, VECTOR_SIZE).network)
-    everyone = clipped_sum(loss, found, torch.arange(8), 0.1)
-    but_one = clipped_sum(loss, found, torch.arange(7), 0.1)
+    sums, loss = rows(), HeadLoss(initialize_heads(SmallSet(), WORDS, VECTOR_SIZE).network)
+    everyone = clipped_sum(loss, sums, torch.arange(8), 0.1)
+    but_one = clipped_sum(loss, sums, torch.arange(7), 0.1)
     moved = torch.cat([(everyone[name] - but_one[name]).flatten() for name in everyone])
     assert float(moved.norm()) == pytest.approx(0.1, rel=1e-4)  # its own gradient is longer
 
@@ -81,12 +81,12 @@ def test_card_and_config_state_the_privacy_spent_but_not_the_secret(tmp_path: Pa
     assert spent is not None
     config = private_config(built, SmallSet(), RECIPE, spent, "small", "1")
     save(tmp_path / "small" / "1", built.network, config, privacy_section(spent))
-    told = (tmp_path / "small" / "1" / "config.json").read_text() + (tmp_path / "small" / "1" / "card.md").read_text()
-    assert f"Epsilon {spent.epsilon:.2f} at delta 0.01" in told
+    text = (tmp_path / "small" / "1" / "config.json").read_text() + (tmp_path / "small" / "1" / "card.md").read_text()
+    assert f"Epsilon {spent.epsilon:.2f} at delta 0.01" in text
     assert json.loads((tmp_path / "small" / "1" / "config.json").read_text())["privacy"]["noise"] == spent.noise
-    assert str(secret) not in told
-    seen = membership_by_severity(load(tmp_path / "small" / "1", "cpu"), SmallSet())["clean"]
-    assert seen.auc == 0.5  # the same rows on both sides
+    assert str(secret) not in text
+    secrets_seen = membership_by_severity(load(tmp_path / "small" / "1", "cpu"), SmallSet())["clean"]
+    assert secrets_seen.auc == 0.5  # the same rows on both sides
 
 
 def test_the_attack_detects_lower_losses_and_only_those() -> None:
@@ -126,15 +126,15 @@ def test_photo_metadata_does_not_reach_tensors_records_or_output(
         assert b"TELLTALE" not in path.with_suffix(".png").read_bytes()
     text = (photographed / "manifest.jsonl").read_text().replace(".jpg", ".png")
     (photographed / "bare.jsonl").write_text(text)
-    for given, bare_one in zip(
+    for example, bare_one in zip(
         examples, ManifestSet(photographed / "bare.jsonl").samples("train", "clean"), strict=True
     ):
-        assert np.array_equal(given.value("video"), bare_one.value("video"))
-        assert "TELLTALE" not in repr(given)
-    out = photographed / "models" / "own" / "1"
-    told = train_private(str(photographed / "manifest.jsonl"), ROOT / "data", out, 50.0, 1e-2)
-    assert told["privacy"]["epsilon"] <= 50
-    written = [path.read_bytes() for path in out.iterdir()]
+        assert np.array_equal(example.value("video"), bare_one.value("video"))
+        assert "TELLTALE" not in repr(example)
+    folder = photographed / "models" / "own" / "1"
+    output = train_private(str(photographed / "manifest.jsonl"), ROOT / "data", folder, 50.0, 1e-2)
+    assert output["privacy"]["epsilon"] <= 50
+    written = [path.read_bytes() for path in folder.iterdir()]
     printed = "".join(capfd.readouterr())
     assert all(b"TELLTALE" not in content for content in written)
-    assert "TELLTALE" not in printed + json.dumps(told)
+    assert "TELLTALE" not in printed + json.dumps(output)

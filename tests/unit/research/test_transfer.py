@@ -1,4 +1,4 @@
-"""Sounds taught by titles: the loss, the vectors of words nobody listed, and that what is held out stays out."""
+"""Sounds trained on titles: the loss, vectors of unlisted words, and held-out classes."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_sounds_are_embedded_near_their_titles_deterministically() -> None:
     unheard = [tone(335, "", 90), tone(1_535, "", 91)]
     scores = embed_sounds(network, unheard).numpy() @ TITLES(["old clock", "heavy rain"]).T
     assert scores.argmax(1).tolist() == [0, 1]
-    again = train_sound_network(clips, TITLES, recipe)
-    assert torch.equal(embed_sounds(again, unheard), embed_sounds(network, unheard))
+    repeated = train_sound_network(clips, TITLES, recipe)
+    assert torch.equal(embed_sounds(repeated, unheard), embed_sounds(network, unheard))
 
 
 def test_each_class_is_held_out_once() -> None:
@@ -67,31 +67,33 @@ def test_each_class_is_held_out_once() -> None:
 
 def test_training_has_no_clip_of_a_held_out_class_or_fold(monkeypatch: pytest.MonkeyPatch) -> None:
     data = Homesound10(ROOT / "data" / "homesound10")
-    seen: list[Sequence[Example]] = []
+    trainings: list[Sequence[Example]] = []
 
-    def kept(clips: Sequence[Example], titles: TitleVectors, recipe: TransferRecipe, report: object) -> SoundNetwork:
-        seen.append(clips)
+    def record_clips(
+        clips: Sequence[Example], titles: TitleVectors, recipe: TransferRecipe, report: object
+    ) -> SoundNetwork:
+        trainings.append(clips)
         return SoundNetwork(TITLES.size)
 
     def nowhere(network: SoundNetwork, examples: list[Example]) -> torch.Tensor:
         return torch.zeros(len(examples), TITLES.size)
 
-    monkeypatch.setattr(evaluate, "train_sound_network", kept)
+    monkeypatch.setattr(evaluate, "train_sound_network", record_clips)
     monkeypatch.setattr(evaluate, "embed_sounds", nowhere)
     scores = evaluate.score_unseen_classes(data, TITLES, TransferRecipe(), (1,), lambda *_: None)
     assert scores[0].chance == 0.5
     assert {s.count for s in scores} == {290}
-    for clips, held in zip(seen, evaluate.class_folds(10, 1), strict=True):
-        assert {c.label for c in clips} == set(range(10)) - set(held)
-    seen.clear()
+    for clips, held_out in zip(trainings, evaluate.class_folds(10, 1), strict=True):
+        assert {c.label for c in clips} == set(range(10)) - set(held_out)
+    trainings.clear()
     evaluate.score_unseen_recordings(data, TITLES, TransferRecipe(), (1,), lambda *_: None)
-    assert sum(290 - len(clips) for clips in seen) == 290
+    assert sum(290 - len(clips) for clips in trainings) == 290
 
 
 def test_retrieval_counts_the_nearest_sound_and_no_ties() -> None:
     torch.manual_seed(2)
     network = SoundNetwork(TITLES.size)
     clips = [tone(300, "clock", 1), tone(300, "clock", 1), tone(2_000, "rain", 2)]
-    found = evaluate.score_retrieval(network, TITLES, clips)
-    assert not found[1][:2].any()
-    assert found[5].all()
+    hits = evaluate.score_retrieval(network, TITLES, clips)
+    assert not hits[1][:2].any()
+    assert hits[5].all()
