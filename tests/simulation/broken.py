@@ -207,7 +207,7 @@ def share_one_frontier_key(patch: pytest.MonkeyPatch) -> None:
 
 def predict_again_what_is_published(patch: pytest.MonkeyPatch) -> None:
     """Predict a final window again that is in the predictions topic already."""
-    patch.setattr(Batcher, "_worth", lambda self, *known: True)
+    patch.setattr(Batcher, "_is_useful", lambda self, *known: True)
 
 
 def start_folds_from_nothing(patch: pytest.MonkeyPatch) -> None:
