@@ -67,7 +67,7 @@ CAMERAS = "needs a camera or a video; the tests of `braid send` make their own"
 
 # Commands that cannot run in a test, and why. Each is in a block that is marked `elsewhere`.
 ELSEWHERE = {
-    "docker compose up --build -d": "needs a container engine; tests/unit/test_compose.py checks the file",
+    "docker compose up --build -d": "needs a container engine; tests/unit/deploy/test_compose.py checks the file",
     ".venv/bin/braid send rtsp://user:password@192.168.1.30/stream1 --session porch": CAMERAS,
     ".venv/bin/braid send --webcam --microphone --session desk": CAMERAS,
     ".venv/bin/braid send film.mp4 --session film --fps 4": CAMERAS,

@@ -1,4 +1,4 @@
-"""What tests of the manifests share."""
+"""The settings of the Kubernetes deployment, as a pod reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queries of alert rules, dashboards and ScaledObjects, and the metrics that they name."""
+"""The queries of alert rules, dashboards and ScaledObjects, and the metrics they use."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ SCALED: list[dict[str, Any]] = list(
 
 
 def dashboard(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    board: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return board
 
 
 def expressions() -> dict[str, str]:
-    """Every query by where it stands; Grafana's own variable is a length of time."""
-    found = {f"alert {rule['alert']}": rule["expr"] for rule in RULES}
+    """Return every query by its place, with a duration for Grafana's variable."""
+    queries = {f"alert {rule['alert']}": rule["expr"] for rule in RULES}
     for scaled in SCALED:
         for trigger in scaled["spec"]["triggers"]:
             if trigger["type"] == "prometheus":
-                found[f"ScaledObject {scaled['metadata']['name']}"] = trigger["metadata"]["query"]
+                queries[f"ScaledObject {scaled['metadata']['name']}"] = trigger["metadata"]["query"]
     for path in DASHBOARDS:
         for panel in dashboard(path)["panels"]:
             for target in panel["targets"]:
                 place = f"{path.stem}: {panel['title']} {target['refId']}"
-                found[place] = target["expr"].replace("$__rate_interval", "1m")
-    return found
+                queries[place] = target["expr"].replace("$__rate_interval", "1m")
+    return queries
 
 
 def metrics(expression: str) -> set[str]:
-    """The metrics of ours in a query, as they are exported."""
+    """Return Braid's metrics in a query."""
     return set(re.findall(r"\bbraid_[a-z_]+", expression))

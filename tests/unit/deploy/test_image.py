@@ -1,4 +1,4 @@
-"""What the image of the services is made of, read from the files that it is made by."""
+"""The content of the services' image, read from the files that build it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 from services.cli.main import LOCAL_STACK_PACKAGES
-from tests.unit.test_compose import DOCKERFILE, ROOT, SERVICES
+from services.runtime.settings import ROOT
+from tests.unit.deploy.test_compose import DOCKERFILE, SERVICES
 
 
-def test_the_image_installs_hashed_wheels_and_runs_as_nobody_special() -> None:
+def test_the_image_installs_hashed_wheels_and_runs_as_a_non_root_user() -> None:
     lines = DOCKERFILE.splitlines()
     assert [line for line in lines if line.startswith("FROM")] == [
         "FROM python:3.11-slim AS build",
@@ -19,13 +20,13 @@ def test_the_image_installs_hashed_wheels_and_runs_as_nobody_special() -> None:
     ]
     for line in DOCKERFILE.replace("\\\n", "").splitlines():
         for command in re.findall(r"pip install [^&]*", line):
-            assert "--require-hashes" in command or "--no-index" in command, f"{command} takes what it finds"
+            assert "--require-hashes" in command or "--no-index" in command, command
     users = [line.split()[1] for line in lines if line.startswith("USER")]
     assert users == [SERVICES["aligner"]["user"]]
     assert not re.search(r"^ADD|curl|wget|apt-get", DOCKERFILE, re.MULTILINE)
 
 
-def test_the_image_has_what_services_import_in_the_tested_versions_and_no_tools_of_a_clone() -> None:
+def test_the_image_has_the_packages_that_services_import_in_the_tested_versions_and_no_development_tools() -> None:
     tested, shipped = (locked(ROOT / path) for path in ("requirements.lock", "deploy/requirements.lock"))
     assert shipped.items() <= tested.items()
     of_module = packages_distributions()
@@ -36,22 +37,22 @@ def test_the_image_has_what_services_import_in_the_tested_versions_and_no_tools_
 
 
 def locked(path: Path) -> dict[str, str]:
-    """Versions by name."""
+    """Return the locked versions by name."""
     return dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", path.read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def imported() -> set[str]:
-    """The modules of others that the services and models import, but for the local stack."""
+    """Return the third-party modules that services and model import, except those of the local stack."""
     files = [*(ROOT / "services").rglob("*.py"), *(ROOT / "model").rglob("*.py")]
-    found: set[str] = set()
+    modules: set[str] = set()
     for path in files:
         if "local" not in path.parts:
             text = path.read_text(encoding="utf-8")
-            found |= set(re.findall(r"^ *(?:from|import) ([a-z_0-9]+)", text, re.MULTILINE))
-    return found - {"services", "model", *sys.stdlib_module_names}
+            modules |= set(re.findall(r"^ *(?:from|import) ([a-z_0-9]+)", text, re.MULTILINE))
+    return modules - {"services", "model", *sys.stdlib_module_names}
 
 
-def test_the_image_is_made_of_listed_paths_only() -> None:
+def test_the_build_context_contains_only_the_copied_paths() -> None:
     listed = (ROOT / "deploy" / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
     allowed = {line[1:] for line in listed if line.startswith("!")}
     assert "*" in listed
@@ -59,13 +60,13 @@ def test_the_image_is_made_of_listed_paths_only() -> None:
     assert {path for paths in copies for path in paths} == allowed
 
 
-def test_every_image_is_of_a_stated_version() -> None:
+def test_every_image_has_a_pinned_version() -> None:
     for name, service in SERVICES.items():
         tag = service["image"].partition(":")[2]
-        assert re.search(r"\d+\.\d+\.\d+", tag), f"{name} runs {service['image']}: which version is that tomorrow?"
+        assert re.search(r"\d+\.\d+\.\d+", tag), name
 
 
-def test_the_gateway_keeps_evidence_and_labels_on_volumes_that_the_image_gives_to_its_user() -> None:
+def test_the_volumes_for_evidence_and_labels_belong_to_the_image_s_user() -> None:
     environment = SERVICES["gateway"]["environment"]
     evidence, labels = environment["BRAID_ARCHIVE__FOLDER"], environment["BRAID_LABELS__FOLDER"]
     assert SERVICES["gateway"]["volumes"] == [f"evidence:{evidence}", f"labels:{labels}"]
