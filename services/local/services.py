@@ -1,4 +1,4 @@
-"""The services as child processes: started with the stack's addresses, ready when they say so."""
+"""Services as child processes of the local stack."""
 
 from __future__ import annotations
 
@@ -23,10 +23,15 @@ MODULES = {
 
 
 class ServiceProcess:
-    """One service of ours with its health port; it can be killed and started again under the same name.
+    """A service with its HTTP port; it can be killed and started again under the same name.
 
-    A guest has no stable name in its group: its partitions are given away at once when it leaves.
-    module: what to run in its place, which must answer like it.
+    Args:
+        name: The service, a key of MODULES.
+        folder: Where its log goes.
+        environment: Settings for the service, as environment variables.
+        number: Tells several instances of one service apart.
+        guest: Join the consumer group without a stable name, so that the partitions are reassigned as soon as it stops.
+        module: The module to run instead of the service's own; it must have the same HTTP endpoints.
     """
 
     def __init__(
@@ -50,34 +55,31 @@ class ServiceProcess:
         }
 
     def start(self) -> None:
-        """Start it (again)."""
+        """Start the service, also again."""
         self.child.start([sys.executable, "-m", self._module], self._environment)
 
     async def wait_until_ready(self) -> None:
-        """Wait until it has its partitions. Raises StartError with its last words."""
+        """Wait until the service is ready (/readyz). Raises StartError."""
         deadline = asyncio.get_running_loop().time() + READY_S
         while asyncio.get_running_loop().time() < deadline:
             if not self.child.running:
-                raise StartError(
-                    f"{self.name} ended with code {self.child.exit_code}; its log is {self.child.log}:\n"
-                    f"{self.child.log_tail()}"
-                )
+                raise self.child.ended_error()
             if await asyncio.to_thread(self.get, "/readyz") is not None:
                 return
             await asyncio.sleep(0.1)
-        raise StartError(f"{self.name} is not ready after {READY_S} s; its log is {self.child.log}")
+        raise StartError(f"{self.name} is not ready after {READY_S} s.", do=f"Its log is {self.child.log}.")
 
     def get(self, path: str, accept: str = "*/*") -> str | None:
-        """What its HTTP side answers, None for anything but 200."""
+        """Return the body of an HTTP response of the service, None for any status but 200."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers={"accept": accept})
         try:
-            with urllib.request.urlopen(request, timeout=2) as answer:
-                found: str = answer.read().decode()
-                return found
+            with urllib.request.urlopen(request, timeout=2) as response:
+                body: str = response.read().decode()
+                return body
         except (OSError, urllib.error.URLError):
             return None
 
     def read_metric(self, name: str) -> float:
-        """The sum of all series of a metric, 0 where it is not there."""
+        """Return the sum of all series of a metric, 0 if there is none."""
         lines = (self.get("/metrics") or "").splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.split("{")[0].split(" ")[0] == name)

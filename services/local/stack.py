@@ -1,4 +1,4 @@
-"""Broker and Redis together: ours, or those that the settings name."""
+"""A Kafka and a Redis: local ones, or those of the settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FOLDER = Path(".braid")
 
 
 class LocalStack:
-    """Starts what the settings do not name, in a folder of its own, and stops only what it started."""
+    """Starts what the settings do not name, in a folder, and stops only what it started."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         folder = folder.absolute()
@@ -26,14 +26,16 @@ class LocalStack:
 
     @property
     def bootstrap_servers(self) -> str:
+        """The address of the broker."""
         return self.broker.bootstrap_servers if self.broker else self._settings.kafka.bootstrap_servers
 
     @property
     def redis_url(self) -> str:
+        """The URL of Redis."""
         return self.redis.url if self.redis else self._settings.redis.url
 
     def settings(self) -> Settings:
-        """The settings with the addresses filled in."""
+        """Return the settings with the addresses of the stack."""
         kafka = self._settings.kafka.model_copy(update={"bootstrap_servers": self.bootstrap_servers, **self._plain()})
         redis = self._settings.redis.model_copy(update={"url": self.redis_url})
         keep = self._settings.archive.model_copy(update={"folder": self._settings.archive.folder_in(self.folder)})
@@ -41,7 +43,7 @@ class LocalStack:
         return self._settings.model_copy(update={"kafka": kafka, "redis": redis, "archive": keep, "labels": labels})
 
     def environment(self) -> dict[str, str]:
-        """What a child process needs to find the stack."""
+        """Return the environment variables that a child process needs to use the stack."""
         return {
             "BRAID_KAFKA__BOOTSTRAP_SERVERS": self.bootstrap_servers,
             **{f"BRAID_KAFKA__{name.upper()}": value for name, value in self._plain().items()},
@@ -61,7 +63,7 @@ class LocalStack:
         return prefixes
 
     def _plain(self) -> dict[str, str]:
-        """What settings for a broker elsewhere say of security does not hold for ours, which is on loopback alone."""
+        """Return the settings to override for the local broker, which is on loopback and has no TLS."""
         secured = self.broker is not None and self._settings.kafka.security_protocol != "PLAINTEXT"
         return {"security_protocol": "PLAINTEXT"} if secured else {}
 
@@ -79,4 +81,5 @@ class LocalStack:
         await self.stop()
 
     async def stop(self) -> None:
+        """Stop what was started."""
         await asyncio.gather(*(part.child.stop() for part in (self.broker, self.redis) if part is not None))

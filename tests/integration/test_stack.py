@@ -91,7 +91,7 @@ async def test_a_server_that_cannot_start_reports_why(tmp_path: Path) -> None:
     redis = LocalRedis(tmp_path)
     (tmp_path / "file").write_text("")
     redis._folder = tmp_path / "file"  # not a folder
-    with pytest.raises(StartError, match="Redis ended with code"):
+    with pytest.raises(StartError, match="redis ended with code"):
         await redis.start()
 
 

@@ -10,8 +10,7 @@ from typing import Any
 
 from services.contract.event import Event
 from services.contract.prediction import DIGITS
-from services.fusion.event_detector import DetectorInput as FoldSeen
-from services.fusion.event_detector import DetectorState, EventDetector
+from services.fusion.event_detector import DetectorInput, DetectorState, EventDetector
 from services.fusion.inference import Inference
 from services.fusion.stages import WindowPrediction
 from services.inspection.audit.ledger import Ledger
@@ -33,41 +32,41 @@ TEXT_IDLE_TIMEOUT_MS = 6_500
 
 @dataclass(frozen=True, slots=True)
 class StreamTruths:
-    """The truth files, and which stream each session plays."""
+    """The true events of the streams that the sessions play."""
 
     data: Path
     streams: Mapping[str, str]
 
     def score(
-        self, said: Callable[[str], Sequence[DetectedEvent]], schedule: PlaybackSchedule, kind: str | None = None
+        self, detected: Callable[[str], Sequence[DetectedEvent]], schedule: PlaybackSchedule, kind: str | None = None
     ) -> EventScore:
-        """The score of what was said of each session, over the part that was played."""
+        """Score the events detected in each session, over the part that was played."""
         span_s = schedule.from_us / 1e6, schedule.to_us / 1e6
         return sum_scores(
             [
-                score_events(said(session), self._truth(stream), *span_s, kind)
+                score_events(detected(session), self._truth(stream), *span_s, kind)
                 for session, stream in self.streams.items()
             ]
         )
 
     def delays_s(self, events: Sequence[tuple[int, Event]], schedule: PlaybackSchedule) -> list[float]:
-        """For each event played whole: from its true start to the first right record, provisional or final."""
-        out = []
+        """Return, for each event that was played whole, the time from its start to the first right record, early or final."""
+        delays = []
         for session, stream in self.streams.items():
-            said = [_said(at_ms, e, schedule) for at_ms, e in events if e.session == session]
+            detected = [_detected(at_ms, e, schedule) for at_ms, e in events if e.session == session]
             for true in self._truth(stream):
                 if schedule.from_us / 1e6 <= true.start_s and true.end_s <= schedule.to_us / 1e6:
-                    hits = [s.decided_s for s in said if is_hit(s, true)]
+                    hits = [event.decided_s for event in detected if is_hit(event, true)]
                     if hits:
-                        out.append(min(hits) - true.start_s)
-        return out
+                        delays.append(min(hits) - true.start_s)
+        return delays
 
     def _truth(self, stream: str) -> Any:
         return read_truth(self.data / "homestream" / f"{stream}.truth.json")
 
 
 def final_events(events: Sequence[tuple[int, Event]], session: str, schedule: PlaybackSchedule) -> list[DetectedEvent]:
-    """The events of a session as they stood at the end, each with the time of the first record with that label."""
+    """Return the events of a session as they ended, each with the time of the first record with that label."""
     first: dict[tuple[str, str], int] = {}
     last: dict[str, Event] = {}
     for at_ms, e in events:
@@ -75,78 +74,79 @@ def final_events(events: Sequence[tuple[int, Event]], session: str, schedule: Pl
             first.setdefault((e.id, e.label), at_ms)
             if e.final and e.lifecycle != "end":
                 last[e.id] = e
-    return [_said(first[e.id, e.label], e, schedule) for e in last.values()]
+    return [_detected(first[e.id, e.label], e, schedule) for e in last.values()]
 
 
 def single_modality_events(
     modality: str,
     predictions: Sequence[WindowPrediction],
     inference: Inference,
-    decision: EventDetector,
+    detector: EventDetector,
     schedule: PlaybackSchedule,
 ) -> dict[str, list[DetectedEvent]]:
-    """The events that one modality alone would have led to, by session: the same fold over the same windows."""
-    out: dict[str, list[DetectedEvent]] = {}
+    """Return by session the events that one modality alone would have led to, from the same windows."""
+    by_session: dict[str, list[DetectedEvent]] = {}
     states: dict[str, DetectorState] = {}
-    said: list[tuple[int, Event]] = []
+    detected: list[tuple[int, Event]] = []
     for p in sorted(predictions, key=lambda p: (p.window.session, p.window.start_us)):
-        lane = p.window.modalities[modality]
-        there = frozenset([modality] if lane.state == "present" else [])
-        e = inference.explain(p.rows, there)
         w = p.window
+        present = frozenset([modality] if w.modalities[modality].state == "present" else [])
+        e = inference.explain(p.rows, present)
         top = tuple((label, round(q, DIGITS)) for label, q in e.top)
-        seen = FoldSeen(p.id, w.session, w.start_us, w.end_us, w.previous_us, top)
-        states[w.session], events = decision.update(states.get(w.session), seen)
-        said += [(0, event) for event in events]
+        window_input = DetectorInput(p.id, w.session, w.start_us, w.end_us, w.previous_us, top)
+        states[w.session], events = detector.update(states.get(w.session), window_input)
+        detected += [(0, event) for event in events]
     for session in states:
-        out[session] = final_events(said, session, schedule)
-    return out
+        by_session[session] = final_events(detected, session, schedule)
+    return by_session
 
 
-def measure_latencies(seen: ObservedOutputs, books: Ledger, schedule: PlaybackSchedule) -> dict[str, dict[str, float]]:
-    """first, final: from the instant that is played at a window's end to its answer; own: from its closing record."""
-    closed_ms = {(w.session, w.start_us): w.closed_us / 1000 for w, _, _ in books.windows.values()}
+def measure_latencies(
+    outputs: ObservedOutputs, ledger: Ledger, schedule: PlaybackSchedule
+) -> dict[str, dict[str, float]]:
+    """Return percentiles of latency in ms: first and final from the end of a window, own from its closing record."""
+    closed_ms = {(w.session, w.start_us): w.closed_us / 1000 for w, _, _ in ledger.windows.values()}
     ends_ms = {
         (w.session, w.start_us): schedule.wall_us(w.end_us - schedule.origin_us) / 1000
-        for w, _, _ in books.windows.values()
+        for w, _, _ in ledger.windows.values()
     }
     return {
-        "first": _percentiles([at - ends_ms[key] for key, at in seen.first_ms.items() if key in ends_ms]),
-        "final": _percentiles([at - ends_ms[key] for key, at in seen.final_ms.items() if key in ends_ms]),
-        "own": _percentiles([at - closed_ms[key] for key, at in seen.final_ms.items() if key in closed_ms]),
+        "first": _percentiles([at - ends_ms[key] for key, at in outputs.first_ms.items() if key in ends_ms]),
+        "final": _percentiles([at - ends_ms[key] for key, at in outputs.final_ms.items() if key in ends_ms]),
+        "own": _percentiles([at - closed_ms[key] for key, at in outputs.final_ms.items() if key in closed_ms]),
     }
 
 
 def summarize(
     truths: StreamTruths,
     schedule: PlaybackSchedule,
-    seen: ObservedOutputs,
-    books: Ledger,
+    outputs: ObservedOutputs,
+    ledger: Ledger,
     recomputed: RecomputedPredictions,
     inference: Inference,
-    decision: EventDetector,
+    detector: EventDetector,
 ) -> dict[str, Any]:
-    """The numbers of a run, as one JSON object."""
+    """Return the numbers of a run as one JSON object."""
     found = list(recomputed.by_window.values())
     singles = {}
     for modality in inference.model.modalities:
-        alone = single_modality_events(modality, found, inference, decision, schedule)
+        alone = single_modality_events(modality, found, inference, detector, schedule)
         singles[modality] = round(truths.score(lambda s, a=alone: a.get(s, []), schedule).f1, 3)  # type: ignore[misc]
 
     def by(kind: str | None) -> EventScore:
-        return truths.score(lambda s: final_events(seen.events, s, schedule), schedule, kind)
+        return truths.score(lambda s: final_events(outputs.events, s, schedule), schedule, kind)
 
-    delays_s = truths.delays_s(seen.events, schedule)
-    confirmed = {(e.id, e.label) for _, e in seen.events if e.final}
-    guessed = {(e.id, e.label) for _, e in seen.events if not e.final}
+    delays_s = truths.delays_s(outputs.events, schedule)
+    confirmed = {(e.id, e.label) for _, e in outputs.events if e.final}
+    guessed = {(e.id, e.label) for _, e in outputs.events if not e.final}
     return {
-        "books": books.as_json(),
-        "books_balance": books.balanced,
-        "windows": len(books.windows),
-        "windows_early": books.early_windows,
-        "windows_wrong": books.windows_wrong,
-        "windows_repeated": books.copies,
-        "predictions": len(seen.final_ms),
+        "books": ledger.as_json(),
+        "books_balance": ledger.balanced,
+        "windows": len(ledger.windows),
+        "windows_early": ledger.early_windows,
+        "windows_wrong": ledger.windows_wrong,
+        "windows_repeated": ledger.copies,
+        "predictions": len(outputs.final_ms),
         "predictions_checked": recomputed.checked,
         "predictions_repeated": recomputed.copies,
         "event_f1": {kind or "overall": round(by(kind).f1, 3) for kind in (None, "digit", "sound")},
@@ -155,12 +155,12 @@ def summarize(
         "single_modality_event_f1": singles,
         "event_delay_s": round(statistics.median(delays_s), 2) if delays_s else None,
         "provisional": {"said": len(guessed), "withdrawn": len(guessed - confirmed)},
-        "latency_ms": measure_latencies(seen, books, schedule),
-        "troubles": (books.troubles + recomputed.troubles)[:20],
+        "latency_ms": measure_latencies(outputs, ledger, schedule),
+        "troubles": (ledger.troubles + recomputed.troubles)[:20],
     }
 
 
-def _said(at_ms: int, e: Event, schedule: PlaybackSchedule) -> DetectedEvent:
+def _detected(at_ms: int, e: Event, schedule: PlaybackSchedule) -> DetectedEvent:
     decided_us = at_ms * 1000 - schedule.wall_us(0)
     if schedule.speed != 1:
         decided_us = schedule.from_us + int((at_ms * 1000 - schedule.begins_wall_us) * schedule.speed)
@@ -176,14 +176,14 @@ def _percentiles(values: Sequence[float]) -> dict[str, float]:
 
 def render(summary: Mapping[str, Any]) -> str:
     """Return the summary as lines for people."""
-    books, ms = summary["books"], summary["latency_ms"]
-    fates = ", ".join(f"{books[fate]} {fate}" for fate in ("windowed", "late", "duplicate", "dead", "pending"))
+    ledger, ms = summary["books"], summary["latency_ms"]
+    fates = ", ".join(f"{ledger[fate]} {fate}" for fate in ("windowed", "late", "duplicate", "dead", "pending"))
     timeout_ms = summary["text_idle_timeout_ms"]
     test_speed = "" if timeout_ms == TEXT_IDLE_TIMEOUT_MS else f" (test speed: text idle timeout {timeout_ms} ms)"
     lines = [
         "",
         f"{summary['streams']} streams, {summary['chunks_sent']} chunks sent, {summary['seconds']} s in all{test_speed}",
-        f"fates      {books['admitted']} chunks = {fates}"
+        f"fates      {ledger['admitted']} chunks = {fates}"
         + (" (one fate each)" if summary["books_balance"] else " - NOT ONE FATE EACH"),
         f"windows    {summary['windows']} final, {summary['windows_wrong']} differ from the logs; "
         f"{summary['windows_early']} predicted early",

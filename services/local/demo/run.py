@@ -1,4 +1,4 @@
-"""Runs the demo: stack, services, player, watcher; then the audit, the score and the report."""
+"""Run the demo: play recorded streams through the local stack, then audit and score the results."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ HISTORY_S = 3_600
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What to play: stream seconds from `from_s` on, which streams, how fast, what to kill on the way.
+    """What to play: which streams, from which second, for how long, how fast, and which service to kill.
 
-    stay: everything is up after the run, too, until the task is cancelled.
+    With `stay` everything runs until the task is cancelled.
     """
 
     from_s: float
@@ -54,11 +54,11 @@ class DemoOptions:
 async def run_demo(
     options: DemoOptions, settings: Settings, folder: Path, screen: Screen, show: Callable[[dict[str, Any]], None]
 ) -> None:
-    """The whole demo; `tell` hears the summary, with `ok` and `troubles`. Raises StartError, KafkaError."""
+    """Run the demo and call `show` with the summary. Raises StartError and KafkaError."""
     began = time.monotonic()
     run_id = secrets.token_hex(3)
     sessions = {f"{stream}-{run_id}": stream for stream in options.streams}
-    screen.note("starting Kafka, Redis, the aligner, the fusion worker and the live page")
+    screen.note("starting the stack and the services")
     async with LocalStack(folder, settings) as stack:
         idle_timeout_ms = max(round(TEXT_IDLE_TIMEOUT_MS / options.speed), 1)
         environment = {
@@ -68,26 +68,26 @@ async def run_demo(
         }
         (port,), token = free_ports(1), access_token(settings.gateway)
         page = page_url(settings.gateway.host, port, token)
-        # What ran here before belongs to another run.
+        # Records of earlier runs on the same broker are not shown.
         environment |= {"BRAID_GATEWAY__PORT": str(port), "BRAID_GATEWAY__LOOK_BACK_S": "0"}
         environment |= {"BRAID_GATEWAY__TOKEN": token, "BRAID_GATEWAY__HISTORY_S": str(HISTORY_S)}
         services = {name: ServiceProcess(name, folder, environment) for name in ("aligner", "fusion", "gateway")}
-        await _topics(stack, settings)
+        await _create_topics(stack, settings)
         try:
             for service in services.values():
                 service.start()
-            recordings = await asyncio.to_thread(_recordings, options, sessions)
+            recordings = await asyncio.to_thread(_read_recordings, options, sessions)
             await asyncio.gather(*(service.wait_until_ready() for service in services.values()))
             screen.note(f"ready after {time.monotonic() - began:.1f} s")
             screen.note(f"watch it on the live page: {page}")
-            found = await _play(options, stack, settings, recordings, services, screen)
+            playback = await _play(options, stack, settings, recordings, services, screen)
             codes = {} if options.stay else await _stop(services)
-            screen.note("reading all topics again: the books, every window against the oracle, every prediction again")
-            out = await _judge(options, stack, settings, sessions, found)
-            out |= {"exit_codes": codes, "text_idle_timeout_ms": idle_timeout_ms}
-            out["seconds"] = round(time.monotonic() - began, 1)
-            out["ok"] = not out["troubles"] and out["books_balance"] and not out["windows_wrong"]
-            show(out)
+            screen.note("auditing: the fate of every chunk, every window, every prediction")
+            summary = await _judge(options, stack, settings, sessions, playback)
+            summary |= {"exit_codes": codes, "text_idle_timeout_ms": idle_timeout_ms}
+            summary["seconds"] = round(time.monotonic() - began, 1)
+            summary["ok"] = not summary["troubles"] and summary["books_balance"] and not summary["windows_wrong"]
+            show(summary)
             if options.stay:
                 screen.note(f"everything stays up until Ctrl-C; the live page: {page}")
                 await asyncio.Event().wait()
@@ -109,12 +109,12 @@ class _Playback:
     killed: dict[str, Any] | None
 
 
-async def _topics(stack: LocalStack, settings: Settings) -> None:
+async def _create_topics(stack: LocalStack, settings: Settings) -> None:
     async with clients.admin(stack.settings().kafka) as admin:
         await topic_admin.create_missing_topics(admin, settings)
 
 
-def _recordings(options: DemoOptions, sessions: Mapping[str, str]) -> dict[str, RecordedStream]:
+def _read_recordings(options: DemoOptions, sessions: Mapping[str, str]) -> dict[str, RecordedStream]:
     return {session: read_stream(options.data, stream) for session, stream in sessions.items()}
 
 
@@ -141,7 +141,7 @@ async def _play(
         killing = asyncio.create_task(_kill(options, services, screen)) if options.kill else None
         try:
             while not playing.done() or (killing and not killing.done()):
-                screen.show(await watcher.poll(), watcher.seen)
+                screen.show(await watcher.poll(), watcher.outputs)
             played = await playing
             await _wait_until_settled(watcher, services, screen)
         finally:
@@ -153,7 +153,7 @@ async def _play(
 
 
 async def _kill(options: DemoOptions, services: Mapping[str, ServiceProcess], screen: Screen) -> dict[str, Any]:
-    """kill -9 in the middle, while windows are open; then start it again as a supervisor would."""
+    """Kill a service in the middle, while windows are open, and start it again as a supervisor would."""
     assert options.kill is not None
     await asyncio.sleep(LEAD_S + options.seconds / options.speed / 2)
     victim, aligner = services[options.kill], services["aligner"]
@@ -167,36 +167,38 @@ async def _kill(options: DemoOptions, services: Mapping[str, ServiceProcess], sc
 
 
 async def _wait_until_settled(watcher: OutputWatcher, services: Mapping[str, ServiceProcess], screen: Screen) -> None:
-    """Wait until nothing is open and every final window has its prediction."""
+    """Wait until no window is open and every final window has its prediction."""
     deadline = time.monotonic() + SETTLE_S
     quiet_since = time.monotonic()
     while time.monotonic() < deadline:
-        before = len(watcher.seen.final_ms), len(watcher.seen.final_windows)
-        screen.show(await watcher.poll(), watcher.seen)
-        if before != (len(watcher.seen.final_ms), len(watcher.seen.final_windows)):
+        before = len(watcher.outputs.final_ms), len(watcher.outputs.final_windows)
+        screen.show(await watcher.poll(), watcher.outputs)
+        if before != (len(watcher.outputs.final_ms), len(watcher.outputs.final_windows)):
             quiet_since = time.monotonic()
-        settled = watcher.seen.settled and watcher.seen.final_windows and time.monotonic() - quiet_since > QUIET_S
+        settled = watcher.outputs.settled and watcher.outputs.final_windows and time.monotonic() - quiet_since > QUIET_S
         if settled and not await asyncio.to_thread(services["aligner"].read_metric, "braid_windows_open"):
             return
 
 
 async def _judge(
-    options: DemoOptions, stack: LocalStack, settings: Settings, sessions: Mapping[str, str], found: _Playback
+    options: DemoOptions, stack: LocalStack, settings: Settings, sessions: Mapping[str, str], playback: _Playback
 ) -> dict[str, Any]:
     topics, count = settings.topic_names(), settings.topics.partitions
     async with clients.reader(stack.settings().kafka) as reader:
         logs = await collect_logs(reader, topics, count)
         published = await collect_topic(reader, topics.predictions, count)
-    books = build_ledger(logs, settings.alignment_config(), lambda session: session in sessions)
+    ledger = build_ledger(logs, settings.alignment_config(), lambda session: session in sessions)
     inference = Inference(load_model(settings.fusion.model, settings.fusion.device), 512 * 1024 * 1024)
-    recomputed = await asyncio.to_thread(recompute_predictions, books, logs, published, inference)
-    truths, decision = StreamTruths(options.data, sessions), EventDetector.of_model(inference.model)
-    out: dict[str, Any] = {"streams": len(sessions), "chunks_sent": found.played.chunks_sent}
-    out |= summarize(truths, found.schedule, found.watcher.seen, books, recomputed, inference, decision)
-    if books.admitted != found.played.chunks_sent:
-        out["troubles"].append(f"{found.played.chunks_sent} records were sent, {books.admitted} are in the logs")
-    if found.killed is not None:
-        out["killed"] = found.killed
-        if not found.killed["windows_open"]:
-            out["troubles"].append("the kill landed while no window was open: it proves nothing")
-    return out
+    recomputed = await asyncio.to_thread(recompute_predictions, ledger, logs, published, inference)
+    truths, detector = StreamTruths(options.data, sessions), EventDetector.of_model(inference.model)
+    summary: dict[str, Any] = {"streams": len(sessions), "chunks_sent": playback.played.chunks_sent}
+    summary |= summarize(truths, playback.schedule, playback.watcher.outputs, ledger, recomputed, inference, detector)
+    if ledger.admitted != playback.played.chunks_sent:
+        summary["troubles"].append(
+            f"{playback.played.chunks_sent} records were sent, {ledger.admitted} are in the logs"
+        )
+    if playback.killed is not None:
+        summary["killed"] = playback.killed
+        if not playback.killed["windows_open"]:
+            summary["troubles"].append("the service was killed while no window was open, which proves nothing")
+    return summary

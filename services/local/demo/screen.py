@@ -1,4 +1,4 @@
-"""What a person sees while the demo runs: a table on a terminal, plain lines elsewhere."""
+"""Progress of the demo: a table in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVERY_S = 5.0
 
 
 class Screen:
-    """Writes to stderr, so that stdout stays for the result."""
+    """Writes to stderr; stdout is for the result."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
@@ -29,11 +29,11 @@ class Screen:
         self._next = 0.0
 
     def note(self, text: str) -> None:
-        """One line."""
+        """Print one line."""
         self._console.print(f"[dim]·[/dim] {text}", soft_wrap=True)
 
     def begin(self, schedule: PlaybackSchedule, sessions: Mapping[str, Any]) -> None:
-        """From here on `show` is called many times a second."""
+        """Start to show the progress of a playback."""
         self._schedule, self._sessions = schedule, list(sessions)
         pace = "in real time" if schedule.speed == 1 else f"{schedule.speed:g} times faster (a test speed)"
         self.note(
@@ -44,10 +44,10 @@ class Screen:
             self._live.start()
 
     def show(self, events: Sequence[tuple[int, Event]], seen: ObservedOutputs) -> None:
-        """Tell new events, and how far things are."""
+        """Show new events, and how many predictions there are."""
         for at_ms, e in events:
             mark = {"new": "+", "update": "~", "end": "-"}[e.lifecycle]
-            certainty = "" if e.final else " (first answer)"
+            certainty = "" if e.final else " (early)"
             text = f"{mark} {e.kind} {e.label} {e.confidence:.2f}{certainty}"
             self._events[e.session] = text
             if self._live is None and e.lifecycle != "end":
@@ -57,12 +57,13 @@ class Screen:
         elif time.monotonic() >= self._next:
             self._next = time.monotonic() + EVERY_S
             print(
-                f"{self._stream_s(time.time() * 1000):7.1f} s  {len(seen.first_ms)} first answers, "
+                f"{self._stream_s(time.time() * 1000):7.1f} s  {len(seen.first_ms)} early predictions, "
                 f"{len(seen.final_ms)} final predictions, {len(seen.events)} event records",
                 file=sys.stderr,
             )
 
     def end(self) -> None:
+        """Stop the live table."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -74,7 +75,7 @@ class Screen:
 
     def _table(self, seen: ObservedOutputs) -> Table:
         table = Table(title=f"stream second {self._stream_s(time.time() * 1000):.1f}")
-        for column in ("session", "first answer", "final prediction", "last event"):
+        for column in ("session", "early prediction", "final prediction", "last event"):
             table.add_column(column)
         for session in self._sessions:
             latest = seen.latest.get(session, {})

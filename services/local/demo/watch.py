@@ -1,4 +1,4 @@
-"""Watches the output topics as anyone could and keeps what arrives, with the broker's time of it."""
+"""Watch the output topics as any consumer could."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.kafka.follower import TopicFollower
 
 @dataclass(slots=True)
 class ObservedOutputs:
-    """First answers and final predictions by (session, window start), events in order; times in ms of the broker."""
+    """First and final predictions by (session, window start), and events in order; times in ms of the broker."""
 
     first_ms: dict[tuple[str, int], int] = field(default_factory=dict)
     final_ms: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -24,28 +24,28 @@ class ObservedOutputs:
 
     @property
     def settled(self) -> bool:
-        """True when every final window that was seen has its final prediction."""
+        """True if every final window has its final prediction."""
         return self.final_windows <= self.final_ms.keys()
 
 
 class OutputWatcher:
-    """Reads windows, predictions and events of the sessions that are ours; `tell` hears of each event."""
+    """Reads the windows, predictions and events of some sessions."""
 
     def __init__(self, follower: TopicFollower, topics: Topics, includes_session: Callable[[str], bool]) -> None:
-        self.seen = ObservedOutputs()
+        self.outputs = ObservedOutputs()
         self._follower, self._topics, self._includes_session = follower, topics, includes_session
 
     async def poll(self, timeout_ms: int = 100) -> list[tuple[int, Event]]:
-        """Read what has come; the new events."""
-        before = len(self.seen.events)
+        """Read what has arrived; return the new events."""
+        before = len(self.outputs.events)
         for tp, records in (await self._follower.poll(timeout_ms)).items():
             for record in records:
                 if record.key is not None and record.value is not None and self._includes_session(record.key.decode()):
                     self._add(tp.topic, record.timestamp, record.value)
-        return self.seen.events[before:]
+        return self.outputs.events[before:]
 
     def _add(self, topic: str, at_ms: int, value: bytes) -> None:
-        outputs = self.seen
+        outputs = self.outputs
         if topic == self._topics.events:
             outputs.events.append((at_ms, event.decode(value)))
             return
