@@ -129,7 +129,7 @@ def _session(key: bytes, envelope: Envelope, bytes_max: int) -> str | Rejected:
 def _alive_duration_us(envelope: Envelope) -> int | Rejected:
     if envelope.payload:
         return Rejected(Reason.TYPE, "an alive record has no bytes")
-    return _declared_duration_us(envelope.attributes)
+    return declared_duration_us(envelope.attributes)
 
 
 def payload_check(
@@ -142,7 +142,7 @@ def payload_check(
         return _reject(Rejected(Reason.HEADER, "content-type is missing"))
     if modality == "audio" and kind in media.AUDIO_TYPES:
         return media.timer(content_type)
-    declared_us = _declared_duration_us(attributes)
+    declared_us = declared_duration_us(attributes)
     if modality == "video" and kind in media.IMAGE_TYPES:
         return lambda payload: _check_image(kind, payload, limits.pixels_max) or declared_us
     if modality == "text" and kind in TEXT_TYPES:
@@ -182,7 +182,7 @@ def _check_text(kind: str, payload: bytes, bytes_max: int) -> Rejected | None:
     return None
 
 
-def _declared_duration_us(attributes: Mapping[str, str]) -> int | Rejected:
+def declared_duration_us(attributes: Mapping[str, str]) -> int | Rejected:
     """Parse `ce_duration` (whole or decimal milliseconds); 0 if it is missing."""
     text = attributes.get("duration")
     if not text:

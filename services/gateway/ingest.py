@@ -1,9 +1,4 @@
-"""Media in by HTTP, for devices that speak no Kafka: judged here as far as one record alone can be.
-
-The trace of a record that comes in by HTTP: the device's own, or one that begins here. Pure.
-
-Media in by HTTP: one request is one record, and the answer comes once the broker has acknowledged it.
-"""
+"""Ingest by HTTP: one request is checked, becomes one record, and is answered once the broker has acknowledged it."""
 
 from __future__ import annotations
 
@@ -28,6 +23,10 @@ from services.gateway.responses import error_response, json_response
 from services.runtime.devices import DeviceDirectory, EventTimestamp
 from services.runtime.metrics import GatewayMetrics
 from services.runtime.tracing import Attributes, Span, Tracer
+
+ACKNOWLEDGED_WITHIN_S, BODY_WITHIN_S = 20, 30
+REQUESTS_MAX = 64
+STATUS = {Reason.SIZE: 413, Reason.CONTENT_TYPE: 415}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,48 +108,46 @@ def build_chunk(
 
 @dataclass(frozen=True, slots=True)
 class IngestTrace:
-    """What a record carries of its trace; span_id: of the span `ingest` to tell, None where none is told."""
+    """The trace headers of a record, and the ids of the span `ingest`; without `span_id` no span is recorded."""
 
     headers: list[tuple[str, bytes]]
     trace_id: str = ""
     span_id: str | None = None
     parent: str | None = None
 
-    def span(self, modality: str, at: tuple[int, int], begins_us: int, ends_us: int) -> list[Span]:
-        """From the request to the broker's acknowledgement; at: partition and offset."""
+    def spans(self, modality: str, at: tuple[int, int], begins_us: int, ends_us: int) -> list[Span]:
+        """Return the span from the request to the broker's acknowledgement; `at` is partition and offset."""
         if self.span_id is None:
             return []
-        about: Attributes = {"braid.modality": modality, "braid.partition": at[0], "braid.offset": at[1]}
-        return [Span("ingest", self.trace_id, self.span_id, self.parent, begins_us, ends_us, about)]
+        attributes: Attributes = {"braid.modality": modality, "braid.partition": at[0], "braid.offset": at[1]}
+        return [Span("ingest", self.trace_id, self.span_id, self.parent, begins_us, ends_us, attributes)]
 
 
-def trace_of(given: str | None, name: str, share: float) -> IngestTrace:
-    """given: the `traceparent` that the device sent; name: of the record, which no other has; share: of what is traced.
+def trace_of(traceparent: str | None, name: str, share: float) -> IngestTrace:
+    """Return the trace of a record.
 
-    A trace that the device says is recorded goes on with a span of ours; one that is not goes on as it is, and so does
-    each where we trace nothing. What is no traceparent is left out.
+    A trace that the device records continues with a span of the gateway. One that is not recorded passes through, as does
+    every trace where nothing is traced. An invalid `traceparent` is ignored.
+
+    Args:
+        traceparent: The header that the device sent.
+        name: A unique name of the record.
+        share: The share of records that are traced.
     """
-    header = (given or "").encode(errors="replace")
+    header = (traceparent or "").encode(errors="replace")
     parent = trace_context.parse_traceparent(header)
     if parent is None and not trace_context.is_traced(name, share):
         return IngestTrace([])
     if parent is not None and not (parent.sampled and share > 0):
         return IngestTrace([(TRACE_HEADER, header)])
-    of, span = (
-        trace_context.trace_id(name) if parent is None else parent.trace_id,
-        trace_context.span_id(name, "ingest"),
-    )
-    return IngestTrace([(TRACE_HEADER, f"00-{of}-{span}-01".encode())], of, span, parent and parent.span_id)
-
-
-ACKNOWLEDGED_WITHIN_S = 20
-BODY_WITHIN_S = 30
-TAKING_MAX = 64
-STATUS = {Reason.SIZE: 413, Reason.CONTENT_TYPE: 415}
+    trace_id = trace_context.trace_id(name) if parent is None else parent.trace_id
+    span_id = trace_context.span_id(name, "ingest")
+    headers = [(TRACE_HEADER, f"00-{trace_id}-{span_id}-01".encode())]
+    return IngestTrace(headers, trace_id, span_id, parent and parent.span_id)
 
 
 class IngestHandler:
-    """Takes so many at a time; bytes_max: of one body."""
+    """Handles POST requests with media, up to REQUESTS_MAX at a time; `bytes_max` limits a body."""
 
     def __init__(
         self,
@@ -164,56 +161,59 @@ class IngestHandler:
     ) -> None:
         self._producer, self._topics, self._config, self._devices = producer, topics, config, devices
         self._bytes_max, self._metrics, self._tracer = bytes_max, metrics, tracer
-        self._count = 0
+        self._requests = 0
 
     async def post(self, request: Request) -> Response:
-        """One chunk into the log: 202 once the broker has acknowledged it."""
+        """Append one chunk to its topic: 202 once the broker has acknowledged it."""
         session, modality = request.path_params["session"], request.path_params["modality"]
         if modality not in self._topics.modalities:
             return error_response(404, f"no such modality: there are {', '.join(self._topics.modalities)}")
-        if self._count >= TAKING_MAX:
-            return error_response(503, f"{TAKING_MAX} are being taken: try again")
-        self._count += 1
+        if self._requests >= REQUESTS_MAX:
+            return error_response(503, f"{REQUESTS_MAX} requests are in progress: try again")
+        self._requests += 1
         try:
-            return await self._take(request, session, modality)
+            return await self._append(request, session, modality)
         except TimeoutError:
-            return error_response(408, f"the body did not come within {BODY_WITHIN_S} s")
+            return error_response(408, f"the body did not arrive within {BODY_WITHIN_S} s")
         finally:
-            self._count -= 1
+            self._requests -= 1
 
-    async def _take(self, request: Request, session: str, modality: str) -> Response:
+    async def _append(self, request: Request, session: str, modality: str) -> Response:
         began_us = time.time_ns() // 1000
         async with asyncio.timeout(BODY_WITHIN_S):
             body = await read_body(request, self._bytes_max)
-        made = (
-            Rejected(Reason.SIZE, f"at most {self._bytes_max} bytes are taken")
+        chunk = (
+            Rejected(Reason.SIZE, f"at most {self._bytes_max} bytes are accepted")
             if body is None
             else build_chunk(session, modality, request.headers, body, self._config, self._devices, began_us)
         )
-        if isinstance(made, Rejected):
-            self._metrics.media_rejected.labels(made.reason.value).inc()
-            return error_response(STATUS.get(made.reason, 422), made.detail, made.reason.value)
-        name = "\n".join((made.session, modality, made.id, str(made.stamp.t_us)))
-        traced = trace_of(request.headers.get("traceparent"), name, self._tracer.share)
-        headers = [*made.headers, *traced.headers]
+        if isinstance(chunk, Rejected):
+            self._metrics.media_rejected.labels(chunk.reason.value).inc()
+            return error_response(STATUS.get(chunk.reason, 422), chunk.detail, chunk.reason.value)
+        name = "\n".join((chunk.session, modality, chunk.id, str(chunk.stamp.t_us)))
+        trace = trace_of(request.headers.get("traceparent"), name, self._tracer.share)
         try:
             sent = self._producer.send_and_wait(
-                self._topics.media(modality), made.body, key=made.session.encode(), headers=headers
+                self._topics.media(modality),
+                chunk.body,
+                key=chunk.session.encode(),
+                headers=[*chunk.headers, *trace.headers],
             )
-            done = await asyncio.wait_for(sent, ACKNOWLEDGED_WITHIN_S)
+            metadata = await asyncio.wait_for(sent, ACKNOWLEDGED_WITHIN_S)
         except (KafkaError, TimeoutError):
             return error_response(
-                503, "the broker has not acknowledged it: send it again with the same ce-id and ce-time"
+                503, "the broker has not acknowledged the record: send it again with the same ce-id and ce-time"
             )
-        self._devices.acknowledged(made.stamp, made.duration_us, done.timestamp)
+        self._devices.acknowledged(chunk.stamp, chunk.duration_us, metadata.timestamp)
         self._metrics.media_accepted.labels(modality).inc()
-        self._tracer.export(traced.span(modality, (done.partition, done.offset), began_us, time.time_ns() // 1000))
-        at = {"topic": done.topic, "partition": done.partition, "offset": done.offset}
-        return json_response({"session": made.session, "modality": modality, "id": made.id, **at}, 202)
+        position = metadata.partition, metadata.offset
+        self._tracer.export(trace.spans(modality, position, began_us, time.time_ns() // 1000))
+        at = {"topic": metadata.topic, "partition": metadata.partition, "offset": metadata.offset}
+        return json_response({"session": chunk.session, "modality": modality, "id": chunk.id, **at}, 202)
 
 
 async def read_body(request: Request, bytes_max: int) -> bytes | None:
-    """The body, None where it is longer than allowed: it is not read to its end then."""
+    """Return the body, None if it is longer than allowed (the rest is not read) or the client disconnects."""
     parts: list[bytes] = []
     size = 0
     try:

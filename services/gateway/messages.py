@@ -11,8 +11,10 @@ from urllib.parse import urlencode
 import numpy as np
 
 from services.contract import canonical, cloudevents, media, tick, timestamps, trace_context
+from services.contract.admission import declared_duration_us
 from services.contract.chunk import EMPTY_SHA256
 from services.contract.cloudevents import Envelope
+from services.contract.dead_letter import Rejected
 from services.contract.event import event_id
 from services.contract.media import AudioInfo
 from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
@@ -233,12 +235,13 @@ def _chunk_message(session: str, modality: str, t_us: int, envelope: Envelope, r
     payload, content_type, source = envelope.payload, envelope.get("content-type"), envelope.get("source")
     kind, _ = media.parse_content_type(content_type)
     sha256, at = hashlib.sha256(payload).hexdigest(), [record.partition, record.offset]
+    declared_us = declared_duration_us(envelope.attributes)
     body: Json = {
         "modality": modality,
         "source": source,
         "id": envelope.get("id"),
         "t_us": t_us,
-        "duration_us": 0,
+        "duration_us": 0 if isinstance(declared_us, Rejected) else declared_us,
         "arrived_us": record.timestamp * 1000,
         "at": at,
         "bytes": len(payload),

@@ -39,6 +39,26 @@ def records(behind_us: list[int]) -> list[KafkaRecord]:
     return made
 
 
+def test_a_declared_duration_counts_everywhere() -> None:
+    appended_us = START_US + SECOND_US
+    headers = cloudevents.build_headers(
+        session="s",
+        source=SOURCE,
+        id="1",
+        type=cloudevents.ALIVE_TYPE,
+        t_us=START_US,
+        content_type="image/jpeg",
+        extensions=[("ce_duration", "250.5")],
+    )
+    record = KafkaRecord("braid.media.video.v1", 0, 0, appended_us // 1000, b"s", headers, b"")
+    effects = Scene().owner.process([("video", record)], 0)
+    counted: dict[tuple[str, str, str], SourceStats] = {}
+    count_record(counted, record, "video")
+    (message,) = media_messages("video", record)
+    (stats,) = counted.values()
+    assert list(effects.clock_offsets_us.values()) == [stats.clock.us] == [appended_us - message.to_us] == [749_500]
+
+
 @pytest.mark.parametrize("batch", [1, 3, 50])
 def test_devices_the_gateway_the_aligner_and_the_correction_agree_on_the_offset_of_a_clock(batch: int) -> None:
     # Two minutes a second behind, then a minute ahead, then three minutes two seconds behind.

@@ -1,4 +1,4 @@
-"""Records as the topics hold them, small."""
+"""Small records of every topic."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ def media(
 def chunk(
     session: str = "s", offset: int = 0, t_us: int = START_US, id: str = "1", body: bytes = b"hello"
 ) -> PageMessage:
-    (told,) = messages.media_messages("text", media(body, session=session, offset=offset, t_us=t_us, id=id))
-    return told
+    (message,) = messages.media_messages("text", media(body, session=session, offset=offset, t_us=t_us, id=id))
+    return message
 
 
 def window(start_us: int = START_US, members: tuple[Member, ...] = ()) -> KafkaRecord:
     state = "present" if members else "absent"
     lanes = {"text": WindowMembers(state, "data", start_us, members)}
-    made = Window("s", start_us, start_us + 2 * SECOND_US, None, True, "c", lanes, START_US, START_US)
-    return record(encode(made))
+    aligned = Window("s", start_us, start_us + 2 * SECOND_US, None, True, "c", lanes, START_US, START_US)
+    return record(encode(aligned))
 
 
 def prediction(
     id: str = "s/1/1@m", *, start_us: int = START_US, final: bool = True, label: str = "dog", **headers: bytes
 ) -> KafkaRecord:
-    sense = {"state": "present", "evidence": "data", "age_ms": 1, "contribution": 0.5, "unusable": []}
+    stream = {"state": "present", "evidence": "data", "age_ms": 1, "contribution": 0.5, "unusable": []}
     value = {
         "id": id,
         "session": "s",
@@ -65,12 +65,12 @@ def prediction(
         "confidence": 0.9,
         "abstained": False,
         "top": [{"label": label, "p": 0.9}, {"label": "rain", "p": 0.05}],
-        "modalities": {"text": sense},
+        "modalities": {"text": stream},
         "counterfactuals": [{"without": ["text"], "label": "rain", "confidence": 0.1}],
         "inputs": [{"modality": "text"}],
     }
-    named = [(name.replace("_", "-"), raw) for name, raw in headers.items()]
-    return KafkaRecord("topic", 2, 0, START_US // 1000, b"s", named, canonical.dumps(value))
+    record_headers = [(name.replace("_", "-"), raw) for name, raw in headers.items()]
+    return KafkaRecord("topic", 2, 0, START_US // 1000, b"s", record_headers, canonical.dumps(value))
 
 
 def event(lifecycle: str = "new", *, id: str = "s/1", final: bool = True, label: str = "dog") -> KafkaRecord:

@@ -1,4 +1,4 @@
-"""The page about the gateway lists what it answers, and nothing else."""
+"""The documentation of the HTTP API against its routes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from services.runtime.settings import ROOT
 NONE = cast(Any, None)
 
 
-def test_every_request_stands_in_the_documentation_and_no_other() -> None:
-    taking, labelling = (
+def test_the_documentation_lists_exactly_the_routes_of_the_api() -> None:
+    ingest, labels = (
         IngestHandler(NONE, NONE, NONE, 0, NONE, NONE, NONE),
         LabelHandler(NONE, NONE, NONE, NONE, 0, 0, NONE),
     )
-    routes = Api(NONE, NONE, NONE, NONE, NONE, taking, labelling, NONE, NONE, 0, NONE, NONE).routes()
+    routes = Api(NONE, NONE, NONE, NONE, NONE, ingest, labels, NONE, NONE, 0, NONE, NONE).routes()
     served = {
         (method, re.sub(r"/\{.*", "", route.path))
         for route in routes
@@ -29,5 +29,5 @@ def test_every_request_stands_in_the_documentation_and_no_other() -> None:
         if method != "HEAD"
     }
     page = (ROOT / "docs" / "gateway.md").read_text()
-    told = re.findall(r"^\| `(GET|POST) ((?:api/v1/)?[a-z.]+)", page, re.MULTILINE)
-    assert {(method, f"/{path}") for method, path in told} == served
+    documented = re.findall(r"^\| `(GET|POST) ((?:api/v1/)?[a-z.]+)", page, re.MULTILINE)
+    assert {(method, f"/{path}") for method, path in documented} == served

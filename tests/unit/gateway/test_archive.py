@@ -1,4 +1,4 @@
-"""What is kept of an event that ended, and what is told of it once memory and topics have it no more."""
+"""Archiving events when they end, and explaining them from the archive."""
 
 from __future__ import annotations
 
@@ -27,77 +27,82 @@ TOPICS = Topics("braid", ("text", "video", "audio"))
 ID = f"s/{START_US // 1000}/1@m"
 
 
-def kept(topic: str, r: KafkaRecord) -> KafkaRecord:
-    return r._replace(topic=topic)
+def in_topic(topic: str, record: KafkaRecord) -> KafkaRecord:
+    return record._replace(topic=topic)
 
 
-def keeper(metrics: GatewayMetrics) -> EventArchiver:
+def archiver_of(metrics: GatewayMetrics) -> EventArchiver:
     return EventArchiver(cast(EventArchive, None), nullcontext, TOPICS, 8, 0, Redactor(lambda _: None), metrics)
 
 
-def said(keeper: EventArchiver, room: SessionView | None, lifecycle: str, id: str = "s/1") -> None:
+def add_step(archiver: EventArchiver, view: SessionView | None, lifecycle: str, id: str = "s/1") -> None:
     record = event(lifecycle, id=id)
-    keeper.add(kept(TOPICS.events, record), messages.event_message(record), room)
+    archiver.add(in_topic(TOPICS.events, record), messages.event_message(record), view)
 
 
 def count(metrics: GatewayMetrics, outcome: str) -> float:
     return float(metrics.events_archived.labels(outcome)._value.get())
 
 
-def test_an_event_was_made_from_the_final_predictions_during_which_it_went_on() -> None:
+def test_an_event_has_the_final_predictions_during_which_it_was_ongoing() -> None:
     state = canonical.dumps({"open": [1_000, "dog", START_US, START_US, 0.9]})
     other = canonical.dumps({"open": [9_000, "dog", START_US, START_US, 0.9]})
-    room = SessionView("s")
+    view = SessionView("s")
     for n, (headers, final) in enumerate([(state, True), (state, True), (other, True), (state, False)]):
-        room.add(
+        view.add(
             messages.prediction_message(
                 prediction(f"s/{n}/1@m", start_us=START_US - n, final=final, braid_state=headers)
             )
         )
-    going = PendingEvent("s/1", "s", [kept(TOPICS.events, event("end"))])
-    assert predictions_of(going, room) == ["s/1/1@m", "s/0/1@m"], "in the order of their windows"
-    assert predictions_of(going, None) == ["s/1/1@m"]
+    ongoing = PendingEvent("s/1", "s", [in_topic(TOPICS.events, event("end"))])
+    assert predictions_of(ongoing, view) == ["s/1/1@m", "s/0/1@m"], "in window order"
+    assert predictions_of(ongoing, None) == ["s/1/1@m"]
 
 
-def test_more_ends_than_can_wait_are_dropped_and_counted() -> None:
+def test_ended_events_beyond_the_queue_are_dropped_and_counted() -> None:
     metrics = GatewayMetrics(CollectorRegistry())
-    full = keeper(metrics)
+    archiver = archiver_of(metrics)
     for n in range(QUEUE_MAX + 3):
-        said(full, None, "end", f"s/{n}")
+        add_step(archiver, None, "end", f"s/{n}")
     assert count(metrics, "dropped") == 3
 
 
-def test_an_event_whose_session_fell_silent_is_taken_as_ended() -> None:
+def test_an_event_of_a_silent_session_is_ended() -> None:
     metrics = GatewayMetrics(CollectorRegistry())
-    keeping, room = keeper(metrics), SessionView("s")
-    room.add(chunk())
-    said(keeping, room, "new")
+    archiver, view = archiver_of(metrics), SessionView("s")
+    view.add(chunk())
+    add_step(archiver, view, "new")
     waiting = []
     for later_s in (30, 90):
-        keeping.end_silent_events({"s": room}, START_US + later_s * 1_000_000)
-        waiting.append(keeping.waiting)
+        archiver.end_silent_events({"s": view}, START_US + later_s * 1_000_000)
+        waiting.append(archiver.waiting)
     assert waiting == [0, 1]
 
 
-async def test_an_old_event_is_explained_and_its_media_served_from_what_is_kept(tmp_path: Path) -> None:
-    heard = media(b"woof", offset=4)
+async def test_an_archived_event_is_explained_and_its_media_are_served(tmp_path: Path) -> None:
+    record = media(b"woof", offset=4)
     sha256 = (chunk(body=b"woof").facts or {})["sha256"]
     member = Member("/devices/d/text", "1", START_US, 0, sha256, 2, 4)
-    records = [kept(TOPICS.windows, window(members=(member,)))], [kept(TOPICS.predictions, prediction(ID))]
+    records = [in_topic(TOPICS.windows, window(members=(member,)))], [in_topic(TOPICS.predictions, prediction(ID))]
     entry = ArchiveEntry(
-        "s/1", "s", START_US, [kept(TOPICS.events, event("end"))], *records, [kept(TOPICS.media("text"), heard)]
+        "s/1",
+        "s",
+        START_US,
+        [in_topic(TOPICS.events, event("end"))],
+        *records,
+        [in_topic(TOPICS.media("text"), record)],
     )
-    store = EventArchive(tmp_path, 7, 1_000_000)
-    store.open(START_US)
-    assert store.save(entry)
-    events = ArchiveReader(store, TOPICS)
-    found = await events.explanation("s", ID)
-    assert found is not None
-    assert [m["text"] for m in found["members"]] == ["woof"]
-    payload = await events.payload(PayloadRequest("s", "text", START_US, 2, 4, sha256))
+    archive = EventArchive(tmp_path, 7, 1_000_000)
+    archive.open(START_US)
+    assert archive.save(entry)
+    reader = ArchiveReader(archive, TOPICS)
+    explanation = await reader.explanation("s", ID)
+    assert explanation is not None
+    assert [m["text"] for m in explanation["members"]] == ["woof"]
+    payload = await reader.payload(PayloadRequest("s", "text", START_US, 2, 4, sha256))
     assert payload is not None
     assert payload.body == b"woof"
-    assert await events.payload(PayloadRequest("s", "text", START_US, 2, 4, "0" * 64)) is None
-    assert await events.payload(PayloadRequest("other", "text", START_US, 2, 4, sha256)) is None
-    assert store.forget("s") == 1
-    assert await events.explanation("s", ID) is None
+    assert await reader.payload(PayloadRequest("s", "text", START_US, 2, 4, "0" * 64)) is None
+    assert await reader.payload(PayloadRequest("other", "text", START_US, 2, 4, sha256)) is None
+    assert archive.forget("s") == 1
+    assert await reader.explanation("s", ID) is None

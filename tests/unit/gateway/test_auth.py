@@ -1,4 +1,4 @@
-"""Who may ask the gateway."""
+"""Access to the gateway by host name, origin and token."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from services.runtime.settings import GatewaySettings
 OPEN, CLOSED = AccessPolicy("", ()), AccessPolicy("secret", ("braid.lan",))
 
 
-def status(access: AccessPolicy, method: str = "GET", host: str = "127.0.0.1:8640", **headers: str) -> int:
-    refused = access.denial_of(RequestHeaders(method, host, **headers))
-    return 200 if refused is None else refused.status
+def status(policy: AccessPolicy, method: str = "GET", host: str = "127.0.0.1:8640", **headers: str) -> int:
+    denial = policy.denial_of(RequestHeaders(method, host, **headers))
+    return 200 if denial is None else denial.status
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost:8640", "[::1]:8640", "LOCALHOST", "localhost."])
-def test_names_of_loopback_are_ours(host: str) -> None:
+def test_names_of_loopback_are_accepted(host: str) -> None:
     assert status(OPEN, host=host) == 200
 
 
 @pytest.mark.parametrize("host", ["", "evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.5"])
-def test_a_foreign_name_is_refused_lest_another_site_read_as_if_it_were_ours(host: str) -> None:
+def test_a_foreign_name_is_denied_against_dns_rebinding(host: str) -> None:
     assert status(OPEN, host=host) == 421
 
 
-def test_with_a_token_an_address_will_do_and_a_name_must_be_set() -> None:
+def test_with_a_token_any_ip_address_is_accepted_but_only_configured_names() -> None:
     for host, found in {"10.0.0.5:8640": 200, "braid.lan": 200, "other.lan": 421}.items():
         assert status(CLOSED, host=host, authorization="Bearer secret") == found
 
 
-def test_a_token_counts_as_bearer_as_cookie_and_in_the_query_and_no_other_does() -> None:
+def test_a_token_is_accepted_as_bearer_as_cookie_and_in_the_query() -> None:
     assert status(CLOSED) == 401
     assert status(CLOSED, authorization="Bearer secret") == 200
     assert status(CLOSED, cookie="a=b; braid_token=secret") == 200
@@ -41,7 +41,7 @@ def test_a_token_counts_as_bearer_as_cookie_and_in_the_query_and_no_other_does()
     assert not OPEN.is_token("")
 
 
-def test_another_sites_page_may_not_send() -> None:
+def test_a_page_of_another_site_may_not_post() -> None:
     assert status(OPEN, "POST") == 200
     assert status(OPEN, "POST", origin="http://127.0.0.1:8640", fetch_site="same-origin") == 200
     assert status(OPEN, "POST", origin="http://127.0.0.1:9999") == 403
@@ -54,7 +54,7 @@ def test_the_host_name_a_host_header_has_no_port_and_no_brackets() -> None:
     assert [host_name(h) for h in ("A:1", "[::1]:2", "b.c", "")] == ["a", "::1", "b.c", ""]
 
 
-def test_a_token_is_made_where_other_machines_can_reach_the_page_and_told_in_its_address() -> None:
+def test_a_token_is_generated_if_other_machines_can_reach_the_page() -> None:
     assert access_token(GatewaySettings()) == ""
     assert len(access_token(GatewaySettings(host="0.0.0.0"))) > 20
     assert access_token(GatewaySettings(host="192.168.1.5")) != access_token(GatewaySettings(host="192.168.1.5"))

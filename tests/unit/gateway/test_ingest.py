@@ -1,43 +1,135 @@
-"""Which trace a record that comes in by HTTP belongs to, and what of it is told."""
+"""Requests with media: the record that they become, the reasons to reject them, and their trace."""
 
 from __future__ import annotations
 
 import pytest
 
 from services.contract import trace_context
-from services.gateway.ingest import IngestTrace, trace_of
+from services.contract.alignment_config import AlignmentConfig
+from services.contract.dead_letter import Reason, Rejected
+from services.gateway.ingest import IngestTrace, OutgoingChunk, build_chunk, trace_of
+from services.runtime.devices import DeviceDirectory
+from services.runtime.settings import DeviceSettings
 
-OF, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-RECORDED, NOT_RECORDED = f"00-{OF}-{SPAN}-01", f"00-{OF}-{SPAN}-00"
-
-
-def carried(found: IngestTrace) -> list[str]:
-    return [raw.decode() for name, raw in found.headers if name == "traceparent"]
-
-
-def test_a_trace_of_the_device_goes_on_with_a_span_of_ours() -> None:
-    found = trace_of(RECORDED, "a record", 1.0)
-    (span,) = found.span("text", (2, 7), 10, 30)
-    assert (span.name, span.trace_id, span.parent, span.begins_us, span.ends_us) == ("ingest", OF, SPAN, 10, 30)
-    assert carried(found) == [f"00-{OF}-{span.id}-01"]
+CONFIG = AlignmentConfig()
+NOW_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
+NO_DEVICES = DeviceDirectory({})
 
 
-def test_without_one_a_trace_begins_here_for_the_share_that_is_traced() -> None:
-    found = trace_of(None, "a record", 1.0)
-    (span,) = found.span("text", (0, 0), 0, 1)
+def reason(modality: str, body: bytes, session: str = "s", **attributes: str) -> Reason | None:
+    headers = {name.replace("_", "-"): value for name, value in attributes.items()}
+    chunk = build_chunk(session, modality, headers, body, CONFIG, NO_DEVICES, NOW_US)
+    return chunk.reason if isinstance(chunk, Rejected) else None
+
+
+def test_a_text_needs_only_a_content_type() -> None:
+    chunk = build_chunk("kitchen", "text", {"content-type": "text/plain"}, b"hi", CONFIG, NO_DEVICES, NOW_US)
+    assert isinstance(chunk, OutgoingChunk)
+    headers = dict(chunk.headers)
+    assert headers["ce_type"] == b"braid.media.text.v1"
+    assert headers["ce_source"] == b"/devices/http/text"
+    assert headers["ce_subject"] == b"kitchen"
+    assert headers["ce_id"] == chunk.id.encode()
+
+
+def test_stated_attributes_become_headers() -> None:
+    request = {
+        "content-type": "text/plain",
+        "ce-id": "7",
+        "ce-source": "/devices/a/b",
+        "ce-time": "2026-01-01T00:00:00.5+01:00",
+        "ce-duration": "250",
+    }
+    chunk = build_chunk("s", "text", request, b"hi", CONFIG, NO_DEVICES, NOW_US)
+    assert isinstance(chunk, OutgoingChunk)
+    headers = dict(chunk.headers)
+    assert headers["ce_time"] == b"2025-12-31T23:00:00.500000Z"
+    assert (headers["ce_id"], headers["ce_source"], headers["ce_duration"]) == (b"7", b"/devices/a/b", b"250")
+
+
+def test_alive_records_and_session_ends_must_have_no_bytes() -> None:
+    assert reason("video", b"", ce_type="braid.alive.v1") is None
+    assert reason("video", b"", ce_type="braid.session.end.v1") is None
+    assert reason("video", b"x", ce_type="braid.alive.v1") == Reason.TYPE
+
+
+def test_each_rejection_has_its_reason() -> None:
+    plain = {"content_type": "text/plain"}
+    assert reason("text", b"hi", "", **plain) == Reason.SESSION
+    assert reason("text", b"hi", "x" * 129, **plain) == Reason.SESSION
+    assert reason("text", b"hi", ce_type="braid.tick.v1", **plain) == Reason.TYPE
+    assert reason("text", b"hi", ce_time="noon", **plain) == Reason.TIME
+    assert reason("text", b"hi", ce_id="x" * 257, **plain) == Reason.SOURCE
+    assert reason("text", b"x" * 8_193, **plain) == Reason.TEXT
+    assert reason("text", b'{"a":1}', content_type="application/json") == Reason.TEXT
+    assert reason("text", b"{", content_type="application/json") == Reason.TEXT
+    assert reason("text", b"hi") == Reason.CONTENT_TYPE
+    assert reason("text", b"hi", ce_duration="1" * 9_000, **plain) == Reason.HEADER
+    assert [reason("text", b"hi", ce_duration=duration, **plain) for duration in ("abc", "-5", "99999999")] == [
+        Reason.DURATION
+    ] * 3
+    assert reason("text", b"hi", ce_time="2026-01-01T00:10:00Z", **plain) == Reason.FUTURE
+    assert reason("text", b"hi", ce_time="2025-12-30T00:00:00Z", **plain) == Reason.STALE
+    assert reason("audio", bytes(40 * 16_000), content_type="audio/pcm;rate=8000") == Reason.DURATION
+
+
+def test_the_clock_of_a_device_is_corrected_even_if_all_its_records_are_rejected() -> None:
+    devices = DeviceDirectory({"cam": DeviceSettings(clock_offset_ms="auto")})
+    ahead = {"content-type": "text/plain", "ce-source": "/devices/cam/text", "ce-time": "2026-01-01T00:10:00Z"}
+    verdicts = [build_chunk("s", "text", ahead, b"hi", CONFIG, devices, NOW_US) for _ in range(4)]
+    assert [isinstance(verdict, Rejected) for verdict in verdicts] == [True, True, True, False]
+
+
+def test_a_device_gets_the_session_and_the_clock_correction_of_the_settings() -> None:
+    devices = DeviceDirectory({"cam": DeviceSettings(session="porch", modality="video", clock_offset_ms=-1_500)})
+    request = {"content-type": "image/jpeg", "ce-source": "/devices/cam/front", "ce-type": "braid.alive.v1"}
+    chunk = build_chunk(
+        "anywhere", "video", request | {"ce-time": "2026-01-01T00:00:10Z"}, b"", CONFIG, devices, NOW_US
+    )
+    assert isinstance(chunk, OutgoingChunk)
+    headers = dict(chunk.headers)
+    assert (chunk.session, headers["ce_subject"]) == ("porch", b"porch")
+    assert headers["ce_time"] == b"2026-01-01T00:00:08.500000Z"
+    assert headers["ce_recordedtime"] == b"2026-01-01T00:00:10.000000Z"
+    ours = build_chunk("anywhere", "video", request, b"", CONFIG, devices, NOW_US)
+    assert isinstance(ours, OutgoingChunk)
+    assert "ce_recordedtime" not in dict(ours.headers), "a time that we give needs no correction"
+    other = build_chunk("anywhere", "audio", request, b"", CONFIG, devices, NOW_US)
+    assert isinstance(other, Rejected)
+    assert other.reason == Reason.SOURCE
+
+
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+RECORDED, NOT_RECORDED = f"00-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-00"
+
+
+def traceparents(trace: IngestTrace) -> list[str]:
+    return [raw.decode() for name, raw in trace.headers if name == "traceparent"]
+
+
+def test_a_recorded_trace_of_the_device_continues_with_a_span_of_the_gateway() -> None:
+    trace = trace_of(RECORDED, "a record", 1.0)
+    (span,) = trace.spans("text", (2, 7), 10, 30)
+    assert (span.name, span.trace_id, span.parent, span.begins_us, span.ends_us) == ("ingest", TRACE, SPAN, 10, 30)
+    assert traceparents(trace) == [f"00-{TRACE}-{span.id}-01"]
+
+
+def test_a_sampled_record_without_a_trace_starts_one() -> None:
+    trace = trace_of(None, "a record", 1.0)
+    (span,) = trace.spans("text", (0, 0), 0, 1)
     assert (span.trace_id, span.parent) == (trace_context.trace_id("a record"), None)
     assert trace_of(None, "a record", 1e-9) == IngestTrace([])
 
 
-@pytest.mark.parametrize(("given", "share"), [(RECORDED, 0.0), (NOT_RECORDED, 0.0), (NOT_RECORDED, 1.0)])
-def test_what_is_not_traced_is_carried_on_as_it_came(given: str, share: float) -> None:
-    found = trace_of(given, "a record", share)
-    assert carried(found) == [given]
-    assert found.span("text", (0, 0), 0, 1) == []
+@pytest.mark.parametrize(("header", "share"), [(RECORDED, 0.0), (NOT_RECORDED, 0.0), (NOT_RECORDED, 1.0)])
+def test_a_trace_that_is_not_recorded_passes_through(header: str, share: float) -> None:
+    trace = trace_of(header, "a record", share)
+    assert traceparents(trace) == [header]
+    assert trace.spans("text", (0, 0), 0, 1) == []
 
 
 @pytest.mark.parametrize(
-    "bad", ["", "00-7", f"ff-{OF}-{SPAN}-01", f"00-{'0' * 32}-{SPAN}-01", f"00-{OF}-{'0' * 16}-01", "é"]
+    "bad", ["", "00-7", f"ff-{TRACE}-{SPAN}-01", f"00-{'0' * 32}-{SPAN}-01", f"00-{TRACE}-{'0' * 16}-01", "é"]
 )
-def test_what_is_no_traceparent_is_left_out(bad: str) -> None:
+def test_an_invalid_traceparent_is_ignored(bad: str) -> None:
     assert trace_of(bad, "a record", 0.0) == IngestTrace([])

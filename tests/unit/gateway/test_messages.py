@@ -1,4 +1,4 @@
-"""What the page is told of each kind of record, and what is none of the contract."""
+"""The page message of each kind of record, and records that break the contract."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.unit.gateway.records import SECOND_US, START_US, event, media, predic
 PCM = "audio/pcm;rate=8000;channels=1"
 
 
-def test_a_text_is_told_with_its_words_and_where_its_bytes_are() -> None:
-    (one,) = messages.media_messages("text", media(b"hello", session="a room"))
-    said = canonical.loads(one.raw)
-    assert (one.kind, one.session, said["text"]) == ("chunk", "a room", "hello")
-    assert said["media"].startswith("api/v1/media/text/2/0?session=a+room&t_us=")
+def test_a_text_chunk_has_its_text_and_the_address_of_its_bytes() -> None:
+    (message,) = messages.media_messages("text", media(b"hello", session="a room"))
+    body = canonical.loads(message.raw)
+    assert (message.kind, message.session, body["text"]) == ("chunk", "a room", "hello")
+    assert body["media"].startswith("api/v1/media/text/2/0?session=a+room&t_us=")
 
 
-def test_a_text_is_cut_and_a_json_message_shows_its_text_only() -> None:
+def test_a_long_text_is_cut_and_a_json_message_shows_only_its_text() -> None:
     (long,) = messages.media_messages("text", media(b"x" * 1_000))
     assert len(canonical.loads(long.raw)["text"]) == messages.TEXT_MAX
     (message,) = messages.media_messages(
@@ -36,22 +36,22 @@ def test_a_text_is_cut_and_a_json_message_shows_its_text_only() -> None:
     assert canonical.loads(message.raw)["text"] == "hi"
 
 
-def test_a_sound_is_told_with_its_length_and_its_outline() -> None:
+def test_an_audio_chunk_has_its_duration_and_its_peaks() -> None:
     loud, quiet = struct.pack("<h", -32_768) * 2_000, bytes(4_000)
-    (one,) = messages.media_messages("audio", media(loud + quiet, "audio", PCM))
-    said = canonical.loads(one.raw)
-    assert said["duration_us"] == one.to_us - one.from_us == 500_000
-    assert said["peaks"] == [255] * 10 + [0] * 10
+    (message,) = messages.media_messages("audio", media(loud + quiet, "audio", PCM))
+    body = canonical.loads(message.raw)
+    assert body["duration_us"] == message.to_us - message.from_us == 500_000
+    assert body["peaks"] == [255] * 10 + [0] * 10
 
 
-def test_an_alive_record_has_no_bytes_to_show() -> None:
-    (one,) = messages.media_messages("video", media(b"", "video", "image/jpeg", kind=cloudevents.ALIVE_TYPE))
-    said = canonical.loads(one.raw)
-    assert said["alive"] is True
-    assert "media" not in said
+def test_an_alive_record_has_no_address_of_bytes() -> None:
+    (message,) = messages.media_messages("video", media(b"", "video", "image/jpeg", kind=cloudevents.ALIVE_TYPE))
+    body = canonical.loads(message.raw)
+    assert body["alive"] is True
+    assert "media" not in body
 
 
-def test_an_end_and_a_tick_are_told_for_each_session() -> None:
+def test_a_session_end_is_one_message_and_an_idle_record_one_a_session() -> None:
     (end,) = messages.media_messages("text", media(b"", kind=cloudevents.SESSION_END_TYPE))
     assert (end.kind, canonical.loads(end.raw)["source"]) == ("end", "/devices/d/text")
     (value,) = tick.encode({"a": 5, "b": 6}, "tick")
@@ -59,7 +59,7 @@ def test_an_end_and_a_tick_are_told_for_each_session() -> None:
     assert [(t.kind, t.session, t.to_us) for t in ticks] == [("tick", "a", 5), ("tick", "b", 6)]
 
 
-def test_a_tick_that_a_stranger_wrote_is_not_told() -> None:
+def test_an_idle_record_without_a_valid_signature_is_rejected() -> None:
     (value,) = tick.encode({"a": 5}, "tick")
     topics = Topics()
     unsigned = record(value, key=None)._replace(topic=topics.media("text"))
@@ -68,46 +68,46 @@ def test_a_tick_that_a_stranger_wrote_is_not_told() -> None:
     assert len(list(MessageDecoder(topics).decode(unsigned))) == 1
 
 
-def test_a_window_is_told_as_its_mask_and_kept_whole() -> None:
-    one = messages.window_message(window())
-    said = canonical.loads(one.raw)
-    assert said["modalities"] == {"text": {"state": "absent", "evidence": "data", "count": 0}}
-    assert one.full == window().value
+def test_a_window_message_has_the_states_of_its_streams_and_the_whole_record() -> None:
+    message = messages.window_message(window())
+    body = canonical.loads(message.raw)
+    assert body["modalities"] == {"text": {"state": "absent", "evidence": "data", "count": 0}}
+    assert message.full == window().value
 
 
-def test_a_prediction_is_told_with_its_latency_and_its_event_and_keeps_its_inputs_for_why() -> None:
+def test_a_prediction_message_has_latency_and_event_and_keeps_its_inputs_in_full() -> None:
     latency = b'{"total_ms":3,"parts":[{"key":"queue","ms":3}]}'
     state = canonical.dumps({"chain_us": 1, "last_us": 1, "scores": [], "open": [START_US, "dog", 7, 9, 0.5]})
-    one = messages.prediction_message(prediction(braid_latency=latency, braid_state=state))
-    said = canonical.loads(one.raw)
-    assert said["latency"]["total_ms"] == 3
-    assert said["event"] == {"id": f"s/{START_US // 1000}", "label": "dog", "start": 7, "end": 9}
-    assert "inputs" not in said
-    assert canonical.loads(one.full or b"")["inputs"]
+    message = messages.prediction_message(prediction(braid_latency=latency, braid_state=state))
+    body = canonical.loads(message.raw)
+    assert body["latency"]["total_ms"] == 3
+    assert body["event"] == {"id": f"s/{START_US // 1000}", "label": "dog", "start": 7, "end": 9}
+    assert "inputs" not in body
+    assert canonical.loads(message.full or b"")["inputs"]
 
 
 def test_a_prediction_without_headers_has_no_latency_and_no_event() -> None:
-    said = canonical.loads(messages.prediction_message(prediction()).raw)
-    assert said["latency"] is said["event"] is None
+    body = canonical.loads(messages.prediction_message(prediction()).raw)
+    assert body["latency"] is body["event"] is None
 
 
-def test_late_and_dead_records_name_the_chunk_that_they_are_about() -> None:
+def test_late_and_dead_letter_messages_name_their_chunk() -> None:
     chunk = Chunk("s", "text", "/d", "1", START_US, 0, "0" * 64, 2, 7, START_US)
-    one = messages.late_message(record(encode_late(chunk, (START_US,), 5)))
-    assert (one.key, canonical.loads(one.raw)["behind_us"]) == ("text 2 7", 5)
+    message = messages.late_message(record(encode_late(chunk, (START_US,), 5)))
+    assert (message.key, canonical.loads(message.raw)["behind_us"]) == ("text 2 7", 5)
     refused = make_dead_letter(
         RecordPosition("media.text", 2, 8), "admission", Rejected(Reason.FUTURE, "why"), b"x", media().headers
     )
     value, headers = refused.encode()
     dead = messages.dead_letter_message(KafkaRecord("topic", 0, 0, 1, b"s", headers, value), {"media.text": "text"})
-    said = canonical.loads(dead.raw)
-    assert (said["modality"], said["at"], said["reason"], said["t_us"]) == ("text", [2, 8], "future", START_US)
-    assert dead.from_us == 1_000, "among what is new, however wrong its own clock was"
+    body = canonical.loads(dead.raw)
+    assert (body["modality"], body["at"], body["reason"], body["t_us"]) == ("text", [2, 8], "future", START_US)
+    assert dead.from_us == 1_000, "it appears among the newest, however wrong its clock was"
 
 
-def test_an_event_is_told_as_it_was_said() -> None:
-    said = canonical.loads(messages.event_message(event()).raw)
-    assert (said["lifecycle"], said["label"], said["end"] - said["start"]) == ("new", "dog", SECOND_US)
+def test_an_event_message_has_the_fields_of_the_step() -> None:
+    body = canonical.loads(messages.event_message(event()).raw)
+    assert (body["lifecycle"], body["label"], body["end"] - body["start"]) == ("new", "dog", SECOND_US)
 
 
 @pytest.mark.parametrize(
@@ -122,13 +122,13 @@ def test_an_event_is_told_as_it_was_said() -> None:
     ids=["window", "prediction", "event", "late", "dead"],
 )
 @pytest.mark.parametrize("value", [None, b"", b"{", b"[]", b"{}", b'{"id":1,"session":2,"window":3}'])
-def test_what_is_none_of_the_contract_is_not_told(read: object, value: bytes | None) -> None:
+def test_a_value_that_breaks_the_contract_is_rejected(read: object, value: bytes | None) -> None:
     assert callable(read)
     with pytest.raises(InvalidRecord):
         read(record(value))
 
 
-def test_media_without_an_envelope_or_a_session_are_not_told() -> None:
+def test_media_without_an_envelope_or_a_session_are_rejected() -> None:
     for bad in (
         record(b"x"),
         record(None),

@@ -1,4 +1,4 @@
-"""Mute and forget at the gateway: what was in memory already, and what comes."""
+"""Mute and forget at the gateway: what is in memory already, and what arrives later."""
 
 from __future__ import annotations
 
@@ -15,72 +15,76 @@ from services.gateway.sessions import HistoryLimits, SessionStore
 from services.gateway.sources import SourceStore
 from services.runtime.metrics import GatewayMetrics, make_registry
 from tests.unit.gateway.records import SECOND_US, START_US, chunk, prediction
-from tests.unit.gateway.test_archive import keeper
+from tests.unit.gateway.test_archive import archiver_of
 from tests.waiting import DEADLINE_S
 
 
 def filled() -> tuple[SessionStore, SourceStore, EventStream, EventArchiver, ControlApplier]:
-    rooms, sources, ring = SessionStore(HistoryLimits(10, 1 << 20, 1 << 40)), SourceStore(SECOND_US), EventStream("b")
-    kept = keeper(GatewayMetrics(make_registry("gateway")))
-    for one in (chunk(), chunk("other"), messages.prediction_message(prediction("s/1/1@m"))):
-        rooms.add(one, 0)
-        sources.add(one)
-        ring.append(one)
-    return rooms, sources, ring, kept, ControlApplier(rooms, sources, ring, kept)
+    sessions, sources, stream = (
+        SessionStore(HistoryLimits(10, 1 << 20, 1 << 40)),
+        SourceStore(SECOND_US),
+        EventStream("b"),
+    )
+    archiver = archiver_of(GatewayMetrics(make_registry("gateway")))
+    for message in (chunk(), chunk("other"), messages.prediction_message(prediction("s/1/1@m"))):
+        sessions.add(message, 0)
+        sources.add(message)
+        stream.append(message)
+    return sessions, sources, stream, archiver, ControlApplier(sessions, sources, stream, archiver)
 
 
-async def heard(ring: EventStream) -> list[bytes]:
-    ring.wake()
+async def read_two(stream: EventStream) -> list[bytes]:
+    stream.wake()
     found: list[bytes] = []
     async with asyncio.timeout(DEADLINE_S):
-        async for message in ring.read_after("b.0", lambda _: True):
-            found.append(message.message.raw if message.message else b"")
+        async for entry in stream.read_after("b.0", lambda _: True):
+            found.append(entry.message.raw if entry.message else b"")
             if len(found) == 2:
                 break
     return found
 
 
-def test_a_muted_sense_loses_its_words_where_they_are_kept_and_the_source_is_still_heard() -> None:
-    rooms, sources, _, _, obey = filled()
-    obey(Control("s", {"text": START_US}))
-    (shown,) = rooms.views["s"].messages["chunk"].values()
-    read = canonical.loads_object(shown.raw)
-    assert read["muted"] is True
-    assert not {"text", "media", "peaks"} & read.keys()
-    assert rooms.bytes == sum(
-        t.size_bytes for room in rooms.views.values() for k in room.messages.values() for t in k.values()
+def test_a_mute_removes_content_from_memory_and_keeps_the_source() -> None:
+    sessions, sources, _, _, apply = filled()
+    apply(Control("s", {"text": START_US}))
+    (shown,) = sessions.views["s"].messages["chunk"].values()
+    body = canonical.loads_object(shown.raw)
+    assert body["muted"] is True
+    assert not {"text", "media", "peaks"} & body.keys()
+    assert sessions.bytes == sum(
+        t.size_bytes for view in sessions.views.values() for k in view.messages.values() for t in k.values()
     )
-    (other,) = rooms.views["other"].messages["chunk"].values()
+    (other,) = sessions.views["other"].messages["chunk"].values()
     assert canonical.loads_object(other.raw)["text"] == "hello"
     assert len(sources.as_json(START_US)) == 2
 
 
-async def test_what_was_forgotten_is_nowhere_and_saying_so_again_forgets_nothing_new() -> None:
-    rooms, sources, ring, _, obey = filled()
-    said = Control("s").forget(START_US + SECOND_US)
-    obey(said)
-    assert list(rooms.views) == ["other"]
+async def test_a_forgotten_session_is_gone_and_the_same_control_record_again_changes_nothing() -> None:
+    sessions, sources, stream, _, apply = filled()
+    control = Control("s").forget(START_US + SECOND_US)
+    apply(control)
+    assert list(sessions.views) == ["other"]
     assert {s["session"] for s in sources.as_json(START_US)} == {"other"}
-    rooms.add(chunk(offset=7, t_us=START_US + 2 * SECOND_US), 0)
-    obey(said.mute(["video"], START_US))
-    assert list(rooms.views) == ["other", "s"]
-    ring.append(chunk(offset=7, t_us=START_US + 2 * SECOND_US))
-    assert [canonical.loads_object(raw)["session"] for raw in await heard(ring)] == ["other", "s"]
+    sessions.add(chunk(offset=7, t_us=START_US + 2 * SECOND_US), 0)
+    apply(control.mute(["video"], START_US))
+    assert list(sessions.views) == ["other", "s"]
+    stream.append(chunk(offset=7, t_us=START_US + 2 * SECOND_US))
+    assert [canonical.loads_object(raw)["session"] for raw in await read_two(stream)] == ["other", "s"]
 
 
-def test_what_comes_is_hidden_by_its_time_or_by_when_it_came() -> None:
-    said = {"s": Control("s").mute(["text"], START_US).unmute(["text"], START_US + 5 * SECOND_US).forget(START_US)}
-    hidden = Redactor(said.get)
-    assert hidden.redact(chunk(t_us=START_US - 1), START_US + SECOND_US) is None
-    assert hidden.redact(chunk(t_us=START_US + 9 * SECOND_US), START_US - 1) is None
-    during = hidden.redact(chunk(), START_US)
-    assert during is not None
-    assert b"hello" not in during.raw
-    assert hidden.is_muted("s", "text", START_US, START_US)
-    assert not hidden.is_muted("s", "text", START_US + 5 * SECOND_US, START_US + 5 * SECOND_US)
+def test_new_messages_are_redacted_by_event_time_and_by_append_time() -> None:
+    controls = {"s": Control("s").mute(["text"], START_US).unmute(["text"], START_US + 5 * SECOND_US).forget(START_US)}
+    redactor = Redactor(controls.get)
+    assert redactor.redact(chunk(t_us=START_US - 1), START_US + SECOND_US) is None
+    assert redactor.redact(chunk(t_us=START_US + 9 * SECOND_US), START_US - 1) is None
+    dustream = redactor.redact(chunk(), START_US)
+    assert dustream is not None
+    assert b"hello" not in dustream.raw
+    assert redactor.is_muted("s", "text", START_US, START_US)
+    assert not redactor.is_muted("s", "text", START_US + 5 * SECOND_US, START_US + 5 * SECOND_US)
     member = {"modality": "text", "t_us": START_US, "duration_us": 0, "id": "1", "media": "api/…", "text": "hello"}
-    assert hidden.redact_members("s", [member]) == [
+    assert redactor.redact_members("s", [member]) == [
         {"modality": "text", "t_us": START_US, "duration_us": 0, "id": "1", "muted": True}
     ]
     other = chunk("other")
-    assert hidden.redact(other, START_US) is other
+    assert redactor.redact(other, START_US) is other
