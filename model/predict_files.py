@@ -21,7 +21,11 @@ class FileSample:
 
 
 def predict_files(model: FusionModel, sample: FileSample) -> Explanation | str:
-    """Predict a sample; return a sentence if a file cannot be decoded."""
+    """Predict a sample; return a sentence if an input cannot be decoded or is not one of the model's."""
+    values = {"text": sample.text, "video": sample.image, "audio": sample.audio}
+    unknown = [m for m, value in values.items() if value is not None and m not in model.modalities]
+    if unknown:
+        return f"the model {model.name} has no input {unknown[0]}, only {', '.join(model.modalities)}: leave it out"
     text, video, audio = [], [], {}
     if sample.text is not None:
         text = model.encode("text", [model.prepare("text", sample.text)])
