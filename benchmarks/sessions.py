@@ -26,7 +26,7 @@ from services.contract import cloudevents
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.record import LogRecord
 from services.contract.topics import Topics
-from services.runtime.gc_tuning import collect_cycles_rarely
+from services.runtime.process import collect_cycles_rarely
 from tests.simulation.broker import FakeRecord
 
 COUNTS = (100, 1_000, 10_000)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, nll_loss
 
 from model.data.example import Examples
-from model.encoders.lexicon import Lexicon
+from model.encoders.text import Lexicon
 from model.fusion import GatedFusion
 from model.network import WARMTH_MAX, TaskNetwork
 from model.tensors import collate_examples, encode_branches

@@ -16,13 +16,13 @@ from model.card import render_card
 from model.checkpoint import CHECKSUMS, load_task_network, save
 from model.data.degradations import Severity
 from model.data.tridigit import Tridigit
+from model.encoders.text import build_lexicon
 from model.evaluate import missing_modality_curve, subset_name
 from model.fit import checkpoint_config, fit_model
 from model.network import TaskNetwork
-from model.predict_examples import median_latency_ms, predict_examples
+from model.predict_files import median_latency_ms, predict_examples
 from model.predictor import FusionModel
 from model.recipe import TaskRecipe
-from model.vocabulary import build_lexicon
 
 Report = Callable[[str, int, Mapping[str, float]], None]
 

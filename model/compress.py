@@ -22,18 +22,16 @@ from model.calibrate import (
     fit_subset_temperatures,
 )
 from model.data.example import Examples
-from model.determinism import make_deterministic
-from model.encoders.lexicon import Lexicon
-from model.encoders.text import tokenize
+from model.encoders.text import Lexicon, tokenize
 from model.evaluate import subset_name
 from model.fusion import GatedFusion
 from model.network import TaskNetwork
-from model.predict_examples import median_latency_ms, predict_examples
+from model.predict_files import median_latency_ms, predict_examples
 from model.predictor import FusionModel
 from model.recipe import TaskRecipe
 from model.tensors import collate_examples, compute_branches, encode_branches
 from model.train import EASY_SHARE, GRADIENT_MAX, mask_spectrum
-from model.training_state import WeightAverage
+from model.training_state import WeightAverage, make_deterministic
 
 SCALE_SUFFIX = ":scale"
 # Below this many values, the scales and the header of a tensor take as many bytes as quantizing saves.

@@ -15,12 +15,12 @@ from torch import Tensor
 from model import metrics
 from model.calibrate import COVERAGE, fit_temperature
 from model.data.homesound10 import GROUPS, Homesound10
+from model.encoders.text import build_lexicon
 from model.fit import FittedModel, fit_prior
 from model.network import TaskNetwork
 from model.recipe import TaskRecipe
 from model.tensors import collate_examples, encode_branches
 from model.train import initialize_network, train_network
-from model.vocabulary import build_lexicon
 
 Report = Callable[[str, int, Mapping[str, float]], None]
 

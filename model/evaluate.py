@@ -1,4 +1,4 @@
-"""Score a served model in every cell: each subset of modalities in each severity."""
+"""Score a served model in every cell (each subset of modalities in each severity) and under replaced modalities."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from model import metrics
@@ -14,9 +15,32 @@ from model.data.degradations import Severity
 from model.data.example import Example, Examples
 from model.data.tridigit import Tridigit
 from model.explain import explain_window
-from model.noise_substitution import substitute_noise
-from model.predict_examples import predict_examples
+from model.predict_files import predict_examples
 from model.predictor import FusionModel
+
+SEED = 50_001
+SYLLABLES = ("ka", "mo", "ti", "lu", "ren", "sol", "bi", "dar", "ne", "fo")
+
+
+def substitute_noise(examples: Sequence[Example], modality: str) -> list[Example]:
+    """Return the samples with noise in place of a modality, the same noise each time."""
+    rng = np.random.default_rng(SEED)
+    substituted = []
+    for example in examples:
+        substituted.append(example.with_values(**{modality: _noise(example, modality, rng)}))
+    return substituted
+
+
+def _noise(example: Example, modality: str, rng: Generator) -> Any:
+    value = example.value(modality)
+    if value is None:
+        return None
+    if modality == "text":
+        return " ".join("".join(rng.choice(SYLLABLES, 3)) for _ in value.split())
+    if modality == "video":
+        return rng.integers(0, 256, value.shape, dtype=np.uint8)
+    return rng.normal(0, 0.05, len(value)).astype(np.float32)
+
 
 RATES = tuple(n / 10 for n in range(11))
 HALF_INDEX = 5

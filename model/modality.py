@@ -20,7 +20,7 @@ from model.decode import (
     decode_text,
     encode_readings,
 )
-from model.encoders.audio import SEGMENT_SAMPLES, STEP_FEATURES, STEPS
+from model.encoders.audio import SEGMENT_SAMPLES, STEP_FEATURES, STEPS, RobustAudioEncoder, RobustAudioReader
 from model.encoders.baseline import (
     BASELINE_FEATURES,
     BaselineAudioEncoder,
@@ -35,12 +35,9 @@ from model.encoders.fixed import (
     FixedImageEncoder,
     FixedTextEncoder,
 )
-from model.encoders.image import SIDE
-from model.encoders.lexicon import Lexicon
-from model.encoders.robust_audio import RobustAudioEncoder, RobustAudioReader
-from model.encoders.robust_image import RobustImageEncoder, prepare_robust_image
+from model.encoders.image import SIDE, RobustImageEncoder, prepare_robust_image
 from model.encoders.sensor import SensorEncoder
-from model.encoders.text import TextEncoder
+from model.encoders.text import Lexicon, TextEncoder
 
 FEATURES = 64
 LIGHT, BASELINE, FIXED = "light", "baseline", "fixed"

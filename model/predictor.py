@@ -14,15 +14,21 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.flop_counter import FlopCounterMode
 
 from model.encoders.image import prepare_image
-from model.encoders.lexicon import Lexicon
-from model.encoders.text import Vocabulary
+from model.encoders.text import Lexicon, Vocabulary
 from model.executor import Executor, ExecutorFactory, executor_factory, run_pipelined
-from model.flops import flops
 from model.modality import MODALITIES, prepare_segment
 from model.network import TaskNetwork
 from model.streams.network import StreamsNetwork
+
+
+def flops(work: Callable[[], Any]) -> int:
+    """Floating-point operations of its products of matrices and convolutions, a multiplication and an addition as two."""
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        work()
+    return int(counter.get_total_flops())
 
 
 class ServedModel(Protocol):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from model.data.example import Example
 from model.encoders.audio import SEGMENT_SAMPLES
-from model.encoders.lexicon import Lexicon
+from model.encoders.text import Lexicon
 from model.modality import MODALITIES
 from model.network import TaskNetwork
 

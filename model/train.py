@@ -13,14 +13,12 @@ from numpy.random import Generator
 from torch import Tensor, nn
 
 from model.data.example import Example, Examples
-from model.determinism import make_deterministic
-from model.encoders.lexicon import Lexicon
-from model.encoders.text import UNKNOWN
+from model.encoders.text import UNKNOWN, Lexicon
 from model.fusion import FUSIONS
 from model.network import Architecture, TaskNetwork
 from model.recipe import TaskRecipe
 from model.tensors import ExampleBatch, collate_examples, compute_branches, encode_branches
-from model.training_state import TrainingState, WeightAverage
+from model.training_state import TrainingState, WeightAverage, make_deterministic
 
 Report = Callable[[int, dict[str, float]], None]
 GRADIENT_MAX = 5.0

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from model.data import splits
 from model.data.augment import replace_digit_by_number, replace_digit
-from model.data.batch import Batch, collate
-from model.data.corrupt import corrupt_image, corrupt_text
+from model.data.example import Batch, collate
+from model.data.degradations import corrupt_image, corrupt_text
 from model.data.scene import SceneGenerator
 from model.encoders.audio import SEGMENT_SAMPLES, LogMel
 from model.encoders.image import prepare_image

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from model.encoders.audio import MELS, STEP_FEATURES, STEPS
-from model.encoders.robust_audio import SegmentSpectrum
-from model.encoders.robust_image import CHANNELS
+from model.encoders.audio import MELS, STEP_FEATURES, STEPS, SegmentSpectrum
+from model.encoders.image import CHANNELS
 from model.encoders.text import PAD
 
 BASELINE_FEATURES = 128

@@ -8,8 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from model.encoders.audio import MELS, STEP_FEATURES, STEPS
-from model.encoders.robust_audio import SegmentSpectrum
+from model.encoders.audio import MELS, STEP_FEATURES, STEPS, SegmentSpectrum
 from model.encoders.text import PAD
 
 FIXED_FEATURES = 512

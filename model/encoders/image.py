@@ -1,6 +1,11 @@
-"""Images of the streams model: a small convolutional network over 64 x 64 pixels."""
+"""Image encoders: a small convolutional network of the streams model, and a robust one of the task models.
+
+The robust encoder gives covered pixels a mask of their own, for dark, coarse and half-covered images.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -49,3 +54,52 @@ class ImageEncoder(nn.Module):
         """Encode images float32 [batch, 3, SIDE, SIDE] to float32 [batch, features]."""
         features = nn.functional.adaptive_avg_pool2d(self.blocks(pictures), 2).flatten(1)
         return torch.relu(self.out(self.drop(features)))
+
+
+CHANNELS = 4
+COVERED_BELOW = 0.12
+BRIGHT = int(0.95 * SIDE * SIDE)
+
+
+def prepare_robust_image(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Convert pixels uint8 [h, w, 3] to float32 [4, SIDE, SIDE]: normalised colours of visible pixels, and their mask.
+
+    Mean and deviation of visible pixels remove the lighting; pixels far darker than the brightest count as covered.
+    """
+    values = resize_image(pixels).astype(np.float32)
+    light = values.max(2)
+    brightest = float(np.partition(light.ravel(), BRIGHT)[BRIGHT]) + 1e-3
+    visible = light > COVERED_BELOW * brightest
+    if not visible.any():
+        return np.zeros((CHANNELS, SIDE, SIDE), np.float32)
+    centred = (values - values[visible].mean(0)) * visible[..., None]
+    deviation = float(np.sqrt((centred**2).sum() / (3 * visible.sum())))
+    centred /= deviation + 0.02 * brightest + 1e-3
+    prepared: NDArray[np.float32] = np.concatenate([centred.transpose(2, 0, 1), visible[None]]).astype(np.float32)
+    return prepared
+
+
+class RobustImageEncoder(nn.Module):
+    """Convolutions over an image and its mask."""
+
+    def __init__(self, features: int, widths: Sequence[int] = (16, 32, 48, 64)) -> None:
+        super().__init__()
+
+        def block(channels_in: int, channels_out: int) -> nn.Sequential:
+            return nn.Sequential(
+                nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False),
+                nn.BatchNorm2d(channels_out),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+            )
+
+        a, b, c, d = widths
+        last = nn.Conv2d(c, d, 3, padding=1)
+        self.blocks = nn.Sequential(nn.AvgPool2d(2), block(CHANNELS, a), block(a, b), block(b, c), last, nn.ReLU())
+        self.out = nn.Linear(d * 4, features)
+        self.drop = nn.Dropout(0.3)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Encode images float32 [batch, 4, SIDE, SIDE] to float32 [batch, features]."""
+        features: Tensor = nn.functional.adaptive_avg_pool2d(self.blocks(pictures), 2).flatten(1)
+        return self.out(self.drop(features)).relu()  # type: ignore[no-any-return]

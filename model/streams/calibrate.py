@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from model.data import splits
-from model.data.batch import collate
+from model.data.example import collate
 from model.data.scene import SceneGenerator
 from model.encoders.audio import LogMel
 from model.encoders.text import Vocabulary

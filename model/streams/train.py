@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.data.batch import Batch
 from model.data.curriculum import Curriculum, SingleModalityBatch, prefetch
+from model.data.example import Batch
 from model.data.scene import WINDOW_SEGMENTS
-from model.determinism import make_deterministic
 from model.encoders.text import Vocabulary, read_word_vectors
 from model.labels import LABELS
 from model.streams.network import MODALITIES, StreamsNetwork
+from model.training_state import make_deterministic
 
 # The learning-rate cycle is at least this long; shorter trainings end before it does.
 STEPS_MIN = 20

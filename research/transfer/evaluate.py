@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from model.data.example import Example
 from model.data.homesound10 import GROUPS, Homesound10
-from research.transfer.network import SoundNetwork, embed_sounds
-from research.transfer.titles import TitleVectors
-from research.transfer.train import TransferRecipe, train_sound_network
+from research.transfer.train import SoundNetwork, TitleVectors, TransferRecipe, embed_sounds, train_sound_network
 
 HELD_CLASSES = 2
 TOP = (1, 5, 10)

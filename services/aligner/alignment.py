@@ -1,19 +1,17 @@
-"""Fates: what becomes of a chunk.
+"""Alignment of one partition number: what a window contains is a function of the media logs alone.
 
-Alignment of one partition number: what a window contains is a function of the media logs alone.
-
-Pure: no clock, no I/O, no logging, no randomness. Times are integer microseconds; `handed_us` is the caller's
-monotonic clock and decides nothing here (services/aligner/idleness.py reads it).
+Pure: no clock, no I/O, no logging, no randomness. Times are integer microseconds; receive times are on the caller's
+monotonic clock and decide nothing here (services/aligner/idleness.py reads them).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
-from services.aligner.retained_offsets import RetainedOffsets
 from services.aligner.session import NEVER_US, OpenWindow, Session, Stream, WatermarkStep
 from services.aligner.window_builder import build_window
 from services.contract.alignment_config import AlignmentConfig
@@ -21,6 +19,46 @@ from services.contract.chunk import Chunk, SessionEnd
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.tick import Tick
 from services.contract.window import Member, Window
+
+
+class RetainedOffsets:
+    """Offsets of one log that open windows or ticks still need; offsets come in rising order.
+
+    The floor is the smallest held offset, so that a commit never skips one: Faust's own rule acknowledges past a gap.
+    """
+
+    __slots__ = ("_order", "_uses")
+
+    def __init__(self) -> None:
+        self._order: deque[tuple[int, int]] = deque()
+        self._uses: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._uses)
+
+    def retain(self, offset: int, appended_us: int) -> None:
+        """Need an offset once more; each need is released on its own."""
+        if offset not in self._uses:
+            self._order.append((offset, appended_us))
+            self._uses[offset] = 0
+        self._uses[offset] += 1
+
+    def release(self, offset: int) -> None:
+        """Take one need back. Raises KeyError for an offset that is not held."""
+        self._uses[offset] -= 1
+        if not self._uses[offset]:
+            del self._uses[offset]
+
+    def first(self) -> tuple[int, int] | None:
+        """(offset, append time in us) of the smallest held offset, None where nothing is held."""
+        while self._order and self._order[0][0] not in self._uses:
+            self._order.popleft()
+        return self._order[0] if self._order else None
+
+    def commit_offset(self, position: int) -> int:
+        """Where a restart must begin to read; `position` is the next offset that was not handed over yet."""
+        first = self.first()
+        return position if first is None else first[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
-"""One partition number: its records through admission and alignment, and what is to be done about them.
+"""One partition number: its records through admission and alignment, and the effects that follow. Pure.
 
-Pure: everything that must happen outside comes back as a value, in the order in which it must happen.
+Everything that must happen outside comes back as a value, in the order in which it must happen. The windows topic is
+read back only `tail_us` beyond the commit offsets, so sessions with older windows need a frontier record first.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from dataclasses import dataclass, field
 
 from services.aligner.admission_cache import AdmissionCache
 from services.aligner.alignment import WINDOWED, Aligner, Fate, Late, fate_name
-from services.aligner.frontier_coverage import FrontierCoverage
 from services.aligner.idleness import (
     FOREVER_US,
     EndOffsets,
@@ -35,6 +35,47 @@ from services.contract.source_stats import PERIOD_US
 from services.contract.tick import Tick, TickSigner
 from services.contract.topics import Topics
 from services.contract.window import Window
+
+
+@dataclass(slots=True)
+class FrontierCoverage:
+    """Sessions with windows that no frontier record covers yet, by the append time of the oldest such window.
+
+    old_keys: frontier keys of former owners, read at assignment, with the start that each told.
+    """
+
+    tail_us: int
+    uncovered: dict[str, int] = field(default_factory=dict)
+    old_keys: dict[str, list[tuple[bytes, int]]] = field(default_factory=dict)
+
+    def on_window_emitted(self, session: str, appended_us: int) -> None:
+        """A final window of a session was acknowledged (or read back from the tail)."""
+        self.uncovered.setdefault(session, appended_us)
+
+    def on_session_forgotten(self, session: str) -> None:
+        """A session needs no frontier any more; what its topic holds of it goes by retention."""
+        self.uncovered.pop(session, None)
+        self.old_keys.pop(session, None)
+
+    def due_sessions(self, new_floors_appended_us: Iterable[int]) -> list[str]:
+        """The sessions to cover before these floors are committed.
+
+        new_floors_appended_us: append times of the records at the new floors, as far as they are known; an unknown
+        one is later than every known one or the only kind there is. Then nothing is held, and all are due.
+        """
+        known = list(new_floors_appended_us)
+        before_us = min(known) - self.tail_us if known else None
+        return sorted(s for s, emitted_us in self.uncovered.items() if before_us is None or emitted_us < before_us)
+
+    def on_frontier_acknowledged(self, session: str, start_us: int) -> list[bytes]:
+        """A frontier record of ours is acknowledged: the former owners' keys that say no more and can go."""
+        self.uncovered.pop(session, None)
+        keys = self.old_keys.pop(session, [])
+        higher = [(key, told_us) for key, told_us in keys if told_us > start_us]
+        if higher:
+            self.old_keys[session] = higher
+        return [key for key, told_us in keys if told_us <= start_us]
+
 
 UNSIGNED = TickSigner()
 

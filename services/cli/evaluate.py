@@ -75,7 +75,7 @@ def _scores(folders: list[Path], data: str, part: str, *, membership: bool) -> t
             "All clips: not a test of a model that was trained on them; its card has the cross-validated scores."
         )
     if membership:
-        from research.privacy.membership import membership_by_severity
+        from research.privacy.study import membership_by_severity
 
         attacks = membership_by_severity(loaded[0], samples, part)
         scores["membership"] = {severity: asdict(result) for severity, result in attacks.items()}

@@ -23,8 +23,7 @@ def label(
     The media are copied, so that they remain when the topics no longer retain them; `braid forget` erases them.
     """
     from services.storage.evidence import PredictionKey
-    from services.storage.labels import LabelStore
-    from services.storage.training_sample import build_sample, check_label
+    from services.storage.labels import LabelStore, build_sample, check_label
 
     settings = load()
     store = LabelStore(settings.labels.folder)

@@ -69,7 +69,7 @@ def predict_batch(
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
 ) -> None:
     """Predict all samples of a manifest: label, probabilities, conflict, abstention. Unreadable rows are reported."""
-    from model.predict_manifest import predict_manifest
+    from model.predict_files import predict_manifest
 
     if device not in ("cpu", "cuda", "auto"):
         raise output.UsageError(f"There is no device {device}.", "There are cpu, cuda and auto.")

@@ -34,8 +34,7 @@ def transfer(
     """Train audio embeddings on titles alone, then classify clips of unseen classes by the name of the class."""
     from model.data.homesound10 import Homesound10
     from research.transfer.evaluate import score_unseen_classes, score_unseen_recordings
-    from research.transfer.titles import TitleVectors
-    from research.transfer.train import TransferRecipe
+    from research.transfer.train import TitleVectors, TransferRecipe
 
     data, titles = Homesound10(ROOT / "data" / "homesound10"), TitleVectors(VECTORS)
     recipe, numbers = TransferRecipe(epochs=epochs), range(1, seeds + 1)
@@ -107,8 +106,7 @@ def several(
     json: output.Json = False,
 ) -> None:
     """Compare digit, sound and intent heads over shared encoders with one model for each task."""
-    from research.multitask.shipped_tasks import RECIPE, shipped_tasks
-    from research.multitask.study import compare_shared_encoders
+    from research.multitask.study import RECIPE, compare_shared_encoders, shipped_tasks
 
     recipe = replace(RECIPE, epochs=epochs, seed=seed)
     with progress(epochs) as report:

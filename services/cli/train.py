@@ -129,10 +129,10 @@ def train_task(
     from model.cross_validation import cross_validate
     from model.data.homesound10 import Homesound10
     from model.data.registry import read_set, recipe_for
+    from model.encoders.text import build_lexicon
     from model.fit import checkpoint_config, fit_model
     from model.fusion import FUSIONS
     from model.streams.train import write_curve
-    from model.vocabulary import build_lexicon
 
     if fusion not in FUSIONS:
         raise output.UsageError(f"There is no fusion {fusion}.", f"There are {', '.join(FUSIONS)}.")

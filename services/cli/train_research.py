@@ -85,7 +85,7 @@ def train_several(root: Path, out: Path, epochs: int | None, seed: int) -> dict[
     """Train digit, sound and intent heads over shared encoders, and write one checkpoint for all three."""
     from model.checkpoint import join_state_dicts, save_state_dict
     from model.streams.train import write_curve
-    from research.multitask.shipped_tasks import RECIPE, STEPS, multitask_config, shipped_tasks
+    from research.multitask.study import RECIPE, STEPS, multitask_config, shipped_tasks
     from research.multitask.train import fit_tasks, shared_lexicon
 
     recipe, began = replace(RECIPE, epochs=epochs or RECIPE.epochs, seed=seed), time.monotonic()

@@ -89,7 +89,7 @@ def find_evidence(
 
 
 def _from_recording(recording: Path, key: PredictionKey) -> PredictionEvidence | None:
-    from services.inspection.explain.lookup import find_in_recording
+    from services.inspection.explain.reproduce import find_in_recording
     from services.offline.recording.reader import RecordingFile
     from services.offline.replay.settings import with_overrides
 

@@ -1,10 +1,16 @@
-"""Inference: members of windows to predictions. The only file of the services that runs the model."""
+"""Inference: members of windows to predictions, with caches and counterfactuals.
+
+The only file of the services that runs the model.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections import Counter, OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from functools import lru_cache
+from itertools import combinations
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +22,90 @@ from model.modality import MODALITIES
 from model.predictor import Feature, ServedModel, WindowFeatures
 from services.contract import prediction
 from services.contract.dead_letter import Reason, Rejected
-from services.contract.prediction import MUTED, Answer, ModalityContribution
+from services.contract.prediction import MUTED, Answer, Counterfactual, ModalityContribution
 from services.contract.record import MemberPosition
 from services.contract.window import Member, Window, position_of
-from services.fusion.cache import ByteLimitedCache, RecentKeys
-from services.fusion.counterfactuals import counterfactuals
 from services.fusion.load_shedding import degrade
 from services.fusion.stages import AUDIO, ModelInputs, ModelOutputs, WindowInputs, WindowPrediction
 from services.runtime.clock import monotonic_us
 from services.storage.payload_cache import Payload
+
+CacheKey = tuple[Any, ...]
+V = TypeVar("V")
+
+
+class ByteLimitedCache(Generic[V]):
+    """A least-recently-used cache with a limit in bytes; a key is a tuple that begins with its modality."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._entries: OrderedDict[CacheKey, tuple[V, int]] = OrderedDict()
+        self.bytes = 0
+        self.evicted: Counter[str] = Counter()
+
+    def get(self, key: CacheKey) -> V | None:
+        """Return the value, and mark it as used."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        self._entries.move_to_end(key)
+        return entry[0]
+
+    def put(self, key: CacheKey, value: V, size: int) -> None:
+        """Store a value that counts for `size` bytes, and evict what no longer fits."""
+        if key in self._entries:
+            return
+        self._entries[key] = (value, size)
+        self.bytes += size
+        while self.bytes > self._bytes_max and self._entries:
+            (modality, *_), (_, freed) = self._entries.popitem(last=False)
+            self.bytes -= freed
+            self.evicted[modality] += 1
+
+
+class RecentKeys:
+    """The hashes of at least the last `least` keys, at most of twice as many; the older half is dropped at once."""
+
+    def __init__(self, least: int) -> None:
+        self._least = least
+        self._new: set[int] = set()
+        self._old: set[int] = set()
+
+    def add(self, key: Hashable) -> bool:
+        """Remember a key; return whether it was known."""
+        digest = hash(key)
+        if digest in self._new:
+            return True
+        if len(self._new) >= self._least:
+            self._old, self._new = self._new, set()
+        self._new.add(digest)
+        return digest in self._old
+
+
+def counterfactuals(
+    rows: NDArray[np.float64], present: frozenset[str], modalities: Sequence[str], labels: Sequence[str]
+) -> tuple[Counterfactual, ...]:
+    """Return one counterfactual for every non-empty set of the present modalities, the smallest sets first.
+
+    rows: log probabilities float64 [2^modalities, labels] of all subsets; bit i of a row's index stands for modality i.
+    """
+    best, p = rows.argmax(1).tolist(), np.exp(rows.max(1)).tolist()
+    return tuple(
+        [Counterfactual(removed, labels[best[n]], p[n]) for removed, n in _rows_without(present, tuple(modalities))]
+    )
+
+
+@lru_cache(256)
+def _rows_without(present: frozenset[str], modalities: tuple[str, ...]) -> Sequence[tuple[tuple[str, ...], int]]:
+    """Every non-empty set of the present modalities, and the index of the row without it."""
+    bits = [(m, 1 << i) for i, m in enumerate(modalities) if m in present]
+    everything = sum(bit for _, bit in bits)
+    return [
+        (tuple(m for m, _ in removed), everything - sum(bit for _, bit in removed))
+        for count in range(1, len(bits) + 1)
+        for removed in combinations(bits, count)
+    ]
+
 
 # What a model may raise on a window; anything else is a bug and ends the process.
 FAILURES = (RuntimeError, ValueError, MemoryError, ArithmeticError, LookupError, TypeError)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from heapq import merge
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from services.contract.dead_letter import Reason, Rejected, make_dead_letter
@@ -18,7 +19,6 @@ from services.contract.topics import Topics
 from services.contract.window import Member, Window
 from services.contract.window_reader import WindowReader
 from services.fusion.batching import COMING_US, FULL, NEVER_US, Batcher, BatchTimeModel, QueuedWindow, ReleasedBatch
-from services.fusion.consumer_lag import ConsumerLag
 from services.fusion.event_detector import EventDetector
 from services.fusion.event_tracker import EventTracker
 from services.fusion.fetch import PayloadFetcher
@@ -33,6 +33,45 @@ from services.kafka.control_topic import ControlTopic
 from services.runtime.clock import monotonic_us
 from services.storage.payload_cache import PayloadCache
 from services.storage.payload_log import PayloadLog
+
+REFRESH_US = 100_000
+
+
+class ConsumerLag:
+    """Asks for the end offsets of the logs from time to time, and never waits for the answer.
+
+    The consumer's own high-water marks are as old as its last fetch, which may hold more than a minute's work.
+    """
+
+    def __init__(self) -> None:
+        self._ends: dict[TopicPartition, int] = {}
+        self._request: asyncio.Task[dict[TopicPartition, int]] | None = None
+        self._next_us = 0
+
+    def refresh(self, group: AIOKafkaConsumer, logs: Collection[TopicPartition], now_us: int) -> None:
+        """Take the end offsets that have arrived, and ask again if it is time to."""
+        if self._request is not None and self._request.done():
+            request, self._request = self._request, None
+            # If the broker is unreachable, keep the last known end offsets.
+            if request.exception() is None:
+                self._ends = request.result()
+            elif not isinstance(request.exception(), KafkaError):
+                request.result()
+        if self._request is None and now_us >= self._next_us and logs:
+            self._request = asyncio.ensure_future(group.end_offsets(list(logs)))
+            self._next_us = now_us + REFRESH_US
+
+    def records(self, positions: Mapping[TopicPartition, int]) -> int:
+        """Return the number of records between these positions and the last known end offsets."""
+        return sum(max(self._ends.get(tp, 0) - position, 0) for tp, position in positions.items())
+
+    async def stop(self) -> None:
+        """Cancel the request that is under way."""
+        if self._request is not None:
+            self._request.cancel()
+            await asyncio.gather(self._request, return_exceptions=True)
+            self._request = None
+
 
 _log = logging.getLogger(__name__)
 

@@ -15,9 +15,8 @@ from aiokafka import AIOKafkaConsumer
 from starlette.applications import Starlette
 
 from services.gateway.api import Api
-from services.gateway.archive_reader import ArchiveReader
-from services.gateway.archive_writer import EventArchiver
 from services.gateway.auth import AccessPolicy, AuthMiddleware
+from services.gateway.event_archive import ArchiveReader, EventArchiver
 from services.gateway.event_stream import EventStream
 from services.gateway.follower import ControlApplier, GatewayFollower
 from services.gateway.ingest import IngestHandler

@@ -25,8 +25,7 @@ from services.storage.evidence import (
     find_in_archive,
     find_in_topics,
 )
-from services.storage.labels import LabelStore
-from services.storage.training_sample import InvalidLabel, SampleNotRetained, build_sample, check_label
+from services.storage.labels import InvalidLabel, LabelStore, SampleNotRetained, build_sample, check_label
 
 BODY_BYTES_MAX = 1_024
 FIND_WITHIN_S = 20

@@ -1,9 +1,11 @@
-"""The entry point of a process: an error that a person can act on ends it with a message instead of a traceback."""
+"""A process: its entry point with messages instead of tracebacks, garbage collection, and groups of coroutines."""
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import NoReturn
 
 from services.contract.errors import BraidError
@@ -17,3 +19,41 @@ def run_main(main: Callable[[], int | None]) -> NoReturn:
         print(f"braid: {error}", file=sys.stderr)
         code = error.exit_code
     sys.exit(code)
+
+
+# New objects before a collection of the youngest generation, and collections of it before one of each older generation.
+THRESHOLDS = (50_000, 20, 100)
+
+
+def freeze_loaded_objects() -> None:
+    """Exclude all objects that exist now from garbage collection; call it once, when the modules are loaded."""
+    gc.collect()
+    gc.freeze()
+
+
+def collect_cycles_rarely() -> None:
+    """Exclude existing objects from garbage collection and collect less often; for services that create no cycles.
+
+    The aligner's state is many small objects without cycles, which reference counts free; the collector only walks
+    them. With Python's defaults (700, 10, 10) a chunk costs 1.9 times as much with 10,000 open sessions as with 100;
+    with these thresholds 1.2 times (`make bench-sessions`).
+
+    The gateway and the fusion worker keep the defaults: a Kafka consumer that is stopped or reassigned before it used
+    all that it fetched leaves that in a cycle. The gateway does so for each event that it archives, the fusion worker
+    for each read of a topic while Redis is down, and with these thresholds each would leak 4 MB.
+    """
+    freeze_loaded_objects()
+    gc.set_threshold(*THRESHOLDS)
+
+
+async def run_until_first_ends(*coroutines: Coroutine[None, None, None]) -> None:
+    """Run coroutines until the first one ends, then cancel the rest. Raises what the first one raised."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

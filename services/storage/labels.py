@@ -1,17 +1,21 @@
-"""The store of labels: a manifest and its media files, as `braid train --data` reads them."""
+"""Labels that people give: training samples from predictions, stored as `braid train --data` reads them."""
 
 from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.contract import canonical
+from services.contract import canonical, media
+from services.contract.errors import EXIT_NOT_RETAINED, EXIT_USAGE, BraidError
+from services.contract.media import AudioInfo, wav_from_pcm
 from services.runtime.atomic_file import hashed_name, write_atomically
-from services.storage.training_sample import TrainingSample
+from services.storage.evidence import MemberInput, PredictionEvidence
+from services.storage.payload_cache import Payload
 
 MANIFEST, LOCK = "labels.jsonl", "lock"
 
@@ -74,3 +78,122 @@ class LabelStore:
         with (self._folder / LOCK).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+SUFFIXES = {
+    media.JPEG: ".jpg",
+    media.PNG: ".png",
+    media.WEBP: ".webp",
+    media.WAV: ".wav",
+    "audio/flac": ".flac",
+    "audio/ogg": ".ogg",
+}
+LABEL_MAX = 64
+SAMPLE_BYTES = 2
+
+
+class SampleNotRetained(BraidError):
+    """A prediction whose inputs are not retained any more."""
+
+    exit_code = EXIT_NOT_RETAINED
+
+
+class InvalidLabel(BraidError):
+    """A label that is empty, too long or not printable."""
+
+    exit_code = EXIT_USAGE
+
+
+def check_label(label: str) -> None:
+    """Raise InvalidLabel unless a label is valid."""
+    if not 1 <= len(label) <= LABEL_MAX or not label.isprintable() or label != label.strip():
+        raise InvalidLabel(f"A label has 1 to {LABEL_MAX} printable characters and no spaces around them.")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSample:
+    """A line of the manifest, and its files (suffix and content) by the field that will name them."""
+
+    row: dict[str, Any]
+    files: dict[str, tuple[str, bytes]]
+
+
+def build_sample(evidence: PredictionEvidence, label: str) -> TrainingSample:
+    """Build a sample from the newest image, the audio within the window and all text of a prediction.
+
+    Muted modalities are left out, as they were left out of the prediction.
+
+    Raises:
+        InvalidLabel: The label is not valid.
+        SampleNotRetained: No input is retained any more.
+    """
+    check_label(label)
+    record = evidence.record
+    usable = {name for name, stream in record["modalities"].items() if stream["state"] != "muted"}
+    inputs = [i for i in evidence.inputs if i.modality in usable and i.payload is not None and i.payload.body]
+    row: dict[str, Any] = {"id": record["id"], "label": label, "said": record["label"], "session": record["session"]}
+    row["text"] = " ".join(filter(None, (_text(i.payload) for i in inputs if i.modality == "text"))) or None
+    files: dict[str, tuple[str, bytes]] = {}
+    images = [i.payload for i in inputs if i.modality == "video"]
+    if images and images[-1] is not None and (suffix := SUFFIXES.get(_kind(images[-1]))):
+        files["image"] = suffix, images[-1].body
+    audio = _audio([i for i in inputs if i.modality == "audio"], record["window"]["start"], record["window"]["end"])
+    if audio is not None:
+        files["audio"] = audio
+    if not files and row["text"] is None:
+        raise SampleNotRetained(
+            "The inputs of this prediction are not retained any more: there is nothing to learn from."
+        )
+    return TrainingSample(row, files)
+
+
+def _kind(payload: Payload) -> str:
+    return media.parse_content_type(payload.content_type)[0]
+
+
+def _text(payload: Payload | None) -> str:
+    if payload is None:
+        return ""
+    text = payload.body.decode(errors="replace")
+    if _kind(payload) == "application/json":
+        text = str(canonical.object_or_empty(payload.body).get("text", ""))
+    return text.strip()
+
+
+def _audio(inputs: Sequence[MemberInput], start_us: int, end_us: int) -> tuple[str, bytes] | None:
+    """Return the PCM of the source with the most audio in the window as one WAV, else the longest audio file."""
+    files = [i for i in inputs if i.payload is not None and _kind(i.payload) != media.PCM]
+    by_source: dict[str, list[MemberInput]] = {}
+    for pcm in inputs:
+        if pcm not in files:
+            by_source.setdefault(pcm.member.source, []).append(pcm)
+    if by_source:
+        longest_source = max(by_source.values(), key=lambda chunks: sum(i.member.duration_us for i in chunks))
+        wav = _joined_pcm(longest_source, start_us, end_us)
+        if wav is not None:
+            return ".wav", wav
+    longest = max(files, key=lambda i: i.member.duration_us, default=None)
+    if longest is None or longest.payload is None or (suffix := SUFFIXES.get(_kind(longest.payload))) is None:
+        return None
+    return suffix, longest.payload.body
+
+
+def _joined_pcm(chunks: Sequence[MemberInput], start_us: int, end_us: int) -> bytes | None:
+    first = chunks[0].payload
+    info = None if first is None else media.measure_audio(first.content_type, first.body)
+    if first is None or not isinstance(info, AudioInfo):
+        return None
+    frame_bytes = SAMPLE_BYTES * info.channels
+    samples = bytearray((end_us - start_us) * info.rate // 1_000_000 * frame_bytes)
+    used_from, used_to = len(samples), 0
+    for chunk in chunks:
+        payload = chunk.payload
+        if payload is None or payload.content_type != first.content_type:
+            continue
+        position = (chunk.member.t_us - start_us) * info.rate // 1_000_000 * frame_bytes
+        body = payload.body[max(-position, 0) : max(len(samples) - position, 0)]
+        position = max(position, 0)
+        samples[position : position + len(body)] = body
+        if body:
+            used_from, used_to = min(used_from, position), max(used_to, position + len(body))
+    return wav_from_pcm(first.content_type, bytes(samples[used_from:used_to])) if used_to > used_from else None

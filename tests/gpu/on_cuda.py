@@ -18,7 +18,7 @@ import torch
 
 from model.checkpoint import load
 from model.executor import CudaGraphExecutor
-from model.predict_manifest import predict_manifest
+from model.predict_files import predict_manifest
 from model.predictor import FusionModel, WindowFeatures
 from services.fusion.event_detector import EventDetector
 from services.fusion.inference import Inference

@@ -24,12 +24,10 @@ ROOT = Path(__file__).parents[2]
 _ALIGNER = [
     "alignment",
     "admission_cache",
-    "frontier_coverage",
     "idleness",
     "ordered_merge",
     "partition",
     "recovery",
-    "retained_offsets",
     "session",
     "window_builder",
 ]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.aligner.alignment import Aligner, Duplicate
-from services.aligner.frontier_coverage import FrontierCoverage
-from services.aligner.partition import Effects, Partition
+from services.aligner.partition import Effects, FrontierCoverage, Partition
 from services.aligner.session import NEVER_US, Session, Stream, WatermarkStep
 from services.contract import frontier
 from services.contract.chunk import Chunk

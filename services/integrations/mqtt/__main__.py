@@ -24,9 +24,8 @@ from services.runtime import logs
 from services.runtime.health import Progress, supervised
 from services.runtime.metrics import MqttMetrics, make_registry
 from services.runtime.net import is_loopback
-from services.runtime.process import run_main
+from services.runtime.process import run_main, run_until_first_ends
 from services.runtime.settings import MqttSettings, Settings, SettingsError, load
-from services.runtime.tasks import run_until_first_ends
 
 _log = logging.getLogger("services.integrations.mqtt")
 

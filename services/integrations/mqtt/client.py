@@ -14,8 +14,8 @@ from services.integrations.mqtt.state import MqttMessage
 from services.integrations.mqtt.topics import MqttTopics
 from services.runtime.health import Progress
 from services.runtime.metrics import MqttMetrics
+from services.runtime.process import run_until_first_ends
 from services.runtime.settings import MqttSettings
-from services.runtime.tasks import run_until_first_ends
 
 RETRY_S, TIMEOUT_S, KEEPALIVE_S, INCOMING_MAX = 1.0, 10.0, 30, 16
 _log = logging.getLogger(__name__)

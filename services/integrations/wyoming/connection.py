@@ -23,7 +23,7 @@ from services.integrations.wyoming.protocol import (
     write_event,
 )
 from services.runtime.clock import monotonic_us
-from services.runtime.tasks import run_until_first_ends
+from services.runtime.process import run_until_first_ends
 
 CONNECT_WITHIN_S = 10
 # Audio may come faster than in real time (a file, audio from before a wake word): it may be so far ahead, then it waits.

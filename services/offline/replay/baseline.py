@@ -1,9 +1,11 @@
-"""What a recording says came of its media, and how far that can be compared."""
+"""What a recording says came of its media (windows, predictions, events as bytes), and how far to compare it."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from services.contract import canonical
 from services.contract import window as window_record
@@ -14,7 +16,42 @@ from services.contract.window import Window
 from services.fusion.event_detector import DetectorState
 from services.offline.recording.metadata import RecordingError, RecordingMetadata
 from services.offline.recording.reader import RecordingFile
-from services.offline.replay.outcome import ReplayOutcome
+
+
+@dataclass(slots=True)
+class ReplayOutcome:
+    """Recorded, replayed or expected: first answers are in none, what they hold depends on timing.
+
+    windows by id; predictions by window id; events: the records of each event id in order; refused: why the chunk at
+    (modality, partition, offset) is in no window; open: windows that were not closed at the end.
+    """
+
+    windows: dict[str, bytes] = field(default_factory=dict)
+    predictions: dict[str, bytes] = field(default_factory=dict)
+    events: dict[str, list[bytes]] = field(default_factory=dict)
+    fates: dict[MemberPosition, str] = field(default_factory=dict)
+    open_windows: set[str] = field(default_factory=set)
+
+
+def outcome_to_json(outcome: ReplayOutcome) -> dict[str, Any]:
+    """All records as JSON values; `read` gives the same bytes again."""
+    return {
+        "windows": [canonical.loads(raw) for raw in outcome.windows.values()],
+        "predictions": {window: canonical.loads(raw) for window, raw in outcome.predictions.items()},
+        "events": {id: [canonical.loads(raw) for raw in raws] for id, raws in outcome.events.items()},
+        "refused": [[*place, why] for place, why in sorted(outcome.fates.items())],
+    }
+
+
+def outcome_from_json(told: Mapping[str, Any]) -> ReplayOutcome:
+    """The outcome that `as_json` told. Raises KeyError, TypeError or ValueError for what is none."""
+    return ReplayOutcome(
+        windows={str(window["id"]): canonical.dumps(window) for window in told["windows"]},
+        predictions={window: canonical.dumps(found) for window, found in told["predictions"].items()},
+        events={id: [canonical.dumps(found) for found in several] for id, several in told["events"].items()},
+        fates={MemberPosition(str(m), int(n), int(at)): str(why) for m, n, at, why in told["refused"]},
+    )
+
 
 OUTPUTS_MAX = 500_000
 NEVER_US = 1 << 62

@@ -11,11 +11,11 @@ from services.contract import canonical
 from services.fusion.inference import Inference
 from services.offline.recording.metadata import RecordingError
 from services.offline.recording.reader import RecordingFile
+from services.offline.replay import baseline as outcome_json
 from services.offline.replay import baseline as recorded_outcome
-from services.offline.replay import outcome as outcome_json
+from services.offline.replay.baseline import ReplayOutcome
 from services.offline.replay.compare import Comparison, model_label
 from services.offline.replay.diff import ReplayChanges, diff_outcomes
-from services.offline.replay.outcome import ReplayOutcome
 from services.offline.replay.run import replay
 from services.offline.replay.settings import with_overrides
 

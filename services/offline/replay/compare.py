@@ -11,9 +11,8 @@ from services.contract.topics import Topics
 from services.fusion.inference import Inference
 from services.offline.recording.reader import RecordingFile
 from services.offline.replay import baseline as recorded_outcome
-from services.offline.replay.baseline import NEVER_US, Baseline
+from services.offline.replay.baseline import NEVER_US, Baseline, ReplayOutcome
 from services.offline.replay.diff import Kind, OutcomeDiff, ReplayChanges, diff_outcomes
-from services.offline.replay.outcome import ReplayOutcome
 from services.offline.replay.run import ReplayResult, replay
 from services.offline.replay.settings import ReplaySettings
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from services.contract import canonical
 from services.contract.record import MemberPosition
-from services.offline.replay.outcome import ReplayOutcome
+from services.offline.replay.baseline import ReplayOutcome
 
 MEMBERS_TOLD_MAX = 4
 # Contributions (log probabilities) that differ by less are told with the other numbers.

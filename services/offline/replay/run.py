@@ -13,8 +13,7 @@ from services.fusion.event_tracker import EventTracker
 from services.fusion.inference import Inference
 from services.offline.driver import RecordingDriver, TimedWindow
 from services.offline.recording.reader import RecordingFile
-from services.offline.replay.baseline import Baseline
-from services.offline.replay.outcome import ReplayOutcome
+from services.offline.replay.baseline import Baseline, ReplayOutcome
 from services.offline.replay.settings import ReplaySettings
 
 # Windows that close so shortly before the recording's end may not have been predicted by then.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.fusion.cache import ByteLimitedCache
+from services.fusion.inference import ByteLimitedCache
 
 
 def test_what_was_used_longest_ago_goes_first_and_is_counted_for_its_modality() -> None:

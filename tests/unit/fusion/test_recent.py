@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.fusion.cache import RecentKeys
+from services.fusion.inference import RecentKeys
 
 
 def test_a_key_is_met_for_the_first_time_once() -> None:

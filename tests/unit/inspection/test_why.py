@@ -11,8 +11,7 @@ from services.contract import canonical
 from services.contract.record import KafkaRecord
 from services.fusion.inference import Inference
 from services.inspection.explain.explanation import explain
-from services.inspection.explain.lookup import find_in_recording
-from services.inspection.explain.reproduce import recompute
+from services.inspection.explain.reproduce import find_in_recording, recompute
 from services.offline.recording.reader import RecordingFile
 from services.runtime.settings import ROOT
 from services.storage.evidence import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.data.activity import find_audible_spans
+from model.data.scene import find_audible_spans
 
 RATE = 8_000
 

@@ -14,7 +14,7 @@ from model.compress import compress_model, dequantize, measure_compressed, quant
 from model.evaluate import evaluate_model, present_subset
 from model.fit import FittedModel, checkpoint_config, fit_model
 from model.fusion import FUSIONS
-from model.predict_examples import predict_examples
+from model.predict_files import predict_examples
 from model.recipe import TaskRecipe
 from tests.unit.model.small_set import WORDS, SmallSet, network, served, table
 

@@ -14,7 +14,7 @@ import soundfile
 from model.checkpoint import load
 from model.data.manifest_set import ManifestSet
 from model.manifest import ManifestError
-from model.predict_examples import predict_examples
+from model.predict_files import predict_examples
 from services.cli import main
 from tests.unit.model.small_set import LABELS, sample
 

@@ -15,7 +15,7 @@ from model.checkpoint import load, save, save_state_dict
 from model.compare import load_finished
 from model.evaluate import evaluate_model
 from model.multi_seed import evaluate_seeds
-from model.predict_examples import predict_examples
+from model.predict_files import predict_examples
 from model.recipe import TaskRecipe
 from tests.unit.model.small_set import SmallSet, config, network
 

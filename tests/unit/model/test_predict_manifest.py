@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.manifest import ManifestError
-from model.predict_manifest import predict_manifest
+from model.predict_files import predict_manifest
 from model.predictor import FusionModel
 from services.cli import main
 from tests.unit.model.small_set import LABELS, served

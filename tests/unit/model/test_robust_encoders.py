@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from model.encoders.lexicon import Lexicon
-from model.encoders.robust_audio import RobustAudioEncoder, RobustAudioReader
-from model.encoders.robust_image import prepare_robust_image
-from model.encoders.text import PAD, UNKNOWN
+from model.encoders.audio import RobustAudioEncoder, RobustAudioReader
+from model.encoders.image import prepare_robust_image
+from model.encoders.text import PAD, UNKNOWN, Lexicon
 
 LEXICON = Lexicon(["seven", "even", "dog", "bark", "at", "a"])
 

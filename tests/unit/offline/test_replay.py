@@ -15,10 +15,10 @@ from services.contract.record import KafkaRecord, MemberPosition
 from services.fusion.inference import Inference
 from services.offline.recording.reader import RecordingFile
 from services.offline.replay import case
+from services.offline.replay.baseline import ReplayOutcome
 from services.offline.replay.checkpoints import find_checkpoint
 from services.offline.replay.compare import compare_with_recording, recorded_model_digest
 from services.offline.replay.diff import UNEXPLAINED, window_points
-from services.offline.replay.outcome import ReplayOutcome
 from services.offline.replay.settings import with_overrides
 from services.runtime.settings import ROOT, SettingsError
 from tests.unit.offline import made

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from research.privacy.accountant import compute_epsilon, find_noise, renyi_divergence
+from research.privacy.dp_sgd import compute_epsilon, find_noise, renyi_divergence
 
 
 @pytest.mark.parametrize(("rate", "noise", "order"), [(0.01, 1.1, 8), (0.2, 2.0, 5), (0.5, 0.9, 3), (1.0, 1.5, 4)])

@@ -18,15 +18,13 @@ from model.checkpoint import CheckpointError, checkpoint_tasks, join_state_dicts
 from model.data.degradations import Severity
 from model.data.example import Example
 from model.data.homesound10 import Homesound10
-from model.data.intents import INTENTS, Intents
 from model.data.splits import read_jsonl
-from model.encoders.lexicon import Lexicon
+from model.encoders.text import Lexicon
 from model.fit import FittedModel
-from model.predict_examples import predict_examples
+from model.predict_files import predict_examples
 from model.recipe import TaskRecipe
 from model.tensors import collate_examples, compute_branches
-from research.multitask.shipped_tasks import multitask_config
-from research.multitask.sound_folds import SoundFolds
+from research.multitask.study import INTENTS, Intents, SoundFolds, multitask_config
 from research.multitask.train import Task, branch_losses, fit_tasks, joint_logits
 from services.cli import main
 from services.runtime.settings import ROOT

@@ -23,7 +23,7 @@ from research.privacy.dp_sgd import (
     train_heads,
 )
 from research.privacy.fit import fit_private, privacy_section, private_config
-from research.privacy.membership import loss_threshold_attack, membership_by_severity
+from research.privacy.study import loss_threshold_attack, membership_by_severity
 from services.cli.train_research import train_private
 from services.runtime.settings import ROOT
 from tests.unit.model.small_set import VECTOR_SIZE, WORDS, SmallSet

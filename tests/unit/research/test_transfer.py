@@ -12,9 +12,14 @@ import torch
 from model.data.example import Example
 from model.data.homesound10 import Homesound10
 from research.transfer import evaluate
-from research.transfer.network import SoundNetwork, embed_sounds
-from research.transfer.titles import TitleVectors
-from research.transfer.train import TransferRecipe, info_nce, train_sound_network
+from research.transfer.train import (
+    SoundNetwork,
+    TitleVectors,
+    TransferRecipe,
+    embed_sounds,
+    info_nce,
+    train_sound_network,
+)
 from services.runtime.settings import ROOT
 
 TITLES = TitleVectors(ROOT / "data" / "assistvec" / "vectors.npz")

@@ -11,7 +11,7 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from services.aligner import __main__ as aligner
 from services.fusion import __main__ as fusion
-from services.runtime.gc_tuning import collect_cycles_rarely, freeze_loaded_objects
+from services.runtime.process import collect_cycles_rarely, freeze_loaded_objects
 from services.runtime.settings import load
 
 

@@ -14,8 +14,7 @@ from services.contract import canonical, cloudevents
 from services.contract.record import KafkaRecord
 from services.contract.window import Member
 from services.storage.evidence import MemberInput, PredictionEvidence
-from services.storage.labels import LabelStore
-from services.storage.training_sample import InvalidLabel, SampleNotRetained, build_sample
+from services.storage.labels import InvalidLabel, LabelStore, SampleNotRetained, build_sample
 
 START_US, HOP_US = 1_700_000_000_000_000, 500_000
 PCM = "audio/pcm;rate=8000;channels=1;format=s16le"
