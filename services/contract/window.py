@@ -1,11 +1,9 @@
-"""The window record: one moment of one session, its members by reference and a mask with reasons.
-
-The late record: a chunk that came when its windows had closed for its modality.
-"""
+"""The window record (members by reference, state and evidence of each modality) and the late record."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,10 +13,10 @@ from services.contract.chunk import EMPTY_SHA256, Chunk
 from services.contract.record import MemberPosition
 
 
-# Not frozen, which makes one three times as slow to make, and there is one for each chunk; mypy keeps it from changing.
+# `frozen=True` triples construction time and one is built per chunk; `Final` lets mypy enforce immutability.
 @dataclass(slots=True, unsafe_hash=True)
 class Member:
-    """A chunk of a window: its identity, the sha256 of its payload, and where in the log it stands."""
+    """A chunk of a window: its identity, the sha256 of its payload and its position in the log."""
 
     source: Final[str]
     id: Final[str]
@@ -32,12 +30,12 @@ class Member:
 
     @property
     def alive(self) -> bool:
-        """True where the source only said that it is there: nothing to fetch."""
+        """Return True for an alive record, which has no payload."""
         return self.sha256 == EMPTY_SHA256
 
     @property
     def texts(self) -> tuple[str, str]:
-        """Its canonical JSON in the record and in what the digest is taken over; made once, for all of its windows."""
+        """Return its canonical JSON in the record and in the digest's input; built once for all of its windows."""
         if self._texts is None:
             source, id, sha256 = (
                 canonical.dumps_text(self.source),
@@ -53,7 +51,7 @@ class Member:
         return self._texts
 
     def input_text(self, modality: str) -> str:
-        """Its canonical JSON among the inputs of a prediction; made once, as the member is of one modality."""
+        """Return its canonical JSON among the inputs of a prediction; built once."""
         if self._input is None or self._input[0] != modality:
             name, source, id = (
                 canonical.dumps_text(modality),
@@ -68,10 +66,13 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class WindowMembers:
-    """One modality of a window.
+    """The members of one modality in a window, and the modality's state.
 
-    state: present, absent or unknown; evidence: data, alive, tick, end or config (None: still awaited, early answers
-    only); bound_us: the bound of the record that closed the window for this modality.
+    Attributes:
+        state: present, absent or unknown.
+        evidence: What the state rests on: data, alive, tick, end or config; None if still awaited (early windows only).
+        bound_us: Watermark of the record that closed the window for this modality.
+        members: In order of event time.
     """
 
     state: str
@@ -82,9 +83,15 @@ class WindowMembers:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """[start_us, end_us) of a session; *_us of event time, opened_us and closed_us of the broker's clock.
+    """The interval [start_us, end_us) of a session, in event time.
 
-    muted: senses that must not be used for its answer; no part of the record, for alignment knows nothing of it.
+    Attributes:
+        previous_us: Start of the session's window before it; None if there is none within the event gap.
+        final: False for an early window.
+        config: Digest of the alignment settings.
+        opened_us: Smallest append time of its members.
+        closed_us: Largest append time of the records that closed it.
+        muted: Modalities that a prediction must not use; set by fusion, not part of the record.
     """
 
     session: str
@@ -101,8 +108,10 @@ class Window:
 
     @property
     def digest(self) -> str:
-        """sha256 over members, mask and evidence: what a repeat must not change. Made once: an early answer's id, which
-        is asked for at every step, is taken from it."""
+        """Return the sha256 over members, states and evidence, which a repeated window must not change.
+
+        It is computed once, because the id of an early window is derived from it.
+        """
         if not self._digest:
             object.__setattr__(self, "_digest", _digest_of([of_digest for of_digest, _ in _lanes(self)]))
         return self._digest
@@ -113,7 +122,7 @@ class Window:
 
     @property
     def id(self) -> str:
-        """`session/start in ms/1`; an early answer ends in `/0-` and six digits of its digest."""
+        """Return `session/start in ms/1`, for an early window `session/start in ms/0-` and six digits of its digest."""
         return self._id("" if self.final else self.digest)
 
     def _id(self, digest: str) -> str:
@@ -121,10 +130,10 @@ class Window:
 
 
 def encode(window: Window) -> bytes:
-    """The canonical bytes of a window record.
+    """Return the canonical bytes of a window record.
 
-    Put together from its members' texts: a member stands in several windows, early and final, and a record is mostly
-    members. What comes out is what canonical.dumps says of the same content (tests/unit/contract/test_window.py).
+    They are joined from the texts of its members, because a record is mostly members and each is in several windows.
+    The result equals `canonical.dumps` of the same content (tests/unit/contract/test_window.py).
     """
     lanes = _lanes(window)
     digest = _digest_of([of_digest for of_digest, _ in lanes])
@@ -145,7 +154,7 @@ def _digest_of(lanes: Sequence[str]) -> str:
 
 
 def _lanes(window: Window) -> list[tuple[str, str]]:
-    """What the digest is taken over and what the record says of each modality, by name."""
+    """Return for each modality, by name, its text in the digest's input and in the record."""
     return [_lane_texts(name, lane) for name, lane in sorted(window.modalities.items())]
 
 
@@ -168,7 +177,7 @@ def _number_or_null(value: int | None) -> str:
 
 
 def decode_or_none(raw: bytes | None) -> Window | None:
-    """The window of a record, None for what is none: whoever may write to the topic may have written anything."""
+    """Decode a window record; return None if it is invalid (topics are untrusted input)."""
     try:
         return decode(raw or b"")
     except (canonical.InvalidJson, KeyError, TypeError, ValueError, AttributeError):
@@ -176,12 +185,58 @@ def decode_or_none(raw: bytes | None) -> Window | None:
 
 
 def decode(raw: bytes) -> Window:
-    """Read a window record. Raises canonical.InvalidJson, KeyError, TypeError, ValueError or AttributeError if it is none."""
-    return made(canonical.loads_object(raw), lambda members: tuple([decode_member(m) for m in members]))
+    """Decode a window record. Raises InvalidJson, KeyError, TypeError, ValueError or AttributeError if it is invalid."""
+    return _from_json(canonical.loads_object(raw), lambda members: tuple([decode_member(m) for m in members]))
 
 
-def made(record: Mapping[str, Any], members_of: Callable[[Any], tuple[Member, ...]]) -> Window:
-    """The window that a record tells; members_of: the members that a lane of it names. Raises like `decode`."""
+# A member with its texts takes some 3 KB.
+REMEMBERED_MEMBERS_MAX = 8_192
+# Longer names are not remembered: topics are untrusted input and must not fill the memory.
+NAME_LENGTH_MAX = 1_024
+
+
+class WindowDecoder:
+    """Decodes window records; a member that is in several windows is one object, with the texts made of it.
+
+    Args:
+        members_max: The least number of members to remember; at most twice as many are.
+    """
+
+    def __init__(self, members_max: int = REMEMBERED_MEMBERS_MAX) -> None:
+        self._members_max = members_max
+        self._recent: dict[tuple[str, str, int, int], Member] = {}
+        self._older: dict[tuple[str, str, int, int], Member] = {}
+
+    def decode_or_none(self, raw: bytes | None) -> Window | None:
+        """Decode a window record; return None if it is invalid."""
+        try:
+            if raw is not None and len(raw) <= canonical.JSON_BYTES_MAX:
+                window = _from_json(json.loads(raw), self._members)
+                # The strict reader of JSON costs more than this check, which shows that the record is canonical (no key
+                # is repeated) and that each remembered member is the one in the record.
+                if encode(window) == raw:
+                    return window
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            pass
+        return decode_or_none(raw)
+
+    def _members(self, records: Sequence[dict[str, Any]]) -> tuple[Member, ...]:
+        find = self._recent.get
+        return tuple(
+            [find((record["sha256"], record["source"], *record["at"])) or self._remember(record) for record in records]
+        )
+
+    def _remember(self, record: dict[str, Any]) -> Member:
+        key = record["sha256"], record["source"], *record["at"]
+        member = self._older.get(key) or decode_member(record)
+        if max(len(member.source), len(member.id)) <= NAME_LENGTH_MAX:
+            if len(self._recent) >= self._members_max:
+                self._older, self._recent = self._recent, {}
+            self._recent[key] = member
+        return member
+
+
+def _from_json(record: Mapping[str, Any], decode_members: Callable[[Any], tuple[Member, ...]]) -> Window:
     return Window(
         session=record["session"],
         start_us=record["start_us"],
@@ -190,7 +245,7 @@ def made(record: Mapping[str, Any], members_of: Callable[[Any], tuple[Member, ..
         final=record["final"],
         config=record["config"],
         modalities={
-            name: WindowMembers(lane["state"], lane["evidence"], lane["bound_us"], members_of(lane["members"]))
+            name: WindowMembers(lane["state"], lane["evidence"], lane["bound_us"], decode_members(lane["members"]))
             for name, lane in record["modalities"].items()
         },
         opened_us=record["opened_us"],
@@ -199,14 +254,20 @@ def made(record: Mapping[str, Any], members_of: Callable[[Any], tuple[Member, ..
 
 
 def decode_member(record: dict[str, Any]) -> Member:
-    """A member as a record tells it. Raises KeyError or TypeError where it tells none."""
+    """Decode a member of a window record. Raises KeyError or TypeError if it is invalid."""
     return Member(
         record["source"], record["id"], record["t_us"], record["duration_us"], record["sha256"], *record["at"]
     )
 
 
 def encode_late(chunk: Chunk, missed_us: tuple[int, ...], behind_us: int) -> bytes:
-    """Canonical bytes: identity and position, the starts of the windows missed, and by how much the last was missed."""
+    """Return the canonical bytes of a late record.
+
+    Args:
+        chunk: The late chunk.
+        missed_us: Starts of the windows that it missed.
+        behind_us: By how much it missed the last of them.
+    """
     return canonical.dumps(
         {
             "session": chunk.session,

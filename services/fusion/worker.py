@@ -16,8 +16,7 @@ from aiokafka.structs import ConsumerRecord
 from services.contract.dead_letter import Reason, Rejected, make_dead_letter
 from services.contract.record import RecordPosition
 from services.contract.topics import Topics
-from services.contract.window import Member, Window
-from services.contract.window_reader import WindowReader
+from services.contract.window import Member, Window, WindowDecoder
 from services.fusion.batching import COMING_US, FULL, NEVER_US, Batcher, BatchTimeModel, QueuedWindow, ReleasedBatch
 from services.fusion.event_detector import EventDetector
 from services.fusion.event_tracker import EventTracker
@@ -98,7 +97,7 @@ class FusionWorker:
         self._deadline_us = load_shedding.deadline_us
         self._load_shedder = LoadShedder(load_shedding.level_max, load_shedding.step_us)
         self._decoding, self._inferring = ThreadPoolExecutor(1, "decode"), ThreadPoolExecutor(1, "inference")
-        self._reader = WindowReader()
+        self._decoder = WindowDecoder()
         self._tracker: EventTracker
         self._batcher: Batcher
         self._pipeline: StagePipeline
@@ -247,7 +246,7 @@ class FusionWorker:
 
     async def _window(self, record: ConsumerRecord) -> QueuedWindow | None:
         """Decode a window record; an invalid one becomes a dead letter, or it would stop every worker that reads it."""
-        window = self._reader.read(record.value)
+        window = self._decoder.decode_or_none(record.value)
         if window is not None and self._has_own_members(window, record.partition):
             age_us = int(time.time() * 1_000_000) - record.timestamp * 1000
             due_us = monotonic_us() + self._deadline_us - max(age_us, 0)
