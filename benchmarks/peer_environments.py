@@ -10,6 +10,8 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+from services.contract.errors import BraidError
+
 PINS = Path(__file__).parent / "peers"
 FOLDER = Path(".braid") / "benchmarks"
 INSTALL_TIMEOUT_S = 900.0  # Pathway is 1.3 GB
@@ -17,8 +19,8 @@ VERSIONS = "import importlib.metadata as m, json, sys; print(json.dumps({n: m.ve
 Progress = Callable[[str], None]
 
 
-class InstallError(Exception):
-    """An environment that cannot be made; the message says why."""
+class InstallError(BraidError):
+    """An environment that cannot be made."""
 
 
 def peer_python(name: str, progress: Progress) -> Path:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from services.contract.errors import BraidError
 from services.kafka import clients, topic_admin
 from services.local.ports import free_ports
 from services.local.process import ChildProcess, StartError
@@ -23,8 +24,8 @@ SERVICES = ("aligner", "fusion", "gateway")
 T = TypeVar("T")
 
 
-class RunFailed(Exception):
-    """A run without a result; the message says why."""
+class RunFailed(BraidError):
+    """A run without a result."""
 
 
 @dataclass(frozen=True, slots=True)

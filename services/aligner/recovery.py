@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.contract import alignment_config, frontier
 from services.contract import window as window_record
+from services.contract.errors import EXIT_USAGE, BraidError
 from services.contract.frontier import Frontier
 from services.contract.topics import Topics
 from services.contract.window import Window
@@ -33,14 +34,17 @@ class InitialState:
     old_keys: Mapping[str, list[tuple[bytes, int]]]
 
 
-class SettingsMismatchError(Exception):
-    """The logs hold windows that were made under other settings; the message says how to go on."""
+class SettingsMismatchError(BraidError):
+    """The topics hold windows that were made under other alignment settings."""
 
-    def __init__(self, found: str, ours: str) -> None:
+    exit_code = EXIT_USAGE
+
+    def __init__(self, found: str, current: str) -> None:
         super().__init__(
-            f"The topics hold windows made under other alignment settings ({found}; `braid config show` prints {ours}). "
+            "The topics hold windows made under other alignment settings.",
+            f"The digest of their settings is {found}; `braid config show` prints {current}.",
             "Stop the devices and run `braid migrate-settings`: it closes open windows under the old settings and hands "
-            "over to the new ones. Or restore the old alignment settings, or use new topics (`topics.prefix`)."
+            "over to the new ones. Or restore the old alignment settings, or use new topics (`topics.prefix`).",
         )
 
 

@@ -54,7 +54,7 @@ class BraidCommands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a verb."""
         # Clients log each failed connection attempt; the message below says it once. Services set up their own logs.
-        logging.lastResort = None
+        logging.lastResort = logging.NullHandler()
         try:
             return super().invoke(ctx)
         except Exception as error:

@@ -205,7 +205,7 @@ async def _send_file(
 
 
 def _send_captures(
-    settings: Settings, openings: Sequence[CaptureSource], session: str, source: str, wanted: CaptureOptions
+    settings: Settings, openings: Sequence[CaptureSource], session: str, source: str, options: CaptureOptions
 ) -> list[dict[str, Any]]:
     """Send cameras, microphones and videos side by side until all have ended or Ctrl-C; return what was sent."""
     names = [source if n == 0 else f"{source}-{n + 1}" for n in range(len(openings))]
@@ -215,7 +215,7 @@ def _send_captures(
             raise _missing_session(name)
     sent: list[SendCounts] = []
     try:
-        asyncio.run(_capture(settings, dict(zip(names, openings, strict=True)), session, wanted, sent))
+        asyncio.run(_capture(settings, dict(zip(names, openings, strict=True)), session, options, sent))
     except* KeyboardInterrupt:
         pass
     return [
@@ -231,7 +231,11 @@ def _send_captures(
 
 
 async def _capture(
-    settings: Settings, openings: dict[str, CaptureSource], session: str, wanted: CaptureOptions, sent: list[SendCounts]
+    settings: Settings,
+    openings: dict[str, CaptureSource],
+    session: str,
+    options: CaptureOptions,
+    sent: list[SendCounts],
 ) -> None:
     from services.integrations.capture.sender import Sender
     from services.kafka import clients
@@ -239,6 +243,6 @@ async def _capture(
     devices, topics = DeviceDirectory(settings.devices), settings.topic_names()
     async with clients.producer(settings.kafka) as producer, asyncio.TaskGroup() as group:
         for name, opening in openings.items():
-            sender = Sender(producer, topics, devices, session, name, opening, wanted, output.note)
+            sender = Sender(producer, topics, devices, session, name, opening, options, output.note)
             sent.append(sender.sent)
             group.create_task(sender.run())

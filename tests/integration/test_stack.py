@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from services.kafka import clients, topic_admin
+from services.local.ports import free_ports
 from services.local.process import ChildProcess, StartError
 from services.local.redis import LocalRedis
 from services.local.stack import LocalStack
@@ -117,3 +118,22 @@ async def test_the_read_only_verbs_work_on_a_live_stack(stack: LocalStack) -> No
             devices = json.loads(out)
             assert devices["not_heard"] == ["attic"]
             assert all(d["last_seen_s"] < 600 for d in devices["devices"])
+
+
+@pytest.mark.parametrize(
+    ("line", "code"), [("doctor", 1), ("forget nobody", 1), ("topics check", 0), ("mute nobody", 0)]
+)
+async def test_verb_without_redis_ends_with_a_code_and_at_most_three_lines(
+    line: str, code: int, stack: LocalStack, tmp_path: Path
+) -> None:
+    dead = {"BRAID_REDIS__URL": f"redis://127.0.0.1:{free_ports(1)[0]}/0", "BRAID_LABELS__FOLDER": str(tmp_path)}
+    process = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).parent / "braid"),
+        *line.split(),
+        env={**os.environ, **stack.environment(), **dead, "BRAID_ARCHIVE__FOLDER": str(tmp_path)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, printed = await process.communicate()
+    assert process.returncode == code, printed
+    assert len(printed.splitlines()) <= 3
