@@ -1,1 +1,1 @@
-"""Windows in, predictions and events out: fetch, decode, encode, fuse, explain, decide, publish."""
+"""Fusion: windows to predictions and events."""

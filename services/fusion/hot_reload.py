@@ -68,6 +68,7 @@ class CheckpointReloader:
         return newer
 
     def close(self) -> None:
+        """Stop loading."""
         self._thread.shutdown(cancel_futures=True)
 
     def _loaded(self) -> Inference | None:

@@ -42,9 +42,11 @@ class WindowInputs:
 
     @property
     def present(self) -> frozenset[str]:
+        """The modalities with at least one encoder input."""
         return frozenset([*(m for m, keys in self.items.items() if keys), *([AUDIO] if self.segments else [])])
 
     def keys(self, modality: str) -> Sequence[Hashable]:
+        """Return the cache keys of a modality's encoder inputs."""
         return list(self.segments.values()) if MODALITIES[modality].on_grid else self.items.get(modality, [])
 
     def features(self, of: Mapping[tuple[str, Hashable], Feature]) -> WindowFeatures:
@@ -87,6 +89,7 @@ class ModelOutputs:
 
     @property
     def fuse_us(self) -> int:
+        """How much of the time was fusing."""
         return self.ended_us - self.began_us - self.encode_us
 
 

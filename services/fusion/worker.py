@@ -109,6 +109,7 @@ class FusionWorker:
         self._read: dict[TopicPartition, int] = {}
 
     async def start(self) -> None:
+        """Load the model and connect."""
         first = await asyncio.get_running_loop().run_in_executor(self._inferring, self._reloader.load_first)
         self._producer, self._payloads = self._make_producer(), self._make_payloads()
         self._log_reader = self._make_reader()
@@ -128,6 +129,7 @@ class FusionWorker:
         self._serve(first)
 
     async def stop(self) -> None:
+        """Cancel batches in flight and disconnect."""
         await self._pipeline.stop()
         await self._lag.stop()
         for client in (self._controls, self._producer, self._log_reader):

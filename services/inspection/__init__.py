@@ -1,0 +1,1 @@
+"""Inspect a run: is it right (audit), and why is a prediction what it is (explain)?"""

@@ -1,1 +1,1 @@
-"""The same alignment and fusion code without a broker, in virtual time, as fast as it goes."""
+"""Alignment and fusion without a broker, in virtual time."""

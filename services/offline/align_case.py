@@ -1,6 +1,6 @@
-"""One written case through the pure core alone: no broker, no clock, no ticks of our own, no limits, no early answers.
+"""Run one written case through the pure core: no broker, clock, own idle records, limits or early windows.
 
-The form of a case and of its answer is documented in the help of `braid align-case`.
+The form of a case and of its result is documented in the help of `braid align-case`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class InvalidCase(ValueError):
 
 
 def run_case(line: bytes) -> dict[str, Any]:
-    """The answer to one line; an unreadable case is answered with its name and the error."""
+    """Return the result of the case in one line; of an invalid case its name and the error."""
     name: Any = None
     try:
         case = canonical.loads_object(line)

@@ -1,0 +1,1 @@
+"""Audit a run: check its windows, fates and predictions against the logs."""

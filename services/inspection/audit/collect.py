@@ -1,4 +1,4 @@
-"""Collects the logs of a run from the broker: the audit's only door to Kafka."""
+"""Collect the logs of a run from the broker; the only file of the audit that uses Kafka."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from services.kafka.log_reader import read_range
 
 
 async def collect_logs(reader: AIOKafkaConsumer, topics: Topics, partition_count: int) -> list[PartitionLogs]:
-    """Every record of media, windows, late and dead topics, by partition number. Raises KafkaError."""
+    """Read every record of the media, windows, late and dead-letter topics, by partition.
+
+    Raises:
+        KafkaError: The broker cannot be read.
+    """
     out = []
     for number in range(partition_count):
         media = {m: await _all(reader, topics.media(m), number) for m in topics.modalities}
@@ -21,7 +25,7 @@ async def collect_logs(reader: AIOKafkaConsumer, topics: Topics, partition_count
 
 
 async def collect_topic(reader: AIOKafkaConsumer, topic: str, partition_count: int) -> list[KafkaRecord]:
-    """Every record of one topic."""
+    """Read every record of one topic."""
     return [raw for number in range(partition_count) for raw in await _all(reader, topic, number)]
 
 
@@ -32,7 +36,7 @@ async def _all(reader: AIOKafkaConsumer, topic: str, number: int) -> list[KafkaR
 async def collect_since(
     reader: AIOKafkaConsumer, topic: str, number: int, from_ms: int, records_max: int
 ) -> list[KafkaRecord]:
-    """The records of one partition from a broker time on, at most the newest records_max."""
+    """Read the records of one partition from an append time on, at most the newest records_max."""
     tp = TopicPartition(topic, number)
     found = (await reader.offsets_for_times({tp: max(from_ms, 0)}))[tp]
     if found is None:

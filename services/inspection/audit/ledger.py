@@ -1,4 +1,4 @@
-"""The books of a run: every media record read again has one fate, and every window is what the oracle says."""
+"""The ledger of a run: every media record has one fate, and every window is what the oracle says."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FATES = ("windowed", "late", "duplicate", "dead", "pending")
 
 @dataclass(frozen=True, slots=True)
 class PartitionLogs:
-    """All records of one partition number that the books need."""
+    """The records of one partition that the ledger needs."""
 
     partition: int
     media: Mapping[str, Sequence[KafkaRecord]]
@@ -33,7 +33,19 @@ class PartitionLogs:
 
 @dataclass(slots=True)
 class Ledger:
-    """What was found; `troubles` is empty where all is as promised. fate_of: by modality, partition and offset."""
+    """The fates and windows of a run.
+
+    Attributes:
+        admitted: How many media records there are.
+        fates: How many have each fate.
+        by_modality: The same by modality.
+        fate_of: The fate by modality, partition and offset.
+        windows: Final windows by id, with their bytes and append time (ms).
+        early_windows: How many early windows there are.
+        windows_wrong: How many windows are missing or not what the oracle says.
+        copies: How many final windows were published again.
+        troubles: What is wrong; empty if every promise holds.
+    """
 
     admitted: int = 0
     fates: Counter[str] = field(default_factory=Counter)
@@ -47,30 +59,31 @@ class Ledger:
 
     @property
     def balanced(self) -> bool:
-        """Every media record has a fate and none is left open."""
+        """True if every media record has a fate and none is pending."""
         return self.admitted == sum(self.fates.values()) and not self.fates["pending"]
 
     def as_json(self) -> dict[str, int]:
+        """Return the counts as `braid audit --json` prints them."""
         return {"admitted": self.admitted, **{fate: self.fates[fate] for fate in FATES}}
 
 
 def build_ledger(logs: Sequence[PartitionLogs], semantics: AlignmentConfig, ours: Callable[[str], bool]) -> Ledger:
-    """The books of the sessions that are ours, over whole logs."""
-    books = Ledger(by_modality={m: Counter() for m in semantics.modalities})
+    """Build the ledger of whole logs; ours: selects the sessions."""
+    ledger = Ledger(by_modality={m: Counter() for m in semantics.modalities})
     for one in logs:
-        _one(one, semantics, ours, books)
-    return books
+        _one(one, semantics, ours, ledger)
+    return ledger
 
 
 def count_configs(logs: Sequence[PartitionLogs]) -> Counter[str]:
-    """How many final windows were made under which settings, by config digest."""
+    """Count the final windows by the digest of their alignment settings."""
     windows = (window_record.decode_or_none(raw.value) for one in logs for raw in one.windows)
     return Counter(window.config for window in windows if window is not None and window.final)
 
 
-def _one(logs: PartitionLogs, semantics: AlignmentConfig, ours: Callable[[str], bool], books: Ledger) -> None:
-    refusals = _told("dead", logs.dead, {"topic", "partition", "offset", "stage"}, logs.partition, books)
-    told_late = _told("late", logs.late, {"modality", "at"}, logs.partition, books)
+def _one(logs: PartitionLogs, semantics: AlignmentConfig, ours: Callable[[str], bool], ledger: Ledger) -> None:
+    refusals = _valid("dead", logs.dead, {"topic", "partition", "offset", "stage"}, logs.partition, ledger)
+    told_late = _valid("late", logs.late, {"modality", "at"}, logs.partition, ledger)
     dead = {(d["topic"].split(".")[-2], d["offset"]): d for d in refusals if d["partition"] == logs.partition}
     late = {(d["modality"], d["at"][1]) for d in told_late}
     entries: dict[str, list[LogEntry]] = {}
@@ -81,11 +94,11 @@ def _one(logs: PartitionLogs, semantics: AlignmentConfig, ours: Callable[[str], 
             mine = raw.key is not None and ours(raw.key.decode(errors="replace"))
             refused = dead.get((modality, raw.offset))
             if mine and cloudevents.raw_type(raw.headers) != cloudevents.SESSION_END_TYPE.encode():
-                books.admitted += 1
+                ledger.admitted += 1
             if refused is not None and refused["stage"] == "admission":
                 if mine:
-                    _count(books, modality, "dead")
-                    books.fate_of[modality, logs.partition, raw.offset] = "dead"
+                    _count(ledger, modality, "dead")
+                    ledger.fate_of[modality, logs.partition, raw.offset] = "dead"
                 continue
             found = decode_media_record(raw, modality, logs.partition)
             if isinstance(found, Tick):
@@ -94,17 +107,17 @@ def _one(logs: PartitionLogs, semantics: AlignmentConfig, ours: Callable[[str], 
                 entries[modality].append(LogEntry(raw.offset, raw.timestamp * 1000, found))
                 chunks[modality, raw.offset] = found
             elif mine and cloudevents.raw_type(raw.headers) != cloudevents.SESSION_END_TYPE.encode():
-                _count(books, modality, "pending")
-                books.troubles.append(f"{modality} {logs.partition}/{raw.offset} is unreadable and no dead letter")
+                _count(ledger, modality, "pending")
+                ledger.troubles.append(f"{modality} {logs.partition}/{raw.offset} is unreadable and no dead letter")
     verdict = judge_logs(entries, semantics)
-    placed = _windows(logs, verdict, ours, books)
-    _fates(verdict, chunks, placed, late, set(dead), books)
+    placed = _windows(logs, verdict, ours, ledger)
+    _fates(verdict, chunks, placed, late, set(dead), ledger)
 
 
 def _windows(
-    logs: PartitionLogs, verdict: OracleVerdict, ours: Callable[[str], bool], books: Ledger
+    logs: PartitionLogs, verdict: OracleVerdict, ours: Callable[[str], bool], ledger: Ledger
 ) -> set[tuple[str, int]]:
-    """Compare final windows with the oracle; the positions of all members that were published."""
+    """Compare final windows with the oracle; return the positions of all published members."""
     placed: set[tuple[str, int]] = set()
     seen: dict[tuple[str, int], bytes] = {}
     for raw in logs.windows:
@@ -112,27 +125,27 @@ def _windows(
         if window is None or not ours(window.session):
             continue
         if not window.final:
-            books.early_windows += 1
+            ledger.early_windows += 1
             continue
         key = window.session, window.start_us
         if key in seen:
-            books.copies += 1
+            ledger.copies += 1
             if seen[key] != raw.value:
-                books.troubles.append(f"two versions of window {window.id}")
-                books.windows_wrong += 1
+                ledger.troubles.append(f"two versions of window {window.id}")
+                ledger.windows_wrong += 1
             continue
         seen[key] = raw.value or b""
-        books.windows[window.id] = window, raw.value or b"", raw.timestamp
+        ledger.windows[window.id] = window, raw.value or b"", raw.timestamp
         placed |= {(m, member.offset) for m, lane in window.modalities.items() for member in lane.members}
         wanted = verdict.windows.get(key)
         if wanted is None or window_record.encode(wanted) != raw.value:
-            books.windows_wrong += 1
-            books.troubles.append(f"window {window.id} is not what the logs say")
+            ledger.windows_wrong += 1
+            ledger.troubles.append(f"window {window.id} is not what the logs say")
     for session, start_us in verdict.windows.keys() - seen.keys():
-        books.windows_wrong += 1
-        books.troubles.append(f"window {session}/{start_us // 1000} is missing")
+        ledger.windows_wrong += 1
+        ledger.troubles.append(f"window {session}/{start_us // 1000} is missing")
     for session, start_us in verdict.open:
-        books.troubles.append(f"window {session}/{start_us // 1000} was never closed")
+        ledger.troubles.append(f"window {session}/{start_us // 1000} was never closed")
     return placed
 
 
@@ -142,11 +155,11 @@ def _fates(
     placed: set[tuple[str, int]],
     late: set[tuple[str, int]],
     dead: set[tuple[str, int]],
-    books: Ledger,
+    ledger: Ledger,
 ) -> None:
-    """One fate for each chunk, from what was published; the oracle's word where a copy may be called either way.
+    """Give each chunk one fate from what was published; the oracle decides about copies.
 
-    After a crash a copy that was a duplicate may be told as late: its identity has the stronger fate.
+    After a crash a duplicate may be published as late: the stronger fate of its identity counts.
     """
     for at, chunk in chunks.items():
         wanted = verdict.fates[at]
@@ -160,25 +173,29 @@ def _fates(
             fate = "late"
         else:
             fate = "pending"
-        _count(books, chunk.modality, fate)
-        books.fate_of[chunk.modality, chunk.partition, chunk.offset] = fate
+        _count(ledger, chunk.modality, fate)
+        ledger.fate_of[chunk.modality, chunk.partition, chunk.offset] = fate
         same = {"conflict": "dead", "limit": "dead"}.get(wanted, wanted)
         if fate != same:
-            books.troubles.append(f"{chunk.modality} {chunk.partition}/{chunk.offset} is {fate}, the logs say {wanted}")
+            ledger.troubles.append(
+                f"{chunk.modality} {chunk.partition}/{chunk.offset} is {fate}, the logs say {wanted}"
+            )
 
 
-def _count(books: Ledger, modality: str, fate: str) -> None:
-    books.fates[fate] += 1
-    books.by_modality[modality][fate] += 1
+def _count(ledger: Ledger, modality: str, fate: str) -> None:
+    ledger.fates[fate] += 1
+    ledger.by_modality[modality][fate] += 1
 
 
-def _told(name: str, raws: Sequence[KafkaRecord], fields: set[str], number: int, books: Ledger) -> list[dict[str, Any]]:
-    """The records of a topic of ours; what lacks its fields stands among the troubles."""
+def _valid(
+    name: str, raws: Sequence[KafkaRecord], fields: set[str], number: int, ledger: Ledger
+) -> list[dict[str, Any]]:
+    """The valid records of a topic; records that lack a field are troubles."""
     found = []
     for raw in raws:
         told = canonical.object_or_empty(raw.value)
         if fields <= told.keys():
             found.append(told)
         else:
-            books.troubles.append(f"{name} {number}/{raw.offset} is no record of ours")
+            ledger.troubles.append(f"{name} {number}/{raw.offset} is no record of ours")
     return found

@@ -1,7 +1,7 @@
-"""What the logs alone say: every fate and every window, read in the plainest way.
+"""The oracle: every fate and every window from the logs alone, in the plainest way.
 
-First each log by itself (bounds, fates, memberships), then the join. No state is ever dropped, nothing is incremental:
-slow, and easy to check against the rules. Imports the contract only.
+First each log by itself (watermarks, fates, members), then the join. No state is ever dropped and nothing is
+incremental: slow, and easy to check against the rules. Imports the contract only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from services.contract.window import Member, Window, WindowMembers
 
 
 class LogEntry(NamedTuple):
-    """One record of a media log that admission let pass."""
+    """A record of a media log that passed admission."""
 
     offset: int
     appended_us: int
@@ -26,7 +26,7 @@ class LogEntry(NamedTuple):
 
 
 class WatermarkStep(NamedTuple):
-    """A record that raised a bound."""
+    """A record that raised a watermark."""
 
     bound_us: int
     appended_us: int
@@ -35,20 +35,20 @@ class WatermarkStep(NamedTuple):
 
 @dataclass(slots=True)
 class LogReading:
-    """One log, read from its beginning to its end."""
+    """What one whole log says."""
 
     steps: dict[str, list[WatermarkStep]] = field(default_factory=lambda: defaultdict(list))
     members: dict[tuple[str, int], list[Chunk]] = field(default_factory=lambda: defaultdict(list))
     fates: dict[int, str] = field(default_factory=dict)
 
     def bound_us(self, session: str) -> int | None:
-        """The bound that a session has reached, None where nothing raised one."""
+        """Return a session's watermark (us), None if nothing raised it."""
         return self.steps[session][-1].bound_us if self.steps[session] else None
 
 
 @dataclass(frozen=True, slots=True)
 class OracleVerdict:
-    """Final windows by (session, start), windows that are open still, and the fate at each (modality, offset)."""
+    """Final windows by (session, start), windows that are still open, and the fate at each (modality, offset)."""
 
     windows: dict[tuple[str, int], Window]
     open: set[tuple[str, int]]
@@ -56,7 +56,7 @@ class OracleVerdict:
 
 
 def read_log(modality: str, log: Sequence[LogEntry], semantics: AlignmentConfig) -> LogReading:
-    """Everything that one log decides without the others: windowed, late, duplicate, conflict or limit per record."""
+    """Return what one log decides without the others: windowed, late, duplicate, conflict or limit for each record."""
     reading = LogReading()
     known: dict[tuple[str, object], tuple[str, int]] = {}
     for offset, appended_us, holds in log:
@@ -93,7 +93,7 @@ def read_log(modality: str, log: Sequence[LogEntry], semantics: AlignmentConfig)
 
 
 def judge_logs(logs: Mapping[str, Sequence[LogEntry]], semantics: AlignmentConfig) -> OracleVerdict:
-    """The windows and fates of a complete set of media logs of one partition number."""
+    """Return the windows and fates of all media logs of one partition."""
     readings = {modality: read_log(modality, logs.get(modality, ()), semantics) for modality in semantics.modalities}
     fates = {(m, offset): fate for m, reading in readings.items() for offset, fate in reading.fates.items()}
     starts = sorted({key for reading in readings.values() for key, chunks in reading.members.items() if chunks})

@@ -1,4 +1,4 @@
-"""Recomputes predictions from their windows and the media log, in a fresh process state, and compares the bytes."""
+"""Recompute predictions from their windows and the media logs with a fresh inference, and compare the bytes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from services.fusion.stages import WindowPrediction
 from services.inspection.audit.ledger import Ledger, PartitionLogs
 from services.storage.payload_cache import Payload
 
-# A level of overload, and the senses that were muted.
-Way = tuple[int, frozenset[str]]
-WHOLE: Way = (0, frozenset())
+# The level of overload, and the muted modalities.
+Mode = tuple[int, frozenset[str]]
+NORMAL: Mode = (0, frozenset())
 
 
 @dataclass(slots=True)
 class RecomputedPredictions:
-    """Final predictions by window id as computed again, and what differs from what was published."""
+    """The recomputed final predictions by window id, and the differences from what was published."""
 
     by_window: dict[str, WindowPrediction] = field(default_factory=dict)
     checked: int = 0
@@ -31,28 +31,28 @@ class RecomputedPredictions:
 
 
 def recompute_predictions(
-    books: Ledger, logs: Sequence[PartitionLogs], published: Sequence[KafkaRecord], inference: Inference
+    ledger: Ledger, logs: Sequence[PartitionLogs], published: Sequence[KafkaRecord], inference: Inference
 ) -> RecomputedPredictions:
-    """Every final prediction of the books' windows must be there, in one byte string, equal to a fresh one.
+    """Check that each window of the ledger has one final prediction, byte for byte equal to a fresh one.
 
-    A window that was answered under overload or without muted senses counts in each way in which it was: which, the
-    prediction itself says.
+    A window that was predicted at several levels of overload, or with several mutes, is checked in each of these modes;
+    the prediction itself names its mode.
     """
     out = RecomputedPredictions()
-    said: dict[str, set[bytes]] = defaultdict(set)
-    ways: dict[str, set[Way]] = defaultdict(set)
+    published_bytes: dict[str, set[bytes]] = defaultdict(set)
+    modes: dict[str, set[Mode]] = defaultdict(set)
     for raw in published:
         record = canonical.loads_object(raw.value or b"")
         if record["final"]:
-            said[record["id"]].add(raw.value or b"")
+            published_bytes[record["id"]].add(raw.value or b"")
             out.copies += 1
             if record["model"]["digest"] == inference.model.digest:
-                ways[record["id"].rpartition("@")[0]].add((record["level"], muted_modalities(record)))
-    fresh = _fresh(books, logs, ways, inference)
+                modes[record["id"].rpartition("@")[0]].add((record["level"], muted_modalities(record)))
+    fresh = _fresh(ledger, logs, modes, inference)
     for predicted in fresh:
         out.by_window.setdefault(predicted.window.id, predicted)
     for predicted in fresh:
-        found = said.get(predicted.id, set())
+        found = published_bytes.get(predicted.id, set())
         out.checked += 1
         if not found:
             out.troubles.append(f"prediction {predicted.id} is missing")
@@ -60,19 +60,19 @@ def recompute_predictions(
             out.troubles.append(f"prediction {predicted.id} was published in {len(found)} versions")
         elif found != {predicted.record}:
             out.troubles.append(f"prediction {predicted.id} is not what its window and model give")
-    out.copies -= sum(predicted.id in said for predicted in fresh)
+    out.copies -= sum(predicted.id in published_bytes for predicted in fresh)
     return out
 
 
 def _fresh(
-    books: Ledger, logs: Sequence[PartitionLogs], ways: Mapping[str, set[Way]], inference: Inference
+    ledger: Ledger, logs: Sequence[PartitionLogs], modes: Mapping[str, set[Mode]], inference: Inference
 ) -> list[WindowPrediction]:
-    """The windows' predictions in the ways in which they were made, with all at level 0 where none was; that way first."""
+    """Predict the windows in the modes in which they were predicted; in the normal mode if they were not predicted."""
     payloads = _payloads(logs)
-    windows = [window for window, _, _ in sorted(books.windows.values(), key=lambda w: (w[0].session, w[0].start_us))]
+    windows = [window for window, _, _ in sorted(ledger.windows.values(), key=lambda w: (w[0].session, w[0].start_us))]
     out: list[WindowPrediction] = []
-    for level, muted in sorted({WHOLE}.union(*ways.values()), key=lambda way: (way[0], sorted(way[1]))):
-        some = [replace(w, muted=muted) for w in windows if (level, muted) in ways.get(w.id, {WHOLE})]
+    for level, muted in sorted({NORMAL}.union(*modes.values()), key=lambda mode: (mode[0], sorted(mode[1]))):
+        some = [replace(w, muted=muted) for w in windows if (level, muted) in modes.get(w.id, {NORMAL})]
         out += inference.predict(some, payloads, level)
     return out
 

@@ -1,4 +1,4 @@
-"""A media record as the oracle takes it: read from the contract alone, without the aligner's admission."""
+"""Decode a media record for the oracle, with the contract alone and not with the aligner's admission."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.contract.tick import Tick
 
 
 def decode_media_record(raw: LogRecord, modality: str, partition: int) -> Chunk | Tick | None:
-    """What a record that was not refused holds; None for a session end and for what is not readable at all."""
+    """Return the content of a record that was not rejected; None for a session end and for an invalid record."""
     if raw.key is None:
         found = tick.decode(raw.value or b"")
         return found if isinstance(found, Tick) else None

@@ -11,11 +11,11 @@ from services.contract.media import AudioInfo
 from services.contract.prediction import LATENCY_HEADER
 from services.storage.evidence import MemberInput, PredictionEvidence
 
-TEXT_TOLD_MAX = 300
+TEXT_SHOWN_MAX = 300
 
 
 def explain(evidence: PredictionEvidence) -> dict[str, Any]:
-    """The record with its inputs and latency parts; of its counterfactuals, whether the label is another one."""
+    """Return the prediction record with its inputs, its latency and its counterfactuals."""
     record = evidence.record
     latency = next((raw for name, raw in evidence.headers if name == LATENCY_HEADER), None)
     top = record["top"]
@@ -36,12 +36,12 @@ def explain(evidence: PredictionEvidence) -> dict[str, Any]:
 
 
 def counterfactuals(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What would have been said without a sense, each with whether that changes the label."""
+    """Return the counterfactuals of a record, each with whether it changes the label."""
     return [c | {"changes": c["label"] != record["label"]} for c in record.get("counterfactuals", ())]
 
 
 def reproduce_command(id: str) -> str:
-    """The command that computes a prediction again."""
+    """Return the command that computes a prediction again."""
     return f"braid why {quote(id)} --reproduce"
 
 
@@ -63,7 +63,7 @@ def _input(found: MemberInput) -> dict[str, Any]:
         "bytes": len(payload.body) if payload else None,
     }
     if payload is not None and found.modality == "text":
-        out["text"] = payload.body.decode(errors="replace")[:TEXT_TOLD_MAX]
+        out["text"] = payload.body.decode(errors="replace")[:TEXT_SHOWN_MAX]
     if payload is not None and found.modality == "audio" and payload.body:
         length = media.measure_audio(payload.content_type, payload.body)
         out["sound_ms"] = length.duration_us / 1000 if isinstance(length, AudioInfo) else None

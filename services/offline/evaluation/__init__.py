@@ -1,0 +1,1 @@
+"""Evaluate and tune on recorded, synthetic and background streams."""

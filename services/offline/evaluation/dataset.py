@@ -1,4 +1,4 @@
-"""One recorded stream as records: what each device sends, in the order in which it arrives. Never opens the truth."""
+"""A recorded stream as records: what each device sends, in order of arrival. Never opens the truth."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PNG = b"\x89PNG"
 
 @dataclass(frozen=True, slots=True)
 class StreamRecord:
-    """One record to send: when (stream us), to which modality's topic, and what."""
+    """One record to send: when it arrives (stream us), to which modality's topic, and what."""
 
     arrived_us: int
     modality: str
@@ -28,17 +28,17 @@ class StreamRecord:
 
 @dataclass(frozen=True, slots=True)
 class RecordedStream:
-    """A stream's messages and its rendered microphone."""
+    """A stream's messages and the samples of its microphone."""
 
     name: str
     messages: tuple[Received, ...]
     audio: NDArray[np.int16]
 
     def records_between(self, session: str, origin_us: int, from_us: int, to_us: int) -> Iterator[StreamRecord]:
-        """The records captured from from_us on that arrive before to_us, then one end for each source.
+        """Yield the records captured from from_us on that arrive before to_us, then one session end for each source.
 
-        origin_us: the event time of stream second 0. A copy (same source and sequence) repeats id, stamp and bytes of
-        the first; clocks are left as wrong as they are.
+        origin_us: the event time of stream second 0. A copy (same source and sequence) repeats id, time and bytes of
+        the first; the clocks of devices are not corrected.
         """
         for message in self.messages:
             if from_us <= message.t_us and message.arrived_us < to_us:
@@ -55,7 +55,7 @@ class RecordedStream:
             yield StreamRecord(to_us, modality, headers, b"")
 
     def all_records(self, session: str, origin_us: int) -> Iterator[StreamRecord]:
-        """Every record, whenever it arrives, and no end: a recording that stops does not say that it is over."""
+        """Yield every record and no session end: a recording that stops does not say that the session is over."""
         for message in self.messages:
             yield self._sending(session, origin_us, message)
 
@@ -83,11 +83,11 @@ class RecordedStream:
 
 
 def read_stream(data: Path, name: str) -> RecordedStream:
-    """Read the recording `name` (as S01) of the home streams in a data folder."""
+    """Read the home stream `name`, such as S01, of a data folder."""
     streams = data / "homestream"
     return read_stream_files(name, streams / f"{name}.events.jsonl", streams / f"{name}.audio.json", data)
 
 
 def read_stream_files(name: str, events: Path, mix: Path, root: Path) -> RecordedStream:
-    """Read a recording of the same form; root: the folder of the sets that its files name. Raises UnreadableStream."""
+    """Read a stream of the same form; root: the folder of the data sets that its files name."""
     return RecordedStream(name, tuple(read_messages(events, root)), render_microphone(mix, root))

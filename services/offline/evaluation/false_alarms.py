@@ -1,4 +1,4 @@
-"""False alarms: what is said of streams in which nothing happens."""
+"""False alarms: events that are detected in streams in which nothing happens."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ HOURS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class FalseAlarms:
-    """Events said of quiet streams: final ones, provisional ones that no final one confirmed, and the final ones by
-    the sense that spoke most for them and by label."""
+    """Events of background streams.
+
+    final: final events; withdrawn: provisional events that no final one confirmed; by_modality, by_label: the final
+    ones by the modality with the strongest evidence for them, and by label.
+    """
 
     hours: float
     final: int
@@ -32,9 +35,11 @@ class FalseAlarms:
 
     @property
     def per_hour(self) -> float:
+        """Final events an hour."""
         return self.final / self.hours
 
     def as_json(self) -> dict[str, Any]:
+        """Return the counts as the command line prints them with --json."""
         return {
             "hours": self.hours,
             "final": self.final,
@@ -48,14 +53,14 @@ class FalseAlarms:
 def run_background_streams(
     inference: Inference, data: Path, part: Split, seed: int, seconds: float
 ) -> Iterator[StreamRun]:
-    """Quiet streams of so many seconds in all, through alignment and fusion."""
+    """Run background streams of `seconds` in all through alignment and fusion."""
     each_s = min(SECONDS, round(seconds))
     for quiet in background_streams(data, part, seed, max(round(seconds / each_s), 1), each_s):
         yield run_stream(RecordedStream(quiet.name, quiet.messages, quiet.sound), inference)
 
 
 def count_false_alarms(played: Iterable[StreamRun], decision: EventDetector, hours: float) -> FalseAlarms:
-    """Count what a decision says of quiet streams."""
+    """Count the events that a detector finds in background streams."""
     final, withdrawn = 0, 0
     by_sense: Counter[str] = Counter()
     by_label: Counter[str] = Counter()
@@ -74,12 +79,12 @@ def count_false_alarms(played: Iterable[StreamRun], decision: EventDetector, hou
 def measure_false_alarms(
     inference: Inference, decision: EventDetector, data: Path, hours: float = HOURS, seed: int = 1, part: Split = "test"
 ) -> FalseAlarms:
-    """Play and count; parts of the sets that chose nothing, unless told otherwise."""
+    """Run and count; by default on the split that chose nothing."""
     return count_false_alarms(run_background_streams(inference, data, part, seed, hours * 3600), decision, hours)
 
 
 def _loudest(predicted: WindowPrediction, label: str) -> str:
-    """The sense that by itself raises this label most."""
+    """The modality that by itself raises this label most."""
     at = predicted.labels.index(label)
     raised = {m: predicted.rows[1 << i, at] - predicted.rows[0, at] for i, m in enumerate(predicted.modalities)}
     return max(raised, key=lambda m: raised[m])

@@ -1,4 +1,4 @@
-"""What `braid train` does once the network of the streams has learned: calibrate, choose thresholds, write the card."""
+"""The last steps of `braid train` for a model of streams: calibrate, tune the event detector, write the model card."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.offline.evaluation.tune_events import tune_detector
 
 
 def finalize_training(trained: Any, recipe: Any, data: Path, out: Path, seconds: float) -> dict[str, Any]:
-    """Calibrate, choose the thresholds of the fold, and write the checkpoint with its card."""
+    """Calibrate, tune the event detector, write the checkpoint with its card, and return the results."""
     calibrated = calibrate(trained.network, trained.words, data)
     config: dict[str, Any] = {
         "name": out.parent.name,

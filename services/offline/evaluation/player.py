@@ -1,4 +1,4 @@
-"""Plays recordings through Kafka, each record when it arrived, on the monotonic clock and whatever happens after."""
+"""Play recorded streams through Kafka: send each record when it arrived, on the monotonic clock."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ HOP_US = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class PlaybackSchedule:
-    """How stream time becomes wall time and event time (all in us; wall: since the epoch).
+    """The mapping from stream time to wall time and event time (all in us, wall time since the epoch).
 
-    At speed 1 event time is now. At other speeds event times run on at their own pace and end with the play, so that
-    none is ever in the future.
+    At speed 1 event time is wall time. At other speeds event times keep the pace of the stream and end with the
+    playback, so that none is ever in the future.
     """
 
     begins_wall_us: int
@@ -29,17 +29,17 @@ class PlaybackSchedule:
 
     @classmethod
     def live(cls, now_us: int, from_s: float, seconds: float) -> PlaybackSchedule:
-        """In real time from the next whole second on: so many seconds of the stream, beginning at from_s."""
+        """Play `seconds` of the stream from from_s on, in real time, beginning at the next whole second."""
         return cls((now_us // HOP_US + 1) * HOP_US, round(from_s * 1e6), round((from_s + seconds) * 1e6), 1)
 
     @property
     def origin_us(self) -> int:
-        """The event time of stream second 0, on whole seconds, so that a run has the same windows each time."""
+        """The event time of stream second 0: a whole second, so that each playback has the same windows."""
         ends_wall_us = self.begins_wall_us + (self.to_us - self.from_us) / self.speed
         return int(ends_wall_us - self.to_us) // HOP_US * HOP_US
 
     def wall_us(self, stream_us: int) -> int:
-        """When an instant of the stream is played, since the epoch."""
+        """Return the wall time at which a stream time is played."""
         if self.speed == 1:
             return self.origin_us + stream_us
         return self.begins_wall_us + int((stream_us - self.from_us) / self.speed)
@@ -77,7 +77,7 @@ async def play_streams(
         if wait_s > 0:
             await asyncio.sleep(wait_s)
         if arrived_us == schedule.to_us:
-            await _all(waiting)  # an end says that all before it is there
+            await _all(waiting)  # a session end says that all before it is in the log
         waiting.append(await _send(producer, topics, session, sending))
         sent += arrived_us < schedule.to_us
     await _all(waiting)

@@ -1,4 +1,4 @@
-"""Chooses the thresholds of the event fold on the validation streams, on made ones and on quiet ones, and on no others."""
+"""Tune the event detector on validation streams, on synthetic streams and on background streams, and on no others."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from services.offline.evaluation.run_stream import ORIGIN_US, StreamRun, detect_
 
 DURATION_S = float(SECONDS)
 EXPIRES_US, GAP_US = 10_000_000, 10_000_000
-# From the start of an event's first window to where its start is taken to be: the middle of the window or later.
+# From the start of an event's first window to the event's start: the middle of the window or later.
 LEADS_US = (1_000_000, 1_500_000)
-# What a second of delay may cost in F1: between thresholds that score alike the faster one is better.
+# The cost of a second of delay in F1: of thresholds that score alike the faster ones are better.
 DELAY_WEIGHT = 0.01
-# Four streams are few to choose on: so many more are made of the same items.
+# Four streams are few to choose on: this many more are synthesised from the same items.
 MADE, MADE_SEED = 24, 303
-# Quiet streams: two hours of validation items choose, two of test items with another seed are only reported.
+# Background streams: two hours of validation items choose, two of test items with another seed are only reported.
 QUIET_HOURS, QUIET_SEEDS = 2.0, {"val": 101, "test": 202}
-# Half of what is promised: other hours will have more.
+# Alarms an hour, half of what is promised: other hours will have more.
 ALARMS_MAX = 0.5
-# The median delay beyond which speed is worth more: a second costs as much as this in F1.
+# The median delay (s) beyond which a second of delay costs more, and its cost in F1.
 DELAY_MAX_S, LATE_WEIGHT = 2.3, 0.2
-# Of what is said provisionally so much may be withdrawn; more costs as much F1.
+# The share of provisional events that may be withdrawn; what is beyond counts against F1.
 WITHDRAWN_MAX = 0.06
-# What early answers may need beyond `on`, and how many thresholds are tried with them.
+# Steps of `early_on` above `on`, and how many detectors are tried with them.
 EARLY_STEPS, EARLY_TRIED = (0.0, 0.05), 8
 
 
 @dataclass(frozen=True, slots=True)
 class ProvisionalEvents:
-    """Provisional events: how many were said, and how many no final one confirmed."""
+    """Provisional events: how many were published, and how many no final one confirmed."""
 
     published: int
     withdrawn: int
@@ -56,7 +56,7 @@ class ProvisionalEvents:
 
 @dataclass(frozen=True, slots=True)
 class TunedDetector:
-    """The thresholds; what they score on validation, made and test streams, and on quiet ones of either's items."""
+    """The detector, its scores on validation, synthetic and test streams, and its false alarms on background streams."""
 
     detector: EventDetector
     scores: dict[str, EventScore]
@@ -66,20 +66,20 @@ class TunedDetector:
 
 @dataclass(frozen=True, slots=True)
 class LabeledRun:
-    """A stream as it was played, and what really happened in it."""
+    """The run of a stream, and what really happened in it."""
 
     run: StreamRun
     truth: Sequence[TrueEvent]
 
 
 def detector_with(weight: float, on: float, off: float, since: float, change_us: int, lead_us: int) -> EventDetector:
-    """A decision with these thresholds."""
+    """Return a detector with these thresholds."""
     kinds = {label: label_kind(label) for label in LABELS}
     return EventDetector(NOTHING, kinds, weight, on, off, since, change_us, lead_us, EXPIRES_US, GAP_US)
 
 
 def tune_detector(inference: Inference, data: Path) -> TunedDetector:
-    """Try a grid on S01-S04 and on made and quiet streams of validation items; everything else is only reported."""
+    """Search a grid on S01-S04, and on synthetic and background streams of validation items; report on all others."""
     played = {part: _recorded(inference, data, names) for part, names in STREAMS.items()} | {
         "made": list(_made(inference, data))
     }
@@ -100,7 +100,7 @@ def tune_detector(inference: Inference, data: Path) -> TunedDetector:
 
 
 def count_provisional(played: Sequence[StreamRun], decision: EventDetector) -> ProvisionalEvents:
-    """Provisional events of whole streams."""
+    """Count the provisional events of whole streams."""
     count, withdrawn = 0, 0
     for offline in played:
         found = [d.event for d in detect_events(offline, decision)]
@@ -127,9 +127,9 @@ def _made(inference: Inference, data: Path, part: Split = "val") -> Iterator[Lab
 def _quiet_enough(
     finals: Sequence[tuple[Sequence[DetectorInput], Sequence[TrueEvent]]], silent: Sequence[Sequence[DetectorInput]]
 ) -> list[EventDetector]:
-    """For each weight and `on` the best on streams with events of those that give few enough alarms, best first.
+    """For each weight and `on`, the best detector on streams with events of those with few enough false alarms.
 
-    Where none gives few enough: the one with the fewest.
+    The best one comes first. If none has few enough, the one with the fewest.
     """
     limit = int(ALARMS_MAX * QUIET_HOURS)
     found: dict[tuple[float, float], EventDetector] = {}
@@ -159,7 +159,7 @@ def _with_early(decisions: Sequence[EventDetector]) -> Iterator[EventDetector]:
 
 
 def _worth_live(played: Sequence[LabeledRun], decision: EventDetector) -> float:
-    """Guesses included: the delay is that of the first record, and what is withdrawn beyond what may be costs."""
+    """The score with provisional events: delays are those of the first record, and too many withdrawn events cost."""
     guessed = count_provisional([p.run for p in played], decision)
     share = guessed.withdrawn / guessed.published if guessed.published else 1.0
     found = _score((detected_events(p.run, decision), p.truth) for p in played)
@@ -178,7 +178,7 @@ def _finals(offline: StreamRun) -> list[DetectorInput]:
 
 
 def _said(seen: Sequence[DetectorInput], decision: EventDetector) -> list[DetectedEvent]:
-    """The events of a fold over final predictions, as if each were there when its window ends."""
+    """The events of final predictions, as if each were published when its window ends."""
     state: DetectorState | None = None
     last: dict[str, DetectedEvent] = {}
     for one in seen:

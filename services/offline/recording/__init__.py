@@ -1,0 +1,1 @@
+"""Recordings: the topics of a broker in an MCAP file."""

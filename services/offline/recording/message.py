@@ -1,4 +1,4 @@
-"""A record as the JSON message of a recording, readable where it can be, and back to the very same bytes."""
+"""A record as the JSON message of a recording: as readable as possible, and decoded to the very same bytes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class NotKept(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RecordingMessage:
-    """The form that the message has, its bytes, and the capture time of what it holds (us), None where it has none."""
+    """A message's form and bytes, and the capture time (us) of its record; None if it has none."""
 
     form: str
     data: bytes
@@ -33,10 +33,10 @@ class RecordingMessage:
 
 
 def encode(kept: KafkaRecord) -> RecordingMessage:
-    """Every record becomes a message: a picture or PCM sound in Foxglove's form, anything else in our own.
+    """Encode a record: an image or PCM audio in Foxglove's form, anything else in Braid's own.
 
-    `record` says where it stands. Its value is under `data` (base64), `text`, or `json` (only where its canonical bytes
-    are the value's own); a null value is under none.
+    `record` has the position and headers. The value is under `data` (base64), `text`, or `json` (only if its canonical
+    bytes are the value's own); a null value is under none of them.
     """
     about: dict[str, Any] = {
         "topic": kept.topic,
@@ -47,7 +47,7 @@ def encode(kept: KafkaRecord) -> RecordingMessage:
         "headers": [[name, _readable(raw)] for name, raw in kept.headers],
     }
     read = cloudevents.parse_envelope(kept.headers, kept.value)
-    # Structured mode has the media inside the value: only binary mode is the media itself.
+    # In structured mode the media is inside the value; only in binary mode the value is the media itself.
     plain = isinstance(read, Envelope) and read.payload is kept.value
     t_us = timestamps.parse(read.get("time")) if isinstance(read, Envelope) else None
     if isinstance(read, Envelope) and plain and kept.value:
@@ -77,7 +77,7 @@ def decode(raw: bytes) -> KafkaRecord:
         topic, partition, offset, timestamp = (about[n] for n in ("topic", "partition", "offset", "timestamp_ms"))
         if not isinstance(topic, str) or not all(type(n) is int for n in (partition, offset, timestamp)):
             raise NotKept("topic, partition, offset or append time is of another type")
-        # A header may be null on the broker; admission refuses it, so it comes back as it was.
+        # A header may be null on the broker; admission rejects it, so it must be decoded as it was.
         headers: list[tuple[str, Any]] = [(str(name), _raw(text)) for name, text in about["headers"]]
         return KafkaRecord(topic, partition, offset, timestamp, _raw(about["key"]), headers, value)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, binascii.Error) as error:
@@ -107,7 +107,7 @@ def _value(value: bytes | None) -> dict[str, Any]:
         if canonical.dumps(found) == value:
             return {"json": found}
     except (ValueError, RecursionError):
-        pass  # no JSON, or none that can be written again
+        pass  # not JSON, or JSON that has other canonical bytes
     try:
         return {"text": value.decode()}
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""What a recording says of itself: the settings that it was made under, and which part of the topics it holds."""
+"""The metadata of a recording: the settings that it was made with, and which part of the topics it has."""
 
 from __future__ import annotations
 
@@ -24,8 +24,12 @@ class RecordingError(BraidError):
 class RecordingMetadata:
     """The metadata of a recording.
 
-    settings: the sections `alignment`, `limits` and `topics` of the settings in force; begins: the first offset that was
-    there for each topic and partition; whole: nothing had been deleted or left out before these.
+    Attributes:
+        semantics: The alignment settings.
+        settings: The sections `alignment`, `limits` and `topics` of the settings in force.
+        partitions: The partition count of every topic.
+        first_offsets: The first recorded offset of each topic and partition.
+        is_complete: True if nothing was deleted or left out before these offsets.
     """
 
     semantics: AlignmentConfig
@@ -35,7 +39,7 @@ class RecordingMetadata:
     is_complete: bool
 
     def as_metadata(self) -> dict[str, str]:
-        """As MCAP keeps it: text by name."""
+        """Return the metadata in MCAP's form: text by name."""
         return {
             "format": FORMAT,
             "config": self.semantics.digest,
@@ -43,24 +47,31 @@ class RecordingMetadata:
             "settings": canonical.dumps(self.settings).decode(),
             "partitions": str(self.partitions),
             "begins": canonical.dumps(
-                {t: {str(n): at for n, at in b.items()} for t, b in self.first_offsets.items()}
+                {
+                    topic: {str(n): offset for n, offset in offsets.items()}
+                    for topic, offsets in self.first_offsets.items()
+                }
             ).decode(),
             "whole": "true" if self.is_complete else "false",
         }
 
 
-def decode_metadata(told: Mapping[str, str]) -> RecordingMetadata:
-    """Read the metadata back. Raises RecordingError."""
-    if told.get("format") != FORMAT:
-        raise RecordingError(f"it is of format {told.get('format')!r}, this Braid reads format {FORMAT}")
+def decode_metadata(metadata: Mapping[str, str]) -> RecordingMetadata:
+    """Read the metadata of a recording.
+
+    Raises:
+        RecordingError: The recording is of another format, or the metadata cannot be read.
+    """
+    if metadata.get("format") != FORMAT:
+        raise RecordingError(f"it is of format {metadata.get('format')!r}, this Braid reads format {FORMAT}")
     try:
-        begins = canonical.loads_object(told["begins"].encode())
+        begins = canonical.loads_object(metadata["begins"].encode())
         return RecordingMetadata(
-            config_from_json(canonical.loads_object(told["semantics"].encode())),
-            canonical.loads_object(told["settings"].encode()),
-            int(told["partitions"]),
-            {topic: {int(n): int(at) for n, at in found.items()} for topic, found in begins.items()},
-            told["whole"] == "true",
+            config_from_json(canonical.loads_object(metadata["semantics"].encode())),
+            canonical.loads_object(metadata["settings"].encode()),
+            int(metadata["partitions"]),
+            {topic: {int(n): int(at) for n, at in offsets.items()} for topic, offsets in begins.items()},
+            metadata["whole"] == "true",
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RecordingError(f"its metadata cannot be read ({type(error).__name__}: {error})") from None

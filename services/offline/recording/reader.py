@@ -1,4 +1,4 @@
-"""Reads a recording: one of the two doors to MCAP."""
+"""Read a recording; this file and writer.py are the only ones that use MCAP."""
 
 from __future__ import annotations
 
@@ -22,31 +22,39 @@ MESSAGES_MAX = 20_000_000
 
 
 class RecordingFile:
-    """A recording on disk, read in the order of append times as often as wanted.
+    """A recording on disk, which can be read again and again in the order of append times.
 
-    until_us: when the ends of the topics were looked up; of one that was cut off and mended the last append time.
+    Attributes:
+        path: The file.
+        count: The number of its records.
+        metadata: Its metadata.
+        until_us: When the ends of the topics were looked up; of a recovered file the last append time.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with self._opened() as reader:
-            told = {found.name: found.metadata for found in reader.iter_metadata()}
+            by_name = {entry.name: entry.metadata for entry in reader.iter_metadata()}
             summary = reader.get_summary()
-        if NAME not in told or summary is None or summary.statistics is None:
+        if NAME not in by_name or summary is None or summary.statistics is None:
             raise RecordingError(f"{path} is no recording of Braid (`braid record` makes one)")
         self.count = summary.statistics.message_count
         if self.count > MESSAGES_MAX:
             raise RecordingError(f"{path} holds {self.count} records, at most {MESSAGES_MAX} are read: record a part")
-        self.metadata: RecordingMetadata = about_record.decode_metadata(told[NAME])
-        until = told.get(RECORDED, {}).get("until_ms", "")
-        mended_ms = summary.statistics.message_end_time // 1_000_000
-        self.until_us = (int(until) if until.isascii() and until.isdigit() else mended_ms) * 1000
+        self.metadata: RecordingMetadata = about_record.decode_metadata(by_name[NAME])
+        until = by_name.get(RECORDED, {}).get("until_ms", "")
+        last_ms = summary.statistics.message_end_time // 1_000_000
+        self.until_us = (int(until) if until.isascii() and until.isdigit() else last_ms) * 1000
         self._names = {
             channel.topic: channel.metadata.get("kafka_topic", channel.topic) for channel in summary.channels.values()
         }
 
     def records(self, *topics: str) -> Iterator[KafkaRecord]:
-        """The records of these topics (of all where none is named). Raises RecordingError."""
+        """Yield the records of these topics, of all topics if none is given.
+
+        Raises:
+            RecordingError: The file cannot be read.
+        """
         names = [name for name, topic in self._names.items() if topic in topics] if topics else None
         if names == []:
             return

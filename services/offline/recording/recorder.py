@@ -1,4 +1,4 @@
-"""Takes the topics of a broker into a recording, oldest first, up to their ends."""
+"""Record the topics of a broker into a file, oldest records first, up to their ends."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from services.offline.recording.writer import RecordingWriter
 from services.runtime.settings import Settings
 
 POLL_MS = 200
-# Partitions that are read further than this beyond the slowest wait, so that a reader finds the file in order of time.
+# Partitions that are this far ahead of the slowest one wait, so that the file is in order of time.
 SKEW_MS = 10_000
-# What stands in force before a part begins: ticks and state, looked for this far back.
+# How far before a part its idle records and states are looked for.
 BEFORE_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
 class RecordingSummary:
-    """What a recording came to hold: records by topic, and final windows by the settings that they were made under."""
+    """What was recorded: records by topic, final windows by the digest of their settings, and the end (wall clock)."""
 
     counts: Mapping[str, int]
     configs: Mapping[str, int]
@@ -41,36 +41,45 @@ async def record_topics(
     path: Path,
     since_ms: int | None,
     stop: asyncio.Event | None,
-    seen: Callable[[int], None],
+    on_progress: Callable[[int], None],
 ) -> RecordingSummary:
-    """Write a recording of the topics since a broker time (None: all that is kept), then until `stop` is set.
+    """Write a recording of the topics.
 
-    stop None: up to the ends as they are now. seen: told the number of records so far. Raises KafkaError, and OSError
-    where the file cannot be written or exists already.
+    Args:
+        reader: A consumer without a group.
+        settings: The settings in force.
+        path: The file to write.
+        since_ms: The append time from which on to record; None for all that is retained.
+        stop: Record until it is set; None to record up to the current ends.
+        on_progress: Called with the number of records so far.
+
+    Raises:
+        KafkaError: The broker cannot be read.
+        OSError: The file cannot be written, or exists.
     """
     topics, count = settings.topic_names(), settings.topics.partitions
-    begins, whole = await _begins(reader, topics, count, since_ms)
-    told: dict[str, dict[int, int]] = {}
-    for log, offset in begins.items():
-        told.setdefault(log.topic, {})[log.partition] = offset
+    first_offsets, is_complete = await _begins(reader, topics, count, since_ms)
+    by_topic: dict[str, dict[int, int]] = {}
+    for log, offset in first_offsets.items():
+        by_topic.setdefault(log.topic, {})[log.partition] = offset
     sections: dict[str, Any] = settings.model_dump(mode="json", include={"alignment", "limits", "topics"})
-    about = RecordingMetadata(settings.alignment_config(), sections, count, told, whole)
-    with RecordingWriter(path, about, topics) as writer:
+    metadata = RecordingMetadata(settings.alignment_config(), sections, count, by_topic, is_complete)
+    with RecordingWriter(path, metadata, topics) as writer:
         configs: dict[str, int] = {}
-        until_ms = await _copy(reader, topics, count, begins, writer, stop, seen, configs)
+        until_ms = await _copy(reader, topics, count, first_offsets, writer, stop, on_progress, configs)
         writer.close(until_ms)
         return RecordingSummary(dict(writer.counts), configs, until_ms)
 
 
 def _order(topics: Topics) -> tuple[str, ...]:
-    """The topics with effects before causes: ends looked up in this order leave no effect without its cause."""
+    """The topics with effects before causes: no effect lacks its cause if ends are looked up in this order."""
     return topics.predictions, topics.events, topics.windows, topics.late, topics.dead, *topics.media_all
 
 
 async def _begins(
     reader: AIOKafkaConsumer, topics: Topics, count: int, since_ms: int | None
 ) -> tuple[dict[TopicPartition, int], bool]:
-    """Where to begin each log, and whether nothing stood there before."""
+    """Where to begin each log, and whether there is nothing before that in the media logs."""
     logs = [TopicPartition(topic, n) for topic in _order(topics) for n in range(count)]
     oldest: dict[TopicPartition, int] = await reader.beginning_offsets(logs)
     if since_ms is None:
@@ -79,11 +88,11 @@ async def _begins(
     needed_ms = since_ms
     windows = await _at(reader, [log for log in logs if log.topic == topics.windows], since_ms, ends)
     for log, begin in windows.items():
-        # A window that goes out after `since` holds what came before it.
+        # A window that closes after `since` may have opened before it.
         async for record in read_range(reader, log, begin):
-            found = window_record.decode_or_none(record.value)
-            if found is not None and found.final:
-                needed_ms = min(needed_ms, found.opened_us // 1000)
+            window = window_record.decode_or_none(record.value)
+            if window is not None and window.final:
+                needed_ms = min(needed_ms, window.opened_us // 1000)
     early = {topics.predictions, *topics.media_all}
     begins = await _at(reader, [log for log in logs if log.topic in early], needed_ms - BEFORE_MS, ends)
     begins |= windows
@@ -114,7 +123,7 @@ async def _copy(
     begins: Mapping[TopicPartition, int],
     writer: RecordingWriter,
     stop: asyncio.Event | None,
-    seen: Callable[[int], None],
+    on_progress: Callable[[int], None],
     configs: dict[str, int],
 ) -> int:
     ends, until_ms = await _ends(reader, topics, count)
@@ -144,13 +153,13 @@ async def _copy(
                         _count(record, configs)
             reached_ms[log] = records[-1].timestamp
         for log in position:
-            # Where the last offsets hold no record (a transaction's marker), only the consumer knows that it is past them.
+            # The last offsets may hold no record but a transaction's marker: only the consumer knows that it is past them.
             position[log] = await reader.position(log)
-        seen(total)
+        on_progress(total)
 
 
 def _in_step(reader: AIOKafkaConsumer, behind: set[TopicPartition], reached_ms: Mapping[TopicPartition, int]) -> None:
-    """Let those wait that are far ahead of the slowest that is not at its end."""
+    """Pause the logs that are far ahead of the slowest one that is not at its end."""
     slowest_ms = min((reached_ms[log] for log in behind), default=None)
     ahead = {log for log in reached_ms if slowest_ms is not None and reached_ms[log] > slowest_ms + SKEW_MS}
     paused = reader.paused()
@@ -159,6 +168,6 @@ def _in_step(reader: AIOKafkaConsumer, behind: set[TopicPartition], reached_ms: 
 
 
 def _count(record: LogRecord, configs: dict[str, int]) -> None:
-    found = window_record.decode_or_none(record.value)
-    if found is not None and found.final:
-        configs[found.config] = configs.get(found.config, 0) + 1
+    window = window_record.decode_or_none(record.value)
+    if window is not None and window.final:
+        configs[window.config] = configs.get(window.config, 0) + 1

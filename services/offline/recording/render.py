@@ -1,4 +1,4 @@
-"""A record of any topic in a line that people can read, and the file that its media make."""
+"""Render a record of any topic for people: as JSON, as one line, and its media as a file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ENDINGS = {
 
 
 def readable(kept: KafkaRecord) -> dict[str, Any]:
-    """Where the record stands, its headers, and its value: JSON as it is, text shortened, media by what they are."""
+    """Return a record's position, headers and value: JSON as it is, text shortened, media described."""
     return {
         "topic": kept.topic,
         "partition": kept.partition,
@@ -37,23 +37,25 @@ def readable(kept: KafkaRecord) -> dict[str, Any]:
     }
 
 
-def readable_line(told: dict[str, Any]) -> str:
-    """The same in one line; what came from outside cannot break it."""
-    place = f"{told['partition']}/{told['offset']}"
-    headers = told["headers"]
+def readable_line(record: dict[str, Any]) -> str:
+    """Return a readable record in one line; characters that cannot be printed are replaced."""
+    place = f"{record['partition']}/{record['offset']}"
+    headers = record["headers"]
     kind = headers.get("ce_type") or headers.get("content-type") or ""
     source = f"  {headers['ce_source']}#{headers.get('ce_id')}" if headers.get("ce_source") else ""
     captured = f"  captured {headers['ce_time']}" if headers.get("ce_time") else ""
-    if "json" in told:
-        value = canonical.dumps(told["json"]).decode()
+    if "json" in record:
+        value = canonical.dumps(record["json"]).decode()
     else:
-        value = " ".join(f"{name} {told[name]}" for name in ("text", "picture", "sound", "unreadable") if name in told)
-    text = f"{place}  {told['appended']}  {told['key']}  {kind}{source}{captured}  {value or 'empty'}"
+        value = " ".join(
+            f"{name} {record[name]}" for name in ("text", "picture", "sound", "unreadable") if name in record
+        )
+    text = f"{place}  {record['appended']}  {record['key']}  {kind}{source}{captured}  {value or 'empty'}"
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def media_file(kept: KafkaRecord) -> tuple[str, bytes] | None:
-    """A file name and the bytes for it, None for a record without media. The name holds nothing from outside."""
+    """Return a file name and the bytes for it, None for a record without media; no part of the name is user input."""
     read = cloudevents.parse_envelope(kept.headers, kept.value)
     if not isinstance(read, Envelope) or not read.payload or kept.key is None:
         return None

@@ -1,4 +1,4 @@
-"""Writes a recording: one of the two doors to MCAP."""
+"""Write a recording; this file and reader.py are the only ones that use MCAP."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ CHUNK_BYTES = 1024 * 1024
 
 
 class RecordingWriter:
-    """An MCAP file that is whole once it is closed; records of one partition come in the order of their offsets.
+    """An MCAP file that is complete once it is closed; records of a partition are added in the order of their offsets.
 
-    A channel for each topic, one more for its pictures and one for its sound: readers want one schema a channel.
+    Each topic has a channel, and one more each for its images and its audio, because a channel has one schema.
     """
 
-    def __init__(self, path: Path, about: RecordingMetadata, topics: Topics) -> None:
+    def __init__(self, path: Path, metadata: RecordingMetadata, topics: Topics) -> None:
         self._topics = topics
-        # Recordings hold what devices saw and heard: nobody else of the machine may read them.
+        # Recordings are private, as they have what cameras and microphones recorded: mode 0600.
         self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
         self._writer = Writer(self._file, chunk_size=CHUNK_BYTES, compression=CompressionType.ZSTD)
         self._writer.start(profile="", library="braid")
-        self._writer.add_metadata(NAME, about.as_metadata())
+        self._writer.add_metadata(NAME, metadata.as_metadata())
         self._schemas: dict[str, int] = {}
         self._channels: dict[tuple[str, str], int] = {}
         self._latest_ns: dict[tuple[str, int], int] = {}
         self.counts: dict[str, int] = {}
 
-    def add(self, kept: KafkaRecord) -> None:
-        """Add a record. Its log time is the append time, never before that of its predecessor in the partition."""
-        message = encode(kept)
-        log = kept.topic, kept.partition
-        at_ns = max(kept.timestamp * 1_000_000, self._latest_ns.get(log, 0), 0)
+    def add(self, record: KafkaRecord) -> None:
+        """Add a record; its log time is the append time, but not before that of its predecessor in the partition."""
+        message = encode(record)
+        log = record.topic, record.partition
+        at_ns = max(record.timestamp * 1_000_000, self._latest_ns.get(log, 0), 0)
         self._latest_ns[log] = at_ns
         captured_ns = at_ns if message.t_us is None or message.t_us < 0 else message.t_us * 1000
         self._writer.add_message(
-            self._channel(kept.topic, message.form),
+            self._channel(record.topic, message.form),
             log_time=at_ns,
             publish_time=min(captured_ns, (1 << 64) - 1),
-            sequence=kept.offset & 0xFFFFFFFF,
+            sequence=record.offset & 0xFFFFFFFF,
             data=message.data,
         )
-        self.counts[kept.topic] = self.counts.get(kept.topic, 0) + 1
+        self.counts[record.topic] = self.counts.get(record.topic, 0) + 1
 
     def close(self, until_ms: int) -> None:
-        """End the file; until_ms: the wall clock when the ends of the topics were looked up."""
+        """Complete the file; until_ms: the wall clock when the ends of the topics were looked up."""
         self._writer.add_metadata(RECORDED, {"until_ms": str(until_ms)})
         self._finish()
 
@@ -63,7 +63,7 @@ class RecordingWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """What was taken before a failure can be read, as far as it can be written."""
+        """Complete the file after a failure too, so that what was recorded can be read."""
         if not self._file.closed:
             with contextlib.suppress(OSError):
                 self._finish()
@@ -74,13 +74,13 @@ class RecordingWriter:
         self._file.close()
 
     def _channel(self, topic: str, form: str) -> int:
-        known = self._channels.get((topic, form))
-        if known is not None:
-            return known
+        channel = self._channels.get((topic, form))
+        if channel is not None:
+            return channel
         schema = schema_name(topic, form, self._topics)
         if schema not in self._schemas:
             self._schemas[schema] = self._writer.register_schema(schema, "jsonschema", SCHEMAS[schema])
         name = topic if form == RECORD else f"{topic}/{form}"
-        made = self._writer.register_channel(name, "json", self._schemas[schema], {"kafka_topic": topic})
-        self._channels[topic, form] = made
-        return made
+        channel = self._writer.register_channel(name, "json", self._schemas[schema], {"kafka_topic": topic})
+        self._channels[topic, form] = channel
+        return channel

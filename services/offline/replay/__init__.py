@@ -1,0 +1,1 @@
+"""Replay a recording and compare the outcome."""

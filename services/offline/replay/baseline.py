@@ -1,4 +1,4 @@
-"""What a recording says came of its media (windows, predictions, events as bytes), and how far to compare it."""
+"""The recorded outcome of a recording's media, and how far it can be compared with a replay."""
 
 from __future__ import annotations
 
@@ -20,10 +20,14 @@ from services.offline.recording.reader import RecordingFile
 
 @dataclass(slots=True)
 class ReplayOutcome:
-    """Recorded, replayed or expected: first answers are in none, what they hold depends on timing.
+    """A recorded, replayed or expected outcome, without early windows: what they have depends on timing.
 
-    windows by id; predictions by window id; events: the records of each event id in order; refused: why the chunk at
-    (modality, partition, offset) is in no window; open: windows that were not closed at the end.
+    Attributes:
+        windows: Window records by id.
+        predictions: Prediction records by window id.
+        events: The records of each event id, in order.
+        fates: Why the chunk at (modality, partition, offset) is in no window.
+        open_windows: Windows that were still open at the end.
     """
 
     windows: dict[str, bytes] = field(default_factory=dict)
@@ -34,7 +38,7 @@ class ReplayOutcome:
 
 
 def outcome_to_json(outcome: ReplayOutcome) -> dict[str, Any]:
-    """All records as JSON values; `read` gives the same bytes again."""
+    """Return all records as JSON values, from which `outcome_from_json` gives the same bytes."""
     return {
         "windows": [canonical.loads(raw) for raw in outcome.windows.values()],
         "predictions": {window: canonical.loads(raw) for window, raw in outcome.predictions.items()},
@@ -43,13 +47,17 @@ def outcome_to_json(outcome: ReplayOutcome) -> dict[str, Any]:
     }
 
 
-def outcome_from_json(told: Mapping[str, Any]) -> ReplayOutcome:
-    """The outcome that `as_json` told. Raises KeyError, TypeError or ValueError for what is none."""
+def outcome_from_json(fields: Mapping[str, Any]) -> ReplayOutcome:
+    """Read an outcome.
+
+    Raises:
+        KeyError, TypeError, ValueError: The value is not an outcome.
+    """
     return ReplayOutcome(
-        windows={str(window["id"]): canonical.dumps(window) for window in told["windows"]},
-        predictions={window: canonical.dumps(found) for window, found in told["predictions"].items()},
-        events={id: [canonical.dumps(found) for found in several] for id, several in told["events"].items()},
-        fates={MemberPosition(str(m), int(n), int(at)): str(why) for m, n, at, why in told["refused"]},
+        windows={str(window["id"]): canonical.dumps(window) for window in fields["windows"]},
+        predictions={window: canonical.dumps(record) for window, record in fields["predictions"].items()},
+        events={id: [canonical.dumps(record) for record in records] for id, records in fields["events"].items()},
+        fates={MemberPosition(str(m), int(n), int(offset)): str(why) for m, n, offset, why in fields["refused"]},
     )
 
 
@@ -59,13 +67,18 @@ NEVER_US = 1 << 62
 
 @dataclass(slots=True)
 class Baseline:
-    """The recorded outcome, and what stood before it.
+    """The recorded outcome, and the state before it.
 
-    frontiers: by partition number and session, the start of the last window that the recording cannot give again; states:
-    of the folds there, by session and model digest; beyond: windows that hold what the recording does not; from_us: by
-    partition number, when the first window came where the recording begins in the middle; digests: of the models that
-    answered, with how many answers; early: first answers, which are not compared; muted:
-    by window id, the senses that were muted for its answer.
+    Attributes:
+        outcome: The recorded windows, predictions and events.
+        frontiers: By partition and session, the start of the last window that a replay cannot make again.
+        states: The event detector's states there, by session and model digest.
+        incomplete: Windows with members that the recording does not have.
+        from_us: By partition, when the first window came, if the recording begins in the middle.
+        digests: How many predictions each model made.
+        early: How many early predictions there are, which are not compared.
+        muted: By window id, the modalities that were muted for its prediction.
+        troubles: What is wrong with the recording.
     """
 
     outcome: ReplayOutcome = field(default_factory=ReplayOutcome)
@@ -79,7 +92,7 @@ class Baseline:
     troubles: list[str] = field(default_factory=list)
 
     def with_recorded_mutes(self, window: Window) -> Window:
-        """The window as muted as it was when it was answered; under other settings, as any that it overlaps was."""
+        """Return the window with its mutes when it was predicted; with other settings, those of any window it overlaps."""
         if not self.muted:
             return window
         if window.id in self.outcome.predictions:
@@ -91,9 +104,10 @@ class Baseline:
 
 
 def read_baseline(file: RecordingFile, topics: Topics, digest: str | None) -> Baseline:
-    """Read what came out; of several models' answers to a window the one of `digest` counts, else the last.
+    """Read the recorded outcome; of several models' predictions of a window that of `digest` counts, else the last.
 
-    Raises RecordingError where there is more than can be held in memory.
+    Raises:
+        RecordingError: There are more windows than fit in memory.
     """
     out = Baseline()
     _windows(file, topics, out)
@@ -102,7 +116,9 @@ def read_baseline(file: RecordingFile, topics: Topics, digest: str | None) -> Ba
         event = canonical.object_or_empty(kept.value)
         if event.get("final") and isinstance(event.get("id"), str):
             known = out.outcome.events.setdefault(event["id"], [])
-            if kept.value is not None and kept.value not in known:  # a repeat after a crash is the same bytes
+            if (
+                kept.value is not None and kept.value not in known
+            ):  # after a crash the same bytes may be published again
                 known.append(kept.value)
     for kept in file.records(topics.late, topics.dead):
         told = canonical.object_or_empty(kept.value)
@@ -117,7 +133,7 @@ def read_baseline(file: RecordingFile, topics: Topics, digest: str | None) -> Ba
 def _windows(file: RecordingFile, topics: Topics, out: Baseline) -> None:
     about = file.metadata
     previous: dict[tuple[int, str], Window] = {}
-    # Of a partition that begins in the middle nothing is known until its first window comes.
+    # Nothing is known of a partition that begins in the middle until its first window comes.
     out.from_us = {n: NEVER_US for n, begin in about.first_offsets.get(topics.windows, {}).items() if begin > 0}
     for kept in file.records(topics.windows):
         if out.from_us.get(kept.partition) == NEVER_US:
@@ -139,7 +155,7 @@ def _windows(file: RecordingFile, topics: Topics, out: Baseline) -> None:
             frontiers[window.session] = max(window.start_us, frontiers.get(window.session, window.start_us))
         first = previous.setdefault((kept.partition, window.session), window)
         if first is window and window.session not in frontiers and not about.is_complete:
-            # What its predecessor was it says itself; with none it is further back than windows that follow each other.
+            # A window names its predecessor; if it has none, the last window is further back than event_gap_us.
             gap_us = about.semantics.event_gap_us
             before_us = window.start_us - gap_us - 1 if window.previous_us is None else window.previous_us
             frontiers[window.session] = before_us

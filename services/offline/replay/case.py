@@ -1,4 +1,4 @@
-"""A regression case: a recording, the changes that it is replayed under, and all that came of it."""
+"""A regression case: a recording, the changes with which it is replayed, and the expected outcome."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CASES_MAX = 1_000
 
 @dataclass(frozen=True, slots=True)
 class RegressionCase:
-    """What a folder holds: the changes as `key=value`, the digest and name of the model, and the expected outcome."""
+    """A case in a folder: the changes as `key=value`, the digest and name of the model, and the expected outcome."""
 
     folder: Path
     changes: tuple[str, ...]
@@ -36,7 +36,11 @@ class RegressionCase:
 
 
 def store_case(folder: Path, recording: Path, changes: Sequence[str], compared: Comparison, digest: str) -> None:
-    """Write a case into a folder that is not there yet. Raises OSError."""
+    """Write a case into a new folder.
+
+    Raises:
+        OSError: The folder exists or cannot be written.
+    """
     folder.mkdir(parents=True)
     shutil.copyfile(recording, folder / RECORDING)
     value = {
@@ -49,7 +53,11 @@ def store_case(folder: Path, recording: Path, changes: Sequence[str], compared: 
 
 
 def find_cases(folder: Path) -> list[Path]:
-    """The case that a folder is, or those in it, in order. Raises RecordingError where there is none."""
+    """Return the folder itself if it is a case, else the folders of the cases in it.
+
+    Raises:
+        RecordingError: There is no case, or there are too many.
+    """
     if (folder / EXPECTED).exists():
         return [folder]
     found = sorted(path.parent for path in folder.glob(f"*/{EXPECTED}"))
@@ -59,7 +67,11 @@ def find_cases(folder: Path) -> list[Path]:
 
 
 def read_case(folder: Path) -> RegressionCase:
-    """Read a case. Raises RecordingError."""
+    """Read a case.
+
+    Raises:
+        RecordingError: It cannot be read.
+    """
     path = folder / EXPECTED
     try:
         if path.stat().st_size > EXPECTED_BYTES_MAX:
@@ -77,7 +89,12 @@ def read_case(folder: Path) -> RegressionCase:
 
 
 def check_case(case: RegressionCase, inference: Inference) -> Comparison:
-    """Replay a case and compare it with what is expected of it. Raises RecordingError or SettingsError."""
+    """Replay a case and compare it with the expected outcome.
+
+    Raises:
+        RecordingError: The recording cannot be read.
+        SettingsError: A change is not valid any more.
+    """
     file = RecordingFile(case.folder / RECORDING)
     rules = with_overrides(file.metadata, case.changes)
     recorded = recorded_outcome.read_baseline(file, rules.topics, inference.model.digest)

@@ -1,4 +1,4 @@
-"""Which checkpoint a replay answers by: the recorded one where it is there, else the one that serves."""
+"""Find the checkpoint of a replay: the one that was recorded if it is there, else the one that serves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from model.checkpoint import CHECKSUMS, CONFIG, WEIGHTS, CheckpointError, model_
 
 
 def find_checkpoint(path: Path, digest: str | None) -> Path:
-    """The checkpoint of this digest at a path or beside it as a version; else what the path means."""
+    """Return the checkpoint with this digest at a path or among the versions in it; else the one that serves."""
     serves = resolve_checkpoint(path)
     if digest is None or _digest(serves) == digest:
         return serves

@@ -1,4 +1,4 @@
-"""A replay compared with what was recorded, and all that is to be told of it."""
+"""Compare a replay with the recorded outcome."""
 
 from __future__ import annotations
 
@@ -21,10 +21,18 @@ KINDS: tuple[Kind, ...] = ("window", "prediction", "event")
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The diff of a replay with what it is held against, and what led to it.
+    """A replay, what it is compared with, and the difference.
 
-    early: recorded first answers, which are never compared; troubles: what is wrong with the recording itself; chosen:
-    the model was asked for by name.
+    Attributes:
+        name: The recording, or the folder of the case.
+        cause: What was changed on purpose.
+        model: The model of the replay.
+        outcome: The replayed outcome.
+        expected: The outcome that it is compared with.
+        diff: The difference.
+        early: How many recorded early predictions there are, which are never compared.
+        troubles: What is wrong with the recording itself.
+        chosen: True if the user chose the model.
     """
 
     name: str
@@ -39,11 +47,12 @@ class Comparison:
 
     @property
     def ok(self) -> bool:
-        """False where something differs that nobody asked for."""
+        """False if something differs that no change explains."""
         asked_for = bool(self.cause.settings) or (self.chosen and bool(self.cause.model))
         return not self.troubles and (asked_for or self.diff.same_bytes)
 
     def as_json(self) -> dict[str, Any]:
+        """Return the comparison as `braid replay --json` prints it."""
         told = {
             f"{kind}s": {
                 "identical": self.diff.identical[kind],
@@ -67,12 +76,16 @@ class Comparison:
 
 
 def model_label(model: dict[str, str]) -> str:
-    """A model as people call it."""
+    """Return a model's name, version and short digest."""
     return f"{model['name']} {model['version']} ({model['digest'][:12]})"
 
 
 def recorded_model_digest(file: RecordingFile, topics: Topics) -> str | None:
-    """The digest of the model that gave the newest final prediction, None where there is none. Raises RecordingError."""
+    """Return the digest of the model of the newest final prediction, None if there is none.
+
+    Raises:
+        RecordingError: The recording cannot be read.
+    """
     found = None
     for kept in file.records(topics.predictions):
         told = canonical.object_or_empty(kept.value)
@@ -88,7 +101,11 @@ def compare_with_recording(
     *,
     chosen: bool = False,
 ) -> Comparison:
-    """Replay a recording and compare it with what was recorded; chosen: by a model asked for. Raises RecordingError."""
+    """Replay a recording and compare the outcome with the recorded one; chosen: the user chose the model.
+
+    Raises:
+        RecordingError: The recording cannot be read.
+    """
     model = inference.model
     ours = {"name": model.name, "version": model.version, "digest": model.digest}
     recorded = recorded_outcome.read_baseline(file, under.topics, model.digest)
@@ -116,7 +133,7 @@ def _other_models(recorded: ReplayOutcome, digest: str) -> list[str]:
 
 
 def _uncompared(recorded: Baseline, replayed: ReplayResult, partitions: int) -> set[str]:
-    """Windows that only one side can have: too near either end of the recording."""
+    """Windows that only one side can have, because they are too near either end of the recording."""
     out = recorded.incomplete | {id for id in replayed.too_recent if id not in recorded.outcome.windows}
     out |= {id for id in replayed.too_recent if id not in recorded.outcome.predictions}
     for id, raw in replayed.outcome.windows.items():

@@ -1,7 +1,4 @@
-"""The points in which two records of one id differ, as people read them (before -> after). Pure.
-
-What differs between two outcomes of the same media: what appears, vanishes or changes, in which points and why. Pure.
-"""
+"""The difference of two outcomes of the same media: what appears, vanishes or changes, in which fields, and why. Pure."""
 
 from __future__ import annotations
 
@@ -13,15 +10,15 @@ from services.contract import canonical
 from services.contract.record import MemberPosition
 from services.offline.replay.baseline import ReplayOutcome
 
-MEMBERS_TOLD_MAX = 4
-# Contributions (log probabilities) that differ by less are told with the other numbers.
+MEMBERS_SHOWN_MAX = 4
+# Contributions (log probabilities) that differ by less are not listed by themselves.
 CLOSE = 0.01
 
 
 def window_points(
     one: Mapping[str, Any], other: Mapping[str, Any], before: ReplayOutcome, after: ReplayOutcome
 ) -> Iterator[str]:
-    """Ends, order, times, mask and members of a window; of a member that is in one only, what became of it in the other."""
+    """Yield what differs between two versions of a window, with the fate of members that only one of them has."""
     for name, told in (
         ("end_us", "ends"),
         ("previous_us", "predecessor"),
@@ -44,16 +41,16 @@ def window_points(
         old, new = ({tuple(m["at"]): m for m in lane["members"]} for lane in (a, b))
         changed = [("-", place, old[place], after) for place in sorted(old.keys() - new.keys())]
         changed += [("+", place, new[place], before) for place in sorted(new.keys() - old.keys())]
-        for sign, place, member, elsewhere in changed[:MEMBERS_TOLD_MAX]:
+        for sign, place, member, elsewhere in changed[:MEMBERS_SHOWN_MAX]:
             fate = elsewhere.fates.get(MemberPosition(modality, *place))
             then = f" ({fate} {'now' if sign == '-' else 'before'})" if fate else ""
             yield f"{sign}{modality} {member['source']}#{member['id']}{then}"
-        if len(changed) > MEMBERS_TOLD_MAX:
-            yield f"{len(changed) - MEMBERS_TOLD_MAX} more members of {modality} differ"
+        if len(changed) > MEMBERS_SHOWN_MAX:
+            yield f"{len(changed) - MEMBERS_SHOWN_MAX} more members of {modality} differ"
 
 
 def prediction_points(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
-    """Label, confidence, senses and what else differs, but for ids and digests."""
+    """Yield what differs between two predictions of a window, apart from ids and digests."""
     for name in ("label", "abstained", "odd", "error", "level"):
         if one[name] != other[name]:
             yield f"{name} {one[name]} -> {other[name]}"
@@ -81,25 +78,25 @@ def _reasons(sense: Mapping[str, Any]) -> str:
 
 
 def describe_members(window: Mapping[str, Any]) -> str:
-    """What a window holds."""
+    """Return the number of members and the state of each modality."""
     senses = (f"{m} {len(lane['members'])} ({lane['state']})" for m, lane in sorted(window["modalities"].items()))
     return ", ".join(senses)
 
 
 def describe_fates(window: Mapping[str, Any], after: ReplayOutcome) -> str:
-    """What became of a window's members elsewhere."""
+    """Return what became of a window's members in the other outcome."""
     places = [MemberPosition(m, *x["at"]) for m, lane in window["modalities"].items() for x in lane["members"]]
     fates = sorted({fate for place in places if (fate := after.fates.get(place))})
     return f"{len(places)} members" + (f", now {', '.join(fates)}" if fates else "")
 
 
 def describe_event(e: Mapping[str, Any]) -> str:
-    """One record of an event in two words."""
+    """Return one record of an event in two words."""
     return f"{e['lifecycle']} {e['label']}"
 
 
 def event_points(one: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What is said in another order or of other labels; else times and confidences."""
+    """Yield another order or other labels of an event's records; else other times and confidences."""
     if [describe_event(e) for e in one] != [describe_event(e) for e in other]:
         yield f"{', '.join(map(describe_event, one))} -> {', '.join(map(describe_event, other))}"
         return
@@ -112,7 +109,7 @@ def event_points(one: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, 
 
 
 def _moved(one_us: int | None, other_us: int | None) -> str:
-    """By how much a moment (us) moves; from or to none where there is none on one side."""
+    """By how much a time (us) moves; from or to None if only one side has it."""
     if one_us is None or other_us is None:
         return f"{one_us} -> {other_us}"
     way = "later" if other_us > one_us else "earlier"
@@ -120,17 +117,17 @@ def _moved(one_us: int | None, other_us: int | None) -> str:
 
 
 def event_core(e: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What of an event record is not an id."""
+    """Return the fields of an event record that are not ids."""
     return tuple(e[name] for name in ("lifecycle", "label", "start", "end", "confidence"))
 
 
 def window_of(e: Mapping[str, Any]) -> str:
-    """The id of the window that led to an event record."""
+    """Return the id of the window that led to an event record."""
     return str(e["prediction"]).rpartition("@")[0]
 
 
 def load(raw: bytes | None) -> dict[str, Any]:
-    """The object of a record, an empty one where there is none."""
+    """Parse a record; return {} if there is none."""
     return canonical.loads_object(raw or b"{}")
 
 
@@ -141,7 +138,7 @@ UNEXPLAINED = "no setting and no model changed: the code, or the machine, gives 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One record that is not the same: `what` in which points (before -> after), `why` the changes that led to it."""
+    """A record that differs: `what` are the fields (before -> after), `why` the changes that led to it."""
 
     kind: Kind
     id: str
@@ -152,7 +149,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class ReplayChanges:
-    """What was changed on purpose: settings as `path before -> after`, the model as `name before -> after`."""
+    """The changes of a replay: settings as `path before -> after`, the model as `name before -> after`."""
 
     settings: tuple[str, ...] = ()
     model: str = ""
@@ -160,9 +157,13 @@ class ReplayChanges:
 
 @dataclass(slots=True)
 class OutcomeDiff:
-    """Counts by kind: identical bytes, and the same but for the digests of settings and model in them.
+    """The differences, and counts by kind of record.
 
-    uncompared: what one side cannot have: beyond the recording's beginning, or too near its end.
+    Attributes:
+        identical: Records with identical bytes.
+        alike: Records that differ only in the digests of settings and model.
+        uncompared: Records that one side cannot have: before the recording's beginning, or too near its end.
+        differences: The records that differ.
     """
 
     identical: dict[Kind, int] = field(default_factory=lambda: {"window": 0, "prediction": 0, "event": 0})
@@ -172,10 +173,11 @@ class OutcomeDiff:
 
     @property
     def same_bytes(self) -> bool:
-        """True where every record that could be compared is the same to the byte."""
+        """True if every record that could be compared is identical, byte for byte."""
         return not self.differences and not any(self.alike.values())
 
     def of(self, kind: Kind) -> list[Difference]:
+        """Return the differences of one kind of record."""
         return [d for d in self.differences if d.kind == kind]
 
 
@@ -184,7 +186,11 @@ def diff_outcomes(
 ) -> OutcomeDiff:
     """Compare two outcomes.
 
-    uncompared: ids of windows and of sessions of which only what both sides have is compared, then nothing at all.
+    Args:
+        before: The outcome to compare with.
+        after: The new outcome.
+        cause: What was changed on purpose.
+        uncompared: Ids of windows that are compared only if both sides have them, and sessions whose events are not.
     """
     windows, events = uncompared
     out = OutcomeDiff()

@@ -1,4 +1,4 @@
-"""The settings of a replay: those of the recording with what the user changes, and what follows from the change."""
+"""The settings of a replay: those of the recording with overrides, and what follows from the changes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SECTIONS = ("alignment", "limits")
 
 
 class _Read(BaseModel):
-    """The sections that decide what comes out."""
+    """The sections that decide the outcome."""
 
     alignment: AlignmentSettings
     limits: LimitSettings
@@ -37,10 +37,16 @@ class _Read(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ReplaySettings:
-    """What a replay runs under.
+    """The settings of a replay.
 
-    changes: each changed setting as `path before -> after`; writes_idle_records: the change decides where silence is written, so
-    that the ticks of the recording count no more and the replay writes its own.
+    Attributes:
+        semantics: The alignment settings.
+        patience: The idle timeouts.
+        topics: The names of the topics.
+        partitions: The partition count of every topic.
+        changes: Each changed setting as `path before -> after`.
+        writes_idle_records: True if the changes move idle records, so that the replay ignores the recorded ones and
+            writes its own.
     """
 
     semantics: AlignmentConfig
@@ -51,26 +57,31 @@ class ReplaySettings:
     writes_idle_records: bool
 
 
-def with_overrides(about: RecordingMetadata, changes: Iterable[str] = ()) -> ReplaySettings:
-    """The settings of a recording with `key=value` changes. Raises SettingsError or RecordingError."""
-    before = _settings(about.settings)
-    if before.alignment_config() != about.semantics:
+def with_overrides(metadata: RecordingMetadata, changes: Iterable[str] = ()) -> ReplaySettings:
+    """Return the settings of a recording with `key=value` changes.
+
+    Raises:
+        SettingsError: A change is not valid.
+        RecordingError: The settings of the recording cannot be read.
+    """
+    before = _settings(metadata.settings)
+    if before.alignment_config() != metadata.semantics:
         raise RecordingError(
             "its settings do not give the windows that it says: it was made by another version of Braid"
         )
-    sections: dict[str, Any] = with_current_names(about.settings, origin=None)
+    sections: dict[str, Any] = with_current_names(metadata.settings, origin=None)
     for change in changes:
         _apply(sections, change)
     after = _settings(sections)
-    ours, waits = after.alignment_config(), _waits(after)
-    ticked = [_ticked(semantics) for semantics in (about.semantics, ours)]
+    semantics, idle_timeouts = after.alignment_config(), _idle_timeouts(after)
+    before_idle, after_idle = (_idle_settings(config) for config in (metadata.semantics, semantics))
     return ReplaySettings(
-        semantics=ours,
-        patience=waits,
+        semantics=semantics,
+        patience=idle_timeouts,
         topics=after.topic_names(),
-        partitions=about.partitions,
-        changes=tuple(_told(before, after)),
-        writes_idle_records=ticked[0] != ticked[1] or waits != _waits(before),
+        partitions=metadata.partitions,
+        changes=tuple(_changes(before, after)),
+        writes_idle_records=before_idle != after_idle or idle_timeouts != _idle_timeouts(before),
     )
 
 
@@ -86,7 +97,7 @@ def _settings(sections: Mapping[str, Any]) -> Settings:
         read = _Read(alignment=alignment, limits=limits)
     except ValidationError as error:
         raise settings_error(problems_of(error, _Read)) from None
-    # Not through the environment: what is set here today has nothing to do with the recording.
+    # Without the environment variables of today, which have nothing to do with the recording.
     return Settings.model_construct(alignment=read.alignment, limits=read.limits, topics=topics)
 
 
@@ -100,7 +111,7 @@ def _apply(sections: dict[str, Any], change: str) -> None:
         )
     at: Any = sections
     for part in (section, *inner[:-1]):
-        # A copy at each step: the sections of the recording stay what they are.
+        # Copy at each step, so that the sections of the recording stay unchanged.
         at[part] = dict(at[part]) if isinstance(at.get(part), dict) else {}
         at = at[part]
     try:
@@ -109,15 +120,15 @@ def _apply(sections: dict[str, Any], change: str) -> None:
         raise SettingsError(f"{change} cannot be set.", "The value is not valid YAML.", "Correct the value.") from None
 
 
-def _waits(settings: Settings) -> IdleTimeouts:
+def _idle_timeouts(settings: Settings) -> IdleTimeouts:
     return patience(settings, settings.alignment.modalities)
 
 
-def _ticked(s: AlignmentConfig) -> tuple[object, ...]:
+def _idle_settings(s: AlignmentConfig) -> tuple[object, ...]:
     return s.size_us, s.hop_us, s.streams, s.sessions
 
 
-def _told(before: Settings, after: Settings) -> Iterable[str]:
+def _changes(before: Settings, after: Settings) -> Iterable[str]:
     for section in SECTIONS:
         one, other = (_flat(getattr(s, section).model_dump(mode="json"), section) for s in (before, after))
         for path in sorted(one.keys() | other.keys()):

@@ -1,4 +1,4 @@
-"""A compared replay as people read it in a terminal."""
+"""Print a comparison in a terminal."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ WIDTH_IN_A_PIPE = 180
 
 
 def make_console() -> Console:
-    """Standard output: as wide as the terminal, in a pipe as wide as ids need."""
+    """Return standard output, as wide as the terminal, or in a pipe as wide as ids need."""
     found = Console(highlight=False)
     return found if found.is_terminal else Console(highlight=False, width=WIDTH_IN_A_PIPE)
 
 
 def print_comparison(compared: Comparison, out: Console, *, whole: bool) -> None:
-    """Counts and what they mean; with `whole` the differences themselves, at most ROWS_MAX of them."""
+    """Print the counts, and with `whole` at most ROWS_MAX of the differences."""
     counts = Table("", "identical", "alike", "changed", "new", "gone", "not compared", title=Text(compared.name))
     told = compared.as_json()
     for kind in KINDS:
