@@ -1,4 +1,4 @@
-"""What satellites send, without a broker: the time line of their sound, transcripts, and every limit."""
+"""Events of satellites: the times of their audio, transcripts, and every limit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LENGTHS = LengthLimits(1_000, 10_000)
 
 
 class Wire:
-    """What a stream writer of asyncio was given."""
+    """A stream writer that collects what is written."""
 
     def __init__(self) -> None:
         self.sent = b""
@@ -43,7 +43,7 @@ class Wire:
         return None
 
 
-async def as_sent(event: Event) -> bytes:
+async def encode(event: Event) -> bytes:
     wire = Wire()
     await async_write_event(event, wire)  # type: ignore[arg-type]
     return wire.sent
@@ -57,11 +57,11 @@ def arriving(raw: bytes, whole: bool = True) -> asyncio.StreamReader:
     return reader
 
 
-def a_hearing() -> SatelliteDecoder:
+def make_decoder() -> SatelliteDecoder:
     return SatelliteDecoder("kitchen", "wyoming-here", "c", AdmissionLimits())
 
 
-def a_chunk(ms: int = 100, rate: int = 16_000, width: int = 2, channels: int = 1) -> Event:
+def make_chunk(ms: int = 100, rate: int = 16_000, width: int = 2, channels: int = 1) -> Event:
     return AudioChunk(rate, width, channels, bytes(rate * ms // 1000 * width * channels)).event()
 
 
@@ -69,8 +69,8 @@ def times_us(records: list[MediaRecord]) -> list[int | None]:
     return [timestamps.parse(dict(r.headers)["ce_time"].decode()) for r in records]
 
 
-def heard(hearing: SatelliteDecoder, *events: tuple[Event, int]) -> list[MediaRecord]:
-    return [record for event, now_us in events for record in hearing.decode(event, now_us)]
+def decode(decoder: SatelliteDecoder, *events: tuple[Event, int]) -> list[MediaRecord]:
+    return [record for event, now_us in events for record in decoder.decode(event, now_us)]
 
 
 @given(
@@ -78,9 +78,9 @@ def heard(hearing: SatelliteDecoder, *events: tuple[Event, int]) -> list[MediaRe
     st.dictionaries(st.text(max_size=9), st.integers() | st.text(max_size=9), max_size=5),
     st.binary(max_size=500),
 )
-def test_what_the_package_writes_is_read_as_it_was(kind: str, data: dict[str, Any], payload: bytes) -> None:
+def test_events_of_the_wyoming_package_are_read_unchanged(kind: str, data: dict[str, Any], payload: bytes) -> None:
     async def there_and_back() -> Event | None:
-        return await read_event(arriving(await as_sent(Event(kind, data, payload or None))), LENGTHS)
+        return await read_event(arriving(await encode(Event(kind, data, payload or None))), LENGTHS)
 
     assert asyncio.run(there_and_back()) == Event(kind, data, payload or None)
 
@@ -104,13 +104,13 @@ def test_what_the_package_writes_is_read_as_it_was(kind: str, data: dict[str, An
         (b'{"type":"x"', "cut"),
     ],
 )
-async def test_what_is_no_event_or_a_longer_one_is_refused(raw: bytes, code: str) -> None:
+async def test_invalid_and_oversized_events_are_rejected(raw: bytes, code: str) -> None:
     with pytest.raises(ProtocolError) as refused:
         await read_event(arriving(raw), LENGTHS)
     assert refused.value.code == code
 
 
-async def test_a_satellite_may_be_silent_but_an_event_begun_must_be_whole_in_time(
+async def test_a_satellite_may_be_silent_but_an_event_must_be_complete_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(protocol, "EVENT_WITHIN_S", 0.01)
@@ -122,13 +122,13 @@ async def test_a_satellite_may_be_silent_but_an_event_begun_must_be_whole_in_tim
     assert await read_event(arriving(b""), LENGTHS) is None
 
 
-def test_sound_stands_on_one_time_line_without_gaps_however_it_arrives() -> None:
-    hearing = a_hearing()
+def test_audio_has_no_gaps_however_it_arrives() -> None:
+    decoder = make_decoder()
     jitter = [0, 30_000, -20_000, 90_000, 10_000, -40_000]
-    told = heard(
-        hearing,
+    told = decode(
+        decoder,
         (AudioStart(16_000, 2, 1).event(), NOW),
-        *((a_chunk(), NOW + 100_000 * n + late) for n, late in enumerate(jitter, 1)),
+        *((make_chunk(), NOW + 100_000 * n + late) for n, late in enumerate(jitter, 1)),
         (AudioStop().event(), NOW + S),
     )
     assert [len(r.body) for r in told] == [6_400, 6_400, 6_400]
@@ -139,63 +139,65 @@ def test_sound_stands_on_one_time_line_without_gaps_however_it_arrives() -> None
     assert len({dict(r.headers)["ce_id"] for r in told}) == 3
 
 
-def test_after_a_pause_and_with_another_format_the_time_line_begins_again() -> None:
-    hearing = a_hearing()
-    told = heard(hearing, (a_chunk(), NOW + 100_000))
-    told += hearing.decode(a_chunk(), NOW + 5 * S, 4 * S)
-    told += heard(hearing, (a_chunk(rate=8_000), NOW + 5 * S + 100_000), (AudioStop().event(), NOW + 6 * S))
+def test_after_a_pause_or_with_another_format_the_times_begin_anew() -> None:
+    decoder = make_decoder()
+    told = decode(decoder, (make_chunk(), NOW + 100_000))
+    told += decoder.decode(make_chunk(), NOW + 5 * S, 4 * S)
+    told += decode(decoder, (make_chunk(rate=8_000), NOW + 5 * S + 100_000), (AudioStop().event(), NOW + 6 * S))
     assert times_us(told) == [NOW, NOW + 5 * S - 100_000, NOW + 5 * S]
     assert [len(r.body) for r in told] == [3_200, 3_200, 1_600]
 
 
-def test_sound_that_waited_in_buffers_keeps_its_place() -> None:
-    told = heard(a_hearing(), (a_chunk(200), NOW + 200_000), (a_chunk(200), NOW + 9 * S), (a_chunk(200), NOW + 9 * S))
+def test_audio_that_waited_in_buffers_keeps_its_times() -> None:
+    told = decode(
+        make_decoder(), (make_chunk(200), NOW + 200_000), (make_chunk(200), NOW + 9 * S), (make_chunk(200), NOW + 9 * S)
+    )
     assert times_us(told) == [NOW, NOW + 200_000, NOW + 400_000]
 
 
-def test_what_is_left_when_the_connection_ends_is_told() -> None:
-    hearing = a_hearing()
-    assert heard(hearing, (a_chunk(50), NOW)) == []
-    assert [len(r.body) for r in hearing.flush()] == [1_600]
-    assert list(hearing.flush()) == []
+def test_remaining_audio_is_published_when_the_connection_ends() -> None:
+    decoder = make_decoder()
+    assert decode(decoder, (make_chunk(50), NOW)) == []
+    assert [len(r.body) for r in decoder.flush()] == [1_600]
+    assert list(decoder.flush()) == []
 
 
-def test_a_transcript_stands_where_it_was_said_and_one_without_sound_now() -> None:
-    hearing = a_hearing()
-    heard(hearing, (a_chunk(1_000), NOW + S))
-    (first,) = heard(hearing, (Transcript("number seven", language="en").event(), NOW + 4 * S))
-    (second,) = heard(hearing, (Transcript("and now").event(), NOW + 9 * S))
+def test_a_transcript_has_the_time_at_which_it_was_spoken() -> None:
+    decoder = make_decoder()
+    decode(decoder, (make_chunk(1_000), NOW + S))
+    (first,) = decode(decoder, (Transcript("number seven", language="en").event(), NOW + 4 * S))
+    (second,) = decode(decoder, (Transcript("and now").event(), NOW + 9 * S))
     assert times_us([first, second]) == [NOW + S, NOW + 9 * S]
     assert json.loads(first.body) == {"text": "number seven", "language": "en"}
     assert dict(first.headers)["content-type"] == b"application/json"
     assert (second.body, second.modality) == (b"and now", "text")
-    assert heard(hearing, (Transcript("  ").event(), NOW)) == [], "nothing was understood"
+    assert decode(decoder, (Transcript("  ").event(), NOW)) == [], "nothing was understood"
 
 
 @pytest.mark.parametrize(
     ("event", "code"),
     [
-        (a_chunk(width=4), "format"),
-        (a_chunk(rate=4_000), "content_type"),
-        (a_chunk(channels=3), "content_type"),
+        (make_chunk(width=4), "format"),
+        (make_chunk(rate=4_000), "content_type"),
+        (make_chunk(channels=3), "content_type"),
         (Event("audio-chunk", {"rate": "x", "width": 2, "channels": 1}, b"1234"), "content_type"),
         (Event("audio-chunk", {"rate": 16_000, "width": 2, "channels": 1}, b"123"), "samples"),
         (Event("audio-chunk", {}, b"1234"), "format"),
         (Transcript("x" * 9_000).event(), "text"),
     ],
 )
-def test_sound_that_is_not_read_and_a_transcript_too_long_are_refused(event: Event, code: str) -> None:
+def test_audio_in_another_format_and_long_transcripts_are_rejected(event: Event, code: str) -> None:
     with pytest.raises(ProtocolError) as refused:
-        heard(a_hearing(), (event, NOW))
+        decode(make_decoder(), (event, NOW))
     assert refused.value.code == code
 
 
-def test_other_events_lead_to_nothing() -> None:
+def test_other_events_are_ignored() -> None:
     for kind in ("detection", "voice-started", "synthesize", "run-satellite", "streaming-started"):
-        assert heard(a_hearing(), (Event(kind, {"name": "x"}), NOW)) == []
+        assert decode(make_decoder(), (Event(kind, {"name": "x"}), NOW)) == []
 
 
-def test_an_address_that_is_not_named_belongs_to_the_one_session_or_to_none() -> None:
+def test_an_unlisted_address_has_the_default_session_or_none() -> None:
     rooms = {"192.168.1.20": "kitchen"}
     assert session_of("192.168.1.20", rooms, "") == "kitchen"
     assert session_of("::ffff:192.168.1.20", rooms, "") == "kitchen"
@@ -203,7 +205,7 @@ def test_an_address_that_is_not_named_belongs_to_the_one_session_or_to_none() ->
     assert session_of("192.168.1.21", rooms, "hall") == "hall"
 
 
-def test_the_bridge_says_why_it_does_not_start() -> None:
+def test_invalid_settings_are_explained() -> None:
     with pytest.raises(SettingsError, match="BRAID_WYOMING__SESSION"):
         check_settings(WyomingSettings())
     check_settings(WyomingSettings(session="hall"))
@@ -215,11 +217,11 @@ def test_the_bridge_says_why_it_does_not_start() -> None:
 @pytest.mark.parametrize(
     ("given", "made"), [("whisper:10300", ("whisper", 10300)), ("[::1]:1", ("::1", 1)), ("", None)]
 )
-def test_the_service_behind_is_a_host_and_a_port(given: str, made: tuple[str, int] | None) -> None:
+def test_the_speech_to_text_service_is_a_host_and_a_port(given: str, made: tuple[str, int] | None) -> None:
     assert WyomingSettings(forward=given).forward_to == made
 
 
 @pytest.mark.parametrize("given", ["whisper", "whisper:", ":10300", "whisper:99999", "tcp://whisper:x"])
-def test_what_is_no_host_and_port_is_refused(given: str) -> None:
+def test_an_invalid_host_and_port_is_rejected(given: str) -> None:
     with pytest.raises(ValueError, match="host:port"):
         WyomingSettings(forward=given)

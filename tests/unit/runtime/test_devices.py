@@ -1,4 +1,4 @@
-"""A device's clock: learnt from acknowledgements, in steps, and never twice on one record."""
+"""The correction of a device's clock, and the devices of the settings."""
 
 from __future__ import annotations
 
@@ -15,37 +15,39 @@ from services.runtime.settings import DeviceSettings
 SOURCE, START_US = "/devices/cam/front", 1_700_000_000_000_000
 
 
-def played(clock: DeviceClock, behind_us: int, ways_us: list[int], start_us: int = START_US) -> list[int]:
-    """The offsets after each of some records, one a second, of a clock that is so far behind."""
-    told = []
-    for n, way_us in enumerate(ways_us):
+def offsets_after(clock: DeviceClock, behind_us: int, delays_us: list[int], start_us: int = START_US) -> list[int]:
+    """Return the offset after each of some records, one a second, of a clock that is so far behind."""
+    offsets = []
+    for n, delay_us in enumerate(delays_us):
         appended_us = start_us + n * 1_000_000
-        clock.observe(appended_us - way_us - behind_us, 0, appended_us)
-        told.append(clock.offset_us)
-    return told
+        clock.observe(appended_us - delay_us - behind_us, 0, appended_us)
+        offsets.append(clock.offset_us)
+    return offsets
 
 
-def test_it_starts_at_nothing_and_takes_the_shortest_way_of_the_first_three() -> None:
-    assert played(DeviceClock(), 5_000_000, [400_000, 90_000, 20_000, 70_000]) == [0, 0, 5_020_000, 5_020_000]
+def test_the_correction_starts_with_the_smallest_delay_of_three_records() -> None:
+    assert offsets_after(DeviceClock(), 5_000_000, [400_000, 90_000, 20_000, 70_000]) == [0, 0, 5_020_000, 5_020_000]
 
 
-def test_a_clock_that_is_right_is_left_alone() -> None:
-    assert set(played(DeviceClock(), 0, [30_000, 4_000, 5_000, 49_000])) == {0}
+def test_a_correct_clock_is_not_corrected() -> None:
+    assert set(offsets_after(DeviceClock(), 0, [30_000, 4_000, 5_000, 49_000])) == {0}
 
 
-def test_a_clock_that_is_set_anew_is_followed_at_once_ahead_and_after_a_while_behind() -> None:
+def test_a_clock_that_is_reset_is_followed_at_once_ahead_and_after_a_minute_behind() -> None:
     clock = DeviceClock()
-    played(clock, 5_000_000, [1_000] * 5)
-    assert played(clock, -2_000_000, [1_000] * 2, START_US + 10_000_000)[-1] == -1_999_000
+    offsets_after(clock, 5_000_000, [1_000] * 5)
+    assert offsets_after(clock, -2_000_000, [1_000] * 2, START_US + 10_000_000)[-1] == -1_999_000
     later_us = START_US + 20_000_000
-    assert played(clock, 3_000_000, [1_000] * 2, later_us)[-1] == -1_999_000, "a long way looks the same, at first"
-    assert played(clock, 3_000_000, [1_000], later_us + 2 * PERIOD_US)[-1] == 3_001_000
+    assert offsets_after(clock, 3_000_000, [1_000] * 2, later_us)[-1] == -1_999_000, (
+        "a long delay looks the same at first"
+    )
+    assert offsets_after(clock, 3_000_000, [1_000], later_us + 2 * PERIOD_US)[-1] == 3_001_000
 
 
 @given(st.integers(-(10**12), 10**12), st.lists(st.integers(0, 400_000), min_size=3, max_size=20))
-def test_after_three_records_what_is_left_is_within_a_step_of_the_shortest_way(behind_us: int, ways: list[int]) -> None:
-    told = played(DeviceClock(), behind_us, ways)
-    assert abs(told[-1] - behind_us - min(ways)) < STEP_US
+def test_after_three_records_the_error_is_below_a_step(behind_us: int, delays: list[int]) -> None:
+    offsets = offsets_after(DeviceClock(), behind_us, delays)
+    assert abs(offsets[-1] - behind_us - min(delays)) < STEP_US
 
 
 def test_each_record_is_stamped_once_and_every_step_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -65,7 +67,7 @@ def test_each_record_is_stamped_once_and_every_step_is_logged(caplog: pytest.Log
     assert (step.device, step.before_ms, step.after_ms) == ("cam", 0, 7_000)  # type: ignore[attr-defined]
 
 
-def test_a_name_means_all_streams_of_a_device_and_a_source_itself_goes_first() -> None:
+def test_a_name_covers_all_streams_of_a_device_and_a_full_source_has_priority() -> None:
     devices = DeviceDirectory(
         {"cam": DeviceSettings(session="porch"), "/devices/cam/back": DeviceSettings(session="yard")}
     )

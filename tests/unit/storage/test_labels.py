@@ -1,4 +1,4 @@
-"""Corrections: what a prediction was made from becomes a sample that the trainer reads, until it is forgotten."""
+"""Labels: the inputs of a prediction become a training sample, until the session is forgotten."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ START_US, HOP_US = 1_700_000_000_000_000, 500_000
 PCM = "audio/pcm;rate=8000;channels=1;format=s16le"
 
 
-def given(
+def member_input(
     modality: str, content_type: str, body: bytes, t_us: int, source: str = "d", duration_us: int = 0
 ) -> MemberInput:
     topic, media_type = f"braid.media.{modality}.v1", cloudevents.media_type(modality)
@@ -40,18 +40,22 @@ def evidence(*inputs: MemberInput, id: str = "s/1/1@m", session: str = "s", **st
 
 
 def halves(count: int, source: str = "d") -> list[MemberInput]:
-    """Sound of half a second each, from half a second before the window on; each sample says which half it is of."""
+    """Return half seconds of audio, from half a second before the window on; each sample has the number of its half."""
     return [
-        given("audio", PCM, bytes([n, 1]) * 4_000, START_US + (n - 1) * HOP_US, source, HOP_US) for n in range(count)
+        member_input("audio", PCM, bytes([n, 1]) * 4_000, START_US + (n - 1) * HOP_US, source, HOP_US)
+        for n in range(count)
     ]
 
 
-def test_the_newest_picture_all_words_and_the_sound_of_the_window_make_one_sample(hand: bytes) -> None:
+def test_the_newest_image_all_text_and_the_audio_of_the_window_make_one_sample(hand: bytes) -> None:
     words = [
-        given("text", "text/plain", b"a dog", START_US),
-        given("text", "application/json", b'{"text":"barks"}', START_US),
+        member_input("text", "text/plain", b"a dog", START_US),
+        member_input("text", "application/json", b'{"text":"barks"}', START_US),
     ]
-    pictures = [given("video", "image/png", b"old", START_US), given("video", "image/jpeg", hand, START_US + 1)]
+    pictures = [
+        member_input("video", "image/png", b"old", START_US),
+        member_input("video", "image/jpeg", hand, START_US + 1),
+    ]
     made = build_sample(evidence(*words, *pictures, *halves(4), *halves(2, "short")), "cat")
     assert (made.row["text"], made.row["label"], made.row["said"]) == ("a dog barks", "cat", "dog")
     assert made.files["image"] == (".jpg", hand)
@@ -59,11 +63,11 @@ def test_the_newest_picture_all_words_and_the_sound_of_the_window_make_one_sampl
     assert suffix == ".wav"
     with wave.open(io.BytesIO(content)) as heard:
         assert (heard.getframerate(), heard.getnframes()) == (8_000, 12_000)
-        assert heard.readframes(12_000)[::8_000] == bytes([1, 2, 3]), "what came before the window is not in it"
+        assert heard.readframes(12_000)[::8_000] == bytes([1, 2, 3]), "audio from before the window is not in it"
 
 
-def test_what_was_muted_is_no_part_of_it_and_nothing_at_all_is_no_sample(hand: bytes) -> None:
-    picture = given("video", "image/jpeg", hand, START_US)
+def test_muted_inputs_are_left_out_and_no_input_is_an_error(hand: bytes) -> None:
+    picture = member_input("video", "image/jpeg", hand, START_US)
     assert set(build_sample(evidence(picture, *halves(2), video="muted"), "cat").files) == {"audio"}
     with pytest.raises(SampleNotRetained):
         build_sample(evidence(picture, video="muted"), "cat")
@@ -72,12 +76,10 @@ def test_what_was_muted_is_no_part_of_it_and_nothing_at_all_is_no_sample(hand: b
             build_sample(evidence(picture), bad)
 
 
-def test_the_trainer_reads_it_the_newest_label_counts_and_a_session_is_forgotten_with_its_media(
-    tmp_path: Path, hand: bytes
-) -> None:
+def test_the_trainer_reads_the_newest_label_until_the_session_is_forgotten(tmp_path: Path, hand: bytes) -> None:
     store = LabelStore(tmp_path / "labels")
     assert store.forget("s") == 0
-    picture = given("video", "image/jpeg", hand, START_US)
+    picture = member_input("video", "image/jpeg", hand, START_US)
     store.save(build_sample(evidence(picture, *halves(3)), "cat"))
     store.save(build_sample(evidence(picture, *halves(3)), "bird"))
     store.save(build_sample(evidence(picture, id="t/1/1@m", session="t"), "cat"))

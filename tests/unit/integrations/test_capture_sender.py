@@ -1,4 +1,4 @@
-"""A camera that goes away and comes back, without one: what the sender does about it."""
+"""A camera that is lost and comes back."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from services.runtime.devices import DeviceDirectory
 from services.runtime.settings import DeviceSettings
 
 S = 1_000_000
-# What each opening brings: pictures before it is lost, or that it cannot be opened.
-PLAN = ["3 pictures", "cannot be opened", "2 pictures"]
+# What each attempt to open brings: frames before the source is lost, or an error.
+ATTEMPTS = ["3 pictures", "cannot be opened", "2 pictures"]
 
 
 class Acknowledged:
-    """What the broker says of a record."""
+    """The metadata of a sent record."""
 
     timestamp = 1_700_000_000_000
 
 
 class Producer:
-    """Takes what is sent."""
+    """Collects what is sent."""
 
     def __init__(self) -> None:
         self.sent: list[dict[str, str]] = []
 
     async def send(self, topic: str, value: bytes, key: bytes, headers: list[tuple[str, bytes]]) -> Any:
-        assert key == b"hall", "the settings say where this device belongs"
+        assert key == b"hall", "the settings give this device another session"
         self.sent.append({name: raw.decode() for name, raw in headers})
         done: asyncio.Future[Acknowledged] = asyncio.Future()
         done.set_result(Acknowledged())
@@ -43,12 +43,12 @@ class Producer:
 
 
 class Camera:
-    """One opening after another, by the plan."""
+    """A source whose attempts to open go by `attempts`."""
 
     description = "pictures"
 
     def __init__(self, opening: CaptureSource, *_: Any) -> None:
-        self.step = plan.pop(0)
+        self.step = attempts.pop(0)
         if self.step == "cannot be opened":
             raise CaptureError(f"{opening.name}: No route to host")
 
@@ -61,46 +61,46 @@ class Camera:
         closed.append(self.step)
 
 
-plan: list[str] = []
+attempts: list[str] = []
 closed: list[str] = []
 
 
-def a_sender(producer: Producer, told: list[str], seconds: float) -> Sender:
+def make_sender(producer: Producer, reports: list[str], seconds: float) -> Sender:
     opening = CaptureSource("rtsp://porch", "rtsp://porch", True)
     topics = Topics("braid", ("text", "video", "audio"))
     devices = DeviceDirectory({"cam": DeviceSettings(session="hall", clock_offset_ms=-200)})
     return Sender(
-        producer, topics, devices, "porch", "cam", opening, CaptureOptions(2, 10_000, 0, seconds), told.append
+        producer, topics, devices, "porch", "cam", opening, CaptureOptions(2, 10_000, 0, seconds), reports.append
     )
 
 
-async def test_a_camera_that_is_lost_is_opened_again_until_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan[:], closed[:] = PLAN, []
+async def test_a_lost_camera_is_opened_again_until_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts[:], closed[:] = ATTEMPTS, []
     monkeypatch.setattr(sender, "CaptureDecoder", Camera)
     monkeypatch.setattr(sender, "RETRY_S", 0)
     monkeypatch.setattr("services.integrations.capture.stream_clock.SETTLED_US", 0)
-    producer, told = Producer(), list[str]()
-    # The plan runs out: what is not in it raises, and ends the sender as Ctrl-C would.
+    producer, reports = Producer(), list[str]()
+    # When the attempts run out, pop raises and ends the sender as Ctrl-C would.
     with pytest.raises(IndexError):
-        await a_sender(producer, told, 60).run()
-    assert closed == ["3 pictures", "2 pictures"], "each is let go of"
+        await make_sender(producer, reports, 60).run()
+    assert closed == ["3 pictures", "2 pictures"], "each is closed"
     kinds = [headers["ce_type"] for headers in producer.sent]
     assert kinds == [cloudevents.media_type("video")] * 5 + [cloudevents.SESSION_END_TYPE]
     for headers in producer.sent:
         earlier = timestamps.parse(headers["ce_recordedtime"]), timestamps.parse(headers["ce_time"])
         assert (earlier[0] or 0) - (earlier[1] or 0) == 200_000
     assert len({headers["ce_id"] for headers in producer.sent}) == 6
-    assert [text for text in told if "lost" in text] == [
+    assert [text for text in reports if "lost" in text] == [
         "rtsp://porch is lost (it has gone): trying again every 0 s",
         "rtsp://porch is lost (rtsp://porch: No route to host): trying again every 0 s",
         "rtsp://porch is lost (it has gone): trying again every 0 s",
     ]
 
 
-async def test_a_camera_that_was_never_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan[:] = ["cannot be opened"]
+async def test_a_camera_that_cannot_be_opened_at_first_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts[:] = ["cannot be opened"]
     monkeypatch.setattr(sender, "CaptureDecoder", Camera)
     producer = Producer()
     with pytest.raises(CaptureError, match="No route to host"):
-        await a_sender(producer, [], 60).run()
+        await make_sender(producer, [], 60).run()
     assert producer.sent == []
