@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Final
 
 from services.contract import canonical
@@ -193,6 +194,8 @@ def decode(raw: bytes) -> Window:
 REMEMBERED_MEMBERS_MAX = 8_192
 # Longer names are not remembered: topics are untrusted input and must not fill the memory.
 NAME_LENGTH_MAX = 1_024
+# Need not be unique: a member that is taken for another one shows when the window is encoded.
+_KEY = itemgetter("source", "t_us", "sha256")
 
 
 class WindowDecoder:
@@ -204,8 +207,8 @@ class WindowDecoder:
 
     def __init__(self, members_max: int = REMEMBERED_MEMBERS_MAX) -> None:
         self._members_max = members_max
-        self._recent: dict[tuple[str, str, int, int], Member] = {}
-        self._older: dict[tuple[str, str, int, int], Member] = {}
+        self._recent: dict[tuple[str, int, str], Member] = {}
+        self._older: dict[tuple[str, int, str], Member] = {}
 
     def decode_or_none(self, raw: bytes | None) -> Window | None:
         """Decode a window record; return None if it is invalid."""
@@ -222,12 +225,10 @@ class WindowDecoder:
 
     def _members(self, records: Sequence[dict[str, Any]]) -> tuple[Member, ...]:
         find = self._recent.get
-        return tuple(
-            [find((record["sha256"], record["source"], *record["at"])) or self._remember(record) for record in records]
-        )
+        return tuple([find(_KEY(record)) or self._remember(record) for record in records])
 
     def _remember(self, record: dict[str, Any]) -> Member:
-        key = record["sha256"], record["source"], *record["at"]
+        key = _KEY(record)
         member = self._older.get(key) or decode_member(record)
         if max(len(member.source), len(member.id)) <= NAME_LENGTH_MAX:
             if len(self._recent) >= self._members_max:
