@@ -115,13 +115,13 @@ class Partition:
         self.coverage = FrontierCoverage(
             tail_us, dict(start.uncovered), {s: list(k) for s, k in start.old_keys.items()}
         )
-        self._gate = AdmissionCache(number, partition_count, semantics)
-        self._semantics, self._patience, self._topics, self._seal = semantics, patience, topics, seal
+        self._admission = AdmissionCache(number, partition_count, semantics)
+        self._config, self._timeouts, self._topics, self._signer = semantics, patience, topics, seal
         # Nothing is known of the times of a log that gave no record yet: then nothing is forgotten.
-        self._handed_us = dict.fromkeys(semantics.modalities, NEVER_US)
-        self._early, self._silent = TimerQueue(), TimerQueue()
-        self._proof = EndOffsets(-1, {})
-        self._passed: frozenset[str] = frozenset()
+        self._newest_appended_us = dict.fromkeys(semantics.modalities, NEVER_US)
+        self._early_timers, self._idle_timers = TimerQueue(), TimerQueue()
+        self._end_offsets = EndOffsets(-1, {})
+        self._reached: frozenset[str] = frozenset()
 
     def process(self, records: Sequence[tuple[str, LogRecord]], now_us: int, *, behind: bool = False) -> Effects:
         """Hand records (in the order of their logs, none is fine) to the core, then do what is due.
@@ -132,29 +132,32 @@ class Partition:
         effects = Effects(self.number)
         touched: set[str] = set()
         for modality, record in records:
-            read = self._gate.admit(modality, record)
+            read = self._admission.admit(modality, record)
             if isinstance(read, AdmittedChunk):
                 fate, windows = self.aligner.add_chunk(read.chunk, now_us)
                 effects.windows += windows
                 touched.add(read.chunk.session)
-                self._tell(modality, record, read, fate, effects)
+                self._add_fate(modality, record, read, fate, effects)
             else:
-                touched.update(self._other(modality, record, read, now_us, effects))
+                touched.update(self._process_control(modality, record, read, now_us, effects))
         for modality, newest in dict(records).items():
             self.positions[modality] = newest.offset + 1
-            self._handed_us[modality] = newest.timestamp * 1000
-        due = self._early.pop_due(now_us)
-        passed = frozenset(m for m in self._proof.offsets if self._proof.reached(m, self.positions))
-        if passed != self._passed:
+            self._newest_appended_us[modality] = newest.timestamp * 1000
+        due = self._early_timers.pop_due(now_us)
+        passed = frozenset(m for m in self._end_offsets.offsets if self._end_offsets.reached(m, self.positions))
+        if passed != self._reached:
             # Only a proof that has come further shows more; sessions that wait for it are left alone until then.
-            self._passed = passed
-            due += self._silent.pop_due(self._proof.requested_mono_us)
-        self._look(sorted(touched.union(due)), now_us, effects, behind)
+            self._reached = passed
+            due += self._idle_timers.pop_due(self._end_offsets.requested_mono_us)
+        self._check_timers(sorted(touched.union(due)), now_us, effects, behind)
         return effects
 
     def next_deadline_us(self) -> int:
         """When there is something to do even without records, on the monotonic clock; LONG_US for never."""
-        return min(self._early.next_deadline_us(), self._silent.next_deadline_us() if self._used_up() else FOREVER_US)
+        return min(
+            self._early_timers.next_deadline_us(),
+            self._idle_timers.next_deadline_us() if self._end_offsets_reached() else FOREVER_US,
+        )
 
     def needs_end_offsets(self, now_us: int) -> bool:
         """True when a silence may be due that the newest proof is too old for.
@@ -162,11 +165,11 @@ class Partition:
         A proof is used up first: on a busy log our position would otherwise never reach an end asked for again and
         again.
         """
-        return self._silent.next_deadline_us() <= now_us and self._used_up()
+        return self._idle_timers.next_deadline_us() <= now_us and self._end_offsets_reached()
 
     def set_end_offsets(self, proof: EndOffsets) -> None:
         """Take the answer to a request for the ends of our logs; the next `take` makes use of it."""
-        self._proof, self._passed = proof, frozenset()
+        self._end_offsets, self._reached = proof, frozenset()
 
     def on_window_acknowledged(self, window: Window, appended_us: int) -> None:
         """The broker has a final window of ours; appended_us is its append time."""
@@ -178,7 +181,7 @@ class Partition:
         What admission makes unnecessary is let go of first.
         """
         firsts = {modality: held.first() for modality, held in self.aligner.retained.items()}
-        since_us = min(self._handed_us[m] if first is None else first[1] for m, first in firsts.items())
+        since_us = min(self._newest_appended_us[m] if first is None else first[1] for m, first in firsts.items())
         for session in self.aligner.forget_before(since_us):
             self.coverage.on_session_forgotten(session)
         return {
@@ -191,11 +194,11 @@ class Partition:
         due = self.coverage.due_sessions(first[1] for first in held if first is not None)
         return [Frontier(session, self.aligner.last_emitted_us[session], self.aligner.config_digest) for session in due]
 
-    def _other(
+    def _process_control(
         self, modality: str, record: LogRecord, read: Tick | SessionEnd | Rejected, now_us: int, effects: Effects
     ) -> Iterable[str]:
         """Take a record that is no chunk; the sessions that it touched."""
-        if isinstance(read, Tick) and not self._sealed(modality, record):
+        if isinstance(read, Tick) and not self._is_signed(modality, record):
             read = Rejected(Reason.FORGED, "a tick that no tick_secret signed for this place")
         if isinstance(read, Tick):
             effects.windows += self.aligner.apply_tick(modality, read, record.offset, record.timestamp * 1000, now_us)
@@ -203,14 +206,14 @@ class Partition:
         if isinstance(read, SessionEnd):
             self.aligner.end_source(modality, read)
             return (read.session,)
-        self._dead(modality, record, "admission", read, effects)
+        self._reject(modality, record, "admission", read, effects)
         return ()
 
-    def _sealed(self, modality: str, record: LogRecord) -> bool:
+    def _is_signed(self, modality: str, record: LogRecord) -> bool:
         topic = self._topics.media(modality)
-        return self._seal.verify(topic, self.number, record.headers, record.value or b"")
+        return self._signer.verify(topic, self.number, record.headers, record.value or b"")
 
-    def _tell(self, modality: str, record: LogRecord, arrival: AdmittedChunk, fate: Fate, effects: Effects) -> None:
+    def _add_fate(self, modality: str, record: LogRecord, arrival: AdmittedChunk, fate: Fate, effects: Effects) -> None:
         chunk = arrival.chunk
         source = modality, chunk.source, chunk.appended_us // PERIOD_US
         behind_us = chunk.appended_us - chunk.t_us - chunk.duration_us
@@ -220,33 +223,33 @@ class Partition:
             effects.fates[modality, "windowed"] += 1
             effects.payloads.append(arrival)
         elif isinstance(fate, Rejected):
-            self._dead(modality, record, "alignment", fate, effects)
+            self._reject(modality, record, "alignment", fate, effects)
         else:
             effects.fates[modality, fate_name(fate)] += 1
             if isinstance(fate, Late):
                 effects.late.append((chunk, fate))
 
-    def _dead(self, modality: str, record: LogRecord, stage: Stage, rejected: Rejected, effects: Effects) -> None:
+    def _reject(self, modality: str, record: LogRecord, stage: Stage, rejected: Rejected, effects: Effects) -> None:
         effects.fates[modality, "dead"] += 1
         at = RecordPosition(self._topics.media(modality), self.number, record.offset)
         effects.dead.append((record.key, make_dead_letter(at, stage, rejected, record.value, record.headers)))
 
-    def _look(self, names: Sequence[str], now_us: int, effects: Effects, behind: bool) -> None:
-        patience = self._patience.scaled_for(sum(map(len, self.aligner.retained.values())))
+    def _check_timers(self, names: Sequence[str], now_us: int, effects: Effects, behind: bool) -> None:
+        patience = self._timeouts.scaled_for(sum(map(len, self.aligner.retained.values())))
         for name in names:
             session = self.aligner.sessions.get(name)
             if session is None:
                 continue
-            due_us = idle_deadline_us(session, self._semantics, patience)
+            due_us = idle_deadline_us(session, self._config, patience)
             # Nothing else can have come due by a proof that is as old: a session is looked at for each batch of it.
-            if due_us <= self._proof.requested_mono_us or session.any_ended:
-                effects.idle_markers += idle_markers(session, self._semantics, patience, self._proof, self.positions)
-                due_us = idle_deadline_us(session, self._semantics, patience)
-            for start in () if behind else early_starts(session, self._semantics, patience, now_us):
+            if due_us <= self._end_offsets.requested_mono_us or session.any_ended:
+                effects.idle_markers += idle_markers(session, self._config, patience, self._end_offsets, self.positions)
+                due_us = idle_deadline_us(session, self._config, patience)
+            for start in () if behind else early_starts(session, self._config, patience, now_us):
                 effects.windows.append(self.aligner.early_window(session, start))
-            self._early.set(name, early_deadline_us(session, self._semantics, patience))
-            self._silent.set(name, due_us)
+            self._early_timers.set(name, early_deadline_us(session, self._config, patience))
+            self._idle_timers.set(name, due_us)
 
-    def _used_up(self) -> bool:
+    def _end_offsets_reached(self) -> bool:
         """True when the newest proof has shown all that it can."""
-        return all(self._proof.reached(m, self.positions) for m in self._proof.offsets)
+        return all(self._end_offsets.reached(m, self.positions) for m in self._end_offsets.offsets)

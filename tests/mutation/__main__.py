@@ -66,7 +66,7 @@ def _try(files: list[str], stages: list[str]) -> tuple[dict[str, Counter[str]], 
                 if end == SURVIVED:
                     survivors.append(mutant)
                     if mutant.key not in EXCUSED:
-                        _say(f"  survived: {mutant.file} {mutant.where}\n    - {mutant.before}\n    + {mutant.after}")
+                        _say(f"  survived: {mutant.file} {mutant.id}\n    - {mutant.before}\n    + {mutant.after}")
         _say(f"{file}: {len(mutants)} mutants, {ends[file][SURVIVED]} survived; {time.monotonic() - began:.0f} s")
     return ends, survivors
 
@@ -103,7 +103,7 @@ def _report(ends: dict[str, Counter[str]], survivors: list[Mutant], files: list[
 
 def _tell(verdict: Verdict) -> None:
     for mutant, reason in verdict.explained:
-        _say(f"may live: {mutant.file} {mutant.where}: `{mutant.before}` -> `{mutant.after}`: {reason}")
+        _say(f"may survive: {mutant.file} {mutant.id}: {reason}")
     for mutant in verdict.unexplained:
         _say(f"NO REASON: {_line(mutant.key)}")
     for key in verdict.stale:
@@ -113,7 +113,7 @@ def _tell(verdict: Verdict) -> None:
 
 
 def _line(key: Key) -> str:
-    return "{} {}: `{}` -> `{}`".format(*key)
+    return " ".join(key)
 
 
 def _say(text: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tests.mutation.mutants import Mutant
 
-Key = tuple[str, str, str, str]
+Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ class Box:
         return min(item, most)
 '''
 CONDITION = "if item < most and not self.full:"
-SURVIVOR = Mutant("floor.py", "Held.hold", "x < 1", "x <= 1", "")
+SURVIVOR = Mutant("floor.py", "Floor.raise_to: < to <=", "x < 1", "x <= 1", "")
 
 
 def test_a_condition_and_a_statement_are_broken_in_each_small_way() -> None:
@@ -45,6 +45,14 @@ def test_a_condition_and_a_statement_are_broken_in_each_small_way() -> None:
         "return None",
         "return max(item, most)",
     }
+
+
+def test_the_id_of_a_mutant_names_the_function_and_the_change_and_not_the_words_of_the_line() -> None:
+    ids = [mutant.id for mutant in mutants_of("box.py", SOURCE)]
+    assert len(set(ids)) == len(ids)
+    assert {"Box.put: < to <=", "Box.put: condition to True", "Box.put: drop not", "Box.put: += to -="} <= set(ids)
+    reworded = SOURCE.replace("item < most", "number < largest")
+    assert [mutant.id for mutant in mutants_of("box.py", reworded)] == ids
 
 
 def test_every_mutant_is_another_program_that_compiles() -> None:
