@@ -48,7 +48,7 @@ ONLY_IN_FULL = {
     "make bench QUICK=1": "the same",
     'make bench ARGS="--only A --case backlog --systems braid,bare,faust --rounds 5"': "the same",
     "make soak MINUTES=30": "memory needs longer than a minute; tests/unit/benchmarks covers its verdict",
-    ".venv/bin/python -m benchmarks.overload --write": "a measurement; tests/unit/fusion/test_overload.py covers it in virtual time",
+    ".venv/bin/python -m benchmarks.overload --write": "a measurement; tests/unit/fusion/test_load_shedding_simulation.py covers it in virtual time",
     "make bench-page": "a measurement; tests/integration/test_page.py covers the page",
     ".venv/bin/python -m benchmarks.muting": "a measurement; tests/integration/test_mute.py covers muting",
     "make profile": "a measurement that needs its full size",

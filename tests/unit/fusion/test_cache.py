@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.fusion.inference import ByteLimitedCache
 
 
-def test_what_was_used_longest_ago_goes_first_and_is_counted_for_its_modality() -> None:
+def test_the_least_recently_used_entry_is_evicted_and_counted_for_its_modality() -> None:
     cache: ByteLimitedCache[str] = ByteLimitedCache(100)
     cache.put(("video", "a"), "a", 40)
     cache.put(("audio", "b"), "b", 40)
@@ -17,7 +17,7 @@ def test_what_was_used_longest_ago_goes_first_and_is_counted_for_its_modality() 
     assert dict(cache.evicted) == {"audio": 1}
 
 
-def test_what_is_larger_than_the_bound_empties_the_cache() -> None:
+def test_a_value_larger_than_the_limit_empties_the_cache() -> None:
     cache: ByteLimitedCache[str] = ByteLimitedCache(100)
     cache.put(("audio", "a"), "a", 60)
     cache.put(("video", "film"), "film", 101)

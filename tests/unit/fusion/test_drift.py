@@ -15,27 +15,27 @@ def play(drift: ConfidenceDrift, windows: int, middle: float, seed: int = 7) -> 
     return drift.scores()["video"]
 
 
-def test_a_sense_that_goes_on_as_before_does_not_drift() -> None:
+def test_a_modality_with_unchanged_confidence_does_not_drift() -> None:
     drift = ConfidenceDrift()
     assert play(drift, PAST, 0.8) < 0.03
     assert play(drift, RECENT, 0.8, seed=8) < 0.03
 
 
-def test_a_lens_that_fogs_up_is_seen_within_ten_minutes_and_is_what_is_usual_after_a_day() -> None:
+def test_a_change_is_seen_within_ten_minutes_and_is_the_new_normal_after_a_day() -> None:
     drift = ConfidenceDrift()
     play(drift, 10_000, 0.9)
     assert play(drift, RECENT, 0.4) > 0.2
     assert play(drift, 6 * PAST, 0.4) < 0.05
 
 
-def test_nothing_is_said_before_there_is_a_before() -> None:
+def test_drift_is_zero_until_there_is_a_past() -> None:
     drift = ConfidenceDrift()
     assert play(drift, MIN_WINDOWS - RECENT, 0.9) == 0
     assert play(drift, RECENT - 1, 0.2) == 0
     assert play(drift, 1, 0.2) > 0
 
 
-def test_senses_drift_each_for_itself() -> None:
+def test_modalities_drift_independently() -> None:
     drift = ConfidenceDrift()
     for n in range(10_000 + RECENT):
         drift.observe("audio", 0.5)

@@ -45,7 +45,7 @@ async def fed(pipeline: StagePipeline, count: int) -> None:
     await pipeline.drain()
 
 
-def test_while_one_batch_is_at_the_device_the_next_is_made_ready_and_the_last_is_published() -> None:
+def test_three_batches_are_in_three_stages_at_the_same_time() -> None:
     async def run() -> None:
         stages = [Stage() for _ in range(3)]
         feeding = asyncio.ensure_future(fed(StagePipeline(*stages), 5))
@@ -63,7 +63,7 @@ def test_while_one_batch_is_at_the_device_the_next_is_made_ready_and_the_last_is
     asyncio.run(run())
 
 
-def test_a_batch_waits_for_the_stage_before_it_is_done_with_not_more_than_one_ahead() -> None:
+def test_a_stage_has_one_batch_at_a_time() -> None:
     async def run() -> None:
         ready, device = Stage(), Stage()
         for _ in range(9):
@@ -78,7 +78,7 @@ def test_a_batch_waits_for_the_stage_before_it_is_done_with_not_more_than_one_ah
     asyncio.run(run())
 
 
-def test_behind_a_failure_nothing_goes_on_and_the_failure_is_told() -> None:
+def test_nothing_passes_a_failed_batch_and_the_failure_is_raised() -> None:
     async def run() -> None:
         ready, device, publish = Stage(), Stage(fails_on=1), Stage()
         for stage in (ready, device, publish):
@@ -91,7 +91,7 @@ def test_behind_a_failure_nothing_goes_on_and_the_failure_is_told() -> None:
     asyncio.run(run())
 
 
-def test_a_failure_is_told_to_whoever_comes_with_the_next_batch() -> None:
+def test_a_failure_is_raised_for_the_next_batch() -> None:
     async def run() -> None:
         device = Stage(fails_on=0)
         pipeline = StagePipeline(device)
@@ -106,7 +106,7 @@ def test_a_failure_is_told_to_whoever_comes_with_the_next_batch() -> None:
     asyncio.run(run())
 
 
-def test_a_batch_that_is_cancelled_alone_lets_none_behind_it_through() -> None:
+def test_no_batch_passes_a_cancelled_one() -> None:
     async def gives_up(batch: int) -> int:
         if batch == 0:
             raise asyncio.CancelledError
@@ -123,7 +123,7 @@ def test_a_batch_that_is_cancelled_alone_lets_none_behind_it_through() -> None:
     asyncio.run(run())
 
 
-def test_batches_that_come_later_join_those_under_way() -> None:
+def test_later_batches_join_those_in_flight() -> None:
     async def run() -> None:
         ready, device = Stage(), Stage()
         for _ in range(9):
@@ -145,7 +145,7 @@ def test_batches_that_come_later_join_those_under_way() -> None:
     asyncio.run(run())
 
 
-def test_whoever_ends_the_work_ends_its_stages() -> None:
+def test_stop_cancels_all_stages() -> None:
     async def run() -> None:
         stage = Stage()
         pipeline = StagePipeline(stage)

@@ -26,7 +26,7 @@ CASE = {
 }
 
 
-def test_the_documented_case_has_the_documented_answer() -> None:
+def test_the_documented_case_has_the_documented_result() -> None:
     assert run_case(json.dumps(CASE).encode()) == {
         "name": "x",
         "fates": ["windowed", None, "windowed"],
@@ -59,7 +59,7 @@ def test_the_documented_case_has_the_documented_answer() -> None:
         json.dumps({**CASE, "arrivals": [{**CASE["arrivals"][0], "duration_us": -1}]}).encode(),  # type: ignore[index]
     ],
 )
-def test_a_case_that_cannot_be_read_is_answered_with_its_error(line: bytes) -> None:
+def test_an_invalid_case_gives_an_error(line: bytes) -> None:
     told = run_case(line)
     assert set(told) == {"name", "error"}
     assert told["error"]

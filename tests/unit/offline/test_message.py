@@ -35,7 +35,7 @@ def headers(content_type: str) -> list[tuple[str, bytes]]:
     st.none() | st.binary(max_size=60) | st.text(st.characters(codec="utf-8")).map(str.encode),
     st.integers(-1, 1 << 50),
 )
-def test_any_record_comes_back_as_it_was(
+def test_any_record_is_decoded_as_it_was(
     key: bytes | None, given_headers: list[tuple[str, bytes]], value: bytes | None, timestamp: int
 ) -> None:
     kept = KafkaRecord(TOPIC, 3, 70_000_000_000, timestamp, key, given_headers, value)
@@ -43,7 +43,7 @@ def test_any_record_comes_back_as_it_was(
 
 
 @given(st.sampled_from(["image/jpeg", "audio/pcm;rate=8000", "text/plain", "application/json", ""]), st.binary())
-def test_media_of_any_type_come_back_as_they_were(content_type: str, value: bytes) -> None:
+def test_media_of_any_type_are_decoded_as_they_were(content_type: str, value: bytes) -> None:
     kept = KafkaRecord(TOPIC, 0, 0, 5, b"s", headers(content_type), value)
     assert decode(encode(kept).data) == kept
 
@@ -56,7 +56,7 @@ def test_json_that_is_not_canonical_keeps_its_bytes(value: bytes) -> None:
     assert decode(encode(kept).data).value == value
 
 
-def test_our_own_records_stand_there_as_objects() -> None:
+def test_braid_records_are_json_objects() -> None:
     value = next(tick.encode({"kitchen": 5}, "tick"))
     told = json.loads(encode(KafkaRecord(TOPIC, 0, 0, 5, None, tick.headers(value), value)).data)
     assert told["json"] == {"bounds": {"kitchen": 5}, "evidence": "tick"}
@@ -72,7 +72,7 @@ def test_a_picture_is_what_foxglove_shows() -> None:
     assert base64.b64decode(told["data"]) == JPEG
 
 
-def test_pcm_is_what_foxglove_plays_and_other_sound_is_kept_as_it_is() -> None:
+def test_pcm_is_what_foxglove_plays_and_other_audio_stays_as_it_is() -> None:
     told = json.loads(encode(KafkaRecord(TOPIC, 0, 0, 5, b"s", headers("audio/pcm;rate=8000"), bytes(800))).data)
     assert (told["format"], told["sample_rate"], told["number_of_channels"]) == ("pcm-s16", 8_000, 1)
     assert encode(KafkaRecord(TOPIC, 0, 0, 5, b"s", headers("audio/pcm;rate=8000"), bytes(801))).form == RECORD
@@ -88,6 +88,6 @@ def test_structured_mode_keeps_the_whole_event_as_its_value() -> None:
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b'{"record":{}}', b"null", b"\xff"])
-def test_a_message_of_somebody_else_is_refused(raw: bytes) -> None:
+def test_a_foreign_message_is_rejected(raw: bytes) -> None:
     with pytest.raises(NotKept):
         decode(raw)

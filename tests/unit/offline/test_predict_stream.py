@@ -37,7 +37,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_each_event_is_one_line_with_the_moment_at_which_its_label_was_first_said(events: Path, tmp_path: Path) -> None:
+def test_each_event_is_one_line_with_the_time_of_its_first_record_with_that_label(events: Path, tmp_path: Path) -> None:
     #         2.4   6.5  13.0  16.5  21.4  26.1   33.0 s
     # truth    4     0     2     8     7     3    helicopter
     assert call(events, tmp_path / "out").exit_code == 0
@@ -52,7 +52,7 @@ def test_each_event_is_one_line_with_the_moment_at_which_its_label_was_first_sai
     assert len(line.split('"confidence": ')[1].split(",")[0]) == len("0.000000")
 
 
-def test_what_led_to_a_decision_had_arrived_by_then_and_nothing_later_was_used(events: Path, tmp_path: Path) -> None:
+def test_events_depend_only_on_records_that_had_arrived(events: Path, tmp_path: Path) -> None:
     call(events, tmp_path / "whole")
     first = min(read(tmp_path / "whole"), key=lambda e: e["decided_at"])
     cut = tmp_path / "cut.events.jsonl"

@@ -42,9 +42,7 @@ def test_a_replay_by_a_cold_model_in_a_process_of_its_own_gives_the_same_bytes(r
 
 
 @pytest.mark.parametrize("stream", [f"S{n:02d}" for n in range(1, 9)])
-def test_every_home_stream_comes_out_again_with_its_outages_copies_and_wrong_clocks(
-    stream: str, inference: Inference, tmp_path: Path
-) -> None:
+def test_every_home_stream_is_replayed_to_the_same_bytes(stream: str, inference: Inference, tmp_path: Path) -> None:
     found = made.replayed(made.write(tmp_path / "x.mcap", made.published(inference, stream, 50, 66)), inference)
     assert found.diff.same_bytes
     assert found.diff.identical["window"] > 20
@@ -60,7 +58,7 @@ def test_a_recording_with_a_mute_in_it_gives_the_same_bytes(inference: Inference
     assert found.diff.identical["prediction"] == found.diff.identical["window"] == 25
 
 
-def test_the_order_in_which_topics_were_written_is_no_matter(
+def test_the_order_of_topics_in_the_file_does_not_matter(
     published: list[KafkaRecord], inference: Inference, tmp_path: Path
 ) -> None:
     shuffled = sorted(published, key=lambda r: (r.topic, r.offset), reverse=False)
@@ -68,7 +66,7 @@ def test_the_order_in_which_topics_were_written_is_no_matter(
     assert made.replayed(path, inference).diff.same_bytes
 
 
-def test_another_hop_lets_every_other_window_vanish_and_says_why(recording: Path, inference: Inference) -> None:
+def test_a_longer_hop_makes_every_other_window_vanish_and_says_why(recording: Path, inference: Inference) -> None:
     found = made.replayed(recording, inference, "alignment.hop_ms=1000")
     gone = [d for d in found.diff.of("window") if d.how == "vanishes"]
     assert len(gone) == 12
@@ -79,7 +77,7 @@ def test_another_hop_lets_every_other_window_vanish_and_says_why(recording: Path
     assert {d.why[0] for d in unanswered} == {"its window vanishes"}
 
 
-def test_less_patience_makes_unknown_what_was_heard_and_writes_its_own_ticks(
+def test_a_shorter_idle_timeout_makes_streams_unknown_and_writes_its_own_idle_records(
     recording: Path, inference: Inference
 ) -> None:
     found = made.replayed(recording, inference, "alignment.modalities.text.idle_timeout_ms=1500")
@@ -88,19 +86,19 @@ def test_less_patience_makes_unknown_what_was_heard_and_writes_its_own_ticks(
     assert any(point.startswith("closes 5000 ms earlier") for point in told)
 
 
-def test_more_patience_than_before_loses_no_window_but_those_still_open(recording: Path, inference: Inference) -> None:
+def test_a_longer_idle_timeout_loses_only_windows_that_are_still_open(recording: Path, inference: Inference) -> None:
     found = made.replayed(recording, inference, "alignment.modalities.text.idle_timeout_ms=8000")
     assert not [d for d in found.diff.of("window") if d.how != "changes"]
 
 
-def test_less_patience_says_which_chunk_is_in_a_window_no_more(inference: Inference, tmp_path: Path) -> None:
+def test_a_shorter_idle_timeout_names_the_chunk_that_left_a_window(inference: Inference, tmp_path: Path) -> None:
     path = made.write(tmp_path / "S05.mcap", made.published(inference, "S05", 34, 54))
     found = made.replayed(path, inference, "alignment.modalities.text.idle_timeout_ms=1000")
     told = [point for d in found.diff.of("window") for point in d.what]
     assert [point for point in told if point.startswith("-text /devices/S05/text#")]
 
 
-def test_a_member_that_is_refused_elsewhere_says_so() -> None:
+def test_a_member_that_is_rejected_in_the_other_outcome_shows_its_fate() -> None:
     member = {"source": "/d", "id": "7", "at": [0, 3]}
     lane = {"state": "present", "evidence": "data", "bound_us": 1, "members": [member]}
     times = {"end_us": 1, "previous_us": None, "opened_us": 1, "closed_us": 1}
@@ -111,7 +109,7 @@ def test_a_member_that_is_refused_elsewhere_says_so() -> None:
     assert list(window_points(empty, full, late, ReplayOutcome())) == ["+text /d#7 (late before)"]
 
 
-def test_a_limit_keeps_the_recorded_ticks(recording: Path, inference: Inference) -> None:
+def test_a_changed_limit_uses_the_recorded_idle_records(recording: Path, inference: Inference) -> None:
     file = RecordingFile(recording)
     rules = with_overrides(file.metadata, ["alignment.members_max=3"])
     assert not rules.writes_idle_records
@@ -120,7 +118,7 @@ def test_a_limit_keeps_the_recorded_ticks(recording: Path, inference: Inference)
     assert any(point.startswith("-audio /devices/S01/mic#") for point in told)
 
 
-def test_own_ticks_under_the_same_settings_would_be_those_that_were_recorded(
+def test_own_idle_records_with_the_same_settings_equal_the_recorded_ones(
     published: list[KafkaRecord], inference: Inference, tmp_path: Path
 ) -> None:
     """Without the recorded ticks nothing closes; with a change that moves nothing the replay writes the same ones."""
@@ -163,9 +161,7 @@ def test_a_changed_byte_in_a_recorded_window_is_noticed(
     assert difference.why == (UNEXPLAINED,)
 
 
-def test_a_case_is_stored_and_checked_and_fails_where_something_differs(
-    recording: Path, inference: Inference, tmp_path: Path
-) -> None:
+def test_a_case_is_stored_and_fails_if_something_differs(recording: Path, inference: Inference, tmp_path: Path) -> None:
     changes = ["alignment.members_max=3"]
     found = made.replayed(recording, inference, *changes)
     case.store_case(tmp_path / "cases" / "few", recording, changes, found, inference.model.digest)
@@ -181,7 +177,7 @@ def test_a_case_is_stored_and_checked_and_fails_where_something_differs(
 @pytest.mark.parametrize(
     "change", ["alignment.hop=3", "alignment.hop_ms=many", "topics.prefix=x", "alignment.hop_ms", "alignment=3", "x"]
 )
-def test_a_setting_that_cannot_be_changed_is_refused(recording: Path, change: str) -> None:
+def test_a_setting_that_cannot_be_changed_is_rejected(recording: Path, change: str) -> None:
     with pytest.raises(SettingsError, match=change.split("=")[0].split(".")[-1]):
         with_overrides(RecordingFile(recording).metadata, [change])
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from services.fusion.event_detector import DetectorState
-from tests.unit.fusion.test_decide import DECISION, HOP_US, QUIET, Top, at, lives, play
+from tests.unit.fusion.test_event_detector import DECISION, HOP_US, QUIET, Top, at, lives, play
 
 LEAD = DECISION.lead_us
 
@@ -26,13 +26,13 @@ def test_scores_are_kept_to_a_millionth() -> None:
     assert scores(state) == [("7", 0.061728)]
 
 
-def test_what_is_fainter_than_a_fiftieth_is_forgotten() -> None:
+def test_scores_below_a_fiftieth_are_dropped() -> None:
     state, _ = play([{"7": 0.04, "4": 0.039998}])
     assert scores(state) == [("7", 0.02)]
 
 
 # ten labels; "b" and "c" are as probable as each other
-def test_the_eight_best_labels_are_kept_the_best_first_and_by_name_where_they_are_equal() -> None:
+def test_the_eight_best_labels_are_stored_best_first_and_equal_ones_by_name() -> None:
     kinds = dict.fromkeys("abcdefghij", "sound")
     tops = dict.fromkeys("jihgfedcba", 0.3) | {"j": 0.4}
     state, _ = play([tops], replace(DECISION, kinds=kinds))
@@ -70,7 +70,7 @@ def test_another_label_takes_over_at_the_threshold_exactly() -> None:
 
 # window  0 1 2       7 begins two hops, `change_us` exactly, after 4
 # label   4 . 7
-def test_a_label_that_began_exactly_so_much_later_is_still_a_correction() -> None:
+def test_a_label_that_began_exactly_change_us_later_is_a_correction() -> None:
     seen: list[Top] = [{"4": 1.0}, QUIET, {"7": 1.0}]
     _, said = play(seen)
     assert lives(said) == [("new", "4"), ("update", "7")]
@@ -80,7 +80,7 @@ def test_a_label_that_began_exactly_so_much_later_is_still_a_correction() -> Non
 
 
 # scores  4: .50 .25 .125    7: 0 .30 .45     7 takes over in window 2, its run began in window 1
-def test_after_an_end_every_run_begins_anew_but_that_of_the_event_that_follows() -> None:
+def test_every_run_begins_anew_after_an_end_but_that_of_the_next_event() -> None:
     state, said = play([{"4": 1.0}, {"7": 0.6}, {"7": 0.6}], replace(DECISION, change_us=0))
     assert lives(said) == [("new", "4"), ("end", "4"), ("new", "7")]
     assert {label: score.since_us for label, score in state.scores} == {"7": HOP_US, "4": 2 * HOP_US}
@@ -94,7 +94,7 @@ def test_an_event_ends_below_the_threshold_and_not_at_it(off: float, ends: list[
 
 
 # weight 1: nothing is left of a label as soon as it is not seen
-def test_an_event_whose_label_is_gone_altogether_ends_or_is_taken_over() -> None:
+def test_an_event_whose_label_vanished_ends_or_is_corrected() -> None:
     sharp = replace(DECISION, weight=1.0)
     assert lives(play([{"7": 1.0}, QUIET], sharp)[1]) == [("new", "7"), ("end", "7")]
     assert lives(play([{"7": 1.0}, {"4": 0.6}], sharp)[1]) == [("new", "7"), ("update", "4")]
@@ -115,7 +115,7 @@ def test_the_confidence_of_an_event_is_the_best_that_its_label_had() -> None:
     assert state.open is None
 
 
-def test_a_state_that_belongs_to_another_predecessor_is_not_gone_on_from() -> None:
+def test_a_state_of_another_predecessor_is_not_continued() -> None:
     state, _ = play([{"7": 1.0}])
     following, _ = DECISION.update(state, at(1, {"7": 1.0}))
     assert scores(following) == [("7", 0.75)]

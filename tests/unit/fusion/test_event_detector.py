@@ -111,7 +111,7 @@ def test_the_same_label_again_after_a_pause_is_another_event() -> None:
     assert said[0].id != said[2].id
 
 
-def test_a_label_that_comes_back_before_it_had_gone_does_not_take_the_id_of_the_ended_event() -> None:
+def test_a_label_that_returns_before_its_score_vanished_does_not_reuse_the_id_of_the_ended_event() -> None:
     # window  0 1 2     score .50 .25 .63: below `off` the event ends, though its run of windows has no hole yet
     # label   4 . 4
     slack = replace(DECISION, off=0.3, since=0.2)
@@ -147,7 +147,7 @@ def test_nothing_is_never_an_event() -> None:
     assert said == []
 
 
-def test_what_is_folded_provisionally_says_so_under_the_id_that_the_final_one_has() -> None:
+def test_a_provisional_event_is_marked_and_has_the_id_of_the_final_one() -> None:
     dog = {"dog": 0.99}
     _, early = DECISION.update(None, at(0, dog, previous=None), final=False)
     state, final = DECISION.update(None, at(0, dog, previous=None))
@@ -176,7 +176,7 @@ decisions = st.builds(
 
 
 @given(tops, decisions)
-def test_a_state_read_back_from_its_json_goes_on_identically(seen: list[Top], decision: EventDetector) -> None:
+def test_a_decoded_state_continues_identically(seen: list[Top], decision: EventDetector) -> None:
     kept: DetectorState | None = None
     restored: DetectorState | None = None
     for number, top in enumerate(seen):
@@ -189,7 +189,7 @@ def test_a_state_read_back_from_its_json_goes_on_identically(seen: list[Top], de
 
 
 @given(tops, decisions)
-def test_every_life_is_in_order_and_no_id_is_used_twice(seen: list[Top], decision: EventDetector) -> None:
+def test_lifecycles_are_in_order_and_no_id_is_used_twice(seen: list[Top], decision: EventDetector) -> None:
     _, said = play(seen, decision)
     begun: list[Event] = []
     going: str | None = None
@@ -209,14 +209,14 @@ def test_every_life_is_in_order_and_no_id_is_used_twice(seen: list[Top], decisio
 
 
 @given(tops)
-def test_the_fold_changes_nothing_that_it_was_given(seen: list[Top]) -> None:
+def test_the_detector_does_not_change_its_arguments(seen: list[Top]) -> None:
     state, _ = play(seen)
     before = state.encode()
     DECISION.update(state, at(len(seen), {"7": 0.99}), final=False)
     assert state.encode() == before
 
 
-def test_a_state_that_is_none_is_refused() -> None:
+def test_an_invalid_state_is_rejected() -> None:
     with pytest.raises(canonical.InvalidJson):
         DetectorState.decode(b"[1]")
     with pytest.raises(KeyError):

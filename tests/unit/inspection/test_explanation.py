@@ -58,7 +58,7 @@ def test_every_prediction_of_a_stream_is_reproduced_to_the_byte(
         assert again.record == evidence.value
 
 
-def test_what_would_have_been_said_without_a_sense_agrees_with_its_contribution(
+def test_counterfactuals_agree_with_contributions(
     file: RecordingFile, published: list[KafkaRecord], inference: Inference
 ) -> None:
     counted, nothing_seen = 0, set()
@@ -79,7 +79,7 @@ def test_what_would_have_been_said_without_a_sense_agrees_with_its_contribution(
     assert len(nothing_seen) == 1, "with no sense at all there is one answer"
 
 
-def test_inputs_say_where_they_stand_and_how_late_they_were(
+def test_inputs_show_their_position_and_delay(
     file: RecordingFile, published: list[KafkaRecord], inference: Inference
 ) -> None:
     evidence = found(file, ids(published)[8])
@@ -93,7 +93,7 @@ def test_inputs_say_where_they_stand_and_how_late_they_were(
     assert told["reproduce"] == f"braid why {told['id']} --reproduce"
 
 
-def test_other_bytes_at_the_place_of_a_member_are_not_taken_for_it(
+def test_other_bytes_at_the_position_of_a_member_are_not_used(
     published: list[KafkaRecord], inference: Inference, tmp_path: Path
 ) -> None:
     media = set(made.TOPICS.media_all)
@@ -103,11 +103,11 @@ def test_other_bytes_at_the_place_of_a_member_are_not_taken_for_it(
 
 
 @pytest.mark.parametrize("id", ["", "kitchen", "kitchen/5/1", "@", "kitchen/x/1@0", "/5/1@0"])
-def test_what_is_no_id_is_refused_with_an_example(id: str) -> None:
+def test_an_invalid_id_is_rejected_with_an_example(id: str) -> None:
     with pytest.raises(InvalidPredictionId, match="look like"):
         PredictionKey.parse(id)
 
 
-def test_a_session_with_slashes_and_signs_is_read_from_its_id() -> None:
+def test_a_session_with_slashes_and_signs_is_parsed_from_an_id() -> None:
     assert PredictionKey.parse("a/b@c/1700/1@d").session == "a/b@c"
     assert PredictionKey.parse("a/-5/0-0f0f0f@d").start_us == -5_000

@@ -24,7 +24,7 @@ def test_the_player_never_opens_a_truth_file(tmp_path: Path) -> None:
     assert len(list(recording.records_between("s", ORIGIN_US, 0, 120_000_000))) > 250
 
 
-def test_no_file_of_the_player_speaks_of_truth_files() -> None:
+def test_no_file_of_the_player_mentions_truth_files() -> None:
     files = [*(ROOT / "services" / "player").glob("*.py"), ROOT / "model" / "data" / "homestream.py"]
     for file in files:
         words = {n.value for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Constant) and n.value}
@@ -45,7 +45,7 @@ def test_only_the_scorer_and_training_read_truth_files() -> None:
     }
 
 
-def test_the_microphone_is_rendered_as_the_set_says() -> None:
+def test_the_microphone_is_rendered_as_the_data_set_describes() -> None:
     sound = read_stream(DATA, "S01").audio
     assert sound.shape == (960_000,)
     assert hashlib.sha256(sound.astype("<i2").tobytes()).hexdigest() == (
@@ -53,7 +53,7 @@ def test_the_microphone_is_rendered_as_the_set_says() -> None:
     )
 
 
-def test_a_copy_repeats_id_stamp_and_bytes_of_the_first() -> None:
+def test_a_copy_repeats_id_time_and_bytes_of_the_first() -> None:
     recording = read_stream(DATA, "S01")
     by_id: dict[tuple[str, bytes], set[object]] = defaultdict(set)
     count: dict[tuple[str, bytes], int] = defaultdict(int)
@@ -65,7 +65,7 @@ def test_a_copy_repeats_id_stamp_and_bytes_of_the_first() -> None:
     assert all(len(versions) == 1 for versions in by_id.values())
 
 
-def test_what_was_captured_before_the_part_that_is_played_is_left_out() -> None:
+def test_records_captured_before_the_played_part_are_left_out() -> None:
     messages = read_stream(DATA, "S02").messages
     wanted = sum(m.t_us >= 30_000_000 and m.arrived_us < 70_000_000 for m in messages)
     sendings = list(read_stream(DATA, "S02").records_between("s", ORIGIN_US, 30_000_000, 70_000_000))

@@ -37,12 +37,12 @@ def answered(queue: Sequence[QueuedWindow], level: int = 0, last_us: int | None 
     return [any(q is t for t in taken) for q in queue]
 
 
-def test_an_early_answer_is_dropped_when_its_final_one_or_a_later_one_is_queued_behind_it() -> None:
+def test_an_early_window_is_skipped_if_its_final_one_or_a_later_one_is_queued() -> None:
     queue = [queued(0, final=False), queued(10, final=False), queued(0), queued(20, final=False)]
     assert answered(queue) == [False, True, True, True]
 
 
-def test_what_was_published_before_a_crash_is_not_said_again() -> None:
+def test_a_window_published_before_a_crash_is_not_predicted_again() -> None:
     assert answered([queued(0), queued(10), queued(20)], last_us=10) == [False, False, True]
 
 
@@ -50,19 +50,19 @@ def test_other_sessions_do_not_matter() -> None:
     assert answered([queued(0, final=False), queued(50, session="t")]) == [True, True]
 
 
-def test_under_overload_early_answers_go_first_and_final_ones_never() -> None:
+def test_overload_skips_early_windows_and_never_final_ones() -> None:
     queue = [queued(n * 10, final=n % 2 == 0, session=f"s{n}") for n in range(40)]
     for level in (1, 2, 3):
         assert answered(queue, level) == [q.window.final for q in queue]
 
 
-def test_copies_of_a_final_window_are_answered_once_in_one_batch_and_while_a_batch_is_on_its_way() -> None:
+def test_copies_of_a_final_window_are_predicted_once_also_while_a_batch_is_in_flight() -> None:
     queue = [queued(0), queued(10), queued(0), queued(10), queued(20)]
     for size in (1, 2, 8):
         assert answered(queue, size=size) == [True, True, False, False, True]
 
 
-def test_a_copy_is_none_the_less_one_when_a_batch_before_its_own_is_answered() -> None:
+def test_a_copy_is_skipped_after_an_earlier_batch_is_complete() -> None:
     one = batcher(size=1)
     one.add([queued(0), queued(10)], 0)
     first, second = (one.next_batch(0, 0, lambda session: None) for _ in range(2))
@@ -95,7 +95,7 @@ def taken(one: Batcher, now_us: int, **how: bool) -> ReleasedBatch | None:
     return one.next_batch(now_us, 0, lambda session: None, **how)
 
 
-def test_a_window_waits_for_the_next_one_where_a_batch_costs_much_and_the_next_is_near() -> None:
+def test_a_window_waits_for_the_next_one_if_batches_are_expensive_and_the_next_is_near() -> None:
     one = batcher(8, fixed_us=10_000, each_us=100)
     arriving(one, 2_000, 20_000)
     one.add([queued(1, session="a")], 20_000)
@@ -110,7 +110,7 @@ def test_a_window_waits_for_the_next_one_where_a_batch_costs_much_and_the_next_i
     assert (released.reason, len(released.windows)) == ("idle", 5)
 
 
-def test_a_window_that_waited_in_vain_goes() -> None:
+def test_a_window_goes_if_the_next_one_does_not_come() -> None:
     one = batcher(8, fixed_us=10_000)
     arriving(one, 2_000, 20_000)
     one.add([queued(1, session="a")], 20_000)
@@ -136,7 +136,7 @@ def test_no_window_waits_until_it_would_be_late() -> None:
     assert released.reason == "deadline"
 
 
-def test_a_batch_that_is_not_full_waits_a_moment_for_what_is_at_the_broker() -> None:
+def test_a_batch_that_is_not_full_waits_shortly_for_windows_at_the_broker() -> None:
     one = batcher(8)
     one.add([queued(1)], 0)
     assert taken(one, 0, coming=True) is None
@@ -160,7 +160,7 @@ windows = st.lists(
 
 
 @given(windows, st.integers(1, 9), st.integers(0, 3), st.integers(0, 5_000), st.integers(0, 500))
-def test_whatever_comes_every_final_window_is_answered_once_in_order_and_none_waits_beyond_its_time(
+def test_every_final_window_is_predicted_once_in_order_and_none_waits_beyond_its_deadline(
     arrivals: list[tuple[int, int, bool, int]], size: int, level: int, fixed_us: int, each_us: int
 ) -> None:
     one = batcher(size, fixed_us, each_us)

@@ -32,7 +32,7 @@ def left(w: Window, level: int) -> DegradedInput:
     return degrade(w, level, MODALITIES, lambda: "audio", SLOT_US)
 
 
-def test_an_answer_that_lacks_nothing_is_of_level_0_at_any_load() -> None:
+def test_a_prediction_of_a_whole_window_is_of_level_0_at_any_load() -> None:
     for level in (0, 1):
         assert left(window(0, [10, 20, 600_000]), level).level == 0
     assert left(window(0, [10]), 2).level == 0
@@ -46,11 +46,11 @@ def test_level_2_leaves_out_frames_and_nothing_else() -> None:
     assert {m: fewer.members[m] for m in ("text", "audio")} == {m: whole.members[m] for m in ("text", "audio")}
 
 
-def test_of_frames_that_all_stand_where_none_is_kept_the_newest_is() -> None:
+def test_the_newest_frame_is_used_if_all_frames_are_in_skipped_slots() -> None:
     assert [m.t_us for m in left(window(0, [600_000, 700_000]), 2).members["video"]] == [700_000]
 
 
-def test_level_3_leaves_out_the_costliest_sense_unless_it_is_all_there_is() -> None:
+def test_level_3_leaves_out_the_costliest_modality_unless_it_is_the_only_one() -> None:
     cheap = left(window(0, [10, 20]), 3)
     assert (cheap.level, cheap.skipped, cheap.members["audio"]) == (3, frozenset({"audio"}), [])
     assert [m.t_us for m in cheap.members["video"]] == [20]
@@ -59,7 +59,7 @@ def test_level_3_leaves_out_the_costliest_sense_unless_it_is_all_there_is() -> N
 
 
 @given(st.lists(st.integers(0, 9_999_999), min_size=1, max_size=40, unique=True))
-def test_overlapping_windows_keep_the_same_frames_and_half_need_not_be_encoded(times: list[int]) -> None:
+def test_overlapping_windows_use_the_same_frames_so_that_half_need_not_be_encoded(times: list[int]) -> None:
     frames = sorted(times)
     kept: list[set[int]] = []
     for start_us in range(0, 8_000_000, SLOT_US):
@@ -74,9 +74,7 @@ def test_overlapping_windows_keep_the_same_frames_and_half_need_not_be_encoded(t
 
 
 @given(st.lists(st.integers(0, 1_999_999), max_size=8, unique=True), st.integers(0, 2), st.integers(0, 3))
-def test_the_level_that_an_answer_carries_makes_the_same_answer_again(
-    frames: list[int], texts: int, level: int
-) -> None:
+def test_the_level_of_a_prediction_reproduces_it(frames: list[int], texts: int, level: int) -> None:
     w = window(0, sorted(frames), texts)
     once = left(w, level)
     assert once.level <= level

@@ -56,7 +56,7 @@ def overload(finals_per_s: float, *, early: bool, then: float) -> list[tuple[int
     return [*busy, *calm]
 
 
-def test_at_twice_the_capacity_of_which_half_is_early_answers_level_1_is_enough() -> None:
+def test_level_1_suffices_at_twice_the_capacity_if_half_is_early_windows() -> None:
     answered = run(overload(CAPACITY, early=True, then=CAPACITY / 4), level_max=1)
     assert not lost(answered)
     assert p99_ms(final(answered)) <= 2 * STEP_US / 1000
@@ -66,7 +66,7 @@ def test_at_twice_the_capacity_of_which_half_is_early_answers_level_1_is_enough(
     assert max(a.level for a in answered) == 1
 
 
-def test_at_twice_the_capacity_in_final_windows_the_levels_hold_the_wait() -> None:
+def test_levels_bound_the_wait_at_twice_the_capacity_in_final_windows() -> None:
     answered = run(overload(2 * CAPACITY, early=False, then=CAPACITY / 2), level_max=3, share=(1, 1, 0.7, 0.4))
     assert not lost(answered)
     assert p99_ms(answered) <= 3 * STEP_US / 1000 + 100
@@ -85,14 +85,14 @@ def test_by_default_final_windows_beyond_the_capacity_lag_and_are_not_lost() -> 
     )
 
 
-def test_below_the_capacity_nothing_is_left_out_and_answers_come_in_time() -> None:
+def test_below_the_capacity_nothing_is_left_out_and_predictions_are_in_time() -> None:
     answered = run([*sessions(round(CAPACITY / 8), 0, MINUTE_US, 3, early=True)], level_max=3)
     assert {a.level for a in answered} == {0}
     assert p99_ms(answered) <= 2 * BATCH_US / 1000
 
 
 @given(st.lists(st.integers(0, 100_000), max_size=100), st.integers(0, 3))
-def test_the_level_follows_the_work_that_waits(behind: list[int], highest: int) -> None:
+def test_the_level_follows_the_queued_work(behind: list[int], highest: int) -> None:
     levels = LoadShedder(highest, 1_000)
     levels.observe(1, 1)
     for records in behind:
@@ -103,7 +103,7 @@ def test_the_level_follows_the_work_that_waits(behind: list[int], highest: int) 
 
 
 @pytest.mark.parametrize("highest", [0, 1, 2, 3])
-def test_a_level_is_kept_until_a_quarter_of_what_led_to_it_is_left(highest: int) -> None:
+def test_a_level_steps_down_at_a_quarter_of_its_step_up_threshold(highest: int) -> None:
     levels = LoadShedder(highest, 1_000)
     levels.observe(10, 10)
     assert levels.update_level(1_000_000) == highest

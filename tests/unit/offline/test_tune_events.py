@@ -54,7 +54,7 @@ def test_thresholds_that_find_more_but_raise_alarms_are_left_out() -> None:
     assert kept(alarming) == [0.6]
 
 
-def test_where_all_raise_alarms_the_one_that_raises_fewest_is_kept() -> None:
+def test_the_detector_with_the_fewest_alarms_is_chosen_if_all_raise_too_many() -> None:
     sure = {number: ("7", 1.0) for at in (10, 60) for number in range(at, at + 4)}
     unsure = dict.fromkeys(range(110, 114), ("7", 0.6))
     assert kept(seen(sure | unsure)) == [0.6]

@@ -84,7 +84,7 @@ def test_records_come_in_the_order_of_their_append_times_and_of_one_topic_alone(
     assert list(file.records("braid.other.v1")) == []
 
 
-def test_a_clock_that_went_back_turns_no_partition_around(tmp_path: Path) -> None:
+def test_a_clock_set_back_does_not_reorder_a_partition(tmp_path: Path) -> None:
     back = [media(n, 1_000 - n, "text/plain", b"%d" % n, "text") for n in range(3)]
     path = tmp_path / "x.mcap"
     with RecordingWriter(path, made.about(), made.TOPICS) as writer:
@@ -94,12 +94,12 @@ def test_a_clock_that_went_back_turns_no_partition_around(tmp_path: Path) -> Non
     assert list(RecordingFile(path).records()) == back
 
 
-def test_a_recording_is_never_written_over(path: Path) -> None:
+def test_a_recording_is_never_overwritten(path: Path) -> None:
     with pytest.raises(FileExistsError):
         made.write(path, RECORDS)
 
 
-def test_a_recording_that_failed_in_the_middle_can_be_read_as_far_as_it_went(tmp_path: Path) -> None:
+def test_a_recording_that_failed_can_be_read_up_to_the_failure(tmp_path: Path) -> None:
     path = tmp_path / "x.mcap"
 
     def fail() -> None:
@@ -114,5 +114,5 @@ def test_a_recording_that_failed_in_the_middle_can_be_read_as_far_as_it_went(tmp
     assert file.until_us == RECORDS[0].timestamp * 1000
 
 
-def test_nobody_else_may_read_a_recording(path: Path) -> None:
+def test_only_the_owner_may_read_a_recording(path: Path) -> None:
     assert path.stat().st_mode & 0o077 == 0

@@ -11,17 +11,17 @@ import pytest
 from services.contract import tick
 from services.contract.record import KafkaRecord
 from services.offline.recording.render import media_file, readable, readable_line
-from tests.unit.offline.test_file import JPEG, RECORDS, media
+from tests.unit.offline.test_recording_file import JPEG, RECORDS, media
 
 
-def test_a_picture_tells_its_size_and_a_sound_its_length() -> None:
+def test_an_image_shows_its_size_and_audio_its_length() -> None:
     assert readable(RECORDS[0])["picture"] == "64x64"
     assert readable(RECORDS[1])["sound"] == "100 ms"
     assert "picture 64x64" in readable_line(readable(RECORDS[0]))
     assert "/devices/d/x#1" in readable_line(readable(RECORDS[0]))
 
 
-def test_text_and_json_stand_there_as_they_are() -> None:
+def test_text_and_json_are_shown_as_they_are() -> None:
     assert readable(RECORDS[2])["text"] == "hello"
     ticked = KafkaRecord("t", 0, 0, 5, None, tick.headers(b""), b'{"bounds":{"s":5},"evidence":"tick"}')
     assert readable(ticked)["json"] == {"bounds": {"s": 5}, "evidence": "tick"}
@@ -34,17 +34,17 @@ def test_text_and_json_stand_there_as_they_are() -> None:
         (KafkaRecord("t", 0, 0, 5, b"\xff", [("ce_id", b"\xff")], b"x"), "header"),
     ],
 )
-def test_what_cannot_be_read_says_so(kept: KafkaRecord, told: str) -> None:
+def test_an_unreadable_value_is_shown_as_unreadable(kept: KafkaRecord, told: str) -> None:
     assert readable(kept)["unreadable"] == told
     assert told in readable_line(readable(kept))
 
 
-def test_a_line_stays_a_line_and_moves_no_cursor() -> None:
+def test_control_characters_are_replaced_in_a_line() -> None:
     evil = media(0, 5, "text/plain", b"one\ntwo\x1b[2J", "text")._replace(key=b"kitchen\r\x1b]0;x\x07")
     assert readable_line(readable(evil)).isprintable()
 
 
-def test_media_become_files_that_open_under_names_of_ours() -> None:
+def test_media_become_files_that_open_under_safe_names() -> None:
     picture = media_file(RECORDS[0])
     assert picture == ("braid.media.video.v1-0-0.jpg", JPEG)
     sound = media_file(RECORDS[1])

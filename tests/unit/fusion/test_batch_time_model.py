@@ -10,7 +10,7 @@ from services.fusion.batching import BatchTimeModel
 
 
 @given(st.lists(st.integers(1, 64), min_size=2, max_size=200), st.floats(0, 1e5), st.floats(0, 1e4))
-def test_the_line_is_found_from_batches_of_any_sizes(sizes: list[int], fixed_us: float, each_us: float) -> None:
+def test_the_time_model_fits_batches_of_any_sizes(sizes: list[int], fixed_us: float, each_us: float) -> None:
     model = BatchTimeModel()
     for windows in sizes:
         model.observe(windows, fixed_us + each_us * windows)
@@ -21,7 +21,7 @@ def test_the_line_is_found_from_batches_of_any_sizes(sizes: list[int], fixed_us:
 
 
 @given(st.lists(st.tuples(st.integers(1, 64), st.floats(0, 1e6)), max_size=50), st.integers(0, 64))
-def test_no_batch_is_said_to_take_less_than_nothing(batches: list[tuple[int, float]], windows: int) -> None:
+def test_no_predicted_time_is_negative(batches: list[tuple[int, float]], windows: int) -> None:
     model = BatchTimeModel()
     for size, us in batches:
         model.observe(size, us)
@@ -29,7 +29,7 @@ def test_no_batch_is_said_to_take_less_than_nothing(batches: list[tuple[int, flo
     assert model.predict_us(windows) >= -1e-3
 
 
-def test_a_device_that_became_slower_is_believed_within_a_hundred_batches() -> None:
+def test_a_slower_device_is_learned_within_a_hundred_batches() -> None:
     model = BatchTimeModel()
     for _ in range(1_000):
         model.observe(8, 5_000)

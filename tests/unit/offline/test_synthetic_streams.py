@@ -35,7 +35,7 @@ def test_events_follow_each_other_and_are_of_the_labels(made: SyntheticStream) -
     assert made.truth[-1][1] < SECONDS
 
 
-def test_messages_come_late_twice_and_out_of_order_and_each_source_falls_silent_once(made: SyntheticStream) -> None:
+def test_messages_are_late_repeated_and_out_of_order_and_each_source_falls_silent_once(made: SyntheticStream) -> None:
     arrived = [m.arrived_us for m in made.messages]
     assert arrived == sorted(arrived)
     assert {m.source for m in made.messages} == set(SOURCES)

@@ -49,7 +49,7 @@ def looked_until(reload: CheckpointReloader, done: Any) -> tuple[Inference | Non
     raise AssertionError("never done")
 
 
-def test_of_a_folder_of_versions_the_newest_serves_in_the_order_of_numbers(tmp_path: Path) -> None:
+def test_the_newest_version_of_a_folder_serves_by_number(tmp_path: Path) -> None:
     for name in ("9", "10", "2"):
         version(tmp_path, name)
     (tmp_path / "11").mkdir()  # its sums are not written yet
@@ -58,7 +58,7 @@ def test_of_a_folder_of_versions_the_newest_serves_in_the_order_of_numbers(tmp_p
     assert resolve_checkpoint(tmp_path / "11") == tmp_path / "11"
 
 
-def test_a_newer_version_serves_once_it_is_loaded_and_the_old_one_until_then(tmp_path: Path) -> None:
+def test_a_newer_version_serves_once_it_is_loaded(tmp_path: Path) -> None:
     version(tmp_path, "1")
     loads = Loads()
     reload = CheckpointReloader(tmp_path, loads, EVERY_US)
@@ -76,7 +76,7 @@ def test_a_newer_version_serves_once_it_is_loaded_and_the_old_one_until_then(tmp
     reload.close()
 
 
-def test_a_version_that_is_not_whole_is_refused_once_and_the_next_one_taken(tmp_path: Path) -> None:
+def test_an_incomplete_version_is_rejected_once_and_the_next_one_is_loaded(tmp_path: Path) -> None:
     version(tmp_path, "1")
     loads = Loads()
     reload = CheckpointReloader(tmp_path, loads, EVERY_US)
@@ -93,7 +93,7 @@ def test_a_version_that_is_not_whole_is_refused_once_and_the_next_one_taken(tmp_
     reload.close()
 
 
-def test_between_two_looks_nothing_is_read_and_without_an_interval_none_is_due(tmp_path: Path) -> None:
+def test_nothing_is_read_between_two_polls_and_an_interval_of_0_never_polls(tmp_path: Path) -> None:
     version(tmp_path, "1")
     reload = CheckpointReloader(tmp_path, Loads(), EVERY_US)
     reload.load_first()

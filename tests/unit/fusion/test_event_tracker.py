@@ -61,7 +61,7 @@ def lives(events: Sequence[Event]) -> list[tuple[str, str, str]]:
     return [(e.id, e.lifecycle, e.label) for e in events]
 
 
-def test_a_sentence_that_misses_an_early_answer_still_begins_its_event_with_the_first_window_it_belongs_to() -> None:
+def test_a_sentence_that_misses_an_early_prediction_begins_its_event_with_the_first_window_it_belongs_to() -> None:
     # window    0 1 2 3 4 5     the sentence of 2.2 s belongs to windows 1 to 4
     # it comes        *         after the early answer of window 2
     # heard     - - - - - -
@@ -74,20 +74,20 @@ def test_a_sentence_that_misses_an_early_answer_still_begins_its_event_with_the_
     assert said[0].prediction == "p3e", "it names the answer that led to it"
 
 
-def test_what_says_only_that_it_is_there_makes_nothing_good() -> None:
+def test_alive_signals_revise_nothing() -> None:
     before = EarlyPrediction(predicted(0, "-", {}, final=False))
     before.revise(predicted(1, "-", {1.5: "7"}, final=False, alive=True))
     assert before.revised_log_p is None
 
 
-def test_an_early_answer_made_good_is_the_answer_that_the_whole_window_gets() -> None:
+def test_a_revised_early_prediction_equals_the_prediction_of_the_whole_window() -> None:
     before = EarlyPrediction(predicted(0, "dog", {}, final=False))
     whole = predicted(0, "dog", {1.5: "dog"}, final=True)
     before.revise(predicted(1, "-", {1.5: "dog"}, final=False))
     assert dict(before.top) == pytest.approx(dict(whole.answer.top), abs=2e-6)
 
 
-def test_an_early_answer_is_made_good_by_the_nearest_window_that_holds_what_it_missed() -> None:
+def test_the_nearest_window_with_the_late_members_revises_an_early_prediction() -> None:
     before = EarlyPrediction(predicted(0, "-", {}, final=False))
     before.revise(predicted(1, "-", {1.5: "7"}, final=False))
     heard = dict(before.top)
@@ -97,7 +97,7 @@ def test_an_early_answer_is_made_good_by_the_nearest_window_that_holds_what_it_m
     assert heard["7"] > heard["dog"]
 
 
-def test_an_event_that_goes_on_is_not_guessed_again() -> None:
+def test_an_event_that_goes_on_is_not_published_provisionally_again() -> None:
     # final   dog dog
     # early           dog dog dog
     chains = EventTracker(DECISION)
@@ -105,7 +105,7 @@ def test_an_event_that_goes_on_is_not_guessed_again() -> None:
     assert early(chains, ["dog"] * 3, [{}] * 3, first=2) == []
 
 
-def test_the_guess_starts_anew_from_every_final_state() -> None:
+def test_provisional_events_start_from_the_last_final_state() -> None:
     # final   -                     it says that window 0 was nothing, as the early answer had not
     # early   dog   - -
     chains = EventTracker(DECISION)
@@ -114,7 +114,7 @@ def test_the_guess_starts_anew_from_every_final_state() -> None:
     assert early(chains, ["-", "-", "dog"], [{}] * 3, first=1)[0].id == "kitchen/1500"
 
 
-def test_each_guess_is_said_once_and_a_late_one_is_not_said_at_all() -> None:
+def test_a_provisional_event_is_published_once_and_not_at_all_if_late() -> None:
     chains = EventTracker(DECISION)
     said = early(chains, ["dog"] * 4, [{}] * 4)
     assert lives(said) == [("kitchen/0", "new", "dog")]
@@ -122,7 +122,7 @@ def test_each_guess_is_said_once_and_a_late_one_is_not_said_at_all() -> None:
     assert chains.update(predicted(3, "7", {}, final=False)) == ()
 
 
-def test_a_guess_may_need_more_than_a_final_word() -> None:
+def test_early_predictions_may_need_a_higher_score_than_final_ones() -> None:
     # score of the dog  .49 .73 .85
     careful = replace(DECISION, early_on=0.8)
     heard = ["dog"] * 3
@@ -131,7 +131,7 @@ def test_a_guess_may_need_more_than_a_final_word() -> None:
     assert [e.prediction for e in final(EventTracker(careful), heard, {})] == ["p0f"]
 
 
-def test_an_early_answer_changes_no_state() -> None:
+def test_an_early_prediction_changes_no_state() -> None:
     chains = EventTracker(DECISION)
     final(chains, ["dog", "dog"], {})
     before = chains.states["kitchen"].encode()

@@ -26,7 +26,7 @@ def said(start_s: int) -> PublishedPrediction:
     )
 
 
-def test_a_window_begins_with_its_first_record_and_its_parts_fill_it() -> None:
+def test_a_window_span_begins_with_its_first_record_and_its_parts_fill_it() -> None:
     *parts, root, batch = window_spans([said(0)], RELEASED, 1)
     assert [part.name for part in parts] == [name for name, _ in PARTS]
     assert {part.parent for part in parts} == {root.id}
@@ -36,7 +36,7 @@ def test_a_window_begins_with_its_first_record_and_its_parts_fill_it() -> None:
     assert (batch.ends_us, batch.ends_us - batch.begins_us) == (root.ends_us, 5_000)
 
 
-def test_a_batch_is_linked_to_each_window_that_it_answered() -> None:
+def test_a_batch_span_is_linked_to_each_of_its_windows() -> None:
     both = [said(0), said(1)]
     batch = window_spans(both, RELEASED, 1)[-1]
     ids = [one.prediction.window.id for one in both]
@@ -44,7 +44,7 @@ def test_a_batch_is_linked_to_each_window_that_it_answered() -> None:
     assert batch.trace_id not in {trace_context.trace_id(id) for id in ids}
 
 
-def test_the_same_share_of_windows_is_traced_everywhere_and_none_where_traces_are_off() -> None:
+def test_the_same_windows_are_traced_everywhere_and_none_if_traces_are_off() -> None:
     ids = [f"s/{n}/1" for n in range(2_000)]
     some = {id for id in ids if trace_context.is_traced(id, 0.25)}
     assert 400 < len(some) < 600

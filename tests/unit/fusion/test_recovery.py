@@ -24,19 +24,19 @@ def looked(*windows: Window, states: dict[str, DetectorState] | None = None, rea
     return look_back_us(windows, states or {}, read_since, FUTURE)
 
 
-def test_the_state_stands_in_the_header_of_a_final_prediction_of_our_own_model() -> None:
+def test_the_state_is_in_the_header_of_a_final_prediction_of_the_same_model() -> None:
     assert state_of(HEADERS, VALUE, OURS) == STATE
     assert state_of(HEADERS, VALUE, "another model") is None
 
 
-def test_records_without_state_or_value_tell_none() -> None:
+def test_records_without_state_or_value_give_no_state() -> None:
     assert state_of(HEADERS[:1], VALUE, OURS) is None
     assert state_of(HEADERS, None, OURS) is None
     with pytest.raises(canonical.InvalidJson):
         state_of(HEADERS, b"no json", OURS)
 
 
-def test_the_state_that_went_furthest_counts_though_a_former_worker_publishes_an_older_one_after_it() -> None:
+def test_the_latest_state_counts_though_an_older_one_is_published_after_it() -> None:
     states: dict[str, DetectorState] = {}
     for last in (5, 20, 10):
         keep_newest(states, "s", DetectorState(5, last))
@@ -45,7 +45,7 @@ def test_the_state_that_went_furthest_counts_though_a_former_worker_publishes_an
 
 
 # the chain of s stands at 20; 25 follows it, and 30 follows that
-def test_windows_that_follow_what_is_known_and_each_other_need_nothing_more() -> None:
+def test_windows_that_follow_known_states_need_no_more_reading() -> None:
     assert looked(window(25, 20), window(30, 25), states={"s": STATE}) is None
 
 
@@ -54,12 +54,12 @@ def test_a_window_without_predecessor_needs_nothing() -> None:
 
 
 # predecessor 25: nothing of it was appended before 25 - 100
-def test_a_predecessor_whose_state_is_not_known_is_looked_for_as_far_back_as_it_can_stand() -> None:
+def test_an_unknown_predecessor_is_read_as_far_back_as_it_can_be() -> None:
     assert looked(window(30, 25), states={"s": STATE}) == 25 - FUTURE - 1
     assert looked(window(30, 25)) == 25 - FUTURE - 1
 
 
-def test_a_window_at_the_beginning_of_time_is_no_window_that_was_answered() -> None:
+def test_a_window_at_time_0_does_not_count_as_predicted() -> None:
     assert looked(window(0, -5)) == -5 - FUTURE - 1
     assert looked(window(-5, -10)) == -10 - FUTURE - 1
 
@@ -75,12 +75,12 @@ def test_of_several_sessions_the_one_that_needs_most_counts() -> None:
     assert looked(*needs[::-1]) == 15 - FUTURE - 1
 
 
-def test_windows_that_are_not_folded_need_nothing_and_hide_nothing() -> None:
+def test_early_and_known_windows_need_no_states_and_hide_none() -> None:
     early, answered, answered_long_ago = window(30, 25, final=False), window(20, 15), window(10, 5)
     assert looked(early, answered, answered_long_ago, states={"s": STATE}) is None
     assert looked(early, answered, window(35, 30), states={"s": STATE}) == 30 - FUTURE - 1
 
 
 # 30 starts a chain of its own; an early answer to 25 would not follow it, the copy of 30 is answered
-def test_what_the_windows_before_it_leave_behind_is_known() -> None:
+def test_a_queued_predecessor_counts_as_known() -> None:
     assert looked(window(30, None), window(25, 20), window(30, 20), window(35, 30)) is None

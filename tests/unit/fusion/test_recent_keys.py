@@ -5,12 +5,12 @@ from __future__ import annotations
 from services.fusion.inference import RecentKeys
 
 
-def test_a_key_is_met_for_the_first_time_once() -> None:
+def test_a_key_is_new_once() -> None:
     recent = RecentKeys(10)
     assert [recent.add(("text", n)) for n in (1, 2, 1, 2)] == [False, False, True, True]
 
 
-def test_the_last_so_many_are_remembered_and_never_twice_as_many_and_more() -> None:
+def test_between_one_and_two_times_the_limit_of_keys_is_remembered() -> None:
     recent = RecentKeys(10)
     for n in range(1_000):
         assert not recent.add(n)

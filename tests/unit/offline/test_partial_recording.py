@@ -17,7 +17,7 @@ WINDOWS, PREDICTIONS = made.TOPICS.windows, made.TOPICS.predictions
 
 
 @pytest.mark.parametrize("cut", range(0, 24, 3))
-def test_a_recording_that_begins_in_the_middle_compares_what_it_holds(
+def test_a_recording_that_begins_in_the_middle_is_compared_as_far_as_possible(
     published: list[KafkaRecord], inference: Inference, tmp_path: Path, cut: int
 ) -> None:
     finals = [r for r in published if r.topic == WINDOWS and b'"final":true' in (r.value or b"")]
@@ -48,7 +48,7 @@ def test_a_partition_of_which_no_window_was_recorded_is_not_compared(
     assert found.diff.uncompared["window"] == 25
 
 
-def test_what_is_no_recording_is_refused(recording: Path, tmp_path: Path) -> None:
+def test_an_invalid_recording_is_rejected(recording: Path, tmp_path: Path) -> None:
     raw = recording.read_bytes()
     middle = len(raw) // 2
     for name, content in {

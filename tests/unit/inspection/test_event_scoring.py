@@ -28,10 +28,10 @@ def test_two_of_the_same_are_one_hit_and_one_false() -> None:
     assert found.f1 == pytest.approx(4 / 5)
 
 
-def test_an_event_at_the_edge_neither_counts_as_missed_nor_makes_what_is_said_of_it_false() -> None:
+def test_an_event_at_the_edge_counts_neither_as_missed_nor_as_false() -> None:
     found = score_events([said(10, "7"), said(20, "dog", "sound")], TRUE, 0, 22)
     assert (found.hits, found.detected, found.true) == (1, 1, 1)
 
 
-def test_nothing_said_scores_nothing() -> None:
+def test_no_detected_event_scores_0() -> None:
     assert score_events([], TRUE, 0, 60).f1 == 0

@@ -72,7 +72,7 @@ def test_no_sentence_is_one_of_the_set_and_none_names_a_sound(streams: list[Back
         assert not named & set(text.split())
 
 
-def test_each_event_said_is_an_alarm_with_a_sense_and_a_label(inference: Inference, played: list[StreamRun]) -> None:
+def test_each_event_is_an_alarm_with_a_modality_and_a_label(inference: Inference, played: list[StreamRun]) -> None:
     hasty = replace(EventDetector.of_model(inference.model), on=0.02, off=0.01, early_on=0.02)
     found = count_false_alarms(played, hasty, MINUTES / 60)
     assert found.final == sum(len(final_events(offline, hasty)) for offline in played) > 0
@@ -81,14 +81,14 @@ def test_each_event_said_is_an_alarm_with_a_sense_and_a_label(inference: Inferen
     assert set(found.by_modality) <= set(SOURCES.values())
 
 
-def test_who_never_says_anything_gives_no_alarm(inference: Inference, played: list[StreamRun]) -> None:
+def test_a_detector_that_finds_nothing_gives_no_alarm(inference: Inference, played: list[StreamRun]) -> None:
     silent = replace(EventDetector.of_model(inference.model), on=2.0, early_on=2.0)
     found = count_false_alarms(played, silent, MINUTES / 60)
     assert (found.final, found.withdrawn, found.per_hour) == (0, 0, 0.0)
 
 
 @pytest.mark.slow
-def test_evaluate_quiet_tells_false_events_an_hour(
+def test_evaluate_quiet_prints_false_events_an_hour(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["braid", "evaluate", "--quiet", "--hours", "0.02", "--json"]

@@ -43,7 +43,7 @@ def window(**bodies: bytes) -> Window:
 
 
 @pytest.mark.parametrize(("modalities", "segments"), [(("text", "video", "audio"), 4), (("text", "audio"), 8)])
-def test_a_model_of_a_task_answers_for_a_window(tmp_path: Path, modalities: tuple[str, ...], segments: int) -> None:
+def test_a_model_of_a_task_predicts_a_window(tmp_path: Path, modalities: tuple[str, ...], segments: int) -> None:
     told = config(segments_per_sample=segments, architecture={"modalities": list(modalities), "fusion": "gated"})
     save(tmp_path / "m", TaskNetwork(Architecture(modalities, len(LABELS), len(WORDS), VECTOR_SIZE, "gated")), told, "")
     inference = Inference(load(tmp_path / "m", "cpu"), 1_000_000)
@@ -85,7 +85,7 @@ def whole(tmp_path: Path) -> tuple[Inference, Window, dict[MemberPosition, Paylo
     return Inference(load(tmp_path / "m", "cpu"), 10_000_000), seen, found
 
 
-def test_what_stands_in_several_windows_is_encoded_once(tmp_path: Path) -> None:
+def test_a_member_of_several_windows_is_encoded_once(tmp_path: Path) -> None:
     inference, _, _ = whole(tmp_path)
     rng, hop_us = np.random.default_rng(1), 500_000
     bodies = {("text", 0): (0, 0, TEXT)}
@@ -123,7 +123,7 @@ def test_what_stands_in_several_windows_is_encoded_once(tmp_path: Path) -> None:
     assert not any(inference.reencoded.values())
 
 
-def test_what_was_dropped_and_is_encoded_again_is_counted(tmp_path: Path) -> None:
+def test_items_that_are_encoded_again_after_eviction_are_counted(tmp_path: Path) -> None:
     _, seen, found = whole(tmp_path)
     forgetful = Inference(load(tmp_path / "m", "cpu"), 1)
     forgetful.predict([seen], found)
@@ -134,7 +134,7 @@ def test_what_was_dropped_and_is_encoded_again_is_counted(tmp_path: Path) -> Non
     assert forgetful.encoded == {m: 2 * count for m, count in once.items()}
 
 
-def test_sound_that_is_cut_once_for_all_of_its_windows_is_what_each_window_alone_would_cut(tmp_path: Path) -> None:
+def test_audio_cut_once_for_all_windows_equals_what_each_window_alone_would_cut(tmp_path: Path) -> None:
     inference, one, _ = whole(tmp_path)
     rng, at_us = np.random.default_rng(2), 0
     members, found = [], {}
@@ -162,7 +162,7 @@ def jpeg(seed: int) -> bytes:
     return out.getvalue()
 
 
-def test_under_overload_the_level_stands_in_the_record_and_its_id_and_the_bytes_are_the_same_each_time(
+def test_overload_is_in_the_record_and_its_id_and_gives_the_same_bytes_each_time(
     tmp_path: Path,
 ) -> None:
     inference, seen, found = whole(tmp_path)
@@ -188,7 +188,7 @@ def test_under_overload_the_level_stands_in_the_record_and_its_id_and_the_bytes_
     assert values[2]["score"] != values[0]["score"]
 
 
-def test_what_was_answered_under_overload_is_no_link_of_a_chain_and_the_next_window_begins_one(tmp_path: Path) -> None:
+def test_a_degraded_prediction_breaks_the_chain_and_the_next_window_begins_a_new_one(tmp_path: Path) -> None:
     inference, seen, found = whole(tmp_path)
     chains = EventTracker(EventDetector.of_model(load(tmp_path / "m", "cpu")))
     windows = [replace(seen, start_us=n, previous_us=n - 1 if n else None) for n in range(4)]
@@ -201,7 +201,7 @@ def test_what_was_answered_under_overload_is_no_link_of_a_chain_and_the_next_win
     assert (state.chain_us, state.last_us) == (3, 3)
 
 
-def test_a_window_that_cannot_be_decoded_costs_its_batch_nothing(
+def test_a_window_that_cannot_be_decoded_does_not_affect_its_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inference, seen, found = whole(tmp_path)
@@ -220,7 +220,7 @@ def test_a_window_that_cannot_be_decoded_costs_its_batch_nothing(
     assert good.answer.error is None
 
 
-def test_where_the_model_fails_on_a_window_its_batch_is_split_until_it_is_alone(
+def test_a_batch_is_split_until_the_window_on_which_the_model_fails_is_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inference, seen, found = whole(tmp_path)
@@ -240,7 +240,7 @@ def test_where_the_model_fails_on_a_window_its_batch_is_split_until_it_is_alone(
     assert [p.window.start_us for p in predicted] == [0, 1, 2, 3, 4]
 
 
-def test_the_fold_knows_the_labels_of_whatever_model_serves(tmp_path: Path) -> None:
+def test_the_detector_has_the_labels_of_the_model(tmp_path: Path) -> None:
     told = config(decision=EVENT_THRESHOLDS)
     save(
         tmp_path / "m",

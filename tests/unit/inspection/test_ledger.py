@@ -43,7 +43,7 @@ def finals(logs: PartitionLogs) -> list[KafkaRecord]:
     return [raw for raw in logs.windows if window.decode(raw.value or b"").final]
 
 
-def test_a_run_that_went_well_balances_and_every_window_is_what_the_logs_say(logs: PartitionLogs) -> None:
+def test_a_correct_run_balances_and_every_window_is_what_the_logs_say(logs: PartitionLogs) -> None:
     books = books_of(logs)
     assert books.troubles == []
     assert books.balanced
@@ -53,7 +53,7 @@ def test_a_run_that_went_well_balances_and_every_window_is_what_the_logs_say(log
     assert books.fates["windowed"] > 50
 
 
-def test_what_is_none_of_ours_in_a_topic_of_ours_is_told_and_the_rest_is_judged(logs: PartitionLogs) -> None:
+def test_invalid_records_are_reported_and_the_rest_is_checked(logs: PartitionLogs) -> None:
     junk = [KafkaRecord("topic", 0, 98, 0, None, (), b"{}"), KafkaRecord("topic", 0, 99, 0, None, (), b"[1]")]
     books = books_of(replace(logs, late=[*logs.late, *junk], dead=junk))
     assert books.troubles == [f"{name} 0/{n} is no record of ours" for name in ("dead", "late") for n in (98, 99)]
@@ -107,13 +107,13 @@ def with_a_record_nobody_answered_for(logs: PartitionLogs) -> PartitionLogs:
     ],
     ids=lambda spoil: spoil.__name__,
 )
-def test_the_books_complain(spoil: Callable[[PartitionLogs], PartitionLogs], logs: PartitionLogs) -> None:
+def test_the_ledger_reports_troubles(spoil: Callable[[PartitionLogs], PartitionLogs], logs: PartitionLogs) -> None:
     books = books_of(spoil(logs))
     assert books.troubles
     assert books.windows_wrong or not books.balanced
 
 
-def test_the_same_window_sent_twice_in_the_same_bytes_is_a_copy_and_no_trouble(logs: PartitionLogs) -> None:
+def test_a_window_published_twice_with_the_same_bytes_is_a_copy(logs: PartitionLogs) -> None:
     books = books_of(replace(logs, windows=[*logs.windows, finals(logs)[2]]))
     assert books.copies == 1
     assert books.troubles == []
