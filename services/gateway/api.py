@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 from services.contract import canonical
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.topics import Topics
-from services.gateway.event_archive import ArchiveReader
+from services.gateway.event_archiver import ArchiveReader
 from services.gateway.event_stream import EventStream
 from services.gateway.explanation import explain
 from services.gateway.ingest import IngestHandler

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 
 from services.gateway.api import Api
 from services.gateway.auth import AccessPolicy, AuthMiddleware
-from services.gateway.event_archive import ArchiveReader, EventArchiver
+from services.gateway.event_archiver import ArchiveReader, EventArchiver
 from services.gateway.event_stream import EventStream
 from services.gateway.follower import ControlApplier, GatewayFollower
 from services.gateway.ingest import IngestHandler

@@ -11,7 +11,7 @@ from services.contract.control import Control
 from services.contract.record import KafkaRecord
 from services.contract.tick import TickSigner
 from services.contract.topics import Topics
-from services.gateway.event_archive import EventArchiver
+from services.gateway.event_archiver import EventArchiver
 from services.gateway.event_stream import EventStream
 from services.gateway.messages import InvalidRecord, MessageDecoder
 from services.gateway.redaction import Redactor, redact_muted

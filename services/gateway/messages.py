@@ -59,7 +59,7 @@ class PageMessage:
 
     @property
     def size_bytes(self) -> int:
-        """The memory that the message takes, about."""
+        """The approximate memory of the message."""
         return len(self.raw) + len(self.full or b"")
 
 
@@ -252,10 +252,10 @@ def _chunk_message(session: str, modality: str, t_us: int, envelope: Envelope, r
     else:
         body["media"] = media_path(session, modality, at, t_us, sha256)
     if modality == "audio" and kind in media.AUDIO_TYPES and payload:
-        sound = media.measure_audio(content_type, payload)
-        if isinstance(sound, AudioInfo):
-            body["duration_us"] = sound.duration_us
-            body["peaks"] = _peaks(sound, payload)
+        info = media.measure_audio(content_type, payload)
+        if isinstance(info, AudioInfo):
+            body["duration_us"] = info.duration_us
+            body["peaks"] = _peaks(info, payload)
     elif modality == "text" and payload:
         body["text"] = _text(kind, payload)
     facts = {
@@ -270,15 +270,15 @@ def _chunk_message(session: str, modality: str, t_us: int, envelope: Envelope, r
     )
 
 
-def _peaks(sound: AudioInfo, payload: bytes) -> list[int] | None:
+def _peaks(info: AudioInfo, payload: bytes) -> list[int] | None:
     """Return the loudest sample (0-255) of each 25 ms of PCM or WAV; None for compressed audio."""
-    if sound.pcm is None:
+    if info.pcm is None:
         return None
-    begin, end = sound.pcm
+    begin, end = info.pcm
     samples = np.abs(np.frombuffer(payload[begin:end], "<i2").astype(np.int32))
     if not samples.size:
         return []
-    step = max(sound.rate * sound.channels // PEAKS_PER_S, 1)
+    step = max(info.rate * info.channels // PEAKS_PER_S, 1)
     starts = np.arange(0, samples.size, step)[:PEAKS_MAX]
     loudest: list[int] = (np.maximum.reduceat(samples, starts) >> 7).clip(0, 255).tolist()
     return loudest

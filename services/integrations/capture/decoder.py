@@ -70,9 +70,9 @@ class CaptureDecoder:
     def description(self) -> str:
         """The streams of the source, for people."""
         video, audio = self._video, self._audio
-        pictures = [f"pictures of {video.width} x {video.height} ({video.codec_context.name})"] if video else []
-        sounds = [f"sound ({audio.codec_context.name})"] if audio else []
-        return " and ".join(pictures + sounds)
+        frames = [f"video of {video.width} x {video.height} ({video.codec_context.name})"] if video else []
+        samples = [f"audio ({audio.codec_context.name})"] if audio else []
+        return " and ".join(frames + samples)
 
     def items(self) -> Iterator[CapturedItem]:
         """Yield frames and audio as they come, without what cannot be decoded. Raises SourceLost."""

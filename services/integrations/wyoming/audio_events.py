@@ -81,13 +81,13 @@ class SatelliteDecoder:
         if format.get("width") != SAMPLE_BYTES:
             raise ProtocolError("format", f"samples must have {SAMPLE_BYTES} bytes")
         content_type = f"audio/pcm;rate={format.get('rate')};channels={format.get('channels')};format=s16le"
-        sound = media.measure_audio(content_type, body)
-        if isinstance(sound, Rejected):
-            raise ProtocolError(sound.reason.value, sound.detail)
-        t_us = now_us - sound.duration_us
+        info = media.measure_audio(content_type, body)
+        if isinstance(info, Rejected):
+            raise ProtocolError(info.reason.value, info.detail)
+        t_us = now_us - info.duration_us
         if self.ends_us and waited_us < PAUSE_US:
             t_us = min(t_us, self.ends_us)
-        yield from map(self._audio_record, self._chunker.add(body, sound.rate, sound.channels, t_us))
+        yield from map(self._audio_record, self._chunker.add(body, info.rate, info.channels, t_us))
         self._untranscribed_us = self._chunker.ends_us
 
     def _audio_record(self, chunk: PcmChunk) -> MediaRecord:

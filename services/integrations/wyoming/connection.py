@@ -53,7 +53,7 @@ class SatelliteConnection:
         """Serve until either side ends.
 
         Raises:
-            ProtocolError: The satellite broke the protocol; it was told so.
+            ProtocolError: The satellite broke the protocol; it has received the error.
             ConnectionError: A connection broke.
         """
         try:

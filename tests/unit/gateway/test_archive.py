@@ -13,7 +13,7 @@ from services.contract.record import KafkaRecord
 from services.contract.topics import Topics
 from services.contract.window import Member
 from services.gateway import messages
-from services.gateway.event_archive import QUEUE_MAX, ArchiveReader, EventArchiver, PendingEvent, predictions_of
+from services.gateway.event_archiver import QUEUE_MAX, ArchiveReader, EventArchiver, PendingEvent, predictions_of
 from services.gateway.redaction import Redactor
 from services.gateway.sessions import SessionView
 from services.runtime.metrics import GatewayMetrics

@@ -7,7 +7,7 @@ import asyncio
 from services.contract import canonical
 from services.contract.control import Control
 from services.gateway import messages
-from services.gateway.event_archive import EventArchiver
+from services.gateway.event_archiver import EventArchiver
 from services.gateway.event_stream import EventStream
 from services.gateway.follower import ControlApplier
 from services.gateway.redaction import Redactor
