@@ -1,4 +1,4 @@
-"""The door to Kafka: clients made the one way that keeps what was promised."""
+"""Kafka clients with the options that the delivery guarantees need."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LOOKUP = {"max_partition_fetch_bytes": 128 * 1024}
 # One batch of a partition goes out at a time; 16 KB, the default, is three window records and a round trip for them.
 BATCH_BYTES_MAX = 1024 * 1024
 
-# The settings, or servers alone, which are then spoken to without TLS and without a name.
+# The settings, or only bootstrap servers, which then means no TLS and no authentication.
 BrokerAddress = str | KafkaSettings
 
 
@@ -39,26 +39,26 @@ class CertificateError(BraidError):
 
 
 def connection_options(where: BrokerAddress) -> dict[str, Any]:
-    """What every client needs to reach the broker. Raises CertificateError."""
+    """Return the connection options of every client. Raises CertificateError."""
     if isinstance(where, str):
         return {"bootstrap_servers": where}
-    found: dict[str, Any] = {
+    options: dict[str, Any] = {
         "bootstrap_servers": where.bootstrap_servers,
         "security_protocol": where.security_protocol,
     }
     if where.security_protocol.endswith("SSL"):
-        found["ssl_context"] = _trust(where)
+        options["ssl_context"] = _tls_context(where)
     if where.security_protocol.startswith("SASL"):
-        found |= {
+        options |= {
             "sasl_mechanism": where.sasl_mechanism,
             "sasl_plain_username": where.sasl_username,
             "sasl_plain_password": where.sasl_password.get_secret_value(),
         }
-    return found
+    return options
 
 
-def _trust(where: KafkaSettings) -> ssl.SSLContext:
-    """The broker's certificate is checked, its name included; ours is shown where there is one."""
+def _tls_context(where: KafkaSettings) -> ssl.SSLContext:
+    """Create a TLS context that checks the broker's certificate and host name, with our certificate if one is set."""
     try:
         context = ssl.create_default_context(cafile=where.ca_file)
         if where.cert_file is not None:
@@ -72,7 +72,7 @@ def _trust(where: KafkaSettings) -> ssl.SSLContext:
 
 
 def make_producer(where: BrokerAddress, *, linger_ms: int = 2) -> AIOKafkaProducer:
-    """A producer whose every acknowledgement means kept: acks=all and idempotent (retries make no copies)."""
+    """Create an idempotent producer with acks=all: an acknowledged record is durable, and retries make no copies."""
     return AIOKafkaProducer(
         **connection_options(where),
         acks="all",
@@ -90,15 +90,15 @@ async def send_all(
     partition: int,
     records: Sequence[tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]],
 ) -> list[int]:
-    """Send records (key, value, headers) to one partition in their order; the broker's time of each, in ms.
+    """Send records (key, value, headers) to one partition in order and return the append time of each, in ms.
 
-    On return the broker has them all; raises KafkaError where it has not. As few batches as hold them, and one answer
-    for each batch: the producer's own `send` costs more than all else that is done for a record.
+    On return all are acknowledged; raises KafkaError otherwise. It fills whole batches because the producer's own
+    `send` costs more than everything else that is done for a record.
     """
     sent: list[tuple[int, asyncio.Future[RecordMetadata]]] = []
     at = 0
     while at < len(records):
-        # A batch refuses what it has no room for, but never its first record.
+        # A full batch rejects a record, but never its first one.
         batch, begin = producer.create_batch(), at
         while at < len(records):
             key, value, headers = records[at]
@@ -111,7 +111,7 @@ async def send_all(
 
 
 def make_group_consumer(where: BrokerAddress, group: str, instance: str) -> AIOKafkaConsumer:
-    """A consumer that never commits by itself and starts at the beginning of what is kept.
+    """Create a group consumer that never commits by itself and starts at the oldest retained record.
 
     instance: a stable name (empty for none) makes the member static, so that a restart needs no session time-out.
     Partitions of equal numbers go to one member (range assignment over topics of equal counts).
@@ -134,7 +134,7 @@ def make_group_consumer(where: BrokerAddress, group: str, instance: str) -> AIOK
 
 
 def make_reader(where: BrokerAddress, **options: Any) -> AIOKafkaConsumer:
-    """A consumer without a group, for reading at positions that we choose."""
+    """Create a consumer without a group, for reading at chosen offsets."""
     return AIOKafkaConsumer(
         **connection_options(where),
         enable_auto_commit=False,
@@ -155,7 +155,7 @@ async def start(client: AIOKafkaAdminClient | AIOKafkaConsumer | AIOKafkaProduce
 
 @asynccontextmanager
 async def admin(where: BrokerAddress) -> AsyncIterator[AIOKafkaAdminClient]:
-    """A client for topics, started and closed again."""
+    """Open an admin client and close it at the end."""
     client = AIOKafkaAdminClient(**connection_options(where), request_timeout_ms=20_000)
     try:
         await start(client)
@@ -166,7 +166,7 @@ async def admin(where: BrokerAddress) -> AsyncIterator[AIOKafkaAdminClient]:
 
 @asynccontextmanager
 async def reader(where: BrokerAddress, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer without a group, started and stopped again."""
+    """Open a consumer without a group and stop it at the end."""
     client = make_reader(where, **options)
     try:
         await start(client)
@@ -177,7 +177,7 @@ async def reader(where: BrokerAddress, **options: Any) -> AsyncIterator[AIOKafka
 
 @asynccontextmanager
 async def producer(where: BrokerAddress) -> AsyncIterator[AIOKafkaProducer]:
-    """A producer, started and stopped (and so flushed) again."""
+    """Open a producer; at the end, flush and stop it."""
     client = make_producer(where)
     await start(client)
     try:

@@ -1,7 +1,6 @@
-"""Intake: the one consumer of a service. It reads, hands batches to the agent, and commits what the work answers.
+"""The consumer of a service: it reads records, passes batches to the agent, and commits offsets.
 
-Faust's own consumer acknowledges what crashed and skips gaps; this one commits nothing but floors, after every output
-of the batches before was acknowledged.
+Faust's own consumer acknowledges failed batches and skips gaps. This one commits only the offsets that the work returns.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from services.runtime.health import Progress
 
 COMMIT_EVERY_US = 500_000
 POLL_MS_MAX = 100
-# A batch of a fusion worker may take this long on a busy machine; whoever cannot wait kills, and loses nothing by it.
+# A batch of a fusion worker may take this long on a busy machine. Killing the process sooner loses no data.
 LAST_TURN_S = 60
 BROKER_WITHIN_S = 60
 BROKER_AGAIN_S = 0.5
@@ -32,35 +31,35 @@ _log = logging.getLogger(__name__)
 
 
 class Work(Protocol):
-    """What a service does with what the intake reads; `Any` is its own kind of batch."""
+    """The work of a service on consumed records; `Any` is its own type of batch."""
 
     async def start(self) -> None:
-        """Open what is needed; the consumer runs already."""
+        """Open resources; the consumer is already started."""
 
     async def stop(self) -> None:
-        """Close it."""
+        """Close resources."""
 
     async def on_assigned(self, group: AIOKafkaConsumer, numbers: Sequence[int]) -> dict[TopicPartition, int]:
-        """Forget everything; where to read from, for these partition numbers of all topics."""
+        """Discard all state and return the start offsets of these partition numbers in all topics."""
 
     def prepare_batch(self, group: AIOKafkaConsumer, fetched: Fetched) -> Any:
-        """Queue what was fetched; the batch that may be handed on now, falsy for none."""
+        """Queue fetched records and return the batch that is ready, or a falsy value if none is."""
 
     async def process(self, group: AIOKafkaConsumer, batch: Any) -> None:
-        """Do a batch, or begin it, where `next_us` asks for another call soon. What it raises ends the process."""
+        """Process a batch, or start it if `next_deadline_us` asks for another call. An exception ends the process."""
 
     async def flush(self) -> None:
-        """Wait for what `process` began: on return every output is acknowledged. What it raises ends the process."""
+        """Wait until every output that `process` started is acknowledged. An exception ends the process."""
 
     def next_deadline_us(self) -> int:
-        """When `process` has something to do even without records, on the monotonic clock."""
+        """Return when `process` must run even without records, in monotonic microseconds."""
 
     async def commit_offsets(self) -> dict[TopicPartition, int]:
-        """What may be committed now."""
+        """Return the offsets that may be committed now."""
 
 
 class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Counts assignments; aiokafka swallows what a listener raises, so it does nothing else."""
+    """A counter of assignments. It does nothing else because aiokafka swallows exceptions of a listener."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -73,9 +72,16 @@ class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 class ConsumerLoop(Service):
-    """Owns the group's consumer; batches go through the channel one at a time.
+    """The owner of the group's consumer; batches go through the channel one at a time.
 
-    refusals: what the work raises where people must change something before it can go on; kept in `refused`.
+    Args:
+        make_consumer: Creates the group consumer.
+        topics: Topics to consume.
+        work: The work of the service.
+        progress: Readiness and heartbeat of the process.
+        records_max: Most records in a fetch.
+        refusals: Errors of the work that a person must fix first; the error is stored in `refused`.
+        kwargs: Options of `mode.Service`.
     """
 
     def __init__(
@@ -103,6 +109,7 @@ class ConsumerLoop(Service):
         self._commit_us = 0
 
     async def on_start(self) -> None:
+        """Connect to the broker and start the work."""
         await self._connect()
         try:
             await self._work.start()
@@ -112,6 +119,7 @@ class ConsumerLoop(Service):
         self._opened = True
 
     async def on_stop(self) -> None:
+        """Finish and commit the last batch, then close the work and the consumer."""
         if self._opened:
             # Mode calls this while the loop is still in its last turn: the batch is finished and committed first.
             with suppress(TimeoutError):
@@ -172,7 +180,7 @@ class ConsumerLoop(Service):
             timeout_ms=max(1, min(wait_ms, POLL_MS_MAX)), max_records=self._records_max
         )
         if self._adopted != self._assignment.number:
-            return  # these records may be another owner's by now; the next turn seeks to the floors
+            return  # another member may own these records now; the next turn seeks to the commit offsets
         batch = self._work.prepare_batch(self.consumer, fetched)
         if batch or self._work.next_deadline_us() <= monotonic_us():
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -208,19 +216,19 @@ class ConsumerLoop(Service):
     async def _commit(self) -> None:
         if self._adopted != self._assignment.number:
             return
-        floors = await self._work.commit_offsets()
-        moved = {tp: floor for tp, floor in floors.items() if floor > self._committed.get(tp, -1)}
+        offsets = await self._work.commit_offsets()
+        moved = {tp: offset for tp, offset in offsets.items() if offset > self._committed.get(tp, -1)}
         if not moved or self._adopted != self._assignment.number:
             return
         try:
-            # aiokafka tries again for as long as the broker is away; meanwhile the loop would look as if it hung.
+            # aiokafka retries until the broker is back; without a limit the watchdog would see a hung loop.
             await asyncio.wait_for(self.consumer.commit(moved), COMMIT_WITHIN_S)
         except (CommitFailedError, IllegalStateError):
-            return  # the partitions have a new owner: it reads again from the old floors
+            return  # the partitions have a new owner: it reads again from the old offsets
         except (KafkaError, TimeoutError) as error:
             if isinstance(error, KafkaError) and not error.retriable:
                 raise
-            # The floors are behind for a while, which costs only repeats; the next turn commits them.
-            _log.warning("the floors could not be committed: the next turn tries again", extra={"why": repr(error)})
+            # A late commit only means that a restart repeats records; the next turn tries again.
+            _log.warning("the offsets could not be committed: the next turn tries again", extra={"why": repr(error)})
             return
         self._committed.update(moved)

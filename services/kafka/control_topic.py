@@ -1,7 +1,4 @@
-"""Follows the control topic from its beginning, without a consumer group.
-
-Says something of a session: the newest record of the control topic, changed.
-"""
+"""Follow the control topic from its beginning without a consumer group, and update the control of a session."""
 
 from __future__ import annotations
 
@@ -26,19 +23,19 @@ POLL_MS = 1_000
 
 
 class ControlTopic:
-    """What holds for each session of which something was said; a record is known some 50 ms after its acknowledgement.
+    """The current control of each session; a record is visible about 50 ms after its acknowledgement.
 
-    Fails closed: where the topic can be read no more, `check` raises, and whoever uses payloads must end.
+    It fails closed: if the topic becomes unreadable, `raise_if_failed` raises, and users of payloads must stop.
     """
 
     @classmethod
     def from_settings(cls, settings: Settings) -> ControlTopic:
-        """Of the topic that the settings name."""
+        """Create a follower of the control topic in the settings."""
         return cls(lambda: clients.make_reader(settings.kafka), settings.topic_names(), settings.topics.partitions)
 
     def __init__(self, make_reader: Callable[[], AIOKafkaConsumer], topics: Topics, partitions: int) -> None:
         self._follower = TopicFollower(make_reader, {topics.control: 0}, partitions)
-        self._told: Callable[[Control], None] = lambda _: None
+        self._on_change: Callable[[Control], None] = lambda _: None
         self._known: dict[str, Control] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -49,23 +46,23 @@ class ControlTopic:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
-    def on_change(self, told: Callable[[Control], None]) -> None:
-        """Call this with each control as it becomes known; before `start`."""
-        self._told = told
+    def on_change(self, callback: Callable[[Control], None]) -> None:
+        """Call `callback` with each new control. Set it before `start`."""
+        self._on_change = callback
 
     async def start(self) -> None:
-        """Read all that was said so far, then follow. Raises KafkaError."""
+        """Read all existing controls, then follow the topic. Raises KafkaError."""
         await self._follower.start()
         try:
             async for batch in self._follower.poll_to_end():
-                self._take_all(batch)
+                self._apply_batch(batch)
         except BaseException:
             await self._follower.stop()
             raise
         self._task = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
-        """Follow no more."""
+        """Stop following."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -73,58 +70,58 @@ class ControlTopic:
             await self._follower.stop()
 
     def raise_if_failed(self) -> None:
-        """Raises what ended the following."""
+        """Raise the error that ended the follower, if any."""
         if self._task is not None and self._task.done():
             self._task.result()
 
     async def wait_for_failure(self) -> None:
-        """Until the following fails: raises why."""
+        """Wait until the follower fails, and raise its error."""
         if self._task is not None:
             await asyncio.shield(self._task)
 
     def for_session(self, session: str) -> Control | None:
-        """What was said of a session, None where nothing was."""
+        """Return the control of a session, or None if it has none."""
         return self._known.get(session)
 
     @property
     def controls(self) -> Mapping[str, Control]:
-        """All sessions of which something was said."""
+        """All known controls, by session."""
         return self._known
 
     def with_mutes(self, window: Window) -> Window:
-        """The window with its muted senses marked."""
-        found = self._known.get(window.session)
-        return window if found is None else found.with_mutes(window)
+        """Return the window with its muted modalities marked."""
+        current = self._known.get(window.session)
+        return window if current is None else current.with_mutes(window)
 
     async def _follow(self) -> None:
         while True:
-            self._take_all(await self._follower.poll(POLL_MS))
+            self._apply_batch(await self._follower.poll(POLL_MS))
 
-    def _take_all(self, batch: Batch) -> None:
+    def _apply_batch(self, batch: Batch) -> None:
         for records in batch.values():
             for record in records:
-                self._take(record)
+                self._apply(record)
 
-    def _take(self, record: ConsumerRecord) -> None:
+    def _apply(self, record: ConsumerRecord) -> None:
         try:
             session = record.key.decode()
         except (AttributeError, UnicodeDecodeError):
             return
-        found = control.decode_or_none(session, record.value) if record.value else Control(session)
-        if found is not None:
-            # A tombstone unmutes; what was forgotten stays so for as long as we remember.
+        current = control.decode_or_none(session, record.value) if record.value else Control(session)
+        if current is not None:
+            # A tombstone unmutes, but does not undo a deletion that this process knows of.
             before = self._known.get(session)
-            self._known[session] = found if before is None else found.forget(before.forgotten_before_us)
-            self._told(self._known[session])
+            self._known[session] = current if before is None else current.forget(before.forgotten_before_us)
+            self._on_change(self._known[session])
 
 
 async def read_control(reader: AIOKafkaConsumer, topics: Topics, partitions: int, session: str) -> Control:
-    """What holds for a session. Raises KafkaError."""
-    key, found = session.encode(), Control(session)
+    """Read the control of a session. Raises KafkaError."""
+    key, current = session.encode(), Control(session)
     async for record in read_range(reader, TopicPartition(topics.control, partition_of(key, partitions))):
         if record.key == key:
-            found = (control.decode_or_none(session, record.value) if record.value else Control(session)) or found
-    return found
+            current = (control.decode_or_none(session, record.value) if record.value else Control(session)) or current
+    return current
 
 
 async def update_control(
@@ -135,7 +132,7 @@ async def update_control(
     session: str,
     change: Callable[[Control], Control],
 ) -> Control:
-    """Change what holds for a session; on return the broker has it. Of two who speak at once the last counts. Raises KafkaError."""
+    """Change the control of a session and wait for the acknowledgement; the last writer wins. Raises KafkaError."""
     changed = change(await read_control(reader, topics, partitions, session))
     key = session.encode()
     await producer.send_and_wait(

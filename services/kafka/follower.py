@@ -26,7 +26,7 @@ class TopicFollower:
         make_reader: Makes a consumer without a group.
         since_ms: For each topic the append time from which it is read; 0 reads from the beginning, None from the end.
         partition_count: The number of partitions of each topic.
-        lag_max: Skip to the end of a partition that is further behind than so many records; None never skips.
+        lag_max: Skip to the end of a partition that is more than this many records behind; None never skips.
         on_skip: Called with the topic and the number of records skipped.
     """
 
@@ -87,8 +87,8 @@ class TopicFollower:
         oldest = await reader.beginning_offsets([tp for tp, ms in since_ms.items() if ms == 0])
         dated = await reader.offsets_for_times({tp: ms for tp, ms in since_ms.items() if ms})
         for tp, end in self._ends.items():
-            found = dated.get(tp)
-            offset = oldest.get(tp, end) if found is None else found.offset
+            first = dated.get(tp)
+            offset = oldest.get(tp, end) if first is None else first.offset
             reader.seek(tp, offset if self._lag_max is None else max(offset, end - self._lag_max))
 
 

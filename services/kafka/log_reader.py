@@ -17,7 +17,7 @@ T = TypeVar("T")
 async def read_range(
     reader: AIOKafkaConsumer, tp: TopicPartition, begin: int | None = None, end: int | None = None
 ) -> AsyncIterator[ConsumerRecord]:
-    """Yield the records of one partition from `begin` (the oldest kept) up to `end` (excluded; the end as it is now).
+    """Yield the records of one partition from `begin` (the oldest retained) up to `end` (excluded; the end as it is now).
 
     reader: a consumer without a group; it is reassigned to this partition. Offsets that were deleted are passed over.
     Raises KafkaError.

@@ -43,7 +43,7 @@ async def started(start: Callable[[], Awaitable[T]], progress: Progress) -> T:
     """What `start` gives once the broker is there; it is called again and again until then."""
     while True:
         try:
-            found = await start()
+            result = await start()
             break
         except KafkaError as error:
             progress.not_ready["broker"] = "the broker cannot be reached"
@@ -51,4 +51,4 @@ async def started(start: Callable[[], Awaitable[T]], progress: Progress) -> T:
             _log.warning("the broker cannot be reached: waiting for it", extra={"why": str(error)})
             await asyncio.sleep(AGAIN_S)
     progress.not_ready.pop("broker", None)
-    return found
+    return result

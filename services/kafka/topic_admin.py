@@ -55,33 +55,33 @@ async def create_missing_topics(admin: AIOKafkaAdminClient, settings: Settings) 
             error = for_code(code)
             if code and error is not TopicAlreadyExistsError:
                 raise error(f"topic {name} cannot be created")
-        await _led(admin, [topic.name for topic in missing])
+        await _wait_for_leaders(admin, [topic.name for topic in missing])
     return [topic.name for topic in missing]
 
 
-async def _led(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
+async def _wait_for_leaders(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
     """Wait until every partition has a leader: a producer that comes sooner only meets errors."""
     deadline = asyncio.get_running_loop().time() + LED_WITHIN_S
     while asyncio.get_running_loop().time() < deadline:
-        told = await admin.describe_topics(list(names))
-        if all(p["leader"] >= 0 and not p["error_code"] for topic in told for p in topic["partitions"]):
+        descriptions = await admin.describe_topics(list(names))
+        if all(p["leader"] >= 0 and not p["error_code"] for topic in descriptions for p in topic["partitions"]):
             return
         await asyncio.sleep(0.05)
 
 
 async def check_topics(admin: AIOKafkaAdminClient, settings: Settings) -> list[TopicProblem]:
-    """Everything that differs from what the services rely on."""
+    """Return every difference between the topics and the settings."""
     topics = topic_definitions(settings)
     existing = set(await admin.list_topics())
-    found = [TopicProblem(t.name, "does not exist", "braid topics apply") for t in topics if t.name not in existing]
+    problems = [TopicProblem(t.name, "does not exist", "braid topics apply") for t in topics if t.name not in existing]
     there = [t for t in topics if t.name in existing]
     if not there:
-        return found
+        return problems
     counts = {d["topic"]: len(d["partitions"]) for d in await admin.describe_topics([t.name for t in there])}
     configs = await _configs(admin, [t.name for t in there])
     for topic in there:
         if counts[topic.name] != topic.partitions:
-            found.append(
+            problems.append(
                 TopicProblem(
                     topic.name,
                     f"has {counts[topic.name]} partitions, {topic.partitions} are set",
@@ -94,12 +94,12 @@ async def check_topics(admin: AIOKafkaAdminClient, settings: Settings) -> list[T
                 repair = f"kafka-configs.sh --alter --entity-type topics --entity-name {topic.name}"
                 # Commas within a value are bracketed for Kafka's own tool.
                 quoted = f"[{value}]" if "," in value else value
-                found.append(
+                problems.append(
                     TopicProblem(
                         topic.name, f"{name} is {is_now}, must be {value}", f"{repair} --add-config {name}={quoted}"
                     )
                 )
-    return found
+    return problems
 
 
 def _same(one: str, other: str) -> bool:
