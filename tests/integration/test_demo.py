@@ -50,7 +50,7 @@ async def test_the_demo_passes_and_reports_its_checks(stack: LocalStack) -> None
         r"^windows +(\d+) final, (\d+) differ .*; (\d+) predicted early", report, re.MULTILINE
     )[0]
     assert (int(wrong), int(windows) > 50, int(early) > 30) == (0, True, True)
-    assert f"predicted {windows} windows; {windows} computed again, byte for byte" in report
+    assert f"predicted  {windows} windows; {windows} computed again, byte for byte" in report
     assert "early predictions" in output
     assert re.search(r"live page: http://127\.0\.0\.1:\d+/", output)
 
