@@ -193,9 +193,9 @@ def _valid(
     """The valid records of a topic; records that lack a field are troubles."""
     found = []
     for raw in raws:
-        told = canonical.object_or_empty(raw.value)
-        if fields <= told.keys():
-            found.append(told)
+        record = canonical.object_or_empty(raw.value)
+        if fields <= record.keys():
+            found.append(record)
         else:
             ledger.troubles.append(f"{name} {number}/{raw.offset} is no record of ours")
     return found

@@ -65,14 +65,14 @@ def count_false_alarms(played: Iterable[StreamRun], decision: EventDetector, hou
     by_sense: Counter[str] = Counter()
     by_label: Counter[str] = Counter()
     for offline in played:
-        said = [decided.event for decided in detect_events(offline, decision)]
-        confirmed = {(e.id, e.label) for e in said if e.final}
-        withdrawn += len({(e.id, e.label) for e in said if not e.final} - confirmed)
+        detected = [timed.event for timed in detect_events(offline, decision)]
+        confirmed = {(e.id, e.label) for e in detected if e.final}
+        withdrawn += len({(e.id, e.label) for e in detected if not e.final} - confirmed)
         by_id = {p.id: p for p in offline.predictions}
-        begun = [e for e in said if e.final and e.lifecycle == "new"]
-        final += len(begun)
-        by_label.update(e.label for e in begun)
-        by_sense.update(_loudest(by_id[e.prediction], e.label) for e in begun)
+        new = [e for e in detected if e.final and e.lifecycle == "new"]
+        final += len(new)
+        by_label.update(e.label for e in new)
+        by_sense.update(_loudest(by_id[e.prediction], e.label) for e in new)
     return FalseAlarms(hours, final, withdrawn, dict(by_sense), dict(by_label))
 
 

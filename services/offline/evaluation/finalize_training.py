@@ -49,7 +49,7 @@ def finalize_training(trained: Any, recipe: Any, data: Path, out: Path, seconds:
         }
         for part, s in tuned.scores.items()
     }
-    told = {
+    results = {
         "parameters": sum(p.numel() for p in trained.network.parameters()),
         "seconds": round(seconds),
         "validation": calibrated.cells,
@@ -57,28 +57,30 @@ def finalize_training(trained: Any, recipe: Any, data: Path, out: Path, seconds:
         "guesses": {part: {"said": p.published, "withdrawn": p.withdrawn} for part, p in tuned.provisional.items()},
         "alarms_per_hour": {part: round(found.per_hour, 2) for part, found in tuned.alarms.items()},
     }
-    told["digest"] = save(out, trained.network, config, _card(config, told))
+    results["digest"] = save(out, trained.network, config, _card(config, results))
     write_curve(out / "curve.jsonl", trained.curve)
-    return told
+    return results
 
 
-def _card(config: dict[str, Any], told: dict[str, Any]) -> str:
+def _card(config: dict[str, Any], results: dict[str, Any]) -> str:
     cells = "\n".join(
         f"| {name} | {cell['windows']:.0f} | {cell['accuracy']:.3f} | {cell['nll']:.3f} | {cell['ece']:.3f} |"
-        for name, cell in told["validation"].items()
+        for name, cell in results["validation"].items()
     )
     streams = "\n".join(
         f"- {part}: F1 {s['f1']}, {s['hits']} right of {s['true']} true, {s['said']} said, median delay {s['delay_s']} s"
-        for part, s in told["streams"].items()
+        for part, s in results["streams"].items()
     )
-    guesses = "\n".join(f"- {part}: {g['withdrawn']} of {g['said']} withdrawn" for part, g in told["guesses"].items())
-    alarms = "\n".join(f"- {part} items: {count} an hour" for part, count in told["alarms_per_hour"].items())
+    guesses = "\n".join(
+        f"- {part}: {g['withdrawn']} of {g['said']} withdrawn" for part, g in results["guesses"].items()
+    )
+    alarms = "\n".join(f"- {part} items: {count} an hour" for part, count in results["alarms_per_hour"].items())
     return f"""# {config["name"]} {config["version"]}
 
 What it knows: nothing, the ten spoken, shown or written digits, and ten home sounds ({", ".join(config["labels"][11:])}).
-{told["parameters"]} parameters; sound at 8 kHz, pictures at 64 x 64, English sentences; windows of 2 s, hop 0.5 s.
+{results["parameters"]} parameters; sound at 8 kHz, pictures at 64 x 64, English sentences; windows of 2 s, hop 0.5 s.
 
-Made by `braid train` with the recipe in config.json, in {told["seconds"]} s on one core.
+Made by `braid train` with the recipe in config.json, in {results["seconds"]} s on one core.
 
 ## Data
 Trained on the `train` rows of tridigit and on the clips of homesound10 whose recording no stream S01-S08 plays; calibrated

@@ -69,7 +69,7 @@ def detect_events(run: StreamRun, detector: EventDetector) -> list[TimedEvent]:
         for event in tracker.update(predicted)
     ]
     for session, state in tracker.states.items():
-        if state.open is not None:  # no record has said yet how far it has come
+        if state.open is not None:  # no record says yet how far it has come
             last = next(d for d in reversed(detected) if d.event.id == event_id(session, state.open.first_us))
             so_far = replace(last.event, end_us=state.open.end_us, confidence=state.open.confidence, final=True)
             detected.append(TimedEvent(last.at_us, replace(so_far, lifecycle="update")))

@@ -32,54 +32,54 @@ class RecordingMessage:
     t_us: int | None
 
 
-def encode(kept: KafkaRecord) -> RecordingMessage:
+def encode(record: KafkaRecord) -> RecordingMessage:
     """Encode a record: an image or PCM audio in Foxglove's form, anything else in Braid's own.
 
     `record` has the position and headers. The value is under `data` (base64), `text`, or `json` (only if its canonical
     bytes are the value's own); a null value is under none of them.
     """
-    about: dict[str, Any] = {
-        "topic": kept.topic,
-        "partition": kept.partition,
-        "offset": kept.offset,
-        "timestamp_ms": kept.timestamp,
-        "key": _readable(kept.key),
-        "headers": [[name, _readable(raw)] for name, raw in kept.headers],
+    position: dict[str, Any] = {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "timestamp_ms": record.timestamp,
+        "key": _readable(record.key),
+        "headers": [[name, _readable(raw)] for name, raw in record.headers],
     }
-    read = cloudevents.parse_envelope(kept.headers, kept.value)
+    read = cloudevents.parse_envelope(record.headers, record.value)
     # In structured mode the media is inside the value; only in binary mode the value is the media itself.
-    plain = isinstance(read, Envelope) and read.payload is kept.value
+    plain = isinstance(read, Envelope) and read.payload is record.value
     t_us = timestamps.parse(read.get("time")) if isinstance(read, Envelope) else None
-    if isinstance(read, Envelope) and plain and kept.value:
-        shown = _media(read, kept.value)
+    if isinstance(read, Envelope) and plain and record.value:
+        shown = _media(read, record.value)
         if shown is not None:
             form, fields = shown
-            at_us = kept.timestamp * 1000 if t_us is None else t_us
+            at_us = record.timestamp * 1000 if t_us is None else t_us
             stamp = {"sec": max(at_us, 0) // 1_000_000, "nsec": max(at_us, 0) % 1_000_000 * 1000}
             return RecordingMessage(
-                form, _bytes({"timestamp": stamp, **fields, "data": _base64(kept.value), "record": about}), t_us
+                form, _bytes({"timestamp": stamp, **fields, "data": _base64(record.value), "record": position}), t_us
             )
-    return RecordingMessage(RECORD, _bytes({"record": about, **_value(kept.value)}), t_us)
+    return RecordingMessage(RECORD, _bytes({"record": position, **_value(record.value)}), t_us)
 
 
 def decode(raw: bytes) -> KafkaRecord:
     """The record of a message. Raises NotKept."""
     try:
-        told: Mapping[str, Any] = json.loads(raw)
-        about = told["record"]
+        message: Mapping[str, Any] = json.loads(raw)
+        position = message["record"]
         value: bytes | None = None
-        if "data" in told:
-            value = base64.b64decode(told["data"], validate=True)
-        elif "text" in told:
-            value = told["text"].encode()
-        elif "json" in told:
-            value = canonical.dumps(told["json"])
-        topic, partition, offset, timestamp = (about[n] for n in ("topic", "partition", "offset", "timestamp_ms"))
+        if "data" in message:
+            value = base64.b64decode(message["data"], validate=True)
+        elif "text" in message:
+            value = message["text"].encode()
+        elif "json" in message:
+            value = canonical.dumps(message["json"])
+        topic, partition, offset, timestamp = (position[n] for n in ("topic", "partition", "offset", "timestamp_ms"))
         if not isinstance(topic, str) or not all(type(n) is int for n in (partition, offset, timestamp)):
             raise NotKept("topic, partition, offset or append time is of another type")
         # A header may be null on the broker; admission rejects it, so it must be decoded as it was.
-        headers: list[tuple[str, Any]] = [(str(name), _raw(text)) for name, text in about["headers"]]
-        return KafkaRecord(topic, partition, offset, timestamp, _raw(about["key"]), headers, value)
+        headers: list[tuple[str, Any]] = [(str(name), _raw(text)) for name, text in position["headers"]]
+        return KafkaRecord(topic, partition, offset, timestamp, _raw(position["key"]), headers, value)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, binascii.Error) as error:
         raise NotKept(f"no record of Braid in it ({type(error).__name__})") from None
 
@@ -123,12 +123,12 @@ def _readable(raw: bytes | None) -> Any:
         return {"base64": _base64(raw)}
 
 
-def _raw(told: Any) -> bytes | None:
-    if told is None:
+def _raw(message: Any) -> bytes | None:
+    if message is None:
         return None
-    if isinstance(told, str):
-        return told.encode()
-    return base64.b64decode(told["base64"], validate=True)
+    if isinstance(message, str):
+        return message.encode()
+    return base64.b64decode(message["base64"], validate=True)
 
 
 def _base64(raw: bytes) -> str:

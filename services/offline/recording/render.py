@@ -23,17 +23,17 @@ ENDINGS = {
 }
 
 
-def readable(kept: KafkaRecord) -> dict[str, Any]:
+def readable(record: KafkaRecord) -> dict[str, Any]:
     """Return a record's position, headers and value: JSON as it is, text shortened, media described."""
     return {
-        "topic": kept.topic,
-        "partition": kept.partition,
-        "offset": kept.offset,
-        "appended": timestamps.format_us(kept.timestamp * 1000) if kept.timestamp >= 0 else None,
-        "key": None if kept.key is None else kept.key.decode(errors="replace"),
-        "headers": {name: None if raw is None else raw.decode(errors="replace") for name, raw in kept.headers},
-        "bytes": None if kept.value is None else len(kept.value),
-        **_value(kept),
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "appended": timestamps.format_us(record.timestamp * 1000) if record.timestamp >= 0 else None,
+        "key": None if record.key is None else record.key.decode(errors="replace"),
+        "headers": {name: None if raw is None else raw.decode(errors="replace") for name, raw in record.headers},
+        "bytes": None if record.value is None else len(record.value),
+        **_value(record),
     }
 
 
@@ -54,34 +54,34 @@ def readable_line(record: dict[str, Any]) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def media_file(kept: KafkaRecord) -> tuple[str, bytes] | None:
+def media_file(record: KafkaRecord) -> tuple[str, bytes] | None:
     """Return a file name and the bytes for it, None for a record without media; no part of the name is user input."""
-    read = cloudevents.parse_envelope(kept.headers, kept.value)
-    if not isinstance(read, Envelope) or not read.payload or kept.key is None:
+    envelope = cloudevents.parse_envelope(record.headers, record.value)
+    if not isinstance(envelope, Envelope) or not envelope.payload or record.key is None:
         return None
-    kind = read.get("content-type").partition(";")[0].strip().lower()
-    body = wav_from_pcm(read.get("content-type"), read.payload) if kind == media.PCM else None
+    kind = envelope.get("content-type").partition(";")[0].strip().lower()
+    body = wav_from_pcm(envelope.get("content-type"), envelope.payload) if kind == media.PCM else None
     ending = "wav" if body is not None else ENDINGS.get(kind, "bin")
-    topic = re.sub(r"[^a-zA-Z0-9._-]", "_", kept.topic)
-    return f"{topic}-{kept.partition}-{kept.offset}.{ending}", body or read.payload
+    topic = re.sub(r"[^a-zA-Z0-9._-]", "_", record.topic)
+    return f"{topic}-{record.partition}-{record.offset}.{ending}", body or envelope.payload
 
 
-def _value(kept: KafkaRecord) -> dict[str, Any]:
-    read = cloudevents.parse_envelope(kept.headers, kept.value)
-    if kept.value is None:
+def _value(record: KafkaRecord) -> dict[str, Any]:
+    envelope = cloudevents.parse_envelope(record.headers, record.value)
+    if record.value is None:
         return {"unreadable": "null"}
-    if not isinstance(read, Envelope):
-        return {"unreadable": read.reason.value}
-    kind = read.get("content-type").partition(";")[0].strip().lower()
-    if not read.payload:
+    if not isinstance(envelope, Envelope):
+        return {"unreadable": envelope.reason.value}
+    kind = envelope.get("content-type").partition(";")[0].strip().lower()
+    if not envelope.payload:
         return {}
     if kind in media.IMAGE_TYPES:
-        size = media.image_size(kind, read.payload)
+        size = media.image_size(kind, envelope.payload)
         return {"picture": f"{size[0]}x{size[1]}" if size else "unreadable"}
     if kind in media.AUDIO_TYPES:
-        length = media.measure_audio(read.get("content-type"), read.payload)
+        length = media.measure_audio(envelope.get("content-type"), envelope.payload)
         return {"sound": f"{length.duration_us / 1000:g} ms" if isinstance(length, AudioInfo) else "unreadable"}
     try:
-        return {"json": canonical.loads_object(read.payload)}
+        return {"json": canonical.loads_object(envelope.payload)}
     except canonical.InvalidJson:
-        return {"text": read.payload.decode(errors="replace")[:TEXT_MAX]}
+        return {"text": envelope.payload.decode(errors="replace")[:TEXT_MAX]}

@@ -112,21 +112,21 @@ def read_baseline(file: RecordingFile, topics: Topics, digest: str | None) -> Ba
     out = Baseline()
     _windows(file, topics, out)
     _predictions(file, topics, digest, out)
-    for kept in file.records(topics.events):
-        event = canonical.object_or_empty(kept.value)
+    for record in file.records(topics.events):
+        event = canonical.object_or_empty(record.value)
         if event.get("final") and isinstance(event.get("id"), str):
             known = out.outcome.events.setdefault(event["id"], [])
             if (
-                kept.value is not None and kept.value not in known
+                record.value is not None and record.value not in known
             ):  # after a crash the same bytes may be published again
-                known.append(kept.value)
-    for kept in file.records(topics.late, topics.dead):
-        told = canonical.object_or_empty(kept.value)
-        if kept.topic == topics.late and "at" in told:
-            out.outcome.fates[MemberPosition(told["modality"], *told["at"])] = "late"
-        elif told.get("topic") in topics.media_all and told.get("stage") != "fusion":
-            place = MemberPosition(topics.modality_of(told["topic"]), told["partition"], told["offset"])
-            out.outcome.fates[place] = told["reason"]
+                known.append(record.value)
+    for record in file.records(topics.late, topics.dead):
+        fields = canonical.object_or_empty(record.value)
+        if record.topic == topics.late and "at" in fields:
+            out.outcome.fates[MemberPosition(fields["modality"], *fields["at"])] = "late"
+        elif fields.get("topic") in topics.media_all and fields.get("stage") != "fusion":
+            place = MemberPosition(topics.modality_of(fields["topic"]), fields["partition"], fields["offset"])
+            out.outcome.fates[place] = fields["reason"]
     return out
 
 
@@ -135,25 +135,25 @@ def _windows(file: RecordingFile, topics: Topics, out: Baseline) -> None:
     previous: dict[tuple[int, str], Window] = {}
     # Nothing is known of a partition that begins in the middle until its first window comes.
     out.from_us = {n: NEVER_US for n, begin in about.first_offsets.get(topics.windows, {}).items() if begin > 0}
-    for kept in file.records(topics.windows):
-        if out.from_us.get(kept.partition) == NEVER_US:
-            out.from_us[kept.partition] = kept.timestamp * 1000
-        window = window_record.decode_or_none(kept.value)
-        if window is None or kept.value is None:
+    for record in file.records(topics.windows):
+        if out.from_us.get(record.partition) == NEVER_US:
+            out.from_us[record.partition] = record.timestamp * 1000
+        window = window_record.decode_or_none(record.value)
+        if window is None or record.value is None:
             continue
         if not window.final:
             out.early += 1
             continue
         if len(out.outcome.windows) >= OUTPUTS_MAX:
             raise RecordingError(f"{file.path} holds more than {OUTPUTS_MAX} windows: record a part (--since)")
-        known = out.outcome.windows.setdefault(window.id, kept.value)
-        if known != kept.value:
+        known = out.outcome.windows.setdefault(window.id, record.value)
+        if known != record.value:
             out.troubles.append(f"two versions of window {window.id} were recorded")
-        frontiers = out.frontiers.setdefault(kept.partition, {})
+        frontiers = out.frontiers.setdefault(record.partition, {})
         if window.config != about.semantics.digest or _reaches_before(window, about, topics):
             out.incomplete.add(window.id)
             frontiers[window.session] = max(window.start_us, frontiers.get(window.session, window.start_us))
-        first = previous.setdefault((kept.partition, window.session), window)
+        first = previous.setdefault((record.partition, window.session), window)
         if first is window and window.session not in frontiers and not about.is_complete:
             # A window names its predecessor; if it has none, the last window is further back than event_gap_us.
             gap_us = about.semantics.event_gap_us
@@ -173,26 +173,26 @@ def _reaches_before(window: Window, about: RecordingMetadata, topics: Topics) ->
 def _predictions(file: RecordingFile, topics: Topics, digest: str | None, out: Baseline) -> None:
     starts = {session: start_us for found in out.frontiers.values() for session, start_us in found.items()}
     chosen: dict[str, str] = {}
-    for kept in file.records(topics.predictions):
-        told = canonical.object_or_empty(kept.value)
+    for record in file.records(topics.predictions):
+        fields = canonical.object_or_empty(record.value)
         try:
-            window_id, by = told["id"].rpartition("@")[0], told["model"]["digest"]
-            session, start_us, final = told["session"], told["window"]["start"], told["final"]
-            muted = muted_modalities(told)
+            window_id, by = fields["id"].rpartition("@")[0], fields["model"]["digest"]
+            session, start_us, final = fields["session"], fields["window"]["start"], fields["final"]
+            muted = muted_modalities(fields)
         except (KeyError, TypeError, AttributeError):
             continue
-        if not final or kept.value is None:
+        if not final or record.value is None:
             continue
         out.digests[by] += 1
         if starts.get(session) == start_us:
-            state = next((raw for name, raw in kept.headers if name == STATE_HEADER), None)
+            state = next((raw for name, raw in record.headers if name == STATE_HEADER), None)
             if state is not None:
                 out.states[session, by] = DetectorState.decode(state)
         if chosen.get(window_id) == digest and digest is not None:
-            if by == digest and out.outcome.predictions[window_id] != kept.value:
-                out.troubles.append(f"two versions of prediction {told['id']} were recorded")
+            if by == digest and out.outcome.predictions[window_id] != record.value:
+                out.troubles.append(f"two versions of prediction {fields['id']} were recorded")
             continue
         chosen[window_id] = by
-        out.outcome.predictions[window_id] = kept.value
+        out.outcome.predictions[window_id] = record.value
         if muted:
             out.muted[window_id] = muted

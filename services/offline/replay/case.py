@@ -76,13 +76,13 @@ def read_case(folder: Path) -> RegressionCase:
     try:
         if path.stat().st_size > EXPECTED_BYTES_MAX:
             raise RecordingError(f"{path} is larger than {EXPECTED_BYTES_MAX} bytes")
-        told = canonical.loads_object(path.read_bytes(), EXPECTED_BYTES_MAX)
+        fields = canonical.loads_object(path.read_bytes(), EXPECTED_BYTES_MAX)
         return RegressionCase(
             folder,
-            tuple(told["changes"]),
-            str(told["digest"]),
-            str(told["model"]),
-            outcome_json.outcome_from_json(told["outcome"]),
+            tuple(fields["changes"]),
+            str(fields["digest"]),
+            str(fields["model"]),
+            outcome_json.outcome_from_json(fields["outcome"]),
         )
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise RecordingError(f"{path} cannot be read: {error}") from None

@@ -53,7 +53,7 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         """Return the comparison as `braid replay --json` prints it."""
-        told = {
+        fields = {
             f"{kind}s": {
                 "identical": self.diff.identical[kind],
                 "alike": self.diff.alike[kind],
@@ -71,7 +71,7 @@ class Comparison:
             "first_answers_not_compared": self.early,
             "troubles": list(self.troubles),
             "differences": [asdict(d) for d in self.diff.differences],
-            **told,
+            **fields,
         }
 
 
@@ -87,10 +87,10 @@ def recorded_model_digest(file: RecordingFile, topics: Topics) -> str | None:
         RecordingError: The recording cannot be read.
     """
     found = None
-    for kept in file.records(topics.predictions):
-        told = canonical.object_or_empty(kept.value)
-        if told.get("final") and isinstance(told.get("model"), dict):
-            found = str(told["model"].get("digest"))
+    for record in file.records(topics.predictions):
+        fields = canonical.object_or_empty(record.value)
+        if fields.get("final") and isinstance(fields.get("model"), dict):
+            found = str(fields["model"].get("digest"))
     return found
 
 

@@ -19,14 +19,14 @@ def window_points(
     one: Mapping[str, Any], other: Mapping[str, Any], before: ReplayOutcome, after: ReplayOutcome
 ) -> Iterator[str]:
     """Yield what differs between two versions of a window, with the fate of members that only one of them has."""
-    for name, told in (
+    for name, label in (
         ("end_us", "ends"),
         ("previous_us", "predecessor"),
         ("opened_us", "opens"),
         ("closed_us", "closes"),
     ):
         if one[name] != other[name]:
-            yield f"{told} {_moved(one[name], other[name])}"
+            yield f"{label} {_moved(one[name], other[name])}"
     for modality in sorted(one["modalities"].keys() | other["modalities"].keys()):
         a, b = one["modalities"].get(modality), other["modalities"].get(modality)
         if a is None or b is None:
@@ -275,13 +275,13 @@ def _events(
         if one == other:
             out.identical["event"] += 1
             continue
-        said, now = [load(raw) for raw in one], [load(raw) for raw in other]
-        if any(e["session"] in sessions or window_of(e) in windows for e in (*said, *now)):
+        earlier, now = [load(raw) for raw in one], [load(raw) for raw in other]
+        if any(e["session"] in sessions or window_of(e) in windows for e in (*earlier, *now)):
             out.uncompared["event"] += 1
         elif not one or not other:
-            told = ", ".join(describe_event(e) for e in (said or now))
-            yield Difference("event", id, "vanishes" if one else "appears", (told,), why)
-        elif list(map(event_core, said)) == list(map(event_core, now)):
+            label = ", ".join(describe_event(e) for e in (earlier or now))
+            yield Difference("event", id, "vanishes" if one else "appears", (label,), why)
+        elif list(map(event_core, earlier)) == list(map(event_core, now)):
             out.alike["event"] += 1
         else:
-            yield Difference("event", id, "changes", tuple(event_points(said, now)), why)
+            yield Difference("event", id, "changes", tuple(event_points(earlier, now)), why)

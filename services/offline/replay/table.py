@@ -21,9 +21,9 @@ def make_console() -> Console:
 def print_comparison(compared: Comparison, out: Console, *, whole: bool) -> None:
     """Print the counts, and with `whole` at most ROWS_MAX of the differences."""
     counts = Table("", "identical", "alike", "changed", "new", "gone", "not compared", title=Text(compared.name))
-    told = compared.as_json()
+    counts_by_kind = compared.as_json()
     for kind in KINDS:
-        row = told[f"{kind}s"]
+        row = counts_by_kind[f"{kind}s"]
         names = ("identical", "alike", "changes", "appears", "vanishes", "uncompared")
         counts.add_row(f"{kind}s", *(str(row[name]) for name in names))
     out.print(counts)
