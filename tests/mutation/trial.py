@@ -1,6 +1,6 @@
-"""Trials: the tests against a mutant, in a child process that is forked after all that is slow to import was imported.
+"""Trials: run the tests against a mutant in a child process, forked after the slow imports.
 
-A child that is told nothing of a mutant runs the same tests against the code as it is, so it must come out green.
+A child without a mutant runs the same tests against the unchanged code, and must pass.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ WARM = (
     "pydantic_settings",
 )
 HISTORIES, STEPS_MAX = 150, 4_000
-# Those with thousands of sessions or an hour of records take longer than all the others together; admission is not
-# among the files that are broken.
+# Tests with thousands of sessions or an hour of records take longer than all others together; admission is not mutated.
 SLOW = "not case_04 and not case_12 and not ten_thousand and not test_admit"
 STAGES: dict[str, tuple[str, ...]] = {
     "unit tests": ("tests/unit/aligner", "tests/unit/fusion", "tests/unit/contract", "tests/unit/offline"),
@@ -56,8 +55,8 @@ OPTIONS = [
 
 
 def warm_up() -> None:
-    """Import what no mutant changes, once for all children."""
-    # A failing example is not made smaller: that it fails is all there is to know.
+    """Import the modules that no mutant changes, once for all children."""
+    # Failing examples are not shrunk: only the failure matters.
     settings.register_profile(
         "mutation", derandomize=True, deadline=None, database=None, phases=[Phase.explicit, Phase.generate]
     )
@@ -66,8 +65,8 @@ def warm_up() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Instead(MetaPathFinder, Loader):
-    """Loads one module from a text instead of its file."""
+class MutantImporter(MetaPathFinder, Loader):
+    """Load one module from a text instead of its file."""
 
     module: str
     file: str
@@ -81,7 +80,7 @@ class Instead(MetaPathFinder, Loader):
 
 
 class Trial(NamedTuple):
-    """How a stage went: green where nothing was noticed; too long where it was stopped, which is noticing too."""
+    """The result of a stage: green if all tests pass; too long if it was stopped, which kills the mutant too."""
 
     green: bool
     too_long: bool
@@ -89,7 +88,7 @@ class Trial(NamedTuple):
 
 
 def trial(stage: str, mutant: Mutant | None, limit_s: int) -> Trial:
-    """The tests of a stage against a mutant, in seconds of the processor: a busy machine kills no mutant."""
+    """Run the tests of a stage against a mutant. The limit is in CPU seconds, so that a busy machine kills no mutant."""
     sys.stdout.flush()
     child = os.fork()
     if not child:
@@ -102,7 +101,7 @@ def trial(stage: str, mutant: Mutant | None, limit_s: int) -> Trial:
 
 
 def _run(tests: Callable[[], bool], mutant: Mutant | None) -> None:
-    """Ends the process: 0 where the tests pass."""
+    """Run the tests and end the process, with 0 if they pass."""
     green = False
     try:
         quiet = os.open(os.devnull, os.O_WRONLY)
@@ -110,7 +109,7 @@ def _run(tests: Callable[[], bool], mutant: Mutant | None) -> None:
         os.dup2(quiet, 2)
         if mutant is not None:
             module = mutant.file.removesuffix(".py").replace("/", ".")
-            sys.meta_path.insert(0, Instead(module, mutant.file, mutant.source))
+            sys.meta_path.insert(0, MutantImporter(module, mutant.file, mutant.source))
         green = tests()
     finally:
         os._exit(0 if green else 1)
@@ -118,17 +117,17 @@ def _run(tests: Callable[[], bool], mutant: Mutant | None) -> None:
 
 def _stage(stage: str, mutant: Mutant | None) -> bool:
     if STAGES[stage]:
-        # One after the other, so that the tests that are not needed are not even collected.
+        # One path after the other, so that after a failure the rest is not even collected.
         return all(pytest.main([*OPTIONS, path]) == pytest.ExitCode.OK for path in _paths(STAGES[stage], mutant))
-    from tests.simulation.history import play  # here, so that it imports the mutant and not the code as it is
+    from tests.simulation.history import play  # imported here, so that it imports the mutant
 
     return not any(play(n, zombies=n % 2 == 1, steps_max=STEPS_MAX).problems for n in range(HISTORIES))
 
 
 def _paths(folders: tuple[str, ...], mutant: Mutant | None) -> list[str]:
-    """The tests that bear the file's name, those of its package, all others but those that cannot notice.
+    """Return the tests named like the file, then those of its package, then all others that can notice.
 
-    Fusion and aligner do not import each other.
+    Fusion and aligner do not import each other, so the tests of one cannot notice a mutant of the other.
     """
     file = Path(mutant.file if mutant is not None else "")
     other = {"aligner": "fusion", "fusion": "aligner"}.get(file.parent.name)

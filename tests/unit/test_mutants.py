@@ -63,6 +63,6 @@ def test_every_mutant_is_another_program_that_compiles() -> None:
 
 def test_a_survivor_needs_a_reason_and_a_reason_needs_a_survivor() -> None:
     assert judge([SURVIVOR], {}, ["floor.py"]).unexplained == (SURVIVOR,)
-    assert judge([SURVIVOR], {SURVIVOR.key: "the same"}, ["floor.py"]).good
+    assert judge([SURVIVOR], {SURVIVOR.key: "the same"}, ["floor.py"]).passed
     assert judge([], {SURVIVOR.key: "the same"}, ["floor.py"]).stale == (SURVIVOR.key,)
-    assert judge([], {SURVIVOR.key: "the same"}, ["align.py"]).good
+    assert judge([], {SURVIVOR.key: "the same"}, ["align.py"]).passed
