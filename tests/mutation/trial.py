@@ -33,7 +33,7 @@ WARM = (
 )
 HISTORIES, STEPS_MAX = 150, 4_000
 # Tests with thousands of sessions or an hour of records take longer than all others together; admission is not mutated.
-SLOW = "not case_04 and not case_12 and not ten_thousand and not test_admit"
+SLOW = "not case_04 and not case_12 and not ten_thousand and not test_admission.py"
 STAGES: dict[str, tuple[str, ...]] = {
     "unit tests": ("tests/unit/aligner", "tests/unit/fusion", "tests/unit/contract", "tests/unit/offline"),
     "cases": ("tests/cases",),
