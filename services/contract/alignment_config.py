@@ -1,8 +1,7 @@
-"""The settings that are part of the result: what a window contains depends on these and on the logs alone.
+"""The alignment settings: together with the media logs, only these decide what a window contains.
 
-The record by which an owner of a partition number tells its settings, in the frontier topic beside the frontiers.
-
-Whoever finds windows of other settings can so close them under the very settings that opened them.
+Each aligner also publishes its settings to the frontier topic, so that a migration to other settings can close open
+windows under the settings that opened them.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ CONTRACT_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class StreamConfig:
-    """How one modality's own log is read: disorder allowed inside it, and whether its chunks leave no gaps."""
+    """Allowed disorder within the log of a modality, and whether its chunks leave no gaps."""
 
     lateness_us: int
     gapless: bool
@@ -38,7 +37,7 @@ class AdmissionLimits:
     header_bytes_max: int = 8_192
 
 
-def _default_lanes() -> dict[str, StreamConfig]:
+def _default_streams() -> dict[str, StreamConfig]:
     return {
         "text": StreamConfig(500_000, False),
         "video": StreamConfig(500_000, False),
@@ -48,11 +47,11 @@ def _default_lanes() -> dict[str, StreamConfig]:
 
 @dataclass(frozen=True, slots=True)
 class AlignmentConfig:
-    """Everything that decides fates, windows and masks; times in microseconds, all frozen into `config`."""
+    """Everything that decides fates, windows and masks; its digest is the `config` of a window record."""
 
     size_us: int = 2_000_000
     hop_us: int = 500_000
-    streams: dict[str, StreamConfig] = field(default_factory=_default_lanes)
+    streams: dict[str, StreamConfig] = field(default_factory=_default_streams)
     sessions: tuple[tuple[str, tuple[str, ...]], ...] = ()
     future_us: int = 60_000_000
     stale_after_us: int = 24 * 3_600_000_000
@@ -64,11 +63,12 @@ class AlignmentConfig:
 
     @property
     def modalities(self) -> tuple[str, ...]:
+        """Return the names of all modalities."""
         return tuple(self.streams)
 
     @property
     def digest(self) -> str:
-        """12 hex digits that name these settings in every window and frontier record."""
+        """Return the 12 hex digits that identify these settings in window and frontier records."""
         return hashlib.sha256(canonical.dumps(self.to_json())).hexdigest()[:12]
 
     def to_json(self) -> dict[str, Any]:
@@ -78,62 +78,62 @@ class AlignmentConfig:
         return {"lanes": fields.pop("streams"), **fields}
 
     def modalities_of(self, session: str) -> tuple[str, ...]:
-        """The modalities that a session has: of the first pattern that matches it, else all."""
+        """Return the modalities of a session: those of the first pattern that matches it, otherwise all."""
         for pattern, modalities in self.sessions:
             if fnmatchcase(session, pattern):
                 return tuple(m for m in self.streams if m in modalities)
         return self.modalities
 
     def window_starts(self, t_us: int, duration_us: int) -> range:
-        """Starts of the windows that [t, t + duration) overlaps; a point occupies its own microsecond."""
+        """Return the starts of the windows that [t, t + duration) overlaps; a point lasts one microsecond."""
         hop_us = self.hop_us
         first = (t_us - self.size_us) // hop_us + 1
         beyond = (t_us + (duration_us or 1) - 1) // hop_us + 1
         return range(first * hop_us, beyond * hop_us, hop_us)
 
     def closing_watermark_us(self, start_us: int, modality: str) -> int:
-        """What the bound of a modality must reach to close the window that starts there."""
+        """Return the watermark at which a modality closes the window that starts at `start_us`."""
         return start_us + self.size_us + self.streams[modality].lateness_us
 
 
-def config_from_json(told: Mapping[str, Any]) -> AlignmentConfig:
-    """The settings that `as_json` told. Raises KeyError, TypeError or ValueError for what is none."""
-    found = AlignmentConfig(
+def config_from_json(fields: Mapping[str, Any]) -> AlignmentConfig:
+    """Build the settings from the output of `to_json`. Raises KeyError, TypeError or ValueError if it is invalid."""
+    config = AlignmentConfig(
         **{
-            **{name: value for name, value in told.items() if name != "lanes"},
-            "streams": {name: StreamConfig(**stream) for name, stream in told["lanes"].items()},
-            "sessions": tuple((pattern, tuple(modalities)) for pattern, modalities in told["sessions"]),
-            "admission": AdmissionLimits(**told["admission"]),
+            **{name: value for name, value in fields.items() if name != "lanes"},
+            "streams": {name: StreamConfig(**stream) for name, stream in fields["lanes"].items()},
+            "sessions": tuple((pattern, tuple(modalities)) for pattern, modalities in fields["sessions"]),
+            "admission": AdmissionLimits(**fields["admission"]),
         }
     )
-    if found.contract != CONTRACT_VERSION:
-        raise ValueError(f"settings of contract version {found.contract}, this is {CONTRACT_VERSION}")
-    return found
+    if config.contract != CONTRACT_VERSION:
+        raise ValueError(f"settings of contract version {config.contract}, this is {CONTRACT_VERSION}")
+    return config
 
 
 _PREFIX = b"\0settings\0"
 
 
 def record_key(config: str) -> bytes:
-    """One key for each settings; no session has it, since a session's key begins with its name."""
+    """Return the key of the record of these settings; frontier keys begin with a session name, so none is equal."""
     return _PREFIX + config.encode()
 
 
 def is_record_key(raw: bytes) -> bool:
-    """True for the key of such a record."""
+    """Return True for the key of a settings record."""
     return raw.startswith(_PREFIX)
 
 
-def encode_record(semantics: AlignmentConfig) -> bytes:
-    """The canonical bytes."""
-    return canonical.dumps({"config": semantics.digest, "semantics": semantics.to_json()})
+def encode_record(config: AlignmentConfig) -> bytes:
+    """Return the canonical bytes of a settings record."""
+    return canonical.dumps({"config": config.digest, "semantics": config.to_json()})
 
 
 def decode_record(raw: bytes) -> AlignmentConfig | None:
-    """The settings, None for what cannot be read or is of another contract."""
+    """Decode a settings record; return None if it is invalid or of another contract version."""
     try:
-        told = canonical.loads_object(raw)
-        found = config_from_json(told["semantics"])
+        record = canonical.loads_object(raw)
+        config = config_from_json(record["semantics"])
     except (canonical.InvalidJson, KeyError, TypeError, ValueError, AttributeError):
         return None
-    return found if found.digest == told["config"] else None
+    return config if config.digest == record["config"] else None

@@ -20,8 +20,8 @@ CONTENT_TYPES = {
 
 
 def document(topics: Topics, version: str) -> Schema:
-    """The whole document; topics as `braid topics apply` makes them."""
-    ours = {
+    """Return the document; the topics are those that `braid topics apply` creates."""
+    record_names = {
         topics.windows: "window",
         topics.frontier: "frontier",
         topics.predictions: "prediction",
@@ -39,8 +39,8 @@ def document(topics: Topics, version: str) -> Schema:
             key, carried = f"media_{modality}", [f"media_{modality}", "alive", "end", "tick"]
             messages[f"media_{modality}"] = _media(modality)
             operations[f"take_{modality}"] = _operation("receive", key, carried[:3], f"Devices send {modality}.")
-        elif topic.name in ours:
-            key = ours[topic.name]
+        elif topic.name in record_names:
+            key = record_names[topic.name]
             carried = [key]
             operations[f"say_{key}"] = _operation("send", key, carried, f"Braid says: {topic.description}.")
         else:
@@ -114,12 +114,12 @@ def _message(name: str) -> Schema:
             MAC_HEADER: {**TEXT, "description": "HMAC-SHA256 in hex, where kafka.tick_secret is set"},
         },
     }.get(name)
-    found: Schema = {"name": name, "summary": RECORDS[name][0], "payload": {"$ref": f"#/components/schemas/{name}"}}
+    message: Schema = {"name": name, "summary": RECORDS[name][0], "payload": {"$ref": f"#/components/schemas/{name}"}}
     if headers is not None:
-        found["headers"] = {"type": "object", "properties": headers}
+        message["headers"] = {"type": "object", "properties": headers}
     if name in ("window", "prediction", "event", "late"):
-        found["bindings"] = _keyed()
-    return found
+        message["bindings"] = _keyed()
+    return message
 
 
 def _media(modality: str) -> Schema:

@@ -1,4 +1,4 @@
-"""Canonical JSON: the one byte string of a value, and a strict reader with limits."""
+"""Canonical JSON: one byte string per value, and a strict decoder with limits."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=F
 
 
 class InvalidJson(ValueError):
-    """Bytes that are not strict JSON; the message says why and never quotes the content."""
+    """Bytes that are not strict JSON; the message gives the reason and never quotes the content."""
 
 
 def dumps(value: Any) -> bytes:
-    """The canonical UTF-8 bytes of a JSON value: sorted keys, no spaces, no NaN."""
+    """Return the canonical UTF-8 bytes of a JSON value: sorted keys, no spaces, no NaN."""
     return _encode(value).encode()
 
 
-# The canonical JSON of a text, for records that are put together from parts: the very function of the encoder above.
+# Encodes a string as the encoder above does, for records that are joined from parts.
 dumps_text: Callable[[str], str] = encode_basestring
 
 
@@ -29,19 +29,19 @@ def _constant(name: str) -> Any:
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    value = dict(pairs)
+    if len(value) != len(pairs):
         raise InvalidJson("a key stands twice in one object")
-    return found
+    return value
 
 
 _decoder = json.JSONDecoder(parse_constant=_constant, object_pairs_hook=_pairs)
 
 
 def loads(raw: bytes, bytes_max: int = JSON_BYTES_MAX) -> Any:
-    """Read strict JSON (RFC 8259): no NaN, no key twice, no endless nesting.
+    """Decode strict JSON (RFC 8259): no NaN, no repeated key, no endless nesting. Raises InvalidJson.
 
-    Raises InvalidJson. The standard reader accepts all three (the last of two equal keys wins there).
+    The standard decoder accepts all three (the last of two equal keys wins there).
     """
     if len(raw) > bytes_max:
         raise InvalidJson(f"{len(raw)} bytes, at most {bytes_max} are read")
@@ -56,7 +56,7 @@ def loads(raw: bytes, bytes_max: int = JSON_BYTES_MAX) -> Any:
 
 
 def loads_object(raw: bytes, bytes_max: int = JSON_BYTES_MAX) -> dict[str, Any]:
-    """Like loads, for a value that must be an object."""
+    """Decode strict JSON whose value must be an object. Raises InvalidJson."""
     value = loads(raw, bytes_max)
     if not isinstance(value, dict):
         raise InvalidJson("not an object")
@@ -64,7 +64,7 @@ def loads_object(raw: bytes, bytes_max: int = JSON_BYTES_MAX) -> dict[str, Any]:
 
 
 def object_or_empty(raw: bytes | None) -> dict[str, Any]:
-    """The object that strict JSON says, an empty one for what is none: whoever may write to a topic may write anything."""
+    """Decode a JSON object; return {} if it is invalid (topics are untrusted input)."""
     try:
         return loads_object(raw or b"")
     except InvalidJson:

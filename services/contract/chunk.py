@@ -9,7 +9,7 @@ EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 
 
 class Chunk(NamedTuple):
-    """One record [t_us, t_us + duration_us) of (session, modality); times in microseconds of event time."""
+    """One media record [t_us, t_us + duration_us), in microseconds of event time; appended_us is its append time."""
 
     session: str
     modality: str
@@ -24,18 +24,18 @@ class Chunk(NamedTuple):
 
     @property
     def identity(self) -> tuple[str, str, int, int]:
-        """What makes two records of one session and modality copies of each other."""
+        """Return what two records of one session and modality share if one is a copy of the other."""
         return self.source, self.id, self.t_us, self.duration_us
 
     @property
     def alive(self) -> bool:
-        """True for an alive record: media always has bytes, an alive record never has."""
+        """Return True for an alive record, which is the only one without bytes."""
         return self.sha256 == EMPTY_SHA256
 
 
 @dataclass(frozen=True, slots=True)
 class SessionEnd:
-    """A source says that it will send no more for this session and modality."""
+    """The announcement of a source that it sends no more for this session and modality."""
 
     session: str
     source: str

@@ -1,4 +1,4 @@
-"""The envelope: CloudEvents 1.0 in Kafka's binary mode; structured mode is read, never written.
+"""The envelope: CloudEvents 1.0 in Kafka's binary mode. Structured mode is read, never written.
 
 Source: CloudEvents 1.0.2, Kafka protocol binding, sections 3.2 and 3.3.
 """
@@ -22,24 +22,24 @@ _PLAIN = ("content-type", "traceparent")
 
 
 def media_type(modality: str) -> str:
-    """The ce_type of media of one modality."""
+    """Return the ce_type of media of a modality."""
     return f"braid.media.{modality}.v1"
 
 
 def device_source(device: str, stream: str) -> str:
-    """The ce_source of one stream of a device."""
+    """Return the ce_source of a stream of a device."""
     return f"/devices/{device}/{stream}"
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The attributes of one record and its payload, whichever mode it came in; no attribute is judged yet."""
+    """The attributes and the payload of a record, from either mode; attributes are not validated yet."""
 
     attributes: dict[str, str]
     payload: bytes
 
     def get(self, name: str) -> str:
-        """An attribute by its CloudEvents name (`content-type` and `traceparent` by theirs), "" where missing."""
+        """Return an attribute by its CloudEvents name, or `content-type` or `traceparent`; "" if it is missing."""
         return self.attributes.get(name, "")
 
 
@@ -53,7 +53,7 @@ def build_headers(
     content_type: str,
     extensions: Sequence[tuple[str, str]] = (),
 ) -> list[tuple[str, bytes]]:
-    """The Kafka headers of one record; t_us is the capture time in microseconds since the epoch."""
+    """Return the Kafka headers of a record; t_us is the capture time in microseconds since the epoch."""
     pairs = [
         ("ce_specversion", SPECVERSION),
         ("ce_id", id),
@@ -68,15 +68,15 @@ def build_headers(
 
 
 def raw_type(headers: Headers) -> bytes:
-    """The raw ce_type of a binary-mode record, b"" where there is none."""
+    """Return the raw ce_type of a binary-mode record, b"" if there is none."""
     return next((value for name, value in headers if name == "ce_type" and value), b"")
 
 
 def parse_envelope(headers: Headers, value: bytes | None, header_bytes_max: int = 8_192) -> Envelope | Rejected:
-    """Read a record's attributes and payload; a null value stays distinguishable (it is refused here)."""
+    """Parse the attributes and the payload of a record; a null value is rejected."""
     if value is None:
         return Rejected(Reason.NULL, "the record has no value; alive records and session ends have an empty one")
-    found: dict[str, str] = {}
+    attributes: dict[str, str] = {}
     size = 0
     for name, raw in headers:
         size += len(name) + len(raw or b"")
@@ -86,17 +86,17 @@ def parse_envelope(headers: Headers, value: bytes | None, header_bytes_max: int 
             key = name
         else:
             continue
-        if raw is None or key in found:
+        if raw is None or key in attributes:
             return Rejected(Reason.HEADER, f"header {name} is null or stands twice")
         try:
-            found[key] = raw.decode()
+            attributes[key] = raw.decode()
         except UnicodeDecodeError:
             return Rejected(Reason.HEADER, f"header {name} is not UTF-8")
     if size > header_bytes_max:
         return Rejected(Reason.HEADER, f"{size} bytes of headers, at most {header_bytes_max} are read")
-    if found.get("content-type", "").partition(";")[0].strip().lower() == STRUCTURED:
+    if attributes.get("content-type", "").partition(";")[0].strip().lower() == STRUCTURED:
         return _structured(value)
-    return Envelope(found, value)
+    return Envelope(attributes, value)
 
 
 def _structured(value: bytes) -> Envelope | Rejected:
@@ -113,7 +113,7 @@ def _structured(value: bytes) -> Envelope | Rejected:
     elif "data" in event:
         data = event.pop("data")
         payload = data.encode() if isinstance(data, str) else canonical.dumps(data)
-    found = {name: text for name, text in event.items() if isinstance(text, str)}
-    if "datacontenttype" in found:
-        found["content-type"] = found.pop("datacontenttype")
-    return Envelope(found, payload)
+    attributes = {name: text for name, text in event.items() if isinstance(text, str)}
+    if "datacontenttype" in attributes:
+        attributes["content-type"] = attributes.pop("datacontenttype")
+    return Envelope(attributes, payload)

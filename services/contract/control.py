@@ -1,9 +1,7 @@
-"""The control record: what people said of a session's senses and of its past. Obeyed where payloads are used.
+"""The control record: which modalities of a session are muted, and before which time the session is forgotten.
 
-One record for a session, the newest counts (the topic is compacted). The aligner never reads it: windows stay a
-function of the media logs.
-
-What no command shows: what is about a time that was forgotten or came then, and media of muted senses. Pure.
+There is one record per session; the newest counts (the topic is compacted). Services apply it where they use payloads.
+The aligner never reads it, so that windows remain a function of the media logs.
 """
 
 from __future__ import annotations
@@ -23,10 +21,16 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """What holds for a session; all times in us since the epoch, on the clock of whoever said it.
+    """The mutes of a session and the time before which it is forgotten.
 
-    since_us: by modality that is muted now, since when. was_muted: by modality, earlier spans [from, until): what was
-    captured in them stays muted, or the windows that are answered after an unmute would tell what was said before it.
+    All times are in us since the epoch, on the clock of the process that published the record.
+
+    Attributes:
+        session: The session.
+        muted_since_us: Start of the mute, by modality that is muted now.
+        past_mutes: Earlier spans [from, until) by modality. What was captured in them stays muted; otherwise windows that
+            are predicted after an unmute would reveal it.
+        forgotten_before_us: Everything before this time is forgotten.
     """
 
     session: str
@@ -35,20 +39,20 @@ class Control:
     forgotten_before_us: int = 0
 
     def mutes(self, modality: str, *spans: Span) -> bool:
-        """True for media of any of these spans [from, to] of event time or of arrival: all of it while muted."""
+        """Return True if media of any of these spans [from, to] of event or append time is muted; all of it during a mute."""
         if modality in self.muted_since_us:
             return True
         muted = self.past_mutes.get(modality, ())
         return any(begin < until and end >= since for begin, end in spans for since, until in muted)
 
     def forgets(self, *times_us: int) -> bool:
-        """True where any of the times is before what was forgotten."""
+        """Return True if any of the times is forgotten."""
         return min(times_us) < self.forgotten_before_us
 
     def with_mutes(self, window: Window) -> Window:
-        """The window with the senses muted that must not be used for its answer; all of them where it is forgotten.
+        """Return the window with the modalities that its prediction must not use; all of them if it is forgotten.
 
-        By event time and by when its members came: a device's clock may be wrong.
+        Event times and append times both count, because the clock of a device may be wrong.
         """
         if self.forgets(window.start_us, window.opened_us):
             return replace(window, muted=frozenset(window.modalities))
@@ -56,17 +60,17 @@ class Control:
         return replace(window, muted=frozenset(m for m in window.modalities if self.mutes(m, *spans)))
 
     def mute(self, modalities: Iterable[str], now_us: int) -> Control:
-        """From now on; one that is muted already stays so since it was."""
+        """Mute from now on; an existing mute keeps its start."""
         return replace(self, muted_since_us={**dict.fromkeys(modalities, now_us), **self.muted_since_us})
 
     def unmute(self, modalities: Iterable[str], now_us: int) -> Control:
-        """What is captured from now on may be used again."""
+        """Unmute: what is captured from now on may be used again."""
         ended = {m: self.muted_since_us[m] for m in modalities if m in self.muted_since_us}
         was = dict(self.past_mutes)
         for modality, since in ended.items():
             spans = [*was.get(modality, ()), (since, max(now_us, since))]
             while len(spans) > SPANS_MAX:
-                # Rather too much than too little: the two oldest become one, with what lies between them.
+                # At the limit, merge the two oldest spans, which also mutes the gap between them.
                 spans[:2] = [(spans[0][0], spans[1][1])]
             was[modality] = tuple(spans)
         return replace(
@@ -74,12 +78,12 @@ class Control:
         )
 
     def forget(self, now_us: int) -> Control:
-        """Everything of before now."""
+        """Forget everything before now."""
         return replace(self, forgotten_before_us=max(now_us, self.forgotten_before_us))
 
 
 def encode(control: Control) -> bytes:
-    """The canonical bytes of a control record."""
+    """Return the canonical bytes of a control record."""
     return canonical.dumps(
         {
             "session": control.session,
@@ -92,7 +96,7 @@ def encode(control: Control) -> bytes:
 
 
 def decode_or_none(session: str, raw: bytes | None) -> Control | None:
-    """Read a control record of a session (its key), None for what is none. `muted` alone is enough to mute."""
+    """Decode the control record of a session (its key); None if it is invalid. `muted` alone is enough to mute."""
     try:
         r = canonical.loads_object(raw or b"")
         muted, since = r.get("muted", []), r.get("since_us", {})
@@ -115,12 +119,12 @@ def _us(value: object) -> int:
     return value
 
 
-# In which field a record of ours says which event time it is about.
-TIMES = ("start_us", "start", "t_us")
+# The fields in which records other than media state their event time.
+TIME_FIELDS = ("start_us", "start", "t_us")
 
 
 def is_hidden(
-    of: Callable[[str], Control | None],
+    control_of: Callable[[str], Control | None],
     topics: Topics,
     topic: str,
     key: bytes | None,
@@ -128,24 +132,34 @@ def is_hidden(
     value: bytes | None,
     appended_us: int,
 ) -> bool:
-    """True for a record that must not be shown; of: what was said of a session, appended_us: the broker's clock."""
+    """Return True for a record that must not be shown: it is about a forgotten time, or media of a muted modality.
+
+    Args:
+        control_of: Returns the control record of a session.
+        topics: The topic names.
+        topic: The topic of the record.
+        key: The session.
+        headers: The headers of the record.
+        value: The value of the record.
+        appended_us: The broker's append time (us).
+    """
     if key is None or topic in (topics.control, topics.frontier):
         return False
-    control = of(key.decode(errors="replace"))
+    control = control_of(key.decode(errors="replace"))
     if control is None:
         return False
-    times = [appended_us, *_about(headers, value)]
+    times = [appended_us, *_event_times(headers, value)]
     if control.forgets(*times):
         return True
     return topic in topics.media_all and control.mutes(topics.modality_of(topic), *((t, t) for t in times))
 
 
-def _about(headers: Headers, value: bytes | None) -> list[int]:
-    read = cloudevents.parse_envelope(headers, value)
-    stated = timestamps.parse(read.get("time")) if isinstance(read, Envelope) else None
-    if stated is not None:
-        return [stated]
+def _event_times(headers: Headers, value: bytes | None) -> list[int]:
+    envelope = cloudevents.parse_envelope(headers, value)
+    captured_us = timestamps.parse(envelope.get("time")) if isinstance(envelope, Envelope) else None
+    if captured_us is not None:
+        return [captured_us]
     record = canonical.object_or_empty(value)
     window = record.get("window")
-    found = [record.get(name) for name in TIMES] + [window.get("start") if isinstance(window, dict) else None]
-    return [t_us for t_us in found if type(t_us) is int]
+    times = [record.get(name) for name in TIME_FIELDS] + [window.get("start") if isinstance(window, dict) else None]
+    return [t_us for t_us in times if type(t_us) is int]

@@ -1,4 +1,4 @@
-"""The event record: what a home or an assistant subscribes to."""
+"""The event record, which home automation and assistants subscribe to."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from services.contract import canonical
 class Event:
     """One step in the life of an event; times in microseconds of event time.
 
-    id: session and start of its first window, the same from new to end. lifecycle: new, update or end. final False:
-    said on an early answer, confirmed by a final one of the same id or withdrawn when `expires_us` has passed.
-    prediction: the id of the prediction that led to it.
+    Attributes:
+        id: Session and start of the first window; the same from new to end.
+        lifecycle: new, update or end.
+        expires_us: When the event is over unless it is updated.
+        final: False if it rests on an early prediction; a final record with the same id confirms it, or it expires.
+        prediction: Id of the prediction that led to this step.
     """
 
     id: str
@@ -31,12 +34,12 @@ class Event:
 
 
 def event_id(session: str, first_window_start_us: int) -> str:
-    """The id that an event has from its first word on."""
+    """Return the id of an event, which follows from its first window."""
     return f"{session}/{first_window_start_us // 1000}"
 
 
 def encode(event: Event) -> bytes:
-    """The canonical bytes of an event record."""
+    """Return the canonical bytes of an event record."""
     return canonical.dumps(
         {
             "id": event.id,
@@ -55,7 +58,7 @@ def encode(event: Event) -> bytes:
 
 
 def decode(raw: bytes) -> Event:
-    """Read an event record. Raises canonical.InvalidJson or KeyError where it is none."""
+    """Decode an event record. Raises canonical.InvalidJson or KeyError if it is invalid."""
     r: dict[str, Any] = canonical.loads_object(raw)
     return Event(
         r["id"],

@@ -1,4 +1,4 @@
-"""The frontier record: the start of the last window that went out for a session."""
+"""The frontier record: the start of the last emitted window of a session."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SEPARATOR = b"\0"
 
 @dataclass(frozen=True, slots=True)
 class Frontier:
-    """How far a session's windows went, under which settings (`config`)."""
+    """The start of a session's last emitted window; `config` is the digest of its alignment settings."""
 
     session: str
     start_us: int
@@ -19,22 +19,22 @@ class Frontier:
 
 
 def key(session: str, nonce: str) -> bytes:
-    """One key per session and assignment: a paused old owner cannot overwrite its successor's record."""
+    """Return the key of a session and an assignment; a paused former owner cannot overwrite its successor's record."""
     return session.encode() + _SEPARATOR + nonce.encode()
 
 
 def session_of(key: bytes) -> str:
-    """The session of a frontier key."""
+    """Return the session of a frontier key."""
     return key.partition(_SEPARATOR)[0].decode()
 
 
 def encode(frontier: Frontier) -> bytes:
-    """The canonical bytes of a frontier record."""
+    """Return the canonical bytes of a frontier record."""
     return canonical.dumps({"session": frontier.session, "start_us": frontier.start_us, "config": frontier.config})
 
 
 def decode_or_none(raw: bytes) -> Frontier | None:
-    """Read a frontier record, None for what is none."""
+    """Decode a frontier record; return None if it is invalid."""
     try:
         record = canonical.loads_object(raw)
         session, start_us, config = record["session"], record["start_us"], record["config"]

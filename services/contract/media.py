@@ -1,9 +1,4 @@
-"""Width and height of a picture from its header, and whether the bytes are of the type that they claim.
-
-Length of a sound: counted from the bytes for PCM and WAV, from the container for FLAC and Ogg.
-
-PCM as a WAV file: what players and browsers take.
-"""
+"""Size of an image and length of audio, from their headers and without decoding; PCM as a WAV file."""
 
 from __future__ import annotations
 
@@ -22,9 +17,9 @@ _STANDALONE = {0x01, *range(0xD0, 0xD8)}
 
 
 def image_size(content_type: str, body: bytes) -> tuple[int, int] | None:
-    """(width, height) in pixels; None where the bytes are not a picture of this type (ISO 10918-1, PNG, RFC 9649)."""
-    found = {JPEG: _jpeg, PNG: _png, WEBP: _webp}[content_type](body)
-    return found if found and found[0] > 0 and found[1] > 0 else None
+    """Return (width, height) in pixels; None if the bytes are not an image of this type (ISO 10918-1, PNG, RFC 9649)."""
+    size = {JPEG: _jpeg, PNG: _png, WEBP: _webp}[content_type](body)
+    return size if size and size[0] > 0 and size[1] > 0 else None
 
 
 def _jpeg(body: bytes) -> tuple[int, int] | None:
@@ -75,12 +70,12 @@ PCM, WAV, FLAC, OGG = "audio/pcm", "audio/wav", "audio/flac", "audio/ogg"
 AUDIO_TYPES = (PCM, WAV, FLAC, OGG)
 RATES = range(8_000, 48_001)
 CHANNELS_MAX = 2
-# What writers to a pipe put where they do not know the length yet.
+# Writers to a pipe do not know the length yet and write one of these.
 _LENGTH_UNKNOWN = (0, 0xFFFFFFFF)
 
 
 class AudioInfo(NamedTuple):
-    """Samples per channel and samples per second; pcm is where 16-bit samples lie in the bytes (PCM and WAV only)."""
+    """Samples per channel, samples per second and channels; pcm is the byte range of 16-bit samples (PCM and WAV only)."""
 
     samples: int
     rate: int
@@ -89,33 +84,34 @@ class AudioInfo(NamedTuple):
 
     @property
     def duration_us(self) -> int:
+        """Return the length in microseconds."""
         return self.samples * 1_000_000 // self.rate
 
 
 @lru_cache(256)
 def parse_content_type(content_type: str) -> tuple[str, Mapping[str, str]]:
-    """A media type in lower case and its parameters."""
+    """Return the media type in lower case and its parameters."""
     kind, *rest = content_type.split(";")
     pairs = (part.partition("=") for part in rest)
-    found = {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs}
-    return kind.strip().lower(), MappingProxyType(found)
+    parameters = {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs}
+    return kind.strip().lower(), MappingProxyType(parameters)
 
 
 def measure_audio(content_type: str, body: bytes) -> AudioInfo | Rejected:
-    """The length of a sound of an admitted type."""
+    """Measure audio of an admitted type: count the bytes of PCM and WAV, read the container of FLAC and Ogg."""
     kind, _ = parse_content_type(content_type)
     if kind == PCM:
         form = _form(content_type)
         return form if isinstance(form, Rejected) else _counted(body, 0, len(body), *form)
-    found = {WAV: _wav, FLAC: _flac, OGG: _ogg}[kind](body)
-    if isinstance(found, AudioInfo) and (found.rate not in RATES or not 1 <= found.channels <= CHANNELS_MAX):
+    info = {WAV: _wav, FLAC: _flac, OGG: _ogg}[kind](body)
+    if isinstance(info, AudioInfo) and (info.rate not in RATES or not 1 <= info.channels <= CHANNELS_MAX):
         reason = Reason.WAV_HEADER if kind == WAV else Reason.SAMPLES
-        return Rejected(reason, f"{found.rate} Hz with {found.channels} channels; 8000-48000 Hz, 1 or 2 are read")
-    return found
+        return Rejected(reason, f"{info.rate} Hz with {info.channels} channels; 8000-48000 Hz, 1 or 2 are read")
+    return info
 
 
 def timer(content_type: str) -> Callable[[bytes], int | Rejected]:
-    """What tells of each sound of an admitted type how long it lasts (us)."""
+    """Return a function that measures the duration (us) of audio of an admitted type."""
 
     def measured_us(body: bytes) -> int | Rejected:
         measured = measure_audio(content_type, body)
@@ -135,12 +131,12 @@ def timer(content_type: str) -> Callable[[bytes], int | Rejected]:
 
 @lru_cache(256)
 def _form(content_type: str) -> tuple[int, int] | Rejected:
-    """Samples per second and channels, as the type of raw samples says them."""
-    _, given = parse_content_type(content_type)
-    rate, channels = given.get("rate", ""), given.get("channels", "1")
+    """Return samples per second and channels from the content type of raw samples."""
+    _, parameters = parse_content_type(content_type)
+    rate, channels = parameters.get("rate", ""), parameters.get("channels", "1")
     if not (rate.isascii() and rate.isdigit() and channels.isascii() and channels.isdigit()) or len(rate) > 5:
         return Rejected(Reason.CONTENT_TYPE, "audio/pcm needs rate= and channels= in whole numbers")
-    if given.get("format", "s16le").lower() != "s16le" or int(rate) not in RATES or channels not in ("1", "2"):
+    if parameters.get("format", "s16le").lower() != "s16le" or int(rate) not in RATES or channels not in ("1", "2"):
         return Rejected(Reason.CONTENT_TYPE, "audio/pcm is read as s16le, 8000-48000 Hz, 1 or 2 channels")
     return int(rate), int(channels)
 
@@ -166,11 +162,11 @@ def _wav(body: bytes) -> AudioInfo | Rejected:
             kind, channels, rate, _, align, bits = form
             if kind not in (1, 0xFFFE) or bits != 16 or not channels or align != 2 * channels or not rate:
                 return Rejected(Reason.WAV_HEADER, f"format {kind}, {bits} bits, {channels} channels at {rate} Hz")
-            there = len(body) - begin
+            available = len(body) - begin
             if length in _LENGTH_UNKNOWN:
-                length = there
-            if length > there:
-                return Rejected(Reason.WAV_HEADER, f"the header claims {length} bytes of sound, there are {there}")
+                length = available
+            if length > available:
+                return Rejected(Reason.WAV_HEADER, f"the header claims {length} bytes of sound, there are {available}")
             return _counted(body, begin, length, rate, channels)
         at = begin + length + (length & 1)
     return Rejected(Reason.WAV_HEADER, "no format and data parts")
@@ -203,7 +199,7 @@ def _ogg(body: bytes) -> AudioInfo | Rejected:
 
 
 def wav_from_pcm(content_type: str, body: bytes) -> bytes | None:
-    """s16le PCM with a header before it, None for what is no PCM of an admitted kind."""
+    """Return s16le PCM as a WAV file, which players and browsers accept; None if it is not PCM of an admitted format."""
     length = measure_audio(content_type, body) if parse_content_type(content_type)[0] == PCM else None
     if not isinstance(length, AudioInfo):
         return None

@@ -7,7 +7,7 @@ _MULTIPLIER = 0x5BD1E995
 
 
 def murmur2(data: bytes) -> int:
-    """32-bit murmur2 with Kafka's seed, as an unsigned integer (org.apache.kafka.common.utils.Utils.murmur2)."""
+    """Return the 32-bit murmur2 with Kafka's seed, as an unsigned integer (org.apache.kafka.common.utils.Utils.murmur2)."""
     length = len(data)
     h = (0x9747B28C ^ length) & _MASK
     whole = length & ~3
@@ -22,5 +22,5 @@ def murmur2(data: bytes) -> int:
 
 
 def partition_of(key: bytes, partition_count: int) -> int:
-    """The partition in which all records of this key belong."""
+    """Return the partition of all records with this key."""
     return (murmur2(key) & 0x7FFFFFFF) % partition_count

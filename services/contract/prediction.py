@@ -1,4 +1,4 @@
-"""The prediction record: a function of one window and one model, and nothing else."""
+"""The prediction record: a function of one window and one model only."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ STATES = ("present", "absent", "unknown", "unusable", MUTED, "skipped")
 def prediction_id(
     window_id: str, model_digest: str, *, level: int = 0, failed: bool = False, muted: Collection[str] = ()
 ) -> str:
-    """The id of what one model says of one window: `+d<level>` when degraded, `+e` when the model failed on it.
+    """Return the id of a prediction: `+d<level>` if degraded, `+e` if the model failed on the window.
 
-    `+m.<modality>…` where senses were muted: so that an id has one value, whenever people mute.
+    `+m.<modality>…` lists muted modalities, so that one id never has two values.
     """
-    said = f"{window_id}@{model_digest[:12]}" + (f"+d{level}" if level else "") + ("+e" if failed else "")
-    return said + (f"+m.{'.'.join(sorted(muted))}" if muted else "")
+    id = f"{window_id}@{model_digest[:12]}" + (f"+d{level}" if level else "") + ("+e" if failed else "")
+    return id + (f"+m.{'.'.join(sorted(muted))}" if muted else "")
 
 
 def muted_modalities(record: Mapping[str, Any]) -> frozenset[str]:
-    """The senses that were muted for a prediction, as its record says. Raises KeyError or TypeError for what is none."""
-    return frozenset(name for name, sense in record["modalities"].items() if sense["state"] == MUTED)
+    """Return the muted modalities of a prediction record. Raises KeyError or TypeError if it is invalid."""
+    return frozenset(name for name, modality in record["modalities"].items() if modality["state"] == MUTED)
 
 
 @dataclass(frozen=True, slots=True)
 class ModalityContribution:
-    """One modality of a prediction: its state, the age of its newest member at the window's end, its contribution."""
+    """One modality of a prediction; age_ms is the age of its newest member at the window's end."""
 
     state: str
     evidence: str | None
@@ -46,7 +46,7 @@ class ModalityContribution:
 
 @dataclass(frozen=True, slots=True)
 class Counterfactual:
-    """What the model would have said had these senses not been there."""
+    """The prediction without some of the modalities."""
 
     without: tuple[str, ...]
     label: str
@@ -55,10 +55,13 @@ class Counterfactual:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model said; score and baseline are log probabilities of the label, contributions sum to their difference.
+    """The output of the model for one window.
 
-    label None and an error where the model failed on this window. counterfactuals: one for every set of the senses that
-    were there, the fewest taken away first.
+    Attributes:
+        label: The most probable label; None, with an error, if the model failed on this window.
+        score: Log probability of the label.
+        baseline: The same for an empty window; the contributions sum to the difference.
+        counterfactuals: One for each set of present modalities, those that leave out the fewest first.
     """
 
     label: str | None
@@ -74,16 +77,16 @@ class Answer:
 
 
 def encode(
-    window: Window, answer: Answer, senses: dict[str, ModalityContribution], model: dict[str, str], level: int = 0
+    window: Window, answer: Answer, modalities: dict[str, ModalityContribution], model: dict[str, str], level: int = 0
 ) -> bytes:
-    """The canonical bytes of a prediction; floats rounded to 6 decimals, no wall-clock field.
+    """Return the canonical bytes of a prediction: floats are rounded to 6 decimals, no field has a wall-clock time.
 
-    The inputs are put together from the texts of the members, which stand in several windows.
+    The inputs are joined from texts that members build once for all of their windows.
     """
     inputs = [
         m.input_text(name) for name, lane in window.modalities.items() if name not in window.muted for m in lane.members
     ]
-    # No text holds this, for its quotes would be escaped.
+    # No other text contains `"inputs":[]`, because its quotes would be escaped.
     return canonical.dumps(
         {
             "id": prediction_id(
@@ -111,13 +114,13 @@ def encode(
             "error": answer.error,
             "modalities": {
                 name: {
-                    "state": sense.state,
-                    "evidence": sense.evidence,
-                    "age_ms": sense.age_ms,
-                    "contribution": _rounded(sense.contribution),
-                    "unusable": list(sense.unusable),
+                    "state": modality.state,
+                    "evidence": modality.evidence,
+                    "age_ms": modality.age_ms,
+                    "contribution": _rounded(modality.contribution),
+                    "unusable": list(modality.unusable),
                 }
-                for name, sense in senses.items()
+                for name, modality in modalities.items()
             },
             "counterfactuals": [
                 {"without": list(c.without), "label": c.label, "confidence": _rounded(c.confidence)}
@@ -130,5 +133,5 @@ def encode(
 
 
 def _rounded(value: float) -> float:
-    # Minus zero and zero are one number but two texts.
+    # Adding 0.0 turns minus zero into zero: one number must not have two texts.
     return round(float(value), DIGITS) + 0.0

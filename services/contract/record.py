@@ -24,7 +24,7 @@ class LogRecord(Protocol):
 
 
 class ConsumedRecord(LogRecord, Protocol):
-    """A record that also says which log it is from, as aiokafka's `ConsumerRecord` does."""
+    """A record with its topic and partition, as aiokafka's `ConsumerRecord`."""
 
     @property
     def topic(self) -> str: ...
@@ -58,6 +58,7 @@ class KafkaRecord(NamedTuple):
 
     @property
     def position(self) -> RecordPosition:
+        """Return its position."""
         return RecordPosition(self.topic, self.partition, self.offset)
 
 

@@ -1,6 +1,6 @@
-"""JSON Schemas of the records, in what draft 7 and draft 2020-12 share; what may stand in them comes from the contract. Pure.
+"""JSON Schemas of the records, in the common subset of draft 7 and draft 2020-12.
 
-A record has exactly these fields: another would be another contract version.
+A record has exactly these fields; a further field would be another contract version.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Statistics of a source: clock offset, rate, share of late records, silence. Pure.
+"""Statistics of a source: clock offset, rate, share of late records, silence.
 
 `braid devices`, `GET /devices`, the aligner's metric and the correction of device clocks all use these, so that they
 never disagree about the same records.
@@ -18,7 +18,7 @@ class ClockOffset:
 
     The estimate is the smallest difference between append time and end of capture in the current and the previous
     period of append time (half a minute each), so that it does not depend on how records are batched. It includes the
-    shortest transport delay, which cannot be told apart from an error of the clock.
+    shortest transport delay, which cannot be distinguished from an error of the clock.
     """
 
     _period: int = 0
@@ -26,7 +26,7 @@ class ClockOffset:
     _before_us: int | None = None
 
     def observe(self, offset_us: int, period: int) -> None:
-        """Take the difference between append time and end of capture of one record; period: append time // PERIOD_US."""
+        """Add the difference between append time and end of capture of a record; period is append time // PERIOD_US."""
         if self._newest_us is None or period > self._period:
             self._before_us = self._newest_us if period == self._period + 1 else None
             self._newest_us, self._period = offset_us, period
@@ -35,7 +35,7 @@ class ClockOffset:
 
     @property
     def us(self) -> int:
-        """The estimate in microseconds; 0 before the first record."""
+        """Return the estimate in microseconds; 0 before the first record."""
         if self._newest_us is None:
             return 0
         return self._newest_us if self._before_us is None else min(self._newest_us, self._before_us)
@@ -43,7 +43,7 @@ class ClockOffset:
 
 @dataclass(slots=True)
 class SourceStats:
-    """Counts of one source; times in microseconds of the broker's clock, 0 where nothing was seen.
+    """Counts of one source; times in microseconds of the broker's clock, 0 if there was no record.
 
     `corrected_us` is what was added to the source's own clock for its newest record.
     """
@@ -65,11 +65,11 @@ class SourceStats:
         self.clock.observe(appended_us - capture_end_us, appended_us // PERIOD_US)
 
     def end(self, appended_us: int) -> None:
-        """Note that the source said that it sends no more."""
+        """Note that the source has announced that it sends no more."""
         self.ended_us = max(self.ended_us, appended_us)
 
     def as_json(self, now_us: int, silent_us: int) -> dict[str, Any]:
-        """Return what people see; a source is silent after `silent_us` without a record unless it has ended."""
+        """Return the statistics as a JSON object; a source is silent after `silent_us` without a record unless it has ended."""
         ended = self.ended_us >= self.last_us
         silent = not ended and now_us - self.last_us >= silent_us
         active_us = max(self.last_us - self.first_us, 1)

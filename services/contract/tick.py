@@ -1,6 +1,6 @@
-"""Ticks: records in a media topic that raise bounds where there is no data.
+"""Ticks (idle records): records in a media topic that raise watermarks of streams without data.
 
-The seal of ticks: devices may write to the topics that ticks stand in, so a tick can carry who wrote it. Pure.
+Devices may write to media topics too, so a tick can be signed.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ TickEvidence = Literal["tick", "end"]
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Explicit bounds of sessions in one modality (microseconds of event time) and why they hold."""
+    """Watermarks of sessions in one modality (microseconds of event time), and what they rest on."""
 
     bounds: Mapping[str, int]
     evidence: TickEvidence
 
 
 def encode(bounds: Mapping[str, int], evidence: TickEvidence) -> Iterator[bytes]:
-    """The tick records for these bounds: sessions in order, each record at most TICK_BYTES_MAX."""
+    """Encode watermarks as tick records of at most TICK_BYTES_MAX, sessions in order."""
     part: dict[str, int] = {}
     size = frame = len(canonical.dumps({"bounds": {}, "evidence": evidence}))
     for session in sorted(bounds):
@@ -51,17 +51,17 @@ def encode(bounds: Mapping[str, int], evidence: TickEvidence) -> Iterator[bytes]
 
 
 def headers(value: bytes) -> list[tuple[str, bytes]]:
-    """The headers of a tick record: a CloudEvent whose id is its content, for two that say the same are one event."""
+    """Return the headers of a tick record; its CloudEvents id is a hash of its content, so equal ticks are one event."""
     return [*_HEADERS, ("ce_id", hashlib.sha256(value).hexdigest()[:16].encode())]
 
 
 def decode(value: bytes) -> Tick | Rejected:
-    """Read a tick's value; what does not have exactly its form is refused."""
+    """Decode the value of a tick; a value of any other form is rejected."""
     try:
-        read = canonical.loads_object(value, TICK_BYTES_MAX)
+        fields = canonical.loads_object(value, TICK_BYTES_MAX)
     except canonical.InvalidJson as error:
         return Rejected(Reason.TICK, str(error))
-    bounds, evidence = read.get("bounds"), read.get("evidence")
+    bounds, evidence = fields.get("bounds"), fields.get("evidence")
     if evidence not in ("tick", "end") or not isinstance(bounds, dict):
         return Rejected(Reason.TICK, "bounds or evidence is missing or of another form")
     if not all(isinstance(bound, int) and not isinstance(bound, bool) for bound in bounds.values()):
@@ -74,21 +74,21 @@ MAC_HEADER = "braid-mac"
 
 @dataclass(frozen=True, slots=True)
 class TickSigner:
-    """HMAC-SHA256 over topic, partition number and value. The first secret signs, each of them is taken; none: no seal."""
+    """HMAC-SHA256 over topic, partition and value: the first secret signs, all verify; without one nothing is signed."""
 
     secrets: tuple[bytes, ...] = ()
 
     def sign(self, topic: str, partition: int, value: bytes) -> list[tuple[str, bytes]]:
-        """The header that a tick goes out with."""
+        """Return the signature header of a tick."""
         return [(MAC_HEADER, _mac(self.secrets[0], topic, partition, value))] if self.secrets else []
 
     def verify(self, topic: str, partition: int, headers: Headers, value: bytes) -> bool:
-        """True for a tick that one of the secrets signed for this very place; for every tick where there is no secret."""
+        """Return True if one of the secrets signed the tick for this topic and partition, or if there is no secret."""
         if not self.secrets:
             return True
-        stated = [raw for name, raw in headers if name == MAC_HEADER and raw]
-        return len(stated) == 1 and any(
-            hmac.compare_digest(stated[0], _mac(secret, topic, partition, value)) for secret in self.secrets
+        signatures = [raw for name, raw in headers if name == MAC_HEADER and raw]
+        return len(signatures) == 1 and any(
+            hmac.compare_digest(signatures[0], _mac(secret, topic, partition, value)) for secret in self.secrets
         )
 
 

@@ -1,4 +1,4 @@
-"""Moments: RFC 3339 text to integer microseconds since the epoch, and back."""
+"""Timestamps: RFC 3339 text to integer microseconds since the epoch, and back."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def parse(text: str) -> int | None:
-    """Microseconds since the epoch of an RFC 3339 time stamp (digits past the sixth are cut), None if it is none."""
-    # As nearly all devices write it, 2026-07-31T12:34:56.123456Z: the second was mostly seen before.
+    """Parse an RFC 3339 timestamp to microseconds since the epoch (further digits are cut); None if it is invalid."""
+    # The form of nearly all devices, 2026-07-31T12:34:56.123456Z: its second is mostly in the cache.
     if len(text) == 27 and text[19] == "." and text[26] == "Z":
         fraction, whole_us = text[20:26], _second(text[:19])
         if whole_us is not None and fraction.isascii() and fraction.isdigit():
@@ -29,22 +29,22 @@ def _second(text: str) -> int | None:
 
 
 def _parse(text: str) -> int | None:
-    found = _RFC3339.fullmatch(text)
-    if found is None:
+    match = _RFC3339.fullmatch(text)
+    if match is None:
         return None
-    year, month, day, hour, minute, second, fraction, sign, off_hour, off_minute = found.groups()
+    year, month, day, hour, minute, second, fraction, sign, off_hour, off_minute = match.groups()
     try:
         whole = datetime(int(year), int(month), int(day), int(hour), int(minute), min(int(second), 59), tzinfo=UTC)
     except ValueError:
         return None
     if int(second) > 60 or int(off_hour or 0) > 23 or int(off_minute or 0) > 59:
         return None
-    moment_us = (whole - _EPOCH) // _MICROSECOND + (1_000_000 if second == "60" else 0)
-    moment_us += int((fraction or "").ljust(6, "0")[:6])
+    t_us = (whole - _EPOCH) // _MICROSECOND + (1_000_000 if second == "60" else 0)
+    t_us += int((fraction or "").ljust(6, "0")[:6])
     offset_us = (int(off_hour or 0) * 60 + int(off_minute or 0)) * 60_000_000
-    return moment_us + (offset_us if sign == "-" else -offset_us)
+    return t_us + (offset_us if sign == "-" else -offset_us)
 
 
-def format_us(moment_us: int) -> str:
-    """The RFC 3339 text in UTC, microseconds always written, of a moment since the epoch."""
-    return (_EPOCH + timedelta(microseconds=moment_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def format_us(t_us: int) -> str:
+    """Return the RFC 3339 text in UTC of a time since the epoch, always with microseconds."""
+    return (_EPOCH + timedelta(microseconds=t_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -12,7 +12,7 @@ DAY_MS = 24 * HOUR_MS
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic as `braid topics apply` makes it; config values are the broker's own strings."""
+    """A topic as `braid topics apply` creates it; config values are the broker's own strings."""
 
     name: str
     description: str
@@ -22,48 +22,57 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Every topic name of one installation."""
+    """The topic names of one installation."""
 
     prefix: str = "braid"
     modalities: tuple[str, ...] = MODALITIES
 
     def media(self, modality: str) -> str:
+        """Return the media topic of a modality."""
         return f"{self.prefix}.media.{modality}.v1"
 
     @property
     def media_all(self) -> tuple[str, ...]:
+        """Return the media topics of all modalities."""
         return tuple(self.media(modality) for modality in self.modalities)
 
     @property
     def windows(self) -> str:
+        """Return the topic of window records."""
         return f"{self.prefix}.windows.v1"
 
     @property
     def frontier(self) -> str:
+        """Return the topic of frontier and settings records."""
         return f"{self.prefix}.frontier.v1"
 
     @property
     def predictions(self) -> str:
+        """Return the topic of predictions."""
         return f"{self.prefix}.predictions.v1"
 
     @property
     def events(self) -> str:
+        """Return the topic of events."""
         return f"{self.prefix}.events.v1"
 
     @property
     def control(self) -> str:
+        """Return the topic of control records."""
         return f"{self.prefix}.control.v1"
 
     @property
     def late(self) -> str:
+        """Return the topic of late records."""
         return f"{self.prefix}.late.v1"
 
     @property
     def dead(self) -> str:
+        """Return the topic of dead letters."""
         return f"{self.prefix}.dead.v1"
 
     def modality_of(self, topic: str) -> str:
-        """The modality whose media a topic of media_all carries."""
+        """Return the modality of a media topic. Raises ValueError for any other topic."""
         return self.modalities[self.media_all.index(topic)]
 
     def definitions(
@@ -73,19 +82,23 @@ class Topics:
         frontier_retention_ms: int = DAY_MS + MINUTE_MS + 2 * HOUR_MS,
         record_bytes_max: int = 4 * 1024 * 1024,
     ) -> tuple[Topic, ...]:
-        """All topics as they must stand on the broker.
+        """Return the definitions of all topics.
 
-        frontier_retention_ms: at least stale_after + future_ms + media retention + 1 h (a frontier must outlive
-        every record that it could refuse).
+        Args:
+            partitions: Partitions of each topic.
+            media_retention_ms: Retention of the media and windows topics.
+            frontier_retention_ms: At least stale_after + future_ms + media retention + 1 h, because a frontier must
+                outlive every record that it makes late.
+            record_bytes_max: Largest record.
         """
         broker_clock = ("message.timestamp.type", "LogAppendTime")
         size = ("max.message.bytes", str(record_bytes_max))
 
-        def topic(name: str, holds: str, *config: tuple[str, str]) -> Topic:
-            return Topic(name, holds, partitions, (*config, broker_clock, size))
+        def topic(name: str, description: str, *config: tuple[str, str]) -> Topic:
+            return Topic(name, description, partitions, (*config, broker_clock, size))
 
-        def kept(retention_ms: int) -> tuple[tuple[str, str], ...]:
-            # Without a short segment the active one keeps records far beyond their retention.
+        def retained(retention_ms: int) -> tuple[tuple[str, str], ...]:
+            # Records of the active segment are not deleted, so long segments would extend the retention.
             return (
                 ("cleanup.policy", "delete"),
                 ("retention.ms", str(retention_ms)),
@@ -93,8 +106,8 @@ class Topics:
             )
 
         return (
-            *(topic(self.media(m), f"{m} chunks and ticks", *kept(media_retention_ms)) for m in self.modalities),
-            topic(self.windows, "aligned windows", *kept(media_retention_ms)),
+            *(topic(self.media(m), f"{m} chunks and ticks", *retained(media_retention_ms)) for m in self.modalities),
+            topic(self.windows, "aligned windows", *retained(media_retention_ms)),
             topic(
                 self.frontier,
                 "how far each session's windows went",
@@ -102,9 +115,9 @@ class Topics:
                 ("retention.ms", str(frontier_retention_ms)),
                 ("segment.ms", str(HOUR_MS)),
             ),
-            topic(self.predictions, "one prediction per window", *kept(7 * DAY_MS)),
-            topic(self.events, "events: new, update, end", *kept(7 * DAY_MS)),
+            topic(self.predictions, "one prediction per window", *retained(7 * DAY_MS)),
+            topic(self.events, "events: new, update, end", *retained(7 * DAY_MS)),
             topic(self.control, "mute and forget", ("cleanup.policy", "compact"), ("segment.ms", str(HOUR_MS))),
-            topic(self.late, "chunks that came too late", *kept(DAY_MS)),
-            topic(self.dead, "records that were refused, with the reason", *kept(DAY_MS)),
+            topic(self.late, "chunks that came too late", *retained(DAY_MS)),
+            topic(self.dead, "records that were refused, with the reason", *retained(DAY_MS)),
         )

@@ -119,6 +119,7 @@ class Window:
 
     @property
     def revision(self) -> int:
+        """Return 1 for a final window, 0 for an early one."""
         return 1 if self.final else 0
 
     @property

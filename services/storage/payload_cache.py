@@ -1,4 +1,4 @@
-"""The Redis window: payloads by session and ten seconds of event time. A cache: it may vanish at any instant."""
+"""The payload cache in Redis, by session and ten seconds of event time. It may be lost at any time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from services.runtime.settings import RedisSettings
 
 BUCKET_US = 10_000_000
 REST_AFTER_FAILURE_US = 1_000_000
-# More at once is slower: each copy of it on the way to the socket then needs memory that is not in the cache.
+# Larger pipelines are slower: each copy on the way to the socket then exceeds the processor cache.
 PIPELINE_BYTES = 2 * 1024 * 1024
 POLICY = "noeviction"
 _SEPARATOR = b"\0"
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class CacheEntry(NamedTuple):
-    """One payload and where its record stands; t_us is its event time."""
+    """One payload and the position of its record; t_us is its event time."""
 
     session: str
     modality: str
@@ -44,7 +44,7 @@ class CacheEntry(NamedTuple):
 
 
 class PayloadRequest(NamedTuple):
-    """A payload to look for."""
+    """The identity of a payload to read."""
 
     session: str
     modality: str
@@ -55,7 +55,7 @@ class PayloadRequest(NamedTuple):
 
 
 class Payload(NamedTuple):
-    """The bytes of a chunk and their content type; arrived_us: of what was read from the log, 0 where nobody knows."""
+    """The bytes of a chunk and their content type; arrived_us is the append time, 0 if it is from the cache."""
 
     content_type: str
     body: bytes
@@ -67,7 +67,7 @@ class EvictionPolicyError(BraidError):
 
 
 def key_of(session: str, t_us: int) -> str:
-    """The hash in which a payload lies; all buckets of a session share one slot of a Redis Cluster."""
+    """Return the key of a payload's hash; all buckets of a session share one slot of a Redis Cluster."""
     return _key(session, t_us // BUCKET_US)
 
 
@@ -77,12 +77,12 @@ def _key(session: str, bucket: int) -> str:
 
 
 def field_of(modality: str, partition: int, offset: int) -> str:
-    """The field within the hash: the position of the record, which nothing else can have."""
+    """Return the field within the hash: the position of the record, which is unique."""
     return f"{modality}:{partition}:{offset}"
 
 
-class _Packed(AbstractConnection):
-    """Takes commands whose arguments are packed already (`_hset`) beside those of the client, which hiredis packs."""
+class _PackedConnection(AbstractConnection):
+    """A connection that accepts commands with packed arguments (`_hset`) beside those that hiredis packs."""
 
     def pack_commands(self, commands: Iterable[Iterable[Any]]) -> list[bytes]:
         pieces: list[bytes] = []
@@ -96,26 +96,26 @@ class _Packed(AbstractConnection):
 
 
 def _hset(key: str, fields: Sequence[bytes]) -> list[bytes]:
-    """A packed HSET; fields: three pieces for each (`_field`)."""
+    """Return a packed HSET; `fields` has three pieces for each field (`_field`)."""
     name = key.encode()
     return [b"*%d\r\n$4\r\nHSET\r\n$%d\r\n%b\r\n" % (2 + len(fields) // 3 * 2, len(name), name), *fields]
 
 
 def _field(name: str, content_type: str, body: bytes) -> tuple[bytes, bytes, bytes]:
-    """One field and its value in Redis's protocol; the body is copied once, when all pieces are joined."""
+    """Return a field and its value in Redis's protocol; the body is copied only once, when all pieces are joined."""
     field, kind = name.encode(), content_type.encode() + _SEPARATOR
     return b"$%d\r\n%b\r\n$%d\r\n%b" % (len(field), field, len(kind) + len(body), kind), body, b"\r\n"
 
 
 class PayloadCache:
-    """Writes and reads payloads in one pipeline a batch; a failure is a miss, counted and never raised.
+    """Writes and reads payloads in one pipeline per batch; a failure is counted as a miss and never raised.
 
-    After a failure it rests for a second: an outage then costs a batch one time-out a second and no more.
+    After a failure it is not used for a second, so an outage costs at most one time-out per second.
     """
 
     @classmethod
     def from_settings(cls, settings: RedisSettings) -> PayloadCache:
-        """As the settings say where it is and who asks."""
+        """Connect with the address and the credentials in the settings."""
         return cls(settings.url, settings.ttl_s, settings.timeout_ms, settings.access())
 
     def __init__(self, url: str, ttl_s: int, timeout_ms: int, access: Mapping[str, Any] | None = None) -> None:
@@ -124,38 +124,38 @@ class PayloadCache:
             url,
             max_connections=4,
             timeout=timeout_s,
-            # We wait by a timer of our own: the client would make one for each reply, which costs as much as reading it.
+            # `_replies` has one timer for the whole pipeline: the client's timer for each reply costs as much as reading it.
             socket_timeout=None,
             socket_connect_timeout=timeout_s,
-            # The default runs a whole pipeline again up to ten times: a paused server then holds us for many seconds.
+            # The default repeats a whole pipeline up to ten times, which blocks for many seconds if the server is paused.
             retry=Retry(ExponentialBackoff(cap=0.05, base=0.01), 1),
             **(access or {}),
         )
-        # With or without TLS, whichever the address asks for.
-        pool.connection_class = type("Connection", (_Packed, pool.connection_class), {})
+        # The pool's own class has TLS or not, depending on the address.
+        pool.connection_class = type("Connection", (_PackedConnection, pool.connection_class), {})
         self._redis: Redis = Redis(connection_pool=pool)
         self._ttl_s, self._timeout_s = ttl_s, timeout_s
         self._rest_until_us = 0
         self.errors = 0
 
     async def check_policy(self) -> None:
-        """Demand that Redis refuses rather than evicts. Raises EvictionPolicyError; a Redis that is away is no reason."""
+        """Raise EvictionPolicyError if Redis may evict payloads; an unreachable Redis is only logged."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                found = (await self._redis.config_get("maxmemory-policy")).get("maxmemory-policy")
+                policy = (await self._redis.config_get("maxmemory-policy")).get("maxmemory-policy")
         except (RedisError, OSError, TimeoutError) as error:
-            _log.warning("Redis cannot be asked for its eviction policy", extra={"why": repr(error)})
+            _log.warning("cannot read the eviction policy of Redis", extra={"why": repr(error)})
             return
-        if found != POLICY:
+        if policy != POLICY:
             raise EvictionPolicyError(
-                f"Redis runs with maxmemory-policy {found}.",
+                f"Redis runs with maxmemory-policy {policy}.",
                 "Under memory pressure it would drop payloads silently.",
                 f"Run `redis-cli config set maxmemory-policy {POLICY}`, or set redis.any_eviction_policy (payloads are "
                 "then read from Kafka more often).",
             )
 
     async def put(self, batch: Sequence[CacheEntry]) -> None:
-        """Keep the payloads of a batch for ttl_s seconds."""
+        """Store the payloads of a batch for ttl_s seconds."""
         if self._resting():
             return
         fields: dict[str, list[bytes]] = defaultdict(list)
@@ -177,60 +177,62 @@ class PayloadCache:
         pipeline = self._redis.pipeline(transaction=False)
         for key, packed in fields.items():
             pipeline.execute_command("HSET", _hset(key, packed))
-            # NX, and for each batch: never extended, and there again after a restart has forgotten the key.
+            # Set in each batch, because Redis may have lost the key; NX, so that it is never extended.
             pipeline.expire(key, self._ttl_s, nx=True)
-        refused = [reply for reply in await self._replies(pipeline) or () if isinstance(reply, Exception)]
-        if refused:
-            self._failed(refused[0])
+        errors = [reply for reply in await self._replies(pipeline) or () if isinstance(reply, Exception)]
+        if errors:
+            self._on_failure(errors[0])
 
-    async def get(self, wanted: Sequence[PayloadRequest]) -> list[Payload | None]:
-        """The payloads that are there, in the order asked for; None for each that is not."""
-        if not wanted or self._resting():
-            return [None] * len(wanted)
+    async def get(self, requests: Sequence[PayloadRequest]) -> list[Payload | None]:
+        """Return the payloads in the order of the requests, None for each that is not cached."""
+        if not requests or self._resting():
+            return [None] * len(requests)
         places: dict[str, list[int]] = defaultdict(list)
-        for place, item in enumerate(wanted):
-            places[key_of(item.session, item.t_us)].append(place)
+        for place, request in enumerate(requests):
+            places[key_of(request.session, request.t_us)].append(place)
         pipeline = self._redis.pipeline(transaction=False)
-        for key, asked in places.items():
-            pipeline.hmget(key, [field_of(w.modality, w.partition, w.offset) for w in map(wanted.__getitem__, asked)])
-        found: list[Payload | None] = [None] * len(wanted)
+        for key, in_hash in places.items():
+            pipeline.hmget(
+                key, [field_of(r.modality, r.partition, r.offset) for r in map(requests.__getitem__, in_hash)]
+            )
+        payloads: list[Payload | None] = [None] * len(requests)
         replies = await self._replies(pipeline)
         if replies is None:
-            return found
-        for asked, reply in zip(places.values(), replies, strict=True):
+            return payloads
+        for in_hash, reply in zip(places.values(), replies, strict=True):
             if isinstance(reply, Exception):
-                self._failed(reply)
+                self._on_failure(reply)
                 continue
-            for place, value in zip(asked, reply, strict=True):
+            for place, value in zip(in_hash, reply, strict=True):
                 if value is not None:
                     kind, _, body = value.partition(_SEPARATOR)
-                    found[place] = Payload(kind.decode(), body)
-        return found
+                    payloads[place] = Payload(kind.decode(), body)
+        return payloads
 
     async def _replies(self, pipeline: Pipeline) -> list[Any] | None:
-        """What Redis answers to each command, None where it does not answer."""
+        """Return the reply to each command, None if Redis does not answer."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 replies: list[Any] = await pipeline.execute(raise_on_error=False)
                 return replies
         except (RedisError, OSError, TimeoutError) as error:
-            self._failed(error)
+            self._on_failure(error)
             return None
 
     async def forget(self, session: str) -> int | None:
-        """Destroy all that is kept of a session: how many keys, None where Redis does not answer."""
+        """Delete the payloads of a session; return the number of keys, None if Redis does not answer."""
         prefix = key_of(session, 0).rpartition(":")[0]
-        # What a key's name holds besides letters are braces: no sign of a pattern.
+        # The prefix needs no escaping: braces have no meaning in a pattern of Redis.
         try:
             keys, cursor = set[bytes | str](), None
             while cursor != 0:
                 async with asyncio.timeout(self._timeout_s):
-                    cursor, found = await self._redis.scan(cursor or 0, match=f"{prefix}:*", count=1_000)
-                keys.update(found)
+                    cursor, scanned = await self._redis.scan(cursor or 0, match=f"{prefix}:*", count=1_000)
+                keys.update(scanned)
             async with asyncio.timeout(self._timeout_s):
                 return int(await self._redis.unlink(*keys)) if keys else 0
         except (RedisError, OSError, TimeoutError) as error:
-            self._failed(error)
+            self._on_failure(error)
             return None
 
     async def close(self) -> None:
@@ -240,7 +242,7 @@ class PayloadCache:
     def _resting(self) -> bool:
         return monotonic_us() < self._rest_until_us
 
-    def _failed(self, error: BaseException) -> None:
+    def _on_failure(self, error: BaseException) -> None:
         self.errors += 1
         self._rest_until_us = monotonic_us() + REST_AFTER_FAILURE_US
         _log.warning("Redis failed, payloads come from the log", extra={"why": type(error).__name__})

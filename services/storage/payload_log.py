@@ -1,4 +1,4 @@
-"""Payloads from the log itself: what Redis no longer has is read at (partition, offset)."""
+"""Payloads from the media topics, read by partition and offset when Redis no longer has them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.contract.topics import Topics
 from services.kafka.log_reader import read_range
 from services.storage.payload_cache import Payload, PayloadRequest
 
-# Records closer than this are read in one go: a seek costs more than the records between.
+# Records closer than this are read in one pass: a seek costs more than the records between.
 GAP_RECORDS_MAX = 200
 
 
@@ -26,40 +26,41 @@ class PayloadLog:
     def __init__(self, reader: AIOKafkaConsumer, topics: Topics) -> None:
         self._reader, self._topics = reader, topics
 
-    async def get(self, wanted: Mapping[int, PayloadRequest]) -> dict[int, Payload]:
-        """The payloads found, by the caller's place; what retention has deleted, or is other bytes, is missing."""
+    async def get(self, requests: Mapping[int, PayloadRequest]) -> dict[int, Payload]:
+        """Return payloads by the keys of the requests, without those that are deleted or have another sha256."""
         by_log: dict[TopicPartition, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-        for place, item in wanted.items():
-            by_log[TopicPartition(self._topics.media(item.modality), item.partition)][item.offset].append(place)
-        found: dict[int, Payload] = {}
+        for place, request in requests.items():
+            tp = TopicPartition(self._topics.media(request.modality), request.partition)
+            by_log[tp][request.offset].append(place)
+        payloads: dict[int, Payload] = {}
         for tp, places in by_log.items():
-            for begin, end in _stretches(sorted(places)):
+            for begin, end in _ranges(sorted(places)):
                 try:
                     async for record in read_range(self._reader, tp, begin, end):
                         for place in places.get(record.offset, ()):
-                            if record.key != wanted[place].session.encode():
-                                continue  # whoever asks for one session gets nothing of another
-                            payload = _payload(record, wanted[place].sha256)
+                            if record.key != requests[place].session.encode():
+                                continue  # a request for one session must not return payloads of another
+                            payload = _payload(record, requests[place].sha256)
                             if payload is not None:
-                                found[place] = payload
+                                payloads[place] = payload
                 except OffsetOutOfRangeError:
-                    continue  # deleted between the question and the reading
-        return found
+                    continue  # deleted before it was read
+        return payloads
 
 
 def _payload(record: ConsumerRecord, sha256: str) -> Payload | None:
-    read = cloudevents.parse_envelope(record.headers, record.value)
-    if not isinstance(read, Envelope) or hashlib.sha256(read.payload).hexdigest() != sha256:
+    envelope = cloudevents.parse_envelope(record.headers, record.value)
+    if not isinstance(envelope, Envelope) or hashlib.sha256(envelope.payload).hexdigest() != sha256:
         return None
-    return Payload(read.get("content-type"), read.payload, record.timestamp * 1000)
+    return Payload(envelope.get("content-type"), envelope.payload, record.timestamp * 1000)
 
 
-def _stretches(offsets: list[int]) -> list[tuple[int, int]]:
-    """Ranges [begin, end) that cover the offsets (rising)."""
-    out: list[tuple[int, int]] = []
+def _ranges(offsets: list[int]) -> list[tuple[int, int]]:
+    """Return ranges [begin, end) that cover the offsets, which are in rising order."""
+    ranges: list[tuple[int, int]] = []
     for offset in offsets:
-        if out and offset - out[-1][1] <= GAP_RECORDS_MAX:
-            out[-1] = (out[-1][0], offset + 1)
+        if ranges and offset - ranges[-1][1] <= GAP_RECORDS_MAX:
+            ranges[-1] = (ranges[-1][0], offset + 1)
         else:
-            out.append((offset, offset + 1))
-    return out
+            ranges.append((offset, offset + 1))
+    return ranges
