@@ -1,12 +1,12 @@
-"""What the overload benchmark sends is what a worker takes."""
+"""The overload benchmark sends windows that a worker accepts."""
 
 from __future__ import annotations
 
 from benchmarks.overload import build_window
 
 
-# All windows became dead letters once workers refused members of other partitions than their own.
-def test_all_members_of_a_window_stand_in_its_sessions_partition_and_in_redis() -> None:
+# Workers reject members of other partitions: all windows would become dead letters.
+def test_all_members_of_a_window_are_in_the_sessions_partition_and_in_redis() -> None:
     made, stored = build_window("s", 3, 7, final=True)
     members = {(name, m.partition, m.offset, m.t_us) for name, lane in made.modalities.items() for m in lane.members}
     assert {partition for _, partition, _, _ in members} == {3}

@@ -1,4 +1,4 @@
-"""What the soak calls flat."""
+"""The verdict of the soak test on memory and open files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from benchmarks.soak import memory_trend, render_page
 
 
 def samples(mb_per_min: float, files: int = 10, more_files: int = 0) -> list[ProcessSample]:
-    """Half an hour at one look a second: memory that fills for ten minutes, then grows as asked."""
+    """Return half an hour of samples, one per second: memory fills for ten minutes, then grows at a rate."""
     return [
         ProcessSample(
             s * 1000.0, s * 0.1, int((100 + min(s, 600) + mb_per_min * s / 60) * 1e6), files + more_files * s // 1800
@@ -25,7 +25,7 @@ def test_memory_that_fills_while_warming_up_is_flat_and_its_slope_is_measured() 
     assert abs(flat.cpu_share - 0.1) < 0.001
 
 
-def test_files_that_stay_open_are_noticed_in_our_own_processes() -> None:
+def test_files_that_stay_open_count_for_services_and_not_for_the_broker() -> None:
     assert not memory_trend("gateway", samples(0, more_files=8)).is_flat
     assert memory_trend("broker", samples(0, more_files=8)).is_flat
 

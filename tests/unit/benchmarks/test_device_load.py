@@ -1,4 +1,4 @@
-"""What the benchmark sends, and that its floor does the whole job: the peers' join against the oracle."""
+"""The generated load, and the join of the peers compared with the oracle."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ EPOCH_MS = 1_700_000_000_000
 LOAD = DeviceLoad(sessions=6, seconds=20, late=0.1, copies=0.05, broken=0.02)
 
 
-def sent(load: DeviceLoad) -> list[ScheduledRecord]:
+def records(load: DeviceLoad) -> list[ScheduledRecord]:
     return [one for due in schedule_records(load, EPOCH_MS, 1) for one in due]
 
 
-def test_a_load_is_the_same_each_time_and_has_its_rate_its_copies_and_its_broken_records() -> None:
-    first = sent(LOAD)
-    assert first == sent(LOAD)
+def test_a_load_is_repeatable_and_has_its_rate_copies_and_broken_records() -> None:
+    first = records(LOAD)
+    assert first == records(LOAD)
     headers = [tuple(one.headers) for one in first]
     repeated = len(headers) - len(set(headers))
     fresh = len(first) - repeated
@@ -38,19 +38,19 @@ def test_a_load_is_the_same_each_time_and_has_its_rate_its_copies_and_its_broken
     assert all(a.at_ms // 10 <= b.at_ms // 10 for a, b in pairwise(first))
 
 
-def test_payloads_have_the_sizes_that_the_results_name() -> None:
-    sizes = Counter((one.modality, len(one.value)) for one in sent(DeviceLoad(2, 2)))
+def test_payloads_have_the_documented_sizes() -> None:
+    sizes = Counter((one.modality, len(one.value)) for one in records(DeviceLoad(2, 2)))
     assert {size for modality, size in sizes if modality == "audio"} == {3_200}
     assert {size for modality, size in sizes if modality == "video"} == {6_500}
-    assert {len(one.value) for one in sent(DeviceLoad(2, 2, small=True)) if one.modality != "text"} == {200}
+    assert {len(one.value) for one in records(DeviceLoad(2, 2, small=True)) if one.modality != "text"} == {200}
 
 
-def test_the_join_of_the_peers_makes_the_windows_of_the_oracle_late_and_repeated_records_included() -> None:
+def test_the_join_of_the_peers_makes_the_windows_of_the_oracle_with_late_and_repeated_records() -> None:
     semantics, join = AlignmentConfig(), WindowJoin(2_000_000, 500_000)
     offsets: Counter[str] = Counter()
     entries: dict[str, list[LogEntry]] = {m: [] for m in semantics.modalities}
     made: dict[tuple[str, int], dict[str, set[tuple[str, str, int]]]] = {}
-    for one in sent(LOAD):
+    for one in records(LOAD):
         offset, offsets[one.modality] = offsets[one.modality], offsets[one.modality] + 1
         if not any(name == BROKEN_HEADER for name, _ in one.headers):
             raw = KafkaRecord("topic", 0, offset, EPOCH_MS + one.at_ms, one.key, one.headers, one.value)

@@ -1,4 +1,4 @@
-"""Figures of the benchmark."""
+"""Statistics of benchmark rows."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ ROW = BenchmarkRow(
 )  # fmt: skip
 
 
-def test_percentiles_are_of_the_values_themselves() -> None:
+def test_percentiles_are_values_that_occur() -> None:
     assert percentiles(range(1, 1001)) == {"p50": 501, "p99": 991, "p99.9": 1000}
     assert percentiles([]) == {}
 
 
-def test_the_median_run_counts_and_one_wrong_window_in_any_run_makes_the_row_invalid() -> None:
+def test_a_row_is_the_median_run_and_one_wrong_window_in_any_run_makes_it_invalid() -> None:
     runs = [replace(ROW, cpu_us_per_event=cost) for cost in (30.0, 10.0, 20.0)]
     assert median_row(runs).cpu_us_per_event == 20
     assert median_row(runs).spread == {"least": 10, "most": 30}

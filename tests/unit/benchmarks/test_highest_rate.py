@@ -1,4 +1,4 @@
-"""Which rates are tried for the highest that a system holds, and which counts."""
+"""The search for the highest rate that a system sustains."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 from benchmarks import highest_rate
 from benchmarks.alignment_run import AlignmentCase
 from benchmarks.whole_system import RunFailed
-from tests.unit.benchmarks.test_row import ROW
+from tests.unit.benchmarks.test_results import ROW
 
-BACKLOG_PER_S = 10_400  # a thirteenth is a session: 800 of them, 48, 96, 200, 400 and 800 at the five rates
+BACKLOG_PER_S = 10_400  # 13 events per session: 48, 96, 200, 400 and 800 sessions at the five rates
 
 
-class Machine:
-    """Holds so many sessions; beyond that latency rises, a window is wrong, or the run fails."""
+class FakeSystem:
+    """A system that sustains a number of sessions; beyond it latency rises, a window is wrong, or the run fails."""
 
     def __init__(self, holds: int, beyond: dict[str, Any] | None) -> None:
         self.holds, self.beyond = holds, beyond
@@ -29,11 +29,11 @@ class Machine:
         if sessions <= self.holds:
             return row
         if self.beyond is None:
-            raise RunFailed("fell behind")
+            raise RunFailed("too slow")
         return replace(row, **self.beyond)
 
 
-async def nothing(stack: object) -> None:
+async def do_nothing(stack: object) -> None:
     pass
 
 
@@ -49,13 +49,13 @@ async def nothing(stack: object) -> None:
         (1, [200, 96, 48], None),
     ],
 )
-async def test_rates_are_tried_upwards_until_one_is_not_held_or_downwards_until_one_is(
+async def test_rates_rise_until_one_fails_or_fall_until_one_is_sustained(
     monkeypatch: pytest.MonkeyPatch, beyond: dict[str, Any] | None, holds: int, tried: list[int], highest: int | None
 ) -> None:
-    machine = Machine(holds, beyond)
-    monkeypatch.setattr(highest_rate, "run_case", machine.run)
-    monkeypatch.setattr(highest_rate, "reset_redis", nothing)
+    fake = FakeSystem(holds, beyond)
+    monkeypatch.setattr(highest_rate, "run_case", fake.run)
+    monkeypatch.setattr(highest_rate, "reset_redis", do_nothing)
     system: Any = type("System", (), {"name": "one"})
     row = await highest_rate.find_highest_rate(None, system, BACKLOG_PER_S, 60, lambda text: None)  # type: ignore[arg-type]
-    assert machine.tried == tried
+    assert fake.tried == tried
     assert (None if row is None else row.sessions) == highest
