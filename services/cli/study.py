@@ -136,7 +136,7 @@ def _publish(path: Path, text: str, value: Any, json: bool) -> None:
 
 @contextmanager
 def progress(total: int) -> Iterator[Report]:
-    """Show the progress of trainings of so many epochs."""
+    """Show the progress of trainings with `total` epochs each."""
     with output.progress() as update:
 
         def report(name: str, epoch: int, loss: float) -> None:

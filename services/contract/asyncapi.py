@@ -42,24 +42,24 @@ def document(topics: Topics, version: str) -> Schema:
         elif topic.name in record_names:
             key = record_names[topic.name]
             carried = [key]
-            operations[f"say_{key}"] = _operation("send", key, carried, f"Braid says: {topic.description}.")
+            operations[f"say_{key}"] = _operation("send", key, carried, f"Braid publishes: {topic.description}.")
         else:
             continue
         channels[key] = _channel(topic, carried)
-    messages["alive"] = _control(cloudevents.ALIVE_TYPE, "A source is there and shows nothing; the value is empty.")
+    messages["alive"] = _control(cloudevents.ALIVE_TYPE, "A source is alive and has no media; the value is empty.")
     messages["end"] = _control(cloudevents.SESSION_END_TYPE, "A source stops for good; the value is empty.")
     return {
         "asyncapi": "3.0.0",
         "info": {
             "title": "Braid",
             "version": version,
-            "description": "Text, pictures and sound in, explained predictions and events out. Keys are sessions; "
+            "description": "Text, video and audio in, explained predictions and events out. Keys are sessions; "
             "clients of librdkafka must set partitioner=murmur2_random.",
             "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         },
         "defaultContentType": "application/json",
         "servers": {
-            "local": {"host": "127.0.0.1:9092", "protocol": "kafka", "description": "as docker compose has it"}
+            "local": {"host": "127.0.0.1:9092", "protocol": "kafka", "description": "the broker of docker compose"}
         },
         "channels": channels,
         "operations": operations,
@@ -101,17 +101,17 @@ def _operation(action: str, channel: str, carried: list[str], text: str) -> Sche
 def _message(name: str) -> Schema:
     headers = {
         "prediction": {
-            LATENCY_HEADER: {**TEXT, "description": "JSON: where the time went, in ms"},
-            STATE_HEADER: {**TEXT, "description": "JSON: the state of the event fold; final predictions only"},
-            TRACE_HEADER: {**TEXT, "description": "the trace of its window (W3C), where traces are on"},
+            LATENCY_HEADER: {**TEXT, "description": "JSON: latency by stage, in ms"},
+            STATE_HEADER: {**TEXT, "description": "JSON: the event state; final predictions only"},
+            TRACE_HEADER: {**TEXT, "description": "the trace of its window (W3C), if tracing is on"},
         },
         "dead": {REASON_HEADER: {**TEXT, "description": "the reason's code; the record's own headers follow"}},
         "tick": {
             "ce_specversion": {"const": cloudevents.SPECVERSION},
             "ce_type": {"const": TICK_TYPE},
             "ce_source": {"const": TICK_SOURCE},
-            "ce_id": {**TEXT, "description": "of its content: two that say the same are one event"},
-            MAC_HEADER: {**TEXT, "description": "HMAC-SHA256 in hex, where kafka.tick_secret is set"},
+            "ce_id": {**TEXT, "description": "hash of the content: equal ticks are one event"},
+            MAC_HEADER: {**TEXT, "description": "HMAC-SHA256 in hex, if kafka.tick_secret is set"},
         },
     }.get(name)
     message: Schema = {"name": name, "summary": RECORDS[name][0], "payload": {"$ref": f"#/components/schemas/{name}"}}

@@ -16,12 +16,12 @@ TEXT: Schema = {"type": "string"}
 FLAG: Schema = {"type": "boolean"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
 DIGEST: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
-CONFIG: Schema = {"type": "string", "pattern": "^[0-9a-f]{12}$", "description": "digest of the settings that decide"}
+CONFIG: Schema = {"type": "string", "pattern": "^[0-9a-f]{12}$", "description": "digest of the alignment settings"}
 NUMBER: Schema = {"type": "number"}
 SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
 TIME: Schema = {"type": "integer", "description": "microseconds since 1970"}
 REASON: Schema = {"enum": [reason.value for reason in Reason]}
-EVIDENCE: Schema = {"enum": ["data", "alive", "tick", "end", "config", None], "description": "null: still awaited"}
+EVIDENCE: Schema = {"enum": ["data", "alive", "tick", "end", "config", None], "description": "null: not closed yet"}
 AT: Schema = {
     "type": "array",
     "items": COUNT,
@@ -51,7 +51,7 @@ def _by_modality(schema: Schema) -> Schema:
 _CHUNK: Schema = {"source": TEXT, "id": TEXT, "t_us": TIME, "duration_us": COUNT, "sha256": DIGEST}
 
 WINDOW = _object(
-    id={"type": "string", "description": "session/start in ms/1; early answers end in /0- and six digits"},
+    id={"type": "string", "description": "session/start in ms/1; early windows end in /0- and six digits"},
     session=TEXT,
     start_us=TIME,
     end_us=TIME,
@@ -81,10 +81,10 @@ PREDICTION = _object(
     label=_or_none(TEXT),
     confidence=SHARE,
     score={"type": "number", "description": "log probability of the label"},
-    baseline={"type": "number", "description": "the same of an empty window; contributions sum to the difference"},
+    baseline={"type": "number", "description": "the same for an empty window; contributions sum to the difference"},
     top={"type": "array", "items": _object(label=TEXT, p=SHARE)},
     conflict=SHARE,
-    odd={**_or_none(TEXT), "description": "the modality that says something else"},
+    odd={**_or_none(TEXT), "description": "the modality that contradicts the others"},
     abstained=FLAG,
     error=_or_none(TEXT),
     modalities=_by_modality(
@@ -99,7 +99,7 @@ PREDICTION = _object(
     counterfactuals={
         "type": "array",
         "items": _object(without={"type": "array", "items": TEXT}, label=TEXT, confidence=SHARE),
-        "description": "what would have been said without these senses, fewest taken away first",
+        "description": "predictions without some modalities, those that leave out the fewest first",
     },
     model=_object(name=TEXT, version=TEXT, digest=DIGEST),
     inputs={"type": "array", "items": _object(modality=TEXT, source=TEXT, id=TEXT, t_us=TIME, at=AT)},
@@ -113,8 +113,8 @@ EVENT = _object(
     start=TIME,
     end=TIME,
     confidence=SHARE,
-    expires={**TIME, "description": "when it is over unless it is said again; microseconds since 1970"},
-    final={**FLAG, "description": "false: said on an early answer, confirmed under the same id or withdrawn"},
+    expires={**TIME, "description": "when it is over unless it is updated; microseconds since 1970"},
+    final={**FLAG, "description": "false: from an early prediction; confirmed under the same id, or it expires"},
     prediction=TEXT,
 )
 LATE = _object(
@@ -138,7 +138,7 @@ DEAD = _object(
 TICK = _object(bounds={"type": "object", "additionalProperties": TIME}, evidence={"enum": list(get_args(TickEvidence))})
 CONTROL = _object(
     session=TEXT,
-    muted={"type": "array", "items": TEXT, "description": "senses that are used no more"},
+    muted={"type": "array", "items": TEXT, "description": "modalities that are not used"},
     since_us=_by_modality(TIME),
     was_muted_us=_by_modality(
         {"type": "array", "items": {"type": "array", "items": TIME, "minItems": 2, "maxItems": 2}}
@@ -148,12 +148,12 @@ CONTROL = _object(
 FRONTIER = _object(session=TEXT, start_us=TIME, config=CONFIG)
 
 RECORDS: dict[str, tuple[str, Schema]] = {
-    "window": ("One moment of one session: members by reference, a mask, and by what evidence.", WINDOW),
-    "prediction": ("What a model says of one window, and why.", PREDICTION),
+    "window": ("An interval of one session: members by reference, state and evidence of each modality.", WINDOW),
+    "prediction": ("The prediction of a model for one window, with its explanation.", PREDICTION),
     "event": ("One step in the life of an event.", EVENT),
-    "late": ("A chunk that came when its windows had closed.", LATE),
-    "dead": ("A record that was refused, with the reason.", DEAD),
-    "tick": ("Bounds of sessions in one modality where there is no data.", TICK),
-    "control": ("What people said of a session's senses and of its past; the newest counts.", CONTROL),
-    "frontier": ("How far the windows of a session went.", FRONTIER),
+    "late": ("A chunk that arrived after its windows had closed.", LATE),
+    "dead": ("A rejected record, with the reason.", DEAD),
+    "tick": ("Watermarks of sessions in one modality without data.", TICK),
+    "control": ("Mutes of a session, and before which time it is forgotten; the newest record counts.", CONTROL),
+    "frontier": ("The last emitted window of a session.", FRONTIER),
 }

@@ -110,7 +110,7 @@ class Topics:
             topic(self.windows, "aligned windows", *retained(media_retention_ms)),
             topic(
                 self.frontier,
-                "how far each session's windows went",
+                "the last emitted window of each session",
                 ("cleanup.policy", "compact,delete"),
                 ("retention.ms", str(frontier_retention_ms)),
                 ("segment.ms", str(HOUR_MS)),
@@ -118,6 +118,6 @@ class Topics:
             topic(self.predictions, "one prediction per window", *retained(7 * DAY_MS)),
             topic(self.events, "events: new, update, end", *retained(7 * DAY_MS)),
             topic(self.control, "mute and forget", ("cleanup.policy", "compact"), ("segment.ms", str(HOUR_MS))),
-            topic(self.late, "chunks that came too late", *retained(DAY_MS)),
-            topic(self.dead, "records that were refused, with the reason", *retained(DAY_MS)),
+            topic(self.late, "late chunks", *retained(DAY_MS)),
+            topic(self.dead, "rejected records, with the reason", *retained(DAY_MS)),
         )

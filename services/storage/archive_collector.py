@@ -42,8 +42,8 @@ async def collect_entry(
         KafkaError: The topics cannot be read.
     """
     keys = [key for id in predictions[-PREDICTIONS_MAX:] if (key := _key_in(session, id)) is not None]
-    found = await collect_evidence(reader, topics, partitions, future_us, keys)
-    return build_entry(found, events, event_id, session, now_us)
+    evidence = await collect_evidence(reader, topics, partitions, future_us, keys)
+    return build_entry(evidence, events, event_id, session, now_us)
 
 
 def _key_in(session: str, id: str) -> PredictionKey | None:
@@ -55,16 +55,16 @@ def _key_in(session: str, id: str) -> PredictionKey | None:
 
 
 def build_entry(
-    found: Sequence[PredictionEvidence], events: Sequence[KafkaRecord], event_id: str, session: str, now_us: int
+    evidence: Sequence[PredictionEvidence], events: Sequence[KafkaRecord], event_id: str, session: str, now_us: int
 ) -> ArchiveEntry:
     """Build an entry from the evidence of predictions; a media record of several windows is in it once."""
-    media = {i.kept.position: i.kept for e in found for i in e.inputs if i.kept is not None}
+    media = {i.record.position: i.record for e in evidence for i in e.inputs if i.record is not None}
     return ArchiveEntry(
         event_id=event_id,
         session=session,
         archived_us=now_us,
         events=list(events),
-        windows=[e.window_record for e in found if e.window_record is not None],
-        predictions=[e.prediction for e in found],
+        windows=[e.window_record for e in evidence if e.window_record is not None],
+        predictions=[e.prediction for e in evidence],
         media=[media[position] for position in sorted(media)],
     )

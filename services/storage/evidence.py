@@ -1,4 +1,4 @@
-"""What a prediction was made from, found by its id: its record, its window and the records of the window's members."""
+"""The evidence of a prediction, by its id: its record, its window and the records of the window's members."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ class MemberInput:
     modality: str
     topic: str
     member: Member
-    kept: KafkaRecord | None
+    record: KafkaRecord | None
 
     @property
     def payload(self) -> Payload | None:
         """The payload of the member, None if it is gone."""
-        envelope = None if self.kept is None else cloudevents.parse_envelope(self.kept.headers, self.kept.value)
+        envelope = None if self.record is None else cloudevents.parse_envelope(self.record.headers, self.record.value)
         return Payload(envelope.get("content-type"), envelope.payload) if isinstance(envelope, Envelope) else None
 
 
@@ -105,7 +105,7 @@ class PredictionEvidence:
     def is_complete(self) -> bool:
         """True if the window and all of its members are there; muted modalities were not used and do not count."""
         muted = muted_modalities(self.record)
-        return self.window is not None and all(i.kept is not None or i.modality in muted for i in self.inputs)
+        return self.window is not None and all(i.record is not None or i.modality in muted for i in self.inputs)
 
     @property
     def payloads(self) -> dict[MemberPosition, Payload]:
@@ -186,29 +186,29 @@ async def collect_evidence(
     ids = {key.window_id for key in keys} if predictions else set()
     windows = await _with_ids(reader, TopicPartition(topics.windows, partition), from_ms, ids)
     media = await _members(reader, topics, partition, windows)
-    found = (find_in_records(predictions, windows, media, topics, key) for key in keys)
-    return [evidence for evidence in found if evidence is not None]
+    evidences = (find_in_records(predictions, windows, media, topics, key) for key in keys)
+    return [evidence for evidence in evidences if evidence is not None]
 
 
 async def _with_ids(reader: AIOKafkaConsumer, log: TopicPartition, from_ms: int, ids: set[str]) -> list[KafkaRecord]:
-    """The first record of each id from an append time on."""
+    """Read the first record of each id from an append time on."""
     start = (await reader.offsets_for_times({log: from_ms}))[log] if ids else None
-    found: dict[str, KafkaRecord] = {}
+    records: dict[str, KafkaRecord] = {}
     if start is not None:
         async for consumed in read_range(reader, log, start.offset):
             record = KafkaRecord.copy_of(consumed)
             id = _id_of(record)
             if id in ids:
-                found.setdefault(id, record)
-                if len(found) == len(ids):
+                records.setdefault(id, record)
+                if len(records) == len(ids):
                     break
-    return list(found.values())
+    return list(records.values())
 
 
 async def _members(
     reader: AIOKafkaConsumer, topics: Topics, partition: int, windows: Sequence[KafkaRecord]
 ) -> list[KafkaRecord]:
-    """The records of the windows' members, of one partition: reading one that does not exist would wait for ever."""
+    """Read the records of members in one partition; reading one that does not exist would wait for ever."""
     offsets: dict[str, set[int]] = {}
     for record in windows:
         window = window_record.decode_or_none(record.value)
@@ -216,11 +216,11 @@ async def _members(
             if position.partition == partition:
                 offsets.setdefault(position.topic, set()).add(position.offset)
     records: list[KafkaRecord] = []
-    for topic, wanted in sorted(offsets.items()):
-        first, last = min(wanted), max(wanted)
+    for topic, member_offsets in sorted(offsets.items()):
+        first, last = min(member_offsets), max(member_offsets)
         if last - first <= SPAN_MAX:
             async for consumed in read_range(reader, TopicPartition(topic, partition), first, last + 1):
-                if consumed.offset in wanted:
+                if consumed.offset in member_offsets:
                     records.append(KafkaRecord.copy_of(consumed))
     return records
 

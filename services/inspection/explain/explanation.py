@@ -58,7 +58,7 @@ def _input(found: MemberInput) -> dict[str, Any]:
         "duration_ms": m.duration_us / 1000,
         "sha256": m.sha256,
         "alive": m.alive,
-        "delay_ms": None if found.kept is None else found.kept.timestamp - (m.t_us + m.duration_us) / 1000,
+        "delay_ms": None if found.record is None else found.record.timestamp - (m.t_us + m.duration_us) / 1000,
         "content_type": payload.content_type if payload else None,
         "bytes": len(payload.body) if payload else None,
     }
