@@ -34,7 +34,7 @@ from benchmarks.whole_system import RunFailed
 from model.checkpoint import load as load_model
 from model.checkpoint import resolve_checkpoint
 from model.modality import MODALITIES
-from services.fusion.stages import AUDIO
+from services.fusion.stage_values import AUDIO
 from services.kafka import clients, topic_admin
 from services.kafka.log_reader import read_range
 from services.local.services import ServiceProcess

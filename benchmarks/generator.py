@@ -23,7 +23,7 @@ from benchmarks.device_load import DeviceLoad, ScheduledRecord, schedule_records
 from services.contract.topics import Topics
 from services.kafka import clients
 from services.offline.evaluation.dataset import read_stream
-from services.offline.evaluation.player import PlaybackSchedule, play_streams
+from services.offline.evaluation.kafka_player import PlaybackSchedule, play_streams
 
 BATCH_BYTES = 1_000_000
 BATCHES_IN_FLIGHT_MAX = 400

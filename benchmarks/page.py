@@ -29,7 +29,7 @@ from services.contract import cloudevents
 from services.kafka import clients
 from services.local.process import StartError
 from services.offline.evaluation.dataset import RecordedStream, read_stream
-from services.offline.evaluation.player import PlaybackSchedule, play_streams
+from services.offline.evaluation.kafka_player import PlaybackSchedule, play_streams
 from services.runtime.settings import ROOT, Settings
 
 STREAMS = tuple(f"S{n:02d}" for n in range(1, 9))

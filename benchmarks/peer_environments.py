@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from services.contract.errors import BraidError
+from services.contract.user_errors import BraidError
 
 PINS = Path(__file__).parent / "peers"
 FOLDER = Path(".braid") / "benchmarks"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from services.contract.errors import BraidError
+from services.contract.user_errors import BraidError
 from services.kafka import clients, topic_admin
 from services.local.ports import free_ports
 from services.local.process import ChildProcess, StartError

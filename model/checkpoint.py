@@ -22,7 +22,7 @@ from model.compress import dequantize, quantize_int8
 from model.network import Architecture, TaskNetwork
 from model.predictor import FusionModel
 from model.streams.network import StreamsNetwork
-from services.contract.errors import BraidError
+from services.contract.user_errors import BraidError
 
 CHECKSUMS = "sha256"
 

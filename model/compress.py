@@ -30,7 +30,7 @@ from model.predict_files import median_latency_ms, predict_examples
 from model.predictor import FusionModel
 from model.recipe import TaskRecipe
 from model.tensors import collate_examples, compute_branches, encode_branches
-from model.train import EASY_SHARE, GRADIENT_MAX, mask_spectrum
+from model.training_loop import EASY_SHARE, GRADIENT_MAX, mask_spectrum
 from model.training_state import WeightAverage, make_deterministic
 
 SCALE_SUFFIX = ":scale"

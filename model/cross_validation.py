@@ -16,11 +16,11 @@ from model import metrics
 from model.calibrate import COVERAGE, fit_temperature
 from model.data.homesound10 import GROUPS, Homesound10
 from model.encoders.text import build_lexicon
-from model.fit import FittedModel, fit_prior
+from model.fit_and_calibrate import FittedModel, fit_prior
 from model.network import TaskNetwork
 from model.recipe import TaskRecipe
 from model.tensors import collate_examples, encode_branches
-from model.train import initialize_network, train_network
+from model.training_loop import initialize_network, train_network
 
 Report = Callable[[str, int, Mapping[str, float]], None]
 

@@ -18,9 +18,9 @@ from model.decode import RATE, Undecodable, decode_audio, decode_image
 from model.encoders.audio import SEGMENT_SAMPLES
 from model.explain import Explanation, explain_window
 from model.labels import DIGITS, SOUNDS
-from model.manifest import FIELDS, UnreadableRow, read_example, read_rows
 from model.modality import MODALITIES
 from model.predictor import FusionModel, WindowFeatures
+from model.sample_manifest import FIELDS, UnreadableRow, read_example, read_rows
 
 TIMED_EXAMPLES = 40
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from model.recipe import TaskRecipe
-from services.contract.errors import BraidError
+from services.contract.user_errors import BraidError
 
 
 def make_deterministic(threads: int) -> None:

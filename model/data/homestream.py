@@ -14,7 +14,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from model.data.shards import DataFile, find_file
-from services.contract.errors import EXIT_USAGE, BraidError
+from services.contract.user_errors import EXIT_USAGE, BraidError
 
 RATE = 8_000
 SOURCES = {"mic": "audio", "cam": "video", "text": "text"}

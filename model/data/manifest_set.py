@@ -16,7 +16,7 @@ from model.data.degradations import Severity
 from model.encoders.audio import SEGMENT_SAMPLES
 from model.encoders.image import resize_image
 from model.modality import MODALITIES
-from model.manifest import ManifestError, UnreadableRow, read_example, read_rows
+from model.sample_manifest import ManifestError, UnreadableRow, read_example, read_rows
 
 VAL_SHARE = 0.2
 LABELS_MAX, SEGMENTS_MAX = 1_000, 20

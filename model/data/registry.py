@@ -9,7 +9,7 @@ from model.data.homesound10 import Homesound10
 from model.data.manifest_set import ManifestSet
 from model.data.tridigit import Tridigit
 from model.recipe import TaskRecipe
-from services.contract.errors import EXIT_USAGE, BraidError
+from services.contract.user_errors import EXIT_USAGE, BraidError
 
 SET_NAMES = ("tridigit", "homesound10")
 DataSet = Tridigit | Homesound10 | ManifestSet

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.data.curriculum import Curriculum, SingleModalityBatch, prefetch
 from model.data.example import Batch
 from model.data.scene import WINDOW_SEGMENTS
+from model.data.training_batches import Curriculum, SingleModalityBatch, prefetch
 from model.encoders.text import Vocabulary, read_word_vectors
 from model.labels import LABELS
 from model.streams.network import MODALITIES, StreamsNetwork

@@ -18,7 +18,7 @@ from model.data.example import Example
 from model.data.homesound10 import Homesound10
 from model.data.splits import read_jsonl
 from model.data.tridigit import Tridigit
-from model.fit import FittedModel, checkpoint_config
+from model.fit_and_calibrate import FittedModel, checkpoint_config
 from model.labels import SOUNDS
 from model.predict_files import predict_examples
 from model.predictor import FusionModel

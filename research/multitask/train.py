@@ -21,11 +21,11 @@ from model.calibrate import (
 from model.checkpoint import share_encoders
 from model.data.example import Example, Examples
 from model.encoders.text import Lexicon, build_lexicon
-from model.fit import FittedModel, fit_prior
+from model.fit_and_calibrate import FittedModel, fit_prior
 from model.network import TaskNetwork
 from model.recipe import TaskRecipe
 from model.tensors import ExampleBatch, collate_examples
-from model.train import EASY_SHARE, GRADIENT_MAX, TrainedTask, initialize_network, mask_spectrum
+from model.training_loop import EASY_SHARE, GRADIENT_MAX, TrainedTask, initialize_network, mask_spectrum
 from model.training_state import WeightAverage, make_deterministic
 
 Report = Callable[[int, dict[str, float]], None]

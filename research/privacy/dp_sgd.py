@@ -20,7 +20,7 @@ from model.encoders.text import Lexicon
 from model.modality import FIXED
 from model.network import Architecture, TaskNetwork
 from model.tensors import collate_examples, encode_branches
-from model.train import TrainedTask
+from model.training_loop import TrainedTask
 
 ORDERS = (*range(2, 65), 80, 96, 128, 192, 256, 512)
 NOISE_MIN, NOISE_MAX = 0.2, 1_000.0

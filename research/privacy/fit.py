@@ -16,7 +16,7 @@ from model.calibrate import (
 from model.data.example import Examples
 from model.data.tridigit import Tridigit
 from model.encoders.text import build_lexicon
-from model.fit import FittedModel, checkpoint_config
+from model.fit_and_calibrate import FittedModel, checkpoint_config
 from model.recipe import TaskRecipe
 from research.privacy.dp_sgd import (
     EncodedRows,

@@ -12,7 +12,7 @@ from services.contract.alignment_config import AlignmentConfig
 from services.contract.topics import Topics
 from services.kafka import clients
 from services.kafka.service import ServiceSpec, run
-from services.runtime.metrics import AlignerMetrics, make_registry
+from services.runtime.metric_definitions import AlignerMetrics, make_registry
 from services.runtime.process import collect_cycles_rarely, run_main
 from services.runtime.settings import ModalitySettings, Settings, load
 from services.storage.payload_cache import EvictionPolicyError, PayloadCache

@@ -11,9 +11,9 @@ from aiokafka.structs import RecordMetadata
 
 from services.aligner.idleness import IdleMarker
 from services.aligner.partition import Effects, Partition
-from services.contract import alignment_config, frontier, tick, window
+from services.contract import alignment_config, last_emitted_window, tick, window
 from services.contract.alignment_config import AlignmentConfig
-from services.contract.frontier import Frontier
+from services.contract.last_emitted_window import Frontier
 from services.contract.tick import TickSigner
 from services.contract.topics import Topics
 from services.contract.window import Window
@@ -80,7 +80,10 @@ class Emitter:
             await self.publish_settings([partition.number])
         answers = [
             await self._send(
-                self._topics.frontier, partition.number, frontier.key(f.session, nonce), frontier.encode(f)
+                self._topics.frontier,
+                partition.number,
+                last_emitted_window.key(f.session, nonce),
+                last_emitted_window.encode(f),
             )
             for f in told
         ]

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from services.aligner.partition import Effects, Partition
 from services.aligner.session import NEVER_US
 from services.contract.source_stats import ClockOffset
-from services.runtime.clock import monotonic_us
-from services.runtime.metrics import AlignerMetrics, exemplar
+from services.runtime.metric_definitions import AlignerMetrics, exemplar
+from services.runtime.monotonic_clock import monotonic_us
 
 SOURCES_MAX = 1_000
 BOUNDS_EVERY_US = 1_000_000

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from services.aligner.admission_cache import AdmissionCache
 from services.aligner.alignment import WINDOWED, Aligner, Fate, Late, fate_name
+from services.aligner.cached_admission import AdmissionCache
 from services.aligner.idleness import (
     FOREVER_US,
     EndOffsets,
@@ -29,7 +29,7 @@ from services.contract.admission import AdmittedChunk
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk, SessionEnd
 from services.contract.dead_letter import DeadLetter, Reason, Rejected, Stage, make_dead_letter
-from services.contract.frontier import Frontier
+from services.contract.last_emitted_window import Frontier
 from services.contract.record import LogRecord, RecordPosition
 from services.contract.source_stats import PERIOD_US
 from services.contract.tick import Tick, TickSigner

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from services.contract import alignment_config, frontier
+from services.contract import alignment_config, last_emitted_window
 from services.contract import window as window_record
-from services.contract.errors import EXIT_USAGE, BraidError
-from services.contract.frontier import Frontier
+from services.contract.last_emitted_window import Frontier
 from services.contract.topics import Topics
+from services.contract.user_errors import EXIT_USAGE, BraidError
 from services.contract.window import Window
 from services.kafka.log_reader import read_range
 
@@ -122,7 +122,7 @@ async def recover(
     async for record in read_range(reader, TopicPartition(topics.frontier, number)):
         if alignment_config.is_record_key(record.key or b""):
             continue
-        found = None if record.value is None else frontier.decode_or_none(record.value)
+        found = None if record.value is None else last_emitted_window.decode_or_none(record.value)
         if record.value is None:
             told.pop(record.key, None)
         elif found is None:

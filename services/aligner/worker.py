@@ -22,7 +22,7 @@ from services.contract.record import LogRecord
 from services.contract.tick import TickSigner
 from services.contract.topics import Topics
 from services.kafka.log_reader import read_partitions
-from services.runtime.clock import monotonic_us
+from services.runtime.monotonic_clock import monotonic_us
 from services.storage.payload_cache import CacheEntry, PayloadCache
 
 QUEUE_RECORDS_MAX = 5_000

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from services.cli import output
-from services.contract.errors import EXIT_NOT_RETAINED, BraidError
+from services.contract.user_errors import EXIT_NOT_RETAINED, BraidError
 from services.runtime.settings import Settings, load
 
 

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from services.cli import models, output
+from services.cli import load_model, output
 from services.cli.train import task_progress
-from services.contract.errors import BraidError
+from services.contract.user_errors import BraidError
 from services.runtime.settings import ROOT
 
 UNITS = {"": 1, "KB": 1_000, "MB": 1_000_000}
@@ -36,7 +36,7 @@ def compress(
     bytes_max = parse_size(budget)
     network, config = load_task_network(model)
     samples = read_set(data, ROOT / "data")
-    original = models.load_model(model)
+    original = load_model.load_model(model)
     recipe = replace(recipe_for(samples, network.architecture.fusion), epochs=epochs)
     try:
         with task_progress(recipe) as report:
@@ -52,7 +52,7 @@ def compress(
         step_config = step.config | {"name": out.parent.name, "version": out.name, "compressed": step.step}
         save(out, step.network, step_config, "", int8=True)
         rows.append(
-            {"step": step.step, "bytes": step.bytes} | measure_compressed(models.load_model(out), original, samples)
+            {"step": step.step, "bytes": step.bytes} | measure_compressed(load_model.load_model(out), original, samples)
         )
     command = f"braid compress {model} --to {to} --budget {budget} --data {data} --epochs {epochs}"
     card = (model / CARD).read_text() + f"\n## Compression\nMade by `{command}`.\n\n{_table(rows)}"

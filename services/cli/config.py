@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from services.cli import output
-from services.contract.errors import EXIT_USAGE
+from services.contract.user_errors import EXIT_USAGE
 from services.runtime.settings import ROOT, SettingsError, load
-from services.runtime.settings.explain import explained
+from services.runtime.settings.commented_yaml import explained
 
 SCHEMA = ROOT / "docs" / "schemas" / "settings.schema.json"
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from services.cli import output
-from services.contract.errors import BraidError
+from services.contract.user_errors import BraidError
 from services.runtime.settings import ROOT, load
 
 STREAMS = tuple(f"S{n:02d}" for n in range(1, 9))

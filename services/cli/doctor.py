@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from services.cli import models, output
+from services.cli import load_model, output
 from services.runtime.settings import Settings, load
 
 
@@ -43,7 +43,7 @@ async def _check_model(settings: Settings) -> AsyncIterator[Finding]:
     from model.checkpoint import CheckpointError
 
     try:
-        model = models.load_model(settings.fusion.model, settings.fusion.device)
+        model = load_model.load_model(settings.fusion.model, settings.fusion.device)
     except CheckpointError as error:
         yield Finding("model", False, f"{error.what} {error.why}", error.do)
         return

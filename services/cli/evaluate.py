@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from services.cli import models, output
+from services.cli import load_model, output
 from services.runtime.settings import ROOT
 
 FALSE_ALARMS_PER_HOUR_MAX = 1
@@ -56,7 +56,7 @@ def _scores(folders: list[Path], data: str, part: str, *, membership: bool) -> t
     from model.evaluate import evaluate_model
     from model.multi_seed import evaluate_seeds
 
-    loaded = [models.load_model(folder, task=data) for folder in folders]
+    loaded = [load_model.load_model(folder, task=data) for folder in folders]
     samples = read_set(data, ROOT / "data")
     if isinstance(samples, Homesound10):
         samples = samples.hold_out([fold for group in GROUPS for fold in group])
@@ -111,7 +111,7 @@ def _evaluate_false_alarms(model: Path | None, hours: float, seed: int, *, json:
     from services.fusion.inference import Inference
     from services.offline.evaluation.false_alarms import measure_false_alarms
 
-    inference = Inference(models.load_model(model), models.CACHE_BYTES_MAX)
+    inference = Inference(load_model.load_model(model), load_model.CACHE_BYTES_MAX)
     alarms = measure_false_alarms(inference, EventDetector.of_model(inference.model), ROOT / "data", hours, seed)
     if json:
         output.print_json(alarms.as_json())

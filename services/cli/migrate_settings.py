@@ -43,7 +43,7 @@ def drain(json: output.Json = False) -> None:
 
 
 async def _migrate(settings: Settings) -> dict[str, Any]:
-    from services.aligner.migrate import MigrationError, hand_over, read_former_settings
+    from services.aligner.settings_migration import MigrationError, hand_over, read_former_settings
     from services.kafka import clients
 
     broker, topics, partitions = settings.kafka, settings.topic_names(), settings.topics.partitions
@@ -76,10 +76,10 @@ async def _migrate(settings: Settings) -> dict[str, Any]:
 async def _close_windows(settings: Settings, old: AlignmentConfig) -> None:
     from services.aligner.__main__ import rules_of
     from services.aligner.metrics import AlignerObserver
-    from services.aligner.migrate import close_windows
+    from services.aligner.settings_migration import close_windows
     from services.aligner.worker import AlignerWorker
     from services.kafka import clients
-    from services.runtime.metrics import AlignerMetrics, make_registry
+    from services.runtime.metric_definitions import AlignerMetrics, make_registry
     from services.storage.payload_cache import PayloadCache
 
     broker, topics = settings.kafka, _topics_of(settings, old)
@@ -111,7 +111,7 @@ def _topics_of(settings: Settings, semantics: AlignmentConfig) -> Topics:
 
 async def _wait_until_aligners_are_gone(settings: Settings) -> None:
     """Wait for an empty consumer group: the broker takes some seconds to forget an aligner that was stopped just now."""
-    from services.aligner.migrate import MigrationError
+    from services.aligner.settings_migration import MigrationError
     from services.kafka import clients
 
     group = f"{settings.kafka.group_prefix}-aligner"

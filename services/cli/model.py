@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli import models, output
+from services.cli import output
 from services.runtime.settings import load
 
 app = typer.Typer(no_args_is_help=True, help="List, verify and show checkpoints.")
@@ -38,7 +38,7 @@ def list_models(json: output.Json = False) -> None:
 def verify(folder: Folder = None) -> None:
     """Check every file of a checkpoint against its checksum, and load it. Exit code 1 if it cannot be used."""
     folder = folder or load().fusion.model
-    print(f"{folder}: OK, digest {models.load_model(folder).digest}")
+    print(f"{folder}: OK, digest {load_model.load_model(folder).digest}")
 
 
 @app.command("show")

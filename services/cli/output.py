@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from services.contract.errors import EXIT_USAGE, BraidError
+from services.contract.user_errors import EXIT_USAGE, BraidError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 # Called with the name of a task, steps done, steps in all, and figures to show beside the bar.

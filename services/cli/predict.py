@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli import models, output
-from services.contract.errors import BraidError
+from services.cli import load_model, output
+from services.contract.user_errors import BraidError
 from services.runtime.settings import ROOT, load
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def predict(
 
     if text is None and image is None and audio is None:
         raise output.UsageError("There is nothing to predict.", do="Give at least one of --text, --image and --audio.")
-    loaded = models.load_model(model)
+    loaded = load_model.load_model(model)
     sample = FileSample(text, image.read_bytes() if image else None, audio.read_bytes() if audio else None)
     prediction = predict_files(loaded, sample)
     if isinstance(prediction, str):
@@ -108,7 +108,7 @@ class _ModelByTask:
         # A model of several tasks has a head for each; any other model serves every task.
         key = (folder, task if tasks else "")
         if key not in self._loaded:
-            self._loaded[key] = models.load_model(folder, self._device, task)
+            self._loaded[key] = load_model.load_model(folder, self._device, task)
         return self._loaded[key]
 
 
@@ -138,7 +138,7 @@ def predict_stream(
     detected: list[StreamEvent] = []
     recording = read_stream_files("stream", events, audio, root)
     for path in dict.fromkeys(checkpoints.values()):
-        inference = Inference(models.load_model(path), models.CACHE_BYTES_MAX)
+        inference = Inference(load_model.load_model(path), load_model.CACHE_BYTES_MAX)
         if not inference.model.decision:
             raise output.UsageError(
                 f"{path} has no thresholds for events.", do="Use a model of streams: `braid train` chooses them."

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.cli import output
-from services.contract.errors import BraidError
+from services.contract.user_errors import BraidError
 from services.runtime.settings import Settings, load
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli import models, output
+from services.cli import load_model, output
 
 if TYPE_CHECKING:
     from services.offline.replay.compare import Comparison
@@ -62,7 +62,7 @@ def _replay(
         raise output.UsageError(f"{as_test} exists.", "A case is never overwritten.", "Give another name.")
     recording = RecordingFile(file)
     settings = with_overrides(recording.metadata, changes)
-    inference = models.load_inference(model, None if model else recorded_model_digest(recording, settings.topics))
+    inference = load_model.load_inference(model, None if model else recorded_model_digest(recording, settings.topics))
     compared = compare_with_recording(recording, settings, inference, chosen=model is not None)
     if as_test is not None:
         store_case(as_test, file, changes, compared, inference.model.digest)
@@ -80,7 +80,7 @@ def _check(folder: Path, model: Path | None, json: bool) -> None:
     results: list[Comparison] = []
     for path in find_cases(folder):
         case = read_case(path)
-        results.append(check_case(case, models.load_inference(model, case.digest)))
+        results.append(check_case(case, load_model.load_inference(model, case.digest)))
     if json:
         output.print_json([compared.as_json() for compared in results])
     else:

@@ -16,7 +16,7 @@ def schema(
     json: output.Json = False,
 ) -> None:
     """Print the JSON Schema of a record or of the settings, or the topics as an AsyncAPI 3 document."""
-    from services.runtime.schema_files import files
+    from services.runtime.schema_documents import files
 
     texts = files()
     by_name = {file.partition(".")[0]: file for file in texts}

@@ -12,10 +12,10 @@ import typer
 
 from services.cli import output
 from services.contract import cloudevents
-from services.integrations.capture import source as capture_source
+from services.integrations.capture import source_address as capture_source
 from services.integrations.capture.sender import CaptureOptions, SendCounts
-from services.integrations.capture.source import MICROPHONE, WEBCAM, CaptureSource
-from services.runtime.devices import DeviceDirectory
+from services.integrations.capture.source_address import MICROPHONE, WEBCAM, CaptureSource
+from services.runtime.device_directory import DeviceDirectory
 from services.runtime.settings import ROOT, Settings, load
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ async def _send(
 ) -> list[dict[str, Any]]:
     from services.kafka import clients
     from services.offline.evaluation.dataset import read_stream
-    from services.offline.evaluation.player import PlaybackSchedule, play_streams
+    from services.offline.evaluation.kafka_player import PlaybackSchedule, play_streams
 
     topics, devices, sent = settings.topic_names(), DeviceDirectory(settings.devices), []
     async with clients.producer(settings.kafka) as producer:

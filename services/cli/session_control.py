@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from services.cli import output
-from services.contract.control import Control
-from services.contract.errors import BraidError
+from services.contract.mute_and_forget import Control
+from services.contract.user_errors import BraidError
 from services.runtime.settings import Settings, load
 
 PREDICTIONS_DAYS = 7

@@ -14,7 +14,7 @@ from services.cli import output
 from services.runtime.settings import ROOT
 
 if TYPE_CHECKING:
-    from research.transfer.evaluate import Report
+    from research.sound_titles.evaluate_unseen_classes import Report
 
 app = typer.Typer(
     no_args_is_help=True, help="Train for a research question (only in a clone): transfer, privacy, several tasks."
@@ -33,8 +33,8 @@ def transfer(
 ) -> None:
     """Train audio embeddings on titles alone, then classify clips of unseen classes by the name of the class."""
     from model.data.homesound10 import Homesound10
-    from research.transfer.evaluate import score_unseen_classes, score_unseen_recordings
-    from research.transfer.train import TitleVectors, TransferRecipe
+    from research.sound_titles.evaluate_unseen_classes import score_unseen_classes, score_unseen_recordings
+    from research.sound_titles.train_contrastive import TitleVectors, TransferRecipe
 
     data, titles = Homesound10(ROOT / "data" / "homesound10"), TitleVectors(VECTORS)
     recipe, numbers = TransferRecipe(epochs=epochs), range(1, seeds + 1)

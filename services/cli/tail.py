@@ -35,7 +35,7 @@ def tail(
 
 
 async def _tail(settings: Settings, session: str | None, beginning: bool, count: int, as_json: bool) -> None:
-    from services.contract.control import is_hidden
+    from services.contract.mute_and_forget import is_hidden
     from services.kafka import clients
     from services.kafka.control_topic import ControlTopic
     from services.kafka.follower import TopicFollower

@@ -16,7 +16,7 @@ from services.runtime.settings import ROOT
 
 if TYPE_CHECKING:
     from model.data.registry import DataSet
-    from model.fit import Report
+    from model.fit_and_calibrate import Report
     from model.recipe import TaskRecipe
 
 STREAMS, SEVERAL = "home", "several"
@@ -130,7 +130,7 @@ def train_task(
     from model.data.homesound10 import Homesound10
     from model.data.registry import read_set, recipe_for
     from model.encoders.text import build_lexicon
-    from model.fit import checkpoint_config, fit_model
+    from model.fit_and_calibrate import checkpoint_config, fit_model
     from model.fusion import FUSIONS
     from model.streams.train import write_curve
 

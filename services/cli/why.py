@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.cli import models, output
-from services.contract.errors import EXIT_NOT_RETAINED, BraidError
+from services.cli import load_model, output
+from services.contract.user_errors import EXIT_NOT_RETAINED, BraidError
 from services.runtime.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def why(
     if reproduce:
         from services.inspection.explain.reproduce import recompute
 
-        reproduced = recompute(evidence, models.load_inference(model, evidence.record["model"]["digest"]))
+        reproduced = recompute(evidence, load_model.load_inference(model, evidence.record["model"]["digest"]))
         explanation["identical"] = None if reproduced is None else reproduced.record == evidence.value
     if json:
         output.print_json(explanation)

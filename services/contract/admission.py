@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from services.contract import canonical, cloudevents, media, tick, timestamps
+from services.contract import canonical, cloudevents, media_headers, tick, timestamps
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import EMPTY_SHA256, Chunk, SessionEnd
 from services.contract.cloudevents import Envelope
@@ -137,13 +137,13 @@ def payload_check(
 ) -> Callable[[bytes], int | Rejected]:
     """Return a function that checks a payload with these attributes and returns its duration (us)."""
     content_type, limits = attributes.get("content-type", ""), config.admission
-    kind, _ = media.parse_content_type(content_type)
+    kind, _ = media_headers.parse_content_type(content_type)
     if not kind:
         return _reject(Rejected(Reason.HEADER, "content-type is missing"))
-    if modality == "audio" and kind in media.AUDIO_TYPES:
-        return media.timer(content_type)
+    if modality == "audio" and kind in media_headers.AUDIO_TYPES:
+        return media_headers.timer(content_type)
     declared_us = declared_duration_us(attributes)
-    if modality == "video" and kind in media.IMAGE_TYPES:
+    if modality == "video" and kind in media_headers.IMAGE_TYPES:
         return lambda payload: _check_image(kind, payload, limits.pixels_max) or declared_us
     if modality == "text" and kind in TEXT_TYPES:
         return lambda payload: _check_text(kind, payload, limits.text_bytes_max) or declared_us
@@ -157,7 +157,7 @@ def _reject(rejected: Rejected) -> Callable[[bytes], Rejected]:
 
 
 def _check_image(kind: str, payload: bytes, pixels_max: int) -> Rejected | None:
-    size = media.image_size(kind, payload)
+    size = media_headers.image_size(kind, payload)
     if size is None:
         return Rejected(Reason.MAGIC, f"the bytes are not {kind}")
     if size[0] * size[1] > pixels_max:

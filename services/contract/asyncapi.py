@@ -7,7 +7,7 @@ from typing import Any
 from services.contract import cloudevents
 from services.contract.dead_letter import REASON_HEADER
 from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
-from services.contract.schemas import RECORDS, TEXT, Schema
+from services.contract.record_schemas import RECORDS, TEXT, Schema
 from services.contract.tick import MAC_HEADER, TICK_SOURCE, TICK_TYPE
 from services.contract.topics import Topic, Topics
 

@@ -17,7 +17,7 @@ from services.fusion.worker import FusionWorker
 from services.kafka import clients
 from services.kafka.control_topic import ControlTopic
 from services.kafka.service import ServiceSpec, run
-from services.runtime.metrics import FusionMetrics, make_registry
+from services.runtime.metric_definitions import FusionMetrics, make_registry
 from services.runtime.process import run_main
 from services.runtime.settings import Settings, load
 from services.runtime.tracing import Tracer

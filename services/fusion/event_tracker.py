@@ -18,7 +18,7 @@ from services.contract import prediction
 from services.contract.event import Event
 from services.fusion.event_detector import DetectorInput, DetectorState, EventDetector
 from services.fusion.load_shedding import SKIP_EARLY
-from services.fusion.stages import WindowPrediction
+from services.fusion.stage_values import WindowPrediction
 
 SESSIONS_MAX = 100_000
 # Early predictions that are held of a session, and how long (us) it is remembered which provisional events went out.

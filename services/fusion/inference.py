@@ -26,8 +26,8 @@ from services.contract.prediction import MUTED, Answer, Counterfactual, Modality
 from services.contract.record import MemberPosition
 from services.contract.window import Member, Window, position_of
 from services.fusion.load_shedding import degrade
-from services.fusion.stages import AUDIO, ModelInputs, ModelOutputs, WindowInputs, WindowPrediction
-from services.runtime.clock import monotonic_us
+from services.fusion.stage_values import AUDIO, ModelInputs, ModelOutputs, WindowInputs, WindowPrediction
+from services.runtime.monotonic_clock import monotonic_us
 from services.storage.payload_cache import Payload
 
 CacheKey = tuple[Any, ...]

@@ -16,7 +16,7 @@ from services.fusion.hot_reload import CheckpointReloader
 from services.fusion.inference import Inference
 from services.fusion.load_shedding import SKIP_EARLY
 from services.fusion.publish import PublishedPrediction
-from services.runtime.metrics import FusionMetrics, exemplar
+from services.runtime.metric_definitions import FusionMetrics, exemplar
 from services.runtime.tracing import Attributes, Span, Tracer
 
 BINS = 10

@@ -26,9 +26,9 @@ from services.fusion.fetch import PayloadFetcher
 from services.fusion.inference import Inference
 from services.fusion.metrics import FusionObserver
 from services.fusion.publish import PredictionPublisher, PublishedPrediction
-from services.fusion.stages import ModelInputs, ModelOutputs, WindowPrediction
+from services.fusion.stage_values import ModelInputs, ModelOutputs, WindowPrediction
 from services.kafka.control_topic import ControlTopic
-from services.runtime.clock import monotonic_us
+from services.runtime.monotonic_clock import monotonic_us
 from services.storage.payload_cache import Payload, PayloadCache
 
 

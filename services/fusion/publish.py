@@ -15,7 +15,7 @@ from services.contract.event import Event
 from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
 from services.contract.topics import Topics
 from services.fusion.event_detector import DetectorState
-from services.fusion.stages import WindowPrediction
+from services.fusion.stage_values import WindowPrediction
 from services.kafka import clients
 
 _JSON = ("content-type", b"application/json")

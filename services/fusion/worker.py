@@ -29,7 +29,7 @@ from services.fusion.pipeline import PredictionPipeline, StagePipeline
 from services.fusion.publish import PredictionPublisher
 from services.fusion.recovery import StateRecovery
 from services.kafka.control_topic import ControlTopic
-from services.runtime.clock import monotonic_us
+from services.runtime.monotonic_clock import monotonic_us
 from services.storage.payload_cache import PayloadCache
 from services.storage.payload_log import PayloadLog
 

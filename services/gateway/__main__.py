@@ -9,7 +9,7 @@ import sys
 from services.gateway.app import serve
 from services.runtime import logs
 from services.runtime.health import supervised
-from services.runtime.metrics import GatewayMetrics, make_registry
+from services.runtime.metric_definitions import GatewayMetrics, make_registry
 from services.runtime.net import access_token, bind_listener, page_url
 from services.runtime.process import freeze_loaded_objects, run_main
 from services.runtime.settings import Settings, SettingsError, load

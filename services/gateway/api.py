@@ -17,18 +17,18 @@ from services.contract import canonical
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.topics import Topics
 from services.gateway.event_archiver import ArchiveReader
-from services.gateway.event_stream import EventStream
 from services.gateway.explanation import explain
 from services.gateway.ingest import IngestHandler
 from services.gateway.labels import LabelHandler
 from services.gateway.media import Busy, MediaReader, browser_safe
+from services.gateway.message_buffer import EventStream
 from services.gateway.messages import KINDS, PageMessage
 from services.gateway.redaction import Redactor
 from services.gateway.responses import error_response, json_response
 from services.gateway.sessions import SessionStore
 from services.gateway.sources import SourceStore
-from services.runtime.metrics import GatewayMetrics
-from services.runtime.schema_files import asyncapi
+from services.runtime.metric_definitions import GatewayMetrics
+from services.runtime.schema_documents import asyncapi
 from services.storage.evidence import InvalidPredictionId, PredictionKey
 from services.storage.payload_cache import PayloadRequest
 

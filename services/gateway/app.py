@@ -17,19 +17,19 @@ from starlette.applications import Starlette
 from services.gateway.api import Api
 from services.gateway.auth import AccessPolicy, AuthMiddleware
 from services.gateway.event_archiver import ArchiveReader, EventArchiver
-from services.gateway.event_stream import EventStream
 from services.gateway.follower import ControlApplier, GatewayFollower
 from services.gateway.ingest import IngestHandler
 from services.gateway.labels import LabelHandler
 from services.gateway.media import MediaReader
+from services.gateway.message_buffer import EventStream
 from services.gateway.redaction import Redactor
 from services.gateway.sessions import HistoryLimits, SessionStore
 from services.gateway.sources import SourceStore
-from services.kafka import clients, retry
+from services.kafka import clients, wait_for_broker
 from services.kafka.control_topic import ControlTopic
-from services.runtime.devices import DeviceDirectory
+from services.runtime.device_directory import DeviceDirectory
 from services.runtime.health import Progress
-from services.runtime.metrics import GatewayMetrics
+from services.runtime.metric_definitions import GatewayMetrics
 from services.runtime.settings import Settings
 from services.runtime.tracing import Tracer
 from services.storage.archive import EventArchive
@@ -76,7 +76,7 @@ async def serve(
         topics,
         metrics,
     )
-    async with retry.producer(broker, progress) as producer:
+    async with wait_for_broker.producer(broker, progress) as producer:
         ingest = IngestHandler(
             producer,
             topics,
@@ -115,7 +115,7 @@ async def serve(
             timeout_graceful_shutdown=SHUTDOWN_WITHIN_S,
         )
         # Nothing is served before every mute is known.
-        await retry.started(controls.start, progress)
+        await wait_for_broker.started(controls.start, progress)
         essential = [asyncio.create_task(controls.wait_for_failure()), asyncio.create_task(follower.run(g.look_back_s))]
         archiving = asyncio.create_task(archiver.run())
         # uvicorn raises the signal again after its own clean end, when there is nothing left to interrupt.

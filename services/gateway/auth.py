@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.runtime.metrics import GatewayMetrics
+from services.runtime.metric_definitions import GatewayMetrics
 
 COOKIE = "braid_token"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")

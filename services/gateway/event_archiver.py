@@ -27,7 +27,7 @@ from services.gateway.explanation import explain
 from services.gateway.messages import InvalidRecord, MessageDecoder, PageMessage
 from services.gateway.redaction import Redactor
 from services.gateway.sessions import SessionView
-from services.runtime.metrics import GatewayMetrics
+from services.runtime.metric_definitions import GatewayMetrics
 from services.storage.archive import EventArchive
 from services.storage.archive_collector import collect_entry
 from services.storage.archive_entry import ArchiveEntry

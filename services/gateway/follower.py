@@ -7,19 +7,19 @@ from collections.abc import Callable
 
 from aiokafka import AIOKafkaConsumer
 
-from services.contract.control import Control
+from services.contract.mute_and_forget import Control
 from services.contract.record import KafkaRecord
 from services.contract.tick import TickSigner
 from services.contract.topics import Topics
 from services.gateway.event_archiver import EventArchiver
-from services.gateway.event_stream import EventStream
+from services.gateway.message_buffer import EventStream
 from services.gateway.messages import InvalidRecord, MessageDecoder
 from services.gateway.redaction import Redactor, redact_muted
 from services.gateway.sessions import SessionStore
 from services.gateway.sources import SourceStore
 from services.kafka.follower import Batch, TopicFollower, follow
 from services.runtime.health import Progress
-from services.runtime.metrics import GatewayMetrics
+from services.runtime.metric_definitions import GatewayMetrics
 
 # The page shows what is new: a follower that is further behind skips records, and counts them.
 LAG_MAX = 20_000

@@ -13,15 +13,15 @@ from aiokafka.errors import KafkaError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from services.contract import cloudevents, media, timestamps, trace_context
+from services.contract import cloudevents, media_headers, timestamps, trace_context
 from services.contract.admission import AdmittedChunk, admit
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.prediction import TRACE_HEADER
 from services.contract.topics import MODALITIES, Topics
 from services.gateway.responses import error_response, json_response
-from services.runtime.devices import DeviceDirectory, EventTimestamp
-from services.runtime.metrics import GatewayMetrics
+from services.runtime.device_directory import DeviceDirectory, EventTimestamp
+from services.runtime.metric_definitions import GatewayMetrics
 from services.runtime.tracing import Attributes, Span, Tracer
 
 ACKNOWLEDGED_WITHIN_S, BODY_WITHIN_S = 20, 30
@@ -79,7 +79,7 @@ def build_chunk(
     content_type = request_headers.get("content-type", "")
     if not content_type and body and kind == cloudevents.media_type(modality) and modality in MODALITIES:
         return Rejected(Reason.CONTENT_TYPE, "content-type is missing")
-    if media.parse_content_type(content_type)[0] == cloudevents.STRUCTURED:
+    if media_headers.parse_content_type(content_type)[0] == cloudevents.STRUCTURED:
         return Rejected(Reason.CONTENT_TYPE, "CloudEvents in structured mode are not accepted: use ce- headers")
     stamp = devices.stamp(source, t_us) if declared_time else EventTimestamp(None, t_us)
     duration = request_headers.get("ce-duration")

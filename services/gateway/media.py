@@ -9,10 +9,10 @@ from collections.abc import Callable
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
-from services.contract import media
+from services.contract import media_headers
 from services.contract.admission import TEXT_TYPES
 from services.contract.topics import Topics
-from services.runtime.metrics import GatewayMetrics
+from services.runtime.metric_definitions import GatewayMetrics
 from services.storage.payload_cache import Payload, PayloadCache, PayloadRequest
 from services.storage.payload_log import PayloadLog
 
@@ -88,14 +88,14 @@ def browser_safe(modality: str, payload: Payload) -> Payload | None:
 
     The sender's content type is not trusted: an HTML page could be declared as text.
     """
-    kind, _ = media.parse_content_type(payload.content_type)
-    if modality == "video" and kind in media.IMAGE_TYPES and media.image_size(kind, payload.body):
+    kind, _ = media_headers.parse_content_type(payload.content_type)
+    if modality == "video" and kind in media_headers.IMAGE_TYPES and media_headers.image_size(kind, payload.body):
         return Payload(kind, payload.body)
-    if modality == "audio" and kind in media.AUDIO_TYPES:
-        if kind != media.PCM:
+    if modality == "audio" and kind in media_headers.AUDIO_TYPES:
+        if kind != media_headers.PCM:
             return Payload(kind, payload.body)
-        wav = media.wav_from_pcm(payload.content_type, payload.body)
-        return None if wav is None else Payload(media.WAV, wav)
+        wav = media_headers.wav_from_pcm(payload.content_type, payload.body)
+        return None if wav is None else Payload(media_headers.WAV, wav)
     if modality == "text" and kind in TEXT_TYPES:
         return Payload("text/plain; charset=utf-8", payload.body)
     return None

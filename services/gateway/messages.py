@@ -10,13 +10,13 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from services.contract import canonical, cloudevents, media, tick, timestamps, trace_context
+from services.contract import canonical, cloudevents, media_headers, tick, timestamps, trace_context
 from services.contract.admission import declared_duration_us
 from services.contract.chunk import EMPTY_SHA256
 from services.contract.cloudevents import Envelope
 from services.contract.dead_letter import Rejected
 from services.contract.event import event_id
-from services.contract.media import AudioInfo
+from services.contract.media_headers import AudioInfo
 from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
 from services.contract.record import KafkaRecord
 from services.contract.tick import Tick, TickSigner
@@ -233,7 +233,7 @@ def make_message(
 
 def _chunk_message(session: str, modality: str, t_us: int, envelope: Envelope, record: KafkaRecord) -> PageMessage:
     payload, content_type, source = envelope.payload, envelope.get("content-type"), envelope.get("source")
-    kind, _ = media.parse_content_type(content_type)
+    kind, _ = media_headers.parse_content_type(content_type)
     sha256, at = hashlib.sha256(payload).hexdigest(), [record.partition, record.offset]
     declared_us = declared_duration_us(envelope.attributes)
     body: Json = {
@@ -251,8 +251,8 @@ def _chunk_message(session: str, modality: str, t_us: int, envelope: Envelope, r
         body["alive"] = True
     else:
         body["media"] = media_path(session, modality, at, t_us, sha256)
-    if modality == "audio" and kind in media.AUDIO_TYPES and payload:
-        info = media.measure_audio(content_type, payload)
+    if modality == "audio" and kind in media_headers.AUDIO_TYPES and payload:
+        info = media_headers.measure_audio(content_type, payload)
         if isinstance(info, AudioInfo):
             body["duration_us"] = info.duration_us
             body["peaks"] = _peaks(info, payload)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from services.contract import canonical
-from services.contract.control import Control
+from services.contract.mute_and_forget import Control
 from services.gateway.messages import PageMessage
 
 Json = dict[str, Any]

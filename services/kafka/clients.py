@@ -14,7 +14,7 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import RecordMetadata
 
-from services.contract.errors import EXIT_USAGE, BraidError
+from services.contract.user_errors import EXIT_USAGE, BraidError
 from services.runtime.settings import KafkaSettings
 
 # aiokafka's own limit, 40 s, is long for a person who waits.

@@ -16,8 +16,8 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaConnectio
 from aiokafka.structs import ConsumerRecord
 from mode import Service
 
-from services.runtime.clock import monotonic_us
 from services.runtime.health import Progress
+from services.runtime.monotonic_clock import monotonic_us
 
 COMMIT_EVERY_US = 500_000
 POLL_MS_MAX = 100

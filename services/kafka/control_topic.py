@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from services.contract import control
-from services.contract.control import Control
+from services.contract import mute_and_forget
+from services.contract.mute_and_forget import Control
 from services.contract.partitioner import partition_of
 from services.contract.topics import Topics
 from services.contract.window import Window
@@ -107,7 +107,7 @@ class ControlTopic:
             session = record.key.decode()
         except (AttributeError, UnicodeDecodeError):
             return
-        current = control.decode_or_none(session, record.value) if record.value else Control(session)
+        current = mute_and_forget.decode_or_none(session, record.value) if record.value else Control(session)
         if current is not None:
             # A tombstone unmutes, but does not undo a deletion that this process knows of.
             before = self._known.get(session)
@@ -120,7 +120,9 @@ async def read_control(reader: AIOKafkaConsumer, topics: Topics, partitions: int
     key, current = session.encode(), Control(session)
     async for record in read_range(reader, TopicPartition(topics.control, partition_of(key, partitions))):
         if record.key == key:
-            current = (control.decode_or_none(session, record.value) if record.value else Control(session)) or current
+            current = (
+                mute_and_forget.decode_or_none(session, record.value) if record.value else Control(session)
+            ) or current
     return current
 
 
@@ -137,7 +139,7 @@ async def update_control(
     key = session.encode()
     await producer.send_and_wait(
         topics.control,
-        control.encode(changed),
+        mute_and_forget.encode(changed),
         key=key,
         partition=partition_of(key, partitions),
         headers=[("content-type", b"application/json")],

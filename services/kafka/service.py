@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer
 from faust.app.base import BootStrategy
 from prometheus_client import CollectorRegistry
 
-from services.contract.errors import EXIT_USAGE
+from services.contract.user_errors import EXIT_USAGE
 from services.kafka.consumer_loop import ConsumerLoop, Work
 from services.runtime import logs
 from services.runtime.health import supervised

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from services.contract.errors import BraidError
+from services.contract.user_errors import BraidError
 
 _PR_SET_PDEATHSIG = 1
 

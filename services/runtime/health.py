@@ -14,7 +14,7 @@ from importlib.metadata import version
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.exposition import choose_encoder
 
-from services.runtime.clock import monotonic_us
+from services.runtime.monotonic_clock import monotonic_us
 from services.runtime.settings import Settings
 
 _log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import NoReturn
 
-from services.contract.errors import BraidError
+from services.contract.user_errors import BraidError
 
 
 def run_main(main: Callable[[], int | None]) -> NoReturn:

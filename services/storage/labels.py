@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.contract import canonical, media
-from services.contract.errors import EXIT_NOT_RETAINED, EXIT_USAGE, BraidError
-from services.contract.media import AudioInfo, wav_from_pcm
+from services.contract import canonical, media_headers
+from services.contract.media_headers import AudioInfo, wav_from_pcm
+from services.contract.user_errors import EXIT_NOT_RETAINED, EXIT_USAGE, BraidError
 from services.runtime.atomic_file import hashed_name, write_atomically
 from services.storage.evidence import MemberInput, PredictionEvidence
 from services.storage.payload_cache import Payload
 
 MANIFEST, LOCK = "labels.jsonl", "lock"
 SUFFIXES = {
-    media.JPEG: ".jpg",
-    media.PNG: ".png",
-    media.WEBP: ".webp",
-    media.WAV: ".wav",
+    media_headers.JPEG: ".jpg",
+    media_headers.PNG: ".png",
+    media_headers.WEBP: ".webp",
+    media_headers.WAV: ".wav",
     "audio/flac": ".flac",
     "audio/ogg": ".ogg",
 }
@@ -146,7 +146,7 @@ class LabelStore:
 
 
 def _kind(payload: Payload) -> str:
-    return media.parse_content_type(payload.content_type)[0]
+    return media_headers.parse_content_type(payload.content_type)[0]
 
 
 def _text(payload: Payload | None) -> str:
@@ -160,7 +160,7 @@ def _text(payload: Payload | None) -> str:
 
 def _audio(inputs: Sequence[MemberInput], start_us: int, end_us: int) -> tuple[str, bytes] | None:
     """Return the PCM of the source with the most audio in the window as one WAV, else the longest audio file."""
-    files = [i for i in inputs if i.payload is not None and _kind(i.payload) != media.PCM]
+    files = [i for i in inputs if i.payload is not None and _kind(i.payload) != media_headers.PCM]
     by_source: dict[str, list[MemberInput]] = {}
     for pcm in inputs:
         if pcm not in files:
@@ -178,7 +178,7 @@ def _audio(inputs: Sequence[MemberInput], start_us: int, end_us: int) -> tuple[s
 
 def _joined_pcm(chunks: Sequence[MemberInput], start_us: int, end_us: int) -> bytes | None:
     first = chunks[0].payload
-    info = None if first is None else media.measure_audio(first.content_type, first.body)
+    info = None if first is None else media_headers.measure_audio(first.content_type, first.body)
     if first is None or not isinstance(info, AudioInfo):
         return None
     frame_bytes = SAMPLE_BYTES * info.channels

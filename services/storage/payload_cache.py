@@ -18,8 +18,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError
 
-from services.contract.errors import BraidError
-from services.runtime.clock import monotonic_us
+from services.contract.user_errors import BraidError
+from services.runtime.monotonic_clock import monotonic_us
 from services.runtime.settings import RedisSettings
 
 BUCKET_US = 10_000_000

@@ -14,8 +14,8 @@ from heapq import merge
 from services.aligner.idleness import EndOffsets, IdleTimeouts
 from services.aligner.partition import Effects, Partition
 from services.aligner.recovery import initial_state
-from services.contract import cloudevents, frontier, tick
-from services.contract.frontier import Frontier
+from services.contract import cloudevents, last_emitted_window, tick
+from services.contract.last_emitted_window import Frontier
 from services.contract.topics import Topics
 from tests.cases.devices import EPOCH_MS, Sent, record_of
 from tests.cases.outcome import MODALITIES, SEMANTICS, Outcome
@@ -90,7 +90,7 @@ class Scene(Outcome):
         """The owner commits its floors, once the frontier records that they rely on are written."""
         floors = self.owner.commit_offsets()
         for told in self.owner.due_frontiers():
-            key = frontier.key(told.session, f"n{self.assignments}")
+            key = last_emitted_window.key(told.session, f"n{self.assignments}")
             self.frontiers[key] = told
             for old in self.owner.coverage.on_frontier_acknowledged(told.session, told.start_us):
                 if old != key:

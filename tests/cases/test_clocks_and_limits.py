@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.contract import frontier
+from services.contract import last_emitted_window
 from tests.cases.devices import Sent, frames, record_of, sound
 from tests.cases.scene import TOPICS, Scene
 
@@ -143,8 +143,8 @@ def test_case_13_session_ids_of_1_to_128_bytes_of_printable_utf8_are_taken_brace
     assert scene.finals(session)[-1].id == f"{session}/1700000001000/1"
     scene.commit()
     ((key, told),) = scene.frontiers.items()
-    assert frontier.session_of(key) == session
-    assert frontier.decode_or_none(frontier.encode(told)) == told
+    assert last_emitted_window.session_of(key) == session
+    assert last_emitted_window.decode_or_none(last_emitted_window.encode(told)) == told
     assert scene.outcome() == scene.what_the_logs_say()
 
 

@@ -14,7 +14,7 @@ from playwright.async_api import Browser, Locator, Page, ViewportSize, expect
 
 from services.kafka import clients
 from services.offline.evaluation.dataset import read_stream
-from services.offline.evaluation.player import PlaybackSchedule, play_streams
+from services.offline.evaluation.kafka_player import PlaybackSchedule, play_streams
 from services.runtime.settings import ROOT, Settings
 from tests.waiting import DEADLINE_MS
 

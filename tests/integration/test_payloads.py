@@ -14,7 +14,7 @@ from services.contract import cloudevents
 from services.contract.partitioner import partition_of
 from services.kafka import clients
 from services.local.redis import LocalRedis
-from services.runtime.clock import monotonic_us
+from services.runtime.monotonic_clock import monotonic_us
 from services.runtime.settings import Settings
 from services.storage import payload_cache
 from services.storage.payload_cache import (

@@ -23,7 +23,7 @@ from tests.mutation.verdict import Key, MutationVerdict, judge
 ROOT = Path(__file__).parents[2]
 _ALIGNER = [
     "alignment",
-    "admission_cache",
+    "cached_admission",
     "idleness",
     "ordered_merge",
     "partition",

@@ -20,7 +20,7 @@ _NOT_FURTHER = (
 )
 
 _BY_FILE: dict[str, dict[str, str]] = {
-    "services/aligner/admission_cache.py": {
+    "services/aligner/cached_admission.py": {
         "module: 50000 to 50001": _REMEMBERED,
         "module: 50000 to 49999": _REMEMBERED,
         "module: 32 to 33": _REMEMBERED,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.aligner import admission_cache as gate_of
-from services.aligner.admission_cache import AdmissionCache
+from services.aligner import cached_admission as gate_of
+from services.aligner.cached_admission import AdmissionCache
 from services.contract import cloudevents, timestamps
 from services.contract.admission import AdmittedChunk, admit
 from services.contract.alignment_config import AdmissionLimits, AlignmentConfig

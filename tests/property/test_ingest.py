@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.aligner.admission_cache import AdmissionCache
+from services.aligner.cached_admission import AdmissionCache
 from services.contract import cloudevents, timestamps
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import SessionEnd
@@ -13,7 +13,7 @@ from services.contract.dead_letter import Rejected
 from services.contract.partitioner import partition_of
 from services.contract.record import KafkaRecord
 from services.gateway.ingest import OutgoingChunk, build_chunk
-from services.runtime.devices import DeviceDirectory
+from services.runtime.device_directory import DeviceDirectory
 
 CONFIG = AlignmentConfig(sessions=(("hall*", ("text",)),))
 NOW_US = 1_700_000_000_000_000

@@ -7,10 +7,9 @@ import pytest
 from services.aligner.alignment import Aligner, Duplicate
 from services.aligner.partition import Effects, FrontierCoverage, Partition
 from services.aligner.session import NEVER_US, Session, Stream, WatermarkStep
-from services.contract import frontier
 from services.contract.chunk import Chunk
 from services.contract.dead_letter import Reason, Rejected
-from services.contract.frontier import key
+from services.contract.last_emitted_window import key
 from services.contract.tick import TickEvidence
 from services.fusion.batching import Batcher
 from tests.simulation import fuser
@@ -201,7 +200,7 @@ def cover_only_the_old_where_every_floor_is_the_end(patch: pytest.MonkeyPatch) -
 
 def share_one_frontier_key(patch: pytest.MonkeyPatch) -> None:
     """Let all owners write the frontier of a session under one key, so that a paused one overwrites its successor."""
-    patch.setattr(frontier, "key", lambda session, nonce: key(session, "the same"))
+    patch.setattr(last_emitted_window, "key", lambda session, nonce: key(session, "the same"))
 
 
 def predict_again_what_is_published(patch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from services.contract import cloudevents
 from services.contract.cloudevents import Envelope
-from services.contract.frontier import Frontier
+from services.contract.last_emitted_window import Frontier
 from services.contract.window import Window
 
 UNIT_US = 1_000

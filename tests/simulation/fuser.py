@@ -15,7 +15,7 @@ from services.fusion.batching import Batcher, BatchTimeModel, QueuedWindow
 from services.fusion.event_detector import DetectorState, EventDetector
 from services.fusion.event_tracker import EventTracker, detector_input
 from services.fusion.recovery import UNREAD_US, keep_newest, look_back_us, state_of
-from services.fusion.stages import WindowPrediction
+from services.fusion.stage_values import WindowPrediction
 from tests.simulation.broker import UNIT_US, Broker, Place, PublishedPrediction
 
 MODEL = {"name": "arithmetic", "version": "1", "digest": "0123456789ab"}

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from services.aligner.idleness import EndOffsets, IdleTimeouts
 from services.aligner.partition import Effects, Partition
 from services.aligner.recovery import initial_state
-from services.contract import frontier, tick
+from services.contract import last_emitted_window, tick
 from services.contract.alignment_config import AlignmentConfig, StreamConfig
 from services.contract.topics import Topics
 from tests.simulation.broker import EPOCH_MS, MODALITIES, UNIT_US, Broker, FakeRecord, SentRecord, record_of
@@ -203,7 +203,7 @@ class World:
         """Write frontier records, then commit; a zombie's commit is rejected, its records are not."""
         floors = process.commit_offsets()
         for record in process.due_frontiers():
-            key = frontier.key(record.session, self.nonces[id(process)])
+            key = last_emitted_window.key(record.session, self.nonces[id(process)])
             self.broker.frontiers[key] = record
             self.maybe_crash(0.01)
             for old in process.coverage.on_frontier_acknowledged(record.session, record.start_us):

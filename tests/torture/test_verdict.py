@@ -13,7 +13,7 @@ from services.contract.dead_letter import Reason, Rejected, make_dead_letter
 from services.contract.record import KafkaRecord, RecordPosition
 from services.fusion.inference import Inference
 from services.inspection.audit.ledger import PartitionLogs, build_ledger
-from services.inspection.audit.predictions import recompute_predictions
+from services.inspection.audit.recompute_predictions import recompute_predictions
 from services.offline.driver import StreamDriver
 from services.offline.evaluation.dataset import read_stream
 from services.offline.evaluation.run_stream import ORIGIN_US, PATIENCE

@@ -11,7 +11,7 @@ from services.contract import canonical
 from services.contract.record import KafkaRecord, MemberPosition
 from services.fusion.inference import Inference
 from services.inspection.audit.ledger import Ledger, PartitionLogs, build_ledger
-from services.inspection.audit.predictions import recompute_predictions
+from services.inspection.audit.recompute_predictions import recompute_predictions
 from services.runtime.settings import Settings
 from tests.torture.commits import Commit, premature_commits
 from tests.torture.media import MARK

@@ -17,7 +17,7 @@ from typer.main import get_command
 
 from services.cli.main import app
 from services.runtime.health import HealthServer, Progress
-from services.runtime.metrics import (
+from services.runtime.metric_definitions import (
     AlignerMetrics,
     FusionMetrics,
     GatewayMetrics,

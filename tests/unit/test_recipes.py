@@ -14,10 +14,10 @@ from services.cli.main import app
 from services.contract import cloudevents
 from services.contract.alignment_config import AlignmentConfig
 from services.gateway.ingest import build_chunk
-from services.integrations.capture.source import network_stream
+from services.integrations.capture.source_address import network_stream
 from services.integrations.mqtt import discovery
 from services.integrations.mqtt.topics import MqttTopics
-from services.runtime.devices import DeviceDirectory
+from services.runtime.device_directory import DeviceDirectory
 from services.runtime.settings import ROOT, Settings
 
 RECIPES = (ROOT / "docs" / "recipes.md").read_text()

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from services.aligner.metrics import AlignerObserver
-from services.cli.devices import count_record
+from services.cli.source_devices import count_record
 from services.contract import cloudevents
 from services.contract.record import KafkaRecord
 from services.contract.source_stats import PERIOD_US, ClockOffset, SourceStats
 from services.gateway.messages import media_messages
 from services.gateway.sources import SourceStore
-from services.runtime.devices import DeviceClock
-from services.runtime.metrics import AlignerMetrics
+from services.runtime.device_directory import DeviceClock
+from services.runtime.metric_definitions import AlignerMetrics
 from tests.cases.scene import Scene
 
 SOURCE, START_US, SECOND_US = "/devices/d/mic", 1_700_000_000_000_000, 1_000_000

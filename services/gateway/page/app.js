@@ -1,11 +1,11 @@
 // The live page: which sessions are shown, one animation loop for all of them, and the keyboard shortcuts.
 
-import { showDetails } from "./details.js";
+import { showDetails } from "./session-details.js";
 import { el, setText } from "./dom.js";
 import { ExplanationPanel } from "./explanation.js";
 import { Feed, pollSessions, readDevices } from "./feed.js";
 import { SessionList } from "./session-list.js";
-import { SessionView } from "./session.js";
+import { SessionView } from "./session-view.js";
 
 const SHOWN_MAX = 10;
 // A session is drawn at most this often; of many, at most so many per animation frame, those that wait longest first.

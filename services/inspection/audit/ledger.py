@@ -14,8 +14,8 @@ from services.contract.chunk import Chunk
 from services.contract.record import KafkaRecord
 from services.contract.tick import Tick
 from services.contract.window import Window
+from services.inspection.audit.media_record import decode_media_record
 from services.inspection.audit.oracle import LogEntry, OracleVerdict, judge_logs
-from services.inspection.audit.records import decode_media_record
 
 FATES = ("windowed", "late", "duplicate", "dead", "pending")
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from shlex import quote
 from typing import Any
 
-from services.contract import canonical, media, timestamps
-from services.contract.media import AudioInfo
+from services.contract import canonical, media_headers, timestamps
+from services.contract.media_headers import AudioInfo
 from services.contract.prediction import LATENCY_HEADER
 from services.storage.evidence import MemberInput, PredictionEvidence
 
@@ -65,6 +65,6 @@ def _input(found: MemberInput) -> dict[str, Any]:
     if payload is not None and found.modality == "text":
         out["text"] = payload.body.decode(errors="replace")[:TEXT_SHOWN_MAX]
     if payload is not None and found.modality == "audio" and payload.body:
-        length = media.measure_audio(payload.content_type, payload.body)
+        length = media_headers.measure_audio(payload.content_type, payload.body)
         out["sound_ms"] = length.duration_us / 1000 if isinstance(length, AudioInfo) else None
     return out

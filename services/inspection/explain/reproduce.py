@@ -12,7 +12,7 @@ from services.contract.prediction import muted_modalities
 from services.contract.record import KafkaRecord, RecordPosition
 from services.contract.topics import Topics
 from services.fusion.inference import Inference
-from services.fusion.stages import WindowPrediction
+from services.fusion.stage_values import WindowPrediction
 from services.offline.recording.reader import RecordingFile
 from services.storage.evidence import PredictionEvidence, PredictionKey, find_in_records
 

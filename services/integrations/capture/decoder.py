@@ -9,8 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from services.contract.errors import BraidError
-from services.integrations.capture.source import CaptureSource
+from services.contract.user_errors import BraidError
+from services.integrations.capture.source_address import CaptureSource
 
 TIMEOUT_S = (10.0, 5.0)  # to open, to read
 RATE, CHANNELS = 16_000, 1

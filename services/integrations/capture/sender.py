@@ -23,9 +23,9 @@ from services.integrations.capture.decoder import (
     CaptureError,
     SourceLost,
 )
-from services.integrations.capture.source import CaptureSource
+from services.integrations.capture.source_address import CaptureSource
 from services.integrations.capture.stream_clock import StreamClock
-from services.runtime.devices import DeviceDirectory, EventTimestamp
+from services.runtime.device_directory import DeviceDirectory, EventTimestamp
 
 JPEG = "image/jpeg"
 RETRY_S = 2.0

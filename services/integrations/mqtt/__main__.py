@@ -18,11 +18,11 @@ from services.integrations.mqtt.client import MqttClient
 from services.integrations.mqtt.follower import BridgeFollower
 from services.integrations.mqtt.state import BridgeLimits, BridgeState
 from services.integrations.mqtt.topics import MqttTopics
-from services.kafka import clients, retry
+from services.kafka import clients, wait_for_broker
 from services.kafka.control_topic import ControlTopic, update_control
 from services.runtime import logs
 from services.runtime.health import Progress, supervised
-from services.runtime.metrics import MqttMetrics, make_registry
+from services.runtime.metric_definitions import MqttMetrics, make_registry
 from services.runtime.net import is_loopback
 from services.runtime.process import run_main, run_until_first_ends
 from services.runtime.settings import MqttSettings, Settings, SettingsError, load
@@ -100,7 +100,7 @@ async def serve(settings: Settings, metrics: MqttMetrics, progress: Progress) ->
 
     async def follow() -> None:
         # Nothing is published before every mute is known.
-        await retry.started(controls.start, progress)
+        await wait_for_broker.started(controls.start, progress)
         await asyncio.gather(controls.wait_for_failure(), follower.run())
 
     async def wait_for_signal() -> None:

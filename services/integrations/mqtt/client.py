@@ -13,7 +13,7 @@ from services.integrations.mqtt.discovery import OFFLINE, ONLINE
 from services.integrations.mqtt.state import MqttMessage
 from services.integrations.mqtt.topics import MqttTopics
 from services.runtime.health import Progress
-from services.runtime.metrics import MqttMetrics
+from services.runtime.metric_definitions import MqttMetrics
 from services.runtime.process import run_until_first_ends
 from services.runtime.settings import MqttSettings
 

@@ -18,7 +18,7 @@ from services.integrations.mqtt.state import BridgeState, FrameRef, MqttMessage
 from services.kafka.follower import Batch, TopicFollower, follow
 from services.kafka.log_reader import read_range
 from services.runtime.health import Progress
-from services.runtime.metrics import MqttMetrics
+from services.runtime.metric_definitions import MqttMetrics
 
 # How far back sources and predictions are read at the start.
 LOOK_BACK_MS = 60_000

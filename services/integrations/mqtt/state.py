@@ -7,8 +7,8 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from services.contract import canonical
-from services.contract.control import Control
 from services.contract.event import Event
+from services.contract.mute_and_forget import Control
 from services.integrations.mqtt import discovery
 from services.integrations.mqtt.topics import MqttTopics
 

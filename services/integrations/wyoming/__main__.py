@@ -7,11 +7,11 @@ import signal
 import socket
 
 from services.integrations.wyoming.server import WyomingServer
-from services.kafka import retry
+from services.kafka import wait_for_broker
 from services.runtime import logs
-from services.runtime.devices import DeviceDirectory
+from services.runtime.device_directory import DeviceDirectory
 from services.runtime.health import Progress, supervised
-from services.runtime.metrics import WyomingMetrics, make_registry
+from services.runtime.metric_definitions import WyomingMetrics, make_registry
 from services.runtime.net import bind_listener, is_loopback
 from services.runtime.process import run_main
 from services.runtime.settings import Settings, SettingsError, WyomingSettings, load
@@ -42,7 +42,7 @@ async def serve(settings: Settings, listener: socket.socket, metrics: WyomingMet
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    async with retry.producer(settings.kafka, progress) as kafka_producer:
+    async with wait_for_broker.producer(settings.kafka, progress) as kafka_producer:
         server = WyomingServer(
             settings.wyoming,
             settings.topic_names(),

@@ -10,7 +10,7 @@ from wyoming.asr import Transcript
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.event import Event
 
-from services.contract import canonical, cloudevents, media
+from services.contract import canonical, cloudevents, media_headers
 from services.contract.alignment_config import AdmissionLimits
 from services.contract.dead_letter import Rejected
 from services.integrations.capture.audio_chunker import SAMPLE_BYTES, AudioChunker, PcmChunk
@@ -81,7 +81,7 @@ class SatelliteDecoder:
         if format.get("width") != SAMPLE_BYTES:
             raise ProtocolError("format", f"samples must have {SAMPLE_BYTES} bytes")
         content_type = f"audio/pcm;rate={format.get('rate')};channels={format.get('channels')};format=s16le"
-        info = media.measure_audio(content_type, body)
+        info = media_headers.measure_audio(content_type, body)
         if isinstance(info, Rejected):
             raise ProtocolError(info.reason.value, info.detail)
         t_us = now_us - info.duration_us

@@ -22,7 +22,7 @@ from services.integrations.wyoming.protocol import (
     read_event,
     write_event,
 )
-from services.runtime.clock import monotonic_us
+from services.runtime.monotonic_clock import monotonic_us
 from services.runtime.process import run_until_first_ends
 
 CONNECT_WITHIN_S = 10

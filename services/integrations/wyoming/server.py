@@ -18,8 +18,8 @@ from services.contract.topics import Topics
 from services.integrations.wyoming.audio_events import MediaRecord, SatelliteDecoder
 from services.integrations.wyoming.connection import SatelliteConnection
 from services.integrations.wyoming.protocol import LINE_BYTES_MAX, LengthLimits, ProtocolError
-from services.runtime.devices import DeviceDirectory
-from services.runtime.metrics import WyomingMetrics
+from services.runtime.device_directory import DeviceDirectory
+from services.runtime.metric_definitions import WyomingMetrics
 from services.runtime.settings import WyomingSettings
 
 ACKNOWLEDGED_WITHIN_S = 20

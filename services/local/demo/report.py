@@ -12,9 +12,9 @@ from services.contract.event import Event
 from services.contract.prediction import DIGITS
 from services.fusion.event_detector import DetectorInput, DetectorState, EventDetector
 from services.fusion.inference import Inference
-from services.fusion.stages import WindowPrediction
+from services.fusion.stage_values import WindowPrediction
 from services.inspection.audit.ledger import Ledger
-from services.inspection.audit.predictions import RecomputedPredictions
+from services.inspection.audit.recompute_predictions import RecomputedPredictions
 from services.local.demo.watch import ObservedOutputs
 from services.offline.evaluation.event_scoring import (
     DetectedEvent,
@@ -24,7 +24,7 @@ from services.offline.evaluation.event_scoring import (
     score_events,
     sum_scores,
 )
-from services.offline.evaluation.player import PlaybackSchedule
+from services.offline.evaluation.kafka_player import PlaybackSchedule
 
 # Texts of the recorded streams arrive up to 6.5 s after what they describe.
 TEXT_IDLE_TIMEOUT_MS = 6_500

@@ -15,7 +15,7 @@ from services.fusion.event_detector import EventDetector
 from services.fusion.inference import Inference
 from services.inspection.audit.collect import collect_logs, collect_topic
 from services.inspection.audit.ledger import build_ledger
-from services.inspection.audit.predictions import recompute_predictions
+from services.inspection.audit.recompute_predictions import recompute_predictions
 from services.kafka import clients, topic_admin
 from services.kafka.follower import TopicFollower
 from services.local.demo.report import TEXT_IDLE_TIMEOUT_MS, StreamTruths, summarize
@@ -25,7 +25,7 @@ from services.local.ports import free_ports
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.offline.evaluation.dataset import RecordedStream, read_stream
-from services.offline.evaluation.player import PlaybackSchedule, Played, play_streams
+from services.offline.evaluation.kafka_player import PlaybackSchedule, Played, play_streams
 from services.runtime.net import access_token, page_url
 from services.runtime.settings import Settings
 

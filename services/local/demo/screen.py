@@ -13,7 +13,7 @@ from rich.table import Table
 
 from services.contract.event import Event
 from services.local.demo.watch import ObservedOutputs
-from services.offline.evaluation.player import PlaybackSchedule
+from services.offline.evaluation.kafka_player import PlaybackSchedule
 
 EVERY_S = 5.0
 

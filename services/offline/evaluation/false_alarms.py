@@ -12,7 +12,7 @@ from model.data.background_streams import SECONDS, background_streams
 from model.data.splits import Split
 from services.fusion.event_detector import EventDetector
 from services.fusion.inference import Inference
-from services.fusion.stages import WindowPrediction
+from services.fusion.stage_values import WindowPrediction
 from services.offline.evaluation.dataset import RecordedStream
 from services.offline.evaluation.run_stream import StreamRun, detect_events, run_stream
 

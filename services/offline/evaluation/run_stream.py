@@ -11,7 +11,7 @@ from services.contract.event import Event, event_id
 from services.fusion.event_detector import EventDetector
 from services.fusion.event_tracker import EventTracker
 from services.fusion.inference import Inference
-from services.fusion.stages import WindowPrediction
+from services.fusion.stage_values import WindowPrediction
 from services.offline.driver import StreamDriver, TimedWindow
 from services.offline.evaluation.dataset import RecordedStream
 from services.offline.evaluation.event_scoring import DetectedEvent

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.contract import canonical, cloudevents, media, timestamps
+from services.contract import canonical, cloudevents, media_headers, timestamps
 from services.contract.cloudevents import Envelope
-from services.contract.media import AudioInfo
+from services.contract.media_headers import AudioInfo
 from services.contract.record import KafkaRecord
 
 JSON_TYPE, TEXT_TYPE = "application/json", "text/plain"
@@ -86,10 +86,10 @@ def decode(raw: bytes) -> KafkaRecord:
 
 def _media(read: Envelope, value: bytes) -> tuple[str, dict[str, Any]] | None:
     kind = read.get("content-type").partition(";")[0].strip().lower()
-    if kind in media.IMAGE_TYPES:
+    if kind in media_headers.IMAGE_TYPES:
         return IMAGE, {"frame_id": read.get("source"), "format": kind.removeprefix("image/")}
-    if kind == media.PCM:
-        measured = media.measure_audio(read.get("content-type"), value)
+    if kind == media_headers.PCM:
+        measured = media_headers.measure_audio(read.get("content-type"), value)
         if isinstance(measured, AudioInfo):
             return AUDIO, {
                 "format": "pcm-s16",

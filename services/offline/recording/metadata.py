@@ -8,7 +8,7 @@ from typing import Any
 
 from services.contract import canonical
 from services.contract.alignment_config import AlignmentConfig, config_from_json
-from services.contract.errors import EXIT_USAGE, BraidError
+from services.contract.user_errors import EXIT_USAGE, BraidError
 
 NAME, RECORDED = "braid", "braid.taken"
 FORMAT = "1"

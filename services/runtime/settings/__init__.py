@@ -23,9 +23,7 @@ from services.runtime.settings.infrastructure import (
     WatchdogSettings,
 )
 from services.runtime.settings.integrations import AUTO, DeviceSettings, MqttSettings, WyomingSettings
-from services.runtime.settings.problems import SettingsError, problems_of, settings_error, suggestion
-from services.runtime.settings.serving import ArchiveSettings, FusionSettings, GatewaySettings, LabelSettings
-from services.runtime.settings.sources import (
+from services.runtime.settings.origins import (
     NESTING,
     PREFIX,
     ConfigFile,
@@ -33,6 +31,8 @@ from services.runtime.settings.sources import (
     Environment,
     with_current_names,
 )
+from services.runtime.settings.problems import SettingsError, problems_of, settings_error, suggestion
+from services.runtime.settings.serving import ArchiveSettings, FusionSettings, GatewaySettings, LabelSettings
 
 __all__ = [
     "AUTO",

@@ -9,7 +9,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from services.contract.errors import EXIT_USAGE, BraidError
+from services.contract.user_errors import EXIT_USAGE, BraidError
 
 SECRET_WORDS = ("secret", "password", "token")
 CORRECT = "Correct braid.yaml, .env or the BRAID_… variables, then run `braid config check`."

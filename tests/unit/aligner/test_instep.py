@@ -14,7 +14,7 @@ from services.aligner.alignment import RetainedOffsets
 from services.aligner.ordered_merge import LogMerger
 from services.aligner.partition import FrontierCoverage
 from services.aligner.recovery import SettingsMismatchError, initial_state
-from services.contract.frontier import Frontier
+from services.contract.last_emitted_window import Frontier
 from services.contract.window import Window
 
 

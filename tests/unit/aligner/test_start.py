@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.aligner.partition import FrontierCoverage
 from services.aligner.recovery import initial_state
-from services.contract.frontier import Frontier
+from services.contract.last_emitted_window import Frontier
 from services.contract.window import Window
 
 

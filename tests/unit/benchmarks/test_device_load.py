@@ -15,8 +15,8 @@ from benchmarks.device_load import (
 from benchmarks.peers.job import WindowJoin, parse_record
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.record import KafkaRecord
+from services.inspection.audit.media_record import decode_media_record as read_for_oracle
 from services.inspection.audit.oracle import LogEntry, judge_logs
-from services.inspection.audit.records import decode_media_record as read_for_oracle
 
 EPOCH_MS = 1_700_000_000_000
 LOAD = DeviceLoad(sessions=6, seconds=20, late=0.1, copies=0.05, broken=0.02)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.cli.devices import late_source
+from services.cli.source_devices import late_source
 from services.cli.tail import render
 from services.contract import canonical
 from services.contract.prediction import LATENCY_HEADER

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 
-from services.contract.errors import BraidError
+from services.contract.user_errors import BraidError
 
 
 def test_error_prints_one_line_for_each_part_that_is_set() -> None:

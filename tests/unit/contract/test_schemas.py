@@ -13,18 +13,18 @@ from jsonschema import Draft7Validator, Draft202012Validator
 from typer.testing import CliRunner
 
 from services.cli.main import app
-from services.contract import control, dead_letter, event, frontier, prediction, tick, window
+from services.contract import dead_letter, event, last_emitted_window, mute_and_forget, prediction, tick, window
 from services.contract.chunk import Chunk
-from services.contract.control import Control
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.event import Event
-from services.contract.frontier import Frontier
+from services.contract.last_emitted_window import Frontier
+from services.contract.mute_and_forget import Control
 from services.contract.prediction import Answer, ModalityContribution
 from services.contract.record import RecordPosition
-from services.contract.schemas import RECORDS
+from services.contract.record_schemas import RECORDS
 from services.contract.topics import Topics
 from services.contract.window import Member, Window, WindowMembers
-from services.runtime.schema_files import asyncapi, files
+from services.runtime.schema_documents import asyncapi, files
 from services.runtime.settings import ROOT, load
 
 # The official schema as the npm package @asyncapi/specs 6.11.1 has it, white space aside; asyncapi-3.0.0.LICENSE is its
@@ -49,8 +49,8 @@ WRITTEN = {
         RecordPosition("t", 0, 1), "fusion", Rejected(Reason.SIZE, "too large"), b"x", ()
     ).encode()[0],
     "tick": next(iter(tick.encode({"kitchen": 5}, "tick"))),
-    "control": control.encode(Control("kitchen", {"audio": 7}, {"video": ((1, 2),)}, 3)),
-    "frontier": frontier.encode(Frontier("kitchen", 5, "0123456789ab")),
+    "control": mute_and_forget.encode(Control("kitchen", {"audio": 7}, {"video": ((1, 2),)}, 3)),
+    "frontier": last_emitted_window.encode(Frontier("kitchen", 5, "0123456789ab")),
 }
 
 

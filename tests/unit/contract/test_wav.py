@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import wave
 
-from services.contract import media
-from services.contract.media import AudioInfo, wav_from_pcm
+from services.contract import media_headers
+from services.contract.media_headers import AudioInfo, wav_from_pcm
 
 
 def test_pcm_as_wav_has_the_same_samples() -> None:
@@ -16,7 +16,7 @@ def test_pcm_as_wav_has_the_same_samples() -> None:
     with wave.open(io.BytesIO(made)) as read:
         assert (read.getframerate(), read.getnchannels(), read.getsampwidth()) == (8_000, 2, 2)
         assert read.readframes(1_000) == pcm
-    measured = media.measure_audio("audio/wav", made)
+    measured = media_headers.measure_audio("audio/wav", made)
     assert isinstance(measured, AudioInfo)
     assert measured.samples == 100
 

@@ -14,7 +14,7 @@ from services.contract.prediction import Answer
 from services.contract.window import Member, Window, WindowMembers
 from services.fusion.event_detector import EventDetector
 from services.fusion.event_tracker import EarlyPrediction, EventTracker
-from services.fusion.stages import WindowPrediction
+from services.fusion.stage_values import WindowPrediction
 
 HOP_US, SIZE_US = 500_000, 2_000_000
 SENSES, LABELS = ("text", "audio"), ("nothing", "7", "dog")

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from model.checkpoint import load, save
-from model.fit import EVENT_THRESHOLDS
+from model.fit_and_calibrate import EVENT_THRESHOLDS
 from model.network import Architecture, TaskNetwork
 from services.contract.record import MemberPosition
 from services.contract.window import Member, Window, WindowMembers, position_of

@@ -11,7 +11,7 @@ from services.contract.window import Window
 from services.fusion.batching import ReleasedBatch
 from services.fusion.metrics import SHARED, window_spans
 from services.fusion.publish import PublishedPrediction
-from services.fusion.stages import WindowPrediction
+from services.fusion.stage_values import WindowPrediction
 
 S = 1_000_000
 PARTS = [("align_wait", 1500.0), ("transport", 2.0), ("queue", 3.0), *((name, 1.0) for name in SHARED)]

@@ -16,7 +16,7 @@ from services.gateway import messages
 from services.gateway.event_archiver import QUEUE_MAX, ArchiveReader, EventArchiver, PendingEvent, predictions_of
 from services.gateway.redaction import Redactor
 from services.gateway.sessions import SessionView
-from services.runtime.metrics import GatewayMetrics
+from services.runtime.metric_definitions import GatewayMetrics
 from services.storage.archive import EventArchive
 from services.storage.archive_entry import ArchiveEntry
 from services.storage.payload_cache import PayloadRequest

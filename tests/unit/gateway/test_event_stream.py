@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from services.gateway.event_stream import EventStream, StreamEntry
+from services.gateway.message_buffer import EventStream, StreamEntry
 from tests.unit.gateway.records import chunk
 from tests.waiting import DEADLINE_S
 

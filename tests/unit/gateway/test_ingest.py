@@ -8,7 +8,7 @@ from services.contract import trace_context
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.dead_letter import Reason, Rejected
 from services.gateway.ingest import IngestTrace, OutgoingChunk, build_chunk, trace_of
-from services.runtime.devices import DeviceDirectory
+from services.runtime.device_directory import DeviceDirectory
 from services.runtime.settings import DeviceSettings
 
 CONFIG = AlignmentConfig()

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 
 from services.contract import canonical
-from services.contract.control import Control
+from services.contract.mute_and_forget import Control
 from services.gateway import messages
 from services.gateway.event_archiver import EventArchiver
-from services.gateway.event_stream import EventStream
 from services.gateway.follower import ControlApplier
+from services.gateway.message_buffer import EventStream
 from services.gateway.redaction import Redactor
 from services.gateway.sessions import HistoryLimits, SessionStore
 from services.gateway.sources import SourceStore
-from services.runtime.metrics import GatewayMetrics, make_registry
+from services.runtime.metric_definitions import GatewayMetrics, make_registry
 from tests.unit.gateway.records import SECOND_US, START_US, chunk, prediction
 from tests.unit.gateway.test_archive import archiver_of
 from tests.waiting import DEADLINE_S

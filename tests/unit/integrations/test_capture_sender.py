@@ -13,8 +13,8 @@ from services.contract.topics import Topics
 from services.integrations.capture import sender
 from services.integrations.capture.decoder import CapturedItem, CaptureError, SourceLost
 from services.integrations.capture.sender import CaptureOptions, Sender
-from services.integrations.capture.source import CaptureSource
-from services.runtime.devices import DeviceDirectory
+from services.integrations.capture.source_address import CaptureSource
+from services.runtime.device_directory import DeviceDirectory
 from services.runtime.settings import DeviceSettings
 
 S = 1_000_000

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from services.contract import event
-from services.contract.control import Control
 from services.contract.event import Event
+from services.contract.mute_and_forget import Control
 from services.integrations.mqtt.__main__ import check_settings, labels_of
 from services.integrations.mqtt.state import BridgeLimits, BridgeState, FrameRef, MqttMessage
 from services.integrations.mqtt.topics import MqttTopics, slug

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.contract import control
-from services.contract.control import SPANS_MAX, Control
+from services.contract import mute_and_forget
+from services.contract.mute_and_forget import SPANS_MAX, Control
 from services.contract.window import Window, WindowMembers
 
 S = 1_000_000
@@ -66,14 +66,14 @@ def test_a_record_says_all_and_whatever_was_captured_while_muted_stays_muted(ste
             said = said.mute([modality], now_us) if what == "mute" else said.unmute([modality], now_us)
             (on.add if what == "mute" else on.discard)(modality)
         captured += [(m, now_us + 5) for m in on]
-        assert control.decode_or_none("s", control.encode(said)) == said
+        assert mute_and_forget.decode_or_none("s", mute_and_forget.encode(said)) == said
     assert set(said.muted_since_us) == on
     assert all(said.mutes(m, (t, t)) for m, t in captured)
     assert all(len(spans) <= SPANS_MAX for spans in said.past_mutes.values())
 
 
 def test_muted_alone_is_enough_to_mute_and_what_is_no_record_says_nothing() -> None:
-    assert control.decode_or_none("s", b'{"muted":["audio"]}') == Control("s", {"audio": 0})
+    assert mute_and_forget.decode_or_none("s", b'{"muted":["audio"]}') == Control("s", {"audio": 0})
     for bad in (
         b"",
         None,
@@ -82,4 +82,4 @@ def test_muted_alone_is_enough_to_mute_and_what_is_no_record_says_nothing() -> N
         b'{"muted":[],"forgotten_before_us":"x"}',
         b'{"was_muted_us":[1]}',
     ):
-        assert control.decode_or_none("s", bad) is None
+        assert mute_and_forget.decode_or_none("s", bad) is None

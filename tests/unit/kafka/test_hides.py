@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from services.contract import canonical, cloudevents
-from services.contract.control import Control, is_hidden
+from services.contract.mute_and_forget import Control, is_hidden
 from services.contract.topics import Topics
 
 S = 1_000_000

@@ -12,7 +12,7 @@ from safetensors.torch import save as save_tensors
 from model.checkpoint import load, load_task_network, save
 from model.compress import compress_model, dequantize, measure_compressed, quantize_int8
 from model.evaluate import evaluate_model, present_subset
-from model.fit import FittedModel, checkpoint_config, fit_model
+from model.fit_and_calibrate import FittedModel, checkpoint_config, fit_model
 from model.fusion import FUSIONS
 from model.predict_files import predict_examples
 from model.recipe import TaskRecipe

@@ -13,8 +13,8 @@ import soundfile
 
 from model.checkpoint import load
 from model.data.manifest_set import ManifestSet
-from model.manifest import ManifestError
 from model.predict_files import predict_examples
+from model.sample_manifest import ManifestError
 from services.cli import main
 from tests.unit.model.small_set import LABELS, sample
 

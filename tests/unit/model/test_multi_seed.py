@@ -12,7 +12,7 @@ import torch
 from model import metrics
 from model.calibrate import fit_temperature, fit_warmth
 from model.checkpoint import load, save, save_state_dict
-from model.compare import load_finished
+from model.compare_fusions import load_finished
 from model.evaluate import evaluate_model
 from model.multi_seed import evaluate_seeds
 from model.predict_files import predict_examples

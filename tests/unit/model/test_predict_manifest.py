@@ -13,9 +13,9 @@ import soundfile
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.manifest import ManifestError
 from model.predict_files import predict_manifest
 from model.predictor import FusionModel
+from model.sample_manifest import ManifestError
 from services.cli import main
 from tests.unit.model.small_set import LABELS, served
 

@@ -13,7 +13,7 @@ import pytest
 
 from model.data.example import Example
 from model.data.shards import find_file, list_files
-from model.manifest import read_example
+from model.sample_manifest import read_example
 from services.runtime.settings import ROOT
 
 DATA = ROOT / "data"

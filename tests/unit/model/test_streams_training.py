@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.data.curriculum import (
+from model.data.training_batches import (
     MISCOUNTED,
     PHOTOS,
     SENTENCES,

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save as save_tensors
 
 from model.recipe import TaskRecipe
-from model.train import TrainedTask, initialize_network, lag_weights, train_network, train_residual
+from model.training_loop import TrainedTask, initialize_network, lag_weights, train_network, train_residual
 from model.training_state import ResumeError, TrainingState, WeightAverage
 from tests.unit.model.small_set import WORDS, SmallSet, table
 

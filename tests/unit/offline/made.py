@@ -9,7 +9,7 @@ from services.aligner.__main__ import patience
 from services.contract import event
 from services.contract import window as late_record
 from services.contract import window as window_record
-from services.contract.control import Control
+from services.contract.mute_and_forget import Control
 from services.contract.prediction import STATE_HEADER
 from services.contract.record import KafkaRecord
 from services.contract.topics import Topics

@@ -9,7 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from services.offline.evaluation.dataset import read_stream
-from services.offline.evaluation.player import PlaybackSchedule
+from services.offline.evaluation.kafka_player import PlaybackSchedule
 from services.runtime.settings import ROOT
 
 DATA = ROOT / "data"

@@ -10,7 +10,7 @@ import pytest
 
 from services.contract import tick
 from services.contract.record import KafkaRecord
-from services.offline.recording.render import media_file, readable, readable_line
+from services.offline.recording.readable_records import media_file, readable, readable_line
 from tests.unit.offline.test_recording_file import JPEG, RECORDS, media
 
 

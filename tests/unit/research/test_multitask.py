@@ -20,7 +20,7 @@ from model.data.example import Example
 from model.data.homesound10 import Homesound10
 from model.data.splits import read_jsonl
 from model.encoders.text import Lexicon
-from model.fit import FittedModel
+from model.fit_and_calibrate import FittedModel
 from model.predict_files import predict_examples
 from model.recipe import TaskRecipe
 from model.tensors import collate_examples, compute_branches

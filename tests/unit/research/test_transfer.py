@@ -11,8 +11,8 @@ import torch
 
 from model.data.example import Example
 from model.data.homesound10 import Homesound10
-from research.transfer import evaluate
-from research.transfer.train import (
+from research.sound_titles import evaluate_unseen_classes
+from research.sound_titles.train_contrastive import (
     SoundNetwork,
     TitleVectors,
     TransferRecipe,
@@ -65,9 +65,9 @@ def test_sounds_are_embedded_near_their_titles_deterministically() -> None:
 
 
 def test_each_class_is_held_out_once() -> None:
-    folds = evaluate.class_folds(10, seed=3)
+    folds = evaluate_unseen_classes.class_folds(10, seed=3)
     assert sorted(n for fold in folds for n in fold) == list(range(10))
-    assert {len(fold) for fold in folds} == {evaluate.HELD_CLASSES}
+    assert {len(fold) for fold in folds} == {evaluate_unseen_classes.HELD_CLASSES}
 
 
 def test_training_has_no_clip_of_a_held_out_class_or_fold(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,15 +83,15 @@ def test_training_has_no_clip_of_a_held_out_class_or_fold(monkeypatch: pytest.Mo
     def nowhere(network: SoundNetwork, examples: list[Example]) -> torch.Tensor:
         return torch.zeros(len(examples), TITLES.size)
 
-    monkeypatch.setattr(evaluate, "train_sound_network", record_clips)
-    monkeypatch.setattr(evaluate, "embed_sounds", nowhere)
-    scores = evaluate.score_unseen_classes(data, TITLES, TransferRecipe(), (1,), lambda *_: None)
+    monkeypatch.setattr(evaluate_unseen_classes, "train_sound_network", record_clips)
+    monkeypatch.setattr(evaluate_unseen_classes, "embed_sounds", nowhere)
+    scores = evaluate_unseen_classes.score_unseen_classes(data, TITLES, TransferRecipe(), (1,), lambda *_: None)
     assert scores[0].chance == 0.5
     assert {s.count for s in scores} == {290}
-    for clips, held_out in zip(trainings, evaluate.class_folds(10, 1), strict=True):
+    for clips, held_out in zip(trainings, evaluate_unseen_classes.class_folds(10, 1), strict=True):
         assert {c.label for c in clips} == set(range(10)) - set(held_out)
     trainings.clear()
-    evaluate.score_unseen_recordings(data, TITLES, TransferRecipe(), (1,), lambda *_: None)
+    evaluate_unseen_classes.score_unseen_recordings(data, TITLES, TransferRecipe(), (1,), lambda *_: None)
     assert sum(290 - len(clips) for clips in trainings) == 290
 
 
@@ -99,6 +99,6 @@ def test_retrieval_counts_the_nearest_sound_and_no_ties() -> None:
     torch.manual_seed(2)
     network = SoundNetwork(TITLES.size)
     clips = [tone(300, "clock", 1), tone(300, "clock", 1), tone(2_000, "rain", 2)]
-    hits = evaluate.score_retrieval(network, TITLES, clips)
+    hits = evaluate_unseen_classes.score_retrieval(network, TITLES, clips)
     assert not hits[1][:2].any()
     assert hits[5].all()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contract.source_stats import PERIOD_US
-from services.runtime.devices import STEP_US, DeviceClock, DeviceDirectory
+from services.runtime.device_directory import STEP_US, DeviceClock, DeviceDirectory
 from services.runtime.settings import DeviceSettings
 
 SOURCE, START_US = "/devices/cam/front", 1_700_000_000_000_000

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.runtime.health import HealthServer, Progress
-from services.runtime.metrics import (
+from services.runtime.metric_definitions import (
     AlignerMetrics,
     FusionMetrics,
     GatewayMetrics,

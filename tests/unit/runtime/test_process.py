@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.contract.errors import BraidError
+from services.contract.user_errors import BraidError
 from services.runtime.process import run_main
 from services.runtime.settings import SettingsError, load
 

@@ -15,10 +15,10 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from services.cli.main import app
-from services.contract.errors import EXIT_USAGE
+from services.contract.user_errors import EXIT_USAGE
 from services.runtime.settings import ROOT, Settings, SettingsError, load
-from services.runtime.settings.explain import explained
-from services.runtime.settings.sources import RENAMED, warn_of_former_name
+from services.runtime.settings.commented_yaml import explained
+from services.runtime.settings.origins import RENAMED, warn_of_former_name
 
 UNITS = {"ms": "milliseconds", "s": "seconds", "min": "minutes", "h": "hours", "mb": "MiB|megabytes", "days": "days"}
 

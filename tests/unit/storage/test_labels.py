@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from model.manifest import UnreadableRow, read_example, read_rows
+from model.sample_manifest import UnreadableRow, read_example, read_rows
 from services.contract import canonical, cloudevents
 from services.contract.record import KafkaRecord
 from services.contract.window import Member

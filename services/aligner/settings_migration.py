@@ -16,11 +16,11 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from services.aligner.worker import AlignerWorker
-from services.contract import alignment_config, cloudevents, frontier
+from services.contract import alignment_config, cloudevents, last_emitted_window
 from services.contract.alignment_config import AlignmentConfig
-from services.contract.errors import BraidError
-from services.contract.frontier import Frontier
+from services.contract.last_emitted_window import Frontier
 from services.contract.topics import Topics
+from services.contract.user_errors import BraidError
 from services.kafka.log_reader import read_range
 
 POLL_MS = 100
@@ -75,7 +75,7 @@ async def read_former_settings(
                 elif semantics.digest != config:
                     former.semantics[semantics.digest] = semantics
                     keys.append(key)
-            elif (last := frontier.decode_or_none(value)) is not None and last.config != config:
+            elif (last := last_emitted_window.decode_or_none(value)) is not None and last.config != config:
                 frontiers[last.session] = max(last.start_us, frontiers.get(last.session, last.start_us))
                 keys.append(key)
     return former
@@ -119,7 +119,10 @@ async def hand_over(producer: AIOKafkaProducer, topics: Topics, former: FormerSe
         records = [Frontier(session, start_us, config) for session, start_us in sorted(frontiers.items())]
         sent = [
             await producer.send(
-                topics.frontier, frontier.encode(f), key=frontier.key(f.session, nonce), partition=partition
+                topics.frontier,
+                last_emitted_window.encode(f),
+                key=last_emitted_window.key(f.session, nonce),
+                partition=partition,
             )
             for f in records
         ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 
-from services.contract import cloudevents, media, tick, timestamps
+from services.contract import cloudevents, media_headers, tick, timestamps
 from services.contract.chunk import Chunk
 from services.contract.cloudevents import Envelope
-from services.contract.media import AudioInfo
+from services.contract.media_headers import AudioInfo
 from services.contract.record import LogRecord
 from services.contract.tick import Tick
 
@@ -25,7 +25,7 @@ def decode_media_record(raw: LogRecord, modality: str, partition: int) -> Chunk 
         return None
     duration_us = round(float(e.get("duration") or 0) * 1000)
     if modality == "audio" and e.payload:
-        length = media.measure_audio(e.get("content-type"), e.payload)
+        length = media_headers.measure_audio(e.get("content-type"), e.payload)
         if not isinstance(length, AudioInfo):
             return None
         duration_us = length.duration_us

@@ -29,7 +29,7 @@ def compare(
     json: output.Json = False,
 ) -> None:
     """Train every fusion with the same seeds and compare them on the test rows: a table and a plot."""
-    from model.compare import compare_fusions
+    from model.compare_fusions import compare_fusions
     from model.data.registry import read_set
     from model.data.tridigit import Tridigit
     from model.fusion import FUSIONS

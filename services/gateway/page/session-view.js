@@ -3,7 +3,7 @@
 // no painting.
 
 import { Axis } from "./axis.js";
-import { SessionCanvas } from "./canvas.js";
+import { SessionCanvas } from "./session-canvas.js";
 import { CurrentPrediction } from "./current.js";
 import { el, icon, setText, timeText } from "./dom.js";
 import { Predictions } from "./predictions.js";

@@ -70,7 +70,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 def _silent_devices(settings: Settings, sources: set[str]) -> list[str]:
     """Return the devices of the settings to which none of these sources belongs."""
-    from services.runtime.devices import DeviceDirectory
+    from services.runtime.device_directory import DeviceDirectory
 
     known = DeviceDirectory(settings.devices)
     return sorted(settings.devices.keys() - {known.name_of(source) for source in sources})
@@ -117,7 +117,7 @@ def count_record(found: dict[SourceKey, SourceStats], record: KafkaRecord, modal
     from services.contract.chunk import Chunk
     from services.contract.cloudevents import Envelope
     from services.contract.source_stats import SourceStats
-    from services.inspection.audit.records import decode_media_record
+    from services.inspection.audit.media_record import decode_media_record
 
     envelope = cloudevents.parse_envelope(record.headers, record.value)
     if record.key is None or not isinstance(envelope, Envelope):

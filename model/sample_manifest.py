@@ -12,7 +12,7 @@ from model.data.example import Example
 from model.data.shards import find_file
 from model.decode import Undecodable
 from model.modality import MODALITIES
-from services.contract.errors import EXIT_USAGE, BraidError
+from services.contract.user_errors import EXIT_USAGE, BraidError
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
 LINE_BYTES_MAX = 1024 * 1024

@@ -18,7 +18,7 @@ from model.data.degradations import Severity
 from model.data.tridigit import Tridigit
 from model.encoders.text import build_lexicon
 from model.evaluate import missing_modality_curve, subset_name
-from model.fit import checkpoint_config, fit_model
+from model.fit_and_calibrate import checkpoint_config, fit_model
 from model.network import TaskNetwork
 from model.predict_files import median_latency_ms, predict_examples
 from model.predictor import FusionModel

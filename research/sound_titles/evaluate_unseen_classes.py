@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from model.data.example import Example
 from model.data.homesound10 import GROUPS, Homesound10
-from research.transfer.train import SoundNetwork, TitleVectors, TransferRecipe, embed_sounds, train_sound_network
+from research.sound_titles.train_contrastive import (
+    SoundNetwork,
+    TitleVectors,
+    TransferRecipe,
+    embed_sounds,
+    train_sound_network,
+)
 
 HELD_CLASSES = 2
 TOP = (1, 5, 10)

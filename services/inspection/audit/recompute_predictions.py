@@ -11,7 +11,7 @@ from services.contract.cloudevents import Envelope
 from services.contract.prediction import muted_modalities
 from services.contract.record import KafkaRecord, MemberPosition
 from services.fusion.inference import Inference
-from services.fusion.stages import WindowPrediction
+from services.fusion.stage_values import WindowPrediction
 from services.inspection.audit.ledger import Ledger, PartitionLogs
 from services.storage.payload_cache import Payload
 

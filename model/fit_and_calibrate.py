@@ -22,7 +22,7 @@ from model.data.example import Examples
 from model.fusion import FUSIONS
 from model.network import TaskNetwork
 from model.recipe import TaskRecipe
-from model.train import TrainedTask, initialize_network, train_network, train_residual
+from model.training_loop import TrainedTask, initialize_network, train_network, train_residual
 
 BATCH_WINDOWS = 8
 WINDOW_SEGMENTS = 4

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from services.contract.asyncapi import document
-from services.contract.schemas import RECORDS
+from services.contract.record_schemas import RECORDS
 from services.contract.topics import Topics
 from services.runtime.settings import ROOT, Settings
 

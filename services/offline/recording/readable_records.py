@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from services.contract import canonical, cloudevents, media, timestamps
+from services.contract import canonical, cloudevents, media_headers, timestamps
 from services.contract.cloudevents import Envelope
-from services.contract.media import AudioInfo, wav_from_pcm
+from services.contract.media_headers import AudioInfo, wav_from_pcm
 from services.contract.record import KafkaRecord
 
 TEXT_MAX = 200
 ENDINGS = {
-    media.JPEG: "jpg",
-    media.PNG: "png",
-    media.WEBP: "webp",
-    media.WAV: "wav",
-    media.FLAC: "flac",
-    media.OGG: "ogg",
+    media_headers.JPEG: "jpg",
+    media_headers.PNG: "png",
+    media_headers.WEBP: "webp",
+    media_headers.WAV: "wav",
+    media_headers.FLAC: "flac",
+    media_headers.OGG: "ogg",
     "text/plain": "txt",
     "application/json": "json",
 }
@@ -60,7 +60,7 @@ def media_file(record: KafkaRecord) -> tuple[str, bytes] | None:
     if not isinstance(envelope, Envelope) or not envelope.payload or record.key is None:
         return None
     kind = envelope.get("content-type").partition(";")[0].strip().lower()
-    body = wav_from_pcm(envelope.get("content-type"), envelope.payload) if kind == media.PCM else None
+    body = wav_from_pcm(envelope.get("content-type"), envelope.payload) if kind == media_headers.PCM else None
     ending = "wav" if body is not None else ENDINGS.get(kind, "bin")
     topic = re.sub(r"[^a-zA-Z0-9._-]", "_", record.topic)
     return f"{topic}-{record.partition}-{record.offset}.{ending}", body or envelope.payload
@@ -75,11 +75,11 @@ def _value(record: KafkaRecord) -> dict[str, Any]:
     kind = envelope.get("content-type").partition(";")[0].strip().lower()
     if not envelope.payload:
         return {}
-    if kind in media.IMAGE_TYPES:
-        size = media.image_size(kind, envelope.payload)
+    if kind in media_headers.IMAGE_TYPES:
+        size = media_headers.image_size(kind, envelope.payload)
         return {"picture": f"{size[0]}x{size[1]}" if size else "unreadable"}
-    if kind in media.AUDIO_TYPES:
-        length = media.measure_audio(envelope.get("content-type"), envelope.payload)
+    if kind in media_headers.AUDIO_TYPES:
+        length = media_headers.measure_audio(envelope.get("content-type"), envelope.payload)
         return {"sound": f"{length.duration_us / 1000:g} ms" if isinstance(length, AudioInfo) else "unreadable"}
     try:
         return {"json": canonical.loads_object(envelope.payload)}

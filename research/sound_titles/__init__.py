@@ -1,0 +1,1 @@
+"""Cross-modal transfer: embed sounds in the space of their titles."""

@@ -1,1 +1,0 @@
-"""Cross-modal transfer from titles to sounds."""
