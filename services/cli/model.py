@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli import output
+from services.cli import load_model, output
 from services.runtime.settings import load
 
 app = typer.Typer(no_args_is_help=True, help="List, verify and show checkpoints.")

@@ -7,6 +7,7 @@ import pytest
 from services.aligner.alignment import Aligner, Duplicate
 from services.aligner.partition import Effects, FrontierCoverage, Partition
 from services.aligner.session import NEVER_US, Session, Stream, WatermarkStep
+from services.contract import last_emitted_window
 from services.contract.chunk import Chunk
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.last_emitted_window import key
