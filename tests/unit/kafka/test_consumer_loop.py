@@ -1,4 +1,4 @@
-"""What the intake makes of a commit that fails, and of a broker that is away when it starts."""
+"""The consumer loop: failing commits, and a broker that is unreachable at the start."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TP = TopicPartition("t", 0)
 
 
 class Consumer:
-    """Fails at the start and at commits as it is told, then does what it is asked."""
+    """A consumer that raises the given errors at the start and at commits, then succeeds."""
 
     def __init__(self, starts: list[KafkaError] | None = None, commits: list[KafkaError | None] | None = None) -> None:
         self.starts, self.commits = starts or [], commits or []
@@ -63,11 +63,11 @@ class Consumer:
 
 
 class Work:
-    """Its floor rises with each question; it says in which order it was asked."""
+    """Work whose commit offset rises with each call; it records the order of calls."""
 
     def __init__(self) -> None:
-        self.floor = 0
-        self.asked: list[str] = []
+        self.offset = 0
+        self.calls: list[str] = []
 
     async def start(self) -> None:
         pass
@@ -75,23 +75,23 @@ class Work:
     async def stop(self) -> None:
         pass
 
-    async def finish(self) -> None:
-        self.asked.append("finish")
+    async def flush(self) -> None:
+        self.calls.append("flush")
 
-    async def adopt(self, group: object, numbers: Sequence[int]) -> dict[TopicPartition, int]:
-        self.asked.append("adopt")
+    async def on_assigned(self, group: object, numbers: Sequence[int]) -> dict[TopicPartition, int]:
+        self.calls.append("on_assigned")
         return {}
 
-    async def floors(self) -> dict[TopicPartition, int]:
-        self.asked.append("floors")
-        self.floor += 1
-        return {TP: self.floor}
+    async def commit_offsets(self) -> dict[TopicPartition, int]:
+        self.calls.append("commit_offsets")
+        self.offset += 1
+        return {TP: self.offset}
 
 
-def intake(consumer: Consumer, work: Work | None = None) -> ConsumerLoop:
-    made = ConsumerLoop(lambda: consumer, ["t"], work or Work(), Progress(60), 1)  # type: ignore[arg-type]
-    made.consumer, made._adopted = consumer, 0
-    return made
+def make_loop(consumer: Consumer, work: Work | None = None) -> ConsumerLoop:
+    loop = ConsumerLoop(lambda: consumer, ["t"], work or Work(), Progress(60), 1)  # type: ignore[arg-type]
+    loop.consumer, loop._adopted = consumer, 0
+    return loop
 
 
 @pytest.mark.parametrize(
@@ -104,74 +104,74 @@ def intake(consumer: Consumer, work: Work | None = None) -> ConsumerLoop:
     ],
     ids=lambda error: type(error).__name__,
 )
-async def test_a_commit_that_fails_for_a_while_is_made_up_for_by_the_next(error: KafkaError) -> None:
+async def test_next_commit_follows_one_that_failed_for_a_while(error: KafkaError) -> None:
     consumer = Consumer(commits=[error])
-    made = intake(consumer)
-    await made._commit()
+    loop = make_loop(consumer)
+    await loop._commit()
     assert consumer.committed == []
-    await made._commit()
+    await loop._commit()
     assert consumer.committed == [2]
 
 
-async def test_a_commit_that_gets_no_answer_holds_the_loop_up_for_a_limited_time(
+async def test_commit_without_reply_blocks_the_loop_for_a_limited_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "COMMIT_WITHIN_S", 0.01)
     consumer = Consumer(commits=[None])
-    made = intake(consumer)
-    await made._commit()
-    await made._commit()
+    loop = make_loop(consumer)
+    await loop._commit()
+    await loop._commit()
     assert consumer.committed == [2]
 
 
-async def test_a_commit_of_a_former_owner_is_nothing_to_worry_about() -> None:
+async def test_commit_of_a_former_owner_is_ignored() -> None:
     consumer = Consumer(commits=[CommitFailedError()])
-    await intake(consumer)._commit()
+    await make_loop(consumer)._commit()
     assert consumer.committed == []
 
 
-async def test_a_commit_that_can_never_work_ends_the_service() -> None:
+async def test_commit_that_can_never_succeed_ends_the_service() -> None:
     with pytest.raises(GroupAuthorizationFailedError):
-        await intake(Consumer(commits=[GroupAuthorizationFailedError()]))._commit()
+        await make_loop(Consumer(commits=[GroupAuthorizationFailedError()]))._commit()
 
 
-async def test_what_is_under_way_is_finished_before_other_partitions_are_adopted() -> None:
+async def test_outputs_are_flushed_before_new_partitions_are_assigned() -> None:
     work = Work()
-    await intake(Consumer(), work)._adopt()
-    assert work.asked == ["finish", "adopt"]
+    await make_loop(Consumer(), work)._adopt()
+    assert work.calls == ["flush", "on_assigned"]
 
 
-async def test_what_is_under_way_is_finished_before_the_last_commit() -> None:
+async def test_outputs_are_flushed_before_the_last_commit() -> None:
     consumer, work = Consumer(), Work()
-    made = intake(consumer, work)
-    made._stopped.set()
-    await made._run.fun(made)
-    assert work.asked == ["finish", "floors"]
+    loop = make_loop(consumer, work)
+    loop._stopped.set()
+    await loop._run.fun(loop)
+    assert work.calls == ["flush", "commit_offsets"]
     assert consumer.committed == [1]
 
 
-async def test_a_service_waits_for_its_broker_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_service_waits_for_its_broker_and_is_not_ready_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BROKER_AGAIN_S", 0)
-    said: list[bool] = []
+    waiting: list[bool] = []
     consumer, progress = Consumer(starts=[KafkaConnectionError(), KafkaConnectionError()]), Progress(60)
 
     def make() -> Consumer:
-        said.append("broker" in progress.not_ready)
+        waiting.append("broker" in progress.not_ready)
         return consumer
 
-    made = ConsumerLoop(make, ["t"], Work(), progress, 1)  # type: ignore[arg-type]
-    await made.on_start()
+    loop = ConsumerLoop(make, ["t"], Work(), progress, 1)  # type: ignore[arg-type]
+    await loop.on_start()
     assert consumer.stopped == 2
-    assert said == [False, True, True]
+    assert waiting == [False, True, True]
     assert "broker" not in progress.not_ready
 
 
-async def test_a_service_whose_broker_never_comes_ends_at_once_after_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_service_ends_after_the_wait_if_its_broker_stays_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BROKER_WITHIN_S", 0)
     consumer = Consumer(starts=[KafkaConnectionError()])
-    made = ConsumerLoop(lambda: consumer, ["t"], Work(), Progress(60), 1)  # type: ignore[arg-type]
+    loop = ConsumerLoop(lambda: consumer, ["t"], Work(), Progress(60), 1)  # type: ignore[arg-type]
     with pytest.raises(KafkaConnectionError):
-        await made.on_start()
+        await loop.on_start()
     async with asyncio.timeout(DEADLINE_S):
-        await made.on_stop()
+        await loop.on_stop()
     assert consumer.stopped == 1
