@@ -1,1 +1,1 @@
-"""Chunks in, windows out: admit, align, emit, commit the floor."""
+"""The aligner: chunks of several streams become windows."""

@@ -1,8 +1,8 @@
-"""The gate: admission of a log, with what was found out once about a stream kept for its next records.
+"""Admission of a log with a cache of its streams.
 
-Nearly all that a record's headers say is the same for every record of its stream. Of a stream that admission let in
-before, only what is new in a record is judged here; every other record, and each that is refused, is judged whole by
-`admit`. What comes out is the same (tests/property/test_gate.py).
+Nearly all headers of a record are the same for every record of its stream. Of a stream that was admitted before, only what
+differs is judged here; any other record, and each one to reject, is judged by `admit`. The result is the same
+(tests/property/test_admission_cache.py).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from services.contract.dead_letter import Rejected
 from services.contract.record import Headers, LogRecord
 
 STREAMS_MAX = 50_000
-# Of one session and modality: they are looked through one by one.
+# Of one session and modality; they are searched one by one.
 SOURCES_MAX = 32
-# What differs from record to record: the first two are read, of the others admission asks only that they are text.
+# What differs between the records of a stream: two are read, of the others admission demands only that they are UTF-8.
 _ID, _TIME = "ce_id", "ce_time"
 _UNREAD = ("ce_sequence", "ce_recordedtime", "ce_expirytime", "traceparent")
 
@@ -32,9 +32,18 @@ _UNREAD = ("ce_sequence", "ce_recordedtime", "ce_expirytime", "traceparent")
 class KnownStream:
     """What all records of a stream have in common.
 
-    count: of their headers; same: which of them are the same in each record, by place, and what they say; id_at,
-    time_at, unread: places and names of the others; header_bytes: of all headers but the values that differ; measure:
-    how long a payload lasts.
+    Attributes:
+        session: The session.
+        source: The source.
+        content_type: The content type.
+        count: The number of headers.
+        same_of: Returns the headers that are the same in each record.
+        same: These headers.
+        id_at: Index of the header with the id.
+        time_at: Index of the header with the event time.
+        unread: Index and name of the other headers that differ.
+        header_bytes: Bytes of all headers without the values that differ.
+        check: Checks a payload and returns its duration (us).
     """
 
     session: str
@@ -47,14 +56,14 @@ class KnownStream:
     time_at: int
     unread: tuple[tuple[int, str], ...]
     header_bytes: int
-    measure: Callable[[bytes], int | Rejected]
+    check: Callable[[bytes], int | Rejected]
 
 
 class AdmissionCache:
-    """Admission of one partition number. It remembers at most STREAMS_MAX streams, then begins anew."""
+    """Admission of one partition number; at STREAMS_MAX remembered streams it forgets all of them."""
 
-    def __init__(self, number: int, partition_count: int, semantics: AlignmentConfig) -> None:
-        self._number, self._partition_count, self._semantics = number, partition_count, semantics
+    def __init__(self, number: int, partition_count: int, config: AlignmentConfig) -> None:
+        self._number, self._partition_count, self._config = number, partition_count, config
         self._streams: dict[tuple[str, bytes | None], list[KnownStream]] = {}
         self._remembered = 0
 
@@ -66,7 +75,7 @@ class AdmissionCache:
                 known = self._known(modality, record, headers, stream)
                 if known is not None:
                     return known
-        read = admit(
+        admitted = admit(
             modality,
             self._number,
             record.offset,
@@ -74,17 +83,17 @@ class AdmissionCache:
             record.key,
             headers,
             record.value,
-            self._semantics,
+            self._config,
             self._partition_count,
         )
-        if isinstance(read, AdmittedChunk):
-            self._remember(key, record, read)
-        return read
+        if isinstance(admitted, AdmittedChunk):
+            self._remember(key, record, admitted)
+        return admitted
 
     def _known(self, modality: str, record: LogRecord, headers: Headers, stream: KnownStream) -> AdmittedChunk | None:
-        """The chunk of a stream that was admitted before; None where anything must be looked at more closely."""
-        semantics, body, appended_us = self._semantics, record.value or b"", record.timestamp * 1000
-        limits = semantics.admission
+        """Return the chunk of a known stream; None if `admit` must judge the record."""
+        config, body, appended_us = self._config, record.value or b"", record.timestamp * 1000
+        limits = config.admission
         (id_name, id_raw), (time_name, time_raw) = headers[stream.id_at], headers[stream.time_at]
         if id_name != _ID or time_name != _TIME or not body:
             return None
@@ -103,10 +112,10 @@ class AdmissionCache:
             return None
         if len(body) > limits.payload_bytes_max or header_bytes > limits.header_bytes_max:
             return None
-        length = stream.measure(body)
-        if isinstance(length, Rejected) or not 0 <= length <= semantics.max_duration_us:
+        duration_us = stream.check(body)
+        if isinstance(duration_us, Rejected) or not 0 <= duration_us <= config.max_duration_us:
             return None
-        if t_us + length > appended_us + semantics.future_us or t_us < appended_us - semantics.stale_after_us:
+        if t_us + duration_us > appended_us + config.future_us or t_us < appended_us - config.stale_after_us:
             return None
         chunk = Chunk(
             stream.session,
@@ -114,7 +123,7 @@ class AdmissionCache:
             stream.source,
             id,
             t_us,
-            length,
+            duration_us,
             hashlib.sha256(body).hexdigest(),
             self._number,
             record.offset,
@@ -122,14 +131,14 @@ class AdmissionCache:
         )
         return AdmittedChunk(chunk, stream.content_type, body)
 
-    def _remember(self, key: tuple[str, bytes | None], record: LogRecord, arrival: AdmittedChunk) -> None:
-        read = cloudevents.parse_envelope(record.headers, record.value)
+    def _remember(self, key: tuple[str, bytes | None], record: LogRecord, admitted: AdmittedChunk) -> None:
+        envelope = cloudevents.parse_envelope(record.headers, record.value)
         if (
-            not isinstance(read, Envelope)
-            or read.get("type") == cloudevents.ALIVE_TYPE
-            or read.payload is not record.value
+            not isinstance(envelope, Envelope)
+            or envelope.get("type") == cloudevents.ALIVE_TYPE
+            or envelope.payload is not record.value
         ):
-            return  # alive records have a rule of their own, structured events their attributes in the value
+            return  # Alive records have their own rule; structured events have their attributes in the value.
         names = [name for name, _ in record.headers]
         differing = {name: names.index(name) for name in (_ID, _TIME, *_UNREAD) if name in names}
         same_of = itemgetter(*(at for at in range(len(names)) if at not in differing.values()))
@@ -138,9 +147,9 @@ class AdmissionCache:
             for at, (name, raw) in enumerate(record.headers)
         )
         stream = KnownStream(
-            session=arrival.chunk.session,
-            source=arrival.chunk.source,
-            content_type=arrival.content_type,
+            session=admitted.chunk.session,
+            source=admitted.chunk.source,
+            content_type=admitted.content_type,
             count=len(names),
             same_of=same_of,
             same=same_of(record.headers),
@@ -148,7 +157,7 @@ class AdmissionCache:
             time_at=differing.pop(_TIME),
             unread=tuple((at, name) for name, at in differing.items()),
             header_bytes=header_bytes,
-            measure=payload_check(key[0], read.attributes, self._semantics),
+            check=payload_check(key[0], envelope.attributes, self._config),
         )
         if self._remembered >= STREAMS_MAX:
             self._streams.clear()

@@ -1,4 +1,4 @@
-"""Emit: carries out the effects of a batch and returns once the broker has all of them."""
+"""Carries out the effects of a batch on the broker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Iterable, Sequence
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
 
-from services.aligner.idleness import IdleMarker
 from services.aligner.partition import Effects, Partition
 from services.contract import alignment_config, last_emitted_window, tick, window
 from services.contract.alignment_config import AlignmentConfig
@@ -25,40 +24,44 @@ _Record = tuple[str, int, bytes | None, bytes | None, list[tuple[str, bytes]]]
 
 
 class Emitter:
-    """Sends what the aligner says to the partition number that its input came from; nothing is sent without an answer.
+    """Publishes what the aligner produces, to the partition number of the input, and waits for acknowledgements.
 
-    The producer must be idempotent with acks=all: a `RecordMetadata` then means that the record is kept.
+    Args:
+        producer: An idempotent producer with acks=all, so that a `RecordMetadata` means that the record is stored.
+        topics: The topic names.
+        config: The alignment settings.
+        signer: Signs idle records.
     """
 
-    def __init__(
-        self, producer: AIOKafkaProducer, topics: Topics, semantics: AlignmentConfig, seal: TickSigner
-    ) -> None:
-        self._producer, self._topics, self._seal = producer, topics, seal
-        self._owned = alignment_config.record_key(semantics.digest), alignment_config.encode_record(semantics)
+    def __init__(self, producer: AIOKafkaProducer, topics: Topics, config: AlignmentConfig, signer: TickSigner) -> None:
+        self._producer, self._topics, self._signer = producer, topics, signer
+        self._settings_record = alignment_config.record_key(config.digest), alignment_config.encode_record(config)
 
-    async def emit(self, done: Sequence[tuple[Partition, Effects]]) -> None:
-        """Send the outputs of a batch, by partition number, and wait for every acknowledgement.
+    async def emit(self, batch: Sequence[tuple[Partition, Effects]]) -> None:
+        """Publish the outputs of a batch and wait for every acknowledgement. Raises KafkaError."""
+        # Publish late and rejected records first: after a crash between the two, a rejected chunk would otherwise be
+        # reclassified as late.
+        await asyncio.gather(*[await self._send(*record) for _, e in batch for record in self._unwindowed(e)])
+        ticks = [await self._send(*record) for _, e in batch for record in self._ticks(e)]
+        await asyncio.gather(*ticks, *(self._windows(partition, e.windows) for partition, e in batch if e.windows))
 
-        Raises KafkaError where one fails.
-        """
-        # What could not enter is told before the windows go out: were a window out and we dead, whoever reads the
-        # refused chunk again would find its window gone and call it late.
-        await asyncio.gather(*[await self._send(*refused) for _, e in done for refused in self._refused(e)])
-        ticks = [await self._send(*told) for _, effects in done for told in self._told(effects)]
-        await asyncio.gather(*ticks, *(self._windows(partition, e.windows) for partition, e in done if e.windows))
-
-    def _refused(self, effects: Effects) -> Iterable[_Record]:
+    def _unwindowed(self, effects: Effects) -> Iterable[_Record]:
         for chunk, fate in effects.late:
             value = window.encode_late(chunk, fate.missed_us, fate.behind_us)
             yield self._topics.late, effects.number, chunk.session.encode(), value, _JSON
-        for key, letter in effects.dead:
-            yield self._topics.dead, effects.number, key, *letter.encode()
+        for key, dead_letter in effects.dead:
+            yield self._topics.dead, effects.number, key, *dead_letter.encode()
 
-    def _told(self, effects: Effects) -> Iterable[_Record]:
-        for modality, value in _ticks(effects.idle_markers):
+    def _ticks(self, effects: Effects) -> Iterable[_Record]:
+        """Yield as few idle records as possible: many sessions in one, by modality and evidence."""
+        bounds: dict[tuple[str, tick.TickEvidence], dict[str, int]] = defaultdict(dict)
+        for marker in effects.idle_markers:
+            bounds[marker.modality, marker.evidence][marker.session] = marker.watermark_us
+        for (modality, evidence), by_session in bounds.items():
             topic = self._topics.media(modality)
-            headers = tick.headers(value) + self._seal.sign(topic, effects.number, value)
-            yield topic, effects.number, None, value, headers
+            for value in tick.encode(by_session, evidence):
+                headers = tick.headers(value) + self._signer.sign(topic, effects.number, value)
+                yield topic, effects.number, None, value, headers
 
     async def _windows(self, partition: Partition, windows: Sequence[Window]) -> None:
         records = [(w.session.encode(), window.encode(w), _JSON) for w in windows]
@@ -68,27 +71,27 @@ class Emitter:
                 partition.on_window_acknowledged(emitted, at_ms * 1000)
 
     async def publish_settings(self, numbers: Iterable[int]) -> None:
-        """Tell by which settings the windows of these partition numbers are made, and wait until it is kept."""
-        key, value = self._owned
+        """Record the alignment settings of these partition numbers in the frontier topic. Raises KafkaError."""
+        key, value = self._settings_record
         await asyncio.gather(*[await self._send(self._topics.frontier, number, key, value) for number in numbers])
 
-    async def publish_frontiers(self, partition: Partition, due: Iterable[Frontier], nonce: str) -> None:
-        """Write frontier records and wait for them; then take away those of former owners that say no more."""
-        told = list(due)
-        if told:
-            # Again and again, since retention takes records that are old: it must outlive the frontiers.
+    async def publish_frontiers(self, partition: Partition, frontiers: Iterable[Frontier], nonce: str) -> None:
+        """Write frontier records, then delete those of former owners that they make obsolete. Raises KafkaError."""
+        frontiers = list(frontiers)
+        if frontiers:
+            # Written again each time, since retention deletes old records: it must outlive the frontier records.
             await self.publish_settings([partition.number])
-        answers = [
+        acknowledgements = [
             await self._send(
                 self._topics.frontier,
                 partition.number,
                 last_emitted_window.key(f.session, nonce),
                 last_emitted_window.encode(f),
             )
-            for f in told
+            for f in frontiers
         ]
-        await asyncio.gather(*answers)
-        for f in told:
+        await asyncio.gather(*acknowledgements)
+        for f in frontiers:
             for old_key in partition.coverage.on_frontier_acknowledged(f.session, f.start_us):
                 await self._send(self._topics.frontier, partition.number, old_key, None)
 
@@ -100,17 +103,7 @@ class Emitter:
         value: bytes | None,
         headers: list[tuple[str, bytes]] = _JSON,
     ) -> Awaitable[RecordMetadata]:
-        sent: Awaitable[RecordMetadata] = await self._producer.send(
+        acknowledgement: Awaitable[RecordMetadata] = await self._producer.send(
             topic, value, key=key, partition=number, headers=headers
         )
-        return sent
-
-
-def _ticks(silences: Iterable[IdleMarker]) -> Iterable[tuple[str, bytes]]:
-    """As few tick records as possible: many sessions in one, by modality and evidence."""
-    bounds: dict[tuple[str, tick.TickEvidence], dict[str, int]] = defaultdict(dict)
-    for silent in silences:
-        bounds[silent.modality, silent.evidence][silent.session] = silent.watermark_us
-    for (modality, evidence), by_session in bounds.items():
-        for value in tick.encode(by_session, evidence):
-            yield modality, value
+        return acknowledgement

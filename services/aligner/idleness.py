@@ -1,8 +1,8 @@
-"""Patience: when silence is to be written into a log, and when an early answer is due.
+"""When a stream counts as idle, and when the early version of a window is due.
 
-These decisions are free: a tick acts only once it stands in the log, an early answer is exempt from every promise. So
-they may use the local monotonic clock (`*_us` arguments named `handed`, `asked`, `now`), which is never compared with
-event times: durations are, on each clock by itself. Pure: the clock comes in as an argument.
+These decisions are free: an idle record acts only once it is in the log, and an early window is exempt from every
+promise. So they may use the local monotonic clock (`*_mono_us`, `now_us`). It is never compared with event times; only
+durations are, each on its own clock. The clock is always an argument.
 """
 
 from __future__ import annotations
@@ -22,9 +22,13 @@ FOREVER_US = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class IdleTimeouts:
-    """How long to wait, in arrival: per modality behind the others, for an idle session, for an early answer.
+    """How long to wait, by arrival.
 
-    held_max: so many records of one partition number, kept for open windows, end all waiting.
+    Attributes:
+        stream_us: By modality, how long a stream may lag behind the other streams of its session.
+        session_us: After how long without data a session is idle.
+        early_us: After how long an early window is emitted at the latest; None for no early windows.
+        retained_max: At so many retained records of a partition number nothing is waited for any more.
     """
 
     stream_us: Mapping[str, int]
@@ -32,30 +36,30 @@ class IdleTimeouts:
     early_us: int | None
     retained_max: int = 200_000
 
-    def scaled_for(self, held: int) -> IdleTimeouts:
-        """The patience left when so many records are held: all up to half of held_max, then less, at held_max none."""
-        left, whole = self.retained_max - held, self.retained_max - self.retained_max // 2
+    def scaled_for(self, retained: int) -> IdleTimeouts:
+        """Scale the timeouts linearly to zero as retained records go from `retained_max / 2` to `retained_max`."""
+        left, whole = self.retained_max - retained, self.retained_max - self.retained_max // 2
         if left >= whole:
             return self
         share = max(left, 0)
-        modality_us = {name: wait_us * share // whole for name, wait_us in self.stream_us.items()}
-        return IdleTimeouts(modality_us, self.session_us * share // whole, self.early_us, self.retained_max)
+        stream_us = {name: wait_us * share // whole for name, wait_us in self.stream_us.items()}
+        return IdleTimeouts(stream_us, self.session_us * share // whole, self.early_us, self.retained_max)
 
 
 @dataclass(frozen=True, slots=True)
 class EndOffsets:
-    """The end offsets of the media logs (by modality), answered to a request sent at `asked_us`."""
+    """End offsets of the media logs by modality, answered to a request that was sent at `requested_mono_us`."""
 
     requested_mono_us: int
     offsets: Mapping[str, int]
 
     def reached(self, modality: str, positions: Mapping[str, int]) -> bool:
-        """True once everything that stood in the log when we asked has been handed over."""
+        """Return whether everything that was in the log at the time of the request has been processed."""
         return modality in self.offsets and positions[modality] >= self.offsets[modality]
 
 
 class IdleMarker(NamedTuple):
-    """One bound to write into the log of a modality."""
+    """A watermark to write into the log of a modality, as an idle record."""
 
     modality: str
     session: str
@@ -65,156 +69,155 @@ class IdleMarker(NamedTuple):
 
 def idle_markers(
     session: Session,
-    semantics: AlignmentConfig,
-    patience: IdleTimeouts,
-    proof: EndOffsets,
+    config: AlignmentConfig,
+    timeouts: IdleTimeouts,
+    end_offsets: EndOffsets,
     positions: Mapping[str, int],
 ) -> Iterator[IdleMarker]:
-    """The bounds that may be written for a session: never beyond its latest open window, never without proof.
+    """Yield the watermarks that may be written for a session.
 
-    Each is yielded once per lane (`told_us` remembers it); a restart forgets and may repeat one, which is harmless.
+    None closes more than its latest open window, and none is yielded before the logs are processed up to end offsets
+    that were requested after the timeout. Each is yielded once; a restart may repeat one, which does no harm.
     """
     if not session.starts:
         return
-    all_passed = all(proof.reached(m, positions) for m in semantics.modalities)
+    all_reached = all(end_offsets.reached(m, positions) for m in config.modalities)
     for modality in session.modalities:
-        lane = session.streams[modality]
-        latest_us = semantics.closing_watermark_us(session.starts[-1], modality)
+        stream = session.streams[modality]
+        latest_us = config.closing_watermark_us(session.starts[-1], modality)
         evidence: TickEvidence = "tick"
-        bound_us = NEVER_US
-        if lane.all_ended:
-            bound_us, evidence = latest_us, "end"
-        elif all_passed and session.last_data_mono_us + max(patience.session_us, patience.stream_us[modality]) <= (
-            proof.requested_mono_us
+        watermark_us = NEVER_US
+        if stream.all_ended:
+            watermark_us, evidence = latest_us, "end"
+        elif all_reached and session.last_data_mono_us + max(timeouts.session_us, timeouts.stream_us[modality]) <= (
+            end_offsets.requested_mono_us
         ):
-            bound_us = latest_us
-        elif proof.reached(modality, positions):
-            waited_us = proof.requested_mono_us - patience.stream_us[modality]
-            start = _newest_passed(session, semantics, modality, waited_us)
-            bound_us = NEVER_US if start is None else semantics.closing_watermark_us(start, modality)
-        if bound_us > max(lane.watermark_us, lane.announced_watermark_us):
-            lane.announced_watermark_us = bound_us
-            yield IdleMarker(modality, session.name, bound_us, evidence)
+            watermark_us = latest_us
+        elif end_offsets.reached(modality, positions):
+            passed_before_us = end_offsets.requested_mono_us - timeouts.stream_us[modality]
+            start = _newest_passed(session, config, modality, passed_before_us)
+            watermark_us = NEVER_US if start is None else config.closing_watermark_us(start, modality)
+        if watermark_us > max(stream.watermark_us, stream.announced_watermark_us):
+            stream.announced_watermark_us = watermark_us
+            yield IdleMarker(modality, session.name, watermark_us, evidence)
 
 
-def early_starts(session: Session, semantics: AlignmentConfig, patience: IdleTimeouts, now_us: int) -> list[int]:
-    """Open windows whose first answer is due.
+def early_starts(session: Session, config: AlignmentConfig, timeouts: IdleTimeouts, now_us: int) -> list[int]:
+    """Return the starts of the open windows whose early version is due.
 
-    Due: some modality has passed the end and every gapless one with a member has too; or the session's clock, carried
-    on from its newest bound by the time since we got it, is early_us past the end. The second covers a session in
-    which nothing at all comes after the window.
+    It is due once some stream has passed the end and every gapless one with a member has too; or once the session's
+    clock (its newest watermark plus the time since we received it) is `early_us` past the end. The second case covers a
+    session in which nothing follows the window.
     """
-    if patience.early_us is None:
+    if timeouts.early_us is None:
         return []
-    reached_us = max([lane.watermark_us for lane in session.streams.values()], default=NEVER_US)
-    carried_us = max([_carried(lane, now_us) for lane in session.streams.values()], default=NEVER_US)
+    reached_us = max([stream.watermark_us for stream in session.streams.values()], default=NEVER_US)
+    clock_us = max([_clock_us(stream, now_us) for stream in session.streams.values()], default=NEVER_US)
     due = []
     for start in session.starts:
-        end_us = start + semantics.size_us
-        if end_us > reached_us and end_us + patience.early_us > carried_us:
+        end_us = start + config.size_us
+        if end_us > reached_us and end_us + timeouts.early_us > clock_us:
             break
         window = session.windows[start]
-        gapless = (m for m in window.members if semantics.streams[m].gapless)
+        gapless = (m for m in window.members if config.streams[m].gapless)
         if not window.early_emitted and (
-            end_us + patience.early_us <= carried_us or all(session.streams[m].watermark_us >= end_us for m in gapless)
+            end_us + timeouts.early_us <= clock_us or all(session.streams[m].watermark_us >= end_us for m in gapless)
         ):
             due.append(start)
     return due
 
 
-def early_deadline_us(session: Session, semantics: AlignmentConfig, patience: IdleTimeouts) -> int:
-    """The earliest monotonic time at which an early answer may be due, if nothing else arrives; LONG_US for never."""
-    if patience.early_us is None:
+def early_deadline_us(session: Session, config: AlignmentConfig, timeouts: IdleTimeouts) -> int:
+    """Return when (monotonic clock) an early window is due at the earliest if nothing else arrives, else FOREVER_US."""
+    if timeouts.early_us is None:
         return FOREVER_US
-    unanswered = next((s for s in session.starts if not session.windows[s].early_emitted), None)
-    if unanswered is None:
+    pending = next((s for s in session.starts if not session.windows[s].early_emitted), None)
+    if pending is None:
         return FOREVER_US
-    level_us = unanswered + semantics.size_us + patience.early_us
+    level_us = pending + config.size_us + timeouts.early_us
     return min(
-        lane.steps[-1].received_mono_us + level_us - lane.watermark_us
-        for lane in session.streams.values()
-        if lane.steps
+        stream.steps[-1].received_mono_us + level_us - stream.watermark_us
+        for stream in session.streams.values()
+        if stream.steps
     )
 
 
-def idle_deadline_us(session: Session, semantics: AlignmentConfig, patience: IdleTimeouts) -> int:
-    """The earliest monotonic time from which a proof may show a silence, if nothing else arrives; LONG_US for never."""
-    due_us = FOREVER_US
+def idle_deadline_us(session: Session, config: AlignmentConfig, timeouts: IdleTimeouts) -> int:
+    """Return when (monotonic clock) a stream can be idle at the earliest if nothing else arrives, else FOREVER_US."""
+    deadline_us = FOREVER_US
     for modality in session.modalities:
-        wait_us = patience.stream_us[modality]
-        start = _first_untold(session, semantics, modality)
+        wait_us = timeouts.stream_us[modality]
+        start = _first_unannounced(session, config, modality)
         if start is None:
             continue
-        due_us = min(due_us, session.last_data_mono_us + max(patience.session_us, wait_us))
-        passed = _passed_by(session, modality, start + semantics.size_us)
+        deadline_us = min(deadline_us, session.last_data_mono_us + max(timeouts.session_us, wait_us))
+        passed = _passed_by(session, modality, start + config.size_us)
         if passed is not None:
-            due_us = min(due_us, passed + wait_us)
-    return due_us
+            deadline_us = min(deadline_us, passed + wait_us)
+    return deadline_us
 
 
 class TimerQueue:
-    """The sessions of one partition number by the time of their next look; the newest time set counts."""
+    """The sessions of a partition number by the time of their next check; a newly set time replaces the former one."""
 
-    __slots__ = ("_heap", "_looks")
+    __slots__ = ("_due_us", "_heap")
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, str]] = []
-        self._looks: dict[str, int] = {}
+        self._due_us: dict[str, int] = {}
 
-    def set(self, session: str, look_us: int) -> None:
-        """Look at a session at a time; LONG_US for never."""
-        if look_us >= FOREVER_US:
-            self._looks.pop(session, None)
-        elif self._looks.get(session) != look_us:
-            self._looks[session] = look_us
-            heappush(self._heap, (look_us, session))
+    def set(self, session: str, due_us: int) -> None:
+        """Check a session at a time; FOREVER_US for never."""
+        if due_us >= FOREVER_US:
+            self._due_us.pop(session, None)
+        elif self._due_us.get(session) != due_us:
+            self._due_us[session] = due_us
+            heappush(self._heap, (due_us, session))
 
     def next_deadline_us(self) -> int:
-        """The time of the next look, LONG_US where there is none."""
-        while self._heap and self._looks.get(self._heap[0][1]) != self._heap[0][0]:
+        """Return the time of the next check, FOREVER_US if there is none."""
+        while self._heap and self._due_us.get(self._heap[0][1]) != self._heap[0][0]:
             heappop(self._heap)
         return self._heap[0][0] if self._heap else FOREVER_US
 
     def pop_due(self, now_us: int) -> list[str]:
-        """The sessions whose time has come; each must be set again."""
+        """Remove and return the sessions whose time has come."""
         due = []
         while self.next_deadline_us() <= now_us:
             session = heappop(self._heap)[1]
-            del self._looks[session]
+            del self._due_us[session]
             due.append(session)
         return due
 
 
-def _carried(lane: Stream, now_us: int) -> int:
-    return lane.watermark_us + now_us - lane.steps[-1].received_mono_us if lane.steps else NEVER_US
+def _clock_us(stream: Stream, now_us: int) -> int:
+    return stream.watermark_us + now_us - stream.steps[-1].received_mono_us if stream.steps else NEVER_US
 
 
 def _passed_by(session: Session, modality: str, level_us: int) -> int | None:
-    """When the first other modality passed a level, on the monotonic clock."""
+    """Return when (monotonic clock) the first other stream passed a level, None if none has."""
     first_us = None
-    for m, lane in session.streams.items():
-        step = None if m == modality else lane.step_reaching(level_us)
+    for m, stream in session.streams.items():
+        step = None if m == modality else stream.step_reaching(level_us)
         if step is not None and (first_us is None or step.received_mono_us < first_us):
             first_us = step.received_mono_us
     return first_us
 
 
-def _newest_passed(session: Session, semantics: AlignmentConfig, modality: str, waited_us: int) -> int | None:
-    """The newest open window whose end another modality had passed by `waited_us`."""
+def _newest_passed(session: Session, config: AlignmentConfig, modality: str, before_us: int) -> int | None:
+    """Return the start of the newest open window whose end another stream had passed by `before_us` (monotonic)."""
     reached_us = NEVER_US
-    for m, lane in session.streams.items():
-        at = bisect_right(lane.steps, waited_us, key=lambda step: step.received_mono_us)
+    for m, stream in session.streams.items():
+        at = bisect_right(stream.steps, before_us, key=lambda step: step.received_mono_us)
         if m != modality and at:
-            reached_us = max(reached_us, lane.steps[at - 1].watermark_us)
-    at = bisect_right(session.starts, reached_us - semantics.size_us)
+            reached_us = max(reached_us, stream.steps[at - 1].watermark_us)
+    at = bisect_right(session.starts, reached_us - config.size_us)
     return session.starts[at - 1] if at else None
 
 
-def _first_untold(session: Session, semantics: AlignmentConfig, modality: str) -> int | None:
-    """The oldest open window that this modality neither closed nor was said to close."""
-    lane = session.streams[modality]
-    at = bisect_right(
-        session.starts,
-        max(lane.watermark_us, lane.announced_watermark_us) - semantics.closing_watermark_us(0, modality),
-    )
+def _first_unannounced(session: Session, config: AlignmentConfig, modality: str) -> int | None:
+    """Return the oldest open window that this stream has not closed and was not announced to close."""
+    stream = session.streams[modality]
+    announced_us = max(stream.watermark_us, stream.announced_watermark_us)
+    at = bisect_right(session.starts, announced_us - config.closing_watermark_us(0, modality))
     return session.starts[at] if at < len(session.starts) else None

@@ -1,4 +1,4 @@
-"""Reading in step: the logs of one partition number are handed on together, none far ahead of the slowest. Pure."""
+"""Merges the logs of one partition number by append time, so that none is processed far ahead of the others."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ from services.contract.record import LogRecord
 class LogMerger:
     """Queues of the logs of one partition number, by modality.
 
-    A log that is not at its end holds the others back to `skew_ms` beyond its next record, so that a restart over a
-    long backlog needs memory for the skew and not for the backlog.
+    A log that is not read to its end holds the others back to `skew_ms` after its next record. A restart over a long
+    backlog then needs memory for the skew and not for the backlog.
+
+    Args:
+        positions: The next offset of each log.
+        skew_ms: How far a log may be ahead, in append time.
+        records_max: More queued records pause a log.
+        bytes_max: More queued bytes pause a log.
     """
 
     def __init__(self, positions: Mapping[str, int], skew_ms: int, records_max: int, bytes_max: int) -> None:
@@ -22,30 +28,30 @@ class LogMerger:
         self._bytes = dict.fromkeys(self._queues, 0)
 
     def add(self, modality: str, records: Sequence[LogRecord]) -> None:
-        """Queue fetched records (at least one), in the order of their log."""
+        """Queue fetched records (at least one) in the order of their log."""
         self._queues[modality].extend(records)
         self._next[modality] = records[-1].offset + 1
         self._bytes[modality] += sum(len(record.value or b"") for record in records)
 
     def release(self, ends: Mapping[str, int | None]) -> list[tuple[str, LogRecord]]:
-        """Take what may be handed on; ends: the newest known end offset of each log, None where none is known yet."""
+        """Remove and return the records that may be processed; `ends` are the end offsets, None if unknown."""
         for modality, queue in self._queues.items():
             end = ends[modality]
             if not queue and (end is None or self._next[modality] < end):
-                return []  # the next record of that log is on its way: it may be older than everything here
+                return []  # The next record of that log is being fetched; it may be older than all that is queued.
         heads = [queue[0].timestamp for queue in self._queues.values() if queue]
         return self._merged(min(heads, default=0) + self._skew_ms)
 
     def has_more(self, ends: Mapping[str, int | None]) -> bool:
-        """True while a log is known to hold more than was handed on; ends: as for `release`."""
+        """Return whether a log is known to hold records that are not released yet."""
         return any(queue or self._next[m] < (ends[m] or 0) for m, queue in self._queues.items())
 
     def _merged(self, limit_ms: int) -> list[tuple[str, LogRecord]]:
-        """Take what was appended up to limit_ms, always the oldest head, of equally old ones the first log's.
+        """Remove what was appended up to `limit_ms`, always the oldest head; of equal ones, that of the first log.
 
-        A merge and not a sort: each log keeps its own order even where the broker's clock went back.
+        This is a merge and not a sort: each log keeps its order even if the broker's clock went back.
         """
-        out: list[tuple[str, LogRecord]] = []
+        merged: list[tuple[str, LogRecord]] = []
         while True:
             heads = [
                 (queue[0].timestamp, place, modality)
@@ -53,24 +59,23 @@ class LogMerger:
                 if queue and queue[0].timestamp <= limit_ms
             ]
             if not heads:
-                return out
+                return merged
             heads.sort()
             (_, place, modality), *others = heads
-            # As long as it stays the oldest: up to the next head, and at the very time of that only as the earlier log.
+            # Take from this log as long as its head is the oldest; at equal times only if it comes before the other log.
             until_ms = limit_ms if not others else others[0][0] - (place > others[0][1])
-            self._take(modality, until_ms, out)
+            self._pop_until(modality, until_ms, merged)
 
-    def _take(self, modality: str, limit_ms: int, out: list[tuple[str, LogRecord]]) -> None:
-        """Take from the head of one log what was appended up to limit_ms."""
+    def _pop_until(self, modality: str, limit_ms: int, merged: list[tuple[str, LogRecord]]) -> None:
         queue, size = self._queues[modality], 0
         while queue and queue[0].timestamp <= limit_ms:
             record = queue.popleft()
             size += len(record.value or b"")
-            out.append((modality, record))
+            merged.append((modality, record))
         self._bytes[modality] -= size
 
     def paused_modalities(self) -> set[str]:
-        """The logs to pause, their queues over a limit; never the one with the oldest head, or nothing would move."""
+        """Return the logs whose queues are over a limit; never the one with the oldest head, or nothing would move."""
         heads = {modality: queue[0].timestamp for modality, queue in self._queues.items() if queue}
         slowest = min(heads, key=lambda modality: heads[modality], default=None)
         return {

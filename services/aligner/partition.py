@@ -1,7 +1,6 @@
-"""One partition number: its records through admission and alignment, and the effects that follow. Pure.
+"""One partition number: admission and alignment of its records, and the effects that follow.
 
-Everything that must happen outside comes back as a value, in the order in which it must happen. The windows topic is
-read back only `tail_us` beyond the commit offsets, so sessions with older windows need a frontier record first.
+Nothing here touches the outside: effects are returned as values, in the order in which they must happen.
 """
 
 from __future__ import annotations
@@ -39,9 +38,15 @@ from services.contract.window import Window
 
 @dataclass(slots=True)
 class FrontierCoverage:
-    """Sessions with windows that no frontier record covers yet, by the append time of the oldest such window.
+    """Sessions that need a frontier record before offsets are committed.
 
-    old_keys: frontier keys of former owners, read at assignment, with the start that each told.
+    A restart reads the windows topic back only `tail_us` beyond the committed offsets. A session whose windows are older
+    needs a frontier record, or a restart would build them again.
+
+    Attributes:
+        tail_us: How far back the windows topic is read at assignment.
+        uncovered: Append time (us) of the oldest such window by session.
+        old_keys: By session, the frontier records of former owners: (key, start in us).
     """
 
     tail_us: int
@@ -49,32 +54,33 @@ class FrontierCoverage:
     old_keys: dict[str, list[tuple[bytes, int]]] = field(default_factory=dict)
 
     def on_window_emitted(self, session: str, appended_us: int) -> None:
-        """A final window of a session was acknowledged (or read back from the tail)."""
+        """Note that a final window was acknowledged, or read back from the windows topic."""
         self.uncovered.setdefault(session, appended_us)
 
     def on_session_forgotten(self, session: str) -> None:
-        """A session needs no frontier any more; what its topic holds of it goes by retention."""
+        """Drop a session that needs no frontier record any more; retention deletes the old ones."""
         self.uncovered.pop(session, None)
         self.old_keys.pop(session, None)
 
-    def due_sessions(self, new_floors_appended_us: Iterable[int]) -> list[str]:
-        """The sessions to cover before these floors are committed.
+    def due_sessions(self, retained_appended_us: Iterable[int]) -> list[str]:
+        """Return the sessions to cover before the new offsets are committed.
 
-        new_floors_appended_us: append times of the records at the new floors, as far as they are known; an unknown
-        one is later than every known one or the only kind there is. Then nothing is held, and all are due.
+        Args:
+            retained_appended_us: Append times (us) of the first retained record of each log; logs that retain nothing
+                have none. If no log retains a record, every session is due.
         """
-        known = list(new_floors_appended_us)
+        known = list(retained_appended_us)
         before_us = min(known) - self.tail_us if known else None
         return sorted(s for s, emitted_us in self.uncovered.items() if before_us is None or emitted_us < before_us)
 
     def on_frontier_acknowledged(self, session: str, start_us: int) -> list[bytes]:
-        """A frontier record of ours is acknowledged: the former owners' keys that say no more and can go."""
+        """Note that our frontier record is acknowledged; return the keys of former owners that it makes obsolete."""
         self.uncovered.pop(session, None)
         keys = self.old_keys.pop(session, [])
-        higher = [(key, told_us) for key, told_us in keys if told_us > start_us]
+        higher = [(key, old_start_us) for key, old_start_us in keys if old_start_us > start_us]
         if higher:
             self.old_keys[session] = higher
-        return [key for key, told_us in keys if told_us <= start_us]
+        return [key for key, old_start_us in keys if old_start_us <= start_us]
 
 
 UNSIGNED = TickSigner()
@@ -82,7 +88,18 @@ UNSIGNED = TickSigner()
 
 @dataclass(slots=True)
 class Effects:
-    """What a batch leads to: payloads first, then late and dead, then windows and ticks; when all is kept, the floors."""
+    """What a batch leads to, in the order in which it must be done; then offsets may be committed.
+
+    Attributes:
+        number: The partition number.
+        payloads: Chunks whose payloads go to the cache.
+        late: Late chunks.
+        dead: Dead letters with the keys of their records.
+        windows: Windows to publish.
+        idle_markers: Idle records to write.
+        fates: Count by modality and fate.
+        clock_offsets_us: The smallest clock offset by modality, source and period of append time (see `ClockOffset`).
+    """
 
     number: int
     payloads: list[AdmittedChunk] = field(default_factory=list)
@@ -91,94 +108,107 @@ class Effects:
     windows: list[Window] = field(default_factory=list)
     idle_markers: list[IdleMarker] = field(default_factory=list)
     fates: Counter[tuple[str, str]] = field(default_factory=Counter)
-    # The smallest clock offset by modality, source and period of append time (see `ClockOffset`).
     clock_offsets_us: dict[tuple[str, str, int], int] = field(default_factory=dict)
 
 
 class Partition:
-    """The state of one partition number between two assignments."""
+    """The state of one partition number between two assignments.
+
+    Args:
+        number: The partition number.
+        partition_count: The partitions of each topic.
+        config: The alignment settings.
+        timeouts: How long silent streams are waited for.
+        topics: The topic names.
+        tail_us: How far back the windows topic is read at assignment.
+        start: Where to go on.
+        signer: Verifies idle records.
+    """
 
     def __init__(
         self,
         number: int,
         partition_count: int,
-        semantics: AlignmentConfig,
-        patience: IdleTimeouts,
+        config: AlignmentConfig,
+        timeouts: IdleTimeouts,
         topics: Topics,
         tail_us: int,
         start: InitialState,
-        seal: TickSigner = UNSIGNED,
+        signer: TickSigner = UNSIGNED,
     ) -> None:
         self.number = number
         self.positions = dict(start.positions)
-        self.aligner = Aligner(semantics, start.frontiers)
+        self.aligner = Aligner(config, start.last_emitted_us)
         self.coverage = FrontierCoverage(
             tail_us, dict(start.uncovered), {s: list(k) for s, k in start.old_keys.items()}
         )
-        self._admission = AdmissionCache(number, partition_count, semantics)
-        self._config, self._timeouts, self._topics, self._signer = semantics, patience, topics, seal
-        # Nothing is known of the times of a log that gave no record yet: then nothing is forgotten.
-        self._newest_appended_us = dict.fromkeys(semantics.modalities, NEVER_US)
+        self._admission = AdmissionCache(number, partition_count, config)
+        self._config, self._timeouts, self._topics, self._signer = config, timeouts, topics, signer
+        # NEVER_US until a log has given a record: nothing is forgotten before its times are known.
+        self._newest_appended_us = dict.fromkeys(config.modalities, NEVER_US)
         self._early_timers, self._idle_timers = TimerQueue(), TimerQueue()
         self._end_offsets = EndOffsets(-1, {})
         self._reached: frozenset[str] = frozenset()
 
-    def process(self, records: Sequence[tuple[str, LogRecord]], now_us: int, *, behind: bool = False) -> Effects:
-        """Hand records (in the order of their logs, none is fine) to the core, then do what is due.
+    def process(self, records: Sequence[tuple[str, LogRecord]], now_us: int, *, has_more: bool = False) -> Effects:
+        """Process records in the order of their logs (or none), then check what is due.
 
-        now_us: the monotonic clock. behind: more stands in the logs already; early answers wait, for it may close their
-        windows.
+        Args:
+            records: Modality and record.
+            now_us: The monotonic clock.
+            has_more: Whether the logs hold more records already. Early windows then wait: the next records may close
+                them.
         """
         effects = Effects(self.number)
-        touched: set[str] = set()
+        sessions: set[str] = set()
         for modality, record in records:
-            read = self._admission.admit(modality, record)
-            if isinstance(read, AdmittedChunk):
-                fate, windows = self.aligner.add_chunk(read.chunk, now_us)
+            admitted = self._admission.admit(modality, record)
+            if isinstance(admitted, AdmittedChunk):
+                fate, windows = self.aligner.add_chunk(admitted.chunk, now_us)
                 effects.windows += windows
-                touched.add(read.chunk.session)
-                self._add_fate(modality, record, read, fate, effects)
+                sessions.add(admitted.chunk.session)
+                self._add_fate(modality, record, admitted, fate, effects)
             else:
-                touched.update(self._process_control(modality, record, read, now_us, effects))
+                sessions.update(self._process_control(modality, record, admitted, now_us, effects))
         for modality, newest in dict(records).items():
             self.positions[modality] = newest.offset + 1
             self._newest_appended_us[modality] = newest.timestamp * 1000
         due = self._early_timers.pop_due(now_us)
-        passed = frozenset(m for m in self._end_offsets.offsets if self._end_offsets.reached(m, self.positions))
-        if passed != self._reached:
-            # Only a proof that has come further shows more; sessions that wait for it are left alone until then.
-            self._reached = passed
+        reached = frozenset(m for m in self._end_offsets.offsets if self._end_offsets.reached(m, self.positions))
+        if reached != self._reached:
+            # Sessions that wait for end offsets are checked only when more of these are reached.
+            self._reached = reached
             due += self._idle_timers.pop_due(self._end_offsets.requested_mono_us)
-        self._check_timers(sorted(touched.union(due)), now_us, effects, behind)
+        self._check_timers(sorted(sessions.union(due)), now_us, effects, has_more)
         return effects
 
     def next_deadline_us(self) -> int:
-        """When there is something to do even without records, on the monotonic clock; LONG_US for never."""
+        """Return when (monotonic clock) there is something to do even without records, else FOREVER_US."""
         return min(
             self._early_timers.next_deadline_us(),
             self._idle_timers.next_deadline_us() if self._end_offsets_reached() else FOREVER_US,
         )
 
     def needs_end_offsets(self, now_us: int) -> bool:
-        """True when a silence may be due that the newest proof is too old for.
+        """Return whether a stream may be idle and newer end offsets are needed to show it.
 
-        A proof is used up first: on a busy log our position would otherwise never reach an end asked for again and
-        again.
+        Former end offsets are reached first: on a busy log the position would otherwise never reach offsets that are
+        requested again and again.
         """
         return self._idle_timers.next_deadline_us() <= now_us and self._end_offsets_reached()
 
-    def set_end_offsets(self, proof: EndOffsets) -> None:
-        """Take the answer to a request for the ends of our logs; the next `take` makes use of it."""
-        self._end_offsets, self._reached = proof, frozenset()
+    def set_end_offsets(self, end_offsets: EndOffsets) -> None:
+        """Set the answer to a request for the end offsets of the media logs; the next `process` uses it."""
+        self._end_offsets, self._reached = end_offsets, frozenset()
 
     def on_window_acknowledged(self, window: Window, appended_us: int) -> None:
-        """The broker has a final window of ours; appended_us is its append time."""
+        """Note that the broker has a final window; `appended_us` is its append time."""
         self.coverage.on_window_emitted(window.session, appended_us)
 
     def commit_offsets(self) -> dict[str, int]:
-        """What may be committed, by modality, once every effect so far is acknowledged and `to_cover` is empty.
+        """Return the offsets to commit by modality, once all effects and `due_frontiers` are acknowledged.
 
-        What admission makes unnecessary is let go of first.
+        State that no later record can concern is forgotten first.
         """
         firsts = {modality: held.first() for modality, held in self.aligner.retained.items()}
         since_us = min(self._newest_appended_us[m] if first is None else first[1] for m, first in firsts.items())
@@ -189,39 +219,43 @@ class Partition:
         }
 
     def due_frontiers(self) -> list[Frontier]:
-        """The frontier records that must be acknowledged before the floors are committed."""
+        """Return the frontier records that must be acknowledged before offsets are committed."""
         held = (held.first() for held in self.aligner.retained.values())
         due = self.coverage.due_sessions(first[1] for first in held if first is not None)
         return [Frontier(session, self.aligner.last_emitted_us[session], self.aligner.config_digest) for session in due]
 
     def _process_control(
-        self, modality: str, record: LogRecord, read: Tick | SessionEnd | Rejected, now_us: int, effects: Effects
+        self, modality: str, record: LogRecord, control: Tick | SessionEnd | Rejected, now_us: int, effects: Effects
     ) -> Iterable[str]:
-        """Take a record that is no chunk; the sessions that it touched."""
-        if isinstance(read, Tick) and not self._is_signed(modality, record):
-            read = Rejected(Reason.FORGED, "a tick that no tick_secret signed for this place")
-        if isinstance(read, Tick):
-            effects.windows += self.aligner.apply_tick(modality, read, record.offset, record.timestamp * 1000, now_us)
-            return read.bounds
-        if isinstance(read, SessionEnd):
-            self.aligner.end_source(modality, read)
-            return (read.session,)
-        self._reject(modality, record, "admission", read, effects)
+        """Process a record that is not a chunk; return the sessions that it concerns."""
+        if isinstance(control, Tick) and not self._is_signed(modality, record):
+            control = Rejected(Reason.FORGED, "a tick that no tick_secret signed for this place")
+        if isinstance(control, Tick):
+            effects.windows += self.aligner.apply_tick(
+                modality, control, record.offset, record.timestamp * 1000, now_us
+            )
+            return control.bounds
+        if isinstance(control, SessionEnd):
+            self.aligner.end_source(modality, control)
+            return (control.session,)
+        self._reject(modality, record, "admission", control, effects)
         return ()
 
     def _is_signed(self, modality: str, record: LogRecord) -> bool:
         topic = self._topics.media(modality)
         return self._signer.verify(topic, self.number, record.headers, record.value or b"")
 
-    def _add_fate(self, modality: str, record: LogRecord, arrival: AdmittedChunk, fate: Fate, effects: Effects) -> None:
-        chunk = arrival.chunk
+    def _add_fate(
+        self, modality: str, record: LogRecord, admitted: AdmittedChunk, fate: Fate, effects: Effects
+    ) -> None:
+        chunk = admitted.chunk
         source = modality, chunk.source, chunk.appended_us // PERIOD_US
-        behind_us = chunk.appended_us - chunk.t_us - chunk.duration_us
-        if behind_us < effects.clock_offsets_us.get(source, FOREVER_US):
-            effects.clock_offsets_us[source] = behind_us
+        offset_us = chunk.appended_us - chunk.t_us - chunk.duration_us
+        if offset_us < effects.clock_offsets_us.get(source, FOREVER_US):
+            effects.clock_offsets_us[source] = offset_us
         if fate is WINDOWED:
             effects.fates[modality, "windowed"] += 1
-            effects.payloads.append(arrival)
+            effects.payloads.append(admitted)
         elif isinstance(fate, Rejected):
             self._reject(modality, record, "alignment", fate, effects)
         else:
@@ -231,25 +265,25 @@ class Partition:
 
     def _reject(self, modality: str, record: LogRecord, stage: Stage, rejected: Rejected, effects: Effects) -> None:
         effects.fates[modality, "dead"] += 1
-        at = RecordPosition(self._topics.media(modality), self.number, record.offset)
-        effects.dead.append((record.key, make_dead_letter(at, stage, rejected, record.value, record.headers)))
+        position = RecordPosition(self._topics.media(modality), self.number, record.offset)
+        effects.dead.append((record.key, make_dead_letter(position, stage, rejected, record.value, record.headers)))
 
-    def _check_timers(self, names: Sequence[str], now_us: int, effects: Effects, behind: bool) -> None:
-        patience = self._timeouts.scaled_for(sum(map(len, self.aligner.retained.values())))
+    def _check_timers(self, names: Sequence[str], now_us: int, effects: Effects, has_more: bool) -> None:
+        timeouts = self._timeouts.scaled_for(sum(map(len, self.aligner.retained.values())))
         for name in names:
             session = self.aligner.sessions.get(name)
             if session is None:
                 continue
-            due_us = idle_deadline_us(session, self._config, patience)
-            # Nothing else can have come due by a proof that is as old: a session is looked at for each batch of it.
+            due_us = idle_deadline_us(session, self._config, timeouts)
+            # Only then can something be due: a session is checked after each of its batches, and markers cost more.
             if due_us <= self._end_offsets.requested_mono_us or session.any_ended:
-                effects.idle_markers += idle_markers(session, self._config, patience, self._end_offsets, self.positions)
-                due_us = idle_deadline_us(session, self._config, patience)
-            for start in () if behind else early_starts(session, self._config, patience, now_us):
+                effects.idle_markers += idle_markers(session, self._config, timeouts, self._end_offsets, self.positions)
+                due_us = idle_deadline_us(session, self._config, timeouts)
+            for start in () if has_more else early_starts(session, self._config, timeouts, now_us):
                 effects.windows.append(self.aligner.early_window(session, start))
-            self._early_timers.set(name, early_deadline_us(session, self._config, patience))
+            self._early_timers.set(name, early_deadline_us(session, self._config, timeouts))
             self._idle_timers.set(name, due_us)
 
     def _end_offsets_reached(self) -> bool:
-        """True when the newest proof has shown all that it can."""
+        """Return whether the newest end offsets are reached in every log."""
         return all(self._end_offsets.reached(m, self.positions) for m in self._end_offsets.offsets)

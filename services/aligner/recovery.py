@@ -1,7 +1,4 @@
-"""Where a partition number goes on after an assignment: from the logs alone, never from memory or disk. Pure.
-
-Recovery: reads at assignment what the logs say about a partition number, and where to go on.
-"""
+"""Recovery: where a partition number goes on after an assignment, from the topics alone."""
 
 from __future__ import annotations
 
@@ -22,14 +19,17 @@ from services.kafka.log_reader import read_range
 
 @dataclass(frozen=True, slots=True)
 class InitialState:
-    """Positions by modality; per session the frontier, what no frontier record covers yet, and the keys read.
+    """Where a partition number starts.
 
-    uncovered: append time of the oldest window read back that no frontier record covers; old_keys: the frontier
-    records of former owners, as (key, start told).
+    Attributes:
+        positions: The next offset by modality.
+        last_emitted_us: Start of the last emitted window by session.
+        uncovered: By session, append time (us) of the oldest window read back that no frontier record covers.
+        old_keys: By session, the frontier records of former owners: (key, start in us).
     """
 
     positions: Mapping[str, int]
-    frontiers: Mapping[str, int]
+    last_emitted_us: Mapping[str, int]
     uncovered: Mapping[str, int]
     old_keys: Mapping[str, list[tuple[bytes, int]]]
 
@@ -54,34 +54,41 @@ def initial_state(
     tail: Iterable[tuple[int, Window]],
     config: str,
 ) -> InitialState:
-    """Join frontier records (key, record) and final windows of the tail (append time in us, window).
+    """Join frontier records and the final windows at the end of the windows topic.
 
-    Raises OtherSettings where a session went further under another config than any record of ours says: what was
-    drained has a record of ours at least as high.
+    Args:
+        positions: The next offset by modality.
+        frontier_records: Key and record.
+        tail: Append time (us) and window.
+        config: Digest of the alignment settings in force.
+
+    Raises:
+        SettingsMismatchError: A session got further under other settings than any record of these settings says. (A
+            migration leaves a record at least as high.)
     """
-    frontiers: dict[str, int] = {}
+    last_emitted_us: dict[str, int] = {}
     old_keys: dict[str, list[tuple[bytes, int]]] = {}
-    told_by_others: list[Frontier] = []
-    for key, told in frontier_records:
-        old_keys.setdefault(told.session, []).append((key, told.start_us))
-        if told.config == config:
-            frontiers[told.session] = max(told.start_us, frontiers.get(told.session, told.start_us))
+    of_other_settings: list[Frontier] = []
+    for key, record in frontier_records:
+        old_keys.setdefault(record.session, []).append((key, record.start_us))
+        if record.config == config:
+            last_emitted_us[record.session] = max(record.start_us, last_emitted_us.get(record.session, record.start_us))
         else:
-            told_by_others.append(told)
-    covered = dict(frontiers)
+            of_other_settings.append(record)
+    covered = dict(last_emitted_us)
     uncovered: dict[str, int] = {}
     for appended_us, window in tail:
         session, start_us = window.session, window.start_us
         if window.config != config:
-            told_by_others.append(Frontier(session, start_us, window.config))
+            of_other_settings.append(Frontier(session, start_us, window.config))
             continue
-        frontiers[session] = max(start_us, frontiers.get(session, start_us))
+        last_emitted_us[session] = max(start_us, last_emitted_us.get(session, start_us))
         if session not in covered or start_us > covered[session]:
             uncovered[session] = min(appended_us, uncovered.get(session, appended_us))
-    for told in told_by_others:
-        if told.session not in covered or told.start_us > covered[told.session]:
-            raise SettingsMismatchError(told.config, config)
-    return InitialState(positions, frontiers, uncovered, old_keys)
+    for record in of_other_settings:
+        if record.session not in covered or record.start_us > covered[record.session]:
+            raise SettingsMismatchError(record.config, config)
+    return InitialState(positions, last_emitted_us, uncovered, old_keys)
 
 
 _log = logging.getLogger(__name__)
@@ -89,7 +96,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class AlignerRecovery:
-    """Where to start, and how many records had been deleted before we could read them (by modality)."""
+    """Where to start, and by modality how many records had been deleted before they were read."""
 
     start: InitialState
     lost: Mapping[str, int]
@@ -98,48 +105,57 @@ class AlignerRecovery:
 async def recover(
     group: AIOKafkaConsumer, reader: AIOKafkaConsumer, topics: Topics, number: int, tail_ms: int, config: str
 ) -> AlignerRecovery:
-    """Read committed floors, the frontier topic and the tail of the windows topic of one partition number.
+    """Read committed offsets, the frontier topic and the end of the windows topic of one partition number.
 
-    group: the consumer whose group's commits count; reader: one without a group, reassigned at will. Raises
-    OtherSettings, KafkaError.
+    Args:
+        group: The consumer of the group that commits.
+        reader: A consumer without a group; it is reassigned.
+        topics: The topic names.
+        number: The partition number.
+        tail_ms: How far back the windows topic is read, in append time before the records at the committed offsets.
+        config: Digest of the alignment settings in force.
+
+    Raises:
+        SettingsMismatchError: The topics hold windows of other settings.
+        KafkaError: The broker fails.
     """
     media = {m: TopicPartition(topics.media(m), number) for m in topics.modalities}
     begins = await reader.beginning_offsets(list(media.values()))
     ends = await reader.end_offsets(list(media.values()))
-    floors: dict[str, int] = {}
+    positions: dict[str, int] = {}
     lost: dict[str, int] = {}
     for modality, tp in media.items():
         committed = await group.committed(tp)
-        floors[modality] = max(begins[tp], committed or 0)
-        lost[modality] = floors[modality] - committed if committed is not None else 0
+        positions[modality] = max(begins[tp], committed or 0)
+        lost[modality] = positions[modality] - committed if committed is not None else 0
     times_ms = [
         record.timestamp
         for modality, tp in media.items()
-        if floors[modality] < ends[tp]
-        async for record in read_range(reader, tp, floors[modality], floors[modality] + 1)
+        if positions[modality] < ends[tp]
+        async for record in read_range(reader, tp, positions[modality], positions[modality] + 1)
     ]
-    told: dict[bytes, Frontier] = {}
+    frontiers: dict[bytes, Frontier] = {}
     async for record in read_range(reader, TopicPartition(topics.frontier, number)):
         if alignment_config.is_record_key(record.key or b""):
             continue
-        found = None if record.value is None else last_emitted_window.decode_or_none(record.value)
+        decoded = None if record.value is None else last_emitted_window.decode_or_none(record.value)
         if record.value is None:
-            told.pop(record.key, None)
-        elif found is None:
+            frontiers.pop(record.key, None)
+        elif decoded is None:
             _log.error("a frontier record cannot be read", extra={"partition": number, "offset": record.offset})
         else:
-            told[record.key] = found
+            frontiers[record.key] = decoded
     windows = TopicPartition(topics.windows, number)
     end = (await reader.end_offsets([windows]))[windows]
-    # Floors that are all the ends were committed with every session covered: then no tail is needed. Where the record
-    # at a floor was deleted its time is unknown: then all that is left is read.
+    # Offsets that are all the ends were committed with every session covered, so no window needs to be read. If the
+    # record at a committed offset was deleted, its time is unknown, and all windows are read.
     begin = 0 if any(lost.values()) else end
     if times_ms and not any(lost.values()):
         since = await reader.offsets_for_times({windows: max(min(times_ms) - tail_ms, 0)})
         begin = since[windows].offset if since[windows] else end
     finals = [
-        (record.timestamp * 1000, kept)
+        (record.timestamp * 1000, window)
         async for record in read_range(reader, windows, begin, end)
-        if (kept := window_record.decode_or_none(record.value)) is not None and kept.final
+        if (window := window_record.decode_or_none(record.value)) is not None and window.final
     ]
-    return AlignerRecovery(initial_state(floors, told.items(), finals, config), lost)
+    return AlignerRecovery(initial_state(positions, frontiers.items(), finals, config), lost)

@@ -1,4 +1,4 @@
-"""What is known of an open session: its lanes with the history of their bounds, and its open windows."""
+"""The state of an open session: its streams with the history of their watermarks, and its open windows."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ from services.contract.window import Member
 
 NEVER_US = -(1 << 62)
 Evidence = Literal["data", "tick", "end"]
-
-
 Identity = tuple[str, str, int, int]
 
 
 class WatermarkStep(NamedTuple):
-    """One step of a bound: its new value, the broker's time of the record that did it, why, and when we got it."""
+    """One step of a watermark.
+
+    Attributes:
+        watermark_us: The new watermark (event time).
+        appended_us: Append time of the record that raised it.
+        evidence: What kind of record that was.
+        received_mono_us: When we received that record (monotonic clock).
+    """
 
     watermark_us: int
     appended_us: int
@@ -27,15 +32,24 @@ class WatermarkStep(NamedTuple):
 
 @dataclass(slots=True)
 class Stream:
-    """One (session, modality): the history of its bound, the identities that it knows, the ticks that it holds.
+    """One modality of one session.
 
-    known_until: identities by the start of the last window that they are known for; leaving: these starts, as a heap.
+    Attributes:
+        steps: History of its watermark, as far as open windows need it.
+        known: sha256 of the payload by the identity of each chunk that may still be repeated.
+        known_until: These identities by the start of the last window that needs them.
+        expiring: These starts, as a heap.
+        ticks: Retained idle records: (start of the latest window that they close, offset).
+        sources: Sources seen.
+        ended: Sources that have ended.
+        watermark_us: The watermark (event time).
+        announced_watermark_us: The highest watermark that we asked to be written into the log.
     """
 
     steps: list[WatermarkStep] = field(default_factory=list)
     known: dict[Identity, str] = field(default_factory=dict)
     known_until: dict[int, list[Identity]] = field(default_factory=dict)
-    leaving: list[int] = field(default_factory=list)
+    expiring: list[int] = field(default_factory=list)
     ticks: list[tuple[int, int]] = field(default_factory=list)
     sources: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
@@ -44,36 +58,40 @@ class Stream:
 
     @property
     def all_ended(self) -> bool:
-        """True once every source that was seen has ended."""
+        """Return whether every source that was seen has ended."""
         return bool(self.ended) and self.sources <= self.ended
 
-    def remember(self, identity: Identity, sha256: str, last_us: int) -> None:
-        """Remember an identity until the window that starts at last_us is closed for this modality."""
+    def remember(self, identity: Identity, sha256: str, last_start_us: int) -> None:
+        """Remember an identity until the window that starts at `last_start_us` is closed for this stream."""
         self.known[identity] = sha256
-        identities = self.known_until.get(last_us)
+        identities = self.known_until.get(last_start_us)
         if identities is None:
-            self.known_until[last_us] = [identity]
-            heappush(self.leaving, last_us)
+            self.known_until[last_start_us] = [identity]
+            heappush(self.expiring, last_start_us)
         else:
             identities.append(identity)
 
     def forget(self, closed_us: int) -> None:
-        """Let go of the identities whose last window starts no later than this."""
-        while self.leaving and self.leaving[0] <= closed_us:
-            for identity in self.known_until.pop(heappop(self.leaving)):
+        """Forget the identities whose last window starts at or before `closed_us`."""
+        while self.expiring and self.expiring[0] <= closed_us:
+            for identity in self.known_until.pop(heappop(self.expiring)):
                 del self.known[identity]
 
     def step_reaching(self, level_us: int) -> WatermarkStep | None:
-        """The first step that brought the bound to a level, None if it is below it still."""
-        # Most lanes are below it still, where this is asked for each session of each batch.
+        """Return the first step at or above a level, None if the watermark is below it."""
+        # The comparison comes first: most streams are below the level when this is asked for each session of a batch.
         return self.steps[bisect_left(self.steps, (level_us,))] if level_us <= self.watermark_us else None
 
 
 @dataclass(slots=True)
 class OpenWindow:
-    """The members of a window that has not gone out; `answered` once its early answer has.
+    """The members of a window that is not emitted yet.
 
-    opened_us: the smallest broker time of its members; last: modality and offset of those that stand in no later window.
+    Attributes:
+        opened_us: Smallest append time of its members.
+        members: Members by modality, in order of arrival.
+        last: Modality and offset of those members that are in no later window.
+        early_emitted: Whether its early version is emitted.
     """
 
     opened_us: int
@@ -84,9 +102,15 @@ class OpenWindow:
 
 @dataclass(slots=True)
 class Session:
-    """What an open session holds; a session without open windows and ticks holds only its frontier.
+    """A session with open windows or retained idle records.
 
-    heard_us: when a data record last raised a bound, on the monotonic clock; starts: of the open windows, rising.
+    Attributes:
+        name: The session's id.
+        modalities: The modalities that the settings declare for it.
+        streams: One stream for each modality.
+        last_data_mono_us: When a data record last raised a watermark (monotonic clock).
+        windows: Open windows by start.
+        starts: Their starts, rising.
     """
 
     name: str
@@ -98,5 +122,5 @@ class Session:
 
     @property
     def any_ended(self) -> bool:
-        """True once a source has ended and not begun again."""
-        return any(lane.ended for lane in self.streams.values())
+        """Return whether some source has ended and not started again."""
+        return any(stream.ended for stream in self.streams.values())

@@ -74,7 +74,7 @@ async def _migrate(settings: Settings) -> dict[str, Any]:
 
 
 async def _close_windows(settings: Settings, old: AlignmentConfig) -> None:
-    from services.aligner.__main__ import rules_of
+    from services.aligner.config import AlignerConfig
     from services.aligner.metrics import AlignerObserver
     from services.aligner.settings_migration import close_windows
     from services.aligner.worker import AlignerWorker
@@ -84,7 +84,7 @@ async def _close_windows(settings: Settings, old: AlignmentConfig) -> None:
 
     broker, topics = settings.kafka, _topics_of(settings, old)
     worker = AlignerWorker(
-        rules_of(settings, old, topics),
+        AlignerConfig.from_settings(settings, old, topics),
         lambda: clients.make_producer(broker),
         lambda: clients.make_reader(broker),
         lambda: PayloadCache.from_settings(settings.redis),

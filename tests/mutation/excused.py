@@ -67,9 +67,9 @@ _BY_FILE: dict[str, dict[str, str]] = {
         "module: 62 to 61": _FAR,
     },
     "services/aligner/window_builder.py": {
-        "_rises: return None": _SORTED,
-        "_rises: 1 to 0": _SORTED,
-        "_lane: condition to False (2)": _SORTED,
+        "_is_sorted: return None": _SORTED,
+        "_is_sorted: 1 to 0": _SORTED,
+        "_members: condition to False (2)": _SORTED,
         "build_window: condition to True (4)": "SAME: every stream of a final window has a step that closed it",
     },
     "services/fusion/event_detector.py": {

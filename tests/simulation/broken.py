@@ -74,7 +74,7 @@ def forget_identities_at_once(patch: pytest.MonkeyPatch) -> None:
             for lane in session.streams.values():
                 lane.known.clear()
                 lane.known_until.clear()
-                lane.leaving.clear()
+                lane.expiring.clear()
         return chunk(self, *arguments)  # type: ignore[arg-type]
 
     patch.setattr(Aligner, "add_chunk", forgetful)
@@ -102,7 +102,7 @@ def judge_by_the_bound_of_the_session(patch: pytest.MonkeyPatch) -> None:
     def slowest(self: Aligner, session: Session, lane: Stream, modality: str) -> int:
         bound_us = min(each.watermark_us for each in session.streams.values())
         return max(
-            bound_us - self.semantics.closing_watermark_us(0, modality),
+            bound_us - self.config.closing_watermark_us(0, modality),
             self.last_emitted_us.get(session.name, NEVER_US),
         )
 

@@ -69,7 +69,7 @@ def test_devices_the_gateway_the_aligner_and_the_correction_agree_on_the_offset_
     counted: dict[tuple[str, str, str], SourceStats] = {}
     for begin in range(0, len(media), batch):
         part = media[begin : begin + batch]
-        observer.effects(aligner.process([("audio", record) for record in part], 0))
+        observer.on_effects(aligner.process([("audio", record) for record in part], 0))
         for record in part:
             count_record(counted, record, "audio")
             for message in media_messages("audio", record):

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from services.aligner.__main__ import patience
+from services.aligner.config import idle_timeouts
 from services.aligner.idleness import IdleTimeouts
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.topics import Topics
@@ -121,7 +121,7 @@ def _apply(sections: dict[str, Any], change: str) -> None:
 
 
 def _idle_timeouts(settings: Settings) -> IdleTimeouts:
-    return patience(settings, settings.alignment.modalities)
+    return idle_timeouts(settings, settings.alignment.modalities)
 
 
 def _idle_settings(s: AlignmentConfig) -> tuple[object, ...]:

@@ -163,7 +163,7 @@ def test_a_session_that_is_not_to_be_looked_at_again_takes_no_room() -> None:
     agenda.set("b", 10)
     agenda.set("b", FOREVER_US)
     assert agenda.next_deadline_us() == FOREVER_US
-    assert not agenda._looks
+    assert not agenda._due_us
     assert not agenda._heap
 
 

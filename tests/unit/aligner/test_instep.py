@@ -185,7 +185,7 @@ def test_only_keys_that_say_no_more_are_taken_away() -> None:
 def test_the_largest_frontier_counts_and_other_settings_are_refused() -> None:
     told = [(b"a", Frontier("s", 5, "c")), (b"b", Frontier("s", 9, "c"))]
     start = initial_state({}, told, [], "c")
-    assert start.frontiers == {"s": 9}
+    assert start.last_emitted_us == {"s": 9}
     assert start.old_keys == {"s": [(b"a", 5), (b"b", 9)]}
     with pytest.raises(SettingsMismatchError, match="braid migrate-settings"):
         initial_state({}, told, [], "d")
@@ -195,7 +195,7 @@ def test_other_settings_are_taken_where_one_of_ours_went_at_least_as_far() -> No
     old, ours = [(b"a", Frontier("s", 5, "c")), (b"b", Frontier("s", 9, "c"))], (b"d", Frontier("s", 9, "d"))
     window = Window("s", 9, 19, None, True, "c", {}, 0, 0)
     start = initial_state({}, [*old, ours], [(1, window)], "d")
-    assert (start.frontiers, start.uncovered) == ({"s": 9}, {})
+    assert (start.last_emitted_us, start.uncovered) == ({"s": 9}, {})
     assert start.old_keys == {"s": [(b"a", 5), (b"b", 9), (b"d", 9)]}
     with pytest.raises(SettingsMismatchError):
         initial_state({}, [*old, (b"d", Frontier("s", 8, "d"))], [], "d")

@@ -58,7 +58,7 @@ def test_an_early_answer_waits_while_more_stands_in_the_logs_and_comes_once_noth
     owner = scene.owner
     owner.process([("video", scene.logs["video"][0])], BOOT_US)
     now_us = BOOT_US + 800_000
-    assert not owner.process((), now_us, behind=True).windows
+    assert not owner.process((), now_us, has_more=True).windows
     assert owner.next_deadline_us() <= now_us, "it is still due"
     assert [window.final for window in owner.process((), now_us).windows] == [False]
 

@@ -15,7 +15,7 @@ def window(start: int, config: str = "ours", session: str = "s") -> Window:
 # append time  30: w5    20: w7 (the broker's clock went back)    40: w6, a zombie's
 def test_a_new_owner_goes_on_after_the_newest_window_and_what_is_told_nowhere_counts_from_the_oldest() -> None:
     start = initial_state({}, [], [(30, window(5)), (20, window(7)), (40, window(6))], "ours")
-    assert start.frontiers == {"s": 7}
+    assert start.last_emitted_us == {"s": 7}
     assert start.uncovered == {"s": 20}
 
 
@@ -24,12 +24,12 @@ def test_windows_that_a_frontier_record_tells_need_no_other_one() -> None:
     assert initial_state({}, told, [(10, window(5)), (20, window(6))], "ours").uncovered == {}
     beyond = initial_state({}, told, [(10, window(5)), (20, window(6)), (30, window(7))], "ours")
     assert beyond.uncovered == {"s": 30}
-    assert beyond.frontiers == {"s": 7}
+    assert beyond.last_emitted_us == {"s": 7}
 
 
 def test_a_record_that_went_further_than_the_tail_counts() -> None:
     start = initial_state({}, [(b"k", Frontier("s", 9, "ours"))], [(10, window(5))], "ours")
-    assert (start.frontiers, start.uncovered) == ({"s": 9}, {})
+    assert (start.last_emitted_us, start.uncovered) == ({"s": 9}, {})
 
 
 def test_after_a_change_of_settings_the_windows_of_the_old_ones_are_read_over() -> None:
@@ -37,7 +37,7 @@ def test_after_a_change_of_settings_the_windows_of_the_old_ones_are_read_over() 
     tail = [(10, window(5, "old")), (20, window(6)), (30, window(1, session="other"))]
     start = initial_state({"audio": 3}, told, tail, "ours")
     assert start.positions == {"audio": 3}
-    assert start.frontiers == {"s": 6, "other": 1}
+    assert start.last_emitted_us == {"s": 6, "other": 1}
     assert start.uncovered == {"s": 20, "other": 30}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from services.aligner.__main__ import patience
+from services.aligner.config import idle_timeouts
 from services.contract import event
 from services.contract import window as late_record
 from services.contract import window as window_record
@@ -39,7 +39,7 @@ def published(
 ) -> list[KafkaRecord]:
     """Every record that the topics would hold, topic by topic; mute_s: when somebody muted the sound."""
     semantics = SETTINGS.alignment_config()
-    driver = StreamDriver(semantics, patience(SETTINGS, semantics.modalities))
+    driver = StreamDriver(semantics, idle_timeouts(SETTINGS, semantics.modalities))
     sent = read_stream(ROOT / "data", stream).records_between(stream, ORIGIN_US, round(from_s * 1e6), round(to_s * 1e6))
     # Decoded from their records, as the fusion worker reads them.
     timed = [

@@ -16,7 +16,7 @@ from services.runtime.settings import load
 
 
 def test_aligner_collects_rarely_and_fusion_worker_does_not() -> None:
-    assert aligner.plan(load()).tune_gc is collect_cycles_rarely
+    assert aligner.make_spec(load()).tune_gc is collect_cycles_rarely
     assert fusion.plan(load()).tune_gc is freeze_loaded_objects
 
 
