@@ -39,10 +39,10 @@ class SettingsMismatchError(BraidError):
 
     exit_code = EXIT_USAGE
 
-    def __init__(self, found: str, current: str) -> None:
+    def __init__(self, former: str, current: str) -> None:
         super().__init__(
             "The topics hold windows made under other alignment settings.",
-            f"The digest of their settings is {found}; `braid config show` prints {current}.",
+            f"The digest of their settings is {former}; `braid config show` prints {current}.",
             "Stop the devices and run `braid migrate-settings`: it closes open windows under the old settings and hands "
             "over to the new ones. Or restore the old alignment settings, or use new topics (`topics.prefix`).",
         )

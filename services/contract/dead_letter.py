@@ -36,7 +36,7 @@ class DeadLetter:
     headers: Headers
 
     def encode(self) -> tuple[bytes, list[tuple[str, bytes]]]:
-        """Return the canonical value, and the reason's code with the record's own headers up to COPIED_HEADER_BYTES_MAX."""
+        """Return the canonical value and the headers: the reason's code and, up to a limit, those of the record."""
         value = {
             "reason": self.rejected.reason.value,
             "detail": self.rejected.detail,

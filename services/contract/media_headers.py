@@ -17,7 +17,7 @@ _STANDALONE = {0x01, *range(0xD0, 0xD8)}
 
 
 def image_size(content_type: str, body: bytes) -> tuple[int, int] | None:
-    """Return (width, height) in pixels; None if the bytes are not an image of this type (ISO 10918-1, PNG, RFC 9649)."""
+    """Return (width, height) in pixels, None if it is not an image of this type (ISO 10918-1, PNG, RFC 9649)."""
     size = {JPEG: _jpeg, PNG: _png, WEBP: _webp}[content_type](body)
     return size if size and size[0] > 0 and size[1] > 0 else None
 
@@ -75,7 +75,7 @@ _LENGTH_UNKNOWN = (0, 0xFFFFFFFF)
 
 
 class AudioInfo(NamedTuple):
-    """Samples per channel, samples per second and channels; pcm is the byte range of 16-bit samples (PCM and WAV only)."""
+    """Samples per channel, samples per second, channels, and the byte range of 16-bit samples (PCM and WAV only)."""
 
     samples: int
     rate: int
@@ -199,7 +199,7 @@ def _ogg(body: bytes) -> AudioInfo | Rejected:
 
 
 def wav_from_pcm(content_type: str, body: bytes) -> bytes | None:
-    """Return s16le PCM as a WAV file, which players and browsers accept; None if it is not PCM of an admitted format."""
+    """Return s16le PCM as a WAV file, which browsers can play; None if it is not PCM of an admitted format."""
     length = measure_audio(content_type, body) if parse_content_type(content_type)[0] == PCM else None
     if not isinstance(length, AudioInfo):
         return None

@@ -28,8 +28,8 @@ class Control:
     Attributes:
         session: The session.
         muted_since_us: Start of the mute, by modality that is muted now.
-        past_mutes: Earlier spans [from, until) by modality. What was captured in them stays muted; otherwise windows that
-            are predicted after an unmute would reveal it.
+        past_mutes: Earlier spans [from, until) by modality. What was captured in them stays muted; otherwise windows
+            that are predicted after an unmute would reveal it.
         forgotten_before_us: Everything before this time is forgotten.
     """
 
@@ -39,7 +39,7 @@ class Control:
     forgotten_before_us: int = 0
 
     def mutes(self, modality: str, *spans: Span) -> bool:
-        """Return True if media of any of these spans [from, to] of event or append time is muted; all of it during a mute."""
+        """Return True if media of any of these spans [from, to] is muted; during a mute, all of it is."""
         if modality in self.muted_since_us:
             return True
         muted = self.past_mutes.get(modality, ())

@@ -7,7 +7,7 @@ _MULTIPLIER = 0x5BD1E995
 
 
 def murmur2(data: bytes) -> int:
-    """Return the 32-bit murmur2 with Kafka's seed, as an unsigned integer (org.apache.kafka.common.utils.Utils.murmur2)."""
+    """Return the unsigned 32-bit murmur2 with Kafka's seed (org.apache.kafka.common.utils.Utils.murmur2)."""
     length = len(data)
     h = (0x9747B28C ^ length) & _MASK
     whole = length & ~3

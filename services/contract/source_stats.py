@@ -69,7 +69,7 @@ class SourceStats:
         self.ended_us = max(self.ended_us, appended_us)
 
     def as_json(self, now_us: int, silent_us: int) -> dict[str, Any]:
-        """Return the statistics as a JSON object; a source is silent after `silent_us` without a record unless it has ended."""
+        """Return the statistics as a JSON object; a source that has not ended is silent after `silent_us`."""
         ended = self.ended_us >= self.last_us
         silent = not ended and now_us - self.last_us >= silent_us
         active_us = max(self.last_us - self.first_us, 1)

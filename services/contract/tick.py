@@ -51,7 +51,7 @@ def encode(bounds: Mapping[str, int], evidence: TickEvidence) -> Iterator[bytes]
 
 
 def headers(value: bytes) -> list[tuple[str, bytes]]:
-    """Return the headers of a tick record; its CloudEvents id is a hash of its content, so equal ticks are one event."""
+    """Return the headers of a tick record; its ce_id is a hash of its content, so equal ticks are one event."""
     return [*_HEADERS, ("ce_id", hashlib.sha256(value).hexdigest()[:16].encode())]
 
 
@@ -74,7 +74,7 @@ MAC_HEADER = "braid-mac"
 
 @dataclass(frozen=True, slots=True)
 class TickSigner:
-    """HMAC-SHA256 over topic, partition and value: the first secret signs, all verify; without one nothing is signed."""
+    """HMAC-SHA256 over topic, partition and value. The first secret signs, all verify; without one it is off."""
 
     secrets: tuple[bytes, ...] = ()
 

@@ -124,10 +124,10 @@ class PayloadCache:
             url,
             max_connections=4,
             timeout=timeout_s,
-            # `_replies` has one timer for the whole pipeline: the client's timer for each reply costs as much as reading it.
+            # `_replies` has one timer for the pipeline: the client's timer for each reply costs as much as reading it.
             socket_timeout=None,
             socket_connect_timeout=timeout_s,
-            # The default repeats a whole pipeline up to ten times, which blocks for many seconds if the server is paused.
+            # The default repeats a pipeline up to ten times, which blocks for many seconds if the server is paused.
             retry=Retry(ExponentialBackoff(cap=0.05, base=0.01), 1),
             **(access or {}),
         )
