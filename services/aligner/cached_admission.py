@@ -2,7 +2,7 @@
 
 Nearly all headers of a record are the same for every record of its stream. Of a stream that was admitted before, only what
 differs is judged here; any other record, and each one to reject, is judged by `admit`. The result is the same
-(tests/property/test_admission_cache.py).
+(tests/property/test_cached_admission.py).
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def test_case_03_a_clock_an_hour_ahead_is_future_a_day_behind_is_stale_and_audio
     assert scene.outcome() == scene.what_the_logs_say()
 
 
-def test_case_03_exactly_as_far_ahead_as_is_taken_is_admitted() -> None:
+def test_case_03_event_time_at_the_limit_of_the_future_is_admitted() -> None:
     scene = Scene().play([Sent(1_000, "video", 61_000), Sent(1_000, "audio", 60_500, 500)])
     assert scene.fates("video") + scene.fates("audio") == ["windowed", "windowed"]
     scene.play([Sent(1_001, "audio", 60_502, 500)])  # its end counts
@@ -74,7 +74,7 @@ def test_case_08_a_point_at_the_start_is_in_and_at_the_end_is_out_and_an_interva
 
 
 # video of "v"  x(0)     bound 2499.999: window [0..2000) stays open        bound 2500 = end + lateness: out
-def test_case_08_a_window_closes_when_the_bound_is_end_plus_lateness_exactly_and_not_a_microsecond_before() -> None:
+def test_case_08_a_window_closes_when_the_watermark_is_exactly_end_plus_lateness() -> None:
     scene = Scene().play([Sent(0, "video", 0, session="v"), Sent(2_500, "video", 2_499.999, session="v")])
     assert scene.starts("v") == [-1_500, -1_000, -500]
     scene.play([Sent(2_501, "video", 2_500, session="v")])
@@ -84,7 +84,7 @@ def test_case_08_a_window_closes_when_the_bound_is_end_plus_lateness_exactly_and
 
 
 # audio  [0==)[500==)[1000==)[1500==)[2000..2299)[2299..2300)    the bound of sound is where it ends: 2299, then 2300 = end + lateness
-def test_case_08_the_bound_of_sound_is_its_end() -> None:
+def test_case_08_the_watermark_of_audio_is_its_end() -> None:
     scene = Scene().play([Sent(0, "video", 0), Sent(2_400, "video", 9_000)], sound(0, 2_000))
     scene.play([Sent(2_401, "audio", 2_000, 299)])
     assert scene.starts() == [-1_500, -1_000, -500]

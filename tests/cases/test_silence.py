@@ -40,7 +40,7 @@ def test_case_01_one_modality_stops_and_resumes_nothing_lost_none_reopened() -> 
 # video  x x x x x x x x x x x x x x x x x     audio  [==)[==)[==)[==)[==)[==)
 # text       "(5000)                  "(65000)                    "(125000)
 # window [--2 s--)......| closed at most 1500 after its end: the patience of text
-def test_case_02_a_text_message_once_a_minute_delays_audio_and_video_by_no_more_than_its_patience() -> None:
+def test_case_02_a_text_message_once_a_minute_delays_audio_and_video_by_no_more_than_its_idle_timeout() -> None:
     messages = texts([5_000, 65_000, 125_000], session="avt")
     scene = Scene().play(sound(0, 130_000, session="avt"), frames(0, 130_000, session="avt"), messages)
     steady = list(range(-1_500, 126_501, 500))

@@ -141,7 +141,7 @@ STEPS = st.lists(st.sampled_from(["audio", "text", "video"]), max_size=80)
 
 @settings(max_examples=300, deadline=None)
 @given(logs=LOGS, shape=st.sampled_from(SHAPES), steps=STEPS)
-def test_windows_and_fates_are_what_the_oracle_reads_from_the_logs_alone(
+def test_windows_and_fates_equal_those_of_the_oracle(
     logs: dict[str, list[Chunk | Tick]], shape: tuple[int, int], steps: list[str]
 ) -> None:
     reading = Reading(logs, shape, steps)
@@ -155,7 +155,7 @@ def test_windows_and_fates_are_what_the_oracle_reads_from_the_logs_alone(
 
 @settings(max_examples=200, deadline=None)
 @given(logs=LOGS, shape=st.sampled_from(SHAPES), steps=STEPS, others=STEPS)
-def test_the_order_in_which_the_logs_are_read_changes_nothing(
+def test_order_in_which_logs_are_read_changes_nothing(
     logs: dict[str, list[Chunk | Tick]], shape: tuple[int, int], steps: list[str], others: list[str]
 ) -> None:
     one, other = Reading(logs, shape, steps), Reading(logs, shape, others)
@@ -165,7 +165,7 @@ def test_the_order_in_which_the_logs_are_read_changes_nothing(
 
 @settings(max_examples=200, deadline=None)
 @given(logs=LOGS, shape=st.sampled_from(SHAPES), steps=STEPS)
-def test_windows_come_once_and_in_order_books_balance_and_nothing_but_frontiers_is_left(
+def test_windows_are_emitted_once_and_in_order_and_only_their_starts_remain(
     logs: dict[str, list[Chunk | Tick]], shape: tuple[int, int], steps: list[str]
 ) -> None:
     reading = Reading(logs, shape, steps, limited=True)

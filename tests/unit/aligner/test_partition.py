@@ -1,4 +1,4 @@
-"""What a partition number does when, beyond what the cases tell. Times in ms."""
+"""Effects of a partition number beyond the cases. Times in ms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.cases.scene import BOOT_US, Scene
 
 # video of "v"  x(1000)                      idle: 3000, so due at 4000
 # text                        (of another session, not read yet when the ends are asked for)
-def test_a_session_that_waits_for_proof_is_left_alone_until_the_proof_has_come_further() -> None:
+def test_session_that_waits_for_end_offsets_is_checked_when_more_are_reached() -> None:
     scene = Scene().play([Sent(1_000, "video", 1_000, session="v")], until=3_999)
     scene.grow([Sent(3_999, "text", 3_999, session="t")], until=4_000)
     owner, now_us = scene.owner, BOOT_US + 4_000_000
@@ -30,7 +30,7 @@ def test_a_session_that_waits_for_proof_is_left_alone_until_the_proof_has_come_f
     assert owner.next_deadline_us() > now_us
 
 
-def test_a_silence_that_came_due_after_the_ends_were_asked_for_needs_another_proof() -> None:
+def test_timeout_after_the_request_for_end_offsets_needs_newer_ones() -> None:
     scene = Scene().play([Sent(1_000, "video", 1_000, session="v")], until=3_998)
     owner, asked_us = scene.owner, BOOT_US + 3_999_999
     owner.set_end_offsets(EndOffsets(asked_us, scene.ends()))
@@ -40,7 +40,7 @@ def test_a_silence_that_came_due_after_the_ends_were_asked_for_needs_another_pro
     assert owner.process((), asked_us + 1).idle_markers
 
 
-def test_the_next_look_is_at_the_early_answer_or_the_silence_whichever_comes_first() -> None:
+def test_next_deadline_is_the_earlier_of_early_window_and_idle_timeout() -> None:
     scene = Scene()
     scene.append(Sent(0, "video", 1_000, session="v"))
     owner = scene.owner
@@ -52,7 +52,7 @@ def test_the_next_look_is_at_the_early_answer_or_the_silence_whichever_comes_fir
     assert owner.next_deadline_us() == BOOT_US + 3_000_000
 
 
-def test_an_early_answer_waits_while_more_stands_in_the_logs_and_comes_once_nothing_does() -> None:
+def test_early_window_waits_while_the_logs_hold_more_records() -> None:
     scene = Scene()
     scene.append(Sent(0, "video", 1_000, session="v"))
     owner = scene.owner
@@ -63,7 +63,7 @@ def test_an_early_answer_waits_while_more_stands_in_the_logs_and_comes_once_noth
     assert [window.final for window in owner.process((), now_us).windows] == [False]
 
 
-def test_a_session_of_which_nothing_is_open_hides_none_that_was_touched_with_it() -> None:
+def test_session_without_open_windows_hides_no_other_of_its_batch() -> None:
     scene = Scene()
     scene.append(Sent(0, "video", 0, session="a", end=True))
     scene.append(Sent(0, "video", 1_000, session="v"))
@@ -77,7 +77,7 @@ DAY_MS, SIZE_MS, GAP_MS = 24 * 3_600_000, 2_000, 10_000
 # v       x(1000) its last window starts at 1000 and is out
 # logs    ............ a day later: records that are too old for anything, so that nothing is held
 # until   1000 + a day + a window + the event gap: then nothing that v's frontier would refuse can come
-def test_a_frontier_is_let_go_once_the_slowest_log_was_read_to_where_nothing_can_meet_it() -> None:
+def test_last_emitted_window_is_forgotten_once_the_slowest_log_is_past_it() -> None:
     scene = Scene().play([Sent(1_000, "video", 1_000, session="v")], until=60_000)
     end = 1_000 + DAY_MS + SIZE_MS + GAP_MS
     owner = scene.owner
@@ -93,7 +93,7 @@ def test_a_frontier_is_let_go_once_the_slowest_log_was_read_to_where_nothing_can
     assert owner.due_frontiers() == []
 
 
-def test_while_a_log_gave_no_record_yet_nothing_is_let_go() -> None:
+def test_nothing_is_forgotten_before_every_log_has_given_a_record() -> None:
     scene = Scene().play([Sent(1_000, "video", 1_000, session="v")], until=60_000)
     scene.play([Sent(30 * DAY_MS, modality, 0, 500, session="w") for modality in ("video", "audio")])
     scene.owner.commit_offsets()
@@ -102,7 +102,7 @@ def test_while_a_log_gave_no_record_yet_nothing_is_let_go() -> None:
 
 # a log in which something is held counts by that, however far it was read: here a frame of an open window
 @pytest.mark.parametrize(("later", "kept"), [(0, ["v"]), (1, [])])
-def test_what_is_held_keeps_the_frontiers_that_it_could_meet(later: int, kept: list[str]) -> None:
+def test_retained_records_keep_the_last_emitted_windows_that_they_could_concern(later: int, kept: list[str]) -> None:
     scene = Scene().play([Sent(1_000, "video", 1_000, session="v")], until=60_000)
     end = 1_000 + DAY_MS + SIZE_MS + GAP_MS
     scene.grow([Sent(end + later, "video", end, session="v 2")], until=end + later)
@@ -116,7 +116,7 @@ def test_what_is_held_keeps_the_frontiers_that_it_could_meet(later: int, kept: l
 # v       x(1000) out at 4000     the tail is a minute
 # w       a frame that holds the floor, 60 s after that or one ms more
 @pytest.mark.parametrize(("later", "due"), [(0, []), (1, ["v"])])
-def test_a_session_is_covered_once_its_window_is_older_than_the_tail_before_what_is_held(
+def test_frontier_is_due_once_a_window_is_older_than_the_tail_before_retained_records(
     later: int, due: list[str]
 ) -> None:
     scene = Scene().play([Sent(1_000, "video", 1_000, session="v")], until=60_000)
@@ -127,7 +127,7 @@ def test_a_session_is_covered_once_its_window_is_older_than_the_tail_before_what
 
 # video  1000 with the broker at 1150, again at 1200, with other bytes at 1250; another at 1100; one a month old
 # audio  500 long, with the broker 40 after its end
-def test_a_batch_counts_each_fate_once_and_tells_the_smallest_delay_of_each_source() -> None:
+def test_batch_counts_each_fate_once_and_has_the_smallest_clock_offset_of_each_source() -> None:
     scene = Scene()
     it = Sent(1_150, "video", 1_000)
     again, other = replace(it, at=1_200), replace(it, at=1_250, content=2)

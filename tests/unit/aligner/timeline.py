@@ -1,4 +1,4 @@
-"""Drives the pure core over written timelines: one call a record, times in milliseconds."""
+"""Drives the aligner through timelines: one call per record, times in milliseconds."""
 
 from __future__ import annotations
 

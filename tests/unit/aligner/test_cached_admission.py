@@ -1,4 +1,4 @@
-"""The edges of what the gate remembers of a stream: each is judged as by admission alone."""
+"""Limits of the cached admission: each record is judged as by `admit`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def header_bytes(one: FakeRecord) -> int:
     return sum(len(name) + len(raw) for name, raw in one.headers)
 
 
-def test_a_known_stream_s_record_with_one_byte_of_headers_too_many_is_refused_and_with_none_too_many_taken() -> None:
+def test_record_of_a_known_stream_is_rejected_from_one_header_byte_above_the_limit() -> None:
     names = ("ce_sequence", "ce_recordedtime", "ce_expirytime", "traceparent")
     source = "/d/" + 150 * "x"
     rich = record(1, source=source, more=dict.fromkeys(names, "x" * 30))
@@ -51,7 +51,7 @@ def test_a_known_stream_s_record_with_one_byte_of_headers_too_many_is_refused_an
         assert isinstance(gate.admit("text", rich), AdmittedChunk) == taken
 
 
-def test_a_source_that_was_alive_without_bytes_is_refused_when_the_next_such_record_has_some() -> None:
+def test_alive_record_with_bytes_is_rejected_after_one_without() -> None:
     gate = AdmissionCache(NUMBER, COUNT, AlignmentConfig())
     assert isinstance(gate.admit("text", record(0, b"", type=cloudevents.ALIVE_TYPE)), AdmittedChunk)
     refused = gate.admit("text", record(1, b"bytes", type=cloudevents.ALIVE_TYPE))
@@ -59,7 +59,7 @@ def test_a_source_that_was_alive_without_bytes_is_refused_when_the_next_such_rec
     assert refused.reason is Reason.TYPE
 
 
-def test_a_structured_event_is_read_from_its_value_though_headers_say_something_too() -> None:
+def test_attributes_of_a_structured_event_come_from_its_value() -> None:
     gate = AdmissionCache(NUMBER, COUNT, AlignmentConfig())
     for n in range(2):
         event = {"specversion": "1.0", "id": f"own{n}", "source": "/d/own", "type": TEXT, "data": "hello"}
@@ -70,7 +70,7 @@ def test_a_structured_event_is_read_from_its_value_though_headers_say_something_
         assert (read.chunk.id, read.chunk.source, read.payload) == (f"own{n}", "/d/own", b"hello")
 
 
-def test_a_known_stream_s_record_without_bytes_is_refused() -> None:
+def test_record_of_a_known_stream_without_bytes_is_rejected() -> None:
     gate = AdmissionCache(NUMBER, COUNT, AlignmentConfig())
     assert isinstance(gate.admit("text", record(0)), AdmittedChunk)
     refused = gate.admit("text", record(1, b""))
@@ -83,7 +83,7 @@ def test_a_known_stream_s_record_without_bytes_is_refused() -> None:
     ("name", "to"),
     [("ce_sequence", ("ce_sequence", b"\xff")), ("ce_sequence", ("ce_id", b"2")), ("traceparent", ("other", b"x"))],
 )
-def test_an_unread_header_of_a_known_stream_that_is_no_text_or_has_another_name_is_judged_by_admission_alone(
+def test_record_of_a_known_stream_with_an_unexpected_header_is_judged_by_admit(
     name: str, to: tuple[str, bytes]
 ) -> None:
     gate, more = AdmissionCache(NUMBER, COUNT, AlignmentConfig()), {"ce_sequence": "1", "traceparent": "x"}
@@ -95,7 +95,7 @@ def test_an_unread_header_of_a_known_stream_that_is_no_text_or_has_another_name_
 
 
 @pytest.mark.parametrize(("size", "reason"), [(8_001, Reason.SAMPLES), (2 * 8_000 * 61, Reason.DURATION)])
-def test_a_sound_of_a_known_stream_that_has_no_length_or_too_much_of_it_is_refused(size: int, reason: Reason) -> None:
+def test_audio_of_a_known_stream_without_a_valid_duration_is_rejected(size: int, reason: Reason) -> None:
     semantics = AlignmentConfig(admission=AdmissionLimits(payload_bytes_max=1 << 22))
     gate, first = (
         AdmissionCache(NUMBER, COUNT, semantics),
@@ -112,9 +112,7 @@ def test_a_sound_of_a_known_stream_that_has_no_length_or_too_much_of_it_is_refus
 
 # ce_id is a time as well: read by its place alone it would be taken for the other one.
 @pytest.mark.parametrize("changed", [("ce_id", "ce_time"), ("ce_sequence", "traceparent"), ("ce_id", "ce_sequence")])
-def test_headers_that_change_places_are_read_by_their_names(
-    changed: tuple[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_headers_in_another_order_are_read_by_name(changed: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     gate = AdmissionCache(NUMBER, COUNT, AlignmentConfig())
     first = record(0, more={"ce_sequence": timestamps.format_us(T_US + 2), "traceparent": "x"})
     headers = [(n, timestamps.format_us(T_US + 1).encode() if n == "ce_id" else raw) for n, raw in first.headers]
@@ -143,7 +141,7 @@ def whole(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
-def test_when_as_many_streams_as_it_may_are_remembered_it_begins_anew(
+def test_cache_forgets_all_streams_at_its_limit(
     whole: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -154,7 +152,7 @@ def test_when_as_many_streams_as_it_may_are_remembered_it_begins_anew(
     assert whole == [0, 1, 4, 6, 9, 10]
 
 
-def test_a_known_stream_s_record_with_as_many_bytes_of_headers_as_may_be_is_not_judged_anew(whole: list[int]) -> None:
+def test_record_of_a_known_stream_at_the_header_limit_comes_from_the_cache(whole: list[int]) -> None:
     gate = AdmissionCache(
         NUMBER, COUNT, AlignmentConfig(admission=AdmissionLimits(header_bytes_max=header_bytes(record(0))))
     )
@@ -163,7 +161,7 @@ def test_a_known_stream_s_record_with_as_many_bytes_of_headers_as_may_be_is_not_
     assert whole == [0]
 
 
-def test_when_a_session_has_as_many_sources_as_are_remembered_of_it_they_are_remembered_anew(
+def test_cache_forgets_the_sources_of_a_session_at_their_limit(
     whole: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

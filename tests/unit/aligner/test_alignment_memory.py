@@ -1,4 +1,4 @@
-"""What the aligner keeps, and lets go of as soon as nothing can need it. Times in ms, as in test_align."""
+"""What the aligner remembers and when it forgets it. Times in ms, as in test_alignment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def known(line: Line) -> list[str]:
 # video   x(60)          x(120)                  x(170)
 # w0      [---- closes at 120
 # w50        [---------- closes at 170: then the identity of 60 is of no use
-def test_an_identity_is_known_until_the_last_of_its_windows_closes_for_it_exactly() -> None:
+def test_identity_is_remembered_until_the_last_of_its_windows_closes_exactly() -> None:
     line = Line()
     line.video(60)
     line.video(120)
@@ -31,7 +31,7 @@ def test_an_identity_is_known_until_the_last_of_its_windows_closes_for_it_exactl
     assert line.video(60) == "late"
 
 
-def test_of_several_identities_those_whose_windows_closed_are_forgotten() -> None:
+def test_only_identities_whose_windows_are_closed_are_forgotten() -> None:
     line = Line(ONE)
     for t in (50, 10, 110):
         line.video(t)
@@ -42,7 +42,7 @@ def test_of_several_identities_those_whose_windows_closed_are_forgotten() -> Non
 
 # video  x(0) x(50) x(120) x(199) x(200) x(250)      audio passes w0
 # w100                           end = 200: what the bound was below that decides nothing any more
-def test_of_a_bounds_history_is_kept_what_reached_the_next_windows_end() -> None:
+def test_watermark_history_is_trimmed_to_what_the_next_window_needs() -> None:
     line = Line(ONE)
     for t in (0, 50, 120, 199, 200, 250):
         line.video(t)
@@ -52,7 +52,7 @@ def test_of_a_bounds_history_is_kept_what_reached_the_next_windows_end() -> None
     assert [step.watermark_us // MS for step in line.lane("audio").steps] == [110]
 
 
-def test_the_newest_bound_is_kept_though_it_reaches_no_windows_end() -> None:
+def test_newest_watermark_step_is_never_trimmed() -> None:
     line = Line(ONE)
     for t in (0, 50, 120, 130):
         line.video(t)
@@ -61,20 +61,20 @@ def test_the_newest_bound_is_kept_though_it_reaches_no_windows_end() -> None:
 
 
 # frontier 100: w0 and w100 are out
-def test_a_late_chunk_opens_no_session() -> None:
+def test_late_chunk_opens_no_session() -> None:
     line = Line(ONE, {"s": 100 * MS})
     assert line.video(150) == "late"
     assert line.aligner.sessions == {}
 
 
-def test_the_end_of_a_source_opens_no_session() -> None:
+def test_session_end_opens_no_session() -> None:
     line = Line(ONE)
     line.end("video")
     assert line.aligner.sessions == {}
 
 
 # audio  [====)  gapless and without lateness: it closes its own window
-def test_a_chunk_that_closes_the_last_window_itself_leaves_only_the_frontier() -> None:
+def test_chunk_that_closes_the_last_window_leaves_only_its_start() -> None:
     line = Line(AlignmentConfig(size_us=100 * MS, hop_us=100 * MS, streams={"audio": StreamConfig(0, True)}))
     line.audio(0, 100)
     assert line.starts() == [0]
@@ -83,7 +83,7 @@ def test_a_chunk_that_closes_the_last_window_itself_leaves_only_the_frontier() -
 
 
 # audio  [============)            one tick reaches w0 and w100, the other lets both out at once
-def test_a_tick_is_let_go_when_the_newest_window_that_it_reaches_is_out() -> None:
+def test_idle_record_is_released_when_the_newest_window_it_closes_is_emitted() -> None:
     line = Line(ONE)
     line.audio(0, 200)
     line.tick("video", 220)
@@ -95,7 +95,7 @@ def test_a_tick_is_let_go_when_the_newest_window_that_it_reaches_is_out() -> Non
 
 
 # w100 closes at 220 for video; w0 is out
-def test_a_tick_that_reaches_no_window_beyond_the_frontier_is_not_held() -> None:
+def test_idle_record_that_closes_no_new_window_is_not_retained() -> None:
     line = Line(ONE, {"s": 0})
     line.tick("video", 219.999)
     assert line.floor("video") == 1
@@ -104,7 +104,7 @@ def test_a_tick_that_reaches_no_window_beyond_the_frontier_is_not_held() -> None
     assert line.aligner.retained["video"].first() == (1, 2 * MS)
 
 
-def test_a_tick_that_says_nothing_new_is_not_held() -> None:
+def test_idle_record_that_raises_nothing_is_not_retained() -> None:
     line = Line(ONE)
     line.audio(0, 50)
     line.video(120)
@@ -113,13 +113,13 @@ def test_a_tick_that_says_nothing_new_is_not_held() -> None:
     assert [step.evidence for step in line.lane("video").steps] == ["data"]
 
 
-def test_frontiers_read_at_the_start_are_forgotten_whatever_their_order() -> None:
+def test_last_emitted_windows_read_at_the_start_are_forgotten_in_any_order() -> None:
     line = Line(STALE, {"young": 5_000 * MS, "old": 0, "older": -1 * MS})
     assert line.aligner.forget_before(1_150 * MS + 1) == ["older", "old"]
     assert line.aligner.last_emitted_us == {"young": 5_000 * MS}
 
 
-def test_a_frontier_that_was_made_here_is_forgotten_like_one_that_was_read() -> None:
+def test_last_emitted_window_of_this_process_is_forgotten_like_one_that_was_read() -> None:
     line = Line(STALE)
     for window in (0, 100):
         line.video(window + 50)
@@ -131,7 +131,7 @@ def test_a_frontier_that_was_made_here_is_forgotten_like_one_that_was_read() -> 
     assert line.aligner.last_emitted_us == {}
 
 
-def test_a_session_that_held_a_tick_and_is_over_leaves_no_trace() -> None:
+def test_finished_session_that_retained_an_idle_record_leaves_no_state() -> None:
     line = Line(STALE)
     line.tick("video", 120)  # the chunk that it was for stands in the other log
     line.audio(0, 50)
@@ -143,7 +143,7 @@ def test_a_session_that_held_a_tick_and_is_over_leaves_no_trace() -> None:
     assert line.floor("video") == 1
 
 
-def test_the_floor_stays_at_the_first_member_of_an_open_window() -> None:
+def test_commit_offset_stays_at_the_first_member_of_an_open_window() -> None:
     line = Line(ONE)
     line.video(50)
     line.video(120)
@@ -152,7 +152,7 @@ def test_the_floor_stays_at_the_first_member_of_an_open_window() -> None:
     assert line.floor("video") == 1
 
 
-def test_a_tick_is_held_until_the_windows_that_it_reaches_are_out() -> None:
+def test_idle_record_is_retained_until_the_windows_it_closes_are_emitted() -> None:
     line = Line(ONE)
     line.audio(0, 50)
     line.tick("video", 120)
@@ -161,7 +161,7 @@ def test_a_tick_is_held_until_the_windows_that_it_reaches_are_out() -> None:
     assert line.floor("video") == 1
 
 
-def test_ten_thousand_sessions_with_one_chunk_each_all_come_out_and_leave_only_frontiers() -> None:
+def test_ten_thousand_sessions_with_one_chunk_each_are_emitted_and_leave_only_their_starts() -> None:
     semantics = AlignmentConfig(size_us=100 * MS, hop_us=100 * MS, streams={"video": StreamConfig(20 * MS, False)})
     line = Line(semantics)
     for n in range(10_000):
@@ -173,14 +173,14 @@ def test_ten_thousand_sessions_with_one_chunk_each_all_come_out_and_leave_only_f
 
 
 # windows of 100 side by side, stale after 1000, event gap 50: a frontier at 0 is of no use for what comes after 1150
-def test_a_frontier_is_forgotten_once_all_that_it_refuses_is_stale() -> None:
+def test_last_emitted_window_is_forgotten_once_all_it_rules_out_is_stale() -> None:
     line = Line(STALE, {"old": 0, "young": 1 * MS})
     assert line.aligner.forget_before(1_150 * MS) == []
     assert line.aligner.forget_before(1_150 * MS + 1) == ["old"]
     assert line.aligner.last_emitted_us == {"young": 1 * MS}
 
 
-def test_the_frontier_of_an_open_session_is_kept_and_forgotten_when_it_is_over() -> None:
+def test_last_emitted_window_of_an_open_session_is_kept_until_the_session_is_over() -> None:
     line = Line(STALE, {"s": 0})
     line.video(250)
     assert line.aligner.forget_before(9_000 * MS) == []
@@ -191,7 +191,7 @@ def test_the_frontier_of_an_open_session_is_kept_and_forgotten_when_it_is_over()
     assert line.aligner.forget_before(1_350 * MS + 1) == ["s"]
 
 
-def test_a_tick_for_which_no_window_came_is_let_go_once_all_below_it_is_stale() -> None:
+def test_idle_record_without_windows_is_released_once_all_below_it_is_stale() -> None:
     line = Line(STALE)
     line.tick("video", 320)
     assert line.floor("video") == 0

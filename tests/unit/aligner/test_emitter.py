@@ -1,4 +1,4 @@
-"""The order in which a batch's outputs go out."""
+"""The order in which the outputs of a batch are published."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Producer:
 
 
 # A kill between a window and the dead letter of a conflict in it made the conflict late: its window was out.
-async def test_late_reports_and_dead_letters_are_acknowledged_before_a_window_of_their_batch_is_sent() -> None:
+async def test_late_records_and_dead_letters_are_acknowledged_before_windows_are_sent() -> None:
     aligner = Aligner(SEMANTICS, {})
     chunk = Chunk("s", "audio", "d", "1", 0, 50_000, "a" * 64, 0, 0, 1)
     aligner.add_chunk(chunk, 0)

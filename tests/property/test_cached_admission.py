@@ -1,4 +1,4 @@
-"""What the gate remembers of a stream changes nothing: each record is judged as by admission alone."""
+"""Cached admission judges each record like `admit`."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def records(draw: st.DrawFn) -> tuple[str, FakeRecord]:
 
 
 @given(st.lists(records(), min_size=1, max_size=12))
-def test_a_record_is_judged_alike_whatever_came_before_it(sent: list[tuple[str, FakeRecord]]) -> None:
+def test_cached_admission_judges_every_record_like_admit(sent: list[tuple[str, FakeRecord]]) -> None:
     gate = AdmissionCache(NUMBER, COUNT, SEMANTICS)
     for modality, one in sent:
         alone = admit(
@@ -87,7 +87,7 @@ def test_a_record_is_judged_alike_whatever_came_before_it(sent: list[tuple[str, 
         assert gate.admit(modality, one) == alone
 
 
-def test_the_second_record_of_a_stream_is_not_judged_whole_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_record_of_a_stream_comes_from_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = AdmissionCache(NUMBER, COUNT, SEMANTICS)
     for n, (modality, bodies) in enumerate(2 * list(BODIES.items())):
         headers = cloudevents.build_headers(

@@ -1,4 +1,4 @@
-"""Ticks of others: with a secret they are dead letters, and no window closes by them."""
+"""With a secret, unsigned idle records are dead letters and close no window."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def signed(seal: TickSigner) -> list[tuple[str, bytes]]:
 
 
 @pytest.mark.parametrize("headers", [[], signed(TickSigner((b"another secret 16",)))])
-def test_a_tick_that_is_not_ours_is_dead_and_closes_nothing(headers: list[tuple[str, bytes]]) -> None:
+def test_unsigned_idle_record_is_a_dead_letter_and_closes_nothing(headers: list[tuple[str, bytes]]) -> None:
     effects = partition(SEAL).process(records(headers), 0)
     assert [(key, dead.rejected.reason.value) for key, dead in effects.dead] == [(None, "forged")]
     assert not effects.windows
 
 
-def test_a_tick_of_ours_closes_and_without_a_secret_each_does() -> None:
+def test_signed_idle_record_closes_windows_and_without_a_secret_any_does() -> None:
     ours, any_tick = (
         partition(SEAL).process(records(signed(SEAL)), 0).windows,
         partition(TickSigner()).process(records([]), 0).windows,

@@ -1,4 +1,4 @@
-"""Logs of one number are handed on together, and what a restart needs is covered before floors move."""
+"""Logs of one partition number are merged by append time; frontiers are covered before commits."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def taken(queue: LogMerger, **ends: int | None) -> list[tuple[str, int]]:
     return [(modality, record.offset) for modality, record in queue.release({"a": 0, "b": 0} | ends)]
 
 
-def test_a_log_waits_for_the_one_that_is_behind() -> None:
+def test_log_waits_for_one_that_is_behind() -> None:
     queue = LogMerger({"a": 0, "b": 0}, skew_ms=100, records_max=10, bytes_max=100)
     queue.add("a", [R(0, 1_000), R(1, 5_000)])
     queue.add("b", [R(0, 900), R(1, 4_000)])
@@ -43,14 +43,14 @@ def test_a_log_waits_for_the_one_that_is_behind() -> None:
     assert taken(queue, a=2, b=2) == [("a", 1)]
 
 
-def test_a_log_whose_end_is_not_known_yet_holds_the_others() -> None:
+def test_log_with_an_unknown_end_holds_the_others_back() -> None:
     queue = LogMerger({"a": 0, "b": 7}, skew_ms=100, records_max=10, bytes_max=100)
     queue.add("a", [R(0, 1)])
     assert taken(queue, a=1, b=None) == []
     assert taken(queue, a=1, b=7) == [("a", 0)]
 
 
-def test_each_log_keeps_its_order_where_the_brokers_clock_went_back() -> None:
+def test_each_log_keeps_its_order_if_the_broker_clock_goes_back() -> None:
     queue = LogMerger({"a": 0, "b": 0}, skew_ms=1_000, records_max=10, bytes_max=100)
     queue.add("a", [R(0, 500), R(1, 100), R(2, 600)])
     assert taken(queue, a=3) == [("a", 0), ("a", 1), ("a", 2)]
@@ -62,7 +62,7 @@ STAMPS = st.lists(st.integers(0, 9), min_size=1, max_size=8)
 @given(STAMPS, STAMPS, STAMPS, st.integers(0, 12))
 @example([1], [0, 2], [5], 12)  # the next head, not the last one, ends what b may give
 @example([3, 3], [0, 3], [3], 12)  # and of heads at one time the first log's goes before all others
-def test_logs_come_out_merged_by_the_brokers_time_of_what_is_next_in_each(
+def test_logs_are_merged_by_the_append_time_of_their_next_records(
     a: list[int], b: list[int], c: list[int], skew: int
 ) -> None:
     stamps_of = {"a": a, "b": b, "c": c}
@@ -78,7 +78,7 @@ def test_logs_come_out_merged_by_the_brokers_time_of_what_is_next_in_each(
     assert taken(queue, **{modality: len(stamps) for modality, stamps in stamps_of.items()}) == expected
 
 
-def test_a_full_queue_is_paused_unless_it_is_the_slowest() -> None:
+def test_full_queue_is_paused_unless_it_is_the_slowest() -> None:
     queue = LogMerger({"a": 0, "b": 0}, skew_ms=10, records_max=2, bytes_max=100)
     queue.add("a", [R(n, 1_000 + n) for n in range(5)])
     queue.add("b", [R(n, n) for n in range(5)])
@@ -86,7 +86,7 @@ def test_a_full_queue_is_paused_unless_it_is_the_slowest() -> None:
 
 
 # a: offset 0 taken, 1 not fetched yet, end 2
-def test_a_log_that_lacks_one_record_to_its_end_holds_the_others() -> None:
+def test_log_one_record_before_its_end_holds_the_others_back() -> None:
     queue = LogMerger({"a": 0, "b": 0}, skew_ms=0, records_max=10, bytes_max=100)
     queue.add("a", [R(0, 10)])
     queue.add("b", [R(0, 11)])
@@ -96,7 +96,7 @@ def test_a_log_that_lacks_one_record_to_its_end_holds_the_others() -> None:
     assert taken(queue, a=2, b=1) == [("b", 0)]
 
 
-def test_a_queue_is_full_beyond_its_bytes_and_has_room_again_when_they_are_taken() -> None:
+def test_queue_is_full_above_its_byte_limit_until_records_are_released() -> None:
     queue = LogMerger({"a": 0, "b": 0}, skew_ms=10, records_max=100, bytes_max=4)
     queue.add("b", [R(0, 0, value=None), R(1, 500)])
     queue.add("a", [R(0, 5), R(1, 1_000, value=b"xx"), R(2, 1_000)])
@@ -109,7 +109,7 @@ def test_a_queue_is_full_beyond_its_bytes_and_has_room_again_when_they_are_taken
     assert queue.paused_modalities() == {"a"}
 
 
-def test_a_queue_of_exactly_as_many_records_as_it_may_have_is_not_full() -> None:
+def test_queue_at_its_record_limit_is_not_full() -> None:
     queue = LogMerger({"a": 0, "b": 0}, skew_ms=10, records_max=2, bytes_max=100)
     queue.add("b", [R(0, 0)])
     queue.add("a", [R(0, 1), R(1, 1)])
@@ -119,7 +119,7 @@ def test_a_queue_of_exactly_as_many_records_as_it_may_have_is_not_full() -> None
 
 
 # a: 10 1 1 (the broker's clock went back)     b: 5
-def test_the_slowest_is_the_one_with_the_oldest_head_whatever_stands_behind_it() -> None:
+def test_slowest_log_is_the_one_with_the_oldest_head() -> None:
     queue = LogMerger({"a": 0, "b": 0, "c": 0}, skew_ms=100, records_max=2, bytes_max=100)
     assert queue.paused_modalities() == set()
     queue.add("a", [R(0, 10), R(1, 1), R(2, 1)])
@@ -128,7 +128,7 @@ def test_the_slowest_is_the_one_with_the_oldest_head_whatever_stands_behind_it()
 
 
 # the newest record that may go with the head of the slowest is exactly the skew younger
-def test_logs_are_handed_on_up_to_the_skew_beyond_the_oldest_head_and_no_further() -> None:
+def test_logs_are_released_up_to_the_skew_after_the_oldest_head() -> None:
     queue = LogMerger({"a": 0, "b": 0}, skew_ms=100, records_max=10, bytes_max=100)
     queue.add("a", [R(0, 1_100), R(1, 1_101)])
     queue.add("b", [R(0, 1_000)])
@@ -136,7 +136,7 @@ def test_logs_are_handed_on_up_to_the_skew_beyond_the_oldest_head_and_no_further
     assert taken(queue, a=2, b=1) == [("a", 1)]
 
 
-def test_a_number_is_behind_while_one_of_its_logs_is_known_to_hold_more() -> None:
+def test_merger_has_more_while_a_log_is_known_to_hold_more() -> None:
     queue = LogMerger({"a": 0, "b": 0}, skew_ms=100, records_max=10, bytes_max=100)
     assert not queue.has_more({"a": 0, "b": None})
     assert queue.has_more({"a": 0, "b": 1})
@@ -148,7 +148,7 @@ def test_a_number_is_behind_while_one_of_its_logs_is_known_to_hold_more() -> Non
     assert not queue.has_more({"a": 0, "b": 2})
 
 
-def test_the_floor_is_the_first_offset_still_held_and_never_passes_a_gap() -> None:
+def test_commit_offset_is_the_first_retained_offset_and_never_skips_one() -> None:
     held = RetainedOffsets()
     for offset in (3, 5, 8):
         held.retain(offset, offset * 10)
@@ -163,7 +163,7 @@ def test_the_floor_is_the_first_offset_still_held_and_never_passes_a_gap() -> No
     assert held.commit_offset(20) == 20
 
 
-def test_a_session_is_covered_when_its_oldest_window_leaves_the_tail_or_nothing_is_held() -> None:
+def test_session_is_due_when_its_oldest_window_leaves_the_tail_or_nothing_is_retained() -> None:
     coverage = FrontierCoverage(tail_us=100)
     coverage.on_window_emitted("old", 10)
     coverage.on_window_emitted("old", 500)
@@ -175,14 +175,14 @@ def test_a_session_is_covered_when_its_oldest_window_leaves_the_tail_or_nothing_
     assert coverage.due_sessions([]) == ["new"]
 
 
-def test_only_keys_that_say_no_more_are_taken_away() -> None:
+def test_only_obsolete_frontier_keys_are_deleted() -> None:
     coverage = FrontierCoverage(tail_us=1, old_keys={"s": [(b"low", 5), (b"high", 9)]})
     assert coverage.on_frontier_acknowledged("s", 7) == [b"low"]
     assert coverage.on_frontier_acknowledged("s", 9) == [b"high"]
     assert coverage.on_frontier_acknowledged("s", 9) == []
 
 
-def test_the_largest_frontier_counts_and_other_settings_are_refused() -> None:
+def test_largest_frontier_counts_and_other_settings_are_rejected() -> None:
     told = [(b"a", Frontier("s", 5, "c")), (b"b", Frontier("s", 9, "c"))]
     start = initial_state({}, told, [], "c")
     assert start.last_emitted_us == {"s": 9}
@@ -191,7 +191,7 @@ def test_the_largest_frontier_counts_and_other_settings_are_refused() -> None:
         initial_state({}, told, [], "d")
 
 
-def test_other_settings_are_taken_where_one_of_ours_went_at_least_as_far() -> None:
+def test_other_settings_are_accepted_if_a_current_record_is_at_least_as_far() -> None:
     old, ours = [(b"a", Frontier("s", 5, "c")), (b"b", Frontier("s", 9, "c"))], (b"d", Frontier("s", 9, "d"))
     window = Window("s", 9, 19, None, True, "c", {}, 0, 0)
     start = initial_state({}, [*old, ours], [(1, window)], "d")

@@ -1,4 +1,4 @@
-"""When silence is written into a log, and when an early answer is due. Windows of 100 ms side by side, times in ms."""
+"""When idle records are written and early windows are due. Windows of 100 ms side by side, times in ms."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def told(line: At, asked: int, ends: dict[str, int] | None = None) -> list[tuple
 
 
 # audio [====)[====)  handed at 1000, passes the end of w0        patience of video: 100
-def test_a_modality_is_ticked_when_another_passed_the_end_its_patience_ago() -> None:
+def test_stream_is_idle_when_another_passed_the_end_an_idle_timeout_ago() -> None:
     line = At(ONE)
     line.handed = 1_000
     line.audio(0, 105)
@@ -38,7 +38,7 @@ def test_a_modality_is_ticked_when_another_passed_the_end_its_patience_ago() -> 
     assert told(line, 1_100) == [("video", 120, "tick")]
 
 
-def test_each_tick_is_written_once() -> None:
+def test_each_idle_record_is_written_once() -> None:
     line = At(ONE)
     line.handed = 1_000
     line.audio(0, 105)
@@ -47,7 +47,7 @@ def test_each_tick_is_written_once() -> None:
 
 
 # our position 100, the log's end 101: something is in the log that we have not read
-def test_without_proof_nothing_is_written() -> None:
+def test_no_idle_record_is_written_before_the_end_offsets_are_reached() -> None:
     line = At(ONE)
     line.handed = 1_000
     line.audio(0, 105)
@@ -56,7 +56,7 @@ def test_without_proof_nothing_is_written() -> None:
 
 
 # audio [==)  then nothing at all; idle after 300
-def test_an_idle_session_is_closed_up_to_its_newest_window_and_no_further() -> None:
+def test_idle_session_is_closed_up_to_its_newest_window_and_no_further() -> None:
     line = At(ONE)
     line.handed = 1_000
     line.audio(0, 50)
@@ -64,14 +64,14 @@ def test_an_idle_session_is_closed_up_to_its_newest_window_and_no_further() -> N
     assert told(line, 1_300) == [("audio", 110, "tick"), ("video", 120, "tick")]
 
 
-def test_an_idle_session_needs_the_proof_of_all_logs() -> None:
+def test_idle_session_needs_the_end_offsets_of_all_logs() -> None:
     line = At(ONE)
     line.handed = 1_000
     line.audio(0, 50)
     assert told(line, 1_400, {"audio": 100, "video": 101}) == []
 
 
-def test_no_modality_is_called_idle_before_its_own_patience() -> None:
+def test_no_stream_is_idle_before_its_own_timeout() -> None:
     line = At(ONE)
     line.handed = 1_000
     line.audio(0, 50)
@@ -80,7 +80,7 @@ def test_no_modality_is_called_idle_before_its_own_patience() -> None:
     assert found == ["audio"]
 
 
-def test_a_modality_whose_sources_have_all_ended_is_ticked_at_once() -> None:
+def test_stream_whose_sources_have_all_ended_is_closed_at_once() -> None:
     line = At(ONE)
     line.handed = 1_000
     line.video(50, source="a")
@@ -92,7 +92,7 @@ def test_a_modality_whose_sources_have_all_ended_is_ticked_at_once() -> None:
 
 
 # audio passes the end of w0: nothing else is waited for
-def test_an_early_answer_is_due_when_a_modality_passed_the_end_and_gapless_members_have_too() -> None:
+def test_early_window_is_due_when_a_stream_and_all_gapless_members_passed_the_end() -> None:
     line = At(ONE)
     line.handed = 1_000
     line.video(60)
@@ -104,7 +104,7 @@ def test_an_early_answer_is_due_when_a_modality_passed_the_end_and_gapless_membe
 
 
 # audio [==)  handed at 1000 with bound 50: at 1080 the session's clock stands at 130 = end + early_ms
-def test_an_early_answer_comes_by_the_sessions_own_clock_where_nothing_passes_the_end() -> None:
+def test_early_window_is_due_by_the_session_clock_if_nothing_passes_the_end() -> None:
     line = At(ONE)
     line.handed = 1_000
     line.audio(0, 50)
@@ -115,13 +115,13 @@ def test_an_early_answer_comes_by_the_sessions_own_clock_where_nothing_passes_th
     assert early_starts(line.session(), ONE, PATIENCE, 2_000 * MS) == []
 
 
-def test_without_early_answers_none_is_due() -> None:
+def test_no_early_window_is_due_if_they_are_off() -> None:
     line = At(ONE)
     line.audio(0, 50)
     assert early_starts(line.session(), ONE, replace(PATIENCE, early_us=None), FOREVER_US) == []
 
 
-def test_a_silence_is_looked_for_when_the_first_may_be_due() -> None:
+def test_idle_deadline_is_that_of_the_first_stream() -> None:
     line = At(ONE)
     line.handed = 1_000
     line.audio(0, 105)
@@ -133,7 +133,7 @@ def test_a_silence_is_looked_for_when_the_first_may_be_due() -> None:
 
 
 # video is told to 119.999, and w0 closes at 120: it may still be silent for w0, its patience after audio passed the end
-def test_a_window_is_looked_at_for_a_silence_until_the_last_microsecond_of_it_is_told() -> None:
+def test_idle_deadline_remains_until_the_closing_watermark_is_announced() -> None:
     for bound, due in ((119.999, 1_100), (120, 1_120)):
         line = At(ONE)
         line.handed = 1_000
@@ -143,7 +143,7 @@ def test_a_window_is_looked_at_for_a_silence_until_the_last_microsecond_of_it_is
         assert idle_deadline_us(line.session(), ONE, PATIENCE) == due * MS
 
 
-def test_the_agenda_gives_each_session_once_at_the_time_that_was_set_last() -> None:
+def test_timer_queue_returns_each_session_once_at_the_time_set_last() -> None:
     agenda = TimerQueue()
     agenda.set("a", 50)
     agenda.set("b", 20)
@@ -156,7 +156,7 @@ def test_the_agenda_gives_each_session_once_at_the_time_that_was_set_last() -> N
     assert agenda.next_deadline_us() == FOREVER_US
 
 
-def test_under_memory_pressure_the_aligner_waits_less_and_at_the_limit_not_at_all() -> None:
+def test_timeouts_shrink_under_memory_pressure_and_are_zero_at_the_limit() -> None:
     patience = replace(PATIENCE, retained_max=1_000)
     assert patience.scaled_for(500) == patience
     assert patience.scaled_for(750) == replace(
@@ -166,5 +166,5 @@ def test_under_memory_pressure_the_aligner_waits_less_and_at_the_limit_not_at_al
     assert patience.scaled_for(9_999) == patience.scaled_for(1_000)
 
 
-def test_who_names_no_limit_has_that_of_the_settings() -> None:
+def test_default_limit_of_retained_records_is_that_of_the_settings() -> None:
     assert PATIENCE.retained_max == AlignmentSettings().held_max

@@ -1,4 +1,4 @@
-"""What a window contains, case by case. Windows of 100 ms every 50; lateness audio 10, video 20; audio is gapless."""
+"""What a window contains. Windows of 100 ms every 50; lateness audio 10, video 20; audio is gapless."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ONE = replace(SEMANTICS, hop_us=100 * MS)  # windows side by side
 # video      x                 x
 # windows [--w0--)[--w100--)[--w200--)
 #         0       100       200
-def test_a_point_at_the_start_is_in_and_at_the_end_is_out() -> None:
+def test_point_at_the_start_of_a_window_is_a_member_and_one_at_the_end_is_not() -> None:
     line = Line(ONE)
     line.video(100)
     line.video(200)
@@ -25,7 +25,7 @@ def test_a_point_at_the_start_is_in_and_at_the_end_is_out() -> None:
 # audio   [========)[==========)
 # w0      0      100
 # bound of audio: 100, then 110 = end + lateness
-def test_a_window_closes_when_the_bound_is_end_plus_lateness_exactly() -> None:
+def test_window_closes_when_the_watermark_is_exactly_end_plus_lateness() -> None:
     line = Line(ONE)
     line.video(0)
     line.video(120)
@@ -39,7 +39,7 @@ def test_a_window_closes_when_the_bound_is_end_plus_lateness_exactly() -> None:
 
 # video   x(0)              x(230)      x(600)
 # audio   [==========================)400
-def test_windows_are_counted_along_as_they_open_and_go_out() -> None:
+def test_count_of_open_windows_follows_opening_and_emission() -> None:
     line, counted = Line(SEMANTICS), []
     for t, duration in ((0, 0), (0, 400), (230, 0), (600, 0)):
         line.audio(t, duration) if duration else line.video(t)
@@ -50,7 +50,7 @@ def test_windows_are_counted_along_as_they_open_and_go_out() -> None:
 
 
 # audio  [==)[==)[==)[==)[==)[==) ...      video: nothing, then a tick at 120
-def test_a_silent_modality_is_unknown_by_the_tick_that_says_so() -> None:
+def test_silent_modality_is_unknown_with_the_idle_record_as_evidence() -> None:
     line = Line(ONE)
     for t in range(0, 200, 50):
         line.audio(t)
@@ -61,7 +61,7 @@ def test_a_silent_modality_is_unknown_by_the_tick_that_says_so() -> None:
 
 
 # video  x(0)                      x(230): passes 0..., so w0 and w100 lack nothing but its silence in w100
-def test_a_modality_that_data_passed_is_absent() -> None:
+def test_modality_whose_data_passed_the_window_is_absent() -> None:
     line = Line(ONE)
     line.video(0)
     line.audio(0, 400)
@@ -89,7 +89,7 @@ def test_one_modality_stops_and_resumes_nothing_lost_none_reopened() -> None:
 
 # video  x(300)        bound 300: w150 (closes at 270) is closed, w200 (closes at 320) is not
 #        x(240)        would be in w150 and w200
-def test_a_late_chunk_that_still_fits_one_of_its_two_windows_is_in_that_one() -> None:
+def test_late_chunk_joins_those_of_its_windows_that_are_open() -> None:
     line = Line()
     line.video(300)
     assert line.video(240, id="behind") == "windowed"
@@ -100,7 +100,7 @@ def test_a_late_chunk_that_still_fits_one_of_its_two_windows_is_in_that_one() ->
 
 
 # fast  x    x    x ...     slow  the same 160 ms behind: more than a window and the lateness
-def test_the_slower_of_two_cameras_is_late_and_the_faster_is_unharmed() -> None:
+def test_slower_of_two_cameras_is_late_and_the_faster_is_unharmed() -> None:
     line = Line(ONE)
     fates = {"fast": [], "slow": []}  # type: dict[str, list[str]]
     for t in range(0, 1_000, 50):
@@ -111,7 +111,7 @@ def test_the_slower_of_two_cameras_is_late_and_the_faster_is_unharmed() -> None:
     assert {line.video(1_000, source="fast"), line.video(980, source="slow")} == {"windowed"}
 
 
-def test_a_copy_is_a_duplicate_while_it_could_still_enter_and_late_after() -> None:
+def test_copy_is_a_duplicate_while_a_window_is_open_and_late_afterwards() -> None:
     line = Line(ONE)
     assert line.video(50) == "windowed"
     assert line.video(50) == "duplicate"
@@ -125,13 +125,13 @@ def test_other_bytes_under_a_known_identity_are_a_conflict() -> None:
     assert line.video(50, id="7", content="b") == "conflict"
 
 
-def test_an_id_used_again_at_another_time_is_another_chunk() -> None:
+def test_reused_id_at_another_time_is_another_chunk() -> None:
     line = Line(ONE)
     line.video(50, id="7")
     assert line.video(150, id="7", content="b") == "windowed"
 
 
-def test_a_late_chunk_raises_no_bound() -> None:
+def test_late_chunk_does_not_raise_the_watermark() -> None:
     line = Line(ONE)
     line.video(500)
     before = line.aligner.sessions["s"].streams["video"].watermark_us
@@ -140,19 +140,19 @@ def test_a_late_chunk_raises_no_bound() -> None:
 
 
 # audio [==============================)   one chunk of 300 ms: in every window that it overlaps
-def test_a_long_chunk_belongs_to_each_window_that_it_overlaps() -> None:
+def test_long_chunk_belongs_to_each_window_that_it_overlaps() -> None:
     line = Line()
     line.audio(0, 300)
     assert sorted(line.aligner.sessions["s"].windows) == [w * MS for w in range(-50, 300, 50)]
 
 
-def test_a_window_that_is_full_refuses_and_a_chunk_with_no_room_at_all_is_dead() -> None:
+def test_full_window_rejects_members_and_a_chunk_without_room_is_rejected() -> None:
     line = Line(ONE)
     assert [line.video(10, id=str(n)) for n in range(5)] == ["windowed"] * 4 + ["limit"]
 
 
 # the record that made the bound cross decides, not what is known when the window comes out
-def test_evidence_is_that_of_the_record_that_closed_the_window_for_the_modality() -> None:
+def test_evidence_is_that_of_the_record_that_closed_the_window_for_the_stream() -> None:
     line = Line(ONE)
     line.audio(0, 50)
     line.tick("video", 120)
@@ -161,7 +161,7 @@ def test_evidence_is_that_of_the_record_that_closed_the_window_for_the_modality(
     assert line.mask(0)["video"] == ("unknown", "tick")
 
 
-def test_windows_of_a_session_come_out_in_order_of_start() -> None:
+def test_windows_of_a_session_are_emitted_in_order_of_start() -> None:
     line = Line()
     line.video(0)
     line.audio(0, 1_000)
@@ -178,7 +178,7 @@ def test_sessions_are_isolated() -> None:
     assert line.video(10, session="a") == "windowed"
 
 
-def test_alive_records_make_a_modality_absent_and_say_so() -> None:
+def test_alive_records_make_a_modality_absent_with_evidence_alive() -> None:
     line = Line(ONE)
     line.video(50, alive=True)
     line.audio(0, 400)
@@ -187,14 +187,14 @@ def test_alive_records_make_a_modality_absent_and_say_so() -> None:
     assert line.members(0, "video") == ["50"]
 
 
-def test_a_modality_that_a_session_has_not_is_absent_by_config_and_never_waited_for() -> None:
+def test_undeclared_modality_is_absent_by_config_and_not_waited_for() -> None:
     line = Line(replace(ONE, sessions=(("s*", ("audio",)),)))
     line.audio(0, 400)
     assert line.starts() == [0, 100, 200]
     assert line.mask(0)["video"] == ("absent", "config")
 
 
-def test_an_end_raises_nothing_until_its_tick_stands_in_the_log() -> None:
+def test_session_end_raises_no_watermark_before_its_idle_record() -> None:
     line = Line(ONE)
     line.video(50)
     line.audio(0, 110)
@@ -204,7 +204,7 @@ def test_an_end_raises_nothing_until_its_tick_stands_in_the_log() -> None:
     assert line.mask(0)["video"] == ("present", "end")
 
 
-def test_the_last_window_of_a_session_comes_out_by_ticks_and_leaves_only_the_frontier() -> None:
+def test_idle_records_close_the_last_window_of_a_session_and_leave_only_its_start() -> None:
     line = Line(ONE)
     line.video(50)
     line.tick("audio", 110)
@@ -215,13 +215,13 @@ def test_the_last_window_of_a_session_comes_out_by_ticks_and_leaves_only_the_fro
     assert (line.floor("video"), line.floor("audio")) == (2, 1)
 
 
-def test_nothing_at_or_before_the_frontier_is_built_again() -> None:
+def test_no_window_up_to_the_last_emitted_one_is_built_again() -> None:
     line = Line(ONE, {"s": 100 * MS})
     assert line.video(150) == "late"
     assert line.video(250) == "windowed"
 
 
-def test_a_window_names_its_predecessor_unless_it_is_too_long_ago() -> None:
+def test_window_names_the_previous_one_unless_it_is_too_long_ago() -> None:
     near = Line(ONE)
     near.video(0)
     near.audio(0, 400)

@@ -1,4 +1,4 @@
-"""When the aligner looks at a session again, and what it finds then. Windows of 100 ms side by side, times in ms."""
+"""When a session is checked next. Windows of 100 ms side by side, times in ms."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from services.aligner.idleness import FOREVER_US, TimerQueue, early_deadline_us, early_starts, idle_deadline_us
 from services.contract.alignment_config import StreamConfig
-from tests.unit.aligner.test_patience import ONE, PATIENCE, told
+from tests.unit.aligner.test_idleness import ONE, PATIENCE, told
 from tests.unit.aligner.timeline import MS, At
 
 
@@ -15,7 +15,7 @@ def early(line: At, now: int) -> list[int]:
 
 
 # video  x(60)     x(100)         nothing of audio: it has no member that could go on
-def test_the_end_is_passed_when_one_modality_has_reached_it_exactly() -> None:
+def test_window_end_is_passed_when_one_stream_reaches_it_exactly() -> None:
     line = At(ONE)
     line.handed = 1_000
     line.video(60)
@@ -25,7 +25,7 @@ def test_the_end_is_passed_when_one_modality_has_reached_it_exactly() -> None:
 
 
 # audio  [========)  passes the end of w0; a frame may still come, and is not waited for
-def test_a_point_modality_is_not_waited_for() -> None:
+def test_early_window_does_not_wait_for_a_modality_of_points() -> None:
     line = At(ONE)
     line.handed = 1_000
     line.video(60)
@@ -34,7 +34,7 @@ def test_a_point_modality_is_not_waited_for() -> None:
 
 
 # video  x(60) handed at 1000: its clock says 129 at 1069, and 130 = end + early_ms at 1070
-def test_nothing_is_answered_before_the_sessions_clock_is_past_the_end_by_the_time_for_it() -> None:
+def test_early_window_waits_until_the_session_clock_is_early_us_past_the_end() -> None:
     line = At(ONE)
     line.handed = 1_000
     line.video(60)
@@ -43,7 +43,7 @@ def test_nothing_is_answered_before_the_sessions_clock_is_past_the_end_by_the_ti
 
 
 # video  x(10) at 1000   x(60) at 1020: would be at 130 at 1090       audio  [==) 50 at 1000: would be there at 1080
-def test_an_early_answer_is_looked_for_when_the_first_clock_of_the_session_would_be_there() -> None:
+def test_early_deadline_is_that_of_the_fastest_stream_clock() -> None:
     line = At(ONE)
     line.handed = 1_000
     line.video(10)
@@ -55,7 +55,7 @@ def test_an_early_answer_is_looked_for_when_the_first_clock_of_the_session_would
     assert early(line, 1_080) == [0]
 
 
-def test_a_clock_goes_on_from_the_newest_record_of_its_lane() -> None:
+def test_stream_clock_continues_from_its_newest_record() -> None:
     line = At(ONE)
     for line.handed, t in ((1_000, 10), (1_020, 60)):
         line.video(t)
@@ -64,14 +64,14 @@ def test_a_clock_goes_on_from_the_newest_record_of_its_lane() -> None:
     assert early(line, 1_090) == [0]
 
 
-def test_without_early_answers_none_is_looked_for() -> None:
+def test_there_is_no_early_deadline_if_early_windows_are_off() -> None:
     line = At(ONE)
     line.video(60)
     assert early_deadline_us(line.session(), ONE, replace(PATIENCE, early_us=None)) == FOREVER_US
 
 
 # the chunk that the tick was for stands in a log that we are behind in
-def test_a_session_that_holds_a_tick_and_no_window_has_nothing_to_be_said_and_is_not_looked_at() -> None:
+def test_session_with_an_idle_record_and_no_window_has_no_deadline() -> None:
     line = At(ONE)
     line.tick("audio", 110)
     assert told(line, 1 << 40) == []
@@ -80,7 +80,7 @@ def test_a_session_that_holds_a_tick_and_no_window_has_nothing_to_be_said_and_is
 
 
 # audio  [==) at 1000  [==) at 1040 passes the end of w0       patience of video 100
-def test_patience_begins_when_another_modality_passed_the_end_and_not_before() -> None:
+def test_idle_timeout_starts_when_another_stream_passes_the_end() -> None:
     line = At(ONE)
     line.handed = 1_000
     line.audio(0, 50)
@@ -92,7 +92,7 @@ def test_patience_begins_when_another_modality_passed_the_end_and_not_before() -
 
 
 # audio  [====) 105 at 1000     [====) 205 at 1090        patience of video 100
-def test_each_window_is_said_to_be_silent_its_own_patience_after_it_was_passed() -> None:
+def test_each_window_has_its_own_idle_timeout() -> None:
     line = At(ONE)
     for line.handed, t, length in ((1_000, 0, 105), (1_090, 105, 100)):
         line.audio(t, length)
@@ -102,7 +102,7 @@ def test_each_window_is_said_to_be_silent_its_own_patience_after_it_was_passed()
 
 
 # audio passes the end of w0 at 1000, text at 1050: who waits for video has waited since 1000
-def test_patience_begins_with_the_first_of_the_others() -> None:
+def test_idle_timeout_starts_with_the_first_of_the_other_streams() -> None:
     lanes = {**ONE.streams, "text": StreamConfig(0, False)}
     three = replace(ONE, streams=lanes)
     line = At(three)
@@ -117,7 +117,7 @@ def test_patience_begins_with_the_first_of_the_others() -> None:
 
 
 # audio is closed by its tick; video is all that is waited for
-def test_a_modality_that_waits_for_nothing_hides_no_other() -> None:
+def test_stream_without_a_deadline_hides_no_other() -> None:
     line = At(ONE)
     line.handed = 1_000
     line.audio(0, 50)
@@ -127,7 +127,7 @@ def test_a_modality_that_waits_for_nothing_hides_no_other() -> None:
 
 
 # audio  [==) at 1000   x a copy of it at 1200   [) at 1200 at the very same end        idle after 300
-def test_only_what_raises_a_bound_puts_off_idleness() -> None:
+def test_data_that_raises_no_watermark_does_not_postpone_idleness() -> None:
     line = At(ONE)
     line.handed = 1_000
     line.video(50)
@@ -139,7 +139,7 @@ def test_only_what_raises_a_bound_puts_off_idleness() -> None:
     assert told(line, 1_300) == [("audio", 110, "tick"), ("video", 120, "tick")]
 
 
-def test_what_raises_a_bound_puts_off_idleness() -> None:
+def test_data_that_raises_a_watermark_postpones_idleness() -> None:
     line = At(ONE)
     line.handed = 1_000
     line.video(50)
@@ -149,7 +149,7 @@ def test_what_raises_a_bound_puts_off_idleness() -> None:
     assert told(line, 1_500) == [("audio", 110, "tick"), ("video", 120, "tick")]
 
 
-def test_a_source_that_sends_again_after_its_end_has_not_ended() -> None:
+def test_source_that_sends_again_after_its_end_has_not_ended() -> None:
     line = At(ONE)
     line.video(50)
     line.end("video")
@@ -157,7 +157,7 @@ def test_a_source_that_sends_again_after_its_end_has_not_ended() -> None:
     assert told(line, 0, {}) == []
 
 
-def test_a_session_that_is_not_to_be_looked_at_again_takes_no_room() -> None:
+def test_session_without_a_deadline_takes_no_memory_in_the_timer_queue() -> None:
     agenda = TimerQueue()
     agenda.set("a", FOREVER_US)
     agenda.set("b", 10)
@@ -167,7 +167,7 @@ def test_a_session_that_is_not_to_be_looked_at_again_takes_no_room() -> None:
     assert not agenda._heap
 
 
-def test_the_same_time_set_again_and_again_is_kept_once() -> None:
+def test_deadline_that_is_set_again_is_stored_once() -> None:
     agenda = TimerQueue()
     for _ in range(3):
         agenda.set("a", 10)
