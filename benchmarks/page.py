@@ -39,7 +39,7 @@ FRAME_MS = 1000 / 60
 NICE = -15
 # A frame of which the next came this much later than it could was not the last that was due.
 DROPPED = 1.5
-KEPT_MIN = 0.95
+FRAME_RATE_RATIO_MIN = 0.95
 WIDE, DESK, SHOWN = (1280, 2400), (1280, 800), (1280, 820)
 TIMES = """ms => new Promise(done => {
   const times = [];
@@ -58,8 +58,8 @@ class Frames:
         dropped: The share of frames that were due and not drawn.
         script_ms: CPU time of the page's scripts for a frame.
         thread_ms: CPU time of the page's thread for a frame: scripts, layout and painting.
-        browser: CPUs that the browser kept busy.
-        system: CPUs that everything else of this run kept busy.
+        browser: CPUs that the browser used.
+        system: CPUs that everything else of this run used.
     """
 
     per_s: float
@@ -81,8 +81,8 @@ class Frames:
         return Frames(len(gaps) / sum(gaps) * 1000, p99_ms, dropped, script_ms, thread_ms, browser, system)
 
 
-async def listed(settings: Settings, count: int) -> None:
-    """So many sessions of which one sentence is known."""
+async def send_listed_sessions(settings: Settings, count: int) -> None:
+    """Send one sentence to each of `count` sessions."""
     topics = settings.topic_names()
     async with clients.producer(settings.kafka) as producer:
         for n in range(count):
@@ -126,7 +126,7 @@ async def thread_seconds(devtools: CDPSession) -> tuple[float, float]:
 
 
 def spent() -> tuple[float, float]:
-    """CPU seconds of the browser so far, and of everything else that this process started, itself included."""
+    """Return CPU seconds so far: of the browser, and of this process with everything else that it started."""
     own = psutil.Process()
     browser, system = 0.0, sum(own.cpu_times()[:2])
     for child in own.children(recursive=True):
@@ -142,7 +142,7 @@ def spent() -> tuple[float, float]:
 
 
 async def opened(browser: Browser, address: str, sessions: int) -> Page:
-    """The page with an answer in each of its sessions."""
+    """Open the page and wait until each of its sessions shows a prediction."""
     page = await browser.new_page(viewport={"width": WIDE[0], "height": WIDE[1]})
     await page.goto(address)
     await page.wait_for_function(
@@ -169,15 +169,15 @@ def first() -> bool:
 
 
 async def picture(page: Page, path: Path, scheme: str, why: bool = False) -> None:
-    """A small picture of the page as it stands, as light or dark as asked; why: of an answer on the way."""
+    """Save a small screenshot of the page in a color scheme; with `why`, open an explanation first."""
     await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     await page.set_viewport_size({"width": SHOWN[0], "height": SHOWN[1]})
     if why:
-        # The surest of those that all three senses spoke for.
+        # The most confident prediction to which all three modalities contribute.
         await page.evaluate(
-            "() => { const senses = cell => Object.values(cell.prediction.modalities).filter(s => Math.abs(s.contribution) >= 0.08).length;"
+            "() => { const modalities = cell => Object.values(cell.prediction.modalities).filter(s => Math.abs(s.contribution) >= 0.08).length;"
             " [...document.querySelectorAll('.cell.final:not(.nothing)')].sort((a, b) => "
-            "senses(b) - senses(a) || b.prediction.confidence - a.prediction.confidence)[0].click(); }"
+            "modalities(b) - modalities(a) || b.prediction.confidence - a.prediction.confidence)[0].click(); }"
         )
         await page.locator("#explanation .frames img, #explanation blockquote").first.wait_for()
     await page.wait_for_timeout(1000)
@@ -204,18 +204,18 @@ async def bench(
     names = {f"room {n + 1}": STREAMS[n % len(STREAMS)] for n in range(sessions)}
     recordings = {session: await asyncio.to_thread(read_stream, ROOT / "data", name) for session, name in names.items()}
     async with run_system(folder) as running, async_playwright() as playwright:
-        await listed(running.settings, others)
+        await send_listed_sessions(running.settings, others)
         browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         playing = asyncio.create_task(played(running.settings, recordings, min(3 * WARM_S + 3 * seconds + 10, 90)))
         await asyncio.sleep(WARM_S)
-        empty = await browser.new_page()
+        empty_page = await browser.new_page()
         first()
-        nothing = await measured(empty, seconds)
-        await empty.close()
+        empty = await measured(empty_page, seconds)
+        await empty_page.close()
         page = await opened(browser, running.page, sessions)
         ahead = first()
         await asyncio.sleep(WARM_S)
-        ours = await measured(page, seconds)
+        live = await measured(page, seconds)
         await page.set_viewport_size({"width": DESK[0], "height": DESK[1]})
         await asyncio.sleep(WARM_S / 2)
         desk = await measured(page, seconds)
@@ -225,16 +225,18 @@ async def bench(
             await picture(page, pictures / "why-dark.webp", "dark", why=True)
         await browser.close()
         playing.cancel()
-        return nothing, ours, desk, count, ahead
+        return empty, live, desk, count, ahead
 
 
-def told(nothing: Frames, ours: Frames, desk: Frames, sessions: int, count: int, ahead: bool, seconds: float) -> str:
-    """The page of the results."""
+def render_results(
+    empty: Frames, live: Frames, desk: Frames, sessions: int, count: int, ahead: bool, seconds: float
+) -> str:
+    """Return the page of the results as Markdown."""
     rows = "\n".join(
         f"| {name} | {f.per_s:.1f} | {f.p99_ms:.0f} | {f.dropped:.1%} | {f.script_ms:.1f} | {f.thread_ms:.1f} | {f.browser:.2f} | {f.system:.2f} |"
         for name, f in (
-            ("empty page", nothing),
-            (f"live page, {sessions} live sessions, {count} listed", ours),
+            ("empty page", empty),
+            (f"live page, {sessions} live sessions, {count} listed", live),
             (f"live page at {DESK[0]} by {DESK[1]} pixels", desk),
         )
     )
@@ -248,8 +250,8 @@ def told(nothing: Frames, ours: Frames, desk: Frames, sessions: int, count: int,
         "| | frames/s | p99 frame time, ms | dropped | scripts, ms/frame | page thread, ms/frame "
         "| CPUs used by the browser | by the system |\n"
         f"|---|---:|---:|---:|---:|---:|---:|---:|\n{rows}\n\n"
-        f"The live page reaches {ours.per_s / nothing.per_s:.2f} of the frame rate of an empty page, and its thread "
-        f"uses {ours.thread_ms / nothing.thread_ms:.1f} times the CPU time per frame.\n"
+        f"The live page reaches {live.per_s / empty.per_s:.2f} of the frame rate of an empty page, and its thread "
+        f"uses {live.thread_ms / empty.thread_ms:.1f} times the CPU time per frame.\n"
     )
 
 
@@ -259,14 +261,18 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=15, help="measured, of each page")
     parser.add_argument("--sessions", type=int, default=10, choices=range(1, 11), help="live, all on the page")
     parser.add_argument("--listed", type=int, default=500, help="sessions more, in the list alone")
-    parser.add_argument("--pictures", type=Path, help="write pictures of the page into this folder (docs/images)")
+    parser.add_argument("--pictures", type=Path, help="write screenshots of the page into this folder (docs/images)")
     parser.add_argument("--write", action="store_true", help="write docs/results/page.md")
-    asked = parser.parse_args()
-    nothing, ours, desk, count, ahead = run_in_temporary_folder(
-        lambda folder: bench(asked.seconds, asked.sessions, asked.listed, asked.pictures, folder)
+    options = parser.parse_args()
+    empty, live, desk, count, ahead = run_in_temporary_folder(
+        lambda folder: bench(options.seconds, options.sessions, options.listed, options.pictures, folder)
     )
-    print_page(told(nothing, ours, desk, asked.sessions, count, ahead, asked.seconds), "page.md", write=asked.write)
-    return 0 if ours.per_s >= KEPT_MIN * nothing.per_s else 1
+    print_page(
+        render_results(empty, live, desk, options.sessions, count, ahead, options.seconds),
+        "page.md",
+        write=options.write,
+    )
+    return 0 if live.per_s >= FRAME_RATE_RATIO_MIN * empty.per_s else 1
 
 
 if __name__ == "__main__":

@@ -61,10 +61,10 @@ async def _audit(settings: Settings, sessions: list[str] | None) -> tuple[dict[s
         logs = await collect_logs(reader, topics, count)
     alignment, windows_by_config = settings.alignment_config(), count_configs(logs)
     if windows_by_config.keys() - {alignment.digest}:
-        found = ", ".join(f"{n} under {config}" for config, n in sorted(windows_by_config.items()))
+        counts = ", ".join(f"{n} under {config}" for config, n in sorted(windows_by_config.items()))
         raise AuditError(
             "The topics hold windows of several alignment settings.",
-            f"They hold {found}; the current settings are {alignment.digest}.",
+            f"They hold {counts}; the current settings are {alignment.digest}.",
             "Audit with the settings of that time, or after retention has deleted the older windows.",
         )
     ledger = build_ledger(logs, alignment, lambda s: sessions is None or s in sessions)

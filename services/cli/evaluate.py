@@ -85,20 +85,20 @@ def _scores(folders: list[Path], data: str, part: str, *, membership: bool) -> t
 def _print_scores(scores: dict[str, Any], severities: tuple[str, ...]) -> None:
     names = ("accuracy", "macro_f1", "nll", "brier", "ece")
     for severity in severities:
-        found = scores[severity]
+        result = scores[severity]
         rows = []
-        for subset, cell in found["cells"].items():
+        for subset, cell in result["cells"].items():
             gap = f"{cell['gap']:+.3f} ({cell['gap_lower']:+.3f})" if "gap" in cell else ""
             rows.append([subset, *(f"{cell[name]:.3f}" for name in names), f"{cell['excess_ece']:+.3f}", gap])
         print("\n" + output.table([severity, "accuracy", "F1", "NLL", "Brier", "ECE", "excess", "gap (lower)"], rows))
-        missing, abstention = found["missing"], found["abstention"]
+        missing, abstention = result["missing"], result["abstention"]
         print(f"missing-rate curve: area {missing['area']}, half missing {missing['half_missing']}")
         print(f"conformal sets contain the label {abstention['coverage']}, answered {abstention['answered']}")
-        for name, row in found["one_replaced_by_noise"].items():
+        for name, row in result["one_replaced_by_noise"].items():
             gap = f"{row['gap']:+.3f} ({row['gap_lower']:+.3f})"
             print(f"{name} replaced by noise: {row['accuracy']:.3f}, gap {gap}")
-        if "conflict" in found:
-            print("conflict: " + ", ".join(f"{name} {value}" for name, value in found["conflict"].items()))
+        if "conflict" in result:
+            print("conflict: " + ", ".join(f"{name} {value}" for name, value in result["conflict"].items()))
     for severity, result in scores.get("membership", {}).items():
         print(f"membership attack, {severity}: AUC {result['auc']}, advantage {result['advantage']}")
     print("\n" + scores.get("note", ""))

@@ -70,8 +70,8 @@ def _newest(
         return list(deque((record for record in file.records(topic) if key is None or record.key == key), count))
     settings.require_broker()
     topic = _topic(settings.topic_names(), name)
-    found = asyncio.run(_from_broker(settings, topic, count, key))
-    return sorted(found, key=lambda record: (record.timestamp, record.partition, record.offset))[-count:]
+    records = asyncio.run(_from_broker(settings, topic, count, key))
+    return sorted(records, key=lambda record: (record.timestamp, record.partition, record.offset))[-count:]
 
 
 def _topic(topics: Topics, name: str) -> str:
@@ -104,7 +104,7 @@ async def _from_broker(settings: Settings, topic: str, count: int, key: bytes | 
     numbers = range(partitions) if key is None else [partition_of(key, partitions)]
     # The newest records of one session may lie far behind those of other sessions.
     scanned = count if key is None else SCANNED_MAX
-    found: list[KafkaRecord] = []
+    records: list[KafkaRecord] = []
     async with ControlTopic.from_settings(settings) as controls, clients.reader(settings.kafka) as reader:
         logs = [TopicPartition(topic, number) for number in numbers]
         ends = await reader.end_offsets(logs)
@@ -115,7 +115,7 @@ async def _from_broker(settings: Settings, topic: str, count: int, key: bytes | 
                 if is_hidden(controls.for_session, topics, topic, r.key, r.headers, r.value, r.timestamp * 1000):
                     hidden += 1
                     continue
-                found.append(KafkaRecord.copy_of(r))
+                records.append(KafkaRecord.copy_of(r))
     if hidden:
         output.note(f"{hidden} records are not shown: their session was forgotten, or their modality is muted")
-    return found
+    return records

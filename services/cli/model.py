@@ -28,8 +28,8 @@ def list_models(json: output.Json = False) -> None:
     if json:
         output.print_json(checkpoints)
         return
-    for found in checkpoints:
-        print(f"{found['name']}/{found['version']}{'  (serving)' if found['serving'] else ''}")
+    for checkpoint in checkpoints:
+        print(f"{checkpoint['name']}/{checkpoint['version']}{'  (serving)' if checkpoint['serving'] else ''}")
     if not checkpoints:
         output.note(f"there are no checkpoints in {served.parents[1]}")
 

@@ -143,8 +143,8 @@ def predict_stream(
             raise output.UsageError(
                 f"{path} has no thresholds for events.", do="Use a model of streams: `braid train` chooses them."
             )
-        found = final_events(run_stream(recording, inference), EventDetector.of_model(inference.model))
-        detected += [event for event in found if checkpoints[event.kind] == path]
+        final = final_events(run_stream(recording, inference), EventDetector.of_model(inference.model))
+        detected += [event for event in final if checkpoints[event.kind] == path]
     lines = (_event_line(event) for event in sorted(detected, key=lambda event: (event.start_s, event.kind)))
     out.write_text("".join(lines), encoding="utf-8")
 

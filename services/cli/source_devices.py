@@ -31,12 +31,12 @@ def devices(
     """
     settings = load()
     settings.require_broker()
-    found, unreadable = asyncio.run(_read(settings, minutes))
+    sources, unreadable = asyncio.run(_read(settings, minutes))
     now_us = time.time_ns() // 1000
     silent_us = settings.gateway.silent_s * 1_000_000
     rows = [
         {"session": session, "modality": modality, "source": source, **stats.as_json(now_us, silent_us)}
-        for (session, modality, source), stats in sorted(found.items(), key=lambda item: item[0])
+        for (session, modality, source), stats in sorted(sources.items(), key=lambda item: item[0])
     ]
     silent = _silent_devices(settings, {row["source"] for row in rows})
     if json:
@@ -82,22 +82,22 @@ async def _read(settings: Settings, minutes: float) -> tuple[dict[SourceKey, Sou
     from services.kafka import clients
 
     topics = settings.topic_names()
-    found: dict[SourceKey, SourceStats] = {}
+    sources: dict[SourceKey, SourceStats] = {}
     unreadable = 0
     from_ms = int((time.time() - minutes * 60) * 1000)
     async with clients.reader(settings.kafka) as reader:
         for modality in topics.modalities:
             for number in range(settings.topics.partitions):
                 for record in await collect_since(reader, topics.media(modality), number, from_ms, RECORDS_MAX):
-                    count_record(found, record, modality)
+                    count_record(sources, record, modality)
         for number in range(settings.topics.partitions):
             for record in await collect_since(reader, topics.late, number, from_ms, RECORDS_MAX):
                 key = late_source(record.value)
                 if key is None:
                     unreadable += 1
-                elif key in found:
-                    found[key].late += 1
-    return found, unreadable
+                elif key in sources:
+                    sources[key].late += 1
+    return sources, unreadable
 
 
 def late_source(value: bytes | None) -> SourceKey | None:
@@ -111,7 +111,7 @@ def late_source(value: bytes | None) -> SourceKey | None:
     return None
 
 
-def count_record(found: dict[SourceKey, SourceStats], record: KafkaRecord, modality: str) -> None:
+def count_record(sources: dict[SourceKey, SourceStats], record: KafkaRecord, modality: str) -> None:
     """Add a media record to the statistics of its source; idle and unreadable records belong to none."""
     from services.contract import cloudevents, timestamps
     from services.contract.chunk import Chunk
@@ -123,10 +123,10 @@ def count_record(found: dict[SourceKey, SourceStats], record: KafkaRecord, modal
     if record.key is None or not isinstance(envelope, Envelope):
         return
     key = record.key.decode(errors="replace"), modality, envelope.get("source")
-    if envelope.get("type") == cloudevents.SESSION_END_TYPE and key in found:
-        found[key].end(record.timestamp * 1000)
+    if envelope.get("type") == cloudevents.SESSION_END_TYPE and key in sources:
+        sources[key].end(record.timestamp * 1000)
     chunk = decode_media_record(record, modality, record.partition)
     if isinstance(chunk, Chunk):
         recorded_us = timestamps.parse(envelope.get("recordedtime"))
         corrected_us = 0 if recorded_us is None else chunk.t_us - recorded_us
-        found.setdefault(key, SourceStats()).add(chunk.t_us + chunk.duration_us, chunk.appended_us, corrected_us)
+        sources.setdefault(key, SourceStats()).add(chunk.t_us + chunk.duration_us, chunk.appended_us, corrected_us)

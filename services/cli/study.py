@@ -39,13 +39,13 @@ def transfer(
     data, titles = Homesound10(ROOT / "data" / "homesound10"), TitleVectors(VECTORS)
     recipe, numbers = TransferRecipe(epochs=epochs), range(1, seeds + 1)
     with progress(epochs) as report:
-        found = {
+        results = {
             "unseen classes": score_unseen_classes(data, titles, recipe, numbers, report),
             "unseen recordings": score_unseen_recordings(data, titles, recipe, numbers, report),
         }
     rows = [
         [held, score.question, f"{100 * score.right:.1f}", f"{100 * score.chance:.1f}", str(score.count)]
-        for held, scores in found.items()
+        for held, scores in results.items()
         for score in scores
     ]
     text = (
@@ -56,7 +56,7 @@ def transfer(
         + output.table(["held out", "question", "right", "chance", "questions"], rows)
     )
     _publish(
-        out / "transfer.md", text, {held: [asdict(score) for score in scores] for held, scores in found.items()}, json
+        out / "transfer.md", text, {held: [asdict(score) for score in scores] for held, scores in results.items()}, json
     )
 
 
@@ -110,19 +110,19 @@ def several(
 
     recipe = replace(RECIPE, epochs=epochs, seed=seed)
     with progress(epochs) as report:
-        found = compare_shared_encoders(shipped_tasks(ROOT / "data", test=(1,)), VECTORS, recipe, report)
+        comparison = compare_shared_encoders(shipped_tasks(ROOT / "data", test=(1,)), VECTORS, recipe, report)
     rows = [
         [row.task, row.severity, row.subset, f"{100 * row.together:.1f}", f"{100 * row.alone:.1f}", str(row.count)]
-        for row in found.rows
+        for row in comparison.rows
     ]
     text = (
         f"# Several tasks with shared encoders\n\nMade by `braid study several --epochs {epochs} --seed {seed}`.\n\n"
         "Accuracy in percent on the test rows of tridigit, and on fold 1 of homesound10 (trained on 3 and 4, calibrated on\n"
         "2), by one model of all three tasks and by models of one task, with the same batches, steps and lexicon.\n"
-        f"Parameters: {found.parameters_together} in the one, {found.parameters_alone} in the three together.\n\n"
+        f"Parameters: {comparison.parameters_together} in the one, {comparison.parameters_alone} in the three together.\n\n"
         + output.table(["task", "severity", "modalities", "together", "alone", "samples"], rows)
     )
-    _publish(out / "several.md", text, asdict(found), json)
+    _publish(out / "several.md", text, asdict(comparison), json)
 
 
 def _publish(path: Path, text: str, value: Any, json: bool) -> None:

@@ -86,12 +86,12 @@ def hand() -> bytes:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of this folder, and run files that share the services last, so that those start late."""
     places = [place for place, item in enumerate(items) if FOLDER in item.path.parents]
-    ours = [items[place] for place in places]
+    stack_items = [items[place] for place in places]
     needs: dict[Path, int] = {}
-    for item in ours:
+    for item in stack_items:
         item.add_marker("stack")
         needs[item.path] = max(needs.get(item.path, 0), _needs(item))
-    for place, item in zip(places, sorted(ours, key=lambda item: needs[item.path]), strict=True):
+    for place, item in zip(places, sorted(stack_items, key=lambda item: needs[item.path]), strict=True):
         items[place] = item
 
 

@@ -34,8 +34,8 @@ class Gateway:
 
     def __init__(self, stack: LocalStack, number: int = 1, **environment: str) -> None:
         (self.port,) = free_ports(1)
-        given = {"BRAID_GATEWAY__PORT": str(self.port), **environment}
-        self.process = ServiceProcess("gateway", stack.folder, stack.environment() | given, number)
+        settings = {"BRAID_GATEWAY__PORT": str(self.port), **environment}
+        self.process = ServiceProcess("gateway", stack.folder, stack.environment() | settings, number)
         self.url = f"http://127.0.0.1:{self.port}/"
 
     async def start(self) -> Gateway:
@@ -56,19 +56,19 @@ class Gateway:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         resume = f"Last-Event-ID: {last_id}\r\n" if last_id else ""
         writer.write(f"GET /api/v1/events?{query} HTTP/1.1\r\nHost: 127.0.0.1\r\n{resume}\r\n".encode())
-        found: list[dict[str, str]] = [{}]
+        events: list[dict[str, str]] = [{}]
         try:
             async with asyncio.timeout(DEADLINE_S):
-                while len([one for one in found if "event" in one and "data" in one]) < count:
+                while len([one for one in events if "event" in one and "data" in one]) < count:
                     line = (await reader.readline()).decode().strip()
                     name, colon, value = line.partition(": ")
-                    if not line and found[-1]:
-                        found.append({})
+                    if not line and events[-1]:
+                        events.append({})
                     elif colon and name in ("id", "event", "data"):
-                        found[-1][name] = value
+                        events[-1][name] = value
         finally:
             writer.close()
-        return [one for one in found if "event" in one]
+        return [one for one in events if "event" in one]
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

@@ -14,9 +14,9 @@ from tests.waiting import wait_until
 
 def system_binary(name: str, package: str) -> str:
     """Return the path of a program of a system package, which may only be on the PATH of root."""
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin")
-    assert found, f"{name} is not on the PATH: apt-get install {package} (`make test` does it as root on Debian)"
-    return found
+    program = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin")
+    assert program, f"{name} is not on the PATH: apt-get install {package} (`make test` does it as root on Debian)"
+    return program
 
 
 class Mosquitto:

@@ -55,8 +55,8 @@ class Camera:
                 while head.startswith("$"):  # receiver reports are ignored
                     head = head.partition("\r\n\r\n")[2]
                 method, address, _ = head.split("\r\n")[0].rsplit("$", 1)[-1].split(" ")
-                given = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
-                writer.write(self._response(method, address, given))
+                request = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
+                writer.write(self._response(method, address, request))
                 if method == "PLAY":
                     playing = asyncio.create_task(self._play(writer))
                 if method == "TEARDOWN":
@@ -70,8 +70,8 @@ class Camera:
             writer.close()
 
     @staticmethod
-    def _response(method: str, address: str, given: dict[str, str]) -> bytes:
-        lines = ["RTSP/1.0 200 OK", f"CSeq: {given['CSeq']}", "Session: 1"]
+    def _response(method: str, address: str, request: dict[str, str]) -> bytes:
+        lines = ["RTSP/1.0 200 OK", f"CSeq: {request['CSeq']}", "Session: 1"]
         body = ""
         if method == "OPTIONS":
             lines.append("Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN")
@@ -79,7 +79,7 @@ class Camera:
             body = SDP
             lines += [f"Content-Base: {address}/", "Content-Type: application/sdp", f"Content-Length: {len(body)}"]
         elif method == "SETUP":
-            lines.append(f"Transport: {given['Transport']}")
+            lines.append(f"Transport: {request['Transport']}")
         elif method == "PLAY":
             infos = [f"url={address}{name};seq=0;rtptime={base}" for name, base in BASES.items()]
             lines.append("RTP-Info: " + ",".join(infos))

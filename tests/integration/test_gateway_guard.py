@@ -14,9 +14,9 @@ from tests.integration.gateway import Gateway, Response
 @pytest.fixture(scope="module")
 async def gateway(stack: LocalStack, services: dict[str, ServiceProcess]) -> AsyncIterator[Gateway]:
     """A gateway on loopback without a token."""
-    found = await Gateway(stack, 9).start()
-    yield found
-    assert await found.process.child.stop() == 0, "the gateway did not end cleanly"
+    gateway = await Gateway(stack, 9).start()
+    yield gateway
+    assert await gateway.process.child.stop() == 0, "the gateway did not end cleanly"
 
 
 async def test_a_wrong_request_gets_a_4xx_response(gateway: Gateway) -> None:

@@ -18,8 +18,8 @@ SUFFIXES = {"histogram": ("_bucket", "_count", "_sum"), "counter": ("",), "gauge
 
 def exported(text: str) -> set[str]:
     """Return the names of all metrics that a service exports."""
-    found = re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE)
-    return {name + suffix for name, kind in found for suffix in SUFFIXES[kind]}
+    types = re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE)
+    return {name + suffix for name, kind in types for suffix in SUFFIXES[kind]}
 
 
 async def test_the_running_system_exports_every_metric_of_dashboards_alerts_and_scaling(

@@ -69,13 +69,13 @@ async def finals(settings: Settings) -> list[Window]:
 
     async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         logs = await collect_logs(reader, settings.topic_names(), settings.topics.partitions)
-    found = (window_record.decode_or_none(raw.value) for one in logs for raw in one.windows)
-    return [window for window in found if window is not None and window.final]
+    windows = (window_record.decode_or_none(raw.value) for one in logs for raw in one.windows)
+    return [window for window in windows if window is not None and window.final]
 
 
 @pytest.fixture
 async def aligner(stack: LocalStack) -> object:
-    """A function that starts an aligner with given settings on topics of this module."""
+    """Return a function that starts an aligner with these settings on the topics of this module."""
     started: list[ServiceProcess] = []
 
     def start(own: Mapping[str, str]) -> ServiceProcess:
@@ -135,8 +135,8 @@ async def test_migrate_settings_loses_and_repeats_no_window(
     await send(new, resumed_us)
 
     async def all_out() -> list[Window] | None:
-        found = [window for window in await finals(new) if window.config == new.alignment_config().digest]
-        return found if any(window.start_us == resumed_us + 3_000_000 for window in found) else None
+        windows = [window for window in await finals(new) if window.config == new.alignment_config().digest]
+        return windows if any(window.start_us == resumed_us + 3_000_000 for window in windows) else None
 
     after = await wait_until(all_out, "the windows under the new settings")
     starts = [window.start_us for window in after]

@@ -63,21 +63,25 @@ async def subscribe(port: int) -> AsyncIterator[tuple[MqttListener, aiomqtt.Clie
 
 @pytest.fixture(scope="module")
 async def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mosquitto]:
-    found = await Mosquitto(tmp_path_factory.mktemp("mosquitto")).start()
-    yield found
-    await found.child.stop()
+    server = await Mosquitto(tmp_path_factory.mktemp("mosquitto")).start()
+    yield server
+    await server.child.stop()
 
 
 @pytest.fixture(scope="module")
 async def bridge(
     stack: LocalStack, services: dict[str, ServiceProcess], mosquitto: Mosquitto
 ) -> AsyncIterator[ServiceProcess]:
-    given = {"BRAID_MQTT__HOST": "127.0.0.1", "BRAID_MQTT__PORT": str(mosquitto.port), "BRAID_MQTT__SILENT_S": "5"}
-    found = ServiceProcess("mqtt", stack.folder, stack.environment() | given)
-    found.start()
-    await found.wait_until_ready()
-    yield found
-    assert await found.child.stop() == 0, "the bridge did not end cleanly"
+    environment = {
+        "BRAID_MQTT__HOST": "127.0.0.1",
+        "BRAID_MQTT__PORT": str(mosquitto.port),
+        "BRAID_MQTT__SILENT_S": "5",
+    }
+    process = ServiceProcess("mqtt", stack.folder, stack.environment() | environment)
+    process.start()
+    await process.wait_until_ready()
+    yield process
+    assert await process.child.stop() == 0, "the bridge did not end cleanly"
 
 
 async def an_event(settings: Settings, step: Event) -> None:
@@ -93,8 +97,8 @@ async def test_a_session_becomes_a_home_assistant_device(
         assert (await listener.wait("braid/bridge/available"))[-1] == b"online"
         await play_session(settings, "hall", hand)
         (config, *_) = await listener.wait("homeassistant/device/braid_hall/config", 3)
-        said = json.loads((await listener.wait("braid/sessions/hall/prediction"))[-1])
-        assert {"label", "confidence", "end_us"} == set(said)
+        prediction = json.loads((await listener.wait("braid/sessions/hall/prediction"))[-1])
+        assert {"label", "confidence", "end_us"} == set(prediction)
 
         whole: dict[str, Any] = json.loads(listener.payloads_of("homeassistant/device/braid_hall/config")[-1])
         Draft202012Validator(home_assistant.CONFIG).validate(whole)
@@ -110,18 +114,18 @@ async def test_a_session_becomes_a_home_assistant_device(
             "switch",
         }
 
-        end_us = said["end_us"]
+        end_us = prediction["end_us"]
         step = Event(
             "hall/1", "hall", "new", "dog", "sound", end_us - 8_000_000, end_us + 8_000_000, 0.9, end_us, True, "p"
         )
         await an_event(settings, step)
 
-        async def of_ours() -> dict[str, Any] | None:
+        async def find_event() -> dict[str, Any] | None:
             # The model may detect events in the session as well.
             events = [json.loads(m) for m in listener.payloads_of("braid/sessions/hall/event") if b'"id":"hall/1"' in m]
             return events[0] if events else None
 
-        fired = await wait_until(of_ours, "the event")
+        fired = await wait_until(find_event, "the event")
         assert fired["event_type"] == "dog"
         assert (await listener.wait("braid/sessions/hall/image"))[-1] == hand
 
@@ -162,9 +166,9 @@ async def test_a_switch_mutes_and_unmutes_a_modality_for_every_service(
             await client.publish(f"{topic}/set", state, qos=1)
             assert (await listener.wait(topic, before + 1))[-1] == state
             async with clients.reader(settings.kafka.bootstrap_servers) as reader:
-                found = await read_control(reader, settings.topic_names(), settings.topics.partitions, "den")
-            assert ("audio" in found.muted_since_us) is (state == b"ON")
-        assert len(found.past_mutes["audio"]) == 1
+                control = await read_control(reader, settings.topic_names(), settings.topics.partitions, "den")
+            assert ("audio" in control.muted_since_us) is (state == b"ON")
+        assert len(control.past_mutes["audio"]) == 1
 
 
 async def test_the_bridge_is_unavailable_after_kill_and_available_after_a_restart(

@@ -61,6 +61,6 @@ async def predicted(servers: str, at_least: int = 0) -> dict[str, set[bytes]]:
 
 async def committed(admin: AIOKafkaAdminClient, beyond: int = -1) -> dict[int, int]:
     """Return the committed offsets by partition; empty while their sum has not grown."""
-    found = await admin.list_consumer_group_offsets(f"{PREFIX}-fusion")
-    offsets = {tp.partition: at.offset for tp, at in found.items() if at.offset >= 0}
+    committed = await admin.list_consumer_group_offsets(f"{PREFIX}-fusion")
+    offsets = {tp.partition: at.offset for tp, at in committed.items() if at.offset >= 0}
     return offsets if sum(offsets.values()) > beyond else {}

@@ -37,14 +37,14 @@ def stored(n: int, body: bytes = b"x") -> CacheEntry:
     return CacheEntry(SESSION, "text", NOW_US, 1, n, "text/plain", body)
 
 
-def wanted(n: int, body: bytes = b"x") -> PayloadRequest:
+def request_of(n: int, body: bytes = b"x") -> PayloadRequest:
     return PayloadRequest(SESSION, "text", NOW_US, 1, n, hashlib.sha256(body).hexdigest())
 
 
 async def test_a_payload_is_found_with_its_content_type(settings: Settings) -> None:
     window = PayloadCache(settings.redis.url, 3_600, TIMEOUT_MS)
     await window.put([stored(1, b"\0\xffbytes"), stored(2)])
-    assert await window.get([wanted(2), wanted(3), wanted(1)]) == [
+    assert await window.get([request_of(2), request_of(3), request_of(1)]) == [
         Payload("text/plain", b"x"),
         None,
         Payload("text/plain", b"\0\xffbytes"),
@@ -58,8 +58,8 @@ async def test_a_large_batch_is_written_in_parts(settings: Settings, monkeypatch
     window = PayloadCache(settings.redis.url, 3_600, TIMEOUT_MS)
     bodies = [b"%d" % n * 7 for n in range(10, 15)]
     await window.put([stored(n, body) for n, body in enumerate(bodies)])
-    found = await window.get([wanted(n, body) for n, body in enumerate(bodies)])
-    assert [payload and payload.body for payload in found] == bodies
+    payloads = await window.get([request_of(n, body) for n, body in enumerate(bodies)])
+    assert [payload and payload.body for payload in payloads] == bodies
     await window.close()
 
 
@@ -81,7 +81,7 @@ async def test_without_redis_a_payload_is_a_miss(tmp_path: Path) -> None:
     await window.put([stored(1)])
     redis.child.kill()
     await window.put([stored(2)])
-    assert await window.get([wanted(1)]) == [None]
+    assert await window.get([request_of(1)]) == [None]
     assert window.errors >= 1
     await window.close()
 
@@ -96,8 +96,8 @@ async def test_a_paused_redis_costs_one_timeout_and_is_then_left_alone_for_a_whi
     writer, reader = PayloadCache(redis.url, 3_600, TIMEOUT_MS), PayloadCache(redis.url, 3_600, 300)
     await writer.put([stored(1)])
     redis.child.signal(signal.SIGSTOP)
-    assert await reader.get([wanted(1)]) == [None]
-    assert await reader.get([wanted(1)]) == [None]
+    assert await reader.get([request_of(1)]) == [None]
+    assert await reader.get([request_of(1)]) == [None]
     assert reader.errors == 1
     redis.child.signal(signal.SIGCONT)
 
@@ -105,10 +105,10 @@ async def test_a_paused_redis_costs_one_timeout_and_is_then_left_alone_for_a_whi
     async def read_again() -> Payload | None:
         nonlocal now_us
         now_us += payload_cache.REST_AFTER_FAILURE_US
-        return (await reader.get([wanted(1)]))[0]
+        return (await reader.get([request_of(1)]))[0]
 
     assert (await wait_until(read_again, "Redis to answer again")).body == stored(1).body
-    assert await reader.get([wanted(2)]) == [None]
+    assert await reader.get([request_of(2)]) == [None]
     await writer.close()
     await reader.close()
     await redis.child.stop()
@@ -151,8 +151,8 @@ async def test_payloads_that_redis_lost_are_read_from_the_log(settings: Settings
             for n, offset in enumerate(offsets)
             if n != 2
         }
-        found = await log.get(asked)
-        assert {n: p.body for n, p in found.items()} == {n: b"text %d" % n for n in asked}
+        payloads = await log.get(asked)
+        assert {n: p.body for n, p in payloads.items()} == {n: b"text %d" % n for n in asked}
         wrong = PayloadRequest(SESSION, "text", NOW_US, number, offsets[2], hashlib.sha256(b"other").hexdigest())
         beyond = PayloadRequest(SESSION, "text", NOW_US, number, offsets[-1] + 1_000, "00")
         assert await log.get({0: wrong, 1: beyond}) == {}

@@ -129,7 +129,10 @@ async def test_a_service_and_the_command_line_connect_with_tls_and_a_password(
     encrypted = TlsProxy(k.ca_file.with_name("broker.pem"), k.ca_file.with_name("broker.key"), behind)
     url = f"rediss://127.0.0.1:{await encrypted.start()}/0"
     environment |= {"BRAID_REDIS__URL": url, "BRAID_REDIS__CA_FILE": str(k.ca_file)}
-    environment |= {"BRAID_ARCHIVE__FOLDER": str(tmp_path / "kept"), "BRAID_LABELS__FOLDER": str(tmp_path / "labels")}
+    environment |= {
+        "BRAID_ARCHIVE__FOLDER": str(tmp_path / "evidence"),
+        "BRAID_LABELS__FOLDER": str(tmp_path / "labels"),
+    }
     aligner = ServiceProcess("aligner", tmp_path, environment)
     try:
         aligner.start()

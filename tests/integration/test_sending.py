@@ -29,11 +29,11 @@ async def test_records_sent_together_stay_in_order_across_batches(
         assert await clients.send_all(producer, topic, 0, []) == []
     async with clients.reader(servers) as reader:
         reader.subscribe([topic])
-        found: list[ConsumerRecord] = []
-        while len(found) < len(values):
+        records_read: list[ConsumerRecord] = []
+        while len(records_read) < len(values):
             fetched = await reader.getmany(timeout_ms=round(DEADLINE_MS))
-            assert fetched, f"only {len(found)} records were read"
-            found += [record for records in fetched.values() for record in records]
-    assert [(record.key, record.value) for record in found] == [(KEY, value) for value in values]
-    assert [record.timestamp for record in found] == appended_ms
-    assert [list(record.headers) for record in found] == [headers] * len(values)
+            assert fetched, f"only {len(records_read)} records were read"
+            records_read += [record for records in fetched.values() for record in records]
+    assert [(record.key, record.value) for record in records_read] == [(KEY, value) for value in values]
+    assert [record.timestamp for record in records_read] == appended_ms
+    assert [list(record.headers) for record in records_read] == [headers] * len(values)

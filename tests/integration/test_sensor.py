@@ -23,7 +23,7 @@ from tests.waiting import wait_until
 
 OLD = {"BRAID_TOPICS__PREFIX": "house", "BRAID_TOPICS__PARTITIONS": "1", "BRAID_KAFKA__GROUP_PREFIX": "house"}
 NEW = {**OLD, "BRAID_ALIGNMENT__MODALITIES": '{"sensor": {"lateness_ms": 300, "idle_timeout_ms": 700}}'}
-SAID = {"airing": "open the window please", "heating": "turn the heating up"}
+SENTENCES = {"airing": "open the window please", "heating": "turn the heating up"}
 
 
 def reading(label: str, n: int = 0) -> dict[str, Any]:
@@ -121,9 +121,9 @@ async def test_a_sensor_modality_is_added_to_a_running_installation(
         await stop()
 
         rows = [
-            {"id": str(n), "label": label, "sensor": reading(label, n), "text": SAID[label] if n % 3 else None}
+            {"id": str(n), "label": label, "sensor": reading(label, n), "text": SENTENCES[label] if n % 3 else None}
             for n in range(20)
-            for label in SAID
+            for label in SENTENCES
         ]
         manifest, model = tmp_path / "hall.jsonl", tmp_path / "models" / "hall" / "1"
         manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -54,13 +54,13 @@ async def test_a_posted_record_continues_the_trace_of_its_device(
     gateway = await Gateway(stack, 5, BRAID_TRACING__ENDPOINT=collector.url).start()
     trace_id, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
     try:
-        for id, given in (
+        for id, headers in (
             ("known", {"traceparent": f"00-{trace_id}-{span}-01"}),
             ("new", {}),
             ("bad", {"traceparent": "00-7"}),
         ):
             path = "api/v1/sessions/carried/text"
-            sent = await gateway.request(path, b"number one", content_type="text/plain", ce_id=id, **given)
+            sent = await gateway.request(path, b"number one", content_type="text/plain", ce_id=id, **headers)
             assert sent.status == 202
     finally:
         assert await gateway.process.child.stop() == 0
@@ -105,8 +105,8 @@ async def test_a_prediction_names_the_trace_of_its_window(
     await wait_for_predictions(settings, "named")
     async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         raws = await collect_topic(reader, settings.topic_names().predictions, settings.topics.partitions)
-    ours = [raw for raw in raws if raw.key == b"named"]
-    assert ours
-    for raw in ours:
+    predictions = [raw for raw in raws if raw.key == b"named"]
+    assert predictions
+    for raw in predictions:
         window_id = canonical.loads_object(raw.value or b"")["id"].split("@")[0]
         assert trace_context.trace_id_of_header(dict(raw.headers)["traceparent"]) == trace_context.trace_id(window_id)

@@ -49,9 +49,12 @@ class Bridge:
 
     def __init__(self, stack: LocalStack, number: int, **settings: str) -> None:
         (self.port,) = free_ports(1)
-        given = {f"BRAID_WYOMING__{name.upper()}": value for name, value in settings.items()}
+        environment = {f"BRAID_WYOMING__{name.upper()}": value for name, value in settings.items()}
         self.process = ServiceProcess(
-            "wyoming", stack.folder, {**stack.environment(), "BRAID_WYOMING__PORT": str(self.port), **given}, number
+            "wyoming",
+            stack.folder,
+            {**stack.environment(), "BRAID_WYOMING__PORT": str(self.port), **environment},
+            number,
         )
 
     def client(self) -> AsyncTcpClient:

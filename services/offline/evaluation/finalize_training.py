@@ -55,7 +55,7 @@ def finalize_training(trained: Any, recipe: Any, data: Path, out: Path, seconds:
         "validation": calibrated.cells,
         "streams": scores,
         "guesses": {part: {"said": p.published, "withdrawn": p.withdrawn} for part, p in tuned.provisional.items()},
-        "alarms_per_hour": {part: round(found.per_hour, 2) for part, found in tuned.alarms.items()},
+        "alarms_per_hour": {part: round(alarms.per_hour, 2) for part, alarms in tuned.alarms.items()},
     }
     results["digest"] = save(out, trained.network, config, _card(config, results))
     write_curve(out / "curve.jsonl", trained.curve)
@@ -68,49 +68,50 @@ def _card(config: dict[str, Any], results: dict[str, Any]) -> str:
         for name, cell in results["validation"].items()
     )
     streams = "\n".join(
-        f"- {part}: F1 {s['f1']}, {s['hits']} right of {s['true']} true, {s['said']} said, median delay {s['delay_s']} s"
+        f"- {part}: F1 {s['f1']}, {s['hits']} of {s['true']} events detected, {s['said']} reported, median delay {s['delay_s']} s"
         for part, s in results["streams"].items()
     )
     guesses = "\n".join(
-        f"- {part}: {g['withdrawn']} of {g['said']} withdrawn" for part, g in results["guesses"].items()
+        f"- {part}: {g['withdrawn']} of {g['said']} events withdrawn" for part, g in results["guesses"].items()
     )
-    alarms = "\n".join(f"- {part} items: {count} an hour" for part, count in results["alarms_per_hour"].items())
+    alarms = "\n".join(f"- {part} samples: {count} per hour" for part, count in results["alarms_per_hour"].items())
     return f"""# {config["name"]} {config["version"]}
 
-What it knows: nothing, the ten spoken, shown or written digits, and ten home sounds ({", ".join(config["labels"][11:])}).
-{results["parameters"]} parameters; sound at 8 kHz, pictures at 64 x 64, English sentences; windows of 2 s, hop 0.5 s.
+Labels: nothing, ten digits (spoken, shown or written), and ten home sounds ({", ".join(config["labels"][11:])}).
+{results["parameters"]} parameters; audio at 8 kHz, images at 64 x 64, English sentences; windows of 2 s, hop 0.5 s.
 
 Made by `braid train` with the recipe in config.json, in {results["seconds"]} s on one core.
 
 ## Data
 Trained on the `train` rows of tridigit and on the clips of homesound10 whose recording no stream S01-S08 plays; calibrated
-on tridigit `val` and on the clips of S01-S04; thresholds of the event fold chosen on S01-S04 and on streams made of val
-items, with events and without. S05-S08 chose nothing.
+on tridigit `val` and on the clips of S01-S04; thresholds of the event detector chosen on S01-S04 and on synthetic
+streams of val samples, with and without events. S05-S08 were not used for any choice.
 
 ## Results
-Synthetic validation scenes, window by window (windows in which the named senses are there):
+Synthetic validation scenes, by window (windows in which the named modalities are present):
 
-| senses | windows | accuracy | NLL | ECE |
+| modalities | windows | accuracy | NLL | ECE |
 |---|---|---|---|---|
 {cells}
 
-Many windows show nothing of their event in a given sense, which bounds what that sense alone can reach.
+In many windows a modality contains nothing of the event, which limits the accuracy of that modality alone.
 
-Whole streams, events:
+Events in whole streams:
 
 {streams}
 
-Provisional events, said on early answers:
+Provisional events, from early predictions:
 
 {guesses}
 
-False events on two hours of made streams without any (those of val items chose the thresholds too, as did `made` above):
+False alarms in two hours of synthetic streams without events (the streams of val samples and `made` above were also used to
+choose the thresholds):
 
 {alarms}
 
 ## Limits
-Eight people's hands and five people's voices are not everybody's; ten sounds are not a home. Not for anything on which
-safety depends.
+The training data has the hands of eight people, the voices of five, and ten kinds of sound. Do not use the model where
+safety depends on it.
 
 ## Licence
 Weights CC BY-SA 4.0, as the largest part of what they were trained on (see data/README.md).

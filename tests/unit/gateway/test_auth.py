@@ -27,8 +27,8 @@ def test_a_foreign_name_is_denied_against_dns_rebinding(host: str) -> None:
 
 
 def test_with_a_token_any_ip_address_is_accepted_but_only_configured_names() -> None:
-    for host, found in {"10.0.0.5:8640": 200, "braid.lan": 200, "other.lan": 421}.items():
-        assert status(CLOSED, host=host, authorization="Bearer secret") == found
+    for host, code in {"10.0.0.5:8640": 200, "braid.lan": 200, "other.lan": 421}.items():
+        assert status(CLOSED, host=host, authorization="Bearer secret") == code
 
 
 def test_a_token_is_accepted_as_bearer_as_cookie_and_in_the_query() -> None:

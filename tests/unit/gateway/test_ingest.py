@@ -91,9 +91,9 @@ def test_a_device_gets_the_session_and_the_clock_correction_of_the_settings() ->
     assert (chunk.session, headers["ce_subject"]) == ("porch", b"porch")
     assert headers["ce_time"] == b"2026-01-01T00:00:08.500000Z"
     assert headers["ce_recordedtime"] == b"2026-01-01T00:00:10.000000Z"
-    ours = build_chunk("anywhere", "video", request, b"", CONFIG, devices, NOW_US)
-    assert isinstance(ours, OutgoingChunk)
-    assert "ce_recordedtime" not in dict(ours.headers), "a time that we give needs no correction"
+    undated = build_chunk("anywhere", "video", request, b"", CONFIG, devices, NOW_US)
+    assert isinstance(undated, OutgoingChunk)
+    assert "ce_recordedtime" not in dict(undated.headers), "a time that the gateway sets needs no correction"
     other = build_chunk("anywhere", "audio", request, b"", CONFIG, devices, NOW_US)
     assert isinstance(other, Rejected)
     assert other.reason == Reason.SOURCE

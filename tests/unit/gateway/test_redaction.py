@@ -35,13 +35,13 @@ def filled() -> tuple[SessionStore, SourceStore, EventStream, EventArchiver, Con
 
 async def read_two(stream: EventStream) -> list[bytes]:
     stream.wake()
-    found: list[bytes] = []
+    messages: list[bytes] = []
     async with asyncio.timeout(DEADLINE_S):
         async for entry in stream.read_after("b.0", lambda _: True):
-            found.append(entry.message.raw if entry.message else b"")
-            if len(found) == 2:
+            messages.append(entry.message.raw if entry.message else b"")
+            if len(messages) == 2:
                 break
-    return found
+    return messages
 
 
 def test_a_mute_removes_content_from_memory_and_keeps_the_source() -> None:

@@ -49,7 +49,7 @@ def test_beyond_the_limit_of_sessions_the_least_recently_active_one_is_dropped()
 
 def test_an_idle_record_alone_creates_no_session() -> None:
     store = SessionStore(LIMITS)
-    (value,) = tick.encode({"never heard": 5}, "tick")
+    (value,) = tick.encode({"unknown session": 5}, "tick")
     (one,) = messages.media_messages("text", record(value, key=None))
     assert not store.add(one, 0)
     assert not store.views
@@ -176,9 +176,9 @@ def test_a_source_is_silent_since_its_last_record_unless_it_ended() -> None:
 
 def test_the_correction_of_a_clock_is_listed() -> None:
     made = media()
-    ours = ("ce_recordedtime", timestamps.format_us(START_US - 3 * SECOND_US).encode())
+    recorded_time = ("ce_recordedtime", timestamps.format_us(START_US - 3 * SECOND_US).encode())
     sources = SourceStore(10 * SECOND_US)
-    for one in messages.media_messages("text", made._replace(headers=[*made.headers, ours])):
+    for one in messages.media_messages("text", made._replace(headers=[*made.headers, recorded_time])):
         sources.add(one)
     (row,) = sources.as_json(START_US)
     assert (row["clock_corrected_ms"], row["clock_offset_ms"]) == (3_000, 0)

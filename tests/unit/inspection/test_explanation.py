@@ -1,4 +1,4 @@
-"""Why: what is told of a prediction, checked against the model and against the bytes."""
+"""Explanations of predictions, checked against the model and the recorded bytes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from services.storage.evidence import (
     PredictionEvidence,
     PredictionKey,
 )
-from tests.unit.offline import made
+from tests.unit.offline import sample_recording
 
 
 @pytest.fixture(scope="module")
@@ -29,21 +29,23 @@ def inference() -> Inference:
 
 @pytest.fixture(scope="module")
 def published(inference: Inference) -> list[KafkaRecord]:
-    return made.published(inference, "S05", 34, 54)
+    return sample_recording.publish_stream(inference, "S05", 34, 54)
 
 
 @pytest.fixture(scope="module")
 def file(published: list[KafkaRecord], tmp_path_factory: pytest.TempPathFactory) -> RecordingFile:
-    return RecordingFile(made.write(tmp_path_factory.mktemp("why") / "S05.mcap", published))
+    return RecordingFile(sample_recording.write_recording(tmp_path_factory.mktemp("why") / "S05.mcap", published))
 
 
 def ids(published: list[KafkaRecord], *, final: bool = True) -> list[str]:
-    records = [canonical.loads_object(k.value or b"") for k in published if k.topic == made.TOPICS.predictions]
+    records = [
+        canonical.loads_object(k.value or b"") for k in published if k.topic == sample_recording.TOPICS.predictions
+    ]
     return [r["id"] for r in records if r["final"] is final]
 
 
-def found(file: RecordingFile, id: str) -> PredictionEvidence:
-    evidence = find_in_recording(file, made.TOPICS, PredictionKey.parse(id))
+def find_evidence(file: RecordingFile, id: str) -> PredictionEvidence:
+    evidence = find_in_recording(file, sample_recording.TOPICS, PredictionKey.parse(id))
     assert evidence is not None
     return evidence
 
@@ -52,7 +54,7 @@ def test_every_prediction_of_a_stream_is_reproduced_to_the_byte(
     file: RecordingFile, published: list[KafkaRecord], inference: Inference
 ) -> None:
     for id in ids(published)[::6] + ids(published, final=False)[::9]:
-        evidence = found(file, id)
+        evidence = find_evidence(file, id)
         again = recompute(evidence, inference)
         assert again is not None
         assert again.record == evidence.value
@@ -61,44 +63,46 @@ def test_every_prediction_of_a_stream_is_reproduced_to_the_byte(
 def test_counterfactuals_agree_with_contributions(
     file: RecordingFile, published: list[KafkaRecord], inference: Inference
 ) -> None:
-    counted, nothing_seen = 0, set()
+    counted, baselines = 0, set()
     for id in ids(published):
-        evidence = found(file, id)
-        told = explain(evidence)
-        present = [name for name, sense in told["modalities"].items() if sense["state"] == "present"]
-        assert len(told["counterfactuals"]) == 2 ** len(present) - 1
+        evidence = find_evidence(file, id)
+        explanation = explain(evidence)
+        present = [name for name, modality in explanation["modalities"].items() if modality["state"] == "present"]
+        assert len(explanation["counterfactuals"]) == 2 ** len(present) - 1
         if len(present) == 1:
-            # The only sense: its contribution is all the way from what is said without it.
-            alone = told["score"] - told["baseline"]
-            assert told["modalities"][present[0]]["contribution"] == pytest.approx(alone, abs=2e-6)
-            (without,) = told["counterfactuals"]
+            # With one modality, its contribution is the whole difference from the baseline.
+            alone = explanation["score"] - explanation["baseline"]
+            assert explanation["modalities"][present[0]]["contribution"] == pytest.approx(alone, abs=2e-6)
+            (without,) = explanation["counterfactuals"]
             assert without["without"] == present
-            nothing_seen.add((without["label"], without["confidence"]))
+            baselines.add((without["label"], without["confidence"]))
             counted += 1
     assert counted
-    assert len(nothing_seen) == 1, "with no sense at all there is one answer"
+    assert len(baselines) == 1, "without any modality the prediction is always the same"
 
 
 def test_inputs_show_their_position_and_delay(
     file: RecordingFile, published: list[KafkaRecord], inference: Inference
 ) -> None:
-    evidence = found(file, ids(published)[8])
-    told = explain(evidence)
+    evidence = find_evidence(file, ids(published)[8])
+    explanation = explain(evidence)
     records = {(k.topic, k.partition, k.offset): k for k in published}
-    assert told["inputs"]
-    for row in told["inputs"]:
-        kept = records[row["topic"], row["partition"], row["offset"]]
-        assert dict(kept.headers)["ce_time"].decode() == row["captured"]
+    assert explanation["inputs"]
+    for row in explanation["inputs"]:
+        record = records[row["topic"], row["partition"], row["offset"]]
+        assert dict(record.headers)["ce_time"].decode() == row["captured"]
         assert row["delay_ms"] is not None
-    assert told["reproduce"] == f"braid why {told['id']} --reproduce"
+    assert explanation["reproduce"] == f"braid why {explanation['id']} --reproduce"
 
 
 def test_other_bytes_at_the_position_of_a_member_are_not_used(
     published: list[KafkaRecord], inference: Inference, tmp_path: Path
 ) -> None:
-    media = set(made.TOPICS.media_all)
+    media = set(sample_recording.TOPICS.media_all)
     forged = [k._replace(value=b"other") if k.topic in media and k.value and k.key else k for k in published]
-    evidence = found(RecordingFile(made.write(tmp_path / "x.mcap", forged)), ids(published)[8])
+    evidence = find_evidence(
+        RecordingFile(sample_recording.write_recording(tmp_path / "x.mcap", forged)), ids(published)[8]
+    )
     assert evidence.payloads == {}
 
 

@@ -125,34 +125,34 @@ async def test_a_satellite_may_be_silent_but_an_event_must_be_complete_in_time(
 def test_audio_has_no_gaps_however_it_arrives() -> None:
     decoder = make_decoder()
     jitter = [0, 30_000, -20_000, 90_000, 10_000, -40_000]
-    told = decode(
+    records = decode(
         decoder,
         (AudioStart(16_000, 2, 1).event(), NOW),
         *((make_chunk(), NOW + 100_000 * n + late) for n, late in enumerate(jitter, 1)),
         (AudioStop().event(), NOW + S),
     )
-    assert [len(r.body) for r in told] == [6_400, 6_400, 6_400]
-    assert times_us(told) == [NOW, NOW + 200_000, NOW + 400_000], "from the first sample on, samples are counted"
-    assert [r.ends_us for r in told] == [NOW + 200_000, NOW + 400_000, NOW + 600_000]
-    assert dict(told[0].headers)["content-type"] == b"audio/pcm;rate=16000;channels=1;format=s16le"
-    assert dict(told[0].headers)["ce_source"] == b"/devices/wyoming-here/audio"
-    assert len({dict(r.headers)["ce_id"] for r in told}) == 3
+    assert [len(r.body) for r in records] == [6_400, 6_400, 6_400]
+    assert times_us(records) == [NOW, NOW + 200_000, NOW + 400_000], "from the first sample on, samples are counted"
+    assert [r.ends_us for r in records] == [NOW + 200_000, NOW + 400_000, NOW + 600_000]
+    assert dict(records[0].headers)["content-type"] == b"audio/pcm;rate=16000;channels=1;format=s16le"
+    assert dict(records[0].headers)["ce_source"] == b"/devices/wyoming-here/audio"
+    assert len({dict(r.headers)["ce_id"] for r in records}) == 3
 
 
 def test_after_a_pause_or_with_another_format_the_times_begin_anew() -> None:
     decoder = make_decoder()
-    told = decode(decoder, (make_chunk(), NOW + 100_000))
-    told += decoder.decode(make_chunk(), NOW + 5 * S, 4 * S)
-    told += decode(decoder, (make_chunk(rate=8_000), NOW + 5 * S + 100_000), (AudioStop().event(), NOW + 6 * S))
-    assert times_us(told) == [NOW, NOW + 5 * S - 100_000, NOW + 5 * S]
-    assert [len(r.body) for r in told] == [3_200, 3_200, 1_600]
+    records = decode(decoder, (make_chunk(), NOW + 100_000))
+    records += decoder.decode(make_chunk(), NOW + 5 * S, 4 * S)
+    records += decode(decoder, (make_chunk(rate=8_000), NOW + 5 * S + 100_000), (AudioStop().event(), NOW + 6 * S))
+    assert times_us(records) == [NOW, NOW + 5 * S - 100_000, NOW + 5 * S]
+    assert [len(r.body) for r in records] == [3_200, 3_200, 1_600]
 
 
 def test_audio_that_waited_in_buffers_keeps_its_times() -> None:
-    told = decode(
+    records = decode(
         make_decoder(), (make_chunk(200), NOW + 200_000), (make_chunk(200), NOW + 9 * S), (make_chunk(200), NOW + 9 * S)
     )
-    assert times_us(told) == [NOW, NOW + 200_000, NOW + 400_000]
+    assert times_us(records) == [NOW, NOW + 200_000, NOW + 400_000]
 
 
 def test_remaining_audio_is_published_when_the_connection_ends() -> None:
@@ -215,13 +215,13 @@ def test_invalid_settings_are_explained() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "made"), [("whisper:10300", ("whisper", 10300)), ("[::1]:1", ("::1", 1)), ("", None)]
+    ("address", "expected"), [("whisper:10300", ("whisper", 10300)), ("[::1]:1", ("::1", 1)), ("", None)]
 )
-def test_the_speech_to_text_service_is_a_host_and_a_port(given: str, made: tuple[str, int] | None) -> None:
-    assert WyomingSettings(forward=given).forward_to == made
+def test_the_speech_to_text_service_is_a_host_and_a_port(address: str, expected: tuple[str, int] | None) -> None:
+    assert WyomingSettings(forward=address).forward_to == expected
 
 
-@pytest.mark.parametrize("given", ["whisper", "whisper:", ":10300", "whisper:99999", "tcp://whisper:x"])
-def test_an_invalid_host_and_port_is_rejected(given: str) -> None:
+@pytest.mark.parametrize("address", ["whisper", "whisper:", ":10300", "whisper:99999", "tcp://whisper:x"])
+def test_an_invalid_host_and_port_is_rejected(address: str) -> None:
     with pytest.raises(ValueError, match="host:port"):
-        WyomingSettings(forward=given)
+        WyomingSettings(forward=address)

@@ -1,4 +1,4 @@
-"""One recording of a home stream, and the model that answered it."""
+"""One recording of a home stream, and the model of its predictions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from model.checkpoint import load, resolve_checkpoint
 from services.contract.record import KafkaRecord
 from services.fusion.inference import Inference
 from services.runtime.settings import ROOT
-from tests.unit.offline import made
+from tests.unit.offline import sample_recording
 
 
 @pytest.fixture(scope="session")
@@ -20,9 +20,9 @@ def inference() -> Inference:
 
 @pytest.fixture(scope="session")
 def published(inference: Inference) -> list[KafkaRecord]:
-    return made.published(inference)
+    return sample_recording.publish_stream(inference)
 
 
 @pytest.fixture(scope="session")
 def recording(published: list[KafkaRecord], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made.write(tmp_path_factory.mktemp("recording") / "S01.mcap", published)
+    return sample_recording.write_recording(tmp_path_factory.mktemp("recording") / "S01.mcap", published)

@@ -60,9 +60,9 @@ def test_the_documented_case_has_the_documented_result() -> None:
     ],
 )
 def test_an_invalid_case_gives_an_error(line: bytes) -> None:
-    told = run_case(line)
-    assert set(told) == {"name", "error"}
-    assert told["error"]
+    result = run_case(line)
+    assert set(result) == {"name", "error"}
+    assert result["error"]
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -79,7 +79,7 @@ def test_random_cases_equal_the_oracle(seed: int) -> None:
             times = {"t_us": n + rng.randint(-12, 12), "duration_us": rng.choice([0, 0, 7])}
             arrivals.append({"modality": modality, "kind": "data", **more, **times})
     size, hop = rng.choice([(10, 10), (12, 4), (10, 15)])
-    told = run_case(
+    result = run_case(
         json.dumps({"name": "r", "size_us": size, "hop_us": hop, "modalities": lanes, "arrivals": arrivals}).encode()
     )
 
@@ -102,11 +102,13 @@ def test_random_cases_equal_the_oracle(seed: int) -> None:
             chunk = Chunk("s", m, "d", a["id"], a["t_us"], a["duration_us"], a["sha256"], 0, offset, index)  # type: ignore[arg-type]
             logs[m].append(LogEntry(offset, index, chunk))
     verdict = judge_logs(logs, semantics)
-    wanted = {
+    expected = {
         start: {m: [x.id for x in w.modalities[m].members] for m in "ab"} for (_, start), w in verdict.windows.items()
     }
-    found = {w["start_us"]: {m: [x[1] for x in w["modalities"][m]["members"]] for m in "ab"} for w in told["windows"]}
-    assert found == wanted
-    assert told["open"] == sorted([s, start] for s, start in verdict.open)
-    for place, fate in zip(places, told["fates"], strict=True):
+    members = {
+        w["start_us"]: {m: [x[1] for x in w["modalities"][m]["members"]] for m in "ab"} for w in result["windows"]
+    }
+    assert members == expected
+    assert result["open"] == sorted([s, start] for s, start in verdict.open)
+    for place, fate in zip(places, result["fates"], strict=True):
         assert fate == verdict.fates.get(place)

@@ -67,9 +67,9 @@ def test_a_copy_repeats_id_time_and_bytes_of_the_first() -> None:
 
 def test_records_captured_before_the_played_part_are_left_out() -> None:
     messages = read_stream(DATA, "S02").messages
-    wanted = sum(m.t_us >= 30_000_000 and m.arrived_us < 70_000_000 for m in messages)
+    expected = sum(m.t_us >= 30_000_000 and m.arrived_us < 70_000_000 for m in messages)
     sendings = list(read_stream(DATA, "S02").records_between("s", ORIGIN_US, 30_000_000, 70_000_000))
-    assert len(sendings) == wanted + 3
+    assert len(sendings) == expected + 3
 
 
 def test_at_speed_one_event_time_is_now_and_lies_on_whole_seconds() -> None:

@@ -1,4 +1,4 @@
-"""Quiet streams: made alike from a seed, without a single label in them, and every word said of them is a false one."""
+"""Synthetic streams without labels: a seed makes them reproducible, and every event in them is a false alarm."""
 
 from __future__ import annotations
 
@@ -74,17 +74,17 @@ def test_no_sentence_is_one_of_the_set_and_none_names_a_sound(streams: list[Back
 
 def test_each_event_is_an_alarm_with_a_modality_and_a_label(inference: Inference, played: list[StreamRun]) -> None:
     hasty = replace(EventDetector.of_model(inference.model), on=0.02, off=0.01, early_on=0.02)
-    found = count_false_alarms(played, hasty, MINUTES / 60)
-    assert found.final == sum(len(final_events(offline, hasty)) for offline in played) > 0
-    assert found.per_hour == pytest.approx(found.final * 60 / MINUTES)
-    assert sum(found.by_modality.values()) == sum(found.by_label.values()) == found.final
-    assert set(found.by_modality) <= set(SOURCES.values())
+    alarms = count_false_alarms(played, hasty, MINUTES / 60)
+    assert alarms.final == sum(len(final_events(offline, hasty)) for offline in played) > 0
+    assert alarms.per_hour == pytest.approx(alarms.final * 60 / MINUTES)
+    assert sum(alarms.by_modality.values()) == sum(alarms.by_label.values()) == alarms.final
+    assert set(alarms.by_modality) <= set(SOURCES.values())
 
 
 def test_a_detector_that_finds_nothing_gives_no_alarm(inference: Inference, played: list[StreamRun]) -> None:
     silent = replace(EventDetector.of_model(inference.model), on=2.0, early_on=2.0)
-    found = count_false_alarms(played, silent, MINUTES / 60)
-    assert (found.final, found.withdrawn, found.per_hour) == (0, 0, 0.0)
+    alarms = count_false_alarms(played, silent, MINUTES / 60)
+    assert (alarms.final, alarms.withdrawn, alarms.per_hour) == (0, 0, 0.0)
 
 
 @pytest.mark.slow
@@ -95,7 +95,7 @@ def test_evaluate_quiet_prints_false_events_an_hour(
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit) as ended:
         main.main()
-    told = json.loads(capsys.readouterr().out)
-    assert told["hours"] == pytest.approx(0.02)
-    assert told["per_hour"] == pytest.approx(told["final"] / told["hours"], abs=1e-3)
-    assert ended.value.code == (1 if told["per_hour"] > 1 else 0)
+    result = json.loads(capsys.readouterr().out)
+    assert result["hours"] == pytest.approx(0.02)
+    assert result["per_hour"] == pytest.approx(result["final"] / result["hours"], abs=1e-3)
+    assert ended.value.code == (1 if result["per_hour"] > 1 else 0)

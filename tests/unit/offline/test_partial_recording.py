@@ -1,4 +1,4 @@
-"""Recordings of which a part is missing are compared as far as they reach; what is none is refused."""
+"""Incomplete recordings are compared as far as they reach; files that are no recordings are rejected."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from services.contract.record import KafkaRecord
 from services.fusion.inference import Inference
 from services.offline.recording.metadata import RecordingError
 from services.offline.recording.reader import RecordingFile
-from tests.unit.offline import made
+from tests.unit.offline import sample_recording
 
-WINDOWS, PREDICTIONS = made.TOPICS.windows, made.TOPICS.predictions
+WINDOWS, PREDICTIONS = sample_recording.TOPICS.windows, sample_recording.TOPICS.predictions
 
 
 @pytest.mark.parametrize("cut", range(0, 24, 3))
@@ -23,29 +23,36 @@ def test_a_recording_that_begins_in_the_middle_is_compared_as_far_as_possible(
     finals = [r for r in published if r.topic == WINDOWS and b'"final":true' in (r.value or b"")]
     first = window_record.decode(finals[cut].value or b"")
     since_ms, media_ms = finals[cut].timestamp, first.opened_us // 1000 - 1
-    media = set(made.TOPICS.media_all)
-    kept = [
+    media = set(sample_recording.TOPICS.media_all)
+    records = [
         r
         for r in published
         if r.timestamp >= (media_ms if r.topic in media else since_ms - 1_000 if r.topic == PREDICTIONS else since_ms)
     ]
-    begins = {t: {0: min((r.offset for r in kept if r.topic == t), default=0)} for t in {*media, WINDOWS}}
-    path = made.write(tmp_path / "x.mcap", kept, made.about(begins, whole=False))
-    found = made.replayed(path, inference)
-    assert found.diff.differences == []
-    assert found.diff.same_bytes
-    assert found.diff.identical["window"] >= len(finals) - cut - 1
+    begins = {t: {0: min((r.offset for r in records if r.topic == t), default=0)} for t in {*media, WINDOWS}}
+    path = sample_recording.write_recording(
+        tmp_path / "x.mcap", records, sample_recording.build_metadata(begins, whole=False)
+    )
+    comparison = sample_recording.replay(path, inference)
+    assert comparison.diff.differences == []
+    assert comparison.diff.same_bytes
+    assert comparison.diff.identical["window"] >= len(finals) - cut - 1
 
 
 def test_a_partition_of_which_no_window_was_recorded_is_not_compared(
     published: list[KafkaRecord], inference: Inference, tmp_path: Path
 ) -> None:
-    """Its media stand in the recording only because they came shortly before it began."""
-    begins = {t: {0: 1 if t == WINDOWS else 0} for t in (*made.TOPICS.media_all, WINDOWS)}
-    media = [r for r in published if r.topic in made.TOPICS.media_all]
-    found = made.replayed(made.write(tmp_path / "x.mcap", media, made.about(begins, whole=False)), inference)
-    assert found.ok
-    assert found.diff.uncompared["window"] == 25
+    """The recording has its media only because they arrived shortly before the recording began."""
+    begins = {t: {0: 1 if t == WINDOWS else 0} for t in (*sample_recording.TOPICS.media_all, WINDOWS)}
+    media = [r for r in published if r.topic in sample_recording.TOPICS.media_all]
+    comparison = sample_recording.replay(
+        sample_recording.write_recording(
+            tmp_path / "x.mcap", media, sample_recording.build_metadata(begins, whole=False)
+        ),
+        inference,
+    )
+    assert comparison.ok
+    assert comparison.diff.uncompared["window"] == 25
 
 
 def test_an_invalid_recording_is_rejected(recording: Path, tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def call(events: Path, out: Path, *more: str, audio: Path | None = None, root: Path = DATA) -> Result:
     mix = str(audio or f"{STREAM}.audio.json")
-    told = ["--events", str(events), "--audio", mix, "--root", str(root), "--out", str(out)]
-    return CliRunner().invoke(app, ["predict-stream", *told, *more])
+    options = ["--events", str(events), "--audio", mix, "--root", str(root), "--out", str(out)]
+    return CliRunner().invoke(app, ["predict-stream", *options, *more])
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -41,9 +41,9 @@ def test_each_event_is_one_line_with_the_time_of_its_first_record_with_that_labe
     #         2.4   6.5  13.0  16.5  21.4  26.1   33.0 s
     # truth    4     0     2     8     7     3    helicopter
     assert call(events, tmp_path / "out").exit_code == 0
-    found = read(tmp_path / "out")
-    assert [e["label"] for e in found if e["kind"] == "digit"][:4] == ["4", "0", "2", "8"]
-    for e in found:
+    rows = read(tmp_path / "out")
+    assert [e["label"] for e in rows if e["kind"] == "digit"][:4] == ["4", "0", "2", "8"]
+    for e in rows:
         assert set(e) == {"start", "end", "kind", "label", "confidence", "decided_at"}
         assert 0 <= e["start"] <= e["end"] <= UNTIL_S
         assert 0 < e["confidence"] <= 1

@@ -17,7 +17,7 @@ from services.contract.record import KafkaRecord
 from services.offline.recording.reader import RecordingFile
 from services.offline.recording.writer import RecordingWriter
 from services.runtime.settings import ROOT
-from tests.unit.offline import made
+from tests.unit.offline import sample_recording
 
 JPEG = find_file(list_files(ROOT / "data" / "tridigit" / "hand")[0]).read_bytes()
 
@@ -31,7 +31,7 @@ def media(offset: int, at_ms: int, content_type: str, body: bytes, modality: str
         ("ce_time", b"2026-01-01T00:00:00.5Z"),
         ("content-type", content_type.encode()),
     ]
-    return KafkaRecord(made.TOPICS.media(modality), 0, offset, at_ms, b"kitchen", headers, body)
+    return KafkaRecord(sample_recording.TOPICS.media(modality), 0, offset, at_ms, b"kitchen", headers, body)
 
 
 RECORDS = [
@@ -39,22 +39,22 @@ RECORDS = [
     media(0, 900, "audio/pcm;rate=8000", bytes(1600), "audio"),
     media(0, 1_100, "text/plain", b"hello", "text"),
     media(1, 1_000, "image/jpeg", b"", "video"),
-    KafkaRecord(made.TOPICS.windows, 0, 0, 1_200, b"kitchen", [], b'{"final":true}'),
+    KafkaRecord(sample_recording.TOPICS.windows, 0, 0, 1_200, b"kitchen", [], b'{"final":true}'),
 ]
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return made.write(tmp_path / "x.mcap", RECORDS)
+    return sample_recording.write_recording(tmp_path / "x.mcap", RECORDS)
 
 
 def test_a_stock_reader_finds_channels_with_schemas_and_our_metadata(path: Path) -> None:
     with path.open("rb") as file:
         summary = make_reader(file).get_summary()
         assert summary is not None
-        found = {c.topic: summary.schemas[c.schema_id].name for c in summary.channels.values()}
+        schema_by_topic = {c.topic: summary.schemas[c.schema_id].name for c in summary.channels.values()}
         metadata = {m.name: m.metadata for m in make_reader(file).iter_metadata()}
-    assert found == {
+    assert schema_by_topic == {
         "braid.media.video.v1/image": "foxglove.CompressedImage",
         "braid.media.audio.v1/sound": "foxglove.RawAudio",
         "braid.media.text.v1": "braid.Record",
@@ -66,13 +66,13 @@ def test_a_stock_reader_finds_channels_with_schemas_and_our_metadata(path: Path)
     assert metadata["braid"]["config"] == AlignmentConfig().digest
 
 
-def test_a_stock_reader_reads_a_picture_that_opens(path: Path) -> None:
+def test_a_stock_reader_reads_a_valid_image(path: Path) -> None:
     with path.open("rb") as file:
         ((schema, _, message),) = make_reader(file).iter_messages("braid.media.video.v1/image")
     assert schema is not None
-    told = json.loads(message.data)
-    assert set(json.loads(schema.data)["required"]) <= set(told)
-    assert Image.open(io.BytesIO(base64.b64decode(told["data"]))).format == "JPEG"
+    fields = json.loads(message.data)
+    assert set(json.loads(schema.data)["required"]) <= set(fields)
+    assert Image.open(io.BytesIO(base64.b64decode(fields["data"]))).format == "JPEG"
     assert message.log_time == 1_000_000_000
     assert message.publish_time == 1_767_225_600_500_000_000
 
@@ -80,14 +80,14 @@ def test_a_stock_reader_reads_a_picture_that_opens(path: Path) -> None:
 def test_records_come_in_the_order_of_their_append_times_and_of_one_topic_alone(path: Path) -> None:
     file = RecordingFile(path)
     assert list(file.records()) == sorted(RECORDS, key=lambda r: r.timestamp)
-    assert list(file.records(made.TOPICS.media("video"))) == [RECORDS[0], RECORDS[3]]
+    assert list(file.records(sample_recording.TOPICS.media("video"))) == [RECORDS[0], RECORDS[3]]
     assert list(file.records("braid.other.v1")) == []
 
 
 def test_a_clock_set_back_does_not_reorder_a_partition(tmp_path: Path) -> None:
     back = [media(n, 1_000 - n, "text/plain", b"%d" % n, "text") for n in range(3)]
     path = tmp_path / "x.mcap"
-    with RecordingWriter(path, made.about(), made.TOPICS) as writer:
+    with RecordingWriter(path, sample_recording.build_metadata(), sample_recording.TOPICS) as writer:
         for record in back:
             writer.add(record)
         writer.close(2_000)
@@ -96,14 +96,14 @@ def test_a_clock_set_back_does_not_reorder_a_partition(tmp_path: Path) -> None:
 
 def test_a_recording_is_never_overwritten(path: Path) -> None:
     with pytest.raises(FileExistsError):
-        made.write(path, RECORDS)
+        sample_recording.write_recording(path, RECORDS)
 
 
 def test_a_recording_that_failed_can_be_read_up_to_the_failure(tmp_path: Path) -> None:
     path = tmp_path / "x.mcap"
 
     def fail() -> None:
-        with RecordingWriter(path, made.about(), made.TOPICS) as writer:
+        with RecordingWriter(path, sample_recording.build_metadata(), sample_recording.TOPICS) as writer:
             writer.add(RECORDS[0])
             raise ConnectionError
 

@@ -28,15 +28,15 @@ def test_text_and_json_are_shown_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kept", "told"),
+    ("record", "error"),
     [
         (KafkaRecord("t", 0, 0, -1, None, [], None), "null"),
         (KafkaRecord("t", 0, 0, 5, b"\xff", [("ce_id", b"\xff")], b"x"), "header"),
     ],
 )
-def test_an_unreadable_value_is_shown_as_unreadable(kept: KafkaRecord, told: str) -> None:
-    assert readable(kept)["unreadable"] == told
-    assert told in readable_line(readable(kept))
+def test_an_unreadable_value_is_shown_as_unreadable(record: KafkaRecord, error: str) -> None:
+    assert readable(record)["unreadable"] == error
+    assert error in readable_line(readable(record))
 
 
 def test_control_characters_are_replaced_in_a_line() -> None:

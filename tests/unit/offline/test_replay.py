@@ -21,81 +21,92 @@ from services.offline.replay.compare import compare_with_recording, recorded_mod
 from services.offline.replay.diff import UNEXPLAINED, window_points
 from services.offline.replay.settings import with_overrides
 from services.runtime.settings import ROOT, SettingsError
-from tests.unit.offline import made
+from tests.unit.offline import sample_recording
 
-WINDOWS, PREDICTIONS, EVENTS = made.TOPICS.windows, made.TOPICS.predictions, made.TOPICS.events
+WINDOWS, PREDICTIONS, EVENTS = (
+    sample_recording.TOPICS.windows,
+    sample_recording.TOPICS.predictions,
+    sample_recording.TOPICS.events,
+)
 
 
 def test_a_replay_gives_the_same_bytes(recording: Path, inference: Inference) -> None:
-    found = made.replayed(recording, inference)
-    assert found.diff.same_bytes
-    assert found.ok
-    assert found.diff.identical["window"] == found.diff.identical["prediction"] == 25
-    assert found.diff.identical["event"] > 0
-    assert found.early > 10
-    assert not any(found.diff.uncompared.values())
+    comparison = sample_recording.replay(recording, inference)
+    assert comparison.diff.same_bytes
+    assert comparison.ok
+    assert comparison.diff.identical["window"] == comparison.diff.identical["prediction"] == 25
+    assert comparison.diff.identical["event"] > 0
+    assert comparison.early > 10
+    assert not any(comparison.diff.uncompared.values())
 
 
 def test_a_replay_by_a_cold_model_in_a_process_of_its_own_gives_the_same_bytes(recording: Path) -> None:
     cold = Inference(load(ROOT / "models" / "home" / "1", "cpu"), 1)
-    assert made.replayed(recording, cold).diff.same_bytes
+    assert sample_recording.replay(recording, cold).diff.same_bytes
 
 
 @pytest.mark.parametrize("stream", [f"S{n:02d}" for n in range(1, 9)])
 def test_every_home_stream_is_replayed_to_the_same_bytes(stream: str, inference: Inference, tmp_path: Path) -> None:
-    found = made.replayed(made.write(tmp_path / "x.mcap", made.published(inference, stream, 50, 66)), inference)
-    assert found.diff.same_bytes
-    assert found.diff.identical["window"] > 20
+    comparison = sample_recording.replay(
+        sample_recording.write_recording(
+            tmp_path / "x.mcap", sample_recording.publish_stream(inference, stream, 50, 66)
+        ),
+        inference,
+    )
+    assert comparison.diff.same_bytes
+    assert comparison.diff.identical["window"] > 20
 
 
 def test_a_recording_with_a_mute_in_it_gives_the_same_bytes(inference: Inference, tmp_path: Path) -> None:
-    records = made.published(inference, mute_s=42)
-    told = [canonical.loads_object(r.value or b"") for r in records if r.topic == PREDICTIONS]
-    muted = {"audio" in muted_modalities(p) for p in told if p["final"]}
-    assert muted == {True, False}, "some were answered before it was said, some after"
-    found = made.replayed(made.write(tmp_path / "x.mcap", records), inference)
-    assert found.diff.same_bytes
-    assert found.diff.identical["prediction"] == found.diff.identical["window"] == 25
+    records = sample_recording.publish_stream(inference, mute_s=42)
+    predictions = [canonical.loads_object(r.value or b"") for r in records if r.topic == PREDICTIONS]
+    muted = {"audio" in muted_modalities(p) for p in predictions if p["final"]}
+    assert muted == {True, False}, "some windows were predicted before the mute, some after"
+    comparison = sample_recording.replay(sample_recording.write_recording(tmp_path / "x.mcap", records), inference)
+    assert comparison.diff.same_bytes
+    assert comparison.diff.identical["prediction"] == comparison.diff.identical["window"] == 25
 
 
 def test_the_order_of_topics_in_the_file_does_not_matter(
     published: list[KafkaRecord], inference: Inference, tmp_path: Path
 ) -> None:
     shuffled = sorted(published, key=lambda r: (r.topic, r.offset), reverse=False)
-    path = made.write(tmp_path / "x.mcap", shuffled)
-    assert made.replayed(path, inference).diff.same_bytes
+    path = sample_recording.write_recording(tmp_path / "x.mcap", shuffled)
+    assert sample_recording.replay(path, inference).diff.same_bytes
 
 
 def test_a_longer_hop_makes_every_other_window_vanish_and_says_why(recording: Path, inference: Inference) -> None:
-    found = made.replayed(recording, inference, "alignment.hop_ms=1000")
-    gone = [d for d in found.diff.of("window") if d.how == "vanishes"]
+    comparison = sample_recording.replay(recording, inference, "alignment.hop_ms=1000")
+    gone = [d for d in comparison.diff.of("window") if d.how == "vanishes"]
     assert len(gone) == 12
     assert {d.why for d in gone} == {("alignment.hop_ms 500 -> 1000",)}
-    assert found.ok, "what was asked for is no failure"
-    assert not found.diff.same_bytes
-    unanswered = [d for d in found.diff.of("prediction") if d.how == "vanishes"]
-    assert {d.why[0] for d in unanswered} == {"its window vanishes"}
+    assert comparison.ok, "a requested change is no failure"
+    assert not comparison.diff.same_bytes
+    vanished = [d for d in comparison.diff.of("prediction") if d.how == "vanishes"]
+    assert {d.why[0] for d in vanished} == {"its window vanishes"}
 
 
 def test_a_shorter_idle_timeout_makes_streams_unknown_and_writes_its_own_idle_records(
     recording: Path, inference: Inference
 ) -> None:
-    found = made.replayed(recording, inference, "alignment.modalities.text.idle_timeout_ms=1500")
-    told = [point for d in found.diff.of("window") for point in d.what]
-    assert "text absent -> unknown" in told
-    assert any(point.startswith("closes 5000 ms earlier") for point in told)
+    comparison = sample_recording.replay(recording, inference, "alignment.modalities.text.idle_timeout_ms=1500")
+    points = [point for d in comparison.diff.of("window") for point in d.what]
+    assert "text absent -> unknown" in points
+    assert any(point.startswith("closes 5000 ms earlier") for point in points)
 
 
 def test_a_longer_idle_timeout_loses_only_windows_that_are_still_open(recording: Path, inference: Inference) -> None:
-    found = made.replayed(recording, inference, "alignment.modalities.text.idle_timeout_ms=8000")
-    assert not [d for d in found.diff.of("window") if d.how != "changes"]
+    comparison = sample_recording.replay(recording, inference, "alignment.modalities.text.idle_timeout_ms=8000")
+    assert not [d for d in comparison.diff.of("window") if d.how != "changes"]
 
 
 def test_a_shorter_idle_timeout_names_the_chunk_that_left_a_window(inference: Inference, tmp_path: Path) -> None:
-    path = made.write(tmp_path / "S05.mcap", made.published(inference, "S05", 34, 54))
-    found = made.replayed(path, inference, "alignment.modalities.text.idle_timeout_ms=1000")
-    told = [point for d in found.diff.of("window") for point in d.what]
-    assert [point for point in told if point.startswith("-text /devices/S05/text#")]
+    path = sample_recording.write_recording(
+        tmp_path / "S05.mcap", sample_recording.publish_stream(inference, "S05", 34, 54)
+    )
+    comparison = sample_recording.replay(path, inference, "alignment.modalities.text.idle_timeout_ms=1000")
+    points = [point for d in comparison.diff.of("window") for point in d.what]
+    assert [point for point in points if point.startswith("-text /devices/S05/text#")]
 
 
 def test_a_member_that_is_rejected_in_the_other_outcome_shows_its_fate() -> None:
@@ -113,23 +124,23 @@ def test_a_changed_limit_uses_the_recorded_idle_records(recording: Path, inferen
     file = RecordingFile(recording)
     rules = with_overrides(file.metadata, ["alignment.members_max=3"])
     assert not rules.writes_idle_records
-    found = compare_with_recording(file, rules, inference)
-    told = [point for d in found.diff.of("window") for point in d.what]
-    assert any(point.startswith("-audio /devices/S01/mic#") for point in told)
+    comparison = compare_with_recording(file, rules, inference)
+    points = [point for d in comparison.diff.of("window") for point in d.what]
+    assert any(point.startswith("-audio /devices/S01/mic#") for point in points)
 
 
 def test_own_idle_records_with_the_same_settings_equal_the_recorded_ones(
     published: list[KafkaRecord], inference: Inference, tmp_path: Path
 ) -> None:
     """Without the recorded ticks nothing closes; with a change that moves nothing the replay writes the same ones."""
-    untold = [r for r in published if cloudevents.raw_type(r.headers) != tick.TICK_TYPE.encode()]
-    path = made.write(tmp_path / "x.mcap", untold)
-    gone = [d for d in made.replayed(path, inference).diff.of("window") if d.how == "vanishes"]
+    without_ticks = [r for r in published if cloudevents.raw_type(r.headers) != tick.TICK_TYPE.encode()]
+    path = sample_recording.write_recording(tmp_path / "x.mcap", without_ticks)
+    gone = [d for d in sample_recording.replay(path, inference).diff.of("window") if d.how == "vanishes"]
     assert gone
     assert {d.what for d in gone} == {("still open at the recording's end",)}
     assert {d.why for d in gone} == {(UNEXPLAINED,)}
-    found = made.replayed(path, inference, "alignment.session_idle_ms=3001")
-    assert not [d for d in found.diff.of("window") if d.how == "vanishes"]
+    comparison = sample_recording.replay(path, inference, "alignment.session_idle_ms=3001")
+    assert not [d for d in comparison.diff.of("window") if d.how == "vanishes"]
 
 
 def test_another_model_changes_predictions_and_no_window(recording: Path, tmp_path: Path) -> None:
@@ -138,13 +149,13 @@ def test_another_model_changes_predictions_and_no_window(recording: Path, tmp_pa
     network = StreamsNetwork(len(config["labels"]), len(config["words"]), config["vector_size"])
     save(tmp_path / "model", network, {**config, "version": "other"}, "a test")
     other = Inference(load(tmp_path / "model", "cpu"), 1 << 20)
-    found = made.replayed(recording, other)
-    assert found.diff.identical["window"] == 25
-    assert not found.diff.of("window")
-    changed = found.diff.of("prediction")
+    comparison = sample_recording.replay(recording, other)
+    assert comparison.diff.identical["window"] == 25
+    assert not comparison.diff.of("window")
+    changed = comparison.diff.of("prediction")
     assert len(changed) == 25
     assert all("home other" in d.why[0] for d in changed)
-    assert not found.ok, "nobody asked for this model"
+    assert not comparison.ok, "this model was not requested"
 
 
 def test_a_changed_byte_in_a_recorded_window_is_noticed(
@@ -154,17 +165,17 @@ def test_a_changed_byte_in_a_recorded_window_is_noticed(
     window = canonical.loads_object(published[at].value or b"")
     window["modalities"]["text"]["state"] = "present"
     forged = [*published[:at], published[at]._replace(value=canonical.dumps(window)), *published[at + 1 :]]
-    found = made.replayed(made.write(tmp_path / "x.mcap", forged), inference)
-    assert not found.ok
-    (difference,) = found.diff.of("window")
+    comparison = sample_recording.replay(sample_recording.write_recording(tmp_path / "x.mcap", forged), inference)
+    assert not comparison.ok
+    (difference,) = comparison.diff.of("window")
     assert difference.id == window["id"]
     assert difference.why == (UNEXPLAINED,)
 
 
 def test_a_case_is_stored_and_fails_if_something_differs(recording: Path, inference: Inference, tmp_path: Path) -> None:
     changes = ["alignment.members_max=3"]
-    found = made.replayed(recording, inference, *changes)
-    case.store_case(tmp_path / "cases" / "few", recording, changes, found, inference.model.digest)
+    comparison = sample_recording.replay(recording, inference, *changes)
+    case.store_case(tmp_path / "cases" / "few", recording, changes, comparison, inference.model.digest)
     (folder,) = case.find_cases(tmp_path / "cases")
     assert case.check_case(case.read_case(folder), inference).diff.same_bytes
     expected = folder / case.EXPECTED
@@ -183,6 +194,6 @@ def test_a_setting_that_cannot_be_changed_is_rejected(recording: Path, change: s
 
 
 def test_the_recorded_model_is_found_by_its_digest(recording: Path) -> None:
-    digest = recorded_model_digest(RecordingFile(recording), made.TOPICS)
+    digest = recorded_model_digest(RecordingFile(recording), sample_recording.TOPICS)
     assert find_checkpoint(ROOT / "models" / "home", digest) == ROOT / "models" / "home" / "1"
     assert find_checkpoint(ROOT / "models" / "home", "no such digest") == ROOT / "models" / "home" / "1"

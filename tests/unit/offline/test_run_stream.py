@@ -48,7 +48,7 @@ def shown() -> tuple[Received, ...]:
 
 @cache
 def offline(start_us: int) -> NDArray[np.float64]:
-    """One pass: the window's sound through the network at once, nothing kept, nothing padded, no service."""
+    """Return the log probabilities of one pass over the window's audio, without cache, padding or services."""
     model, network = served(), served()._network
     begin, end = start_us // SAMPLE_US, (start_us + SIZE_US) // SAMPLE_US
     sound = (stream().audio[begin:end] / 32768).astype(np.float32)
@@ -62,12 +62,12 @@ def offline(start_us: int) -> NDArray[np.float64]:
             assert not isinstance(pixels, Undecodable)
             pictures.append(model.prepare("video", pixels))
     with torch.inference_mode():
-        given = {"audio": list(sound.reshape(4, -1)), "text": texts, "video": pictures}
-        items = {name: torch.zeros(1, 1, 64) for name in given}
-        for name, values in given.items():
+        inputs = {"audio": list(sound.reshape(4, -1)), "text": texts, "video": pictures}
+        items = {name: torch.zeros(1, 1, 64) for name in inputs}
+        for name, values in inputs.items():
             if values:
                 items[name] = network.item_encoder(name)(torch.from_numpy(np.stack(values))).unsqueeze(0)
-        there = {name: torch.full((1, items[name].shape[1]), bool(values)) for name, values in given.items()}
+        there = {name: torch.full((1, items[name].shape[1]), bool(values)) for name, values in inputs.items()}
         branches = network.branches(items, there)
         present = torch.tensor([[bool(texts), bool(pictures), True]])
         rows: NDArray[np.float64] = network.subset_log_probs(branches, present)[0].double().numpy()
@@ -82,7 +82,7 @@ def offline(start_us: int) -> NDArray[np.float64]:
 def test_any_chunking_in_any_order_gives_the_logits_of_one_pass(cuts: list[int], random: Random) -> None:
     # one pass    |------------------------------|
     # streamed    |--|-|------|---|----|-|-------|   chunks out of order by up to a quarter of a second,
-    #                                                windows of 2 s every half second, features kept between them
+    #                                                windows of 2 s every half second, features reused between them
     edges = sorted({0, *cuts, *range(0, (TO_S - FROM_S) * RATE, RATE), (TO_S - FROM_S) * RATE})
     messages = []
     for number, (low, high) in enumerate(pairwise(edges)):
@@ -104,4 +104,4 @@ def test_any_chunking_in_any_order_gives_the_logits_of_one_pass(cuts: list[int],
             np.testing.assert_allclose(predicted.rows, offline(start_us), rtol=0, atol=1e-5)
             compared += 1
     assert compared == (TO_S - FROM_S) * 2 - 3
-    assert inference.encoded["audio"] < inference.requested["audio"], "features were kept"
+    assert inference.encoded["audio"] < inference.requested["audio"], "features were reused"

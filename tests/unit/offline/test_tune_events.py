@@ -41,20 +41,20 @@ def _two(monkeypatch: pytest.MonkeyPatch) -> None:
 DOUBTFUL = dict.fromkeys(range(3, 8), ("4", 0.6))
 
 
-def kept(silent: list[DetectorInput]) -> list[float]:
+def chosen_thresholds(silent: list[DetectorInput]) -> list[float]:
     return [d.on for d in tune_events._quiet_enough([(seen(DOUBTFUL), TRUTH)], [silent])]
 
 
 def test_without_false_alarms_the_thresholds_that_find_most_come_first() -> None:
-    assert kept(seen({})) == [0.3, 0.6]
+    assert chosen_thresholds(seen({})) == [0.3, 0.6]
 
 
 def test_thresholds_that_find_more_but_raise_alarms_are_left_out() -> None:
     alarming = seen({number: ("7", 0.6) for at in (10, 60, 110) for number in range(at, at + 4)})
-    assert kept(alarming) == [0.6]
+    assert chosen_thresholds(alarming) == [0.6]
 
 
 def test_the_detector_with_the_fewest_alarms_is_chosen_if_all_raise_too_many() -> None:
     sure = {number: ("7", 1.0) for at in (10, 60) for number in range(at, at + 4)}
     unsure = dict.fromkeys(range(110, 114), ("7", 0.6))
-    assert kept(seen(sure | unsure)) == [0.6]
+    assert chosen_thresholds(seen(sure | unsure)) == [0.6]

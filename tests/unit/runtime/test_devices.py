@@ -71,10 +71,10 @@ def test_a_name_covers_all_streams_of_a_device_and_a_full_source_has_priority() 
     devices = DeviceDirectory(
         {"cam": DeviceSettings(session="porch"), "/devices/cam/back": DeviceSettings(session="yard")}
     )
-    found = {
+    matches = {
         source: devices.settings_of(source) for source in (SOURCE, "/devices/cam/back", "/devices/camera/x", "cam", "x")
     }
-    assert {source: device and device.session for source, device in found.items()} == {
+    assert {source: device and device.session for source, device in matches.items()} == {
         SOURCE: "porch",
         "/devices/cam/back": "yard",
         "/devices/camera/x": None,

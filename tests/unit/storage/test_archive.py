@@ -18,7 +18,7 @@ from services.storage.archive import DAY_US, EventArchive
 from services.storage.archive_collector import build_entry
 from services.storage.archive_entry import ArchiveEntry, InvalidEntry, decode, encode
 from services.storage.evidence import PredictionKey, find_in_archive
-from tests.unit.offline import made
+from tests.unit.offline import sample_recording
 
 NOW_US = 1_700_000_000_000_000
 MB = 1_000_000
@@ -140,9 +140,9 @@ def test_files_of_a_crash_before_the_manifest_are_deleted_at_the_next_start(tmp_
 def test_a_changed_value_is_missing_and_a_changed_manifest_is_counted(tmp_path: Path) -> None:
     open_archive(tmp_path).save(entry(1))
     next(tmp_path.glob("values/*/*")).write_bytes(b"forged")
-    found = open_archive(tmp_path).entry_of("kitchen", "kitchen/1")
-    assert found is not None
-    assert [kept.value for kept in found.media] == [None, b""]
+    archived = open_archive(tmp_path).entry_of("kitchen", "kitchen/1")
+    assert archived is not None
+    assert [record.value for record in archived.media] == [None, b""]
     next(tmp_path.glob("events/*/*.json")).write_bytes(b"{}")
     archive = open_archive(tmp_path)
     assert archive.damaged == 1
@@ -157,9 +157,9 @@ def test_one_process_writes_and_any_may_read_and_forget(tmp_path: Path) -> None:
     one.save(entry(1))
     looker.load()
     assert looker.has("kitchen", "kitchen/1")
-    assert [kept.value for kept in looker.media_records("kitchen", RecordPosition("braid.media.video.v1", 0, 1))] == [
-        b"picture 1" * 100
-    ]
+    assert [
+        record.value for record in looker.media_records("kitchen", RecordPosition("braid.media.video.v1", 0, 1))
+    ] == [b"picture 1" * 100]
     assert looker.forget("kitchen") == 1
     assert one.entry_of("kitchen", "kitchen/1") is None
     assert files(tmp_path) == 0
@@ -170,28 +170,30 @@ def test_names_in_entries_cannot_choose_a_path(tmp_path: Path) -> None:
     archive = open_archive(tmp_path / "store")
     assert archive.save(evil)
     assert archive.entry_of(evil.session, evil.event_id) == evil
-    told = json.loads(encode(evil))
-    told["media"][0]["sha256"] = "../../x"
+    fields = json.loads(encode(evil))
+    fields["media"][0]["sha256"] = "../../x"
     with pytest.raises(InvalidEntry):
-        decode(canonical.dumps(told))
+        decode(canonical.dumps(fields))
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
 def test_a_prediction_is_reproduced_from_the_archive_alone(tmp_path: Path) -> None:
     inference = Inference(load(ROOT / "models" / "home" / "1", "cpu"), 1 << 26)
-    published = made.published(inference)
-    file = RecordingFile(made.write(tmp_path / "S01.mcap", published))
+    published = sample_recording.publish_stream(inference)
+    file = RecordingFile(sample_recording.write_recording(tmp_path / "S01.mcap", published))
     event = next(
-        kept for kept in published if kept.topic == made.TOPICS.events and b'"final":true' in (kept.value or b"")
+        record
+        for record in published
+        if record.topic == sample_recording.TOPICS.events and b'"final":true' in (record.value or b"")
     )
-    told = canonical.loads_object(event.value or b"")
-    evidence = find_in_recording(file, made.TOPICS, PredictionKey.parse(told["prediction"]))
+    event_fields = canonical.loads_object(event.value or b"")
+    evidence = find_in_recording(file, sample_recording.TOPICS, PredictionKey.parse(event_fields["prediction"]))
     assert evidence is not None
     archive = open_archive(tmp_path / "store", bytes_max=10 * MB)
-    assert archive.save(build_entry([evidence], [event], told["id"], told["session"], NOW_US))
-    found = find_in_archive(archive, made.TOPICS, PredictionKey.parse(told["prediction"]))
-    assert found is not None
-    again = recompute(found, inference)
+    assert archive.save(build_entry([evidence], [event], event_fields["id"], event_fields["session"], NOW_US))
+    archived = find_in_archive(archive, sample_recording.TOPICS, PredictionKey.parse(event_fields["prediction"]))
+    assert archived is not None
+    again = recompute(archived, inference)
     assert again is not None
     assert again.record == evidence.value
-    assert find_in_archive(archive, made.TOPICS, PredictionKey.parse("S01/5/1@000000000000")) is None
+    assert find_in_archive(archive, sample_recording.TOPICS, PredictionKey.parse("S01/5/1@000000000000")) is None

@@ -61,9 +61,9 @@ def test_the_newest_image_all_text_and_the_audio_of_the_window_make_one_sample(h
     assert made.files["image"] == (".jpg", hand)
     suffix, content = made.files["audio"]
     assert suffix == ".wav"
-    with wave.open(io.BytesIO(content)) as heard:
-        assert (heard.getframerate(), heard.getnframes()) == (8_000, 12_000)
-        assert heard.readframes(12_000)[::8_000] == bytes([1, 2, 3]), "audio from before the window is not in it"
+    with wave.open(io.BytesIO(content)) as audio:
+        assert (audio.getframerate(), audio.getnframes()) == (8_000, 12_000)
+        assert audio.readframes(12_000)[::8_000] == bytes([1, 2, 3]), "audio from before the window is not in it"
 
 
 def test_muted_inputs_are_left_out_and_no_input_is_an_error(hand: bytes) -> None:

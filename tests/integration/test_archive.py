@@ -27,7 +27,7 @@ BRAID = ROOT / ".venv" / "bin" / "braid"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("kept")
+    return tmp_path_factory.mktemp("archive")
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +40,11 @@ def environment(stack: LocalStack, folder: Path) -> dict[str, str]:
 async def gateway(
     stack: LocalStack, services: dict[str, ServiceProcess], environment: dict[str, str]
 ) -> AsyncIterator[Gateway]:
-    found = await Gateway(
+    gateway = await Gateway(
         stack, 7, **{k: v for k, v in environment.items() if k.startswith(("BRAID_ARCHIVE", "BRAID_LABELS"))}
     ).start()
-    yield found
-    assert await found.process.child.stop() == 0
+    yield gateway
+    assert await gateway.process.child.stop() == 0
 
 
 def braid(environment: dict[str, str], *words: str) -> tuple[int, str]:
@@ -56,8 +56,8 @@ async def test_an_archived_event_is_explained_without_the_topics_until_it_is_for
     gateway: Gateway, settings: Settings, environment: dict[str, str], hand: bytes, folder: Path
 ) -> None:
     await session.play_session(settings, "porch of old", hand)
-    made = await session.wait_for_predictions(settings, "porch of old")
-    p = next(one for one in made if all(s["state"] == "present" for s in one["modalities"].values()))
+    predictions = await session.wait_for_predictions(settings, "porch of old")
+    p = next(one for one in predictions if all(s["state"] == "present" for s in one["modalities"].values()))
     start = p["window"]["start"]
     # Published by the test, because the model may not detect an event in generated audio.
     event = Event("porch of old/1", "porch of old", "end", "dog", "sound", start, start, 0.9, start, True, p["id"])
@@ -65,10 +65,10 @@ async def test_an_archived_event_is_explained_without_the_topics_until_it_is_for
         await producer.send_and_wait(settings.topic_names().events, encode(event), key=b"porch of old")
 
     # Other tests end events on the same broker: count those of this session only.
-    kept = EventArchive(folder / "evidence", 0, 0)
+    archive = EventArchive(folder / "evidence", 0, 0)
 
     async def is_archived() -> bool:
-        return kept.entry_of("porch of old", event.id) is not None
+        return archive.entry_of("porch of old", event.id) is not None
 
     await wait_until(is_archived, "the evidence of the event")
     without_topics = {k: v for k, v in environment.items() if not k.startswith(("BRAID_KAFKA", "BRAID_REDIS"))}
@@ -79,7 +79,7 @@ async def test_an_archived_event_is_explained_without_the_topics_until_it_is_for
     assert {i["modality"] for i in explanation["inputs"]} == {"text", "video", "audio"}
     assert all(i["bytes"] for i in explanation["inputs"])
     assert gateway.process.read_metric("braid_gateway_events_kept_total") > 0
-    entries = len(list(kept.entries_of("porch of old")))
+    entries = len(list(archive.entries_of("porch of old")))
     code, output = braid(environment, "forget", "porch of old", "--json")
     assert (code, json.loads(output)["events_erased"]) == (0, entries)
     left = [path for path in (folder / "evidence").rglob("*") if path.is_file()]
@@ -91,17 +91,17 @@ async def test_labels_from_the_page_and_from_the_command_line_are_read_by_the_tr
     gateway: Gateway, settings: Settings, environment: dict[str, str], hand: bytes, folder: Path
 ) -> None:
     await session.play_session(settings, "classroom", hand)
-    made = [
+    predictions = [
         p
         for p in await session.wait_for_predictions(settings, "classroom")
         if p["modalities"]["video"]["state"] == "present"
     ]
-    by_page, by_verb = made[0]["id"], made[1]["id"]
-    asked = f"api/v1/predictions/{by_page}/label"
-    response = await gateway.request(asked, b'{"label": "kettle"}', content_type="application/json")
+    by_page, by_verb = predictions[0]["id"], predictions[1]["id"]
+    path = f"api/v1/predictions/{by_page}/label"
+    response = await gateway.request(path, b'{"label": "kettle"}', content_type="application/json")
     assert response.status == 201, response.body
-    assert (await gateway.request(asked, b'{"label": " "}')).status == 422
-    assert (await gateway.request(asked, b"kettle")).status == 422
+    assert (await gateway.request(path, b'{"label": " "}')).status == 422
+    assert (await gateway.request(path, b"kettle")).status == 422
     assert (await gateway.request("api/v1/predictions/classroom/1/1@2/label", b'{"label": "x"}')).status == 404
     code, output = braid(environment, "label", by_verb, "doorbell")
     assert code == 0, output

@@ -34,10 +34,10 @@ SETTINGS = Settings.model_construct(
 TOPICS = Topics()
 
 
-def published(
+def publish_stream(
     inference: Inference, stream: str = "S01", from_s: float = 34, to_s: float = 46, mute_s: float | None = None
 ) -> list[KafkaRecord]:
-    """Every record that the topics would hold, topic by topic; mute_s: when somebody muted the sound."""
+    """Return every record that the topics would hold, topic by topic; audio is muted from `mute_s` on."""
     semantics = SETTINGS.alignment_config()
     driver = StreamDriver(semantics, idle_timeouts(SETTINGS, semantics.modalities))
     sent = read_stream(ROOT / "data", stream).records_between(stream, ORIGIN_US, round(from_s * 1e6), round(to_s * 1e6))
@@ -66,24 +66,24 @@ def published(
     ]
 
 
-def about(begins: dict[str, dict[int, int]] | None = None, *, whole: bool = True) -> RecordingMetadata:
-    """What a recording of this installation says of itself."""
+def build_metadata(begins: dict[str, dict[int, int]] | None = None, *, whole: bool = True) -> RecordingMetadata:
+    """Return the metadata of a recording of this installation."""
     sections = SETTINGS.model_dump(mode="json", include={"alignment", "limits", "topics"})
     return RecordingMetadata(SETTINGS.alignment_config(), sections, 1, begins or {}, whole)
 
 
-def write(
-    path: Path, records: Sequence[KafkaRecord], told: RecordingMetadata | None = None, until_s: float = 3_600
+def write_recording(
+    path: Path, records: Sequence[KafkaRecord], metadata: RecordingMetadata | None = None, until_s: float = 3_600
 ) -> Path:
     """Write records as a recording that ends a while after them."""
-    with RecordingWriter(path, told or about(), TOPICS) as writer:
+    with RecordingWriter(path, metadata or build_metadata(), TOPICS) as writer:
         for record in sorted(records, key=lambda r: r.timestamp):
             writer.add(record)
         writer.close(int(ORIGIN_US / 1000 + until_s * 1000))
     return path
 
 
-def replayed(path: Path, inference: Inference, *changes: str) -> Comparison:
-    """A recording through the same code again, under changed settings."""
+def replay(path: Path, inference: Inference, *changes: str) -> Comparison:
+    """Replay a recording with changed settings and compare the results."""
     file = RecordingFile(path)
     return compare_with_recording(file, with_overrides(file.metadata, changes), inference)
