@@ -12,7 +12,7 @@ from aiokafka.structs import RecordMetadata
 from services.aligner.partition import Effects, Partition
 from services.contract import alignment_config, last_emitted_window, tick, window
 from services.contract.alignment_config import AlignmentConfig
-from services.contract.last_emitted_window import Frontier
+from services.contract.last_emitted_window import LastEmittedWindow
 from services.contract.tick import TickSigner
 from services.contract.topics import Topics
 from services.contract.window import Window
@@ -75,7 +75,7 @@ class Emitter:
         key, value = self._settings_record
         await asyncio.gather(*[await self._send(self._topics.frontier, number, key, value) for number in numbers])
 
-    async def publish_frontiers(self, partition: Partition, frontiers: Iterable[Frontier], nonce: str) -> None:
+    async def publish_frontiers(self, partition: Partition, frontiers: Iterable[LastEmittedWindow], nonce: str) -> None:
         """Write frontier records, then delete those of former owners that they make obsolete. Raises KafkaError."""
         frontiers = list(frontiers)
         if frontiers:

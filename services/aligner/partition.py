@@ -28,7 +28,7 @@ from services.contract.admission import AdmittedChunk
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk, SessionEnd
 from services.contract.dead_letter import DeadLetter, Reason, Rejected, Stage, make_dead_letter
-from services.contract.last_emitted_window import Frontier
+from services.contract.last_emitted_window import LastEmittedWindow
 from services.contract.record import LogRecord, RecordPosition
 from services.contract.source_stats import PERIOD_US
 from services.contract.tick import Tick, TickSigner
@@ -218,11 +218,14 @@ class Partition:
             modality: self.aligner.commit_offset(modality, position) for modality, position in self.positions.items()
         }
 
-    def due_frontiers(self) -> list[Frontier]:
+    def due_frontiers(self) -> list[LastEmittedWindow]:
         """Return the frontier records that must be acknowledged before offsets are committed."""
         held = (held.first() for held in self.aligner.retained.values())
         due = self.coverage.due_sessions(first[1] for first in held if first is not None)
-        return [Frontier(session, self.aligner.last_emitted_us[session], self.aligner.config_digest) for session in due]
+        return [
+            LastEmittedWindow(session, self.aligner.last_emitted_us[session], self.aligner.config_digest)
+            for session in due
+        ]
 
     def _process_control(
         self, modality: str, record: LogRecord, control: Tick | SessionEnd | Rejected, now_us: int, effects: Effects

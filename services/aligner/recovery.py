@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.contract import alignment_config, last_emitted_window
 from services.contract import window as window_record
-from services.contract.last_emitted_window import Frontier
+from services.contract.last_emitted_window import LastEmittedWindow
 from services.contract.topics import Topics
 from services.contract.user_errors import EXIT_USAGE, BraidError
 from services.contract.window import Window
@@ -50,7 +50,7 @@ class SettingsMismatchError(BraidError):
 
 def initial_state(
     positions: Mapping[str, int],
-    frontier_records: Iterable[tuple[bytes, Frontier]],
+    frontier_records: Iterable[tuple[bytes, LastEmittedWindow]],
     tail: Iterable[tuple[int, Window]],
     config: str,
 ) -> InitialState:
@@ -68,7 +68,7 @@ def initial_state(
     """
     last_emitted_us: dict[str, int] = {}
     old_keys: dict[str, list[tuple[bytes, int]]] = {}
-    of_other_settings: list[Frontier] = []
+    of_other_settings: list[LastEmittedWindow] = []
     for key, record in frontier_records:
         old_keys.setdefault(record.session, []).append((key, record.start_us))
         if record.config == config:
@@ -80,7 +80,7 @@ def initial_state(
     for appended_us, window in tail:
         session, start_us = window.session, window.start_us
         if window.config != config:
-            of_other_settings.append(Frontier(session, start_us, window.config))
+            of_other_settings.append(LastEmittedWindow(session, start_us, window.config))
             continue
         last_emitted_us[session] = max(start_us, last_emitted_us.get(session, start_us))
         if session not in covered or start_us > covered[session]:
@@ -134,7 +134,7 @@ async def recover(
         if positions[modality] < ends[tp]
         async for record in read_range(reader, tp, positions[modality], positions[modality] + 1)
     ]
-    frontiers: dict[bytes, Frontier] = {}
+    frontiers: dict[bytes, LastEmittedWindow] = {}
     async for record in read_range(reader, TopicPartition(topics.frontier, number)):
         if alignment_config.is_record_key(record.key or b""):
             continue

@@ -18,7 +18,7 @@ from aiokafka.structs import ConsumerRecord
 from services.aligner.worker import AlignerWorker
 from services.contract import alignment_config, cloudevents, last_emitted_window
 from services.contract.alignment_config import AlignmentConfig
-from services.contract.last_emitted_window import Frontier
+from services.contract.last_emitted_window import LastEmittedWindow
 from services.contract.topics import Topics
 from services.contract.user_errors import BraidError
 from services.kafka.log_reader import read_range
@@ -116,7 +116,7 @@ async def hand_over(producer: AIOKafkaProducer, topics: Topics, former: FormerSe
     """
     nonce = secrets.token_hex(4)
     for partition, frontiers in former.frontiers.items():
-        records = [Frontier(session, start_us, config) for session, start_us in sorted(frontiers.items())]
+        records = [LastEmittedWindow(session, start_us, config) for session, start_us in sorted(frontiers.items())]
         sent = [
             await producer.send(
                 topics.frontier,

@@ -10,7 +10,7 @@ _SEPARATOR = b"\0"
 
 
 @dataclass(frozen=True, slots=True)
-class Frontier:
+class LastEmittedWindow:
     """The start of a session's last emitted window; `config` is the digest of its alignment settings."""
 
     session: str
@@ -28,12 +28,12 @@ def session_of(key: bytes) -> str:
     return key.partition(_SEPARATOR)[0].decode()
 
 
-def encode(frontier: Frontier) -> bytes:
+def encode(frontier: LastEmittedWindow) -> bytes:
     """Return the canonical bytes of a frontier record."""
     return canonical.dumps({"session": frontier.session, "start_us": frontier.start_us, "config": frontier.config})
 
 
-def decode_or_none(raw: bytes) -> Frontier | None:
+def decode_or_none(raw: bytes) -> LastEmittedWindow | None:
     """Decode a frontier record; return None if it is invalid."""
     try:
         record = canonical.loads_object(raw)
@@ -42,4 +42,4 @@ def decode_or_none(raw: bytes) -> Frontier | None:
         return None
     if type(start_us) is not int or not isinstance(session, str) or not isinstance(config, str):
         return None
-    return Frontier(session, start_us, config)
+    return LastEmittedWindow(session, start_us, config)

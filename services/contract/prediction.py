@@ -54,7 +54,7 @@ class Counterfactual:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PredictionResult:
     """The output of the model for one window.
 
     Attributes:
@@ -77,20 +77,27 @@ class Answer:
 
 
 def encode(
-    window: Window, answer: Answer, modalities: dict[str, ModalityContribution], model: dict[str, str], level: int = 0
+    window: Window,
+    result: PredictionResult,
+    modalities: dict[str, ModalityContribution],
+    model: dict[str, str],
+    level: int = 0,
 ) -> bytes:
     """Return the canonical bytes of a prediction: floats are rounded to 6 decimals, no field has a wall-clock time.
 
     The inputs are joined from texts that members build once for all of their windows.
     """
     inputs = [
-        m.input_text(name) for name, lane in window.modalities.items() if name not in window.muted for m in lane.members
+        m.input_text(name)
+        for name, stream in window.modalities.items()
+        if name not in window.muted
+        for m in stream.members
     ]
     # No other text contains `"inputs":[]`, because its quotes would be escaped.
     return canonical.dumps(
         {
             "id": prediction_id(
-                window.id, model["digest"], level=level, failed=answer.label is None, muted=window.muted
+                window.id, model["digest"], level=level, failed=result.label is None, muted=window.muted
             ),
             "session": window.session,
             "window": {
@@ -103,15 +110,15 @@ def encode(
             "revision": window.revision,
             "final": window.final,
             "level": level,
-            "label": answer.label,
-            "confidence": _rounded(answer.confidence),
-            "score": _rounded(answer.score),
-            "baseline": _rounded(answer.baseline),
-            "top": [{"label": label, "p": _rounded(p)} for label, p in answer.top],
-            "conflict": _rounded(answer.conflict),
-            "odd": answer.odd,
-            "abstained": answer.abstained,
-            "error": answer.error,
+            "label": result.label,
+            "confidence": _rounded(result.confidence),
+            "score": _rounded(result.score),
+            "baseline": _rounded(result.baseline),
+            "top": [{"label": label, "p": _rounded(p)} for label, p in result.top],
+            "conflict": _rounded(result.conflict),
+            "odd": result.odd,
+            "abstained": result.abstained,
+            "error": result.error,
             "modalities": {
                 name: {
                     "state": modality.state,
@@ -124,7 +131,7 @@ def encode(
             },
             "counterfactuals": [
                 {"without": list(c.without), "label": c.label, "confidence": _rounded(c.confidence)}
-                for c in answer.counterfactuals
+                for c in result.counterfactuals
             ],
             "model": model,
             "inputs": [],

@@ -114,7 +114,7 @@ class Window:
         It is computed once, because the id of an early window is derived from it.
         """
         if not self._digest:
-            object.__setattr__(self, "_digest", _digest_of([of_digest for of_digest, _ in _lanes(self)]))
+            object.__setattr__(self, "_digest", _digest_of([of_digest for of_digest, _ in _streams(self)]))
         return self._digest
 
     @property
@@ -137,35 +137,39 @@ def encode(window: Window) -> bytes:
     They are joined from the texts of its members, because a record is mostly members and each is in several windows.
     The result equals `canonical.dumps` of the same content (tests/unit/contract/test_window.py).
     """
-    lanes = _lanes(window)
-    digest = _digest_of([of_digest for of_digest, _ in lanes])
+    streams = _streams(window)
+    digest = _digest_of([of_digest for of_digest, _ in streams])
     object.__setattr__(window, "_digest", digest)
     text = canonical.dumps_text
     return (
         f'{{"closed_us":{window.closed_us},"config":{text(window.config)},"digest":"{digest}",'
         f'"end_us":{window.end_us},"final":{"true" if window.final else "false"},'
-        f'"id":{text(window._id(digest))},"modalities":{{{",".join([of_record for _, of_record in lanes])}}},'
+        f'"id":{text(window._id(digest))},"modalities":{{{",".join([of_record for _, of_record in streams])}}},'
         f'"opened_us":{window.opened_us},'
         f'"previous_us":{_number_or_null(window.previous_us)},"revision":{window.revision},'
         f'"session":{text(window.session)},"start_us":{window.start_us}}}'
     ).encode()
 
 
-def _digest_of(lanes: Sequence[str]) -> str:
-    return hashlib.sha256(f"{{{','.join(lanes)}}}".encode()).hexdigest()
+def _digest_of(streams: Sequence[str]) -> str:
+    return hashlib.sha256(f"{{{','.join(streams)}}}".encode()).hexdigest()
 
 
-def _lanes(window: Window) -> list[tuple[str, str]]:
+def _streams(window: Window) -> list[tuple[str, str]]:
     """Return for each modality, by name, its text in the digest's input and in the record."""
-    return [_lane_texts(name, lane) for name, lane in sorted(window.modalities.items())]
+    return [_stream_texts(name, stream) for name, stream in sorted(window.modalities.items())]
 
 
-def _lane_texts(name: str, lane: WindowMembers) -> tuple[str, str]:
-    members = [member.texts for member in lane.members]
-    name, state, evidence = canonical.dumps_text(name), canonical.dumps_text(lane.state), _text_or_null(lane.evidence)
+def _stream_texts(name: str, stream: WindowMembers) -> tuple[str, str]:
+    members = [member.texts for member in stream.members]
+    name, state, evidence = (
+        canonical.dumps_text(name),
+        canonical.dumps_text(stream.state),
+        _text_or_null(stream.evidence),
+    )
     return (
         f"{name}:[{state},{evidence},[{','.join([of_digest for _, of_digest in members])}]]",
-        f'{name}:{{"bound_us":{_number_or_null(lane.bound_us)},"evidence":{evidence},'
+        f'{name}:{{"bound_us":{_number_or_null(stream.bound_us)},"evidence":{evidence},'
         f'"members":[{",".join([of_record for of_record, _ in members])}],"state":{state}}}',
     )
 
@@ -247,8 +251,10 @@ def _from_json(record: Mapping[str, Any], decode_members: Callable[[Any], tuple[
         final=record["final"],
         config=record["config"],
         modalities={
-            name: WindowMembers(lane["state"], lane["evidence"], lane["bound_us"], decode_members(lane["members"]))
-            for name, lane in record["modalities"].items()
+            name: WindowMembers(
+                stream["state"], stream["evidence"], stream["bound_us"], decode_members(stream["members"])
+            )
+            for name, stream in record["modalities"].items()
         },
         opened_us=record["opened_us"],
         closed_us=record["closed_us"],

@@ -44,7 +44,7 @@ class EarlyPrediction:
     @property
     def top(self) -> tuple[tuple[str, float], ...]:
         """The most probable labels, as many and rounded as in the record."""
-        top = self.prediction.answer.top
+        top = self.prediction.result.top
         if self.revised_log_p is not None:
             order = np.argsort(-self.revised_log_p, kind="stable")[: len(top)]
             top = tuple((self.prediction.labels[i], float(np.exp(self.revised_log_p[i]))) for i in order)
@@ -92,13 +92,13 @@ def detector_input(predicted: WindowPrediction) -> DetectorInput:
         start_us=window.start_us,
         end_us=window.end_us,
         previous_us=window.previous_us,
-        top=tuple((label, round(p, digits) + 0.0) for label, p in predicted.answer.top),
+        top=tuple((label, round(p, digits) + 0.0) for label, p in predicted.result.top),
     )
 
 
 def is_foldable(predicted: WindowPrediction) -> bool:
     """Return False for a prediction without a label, and for one that left out a part of its window."""
-    return predicted.answer.label is not None and predicted.level <= SKIP_EARLY
+    return predicted.result.label is not None and predicted.level <= SKIP_EARLY
 
 
 class EventTracker:

@@ -28,11 +28,11 @@ class PayloadFetcher:
         """Return the payloads that are left, by position; without Redis this is only slower."""
         wanted: dict[MemberPosition, PayloadRequest] = {}
         for window in windows:
-            for modality, lane in window.modalities.items():
+            for modality, stream in window.modalities.items():
                 if modality in window.muted:
                     continue
-                undecoded = self._undecoded(modality, lane.members)
-                self.counts["memory"] += len(lane.members) - len(undecoded)
+                undecoded = self._undecoded(modality, stream.members)
+                self.counts["memory"] += len(stream.members) - len(undecoded)
                 for m in undecoded:
                     place = position_of(modality, m)
                     if not m.alive and place not in wanted:

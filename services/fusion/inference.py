@@ -22,7 +22,7 @@ from model.modality import MODALITIES
 from model.predictor import Feature, ServedModel, WindowFeatures
 from services.contract import prediction
 from services.contract.dead_letter import Reason, Rejected
-from services.contract.prediction import MUTED, Answer, Counterfactual, ModalityContribution
+from services.contract.prediction import MUTED, Counterfactual, ModalityContribution, PredictionResult
 from services.contract.record import MemberPosition
 from services.contract.window import Member, Window, position_of
 from services.fusion.load_shedding import degrade
@@ -215,14 +215,14 @@ class Inference:
 
     def _failed(self, window: Window, error: str) -> WindowPrediction:
         """The prediction of a window on which the model failed: no label, and the error."""
-        answer = Answer(None, 0.0, 0.0, 0.0, (), 0.0, None, True, error)
-        senses = {
-            name: ModalityContribution(MUTED if name in window.muted else lane.state, lane.evidence, None, 0.0)
-            for name, lane in window.modalities.items()
+        result = PredictionResult(None, 0.0, 0.0, 0.0, (), 0.0, None, True, error)
+        contributions = {
+            name: ModalityContribution(MUTED if name in window.muted else stream.state, stream.evidence, None, 0.0)
+            for name, stream in window.modalities.items()
         }
-        value = prediction.encode(window, answer, senses, self._model_record)
+        value = prediction.encode(window, result, contributions, self._model_record)
         id = prediction.prediction_id(window.id, self.model.digest, failed=True, muted=window.muted)
-        return WindowPrediction(id, window, value, answer, self._rows_of_nothing, ())
+        return WindowPrediction(id, window, value, result, self._rows_of_nothing, ())
 
     def _window_inputs(self, window: Window, payloads: Payloads, values: Values, level: int) -> WindowInputs:
         hop_us = (window.end_us - window.start_us) // self.model.segments_per_window
@@ -303,30 +303,30 @@ class Inference:
     ) -> WindowPrediction:
         e, model = self.explain(rows, present), self.model
         others = counterfactuals(rows, present, model.modalities, model.labels)
-        answer = Answer(
+        result = PredictionResult(
             e.label, e.confidence, e.score, e.baseline, e.top, e.conflict, e.odd, e.abstained, counterfactuals=others
         )
-        senses: dict[str, ModalityContribution] = {}
-        for name, lane in window.modalities.items():
+        contributions: dict[str, ModalityContribution] = {}
+        for name, stream in window.modalities.items():
             if name in window.muted:
-                senses[name] = ModalityContribution(MUTED, lane.evidence, None, 0.0)
+                contributions[name] = ModalityContribution(MUTED, stream.evidence, None, 0.0)
                 continue
             bad = inputs.unusable.get(name, ())
-            newest = max((m.t_us for m in lane.members if not m.alive), default=None)
-            senses[name] = ModalityContribution(
+            newest = max((m.t_us for m in stream.members if not m.alive), default=None)
+            contributions[name] = ModalityContribution(
                 state="skipped"
                 if name in inputs.skipped
                 else "unusable"
                 if bad and name not in present
-                else lane.state,
-                evidence=lane.evidence,
+                else stream.state,
+                evidence=stream.evidence,
                 age_ms=None if newest is None else (window.end_us - newest) // 1000,
                 contribution=e.contributions.get(name, 0.0),
                 unusable=tuple({"source": m.source, "id": m.id, "reason": r.reason.value} for m, r in bad),
             )
-        value = prediction.encode(window, answer, senses, self._model_record, inputs.level)
+        value = prediction.encode(window, result, contributions, self._model_record, inputs.level)
         unusable = tuple((name, m, r) for name, bad in inputs.unusable.items() for m, r in bad)
         id = prediction.prediction_id(window.id, model.digest, level=inputs.level, muted=window.muted)
         return WindowPrediction(
-            id, window, value, answer, rows, unusable, model.modalities, model.labels, inputs.level, e.contributions
+            id, window, value, result, rows, unusable, model.modalities, model.labels, inputs.level, e.contributions
         )

@@ -77,8 +77,8 @@ def degrade(
         slot_us: The grid of the windows' starts.
     """
     members: dict[str, Sequence[Member]] = {
-        m: [x for x in lane.members if not x.alive]
-        for m, lane in window.modalities.items()
+        m: [x for x in stream.members if not x.alive]
+        for m, stream in window.modalities.items()
         if m in modalities and m not in window.muted
     }
     reached = 0

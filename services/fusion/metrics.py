@@ -84,7 +84,7 @@ def _window(one: PublishedPrediction) -> Iterator[Span]:
         "braid.prediction": predicted.id,
         "braid.session": window.session,
         "braid.final": window.final,
-        "braid.label": predicted.answer.label or "error",
+        "braid.label": predicted.result.label or "error",
         "braid.level": predicted.level,
         "messaging.kafka.partition": one.partition,
     }
@@ -198,7 +198,7 @@ class FusionObserver:
         counts: Counter[tuple[Any, tuple[str, ...]]] = Counter()
         for one in published:
             p, final = one.prediction, one.prediction.window.final
-            counts[m.predictions, (p.answer.label or "error", "final" if final else "early")] += 1
+            counts[m.predictions, (p.result.label or "error", "final" if final else "early")] += 1
             parts = dict(one.latency_ms)
             of = exemplar(p.window.id, self._tracer.share)
             m.queue_wait.observe(parts["queue"] / 1000, of)
@@ -217,7 +217,7 @@ class FusionObserver:
                     if share:  # exactly 0: absent
                         contribution[modality].observe(abs(share))
                         self._drift.observe(modality, exp(confidence[1 << n]))
-            if final and p.answer.odd is not None:
+            if final and p.result.odd is not None:
                 counts[m.conflicts, ()] += 1
         for (series, labels), count in counts.items():
             (series.labels(*labels) if labels else series).inc(count)

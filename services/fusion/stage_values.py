@@ -13,7 +13,7 @@ from model.audio_grid import GridSlot
 from model.modality import MODALITIES
 from model.predictor import Feature, WindowFeatures
 from services.contract.dead_letter import Rejected
-from services.contract.prediction import Answer
+from services.contract.prediction import PredictionResult
 from services.contract.window import Member, Window
 
 # The one modality that is cut into segments before it is encoded.
@@ -114,7 +114,7 @@ class WindowPrediction:
     id: str
     window: Window
     record: bytes
-    answer: Answer
+    result: PredictionResult
     rows: NDArray[np.float64]
     unusable: Sequence[tuple[str, Member, Rejected]]
     modalities: tuple[str, ...] = ()

@@ -265,6 +265,6 @@ class FusionWorker:
 
     def _has_own_members(self, window: Window, partition: int) -> bool:
         """True if all members are in the session's partition: reading a log that does not exist would wait for ever."""
-        lanes = {modality: lane for modality, lane in window.modalities.items() if lane.members}
-        at = {member.partition for lane in lanes.values() for member in lane.members}
-        return at <= {partition} and lanes.keys() <= set(self._topics.modalities)
+        streams = {modality: stream for modality, stream in window.modalities.items() if stream.members}
+        at = {member.partition for stream in streams.values() for member in stream.members}
+        return at <= {partition} and streams.keys() <= set(self._topics.modalities)

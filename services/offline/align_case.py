@@ -67,13 +67,13 @@ def _semantics(case: dict[str, Any]) -> AlignmentConfig:
     modalities = case.get("modalities")
     if not isinstance(modalities, dict) or not modalities:
         raise InvalidCase("modalities must be an object with at least one entry")
-    lanes: dict[str, StreamConfig] = {}
+    streams: dict[str, StreamConfig] = {}
     for name, given in modalities.items():
         if not isinstance(given, dict) or not isinstance(given.get("gapless"), bool):
             raise InvalidCase(f"modality {name} needs lateness_us and gapless")
-        lanes[name] = StreamConfig(_number(given, "lateness_us", f"modality {name}", least=0), given["gapless"])
+        streams[name] = StreamConfig(_number(given, "lateness_us", f"modality {name}", least=0), given["gapless"])
     size_us, hop_us = _number(case, "size_us", "the case", least=1), _number(case, "hop_us", "the case", least=1)
-    return AlignmentConfig(size_us, hop_us, lanes, members_max=WITHOUT_LIMIT, event_gap_us=WITHOUT_LIMIT)
+    return AlignmentConfig(size_us, hop_us, streams, members_max=WITHOUT_LIMIT, event_gap_us=WITHOUT_LIMIT)
 
 
 def _chunk(arrival: dict[str, Any], modality: str, offset: int, index: int, where: str) -> Chunk:
@@ -106,13 +106,13 @@ def _window(window: Window, after: int) -> dict[str, Any]:
         "start_us": window.start_us,
         "end_us": window.end_us,
         "after": after,
-        "modalities": {name: _lane(lane) for name, lane in window.modalities.items()},
+        "modalities": {name: _stream(stream) for name, stream in window.modalities.items()},
     }
 
 
-def _lane(lane: WindowMembers) -> dict[str, Any]:
-    members = [[member.source, member.id, member.t_us] for member in lane.members]
-    return {"state": lane.state, "evidence": lane.evidence, "members": members}
+def _stream(stream: WindowMembers) -> dict[str, Any]:
+    members = [[member.source, member.id, member.t_us] for member in stream.members]
+    return {"state": stream.state, "evidence": stream.evidence, "members": members}
 
 
 def _text(given: dict[str, Any], name: str, where: str, missing: str | None = None) -> str:

@@ -43,7 +43,7 @@ class VirtualTimeDriver:
 
     Attributes:
         semantics: The alignment settings.
-        patience: How long silent streams are waited for.
+        idle_timeouts: How long silent streams are waited for.
         topics: The names of the topics.
         partitions: The partition count of every topic.
         frontiers: By partition, the start (us) of the last emitted window of each session.
@@ -54,7 +54,7 @@ class VirtualTimeDriver:
     """
 
     semantics: AlignmentConfig
-    patience: IdleTimeouts
+    idle_timeouts: IdleTimeouts
     topics: Topics
     partitions: int = 1
     frontiers: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class VirtualTimeDriver:
     def _at(self, number: int) -> _Clocked:
         if number not in self._clocked:
             start = InitialState(dict.fromkeys(self.semantics.modalities, 0), self.frontiers.get(number, {}), {}, {})
-            partition = Partition(number, self.partitions, self.semantics, self.patience, self.topics, 0, start)
+            partition = Partition(number, self.partitions, self.semantics, self.idle_timeouts, self.topics, 0, start)
             self._clocked[number] = _Clocked(partition)
         return self._clocked[number]
 
@@ -146,8 +146,8 @@ class StreamDriver(VirtualTimeDriver):
         records: The logs by modality, own idle records included.
     """
 
-    def __init__(self, semantics: AlignmentConfig, patience: IdleTimeouts) -> None:
-        super().__init__(semantics, patience, Topics(modalities=semantics.modalities))
+    def __init__(self, semantics: AlignmentConfig, idle_timeouts: IdleTimeouts) -> None:
+        super().__init__(semantics, idle_timeouts, Topics(modalities=semantics.modalities))
         self.records: dict[str, list[KafkaRecord]] = {modality: [] for modality in semantics.modalities}
 
     def play(self, session: str, records: Iterable[StreamRecord], origin_us: int) -> Iterator[TimedWindow]:
@@ -186,7 +186,7 @@ class RecordingDriver(VirtualTimeDriver):
             records: Records in the order of their append times.
             until_us: The end of the recording; time passes up to it.
         """
-        self.patience = replace(self.patience, early_us=None)
+        self.idle_timeouts = replace(self.idle_timeouts, early_us=None)
         modalities = dict(zip(self.topics.media_all, self.topics.modalities, strict=True))
         for record in records:
             modality = modalities.get(record.topic)

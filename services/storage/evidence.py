@@ -233,17 +233,17 @@ def _id_of(record: KafkaRecord) -> str | None:
 def _member_positions(window: Window, topics: Topics) -> set[RecordPosition]:
     return {
         RecordPosition(topics.media(modality), member.partition, member.offset)
-        for modality, lane in window.modalities.items()
+        for modality, stream in window.modalities.items()
         if modality in topics.modalities
-        for member in lane.members
+        for member in stream.members
     }
 
 
 def _inputs(window: Window, topics: Topics, records: Mapping[RecordPosition, KafkaRecord]) -> list[MemberInput]:
     inputs = []
-    for modality, lane in window.modalities.items():
+    for modality, stream in window.modalities.items():
         topic = topics.media(modality) if modality in topics.modalities else ""
-        for member in lane.members:
+        for member in stream.members:
             record = records.get(RecordPosition(topic, member.partition, member.offset))
             is_same = record is not None and _has_payload_of(record, member)
             inputs.append(MemberInput(modality, topic, member, record if is_same else None))

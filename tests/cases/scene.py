@@ -15,7 +15,7 @@ from services.aligner.idleness import EndOffsets, IdleTimeouts
 from services.aligner.partition import Effects, Partition
 from services.aligner.recovery import initial_state
 from services.contract import cloudevents, last_emitted_window, tick
-from services.contract.last_emitted_window import Frontier
+from services.contract.last_emitted_window import LastEmittedWindow
 from services.contract.topics import Topics
 from tests.cases.devices import EPOCH_MS, Sent, record_of
 from tests.cases.outcome import MODALITIES, SEMANTICS, Outcome
@@ -35,7 +35,7 @@ class Scene(Outcome):
     def __init__(self) -> None:
         super().__init__()
         self.now_ms = 0.0
-        self.frontiers: dict[bytes, Frontier] = {}
+        self.frontiers: dict[bytes, LastEmittedWindow] = {}
         self.committed = dict.fromkeys(MODALITIES, 0)
         self.assignments = 0
         self.aligners = [self.fresh()]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from services.contract import cloudevents
 from services.contract.cloudevents import Envelope
-from services.contract.last_emitted_window import Frontier
+from services.contract.last_emitted_window import LastEmittedWindow
 from services.contract.window import Window
 
 UNIT_US = 1_000
@@ -84,7 +84,7 @@ class Broker:
     windows: list[tuple[int, Window]] = field(default_factory=list)
     late: set[tuple[str, int]] = field(default_factory=set)
     dead: dict[tuple[str, int], str] = field(default_factory=dict)
-    frontiers: dict[bytes, Frontier] = field(default_factory=dict)
+    frontiers: dict[bytes, LastEmittedWindow] = field(default_factory=dict)
     committed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MODALITIES, 0))
     predictions: list[PublishedPrediction] = field(default_factory=list)
     events: list[bytes] = field(default_factory=list)

@@ -9,7 +9,7 @@ import numpy as np
 
 from services.contract import event as event_record
 from services.contract import prediction
-from services.contract.prediction import STATE_HEADER, Answer, ModalityContribution
+from services.contract.prediction import STATE_HEADER, ModalityContribution, PredictionResult
 from services.contract.window import Window
 from services.fusion.batching import Batcher, BatchTimeModel, QueuedWindow
 from services.fusion.event_detector import DetectorState, EventDetector
@@ -47,7 +47,9 @@ def predict(window: Window, payload: Callable[[Place], bytes]) -> WindowPredicti
     p = 0.5 + drawn / 200
     rest = "dog" if label != "dog" else "4"
     top = () if failed else ((label, p), (rest, round(1 - p, 6)))
-    answer = Answer(None if failed else label, p, 0.0, 0.0, top, 0.0, None, False, "failed" if failed else None)
+    answer = PredictionResult(
+        None if failed else label, p, 0.0, 0.0, top, 0.0, None, False, "failed" if failed else None
+    )
     senses = {m: ModalityContribution(lane.state, lane.evidence, None, 0.0) for m, lane in window.modalities.items()}
     id = prediction.prediction_id(window.id, MODEL["digest"], failed=failed)
     return WindowPrediction(id, window, prediction.encode(window, answer, senses, MODEL), answer, np.zeros(0), ())
@@ -63,7 +65,7 @@ def expected(
     for window in windows:
         predicted = predict(window, payload)
         state = b""
-        if predicted.answer.label is not None:
+        if predicted.result.label is not None:
             states[window.session], news = DECISION.update(states.get(window.session), detector_input(predicted))
             state = states[window.session].encode()
             events |= {event_record.encode(e) for e in news}
@@ -97,7 +99,7 @@ class FusionWorker:
             for window in (q.window for q in released.windows):
                 predicted = predict(window, self._broker.payload)
                 events = self.chains.update(predicted)
-                final = window.final and predicted.answer.label is not None
+                final = window.final and predicted.result.label is not None
                 predictions.append((predicted, events, self.chains.states[window.session].encode() if final else b""))
             for _, events, _ in predictions:
                 for e in events:

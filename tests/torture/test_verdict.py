@@ -16,7 +16,7 @@ from services.inspection.audit.ledger import PartitionLogs, build_ledger
 from services.inspection.audit.recompute_predictions import recompute_predictions
 from services.offline.driver import StreamDriver
 from services.offline.evaluation.dataset import read_stream
-from services.offline.evaluation.run_stream import ORIGIN_US, PATIENCE
+from services.offline.evaluation.run_stream import IDLE_TIMEOUTS, ORIGIN_US
 from services.runtime.settings import ROOT, load
 from tests.torture.commits import Commit
 from tests.torture.media import MARK
@@ -36,7 +36,7 @@ def inference() -> Inference:
 @pytest.fixture(scope="module")
 def evidence(inference: Inference) -> Evidence:
     """Ten seconds of a recorded session offline, predicted a second later, with the right commits in between."""
-    log = StreamDriver(SETTINGS.alignment_config(), PATIENCE)
+    log = StreamDriver(SETTINGS.alignment_config(), IDLE_TIMEOUTS)
     sendings = list(read_stream(ROOT / "data", STREAM).records_between(STREAM, ORIGIN_US, 30_000_000, 40_000_000))
     outs = list(log.play(STREAM, sendings, ORIGIN_US))
     media = log.records

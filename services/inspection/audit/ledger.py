@@ -136,7 +136,7 @@ def _windows(
             continue
         seen[key] = raw.value or b""
         ledger.windows[window.id] = window, raw.value or b"", raw.timestamp
-        placed |= {(m, member.offset) for m, lane in window.modalities.items() for member in lane.members}
+        placed |= {(m, member.offset) for m, stream in window.modalities.items() for member in stream.members}
         wanted = verdict.windows.get(key)
         if wanted is None or window_record.encode(wanted) != raw.value:
             ledger.windows_wrong += 1

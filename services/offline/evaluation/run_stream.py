@@ -18,7 +18,7 @@ from services.offline.evaluation.event_scoring import DetectedEvent
 
 ORIGIN_US = 1_700_000_000_000_000
 # Texts of the recorded streams come up to 6.5 s late.
-PATIENCE = IdleTimeouts({"text": 6_500_000, "video": 1_000_000, "audio": 700_000}, 3_000_000, 300_000)
+IDLE_TIMEOUTS = IdleTimeouts({"text": 6_500_000, "video": 1_000_000, "audio": 700_000}, 3_000_000, 300_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class StreamEvent:
 
 def run_stream(stream: RecordedStream, inference: Inference) -> StreamRun:
     """Play a whole stream in virtual time; only silence says that it is over."""
-    driver = StreamDriver(AlignmentConfig(), PATIENCE)
+    driver = StreamDriver(AlignmentConfig(), IDLE_TIMEOUTS)
     windows = list(driver.play(stream.name, stream.all_records(stream.name, ORIGIN_US), ORIGIN_US))
     return StreamRun(windows, inference.predict([timed.window for timed in windows], driver.payloads))
 

@@ -174,7 +174,7 @@ def _grid() -> Iterator[EventDetector]:
 
 
 def _finals(offline: StreamRun) -> list[DetectorInput]:
-    return [detector_input(p) for p in offline.predictions if p.window.final and p.answer.label is not None]
+    return [detector_input(p) for p in offline.predictions if p.window.final and p.result.label is not None]
 
 
 def _said(seen: Sequence[DetectorInput], decision: EventDetector) -> list[DetectedEvent]:

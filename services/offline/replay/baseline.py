@@ -164,9 +164,9 @@ def _windows(file: RecordingFile, topics: Topics, out: Baseline) -> None:
 def _reaches_before(window: Window, about: RecordingMetadata, topics: Topics) -> bool:
     return any(
         member.offset < about.first_offsets.get(topics.media(modality), {}).get(member.partition, 0)
-        for modality, lane in window.modalities.items()
+        for modality, stream in window.modalities.items()
         if modality in topics.modalities
-        for member in lane.members
+        for member in stream.members
     )
 
 

@@ -38,7 +38,7 @@ def window_points(
             yield f"{modality} evidence {a['evidence']} -> {b['evidence']}"
         if a["bound_us"] != b["bound_us"]:
             yield f"{modality} bound {_moved(a['bound_us'], b['bound_us'])}"
-        old, new = ({tuple(m["at"]): m for m in lane["members"]} for lane in (a, b))
+        old, new = ({tuple(m["at"]): m for m in stream["members"]} for stream in (a, b))
         changed = [("-", place, old[place], after) for place in sorted(old.keys() - new.keys())]
         changed += [("+", place, new[place], before) for place in sorted(new.keys() - old.keys())]
         for sign, place, member, elsewhere in changed[:MEMBERS_SHOWN_MAX]:
@@ -73,19 +73,19 @@ def prediction_points(one: Mapping[str, Any], other: Mapping[str, Any]) -> Itera
         yield f"{', '.join(others)} differ"
 
 
-def _reasons(sense: Mapping[str, Any]) -> str:
-    return ",".join(sorted({u["reason"] for u in sense["unusable"]})) or "none"
+def _reasons(modality: Mapping[str, Any]) -> str:
+    return ",".join(sorted({u["reason"] for u in modality["unusable"]})) or "none"
 
 
 def describe_members(window: Mapping[str, Any]) -> str:
     """Return the number of members and the state of each modality."""
-    senses = (f"{m} {len(lane['members'])} ({lane['state']})" for m, lane in sorted(window["modalities"].items()))
-    return ", ".join(senses)
+    texts = (f"{m} {len(stream['members'])} ({stream['state']})" for m, stream in sorted(window["modalities"].items()))
+    return ", ".join(texts)
 
 
 def describe_fates(window: Mapping[str, Any], after: ReplayOutcome) -> str:
     """Return what became of a window's members in the other outcome."""
-    places = [MemberPosition(m, *x["at"]) for m, lane in window["modalities"].items() for x in lane["members"]]
+    places = [MemberPosition(m, *x["at"]) for m, stream in window["modalities"].items() for x in stream["members"]]
     fates = sorted({fate for place in places if (fate := after.fates.get(place))})
     return f"{len(places)} members" + (f", now {', '.join(fates)}" if fates else "")
 

@@ -43,8 +43,8 @@ def replay(file: RecordingFile, settings: ReplaySettings, baseline: Baseline, in
         RecordingError: The recording cannot be read.
     """
     driver = RecordingDriver(
-        settings.semantics,
-        settings.patience,
+        settings.alignment,
+        settings.idle_timeouts,
         settings.topics,
         settings.partitions,
         baseline.frontiers,

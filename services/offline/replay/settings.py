@@ -49,8 +49,8 @@ class ReplaySettings:
             writes its own.
     """
 
-    semantics: AlignmentConfig
-    patience: IdleTimeouts
+    alignment: AlignmentConfig
+    idle_timeouts: IdleTimeouts
     topics: Topics
     partitions: int
     changes: tuple[str, ...]
@@ -76,8 +76,8 @@ def with_overrides(metadata: RecordingMetadata, changes: Iterable[str] = ()) -> 
     semantics, idle_timeouts = after.alignment_config(), _idle_timeouts(after)
     before_idle, after_idle = (_idle_settings(config) for config in (metadata.semantics, semantics))
     return ReplaySettings(
-        semantics=semantics,
-        patience=idle_timeouts,
+        alignment=semantics,
+        idle_timeouts=idle_timeouts,
         topics=after.topic_names(),
         partitions=metadata.partitions,
         changes=tuple(_changes(before, after)),

@@ -14,7 +14,7 @@ from services.aligner.alignment import RetainedOffsets
 from services.aligner.ordered_merge import LogMerger
 from services.aligner.partition import FrontierCoverage
 from services.aligner.recovery import SettingsMismatchError, initial_state
-from services.contract.last_emitted_window import Frontier
+from services.contract.last_emitted_window import LastEmittedWindow
 from services.contract.window import Window
 
 
@@ -183,7 +183,7 @@ def test_only_obsolete_frontier_keys_are_deleted() -> None:
 
 
 def test_largest_frontier_counts_and_other_settings_are_rejected() -> None:
-    told = [(b"a", Frontier("s", 5, "c")), (b"b", Frontier("s", 9, "c"))]
+    told = [(b"a", LastEmittedWindow("s", 5, "c")), (b"b", LastEmittedWindow("s", 9, "c"))]
     start = initial_state({}, told, [], "c")
     assert start.last_emitted_us == {"s": 9}
     assert start.old_keys == {"s": [(b"a", 5), (b"b", 9)]}
@@ -192,14 +192,17 @@ def test_largest_frontier_counts_and_other_settings_are_rejected() -> None:
 
 
 def test_other_settings_are_accepted_if_a_current_record_is_at_least_as_far() -> None:
-    old, ours = [(b"a", Frontier("s", 5, "c")), (b"b", Frontier("s", 9, "c"))], (b"d", Frontier("s", 9, "d"))
+    old, ours = (
+        [(b"a", LastEmittedWindow("s", 5, "c")), (b"b", LastEmittedWindow("s", 9, "c"))],
+        (b"d", LastEmittedWindow("s", 9, "d")),
+    )
     window = Window("s", 9, 19, None, True, "c", {}, 0, 0)
     start = initial_state({}, [*old, ours], [(1, window)], "d")
     assert (start.last_emitted_us, start.uncovered) == ({"s": 9}, {})
     assert start.old_keys == {"s": [(b"a", 5), (b"b", 9), (b"d", 9)]}
     with pytest.raises(SettingsMismatchError):
-        initial_state({}, [*old, (b"d", Frontier("s", 8, "d"))], [], "d")
+        initial_state({}, [*old, (b"d", LastEmittedWindow("s", 8, "d"))], [], "d")
     with pytest.raises(SettingsMismatchError):
-        initial_state({}, [(b"d", Frontier("s", 8, "d"))], [(1, window)], "d")
+        initial_state({}, [(b"d", LastEmittedWindow("s", 8, "d"))], [(1, window)], "d")
     with pytest.raises(SettingsMismatchError):
-        initial_state({}, [ours, (b"e", Frontier("other session", 1, "c"))], [], "d")
+        initial_state({}, [ours, (b"e", LastEmittedWindow("other session", 1, "c"))], [], "d")

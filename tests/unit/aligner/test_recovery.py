@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.aligner.partition import FrontierCoverage
 from services.aligner.recovery import initial_state
-from services.contract.last_emitted_window import Frontier
+from services.contract.last_emitted_window import LastEmittedWindow
 from services.contract.window import Window
 
 
@@ -20,7 +20,7 @@ def test_new_owner_continues_after_the_newest_window_and_counts_uncovered_from_t
 
 
 def test_window_with_a_frontier_record_needs_no_other_one() -> None:
-    told = [(b"k", Frontier("s", 6, "ours"))]
+    told = [(b"k", LastEmittedWindow("s", 6, "ours"))]
     assert initial_state({}, told, [(10, window(5)), (20, window(6))], "ours").uncovered == {}
     beyond = initial_state({}, told, [(10, window(5)), (20, window(6)), (30, window(7))], "ours")
     assert beyond.uncovered == {"s": 30}
@@ -28,12 +28,12 @@ def test_window_with_a_frontier_record_needs_no_other_one() -> None:
 
 
 def test_frontier_record_beyond_the_tail_counts() -> None:
-    start = initial_state({}, [(b"k", Frontier("s", 9, "ours"))], [(10, window(5))], "ours")
+    start = initial_state({}, [(b"k", LastEmittedWindow("s", 9, "ours"))], [(10, window(5))], "ours")
     assert (start.last_emitted_us, start.uncovered) == ({"s": 9}, {})
 
 
 def test_windows_of_migrated_settings_are_ignored() -> None:
-    told = [(b"k", Frontier("s", 5, "ours"))]
+    told = [(b"k", LastEmittedWindow("s", 5, "ours"))]
     tail = [(10, window(5, "old")), (20, window(6)), (30, window(1, session="other"))]
     start = initial_state({"audio": 3}, told, tail, "ours")
     assert start.positions == {"audio": 3}

@@ -17,9 +17,9 @@ from services.contract import dead_letter, event, last_emitted_window, mute_and_
 from services.contract.chunk import Chunk
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.event import Event
-from services.contract.last_emitted_window import Frontier
+from services.contract.last_emitted_window import LastEmittedWindow
 from services.contract.mute_and_forget import Control
-from services.contract.prediction import Answer, ModalityContribution
+from services.contract.prediction import ModalityContribution, PredictionResult
 from services.contract.record import RecordPosition
 from services.contract.record_schemas import RECORDS
 from services.contract.topics import Topics
@@ -38,7 +38,7 @@ SENSES = {
     "audio": ModalityContribution("present", "data", 12, 0.4),
     "text": ModalityContribution("unusable", "tick", None, 0.0, ({"source": "s", "id": "1", "reason": "undecodable"},)),
 }
-ANSWER = Answer("dog", 0.9, -0.1, -3.0, (("dog", 0.9),), 0.1, None, False)
+ANSWER = PredictionResult("dog", 0.9, -0.1, -3.0, (("dog", 0.9),), 0.1, None, False)
 MODEL = {"name": "home", "version": "1", "digest": SHA}
 WRITTEN = {
     "window": window.encode(WINDOW),
@@ -50,7 +50,7 @@ WRITTEN = {
     ).encode()[0],
     "tick": next(iter(tick.encode({"kitchen": 5}, "tick"))),
     "control": mute_and_forget.encode(Control("kitchen", {"audio": 7}, {"video": ((1, 2),)}, 3)),
-    "frontier": last_emitted_window.encode(Frontier("kitchen", 5, "0123456789ab")),
+    "frontier": last_emitted_window.encode(LastEmittedWindow("kitchen", 5, "0123456789ab")),
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from services.contract.chunk import EMPTY_SHA256
 from services.contract.event import Event
-from services.contract.prediction import Answer
+from services.contract.prediction import PredictionResult
 from services.contract.window import Member, Window, WindowMembers
 from services.fusion.event_detector import EventDetector
 from services.fusion.event_tracker import EarlyPrediction, EventTracker
@@ -42,7 +42,7 @@ def predicted(number: int, heard: str, texts: Texts, *, final: bool, alive: bool
     lanes = {"text": WindowMembers("present", None, None, members), "audio": WindowMembers("present", "data", None, ())}
     before_us = (number - 1) * HOP_US if number else None
     window = Window("kitchen", start_us, start_us + SIZE_US, before_us, final, "c", lanes, 0, 0)
-    answer = Answer(top[0][0], top[0][1], 0.0, 0.0, top, 0.0, None, False)
+    answer = PredictionResult(top[0][0], top[0][1], 0.0, 0.0, top, 0.0, None, False)
     return WindowPrediction(f"p{number}{'f' if final else 'e'}", window, b"", answer, rows, (), SENSES, LABELS)
 
 
@@ -84,7 +84,7 @@ def test_a_revised_early_prediction_equals_the_prediction_of_the_whole_window() 
     before = EarlyPrediction(predicted(0, "dog", {}, final=False))
     whole = predicted(0, "dog", {1.5: "dog"}, final=True)
     before.revise(predicted(1, "-", {1.5: "dog"}, final=False))
-    assert dict(before.top) == pytest.approx(dict(whole.answer.top), abs=2e-6)
+    assert dict(before.top) == pytest.approx(dict(whole.result.top), abs=2e-6)
 
 
 def test_the_nearest_window_with_the_late_members_revises_an_early_prediction() -> None:

@@ -55,7 +55,7 @@ def test_a_model_of_a_task_predicts_a_window(tmp_path: Path, modalities: tuple[s
     (predicted,) = inference.predict([seen], found)
     answer = json.loads(predicted.record)
     assert answer["label"] in LABELS
-    assert predicted.answer.error is None
+    assert predicted.result.error is None
     assert {m: answer["modalities"][m]["state"] for m in ("text", "audio")} == {"text": "present", "audio": "present"}
     assert [set(c["without"]) for c in answer["counterfactuals"]] == [{"text"}, {"audio"}, {"text", "audio"}]
     for c in answer["counterfactuals"]:
@@ -216,8 +216,8 @@ def test_a_window_that_cannot_be_decoded_does_not_affect_its_batch(
     lanes = {**seen.modalities, "text": WindowMembers("absent", "tick", 0, ())}
     decoded = inference.decode([seen, replace(seen, start_us=5, modalities=lanes)], found)
     bad, good = inference.to_predictions(decoded, inference.infer(decoded).rows)
-    assert (bad.answer.label, bad.answer.error, bad.id.endswith("+e")) == (None, "ArithmeticError", True)
-    assert good.answer.error is None
+    assert (bad.result.label, bad.result.error, bad.id.endswith("+e")) == (None, "ArithmeticError", True)
+    assert good.result.error is None
 
 
 def test_a_batch_is_split_until_the_window_on_which_the_model_fails_is_alone(
@@ -236,7 +236,7 @@ def test_a_batch_is_split_until_the_window_on_which_the_model_fails_is_alone(
     windows = [replace(seen, start_us=n, modalities=deaf if n == 3 else seen.modalities) for n in range(5)]
     decoded = inference.decode(windows, found)
     predicted = inference.to_predictions(decoded, inference.infer(decoded).rows)
-    assert [p.answer.error for p in predicted] == [None, None, None, "RuntimeError", None]
+    assert [p.result.error for p in predicted] == [None, None, None, "RuntimeError", None]
     assert [p.window.start_us for p in predicted] == [0, 1, 2, 3, 4]
 
 

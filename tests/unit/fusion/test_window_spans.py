@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from services.contract import trace_context
-from services.contract.prediction import Answer
+from services.contract.prediction import PredictionResult
 from services.contract.window import Window
 from services.fusion.batching import ReleasedBatch
 from services.fusion.metrics import SHARED, window_spans
@@ -20,7 +20,7 @@ RELEASED = ReleasedBatch((), (), "idle", 0)
 
 def said(start_s: int) -> PublishedPrediction:
     window = Window("s", start_s * S, (start_s + 2) * S, None, True, "c", {}, (start_s + 1) * S, (start_s + 3) * S)
-    answer = Answer("dog", 0.9, 0.0, 0.0, (), 0.0, None, False)
+    answer = PredictionResult("dog", 0.9, 0.0, 0.0, (), 0.0, None, False)
     return PublishedPrediction(
         3, WindowPrediction(f"{window.id}@m", window, b"", answer, np.zeros(1), ()), None, (), (), PARTS
     )

@@ -13,7 +13,7 @@ from services.contract.record import KafkaRecord
 from services.inspection.audit.ledger import Ledger, PartitionLogs, build_ledger
 from services.offline.driver import StreamDriver
 from services.offline.evaluation.dataset import read_stream
-from services.offline.evaluation.run_stream import ORIGIN_US, PATIENCE
+from services.offline.evaluation.run_stream import IDLE_TIMEOUTS, ORIGIN_US
 from services.runtime.settings import ROOT
 
 STREAM = "S05"
@@ -22,7 +22,7 @@ STREAM = "S05"
 @pytest.fixture(scope="module")
 def logs() -> PartitionLogs:
     """A real run, offline: a stream with an outage of the microphone, its ticks and its windows."""
-    log = StreamDriver(AlignmentConfig(), PATIENCE)
+    log = StreamDriver(AlignmentConfig(), IDLE_TIMEOUTS)
     sendings = list(read_stream(ROOT / "data", STREAM).records_between(STREAM, ORIGIN_US, 30_000_000, 60_000_000))
     outs = list(log.play(STREAM, sendings, ORIGIN_US))
     media = log.records
