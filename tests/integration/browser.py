@@ -88,7 +88,7 @@ async def streams(settings: Settings, sessions: dict[str, str], from_s: int, sec
 
 
 async def screenshot(page: Page, name: str) -> None:
-    """Save a picture of the page for people to look at."""
+    """Save a screenshot of the page for people to look at."""
     ARTEFACTS.mkdir(exist_ok=True)
     await page.screenshot(path=ARTEFACTS / f"{name}.png")
 

@@ -1,4 +1,4 @@
-"""A camera: a small RTSP server that plays JPEG pictures and 16-bit sound once, in real time, over the one connection.
+"""A camera: a small RTSP server that plays JPEG frames and 16-bit audio once, in real time, over the one connection.
 
 Source: RFC 2326 (RTSP, interleaved binary data), RFC 3550 (RTP), RFC 2435 (JPEG in RTP), RFC 3551 (L16).
 """

@@ -1,4 +1,4 @@
-"""One Kafka broker for all processes of a test run: the first that needs it starts it, the last that used it stops it."""
+"""One Kafka broker for all processes of a test run: the first process starts it, the last one stops it."""
 
 from __future__ import annotations
 

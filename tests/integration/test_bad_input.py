@@ -57,7 +57,7 @@ def window_of(modality: str, partition: int, config: str) -> bytes:
     return window_record.encode(Window("kitchen", 0, 10, None, False, config, lanes, 1, 2))
 
 
-def lying_wav() -> bytes:
+def wav_with_false_length() -> bytes:
     """Return 3,200 bytes of audio with a header that claims 2,147,483,640 frames."""
     form = struct.pack("<HHIIHH", 1, 1, 8_000, 16_000, 2, 16)
     return (
@@ -81,7 +81,7 @@ BAD = [
     BadRecord("truncated JPEG", "undecodable", "video", truncated_jpeg(), JPEG, stage="fusion"),
     BadRecord("PNG bomb", "pixels", "video", bomb(), "image/png"),
     BadRecord("wrong magic", "magic", "video", b"GIF89a" + SECRET, JPEG),
-    BadRecord("WAV with a lying header", "wav_header", "audio", lying_wav(), "audio/wav"),
+    BadRecord("WAV with a lying header", "wav_header", "audio", wav_with_false_length(), "audio/wav"),
     BadRecord("odd PCM byte count", "samples", "audio", bytes(801), PCM),
     BadRecord("invalid UTF-8", "utf8", "text", SECRET + b"\xff\xfe", TEXT),
     BadRecord("missing header", "source", "text", SECRET, TEXT, without="ce_id"),
@@ -192,8 +192,8 @@ async def test_an_invalid_record_in_the_windows_topic_becomes_a_dead_letter(
 async def test_predictions_are_the_same_while_redis_is_down(
     settings: Settings, services: dict[str, ServiceProcess], stack: LocalStack, hand: bytes
 ) -> None:
-    def dead_letter(answers: list[dict[str, Any]]) -> list[Any]:
-        in_order = sorted(answers, key=lambda p: p["window"]["start"])
+    def dead_letter(predictions: list[dict[str, Any]]) -> list[Any]:
+        in_order = sorted(predictions, key=lambda p: p["window"]["start"])
         return [(p["label"], p["confidence"], [s["contribution"] for s in p["modalities"].values()]) for p in in_order]
 
     assert stack.redis is not None

@@ -94,8 +94,8 @@ async def test_with_stay_the_services_run_until_interrupted(stack: LocalStack) -
                 assert line, f"the demo ended: {output}"
                 output += line
         url = output.rpartition("live page: ")[2].strip()
-        with await asyncio.to_thread(urllib.request.urlopen, f"{url}api/v1/sessions") as answer:
-            sessions = [session["id"] for session in json.loads(answer.read())["sessions"]]
+        with await asyncio.to_thread(urllib.request.urlopen, f"{url}api/v1/sessions") as response:
+            sessions = [session["id"] for session in json.loads(response.read())["sessions"]]
         # All tests share the broker: other sessions may be live.
         assert [session for session in sessions if session.startswith("S01-")], sessions
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to make and its children

@@ -29,8 +29,8 @@ async def test_the_running_system_exports_every_metric_of_dashboards_alerts_and_
     await wait_for_predictions(settings, "measured")
     gateway = await Gateway(stack, 7).start()
     # Without an MQTT broker the bridge is not ready, but it exports metrics.
-    nobody = {"BRAID_MQTT__HOST": "127.0.0.1", "BRAID_MQTT__PORT": str(free_ports(1)[0])}
-    bridge = ServiceProcess("mqtt", stack.folder, stack.environment() | nobody, 7)
+    no_broker = {"BRAID_MQTT__HOST": "127.0.0.1", "BRAID_MQTT__PORT": str(free_ports(1)[0])}
+    bridge = ServiceProcess("mqtt", stack.folder, stack.environment() | no_broker, 7)
     bridge.start()
 
     async def is_exported() -> bool:

@@ -54,7 +54,7 @@ async def send(settings: Settings, start_us: int, count: int = 8) -> None:
             await producer.send_and_wait(topic, b"hello", key=SESSION.encode(), headers=headers)
 
 
-async def audited(settings: Settings) -> list[Window]:
+async def audited_windows(settings: Settings) -> list[Window]:
     """Return the final windows once the audit under these settings finds no problem."""
     async with clients.reader(settings.kafka.bootstrap_servers) as reader:
         logs = await collect_logs(reader, settings.topic_names(), settings.topics.partitions)
@@ -126,7 +126,7 @@ async def test_migrate_settings_loses_and_repeats_no_window(
         "to": new.alignment_config().digest,
     }
     assert json.loads((await braid({**here, **NEW}, "migrate-settings", "--json"))[1])["from"] is None
-    before = await audited(old)
+    before = await audited_windows(old)
     last_us = max(window.start_us for window in before)
     assert min(window.start_us for window in before) == start_us - 1_500_000
 
@@ -134,11 +134,11 @@ async def test_migrate_settings_loses_and_repeats_no_window(
     resumed_us = (int(time.time()) + 1) * 1_000_000
     await send(new, resumed_us)
 
-    async def all_out() -> list[Window] | None:
+    async def all_windows() -> list[Window] | None:
         windows = [window for window in await finals(new) if window.config == new.alignment_config().digest]
         return windows if any(window.start_us == resumed_us + 3_000_000 for window in windows) else None
 
-    after = await wait_until(all_out, "the windows under the new settings")
+    after = await wait_until(all_windows, "the windows under the new settings")
     starts = [window.start_us for window in after]
     assert starts == list(range(resumed_us - 1_000_000, resumed_us + 3_500_000, 1_000_000))
     assert min(starts) > last_us

@@ -84,7 +84,7 @@ async def bridge(
     assert await process.child.stop() == 0, "the bridge did not end cleanly"
 
 
-async def an_event(settings: Settings, step: Event) -> None:
+async def publish_event(settings: Settings, step: Event) -> None:
     async with clients.producer(settings.kafka.bootstrap_servers) as producer:
         topic = settings.topic_names().events
         await producer.send_and_wait(topic, event.encode(step), key=step.session.encode())
@@ -118,21 +118,21 @@ async def test_a_session_becomes_a_home_assistant_device(
         step = Event(
             "hall/1", "hall", "new", "dog", "sound", end_us - 8_000_000, end_us + 8_000_000, 0.9, end_us, True, "p"
         )
-        await an_event(settings, step)
+        await publish_event(settings, step)
 
         async def find_event() -> dict[str, Any] | None:
             # The model may detect events in the session as well.
             events = [json.loads(m) for m in listener.payloads_of("braid/sessions/hall/event") if b'"id":"hall/1"' in m]
             return events[0] if events else None
 
-        fired = await wait_until(find_event, "the event")
-        assert fired["event_type"] == "dog"
+        ha_event = await wait_until(find_event, "the event")
+        assert ha_event["event_type"] == "dog"
         assert (await listener.wait("braid/sessions/hall/image"))[-1] == hand
 
-        async def as_it_was() -> bool | None:
+        async def is_forwarded() -> bool | None:
             return event.encode(step) in listener.payloads_of("braid/sessions/hall/step") or None
 
-        await wait_until(as_it_was, "the event's step")
+        await wait_until(is_forwarded, "the event's step")
         for topic in source_topics:
             assert (await listener.wait(topic, 2))[1] == b"OFF", "a source that sends no more is silent"
     assert config

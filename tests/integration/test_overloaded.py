@@ -39,19 +39,19 @@ async def test_an_overloaded_worker_that_is_killed_predicts_every_window_with_th
             await worker.wait_until_ready()
             offsets = await wait_until(partial(committed, admin, beyond=sum(offsets.values())), "a commit")
             worker.child.kill()
-            outputs = await predicted(servers)
+            outputs = await read_predictions(servers)
             assert len(outputs) < len(windows), "all windows were predicted, so nothing was in progress"
             assert {id for (at, offset), id in windows.items() if offset < offsets.get(at, 0)} <= outputs.keys()
         worker.start()
-        await wait_until(partial(predicted, servers, at_least=len(windows)), "predictions of all windows")
+        await wait_until(partial(read_predictions, servers, at_least=len(windows)), "predictions of all windows")
         assert await worker.child.stop() == 0
         assert await committed(admin) == ends, "the last commit covers all"
-    outputs = await predicted(servers)
+    outputs = await read_predictions(servers)
     assert outputs.keys() == set(windows.values())
     assert {len(copies) for copies in outputs.values()} == {1}
 
 
-async def predicted(servers: str, at_least: int = 0) -> dict[str, set[bytes]]:
+async def read_predictions(servers: str, at_least: int = 0) -> dict[str, set[bytes]]:
     """Return the distinct predictions of each window; empty while there are fewer windows."""
     outputs: dict[str, set[bytes]] = {}
     for record in await read_topic(servers, f"{PREFIX}.predictions.v1"):

@@ -56,8 +56,8 @@ async def post_text(gateway: Gateway, session: str, seconds_ago: float = 0) -> N
     """Post a text that was captured some time ago."""
     captured = timestamps.format_us(time.time_ns() // 1000 - round(seconds_ago * 1e6))
     path = f"api/v1/sessions/{session}/text"
-    answer = await gateway.request(path, b"number one", content_type="text/plain", ce_time=captured)
-    assert answer.status == 202, answer.body
+    response = await gateway.request(path, b"number one", content_type="text/plain", ce_time=captured)
+    assert response.status == 202, response.body
 
 
 async def test_a_stream_plays_and_predictions_appear_with_their_explanation(

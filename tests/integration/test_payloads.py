@@ -146,13 +146,13 @@ async def test_payloads_that_redis_lost_are_read_from_the_log(settings: Settings
             offsets.append(done.offset)
     async with clients.reader(settings.kafka.bootstrap_servers, auto_offset_reset="none") as consumer:
         log = PayloadLog(consumer, topics)
-        asked = {
+        requests = {
             n: PayloadRequest(SESSION, "text", NOW_US, number, offset, hashlib.sha256(b"text %d" % n).hexdigest())
             for n, offset in enumerate(offsets)
             if n != 2
         }
-        payloads = await log.get(asked)
-        assert {n: p.body for n, p in payloads.items()} == {n: b"text %d" % n for n in asked}
+        payloads = await log.get(requests)
+        assert {n: p.body for n, p in payloads.items()} == {n: b"text %d" % n for n in requests}
         wrong = PayloadRequest(SESSION, "text", NOW_US, number, offsets[2], hashlib.sha256(b"other").hexdigest())
         beyond = PayloadRequest(SESSION, "text", NOW_US, number, offsets[-1] + 1_000, "00")
         assert await log.get({0: wrong, 1: beyond}) == {}

@@ -89,9 +89,9 @@ async def test_a_recording_replays_byte_by_byte_and_differences_are_explained(
         predictions = await wait_for_predictions(recorded, session)
         assert ({p["modalities"]["audio"]["state"] for p in predictions} == {"muted"}) is (session == MUTED)
     path = str(tmp_path / "three.mcap")
-    taken = await run_braid_json(recorded, "record", path)
-    assert taken["records"]["recorded.media.video.v1"] >= 16
-    assert set(taken["windows_by_config"]) == {taken["config"]}
+    summary = await run_braid_json(recorded, "record", path)
+    assert summary["records"]["recorded.media.video.v1"] >= 16
+    assert set(summary["windows_by_config"]) == {summary["config"]}
 
     same = await run_braid_json(recorded, "replay", path)
     assert same["identical"]

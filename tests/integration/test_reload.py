@@ -20,7 +20,7 @@ from tests.waiting import wait_until
 OWN = {"BRAID_TOPICS__PREFIX": "reloaded", "BRAID_TOPICS__PARTITIONS": "1", "BRAID_KAFKA__GROUP_PREFIX": "reloaded"}
 
 
-def another(folder: Path, whole: bool) -> None:
+def add_version(folder: Path, whole: bool) -> None:
     """Copy the shipped checkpoint under another version, or truncate it."""
     files = verify(load().fusion.model)
     config = json.loads(files[CONFIG]) | {"version": folder.name}
@@ -35,7 +35,7 @@ async def test_a_newer_checkpoint_is_loaded_without_a_gap_and_a_broken_one_is_re
     stack: LocalStack, tmp_path: Path, hand: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models = tmp_path / "models"
-    another(models / "1", whole=True)
+    add_version(models / "1", whole=True)
     environment = {**stack.environment(), **OWN, "BRAID_FUSION__MODEL": str(models), "BRAID_FUSION__RELOAD_S": "1"}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -55,9 +55,9 @@ async def test_a_newer_checkpoint_is_loaded_without_a_gap_and_a_broken_one_is_re
             await service.wait_until_ready()
         await play_session(settings, "before", hand)
         assert {p["model"]["version"] for p in await wait_for_predictions(settings, "before")} == {"1"}
-        another(models / "2", whole=True)
+        add_version(models / "2", whole=True)
         await wait_until(lambda: reloads(1), "the newer checkpoint to serve")
-        another(models / "3", whole=False)
+        add_version(models / "3", whole=False)
         await wait_until(lambda: reloads(2), "the broken checkpoint to be refused")
         await play_session(settings, "after", hand)
         predictions = await wait_for_predictions(settings, "after")

@@ -149,7 +149,7 @@ async def test_a_service_and_the_command_line_connect_with_tls_and_a_password(
                 timeout=DEADLINE_S,
             )
             assert done.returncode == 0, done.stdout + done.stderr
-        await ticks_are_signed_and_others_are_forged(k, hand)
+        await check_forged_ticks(k, hand)
         assert aligner.read_metric("braid_redis_errors_total") == 0
         window = PayloadCache(url, 60, 5_000, {"ssl_ca_certs": str(k.ca_file)})
         assert (await window.forget("s") or 0) > 0, "the payload was written through TLS"
@@ -165,7 +165,7 @@ async def test_a_service_and_the_command_line_connect_with_tls_and_a_password(
     assert PASSWORD not in log
 
 
-async def ticks_are_signed_and_others_are_forged(k: KafkaSettings, hand: bytes) -> None:
+async def check_forged_ticks(k: KafkaSettings, hand: bytes) -> None:
     """Send an image whose windows wait for silent streams, and a forged idle record that would close them."""
     topics, start_us = load().topic_names(), time.time_ns() // 1000
     headers = cloudevents.build_headers(

@@ -13,7 +13,7 @@ SPANS_MAX = 50_000
 
 
 class TraceCollector:
-    """Keeps the newest spans, each with the name of the service that sent it."""
+    """A store of the newest spans, each with the name of the service that sent it."""
 
     def __init__(self) -> None:
         self.spans: deque[tuple[str, Span]] = deque(maxlen=SPANS_MAX)

@@ -1,4 +1,4 @@
-"""What the commands of the pages must print, and which of them other tests run or no test can run."""
+"""The expected output of the commands of the pages, and the commands that other tests run or no test can run."""
 
 from __future__ import annotations
 

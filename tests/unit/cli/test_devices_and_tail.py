@@ -1,4 +1,4 @@
-"""`braid devices` and `braid tail` read topics into which other producers may have written anything."""
+"""`braid devices` and `braid tail` on topics with invalid records of other producers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every verb ends with at most three lines on stderr and a stable exit code, whatever it depends on is missing."""
+"""Every verb prints at most three lines to stderr and has a stable exit code if a dependency is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The books balance for a run that went well, and complain of each thing that is wrong with one that did not."""
+"""A correct run has a balanced ledger; every kind of error is reported."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STREAM = "S05"
 
 @pytest.fixture(scope="module")
 def logs() -> PartitionLogs:
-    """A real run, offline: a stream with an outage of the microphone, its ticks and its windows."""
+    """Return the logs of a real stream with an outage of the microphone, aligned offline."""
     log = StreamDriver(AlignmentConfig(), IDLE_TIMEOUTS)
     sendings = list(read_stream(ROOT / "data", STREAM).records_between(STREAM, ORIGIN_US, 30_000_000, 60_000_000))
     outs = list(log.play(STREAM, sendings, ORIGIN_US))
@@ -60,35 +60,35 @@ def test_invalid_records_are_reported_and_the_rest_is_checked(logs: PartitionLog
     assert books.balanced
 
 
-def without_a_window(logs: PartitionLogs) -> PartitionLogs:
+def remove_a_window(logs: PartitionLogs) -> PartitionLogs:
     gone = finals(logs)[7]
     return replace(logs, windows=[raw for raw in logs.windows if raw is not gone])
 
 
-def with_a_member_too_few(logs: PartitionLogs) -> PartitionLogs:
-    spoiled = finals(logs)[7]
-    record = window.decode(spoiled.value or b"")
+def remove_a_member(logs: PartitionLogs) -> PartitionLogs:
+    original = finals(logs)[7]
+    record = window.decode(original.value or b"")
     audio = record.modalities["audio"]
     fewer = replace(record, modalities={**record.modalities, "audio": replace(audio, members=audio.members[1:])})
-    wrong = spoiled._replace(value=window.encode(fewer))
-    return replace(logs, windows=[wrong if raw is spoiled else raw for raw in logs.windows])
+    wrong = original._replace(value=window.encode(fewer))
+    return replace(logs, windows=[wrong if raw is original else raw for raw in logs.windows])
 
 
-def with_another_mask(logs: PartitionLogs) -> PartitionLogs:
-    spoiled = finals(logs)[3]
-    record = window.decode(spoiled.value or b"")
-    lane = replace(record.modalities["text"], evidence="end")
-    wrong = spoiled._replace(value=window.encode(replace(record, modalities={**record.modalities, "text": lane})))
-    return replace(logs, windows=[wrong if raw is spoiled else raw for raw in logs.windows])
+def change_evidence(logs: PartitionLogs) -> PartitionLogs:
+    original = finals(logs)[3]
+    record = window.decode(original.value or b"")
+    text = replace(record.modalities["text"], evidence="end")
+    wrong = original._replace(value=window.encode(replace(record, modalities={**record.modalities, "text": text})))
+    return replace(logs, windows=[wrong if raw is original else raw for raw in logs.windows])
 
 
-def with_two_versions_of_a_window(logs: PartitionLogs) -> PartitionLogs:
+def add_a_second_version_of_a_window(logs: PartitionLogs) -> PartitionLogs:
     twice = finals(logs)[5]
     other = window.encode(replace(window.decode(twice.value or b""), closed_us=1))
     return replace(logs, windows=[*logs.windows, twice._replace(value=other)])
 
 
-def with_a_record_nobody_answered_for(logs: PartitionLogs) -> PartitionLogs:
+def add_a_record_without_a_fate(logs: PartitionLogs) -> PartitionLogs:
     text = logs.media["text"]
     stray = next(raw for raw in text if raw.key is not None)._replace(
         offset=len(text), value=b"\xff broken", headers=()
@@ -97,18 +97,18 @@ def with_a_record_nobody_answered_for(logs: PartitionLogs) -> PartitionLogs:
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "corrupt",
     [
-        without_a_window,
-        with_a_member_too_few,
-        with_another_mask,
-        with_two_versions_of_a_window,
-        with_a_record_nobody_answered_for,
+        remove_a_window,
+        remove_a_member,
+        change_evidence,
+        add_a_second_version_of_a_window,
+        add_a_record_without_a_fate,
     ],
-    ids=lambda spoil: spoil.__name__,
+    ids=lambda corrupt: corrupt.__name__,
 )
-def test_the_ledger_reports_troubles(spoil: Callable[[PartitionLogs], PartitionLogs], logs: PartitionLogs) -> None:
-    books = books_of(spoil(logs))
+def test_the_ledger_reports_troubles(corrupt: Callable[[PartitionLogs], PartitionLogs], logs: PartitionLogs) -> None:
+    books = books_of(corrupt(logs))
     assert books.troubles
     assert books.windows_wrong or not books.balanced
 

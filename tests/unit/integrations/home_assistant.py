@@ -1,4 +1,4 @@
-"""What Home Assistant documents for device discovery by MQTT, as a JSON Schema: keys it knows, and those it requires.
+"""A JSON Schema of what Home Assistant documents for MQTT device discovery: its known and required keys.
 
 Source: home-assistant.io/integrations/mqtt (sections "Device discovery payload", "Using availability topics", "Adding
 information about the origin of a discovery message") and the configuration variables of event.mqtt, image.mqtt,

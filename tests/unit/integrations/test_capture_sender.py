@@ -43,7 +43,7 @@ class Producer:
 
 
 class Camera:
-    """A source whose attempts to open go by `attempts`."""
+    """A source whose attempts to open end as `attempts` says."""
 
     description = "pictures"
 

@@ -49,7 +49,7 @@ async def encode(event: Event) -> bytes:
     return wire.sent
 
 
-def arriving(raw: bytes, whole: bool = True) -> asyncio.StreamReader:
+def reader_of(raw: bytes, whole: bool = True) -> asyncio.StreamReader:
     reader = asyncio.StreamReader(limit=LINE_BYTES_MAX)
     reader.feed_data(raw)
     if whole:
@@ -79,10 +79,10 @@ def decode(decoder: SatelliteDecoder, *events: tuple[Event, int]) -> list[MediaR
     st.binary(max_size=500),
 )
 def test_events_of_the_wyoming_package_are_read_unchanged(kind: str, data: dict[str, Any], payload: bytes) -> None:
-    async def there_and_back() -> Event | None:
-        return await read_event(arriving(await encode(Event(kind, data, payload or None))), LENGTHS)
+    async def write_and_read() -> Event | None:
+        return await read_event(reader_of(await encode(Event(kind, data, payload or None))), LENGTHS)
 
-    assert asyncio.run(there_and_back()) == Event(kind, data, payload or None)
+    assert asyncio.run(write_and_read()) == Event(kind, data, payload or None)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_events_of_the_wyoming_package_are_read_unchanged(kind: str, data: dict[
 )
 async def test_invalid_and_oversized_events_are_rejected(raw: bytes, code: str) -> None:
     with pytest.raises(ProtocolError) as refused:
-        await read_event(arriving(raw), LENGTHS)
+        await read_event(reader_of(raw), LENGTHS)
     assert refused.value.code == code
 
 
@@ -115,11 +115,11 @@ async def test_a_satellite_may_be_silent_but_an_event_must_be_complete_in_time(
 ) -> None:
     monkeypatch.setattr(protocol, "EVENT_WITHIN_S", 0.01)
     with pytest.raises(ProtocolError) as refused:
-        await read_event(arriving(b'{"type":', whole=False), LENGTHS)
+        await read_event(reader_of(b'{"type":', whole=False), LENGTHS)
     assert refused.value.code == "slow"
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(read_event(arriving(b"", whole=False), LENGTHS), 0.1)
-    assert await read_event(arriving(b""), LENGTHS) is None
+        await asyncio.wait_for(read_event(reader_of(b"", whole=False), LENGTHS), 0.1)
+    assert await read_event(reader_of(b""), LENGTHS) is None
 
 
 def test_audio_has_no_gaps_however_it_arrives() -> None:

@@ -21,7 +21,7 @@ def picture(side: int = 40, kind: str = "PNG") -> bytes:
 
 
 def png_that_claims(width: int, height: int) -> bytes:
-    """A few bytes of PNG with any size in the header."""
+    """Return a few bytes of PNG whose header claims any size."""
 
     def part(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))

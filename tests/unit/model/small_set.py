@@ -20,7 +20,7 @@ LABELS = ("low", "high")
 
 
 class SmallSet:
-    """Two labels, three modalities, made and not read."""
+    """A generated data set with two labels and three modalities."""
 
     name = "small"
     labels = LABELS
@@ -41,29 +41,27 @@ class SmallSet:
 
 
 def sample(label: int, rng: Generator) -> Example:
-    """One sample of a label."""
-    picture = np.full((64, 64, 3), 60, np.uint8)
-    picture[:, 32 * label : 32 * label + 32] = 200
+    """Return one sample of a label."""
+    image = np.full((64, 64, 3), 60, np.uint8)
+    image[:, 32 * label : 32 * label + 32] = 200
     pitch = (300, 1_500)[label] + rng.uniform(-30, 30)
-    sound = 0.3 * np.sin(2 * np.pi * pitch * np.arange(4_000) / 8_000) + rng.normal(0, 0.01, 4_000)
+    audio = 0.3 * np.sin(2 * np.pi * pitch * np.arange(4_000) / 8_000) + rng.normal(0, 0.01, 4_000)
     draw = tuple(float(u) for u in rng.random(3))
-    return Example(
-        f"s{rng.integers(10**6)}", label, f"the {LABELS[label]} tone", picture, sound.astype(np.float32), draw
-    )
+    return Example(f"s{rng.integers(10**6)}", label, f"the {LABELS[label]} tone", image, audio.astype(np.float32), draw)
 
 
 def table() -> torch.Tensor:
-    """Word vectors of the tiny lexicon."""
+    """Return word vectors of the small lexicon."""
     return torch.randn(len(WORDS) + 2, VECTOR_SIZE, generator=torch.Generator().manual_seed(1))
 
 
 def architecture(fusion: str = "gated") -> Architecture:
-    """Of a network for the tiny set."""
+    """Return the architecture of a network for the small set."""
     return Architecture(SmallSet.modalities, len(LABELS), len(WORDS), VECTOR_SIZE, fusion)
 
 
 def network(fusion: str = "gated", seed: int = 5) -> TaskNetwork:
-    """Random weights and a calibration that is not neutral."""
+    """Return a network with random weights and a calibration that is not neutral."""
     torch.manual_seed(seed)
     untrained = TaskNetwork(architecture(fusion))
     for parameter in untrained.parameters():
@@ -74,7 +72,7 @@ def network(fusion: str = "gated", seed: int = 5) -> TaskNetwork:
 
 
 def config(fusion: str = "gated", **changed: object) -> dict[str, object]:
-    """The config of a checkpoint of such a network."""
+    """Return the config of a checkpoint of such a network."""
     return {
         "name": "small", "version": "1", "task": "small", "labels": list(LABELS), "words": WORDS,
         "vector_size": VECTOR_SIZE, "batch_windows": 4, "segments_per_window": 4, "segments_per_sample": 4, "threads": 1,
@@ -84,6 +82,6 @@ def config(fusion: str = "gated", **changed: object) -> dict[str, object]:
 
 
 def served(folder: Path, fusion: str = "gated") -> FusionModel:
-    """Saved, loaded, ready."""
+    """Save a checkpoint of such a network and load it."""
     save(folder, network(fusion), config(fusion), "")
     return load(folder, "cpu")

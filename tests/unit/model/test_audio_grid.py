@@ -23,7 +23,7 @@ def tone(count: int, value: float = 0.5) -> NDArray[np.float32]:
     return np.full(count, value, np.float32)
 
 
-def cut_all(*stretches: TimedSamples) -> list[Segment]:
+def segments_of(*stretches: TimedSamples) -> list[Segment]:
     return cut_segments(stretches, 0, END_US, HOP_US, RATE)
 
 
@@ -31,7 +31,7 @@ def test_a_chunk_on_the_grid_is_one_complete_segment_of_its_exact_samples() -> N
     # grid   |0    |0.5  |1    |1.5  |2
     # mic          [#####]
     samples = np.random.default_rng(1).normal(0, 0.1, HOP).astype(np.float32)
-    (segment,) = cut_all(TimedSamples(HOP_US, "mic", "1", samples))
+    (segment,) = segments_of(TimedSamples(HOP_US, "mic", "1", samples))
     assert segment.start_us == HOP_US
     assert segment.complete
     assert segment.samples.tobytes() == samples.tobytes()
@@ -41,7 +41,7 @@ def test_a_chunk_on_the_grid_is_one_complete_segment_of_its_exact_samples() -> N
 def test_missing_samples_are_zero_and_make_the_segment_incomplete() -> None:
     # grid   |0    |0.5  |1    |1.5  |2
     # mic       [##|##]
-    first, second = cut_all(TimedSamples(HOP_US // 2, "mic", "1", tone(HOP)))
+    first, second = segments_of(TimedSamples(HOP_US // 2, "mic", "1", tone(HOP)))
     assert (first.start_us, second.start_us) == (0, HOP_US)
     assert first.received == second.received == HOP // 2
     assert not first.complete
@@ -51,20 +51,20 @@ def test_missing_samples_are_zero_and_make_the_segment_incomplete() -> None:
 
 
 def test_a_slot_without_samples_is_no_segment() -> None:
-    segments = cut_all(TimedSamples(0, "mic", "1", tone(HOP)), TimedSamples(3 * HOP_US, "mic", "2", tone(HOP)))
+    segments = segments_of(TimedSamples(0, "mic", "1", tone(HOP)), TimedSamples(3 * HOP_US, "mic", "2", tone(HOP)))
     assert [s.start_us for s in segments] == [0, 3 * HOP_US]
-    assert cut_all() == []
+    assert segments_of() == []
 
 
 def test_received_silence_is_a_segment() -> None:
-    (segment,) = cut_all(TimedSamples(0, "mic", "1", tone(HOP, 0.0)))
+    (segment,) = segments_of(TimedSamples(0, "mic", "1", tone(HOP, 0.0)))
     assert segment.complete
 
 
 def test_samples_beyond_the_window_are_ignored() -> None:
     # grid   |0    |0.5  |1    |1.5  |2
     # mic  [########################...]
-    segments = cut_all(TimedSamples(-HOP_US, "mic", "1", tone(8 * HOP)))
+    segments = segments_of(TimedSamples(-HOP_US, "mic", "1", tone(8 * HOP)))
     assert [s.start_us for s in segments] == [0, HOP_US, 2 * HOP_US, 3 * HOP_US]
     assert all(s.complete for s in segments)
 
@@ -75,8 +75,8 @@ def test_a_clock_jitter_of_20_ms_leaves_no_gap_and_a_larger_jump_does() -> None:
     for late_us, joined in ((20_000, True), (-20_000, True), (20_125, False), (-20_125, False)):
         first = TimedSamples(0, "mic", "1", tone(HOP, 0.1))
         second = TimedSamples(HOP_US + late_us, "mic", "2", tone(HOP, 0.2))
-        received = sum(s.received for s in cut_all(first, second))
-        at_place = cut_all(first, second)[1].samples[0] == np.float32(0.2)
+        received = sum(s.received for s in segments_of(first, second))
+        at_place = segments_of(first, second)[1].samples[0] == np.float32(0.2)
         assert at_place == (joined or late_us < 0)
         assert received == 2 * HOP if joined or late_us > 0 else received < 2 * HOP
 
@@ -84,7 +84,7 @@ def test_a_clock_jitter_of_20_ms_leaves_no_gap_and_a_larger_jump_does() -> None:
 def test_sources_are_joined_independently() -> None:
     left = TimedSamples(0, "left", "1", tone(HOP, 0.1))
     right = TimedSamples(HOP_US + 10_000, "right", "1", tone(HOP - 80, 0.2))
-    second = cut_all(left, right)[1]
+    second = segments_of(left, right)[1]
     assert not second.samples[:80].any()
     assert second.samples[80] == np.float32(0.2)
 
@@ -92,10 +92,10 @@ def test_sources_are_joined_independently() -> None:
 def test_of_overlapping_chunks_the_first_by_time_source_and_id_wins() -> None:
     early = TimedSamples(0, "z", "9", tone(HOP, 0.1))
     late = TimedSamples(HOP_US // 2, "a", "1", tone(HOP, 0.2))
-    first, second = cut_all(late, early)
+    first, second = segments_of(late, early)
     assert (first.samples == np.float32(0.1)).all()
     assert (second.samples[: HOP // 2] == np.float32(0.2)).all()
-    (same_time,) = cut_all(TimedSamples(0, "b", "1", tone(HOP, 0.2)), TimedSamples(0, "a", "2", tone(HOP, 0.1)))
+    (same_time,) = segments_of(TimedSamples(0, "b", "1", tone(HOP, 0.2)), TimedSamples(0, "a", "2", tone(HOP, 0.1)))
     assert (same_time.samples == np.float32(0.1)).all()
 
 
@@ -112,15 +112,15 @@ def test_times_before_1970_and_far_in_the_future_are_on_the_same_grid() -> None:
 
 @given(st.lists(st.integers(1, 4 * HOP - 1), max_size=12, unique=True), st.integers(0, 1_000))
 def test_any_chunking_in_any_order_gives_the_same_segments(cuts: list[int], seed: int) -> None:
-    sound = np.random.default_rng(seed).normal(0, 0.1, 4 * HOP).astype(np.float32)
-    edges = [0, *sorted(cuts), len(sound)]
+    samples = np.random.default_rng(seed).normal(0, 0.1, 4 * HOP).astype(np.float32)
+    edges = [0, *sorted(cuts), len(samples)]
     pieces = [
-        TimedSamples(begin * SAMPLE_US, "mic", str(number), sound[begin:end])
+        TimedSamples(begin * SAMPLE_US, "mic", str(number), samples[begin:end])
         for number, (begin, end) in enumerate(pairwise(edges))
     ]
     random.Random(seed).shuffle(pieces)
-    assert [(s.start_us, s.received, s.key) for s in cut_all(*pieces)] == [
-        (s.start_us, s.received, s.key) for s in cut_all(TimedSamples(0, "mic", "0", sound))
+    assert [(s.start_us, s.received, s.key) for s in segments_of(*pieces)] == [
+        (s.start_us, s.received, s.key) for s in segments_of(TimedSamples(0, "mic", "0", samples))
     ]
 
 

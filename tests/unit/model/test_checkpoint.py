@@ -1,4 +1,4 @@
-"""Checkpoints: a loaded model equals the saved one, and a changed file is refused with a reason."""
+"""Checkpoints: a loaded model equals the saved one, and a changed file is rejected with a reason."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def replace_file(folder: Path, name: str, content: bytes) -> None:
-    """Put another file in place, with the sum that belongs to it."""
+    """Replace a file and its checksum."""
     (folder / name).write_bytes(content)
     names = (WEIGHTS, CONFIG, CARD)
     sums = (f"{hashlib.sha256((folder / n).read_bytes()).hexdigest()}  {n}\n" for n in names)
@@ -84,7 +84,7 @@ def test_an_invalid_checksum_file_is_refused(folder: Path) -> None:
 
 
 class Trap:
-    """Sets a mark when it is unpickled."""
+    """An object that records when it is unpickled."""
 
     sprung = False
 

@@ -1,4 +1,4 @@
-"""The shipped sets: labels from the manifest alone, stated degradations, and random ones of the same distribution."""
+"""The shipped data sets: labels come from the manifest; fixed and random degradations have the same distribution."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def copy(name: str, target: Path) -> None:
 
 @pytest.fixture(scope="module")
 def renamed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few rows of tridigit under file names that say nothing, in an order that says nothing."""
+    """Return a few rows of tridigit with file names and an order that do not reveal the labels."""
     folder = tmp_path_factory.mktemp("renamed")
     (folder / "noise8k").mkdir()
     noise = next(read_jsonl(DATA / "tridigit" / "noise8k" / "noise.jsonl"))
@@ -122,8 +122,8 @@ def test_random_corruption_has_the_shares_of_the_degradation_law(severity: str) 
     law = LAWS.get(severity)
     expected = (1.0, 0.0) if law is None else (1 - law.misheard - law.number_dropped, law.misheard)
     assert (intact / count, misheard / count) == pytest.approx(expected, abs=0.04)
-    picture = np.full((64, 64, 3), 200, np.uint8)
-    dark = [float(draw_image(picture, severity, rng).max()) / 200 for _ in range(200)]  # type: ignore[arg-type]
+    image = np.full((64, 64, 3), 200, np.uint8)
+    dark = [float(draw_image(image, severity, rng).max()) / 200 for _ in range(200)]  # type: ignore[arg-type]
     low, high = (1.0, 1.0) if law is None else law.gain
     assert low - 0.02 <= min(dark) <= max(dark) <= high + 0.02
 

@@ -41,7 +41,7 @@ def test_resampling_preserves_the_frequency_of_a_tone(rate: int) -> None:
     assert abs(len(decoded) - RATE) <= 1
     expected = sine(RATE)[: len(decoded)]
     inner = slice(100, len(decoded) - 100)
-    # Twice the rate is averaged in pairs: half a sample late, by the recordings' own law.
+    # Audio at twice the rate is averaged in pairs, as for the recordings: half a sample later.
     assert np.abs(decoded - expected)[inner].max() < (0.1 if rate == 2 * RATE else 0.02)
 
 

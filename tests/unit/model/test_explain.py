@@ -13,7 +13,7 @@ MODALITIES, LABELS = ("text", "video", "audio"), ("nothing", "one", "two")
 
 
 def rows(seed: int, present: frozenset[str]) -> np.ndarray:
-    """Random log probabilities of all subsets, in which absent senses change nothing."""
+    """Return random log probabilities of all subsets, which absent modalities do not change."""
     rng = np.random.default_rng(seed)
     mask = sum(1 << i for i, m in enumerate(MODALITIES) if m in present)
     by_used = {u: np.log(rng.dirichlet(np.ones(len(LABELS)))) for u in range(8)}
@@ -49,17 +49,17 @@ def test_modalities_that_agree_are_no_conflict() -> None:
     assert not e.abstained
 
 
-def by_counting(single: np.ndarray, prior: np.ndarray) -> float:
-    """The posterior of a conflict by going through every combination of what three senses show."""
+def conflict_by_enumeration(single: np.ndarray, prior: np.ndarray) -> float:
+    """Return the posterior of a conflict, summed over all combinations of labels of three modalities."""
     likely = single / prior
     agree = sum(float(prior[k] * likely[0, k] * likely[1, k] * likely[2, k]) for k in range(3))
     odd = 0.0
-    for sense in range(3):
-        odd_modality, two = (s for s in range(3) if s != sense)
+    for odd_one in range(3):
+        first, second = (m for m in range(3) if m != odd_one)
         for k in range(3):
             for j in (j for j in range(3) if j != k):
-                labels_shown = prior[j] / (1 - prior[k]) * likely[sense, j]
-                odd += float(prior[k] * likely[odd_modality, k] * likely[two, k] * labels_shown) / 3
+                other_label = prior[j] / (1 - prior[k]) * likely[odd_one, j]
+                odd += float(prior[k] * likely[first, k] * likely[second, k] * other_label) / 3
     return odd / (odd + agree)
 
 
@@ -69,7 +69,7 @@ def test_conflict_equals_the_posterior_by_enumeration(seed: int) -> None:
     prior, single = rng.dirichlet(np.ones(3) * 3), rng.dirichlet(np.ones(3), 3)
     table = np.log(np.stack([prior, single[0], single[1], prior, single[2], prior, prior, prior]))
     e = explain_window(table, frozenset(MODALITIES), MODALITIES, LABELS, 0.9, 0.5)
-    assert e.conflict == pytest.approx(by_counting(single, prior), abs=1e-9)
+    assert e.conflict == pytest.approx(conflict_by_enumeration(single, prior), abs=1e-9)
 
 
 def test_one_modality_is_no_conflict_and_of_two_none_is_odd() -> None:

@@ -1,4 +1,4 @@
-"""Predictions for a manifest: one result per line, in order, whatever the files are."""
+"""Predictions for a manifest: one result per line, in order, also for files that cannot be read."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
     for rate in (8_000, 11_025, 16_000, 44_100):
         sound(tmp_path / f"{rate}.wav", rng.normal(0, 0.1, rate).astype(np.float32), rate)
     sound(tmp_path / "empty.wav", np.zeros(0, np.float32), 8_000)
-    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n no picture")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n no image")
     return tmp_path
 
 
@@ -41,7 +41,7 @@ def sound(path: Path, samples: NDArray[np.float32], rate: int) -> None:
     soundfile.write(path, samples, rate, subtype="PCM_16")
 
 
-def answers(folder: Path, model: FusionModel, *rows: Any) -> list[dict[str, Any]]:
+def results_of(folder: Path, model: FusionModel, *rows: Any) -> list[dict[str, Any]]:
     manifest = folder / "manifest.jsonl"
     manifest.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
     return list(predict_manifest(manifest, lambda task: model if task == "small" else f"no model for {task}"))
@@ -52,7 +52,9 @@ def row(name: str = "a", **fields: Any) -> dict[str, Any]:
 
 
 def test_a_prediction_has_a_label_and_probabilities_that_sum_to_one(folder: Path, model: FusionModel) -> None:
-    (result,) = answers(folder, model, row(text="the high tone", image="large.jpg", audio="8000.wav", later="ignored"))
+    (result,) = results_of(
+        folder, model, row(text="the high tone", image="large.jpg", audio="8000.wav", later="ignored")
+    )
     assert set(result["probs"]) == set(LABELS)
     assert sum(result["probs"].values()) == pytest.approx(1, abs=1e-6)
     assert result["label"] == max(result["probs"], key=result["probs"].__getitem__)
@@ -64,11 +66,11 @@ def test_a_prediction_has_a_label_and_probabilities_that_sum_to_one(folder: Path
 def test_audio_of_any_rate_and_images_of_any_size_are_read(folder: Path, model: FusionModel) -> None:
     rows = [row(f"r{rate}", audio=f"{rate}.wav") for rate in (8_000, 11_025, 16_000, 44_100)]
     rows += [row(f"p{n}", image=n) for n in ("small.png", "large.jpg")]
-    assert all("label" in result for result in answers(folder, model, *rows))
+    assert all("label" in result for result in results_of(folder, model, *rows))
 
 
 def test_dropped_null_missing_and_empty_inputs_are_absent(folder: Path, model: FusionModel) -> None:
-    result = answers(
+    result = results_of(
         folder, model, row(text="the low tone"), row(text="the low tone", image="broken.png", drop=["video"]),
         {"id": "a", "task": "small", "text": "the low tone"}, row(text="the low tone", audio="empty.wav"),
         row(text="the low tone", audio="8000.wav", drop=["audio"]),
@@ -77,13 +79,13 @@ def test_dropped_null_missing_and_empty_inputs_are_absent(folder: Path, model: F
 
 
 def test_a_sample_without_inputs_gets_the_prior(folder: Path, model: FusionModel) -> None:
-    (result,) = answers(folder, model, row())
+    (result,) = results_of(folder, model, row())
     assert sum(result["probs"].values()) == pytest.approx(1, abs=1e-6)
     assert result["conflict"] == 0
 
 
 def test_an_unreadable_row_is_reported_in_its_place(folder: Path, model: FusionModel) -> None:
-    result = answers(
+    result = results_of(
         folder, model, row("1", text="the low tone"), row("2", image="broken.png"), row("3", image="nowhere.png"),
         row("4", text=7), row("5", task="other"), "{", "[]", row("8", drop="text"), row("9", audio="broken.png"),
         row("10", image="."), row("11", image="\0"), row("12", text="the low tone"),
@@ -95,8 +97,8 @@ def test_an_unreadable_row_is_reported_in_its_place(folder: Path, model: FusionM
 
 def test_a_prediction_does_not_depend_on_other_rows(folder: Path, model: FusionModel) -> None:
     item = row(text="the low tone", audio="16000.wav")
-    (alone,) = answers(folder, model, item)
-    among = answers(folder, model, *[row(f"{n}", text=f"the tone {n}") for n in range(70)], item)
+    (alone,) = results_of(folder, model, item)
+    among = results_of(folder, model, *[row(f"{n}", text=f"the tone {n}") for n in range(70)], item)
     assert among[-1] == alone
     assert len(among) == 71
 

@@ -64,7 +64,7 @@ def test_a_feature_is_byte_identical_in_any_batch(served: FusionModel, modality:
 @given(st.lists(st.sets(st.sampled_from(["text", "video", "audio"])), min_size=1, max_size=2 * BATCH + 1))
 def test_a_window_prediction_is_byte_identical_in_any_batch(present: list[set[str]]) -> None:
     served = model()
-    windows = [window(seed, sorted(senses)) for seed, senses in enumerate(present)]
+    windows = [window(seed, sorted(modalities)) for seed, modalities in enumerate(present)]
     together = served.fuse(windows)
     alone = [served.fuse([w])[0] for w in windows]
     assert [rows.tobytes() for rows in alone] == [rows.tobytes() for rows in together]
@@ -129,9 +129,9 @@ def rows_of(served: FusionModel, stretches: Sequence[TimedSamples]) -> NDArray[n
 @given(st.lists(st.integers(1, 15_999), max_size=9, unique=True), st.randoms(use_true_random=False))
 def test_any_chunking_of_audio_gives_the_same_prediction(cuts: list[int], random: Any) -> None:
     served = model()
-    sound = np.random.default_rng(4).normal(0, 0.1, 16_000).astype(np.float32)
-    edges = [0, *sorted(cuts), len(sound)]
-    pieces = [TimedSamples(begin * 125, "mic", str(begin), sound[begin:end]) for begin, end in pairwise(edges)]
+    audio = np.random.default_rng(4).normal(0, 0.1, 16_000).astype(np.float32)
+    edges = [0, *sorted(cuts), len(audio)]
+    pieces = [TimedSamples(begin * 125, "mic", str(begin), audio[begin:end]) for begin, end in pairwise(edges)]
     random.shuffle(pieces)
-    full = rows_of(served, [TimedSamples(0, "mic", "0", sound)])
+    full = rows_of(served, [TimedSamples(0, "mic", "0", audio)])
     assert rows_of(served, pieces).tobytes() == full.tobytes()

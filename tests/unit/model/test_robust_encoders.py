@@ -59,5 +59,5 @@ def test_features_of_a_missing_segment_are_ignored() -> None:
 def test_louder_audio_has_the_same_feature() -> None:
     torch.manual_seed(1)
     encoder = RobustAudioEncoder().eval()
-    sound = torch.randn(1, 4_000) * 0.05
-    torch.testing.assert_close(encoder(sound), encoder(sound * 3), atol=0.02, rtol=0.02)
+    audio = torch.randn(1, 4_000) * 0.05
+    torch.testing.assert_close(encoder(audio), encoder(audio * 3), atol=0.02, rtol=0.02)

@@ -50,7 +50,7 @@ def test_a_shard_is_sorted_and_free_of_owners_and_times(folder: str) -> None:
         members = archive.getmembers()
     assert [m.name for m in members] == sorted(m.name for m in members)
     assert {(m.mtime, m.uid, m.gid, m.mode, m.isreg()) for m in members} == {(0, 0, 0, 0o644, True)}
-    # WebDataset takes what stands before the first dot of a name as the key of a sample.
+    # WebDataset uses the part of a name before the first dot as the key of a sample.
     assert all(m.name.count(".") == 1 for m in members)
 
 

@@ -21,7 +21,7 @@ RECIPE = TaskRecipe(fusion="mean", epochs=2, batch_size=8, seed=3, residual_epoc
 
 
 class Stopped(Exception):
-    """The machine went away."""
+    """An interruption of the training."""
 
 
 def trained(recipe: TaskRecipe = RECIPE, resume: Path | None = None, stop_after: int = 99) -> TrainedTask:

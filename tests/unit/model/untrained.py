@@ -16,7 +16,7 @@ BATCH = 8
 
 
 def config(**changed: Any) -> dict[str, Any]:
-    """The config of a checkpoint of this model."""
+    """Return the config of a checkpoint of this model."""
     return {
         "name": "untrained",
         "version": "1",
@@ -33,7 +33,7 @@ def config(**changed: Any) -> dict[str, Any]:
 
 
 def network(seed: int = 3, labels: int = len(LABELS)) -> StreamsNetwork:
-    """A network whose calibration is not neutral either, so that a test sees it being used."""
+    """Return a network whose calibration is not neutral, so that a test notices if it is not used."""
     torch.manual_seed(seed)
     untrained = StreamsNetwork(labels, len(WORDS), VECTOR_SIZE)
     for parameter in untrained.parameters():
@@ -46,6 +46,6 @@ def network(seed: int = 3, labels: int = len(LABELS)) -> StreamsNetwork:
 
 
 def model(seed: int = 3) -> FusionModel:
-    """The same, as it serves, on the CPU."""
+    """Return the model as it is served on the CPU."""
     torch.set_num_threads(config()["threads"])
     return FusionModel(network(seed), config(), WORDS, "0" * 64, torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""Written cases: the form is exact, and what cannot be read is answered too."""
+"""Alignment cases in JSON: the format is exact, and an invalid case gives an error."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_an_invalid_case_gives_an_error(line: bytes) -> None:
 @pytest.mark.parametrize("seed", range(60))
 def test_random_cases_equal_the_oracle(seed: int) -> None:
     rng = random.Random(seed)
-    lanes = {m: {"lateness_us": rng.choice([0, 2, 5]), "gapless": rng.random() < 0.5} for m in "ab"}
+    modalities = {m: {"lateness_us": rng.choice([0, 2, 5]), "gapless": rng.random() < 0.5} for m in "ab"}
     arrivals: list[dict[str, object]] = []
     for n in range(40):
         modality = rng.choice("ab")
@@ -80,22 +80,24 @@ def test_random_cases_equal_the_oracle(seed: int) -> None:
             arrivals.append({"modality": modality, "kind": "data", **more, **times})
     size, hop = rng.choice([(10, 10), (12, 4), (10, 15)])
     result = run_case(
-        json.dumps({"name": "r", "size_us": size, "hop_us": hop, "modalities": lanes, "arrivals": arrivals}).encode()
+        json.dumps(
+            {"name": "r", "size_us": size, "hop_us": hop, "modalities": modalities, "arrivals": arrivals}
+        ).encode()
     )
 
     semantics = AlignmentConfig(
         size,
         hop,
-        {m: StreamConfig(v["lateness_us"], v["gapless"]) for m, v in lanes.items()},  # type: ignore[arg-type]
+        {m: StreamConfig(v["lateness_us"], v["gapless"]) for m, v in modalities.items()},  # type: ignore[arg-type]
         members_max=WITHOUT_LIMIT,
         event_gap_us=WITHOUT_LIMIT,
     )
     logs: dict[str, list[LogEntry]] = {"a": [], "b": []}
-    places: list[tuple[str, int]] = []
+    positions: list[tuple[str, int]] = []
     for index, a in enumerate(arrivals):
         m = str(a["modality"])
         offset = len(logs[m])
-        places.append((m, offset))
+        positions.append((m, offset))
         if a["kind"] == "bound":
             logs[m].append(LogEntry(offset, index, Tick(a["bounds"], "tick")))  # type: ignore[arg-type]
         else:
@@ -110,5 +112,5 @@ def test_random_cases_equal_the_oracle(seed: int) -> None:
     }
     assert members == expected
     assert result["open"] == sorted([s, start] for s, start in verdict.open)
-    for place, fate in zip(places, result["fates"], strict=True):
-        assert fate == verdict.fates.get(place)
+    for position, fate in zip(positions, result["fates"], strict=True):
+        assert fate == verdict.fates.get(position)

@@ -1,4 +1,4 @@
-"""Recordings: rendered as their README says, stamped once, and played without ever opening the truth."""
+"""Recorded streams: rendered as their README says, stamped once, and played without reading the true events."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def test_only_the_scorer_and_training_read_truth_files() -> None:
 
 
 def test_the_microphone_is_rendered_as_the_data_set_describes() -> None:
-    sound = read_stream(DATA, "S01").audio
-    assert sound.shape == (960_000,)
-    assert hashlib.sha256(sound.astype("<i2").tobytes()).hexdigest() == (
+    audio = read_stream(DATA, "S01").audio
+    assert audio.shape == (960_000,)
+    assert hashlib.sha256(audio.astype("<i2").tobytes()).hexdigest() == (
         "c98295cba7f4377c588d5d1c9eb9c007693e8a30b4e0cc32299411d16be70b22"
     )
 

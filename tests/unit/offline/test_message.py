@@ -1,4 +1,4 @@
-"""Records as messages of a recording: readable where they can be, and back to the very same bytes."""
+"""Records as messages of a recording: readable by other tools, and decoded to the same bytes."""
 
 from __future__ import annotations
 

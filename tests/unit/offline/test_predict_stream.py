@@ -1,4 +1,4 @@
-"""`braid predict-stream`: one recorded stream to a file of events, or exit code 2 and a sentence."""
+"""`braid predict-stream`: a file of events from a recorded stream, or exit code 2 and a message."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNTIL_S = 40.0
 
 @pytest.fixture(scope="module")
 def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first 40 seconds of a stream as its server received them."""
+    """Return the first 40 seconds of a stream as its server received them."""
     path = tmp_path_factory.mktemp("stream") / "part.events.jsonl"
     lines = Path(f"{STREAM}.events.jsonl").read_text().splitlines(keepends=True)
     path.write_text("".join(line for line in lines if json.loads(line)["t_arrive"] < UNTIL_S))

@@ -1,4 +1,4 @@
-"""A recording as other tools see it: the MCAP library's own reader, its channels, schemas and pictures."""
+"""A recording in other tools: the channels, schemas and images that the MCAP library reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records as people read them, whatever a stranger put into them."""
+"""Records as readable lines and files, also with untrusted content."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def test_control_characters_are_replaced_in_a_line() -> None:
 
 
 def test_media_become_files_that_open_under_safe_names() -> None:
-    picture = media_file(RECORDS[0])
-    assert picture == ("braid.media.video.v1-0-0.jpg", JPEG)
-    sound = media_file(RECORDS[1])
-    assert sound is not None
-    assert sound[0].endswith(".wav")
-    with wave.open(BytesIO(sound[1])) as read:
+    image = media_file(RECORDS[0])
+    assert image == ("braid.media.video.v1-0-0.jpg", JPEG)
+    audio = media_file(RECORDS[1])
+    assert audio is not None
+    assert audio[0].endswith(".wav")
+    with wave.open(BytesIO(audio[1])) as read:
         assert (read.getframerate(), read.getnchannels(), read.getnframes()) == (8_000, 1, 800)
     stranger = media(0, 5, "../../etc/passwd", b"x", "text")._replace(topic="../../x")
     named = media_file(stranger)

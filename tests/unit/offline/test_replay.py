@@ -1,4 +1,4 @@
-"""A recorded home stream, replayed: the same bytes under the same rules, and a diff that explains itself under others."""
+"""Replay of a recorded home stream: the same bytes with the same settings, and an explained diff with others."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ def test_the_order_of_topics_in_the_file_does_not_matter(
 
 def test_a_longer_hop_makes_every_other_window_vanish_and_says_why(recording: Path, inference: Inference) -> None:
     comparison = sample_recording.replay(recording, inference, "alignment.hop_ms=1000")
-    gone = [d for d in comparison.diff.of("window") if d.how == "vanishes"]
-    assert len(gone) == 12
-    assert {d.why for d in gone} == {("alignment.hop_ms 500 -> 1000",)}
+    vanished = [d for d in comparison.diff.of("window") if d.how == "vanishes"]
+    assert len(vanished) == 12
+    assert {d.why for d in vanished} == {("alignment.hop_ms 500 -> 1000",)}
     assert comparison.ok, "a requested change is no failure"
     assert not comparison.diff.same_bytes
-    vanished = [d for d in comparison.diff.of("prediction") if d.how == "vanishes"]
-    assert {d.why[0] for d in vanished} == {"its window vanishes"}
+    predictions = [d for d in comparison.diff.of("prediction") if d.how == "vanishes"]
+    assert {d.why[0] for d in predictions} == {"its window vanishes"}
 
 
 def test_a_shorter_idle_timeout_makes_streams_unknown_and_writes_its_own_idle_records(
@@ -111,10 +111,10 @@ def test_a_shorter_idle_timeout_names_the_chunk_that_left_a_window(inference: In
 
 def test_a_member_that_is_rejected_in_the_other_outcome_shows_its_fate() -> None:
     member = {"source": "/d", "id": "7", "at": [0, 3]}
-    lane = {"state": "present", "evidence": "data", "bound_us": 1, "members": [member]}
+    text = {"state": "present", "evidence": "data", "bound_us": 1, "members": [member]}
     times = {"end_us": 1, "previous_us": None, "opened_us": 1, "closed_us": 1}
-    empty = {**times, "modalities": {"text": {**lane, "members": []}}}
-    full = {**times, "modalities": {"text": lane}}
+    empty = {**times, "modalities": {"text": {**text, "members": []}}}
+    full = {**times, "modalities": {"text": text}}
     late = ReplayOutcome(fates={MemberPosition("text", 0, 3): "late"})
     assert list(window_points(full, empty, ReplayOutcome(), late)) == ["-text /d#7 (late now)"]
     assert list(window_points(empty, full, late, ReplayOutcome())) == ["+text /d#7 (late before)"]
@@ -132,13 +132,13 @@ def test_a_changed_limit_uses_the_recorded_idle_records(recording: Path, inferen
 def test_own_idle_records_with_the_same_settings_equal_the_recorded_ones(
     published: list[KafkaRecord], inference: Inference, tmp_path: Path
 ) -> None:
-    """Without the recorded ticks nothing closes; with a change that moves nothing the replay writes the same ones."""
+    """Without the recorded ticks no window closes; a change without effect makes the replay write the same ticks."""
     without_ticks = [r for r in published if cloudevents.raw_type(r.headers) != tick.TICK_TYPE.encode()]
     path = sample_recording.write_recording(tmp_path / "x.mcap", without_ticks)
-    gone = [d for d in sample_recording.replay(path, inference).diff.of("window") if d.how == "vanishes"]
-    assert gone
-    assert {d.what for d in gone} == {("still open at the recording's end",)}
-    assert {d.why for d in gone} == {(UNEXPLAINED,)}
+    vanished = [d for d in sample_recording.replay(path, inference).diff.of("window") if d.how == "vanishes"]
+    assert vanished
+    assert {d.what for d in vanished} == {("still open at the recording's end",)}
+    assert {d.why for d in vanished} == {(UNEXPLAINED,)}
     comparison = sample_recording.replay(path, inference, "alignment.session_idle_ms=3001")
     assert not [d for d in comparison.diff.of("window") if d.how == "vanishes"]
 

@@ -1,4 +1,4 @@
-"""Thresholds are chosen for what they find, among those that keep quiet where nothing happens."""
+"""Tuning chooses the thresholds that detect most events among those with few false alarms."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ TRUTH = read_truth(ROOT / "data" / "homestream" / "S01.truth.json")
 HOP_US, SIZE_US = 500_000, 2_000_000
 
 
-def seen(tops: dict[int, tuple[str, float]]) -> list[DetectorInput]:
-    """Two minutes of windows: the label and its probability at some, nothing at the others."""
+def inputs_of(tops: dict[int, tuple[str, float]]) -> list[DetectorInput]:
+    """Return two minutes of windows: these labels and probabilities by number, nothing elsewhere."""
     out = []
     for number in range(240):
         label, p = tops.get(number, ("nothing", 1.0))
@@ -27,14 +27,14 @@ def seen(tops: dict[int, tuple[str, float]]) -> list[DetectorInput]:
     return out
 
 
-def careful_and_careless() -> Iterator[EventDetector]:
+def two_detectors() -> Iterator[EventDetector]:
     for on in (0.3, 0.6):
         yield tune_events.detector_with(0.5, on, 0.1, 0.2, 1_000_000, 1_000_000)
 
 
 @pytest.fixture(autouse=True)
-def _two(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tune_events, "_grid", careful_and_careless)
+def _small_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tune_events, "_grid", two_detectors)
 
 
 # S01 begins with a 4 from 2.4 to 5.1 s. Here it is doubtful: its smoothed score stays below .6.
@@ -42,19 +42,19 @@ DOUBTFUL = dict.fromkeys(range(3, 8), ("4", 0.6))
 
 
 def chosen_thresholds(silent: list[DetectorInput]) -> list[float]:
-    return [d.on for d in tune_events._quiet_enough([(seen(DOUBTFUL), TRUTH)], [silent])]
+    return [d.on for d in tune_events._quiet_enough([(inputs_of(DOUBTFUL), TRUTH)], [silent])]
 
 
 def test_without_false_alarms_the_thresholds_that_find_most_come_first() -> None:
-    assert chosen_thresholds(seen({})) == [0.3, 0.6]
+    assert chosen_thresholds(inputs_of({})) == [0.3, 0.6]
 
 
 def test_thresholds_that_find_more_but_raise_alarms_are_left_out() -> None:
-    alarming = seen({number: ("7", 0.6) for at in (10, 60, 110) for number in range(at, at + 4)})
+    alarming = inputs_of({number: ("7", 0.6) for at in (10, 60, 110) for number in range(at, at + 4)})
     assert chosen_thresholds(alarming) == [0.6]
 
 
 def test_the_detector_with_the_fewest_alarms_is_chosen_if_all_raise_too_many() -> None:
     sure = {number: ("7", 1.0) for at in (10, 60) for number in range(at, at + 4)}
     unsure = dict.fromkeys(range(110, 114), ("7", 0.6))
-    assert chosen_thresholds(seen(sure | unsure)) == [0.6]
+    assert chosen_thresholds(inputs_of(sure | unsure)) == [0.6]

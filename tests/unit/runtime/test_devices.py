@@ -16,7 +16,7 @@ SOURCE, START_US = "/devices/cam/front", 1_700_000_000_000_000
 
 
 def offsets_after(clock: DeviceClock, behind_us: int, delays_us: list[int], start_us: int = START_US) -> list[int]:
-    """Return the offset after each of some records, one a second, of a clock that is so far behind."""
+    """Return the estimated offset after each record, one a second, of a clock that is behind by a given time."""
     offsets = []
     for n, delay_us in enumerate(delays_us):
         appended_us = start_us + n * 1_000_000

@@ -1,4 +1,4 @@
-"""Which services collect garbage rarely, and why not all of them."""
+"""The services that collect garbage rarely, and the reason why others do not."""
 
 from __future__ import annotations
 

@@ -221,7 +221,7 @@ def test_json_schema_describes_every_setting_for_editors() -> None:
     for name, model in {"Settings": schema, **schema["$defs"]}.items():
         assert model["description"], name
         for setting, rules in model["properties"].items():
-            # A section whose description is the one of its table has it there only.
+            # A section with the description of its table is described only there.
             assert rules.get("description") or "$ref" in rules, f"{name}.{setting}"
 
 

@@ -1,4 +1,4 @@
-"""Traces where nobody takes them, and where nothing that could send them is installed."""
+"""Traces without a collector, and without an installed exporter."""
 
 from __future__ import annotations
 

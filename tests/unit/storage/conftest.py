@@ -1,4 +1,4 @@
-"""A real photo."""
+"""A photo of a hand from the data sets."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def test_zero_days_or_bytes_archive_nothing_and_create_no_folder(tmp_path: Path)
 def test_files_of_a_crash_before_the_manifest_are_deleted_at_the_next_start(tmp_path: Path) -> None:
     archive = open_archive(tmp_path)
     archive.save(entry(1))
-    (next(tmp_path.glob("values/*")) / ("0" * 64)).write_bytes(b"nobody names it")
+    (next(tmp_path.glob("values/*")) / ("0" * 64)).write_bytes(b"not in a manifest")
     (next(tmp_path.glob("events/*")) / ".half").write_bytes(b"half a manifest")
     open_archive(tmp_path)
     assert files(tmp_path) == 2
@@ -150,17 +150,17 @@ def test_a_changed_value_is_missing_and_a_changed_manifest_is_counted(tmp_path: 
 
 
 def test_one_process_writes_and_any_may_read_and_forget(tmp_path: Path) -> None:
-    one, other, looker = (EventArchive(tmp_path, 7, MB) for _ in range(3))
+    one, other, reader = (EventArchive(tmp_path, 7, MB) for _ in range(3))
     one.open(NOW_US)
     with pytest.raises(BlockingIOError):
         other.open(NOW_US)
     one.save(entry(1))
-    looker.load()
-    assert looker.has("kitchen", "kitchen/1")
+    reader.load()
+    assert reader.has("kitchen", "kitchen/1")
     assert [
-        record.value for record in looker.media_records("kitchen", RecordPosition("braid.media.video.v1", 0, 1))
+        record.value for record in reader.media_records("kitchen", RecordPosition("braid.media.video.v1", 0, 1))
     ] == [b"picture 1" * 100]
-    assert looker.forget("kitchen") == 1
+    assert reader.forget("kitchen") == 1
     assert one.entry_of("kitchen", "kitchen/1") is None
     assert files(tmp_path) == 0
 

@@ -52,14 +52,14 @@ def test_the_newest_image_all_text_and_the_audio_of_the_window_make_one_sample(h
         member_input("text", "text/plain", b"a dog", START_US),
         member_input("text", "application/json", b'{"text":"barks"}', START_US),
     ]
-    pictures = [
+    images = [
         member_input("video", "image/png", b"old", START_US),
         member_input("video", "image/jpeg", hand, START_US + 1),
     ]
-    made = build_sample(evidence(*words, *pictures, *halves(4), *halves(2, "short")), "cat")
-    assert (made.row["text"], made.row["label"], made.row["said"]) == ("a dog barks", "cat", "dog")
-    assert made.files["image"] == (".jpg", hand)
-    suffix, content = made.files["audio"]
+    labelled = build_sample(evidence(*words, *images, *halves(4), *halves(2, "short")), "cat")
+    assert (labelled.row["text"], labelled.row["label"], labelled.row["said"]) == ("a dog barks", "cat", "dog")
+    assert labelled.files["image"] == (".jpg", hand)
+    suffix, content = labelled.files["audio"]
     assert suffix == ".wav"
     with wave.open(io.BytesIO(content)) as audio:
         assert (audio.getframerate(), audio.getnframes()) == (8_000, 12_000)
@@ -67,22 +67,22 @@ def test_the_newest_image_all_text_and_the_audio_of_the_window_make_one_sample(h
 
 
 def test_muted_inputs_are_left_out_and_no_input_is_an_error(hand: bytes) -> None:
-    picture = member_input("video", "image/jpeg", hand, START_US)
-    assert set(build_sample(evidence(picture, *halves(2), video="muted"), "cat").files) == {"audio"}
+    image = member_input("video", "image/jpeg", hand, START_US)
+    assert set(build_sample(evidence(image, *halves(2), video="muted"), "cat").files) == {"audio"}
     with pytest.raises(SampleNotRetained):
-        build_sample(evidence(picture, video="muted"), "cat")
+        build_sample(evidence(image, video="muted"), "cat")
     for bad in ("", " cat", "x" * 65, "a\nb"):
         with pytest.raises(InvalidLabel):
-            build_sample(evidence(picture), bad)
+            build_sample(evidence(image), bad)
 
 
 def test_the_trainer_reads_the_newest_label_until_the_session_is_forgotten(tmp_path: Path, hand: bytes) -> None:
     store = LabelStore(tmp_path / "labels")
     assert store.forget("s") == 0
-    picture = member_input("video", "image/jpeg", hand, START_US)
-    store.save(build_sample(evidence(picture, *halves(3)), "cat"))
-    store.save(build_sample(evidence(picture, *halves(3)), "bird"))
-    store.save(build_sample(evidence(picture, id="t/1/1@m", session="t"), "cat"))
+    image = member_input("video", "image/jpeg", hand, START_US)
+    store.save(build_sample(evidence(image, *halves(3)), "cat"))
+    store.save(build_sample(evidence(image, *halves(3)), "bird"))
+    store.save(build_sample(evidence(image, id="t/1/1@m", session="t"), "cat"))
     rows = list(read_rows(store.manifest))
     assert [row["label"] for row in rows if isinstance(row, dict)] == ["bird", "cat"]
     for row in rows:
