@@ -1,1 +1,1 @@
-"""The named cases of the design (alignment.md), each told as a scene of devices, logs and one or more aligners."""
+"""The named cases of the design (alignment.md), each written as a scene of devices, logs and one or more aligners."""

@@ -1,4 +1,4 @@
-"""What devices send, as plans in milliseconds, and the records that their sender makes of it."""
+"""Plans of what devices send, in milliseconds, and their Kafka records."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.simulation.broker import FakeRecord
 EPOCH_MS = 1_700_000_000_000
 TYPES = {"audio": "audio/pcm;rate=8000;channels=1;format=s16le", "text": "text/plain", "video": "image/jpeg"}
 _PCM_BYTES_PER_MS = 16
-_JPEG = b"\xff\xd8\xff\xc0\x00\x11\x08\x00\x08\x00\x08\x03"  # up to the picture's size, 8 x 8
+_JPEG = b"\xff\xd8\xff\xc0\x00\x11\x08\x00\x08\x00\x08\x03"  # up to the size of the image, 8 x 8
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One record: `at` the broker has it, `t` the device's clock stood at when the chunk began; 0.001 is 1 us.
+    """One record: `at` is its append time, `t` its capture time by the clock of the device; 0.001 is 1 us.
 
-    duration: stated in ce_duration; the length of sound is in its bytes.
+    duration: the value of ce_duration; the length of audio follows from its bytes.
     """
 
     at: float
@@ -36,22 +36,22 @@ class Sent:
 
 
 def frames(start: float, stop: float, every: int = 250, *, behind: float = 0, **more: Any) -> list[Sent]:
-    """Pictures of [start, stop), each with the broker `behind` ms after its time stamp (below 0: the clock is fast)."""
+    """Return frames of [start, stop), each appended `behind` ms after its timestamp (below 0: the clock is fast)."""
     return [Sent(t + behind, "video", t, **more) for t in _steps(start, stop, every)]
 
 
 def sound(start: float, stop: float, length: int = 500, **more: Any) -> list[Sent]:
-    """Sound without gaps over [start, stop), each chunk with the broker when it is over."""
+    """Return audio without gaps over [start, stop), each chunk appended at its end."""
     return [Sent(t + length, "audio", t, length, **more) for t in _steps(start, stop, length)]
 
 
 def texts(times: Iterable[float], **more: Any) -> list[Sent]:
-    """Messages, each with the broker at once."""
+    """Return text messages, each appended at once."""
     return [Sent(t, "text", t, **more) for t in times]
 
 
 def record_of(sent: Sent, offset: int, timestamp: int) -> FakeRecord:
-    """The record of what a device sends, in the product's own envelope."""
+    """Return the Kafka record of what a device sends."""
     kind = cloudevents.SESSION_END_TYPE if sent.end else cloudevents.media_type(sent.modality)
     headers = cloudevents.build_headers(
         session=sent.session,

@@ -1,7 +1,7 @@
-"""A scene in virtual time: fake logs and the real `Partition`, admission included, one or more of them.
+"""A scene in virtual time: fake logs and one or more real `Partition` objects, admission included.
 
-Every time that a test writes or reads is in milliseconds since the scene began, on whichever clock. Settings are the
-product's defaults: windows of 2 s every 0.5 s; lateness audio 300, video and text 500; patience audio 700, video
+All times in tests are in milliseconds since the start of the scene, on any clock. Settings are the
+product's defaults: windows of 2 s every 0.5 s; lateness audio 300, video and text 500; idle timeouts audio 700, video
 1000, text 1500; idle 3000. A session has the modalities that its name spells: "av" audio and video, "v" video alone,
 "avt" and any other name all three.
 """
@@ -26,11 +26,11 @@ PATIENCE = IdleTimeouts(
 )
 TOPICS = Topics()
 TAIL_MS = 60_000
-BOOT_US = 7_000_000_000  # where the monotonic clock stands when the scene begins
+BOOT_US = 7_000_000_000  # the monotonic clock at the start of the scene
 
 
 class Scene(Outcome):
-    """The logs of one partition number, and the aligners at work on them; the last one is the owner."""
+    """The logs of one partition number, and its aligners; the last one is the owner."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,45 +38,45 @@ class Scene(Outcome):
         self.frontiers: dict[bytes, LastEmittedWindow] = {}
         self.committed = dict.fromkeys(MODALITIES, 0)
         self.assignments = 0
-        self.aligners = [self.fresh()]
+        self.aligners = [self.new_owner()]
 
     def play(self, *plans: Iterable[Sent], until: float = 0) -> Scene:
-        """Each record comes at its time and is read at once; what becomes due in between is done when it is due."""
+        """Append each record at its time and process it at once; process timers when they are due."""
         for sent in _in_order(*plans):
             self.wait(sent.at)
             self.append(sent)
-            self.turn()
+            self.process_all()
         self.wait(until)
         return self
 
     def wait(self, until: float) -> None:
-        """Nothing is sent until then."""
+        """Advance the clock without records; process timers when they are due."""
         while (due_ms := (min(a.next_deadline_us() for a in self.aligners) - BOOT_US) / 1000) <= until:
             self.now_ms = due_ms if due_ms > self.now_ms else self.now_ms + 1
-            self.turn()
+            self.process_all()
         self.now_ms = max(until, self.now_ms)
 
-    def grow(self, plan: Iterable[Sent], until: float) -> None:
-        """The logs grow and nobody reads them."""
+    def append_unread(self, plan: Iterable[Sent], until: float) -> None:
+        """Append records without processing them."""
         for sent in _in_order(plan):
             self.now_ms = sent.at
             self.append(sent)
         self.now_ms = until
 
     def append(self, sent: Sent) -> None:
-        """The broker takes a record, now."""
+        """Append a record now."""
         log = self.logs[sent.modality]
         log.append(record_of(sent, len(log), self.stamp()))
 
-    def turn(self) -> None:
-        """Every aligner reads to the ends of the logs, and does what is due."""
+    def process_all(self) -> None:
+        """Let every aligner read to the ends of the logs and process what is due."""
         for aligner in self.aligners:
-            self.batch(aligner)
+            self.process_batch(aligner)
             while aligner.positions != self.ends():
-                self.batch(aligner)
+                self.process_batch(aligner)
 
-    def batch(self, aligner: Partition, upto: Mapping[str, int] | None = None) -> None:
-        """One aligner takes what it has fetched: of each log up to an offset, without `upto` all of it."""
+    def process_batch(self, aligner: Partition, upto: Mapping[str, int] | None = None) -> None:
+        """Let one aligner process each log up to an offset, without `upto` up to its end."""
         ends, at = self.ends() if upto is None else upto, aligner.positions
         fetched = [[(m, record) for record in self.logs[m][at[m] : end]] for m, end in ends.items()]
         records = list(merge(*fetched, key=lambda item: item[1].timestamp))
@@ -87,18 +87,18 @@ class Scene(Outcome):
             self._act(aligner, [], aligner.process((), now_us))
 
     def commit(self) -> None:
-        """The owner commits its floors, once the frontier records that they rely on are written."""
-        floors = self.owner.commit_offsets()
-        for told in self.owner.due_frontiers():
-            key = last_emitted_window.key(told.session, f"n{self.assignments}")
-            self.frontiers[key] = told
-            for old in self.owner.coverage.on_frontier_acknowledged(told.session, told.start_us):
+        """Write the frontier records that are due, then commit the offsets of the owner."""
+        offsets = self.owner.commit_offsets()
+        for frontier in self.owner.due_frontiers():
+            key = last_emitted_window.key(frontier.session, f"n{self.assignments}")
+            self.frontiers[key] = frontier
+            for old in self.owner.coverage.on_frontier_acknowledged(frontier.session, frontier.start_us):
                 if old != key:
                     self.frontiers.pop(old, None)
-        self.committed = floors
+        self.committed = offsets
 
-    def fresh(self) -> Partition:
-        """A new owner: all that it knows comes from the logs."""
+    def new_owner(self) -> Partition:
+        """Return a new owner, restored from the logs."""
         times = [self.logs[m][at].timestamp for m, at in self.committed.items() if at < len(self.logs[m])]
         since_ms = min(times) - EPOCH_MS - TAIL_MS if times else self.now_ms + 1
         tail = [((EPOCH_MS + int(at)) * 1000, w) for at, w in self.windows if at >= since_ms]
@@ -107,8 +107,8 @@ class Scene(Outcome):
         return Partition(0, 1, SEMANTICS, PATIENCE, TOPICS, TAIL_MS * 1000, start)
 
     def restart(self) -> None:
-        """The owner is gone, with all that it knew."""
-        self.aligners[-1] = self.fresh()
+        """Replace the owner by a new one that is restored from the logs."""
+        self.aligners[-1] = self.new_owner()
 
     @property
     def owner(self) -> Partition:
@@ -116,7 +116,7 @@ class Scene(Outcome):
 
     def _act(self, aligner: Partition, records: list[tuple[str, FakeRecord]], effects: Effects) -> None:
         for window in effects.windows:
-            if window.final:  # an early answer is exempt from every promise
+            if window.final:  # no guarantee holds for early windows
                 self.windows.append((self.now_ms, window))
                 aligner.on_window_acknowledged(window, self.stamp() * 1000)
         fates = {(a.chunk.modality, a.chunk.offset): "windowed" for a in effects.payloads}
@@ -126,22 +126,22 @@ class Scene(Outcome):
             at = TOPICS.modality_of(letter.position.topic), letter.position.offset
             fates[at] = letter.rejected.reason
             if letter.stage == "admission":
-                self.refused.add(at)
+                self.rejected.add(at)
         for modality, record in records:
             if record.key is not None and cloudevents.raw_type(record.headers) != cloudevents.SESSION_END_TYPE.encode():
-                self.tell((modality, record.offset), fates.get((modality, record.offset), "duplicate"))
+                self.record_fate((modality, record.offset), fates.get((modality, record.offset), "duplicate"))
         for (_, source, _), offset_us in effects.clock_offsets_us.items():
             self.offsets_ms[source] = min(offset_us // 1000, self.offsets_ms.get(source, offset_us // 1000))
-        said: dict[tuple[str, tick.TickEvidence], dict[str, int]] = {}
+        ticks_by_log: dict[tuple[str, tick.TickEvidence], dict[str, int]] = {}
         for silent in effects.idle_markers:
-            said.setdefault((silent.modality, silent.evidence), {})[silent.session] = silent.watermark_us
-        for (modality, evidence), bounds in said.items():
+            ticks_by_log.setdefault((silent.modality, silent.evidence), {})[silent.session] = silent.watermark_us
+        for (modality, evidence), bounds in ticks_by_log.items():
             log = self.logs[modality]
             for value in tick.encode(bounds, evidence):
                 log.append(FakeRecord(len(log), self.stamp(), None, value, tick.headers(value)))
 
     def stamp(self) -> int:
-        """The broker's clock."""
+        """Return the time of the broker."""
         return EPOCH_MS + int(self.now_ms)
 
 

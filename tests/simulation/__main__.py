@@ -13,18 +13,20 @@ from tests.simulation.history import History, play, play_many
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="simulate", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=2_000, help="so many histories with and as many without zombies")
+    parser.add_argument(
+        "--seeds", type=int, default=2_000, help="number of histories with zombies, and as many without"
+    )
     parser.add_argument("--seed", type=int, help="play this one only")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     total: Counter[str] = Counter()
     wrong: list[History] = []
     for zombies in (False, True):
-        if asked.seed is not None:
-            found = iter([play(asked.seed, zombies=zombies)])
+        if arguments.seed is not None:
+            results = iter([play(arguments.seed, zombies=zombies)])
         else:
-            found = play_many(range(asked.seeds), zombies=zombies)
-        count = 1 if asked.seed is not None else asked.seeds
-        for history in track(found, "with zombies" if zombies else "crashes only", total=count):
+            results = play_many(range(arguments.seeds), zombies=zombies)
+        count = 1 if arguments.seed is not None else arguments.seeds
+        for history in track(results, "with zombies" if zombies else "crashes only", total=count):
             total.update(histories=1, windows=history.windows, crashes=history.crashes, repeats=history.repeats)
             if history.problems:
                 wrong.append(history)

@@ -36,7 +36,7 @@ BATCH_WINDOWS = 3
 
 
 def predict(window: Window, payload: Callable[[Place], bytes]) -> WindowPrediction:
-    """Predict from the window and its payloads alone; now and then the model fails on a window."""
+    """Predict from the window and its payloads; the model fails on some windows."""
     members = [(m, x) for m, lane in window.modalities.items() for x in lane.members if not x.alive]
     bodies = [payload((m, x.partition, x.offset)) for m, x in members]
     for (_, member), body in zip(members, bodies, strict=True):
@@ -58,7 +58,7 @@ def predict(window: Window, payload: Callable[[Place], bytes]) -> WindowPredicti
 def expected(
     windows: Iterable[Window], payload: Callable[[Place], bytes]
 ) -> tuple[dict[str, tuple[bytes, bytes]], set[bytes]]:
-    """What a worker that never stops says: value and state by prediction id, and the events; windows in order of start."""
+    """Return the results of a worker that never stops: value and state by prediction id, and events; windows by start."""
     states: dict[str, DetectorState] = {}
     predictions: dict[str, tuple[bytes, bytes]] = {}
     events: set[bytes] = set()
@@ -86,7 +86,7 @@ class FusionWorker:
             self._read_states()
 
     def step(self, clock_ms: int, count: int, crash: Callable[[], None]) -> None:
-        """Answer the next windows."""
+        """Predict the next windows."""
         windows = [window for _, window in self._broker.windows[self.position : self.position + count]]
         since_us = look_back_us(windows, self.chains.states, self._read_since_us, self._future_us)
         if since_us is not None:

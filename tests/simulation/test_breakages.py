@@ -6,34 +6,40 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.simulation import broken, directed
+from tests.simulation import broken_rules, directed_histories
 from tests.simulation.history import play
 from tests.simulation.test_simulation import SEEDS
 
 STEPS_MAX = 4_000
 Broken = Callable[[pytest.MonkeyPatch], None]
 BY_CHANCE: list[Broken] = [
-    broken.commit_the_position,
-    broken.do_not_hold_ticks,
-    broken.hold_only_the_last_tick,
-    broken.start_without_any_checkpoint,
-    broken.start_without_the_tail,
-    broken.never_write_frontiers,
-    broken.take_the_tail_for_covered,
-    broken.judge_by_the_bound_of_the_session,
-    broken.tick_beyond_the_limit,
-    broken.take_the_newest_evidence,
-    broken.keep_identities_until_emission,
-    broken.forget_identities_at_once,
-    broken.commit_before_the_outputs,
-    broken.predict_again_what_is_published,
-    broken.start_folds_from_nothing,
-    broken.never_look_back,
+    broken_rules.commit_the_position,
+    broken_rules.do_not_hold_ticks,
+    broken_rules.hold_only_the_last_tick,
+    broken_rules.start_without_any_checkpoint,
+    broken_rules.start_without_the_tail,
+    broken_rules.never_write_frontiers,
+    broken_rules.take_the_tail_for_covered,
+    broken_rules.judge_by_the_bound_of_the_session,
+    broken_rules.tick_beyond_the_limit,
+    broken_rules.take_the_newest_evidence,
+    broken_rules.keep_identities_until_emission,
+    broken_rules.forget_identities_at_once,
+    broken_rules.commit_before_the_outputs,
+    broken_rules.predict_again_what_is_published,
+    broken_rules.start_folds_from_nothing,
+    broken_rules.never_look_back,
 ]
 DIRECTED: list[tuple[Broken, Callable[[], list[str]]]] = [
-    (broken.cover_only_the_old_where_every_floor_is_the_end, directed.all_is_read_and_we_are_down_for_long),
-    (broken.share_one_frontier_key, directed.a_paused_owner_writes_its_frontier_last),
-    (broken.publish_windows_before_rejections, directed.a_conflict_stands_in_the_batch_that_closes_its_window),
+    (
+        broken_rules.cover_only_the_old_where_every_floor_is_the_end,
+        directed_histories.all_is_read_and_we_are_down_for_long,
+    ),
+    (broken_rules.share_one_frontier_key, directed_histories.a_paused_owner_writes_its_frontier_last),
+    (
+        broken_rules.publish_windows_before_rejections,
+        directed_histories.a_conflict_stands_in_the_batch_that_closes_its_window,
+    ),
 ]
 
 

@@ -77,10 +77,10 @@ def _fates(broker: Broker, arrivals: Arrivals, verdict: OracleVerdict) -> Iterat
         return {(c.session, c.modality, *c.identity, c.sha256) for c in found}
 
     stronger = fates["windowed"] | fates["conflict"] | fates["limit"] | fates["duplicate"]
-    said_late, said_dead = identities(broker.late), identities(broker.dead)
-    if said_late - stronger != fates["late"] - stronger:
+    reported_late, reported_dead = identities(broker.late), identities(broker.dead)
+    if reported_late - stronger != fates["late"] - stronger:
         yield "late set differs"
-    if not fates["conflict"] | fates["limit"] <= said_dead:
+    if not fates["conflict"] | fates["limit"] <= reported_dead:
         yield "a rejection was not reported"
     inside = {
         (w.session, m, x.source, x.id, x.t_us, x.duration_us, x.sha256)
@@ -90,7 +90,7 @@ def _fates(broker: Broker, arrivals: Arrivals, verdict: OracleVerdict) -> Iterat
         for x in lane.members
     }
     everything = {(a.chunk.session, a.chunk.modality, *a.chunk.identity, a.chunk.sha256) for a in arrivals.values()}
-    if everything - inside - said_late - said_dead:
+    if everything - inside - reported_late - reported_dead:
         yield "lost"
 
 

@@ -21,16 +21,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="torture", description=__doc__)
     parser.add_argument("--minutes", type=float, default=5.0, help="how long the sender sends (from 0.5 on)")
     parser.add_argument("--seed", type=int, help="the plan of faults and the records (default: a new one)")
-    parser.add_argument("--folder", type=Path, help="keep logs and topics there")
-    asked = parser.parse_args()
-    if asked.minutes < 0.5:
+    parser.add_argument("--folder", type=Path, help="where logs and topics are stored")
+    arguments = parser.parse_args()
+    if arguments.minutes < 0.5:
         parser.error("a run has at least 0.5 minutes")
     # The broker is killed on purpose: do not log the failures of our clients.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    seed = asked.seed if asked.seed is not None else random.randrange(1_000_000)
+    seed = arguments.seed if arguments.seed is not None else random.randrange(1_000_000)
     with tempfile.TemporaryDirectory(prefix="torture-") as made:
-        folder = asked.folder or Path(made)
-        outcome = asyncio.run(run(seed, asked.minutes * 60, folder, lambda text: print(text, flush=True)))
+        folder = arguments.folder or Path(made)
+        outcome = asyncio.run(run(seed, arguments.minutes * 60, folder, lambda text: print(text, flush=True)))
     print("\n" + "\n".join(report_lines(outcome)))
     return 1 if outcome.verdict.problems or blind_spots(outcome) else 0
 

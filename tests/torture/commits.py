@@ -40,9 +40,9 @@ class Need(NamedTuple):
 
 
 def read_commit(raw: KafkaRecord) -> Commit | None:
-    """The commit of a record, None for what is none (group metadata, tombstones). Raises NotRead.
+    """Return the commit of a record, None for other records (group metadata, tombstones).
 
-    Source: OffsetCommitKey.json and OffsetCommitValue.json of Apache Kafka 4.1.
+    Raises UnknownRecordFormat. Source: OffsetCommitKey.json and OffsetCommitValue.json of Apache Kafka 4.1.
     """
     key, value = raw.key or b"", raw.value
     if value is None or struct.unpack_from(">h", key)[0] not in COMMIT_KEYS:

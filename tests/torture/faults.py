@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from services.local.kafka import LocalKafka
 from services.local.redis import LocalRedis
 from services.runtime.settings import Settings
-from tests.torture.flight import AGAIN_S, InFlight, wait_for_in_flight
+from tests.torture.in_flight import AGAIN_S, InFlight, wait_for_in_flight
 from tests.torture.plan import Fault
 from tests.torture.supervisor import FIRST, FUSION, SECOND, Supervisor
 

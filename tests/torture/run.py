@@ -20,7 +20,7 @@ from services.local.stack import LocalStack
 from services.runtime.settings import Settings, load
 from tests.torture.commits import OFFSETS_TOPIC, Commit, read_commit
 from tests.torture.faults import FaultInjector
-from tests.torture.flight import InFlight, wait_for_in_flight
+from tests.torture.in_flight import InFlight, wait_for_in_flight
 from tests.torture.plan import Fault, plan
 from tests.torture.supervisor import FIRST, FUSION, Supervisor
 from tests.torture.verdict import Evidence, Verdict, judge

@@ -53,14 +53,14 @@ def judge(evidence: Evidence, settings: Settings, inference: Inference) -> Verdi
     out.problems += premature_commits(commits, needs)
     if not books.balanced:
         out.problems.append("the books do not balance")
-    kept = sum(1 for one in evidence.logs for raws in one.media.values() for raw in raws if raw.key is not None)
-    if kept < evidence.acknowledged:
-        out.problems.append(f"{evidence.acknowledged} records were acknowledged, {kept} are in the logs")
+    stored = sum(1 for one in evidence.logs for raws in one.media.values() for raw in raws if raw.key is not None)
+    if stored < evidence.acknowledged:
+        out.problems.append(f"{evidence.acknowledged} records were acknowledged, {stored} are in the logs")
     for by in RAISES:
         if not premature_commits([replace(c, offset=c.offset + by) for c in commits], needs):
             out.problems.append(f"commits raised by {by} would not be noticed: the check is blind")
     out.counts = {
-        "records": kept,
+        "records": stored,
         "windows": len(books.windows),
         "window copies": books.copies,
         "late": books.fates["late"],
@@ -93,7 +93,7 @@ def _dead_letters(logs: Sequence[PartitionLogs]) -> dict[MemberPosition, list[di
 
 def _check_rejections(logs: Sequence[PartitionLogs], dead: Mapping[MemberPosition, list[dict[str, Any]]]) -> list[str]:
     """Admission rejects exactly the records that the sender marked, for the marked reason."""
-    wanted = {
+    expected = {
         MemberPosition(modality, one.partition, raw.offset): reason.decode()
         for one in logs
         for modality, raws in one.media.items()
@@ -102,11 +102,11 @@ def _check_rejections(logs: Sequence[PartitionLogs], dead: Mapping[MemberPositio
         if name == MARK
     }
     found = {at: letters for at, letters in dead.items() if letters[0]["stage"] == "admission"}
-    problems = [f"{at} was rejected: {found[at][0]['reason']}" for at in found.keys() - wanted.keys()]
-    problems += [f"{at} was not rejected ({wanted[at]})" for at in wanted.keys() - found.keys()]
-    for at in wanted.keys() & found.keys():
-        if {letter["reason"] for letter in found[at]} != {wanted[at]}:
-            problems.append(f"{at} was rejected for {found[at][0]['reason']}, not {wanted[at]}")
+    problems = [f"{at} was rejected: {found[at][0]['reason']}" for at in found.keys() - expected.keys()]
+    problems += [f"{at} was not rejected ({expected[at]})" for at in expected.keys() - found.keys()]
+    for at in expected.keys() & found.keys():
+        if {letter["reason"] for letter in found[at]} != {expected[at]}:
+            problems.append(f"{at} was rejected for {found[at][0]['reason']}, not {expected[at]}")
     problems += [
         f"{at} has two different dead letters" for at, letters in dead.items() if any(d != letters[0] for d in letters)
     ]

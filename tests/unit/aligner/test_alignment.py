@@ -70,7 +70,7 @@ def test_modality_whose_data_passed_the_window_is_absent() -> None:
 
 
 # video  x  then silence, audio goes on; ticks close; video comes back at 400
-def test_one_modality_stops_and_resumes_nothing_lost_none_reopened() -> None:
+def test_modality_that_stops_and_resumes_loses_no_data_and_reopens_no_window() -> None:
     line = Line(ONE)
     assert line.video(0) == "windowed"
     for t in range(0, 400, 50):
@@ -151,7 +151,7 @@ def test_full_window_rejects_members_and_a_chunk_without_room_is_rejected() -> N
     assert [line.video(10, id=str(n)) for n in range(5)] == ["windowed"] * 4 + ["limit"]
 
 
-# the record that made the bound cross decides, not what is known when the window comes out
+# the record that raised the watermark past the window decides, not the state at emission
 def test_evidence_is_that_of_the_record_that_closed_the_window_for_the_stream() -> None:
     line = Line(ONE)
     line.audio(0, 50)

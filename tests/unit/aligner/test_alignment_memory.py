@@ -12,7 +12,7 @@ STALE = replace(ONE, stale_after_us=1_000 * MS, event_gap_us=50 * MS)
 
 
 def known(line: Line) -> list[str]:
-    """The ids that the video lane remembers."""
+    """Return the ids that the video stream remembers."""
     return sorted(id for _, id, _, _ in line.lane("video").known)
 
 

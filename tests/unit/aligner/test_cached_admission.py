@@ -78,7 +78,7 @@ def test_record_of_a_known_stream_without_bytes_is_rejected() -> None:
     assert refused.reason is Reason.EMPTY
 
 
-# The same names in the same places: what is wrong stands where only what differs is looked at.
+# The same names in the same places: the error is in a header that the cache compares by position only.
 @pytest.mark.parametrize(
     ("name", "to"),
     [("ce_sequence", ("ce_sequence", b"\xff")), ("ce_sequence", ("ce_id", b"2")), ("traceparent", ("other", b"x"))],
@@ -102,15 +102,15 @@ def test_audio_of_a_known_stream_without_a_valid_duration_is_rejected(size: int,
         record(0, bytes(1_600), type=cloudevents.media_type("audio")),
     )
     headers = [(n, b"audio/pcm;rate=8000" if n == "content-type" else raw) for n, raw in first.headers]
-    said = [
+    results = [
         gate.admit("audio", FakeRecord(n, T_US // 1000, b"s", bytes(b), headers)) for n, b in ((0, 1_600), (1, size))
     ]
-    assert isinstance(said[0], AdmittedChunk)
-    assert isinstance(said[1], Rejected)
-    assert said[1].reason is reason
+    assert isinstance(results[0], AdmittedChunk)
+    assert isinstance(results[1], Rejected)
+    assert results[1].reason is reason
 
 
-# ce_id is a time as well: read by its place alone it would be taken for the other one.
+# ce_id is a timestamp too: read by position only, it would be mistaken for ce_time.
 @pytest.mark.parametrize("changed", [("ce_id", "ce_time"), ("ce_sequence", "traceparent"), ("ce_id", "ce_sequence")])
 def test_headers_in_another_order_are_read_by_name(changed: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     gate = AdmissionCache(NUMBER, COUNT, AlignmentConfig())

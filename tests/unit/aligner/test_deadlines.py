@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from services.aligner.idleness import FOREVER_US, TimerQueue, early_deadline_us, early_starts, idle_deadline_us
 from services.contract.alignment_config import StreamConfig
-from tests.unit.aligner.test_idleness import ONE, PATIENCE, told
+from tests.unit.aligner.test_idleness import ONE, PATIENCE, idle_records
 from tests.unit.aligner.timeline import MS, At
 
 
@@ -70,16 +70,16 @@ def test_there_is_no_early_deadline_if_early_windows_are_off() -> None:
     assert early_deadline_us(line.session(), ONE, replace(PATIENCE, early_us=None)) == FOREVER_US
 
 
-# the chunk that the tick was for stands in a log that we are behind in
+# the chunk of the tick is in a log that is not read to its end
 def test_session_with_an_idle_record_and_no_window_has_no_deadline() -> None:
     line = At(ONE)
     line.tick("audio", 110)
-    assert told(line, 1 << 40) == []
+    assert idle_records(line, 1 << 40) == []
     assert idle_deadline_us(line.session(), ONE, PATIENCE) == FOREVER_US
     assert early_deadline_us(line.session(), ONE, PATIENCE) == FOREVER_US
 
 
-# audio  [==) at 1000  [==) at 1040 passes the end of w0       patience of video 100
+# audio  [==) at 1000  [==) at 1040 passes the end of w0       idle timeout of video 100
 def test_idle_timeout_starts_when_another_stream_passes_the_end() -> None:
     line = At(ONE)
     line.handed = 1_000
@@ -87,18 +87,18 @@ def test_idle_timeout_starts_when_another_stream_passes_the_end() -> None:
     line.handed = 1_040
     line.audio(50, 50)
     assert idle_deadline_us(line.session(), ONE, PATIENCE) == 1_140 * MS
-    assert told(line, 1_139) == []
-    assert told(line, 1_140) == [("video", 120, "tick")]
+    assert idle_records(line, 1_139) == []
+    assert idle_records(line, 1_140) == [("video", 120, "tick")]
 
 
-# audio  [====) 105 at 1000     [====) 205 at 1090        patience of video 100
+# audio  [====) 105 at 1000     [====) 205 at 1090        idle timeout of video 100
 def test_each_window_has_its_own_idle_timeout() -> None:
     line = At(ONE)
     for line.handed, t, length in ((1_000, 0, 105), (1_090, 105, 100)):
         line.audio(t, length)
-    assert told(line, 1_100) == [("video", 120, "tick")]
-    assert told(line, 1_189) == []
-    assert told(line, 1_190) == [("video", 220, "tick")]
+    assert idle_records(line, 1_100) == [("video", 120, "tick")]
+    assert idle_records(line, 1_189) == []
+    assert idle_records(line, 1_190) == [("video", 220, "tick")]
 
 
 # audio passes the end of w0 at 1000, text at 1050: who waits for video has waited since 1000
@@ -123,7 +123,7 @@ def test_stream_without_a_deadline_hides_no_other() -> None:
     line.audio(0, 50)
     line.tick("audio", 110)
     assert idle_deadline_us(line.session(), ONE, PATIENCE) == 1_100 * MS
-    assert told(line, 1_100) == [("video", 120, "tick")]
+    assert idle_records(line, 1_100) == [("video", 120, "tick")]
 
 
 # audio  [==) at 1000   x a copy of it at 1200   [) at 1200 at the very same end        idle after 300
@@ -135,8 +135,8 @@ def test_data_that_raises_no_watermark_does_not_postpone_idleness() -> None:
     assert line.video(50) == "duplicate"
     assert line.video(50, id="another at the same time") == "windowed"
     assert line.video(20) == "windowed"
-    assert told(line, 1_299) == []
-    assert told(line, 1_300) == [("audio", 110, "tick"), ("video", 120, "tick")]
+    assert idle_records(line, 1_299) == []
+    assert idle_records(line, 1_300) == [("audio", 110, "tick"), ("video", 120, "tick")]
 
 
 def test_data_that_raises_a_watermark_postpones_idleness() -> None:
@@ -145,8 +145,8 @@ def test_data_that_raises_a_watermark_postpones_idleness() -> None:
     line.video(50)
     line.handed = 1_200
     line.video(51)
-    assert told(line, 1_499) == []
-    assert told(line, 1_500) == [("audio", 110, "tick"), ("video", 120, "tick")]
+    assert idle_records(line, 1_499) == []
+    assert idle_records(line, 1_500) == [("audio", 110, "tick"), ("video", 120, "tick")]
 
 
 def test_source_that_sends_again_after_its_end_has_not_ended() -> None:
@@ -154,7 +154,7 @@ def test_source_that_sends_again_after_its_end_has_not_ended() -> None:
     line.video(50)
     line.end("video")
     line.video(60)
-    assert told(line, 0, {}) == []
+    assert idle_records(line, 0, {}) == []
 
 
 def test_session_without_a_deadline_takes_no_memory_in_the_timer_queue() -> None:

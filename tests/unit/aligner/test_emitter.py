@@ -22,7 +22,7 @@ TOPICS = Topics(modalities=SEMANTICS.modalities)
 
 
 class Producer:
-    """Notes what is sent and what is acknowledged, in that order; an acknowledgement takes some turns of the loop."""
+    """Records sends and acknowledgements in order; an acknowledgement takes some turns of the event loop."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str]] = []

@@ -25,7 +25,7 @@ def test_chunk_that_arrives_as_its_window_closes_is_late_by_zero() -> None:
     assert line.fates[-1] == Late((0,), 0)
 
 
-# after a restart the frontier says what is out, and no bound does
+# after a restart the frontier alone tells which windows were emitted
 def test_chunk_before_the_last_emitted_window_is_late_by_zero() -> None:
     line = Line(ONE, {"s": 0})
     line.video(60)

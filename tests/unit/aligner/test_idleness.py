@@ -22,37 +22,37 @@ PATIENCE = IdleTimeouts({"audio": 70 * MS, "video": 100 * MS}, session_us=300 * 
 HERE = {"audio": 100, "video": 100}
 
 
-def told(line: At, asked: int, ends: dict[str, int] | None = None) -> list[tuple[str, int, str]]:
-    """What is written for a session once the ends were asked for at a time; by default we have read up to them."""
-    proof = EndOffsets(asked * MS, HERE if ends is None else ends)
-    found = idle_markers(line.session(), ONE, PATIENCE, proof, HERE)
-    return [(s.modality, s.watermark_us // MS, s.evidence) for s in found]
+def idle_records(line: At, requested_ms: int, ends: dict[str, int] | None = None) -> list[tuple[str, int, str]]:
+    """Return the idle records due with end offsets of this time; by default the aligner has reached them."""
+    proof = EndOffsets(requested_ms * MS, HERE if ends is None else ends)
+    markers = idle_markers(line.session(), ONE, PATIENCE, proof, HERE)
+    return [(s.modality, s.watermark_us // MS, s.evidence) for s in markers]
 
 
-# audio [====)[====)  handed at 1000, passes the end of w0        patience of video: 100
+# audio [====)[====)  handed at 1000, passes the end of w0        idle timeout of video: 100
 def test_stream_is_idle_when_another_passed_the_end_an_idle_timeout_ago() -> None:
     line = At(ONE)
     line.handed = 1_000
     line.audio(0, 105)
-    assert told(line, 1_099) == []
-    assert told(line, 1_100) == [("video", 120, "tick")]
+    assert idle_records(line, 1_099) == []
+    assert idle_records(line, 1_100) == [("video", 120, "tick")]
 
 
 def test_each_idle_record_is_written_once() -> None:
     line = At(ONE)
     line.handed = 1_000
     line.audio(0, 105)
-    assert told(line, 1_100) == [("video", 120, "tick")]
-    assert told(line, 1_150) == []
+    assert idle_records(line, 1_100) == [("video", 120, "tick")]
+    assert idle_records(line, 1_150) == []
 
 
-# our position 100, the log's end 101: something is in the log that we have not read
+# position 100, end offset 101: the log holds an unread record
 def test_no_idle_record_is_written_before_the_end_offsets_are_reached() -> None:
     line = At(ONE)
     line.handed = 1_000
     line.audio(0, 105)
-    assert told(line, 1_200, {"audio": 100, "video": 101}) == []
-    assert told(line, 1_200, {}) == []
+    assert idle_records(line, 1_200, {"audio": 100, "video": 101}) == []
+    assert idle_records(line, 1_200, {}) == []
 
 
 # audio [==)  then nothing at all; idle after 300
@@ -60,15 +60,15 @@ def test_idle_session_is_closed_up_to_its_newest_window_and_no_further() -> None
     line = At(ONE)
     line.handed = 1_000
     line.audio(0, 50)
-    assert told(line, 1_299) == []
-    assert told(line, 1_300) == [("audio", 110, "tick"), ("video", 120, "tick")]
+    assert idle_records(line, 1_299) == []
+    assert idle_records(line, 1_300) == [("audio", 110, "tick"), ("video", 120, "tick")]
 
 
 def test_idle_session_needs_the_end_offsets_of_all_logs() -> None:
     line = At(ONE)
     line.handed = 1_000
     line.audio(0, 50)
-    assert told(line, 1_400, {"audio": 100, "video": 101}) == []
+    assert idle_records(line, 1_400, {"audio": 100, "video": 101}) == []
 
 
 def test_no_stream_is_idle_before_its_own_timeout() -> None:
@@ -76,8 +76,8 @@ def test_no_stream_is_idle_before_its_own_timeout() -> None:
     line.handed = 1_000
     line.audio(0, 50)
     slow = replace(PATIENCE, stream_us={"audio": 70 * MS, "video": 900 * MS})
-    found = [s.modality for s in idle_markers(line.session(), ONE, slow, EndOffsets(1_400 * MS, HERE), HERE)]
-    assert found == ["audio"]
+    markers = [s.modality for s in idle_markers(line.session(), ONE, slow, EndOffsets(1_400 * MS, HERE), HERE)]
+    assert markers == ["audio"]
 
 
 def test_stream_whose_sources_have_all_ended_is_closed_at_once() -> None:
@@ -86,12 +86,12 @@ def test_stream_whose_sources_have_all_ended_is_closed_at_once() -> None:
     line.video(50, source="a")
     line.video(50, source="b")
     line.end("video", "a")
-    assert told(line, 0, {}) == []
+    assert idle_records(line, 0, {}) == []
     line.end("video", "b")
-    assert told(line, 0, {}) == [("video", 120, "end")]
+    assert idle_records(line, 0, {}) == [("video", 120, "end")]
 
 
-# audio passes the end of w0: nothing else is waited for
+# audio passes the end of w0: no other stream is waited for
 def test_early_window_is_due_when_a_stream_and_all_gapless_members_passed_the_end() -> None:
     line = At(ONE)
     line.handed = 1_000
@@ -129,10 +129,10 @@ def test_idle_deadline_is_that_of_the_first_stream() -> None:
     line.aligner.early_window(line.session(), 100 * MS)
     due_us = idle_deadline_us(line.session(), ONE, PATIENCE)
     assert due_us == 1_100 * MS
-    assert told(line, due_us // MS) == [("video", 120, "tick")]
+    assert idle_records(line, due_us // MS) == [("video", 120, "tick")]
 
 
-# video is told to 119.999, and w0 closes at 120: it may still be silent for w0, its patience after audio passed the end
+# The watermark of video is 119.999 and w0 closes at 120: video can still become idle for w0, one timeout after audio passed its end.
 def test_idle_deadline_remains_until_the_closing_watermark_is_announced() -> None:
     for bound, due in ((119.999, 1_100), (120, 1_120)):
         line = At(ONE)

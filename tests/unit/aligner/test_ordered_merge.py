@@ -183,21 +183,21 @@ def test_only_obsolete_frontier_keys_are_deleted() -> None:
 
 
 def test_largest_frontier_counts_and_other_settings_are_rejected() -> None:
-    told = [(b"a", LastEmittedWindow("s", 5, "c")), (b"b", LastEmittedWindow("s", 9, "c"))]
-    start = initial_state({}, told, [], "c")
+    frontiers = [(b"a", LastEmittedWindow("s", 5, "c")), (b"b", LastEmittedWindow("s", 9, "c"))]
+    start = initial_state({}, frontiers, [], "c")
     assert start.last_emitted_us == {"s": 9}
     assert start.old_keys == {"s": [(b"a", 5), (b"b", 9)]}
     with pytest.raises(SettingsMismatchError, match="braid migrate-settings"):
-        initial_state({}, told, [], "d")
+        initial_state({}, frontiers, [], "d")
 
 
 def test_other_settings_are_accepted_if_a_current_record_is_at_least_as_far() -> None:
-    old, ours = (
+    old, own_frontier = (
         [(b"a", LastEmittedWindow("s", 5, "c")), (b"b", LastEmittedWindow("s", 9, "c"))],
         (b"d", LastEmittedWindow("s", 9, "d")),
     )
     window = Window("s", 9, 19, None, True, "c", {}, 0, 0)
-    start = initial_state({}, [*old, ours], [(1, window)], "d")
+    start = initial_state({}, [*old, own_frontier], [(1, window)], "d")
     assert (start.last_emitted_us, start.uncovered) == ({"s": 9}, {})
     assert start.old_keys == {"s": [(b"a", 5), (b"b", 9), (b"d", 9)]}
     with pytest.raises(SettingsMismatchError):
@@ -205,4 +205,4 @@ def test_other_settings_are_accepted_if_a_current_record_is_at_least_as_far() ->
     with pytest.raises(SettingsMismatchError):
         initial_state({}, [(b"d", LastEmittedWindow("s", 8, "d"))], [(1, window)], "d")
     with pytest.raises(SettingsMismatchError):
-        initial_state({}, [ours, (b"e", LastEmittedWindow("other session", 1, "c"))], [], "d")
+        initial_state({}, [own_frontier, (b"e", LastEmittedWindow("other session", 1, "c"))], [], "d")

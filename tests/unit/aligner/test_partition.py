@@ -14,10 +14,10 @@ from tests.cases.scene import BOOT_US, Scene
 
 
 # video of "v"  x(1000)                      idle: 3000, so due at 4000
-# text                        (of another session, not read yet when the ends are asked for)
+# text                        (of another session, not read yet when the end offsets are requested)
 def test_session_that_waits_for_end_offsets_is_checked_when_more_are_reached() -> None:
     scene = Scene().play([Sent(1_000, "video", 1_000, session="v")], until=3_999)
-    scene.grow([Sent(3_999, "text", 3_999, session="t")], until=4_000)
+    scene.append_unread([Sent(3_999, "text", 3_999, session="t")], until=4_000)
     owner, now_us = scene.owner, BOOT_US + 4_000_000
     assert owner.next_deadline_us() == now_us
     assert owner.needs_end_offsets(now_us)
@@ -87,7 +87,7 @@ def test_last_emitted_window_is_forgotten_once_the_slowest_log_is_past_it() -> N
             assert list(owner.aligner.last_emitted_us) == ["v"]
             scene.play([Sent(at, modality, 0, 500, session="w")])
     assert {fate for _, _, fate, _ in scene.dead} == {"stale"}
-    assert [told.session for told in owner.due_frontiers()] == ["v"]
+    assert [frontier.session for frontier in owner.due_frontiers()] == ["v"]
     assert owner.commit_offsets() == scene.ends()
     assert owner.aligner.last_emitted_us == {}
     assert owner.due_frontiers() == []
@@ -101,28 +101,30 @@ def test_nothing_is_forgotten_before_every_log_has_given_a_record() -> None:
 
 
 # a log in which something is held counts by that, however far it was read: here a frame of an open window
-@pytest.mark.parametrize(("later", "kept"), [(0, ["v"]), (1, [])])
-def test_retained_records_keep_the_last_emitted_windows_that_they_could_concern(later: int, kept: list[str]) -> None:
+@pytest.mark.parametrize(("later", "remaining"), [(0, ["v"]), (1, [])])
+def test_retained_records_keep_the_last_emitted_windows_that_they_could_concern(
+    later: int, remaining: list[str]
+) -> None:
     scene = Scene().play([Sent(1_000, "video", 1_000, session="v")], until=60_000)
     end = 1_000 + DAY_MS + SIZE_MS + GAP_MS
-    scene.grow([Sent(end + later, "video", end, session="v 2")], until=end + later)
-    scene.grow([Sent(end + 9, modality, 0, 500, session="w") for modality in MODALITIES], until=end + 9)
-    scene.batch(scene.owner)
+    scene.append_unread([Sent(end + later, "video", end, session="v 2")], until=end + later)
+    scene.append_unread([Sent(end + 9, modality, 0, 500, session="w") for modality in MODALITIES], until=end + 9)
+    scene.process_batch(scene.owner)
     scene.owner.commit_offsets()
-    assert list(scene.owner.aligner.last_emitted_us) == kept
-    assert [told.session for told in scene.owner.due_frontiers()] == kept
+    assert list(scene.owner.aligner.last_emitted_us) == remaining
+    assert [frontier.session for frontier in scene.owner.due_frontiers()] == remaining
 
 
 # v       x(1000) out at 4000     the tail is a minute
-# w       a frame that holds the floor, 60 s after that or one ms more
+# w       a frame that holds the commit offset, 60 s after that or one ms more
 @pytest.mark.parametrize(("later", "due"), [(0, []), (1, ["v"])])
 def test_frontier_is_due_once_a_window_is_older_than_the_tail_before_retained_records(
     later: int, due: list[str]
 ) -> None:
     scene = Scene().play([Sent(1_000, "video", 1_000, session="v")], until=60_000)
-    scene.grow([Sent(64_000 + later, "video", 64_000, session="v 2")], until=64_000 + later)
-    scene.batch(scene.owner)
-    assert [told.session for told in scene.owner.due_frontiers()] == due
+    scene.append_unread([Sent(64_000 + later, "video", 64_000, session="v 2")], until=64_000 + later)
+    scene.process_batch(scene.owner)
+    assert [frontier.session for frontier in scene.owner.due_frontiers()] == due
 
 
 # video  1000 with the broker at 1150, again at 1200, with other bytes at 1250; another at 1100; one a month old
@@ -132,7 +134,7 @@ def test_batch_counts_each_fate_once_and_has_the_smallest_clock_offset_of_each_s
     it = Sent(1_150, "video", 1_000)
     again, other = replace(it, at=1_200), replace(it, at=1_250, content=2)
     old = Sent(1_300, "video", -30 * DAY_MS)
-    scene.grow([it, again, other, Sent(1_190, "video", 1_100), old], until=1_300)
+    scene.append_unread([it, again, other, Sent(1_190, "video", 1_100), old], until=1_300)
     scene.append(Sent(1_300, "audio", 760, 500))
     read = [(modality, record) for modality in ("video", "audio") for record in scene.logs[modality]]
     effects = scene.owner.process(read, BOOT_US)

@@ -50,9 +50,9 @@ def test_unsigned_idle_record_is_a_dead_letter_and_closes_nothing(headers: list[
 
 
 def test_signed_idle_record_closes_windows_and_without_a_secret_any_does() -> None:
-    ours, any_tick = (
+    signed_windows, unsigned_windows = (
         partition(SEAL).process(records(signed(SEAL)), 0).windows,
         partition(TickSigner()).process(records([]), 0).windows,
     )
-    assert len(ours) == 4
-    assert [w.id for w in ours] == [w.id for w in any_tick]
+    assert len(signed_windows) == 4
+    assert [w.id for w in signed_windows] == [w.id for w in unsigned_windows]

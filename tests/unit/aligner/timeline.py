@@ -31,7 +31,7 @@ class Line:
         self._offsets = dict.fromkeys(semantics.modalities, 0)
 
     def audio(self, t: int, length: int = 50, **more: Any) -> str:
-        """A chunk of sound."""
+        """Append a chunk of audio."""
         return self.send("audio", t, length, **more)
 
     def video(self, t: int, **more: Any) -> str:
@@ -97,7 +97,7 @@ class Line:
 
 
 class At(Line):
-    """A line whose records are appended and handed over at a time that the test says."""
+    """A timeline whose records are appended and handed over at a time that the test sets."""
 
     handed = 0
 

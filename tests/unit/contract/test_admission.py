@@ -24,7 +24,7 @@ SEMANTICS = AlignmentConfig(
 )
 
 
-def take(
+def admit_one(
     modality: str = "text",
     body: bytes | None = b"hello",
     content_type: str = "text/plain",
@@ -36,16 +36,18 @@ def take(
     without: str = "",
     **more: str,
 ) -> Admitted | Rejected:
-    """Admit one record, good but for what is said."""
-    given_ = {"source": "/devices/d/x", "id": "1", "type": cloudevents.media_type(modality), **more}
+    """Admit one record that is valid except for the arguments."""
+    attributes = {"source": "/devices/d/x", "id": "1", "type": cloudevents.media_type(modality), **more}
     extensions = [
-        (f"ce_{k}", v) for k, v in given_.items() if k not in ("source", "id", "type", "specversion", "subject", "time")
+        (f"ce_{k}", v)
+        for k, v in attributes.items()
+        if k not in ("source", "id", "type", "specversion", "subject", "time")
     ]
     headers = cloudevents.build_headers(
-        session=given_.get("subject", session.decode(errors="replace")),
-        source=given_["source"],
-        id=given_["id"],
-        type=given_["type"],
+        session=attributes.get("subject", session.decode(errors="replace")),
+        source=attributes["source"],
+        id=attributes["id"],
+        type=attributes["type"],
         t_us=t_us,
         content_type=content_type,
         extensions=extensions,
@@ -57,9 +59,9 @@ def take(
 
 
 def reason(*arguments: Any, **more: Any) -> Reason | None:
-    """Why it is refused, None where it is not."""
-    found = take(*arguments, **more)
-    return found.reason if isinstance(found, Rejected) else None
+    """Return the reason of the rejection, None if the record is admitted."""
+    result = admit_one(*arguments, **more)
+    return result.reason if isinstance(result, Rejected) else None
 
 
 def jpeg(width: int, height: int) -> bytes:
@@ -75,14 +77,14 @@ def wav(data: bytes, *, rate: int = 8_000, claimed: int | None = None, bits: int
 
 
 def test_a_good_record_is_a_chunk_with_its_identity_and_position() -> None:
-    found = take(t_us=NOW_US - 5, id="42")
-    assert isinstance(found, AdmittedChunk)
-    assert found.chunk.identity == ("/devices/d/x", "42", NOW_US - 5, 0)
-    assert (found.chunk.offset, found.chunk.appended_us, found.payload) == (7, NOW_US, b"hello")
+    result = admit_one(t_us=NOW_US - 5, id="42")
+    assert isinstance(result, AdmittedChunk)
+    assert result.chunk.identity == ("/devices/d/x", "42", NOW_US - 5, 0)
+    assert (result.chunk.offset, result.chunk.appended_us, result.payload) == (7, NOW_US, b"hello")
 
 
 @pytest.mark.parametrize(
-    ("more", "wanted"),
+    ("more", "expected"),
     [
         ({"session": b"s" * 128}, None),
         ({"session": b"s" * 129}, Reason.SESSION),
@@ -124,12 +126,12 @@ def test_a_good_record_is_a_chunk_with_its_identity_and_position() -> None:
         ({"body": b'{"text":"x","text":"y"}', "content_type": "application/json"}, Reason.TEXT),
     ],
 )
-def test_text_and_envelope(more: dict[str, Any], wanted: Reason | None) -> None:
-    assert reason(**more) is wanted
+def test_envelope_and_text_are_checked_with_a_reason(more: dict[str, Any], expected: Reason | None) -> None:
+    assert reason(**more) is expected
 
 
 @pytest.mark.parametrize(
-    ("body", "content_type", "wanted"),
+    ("body", "content_type", "expected"),
     [
         (jpeg(100, 100), "image/jpeg", None),
         (jpeg(100, 101), "image/jpeg", Reason.PIXELS),
@@ -142,12 +144,12 @@ def test_text_and_envelope(more: dict[str, Any], wanted: Reason | None) -> None:
         (b"RIFF\0\0\0\0WEBPVP8X" + bytes(8) + b"\x63\0\0\x63\0\0", "image/webp", None),
     ],
 )
-def test_pictures(body: bytes, content_type: str, wanted: Reason | None) -> None:
-    assert reason("video", body, content_type) is wanted
+def test_images_are_checked_with_a_reason(body: bytes, content_type: str, expected: Reason | None) -> None:
+    assert reason("video", body, content_type) is expected
 
 
 @pytest.mark.parametrize(
-    ("body", "content_type", "wanted"),
+    ("body", "content_type", "expected"),
     [
         (bytes(800), "audio/pcm;rate=8000", None),
         (bytes(801), "audio/pcm;rate=8000", Reason.SAMPLES),
@@ -171,44 +173,44 @@ def test_pictures(body: bytes, content_type: str, wanted: Reason | None) -> None
         (b"OggS", "audio/ogg", Reason.MAGIC),
     ],
 )
-def test_sounds(body: bytes, content_type: str, wanted: Reason | None) -> None:
-    assert reason("audio", body, content_type) is wanted
+def test_audio_is_checked_with_a_reason(body: bytes, content_type: str, expected: Reason | None) -> None:
+    assert reason("audio", body, content_type) is expected
 
 
-def test_the_length_of_a_sound_follows_from_its_bytes() -> None:
-    found = take("audio", bytes(802), "audio/pcm;rate=16000")
-    assert isinstance(found, AdmittedChunk)
-    assert found.chunk.duration_us == 401 * 1_000_000 // 16_000
+def test_the_duration_of_audio_follows_from_its_bytes() -> None:
+    result = admit_one("audio", bytes(802), "audio/pcm;rate=16000")
+    assert isinstance(result, AdmittedChunk)
+    assert result.chunk.duration_us == 401 * 1_000_000 // 16_000
 
 
 def test_an_alive_record_is_a_chunk_without_bytes() -> None:
-    found = take("video", b"", "image/jpeg", type=cloudevents.ALIVE_TYPE)
-    assert isinstance(found, AdmittedChunk)
-    assert found.chunk.alive
-    assert found.chunk.sha256 == EMPTY_SHA256
+    result = admit_one("video", b"", "image/jpeg", type=cloudevents.ALIVE_TYPE)
+    assert isinstance(result, AdmittedChunk)
+    assert result.chunk.alive
+    assert result.chunk.sha256 == EMPTY_SHA256
     assert reason("video", b"x", "image/jpeg", type=cloudevents.ALIVE_TYPE) is Reason.TYPE
 
 
 def test_a_session_end_names_its_source() -> None:
-    assert take(body=b"", type=cloudevents.SESSION_END_TYPE) == SessionEnd("kitchen", "/devices/d/x")
+    assert admit_one(body=b"", type=cloudevents.SESSION_END_TYPE) == SessionEnd("kitchen", "/devices/d/x")
 
 
-def test_a_record_in_another_partition_than_its_key_says_is_refused() -> None:
+def test_a_record_in_the_wrong_partition_for_its_key_is_rejected() -> None:
     right = partition_of(b"kitchen", PARTITIONS)
     assert reason(partition=(right + 1) % PARTITIONS) is Reason.PARTITION
 
 
-def test_a_modality_that_the_session_has_not_is_refused() -> None:
+def test_a_modality_that_the_session_does_not_declare_is_rejected() -> None:
     semantics = AlignmentConfig(sessions=(("kit*", ("audio",)),))
     assert reason(semantics=semantics) is Reason.UNDECLARED
 
 
-def test_a_tick_has_no_key_and_a_record_without_a_key_is_a_tick_or_refused() -> None:
+def test_a_record_without_a_key_is_a_tick_or_rejected() -> None:
     value = next(iter(tick.encode({"s": 5}, "tick")))
     assert admit("text", 0, 0, 0, None, tick.headers(value), value, SEMANTICS, 8) == Tick({"s": 5}, "tick")
-    refused = admit("text", 0, 0, 0, None, [], b"x", SEMANTICS, 8)
-    assert isinstance(refused, Rejected)
-    assert refused.reason is Reason.KEY
+    result = admit("text", 0, 0, 0, None, [], b"x", SEMANTICS, 8)
+    assert isinstance(result, Rejected)
+    assert result.reason is Reason.KEY
 
 
 @given(
@@ -223,11 +225,11 @@ def test_a_tick_has_no_key_and_a_record_without_a_key_is_a_tick_or_refused() -> 
     ),
     st.one_of(st.none(), st.binary(max_size=200)),
 )
-def test_no_bytes_whatever_raise(
+def test_admission_raises_for_no_bytes(
     modality: str, key: bytes | None, headers: list[tuple[str, bytes]], value: bytes | None
 ) -> None:
-    found = admit(modality, 0, 0, NOW_US, key, headers, value, SEMANTICS, 1)
-    assert isinstance(found, Rejected | AdmittedChunk | Tick | SessionEnd)
+    result = admit(modality, 0, 0, NOW_US, key, headers, value, SEMANTICS, 1)
+    assert isinstance(result, Rejected | AdmittedChunk | Tick | SessionEnd)
 
 
 @given(
@@ -238,7 +240,7 @@ def test_no_bytes_whatever_raise(
     st.binary(max_size=120),
     st.integers(0, 60),
 )
-def test_no_media_whatever_raise(content_type: str, head: bytes, tail: bytes, cut: int) -> None:
+def test_admission_raises_for_no_media(content_type: str, head: bytes, tail: bytes, cut: int) -> None:
     modality = "video" if content_type.startswith("image") else "audio"
-    found = take(modality, head[: len(head) - cut] + tail or b"x", content_type)
-    assert isinstance(found, Rejected | AdmittedChunk)
+    result = admit_one(modality, head[: len(head) - cut] + tail or b"x", content_type)
+    assert isinstance(result, Rejected | AdmittedChunk)

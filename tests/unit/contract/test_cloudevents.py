@@ -1,4 +1,4 @@
-"""Conformance of the envelope, judged by the official CloudEvents SDK: ours to theirs and back, in both modes."""
+"""Conformance of the envelope with the official CloudEvents SDK, in both directions and both modes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MODES: dict[str, Callable[[BaseCloudEvent], KafkaMessage]] = {
 }
 
 
-def ours(kind: str) -> list[tuple[str, bytes]]:
+def headers_of(kind: str) -> list[tuple[str, bytes]]:
     modality, type_, content_type, _ = KINDS[kind]
     return cloudevents.build_headers(
         session=SESSION,
@@ -70,18 +70,18 @@ def meaning(found: AdmittedChunk | SessionEnd) -> object:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_sdk_reads_every_kind_of_record_that_we_write(kind: str) -> None:
+def test_the_sdk_reads_every_kind_of_record_of_braid(kind: str) -> None:
     modality, type_, content_type, value = KINDS[kind]
-    read = from_kafka_event(KafkaMessage(dict(ours(kind)), SESSION.encode(), value))
-    told = (read.get_specversion(), read.get_id(), read.get_source(), read.get_type(), read.get_subject())
-    assert told == ("1.0", "7", f"/devices/a/{modality}", type_, SESSION)
+    read = from_kafka_event(KafkaMessage(dict(headers_of(kind)), SESSION.encode(), value))
+    attributes_read = (read.get_specversion(), read.get_id(), read.get_source(), read.get_type(), read.get_subject())
+    assert attributes_read == ("1.0", "7", f"/devices/a/{modality}", type_, SESSION)
     assert (read.get_time(), read.get_datacontenttype()) == (WHEN, content_type)
     assert (read.get_extension("sequence"), read.get_extension("duration")) == ("41", "250.5")
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_the_sdk_sends_is_admitted_as_if_we_had_sent_it(kind: str, mode: str) -> None:
+def test_a_record_of_the_sdk_is_admitted_like_one_of_braid(kind: str, mode: str) -> None:
     modality, type_, content_type, value = KINDS[kind]
     attributes = {
         "id": "7",
@@ -96,21 +96,21 @@ def test_what_the_sdk_sends_is_admitted_as_if_we_had_sent_it(kind: str, mode: st
         "unheardof": "an extension that nobody knows",
     }
     message = MODES[mode](CloudEvent(attributes, value))
-    theirs = admitted(kind, list(message.headers.items()), message.value or b"")
-    assert theirs == admitted(kind, ours(kind), value)
+    from_sdk = admitted(kind, list(message.headers.items()), message.value or b"")
+    assert from_sdk == admitted(kind, headers_of(kind), value)
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_record_of_ours_that_went_through_the_sdk_comes_back_the_same(kind: str, mode: str) -> None:
+def test_a_record_of_braid_survives_a_round_trip_through_the_sdk(kind: str, mode: str) -> None:
     value = KINDS[kind][3]
-    event = from_kafka_event(KafkaMessage(dict(ours(kind)), None, value))
+    event = from_kafka_event(KafkaMessage(dict(headers_of(kind)), None, value))
     message = MODES[mode](event)
-    back = admitted(kind, list(message.headers.items()), message.value or b"")
-    assert meaning(back) == meaning(admitted(kind, ours(kind), value))
+    round_trip = admitted(kind, list(message.headers.items()), message.value or b"")
+    assert meaning(round_trip) == meaning(admitted(kind, headers_of(kind), value))
 
 
-def test_the_sdk_reads_the_ticks_of_the_aligner_and_two_that_say_the_same_are_one_event() -> None:
+def test_the_sdk_reads_idle_records_and_equal_ones_are_one_event() -> None:
     first, second, other = (next(tick.encode({SESSION: bound}, "tick")) for bound in (5, 5, 6))
     read = [from_kafka_event(KafkaMessage(dict(tick.headers(value)), None, value)) for value in (first, second, other)]
     assert {event.get_type() for event in read} == {tick.TICK_TYPE}
@@ -120,10 +120,10 @@ def test_the_sdk_reads_the_ticks_of_the_aligner_and_two_that_say_the_same_are_on
 
 
 @pytest.mark.parametrize("missing", ["ce_specversion", "ce_id", "ce_source", "ce_type"])
-def test_a_record_without_a_required_attribute_is_refused_here_even_where_the_sdk_would_make_one_up(
+def test_a_record_without_a_required_attribute_is_rejected_even_if_the_sdk_would_invent_one(
     missing: str,
 ) -> None:
-    headers = {name: value for name, value in ours("a frame") if name != missing}
+    headers = {name: value for name, value in headers_of("a frame") if name != missing}
     key = SESSION.encode()
     found = admit("video", partition_of(key, 8), 0, APPENDED_US, key, list(headers.items()), JPEG, SEMANTICS, 8)
     assert isinstance(found, Rejected)

@@ -1,4 +1,4 @@
-"""What all processes agree on: times, partitions, canonical JSON, ticks, the envelope."""
+"""Formats shared by all processes: times, partitions, canonical JSON, idle records, windows."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ ZONES = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(mi
 
 
 @given(TIMES, ZONES)
-def test_a_time_stamp_means_the_same_as_in_the_standard_library(when: datetime, zone: timezone) -> None:
-    there = when.replace(tzinfo=UTC).astimezone(zone)
-    wanted = (when - datetime(1970, 1, 1)) // timedelta(microseconds=1)
-    assert timestamps.parse(there.isoformat()) == wanted
-    assert timestamps.parse(timestamps.format_us(wanted)) == wanted
+def test_timestamps_are_parsed_like_in_the_standard_library(when: datetime, zone: timezone) -> None:
+    local = when.replace(tzinfo=UTC).astimezone(zone)
+    expected_us = (when - datetime(1970, 1, 1)) // timedelta(microseconds=1)
+    assert timestamps.parse(local.isoformat()) == expected_us
+    assert timestamps.parse(timestamps.format_us(expected_us)) == expected_us
 
 
 @pytest.mark.parametrize(
     "text", ["", "now", "2026-11-24", "2026-11-24T10:00:00", "2026-13-01T00:00:00Z", "2026-02-30T00:00:00Z", "١٠٢٦"]
 )
-def test_what_is_no_rfc_3339_time_stamp_is_none(text: str) -> None:
+def test_an_invalid_rfc_3339_timestamp_is_none(text: str) -> None:
     assert timestamps.parse(text) is None
 
 
@@ -48,13 +48,13 @@ def test_partitions_are_those_of_the_java_client() -> None:
 
 
 @pytest.mark.parametrize("raw", [b"NaN", b'{"a":1,"a":2}', b"[" * 100_000, b"\xff", b"{", b""])
-def test_json_that_the_standard_reader_takes_or_chokes_on_is_refused(raw: bytes) -> None:
+def test_json_that_the_standard_parser_accepts_or_crashes_on_is_rejected(raw: bytes) -> None:
     with pytest.raises(canonical.InvalidJson):
         canonical.loads(raw)
 
 
 @given(st.dictionaries(st.text(min_size=1, max_size=128), st.integers(-(2**60), 2**60), min_size=1, max_size=60))
-def test_ticks_hold_every_bound_once_in_records_of_bounded_size(bounds: dict[str, int]) -> None:
+def test_idle_records_hold_every_watermark_once_and_have_a_bounded_size(bounds: dict[str, int]) -> None:
     read: dict[str, int] = {}
     for value in tick.encode(bounds, "end"):
         assert len(value) <= tick.TICK_BYTES_MAX
@@ -77,13 +77,13 @@ def test_many_sessions_are_split_by_size() -> None:
     "value",
     [b"", b"[]", b'{"bounds":{"s":1}}', b'{"bounds":{"s":true},"evidence":"tick"}', b'{"bounds":1,"evidence":"end"}'],
 )
-def test_a_tick_of_another_form_is_refused(value: bytes) -> None:
+def test_a_malformed_idle_record_is_rejected(value: bytes) -> None:
     found = tick.decode(value)
     assert isinstance(found, Rejected)
     assert found.reason is Reason.TICK
 
 
-def test_a_window_record_reads_back_the_same_and_its_digest_forgets_where_it_stood() -> None:
+def test_a_window_survives_a_round_trip_and_its_digest_ignores_log_positions() -> None:
     member = Member("/d", "1", 5, 0, "00", 3, 9)
     lane = WindowMembers("present", "data", 12, (member,))
     one = Window("küche {1}", 0, 10, None, True, "c", {"a": lane, "b": WindowMembers("unknown", "tick", 13, ())}, 1, 2)

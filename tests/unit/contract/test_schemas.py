@@ -34,7 +34,7 @@ SHA = "0" * 64
 MEMBER = Member("/devices/a/mic", "1", 5, 0, SHA, 3, 9)
 LANES = {"audio": WindowMembers("present", "data", 12, (MEMBER,)), "text": WindowMembers("unknown", None, None, ())}
 WINDOW = Window("kitchen", 0, 10, None, True, "0123456789ab", LANES, 1, 2)
-SENSES = {
+CONTRIBUTIONS = {
     "audio": ModalityContribution("present", "data", 12, 0.4),
     "text": ModalityContribution("unusable", "tick", None, 0.0, ({"source": "s", "id": "1", "reason": "undecodable"},)),
 }
@@ -42,7 +42,7 @@ ANSWER = PredictionResult("dog", 0.9, -0.1, -3.0, (("dog", 0.9),), 0.1, None, Fa
 MODEL = {"name": "home", "version": "1", "digest": SHA}
 WRITTEN = {
     "window": window.encode(WINDOW),
-    "prediction": prediction.encode(WINDOW, ANSWER, SENSES, MODEL),
+    "prediction": prediction.encode(WINDOW, ANSWER, CONTRIBUTIONS, MODEL),
     "event": event.encode(Event("kitchen/0", "kitchen", "new", "dog", "sound", 0, 9, 0.9, 99, True, "kitchen/0/1@0")),
     "late": window.encode_late(Chunk("kitchen", "audio", "/d", "1", 5, 0, SHA, 0, 1, 7), (0, 5), 3),
     "dead": dead_letter.make_dead_letter(
@@ -55,7 +55,7 @@ WRITTEN = {
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_what_the_services_write_satisfies_its_schema_in_both_drafts(name: str) -> None:
+def test_records_of_the_services_satisfy_their_schemas_in_both_drafts(name: str) -> None:
     schema, record = RECORDS[name][1], json.loads(WRITTEN[name])
     for draft in (Draft7Validator, Draft202012Validator):
         draft.check_schema(schema)
@@ -63,7 +63,7 @@ def test_what_the_services_write_satisfies_its_schema_in_both_drafts(name: str) 
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_a_field_less_or_more_is_no_record(name: str) -> None:
+def test_a_record_with_a_missing_or_extra_field_is_invalid(name: str) -> None:
     schema, record = Draft202012Validator(RECORDS[name][1]), json.loads(WRITTEN[name])
     assert not schema.is_valid({**record, "more": 1})
     for field in record:
@@ -71,23 +71,23 @@ def test_a_field_less_or_more_is_no_record(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", files())
-def test_the_files_checked_in_are_what_the_contract_says(name: str) -> None:
+def test_the_committed_schemas_equal_the_generated_ones(name: str) -> None:
     path = ROOT / "docs" / "schemas" / name
     assert path.read_text(encoding="utf-8") == files()[name], "run: braid schema --out docs/schemas"
 
 
-def test_no_other_file_lies_beside_them() -> None:
+def test_the_schema_folder_has_no_other_files() -> None:
     assert {path.name for path in (ROOT / "docs" / "schemas").iterdir()} == set(files())
 
 
-def test_the_schema_of_the_settings_takes_the_defaults_and_refuses_what_nobody_knows() -> None:
+def test_the_settings_schema_accepts_the_defaults_and_rejects_unknown_settings() -> None:
     schema = json.loads(files()["settings.schema.json"])
     Draft202012Validator.check_schema(schema)
     assert str(ROOT) not in json.dumps(schema)
-    told = load().model_dump(mode="json")
-    Draft202012Validator(schema).validate(told)
-    assert not Draft202012Validator(schema).is_valid({**told, "kafak": {}})
-    assert not Draft202012Validator(schema).is_valid({**told, "http": {"port": 70_000}})
+    settings = load().model_dump(mode="json")
+    Draft202012Validator(schema).validate(settings)
+    assert not Draft202012Validator(schema).is_valid({**settings, "kafak": {}})
+    assert not Draft202012Validator(schema).is_valid({**settings, "http": {"port": 70_000}})
 
 
 def references(value: Any) -> Iterator[str]:
@@ -101,7 +101,7 @@ def references(value: Any) -> Iterator[str]:
             yield from references(inner)
 
 
-def at(document: Any, reference: str) -> Any:
+def resolve(document: Any, reference: str) -> Any:
     found = document
     for part in reference.removeprefix("#/").split("/"):
         found = found[part]
@@ -121,12 +121,12 @@ def test_the_asyncapi_document_satisfies_the_official_schema_of_asyncapi_3() -> 
     assert not official.is_valid({**document, "channels": {channel: bound}})
 
 
-def test_every_reference_of_the_asyncapi_document_leads_somewhere() -> None:
+def test_every_reference_of_the_asyncapi_document_resolves() -> None:
     document = yaml.safe_load(asyncapi(Topics()))
     found = list(references(document))
     assert len(found) > 20
     for reference in found:
-        assert at(document, reference), reference
+        assert resolve(document, reference), reference
     for operation in document["operations"].values():
         channel = operation["channel"]["$ref"]
         assert all(m["$ref"].startswith(f"{channel}/messages/") for m in operation["messages"])
@@ -142,7 +142,7 @@ def test_the_asyncapi_document_names_every_topic() -> None:
     assert addresses == {topic.name for topic in topics.definitions()}
 
 
-def test_the_verb_prints_one_and_names_all() -> None:
+def test_the_schema_command_prints_one_schema_or_lists_all() -> None:
     runner = CliRunner()
     assert json.loads(runner.invoke(app, ["schema", "event"]).stdout)["title"] == "braid event"
     assert runner.invoke(app, ["schema"]).stdout.split() == [name.partition(".")[0] for name in files()]

@@ -1,4 +1,4 @@
-"""The settings that are part of the result: what they say of membership and closing, and the digest that names them."""
+"""The alignment config: membership, closing and its digest."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ OTHER = AlignmentConfig(
 )
 
 
-def test_the_default_settings_have_the_name_under_which_windows_were_written() -> None:
-    # Where this fails a default has changed: every log written so far needs `braid migrate-settings` then. Say so in CHANGELOG.
+def test_the_digest_of_the_default_settings_is_that_of_the_windows_written_so_far() -> None:
+    # If this fails, a default has changed and all existing logs need `braid migrate-settings`: write it in CHANGELOG.md.
     assert AlignmentConfig().digest == "6dc73f63303c"
 
 
-def test_any_other_setting_gives_another_name() -> None:
+def test_other_settings_give_another_digest() -> None:
     names = {
         OTHER.digest,
         replace(OTHER, hop_us=4).digest,
@@ -36,7 +36,7 @@ def test_any_other_setting_gives_another_name() -> None:
 
 
 @pytest.mark.parametrize("settings", [AlignmentConfig(), OTHER], ids=["default", "other"])
-def test_settings_that_were_written_as_json_read_back_the_same(settings: AlignmentConfig) -> None:
+def test_settings_survive_a_round_trip_through_json(settings: AlignmentConfig) -> None:
     read = config_from_json(canonical.loads_object(canonical.dumps(settings.to_json())))
     assert read == settings
     assert read.digest == settings.digest
@@ -44,14 +44,14 @@ def test_settings_that_were_written_as_json_read_back_the_same(settings: Alignme
         read.hop_us = 1  # type: ignore[misc]
 
 
-def test_settings_of_another_contract_are_refused() -> None:
+def test_settings_of_another_contract_are_rejected() -> None:
     with pytest.raises(ValueError, match="version 0"):
         config_from_json(replace(OTHER, contract=0).to_json())
     with pytest.raises(KeyError):
         config_from_json({})
 
 
-def test_a_session_has_the_modalities_of_the_first_pattern_that_matches_in_the_order_of_the_lanes() -> None:
+def test_a_session_has_the_modalities_of_the_first_matching_pattern_in_the_order_of_the_streams() -> None:
     assert OTHER.modalities == ("b", "a")
     assert OTHER.modalities_of("hall 1") == ("a",)
     assert OTHER.modalities_of("kitchen") == ("b", "a")

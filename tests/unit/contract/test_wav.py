@@ -1,4 +1,4 @@
-"""PCM with the header that players need."""
+"""PCM as WAV, for players."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ def test_pcm_as_wav_has_the_same_samples() -> None:
     assert measured.samples == 100
 
 
-def test_what_is_no_pcm_of_an_admitted_kind_is_not_made_one() -> None:
+def test_wav_is_made_only_from_valid_pcm() -> None:
     assert wav_from_pcm("audio/flac", b"fLaC") is None
     assert wav_from_pcm("audio/pcm;rate=8000", b"\0\0\0") is None

@@ -1,4 +1,4 @@
-"""The latency model finds the line that batches lie on, whatever their sizes, and follows a device that changes."""
+"""The latency model fits a line to batches of any sizes and follows a device that changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which windows are answered: final ones always and once, early ones only while they help. And when batches go."""
+"""Which windows are predicted (final ones once, early ones only while useful) and when batches are released."""
 
 from __future__ import annotations
 
@@ -20,46 +20,46 @@ def queued(
 
 
 def batcher(size: int = 8, fixed_us: float = 0, each_us: float = 0) -> Batcher:
-    """A batcher whose device was seen to take so long."""
+    """Return a batcher that has learned these batch times."""
     latency = BatchTimeModel()
     for windows in (1, size, 2, size):
         latency.observe(windows, fixed_us + each_us * windows)
     return Batcher(size, latency)
 
 
-def answered(queue: Sequence[QueuedWindow], level: int = 0, last_us: int | None = None, size: int = 100) -> list[bool]:
-    """Of each queued window, whether it is answered."""
+def predicted(queue: Sequence[QueuedWindow], level: int = 0, last_us: int | None = None, size: int = 100) -> list[bool]:
+    """Return for each queued window whether it is predicted."""
     one = batcher(size)
     one.add(queue, 0)
-    taken: list[QueuedWindow] = []
+    release: list[QueuedWindow] = []
     while (released := one.next_batch(0, level, lambda session: last_us, drain=True)) is not None:
-        taken += released.windows
-    return [any(q is t for t in taken) for q in queue]
+        release += released.windows
+    return [any(q is t for t in release) for q in queue]
 
 
 def test_an_early_window_is_skipped_if_its_final_one_or_a_later_one_is_queued() -> None:
     queue = [queued(0, final=False), queued(10, final=False), queued(0), queued(20, final=False)]
-    assert answered(queue) == [False, True, True, True]
+    assert predicted(queue) == [False, True, True, True]
 
 
 def test_a_window_published_before_a_crash_is_not_predicted_again() -> None:
-    assert answered([queued(0), queued(10), queued(20)], last_us=10) == [False, False, True]
+    assert predicted([queued(0), queued(10), queued(20)], last_us=10) == [False, False, True]
 
 
 def test_other_sessions_do_not_matter() -> None:
-    assert answered([queued(0, final=False), queued(50, session="t")]) == [True, True]
+    assert predicted([queued(0, final=False), queued(50, session="t")]) == [True, True]
 
 
 def test_overload_skips_early_windows_and_never_final_ones() -> None:
     queue = [queued(n * 10, final=n % 2 == 0, session=f"s{n}") for n in range(40)]
     for level in (1, 2, 3):
-        assert answered(queue, level) == [q.window.final for q in queue]
+        assert predicted(queue, level) == [q.window.final for q in queue]
 
 
 def test_copies_of_a_final_window_are_predicted_once_also_while_a_batch_is_in_flight() -> None:
     queue = [queued(0), queued(10), queued(0), queued(10), queued(20)]
     for size in (1, 2, 8):
-        assert answered(queue, size=size) == [True, True, False, False, True]
+        assert predicted(queue, size=size) == [True, True, False, False, True]
 
 
 def test_a_copy_is_skipped_after_an_earlier_batch_is_complete() -> None:
@@ -78,20 +78,20 @@ def test_a_copy_is_skipped_after_an_earlier_batch_is_complete() -> None:
 def test_full_batches_go_at_once_and_the_rest_when_there_is_nothing_to_wait_for() -> None:
     one, queue = batcher(4), [queued(n * 10, offset=n) for n in range(11)]
     one.add(queue, 0)
-    found = [one.next_batch(0, 0, lambda session: None) for _ in range(4)]
-    assert [r and (r.reason, len(r.windows)) for r in found] == [("full", 4), ("full", 4), ("idle", 3), None]
-    assert [q for r in found if r for q in r.windows] == queue
+    batches = [one.next_batch(0, 0, lambda session: None) for _ in range(4)]
+    assert [r and (r.reason, len(r.windows)) for r in batches] == [("full", 4), ("full", 4), ("idle", 3), None]
+    assert [q for r in batches if r for q in r.windows] == queue
     assert one.next_deadline_us == NEVER_US
 
 
 def arriving(one: Batcher, gap_us: int, until_us: int, due_us: int = FAR_US) -> None:
-    """Windows of many sessions that come one by one and are answered at once."""
+    """Windows of many sessions that arrive one by one and are predicted at once."""
     for now_us in range(0, until_us, gap_us):
         one.add([queued(now_us, session=str(now_us), due_us=due_us)], now_us)
         one.next_batch(now_us, 0, lambda session: None, drain=True)
 
 
-def taken(one: Batcher, now_us: int, **how: bool) -> ReleasedBatch | None:
+def release(one: Batcher, now_us: int, **how: bool) -> ReleasedBatch | None:
     return one.next_batch(now_us, 0, lambda session: None, **how)
 
 
@@ -99,13 +99,13 @@ def test_a_window_waits_for_the_next_one_if_batches_are_expensive_and_the_next_i
     one = batcher(8, fixed_us=10_000, each_us=100)
     arriving(one, 2_000, 20_000)
     one.add([queued(1, session="a")], 20_000)
-    assert taken(one, 20_000) is None
+    assert release(one, 20_000) is None
     assert one.next_deadline_us == 22_001
     one.add([queued(1, session="b")], 21_500)
     # A third within some 2 ms saves 8 ms, which cost the two less than that; five would lose more by waiting.
-    assert taken(one, 21_500) is None
+    assert release(one, 21_500) is None
     one.add([queued(1, session=s) for s in "cde"], 23_000)
-    released = taken(one, 23_000)
+    released = release(one, 23_000)
     assert released is not None
     assert (released.reason, len(released.windows)) == ("idle", 5)
 
@@ -114,9 +114,9 @@ def test_a_window_goes_if_the_next_one_does_not_come() -> None:
     one = batcher(8, fixed_us=10_000)
     arriving(one, 2_000, 20_000)
     one.add([queued(1, session="a")], 20_000)
-    assert taken(one, 20_000) is None
-    assert taken(one, one.next_deadline_us - 1) is None
-    released = taken(one, one.next_deadline_us)
+    assert release(one, 20_000) is None
+    assert release(one, one.next_deadline_us - 1) is None
+    released = release(one, one.next_deadline_us)
     assert released is not None
     assert released.reason == "delay"
 
@@ -125,13 +125,13 @@ def test_no_window_waits_until_it_would_be_late() -> None:
     one = batcher(8, fixed_us=10_000)
     arriving(one, 2_000, 20_000)
     one.add([queued(1, session="a", due_us=31_000)], 20_000)
-    assert taken(one, 20_000) is None
+    assert release(one, 20_000) is None
     assert one.next_deadline_us <= 21_001
-    released = taken(one, one.next_deadline_us)
+    released = release(one, one.next_deadline_us)
     assert released is not None
     assert released.reason == "deadline"
     one.add([queued(1, session="b", due_us=25_000)], 24_000)
-    released = taken(one, 24_000)
+    released = release(one, 24_000)
     assert released is not None
     assert released.reason == "deadline"
 
@@ -139,8 +139,8 @@ def test_no_window_waits_until_it_would_be_late() -> None:
 def test_a_batch_that_is_not_full_waits_shortly_for_windows_at_the_broker() -> None:
     one = batcher(8)
     one.add([queued(1)], 0)
-    assert taken(one, 0, coming=True) is None
-    released = taken(one, one.next_deadline_us, coming=True)
+    assert release(one, 0, coming=True) is None
+    released = release(one, one.next_deadline_us, coming=True)
     assert released is not None
     assert released.reason == "delay"
 
@@ -149,7 +149,7 @@ def test_nothing_waits_before_another_model_serves() -> None:
     one = batcher(8, fixed_us=10_000)
     arriving(one, 2_000, 20_000)
     one.add([queued(1, session="a")], 20_000)
-    released = taken(one, 20_000, drain=True, coming=True)
+    released = release(one, 20_000, drain=True, coming=True)
     assert released is not None
     assert released.reason == "drain"
 

@@ -1,4 +1,4 @@
-"""The cache keeps to its bound, and says whose entries went."""
+"""The cache respects its limit and counts evictions by modality."""
 
 from __future__ import annotations
 

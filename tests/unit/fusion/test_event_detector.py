@@ -1,4 +1,4 @@
-"""The fold of predictions into events: one event for one happening, and a state that survives as JSON."""
+"""The event detector: one event per occurrence, and a state that survives as JSON."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ QUIET: Top = {"nothing": 1.0}
 
 
 def at(number: int, top: Top, previous: int | None = -1) -> DetectorInput:
-    """The window with this number on the hop grid; its predecessor is the one before unless told."""
+    """Return the window with this number on the hop grid; by default its predecessor is the one before."""
     before = number - 1 if previous == -1 else previous
     order = tuple(sorted(top.items(), key=lambda item: (-item[1], item[0])))
     start_us = number * HOP_US
@@ -42,24 +42,24 @@ def at(number: int, top: Top, previous: int | None = -1) -> DetectorInput:
 
 def play(tops: Sequence[Top], decision: EventDetector = DECISION) -> tuple[DetectorState, list[Event]]:
     state: DetectorState | None = None
-    said: list[Event] = []
+    emitted: list[Event] = []
     for number, top in enumerate(tops):
         state, events = decision.update(state, at(number, top))
-        said += events
+        emitted += events
     assert state is not None
-    return state, said
+    return state, emitted
 
 
-def lives(events: Sequence[Event]) -> list[tuple[str, str]]:
+def lifecycles(events: Sequence[Event]) -> list[tuple[str, str]]:
     return [(event.lifecycle, event.label) for event in events]
 
 
 def test_a_label_seen_for_a_while_is_one_event_from_its_first_window_on() -> None:
     # window  0 1 2 3 4 5 6 7 8 9
     # label   . . 7 7 7 7 . . . .
-    state, said = play([QUIET] * 2 + [{"7": 0.95, "nothing": 0.05}] * 4 + [QUIET] * 4)
-    assert lives(said) == [("new", "7"), ("end", "7")]
-    begun, ended = said
+    state, emitted = play([QUIET] * 2 + [{"7": 0.95, "nothing": 0.05}] * 4 + [QUIET] * 4)
+    assert lifecycles(emitted) == [("new", "7"), ("end", "7")]
+    begun, ended = emitted
     assert begun.id == ended.id == "kitchen/1000"
     assert begun.kind == "digit"
     assert begun.start_us == 2 * HOP_US + DECISION.lead_us
@@ -69,56 +69,56 @@ def test_a_label_seen_for_a_while_is_one_event_from_its_first_window_on() -> Non
 
 
 def begun_window_end(event: Event) -> int:
-    """The end of the window of the prediction that an event names."""
+    """Return the end of the window of the prediction that an event names."""
     return int(event.prediction.split()[1]) * HOP_US + SIZE_US
 
 
 def test_one_doubtful_window_begins_nothing() -> None:
-    _, said = play([QUIET, {"dog": 0.6, "nothing": 0.4}, QUIET, QUIET, QUIET])
-    assert said == []
+    _, emitted = play([QUIET, {"dog": 0.6, "nothing": 0.4}, QUIET, QUIET, QUIET])
+    assert emitted == []
 
 
 def test_one_missed_window_does_not_cut_an_event_in_two() -> None:
     # label   dog dog . dog dog
     dog = {"dog": 0.99, "nothing": 0.01}
-    _, said = play([dog, dog, QUIET, dog, dog])
-    assert lives(said) == [("new", "dog")]
+    _, emitted = play([dog, dog, QUIET, dog, dog])
+    assert lifecycles(emitted) == [("new", "dog")]
 
 
 def test_another_label_soon_after_the_first_corrects_the_event() -> None:
-    # window  0 1 2 3 4     the sentence comes later than the doubtful word: the same happening, now understood
+    # window  0 1 2 3 4     the sentence arrives after the doubtful word and corrects the same event
     # label   4 7 7 7 7
-    _, said = play([{"4": 0.85, "7": 0.1}] + [{"7": 0.99}] * 4)
-    assert lives(said) == [("new", "4"), ("update", "7")]
-    assert said[0].id == said[1].id
-    assert said[0].start_us == said[1].start_us
+    _, emitted = play([{"4": 0.85, "7": 0.1}] + [{"7": 0.99}] * 4)
+    assert lifecycles(emitted) == [("new", "4"), ("update", "7")]
+    assert emitted[0].id == emitted[1].id
+    assert emitted[0].start_us == emitted[1].start_us
 
 
 def test_another_label_later_ends_the_event_and_begins_a_new_one() -> None:
     # window  0 1 2 3 4 5 6 7 8
     # label   4 4 4 4 4 7 7 7 7
-    _, said = play([{"4": 0.99}] * 5 + [{"7": 0.99}] * 4)
-    assert lives(said) == [("new", "4"), ("end", "4"), ("new", "7")]
-    assert said[0].id == said[1].id != said[2].id
-    assert said[1].prediction == said[2].prediction
-    assert said[2].start_us == 5 * HOP_US + DECISION.lead_us
+    _, emitted = play([{"4": 0.99}] * 5 + [{"7": 0.99}] * 4)
+    assert lifecycles(emitted) == [("new", "4"), ("end", "4"), ("new", "7")]
+    assert emitted[0].id == emitted[1].id != emitted[2].id
+    assert emitted[1].prediction == emitted[2].prediction
+    assert emitted[2].start_us == 5 * HOP_US + DECISION.lead_us
 
 
 def test_the_same_label_again_after_a_pause_is_another_event() -> None:
     four = {"4": 0.99}
-    _, said = play([four] * 4 + [QUIET] * 6 + [four] * 4)
-    assert lives(said) == [("new", "4"), ("end", "4"), ("new", "4")]
-    assert said[0].id != said[2].id
+    _, emitted = play([four] * 4 + [QUIET] * 6 + [four] * 4)
+    assert lifecycles(emitted) == [("new", "4"), ("end", "4"), ("new", "4")]
+    assert emitted[0].id != emitted[2].id
 
 
 def test_a_label_that_returns_before_its_score_vanished_does_not_reuse_the_id_of_the_ended_event() -> None:
     # window  0 1 2     score .50 .25 .63: below `off` the event ends, though its run of windows has no hole yet
     # label   4 . 4
     slack = replace(DECISION, off=0.3, since=0.2)
-    _, said = play([{"4": 1.0}, QUIET, {"4": 1.0}], slack)
-    assert lives(said) == [("new", "4"), ("end", "4"), ("new", "4")]
-    assert said[2].id != said[0].id
-    assert said[2].start_us > said[0].start_us
+    _, emitted = play([{"4": 1.0}, QUIET, {"4": 1.0}], slack)
+    assert lifecycles(emitted) == [("new", "4"), ("end", "4"), ("new", "4")]
+    assert emitted[2].id != emitted[0].id
+    assert emitted[2].start_us > emitted[0].start_us
 
 
 def test_a_window_without_predecessor_starts_from_nothing() -> None:
@@ -126,8 +126,8 @@ def test_a_window_without_predecessor_starts_from_nothing() -> None:
     # label   4 4 4  ....  4
     state, _ = play([{"4": 0.99}] * 3)
     assert state.open is not None
-    after, said = DECISION.update(state, at(30, {"4": 0.5}, previous=None))
-    assert said == ()
+    after, emitted = DECISION.update(state, at(30, {"4": 0.5}, previous=None))
+    assert emitted == ()
     assert after.chain_us == after.last_us == 30 * HOP_US
     assert after.open is None
     assert dict(after.scores)["4"].value == 0.25
@@ -143,8 +143,8 @@ def test_a_missing_predecessor_starts_a_new_chain_and_the_state_says_so() -> Non
 
 
 def test_nothing_is_never_an_event() -> None:
-    _, said = play([QUIET] * 20)
-    assert said == []
+    _, emitted = play([QUIET] * 20)
+    assert emitted == []
 
 
 def test_a_provisional_event_is_marked_and_has_the_id_of_the_final_one() -> None:
@@ -177,32 +177,32 @@ decisions = st.builds(
 
 @given(tops, decisions)
 def test_a_decoded_state_continues_identically(seen: list[Top], decision: EventDetector) -> None:
-    kept: DetectorState | None = None
+    live: DetectorState | None = None
     restored: DetectorState | None = None
     for number, top in enumerate(seen):
-        kept, said = decision.update(kept, at(number, top))
-        again, said_again = decision.update(restored, at(number, top))
-        assert said == said_again
-        assert again.encode() == kept.encode()
-        restored = DetectorState.decode(again.encode())
-        assert restored == again
+        live, emitted = decision.update(live, at(number, top))
+        restored_next, restored_events = decision.update(restored, at(number, top))
+        assert emitted == restored_events
+        assert restored_next.encode() == live.encode()
+        restored = DetectorState.decode(restored_next.encode())
+        assert restored == restored_next
 
 
 @given(tops, decisions)
 def test_lifecycles_are_in_order_and_no_id_is_used_twice(seen: list[Top], decision: EventDetector) -> None:
-    _, said = play(seen, decision)
+    _, emitted = play(seen, decision)
     begun: list[Event] = []
-    going: str | None = None
-    for event in said:
+    open_id: str | None = None
+    for event in emitted:
         if event.lifecycle == "new":
-            assert going is None
+            assert open_id is None
             assert not begun or event.start_us > begun[-1].start_us
             assert event.id not in {other.id for other in begun}
             begun.append(event)
-            going = event.id
+            open_id = event.id
         else:
-            assert event.id == going
-            going = None if event.lifecycle == "end" else going
+            assert event.id == open_id
+            open_id = None if event.lifecycle == "end" else open_id
         assert event.start_us <= event.end_us
         assert event.label != "nothing"
         assert 0 <= event.confidence <= 1

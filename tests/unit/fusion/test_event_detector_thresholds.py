@@ -1,4 +1,4 @@
-"""The fold at its thresholds: what is exactly enough. Scores are halved each window: weight 0.5, on 0.4, since 0.5."""
+"""The event detector at its exact thresholds. Scores are halved each window: weight 0.5, on 0.4, since 0.5."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from services.fusion.event_detector import DetectorState
-from tests.unit.fusion.test_event_detector import DECISION, HOP_US, QUIET, Top, at, lives, play
+from tests.unit.fusion.test_event_detector import DECISION, HOP_US, QUIET, Top, at, lifecycles, play
 
 LEAD = DECISION.lead_us
 
@@ -17,8 +17,8 @@ def scores(state: DetectorState) -> list[tuple[str, float]]:
 
 
 def test_an_event_begins_at_the_threshold_exactly() -> None:
-    assert lives(play([{"7": 0.8}])[1]) == [("new", "7")]
-    assert lives(play([{"7": 0.799998}])[1]) == []
+    assert lifecycles(play([{"7": 0.8}])[1]) == [("new", "7")]
+    assert lifecycles(play([{"7": 0.799998}])[1]) == []
 
 
 def test_scores_are_kept_to_a_millionth() -> None:
@@ -43,75 +43,75 @@ def test_the_eight_best_labels_are_stored_best_first_and_equal_ones_by_name() ->
 # label   7 ?  7      score .25 = half of `since`: the run goes on;  just below: it begins anew
 @pytest.mark.parametrize(("first", "since"), [(0.5, 0), (0.499998, 1)])
 def test_a_run_goes_on_from_half_of_the_probability_that_begins_one(first: float, since: int) -> None:
-    _, said = play([{"7": first}, {"7": 1.0}])
-    assert [(event.lifecycle, event.start_us) for event in said] == [("new", since * HOP_US + LEAD)]
-    assert said[0].end_us == HOP_US + LEAD
+    _, emitted = play([{"7": first}, {"7": 1.0}])
+    assert [(event.lifecycle, event.start_us) for event in emitted] == [("new", since * HOP_US + LEAD)]
+    assert emitted[0].end_us == HOP_US + LEAD
 
 
 # scores  .25 .375 .6875
 def test_an_event_begins_with_the_first_window_of_its_run_however_long_that_stayed_below() -> None:
-    _, said = play([{"7": 0.5}, {"7": 0.5}, {"7": 1.0}])
-    assert [(event.lifecycle, event.start_us, event.end_us) for event in said] == [("new", LEAD, 2 * HOP_US + LEAD)]
+    _, emitted = play([{"7": 0.5}, {"7": 0.5}, {"7": 1.0}])
+    assert [(event.lifecycle, event.start_us, event.end_us) for event in emitted] == [("new", LEAD, 2 * HOP_US + LEAD)]
 
 
 # scores  7: .50 .50     4: 0 .50
 def test_an_equal_score_changes_nothing() -> None:
-    state, said = play([{"7": 1.0}, {"7": 0.5, "4": 1.0}])
+    state, emitted = play([{"7": 1.0}, {"7": 0.5, "4": 1.0}])
     assert scores(state) == [("4", 0.5), ("7", 0.5)]
-    assert lives(said) == [("new", "7")]
+    assert lifecycles(emitted) == [("new", "7")]
 
 
 # scores  7: .50 .25 .125    4: 0 .30 .40
 def test_another_label_takes_over_at_the_threshold_exactly() -> None:
     high = {"7": 1.0}, {"4": 0.6}, {"4": 0.5}
-    assert lives(play(high, replace(DECISION, on=0.4))[1]) == [("new", "7"), ("update", "4")]
-    assert lives(play(high, replace(DECISION, on=0.400001))[1]) == [("new", "7")]
+    assert lifecycles(play(high, replace(DECISION, on=0.4))[1]) == [("new", "7"), ("update", "4")]
+    assert lifecycles(play(high, replace(DECISION, on=0.400001))[1]) == [("new", "7")]
 
 
 # window  0 1 2       7 begins two hops, `change_us` exactly, after 4
 # label   4 . 7
 def test_a_label_that_began_exactly_change_us_later_is_a_correction() -> None:
     seen: list[Top] = [{"4": 1.0}, QUIET, {"7": 1.0}]
-    _, said = play(seen)
-    assert lives(said) == [("new", "4"), ("update", "7")]
-    assert (said[1].start_us, said[1].end_us, said[1].confidence) == (LEAD, 2 * HOP_US + LEAD, 0.5)
-    _, said = play(seen, replace(DECISION, change_us=2 * HOP_US - 1))
-    assert lives(said) == [("new", "4"), ("end", "4"), ("new", "7")]
+    _, emitted = play(seen)
+    assert lifecycles(emitted) == [("new", "4"), ("update", "7")]
+    assert (emitted[1].start_us, emitted[1].end_us, emitted[1].confidence) == (LEAD, 2 * HOP_US + LEAD, 0.5)
+    _, emitted = play(seen, replace(DECISION, change_us=2 * HOP_US - 1))
+    assert lifecycles(emitted) == [("new", "4"), ("end", "4"), ("new", "7")]
 
 
 # scores  4: .50 .25 .125    7: 0 .30 .45     7 takes over in window 2, its run began in window 1
 def test_every_run_begins_anew_after_an_end_but_that_of_the_next_event() -> None:
-    state, said = play([{"4": 1.0}, {"7": 0.6}, {"7": 0.6}], replace(DECISION, change_us=0))
-    assert lives(said) == [("new", "4"), ("end", "4"), ("new", "7")]
+    state, emitted = play([{"4": 1.0}, {"7": 0.6}, {"7": 0.6}], replace(DECISION, change_us=0))
+    assert lifecycles(emitted) == [("new", "4"), ("end", "4"), ("new", "7")]
     assert {label: score.since_us for label, score in state.scores} == {"7": HOP_US, "4": 2 * HOP_US}
-    assert (said[2].start_us, said[2].end_us) == (HOP_US + LEAD, 2 * HOP_US + LEAD)
+    assert (emitted[2].start_us, emitted[2].end_us) == (HOP_US + LEAD, 2 * HOP_US + LEAD)
 
 
 # scores  .50 .25
 @pytest.mark.parametrize(("off", "ends"), [(0.25, []), (0.250001, [("end", "7")])])
 def test_an_event_ends_below_the_threshold_and_not_at_it(off: float, ends: list[tuple[str, str]]) -> None:
-    assert lives(play([{"7": 1.0}, QUIET], replace(DECISION, off=off))[1]) == [("new", "7"), *ends]
+    assert lifecycles(play([{"7": 1.0}, QUIET], replace(DECISION, off=off))[1]) == [("new", "7"), *ends]
 
 
 # weight 1: nothing is left of a label as soon as it is not seen
 def test_an_event_whose_label_vanished_ends_or_is_corrected() -> None:
     sharp = replace(DECISION, weight=1.0)
-    assert lives(play([{"7": 1.0}, QUIET], sharp)[1]) == [("new", "7"), ("end", "7")]
-    assert lives(play([{"7": 1.0}, {"4": 0.6}], sharp)[1]) == [("new", "7"), ("update", "4")]
+    assert lifecycles(play([{"7": 1.0}, QUIET], sharp)[1]) == [("new", "7"), ("end", "7")]
+    assert lifecycles(play([{"7": 1.0}, {"4": 0.6}], sharp)[1]) == [("new", "7"), ("update", "4")]
 
 
 # window  0   1   2   3...   1 is seen well enough, 2 just not
 def test_an_event_lasts_to_the_last_window_in_which_it_was_probable_enough() -> None:
     for p, last in ((0.5, 1), (0.499998, 0)):
-        _, said = play([{"7": 1.0}, {"7": p}, {"7": 0.4}, *[QUIET] * 4])
-        assert lives(said) == [("new", "7"), ("end", "7")]
-        assert said[-1].end_us == last * HOP_US + LEAD
+        _, emitted = play([{"7": 1.0}, {"7": p}, {"7": 0.4}, *[QUIET] * 4])
+        assert lifecycles(emitted) == [("new", "7"), ("end", "7")]
+        assert emitted[-1].end_us == last * HOP_US + LEAD
 
 
 def test_the_confidence_of_an_event_is_the_best_that_its_label_had() -> None:
-    state, said = play([{"7": 0.9}, {"7": 1.0}, {"7": 0.6}, *[QUIET] * 4])
-    assert said[0].confidence == 0.45
-    assert said[-1].confidence == 0.725
+    state, emitted = play([{"7": 0.9}, {"7": 1.0}, {"7": 0.6}, *[QUIET] * 4])
+    assert emitted[0].confidence == 0.45
+    assert emitted[-1].confidence == 0.725
     assert state.open is None
 
 

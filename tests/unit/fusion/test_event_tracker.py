@@ -1,4 +1,4 @@
-"""Guesses on early answers: said at once, from the final state on, and under the id that the final fold will give."""
+"""Provisional events of early predictions: published at once, from the final state on, with the id of the final event."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ SAYS = {"7": [0.01, 0.98, 0.01], "dog": [0.01, 0.01, 0.98], "-": [0.98, 0.01, 0.
 Texts = Mapping[float, str]
 
 
-def predicted(number: int, heard: str, texts: Texts, *, final: bool, alive: bool = False) -> WindowPrediction:
-    """The window with this number on the hop grid: what its sound says, and texts by their second."""
+def predicted(number: int, audio_labels: str, texts: Texts, *, final: bool, alive: bool = False) -> WindowPrediction:
+    """Return a prediction of the window with this number; texts are by their second."""
     start_us = number * HOP_US
-    held = {t: label for t, label in texts.items() if start_us <= t * 1e6 < start_us + SIZE_US}
+    members_s = {t: label for t, label in texts.items() if start_us <= t * 1e6 < start_us + SIZE_US}
     sha256 = EMPTY_SHA256 if alive else "5e"
-    members = tuple(Member("text", str(t), int(t * 1e6), 0, sha256, 0, 0) for t in held)
+    members = tuple(Member("text", str(t), int(t * 1e6), 0, sha256, 0, 0) for t in members_s)
     rows = np.tile(PRIOR, (4, 1))
-    if held and not alive:
-        rows[1] = np.log(SAYS[next(iter(held.values()))])
-    rows[2] = np.log(SAYS[heard])
+    if members_s and not alive:
+        rows[1] = np.log(SAYS[next(iter(members_s.values()))])
+    rows[2] = np.log(SAYS[audio_labels])
     rows[3] = rows[1] + rows[2] - PRIOR
     rows -= np.log(np.exp(rows).sum(1, keepdims=True))
     p = np.exp(rows[3])
@@ -46,94 +46,96 @@ def predicted(number: int, heard: str, texts: Texts, *, final: bool, alive: bool
     return WindowPrediction(f"p{number}{'f' if final else 'e'}", window, b"", answer, rows, (), SENSES, LABELS)
 
 
-def early(chains: EventTracker, heard: Sequence[str], come: Sequence[Texts], first: int = 0) -> list[Event]:
-    said: list[Event] = []
-    for number, (label, texts) in enumerate(zip(heard, come, strict=True), first):
-        said += chains.update(predicted(number, label, texts, final=False))
-    return said
+def early(
+    tracker: EventTracker, audio_labels: Sequence[str], texts_by_window: Sequence[Texts], first: int = 0
+) -> list[Event]:
+    events: list[Event] = []
+    for number, (label, texts) in enumerate(zip(audio_labels, texts_by_window, strict=True), first):
+        events += tracker.update(predicted(number, label, texts, final=False))
+    return events
 
 
-def final(chains: EventTracker, heard: Sequence[str], texts: Texts) -> list[Event]:
-    return [e for n, label in enumerate(heard) for e in chains.update(predicted(n, label, texts, final=True))]
+def final(tracker: EventTracker, audio_labels: Sequence[str], texts: Texts) -> list[Event]:
+    return [e for n, label in enumerate(audio_labels) for e in tracker.update(predicted(n, label, texts, final=True))]
 
 
-def lives(events: Sequence[Event]) -> list[tuple[str, str, str]]:
+def lifecycles(events: Sequence[Event]) -> list[tuple[str, str, str]]:
     return [(e.id, e.lifecycle, e.label) for e in events]
 
 
 def test_a_sentence_that_misses_an_early_prediction_begins_its_event_with_the_first_window_it_belongs_to() -> None:
     # window    0 1 2 3 4 5     the sentence of 2.2 s belongs to windows 1 to 4
-    # it comes        *         after the early answer of window 2
-    # heard     - - - - - -
+    # arrival         *         after the early prediction of window 2
+    # audio     - - - - - -
     sentence = {2.2: "7"}
-    guesses, truth = EventTracker(DECISION), EventTracker(DECISION)
-    said = early(guesses, "------", [{}] * 3 + [sentence] * 3)
-    meant = final(truth, "------", sentence)
-    assert lives(said) == [("kitchen/500", "new", "7")] == lives(meant)[:1]
-    assert not said[0].final
-    assert said[0].prediction == "p3e", "it names the answer that led to it"
+    tracker, final_tracker = EventTracker(DECISION), EventTracker(DECISION)
+    events = early(tracker, "------", [{}] * 3 + [sentence] * 3)
+    expected = final(final_tracker, "------", sentence)
+    assert lifecycles(events) == [("kitchen/500", "new", "7")] == lifecycles(expected)[:1]
+    assert not events[0].final
+    assert events[0].prediction == "p3e", "it names the prediction that led to it"
 
 
 def test_alive_signals_revise_nothing() -> None:
-    before = EarlyPrediction(predicted(0, "-", {}, final=False))
-    before.revise(predicted(1, "-", {1.5: "7"}, final=False, alive=True))
-    assert before.revised_log_p is None
+    prediction = EarlyPrediction(predicted(0, "-", {}, final=False))
+    prediction.revise(predicted(1, "-", {1.5: "7"}, final=False, alive=True))
+    assert prediction.revised_log_p is None
 
 
 def test_a_revised_early_prediction_equals_the_prediction_of_the_whole_window() -> None:
-    before = EarlyPrediction(predicted(0, "dog", {}, final=False))
+    prediction = EarlyPrediction(predicted(0, "dog", {}, final=False))
     whole = predicted(0, "dog", {1.5: "dog"}, final=True)
-    before.revise(predicted(1, "-", {1.5: "dog"}, final=False))
-    assert dict(before.top) == pytest.approx(dict(whole.result.top), abs=2e-6)
+    prediction.revise(predicted(1, "-", {1.5: "dog"}, final=False))
+    assert dict(prediction.top) == pytest.approx(dict(whole.result.top), abs=2e-6)
 
 
 def test_the_nearest_window_with_the_late_members_revises_an_early_prediction() -> None:
-    before = EarlyPrediction(predicted(0, "-", {}, final=False))
-    before.revise(predicted(1, "-", {1.5: "7"}, final=False))
-    heard = dict(before.top)
+    prediction = EarlyPrediction(predicted(0, "-", {}, final=False))
+    prediction.revise(predicted(1, "-", {1.5: "7"}, final=False))
+    audio_labels = dict(prediction.top)
     # Window 3 holds the sentence too, and another one that window 0 will never hold.
-    before.revise(predicted(3, "-", {3.0: "dog", 1.5: "7"}, final=False))
-    assert dict(before.top) == heard
-    assert heard["7"] > heard["dog"]
+    prediction.revise(predicted(3, "-", {3.0: "dog", 1.5: "7"}, final=False))
+    assert dict(prediction.top) == audio_labels
+    assert audio_labels["7"] > audio_labels["dog"]
 
 
 def test_an_event_that_goes_on_is_not_published_provisionally_again() -> None:
     # final   dog dog
     # early           dog dog dog
-    chains = EventTracker(DECISION)
-    assert [e.lifecycle for e in final(chains, ["dog", "dog"], {})] == ["new"]
-    assert early(chains, ["dog"] * 3, [{}] * 3, first=2) == []
+    tracker = EventTracker(DECISION)
+    assert [e.lifecycle for e in final(tracker, ["dog", "dog"], {})] == ["new"]
+    assert early(tracker, ["dog"] * 3, [{}] * 3, first=2) == []
 
 
 def test_provisional_events_start_from_the_last_final_state() -> None:
-    # final   -                     it says that window 0 was nothing, as the early answer had not
+    # final   -                     window 0 is nothing, unlike its early prediction
     # early   dog   - -
-    chains = EventTracker(DECISION)
-    assert lives(early(chains, ["dog"], [{}])) == [("kitchen/0", "new", "dog")]
-    final(chains, ["-"], {})
-    assert early(chains, ["-", "-", "dog"], [{}] * 3, first=1)[0].id == "kitchen/1500"
+    tracker = EventTracker(DECISION)
+    assert lifecycles(early(tracker, ["dog"], [{}])) == [("kitchen/0", "new", "dog")]
+    final(tracker, ["-"], {})
+    assert early(tracker, ["-", "-", "dog"], [{}] * 3, first=1)[0].id == "kitchen/1500"
 
 
 def test_a_provisional_event_is_published_once_and_not_at_all_if_late() -> None:
-    chains = EventTracker(DECISION)
-    said = early(chains, ["dog"] * 4, [{}] * 4)
-    assert lives(said) == [("kitchen/0", "new", "dog")]
-    final(chains, ["dog"] * 6, {})
-    assert chains.update(predicted(3, "7", {}, final=False)) == ()
+    tracker = EventTracker(DECISION)
+    events = early(tracker, ["dog"] * 4, [{}] * 4)
+    assert lifecycles(events) == [("kitchen/0", "new", "dog")]
+    final(tracker, ["dog"] * 6, {})
+    assert tracker.update(predicted(3, "7", {}, final=False)) == ()
 
 
 def test_early_predictions_may_need_a_higher_score_than_final_ones() -> None:
     # score of the dog  .49 .73 .85
     careful = replace(DECISION, early_on=0.8)
-    heard = ["dog"] * 3
-    assert [e.prediction for e in early(EventTracker(DECISION), heard, [{}] * 3)] == ["p0e"]
-    assert [e.prediction for e in early(EventTracker(careful), heard, [{}] * 3)] == ["p2e"]
-    assert [e.prediction for e in final(EventTracker(careful), heard, {})] == ["p0f"]
+    audio_labels = ["dog"] * 3
+    assert [e.prediction for e in early(EventTracker(DECISION), audio_labels, [{}] * 3)] == ["p0e"]
+    assert [e.prediction for e in early(EventTracker(careful), audio_labels, [{}] * 3)] == ["p2e"]
+    assert [e.prediction for e in final(EventTracker(careful), audio_labels, {})] == ["p0f"]
 
 
 def test_an_early_prediction_changes_no_state() -> None:
-    chains = EventTracker(DECISION)
-    final(chains, ["dog", "dog"], {})
-    before = chains.states["kitchen"].encode()
-    early(chains, ["7", "7"], [{}] * 2, first=2)
-    assert chains.states["kitchen"].encode() == before
+    tracker = EventTracker(DECISION)
+    final(tracker, ["dog", "dog"], {})
+    prediction = tracker.states["kitchen"].encode()
+    early(tracker, ["7", "7"], [{}] * 2, first=2)
+    assert tracker.states["kitchen"].encode() == prediction

@@ -23,28 +23,28 @@ def version(models: Path, name: str, content: str = "whole") -> Path:
 
 
 class Loads:
-    """Notes what is loaded with how many threads; fails on what is `broken`; waits for `go`."""
+    """Records each loaded folder and its thread count; fails on `broken` content; waits for `go`."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, int | None]] = []
+        self.calls: list[tuple[str, int | None]] = []
         self.go = threading.Event()
         self.go.set()
 
     def __call__(self, folder: Path, threads: int | None) -> Inference:
         assert self.go.wait(20)
-        self.asked.append((folder.name, threads))
+        self.calls.append((folder.name, threads))
         if (folder / "sha256").read_text() == "broken":
             raise CheckpointError("not whole")
         return cast(Inference, SimpleNamespace(name=folder.name, model=SimpleNamespace(threads=1)))
 
 
-def looked_until(reload: CheckpointReloader, done: Any) -> tuple[Inference | None, int]:
-    """Look again and again, in the reload's own time, until something is done."""
+def poll_until(reload: CheckpointReloader, done: Any) -> tuple[Inference | None, int]:
+    """Poll in the time of the reloader until it returns a checkpoint or `done` is true."""
     for step in range(1, 100_000):
         now_us = step * EVERY_US
-        found = reload.poll(now_us)
-        if found is not None or done():
-            return found, now_us
+        reloaded = reload.poll(now_us)
+        if reloaded is not None or done():
+            return reloaded, now_us
         threading.Event().wait(0.001)
     raise AssertionError("never done")
 
@@ -69,9 +69,9 @@ def test_a_newer_version_serves_once_it_is_loaded(tmp_path: Path) -> None:
     assert reload.poll(EVERY_US) is None
     assert reload.poll(EVERY_US * 2) is None
     loads.go.set()
-    found, _ = looked_until(reload, lambda: False)
-    assert cast(Any, found).name == "2"
-    assert loads.asked == [("1", None), ("2", 1)]
+    reloaded, _ = poll_until(reload, lambda: False)
+    assert cast(Any, reloaded).name == "2"
+    assert loads.calls == [("1", None), ("2", 1)]
     assert (reload.served, reload.refused) == (1, 0)
     reload.close()
 
@@ -82,14 +82,14 @@ def test_an_incomplete_version_is_rejected_once_and_the_next_one_is_loaded(tmp_p
     reload = CheckpointReloader(tmp_path, loads, EVERY_US)
     reload.load_first()
     version(tmp_path, "2", "broken")
-    found, now_us = looked_until(reload, lambda: reload.refused)
-    assert found is None
+    reloaded, now_us = poll_until(reload, lambda: reload.refused)
+    assert reloaded is None
     for later in range(1, 20):
         assert reload.poll(now_us + later * EVERY_US) is None
-    assert len(loads.asked) == 2
+    assert len(loads.calls) == 2
     version(tmp_path, "2", "repaired")
-    found, _ = looked_until(reload, lambda: False)
-    assert cast(Any, found).name == "2"
+    reloaded, _ = poll_until(reload, lambda: False)
+    assert cast(Any, reloaded).name == "2"
     reload.close()
 
 

@@ -44,15 +44,20 @@ def window(**bodies: bytes) -> Window:
 
 @pytest.mark.parametrize(("modalities", "segments"), [(("text", "video", "audio"), 4), (("text", "audio"), 8)])
 def test_a_model_of_a_task_predicts_a_window(tmp_path: Path, modalities: tuple[str, ...], segments: int) -> None:
-    told = config(segments_per_sample=segments, architecture={"modalities": list(modalities), "fusion": "gated"})
-    save(tmp_path / "m", TaskNetwork(Architecture(modalities, len(LABELS), len(WORDS), VECTOR_SIZE, "gated")), told, "")
+    description = config(segments_per_sample=segments, architecture={"modalities": list(modalities), "fusion": "gated"})
+    save(
+        tmp_path / "m",
+        TaskNetwork(Architecture(modalities, len(LABELS), len(WORDS), VECTOR_SIZE, "gated")),
+        description,
+        "",
+    )
     inference = Inference(load(tmp_path / "m", "cpu"), 1_000_000)
-    seen = window(text=TEXT, audio=PCM)
-    found = {
-        position_of("text", seen.modalities["text"].members[0]): Payload("text/plain", TEXT),
-        position_of("audio", seen.modalities["audio"].members[0]): Payload("audio/pcm;rate=8000", PCM),
+    full_window = window(text=TEXT, audio=PCM)
+    payloads = {
+        position_of("text", full_window.modalities["text"].members[0]): Payload("text/plain", TEXT),
+        position_of("audio", full_window.modalities["audio"].members[0]): Payload("audio/pcm;rate=8000", PCM),
     }
-    (predicted,) = inference.predict([seen], found)
+    (predicted,) = inference.predict([full_window], payloads)
     answer = json.loads(predicted.record)
     assert answer["label"] in LABELS
     assert predicted.result.error is None
@@ -61,35 +66,42 @@ def test_a_model_of_a_task_predicts_a_window(tmp_path: Path, modalities: tuple[s
     for c in answer["counterfactuals"]:
         e = inference.explain(predicted.rows, frozenset({"text", "audio"} - set(c["without"])))
         assert (c["label"], c["confidence"]) == (e.label, round(e.confidence, 6))
-    (again,) = inference.predict([seen], found)
+    (again,) = inference.predict([full_window], payloads)
     assert again.record == predicted.record
 
 
 def whole(tmp_path: Path) -> tuple[Inference, Window, dict[MemberPosition, Payload]]:
-    """A model of three senses and a window in which each was there, the frames in two slots that both count."""
+    """Return a model of three modalities and a window with all of them; its two frames are in different slots."""
     modalities = ("text", "video", "audio")
-    told = config(
+    description = config(
         decision=EVENT_THRESHOLDS,
         segments_per_sample=4,
         architecture={"modalities": list(modalities), "fusion": "gated"},
     )
-    save(tmp_path / "m", TaskNetwork(Architecture(modalities, len(LABELS), len(WORDS), VECTOR_SIZE, "gated")), told, "")
+    save(
+        tmp_path / "m",
+        TaskNetwork(Architecture(modalities, len(LABELS), len(WORDS), VECTOR_SIZE, "gated")),
+        description,
+        "",
+    )
     made = window(text=TEXT, audio=PCM)
     frames = [Member("/dev/cam", str(t), t, 0, hashlib.sha256(jpeg(t)).hexdigest(), 0, t) for t in (10, 600_000)]
-    seen = replace(made, modalities={**made.modalities, "video": WindowMembers("present", "data", 0, tuple(frames))})
-    found = {
-        position_of("text", seen.modalities["text"].members[0]): Payload("text/plain", TEXT),
-        position_of("audio", seen.modalities["audio"].members[0]): Payload("audio/pcm;rate=8000", PCM),
+    full_window = replace(
+        made, modalities={**made.modalities, "video": WindowMembers("present", "data", 0, tuple(frames))}
+    )
+    payloads = {
+        position_of("text", full_window.modalities["text"].members[0]): Payload("text/plain", TEXT),
+        position_of("audio", full_window.modalities["audio"].members[0]): Payload("audio/pcm;rate=8000", PCM),
     }
-    found |= {position_of("video", f): Payload("image/jpeg", jpeg(f.t_us)) for f in frames}
-    return Inference(load(tmp_path / "m", "cpu"), 10_000_000), seen, found
+    payloads |= {position_of("video", f): Payload("image/jpeg", jpeg(f.t_us)) for f in frames}
+    return Inference(load(tmp_path / "m", "cpu"), 10_000_000), full_window, payloads
 
 
 def test_a_member_of_several_windows_is_encoded_once(tmp_path: Path) -> None:
     inference, _, _ = whole(tmp_path)
     rng, hop_us = np.random.default_rng(1), 500_000
     bodies = {("text", 0): (0, 0, TEXT)}
-    # Six seconds: a piece of sound each second, a frame in each slot, a sentence at the beginning of all.
+    # Six seconds: an audio chunk every second, a frame in each slot, a sentence at the beginning.
     bodies |= {("audio", n): (n * 1_000_000, 1_000_000, rng.bytes(16_000)) for n in range(6)}
     bodies |= {("video", n): (n * hop_us, 0, jpeg(n)) for n in range(12)}
     members = {
@@ -97,7 +109,7 @@ def test_a_member_of_several_windows_is_encoded_once(tmp_path: Path) -> None:
         for (modality, n), (t_us, length, body) in bodies.items()
     }
     types = {"text": "text/plain", "audio": "audio/pcm;rate=8000", "video": "image/jpeg"}
-    found = {position_of(m, members[m, n]): Payload(types[m], body) for (m, n), (_, _, body) in bodies.items()}
+    payloads = {position_of(m, members[m, n]): Payload(types[m], body) for (m, n), (_, _, body) in bodies.items()}
     windows = []
     for start_us in range(0, 4_500_000, hop_us):
         lanes = {
@@ -116,20 +128,20 @@ def test_a_member_of_several_windows_is_encoded_once(tmp_path: Path) -> None:
         }
         windows.append(replace(window(), start_us=start_us, end_us=start_us + 2_000_000, modalities=lanes))
     for begin in range(0, len(windows), 2):
-        inference.predict(windows[begin : begin + 2], found)
+        inference.predict(windows[begin : begin + 2], payloads)
     assert inference.encoded == {"text": 1, "video": 12, "audio": 12}
-    # Of a batch each item is asked for once: two windows half a second apart have five slots.
+    # A batch encodes each chunk once: two windows half a second apart have five slots.
     assert inference.requested == {"text": 5, "video": 4 * 5 + 4, "audio": 4 * 5 + 4}
     assert not any(inference.reencoded.values())
 
 
 def test_items_that_are_encoded_again_after_eviction_are_counted(tmp_path: Path) -> None:
-    _, seen, found = whole(tmp_path)
+    _, full_window, payloads = whole(tmp_path)
     forgetful = Inference(load(tmp_path / "m", "cpu"), 1)
-    forgetful.predict([seen], found)
+    forgetful.predict([full_window], payloads)
     assert not any(forgetful.reencoded.values())
     once = dict(forgetful.encoded)
-    forgetful.predict([seen], found)
+    forgetful.predict([full_window], payloads)
     assert forgetful.reencoded == once
     assert forgetful.encoded == {m: 2 * count for m, count in once.items()}
 
@@ -137,19 +149,19 @@ def test_items_that_are_encoded_again_after_eviction_are_counted(tmp_path: Path)
 def test_audio_cut_once_for_all_windows_equals_what_each_window_alone_would_cut(tmp_path: Path) -> None:
     inference, one, _ = whole(tmp_path)
     rng, at_us = np.random.default_rng(2), 0
-    members, found = [], {}
-    # A clock that jitters, within what is joined and beyond it: where a chunk is placed depends on those before it.
+    members, payloads = [], {}
+    # The clock jitters, within the joining limit and beyond: the place of a chunk depends on those before it.
     for n in range(60):
         body = rng.bytes(1_600)
         members.append(Member("/mic", str(n), at_us, 100_000, hashlib.sha256(body).hexdigest(), 0, n))
-        found[position_of("audio", members[-1])] = Payload("audio/pcm;rate=8000", body)
+        payloads[position_of("audio", members[-1])] = Payload("audio/pcm;rate=8000", body)
         at_us += int(rng.choice([100_000, 100_125, 112_000, 99_000, 140_000]))
     for start_us in range(0, 4_000_000, 500_000):
         held = tuple(m for m in members if start_us < m.t_us + m.duration_us and m.t_us < start_us + 2_000_000)
         lanes = one.modalities | {"audio": WindowMembers("present", "data", 0, held)}
-        seen = replace(one, start_us=start_us, end_us=start_us + 2_000_000, modalities=lanes)
-        (warm,) = inference.predict([seen], found)
-        (cold,) = Inference(load(tmp_path / "m", "cpu"), 1).predict([seen], found)
+        full_window = replace(one, start_us=start_us, end_us=start_us + 2_000_000, modalities=lanes)
+        (warm,) = inference.predict([full_window], payloads)
+        (cold,) = Inference(load(tmp_path / "m", "cpu"), 1).predict([full_window], payloads)
         assert warm.record == cold.record
         assert warm.rows.tobytes() == cold.rows.tobytes()
     assert inference.encoded["audio"] < inference.requested["audio"]
@@ -165,11 +177,11 @@ def jpeg(seed: int) -> bytes:
 def test_overload_is_in_the_record_and_its_id_and_gives_the_same_bytes_each_time(
     tmp_path: Path,
 ) -> None:
-    inference, seen, found = whole(tmp_path)
+    inference, full_window, payloads = whole(tmp_path)
     values = []
     for level in range(4):
-        (predicted,) = inference.predict([seen], found, level)
-        (alone,) = Inference(load(tmp_path / "m", "cpu"), 1).predict([seen], found, level)
+        (predicted,) = inference.predict([full_window], payloads, level)
+        (alone,) = Inference(load(tmp_path / "m", "cpu"), 1).predict([full_window], payloads, level)
         assert alone.record == predicted.record
         values.append(json.loads(predicted.record))
         assert is_foldable(predicted) == (level < 2)
@@ -184,16 +196,18 @@ def test_overload_is_in_the_record_and_its_id_and_gives_the_same_bytes_each_time
         "age_ms": 0,
         "evidence": "",
     }
-    assert {m: s["state"] for m, s in values[2]["modalities"].items()} == dict.fromkeys(seen.modalities, "present")
+    assert {m: s["state"] for m, s in values[2]["modalities"].items()} == dict.fromkeys(
+        full_window.modalities, "present"
+    )
     assert values[2]["score"] != values[0]["score"]
 
 
 def test_a_degraded_prediction_breaks_the_chain_and_the_next_window_begins_a_new_one(tmp_path: Path) -> None:
-    inference, seen, found = whole(tmp_path)
+    inference, full_window, payloads = whole(tmp_path)
     chains = EventTracker(EventDetector.of_model(load(tmp_path / "m", "cpu")))
-    windows = [replace(seen, start_us=n, previous_us=n - 1 if n else None) for n in range(4)]
+    windows = [replace(full_window, start_us=n, previous_us=n - 1 if n else None) for n in range(4)]
     for w, level in zip(windows, (0, 1, 3, 0), strict=True):
-        predicted = replace(inference.predict([seen], found, level)[0], window=w)
+        predicted = replace(inference.predict([full_window], payloads, level)[0], window=w)
         chains.update(predicted)
         if level == 3:
             assert chains.last_final_us("room") == 1
@@ -204,7 +218,7 @@ def test_a_degraded_prediction_breaks_the_chain_and_the_next_window_begins_a_new
 def test_a_window_that_cannot_be_decoded_does_not_affect_its_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inference, seen, found = whole(tmp_path)
+    inference, full_window, payloads = whole(tmp_path)
     prepare = inference.model.prepare
 
     def fragile(modality: str, value: Any) -> Any:
@@ -213,8 +227,8 @@ def test_a_window_that_cannot_be_decoded_does_not_affect_its_batch(
         return prepare(modality, value)
 
     monkeypatch.setattr(inference.model, "prepare", fragile)
-    lanes = {**seen.modalities, "text": WindowMembers("absent", "tick", 0, ())}
-    decoded = inference.decode([seen, replace(seen, start_us=5, modalities=lanes)], found)
+    lanes = {**full_window.modalities, "text": WindowMembers("absent", "tick", 0, ())}
+    decoded = inference.decode([full_window, replace(full_window, start_us=5, modalities=lanes)], payloads)
     bad, good = inference.to_predictions(decoded, inference.infer(decoded).rows)
     assert (bad.result.label, bad.result.error, bad.id.endswith("+e")) == (None, "ArithmeticError", True)
     assert good.result.error is None
@@ -223,7 +237,7 @@ def test_a_window_that_cannot_be_decoded_does_not_affect_its_batch(
 def test_a_batch_is_split_until_the_window_on_which_the_model_fails_is_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inference, seen, found = whole(tmp_path)
+    inference, full_window, payloads = whole(tmp_path)
     fuse = inference.model.fuse
 
     def fragile(windows: Any) -> Any:
@@ -232,20 +246,22 @@ def test_a_batch_is_split_until_the_window_on_which_the_model_fails_is_alone(
         return fuse(windows)
 
     monkeypatch.setattr(inference.model, "fuse", fragile)
-    deaf = {**seen.modalities, "text": WindowMembers("absent", "tick", 0, ())}
-    windows = [replace(seen, start_us=n, modalities=deaf if n == 3 else seen.modalities) for n in range(5)]
-    decoded = inference.decode(windows, found)
+    deaf = {**full_window.modalities, "text": WindowMembers("absent", "tick", 0, ())}
+    windows = [
+        replace(full_window, start_us=n, modalities=deaf if n == 3 else full_window.modalities) for n in range(5)
+    ]
+    decoded = inference.decode(windows, payloads)
     predicted = inference.to_predictions(decoded, inference.infer(decoded).rows)
     assert [p.result.error for p in predicted] == [None, None, None, "RuntimeError", None]
     assert [p.window.start_us for p in predicted] == [0, 1, 2, 3, 4]
 
 
 def test_the_detector_has_the_labels_of_the_model(tmp_path: Path) -> None:
-    told = config(decision=EVENT_THRESHOLDS)
+    description = config(decision=EVENT_THRESHOLDS)
     save(
         tmp_path / "m",
         TaskNetwork(Architecture(("text",), len(LABELS), len(WORDS), VECTOR_SIZE, "late")),
-        told | {"architecture": {"modalities": ["text"], "fusion": "late"}},
+        description | {"architecture": {"modalities": ["text"], "fusion": "late"}},
         "",
     )
     decision = EventDetector.of_model(load(tmp_path / "m", "cpu"))

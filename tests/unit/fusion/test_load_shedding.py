@@ -1,4 +1,4 @@
-"""What each level leaves out of a window, and what level an answer is then said to be."""
+"""What each level leaves out of a window, and the level that the prediction records."""
 
 from __future__ import annotations
 
@@ -61,15 +61,15 @@ def test_level_3_leaves_out_the_costliest_modality_unless_it_is_the_only_one() -
 @given(st.lists(st.integers(0, 9_999_999), min_size=1, max_size=40, unique=True))
 def test_overlapping_windows_use_the_same_frames_so_that_half_need_not_be_encoded(times: list[int]) -> None:
     frames = sorted(times)
-    kept: list[set[int]] = []
+    sets_of_even: list[set[int]] = []
     for start_us in range(0, 8_000_000, SLOT_US):
         w = window(start_us, frames)
-        found = {m.t_us for m in left(w, 2).members["video"]}
-        even = {t for t in found if t // SLOT_US % 2 == 0}
-        assert found == even or len(found) == 1
-        assert bool(found) == bool(w.modalities["video"].members)
-        kept.append(even)
-    for one, after in pairwise(kept):
+        frame_times = {m.t_us for m in left(w, 2).members["video"]}
+        even = {t for t in frame_times if t // SLOT_US % 2 == 0}
+        assert frame_times == even or len(frame_times) == 1
+        assert bool(frame_times) == bool(w.modalities["video"].members)
+        sets_of_even.append(even)
+    for one, after in pairwise(sets_of_even):
         assert all(t in after or t // SLOT_US not in {x // SLOT_US for x in after} for t in one)
 
 

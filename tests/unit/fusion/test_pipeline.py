@@ -11,7 +11,7 @@ from services.fusion.pipeline import StagePipeline
 
 
 class Stage:
-    """Holds each batch until it is let go; says what it has and what it had."""
+    """Holds each batch until it is released; records current and past batches."""
 
     def __init__(self, fails_on: int | None = None) -> None:
         self.has: list[int] = []

@@ -1,4 +1,4 @@
-"""What was met lately is known again; older half by half is forgotten."""
+"""Recent keys are remembered; older ones are forgotten by halves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The spans of a batch, from the latency parts of its answers; ids that follow from windows alone."""
+"""The spans of a batch, from the latency parts of its predictions; ids are derived from windows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PARTS = [("align_wait", 1500.0), ("transport", 2.0), ("queue", 3.0), *((name, 1.
 RELEASED = ReleasedBatch((), (), "idle", 0)
 
 
-def said(start_s: int) -> PublishedPrediction:
+def published(start_s: int) -> PublishedPrediction:
     window = Window("s", start_s * S, (start_s + 2) * S, None, True, "c", {}, (start_s + 1) * S, (start_s + 3) * S)
     answer = PredictionResult("dog", 0.9, 0.0, 0.0, (), 0.0, None, False)
     return PublishedPrediction(
@@ -27,7 +27,7 @@ def said(start_s: int) -> PublishedPrediction:
 
 
 def test_a_window_span_begins_with_its_first_record_and_its_parts_fill_it() -> None:
-    *parts, root, batch = window_spans([said(0)], RELEASED, 1)
+    *parts, root, batch = window_spans([published(0)], RELEASED, 1)
     assert [part.name for part in parts] == [name for name, _ in PARTS]
     assert {part.parent for part in parts} == {root.id}
     assert [part.begins_us for part in parts[1:]] == [part.ends_us for part in parts[:-1]]
@@ -37,7 +37,7 @@ def test_a_window_span_begins_with_its_first_record_and_its_parts_fill_it() -> N
 
 
 def test_a_batch_span_is_linked_to_each_of_its_windows() -> None:
-    both = [said(0), said(1)]
+    both = [published(0), published(1)]
     batch = window_spans(both, RELEASED, 1)[-1]
     ids = [one.prediction.window.id for one in both]
     assert list(batch.links) == [(trace_context.trace_id(id), trace_context.span_id(id)) for id in ids]
@@ -50,7 +50,7 @@ def test_the_same_windows_are_traced_everywhere_and_none_if_traces_are_off() -> 
     assert 400 < len(some) < 600
     assert some <= {id for id in ids if trace_context.is_traced(id, 0.5)}
     assert all(trace_context.is_traced(id, 1) for id in ids)
-    assert window_spans([said(n) for n in range(9)], RELEASED, 0) == []
+    assert window_spans([published(n) for n in range(9)], RELEASED, 0) == []
 
 
 @pytest.mark.parametrize("header", [None, b"", b"00-zz-1-01", b"00-" + b"a" * 32 + b"-" + b"b" * 16])

@@ -1,4 +1,4 @@
-"""Much at once: an hour's backlog, two owners, two cameras, 10,000 sessions. Cases 4, 7, 11 and 12; times in ms."""
+"""Scale and rebalances: a backlog of an hour, two owners, two cameras, 10,000 sessions. Cases 4, 7, 11 and 12; times in ms."""
 
 from __future__ import annotations
 
@@ -20,35 +20,37 @@ HOUR, MINUTE = 3_600_000, 60_000
 
 
 def bytes_of(scene: Scene) -> list[bytes]:
-    """The final windows as they stand in the topic."""
+    """Return the final windows as they are in the topic."""
     return [window.encode(final) for final in scene.finals(None)]
 
 
 def in_step(scene: Scene, reader: Partition) -> None:
-    """As the service does: each log a bit further."""
+    """Read all logs in small steps, as the service does."""
     while reader.positions != scene.ends():
         scene.now_ms += 1
-        scene.batch(reader, {m: at + 200 for m, at in reader.positions.items()})
+        scene.process_batch(reader, {m: at + 200 for m, at in reader.positions.items()})
 
 
 def one_log_after_the_other(scene: Scene, reader: Partition) -> None:
     for modality in MODALITIES:
-        scene.now_ms += 5_000  # longer than any patience
-        scene.batch(reader, {modality: scene.ends()[modality]})
+        scene.now_ms += 5_000  # longer than any idle timeout
+        scene.process_batch(reader, {modality: scene.ends()[modality]})
 
 
 @pytest.fixture(scope="module")
 def live() -> Scene:
-    """An hour, read as it came: a minute without video, a text each 7 s, a copy and a straggler each minute."""
+    """An hour read live: a minute without video, a text every 7 s, a copy and a late frame every minute."""
     video = frames(0, 10 * MINUTE, 500) + frames(11 * MINUTE, HOUR, 500)
-    strange = [Sent(m + 100, "video", m, id="copied") for m in range(0, HOUR, MINUTE) for _ in "ab"]
-    strange += [Sent(m + 5_000, "video", m + behind) for m in range(0, HOUR, MINUTE) for behind in (3_333, 1_111)]
-    plan = sound(0, HOUR) + video + texts(range(0, HOUR, 7_000)) + strange
+    copies_and_stragglers = [Sent(m + 100, "video", m, id="copied") for m in range(0, HOUR, MINUTE) for _ in "ab"]
+    copies_and_stragglers += [
+        Sent(m + 5_000, "video", m + behind) for m in range(0, HOUR, MINUTE) for behind in (3_333, 1_111)
+    ]
+    plan = sound(0, HOUR) + video + texts(range(0, HOUR, 7_000)) + copies_and_stragglers
     return Scene().play((replace(sent, session="avt") for sent in plan), until=HOUR + MINUTE)
 
 
-# live     r r r r r r r r r r r r r r r r r r r r   each record as it comes, ticks when they are due
-# backlog                                         R  the same logs, all at once, in whatever steps
+# live     r r r r r r r r r r r r r r r r r r r r   each record when it arrives, ticks when they are due
+# backlog                                         R  the same logs, all at once, in any steps
 #          0                                   1 h
 @pytest.mark.parametrize("read", [in_step, one_log_after_the_other])
 def test_case_04_a_backlog_of_an_hour_read_at_full_speed_gives_the_same_final_windows_as_live(
@@ -57,26 +59,26 @@ def test_case_04_a_backlog_of_an_hour_read_at_full_speed_gives_the_same_final_wi
     backlog = Scene()
     backlog.logs, backlog.now_ms = {m: list(log) for m, log in live.logs.items()}, live.now_ms + HOUR
     read(backlog, backlog.owner)
-    assert backlog.ends() == live.ends()  # not one tick was added, however long a log was waited for
+    assert backlog.ends() == live.ends()  # no tick was added, although logs were waited for
     assert len(live.starts("avt")) == HOUR // 500 + 3
     assert bytes_of(backlog) == bytes_of(live)
-    assert backlog.told == live.told
+    assert backlog.fate_of == live.fate_of
     assert {live.mask(start, "video", "avt") for start in range(603_500, 657_001, 500)} == {("unknown", "tick")}
     fates = live.fates("video")
     assert (fates.count("late"), fates.count("duplicate")) == (60, 60)
     assert backlog.owner.commit_offsets() == backlog.ends()
 
 
-def test_case_04_live_is_what_the_logs_say(live: Scene) -> None:
-    assert live.outcome() == live.what_the_logs_say()
+def test_case_04_live_equals_the_oracle(live: Scene) -> None:
+    assert live.outcome() == live.oracle_outcome()
 
 
-# live     r r r r r r r r r r ...          nobody is silent: no tick is needed
-# backlog  nobody reads . . . . . . . . R   the logs hold what the devices sent and nothing else
-def test_case_04_a_backlog_that_nobody_read_gives_the_same_final_windows_as_live() -> None:
+# live     r r r r r r r r r r ...          no stream is silent: no tick is needed
+# backlog  not read . . . . . . . . . . R   the logs hold only what the devices sent
+def test_case_04_a_backlog_without_idle_records_gives_the_same_final_windows_as_live() -> None:
     plan = sound(0, 10 * MINUTE) + frames(0, 10 * MINUTE)
     live, backlog = Scene().play(plan), Scene()
-    backlog.grow(plan, until=HOUR)
+    backlog.append_unread(plan, until=HOUR)
     in_step(backlog, backlog.owner)
     assert live.ticks("audio") + live.ticks("video") + backlog.ticks("audio") + backlog.ticks("video") == []
     assert live.starts() == list(range(-1_500, 10 * MINUTE - 2_999, 500))
@@ -85,7 +87,7 @@ def test_case_04_a_backlog_that_nobody_read_gives_the_same_final_windows_as_live
 
 # audio   [==)[==)[==)[==)[==)[==)[==)[==)       open at 5100: [3000..5000) ... [5000..7000)
 # video   x x x x x x x x x x x x x x x x x
-# owners  first owner ...|5100 the second owner reads on from the first members of [3000..5000)
+# owners  first owner ...|5100 the second owner continues at the first members of [3000..5000)
 def test_case_07_rebalance_in_the_middle_of_a_window() -> None:
     plan = sound(0, 10_000) + frames(0, 10_000)
     undisturbed = Scene().play(plan, until=20_000)
@@ -100,33 +102,33 @@ def test_case_07_rebalance_in_the_middle_of_a_window() -> None:
     assert scene.members(4_500, "video") == [f"{t}" for t in range(4_500, 6_500, 250)]
     assert scene.members(4_500, "audio") == ["4500", "5000", "5500", "6000"]
     assert scene.starts() == undisturbed.starts() == list(range(-1_500, 9_501, 500))
-    assert bytes_of(scene)[:20] == bytes_of(undisturbed)[:20]  # up to here nothing was silent
-    assert set(scene.told.values()) == {"windowed"}
-    assert scene.outcome() == scene.what_the_logs_say()
+    assert bytes_of(scene)[:20] == bytes_of(undisturbed)[:20]  # up to here no stream was silent
+    assert set(scene.fate_of.values()) == {"windowed"}
+    assert scene.outcome() == scene.oracle_outcome()
 
 
-# audio and video stop at 5000: ticks close what is open, step by step, until 8000; a new owner at any of these times
-@pytest.mark.parametrize("commits", [True, False], ids=["floors committed", "nothing ever committed"])
+# audio and video stop at 5000: ticks close what is open, step by step, until 8000; a new owner starts at any of these times
+@pytest.mark.parametrize("commits", [True, False], ids=["offsets committed", "nothing committed"])
 def test_case_07_rebalance_between_the_ticks_of_a_window(commits: bool) -> None:
-    held = 0
+    replayed_ticks = 0
     for at in range(5_000, 8_501, 100):
         scene = Scene().play(sound(0, 5_000), frames(0, 5_000), until=at)
         if commits:
             scene.commit()
         scene.restart()
-        again = (scene.logs[m][floor:] for m, floor in scene.owner.positions.items())
-        held += any(record.key is None for log in again for record in log)
-        scene.turn()
+        again = (scene.logs[m][offset:] for m, offset in scene.owner.positions.items())
+        replayed_ticks += any(record.key is None for log in again for record in log)
+        scene.process_all()
         scene.wait(20_000)
         assert scene.starts() == list(range(-1_500, 4_501, 500))
         assert not scene.owner.aligner.sessions
         assert scene.owner.commit_offsets() == scene.ends()
-        assert scene.outcome() == scene.what_the_logs_say()
-    assert held > 20  # ticks stood above the floor, and were read again
+        assert scene.outcome() == scene.oracle_outcome()
+    assert replayed_ticks > 20
 
 
 # video   x x x x x x x . . . . . . . x x x x x     silent from 4000 to 9000: ticks of either owner close what is open
-# owners  old ...|5100 paused.....|7000 goes on ...|8300 is gone
+# owners  old ...|5100 paused.....|7000 resumes ...|8300 ends
 #                |5100 new .................................................
 def test_case_07_rebalance_while_the_old_owner_is_still_writing() -> None:
     plan = sound(0, 12_000) + frames(0, 4_000) + frames(9_000, 12_000)
@@ -137,7 +139,7 @@ def test_case_07_rebalance_while_the_old_owner_is_still_writing() -> None:
     scene.play((sent for sent in plan if 5_100 < sent.at < 7_000), until=7_000)
     assert scene.starts() == list(range(-1_500, 4_001, 500))
     scene.aligners.insert(0, old)
-    scene.turn()
+    scene.process_all()
     assert scene.starts() == [*range(-1_500, 4_001, 500), *range(2_500, 4_001, 500)]
     scene.play((sent for sent in plan if 7_000 <= sent.at <= 8_300), until=8_300)
     assert scene.starts()[-4:] == [4_500, 4_500, 5_000, 5_000]
@@ -147,11 +149,11 @@ def test_case_07_rebalance_while_the_old_owner_is_still_writing() -> None:
     assert scene.mask(4_500, "video") == ("unknown", "tick")
     versions = {window.encode(final) for final in scene.finals()}
     assert len(versions) == len(set(scene.starts())) == 27
-    assert scene.outcome() == scene.what_the_logs_say()
+    assert scene.outcome() == scene.oracle_outcome()
 
 
 # fast   x x x x x x x x x       each frame at once
-# slow         x x x x x x x     the same moments, `delay` later; windows close 500 after their end by the faster's bound
+# slow         x x x x x x x     the same times, `delay` later; windows close when the faster one is 500 past their end
 @pytest.mark.parametrize(
     ("delay", "on_a_hop", "between"), [(500, 4, 4), (750, 4, 3), (1_000, 3, 3), (2_250, 1, 0), (2_500, 0, 0)]
 )
@@ -168,7 +170,7 @@ def test_case_11_of_two_cameras_the_slower_is_late_once_it_trails_by_more_and_th
     assert set(scene.fates("video", "fast")) == set(scene.fates("audio")) == {"windowed"}
     assert max(scene.closed_at(start) - start for start in range(-1_500, 17_001, 500)) == 2_500
     assert (scene.offsets_ms["fast"], scene.offsets_ms["slow"]) == (0, delay)
-    assert scene.outcome() == scene.what_the_logs_say()
+    assert scene.outcome() == scene.oracle_outcome()
 
 
 # slow x(2499.999): its first window [500..2500) closes at 3000
@@ -183,15 +185,15 @@ def test_case_11_trailing_by_exactly_the_lateness_misses_nothing(bound: float, f
 # session 1      x                 four windows each
 # session ...     x
 # session 9999                x
-def test_case_12_ten_thousand_sessions_with_one_chunk_each_all_emitted_and_only_frontiers_left() -> None:
+def test_case_12_ten_thousand_sessions_with_one_chunk_each_are_emitted_and_leave_only_frontiers() -> None:
     scene = Scene()
     for at in range(0, 10_000, 500):
-        scene.grow((Sent(t, "video", t, session=f"{t}") for t in range(at, at + 500)), until=at + 500)
-        scene.turn()
+        scene.append_unread((Sent(t, "video", t, session=f"{t}") for t in range(at, at + 500)), until=at + 500)
+        scene.process_all()
     scene.wait(30_000)
-    found = {(final.session, final.start_us) for final in scene.finals(None)}
-    assert len(found) == len(scene.finals(None)) == 40_000
-    assert {session for session, _ in found} == {f"{n}" for n in range(10_000)}
+    emitted_windows = {(final.session, final.start_us) for final in scene.finals(None)}
+    assert len(emitted_windows) == len(scene.finals(None)) == 40_000
+    assert {session for session, _ in emitted_windows} == {f"{n}" for n in range(10_000)}
     aligner = scene.owner.aligner
     assert aligner.sessions == {}
     assert len(aligner.last_emitted_us) == 10_000
@@ -199,7 +201,7 @@ def test_case_12_ten_thousand_sessions_with_one_chunk_each_all_emitted_and_only_
     assert scene.owner.next_deadline_us() == FOREVER_US
     assert scene.owner.commit_offsets() == scene.ends()
     assert sum(record.key is None for log in scene.logs.values() for record in log) < 100
-    assert scene.outcome() == scene.what_the_logs_say()
+    assert scene.outcome() == scene.oracle_outcome()
 
     scene.commit()
     assert len(scene.frontiers) == 10_000

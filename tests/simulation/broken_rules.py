@@ -47,11 +47,11 @@ def start_without_the_tail(patch: pytest.MonkeyPatch) -> None:
     fresh = World.new_owner
 
     def forgetful(self: World) -> Partition:
-        kept, self.broker.windows = self.broker.windows, []
+        windows, self.broker.windows = self.broker.windows, []
         try:
             return fresh(self)
         finally:
-            self.broker.windows = kept
+            self.broker.windows = windows
 
     patch.setattr(World, "new_owner", forgetful)
 
@@ -137,11 +137,11 @@ def start_without_any_checkpoint(patch: pytest.MonkeyPatch) -> None:
     forgetful = World.new_owner
 
     def blank(self: World) -> Partition:
-        kept, self.broker.frontiers = self.broker.frontiers, {}
+        frontiers, self.broker.frontiers = self.broker.frontiers, {}
         try:
             return forgetful(self)
         finally:
-            self.broker.frontiers = kept
+            self.broker.frontiers = frontiers
 
     patch.setattr(World, "new_owner", blank)
 

@@ -1,4 +1,4 @@
-"""What no command shows of a session: what was forgotten, by event time and by arrival, and media of muted senses."""
+"""Records that no command shows: forgotten ones, by event time and by append time, and media of muted modalities."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ def hidden(
 
 
 @pytest.mark.parametrize("topic", RECORDS)
-def test_a_record_about_a_forgotten_time_is_hidden_though_it_came_later(topic: str) -> None:
+def test_a_record_about_a_forgotten_time_is_hidden_even_if_it_is_appended_later(topic: str) -> None:
     later = {name: {"start": AT, "end": AT} if name == "window" else AT for name in RECORDS[topic]}
     assert hidden(FORGOTTEN, topic, RECORDS[topic], appended_us=AT + 5 * S)
     assert not hidden(FORGOTTEN, topic, later, appended_us=AT + 5 * S)
-    assert not hidden(None, topic, RECORDS[topic]), "nothing was said of the session"
+    assert not hidden(None, topic, RECORDS[topic]), "the session has no control state"
 
 
-def test_what_came_before_is_hidden_though_its_clock_ran_ahead() -> None:
+def test_media_appended_before_the_forget_are_hidden_even_if_their_clock_was_ahead() -> None:
     assert hidden(FORGOTTEN, TOPICS.media("audio"), {}, t_us=AT + S, appended_us=AT - S)
     assert not hidden(FORGOTTEN, TOPICS.media("audio"), {}, t_us=AT + S, appended_us=AT)
 
 
-def test_media_of_a_muted_sense_are_hidden_and_its_windows_are_not() -> None:
-    said = Control("s").mute(["audio"], AT)
-    assert hidden(said, TOPICS.media("audio"), {}, t_us=AT + S)
-    assert not hidden(said, TOPICS.media("video"), {}, t_us=AT + S)
-    assert not hidden(said, TOPICS.windows, {"start_us": AT + S})
-    before = said.unmute(["audio"], AT + 2 * S)
-    assert hidden(before, TOPICS.media("audio"), {}, t_us=AT + S, appended_us=AT + 9 * S)
-    assert not hidden(before, TOPICS.media("audio"), {}, t_us=AT + 3 * S, appended_us=AT + 3 * S)
+def test_media_of_a_muted_modality_are_hidden_and_its_windows_are_not() -> None:
+    muted = Control("s").mute(["audio"], AT)
+    assert hidden(muted, TOPICS.media("audio"), {}, t_us=AT + S)
+    assert not hidden(muted, TOPICS.media("video"), {}, t_us=AT + S)
+    assert not hidden(muted, TOPICS.windows, {"start_us": AT + S})
+    unmuted = muted.unmute(["audio"], AT + 2 * S)
+    assert hidden(unmuted, TOPICS.media("audio"), {}, t_us=AT + S, appended_us=AT + 9 * S)
+    assert not hidden(unmuted, TOPICS.media("audio"), {}, t_us=AT + 3 * S, appended_us=AT + 3 * S)
 
 
-def test_the_word_that_forgets_is_shown_itself() -> None:
+def test_the_forget_record_itself_is_shown() -> None:
     assert not hidden(FORGOTTEN, TOPICS.control, {"forgotten_before_us": AT}, appended_us=AT - S)
