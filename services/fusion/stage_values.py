@@ -101,7 +101,7 @@ class WindowPrediction:
         id: The prediction's id.
         window: The window, with its mutes.
         record: The bytes of the prediction record.
-        answer: What the record says.
+        result: What the record says.
         rows: Log probabilities float64 [2^modalities, labels] of all subsets; bit i of a row's index stands for the
             i-th of `modalities`. Empty, like `modalities`, if the model failed.
         unusable: The members that cannot be used, with modality and reason.
