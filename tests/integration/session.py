@@ -70,7 +70,7 @@ async def read_topic(settings: Settings, topic: str) -> list[dict[str, Any]]:
 async def wait_for_predictions(settings: Settings, session: str, count: int = 8) -> list[dict[str, Any]]:
     async def enough() -> list[dict[str, Any]] | None:
         everything = await read_topic(settings, settings.topic_names().predictions)
-        finals = [p for p in everything if p["session"] == session and p["final"]]
+        finals = [p for p in everything if p.get("session") == session and p["final"]]
         return finals if len(finals) >= count else None
 
     return await wait_until(enough, f"{count} final predictions of {session}")

@@ -80,7 +80,7 @@ async def read_media(settings: Settings, modality: str, session: str) -> list[tu
 async def windows_with_frames_and_audio(settings: Settings, session: str) -> list[dict[str, Any]] | None:
     """Return the final windows of a session in which video and audio are present, None if there are none."""
     windows = await read_topic(settings, settings.topic_names().windows)
-    finals = [w for w in windows if w["session"] == session and w["final"]]
+    finals = [w for w in windows if w.get("session") == session and w["final"]]
     both = [w for w in finals if {w["modalities"][m]["state"] for m in ("video", "audio")} == {"present"}]
     return both or None
 

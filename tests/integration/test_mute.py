@@ -115,7 +115,7 @@ async def test_a_mute_takes_effect_while_the_session_is_live(
 
     async def audio_states() -> list[str] | None:
         published = await read_topic(settings, topics.predictions)
-        states = [p["modalities"]["audio"]["state"] for p in published if p["session"] == "study"]
+        states = [p["modalities"]["audio"]["state"] for p in published if p.get("session") == "study"]
         return states if states.count("muted") >= 5 else None
 
     states = await wait_until(audio_states, "predictions after the mute")
@@ -155,7 +155,9 @@ async def test_a_forgotten_session_is_gone_from_the_page_from_redis_and_from_why
     code, output = await run_braid(stack, "why", prediction["id"])
     assert code == 3
     topics = settings.topic_names()
-    assert [p for p in await read_topic(settings, topics.predictions) if p["session"] == "nursery"], "until retention"
+    assert [p for p in await read_topic(settings, topics.predictions) if p.get("session") == "nursery"], (
+        "until retention"
+    )
     for topic in ("predictions", "windows", "video"):
         code, output = await run_braid(stack, "inspect", topic, "--session", "nursery", "--json")
         assert (code, json.loads(output)) == (0, []), topic

@@ -72,7 +72,7 @@ async def with_readings(settings: Settings, session: str, count: int = 3) -> lis
     predictions = [
         p
         for p in await finals(settings)
-        if p["session"] == session and p["modalities"].get("sensor", {}).get("state") == "present"
+        if p.get("session") == session and p["modalities"].get("sensor", {}).get("state") == "present"
     ]
     return predictions if len(predictions) >= count else None
 

@@ -129,7 +129,7 @@ async def test_the_audio_and_transcript_of_a_satellite_become_a_prediction(setti
 
     async def find_prediction() -> dict[str, Any] | None:
         predictions = await read_topic(settings, settings.topic_names().predictions)
-        finals = [p for p in predictions if p["session"] == "den of satellites" and p["final"]]
+        finals = [p for p in predictions if p.get("session") == "den of satellites" and p["final"]]
         return next((p for p in finals if {"audio", "text"} <= present(p)), None)
 
     one = await wait_until(find_prediction, "a prediction of audio and text")
