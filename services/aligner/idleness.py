@@ -28,7 +28,7 @@ class IdleTimeouts:
         stream_us: By modality, how long a stream may lag behind the other streams of its session.
         session_us: After how long without data a session is idle.
         early_us: After how long an early window is emitted at the latest; None for no early windows.
-        retained_max: At so many retained records of a partition number nothing is waited for any more.
+        retained_max: Retained records of a partition number from which idle timeouts are zero.
     """
 
     stream_us: Mapping[str, int]

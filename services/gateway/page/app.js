@@ -8,7 +8,7 @@ import { SessionList } from "./session-list.js";
 import { SessionView } from "./session-view.js";
 
 const SHOWN_MAX = 10;
-// A session is drawn at most this often; of many, at most so many per animation frame, those that wait longest first.
+// Limits of drawing: how often a session is drawn, and how many per animation frame, longest wait first.
 const DRAW_MS = 100;
 const DRAWN_AT_ONCE = 2;
 // Many sessions move on every second animation frame only: with 20 s on the axis, a pixel takes longer than that.

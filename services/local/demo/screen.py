@@ -80,10 +80,12 @@ class Screen:
         for session in self._sessions:
             latest = seen.latest.get(session, {})
             table.add_row(
-                session, *(_said(latest.get(kind)) for kind in ("first", "final")), self._events.get(session, "")
+                session,
+                *(_prediction_text(latest.get(kind)) for kind in ("first", "final")),
+                self._events.get(session, ""),
             )
         return table
 
 
-def _said(found: tuple[int, str, float] | None) -> str:
+def _prediction_text(found: tuple[int, str, float] | None) -> str:
     return "" if found is None else f"{found[1]} {found[2]:.2f}"

@@ -134,14 +134,14 @@ def _quiet_enough(
     limit = int(ALARMS_MAX * QUIET_HOURS)
     found: dict[tuple[float, float], EventDetector] = {}
     fewest: tuple[int, EventDetector] | None = None
-    tried = [(_worth(_score((_said(seen, d), truth) for seen, truth in finals)), d) for d in _grid()]
+    tried = [(_worth(_score((_detect_events(seen, d), truth) for seen, truth in finals)), d) for d in _grid()]
     for _, decision in sorted(tried, key=lambda pair: -pair[0]):
         if (decision.weight, decision.on) in found:
             continue
         most = limit if fewest is None else max(fewest[0], limit)
         count = 0
         for seen in silent:
-            count += len(_said(seen, decision))
+            count += len(_detect_events(seen, decision))
             if count > most:
                 break
         if count <= limit:
@@ -177,7 +177,7 @@ def _finals(offline: StreamRun) -> list[DetectorInput]:
     return [detector_input(p) for p in offline.predictions if p.window.final and p.result.label is not None]
 
 
-def _said(seen: Sequence[DetectorInput], decision: EventDetector) -> list[DetectedEvent]:
+def _detect_events(seen: Sequence[DetectorInput], decision: EventDetector) -> list[DetectedEvent]:
     """The events of final predictions, as if each were published when its window ends."""
     state: DetectorState | None = None
     last: dict[str, DetectedEvent] = {}
