@@ -20,17 +20,22 @@ from model.decode import (
     decode_text,
     encode_readings,
 )
-from model.encoders.audio import SEGMENT_SAMPLES, STEP_FEATURES, STEPS, RobustAudioEncoder, RobustAudioReader
+from model.encoders.audio import (
+    SEGMENT_SAMPLES,
+    STEP_FEATURES,
+    STEPS,
+    CoarseSpectrumEncoder,
+    RobustAudioEncoder,
+    RobustAudioReader,
+)
 from model.encoders.baseline import (
     BASELINE_FEATURES,
-    BaselineAudioEncoder,
     BaselineAudioReader,
     BaselineImageEncoder,
     BaselineTextEncoder,
 )
 from model.encoders.fixed import (
     FIXED_FEATURES,
-    FixedAudioEncoder,
     FixedAudioReader,
     FixedImageEncoder,
     FixedTextEncoder,
@@ -133,9 +138,9 @@ def _video_encoder(config: EncoderConfig) -> nn.Module:
 
 
 def _audio_encoder(config: EncoderConfig) -> nn.Module:
-    if config.kind == FIXED:
-        return FixedAudioEncoder()
-    return BaselineAudioEncoder() if config.kind == BASELINE else RobustAudioEncoder(config.scale_channels(16, 32, 64))
+    if config.kind in (BASELINE, FIXED):
+        return CoarseSpectrumEncoder()
+    return RobustAudioEncoder(config.scale_channels(16, 32, 64))
 
 
 def _audio_reader(config: EncoderConfig) -> nn.Module:

@@ -138,6 +138,23 @@ class RobustAudioEncoder(nn.Module):
         return torch.relu(self.out(features.permute(0, 3, 1, 2).flatten(2))).flatten(1)
 
 
+class CoarseSpectrumEncoder(nn.Module):
+    """The mel bands of a segment in STEPS steps, without learned weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spectrum = SegmentSpectrum()
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Encode samples to float32 [batch, STEPS * STEP_FEATURES]."""
+        return self.encode_spectrum(self.spectrum(samples))
+
+    def encode_spectrum(self, spectrum: Tensor) -> Tensor:
+        """Encode a spectrum [batch, VIEWS, MELS, frames] that is computed already."""
+        coarse = nn.functional.adaptive_avg_pool2d(spectrum[:, 0], (MELS, STEPS))
+        return coarse.transpose(1, 2).flatten(1)
+
+
 class RobustAudioReader(nn.Module):
     """Bidirectional GRU over the segments of a window, pooled by maximum and attention.
 

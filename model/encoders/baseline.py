@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from model.encoders.audio import MELS, STEP_FEATURES, STEPS, SegmentSpectrum
+from model.encoders.audio import STEP_FEATURES, STEPS
 from model.encoders.image import CHANNELS
 from model.encoders.text import PAD
 
@@ -39,23 +39,6 @@ class BaselineImageEncoder(nn.Module):
         """Encode images float32 [batch, 4, SIDE, SIDE] to float32 [batch, 128]."""
         features = torch.relu(self.convolution(nn.functional.avg_pool2d(pictures, 2)))
         return nn.functional.adaptive_max_pool2d(features, 2).flatten(1)
-
-
-class BaselineAudioEncoder(nn.Module):
-    """The log-mel in STEPS coarse steps."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.spectrum = SegmentSpectrum()
-
-    def forward(self, samples: Tensor) -> Tensor:
-        """Encode samples to float32 [batch, STEPS * STEP_FEATURES]."""
-        return self.encode_spectrum(self.spectrum(samples))
-
-    def encode_spectrum(self, spectrum: Tensor) -> Tensor:
-        """Encode a spectrum that is computed already."""
-        coarse = nn.functional.adaptive_avg_pool2d(spectrum[:, 0], (MELS, STEPS))
-        return coarse.transpose(1, 2).flatten(1)
 
 
 class BaselineAudioReader(nn.Module):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from model.encoders.audio import MELS, STEP_FEATURES, STEPS, SegmentSpectrum
+from model.encoders.audio import STEP_FEATURES, STEPS
 from model.encoders.text import PAD
 
 FIXED_FEATURES = 512
@@ -53,23 +53,6 @@ class FixedImageEncoder(nn.Module):
         grey = nn.functional.avg_pool2d(pictures[:, :3].mean(1, keepdim=True), 2)
         edges = torch.relu(nn.functional.conv2d(grey, self.get_buffer("edges"), padding=1))
         return normalize_counts(nn.functional.adaptive_avg_pool2d(edges, CELLS).flatten(1))
-
-
-class FixedAudioEncoder(nn.Module):
-    """The mel bands of a segment in STEPS steps."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.spectrum = SegmentSpectrum()
-
-    def forward(self, samples: Tensor) -> Tensor:
-        """Encode samples to float32 [batch, STEPS * STEP_FEATURES]."""
-        return self.encode_spectrum(self.spectrum(samples))
-
-    def encode_spectrum(self, spectrum: Tensor) -> Tensor:
-        """Encode a spectrum [batch, VIEWS, MELS, frames] that is computed already."""
-        coarse = nn.functional.adaptive_avg_pool2d(spectrum[:, 0], (MELS, STEPS))
-        return coarse.transpose(1, 2).reshape(len(spectrum), STEPS * STEP_FEATURES)
 
 
 class FixedAudioReader(nn.Module):

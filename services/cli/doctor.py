@@ -26,7 +26,7 @@ def doctor(json: output.Json = False) -> None:
     findings = asyncio.run(_check_all(load()))
     if json:
         output.print_json(
-            [{"what": f.subject, "ok": f.ok, "told": f.result, "repair": f.repair} for f in findings],
+            [{"what": f.subject, "ok": f.ok, "result": f.result, "repair": f.repair} for f in findings],
         )
     else:
         for f in findings:

@@ -15,7 +15,7 @@ def label(
     id: PredictionId,
     name: Annotated[str, typer.Argument(metavar="CLASS", help="The right label; `nothing` is a label, too.")],
     recording: Recording = None,
-    kept: Archive = None,
+    archive: Archive = None,
     json: output.Json = False,
 ) -> None:
     """Give a prediction its right label: add a row with its media to a manifest that `braid train --data` reads.
@@ -28,11 +28,15 @@ def label(
     settings = load()
     store = LabelStore(settings.labels.folder)
     check_label(name)
-    row = store.save(build_sample(find_evidence(settings, recording, kept, PredictionKey.parse(id)), name))
+    row = store.save(build_sample(find_evidence(settings, recording, archive, PredictionKey.parse(id)), name))
     count = len(store.rows())
     if json:
         output.print_json({"row": row, "manifest": str(store.manifest), "rows": count})
         return
     files = ", ".join(field for field in ("text", "image", "audio") if row[field] is not None)
-    print(f"{id} is {name}" if row["said"] == name else f"{id} is {name}, not {row['said']}; stored with its {files}")
+    print(
+        f"{id} is {name}"
+        if row["predicted"] == name
+        else f"{id} is {name}, not {row['predicted']}; stored with its {files}"
+    )
     print(f"{count} samples: braid train --data {store.manifest}")

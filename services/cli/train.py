@@ -210,7 +210,7 @@ def _print_summary(out: Path, summary: Mapping[str, Any]) -> None:
         calibration = f"  ECE {scores['ece']:.3f}" if "ece" in scores else ""
         print(f"  {name:18} accuracy {scores['accuracy']:.3f}  NLL {scores['nll']:.3f}{calibration}")
     for name, scores in summary.get("streams", {}).items():
-        counts = f"{scores['hits']} of {scores['true']} detected, {scores['said']} reported"
+        counts = f"{scores['hits']} of {scores['true']} detected, {scores['reported']} reported"
         print(f"  streams ({name}): event F1 {scores['f1']} ({counts})")
     if "privacy" in summary:
         privacy = summary["privacy"]

@@ -30,7 +30,7 @@ class NotRetained(BraidError):
 def why(
     id: PredictionId,
     recording: Recording = None,
-    kept: Archive = None,
+    archive: Archive = None,
     model: Annotated[
         Path | None, typer.Option(help="The folder of the checkpoints. Default: the configured one.")
     ] = None,
@@ -48,7 +48,7 @@ def why(
     from services.storage.evidence import PredictionKey
 
     settings = load()
-    evidence = find_evidence(settings, recording, kept, PredictionKey.parse(id))
+    evidence = find_evidence(settings, recording, archive, PredictionKey.parse(id))
     explanation, reproduced = explain(evidence), None
     if reproduce:
         from services.inspection.explain.reproduce import recompute

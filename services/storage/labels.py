@@ -69,7 +69,12 @@ def build_sample(evidence: PredictionEvidence, label: str) -> TrainingSample:
     record = evidence.record
     usable = {name for name, stream in record["modalities"].items() if stream["state"] != "muted"}
     inputs = [i for i in evidence.inputs if i.modality in usable and i.payload is not None and i.payload.body]
-    row: dict[str, Any] = {"id": record["id"], "label": label, "said": record["label"], "session": record["session"]}
+    row: dict[str, Any] = {
+        "id": record["id"],
+        "label": label,
+        "predicted": record["label"],
+        "session": record["session"],
+    }
     row["text"] = " ".join(filter(None, (_text(i.payload) for i in inputs if i.modality == "text"))) or None
     files: dict[str, tuple[str, bytes]] = {}
     images = [i.payload for i in inputs if i.modality == "video"]

@@ -150,11 +150,11 @@ def summarize(
         "predictions_checked": recomputed.checked,
         "predictions_repeated": recomputed.copies,
         "event_f1": {kind or "overall": round(by(kind).f1, 3) for kind in (None, "digit", "sound")},
-        "events": {"said": by(None).detected, "true": by(None).true, "hits": by(None).hits},
+        "events": {"reported": by(None).detected, "true": by(None).true, "hits": by(None).hits},
         "best_single_modality_event_f1": max(singles.values()),
         "single_modality_event_f1": singles,
         "event_delay_s": round(statistics.median(delays_s), 2) if delays_s else None,
-        "provisional": {"said": len(guessed), "withdrawn": len(guessed - confirmed)},
+        "provisional": {"reported": len(guessed), "withdrawn": len(guessed - confirmed)},
         "latency_ms": measure_latencies(outputs, ledger, schedule),
         "troubles": (ledger.troubles + recomputed.troubles)[:20],
     }
@@ -208,7 +208,7 @@ def _event_lines(summary: Mapping[str, Any]) -> list[str]:
         return ["events     no true event lies entirely in the part that was played: there is nothing to score"]
     return [
         f"events     F1 {f1['overall']} (digits {f1['digit']}, sounds {f1['sound']}): {events['hits']} of {events['true']} "
-        f"detected, {events['said']} reported; the best single modality reaches "
+        f"detected, {events['reported']} reported; the best single modality reaches "
         f"{summary['best_single_modality_event_f1']}",
         "           "
         + (

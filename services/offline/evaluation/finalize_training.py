@@ -43,7 +43,7 @@ def finalize_training(trained: Any, recipe: Any, data: Path, out: Path, seconds:
         part: {
             "f1": round(s.f1, 3),
             "hits": s.hits,
-            "said": s.detected,
+            "reported": s.detected,
             "true": s.true,
             "delay_s": round(statistics.median(s.delays_s), 2) if s.delays_s else None,
         }
@@ -54,7 +54,7 @@ def finalize_training(trained: Any, recipe: Any, data: Path, out: Path, seconds:
         "seconds": round(seconds),
         "validation": calibrated.cells,
         "streams": scores,
-        "guesses": {part: {"said": p.published, "withdrawn": p.withdrawn} for part, p in tuned.provisional.items()},
+        "guesses": {part: {"reported": p.published, "withdrawn": p.withdrawn} for part, p in tuned.provisional.items()},
         "alarms_per_hour": {part: round(alarms.per_hour, 2) for part, alarms in tuned.alarms.items()},
     }
     results["digest"] = save(out, trained.network, config, _card(config, results))
@@ -68,11 +68,11 @@ def _card(config: dict[str, Any], results: dict[str, Any]) -> str:
         for name, cell in results["validation"].items()
     )
     streams = "\n".join(
-        f"- {part}: F1 {s['f1']}, {s['hits']} of {s['true']} events detected, {s['said']} reported, median delay {s['delay_s']} s"
+        f"- {part}: F1 {s['f1']}, {s['hits']} of {s['true']} events detected, {s['reported']} reported, median delay {s['delay_s']} s"
         for part, s in results["streams"].items()
     )
     guesses = "\n".join(
-        f"- {part}: {g['withdrawn']} of {g['said']} events withdrawn" for part, g in results["guesses"].items()
+        f"- {part}: {g['withdrawn']} of {g['reported']} events withdrawn" for part, g in results["guesses"].items()
     )
     alarms = "\n".join(f"- {part} samples: {count} per hour" for part, count in results["alarms_per_hour"].items())
     return f"""# {config["name"]} {config["version"]}

@@ -26,7 +26,7 @@ VERB_LINES = {
     "tail": (FAILED, FAILED),
     "inspect video": (FAILED, FAILED),
     f"why {ID}": (FAILED, FAILED),
-    f"why {ID} --kept none": (NOT_RETAINED, NOT_RETAINED),
+    f"why {ID} --archive none": (NOT_RETAINED, NOT_RETAINED),
     f"why {ID} --recording none.mcap": (USAGE, USAGE),
     "record {tmp}/out.mcap": (FAILED, FAILED),
     "replay none.mcap": (USAGE, USAGE),

@@ -57,7 +57,7 @@ def test_the_newest_image_all_text_and_the_audio_of_the_window_make_one_sample(h
         member_input("video", "image/jpeg", hand, START_US + 1),
     ]
     labelled = build_sample(evidence(*words, *images, *halves(4), *halves(2, "short")), "cat")
-    assert (labelled.row["text"], labelled.row["label"], labelled.row["said"]) == ("a dog barks", "cat", "dog")
+    assert (labelled.row["text"], labelled.row["label"], labelled.row["predicted"]) == ("a dog barks", "cat", "dog")
     assert labelled.files["image"] == (".jpg", hand)
     suffix, content = labelled.files["audio"]
     assert suffix == ".wav"
