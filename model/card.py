@@ -7,13 +7,13 @@ from typing import Any
 
 TRAINING_DATA = {
     "tridigit": "Trained on the `train` rows of tridigit with fresh corruption each epoch, calibrated on `val`. The `test` "
-    "rows chose nothing.",
+    "rows were not used.",
     "homesound10": "Trained on all clips of homesound10; temperatures and threshold from cross-validation over the official "
     "groups fold 1, fold 2, folds 3+4.",
 }
 LICENCES = {
-    "tridigit": "Weights CC BY-SA 4.0, as the largest part of what they were trained on (see data/README.md).",
-    "homesound10": "Weights CC BY 3.0, as the clips that they were trained on (see data/README.md).",
+    "tridigit": "Weights CC BY-SA 4.0, as the largest part of the training data (see data/README.md).",
+    "homesound10": "Weights CC BY 3.0, as the training clips (see data/README.md).",
 }
 
 
