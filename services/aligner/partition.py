@@ -6,7 +6,7 @@ Nothing here touches the outside: effects are returned as values, in the order i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.aligner.alignment import WINDOWED, Aligner, Fate, Late, fate_name
@@ -150,12 +150,21 @@ class Partition:
         self._end_offsets = EndOffsets(-1, {})
         self._reached: frozenset[str] = frozenset()
 
-    def process(self, records: Sequence[tuple[str, LogRecord]], now_us: int, *, has_more: bool = False) -> Effects:
+    def process(
+        self,
+        records: Sequence[tuple[str, LogRecord]],
+        now_us: int,
+        *,
+        positions: Mapping[str, int] | None = None,
+        has_more: bool = False,
+    ) -> Effects:
         """Process records in the order of their logs (or none), then check what is due.
 
         Args:
             records: Modality and record.
             now_us: The monotonic clock.
+            positions: By modality, the offset below which no record is left to process after these. It passes markers of
+                transactions and deleted records, which are no records. None: the offsets after these records.
             has_more: Whether the logs hold more records already. Early windows then wait: the next records may close
                 them.
         """
@@ -173,6 +182,7 @@ class Partition:
         for modality, newest in dict(records).items():
             self.positions[modality] = newest.offset + 1
             self._newest_appended_us[modality] = newest.timestamp * 1000
+        self.positions.update(positions or {})
         due = self._early_timers.pop_due(now_us)
         reached = frozenset(m for m in self._end_offsets.offsets if self._end_offsets.reached(m, self.positions))
         if reached != self._reached:

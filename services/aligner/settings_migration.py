@@ -100,7 +100,8 @@ async def close_windows(
         fetched = await group.getmany(timeout_ms=POLL_MS)
         if sources := _sources(fetched, ends):
             raise await _still_sending(group, sources, ends)
-        await worker.process(group, worker.prepare_batch(group, fetched))
+        positions = {tp: await group.position(tp) for tp in ends}
+        await worker.process(group, worker.prepare_batch(group, fetched, positions))
         committed = await worker.commit_offsets()
         await group.commit(committed)
         current_ends = await group.end_offsets(list(ends))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
@@ -24,8 +25,19 @@ from services.storage.payload_cache import CacheEntry, PayloadCache
 
 QUEUE_RECORDS_MAX = 5_000
 QUEUE_BYTES_MAX = 64 * 1024 * 1024
-Batch = Mapping[int, Sequence[tuple[str, LogRecord]]]
+
 _log = logging.getLogger(__name__)
+
+
+class ReleasedRecords(NamedTuple):
+    """Records of one partition number with their modalities, and the offsets that follow them (by modality)."""
+
+    records: Sequence[tuple[str, LogRecord]]
+    next_offsets: Mapping[str, int]
+
+
+Batch = Mapping[int, ReleasedRecords]
+NOTHING_RELEASED = ReleasedRecords((), {})
 
 
 class AlignerWorker:
@@ -107,29 +119,36 @@ class AlignerWorker:
         _log.info("partitions assigned", extra={"partitions": len(numbers), "config": config.alignment.digest})
         return positions
 
-    def prepare_batch(self, group: AIOKafkaConsumer, fetched: Mapping[TopicPartition, list[ConsumerRecord]]) -> Batch:
+    def prepare_batch(
+        self,
+        group: AIOKafkaConsumer,
+        fetched: Mapping[TopicPartition, list[ConsumerRecord]],
+        positions: Mapping[TopicPartition, int],
+    ) -> Batch:
         """Queue fetched records and return those that may be processed; pause logs that are too far ahead."""
         for tp, records in fetched.items():
             self._queues[tp.partition].add(self._config.topics.modality_of(tp.topic), records)
-        batch: dict[int, Sequence[tuple[str, LogRecord]]] = {}
+        batch: dict[int, ReleasedRecords] = {}
         self._lagging.clear()
         paused = group.paused()
         lag: dict[str, int] = dict.fromkeys(self._config.topics.media_all, 0)
         oldest_ms: dict[str, int] = {}
         for number, queue in self._queues.items():
             logs = self._logs[number]
+            queue.set_positions({m: positions[tp] for m, tp in logs.items()})
             ends = {m: group.highwater(tp) for m, tp in logs.items()}
             released = queue.release(ends)
             if queue.has_more(ends):
                 self._lagging.add(number)
-            if released:
-                batch[number] = released
+            processed = self._partitions[number].positions
+            next_offsets = queue.next_offsets()
+            if released or next_offsets != processed:
+                batch[number] = ReleasedRecords(released, next_offsets)
                 for modality, first in dict(reversed(released)).items():
                     topic = logs[modality].topic
                     oldest_ms[topic] = min(first.timestamp, oldest_ms.get(topic, first.timestamp))
-            positions = self._partitions[number].positions
             for modality, tp in logs.items():
-                lag[tp.topic] += max((ends[modality] or 0) - positions[modality], 0)
+                lag[tp.topic] += max((ends[modality] or 0) - processed[modality], 0)
             full = queue.paused_modalities()
             group.pause(*(tp for m, tp in logs.items() if m in full and tp not in paused))
             group.resume(*(tp for m, tp in logs.items() if m not in full and tp in paused))
@@ -141,7 +160,15 @@ class AlignerWorker:
         now_us = monotonic_us()
         await self._carry_out(
             [
-                (partition, partition.process(batch.get(number, ()), now_us, has_more=number in self._lagging))
+                (
+                    partition,
+                    partition.process(
+                        (released := batch.get(number, NOTHING_RELEASED)).records,
+                        now_us,
+                        positions=released.next_offsets,
+                        has_more=number in self._lagging,
+                    ),
+                )
                 for number, partition in self._partitions.items()
                 if number in batch or partition.next_deadline_us() <= now_us
             ]

@@ -104,9 +104,10 @@ class FusionWorker:
         self._next_record_us = NEVER_US
         self._lag = ConsumerLag()
         self._free_us: int | None = None
-        # The offsets of each log that are acknowledged, and those that were read.
+        # By log, the offset that follows what is acknowledged, what is queued, and what was fetched.
         self._positions: dict[TopicPartition, int] = {}
         self._read: dict[TopicPartition, int] = {}
+        self._fetched: Mapping[TopicPartition, int] = {}
 
     async def start(self) -> None:
         """Load the model and connect."""
@@ -150,17 +151,21 @@ class FusionWorker:
             self._tracker.states.update(partition.states)
             self._positions[TopicPartition(self._topics.windows, number)] = partition.offset
         _log.info("adopted", extra={"partitions": len(numbers), "sessions": len(self._tracker.states)})
-        self._read = dict(self._positions)
+        self._read = self._fetched = dict(self._positions)
         return dict(self._positions)
 
     def prepare_batch(
-        self, group: AIOKafkaConsumer, fetched: Mapping[TopicPartition, list[ConsumerRecord]]
+        self,
+        group: AIOKafkaConsumer,
+        fetched: Mapping[TopicPartition, list[ConsumerRecord]],
+        positions: Mapping[TopicPartition, int],
     ) -> list[ConsumerRecord]:
         """Return all that was fetched, oldest first.
 
         A merge and not a sort: commit offsets rise record by record, so each log keeps its own order even if the
         broker's clock was set back.
         """
+        self._fetched = positions
         lag = sum(max((group.highwater(tp) or 0) - offset, 0) for tp, offset in self._positions.items())
         records = list(merge(*fetched.values(), key=lambda record: record.timestamp))
         self._observer.lag(self._topics.windows, lag, records[0].timestamp if records else None)
@@ -173,7 +178,7 @@ class FusionWorker:
             KafkaError: The process must end.
         """
         queued = [q for q in [await self._window(record) for record in batch] if q is not None]
-        self._read |= {TopicPartition(r.topic, r.partition): r.offset + 1 for r in batch}
+        self._read = dict(self._fetched)
         self._batcher.add(queued, monotonic_us())
         in_flight = (q for released in self._pipeline.in_flight for q in released.windows)
         await self._recovery.look_back([*in_flight, *self._batcher.queued], self._tracker, self._inference.model.digest)
@@ -228,7 +233,11 @@ class FusionWorker:
         return min(self._batcher.next_deadline_us, self._next_record_us, self._reloader.next_poll_us(NEVER_US))
 
     async def commit_offsets(self) -> dict[TopicPartition, int]:
-        """Return the acknowledged offsets: queued windows are read again after a restart."""
+        """Return the acknowledged offsets: queued windows are read again after a restart. Raises as `process`."""
+        if not self._pipeline.in_flight:
+            # What was read last may be no record, and then `process` is not called.
+            self._read = dict(self._fetched)
+            await self.flush()
         return dict(self._positions)
 
     def _serve(self, inference: Inference) -> None:

@@ -42,8 +42,12 @@ class Work(Protocol):
     async def on_assigned(self, group: AIOKafkaConsumer, numbers: Sequence[int]) -> dict[TopicPartition, int]:
         """Discard all state and return the start offsets of these partition numbers in all topics."""
 
-    def prepare_batch(self, group: AIOKafkaConsumer, fetched: Fetched) -> Any:
-        """Queue fetched records and return the batch that is ready, or a falsy value if none is."""
+    def prepare_batch(self, group: AIOKafkaConsumer, fetched: Fetched, positions: Mapping[TopicPartition, int]) -> Any:
+        """Queue fetched records and return the batch that is ready, or a falsy value if none is.
+
+        `positions` are the offsets that the consumer reads next. They may pass the last record's offset + 1: markers of
+        transactions and deleted records take offsets too.
+        """
 
     async def process(self, group: AIOKafkaConsumer, batch: Any) -> None:
         """Process a batch, or start it if `next_deadline_us` asks for another call. An exception ends the process."""
@@ -106,6 +110,7 @@ class ConsumerLoop(Service):
         self._ended = asyncio.Event()
         self._opened = False
         self._committed: dict[TopicPartition, int] = {}
+        self._positioned: tuple[TopicPartition, ...] = ()
         self._commit_us = 0
 
     async def on_start(self) -> None:
@@ -181,7 +186,9 @@ class ConsumerLoop(Service):
         )
         if self._adopted != self._assignment.number:
             return  # another member may own these records now; the next turn seeks to the commit offsets
-        batch = self._work.prepare_batch(self.consumer, fetched)
+        # Reading a position waits for nothing: every partition was positioned when it was adopted.
+        positions = {tp: await self.consumer.position(tp) for tp in self._positioned}
+        batch = self._work.prepare_batch(self.consumer, fetched, positions)
         if batch or self._work.next_deadline_us() <= monotonic_us():
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             await self.batches.put((done, batch))
@@ -206,7 +213,7 @@ class ConsumerLoop(Service):
         for tp, offset in positions.items():
             self.consumer.seek(tp, offset)
         self.consumer.resume(*self.consumer.paused())
-        self._committed = dict(positions)
+        self._committed, self._positioned = dict(positions), tuple(positions)
         self._adopted = number
         if numbers:
             self._progress.not_ready.clear()

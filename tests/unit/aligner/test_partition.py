@@ -30,6 +30,17 @@ def test_session_that_waits_for_end_offsets_is_checked_when_more_are_reached() -
     assert owner.next_deadline_us() > now_us
 
 
+# video of "v"  x(1000)  marker              idle: 3000, so due at 4000
+def test_end_offset_behind_a_marker_of_a_transaction_is_reached_by_the_position_alone() -> None:
+    scene = Scene().play([Sent(1_000, "video", 1_000, session="v")], until=3_999)
+    owner, now_us = scene.owner, BOOT_US + 4_000_000
+    ends = scene.ends() | {"video": scene.ends()["video"] + 1}
+    owner.set_end_offsets(EndOffsets(now_us, ends))
+    assert not owner.process((), now_us).idle_markers, "the last offset may be a record"
+    assert {silent.session for silent in owner.process((), now_us, positions=ends).idle_markers} == {"v"}
+    assert owner.positions == ends
+
+
 def test_timeout_after_the_request_for_end_offsets_needs_newer_ones() -> None:
     scene = Scene().play([Sent(1_000, "video", 1_000, session="v")], until=3_998)
     owner, asked_us = scene.owner, BOOT_US + 3_999_999
