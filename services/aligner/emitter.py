@@ -16,7 +16,7 @@ from services.contract.last_emitted_window import LastEmittedWindow
 from services.contract.tick import TickSigner
 from services.contract.topics import Topics
 from services.contract.window import Window
-from services.kafka import clients
+from services.kafka import clients, dead_letters
 
 _JSON = [("content-type", b"application/json")]
 # Topic, partition number, key, value, headers.
@@ -41,16 +41,21 @@ class Emitter:
         """Publish the outputs of a batch and wait for every acknowledgement. Raises KafkaError."""
         # Publish late and rejected records first: after a crash between the two, a rejected chunk would otherwise be
         # reclassified as late.
-        await asyncio.gather(*[await self._send(*record) for _, e in batch for record in self._unwindowed(e)])
+        await asyncio.gather(
+            *[await self._send(*record) for _, e in batch for record in self._late(e)],
+            *(
+                dead_letters.publish(self._producer, self._topics.dead, e.number, key, letter)
+                for _, e in batch
+                for key, letter in e.dead
+            ),
+        )
         ticks = [await self._send(*record) for _, e in batch for record in self._ticks(e)]
         await asyncio.gather(*ticks, *(self._windows(partition, e.windows) for partition, e in batch if e.windows))
 
-    def _unwindowed(self, effects: Effects) -> Iterable[_Record]:
+    def _late(self, effects: Effects) -> Iterable[_Record]:
         for chunk, fate in effects.late:
             value = window.encode_late(chunk, fate.missed_us, fate.behind_us)
             yield self._topics.late, effects.number, chunk.session.encode(), value, _JSON
-        for key, dead_letter in effects.dead:
-            yield self._topics.dead, effects.number, key, *dead_letter.encode()
 
     def _ticks(self, effects: Effects) -> Iterable[_Record]:
         """Yield as few idle records as possible: many sessions in one, by modality and evidence."""

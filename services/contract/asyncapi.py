@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.contract import cloudevents
-from services.contract.dead_letter import REASON_HEADER
+from services.contract.dead_letter import CUT_HEADER, REASON_HEADER
 from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
 from services.contract.record_schemas import RECORDS, TEXT, Schema
 from services.contract.tick import MAC_HEADER, TICK_SOURCE, TICK_TYPE
@@ -105,7 +105,10 @@ def _message(name: str) -> Schema:
             STATE_HEADER: {**TEXT, "description": "JSON: the event state; final predictions only"},
             TRACE_HEADER: {**TEXT, "description": "the trace of its window (W3C), if tracing is on"},
         },
-        "dead": {REASON_HEADER: {**TEXT, "description": "the reason's code; the record's own headers follow"}},
+        "dead": {
+            REASON_HEADER: {**TEXT, "description": "the reason's code; the record's own headers follow"},
+            CUT_HEADER: {**TEXT, "description": "JSON: original sizes, if the key or headers were cut to limits"},
+        },
         "tick": {
             "ce_specversion": {"const": cloudevents.SPECVERSION},
             "ce_type": {"const": TICK_TYPE},

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from services.contract import canonical
 from services.contract.record import Headers, RecordPosition
 
 Stage = Literal["admission", "alignment", "fusion"]
-REASON_HEADER = "braid-reason"
-COPIED_HEADER_BYTES_MAX = 8_192
+REASON_HEADER, CUT_HEADER = "braid-reason", "braid-cut"
+# A dead letter always fits its topic: whoever chose the key, the headers and the payload of the record cannot prevent it.
+KEY_BYTES_MAX = 1_024
+COPIED_HEADERS_MAX, COPIED_HEADER_BYTES_MAX = 100, 8_192
+DETAIL_MAX = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +38,42 @@ class DeadLetter:
     sha256: str | None
     headers: Headers
 
-    def encode(self) -> tuple[bytes, list[tuple[str, bytes]]]:
-        """Return the canonical value and the headers: the reason's code and, up to a limit, those of the record."""
-        value = {
-            "reason": self.rejected.reason.value,
-            "detail": self.rejected.detail,
-            "stage": self.stage,
-            "topic": self.position.topic,
-            "partition": self.position.partition,
-            "offset": self.position.offset,
-            "size": self.payload_bytes,
-            "sha256": self.sha256,
-        }
-        headers: list[tuple[str, bytes]] = [(REASON_HEADER, self.rejected.reason.value.encode())]
-        room = COPIED_HEADER_BYTES_MAX
+    def encode(self, key: bytes | None) -> tuple[bytes | None, bytes, list[tuple[str, bytes]]]:
+        """Return key, canonical value and headers: the reason's code, and those of the record.
+
+        key: the record's key. Key and headers are cut to limits; where they were, `braid-cut` has the original sizes.
+        """
+        headers: list[tuple[str, bytes]] = []
+        size = 0
         for name, raw in self.headers:
-            room -= len(name) + len(raw or b"")
-            if room >= 0 and raw is not None and name != REASON_HEADER:
+            size += len(name.encode(errors="replace")) + len(raw or b"")
+            fits = size <= COPIED_HEADER_BYTES_MAX and len(headers) < COPIED_HEADERS_MAX
+            if fits and raw is not None and name not in (REASON_HEADER, CUT_HEADER):
                 headers.append((name, raw))
-        return canonical.dumps(value), headers
+        head = [(REASON_HEADER, self.rejected.reason.value.encode())]
+        key_bytes = len(key or b"")
+        if key_bytes > KEY_BYTES_MAX or size > COPIED_HEADER_BYTES_MAX or len(self.headers) > COPIED_HEADERS_MAX:
+            sizes = {"key_bytes": key_bytes, "header_bytes": size, "headers": len(self.headers)}
+            head.append((CUT_HEADER, canonical.dumps(sizes)))
+        return None if key is None else key[:KEY_BYTES_MAX], self._value(), head + headers
+
+    def encode_by_position(self) -> tuple[bytes, list[tuple[str, bytes]]]:
+        """Return value and headers without anything of the record but its position, for a broker that refuses more."""
+        return self._value(), [(REASON_HEADER, self.rejected.reason.value.encode()), (CUT_HEADER, b"{}")]
+
+    def _value(self) -> bytes:
+        return canonical.dumps(
+            {
+                "reason": self.rejected.reason.value,
+                "detail": self.rejected.detail[:DETAIL_MAX].encode(errors="replace").decode(),
+                "stage": self.stage,
+                "topic": self.position.topic,
+                "partition": self.position.partition,
+                "offset": self.position.offset,
+                "size": self.payload_bytes,
+                "sha256": self.sha256,
+            }
+        )
 
 
 def make_dead_letter(
@@ -100,6 +120,8 @@ class Reason(StrEnum):
     RECORD = "record"  # an invalid record in a topic that Braid writes (stage fusion)
     UNDECODABLE = "undecodable"  # the decoder failed on the bytes (stage fusion)
     EXPIRED = "expired"  # no longer in Redis or in the log (stage fusion)
+    UNREADABLE = "unreadable"  # the record or its batch cannot be read from the log
+    ERROR = "error"  # Braid failed on this record: please report it
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +130,24 @@ class Rejected:
 
     reason: Reason
     detail: str
+
+
+class UnreadableRecord(NamedTuple):
+    """A record that cannot be read from its log: it has a position, an append time (ms) and a reason, and no content.
+
+    Consumers meet it in the place of the record. Those with a producer dead-letter it, others count and skip it.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    rejected: Rejected
+    key: None = None
+    headers: Headers = ()
+    value: None = None
+
+
+def rejected_for(error: Exception) -> Rejected:
+    """Return the rejection of a record on which Braid itself failed; an error's text may quote the payload."""
+    return Rejected(Reason.ERROR, f"Braid failed on this record with {type(error).__name__}: please report it")

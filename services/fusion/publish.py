@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
@@ -16,7 +16,7 @@ from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEA
 from services.contract.topics import Topics
 from services.fusion.event_detector import DetectorState
 from services.fusion.stage_values import WindowPrediction
-from services.kafka import clients
+from services.kafka import clients, dead_letters
 
 _JSON = ("content-type", b"application/json")
 
@@ -52,7 +52,7 @@ class PredictionPublisher:
         Raises:
             KafkaError: The broker does not acknowledge a record.
         """
-        waiting = []
+        waiting: list[Awaitable[object]] = []
         for one in predictions:
             for e in one.events:
                 waiting.append(
@@ -65,13 +65,7 @@ class PredictionPublisher:
                     )
                 )
             for letter in one.dead_letters:
-                value, headers = letter.encode()
-                key = one.prediction.window.session.encode()
-                waiting.append(
-                    await self._producer.send(
-                        self._topics.dead, value, key=key, partition=one.partition, headers=headers
-                    )
-                )
+                waiting.append(self.publish_dead_letter(one.partition, one.prediction.window.session.encode(), letter))
         # Events are acknowledged before the prediction whose state says that they are published.
         await asyncio.gather(*waiting)
         logs: dict[int, list[tuple[bytes, bytes, list[tuple[str, bytes]]]]] = defaultdict(list)
@@ -83,8 +77,7 @@ class PredictionPublisher:
 
     async def publish_dead_letter(self, number: int, key: bytes | None, letter: DeadLetter) -> None:
         """Publish one dead letter and wait for it."""
-        value, headers = letter.encode()
-        await self._producer.send_and_wait(self._topics.dead, value, key=key, partition=number, headers=headers)
+        await dead_letters.publish(self._producer, self._topics.dead, number, key, letter)
 
     def _prediction(self, one: PublishedPrediction) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
         """The record of a prediction: key, value and headers."""

@@ -89,7 +89,7 @@ def with_a_prediction_of_an_unknown_window(e: Evidence) -> Evidence:
 def rejected(e: Evidence, stage: str) -> Evidence:
     raw = next(raw for raw in e.logs[0].media["audio"] if raw.key is not None)
     at = RecordPosition("braid.media.audio.v1", 0, raw.offset)
-    value, headers = make_dead_letter(at, stage, Rejected(Reason.TIME, ""), raw.value, ()).encode()  # type: ignore[arg-type]
+    _, value, headers = make_dead_letter(at, stage, Rejected(Reason.TIME, ""), raw.value, ()).encode(None)  # type: ignore[arg-type]
     return replace(
         e, logs=[replace(e.logs[0], dead=[KafkaRecord("topic", 0, 0, raw.timestamp, raw.key, headers, value)])]
     )

@@ -47,7 +47,7 @@ WRITTEN = {
     "late": window.encode_late(Chunk("kitchen", "audio", "/d", "1", 5, 0, SHA, 0, 1, 7), (0, 5), 3),
     "dead": dead_letter.make_dead_letter(
         RecordPosition("t", 0, 1), "fusion", Rejected(Reason.SIZE, "too large"), b"x", ()
-    ).encode()[0],
+    ).encode(None)[1],
     "tick": next(iter(tick.encode({"kitchen": 5}, "tick"))),
     "control": mute_and_forget.encode(Control("kitchen", {"audio": 7}, {"video": ((1, 2),)}, 3)),
     "frontier": last_emitted_window.encode(LastEmittedWindow("kitchen", 5, "0123456789ab")),

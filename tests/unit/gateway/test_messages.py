@@ -98,7 +98,7 @@ def test_late_and_dead_letter_messages_name_their_chunk() -> None:
     refused = make_dead_letter(
         RecordPosition("media.text", 2, 8), "admission", Rejected(Reason.FUTURE, "why"), b"x", media().headers
     )
-    value, headers = refused.encode()
+    _, value, headers = refused.encode(None)
     dead = messages.dead_letter_message(KafkaRecord("topic", 0, 0, 1, b"s", headers, value), {"media.text": "text"})
     body = canonical.loads(dead.raw)
     assert (body["modality"], body["at"], body["reason"], body["t_us"]) == ("text", [2, 8], "future", START_US)
