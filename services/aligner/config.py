@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from services.aligner.idleness import IdleTimeouts
 from services.contract.alignment_config import AlignmentConfig
-from services.contract.tick import TickSigner
+from services.contract.signature import Signer
 from services.contract.topics import Topics
 from services.runtime.settings import ModalitySettings, Settings
 
@@ -32,7 +32,7 @@ class AlignerConfig:
     skew_ms: int
     tail_ms: int
     any_eviction_policy: bool
-    signer: TickSigner
+    signer: Signer
 
     @classmethod
     def from_settings(cls, settings: Settings, alignment: AlignmentConfig, topics: Topics) -> AlignerConfig:
@@ -44,7 +44,7 @@ class AlignerConfig:
             skew_ms=settings.alignment.skew_ms,
             tail_ms=settings.alignment.tail_s * 1000,
             any_eviction_policy=settings.redis.any_eviction_policy,
-            signer=settings.kafka.tick_signer(),
+            signer=settings.kafka.signer(),
         )
 
 

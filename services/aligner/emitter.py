@@ -13,7 +13,7 @@ from services.aligner.partition import Effects, Partition
 from services.contract import alignment_config, last_emitted_window, tick, window
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.last_emitted_window import LastEmittedWindow
-from services.contract.tick import TickSigner
+from services.contract.signature import Signer
 from services.contract.topics import Topics
 from services.contract.window import Window
 from services.kafka import clients, dead_letters
@@ -33,7 +33,7 @@ class Emitter:
         signer: Signs idle records.
     """
 
-    def __init__(self, producer: AIOKafkaProducer, topics: Topics, config: AlignmentConfig, signer: TickSigner) -> None:
+    def __init__(self, producer: AIOKafkaProducer, topics: Topics, config: AlignmentConfig, signer: Signer) -> None:
         self._producer, self._topics, self._signer = producer, topics, signer
         self._settings_record = alignment_config.record_key(config.digest), alignment_config.encode_record(config)
 
@@ -65,7 +65,7 @@ class Emitter:
         for (modality, evidence), by_session in bounds.items():
             topic = self._topics.media(modality)
             for value in tick.encode(by_session, evidence):
-                headers = tick.headers(value) + self._signer.sign(topic, effects.number, value)
+                headers = self._signer.sign(topic, effects.number, None, value, tick.headers(value))
                 yield topic, effects.number, None, value, headers
 
     async def _windows(self, partition: Partition, windows: Sequence[Window]) -> None:

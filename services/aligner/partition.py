@@ -30,8 +30,9 @@ from services.contract.chunk import Chunk, SessionEnd
 from services.contract.dead_letter import DeadLetter, Reason, Rejected, Stage, make_dead_letter
 from services.contract.last_emitted_window import LastEmittedWindow
 from services.contract.record import LogRecord, RecordPosition
+from services.contract.signature import Signer
 from services.contract.source_stats import PERIOD_US
-from services.contract.tick import Tick, TickSigner
+from services.contract.tick import Tick
 from services.contract.topics import Topics
 from services.contract.window import Window
 
@@ -83,7 +84,7 @@ class FrontierCoverage:
         return [key for key, old_start_us in keys if old_start_us <= start_us]
 
 
-UNSIGNED = TickSigner()
+UNSIGNED = Signer()
 
 
 @dataclass(slots=True)
@@ -134,7 +135,7 @@ class Partition:
         topics: Topics,
         tail_us: int,
         start: InitialState,
-        signer: TickSigner = UNSIGNED,
+        signer: Signer = UNSIGNED,
     ) -> None:
         self.number = number
         self.positions = dict(start.positions)
@@ -242,7 +243,7 @@ class Partition:
     ) -> Iterable[str]:
         """Process a record that is not a chunk; return the sessions that it concerns."""
         if isinstance(control, Tick) and not self._is_signed(modality, record):
-            control = Rejected(Reason.FORGED, "a tick that no tick_secret signed for this place")
+            control = Rejected(Reason.FORGED, "an idle record that no service signed for this place")
         if isinstance(control, Tick):
             effects.windows += self.aligner.apply_tick(
                 modality, control, record.offset, record.timestamp * 1000, now_us
@@ -255,8 +256,7 @@ class Partition:
         return ()
 
     def _is_signed(self, modality: str, record: LogRecord) -> bool:
-        topic = self._topics.media(modality)
-        return self._signer.verify(topic, self.number, record.headers, record.value or b"")
+        return self._signer.verify(self._topics.media(modality), self.number, record)
 
     def _add_fate(
         self, modality: str, record: LogRecord, admitted: AdmittedChunk, fate: Fate, effects: Effects

@@ -45,9 +45,11 @@ def drain(json: output.Json = False) -> None:
 async def _migrate(settings: Settings) -> dict[str, Any]:
     from services.aligner.settings_migration import MigrationError, hand_over, read_former_settings
     from services.kafka import clients
+    from services.kafka.signing import check_secret
 
     broker, topics, partitions = settings.kafka, settings.topic_names(), settings.topics.partitions
     config = settings.alignment_config().digest
+    await check_secret(settings)
     await _wait_until_aligners_are_gone(settings)
     async with clients.reader(broker) as reader:
         former = await read_former_settings(reader, topics, range(partitions), config)

@@ -14,6 +14,9 @@ from services.runtime.settings import Settings, load
 if TYPE_CHECKING:
     from services.kafka.topic_admin import TopicProblem
 
+# Services that were started before there was a secret go on without one until they are restarted.
+ROLLING_S = 600
+
 app = typer.Typer(no_args_is_help=True, help="Create the topics, or check that they are as the services need them.")
 
 
@@ -24,7 +27,7 @@ def apply(
     ] = False,
     json: output.Json = False,
 ) -> None:
-    """Create the topics that are missing. Existing topics stay as they are."""
+    """Create the topics that are missing, and the secret that signs records. Existing topics stay as they are."""
     from services.kafka.topic_admin import topic_definitions
 
     settings = load()
@@ -61,7 +64,7 @@ async def _apply(settings: Settings) -> list[str]:
     from services.kafka import clients, topic_admin
 
     async with clients.admin(settings.kafka) as admin:
-        return await topic_admin.create_missing_topics(admin, settings)
+        return await topic_admin.create_missing_topics(admin, settings, ROLLING_S)
 
 
 async def _check(settings: Settings) -> list[TopicProblem]:

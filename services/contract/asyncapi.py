@@ -8,7 +8,8 @@ from services.contract import cloudevents
 from services.contract.dead_letter import CUT_HEADER, REASON_HEADER
 from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
 from services.contract.record_schemas import RECORDS, TEXT, Schema
-from services.contract.tick import MAC_HEADER, TICK_SOURCE, TICK_TYPE
+from services.contract.signature import MAC_HEADER
+from services.contract.tick import TICK_SOURCE, TICK_TYPE
 from services.contract.topics import Topic, Topics
 
 BINDING = "0.5.0"
@@ -99,7 +100,7 @@ def _operation(action: str, channel: str, carried: list[str], text: str) -> Sche
 
 
 def _message(name: str) -> Schema:
-    headers = {
+    headers: Schema = {
         "prediction": {
             LATENCY_HEADER: {**TEXT, "description": "JSON: latency by stage, in ms"},
             STATE_HEADER: {**TEXT, "description": "JSON: the event state; final predictions only"},
@@ -114,12 +115,11 @@ def _message(name: str) -> Schema:
             "ce_type": {"const": TICK_TYPE},
             "ce_source": {"const": TICK_SOURCE},
             "ce_id": {**TEXT, "description": "hash of the content: equal ticks are one event"},
-            MAC_HEADER: {**TEXT, "description": "HMAC-SHA256 in hex, if kafka.tick_secret is set"},
         },
-    }.get(name)
+    }.get(name, {})
+    headers[MAC_HEADER] = {**TEXT, "description": "HMAC-SHA256 in hex, by which services know each other's records"}
     message: Schema = {"name": name, "summary": RECORDS[name][0], "payload": {"$ref": f"#/components/schemas/{name}"}}
-    if headers is not None:
-        message["headers"] = {"type": "object", "properties": headers}
+    message["headers"] = {"type": "object", "properties": headers}
     if name in ("window", "prediction", "event", "late"):
         message["bindings"] = _keyed()
     return message

@@ -1,19 +1,17 @@
 """Ticks (idle records): records in a media topic that raise watermarks of streams without data.
 
-Devices may write to media topics too, so a tick can be signed.
+Devices may write to media topics too, so ticks are signed (`signature`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
 from services.contract import canonical
 from services.contract.dead_letter import Reason, Rejected
-from services.contract.record import Headers
 
 TICK_TYPE = "braid.tick.v1"
 TICK_BYTES_MAX = 64 * 1024
@@ -67,31 +65,3 @@ def decode(value: bytes) -> Tick | Rejected:
     if not all(isinstance(bound, int) and not isinstance(bound, bool) for bound in bounds.values()):
         return Rejected(Reason.TICK, "a bound is not an integer")
     return Tick(bounds, cast(TickEvidence, evidence))
-
-
-MAC_HEADER = "braid-mac"
-
-
-@dataclass(frozen=True, slots=True)
-class TickSigner:
-    """HMAC-SHA256 over topic, partition and value. The first secret signs, all verify; without one it is off."""
-
-    secrets: tuple[bytes, ...] = ()
-
-    def sign(self, topic: str, partition: int, value: bytes) -> list[tuple[str, bytes]]:
-        """Return the signature header of a tick."""
-        return [(MAC_HEADER, _mac(self.secrets[0], topic, partition, value))] if self.secrets else []
-
-    def verify(self, topic: str, partition: int, headers: Headers, value: bytes) -> bool:
-        """Return True if one of the secrets signed the tick for this topic and partition, or if there is no secret."""
-        if not self.secrets:
-            return True
-        signatures = [raw for name, raw in headers if name == MAC_HEADER and raw]
-        return len(signatures) == 1 and any(
-            hmac.compare_digest(signatures[0], _mac(secret, topic, partition, value)) for secret in self.secrets
-        )
-
-
-def _mac(secret: bytes, topic: str, partition: int, value: bytes) -> bytes:
-    place = f"{topic}\0{partition}\0".encode()
-    return hmac.new(secret, place + value, hashlib.sha256).hexdigest().encode()

@@ -49,6 +49,7 @@ def plan(settings: Settings, model: Callable[[Path, str, int | None], ServedMode
         lambda: PayloadCache.from_settings(settings.redis),
         ControlTopic.from_settings(settings),
         FusionObserver(FusionMetrics(registry), Tracer(settings.tracing, "braid-fusion")),
+        broker.signer(),
     )
     group = f"{settings.kafka.group_prefix}-fusion"
     return ServiceSpec(

@@ -15,6 +15,7 @@ from aiokafka.structs import ConsumerRecord
 
 from services.contract.dead_letter import Reason, Rejected, make_dead_letter
 from services.contract.record import RecordPosition
+from services.contract.signature import Signer
 from services.contract.topics import Topics
 from services.contract.window import Member, Window, WindowDecoder
 from services.fusion.batching import COMING_US, FULL, NEVER_US, Batcher, BatchTimeModel, QueuedWindow, ReleasedBatch
@@ -89,11 +90,12 @@ class FusionWorker:
         make_payloads: Callable[[], PayloadCache],
         controls: ControlTopic,
         observer: FusionObserver,
+        signer: Signer,
     ) -> None:
         self._reloader = reloader
         self._topics, self._recovery, self._observer = topics, recovery, observer
         self._make_producer, self._make_reader, self._make_payloads = make_producer, make_reader, make_payloads
-        self._controls = controls
+        self._controls, self._signer = controls, signer
         self._deadline_us = load_shedding.deadline_us
         self._load_shedder = LoadShedder(load_shedding.level_max, load_shedding.step_us)
         self._decoding, self._inferring = ThreadPoolExecutor(1, "decode"), ThreadPoolExecutor(1, "inference")
@@ -257,20 +259,25 @@ class FusionWorker:
 
     async def _window(self, record: ConsumerRecord) -> QueuedWindow | None:
         """Decode a window record; an invalid one becomes a dead letter, or it would stop every worker that reads it."""
+        if not self._signer.verify(record.topic, record.partition, record):
+            await self._reject(record, Rejected(Reason.FORGED, "a window that no service signed for this place"))
+            return None
         window = self._decoder.decode_or_none(record.value)
         if window is not None and self._has_own_members(window, record.partition):
             age_us = int(time.time() * 1_000_000) - record.timestamp * 1000
             due_us = monotonic_us() + self._deadline_us - max(age_us, 0)
             return QueuedWindow(record.partition, record.offset, record.timestamp, window, due_us)
-        _log.error("a window record cannot be read", extra={"partition": record.partition, "offset": record.offset})
-        at, why = (
-            RecordPosition(record.topic, record.partition, record.offset),
-            Rejected(Reason.RECORD, "no window record"),
-        )
-        await self._publisher.publish_dead_letter(
-            record.partition, record.key, make_dead_letter(at, "fusion", why, record.value, ())
-        )
+        await self._reject(record, Rejected(Reason.RECORD, "no window record"))
         return None
+
+    async def _reject(self, record: ConsumerRecord, rejected: Rejected) -> None:
+        position = RecordPosition(record.topic, record.partition, record.offset)
+        _log.error(
+            "a window record is rejected",
+            extra={"partition": record.partition, "offset": record.offset, "reason": rejected.reason},
+        )
+        letter = make_dead_letter(position, "fusion", rejected, record.value, ())
+        await self._publisher.publish_dead_letter(record.partition, record.key, letter)
 
     def _has_own_members(self, window: Window, partition: int) -> bool:
         """True if all members are in the session's partition: reading a log that does not exist would wait for ever."""

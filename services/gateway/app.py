@@ -27,6 +27,7 @@ from services.gateway.sessions import HistoryLimits, SessionStore
 from services.gateway.sources import SourceStore
 from services.kafka import clients, wait_for_broker
 from services.kafka.control_topic import ControlTopic
+from services.kafka.signing import check_secret
 from services.runtime.device_directory import DeviceDirectory
 from services.runtime.health import Progress
 from services.runtime.metric_definitions import GatewayMetrics
@@ -65,7 +66,7 @@ async def serve(
         stream,
         archiver,
         redactor,
-        broker.tick_signer(),
+        broker.signer(),
         metrics,
         progress,
     )
@@ -114,6 +115,7 @@ async def serve(
             timeout_keep_alive=20,
             timeout_graceful_shutdown=SHUTDOWN_WITHIN_S,
         )
+        await wait_for_broker.started(lambda: check_secret(settings), progress)
         # Nothing is served before every mute is known.
         await wait_for_broker.started(controls.start, progress)
         essential = [asyncio.create_task(controls.wait_for_failure()), asyncio.create_task(follower.run(g.look_back_s))]

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer
 
 from services.contract.mute_and_forget import Control
 from services.contract.record import KafkaRecord
-from services.contract.tick import TickSigner
+from services.contract.signature import Signer
 from services.contract.topics import Topics
 from services.gateway.event_archiver import EventArchiver
 from services.gateway.message_buffer import EventStream
@@ -38,14 +38,14 @@ class GatewayFollower:
         stream: EventStream,
         archiver: EventArchiver,
         redactor: Redactor,
-        seal: TickSigner,
+        signer: Signer,
         metrics: GatewayMetrics,
         progress: Progress,
     ) -> None:
         self._make_reader, self._partition_count = make_reader, partition_count
         self._topics, self._metrics, self._progress = topics, metrics, progress
         self._sessions, self._sources, self._stream, self._archiver = sessions, sources, stream, archiver
-        self._redactor, self._decoder = redactor, MessageDecoder(topics, seal)
+        self._redactor, self._decoder = redactor, MessageDecoder(topics, signer)
 
     async def run(self, look_back_s: int) -> None:
         """Follow until cancelled; wait while the broker cannot be reached."""

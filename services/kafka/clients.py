@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaConnectionError
-from aiokafka.structs import RecordMetadata
+from aiokafka.structs import ConsumerRecord, RecordMetadata
 
+from services.contract.partitioner import partition_of
+from services.contract.record import Headers
+from services.contract.signature import Signer, is_signed_topic
 from services.contract.user_errors import EXIT_USAGE, BraidError
+from services.runtime.metric_definitions import RECORDS_FORGED
 from services.runtime.settings import KafkaSettings
 
 # aiokafka's own limit, 40 s, is long for a person who waits.
@@ -24,12 +30,13 @@ FETCH_BYTES_MAX = 16 * 1024 * 1024
 # Options of a reader of a few records here and there: it fetches little of what lies behind them (a record larger than
 # that comes nevertheless, alone). What it fetched and did not use up stays in memory until the heap is searched for
 # cycles: aiokafka's records and their iterator hold each other.
-LOOKUP = {"max_partition_fetch_bytes": 128 * 1024}
+LOOKUP: dict[str, Any] = {"max_partition_fetch_bytes": 128 * 1024}
 # One batch of a partition goes out at a time; 16 KB, the default, is three window records and a round trip for them.
 BATCH_BYTES_MAX = 1024 * 1024
 
 # The settings, or only bootstrap servers, which then means no TLS and no authentication.
 BrokerAddress = str | KafkaSettings
+_log = logging.getLogger(__name__)
 
 
 class CertificateError(BraidError):
@@ -71,9 +78,84 @@ def _tls_context(where: KafkaSettings) -> ssl.SSLContext:
     return context
 
 
-def make_producer(where: BrokerAddress, *, linger_ms: int = 2) -> AIOKafkaProducer:
+def signer_of(where: BrokerAddress) -> Signer:
+    """Return what signs and verifies the records of services; an address alone has no secret. Raises SettingsError."""
+    return Signer() if isinstance(where, str) else where.signer()
+
+
+class SigningProducer(AIOKafkaProducer):  # type: ignore[misc]
+    """A producer that signs what it sends to topics that only services write."""
+
+    def __init__(self, signer: Signer, **options: Any) -> None:
+        super().__init__(**options)
+        self._signer = signer
+
+    @property
+    def signs(self) -> bool:
+        """Whether there is a secret to sign with."""
+        return bool(self._signer.secrets)
+
+    def sign(
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers
+    ) -> list[tuple[str, bytes]]:
+        """Return the headers of a record for the partition that it goes to."""
+        return self._signer.sign(topic, partition, key, value, headers) if is_signed_topic(topic) else list(headers)
+
+    async def send(
+        self,
+        topic: str,
+        value: bytes | None = None,
+        key: bytes | None = None,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+        headers: Headers | None = None,
+    ) -> asyncio.Future[RecordMetadata]:
+        """Send one record and return the future of its acknowledgement. Raises KafkaError."""
+        if is_signed_topic(topic):
+            if partition is None:
+                partition = 0 if key is None else partition_of(key, len(await self.partitions_for(topic)))
+            headers = self.sign(topic, partition, key, value, headers or ())
+        sent: asyncio.Future[RecordMetadata] = await super().send(topic, value, key, partition, timestamp_ms, headers)
+        return sent
+
+
+class VerifyingConsumer(AIOKafkaConsumer):  # type: ignore[misc]
+    """A consumer without a group that passes over records that no service signed; `forged` counts them by topic."""
+
+    def __init__(self, signer: Signer, **options: Any) -> None:
+        super().__init__(**options)
+        self._signer = signer
+        self.forged: Counter[str] = Counter()
+
+    async def getmany(self, *logs: TopicPartition, **options: Any) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """Return the next records by log; logs of which none is left are missing. Raises KafkaError."""
+        fetched: dict[TopicPartition, list[ConsumerRecord]] = await super().getmany(*logs, **options)
+        if not self._signer.secrets:
+            return fetched
+        trusted: dict[TopicPartition, list[ConsumerRecord]] = {}
+        for tp, records in fetched.items():
+            if is_signed_topic(tp.topic):
+                own = [record for record in records if self._signer.verify(tp.topic, tp.partition, record)]
+                if len(own) < len(records):
+                    self._on_forged(tp, len(records) - len(own))
+                records = own
+            if records:
+                trusted[tp] = records
+        return trusted
+
+    def _on_forged(self, tp: TopicPartition, count: int) -> None:
+        if not self.forged[tp.topic]:  # Once: a forger may be fast, and the metric counts all.
+            _log.warning(
+                "Records that no service signed are passed over.", extra={"topic": tp.topic, "partition": tp.partition}
+            )
+        self.forged[tp.topic] += count
+        RECORDS_FORGED.labels(tp.topic).inc(count)
+
+
+def make_producer(where: BrokerAddress, *, linger_ms: int = 2) -> SigningProducer:
     """Create an idempotent producer with acks=all: an acknowledged record is durable, and retries make no copies."""
-    return AIOKafkaProducer(
+    return SigningProducer(
+        signer_of(where),
         **connection_options(where),
         acks="all",
         enable_idempotence=True,
@@ -102,6 +184,8 @@ async def send_all(
         batch, begin = producer.create_batch(), at
         while at < len(records):
             key, value, headers = records[at]
+            if isinstance(producer, SigningProducer):
+                headers = producer.sign(topic, partition, key, value, headers)
             if batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
                 break
             at += 1
@@ -133,9 +217,13 @@ def make_group_consumer(where: BrokerAddress, group: str, instance: str) -> AIOK
     )
 
 
-def make_reader(where: BrokerAddress, **options: Any) -> AIOKafkaConsumer:
-    """Create a consumer without a group, for reading at chosen offsets."""
-    return AIOKafkaConsumer(
+def make_reader(where: BrokerAddress, *, with_forged: bool = False, **options: Any) -> AIOKafkaConsumer:
+    """Create a consumer without a group, for reading at chosen offsets.
+
+    with_forged: Return also records that no service signed: what acts on records must leave this off.
+    """
+    return VerifyingConsumer(
+        Signer() if with_forged else signer_of(where),
         **connection_options(where),
         enable_auto_commit=False,
         fetch_max_wait_ms=50,
@@ -176,7 +264,7 @@ async def reader(where: BrokerAddress, **options: Any) -> AsyncIterator[AIOKafka
 
 
 @asynccontextmanager
-async def producer(where: BrokerAddress) -> AsyncIterator[AIOKafkaProducer]:
+async def producer(where: BrokerAddress) -> AsyncIterator[SigningProducer]:
     """Open a producer; at the end, flush and stop it."""
     client = make_producer(where)
     await start(client)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -75,6 +75,10 @@ class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         self.number += 1
 
 
+async def nothing_to_check() -> None:
+    """Check nothing."""
+
+
 class ConsumerLoop(Service):
     """The owner of the group's consumer; batches go through the channel one at a time.
 
@@ -85,6 +89,7 @@ class ConsumerLoop(Service):
         progress: Readiness and heartbeat of the process.
         records_max: Most records in a fetch.
         refusals: Errors of the work that a person must fix first; the error is stored in `refused`.
+        check: Called once the broker is reached, before the work starts; what it raises is as an error of the work.
         kwargs: Options of `mode.Service`.
     """
 
@@ -96,11 +101,12 @@ class ConsumerLoop(Service):
         progress: Progress,
         records_max: int,
         refusals: tuple[type[Exception], ...] = (),
+        check: Callable[[], Awaitable[None]] = nothing_to_check,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.refused: Exception | None = None
-        self._refusals = refusals
+        self._refusals, self._check = refusals, check
         self.consumer: AIOKafkaConsumer = None
         self.batches: Any = None
         self._make_consumer = make_consumer
@@ -117,6 +123,7 @@ class ConsumerLoop(Service):
         """Connect to the broker and start the work."""
         await self._connect()
         try:
+            await self._check()
             await self._work.start()
         except self._refusals as error:
             self.refused = error

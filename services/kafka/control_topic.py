@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from services.contract import mute_and_forget
@@ -15,8 +15,10 @@ from services.contract.partitioner import partition_of
 from services.contract.topics import Topics
 from services.contract.window import Window
 from services.kafka import clients
+from services.kafka.clients import SigningProducer
 from services.kafka.follower import Batch, TopicFollower
 from services.kafka.log_reader import read_range
+from services.kafka.signing import require_unsigned
 from services.runtime.settings import Settings
 
 POLL_MS = 1_000
@@ -128,15 +130,22 @@ async def read_control(reader: AIOKafkaConsumer, topics: Topics, partitions: int
 
 async def update_control(
     reader: AIOKafkaConsumer,
-    producer: AIOKafkaProducer,
+    producer: SigningProducer,
     topics: Topics,
     partitions: int,
     session: str,
     change: Callable[[Control], Control],
 ) -> Control:
-    """Change the control of a session and wait for the acknowledgement; the last writer wins. Raises KafkaError."""
-    changed = change(await read_control(reader, topics, partitions, session))
+    """Change the control of a session and wait for the acknowledgement; the last writer wins.
+
+    Raises:
+        KafkaError: The broker fails.
+        MissingSecretError: The services would not accept the change.
+    """
     key = session.encode()
+    if not producer.signs:
+        await require_unsigned(reader, TopicPartition(topics.frontier, partition_of(key, partitions)))
+    changed = change(await read_control(reader, topics, partitions, session))
     await producer.send_and_wait(
         topics.control,
         mute_and_forget.encode(changed),

@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry
 
 from services.contract.user_errors import EXIT_USAGE
 from services.kafka.consumer_loop import ConsumerLoop, Work
+from services.kafka.signing import MissingSecretError, check_secret
 from services.runtime import logs
 from services.runtime.health import supervised
 from services.runtime.process import freeze_loaded_objects
@@ -99,7 +100,15 @@ def run(make_spec: Callable[[Settings], ServiceSpec], settings: Settings) -> int
     settings.require_broker()
     spec = make_spec(settings)
     with supervised(spec.name, settings, spec.registry) as progress:
-        intake = ConsumerLoop(spec.make_consumer, spec.topics, spec.work, progress, spec.records_max, spec.refusals)
+        intake = ConsumerLoop(
+            spec.make_consumer,
+            spec.topics,
+            spec.work,
+            progress,
+            spec.records_max,
+            (*spec.refusals, MissingSecretError),
+            check=lambda: check_secret(settings),
+        )
         app = make_app(spec.name, settings.kafka.bootstrap_servers, intake, spec.work)
         spec.tune_gc()
         worker = faust.Worker(app, loglevel="WARN", quiet=True, redirect_stdouts=False, override_logging=False)

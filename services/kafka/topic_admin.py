@@ -11,6 +11,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from services.contract.topics import Topic
+from services.kafka.signing import make_secret
 from services.runtime.settings import Settings
 
 LED_WITHIN_S = 10
@@ -36,9 +37,13 @@ def topic_definitions(settings: Settings) -> tuple[Topic, ...]:
     )
 
 
-async def create_missing_topics(admin: AIOKafkaAdminClient, settings: Settings) -> list[str]:
-    """Create what is missing; the names created. Existing topics are left as they are (`check` judges them)."""
+async def create_missing_topics(admin: AIOKafkaAdminClient, settings: Settings, rolling_s: int = 0) -> list[str]:
+    """Create what is missing, also the signing secret, and return the names of created topics.
+
+    Existing topics are left as they are (`check` judges them). rolling_s: see `make_secret`.
+    """
     existing = set(await admin.list_topics())
+    make_secret(settings, existing, rolling_s)
     missing = [topic for topic in topic_definitions(settings) if topic.name not in existing]
     made = [
         NewTopic(

@@ -9,6 +9,7 @@ from types import TracebackType
 from services.local.kafka import LocalKafka
 from services.local.redis import LocalRedis
 from services.runtime.settings import Settings
+from services.runtime.settings.signing import FILE
 
 FOLDER = Path(".braid")
 
@@ -36,7 +37,8 @@ class LocalStack:
 
     def settings(self) -> Settings:
         """Return the settings with the addresses of the stack."""
-        kafka = self._settings.kafka.model_copy(update={"bootstrap_servers": self.bootstrap_servers, **self._plain()})
+        update = {"bootstrap_servers": self.bootstrap_servers, "signing_file": self._signing_file(), **self._plain()}
+        kafka = self._settings.kafka.model_copy(update=update)
         redis = self._settings.redis.model_copy(update={"url": self.redis_url})
         keep = self._settings.archive.model_copy(update={"folder": self._settings.archive.folder_in(self.folder)})
         labels = self._settings.labels.model_copy(update={"folder": self._settings.labels.folder_in(self.folder)})
@@ -47,11 +49,17 @@ class LocalStack:
         return {
             "BRAID_KAFKA__BOOTSTRAP_SERVERS": self.bootstrap_servers,
             **{f"BRAID_KAFKA__{name.upper()}": value for name, value in self._plain().items()},
+            "BRAID_KAFKA__SIGNING_FILE": str(self._signing_file()),
             **self._prefixes(),
             "BRAID_REDIS__URL": self.redis_url,
             "BRAID_ARCHIVE__FOLDER": str(self._settings.archive.folder_in(self.folder)),
             "BRAID_LABELS__FOLDER": str(self._settings.labels.folder_in(self.folder)),
         }
+
+    def _signing_file(self) -> Path:
+        """Return the file with the signing secret: in the folder, unless the settings name another one."""
+        file = self._settings.kafka.signing_file
+        return self.folder / FILE.name if file == FILE else file.absolute()
 
     def _prefixes(self) -> dict[str, str]:
         kafka, topics = self._settings.kafka, self._settings.topics

@@ -61,7 +61,7 @@ async def test_an_archived_event_is_explained_without_the_topics_until_it_is_for
     start = p["window"]["start"]
     # Published by the test, because the model may not detect an event in generated audio.
     event = Event("porch of old/1", "porch of old", "end", "dog", "sound", start, start, 0.9, start, True, p["id"])
-    async with clients.producer(settings.kafka.bootstrap_servers) as producer:
+    async with clients.producer(settings.kafka) as producer:
         await producer.send_and_wait(settings.topic_names().events, encode(event), key=b"porch of old")
 
     # Other tests end events on the same broker: count those of this session only.

@@ -170,7 +170,7 @@ async def test_an_invalid_record_in_the_windows_topic_becomes_a_dead_letter(
     settings: Settings, services: dict[str, ServiceProcess], hand: bytes
 ) -> None:
     topics = settings.topic_names()
-    async with clients.producer(settings.kafka.bootstrap_servers) as producer:
+    async with clients.producer(settings.kafka) as producer:
         config = settings.alignment_config().digest
         foreign = [window_of("audio", 99, config), window_of("smell", 2, config)]
         sent = [

@@ -85,7 +85,7 @@ async def bridge(
 
 
 async def publish_event(settings: Settings, step: Event) -> None:
-    async with clients.producer(settings.kafka.bootstrap_servers) as producer:
+    async with clients.producer(settings.kafka) as producer:
         topic = settings.topic_names().events
         await producer.send_and_wait(topic, event.encode(step), key=step.session.encode())
 

@@ -93,8 +93,8 @@ async def test_a_mute_takes_effect_while_the_session_is_live(
     from services.kafka.control_topic import update_control
 
     topics, key = settings.topic_names(), b"study"
-    servers, count = settings.kafka.bootstrap_servers, settings.topics.partitions
-    async with clients.producer(servers) as producer, clients.reader(servers) as reader:
+    count = settings.topics.partitions
+    async with clients.producer(settings.kafka) as producer, clients.reader(settings.kafka) as reader:
         for n in range(40):
             t_us = time.time_ns() // 1000
             for modality, content_type, body in (("audio", PCM, bytes([n, 1]) * 800), ("text", TEXT, b"%d" % n)):
@@ -162,7 +162,7 @@ async def test_a_forgotten_session_is_gone_from_the_page_from_redis_and_from_why
         code, output = await run_braid(stack, "inspect", topic, "--session", "nursery", "--json")
         assert (code, json.loads(output)) == (0, []), topic
     later = {"session": "nursery", "start": time.time_ns() // 1000, "lifecycle": "new"}
-    async with clients.producer(settings.kafka.bootstrap_servers) as producer:
+    async with clients.producer(settings.kafka) as producer:
         await producer.send_and_wait(topics.events, canonical.dumps(later), key=b"nursery")
     code, output = await run_braid(stack, "tail", "--beginning", "--session", "nursery", "--count", "1", "--json")
     assert (code, json.loads(output)) == (0, later), "it prints only what came after"

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from services.contract import canonical, cloudevents, tick
 from services.contract.partitioner import partition_of
-from services.contract.tick import TickSigner
+from services.contract.signature import Signer
 from services.inspection.audit.collect import collect_topic
 from services.kafka import clients, topic_admin
 from services.local.kafka import LocalKafka
@@ -32,7 +32,7 @@ from tests.integration.mosquitto import system_binary
 from tests.waiting import DEADLINE_S, wait_until
 
 PASSWORD = "correct horse"
-TICK_SECRET = "a secret of the house"
+SECRET = "a secret of the house"
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required"
 LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
 
@@ -119,7 +119,7 @@ async def test_a_service_and_the_command_line_connect_with_tls_and_a_password(
         "BRAID_KAFKA__SASL_MECHANISM": "PLAIN",
         "BRAID_KAFKA__SASL_USERNAME": "braid",
         "BRAID_KAFKA__SASL_PASSWORD": PASSWORD,
-        "BRAID_KAFKA__TICK_SECRET": json.dumps([TICK_SECRET]),
+        "BRAID_KAFKA__SIGNING_SECRETS": json.dumps([SECRET]),
     }
     async with clients.admin(k) as admin:
         assert await topic_admin.create_missing_topics(admin, load(kafka=k.model_dump()))
@@ -193,10 +193,10 @@ async def check_forged_ticks(k: KafkaSettings, hand: bytes) -> None:
         ticks = [
             r for r in await collect_topic(reader, topics.media("audio"), 8) if r.key is None and r.value != forged
         ]
-    seal = TickSigner((TICK_SECRET.encode(),))
+    signer = Signer((SECRET.encode(),))
     assert ticks
     for one in ticks:
-        assert seal.verify(topics.media("audio"), number, one.headers, one.value or b"")
+        assert signer.verify(topics.media("audio"), number, one)
 
 
 async def test_the_default_sasl_mechanism_accepts_the_password_and_rejects_a_wrong_one(secured: SecuredBroker) -> None:

@@ -20,6 +20,7 @@ from services.integrations.mqtt.state import BridgeLimits, BridgeState
 from services.integrations.mqtt.topics import MqttTopics
 from services.kafka import clients, wait_for_broker
 from services.kafka.control_topic import ControlTopic, update_control
+from services.kafka.signing import check_secret
 from services.runtime import logs
 from services.runtime.health import Progress, supervised
 from services.runtime.metric_definitions import MqttMetrics, make_registry
@@ -99,6 +100,7 @@ async def serve(settings: Settings, metrics: MqttMetrics, progress: Progress) ->
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
 
     async def follow() -> None:
+        await wait_for_broker.started(lambda: check_secret(settings), progress)
         # Nothing is published before every mute is known.
         await wait_for_broker.started(controls.start, progress)
         await asyncio.gather(controls.wait_for_failure(), follower.run())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import AwareDatetime, Field, SecretStr
 
-from services.contract.tick import TickSigner
+from services.contract.signature import Signer
 from services.runtime.settings.section import Section
+from services.runtime.settings.signing import FILE, SECRET_CHARS, read_signing_file
 
 
 class KafkaSettings(Section):
@@ -41,17 +43,38 @@ class KafkaSettings(Section):
     )
     sasl_username: str = Field("", description="User name for the login with SASL.")
     sasl_password: SecretStr = Field(SecretStr(""), description="Password for the login with SASL.")
-    tick_secret: tuple[Annotated[SecretStr, Field(min_length=16, max_length=256)], ...] = Field(
-        (),
-        max_length=8,
-        description="Secrets of 16 to 256 characters that sign idle records, so that devices that may write to the "
-        "media topics cannot forge them. The first one signs, every one is accepted. Empty: idle records are not "
-        "signed.",
+    signing_secrets: tuple[Annotated[SecretStr, Field(min_length=SECRET_CHARS[0], max_length=SECRET_CHARS[1])], ...] = (
+        Field(
+            (),
+            max_length=8,
+            description="Secrets of 16 to 256 characters that all services share. They sign what the services write, so "
+            "that devices cannot forge it. The first one signs, every one is accepted. Empty: those of signing_file.",
+        )
+    )
+    signing_file: Path = Field(
+        FILE,
+        description="JSON file with the secrets. `braid topics apply` and `braid up` make it if it is missing and "
+        "signing_secrets is empty.",
+    )
+    accept_unsigned_before: AwareDatetime | None = Field(
+        None,
+        description="Records that the broker appended before this time (RFC 3339, as 2026-01-31T12:00:00Z) need no "
+        "signature: set it once when an installation that was not signed gets a secret. None: the time in signing_file.",
     )
 
-    def tick_signer(self) -> TickSigner:
-        """Return what signs idle records and checks their signatures."""
-        return TickSigner(tuple(secret.get_secret_value().encode() for secret in self.tick_secret))
+    def signer(self) -> Signer:
+        """Return what signs and verifies records; without any secret it does neither.
+
+        Raises:
+            SettingsError: The file with the secrets cannot be used.
+        """
+        if self.signing_secrets:
+            signer = Signer(tuple(secret.get_secret_value().encode() for secret in self.signing_secrets))
+        else:
+            signer = read_signing_file(self.signing_file)
+        if self.accept_unsigned_before is None:
+            return signer
+        return replace(signer, accept_unsigned_before_ms=int(self.accept_unsigned_before.timestamp() * 1000))
 
 
 class RedisSettings(Section):

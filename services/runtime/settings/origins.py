@@ -25,6 +25,7 @@ RENAMED = {
     "gateway.hosts": "allowed_hosts",
     "gateway.kept_mb": "history_mb",
     "gateway.kept_s": "history_s",
+    "kafka.tick_secret": "signing_secrets",
     "keep_events": "archive",
     "mqtt.pictures": "images",
     "mqtt.unencrypted": "allow_unencrypted",

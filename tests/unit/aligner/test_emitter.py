@@ -14,7 +14,7 @@ from services.aligner.recovery import InitialState
 from services.contract.chunk import Chunk
 from services.contract.dead_letter import Reason, Rejected, make_dead_letter
 from services.contract.record import RecordPosition
-from services.contract.tick import TickSigner
+from services.contract.signature import Signer
 from services.contract.topics import Topics
 from tests.unit.aligner.timeline import SEMANTICS
 
@@ -62,7 +62,7 @@ async def test_late_records_and_dead_letters_are_acknowledged_before_windows_are
     start = InitialState(dict.fromkeys(SEMANTICS.modalities, 0), {}, {}, {})
     partition = Partition(0, 1, SEMANTICS, IdleTimeouts({}, 0, None, 1_000), TOPICS, 0, start)
     producer = Producer()
-    await Emitter(producer, TOPICS, SEMANTICS, TickSigner()).emit([(partition, effects)])
+    await Emitter(producer, TOPICS, SEMANTICS, Signer()).emit([(partition, effects)])
     sent = min(producer.seen.index(("sent", topic)) for topic in (TOPICS.windows, TOPICS.media("audio")))
     assert {topic for what, topic in producer.seen[:sent] if what == "acknowledged"} == {
         TOPICS.late,

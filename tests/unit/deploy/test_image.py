@@ -66,8 +66,16 @@ def test_every_image_has_a_pinned_version() -> None:
         assert re.search(r"\d+\.\d+\.\d+", tag), name
 
 
-def test_the_volumes_for_evidence_and_labels_belong_to_the_image_s_user() -> None:
+def test_the_volumes_belong_to_the_image_s_user() -> None:
     environment = SERVICES["gateway"]["environment"]
     evidence, labels = environment["BRAID_ARCHIVE__FOLDER"], environment["BRAID_LABELS__FOLDER"]
-    assert SERVICES["gateway"]["volumes"] == [f"evidence:{evidence}", f"labels:{labels}"]
-    assert f"RUN install -d -o braid -g braid {evidence} {labels}" in DOCKERFILE.splitlines()
+    signing = str(Path(environment["BRAID_KAFKA__SIGNING_FILE"]).parent)
+    assert SERVICES["gateway"]["volumes"] == [f"signing:{signing}:ro", f"evidence:{evidence}", f"labels:{labels}"]
+    assert f"RUN install -d -o braid -g braid {evidence} {labels} {signing}" in DOCKERFILE.splitlines()
+
+
+def test_all_containers_share_the_signing_secret_and_only_the_one_that_makes_it_can_write_it() -> None:
+    folder = str(Path(SERVICES["topics"]["environment"]["BRAID_KAFKA__SIGNING_FILE"]).parent)
+    assert f"signing:{folder}" in SERVICES["topics"]["volumes"]
+    for name in ("aligner", "fusion", "fusion-gpu", "gateway", "mqtt"):
+        assert f"signing:{folder}:ro" in SERVICES[name]["volumes"]

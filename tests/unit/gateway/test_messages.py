@@ -10,7 +10,7 @@ from services.contract import canonical, cloudevents, tick
 from services.contract.chunk import Chunk
 from services.contract.dead_letter import Reason, Rejected, make_dead_letter
 from services.contract.record import KafkaRecord, RecordPosition
-from services.contract.tick import TickSigner
+from services.contract.signature import Signer
 from services.contract.topics import Topics
 from services.contract.window import encode_late
 from services.gateway import messages
@@ -64,7 +64,7 @@ def test_an_idle_record_without_a_valid_signature_is_rejected() -> None:
     topics = Topics()
     unsigned = record(value, key=None)._replace(topic=topics.media("text"))
     with pytest.raises(InvalidRecord, match="without a valid signature"):
-        MessageDecoder(topics, TickSigner((b"secret",))).decode(unsigned)
+        MessageDecoder(topics, Signer((b"secret",))).decode(unsigned)
     assert len(list(MessageDecoder(topics).decode(unsigned))) == 1
 
 

@@ -61,8 +61,8 @@ def message_of(**arguments: Any) -> str:
 
 def test_message_shows_the_value_but_never_that_of_a_secret() -> None:
     assert re.search(r"kafka\.group_prefix: .*found 7", message_of(kafka={"group_prefix": 7}))
-    text = message_of(kafka={"tick_secret": ["hush"]})
-    assert "kafka.tick_secret" in text
+    text = message_of(kafka={"signing_secrets": ["hush"]})
+    assert "kafka.signing_secrets" in text
     assert "hush" not in text
     assert "hush" not in message_of(kafka=[{"sasl_password": "hush"}])
 
@@ -199,7 +199,7 @@ def test_explanation_has_description_default_and_range_above_each_key() -> None:
 
 
 def test_explanation_does_not_show_secrets() -> None:
-    text = explained(load(redis={"password": "hush"}, kafka={"tick_secret": ["hush-hush-hush-hush"]}))
+    text = explained(load(redis={"password": "hush"}, kafka={"signing_secrets": ["hush-hush-hush-hush"]}))
     assert "hush" not in text
     assert "  # password: is set and not shown\n" in text
     assert "redis" in yaml.safe_load(text)

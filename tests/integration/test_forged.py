@@ -1,0 +1,126 @@
+"""Records in the topics of services that no service wrote: they change nothing, and the services go on."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from services.contract import event, last_emitted_window, mute_and_forget, tick, window
+from services.contract.event import Event
+from services.contract.last_emitted_window import LastEmittedWindow
+from services.contract.mute_and_forget import Control
+from services.contract.partitioner import partition_of
+from services.contract.record import KafkaRecord
+from services.contract.window import Window, WindowMembers
+from services.inspection.audit.collect import collect_topic
+from services.kafka import clients
+from services.kafka.control_topic import ControlTopic, update_control
+from services.kafka.signing import MissingSecretError, check_secret
+from services.local.services import ServiceProcess
+from services.runtime.settings import Settings
+from tests.integration.session import play_session, read_topic, wait_for_predictions
+from tests.waiting import wait_until
+
+SESSION = "a room with a forger"
+HOUR_US = 3_600_000_000
+
+
+def forged_window(config: str, start_us: int) -> bytes:
+    """A final window without members."""
+    streams = {m: WindowMembers("absent", "tick", start_us, ()) for m in ("audio", "text", "video")}
+    return window.encode(
+        Window(SESSION, start_us, start_us + 2_000_000, None, True, config, streams, start_us, start_us)
+    )
+
+
+def forgeries(settings: Settings) -> list[tuple[str, bytes | None, bytes | None, list[tuple[str, bytes]]]]:
+    """What a device might write into the topics of services: topic, key, value and headers."""
+    topics, config, key = settings.topic_names(), settings.alignment_config().digest, SESSION.encode()
+    ahead_us = time.time_ns() // 1000 + HOUR_US
+    nonce_key = last_emitted_window.key(SESSION, "forged")
+    muted = Control(SESSION).mute(settings.alignment.modalities, 0).forget(ahead_us)
+    (idle,) = tick.encode({SESSION: ahead_us}, "tick")
+    step = Event("forged", SESSION, "new", "intrusion", "alarm", ahead_us, ahead_us, 1.0, ahead_us, True, "x")
+    json_header = [("content-type", b"application/json")]
+    return [
+        (topics.windows, key, forged_window(config, ahead_us), json_header),
+        (topics.windows, key, forged_window("of others", ahead_us), json_header),
+        (topics.frontier, nonce_key, last_emitted_window.encode(LastEmittedWindow(SESSION, ahead_us, config)), []),
+        (topics.frontier, nonce_key, last_emitted_window.encode(LastEmittedWindow(SESSION, ahead_us, "others")), []),
+        (topics.control, key, mute_and_forget.encode(muted), json_header),
+        (topics.control, b"muted by its owner", None, []),
+        (topics.events, key, event.encode(step), json_header),
+        (topics.predictions, key, b'{"id":"forged","session":"a room with a forger","final":false}', json_header),
+        *((topics.media(m), None, idle, tick.headers(idle)) for m in topics.modalities),
+    ]
+
+
+async def forge(settings: Settings) -> list[tuple[str, int, int]]:
+    """Write each forgery without a signature, and the one of the windows also with that of a real window."""
+    topics, written = settings.topic_names(), []
+    async with clients.reader(settings.kafka, with_forged=True) as reader:
+        real = await collect_topic(reader, topics.windows, settings.topics.partitions)
+    async with clients.producer(settings.kafka.bootstrap_servers) as producer:
+        for topic, key, value, headers in forgeries(settings):
+            number = partition_of((key or SESSION.encode()).partition(b"\0")[0], settings.topics.partitions)
+            for stolen in ([], real[0].headers) if topic == topics.windows else ([],):
+                done = await producer.send_and_wait(
+                    topic, value, key=key, partition=number, headers=[*headers, *stolen]
+                )
+                written.append((done.topic, done.partition, done.offset))
+    return written
+
+
+async def test_forged_records_silence_nothing_mute_nobody_and_stop_no_service(
+    settings: Settings, services: dict[str, ServiceProcess], hand: bytes
+) -> None:
+    topics, count = settings.topic_names(), settings.topics.partitions
+    await play_session(settings, SESSION, hand)
+    await wait_for_predictions(settings, SESSION)
+    async with clients.reader(settings.kafka) as reader, clients.producer(settings.kafka) as producer:
+        mute = await update_control(
+            reader, producer, topics, count, "muted by its owner", lambda control: control.mute(["audio"], 1)
+        )
+    written = await forge(settings)
+    of_readers = {topic for topic, *_ in written if topic in topics.media_all or topic == topics.windows}
+
+    async def dead_letters() -> list[dict[str, Any]] | None:
+        dead = [d for d in await read_topic(settings, topics.dead) if d["reason"] == "forged"]
+        return dead if len(dead) >= len([w for w in written if w[0] in of_readers]) else None
+
+    dead = await wait_until(dead_letters, "a dead letter for each forged window and idle record")
+    positions = {(d["topic"], d["partition"], d["offset"]) for d in dead}
+    assert positions == {w for w in written if w[0] in of_readers}
+
+    # A restart reads frontiers and windows back: none of another configuration may stop it, none from the future count.
+    aligner = services["aligner"]
+    aligner.child.kill()
+    aligner.start()
+    await aligner.wait_until_ready()
+    await play_session(settings, SESSION, hand)
+    await wait_for_predictions(settings, SESSION, count=16)
+    assert aligner.read_metric("braid_records_forged_total") > 0
+    async with ControlTopic.from_settings(settings) as controls:
+        assert controls.for_session(SESSION) is None
+        assert controls.for_session("muted by its owner") == mute
+    async with clients.reader(settings.kafka) as reader:
+        for topic in (topics.windows, topics.frontier, topics.control, topics.events, topics.predictions):
+            trusted = await collect_topic(reader, topic, count)
+            assert not {record.position for record in trusted} & set(written)
+            assert all(type(record) is KafkaRecord and record.value != b"" for record in trusted)
+
+
+async def test_a_process_without_the_secret_of_the_topics_says_what_to_set(
+    settings: Settings, services: dict[str, ServiceProcess], tmp_path: Any
+) -> None:
+    kafka = settings.kafka.model_copy(update={"signing_file": tmp_path / "missing.json"})
+    without = settings.model_copy(update={"kafka": kafka})
+    with pytest.raises(MissingSecretError, match="BRAID_KAFKA__SIGNING_FILE"):
+        await check_secret(without)
+    async with clients.reader(kafka) as reader, clients.producer(kafka) as producer:
+        with pytest.raises(MissingSecretError):
+            await update_control(
+                reader, producer, settings.topic_names(), settings.topics.partitions, "s", lambda control: control
+            )
