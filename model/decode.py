@@ -10,7 +10,6 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,10 @@ import torch
 import torchaudio.functional
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+
+from services.contract.dead_letter import Rejected
+from services.contract.media_headers import parse_content_type
+from services.contract.transcript import read_transcript
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +64,9 @@ CHARACTERS_MAX = 8_192
 
 
 def decode_text(payload: bytes, content_type: str) -> str | Undecodable:
-    """Decode `text/plain` (UTF-8), or `application/json` of the form {"text": …}."""
-    try:
-        text = payload.decode()
-        if content_type.partition(";")[0].strip().lower() == "application/json":
-            text = json.loads(text)["text"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        return Undecodable(f"not readable as text ({type(error).__name__})")
-    return check_text(text)
+    """Decode `text/plain`, or `application/json` of the form {"text": …}."""
+    text = read_transcript(content_type, payload)
+    return Undecodable(text.detail) if isinstance(text, Rejected) else check_text(text)
 
 
 def check_text(value: Any) -> str | Undecodable:
@@ -88,7 +86,7 @@ RATE_DIVISOR = 25
 
 def decode_audio(payload: bytes, content_type: str) -> NDArray[np.float32] | Undecodable:
     """Decode PCM, WAV, FLAC or Ogg to samples float32 [n] in [-1, 1] at RATE; channels are averaged, other rates resampled."""
-    kind, parameters = _parse_content_type(content_type)
+    kind, parameters = parse_content_type(content_type)
     if kind == "audio/pcm":
         try:
             rate, channels = int(parameters["rate"]), int(parameters.get("channels", "1"))
@@ -111,14 +109,6 @@ def decode_audio(payload: bytes, content_type: str) -> NDArray[np.float32] | Und
         return Undecodable(f"not a sound of at most {SECONDS_MAX} s at a positive rate")
     # Adding 0.0 turns -0.0 into 0.0, as numpy's mean of one channel does.
     return resample(samples[:, 0] + 0.0 if channels == 1 else samples.mean(axis=1, dtype=np.float32), rate)
-
-
-@lru_cache(256)
-def _parse_content_type(content_type: str) -> tuple[str, Mapping[str, str]]:
-    """Split a content type into its media type and parameters."""
-    kind, *rest = content_type.split(";")
-    pairs = (part.partition("=") for part in rest)
-    return kind.strip().lower(), {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs}
 
 
 def resample(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:

@@ -24,7 +24,7 @@ STREAMS_MAX = 50_000
 # Of one session and modality; they are searched one by one.
 SOURCES_MAX = 32
 # What differs between the records of a stream: two are read, of the others admission demands only that they are UTF-8.
-_ID, _TIME = "ce_id", "ce_time"
+_ID, _TIME, _CONTENT_TYPE = "ce_id", "ce_time", "content-type"
 _UNREAD = ("ce_sequence", "ce_recordedtime", "ce_expirytime", "traceparent")
 
 
@@ -139,12 +139,15 @@ class AdmissionCache:
             or envelope.payload is not record.value
         ):
             return  # Alive records have their own rule; structured events have their attributes in the value.
+        if (_CONTENT_TYPE, envelope.get(_CONTENT_TYPE).encode()) not in record.headers:
+            return  # The type was found by the first bytes: that of the next record may be another.
         names = [name for name, _ in record.headers]
-        differing = {name: names.index(name) for name in (_ID, _TIME, *_UNREAD) if name in names}
-        same_of = itemgetter(*(at for at in range(len(names)) if at not in differing.values()))
+        # All of them: a `traceparent` may stand twice.
+        differing = [(at, name) for at, name in enumerate(names) if name in (_ID, _TIME, *_UNREAD)]
+        differing_at = {at for at, _ in differing}
+        same_of = itemgetter(*(at for at in range(len(names)) if at not in differing_at))
         header_bytes = sum(
-            len(name) + (0 if at in differing.values() else len(raw or b""))
-            for at, (name, raw) in enumerate(record.headers)
+            len(name) + (0 if at in differing_at else len(raw or b"")) for at, (name, raw) in enumerate(record.headers)
         )
         stream = KnownStream(
             session=admitted.chunk.session,
@@ -153,9 +156,9 @@ class AdmissionCache:
             count=len(names),
             same_of=same_of,
             same=same_of(record.headers),
-            id_at=differing.pop(_ID),
-            time_at=differing.pop(_TIME),
-            unread=tuple((at, name) for name, at in differing.items()),
+            id_at=names.index(_ID),
+            time_at=names.index(_TIME),
+            unread=tuple((at, name) for at, name in differing if name in _UNREAD),
             header_bytes=header_bytes,
             check=payload_check(key[0], envelope.attributes, self._config),
         )

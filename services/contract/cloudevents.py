@@ -10,7 +10,7 @@ import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.contract import canonical, timestamps
+from services.contract import canonical, media_headers, timestamps, trace_context
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.record import Headers
 
@@ -24,6 +24,9 @@ _PLAIN = ("content-type", "traceparent")
 def media_type(modality: str) -> str:
     """Return the ce_type of media of a modality."""
     return f"braid.media.{modality}.v1"
+
+
+_TEXT_TYPE = media_type("text")
 
 
 def device_source(device: str, stream: str) -> str:
@@ -86,6 +89,11 @@ def parse_envelope(headers: Headers, value: bytes | None, header_bytes_max: int 
             key = name
         else:
             continue
+        if key == "traceparent":
+            # A producer that is instrumented twice sends two; no record is worth less for it.
+            if trace_context.parse_traceparent(raw) is not None:
+                attributes.setdefault(key, raw.decode())
+            continue
         if raw is None or key in attributes:
             return Rejected(Reason.HEADER, f"header {name} is null or stands twice")
         try:
@@ -94,16 +102,28 @@ def parse_envelope(headers: Headers, value: bytes | None, header_bytes_max: int 
             return Rejected(Reason.HEADER, f"header {name} is not UTF-8")
     if size > header_bytes_max:
         return Rejected(Reason.HEADER, f"{size} bytes of headers, at most {header_bytes_max} are read")
-    if attributes.get("content-type", "").partition(";")[0].strip().lower() == STRUCTURED:
+    declared = attributes.get("content-type", "")
+    if media_headers.parse_content_type(declared)[0] == STRUCTURED:
         return _structured(value)
-    return Envelope(attributes, value)
+    return _with_content_type(attributes, declared, value)
+
+
+def _with_content_type(attributes: dict[str, str], declared: str, payload: bytes) -> Envelope:
+    if payload:
+        is_text = attributes.get("type") == _TEXT_TYPE
+        resolved = media_headers.resolve_content_type(declared, payload, is_text)
+        if resolved is not declared:
+            attributes["content-type"] = resolved
+    return Envelope(attributes, payload)
 
 
 def _structured(value: bytes) -> Envelope | Rejected:
     try:
-        event = canonical.loads_object(value)
+        event = canonical.loads_lenient(value)
     except canonical.InvalidJson as error:
         return Rejected(Reason.HEADER, f"structured event: {error}")
+    if not isinstance(event, dict):
+        return Rejected(Reason.HEADER, "structured event: not an object")
     payload = b""
     if "data_base64" in event:
         try:
@@ -116,4 +136,4 @@ def _structured(value: bytes) -> Envelope | Rejected:
     attributes = {name: text for name, text in event.items() if isinstance(text, str)}
     if "datacontenttype" in attributes:
         attributes["content-type"] = attributes.pop("datacontenttype")
-    return Envelope(attributes, payload)
+    return _with_content_type(attributes, attributes.get("content-type", ""), payload)

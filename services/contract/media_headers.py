@@ -1,4 +1,4 @@
-"""Size of an image and length of audio, from their headers and without decoding; PCM as a WAV file."""
+"""Content types, size of an image and length of audio, from first bytes and headers and without decoding."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ JPEG, PNG, WEBP = "image/jpeg", "image/png", "image/webp"
 IMAGE_TYPES = (JPEG, PNG, WEBP)
 _START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _STANDALONE = {0x01, *range(0xD0, 0xD8)}
+# Parts of a file that are looked at; the metadata of cameras takes a few dozen.
+PARTS_MAX = 1_024
 
 
 def image_size(content_type: str, body: bytes) -> tuple[int, int] | None:
@@ -26,8 +28,8 @@ def _jpeg(body: bytes) -> tuple[int, int] | None:
     if body[:2] != b"\xff\xd8":
         return None
     at = 2
-    while at + 4 <= len(body):
-        if body[at] != 0xFF:
+    for _ in range(PARTS_MAX):
+        if at + 4 > len(body) or body[at] != 0xFF:
             return None
         marker = body[at + 1]
         if marker == 0xFF:
@@ -70,8 +72,11 @@ PCM, WAV, FLAC, OGG = "audio/pcm", "audio/wav", "audio/flac", "audio/ogg"
 AUDIO_TYPES = (PCM, WAV, FLAC, OGG)
 RATES = range(8_000, 48_001)
 CHANNELS_MAX = 2
-# Writers to a pipe do not know the length yet and write one of these.
-_LENGTH_UNKNOWN = (0, 0xFFFFFFFF)
+# Writers to a pipe do not know the length yet: they write 0, or about the largest number (ffmpeg 0xFFFFFFFF, sox 0x7FFFF000).
+_LENGTH_UNKNOWN_MIN = 0x7F000000
+# Bits of a sample by the format's number: PCM, float, A-law and mu-law.
+_WAV_BITS = {1: (8, 16, 24, 32), 3: (32, 64), 6: (8,), 7: (8,)}
+_WAV_EXTENSIBLE = 0xFFFE
 
 
 class AudioInfo(NamedTuple):
@@ -95,6 +100,52 @@ def parse_content_type(content_type: str) -> tuple[str, Mapping[str, str]]:
     pairs = (part.partition("=") for part in rest)
     parameters = {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs}
     return kind.strip().lower(), MappingProxyType(parameters)
+
+
+# Other names of the types that are admitted.
+_ALIASES = {
+    "image/jpg": JPEG,
+    "image/pjpeg": JPEG,
+    "image/x-png": PNG,
+    "audio/x-wav": WAV,
+    "audio/wave": WAV,
+    "audio/vnd.wave": WAV,
+    "audio/x-pn-wav": WAV,
+    "audio/x-flac": FLAC,
+    "audio/opus": OGG,
+    "audio/vorbis": OGG,
+    "audio/x-vorbis+ogg": OGG,
+    "application/ogg": OGG,
+    "application/x-ogg": OGG,
+    "text/json": "application/json",
+}
+# What HTTP clients send that were given no type.
+_UNSPECIFIC = ("", "application/octet-stream", "binary/octet-stream", "application/x-www-form-urlencoded", "*/*")
+
+
+def resolve_content_type(declared: str, body: bytes, is_text: bool) -> str:
+    """Return the content type of a payload: an alias and a type that says nothing are replaced by that of its first bytes.
+
+    Args:
+        declared: The declared content type; "" if there is none.
+        body: The payload.
+        is_text: The payload is of the text modality.
+    """
+    kind, _ = parse_content_type(declared)
+    if kind not in _ALIASES and kind not in _UNSPECIFIC:
+        return declared
+    found = _type_of(body)
+    if found is None and is_text and body and kind in _UNSPECIFIC:
+        found = "application/json" if body[:8].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{" else "text/plain"
+    return found or _ALIASES.get(kind, declared)
+
+
+def _type_of(body: bytes) -> str | None:
+    """Return the type of an image or audio file by its first bytes."""
+    if body[:4] == b"RIFF":
+        return {b"WAVE": WAV, b"WEBP": WEBP}.get(body[8:12])
+    starts = ((b"\xff\xd8\xff", JPEG), (b"\x89PNG\r\n\x1a\n", PNG), (b"fLaC", FLAC), (b"OggS", OGG))
+    return next((kind for start, kind in starts if body.startswith(start)), None)
 
 
 def measure_audio(content_type: str, body: bytes) -> AudioInfo | Rejected:
@@ -150,26 +201,35 @@ def _counted(body: bytes, begin: int, length: int, rate: int, channels: int) -> 
 def _wav(body: bytes) -> AudioInfo | Rejected:
     if body[:4] != b"RIFF" or body[8:12] != b"WAVE":
         return Rejected(Reason.MAGIC, "the bytes are not a WAV file")
-    at, form = 12, None
-    while at + 8 <= len(body):
+    at, form = 12, 0
+    for _ in range(PARTS_MAX):
+        if at + 8 > len(body):
+            break
         name, length = body[at : at + 4], int.from_bytes(body[at + 4 : at + 8], "little")
         begin = at + 8
         if name == b"fmt " and begin + 16 <= len(body):
-            form = struct.unpack_from("<HHIIHH", body, begin)
+            form = begin
         elif name == b"data":
-            if form is None:
-                break
-            kind, channels, rate, _, align, bits = form
-            if kind not in (1, 0xFFFE) or bits != 16 or not channels or align != 2 * channels or not rate:
-                return Rejected(Reason.WAV_HEADER, f"format {kind}, {bits} bits, {channels} channels at {rate} Hz")
-            available = len(body) - begin
-            if length in _LENGTH_UNKNOWN:
-                length = available
-            if length > available:
-                return Rejected(Reason.WAV_HEADER, f"the header claims {length} bytes of sound, there are {available}")
-            return _counted(body, begin, length, rate, channels)
+            return _wav_data(body, form, begin, length) if form else Rejected(Reason.WAV_HEADER, "no format part")
         at = begin + length + (length & 1)
     return Rejected(Reason.WAV_HEADER, "no format and data parts")
+
+
+def _wav_data(body: bytes, form: int, begin: int, length: int) -> AudioInfo | Rejected:
+    kind, channels, rate, _, block, bits = struct.unpack_from("<HHIIHH", body, form)
+    if kind == _WAV_EXTENSIBLE:
+        kind = int.from_bytes(body[form + 24 : form + 26], "little")
+    if bits not in _WAV_BITS.get(kind, ()) or not channels or block * 8 != bits * channels or not rate:
+        return Rejected(Reason.WAV_HEADER, f"format {kind}, {bits} bits, {channels} channels at {rate} Hz")
+    available = len(body) - begin
+    if length == 0 or length >= _LENGTH_UNKNOWN_MIN:
+        length = available - available % block
+    if length > available:
+        return Rejected(Reason.WAV_HEADER, f"the header claims {length} bytes of sound, there are {available}")
+    if length % block:
+        return Rejected(Reason.SAMPLES, f"{length} bytes are no whole number of samples of {block} bytes")
+    pcm = (begin, begin + length) if (kind, bits) == (1, 16) else None
+    return AudioInfo(length // block, rate, channels, pcm)
 
 
 def _flac(body: bytes) -> AudioInfo | Rejected:
@@ -186,16 +246,76 @@ def _ogg(body: bytes) -> AudioInfo | Rejected:
     if body[:4] != b"OggS":
         return Rejected(Reason.MAGIC, "the bytes are not an Ogg file")
     vorbis, opus = body.find(b"\x01vorbis", 0, 128), body.find(b"OpusHead", 0, 128)
-    last = body.rfind(b"OggS")
-    if last < 0 or last + 14 > len(body):
-        return Rejected(Reason.MAGIC, "the last Ogg page is cut off")
-    granule = int.from_bytes(body[last + 6 : last + 14], "little")
-    if vorbis >= 0 and vorbis + 16 <= len(body):
-        return AudioInfo(granule, int.from_bytes(body[vorbis + 12 : vorbis + 16], "little"), body[vorbis + 11])
+    end = _last_granule(body)
+    if end is None:
+        return Rejected(Reason.MAGIC, "no whole Ogg page says how long the sound is")
+    if vorbis >= 0 and vorbis + 29 <= len(body):
+        # A packet has half a block of new samples; only long blocks are certain to be no fewer than there are.
+        longest = 1 << (body[vorbis + 28] >> 4) >> 1
+        begin = _late_start(body, lambda packets: len(packets) * longest)
+        rate = int.from_bytes(body[vorbis + 12 : vorbis + 16], "little")
+        return AudioInfo(max(end - begin, 0), rate, body[vorbis + 11])
     if opus >= 0 and opus + 12 <= len(body):
+        begin = _late_start(body, lambda packets: sum(map(_opus_samples, packets)))
         skip = int.from_bytes(body[opus + 10 : opus + 12], "little")
-        return AudioInfo(max(granule - skip, 0), 48_000, body[opus + 9])
+        return AudioInfo(max(end - begin - skip, 0), 48_000, body[opus + 9])
     return Rejected(Reason.MAGIC, "neither Vorbis nor Opus in the Ogg file")
+
+
+# Of a page on which no packet ends (RFC 3533).
+_NO_GRANULE = (1 << 64) - 1
+
+
+def _last_granule(body: bytes) -> int | None:
+    """Return the position after the last sample: that of the last page on which a packet ends."""
+    at = len(body)
+    for _ in range(PARTS_MAX):
+        at = body.rfind(b"OggS", 0, at)
+        if at < 0:
+            break
+        granule = int.from_bytes(body[at + 6 : at + 14], "little")
+        if at + 14 <= len(body) and granule != _NO_GRANULE:
+            return granule
+    return None
+
+
+def _late_start(body: bytes, samples_of: Callable[[list[bytes]], int]) -> int:
+    """Return the position of the first sample, which is not 0 in a part that was cut from a longer stream."""
+    at = 0
+    for _ in range(PARTS_MAX):
+        segments = body[at + 27 : at + 27 + body[at + 26]] if at + 27 <= len(body) else b""
+        if not segments:
+            break
+        granule, data = int.from_bytes(body[at + 6 : at + 14], "little"), at + 27 + len(segments)
+        if granule not in (0, _NO_GRANULE):
+            return max(granule - samples_of(_packets(body, data, segments)), 0)
+        at = data + sum(segments)
+    return 0
+
+
+def _packets(body: bytes, at: int, segments: bytes) -> list[bytes]:
+    """Return the first two bytes of each packet that ends on a page."""
+    packets, begin = [], at
+    for length in segments:
+        at += length
+        if length < 255:
+            packets.append(body[begin : begin + 2])
+            begin = at
+    return packets
+
+
+def _opus_samples(packet: bytes) -> int:
+    """Return the samples of an Opus packet at 48 kHz, from its first two bytes (RFC 6716, section 3.1)."""
+    if len(packet) < 2:
+        return 0
+    config, code = packet[0] >> 3, packet[0] & 3
+    if config < 12:
+        frame = (480, 960, 1_920, 2_880)[config & 3]
+    elif config < 16:
+        frame = (480, 960)[config & 1]
+    else:
+        frame = (120, 240, 480, 960)[config & 3]
+    return frame * (1, 2, 2, packet[1] & 63)[code]
 
 
 def wav_from_pcm(content_type: str, body: bytes) -> bytes | None:

@@ -6,6 +6,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+from services.contract.record_fields import TIME_US_MAX, TIME_US_MIN
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
@@ -42,9 +44,11 @@ def _parse(text: str) -> int | None:
     t_us = (whole - _EPOCH) // _MICROSECOND + (1_000_000 if second == "60" else 0)
     t_us += int((fraction or "").ljust(6, "0")[:6])
     offset_us = (int(off_hour or 0) * 60 + int(off_minute or 0)) * 60_000_000
-    return t_us + (offset_us if sign == "-" else -offset_us)
+    t_us += offset_us if sign == "-" else -offset_us
+    return t_us if TIME_US_MIN <= t_us <= TIME_US_MAX else None
 
 
 def format_us(t_us: int) -> str:
-    """Return the RFC 3339 text in UTC of a time since the epoch, always with microseconds."""
-    return (_EPOCH + timedelta(microseconds=t_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    """Return the RFC 3339 text in UTC of a time since the epoch, always with microseconds; cut to years 1 to 9999."""
+    when = _EPOCH + timedelta(microseconds=min(max(t_us, TIME_US_MIN), TIME_US_MAX))
+    return when.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

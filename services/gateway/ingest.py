@@ -76,9 +76,11 @@ def build_chunk(
         return Rejected(Reason.TIME, "ce-time is not an RFC 3339 time stamp")
     id = request_headers.get("ce-id") or uuid.uuid4().hex
     kind = request_headers.get("ce-type") or cloudevents.media_type(modality)
-    content_type = request_headers.get("content-type", "")
-    if not content_type and body and kind == cloudevents.media_type(modality) and modality in MODALITIES:
-        return Rejected(Reason.CONTENT_TYPE, "content-type is missing")
+    content_type = media_headers.resolve_content_type(
+        request_headers.get("content-type", ""), body, is_text=modality == "text"
+    )
+    if not content_type and not (body and modality in MODALITIES):
+        content_type = "application/json"
     if media_headers.parse_content_type(content_type)[0] == cloudevents.STRUCTURED:
         return Rejected(Reason.CONTENT_TYPE, "CloudEvents in structured mode are not accepted: use ce- headers")
     stamp = devices.stamp(source, t_us) if declared_time else EventTimestamp(None, t_us)
@@ -89,7 +91,7 @@ def build_chunk(
         id=id,
         type=kind,
         t_us=stamp.t_us,
-        content_type=content_type or "application/json",
+        content_type=content_type,
         extensions=[*([("ce_duration", duration)] if duration else []), *stamp.extensions],
     )
     admitted = admit(modality, 0, 0, now_us, session.encode(), headers, body, config, partition_count=1)

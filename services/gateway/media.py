@@ -10,8 +10,8 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from services.contract import media_headers
-from services.contract.admission import TEXT_TYPES
 from services.contract.topics import Topics
+from services.contract.transcript import TEXT_TYPES
 from services.runtime.metric_definitions import GatewayMetrics
 from services.storage.payload_cache import Payload, PayloadCache, PayloadRequest
 from services.storage.payload_log import PayloadLog

@@ -22,6 +22,7 @@ from services.contract.record import KafkaRecord
 from services.contract.signature import Signer
 from services.contract.tick import Tick
 from services.contract.topics import Topics
+from services.contract.transcript import read_transcript
 
 KINDS = ("chunk", "window", "prediction", "event", "late", "dead", "tick", "end")
 PEAKS_PER_S, PEAKS_MAX = 40, 1_200
@@ -284,10 +285,8 @@ def _peaks(info: AudioInfo, payload: bytes) -> list[int] | None:
 
 
 def _text(kind: str, payload: bytes) -> str:
-    text = payload.decode(errors="replace")
-    if kind == "application/json":
-        text = str(canonical.object_or_empty(payload).get("text", ""))
-    return text[:TEXT_MAX]
+    text = read_transcript(kind, payload)
+    return "" if isinstance(text, Rejected) else text[:TEXT_MAX]
 
 
 def _session_of(key: bytes) -> str:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from services.contract import canonical, media_headers
+from services.contract.dead_letter import Rejected
 from services.contract.media_headers import AudioInfo, wav_from_pcm
+from services.contract.transcript import read_transcript
 from services.contract.user_errors import EXIT_NOT_RETAINED, EXIT_USAGE, BraidError
 from services.runtime.atomic_file import hashed_name, write_atomically
 from services.storage.evidence import MemberInput, PredictionEvidence
@@ -157,10 +159,8 @@ def _kind(payload: Payload) -> str:
 def _text(payload: Payload | None) -> str:
     if payload is None:
         return ""
-    text = payload.body.decode(errors="replace")
-    if _kind(payload) == "application/json":
-        text = str(canonical.object_or_empty(payload.body).get("text", ""))
-    return text.strip()
+    text = read_transcript(payload.content_type, payload.body)
+    return "" if isinstance(text, Rejected) else text.strip()
 
 
 def _audio(inputs: Sequence[MemberInput], start_us: int, end_us: int) -> tuple[str, bytes] | None:

@@ -70,8 +70,10 @@ def jpeg(width: int, height: int) -> bytes:
     )
 
 
-def wav(data: bytes, *, rate: int = 8_000, claimed: int | None = None, bits: int = 16, align: int = 2) -> bytes:
-    form = struct.pack("<HHIIHH", 1, 1, rate, rate * 2, align, bits)
+def wav(
+    data: bytes, *, rate: int = 8_000, claimed: int | None = None, bits: int = 16, align: int = 2, kind: int = 1
+) -> bytes:
+    form = struct.pack("<HHIIHH", kind, 1, rate, rate * 2, align, bits)
     length = len(data) if claimed is None else claimed
     return b"RIFF\0\0\0\0WAVEfmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", length) + data
 
@@ -104,7 +106,7 @@ def test_a_good_record_is_a_chunk_with_its_identity_and_position() -> None:
         ({"type": "braid.media.video.v1"}, Reason.TYPE),
         ({"without": "ce_time"}, Reason.TIME),
         ({"time": "yesterday"}, Reason.TIME),
-        ({"without": "content-type"}, Reason.HEADER),
+        ({"without": "content-type"}, None),
         ({"content_type": "text/html"}, Reason.CONTENT_TYPE),
         ({"t_us": NOW_US + 60_000_000}, None),
         ({"t_us": NOW_US + 60_000_001}, Reason.FUTURE),
@@ -114,6 +116,9 @@ def test_a_good_record_is_a_chunk_with_its_identity_and_position() -> None:
         ({"duration": "30000.001"}, Reason.DURATION),
         ({"duration": "-1"}, Reason.DURATION),
         ({"duration": "long"}, Reason.DURATION),
+        ({"duration": "1.²"}, Reason.DURATION),
+        ({"duration": "1.٢"}, Reason.DURATION),
+        ({"duration": "²"}, Reason.DURATION),
         ({"t_us": NOW_US + 59_000_000, "duration": "1000.001"}, Reason.FUTURE),
         ({"body": None}, Reason.NULL),
         ({"body": b""}, Reason.EMPTY),
@@ -160,13 +165,21 @@ def test_images_are_checked_with_a_reason(body: bytes, content_type: str, expect
         (bytes(800), "audio/pcm;rate=8000;format=f32le", Reason.CONTENT_TYPE),
         (bytes(800), "audio/L16;rate=8000", Reason.CONTENT_TYPE),
         (wav(bytes(800)), "audio/wav", None),
-        (wav(bytes(800), claimed=0xFFFFFFF0), "audio/wav", Reason.WAV_HEADER),
+        # Writers to a pipe: ffmpeg, sox, arecord, GStreamer; a stream that was cut may end within a sample.
         (wav(bytes(800), claimed=0xFFFFFFFF), "audio/wav", None),
+        (wav(bytes(800), claimed=0x7FFFF000), "audio/wav", None),
+        (wav(bytes(800), claimed=0x80000000), "audio/wav", None),
         (wav(bytes(800), claimed=0), "audio/wav", None),
+        (wav(bytes(801), claimed=0), "audio/wav", None),
         (wav(bytes(800), claimed=801), "audio/wav", Reason.WAV_HEADER),
         (wav(bytes(801)), "audio/wav", Reason.SAMPLES),
         (wav(bytes(800), rate=0), "audio/wav", Reason.WAV_HEADER),
         (wav(bytes(800), bits=8), "audio/wav", Reason.WAV_HEADER),
+        (wav(bytes(800), bits=8, align=1), "audio/wav", None),
+        (wav(bytes(800), bits=32, align=4, kind=3), "audio/wav", None),
+        (wav(bytes(800), bits=8, align=1, kind=6), "audio/wav", None),
+        (wav(bytes(800), bits=8, align=1, kind=7), "audio/wav", None),
+        (wav(bytes(800), bits=4, align=1, kind=2), "audio/wav", Reason.WAV_HEADER),
         (wav(bytes(800), align=4), "audio/wav", Reason.WAV_HEADER),
         (b"RIFF", "audio/wav", Reason.MAGIC),
         (b"fLaC" + bytes(40), "audio/flac", Reason.SAMPLES),
@@ -175,6 +188,58 @@ def test_images_are_checked_with_a_reason(body: bytes, content_type: str, expect
 )
 def test_audio_is_checked_with_a_reason(body: bytes, content_type: str, expected: Reason | None) -> None:
     assert reason("audio", body, content_type) is expected
+
+
+@pytest.mark.parametrize(
+    ("modality", "body", "declared", "resolved"),
+    [
+        ("video", jpeg(9, 9), "image/jpg", "image/jpeg"),
+        ("video", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 9, 9), "image/jpg", "image/png"),
+        ("video", jpeg(9, 9), "application/octet-stream", "image/jpeg"),
+        ("video", jpeg(9, 9), "application/x-www-form-urlencoded", "image/jpeg"),
+        ("video", jpeg(9, 9), "", "image/jpeg"),
+        ("audio", wav(bytes(800)), "audio/x-wav", "audio/wav"),
+        ("audio", wav(bytes(800)), "", "audio/wav"),
+        ("text", b"hello", "", "text/plain"),
+        ("text", b'\xef\xbb\xbf {"text":"x"}', "application/octet-stream", "application/json"),
+    ],
+)
+def test_an_alias_or_unspecific_type_is_resolved_by_first_bytes(
+    modality: str, body: bytes, declared: str, resolved: str
+) -> None:
+    result = admit_one(modality, body, declared)
+    assert isinstance(result, AdmittedChunk), result
+    assert result.content_type == resolved
+    without = admit_one(modality, body, without="content-type")
+    assert isinstance(without, AdmittedChunk), without
+
+
+def test_bytes_that_are_no_known_type_need_a_content_type() -> None:
+    assert reason("video", b"hello", "") is Reason.CONTENT_TYPE
+    assert reason("video", b"hello", "application/octet-stream") is Reason.CONTENT_TYPE
+    assert reason("audio", bytes(100), without="content-type") is Reason.CONTENT_TYPE
+    assert reason("text", b"\xff\xd8\xff", "") is Reason.CONTENT_TYPE
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"text":"see you \\ud83d"}',
+        b'\xef\xbb\xbf{"text":"x"}',
+        '{"text":"x"}'.encode("utf-16"),
+        b'{"text":"x","no_speech":NaN,"logprob":-Infinity,"big":1e999,"n":' + b"9" * 400 + b"}",
+        b'{"text":"x","words":[' + b",".join([b'{"word":"x"}'] * 40) + b"]}",
+        b'{"text":""}',
+    ],
+)
+def test_a_transcript_is_read_leniently(body: bytes) -> None:
+    assert reason("text", body, "application/json") is None
+
+
+def test_the_limit_of_a_transcript_is_that_of_its_text() -> None:
+    assert reason("text", b'{"text":"' + b"x" * 100 + b'"}', "application/json") is None
+    assert reason("text", b'{"text":"' + b"x" * 101 + b'"}', "application/json") is Reason.TEXT
+    assert reason("text", b'{"text":"' + b"\\u20ac" * 34 + b'"}', "application/json") is Reason.TEXT
 
 
 def test_the_duration_of_audio_follows_from_its_bytes() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -47,10 +48,74 @@ def test_partitions_are_those_of_the_java_client() -> None:
     assert {key: murmur2(key) for key in known} == {key: value & 0xFFFFFFFF for key, value in known.items()}
 
 
-@pytest.mark.parametrize("raw", [b"NaN", b'{"a":1,"a":2}', b"[" * 100_000, b"\xff", b"{", b""])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"NaN",
+        b'{"a":1,"a":2}',
+        b"[" * 100_000,
+        b"\xff",
+        b"{",
+        b"",
+        b"9" * 5_000,
+        b"1e999",
+        b"-1e999",
+        b"9223372036854775808",
+        b'"\\ud83d"',
+        b'{"\\uD83D":1}',
+        b"\xef\xbb\xbf{}",
+    ],
+)
 def test_json_that_the_standard_parser_accepts_or_crashes_on_is_rejected(raw: bytes) -> None:
     with pytest.raises(canonical.InvalidJson):
         canonical.loads(raw)
+
+
+DEEP: list[object] = []
+for _ in range(5_000):
+    DEEP = [DEEP]
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), "\ud83d", {"\ud83d": 1}, 1 << 63, [{"a": -(1 << 64)}], [10**5_000], {1}, DEEP]
+)
+def test_a_value_without_canonical_json_is_refused(value: object) -> None:
+    with pytest.raises(canonical.UnwritableJson):
+        canonical.dumps(value)
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None))
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(codec=None)), inner)
+)
+
+
+@given(VALUES)
+def test_what_is_written_is_read_back_and_what_is_read_can_be_written(value: object) -> None:
+    try:
+        raw = canonical.dumps(value)
+    except canonical.UnwritableJson:
+        raw = json.dumps(value).encode()
+    # A value may have no canonical JSON, or keys that are equal once written.
+    with contextlib.suppress(canonical.InvalidJson, canonical.UnwritableJson):
+        assert canonical.dumps(canonical.loads(raw)) == canonical.dumps(value)
+    with contextlib.suppress(canonical.InvalidJson):
+        canonical.dumps(canonical.loads(raw))
+
+
+@given(VALUES)
+def test_what_a_device_wrote_is_read_leniently_and_can_be_written(value: object) -> None:
+    assert canonical.dumps(canonical.loads_lenient(json.dumps(value).encode("utf-8-sig"))) is not None
+
+
+def test_halves_of_characters_become_one_character_or_a_replacement() -> None:
+    assert canonical.loads_lenient(b'["a\\ud83d\\ude00", "a\\ud83d", "\\\\ud83d"]') == [
+        "a\U0001f600",
+        "a\ufffd",
+        "\\ud83d",
+    ]
+    assert canonical.decode_text("\ud83d".encode("utf-8", "surrogatepass")) == "\ufffd"
+    assert canonical.decode_text(b"\xff") is None
 
 
 @given(st.dictionaries(st.text(min_size=1, max_size=128), st.integers(-(2**60), 2**60), min_size=1, max_size=60))

@@ -47,6 +47,12 @@ def test_stated_attributes_become_headers() -> None:
     assert (headers["ce_id"], headers["ce_source"], headers["ce_duration"]) == (b"7", b"/devices/a/b", b"250")
 
 
+def test_a_record_has_the_type_that_its_first_bytes_show() -> None:
+    chunk = build_chunk("s", "text", {"content-type": "application/octet-stream"}, b"hi", CONFIG, NO_DEVICES, NOW_US)
+    assert isinstance(chunk, OutgoingChunk)
+    assert dict(chunk.headers)["content-type"] == b"text/plain"
+
+
 def test_alive_records_and_session_ends_must_have_no_bytes() -> None:
     assert reason("video", b"", ce_type="braid.alive.v1") is None
     assert reason("video", b"", ce_type="braid.session.end.v1") is None
@@ -63,7 +69,9 @@ def test_each_rejection_has_its_reason() -> None:
     assert reason("text", b"x" * 8_193, **plain) == Reason.TEXT
     assert reason("text", b'{"a":1}', content_type="application/json") == Reason.TEXT
     assert reason("text", b"{", content_type="application/json") == Reason.TEXT
-    assert reason("text", b"hi") == Reason.CONTENT_TYPE
+    assert reason("video", b"hi") == Reason.CONTENT_TYPE
+    assert reason("text", b"hi", ce_duration="1.²", **plain) == Reason.DURATION
+    assert reason("text", b"hi", ce_time="9999-12-31T23:59:60Z", **plain) == Reason.TIME
     assert reason("text", b"hi", ce_duration="1" * 9_000, **plain) == Reason.HEADER
     assert [reason("text", b"hi", ce_duration=duration, **plain) for duration in ("abc", "-5", "99999999")] == [
         Reason.DURATION
