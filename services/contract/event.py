@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +14,11 @@ class Event:
     """One step in the life of an event; times in microseconds of event time.
 
     Attributes:
-        id: Session and start of the first window; the same from new to end.
-        lifecycle: new, update or end.
+        id: Session, chain of windows, and the event's number in it; the same from new to end.
+        lifecycle: new, update or end; withdrawn for a provisional event that no final one confirms.
         expires_us: When the event is over unless it is updated.
-        final: False if it rests on an early prediction; a final record with the same id confirms it, or it expires.
+        final: False if it rests on an early prediction; a final record with the same id confirms it, a withdrawn one takes
+            it back, or it expires.
         prediction: Id of the prediction that led to this step.
     """
 
@@ -33,9 +35,33 @@ class Event:
     prediction: str
 
 
-def event_id(session: str, first_window_start_us: int) -> str:
-    """Return the id of an event, which follows from its first window."""
-    return f"{session}/{first_window_start_us // 1000}"
+def event_id(session: str, chain_us: int, number: int) -> str:
+    """Return the id of an event: the start of its chain of windows, and how many events have begun in the chain.
+
+    It does not depend on the window with which the event begins, on which early and final predictions may differ.
+    """
+    return f"{session}/{chain_us // 1000}-{number}"
+
+
+def count_provisional(events: Iterable[Event]) -> tuple[int, int]:
+    """Return how many provisional events, by id and label, were published, and how many no final one confirmed.
+
+    events: The records in the order in which they were published.
+    """
+    published = withdrawn = 0
+    open_labels: dict[str, set[str]] = {}
+    confirmed: set[tuple[str, str]] = set()
+    for e in events:
+        if e.lifecycle == "withdrawn":
+            withdrawn += len(open_labels.pop(e.id, ()))
+        elif e.final:
+            confirmed.add((e.id, e.label))
+        else:
+            labels = open_labels.setdefault(e.id, set())
+            published += e.label not in labels
+            labels.add(e.label)
+    left = {(id, label) for id, labels in open_labels.items() for label in labels}
+    return published, withdrawn + len(left - confirmed)
 
 
 def encode(event: Event) -> bytes:

@@ -107,14 +107,17 @@ PREDICTION = _object(
 EVENT = _object(
     id={"type": "string", "description": "the same from new to end"},
     session=TEXT,
-    lifecycle={"enum": ["new", "update", "end"]},
+    lifecycle={"enum": ["new", "update", "end", "withdrawn"], "description": "withdrawn: never confirmed"},
     label=TEXT,
     kind=TEXT,
     start=TIME,
     end=TIME,
     confidence=SHARE,
     expires={**TIME, "description": "when it is over unless it is updated; microseconds since 1970"},
-    final={**FLAG, "description": "false: from an early prediction; confirmed under the same id, or it expires"},
+    final={
+        **FLAG,
+        "description": "false: from an early prediction; confirmed under the same id, withdrawn, or it expires",
+    },
     prediction=TEXT,
 )
 LATE = _object(

@@ -43,7 +43,7 @@ class LabelScore:
 
 @dataclass(frozen=True, slots=True)
 class OpenEvent:
-    """An event that goes on; the start of its first window gives its id."""
+    """An event that goes on; first_us is the start of its first window."""
 
     first_us: int
     label: str
@@ -54,12 +54,21 @@ class OpenEvent:
 
 @dataclass(frozen=True, slots=True)
 class DetectorState:
-    """A session's state between two final predictions; chain_us: the window with which the chain of windows began."""
+    """A session's state between two final predictions.
+
+    Attributes:
+        chain_us: The window with which the chain of windows began.
+        last_us: The last window.
+        scores: Each label's score.
+        open: The event that goes on.
+        events: How many events have begun in the chain; the number of the one that goes on.
+    """
 
     chain_us: int
     last_us: int
     scores: tuple[tuple[str, LabelScore], ...] = ()
     open: OpenEvent | None = None
+    events: int = 0
 
     def encode(self) -> bytes:
         """Return canonical JSON, from which `decode` gives the very same state."""
@@ -68,6 +77,7 @@ class DetectorState:
             {
                 "chain_us": self.chain_us,
                 "last_us": self.last_us,
+                "events": self.events,
                 "scores": [[label, score.value, score.since_us] for label, score in self.scores],
                 "open": None
                 if event is None
@@ -86,7 +96,8 @@ class DetectorState:
         fields: dict[str, Any] = canonical.loads_object(raw)
         scores = tuple((label, LabelScore(float(value), since)) for label, value, since in fields["scores"])
         event = None if fields["open"] is None else OpenEvent(*fields["open"])
-        return DetectorState(fields["chain_us"], fields["last_us"], scores, event)
+        # States of the first release have no count; its open events go on as number 0 of their chain.
+        return DetectorState(fields["chain_us"], fields["last_us"], scores, event, int(fields.get("events", 0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +168,13 @@ class EventDetector:
         event, changes = self._next(state.open, dict(scores), window)
         if any(lifecycle == "end" for lifecycle, _ in changes):
             scores = _with_new_runs(scores, window.start_us, event)
-        state = replace(state, last_us=window.start_us, scores=scores, open=event)
-        return state, tuple(self._event(window, changed, lifecycle, final) for lifecycle, changed in changes)
+        events, number = [], state.events
+        for lifecycle, changed in changes:
+            number += lifecycle == "new"
+            id = event_id(window.session, state.chain_us, number)
+            events.append(self._event(id, window, changed, lifecycle, final))
+        state = replace(state, last_us=window.start_us, scores=scores, open=event, events=number)
+        return state, tuple(events)
 
     def _smoothed(self, scores: dict[str, LabelScore], window: DetectorInput) -> dict[str, LabelScore]:
         now = {label: p for label, p in window.top if label != self.nothing}
@@ -198,9 +214,9 @@ class EventDetector:
         lead_us = self.lead_us
         return OpenEvent(score.since_us, label, score.since_us + lead_us, window.start_us + lead_us, score.value)
 
-    def _event(self, window: DetectorInput, event: OpenEvent, lifecycle: str, final: bool) -> Event:
+    def _event(self, id: str, window: DetectorInput, event: OpenEvent, lifecycle: str, final: bool) -> Event:
         return Event(
-            id=event_id(window.session, event.first_us),
+            id=id,
             session=window.session,
             lifecycle=lifecycle,
             label=event.label,
@@ -217,6 +233,6 @@ class EventDetector:
 def _with_new_runs(
     scores: tuple[tuple[str, LabelScore], ...], start_us: int, event: OpenEvent | None
 ) -> tuple[tuple[str, LabelScore], ...]:
-    """Begin runs anew after an end, or a later event could start before the ended one and take its id."""
+    """Begin runs anew after an end, or a later event could start before the ended one."""
     running = None if event is None else event.label
     return tuple((label, s if label == running else LabelScore(s.value, start_us)) for label, s in scores)

@@ -2,7 +2,7 @@
 
 A sentence that comes half a second late misses the early prediction of the first window that it belongs to. The final
 prediction will have it, and its event begins with that window. Without a revision of the early prediction the
-provisional event would begin later, under another id, and be withdrawn.
+provisional event would begin later.
 """
 
 from __future__ import annotations
@@ -101,12 +101,34 @@ def is_foldable(predicted: WindowPrediction) -> bool:
     return predicted.result.label is not None and predicted.level <= SKIP_EARLY
 
 
+@dataclass(frozen=True, slots=True)
+class ProvisionalEvent:
+    """A provisional event that was published.
+
+    Attributes:
+        event: The record.
+        window_us: The start of the early window with which it began or changed.
+        chain_us: Its chain of windows.
+        number: Its number in the chain.
+    """
+
+    event: Event
+    window_us: int
+    chain_us: int
+    number: int
+
+    def is_confirmed(self, state: DetectorState) -> bool:
+        """Return True if the final predictions up to this state began an event under the same id."""
+        return self.chain_us == state.chain_us and self.number <= state.events
+
+
 class EventTracker:
     """The state of each session after its last final prediction, and its provisional events since.
 
     Provisional events come from the same detector over the early predictions since the last final one, from that very
     state. They change no state, and are published at once when they begin or change. The final events confirm them
-    under the same ids, or they expire.
+    under the same ids. One that no prediction supports any more, once the final prediction of its window has come, is
+    withdrawn before that prediction's own events.
 
     Attributes:
         detector: The thresholds.
@@ -121,7 +143,7 @@ class EventTracker:
         self.has_dropped_sessions = False
         self._early_detector = replace(detector, on=max(detector.on, detector.early_on))
         self._early: dict[str, list[EarlyPrediction]] = {}
-        self._published: dict[str, dict[tuple[str, str], int]] = {}
+        self._published: dict[str, dict[tuple[str, str], ProvisionalEvent]] = {}
 
     def last_final_us(self, session: str) -> int | None:
         """Return the start of a session's last final window, None if none is known."""
@@ -145,7 +167,7 @@ class EventTracker:
             self.has_dropped_sessions = True
             self._early.pop(oldest, None)
             self._published.pop(oldest, None)
-        return events
+        return (*self._withdrawn(predicted, state), *events)
 
     def _provisional(self, predicted: WindowPrediction) -> tuple[Event, ...]:
         window = predicted.window
@@ -159,21 +181,44 @@ class EventTracker:
         early.append(EarlyPrediction(predicted))
         del early[:-EARLY_MAX]
         published = self._published.setdefault(window.session, {})
-        new = [e for e in self._detected_early(window.session, early) if published.get((e.id, e.label)) is None]
-        published |= {(e.id, e.label): e.start_us for e in new}
-        for key in [key for key, start_us in published.items() if start_us < window.start_us - PUBLISHED_US]:
+        new: list[Event] = []
+        for one in self._detected_early(window.session, early):
+            key = one.event.id, one.event.label
+            if key not in published:
+                published[key] = one
+                new.append(one.event)
+        for key in [key for key, one in published.items() if one.window_us < window.start_us - PUBLISHED_US]:
             del published[key]
         return tuple(replace(e, prediction=predicted.id) for e in new)
 
-    def _detected_early(self, session: str, early: Sequence[EarlyPrediction]) -> list[Event]:
+    def _withdrawn(self, predicted: WindowPrediction, state: DetectorState) -> tuple[Event, ...]:
+        """Withdraw the provisional events up to this final prediction that neither it nor a later early one supports."""
+        session = predicted.window.session
+        published = self._published.get(session, {})
+        judged = {
+            key: one for key, one in published.items() if one.window_us <= state.last_us and not one.is_confirmed(state)
+        }
+        if not judged:
+            return ()
+        expected = {one.event.id for one in self._detected_early(session, self._early.get(session, ()))}
+        gone = {id: one.event for (id, _), one in judged.items() if id not in expected}
+        for key in [key for key in published if key[0] in gone]:
+            del published[key]
+        return tuple(replace(e, lifecycle="withdrawn", prediction=predicted.id) for e in gone.values())
+
+    def _detected_early(self, session: str, early: Sequence[EarlyPrediction]) -> list[ProvisionalEvent]:
         """What begins and changes on the early predictions from the last final state on."""
         state = self.states.get(session)
-        detected: list[Event] = []
+        detected: list[ProvisionalEvent] = []
         for one in early:
             window = replace(detector_input(one.prediction), top=one.top)
             # Early windows name the last final one as their predecessor; here they follow each other.
             if state is not None and window.start_us - state.last_us <= self.detector.gap_us:
                 window = replace(window, previous_us=state.last_us)
             state, events = self._early_detector.update(state, window, final=False)
-            detected += [e for e in events if e.lifecycle != "end"]
+            detected += [
+                ProvisionalEvent(e, window.start_us, state.chain_us, state.events)
+                for e in events
+                if e.lifecycle != "end"
+            ]
         return detected

@@ -314,5 +314,6 @@ def _ongoing_event(session: str, state: Json | None) -> Json | None:
     """Return the event that is open after a final prediction, from the detector state in its headers."""
     if state is None or state.get("open") is None:
         return None
-    first_us, label, start_us, end_us, *_ = state["open"]
-    return {"id": event_id(session, first_us), "label": label, "start": start_us, "end": end_us}
+    _, label, start_us, end_us, *_ = state["open"]
+    id = event_id(session, state["chain_us"], state.get("events", 0))
+    return {"id": id, "label": label, "start": start_us, "end": end_us}

@@ -98,11 +98,14 @@ class SessionView:
             order = message.from_us, facts["final"]
             if self._newest is None or order >= self._newest[:2]:
                 self._newest = (*order, facts)
-        elif message.kind == "event" and (facts["final"] or self._event is None):
-            if facts["lifecycle"] != "end":
+        elif message.kind == "event":
+            if facts["lifecycle"] in ("end", "withdrawn"):
+                ends = self._event is not None and self._event["id"] == facts["id"]
+                # Only a final record ends an event that was confirmed.
+                if ends and self._event is not None and (facts["final"] or not self._event["final"]):
+                    self._event = None
+            elif facts["final"] or self._event is None:
                 self._event = facts
-            elif self._event is not None and self._event["id"] == facts["id"]:
-                self._event = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -252,7 +252,7 @@ function history(explanation) {
   const predictions = explanation.others.map(
     (other) => `The ${other.final ? "final" : "early"} prediction of this window is "${labelText(other.label)}", ${percent(other.confidence)}.`,
   );
-  const verbs = { new: "started", update: "changed", end: "ended" };
+  const verbs = { new: "started", update: "changed", end: "ended", withdrawn: "was withdrawn" };
   const events = explanation.events.map(
     (event) => `The event "${labelText(event.label)}" ${verbs[event.lifecycle] ?? event.lifecycle} here${event.final ? "" : " (not confirmed yet)"}.`,
   );

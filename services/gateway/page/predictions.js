@@ -121,6 +121,10 @@ export class Predictions {
 
   addEvent(record) {
     let event = this.events.get(record.id);
+    if (record.lifecycle === "withdrawn") {
+      if (event && !event.final) this.removeEvent(record.id, event);
+      return;
+    }
     if (!event) {
       const node = el("button", { type: "button", tabIndex: -1 }, el("span", {}));
       node.addEventListener("click", () => this.select(this.view, event.prediction));
@@ -132,9 +136,15 @@ export class Predictions {
     if (event.final && !record.final) return;
     const { final, prediction, label, confidence } = record;
     Object.assign(event, { final, prediction, label, confidence });
-    event.windowUs = Number(prediction.split("@")[0].split("/").at(-2)) * 1000;
+    event.expiresUs = record.expires;
     if (record.lifecycle === "end") event.ended = true;
     this.resizeEvent(event, record.start, record.end);
+  }
+
+  removeEvent(id, event) {
+    this.view.remove(event.node);
+    this.events.delete(id);
+    this.dirty = true;
   }
 
   extendEvent({ id, start, end }) {
@@ -172,11 +182,9 @@ export class Predictions {
   removeOlder(oldestUs) {
     for (const [start, { endUs }] of this.windows) if (endUs < oldestUs) this.windows.delete(start);
     for (const [id, event] of this.events) {
-      // An early event is withdrawn if the final prediction of its window does not confirm it.
-      const withdrawn = !event.final && event.windowUs <= this.finalUs;
-      if (event.endUs >= oldestUs && !withdrawn) continue;
-      this.view.remove(event.node);
-      this.events.delete(id);
+      // The record that withdraws an early event is missing if the fusion worker was started again meanwhile.
+      const expired = !event.final && event.expiresUs <= this.finalUs;
+      if (event.endUs < oldestUs || expired) this.removeEvent(id, event);
     }
     // The Tab key leads to the newest prediction, unless a person is moving along them.
     if (!this.row.contains(document.activeElement)) this.setTabStop(this.row.lastElementChild);

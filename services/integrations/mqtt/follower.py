@@ -1,4 +1,4 @@
-"""The follower of the bridge: media for connected sources and frames, final predictions, and events from now on."""
+"""The follower of the bridge: media for connected sources and frames, final predictions, and events since it started."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from services.kafka.log_reader import read_range
 from services.runtime.health import Progress
 from services.runtime.metric_definitions import MqttMetrics
 
-# How far back sources and predictions are read at the start.
+# How far back sources, predictions and events are read at the start.
 LOOK_BACK_MS = 60_000
 
 
@@ -42,6 +42,7 @@ class BridgeFollower:
         self._topics, self._state, self._client = topics, state, client
         self._with_images, self._metrics, self._progress = with_images, metrics, progress
         self._modality_of = {topics.media(m): m for m in topics.modalities}
+        self._started_ms = int(time.time() * 1000)
 
     async def run(self) -> None:
         """Follow until cancelled; wait while the broker cannot be reached."""
@@ -49,11 +50,8 @@ class BridgeFollower:
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[TopicFollower]:
-        since_ms: dict[str, int | None] = dict.fromkeys(
-            (*self._topics.media_all, self._topics.predictions), int(time.time() * 1000) - LOOK_BACK_MS
-        )
-        # Old events are no news: each message about one fires automations in Home Assistant.
-        since_ms[self._topics.events] = None
+        names = (*self._topics.media_all, self._topics.predictions, self._topics.events)
+        since_ms: dict[str, int | None] = dict.fromkeys(names, int(time.time() * 1000) - LOOK_BACK_MS)
         self._image_reader = self._make_reader()
         try:
             await self._image_reader.start()
@@ -67,7 +65,12 @@ class BridgeFollower:
         for tp in sorted(batch, key=lambda tp: tp.topic == self._topics.events):
             for record in batch[tp]:
                 try:
-                    self._client.send(list(self._messages_of(tp.topic, record)))
+                    messages = list(self._messages_of(tp.topic, record))
+                    if tp.topic == self._topics.events and record.timestamp < self._started_ms:
+                        # Old events are no news, because each message about one fires automations in Home Assistant.
+                        # They are read so that an event which was announced before a restart is not announced again.
+                        continue
+                    self._client.send(messages)
                     if tp.topic == self._topics.events and self._with_images:
                         await self._send_image(event.decode(record.value or b""))
                 except (canonical.InvalidJson, KeyError, TypeError, UnicodeDecodeError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from services.contract import canonical
@@ -12,7 +12,7 @@ from services.contract.mute_and_forget import Control
 from services.integrations.mqtt import discovery
 from services.integrations.mqtt.topics import MqttTopics
 
-FRAMES_MAX, FIRED_MAX, LABELS_MAX = 64, 64, 256
+FRAMES_MAX, ANNOUNCED_MAX, LABELS_MAX = 64, 64, 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,36 @@ class BridgeLimits:
 
 
 @dataclass(slots=True)
+class Announcement:
+    """An event and label that Home Assistant knows of.
+
+    Attributes:
+        label: The label.
+        id: The id of the event; of the provisional one until a final one is found to be the same.
+        final: False while no final event has confirmed it.
+        until_us: A step of an event that starts later than this belongs to another event, unless that one is final with
+            the same id.
+    """
+
+    label: str
+    id: str
+    final: bool
+    until_us: int
+
+    def covers(self, step: Event) -> bool:
+        """Return True if a step is about the announced event.
+
+        Early and final predictions may disagree on how many events there were. So an announcement that no final event
+        has confirmed stands for whatever event of that label comes within its time, under whatever id.
+        """
+        if self.label != step.label:
+            return False
+        if self.final:
+            return self.id == step.id and (step.final or step.start_us <= self.until_us)
+        return step.start_us <= self.until_us
+
+
+@dataclass(slots=True)
 class SessionState:
     """Sources of a session with their newest append time and published state, its newest frames and its messages."""
 
@@ -53,7 +83,7 @@ class SessionState:
     published: dict[tuple[str, str], bytes] = field(default_factory=dict)
     frames: deque[FrameRef] = field(default_factory=lambda: deque(maxlen=FRAMES_MAX))
     frame_type: str | None = None
-    fired: OrderedDict[tuple[str, str], None] = field(default_factory=OrderedDict)
+    announced: deque[Announcement] = field(default_factory=lambda: deque(maxlen=ANNOUNCED_MAX))
     config: bytes = b""
     prediction: bytes = b""
 
@@ -143,11 +173,11 @@ class BridgeState:
             self._labels.append(event.label)
         yield from self._update_config(event.session, state)
         yield MqttMessage("step", self._topics.for_session(event.session, "step"), record)
-        if event.lifecycle == "end" or (event.id, event.label) in state.fired or event.label not in self._labels:
+        if event.lifecycle in ("end", "withdrawn") or event.label not in self._labels:
             return
-        state.fired[event.id, event.label] = None
-        while len(state.fired) > FIRED_MAX:
-            state.fired.popitem(last=False)
+        if _is_announced(state.announced, event):
+            return
+        state.announced.append(Announcement(event.label, event.id, event.final, event.expires_us))
         body = {
             "event_type": event.label,
             "id": event.id,
@@ -236,3 +266,15 @@ class BridgeState:
                 self._version,
             )
         )
+
+
+def _is_announced(announced: Iterable[Announcement], step: Event) -> bool:
+    """Return True if a step needs no announcement; a final one takes the announcement that it confirms for its own."""
+    covering = [a for a in announced if a.covers(step)]
+    if not covering:
+        return False
+    # A final event that was confirmed before, else the provisional one under its own id, else the oldest one.
+    found = min(covering, key=lambda a: (not a.final, a.id != step.id))
+    if step.final:
+        found.id, found.final = step.id, True
+    return True

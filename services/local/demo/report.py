@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from services.contract import event
 from services.contract.event import Event
 from services.contract.prediction import DIGITS
 from services.fusion.event_detector import DetectorInput, DetectorState, EventDetector
@@ -70,7 +71,9 @@ def final_events(events: Sequence[tuple[int, Event]], session: str, schedule: Pl
     first: dict[tuple[str, str], int] = {}
     last: dict[str, Event] = {}
     for at_ms, e in events:
-        if e.session == session:
+        if e.session == session and e.lifecycle == "withdrawn":
+            first = {key: known_ms for key, known_ms in first.items() if key[0] != e.id}
+        elif e.session == session:
             first.setdefault((e.id, e.label), at_ms)
             if e.final and e.lifecycle != "end":
                 last[e.id] = e
@@ -137,8 +140,7 @@ def summarize(
         return truths.score(lambda s: final_events(outputs.events, s, schedule), schedule, kind)
 
     delays_s = truths.delays_s(outputs.events, schedule)
-    confirmed = {(e.id, e.label) for _, e in outputs.events if e.final}
-    guessed = {(e.id, e.label) for _, e in outputs.events if not e.final}
+    provisional, withdrawn = event.count_provisional(e for _, e in outputs.events)
     return {
         "books": ledger.as_json(),
         "books_balance": ledger.balanced,
@@ -154,7 +156,7 @@ def summarize(
         "best_single_modality_event_f1": max(singles.values()),
         "single_modality_event_f1": singles,
         "event_delay_s": round(statistics.median(delays_s), 2) if delays_s else None,
-        "provisional": {"reported": len(guessed), "withdrawn": len(guessed - confirmed)},
+        "provisional": {"reported": provisional, "withdrawn": withdrawn},
         "latency_ms": measure_latencies(outputs, ledger, schedule),
         "troubles": (ledger.troubles + recomputed.troubles)[:20],
     }

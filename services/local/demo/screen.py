@@ -46,7 +46,7 @@ class Screen:
     def show(self, events: Sequence[tuple[int, Event]], seen: ObservedOutputs) -> None:
         """Show new events, and how many predictions there are."""
         for at_ms, e in events:
-            mark = {"new": "+", "update": "~", "end": "-"}[e.lifecycle]
+            mark = {"new": "+", "update": "~", "end": "-", "withdrawn": "x"}[e.lifecycle]
             certainty = "" if e.final else " (early)"
             text = f"{mark} {e.kind} {e.label} {e.confidence:.2f}{certainty}"
             self._events[e.session] = text

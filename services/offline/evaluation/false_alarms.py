@@ -10,6 +10,7 @@ from typing import Any
 
 from model.data.background_streams import SECONDS, background_streams
 from model.data.splits import Split
+from services.contract import event
 from services.fusion.event_detector import EventDetector
 from services.fusion.inference import Inference
 from services.fusion.stage_values import WindowPrediction
@@ -66,8 +67,7 @@ def count_false_alarms(played: Iterable[StreamRun], decision: EventDetector, hou
     by_label: Counter[str] = Counter()
     for offline in played:
         detected = [timed.event for timed in detect_events(offline, decision)]
-        confirmed = {(e.id, e.label) for e in detected if e.final}
-        withdrawn += len({(e.id, e.label) for e in detected if not e.final} - confirmed)
+        withdrawn += event.count_provisional(detected)[1]
         by_id = {p.id: p for p in offline.predictions}
         new = [e for e in detected if e.final and e.lifecycle == "new"]
         final += len(new)

@@ -70,7 +70,7 @@ def detect_events(run: StreamRun, detector: EventDetector) -> list[TimedEvent]:
     ]
     for session, state in tracker.states.items():
         if state.open is not None:  # no record says yet how far it has come
-            last = next(d for d in reversed(detected) if d.event.id == event_id(session, state.open.first_us))
+            last = next(d for d in reversed(detected) if d.event.id == event_id(session, state.chain_us, state.events))
             so_far = replace(last.event, end_us=state.open.end_us, confidence=state.open.confidence, final=True)
             detected.append(TimedEvent(last.at_us, replace(so_far, lifecycle="update")))
     return detected
@@ -82,6 +82,9 @@ def final_events(run: StreamRun, detector: EventDetector) -> list[StreamEvent]:
     last: dict[str, Event] = {}
     for timed in detect_events(run, detector):
         e = timed.event
+        if e.lifecycle == "withdrawn":
+            first = {key: at_us for key, at_us in first.items() if key[0] != e.id}
+            continue
         first.setdefault((e.id, e.label), timed.at_us)
         if e.final:
             last[e.id] = e

@@ -10,6 +10,7 @@ from pathlib import Path
 from model.data.splits import STREAMS, Split
 from model.data.synthetic_streams import SECONDS, synthetic_streams
 from model.labels import LABELS, NOTHING, label_kind
+from services.contract import event
 from services.fusion.event_detector import DetectorInput, DetectorState, EventDetector
 from services.fusion.event_tracker import detector_input
 from services.fusion.inference import Inference
@@ -103,10 +104,9 @@ def count_provisional(played: Sequence[StreamRun], decision: EventDetector) -> P
     """Count the provisional events of whole streams."""
     count, withdrawn = 0, 0
     for offline in played:
-        found = [d.event for d in detect_events(offline, decision)]
-        guessed = {(e.id, e.label) for e in found if not e.final}
-        count += len(guessed)
-        withdrawn += len(guessed - {(e.id, e.label) for e in found if e.final})
+        published, unconfirmed = event.count_provisional(d.event for d in detect_events(offline, decision))
+        count += published
+        withdrawn += unconfirmed
     return ProvisionalEvents(count, withdrawn)
 
 

@@ -60,7 +60,7 @@ def test_a_label_seen_for_a_while_is_one_event_from_its_first_window_on() -> Non
     state, emitted = play([QUIET] * 2 + [{"7": 0.95, "nothing": 0.05}] * 4 + [QUIET] * 4)
     assert lifecycles(emitted) == [("new", "7"), ("end", "7")]
     begun, ended = emitted
-    assert begun.id == ended.id == "kitchen/1000"
+    assert begun.id == ended.id == "kitchen/0-1"
     assert begun.kind == "digit"
     assert begun.start_us == 2 * HOP_US + DECISION.lead_us
     assert begun.start_us <= ended.end_us == 5 * HOP_US + DECISION.lead_us

@@ -71,7 +71,7 @@ def test_a_sentence_that_misses_an_early_prediction_begins_its_event_with_the_fi
     tracker, final_tracker = EventTracker(DECISION), EventTracker(DECISION)
     events = early(tracker, "------", [{}] * 3 + [sentence] * 3)
     expected = final(final_tracker, "------", sentence)
-    assert lifecycles(events) == [("kitchen/500", "new", "7")] == lifecycles(expected)[:1]
+    assert lifecycles(events) == [("kitchen/0-1", "new", "7")] == lifecycles(expected)[:1]
     assert not events[0].final
     assert events[0].prediction == "p3e", "it names the prediction that led to it"
 
@@ -107,19 +107,35 @@ def test_an_event_that_goes_on_is_not_published_provisionally_again() -> None:
     assert early(tracker, ["dog"] * 3, [{}] * 3, first=2) == []
 
 
-def test_provisional_events_start_from_the_last_final_state() -> None:
+def test_a_provisional_event_that_its_final_prediction_does_not_show_is_withdrawn() -> None:
     # final   -                     window 0 is nothing, unlike its early prediction
     # early   dog   - -
     tracker = EventTracker(DECISION)
-    assert lifecycles(early(tracker, ["dog"], [{}])) == [("kitchen/0", "new", "dog")]
-    final(tracker, ["-"], {})
-    assert early(tracker, ["-", "-", "dog"], [{}] * 3, first=1)[0].id == "kitchen/1500"
+    assert lifecycles(early(tracker, ["dog"], [{}])) == [("kitchen/0-1", "new", "dog")]
+    (withdrawn,) = final(tracker, ["-"], {})
+    assert (withdrawn.lifecycle, withdrawn.id, withdrawn.final) == ("withdrawn", "kitchen/0-1", False)
+    assert withdrawn.prediction == "p0f"
+    again = early(tracker, ["-", "-", "dog"], [{}] * 3, first=1)
+    assert lifecycles(again) == [("kitchen/0-1", "new", "dog")], (
+        "it starts from the last final state, and is published anew"
+    )
+    assert again[0].start_us == 3 * HOP_US + DECISION.lead_us
+
+
+def test_a_final_event_that_begins_with_a_later_window_keeps_the_id_of_the_provisional_one() -> None:
+    # early   dog dog
+    # final   -   dog
+    tracker = EventTracker(DECISION)
+    provisional = early(tracker, ["dog", "dog"], [{}] * 2)
+    confirmed = final(tracker, ["-", "dog"], {})
+    assert lifecycles(provisional) == lifecycles(confirmed) == [("kitchen/0-1", "new", "dog")]
+    assert provisional[0].start_us < confirmed[0].start_us
 
 
 def test_a_provisional_event_is_published_once_and_not_at_all_if_late() -> None:
     tracker = EventTracker(DECISION)
     events = early(tracker, ["dog"] * 4, [{}] * 4)
-    assert lifecycles(events) == [("kitchen/0", "new", "dog")]
+    assert lifecycles(events) == [("kitchen/0-1", "new", "dog")]
     final(tracker, ["dog"] * 6, {})
     assert tracker.update(predicted(3, "7", {}, final=False)) == ()
 

@@ -77,11 +77,13 @@ def test_a_window_message_has_the_states_of_its_streams_and_the_whole_record() -
 
 def test_a_prediction_message_has_latency_and_event_and_keeps_its_inputs_in_full() -> None:
     latency = b'{"total_ms":3,"parts":[{"key":"queue","ms":3}]}'
-    state = canonical.dumps({"chain_us": 1, "last_us": 1, "scores": [], "open": [START_US, "dog", 7, 9, 0.5]})
+    state = canonical.dumps(
+        {"chain_us": START_US, "last_us": 1, "scores": [], "events": 2, "open": [0, "dog", 7, 9, 0.5]}
+    )
     message = messages.prediction_message(prediction(braid_latency=latency, braid_state=state))
     body = canonical.loads(message.raw)
     assert body["latency"]["total_ms"] == 3
-    assert body["event"] == {"id": f"s/{START_US // 1000}", "label": "dog", "start": 7, "end": 9}
+    assert body["event"] == {"id": f"s/{START_US // 1000}-2", "label": "dog", "start": 7, "end": 9}
     assert "inputs" not in body
     assert canonical.loads(message.full or b"")["inputs"]
 
