@@ -28,7 +28,7 @@ Drawn = list[tuple[str, str | None, int]]
 def publish(drawn: Drawn) -> list[Event]:
     """Return the event records of a session, in the order in which the worker publishes them."""
     tracker, events, waiting = EventTracker(DECISION), list[Event](), list[int]()
-    for number, (final, early, delay) in enumerate(drawn):
+    for number, (final, early, _) in enumerate(drawn):
         if early is not None:
             label = final if early == "final" else early
             events += tracker.update(predicted(number, label, {}, final=False))
