@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -21,6 +21,7 @@ from services.contract.alignment_config import AlignmentConfig
 from services.contract.last_emitted_window import LastEmittedWindow
 from services.contract.topics import Topics
 from services.contract.user_errors import BraidError
+from services.contract.window import Window, decode_or_none
 from services.kafka.log_reader import read_range
 
 POLL_MS = 100
@@ -41,12 +42,17 @@ class FormerSettings:
         unreadable: Digests of settings that another version of Braid wrote.
         frontiers: Start of the last emitted window (us) by session, by partition.
         keys: Keys of the records to delete, by partition.
+        unrecorded: Start of the last final window (us) by session, by partition, of settings that are in windows but not
+            in the frontier topic (any more): what was open under them cannot be closed.
+        unrecorded_configs: The digests of those settings.
     """
 
     semantics: dict[str, AlignmentConfig] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)
     frontiers: dict[int, dict[str, int]] = field(default_factory=dict)
     keys: dict[int, list[bytes]] = field(default_factory=dict)
+    unrecorded: dict[int, dict[str, int]] = field(default_factory=dict)
+    unrecorded_configs: set[str] = field(default_factory=set)
 
     @property
     def sessions(self) -> int:
@@ -57,8 +63,9 @@ class FormerSettings:
 async def read_former_settings(
     reader: AIOKafkaConsumer, topics: Topics, partitions: Iterable[int], config: str
 ) -> FormerSettings:
-    """Read from the frontier topic what belongs to other settings than `config`. Raises KafkaError."""
+    """Read from the frontier and windows topics what belongs to other settings than `config`. Raises KafkaError."""
     former = FormerSettings()
+    covered: dict[str, int] = {}
     for partition in partitions:
         newest: dict[bytes, bytes] = {}
         async for record in read_range(reader, TopicPartition(topics.frontier, partition)):
@@ -75,10 +82,36 @@ async def read_former_settings(
                 elif semantics.digest != config:
                     former.semantics[semantics.digest] = semantics
                     keys.append(key)
-            elif (last := last_emitted_window.decode_or_none(value)) is not None and last.config != config:
+            elif (last := last_emitted_window.decode_or_none(value)) is None:
+                continue
+            elif last.config == config:
+                covered[last.session] = max(last.start_us, covered.get(last.session, last.start_us))
+            else:
                 frontiers[last.session] = max(last.start_us, frontiers.get(last.session, last.start_us))
                 keys.append(key)
+    recorded = {config, *former.semantics, *former.unreadable}
+    for partition in former.frontiers:
+        starts = former.unrecorded.setdefault(partition, {})
+        async for window in _windows_of_others(reader, TopicPartition(topics.windows, partition), recorded):
+            session, start_us = window.session, window.start_us
+            if session not in covered or start_us > covered[session]:
+                starts[session] = max(start_us, starts.get(session, start_us))
+                former.unrecorded_configs.add(window.config)
     return former
+
+
+async def _windows_of_others(
+    reader: AIOKafkaConsumer, log: TopicPartition, configs: Collection[str]
+) -> AsyncIterator[Window]:
+    """Yield the final windows of a log that were made under other settings than these."""
+    # Canonical JSON: nearly all windows can be passed over without decoding them.
+    texts = [b'"config":"%b"' % config.encode() for config in configs]
+    async for record in read_range(reader, log):
+        if record.value is None or any(text in record.value for text in texts):
+            continue
+        window = decode_or_none(record.value)
+        if window is not None and window.final and window.config not in configs:
+            yield window
 
 
 async def close_windows(
@@ -115,22 +148,31 @@ async def hand_over(producer: AIOKafkaProducer, topics: Topics, former: FormerSe
     go: from then on an aligner under the new settings may start, and it ignores what is left of the old ones.
     Raises KafkaError.
     """
-    nonce = secrets.token_hex(4)
-    for partition, frontiers in former.frontiers.items():
-        records = [LastEmittedWindow(session, start_us, config) for session, start_us in sorted(frontiers.items())]
-        sent = [
-            await producer.send(
-                topics.frontier,
-                last_emitted_window.encode(f),
-                key=last_emitted_window.key(f.session, nonce),
-                partition=partition,
-            )
-            for f in records
-        ]
-        await asyncio.gather(*sent)
+    await record_frontiers(producer, topics, former.frontiers, config)
     for partition, keys in former.keys.items():
         for key in sorted(keys, key=lambda key: not alignment_config.is_record_key(key)):
             await (await producer.send(topics.frontier, None, key=key, partition=partition))
+
+
+async def record_frontiers(
+    producer: AIOKafkaProducer, topics: Topics, frontiers: Mapping[int, Mapping[str, int]], config: str
+) -> None:
+    """Record where sessions are under some settings: start of the last window (us) by session, by partition.
+
+    Raises KafkaError.
+    """
+    nonce = secrets.token_hex(4)
+    for partition, starts in frontiers.items():
+        sent = [
+            await producer.send(
+                topics.frontier,
+                last_emitted_window.encode(LastEmittedWindow(session, start_us, config)),
+                key=last_emitted_window.key(session, nonce),
+                partition=partition,
+            )
+            for session, start_us in sorted(starts.items())
+        ]
+        await asyncio.gather(*sent)
 
 
 async def _wait_for_assignment(group: AIOKafkaConsumer, count: int) -> None:

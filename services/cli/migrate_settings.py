@@ -43,7 +43,12 @@ def drain(json: output.Json = False) -> None:
 
 
 async def _migrate(settings: Settings) -> dict[str, Any]:
-    from services.aligner.settings_migration import MigrationError, hand_over, read_former_settings
+    from services.aligner.settings_migration import (
+        MigrationError,
+        hand_over,
+        read_former_settings,
+        record_frontiers,
+    )
     from services.kafka import clients
     from services.kafka.signing import check_secret
 
@@ -65,14 +70,24 @@ async def _migrate(settings: Settings) -> dict[str, Any]:
                 f"The topics hold windows of several other settings: {', '.join(sorted(former.semantics))}.",
                 "Start the aligner once with the settings used last, stop it, and migrate from these.",
             )
-        if not former.semantics:
+        if not former.semantics and not former.unrecorded_configs:
             return {"from": None, "to": config, "sessions": 0}
-        (old,) = former.semantics.values()
-        await _close_windows(settings, old)
-        former = await read_former_settings(reader, topics, range(partitions), config)
+        names = sorted(former.semantics.keys() | former.unrecorded_configs)
+        sessions = sum(map(len, former.unrecorded.values()))
         async with clients.producer(broker) as producer:
-            await hand_over(producer, topics, former, config)
-    return {"from": old.digest, "to": config, "sessions": former.sessions}
+            if former.unrecorded_configs:
+                output.note(
+                    f"The settings {', '.join(sorted(former.unrecorded_configs))} are not recorded in the topics (any "
+                    "more): windows that were open under them stay unfinished."
+                )
+                target = next(iter(former.semantics), config)
+                await record_frontiers(producer, topics, former.unrecorded, target)
+            for old in former.semantics.values():
+                await _close_windows(settings, old)
+                former = await read_former_settings(reader, topics, range(partitions), config)
+                sessions = former.sessions
+                await hand_over(producer, topics, former, config)
+    return {"from": ", ".join(names), "to": config, "sessions": sessions}
 
 
 async def _close_windows(settings: Settings, old: AlignmentConfig) -> None:

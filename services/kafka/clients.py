@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -16,10 +15,12 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import ConsumerRecord, RecordMetadata
 
+from services.contract.dead_letter import Reason
 from services.contract.partitioner import partition_of
 from services.contract.record import Headers
 from services.contract.signature import Signer, is_signed_topic
 from services.contract.user_errors import EXIT_USAGE, BraidError
+from services.kafka.record_errors import SkippedRecords
 from services.runtime.metric_definitions import RECORDS_FORGED
 from services.runtime.settings import KafkaSettings
 
@@ -36,7 +37,6 @@ BATCH_BYTES_MAX = 1024 * 1024
 
 # The settings, or only bootstrap servers, which then means no TLS and no authentication.
 BrokerAddress = str | KafkaSettings
-_log = logging.getLogger(__name__)
 
 
 class CertificateError(BraidError):
@@ -125,6 +125,7 @@ class VerifyingConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     def __init__(self, signer: Signer, **options: Any) -> None:
         super().__init__(**options)
         self._signer = signer
+        self._skipped = SkippedRecords("verification", lambda topic, _: RECORDS_FORGED.labels(topic).inc())
         self.forged: Counter[str] = Counter()
 
     async def getmany(self, *logs: TopicPartition, **options: Any) -> dict[TopicPartition, list[ConsumerRecord]]:
@@ -132,24 +133,20 @@ class VerifyingConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         fetched: dict[TopicPartition, list[ConsumerRecord]] = await super().getmany(*logs, **options)
         if not self._signer.secrets:
             return fetched
-        trusted: dict[TopicPartition, list[ConsumerRecord]] = {}
-        for tp, records in fetched.items():
-            if is_signed_topic(tp.topic):
-                own = [record for record in records if self._signer.verify(tp.topic, tp.partition, record)]
-                if len(own) < len(records):
-                    self._on_forged(tp, len(records) - len(own))
-                records = own
-            if records:
-                trusted[tp] = records
-        return trusted
+        trusted = {
+            tp: self._own(tp, records) if is_signed_topic(tp.topic) else records for tp, records in fetched.items()
+        }
+        return {tp: records for tp, records in trusted.items() if records}
 
-    def _on_forged(self, tp: TopicPartition, count: int) -> None:
-        if not self.forged[tp.topic]:  # Once: a forger may be fast, and the metric counts all.
-            _log.warning(
-                "Records that no service signed are passed over.", extra={"topic": tp.topic, "partition": tp.partition}
-            )
-        self.forged[tp.topic] += count
-        RECORDS_FORGED.labels(tp.topic).inc(count)
+    def _own(self, tp: TopicPartition, records: Sequence[ConsumerRecord]) -> list[ConsumerRecord]:
+        own = []
+        for record in records:
+            if self._signer.verify(tp.topic, tp.partition, record):
+                own.append(record)
+            else:
+                self.forged[tp.topic] += 1
+                self._skipped.skip(record, Reason.FORGED.value, "no service signed it for this place")
+        return own
 
 
 def make_producer(where: BrokerAddress, *, linger_ms: int = 2) -> SigningProducer:

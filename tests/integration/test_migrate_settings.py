@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from services.contract import cloudevents
-from services.contract.window import Window
+from services.contract.window import Window, WindowMembers, encode
 from services.inspection.audit.collect import collect_logs
 from services.inspection.audit.ledger import build_ledger
 from services.kafka import clients, topic_admin
@@ -156,3 +156,47 @@ async def ended(process: ServiceProcess) -> bool | None:
 async def keep_sending(settings: Settings) -> None:
     while True:
         await send(settings, int(time.time()) * 1_000_000, 1)
+
+
+async def test_windows_of_settings_that_no_aligner_recorded_stop_an_aligner_until_they_are_migrated(
+    stack: LocalStack, aligner: Callable[[Mapping[str, str]], ServiceProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {
+        "BRAID_TOPICS__PREFIX": "unrecorded",
+        "BRAID_TOPICS__PARTITIONS": "1",
+        "BRAID_KAFKA__GROUP_PREFIX": "unrecorded",
+    }
+    here = {**stack.environment(), **own}
+    for name, value in here.items():
+        monkeypatch.setenv(name, value)
+    settings = load()
+    async with clients.admin(stack.bootstrap_servers) as admin:
+        await topic_admin.create_missing_topics(admin, settings)
+    start_us = (int(time.time()) - 60) * 1_000_000
+    streams = {m: WindowMembers("absent", "end", start_us, ()) for m in settings.alignment.modalities}
+    former = Window(SESSION, start_us, start_us + 2_000_000, None, True, "0123456789ab", streams, start_us, start_us)
+    async with clients.producer(settings.kafka) as producer:
+        # A record that is not read yet makes the aligner read the windows before it.
+        await producer.send_and_wait(settings.topic_names().media("text"), b"", key=b"x", partition=0)
+        await producer.send_and_wait(
+            settings.topic_names().windows, encode(former), key=SESSION.encode(), partition=0, headers=[]
+        )
+    rejected = aligner(own)
+    await wait_until(lambda: ended(rejected), "the aligner to reject the settings")
+    assert "0123456789ab" in rejected.child.log_tail()
+    assert rejected.child.exit_code == 2
+
+    code, out, err = await braid(here, "migrate-settings", "--json")
+    assert code == 0, err
+    digest = settings.alignment_config().digest
+    assert json.loads(out) == {"from": "0123456789ab", "sessions": 1, "to": digest}
+    assert "0123456789ab are not recorded" in err
+    assert json.loads((await braid(here, "migrate-settings", "--json"))[1])["from"] is None
+
+    await aligner(own).wait_until_ready()
+    await send(settings, start_us)
+
+    async def continued() -> list[Window] | None:
+        return [window for window in await finals(settings) if window.config == digest] or None
+
+    assert min(window.start_us for window in await wait_until(continued, "windows of these settings")) > start_us
