@@ -98,7 +98,7 @@ async def send_listed_sessions(settings: Settings, count: int) -> None:
             await producer.send(topics.media("text"), b"number one", key=session.encode(), headers=headers)
 
 
-async def played(settings: Settings, recordings: dict[str, RecordedStream], seconds: float) -> None:
+async def play_recordings(settings: Settings, recordings: dict[str, RecordedStream], seconds: float) -> None:
     """Play recordings in real time."""
     now_us = time.time_ns() // 1000
     schedule = PlaybackSchedule.live(now_us, FROM_S, seconds)
@@ -106,26 +106,26 @@ async def played(settings: Settings, recordings: dict[str, RecordedStream], seco
         await play_streams(producer, settings.topic_names(), recordings, schedule, now_us)
 
 
-async def measured(page: Page, seconds: float) -> Frames:
+async def measure_frames(page: Page, seconds: float) -> Frames:
     """Measure the frames of a page over some seconds."""
     devtools = await page.context.new_cdp_session(page)
     await devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
-    thread_before = await thread_seconds(devtools)
-    began, before = time.monotonic(), spent()
+    thread_before = await read_thread_seconds(devtools)
+    began, before = time.monotonic(), read_cpu_seconds()
     times = await page.evaluate(TIMES, seconds * 1000)
-    took, after = time.monotonic() - began, spent()
-    script_s, thread_s = (b - a for a, b in zip(thread_before, await thread_seconds(devtools), strict=True))
+    took, after = time.monotonic() - began, read_cpu_seconds()
+    script_s, thread_s = (b - a for a, b in zip(thread_before, await read_thread_seconds(devtools), strict=True))
     browser, system = ((b - a) / took for a, b in zip(before, after, strict=True))
     return Frames.of(times, script_s, thread_s, browser, system)
 
 
-async def thread_seconds(devtools: CDPSession) -> tuple[float, float]:
+async def read_thread_seconds(devtools: CDPSession) -> tuple[float, float]:
     """Return the CPU seconds of the page's scripts and of its whole thread so far."""
     metrics = {m["name"]: m["value"] for m in (await devtools.send("Performance.getMetrics"))["metrics"]}
     return metrics["ScriptDuration"], metrics["TaskDuration"]
 
 
-def spent() -> tuple[float, float]:
+def read_cpu_seconds() -> tuple[float, float]:
     """Return CPU seconds so far: of the browser, and of this process with everything else that it started."""
     own = psutil.Process()
     browser, system = 0.0, sum(own.cpu_times()[:2])
@@ -141,7 +141,7 @@ def spent() -> tuple[float, float]:
     return browser, system
 
 
-async def opened(browser: Browser, address: str, sessions: int) -> Page:
+async def open_page(browser: Browser, address: str, sessions: int) -> Page:
     """Open the page and wait until each of its sessions shows a prediction."""
     page = await browser.new_page(viewport={"width": WIDE[0], "height": WIDE[1]})
     await page.goto(address)
@@ -151,8 +151,8 @@ async def opened(browser: Browser, address: str, sessions: int) -> Page:
     return page
 
 
-def first() -> bool:
-    """Let the browser go before the services, as if those ran elsewhere; False where that is not allowed.
+def prioritize_browser() -> bool:
+    """Give the browser priority over the services, as if those ran elsewhere; return False where that is not allowed.
 
     Where Linux shares CPUs among sessions first (autogroup), a process that is nice is so only within its own session.
     """
@@ -168,7 +168,7 @@ def first() -> bool:
     return True
 
 
-async def picture(page: Page, path: Path, scheme: str, why: bool = False) -> None:
+async def save_screenshot(page: Page, path: Path, scheme: str, why: bool = False) -> None:
     """Save a small screenshot of the page in a color scheme; with `why`, open an explanation first."""
     await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     await page.set_viewport_size({"width": SHOWN[0], "height": SHOWN[1]})
@@ -186,7 +186,7 @@ async def picture(page: Page, path: Path, scheme: str, why: bool = False) -> Non
     shot.save(path, quality=82, method=6)
 
 
-async def bench(
+async def run_benchmark(
     seconds: float, sessions: int, others: int, pictures: Path | None, folder: Path
 ) -> tuple[Frames, Frames, Frames, int, bool]:
     """Measure the frames of an empty page and of the live page.
@@ -206,23 +206,25 @@ async def bench(
     async with run_system(folder) as running, async_playwright() as playwright:
         await send_listed_sessions(running.settings, others)
         browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        playing = asyncio.create_task(played(running.settings, recordings, min(3 * WARM_S + 3 * seconds + 10, 90)))
+        playing = asyncio.create_task(
+            play_recordings(running.settings, recordings, min(3 * WARM_S + 3 * seconds + 10, 90))
+        )
         await asyncio.sleep(WARM_S)
         empty_page = await browser.new_page()
-        first()
-        empty = await measured(empty_page, seconds)
+        prioritize_browser()
+        empty = await measure_frames(empty_page, seconds)
         await empty_page.close()
-        page = await opened(browser, running.page, sessions)
-        ahead = first()
+        page = await open_page(browser, running.page, sessions)
+        ahead = prioritize_browser()
         await asyncio.sleep(WARM_S)
-        live = await measured(page, seconds)
+        live = await measure_frames(page, seconds)
         await page.set_viewport_size({"width": DESK[0], "height": DESK[1]})
         await asyncio.sleep(WARM_S / 2)
-        desk = await measured(page, seconds)
+        desk = await measure_frames(page, seconds)
         count = await page.locator("#list li").count()
         if pictures is not None:
-            await picture(page, pictures / "page-light.webp", "light")
-            await picture(page, pictures / "why-dark.webp", "dark", why=True)
+            await save_screenshot(page, pictures / "page-light.webp", "light")
+            await save_screenshot(page, pictures / "why-dark.webp", "dark", why=True)
         await browser.close()
         playing.cancel()
         return empty, live, desk, count, ahead
@@ -265,7 +267,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write docs/results/page.md")
     options = parser.parse_args()
     empty, live, desk, count, ahead = run_in_temporary_folder(
-        lambda folder: bench(options.seconds, options.sessions, options.listed, options.pictures, folder)
+        lambda folder: run_benchmark(options.seconds, options.sessions, options.listed, options.pictures, folder)
     )
     print_page(
         render_results(empty, live, desk, options.sessions, count, ahead, options.seconds),

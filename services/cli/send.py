@@ -81,7 +81,7 @@ def send(
             position = f"partition {item['partition']} offset {item['offset']}"
             print(f"{item['modality']:6} {item['what']}  {item['bytes']} bytes  {position}")
         else:
-            print(f"{item['what']}  {item['pictures']} frames, {item['sound_s']} s of audio, {item['bytes']} bytes")
+            print(f"{item['what']}  {item['frames']} frames, {item['audio_s']} s of audio, {item['bytes']} bytes")
 
 
 def _local_devices(webcam_device: str | None, microphone_device: str | None) -> list[CaptureSource]:
@@ -221,8 +221,8 @@ def _send_captures(
     return [
         {
             "what": s.name,
-            "pictures": s.frames,
-            "sound_s": round(s.audio_us / 1e6, 1),
+            "frames": s.frames,
+            "audio_s": round(s.audio_us / 1e6, 1),
             "bytes": s.bytes,
             "lost": s.lost,
         }

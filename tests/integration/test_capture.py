@@ -101,9 +101,9 @@ async def test_a_camera_is_sent_with_the_times_of_its_stream_and_becomes_windows
         await read_media(settings, "video", "porch of cameras"),
         await read_media(settings, "audio", "porch of cameras"),
     )
-    assert summary["pictures"] == len(frames) in (6, 7)
+    assert summary["frames"] == len(frames) in (6, 7)
     assert summary["bytes"] == sum(len(body) for _, body in frames + audio)
-    assert 2.5 < summary["sound_s"] < 3.5
+    assert 2.5 < summary["audio_s"] < 3.5
 
     numbers = [number_of(body) for _, body in frames]
     assert numbers == list(range(numbers[0], numbers[0] + 5 * len(numbers), 5)), "two frames per second of the ten"
@@ -140,7 +140,7 @@ async def test_a_video_file_is_sent_as_frames_and_audio_with_present_event_times
     assert code == 0, err
     (summary,) = json.loads(out)["sent"]
     frames, audio = await read_media(settings, "video", "film"), await read_media(settings, "audio", "film")
-    assert summary["pictures"] == len(frames) == 8
+    assert summary["frames"] == len(frames) == 8
     assert [b - a for (a, _), (b, _) in pairwise(frames)] == [
         S * (n2 - n1) // PICTURE_HZ for n1, n2 in zip([0, 3, 5, 8, 10, 13, 15], [3, 5, 8, 10, 13, 15, 18], strict=True)
     ], "the first frame of each quarter of a second"

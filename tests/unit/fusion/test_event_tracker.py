@@ -1,4 +1,4 @@
-"""Provisional events of early predictions: published at once, from the final state on, with the id of the final event."""
+"""Provisional events: published at once on an early prediction, under the id that the final event will have."""
 
 from __future__ import annotations
 
