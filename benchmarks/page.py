@@ -193,7 +193,7 @@ async def run_benchmark(
 
     Returns:
         The frames of the empty page, of the whole live page and of the page on a desk, how many sessions it lists, and
-        whether the browser exited first.
+        whether the browser had priority.
 
     Raises:
         StartError: There is no Chromium, or a service does not start.
