@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import psutil
 from services.contract.user_errors import BraidError
 
 _PR_SET_PDEATHSIG = 1
+CAUSE_LINES, CAUSE_CHARS = 40, 300
 
 
 class StartError(BraidError):
@@ -115,6 +117,29 @@ class ChildProcess:
         if not self.log.exists():
             return ""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def end_reason(self) -> str:
+        """Return how the process ended, for a sentence that begins with its name."""
+        code = self.exit_code or 0
+        if code == -signal.SIGKILL:
+            return "was killed (SIGKILL, by a person or by the system for want of memory)"
+        if code < 0:
+            return f"was ended by {signal.Signals(-code).name}"
+        cause = self._cause()
+        return f"ended with code {code}" + (f" ({cause[:CAUSE_CHARS]})" if cause else "")
+
+    def _cause(self) -> str:
+        """Return the newest error of the log, else its last line."""
+        lines = self.log_tail(CAUSE_LINES).splitlines()
+        for line in reversed(lines):
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(entry, dict) and entry.get("level") in ("error", "critical"):
+                error = str(entry.get("error") or "").strip().splitlines()[-1:]
+                return ": ".join([str(entry.get("message", "")), *error])
+        return lines[-1].strip() if lines else ""
 
     def ended_error(self) -> StartError:
         """Return the error of a process that ended although it should run, with the end of its log."""

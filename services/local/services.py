@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import urllib.error
 import urllib.request
@@ -57,6 +58,22 @@ class ServiceProcess:
     def start(self) -> None:
         """Start the service, also again."""
         self.child.start([sys.executable, "-m", self._module], self._environment)
+
+    async def restart(self) -> None:
+        """Start the service again and wait until it is ready. Raises StartError."""
+        self.start()
+        await self.wait_until_ready()
+
+    def not_ready(self) -> dict[str, str]:
+        """Return the reasons of /readyz why the service is not ready, by name; none if it is or does not answer."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2):
+                return {}
+        except urllib.error.HTTPError as error:
+            reasons: dict[str, str] = json.loads(error.read())["not_ready"]
+            return reasons
+        except OSError:
+            return {}
 
     async def wait_until_ready(self) -> None:
         """Wait until the service is ready (/readyz). Raises StartError."""

@@ -6,21 +6,24 @@ import asyncio
 from pathlib import Path
 from types import TracebackType
 
+from services.local.folder_lock import FolderLock
 from services.local.kafka import LocalKafka
 from services.local.redis import LocalRedis
 from services.runtime.settings import Settings
 from services.runtime.settings.signing import FILE
 
+# The state folder of `braid up`: in the current folder.
 FOLDER = Path(".braid")
 
 
 class LocalStack:
-    """Starts what the settings do not name, in a folder, and stops only what it started."""
+    """Starts what the settings do not name, in a folder that it locks, and stops only what it started."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         folder = folder.absolute()
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self.lock = FolderLock(folder)
         self.broker = None if settings.kafka.bootstrap_servers else LocalKafka(folder)
         self.redis = None if settings.redis.url else LocalRedis(folder)
         self._settings = settings
@@ -76,6 +79,7 @@ class LocalStack:
         return {"security_protocol": "PLAINTEXT"} if secured else {}
 
     async def __aenter__(self) -> LocalStack:
+        self.lock.acquire()
         try:
             await asyncio.gather(*(part.start() for part in (self.broker, self.redis) if part is not None))
         except BaseException:
@@ -89,5 +93,8 @@ class LocalStack:
         await self.stop()
 
     async def stop(self) -> None:
-        """Stop what was started."""
-        await asyncio.gather(*(part.child.stop() for part in (self.broker, self.redis) if part is not None))
+        """Stop what was started and unlock the folder."""
+        try:
+            await asyncio.gather(*(part.child.stop() for part in (self.broker, self.redis) if part is not None))
+        finally:
+            self.lock.release()

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from services.contract import cloudevents
@@ -17,17 +14,6 @@ from services.local.redis import LocalRedis
 from services.local.services import ServiceProcess
 from services.runtime.settings import load
 from tests.waiting import wait_until
-
-
-def not_ready(service: ServiceProcess) -> dict[str, str]:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{service.port}/readyz", timeout=2):
-            return {}
-    except urllib.error.HTTPError as error:
-        has_window: dict[str, dict[str, str]] = json.loads(error.read())
-        return has_window["not_ready"]
-    except OSError:
-        return {}
 
 
 async def test_an_aligner_waits_for_its_broker_and_survives_an_outage(tmp_path: Path) -> None:
@@ -56,7 +42,7 @@ async def test_an_aligner_waits_for_its_broker_and_survives_an_outage(tmp_path: 
         return any(f'"id":"{text}"'.encode() in (raw.value or b"") for raw in windows) or None
 
     async def is_waiting() -> bool | None:
-        return "broker" in await asyncio.to_thread(not_ready, aligner) or None
+        return "broker" in await asyncio.to_thread(aligner.not_ready) or None
 
     try:
         aligner.start()
