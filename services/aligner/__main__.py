@@ -11,7 +11,7 @@ from services.kafka.service import ServiceSpec, run
 from services.runtime.metric_definitions import AlignerMetrics, make_registry
 from services.runtime.process import collect_cycles_rarely, run_main
 from services.runtime.settings import Settings, load
-from services.storage.payload_cache import EvictionPolicyError, PayloadCache
+from services.storage.payload_cache import EvictionPolicyError, PayloadCache, redis_dependency
 
 RECORDS_MAX = 2_000
 
@@ -36,6 +36,7 @@ def make_spec(settings: Settings) -> ServiceSpec:
         registry=registry,
         records_max=RECORDS_MAX,
         refusals=(SettingsMismatchError, EvictionPolicyError),
+        dependencies=(redis_dependency(settings.redis),),
         tune_gc=collect_cycles_rarely,
     )
 

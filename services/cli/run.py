@@ -71,7 +71,7 @@ async def _run_stack(folder: Path) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     async with LocalStack(folder, settings) as stack:
         async with clients.admin(stack.settings().kafka) as admin:
-            await topic_admin.create_missing_topics(admin, settings)
+            await topic_admin.create_missing_topics(admin, stack.settings())
         gateway, token = settings.gateway, access_token(settings.gateway)
         port = gateway.port or free_ports(1)[0]
         stack.lock.describe(f"the live page is {page_url(gateway.host, port, '')}")

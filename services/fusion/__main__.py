@@ -21,7 +21,7 @@ from services.runtime.metric_definitions import FusionMetrics, make_registry
 from services.runtime.process import run_main
 from services.runtime.settings import Settings, load
 from services.runtime.tracing import Tracer
-from services.storage.payload_cache import PayloadCache
+from services.storage.payload_cache import PayloadCache, redis_dependency
 
 RECORDS_MAX = 256
 
@@ -60,6 +60,7 @@ def plan(settings: Settings, model: Callable[[Path, str, int | None], ServedMode
         registry=registry,
         records_max=RECORDS_MAX,
         refusals=(CheckpointError,),
+        dependencies=(redis_dependency(settings.redis),),
     )
 
 

@@ -7,12 +7,14 @@ import contextlib
 import sys
 
 from services.gateway.app import serve
+from services.kafka.broker_check import broker_dependency
 from services.runtime import logs
 from services.runtime.health import supervised
 from services.runtime.metric_definitions import GatewayMetrics, make_registry
 from services.runtime.net import access_token, bind_listener, page_url
 from services.runtime.process import freeze_loaded_objects, run_main
 from services.runtime.settings import Settings, SettingsError, load
+from services.storage.payload_cache import redis_dependency
 
 
 def main(settings: Settings | None = None) -> int:
@@ -29,7 +31,8 @@ def main(settings: Settings | None = None) -> int:
             "Set BRAID_GATEWAY__PORT to a free port (0: any).",
         ) from None
     token, registry = access_token(settings.gateway), make_registry("gateway")
-    with listener, supervised("braid-gateway", settings, registry) as progress:
+    dependencies = (broker_dependency(settings.kafka), redis_dependency(settings.redis))
+    with listener, supervised("braid-gateway", settings, registry, dependencies) as progress:
         host, port = listener.getsockname()[:2]
         # A generated token is printed here and nowhere else: who can read this output may open the page.
         printed_token = "" if settings.gateway.token.get_secret_value() else token

@@ -27,6 +27,7 @@ from services.gateway.redaction import Redactor
 from services.gateway.responses import error_response, json_response
 from services.gateway.sessions import SessionStore
 from services.gateway.sources import SourceStore
+from services.runtime.health import Progress
 from services.runtime.metric_definitions import GatewayMetrics
 from services.runtime.schema_documents import asyncapi
 from services.storage.evidence import InvalidPredictionId, PredictionKey
@@ -63,11 +64,12 @@ class Api:
         streams_max: int,
         redactor: Redactor,
         metrics: GatewayMetrics,
+        progress: Progress,
     ) -> None:
         self._sessions, self._sources, self._stream = sessions, sources, stream
         self._media, self._archive, self._ingest, self._labels = media, archive, ingest, labels
         self._topics, self._semantics, self._redactor = topics, semantics, redactor
-        self._streams_max, self._metrics = streams_max, metrics
+        self._streams_max, self._metrics, self._progress = streams_max, metrics, progress
         self._streams = 0
 
     def routes(self) -> list[BaseRoute]:
@@ -90,10 +92,18 @@ class Api:
         return Response(asyncapi(self._topics), media_type="application/yaml")
 
     async def sessions(self, request: Request) -> Response:
-        """List all sessions, the one with the newest chunk first."""
+        """List all sessions, the one with the newest chunk first, and what keeps the gateway from working as it should."""
         views = reversed(self._sessions.views.values())
         summaries = [view.summary() | {"muted": self._redactor.muted_modalities(view.session)} for view in views]
-        return json_response({"now_us": _now_us(), "modalities": self._semantics.modalities, "sessions": summaries})
+        problems = [*self._progress.not_ready.values(), *self._progress.degraded.values()]
+        return json_response(
+            {
+                "now_us": _now_us(),
+                "modalities": self._semantics.modalities,
+                "sessions": summaries,
+                "problems": problems,
+            }
+        )
 
     async def session(self, request: Request) -> Response:
         """Return the last seconds of a session by kind (`?seconds=`, 30 by default)."""

@@ -103,6 +103,7 @@ async def serve(
             g.streams_max,
             redactor,
             metrics,
+            progress,
         )
         policy = AccessPolicy(token, (g.host, *g.allowed_hosts))
         config = uvicorn.Config(

@@ -223,7 +223,8 @@ class ConsumerLoop(Service):
         self._committed, self._positioned = dict(positions), tuple(positions)
         self._adopted = number
         if numbers:
-            self._progress.not_ready.clear()
+            for reason in ("start", "partitions"):
+                self._progress.not_ready.pop(reason, None)
         else:
             self._progress.not_ready["partitions"] = "no partitions assigned"
 

@@ -101,13 +101,13 @@ async def follow(
     while True:
         try:
             async with connect() as follower:
-                for reason in ("start", "broker"):
+                for reason in ("start", "topics"):
                     progress.not_ready.pop(reason, None)
                 while True:
                     await consume(await follower.poll())
                     progress.beat()
         except (KafkaError, OSError) as error:
-            progress.not_ready["broker"] = "the topics cannot be read"
+            progress.not_ready["topics"] = "the topics cannot be read"
             _log.warning("The topics cannot be read; retrying.", extra={"why": str(error)})
         progress.beat()
         await asyncio.sleep(RETRY_S)

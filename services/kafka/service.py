@@ -19,9 +19,11 @@ from faust.app.base import BootStrategy
 from prometheus_client import CollectorRegistry
 
 from services.contract.user_errors import EXIT_USAGE
+from services.kafka.broker_check import broker_dependency
 from services.kafka.consumer_loop import ConsumerLoop, Work
 from services.kafka.signing import MissingSecretError, check_secret
 from services.runtime import logs
+from services.runtime.dependencies import Dependency
 from services.runtime.health import supervised
 from services.runtime.process import freeze_loaded_objects
 from services.runtime.settings import Settings
@@ -81,6 +83,7 @@ class ServiceSpec:
         registry: Its metrics.
         records_max: Most records in a batch.
         refusals: Errors whose message says what to change; the service then exits with code 2, as for wrong settings.
+        dependencies: Servers that it needs beside Kafka.
         tune_gc: Called once when everything is loaded.
     """
 
@@ -91,6 +94,7 @@ class ServiceSpec:
     registry: CollectorRegistry
     records_max: int
     refusals: tuple[type[Exception], ...] = ()
+    dependencies: Sequence[Dependency] = ()
     tune_gc: Callable[[], None] = freeze_loaded_objects
 
 
@@ -99,7 +103,8 @@ def run(make_spec: Callable[[Settings], ServiceSpec], settings: Settings) -> int
     logs.setup()
     settings.require_broker()
     spec = make_spec(settings)
-    with supervised(spec.name, settings, spec.registry) as progress:
+    dependencies = (broker_dependency(settings.kafka), *spec.dependencies)
+    with supervised(spec.name, settings, spec.registry, dependencies) as progress:
         intake = ConsumerLoop(
             spec.make_consumer,
             spec.topics,

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
@@ -14,6 +14,7 @@ from importlib.metadata import version
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.exposition import choose_encoder
 
+from services.runtime.dependencies import Dependency, DependencyWatch
 from services.runtime.monotonic_clock import monotonic_us
 from services.runtime.settings import Settings
 
@@ -25,12 +26,14 @@ class Progress:
 
     Attributes:
         not_ready: Reasons why the service is not ready, by name; it is ready if there are none.
+        degraded: What the service works without, by name, although it is ready.
     """
 
     def __init__(self, stalled_s: int) -> None:
         self._stalled_us = stalled_s * 1_000_000
         self._beat_us = monotonic_us()
         self.not_ready: dict[str, str] = {"start": "the service has not started to read"}
+        self.degraded: dict[str, str] = {}
 
     def beat(self) -> None:
         """Record that the main loop has completed a turn, with or without work."""
@@ -48,9 +51,11 @@ class HealthServer:
     def __init__(self, host: str, port: int, service: str, progress: Progress, registry: CollectorRegistry) -> None:
         ready = Gauge("braid_ready", "1 while /readyz answers 200.", registry=registry)
         ready.set_function(lambda: float(not progress.not_ready))
+        broker = Gauge("braid_broker_connected", "1 while the Kafka broker answers.", registry=registry)
+        broker.set_function(lambda: float("broker" not in progress.not_ready))
         routes: Mapping[str, Callable[[str], tuple[int, str, bytes]]] = {
             "/healthz": lambda _: _json(200 if progress.alive else 503, {"alive": progress.alive}),
-            "/readyz": lambda _: _json(503 if progress.not_ready else 200, {"not_ready": progress.not_ready}),
+            "/readyz": lambda _: _readiness(progress),
             "/version": lambda _: _json(200, {"service": service, "version": version("braid")}),
             "/metrics": lambda accept: _metrics(registry, accept),
         }
@@ -100,15 +105,19 @@ class Watchdog:
 
 
 @contextmanager
-def supervised(name: str, settings: Settings, registry: CollectorRegistry) -> Iterator[Progress]:
-    """Run health server and watchdog around a service; yields the Progress that it must report to."""
+def supervised(
+    name: str, settings: Settings, registry: CollectorRegistry, dependencies: Sequence[Dependency]
+) -> Iterator[Progress]:
+    """Run health server, watchdog and checks around a service; yields the Progress that it must report to."""
     progress = Progress(settings.watchdog.stalled_s)
     health = HealthServer(settings.http.host, settings.http.port, name, progress, registry)
     _log.info("started", extra={"service": name, "health_port": health.port})
     watchdog = Watchdog(progress, lambda: _log.critical("no progress: the watchdog ends the process"))
+    watch = DependencyWatch(dependencies, progress)
     try:
         yield progress
     finally:
+        watch.stop()
         watchdog.stop()
         health.close()
 
@@ -118,6 +127,12 @@ def _metrics(registry: CollectorRegistry, accept: str) -> tuple[int, str, bytes]
     encode: Callable[[CollectorRegistry], bytes]
     encode, kind = choose_encoder(accept)
     return 200, kind, encode(registry)
+
+
+def _readiness(progress: Progress) -> tuple[int, str, bytes]:
+    # Copies, because other threads change the originals.
+    state = {"not_ready": dict(progress.not_ready), "degraded": dict(progress.degraded)}
+    return _json(503 if state["not_ready"] else 200, state)
 
 
 def _json(status: int, value: object) -> tuple[int, str, bytes]:

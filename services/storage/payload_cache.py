@@ -19,6 +19,7 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError
 
 from services.contract.user_errors import BraidError
+from services.runtime.dependencies import Dependency
 from services.runtime.monotonic_clock import monotonic_us
 from services.runtime.settings import RedisSettings
 
@@ -154,6 +155,11 @@ class PayloadCache:
                 "then read from Kafka more often).",
             )
 
+    async def ping(self) -> None:
+        """Raise RedisError, OSError or TimeoutError if Redis does not answer."""
+        async with asyncio.timeout(self._timeout_s):
+            await self._redis.ping()
+
     async def put(self, batch: Sequence[CacheEntry]) -> None:
         """Store the payloads of a batch for ttl_s seconds."""
         if self._resting():
@@ -246,3 +252,14 @@ class PayloadCache:
         self.errors += 1
         self._rest_until_us = monotonic_us() + REST_AFTER_FAILURE_US
         _log.warning("Redis failed, payloads come from the log", extra={"why": type(error).__name__})
+
+
+def redis_dependency(settings: RedisSettings) -> Dependency:
+    """Return the dependency of services that use the cache; they work without it."""
+    cache = lru_cache(1)(lambda: PayloadCache.from_settings(settings))
+
+    async def check() -> None:
+        await cache().ping()
+
+    away = "Redis does not answer: payloads are read from Kafka, which makes predictions slower."
+    return Dependency("redis", check, away, essential=False)

@@ -43,6 +43,12 @@ function showConnection(state) {
   setText(byId("connection").lastElementChild, state);
 }
 
+/** Show what keeps the gateway from working as it should; a banner, because old data look like a quiet room. */
+function showProblems(problems) {
+  byId("problems").hidden = !problems.length;
+  setText(byId("problems"), problems.join(" "));
+}
+
 function selectedSession() {
   try {
     return decodeURIComponent(location.hash.slice(1)) || null;
@@ -181,13 +187,17 @@ main.append(
 if (localStorage.getItem("theme")) setTheme(localStorage.getItem("theme"));
 setSpan(spanUs / 1_000_000);
 pollSessions(
-  (sessions, nowUs) => {
+  (sessions, nowUs, problems) => {
+    showProblems(problems);
     known = new Map(sessions.map((session) => [session.id, nowUs - session.heard_us < LIVE_US]));
     list.show(sessions, nowUs);
     if (!feed.source) showConnection("live");
     showSessions();
   },
-  () => showConnection("reconnecting"),
+  () => {
+    showConnection("reconnecting");
+    showProblems(["The gateway does not answer: what is shown is old."]);
+  },
 );
 requestAnimationFrame(animate);
 pollDetails();

@@ -26,13 +26,13 @@ export async function saveLabel(id, label) {
 
 export const readDevices = async () => (await read("api/v1/devices")).devices;
 
-/** Call `onSessions(sessions, now_us)` every two seconds while the page is visible, `onFailure()` if the gateway is away. */
+/** Call `onSessions(sessions, now_us, problems)` every two seconds while the page is visible, `onFailure()` if the gateway is away. */
 export function pollSessions(onSessions, onFailure) {
   const poll = async () => {
     if (!document.hidden) {
       try {
         const body = await read("api/v1/sessions");
-        onSessions(body.sessions, body.now_us);
+        onSessions(body.sessions, body.now_us, body.problems);
       } catch {
         onFailure();
       }

@@ -19,6 +19,7 @@ from services.integrations.mqtt.follower import BridgeFollower
 from services.integrations.mqtt.state import BridgeLimits, BridgeState
 from services.integrations.mqtt.topics import MqttTopics
 from services.kafka import clients, wait_for_broker
+from services.kafka.broker_check import broker_dependency
 from services.kafka.control_topic import ControlTopic, update_control
 from services.kafka.signing import check_secret
 from services.runtime import logs
@@ -121,7 +122,7 @@ def main(settings: Settings | None = None) -> int:
     settings.require_broker()
     check_settings(settings.mqtt)
     registry = make_registry("mqtt")
-    with supervised("braid-mqtt", settings, registry) as progress:
+    with supervised("braid-mqtt", settings, registry, (broker_dependency(settings.kafka),)) as progress:
         asyncio.run(serve(settings, MqttMetrics(registry), progress))
     return 0
 

@@ -8,6 +8,7 @@ import socket
 
 from services.integrations.wyoming.server import WyomingServer
 from services.kafka import wait_for_broker
+from services.kafka.broker_check import broker_dependency
 from services.runtime import logs
 from services.runtime.device_directory import DeviceDirectory
 from services.runtime.health import Progress, supervised
@@ -53,7 +54,7 @@ async def serve(settings: Settings, listener: socket.socket, metrics: WyomingMet
         )
         serving = asyncio.create_task(server.run(listener))
         serving.add_done_callback(lambda _: ended.set())
-        progress.not_ready.clear()
+        progress.not_ready.pop("start", None)
         try:
             while not ended.is_set():
                 progress.beat()
@@ -82,7 +83,7 @@ def main(settings: Settings | None = None) -> int:
             "Set BRAID_WYOMING__PORT to a free port.",
         ) from None
     registry = make_registry("wyoming")
-    with listener, supervised("braid-wyoming", settings, registry) as progress:
+    with listener, supervised("braid-wyoming", settings, registry, (broker_dependency(settings.kafka),)) as progress:
         asyncio.run(serve(settings, listener, WyomingMetrics(registry), progress))
     return 0
 

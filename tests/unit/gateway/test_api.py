@@ -20,7 +20,7 @@ def test_the_documentation_lists_exactly_the_routes_of_the_api() -> None:
         IngestHandler(NONE, NONE, NONE, 0, NONE, NONE, NONE),
         LabelHandler(NONE, NONE, NONE, NONE, 0, 0, NONE),
     )
-    routes = Api(NONE, NONE, NONE, NONE, NONE, ingest, labels, NONE, NONE, 0, NONE, NONE).routes()
+    routes = Api(NONE, NONE, NONE, NONE, NONE, ingest, labels, NONE, NONE, 0, NONE, NONE, NONE).routes()
     served = {
         (method, re.sub(r"/\{.*", "", route.path))
         for route in routes

@@ -109,7 +109,7 @@ def test_following_connects_again_after_a_failure_and_is_not_ready_meanwhile() -
 
         task = asyncio.create_task(follow(lambda: follower_of(Log({"t": 1}), {"t": 0}), consume, progress))
         await asyncio.sleep(0.1)
-        assert progress.not_ready == {"broker": "the topics cannot be read"}
+        assert progress.not_ready == {"topics": "the topics cannot be read"}
         await asyncio.wait_for(again.wait(), 60)
         task.cancel()
         assert not any(ready)
