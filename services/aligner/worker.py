@@ -69,17 +69,27 @@ class AlignerWorker:
 
     async def start(self) -> None:
         """Connect to the broker and Redis. Raises KafkaError, EvictionPolicyError."""
-        config = self._config
-        self._producer, self._payloads = self._make_producer(), self._make_payloads()
-        await self._producer.start()
-        if not config.any_eviction_policy:
+        self._payloads = self._make_payloads()
+        if not self._config.any_eviction_policy:
             await self._payloads.check_policy()
+        await self._connect()
+
+    async def _connect(self) -> None:
+        config = self._config
+        self._producer = self._make_producer()
+        await self._producer.start()
         self._emitter = Emitter(self._producer, config.topics, config.alignment, config.signer)
 
     async def stop(self) -> None:
         """Disconnect."""
         await self._producer.stop()
         await self._payloads.close()
+
+    async def reset(self) -> None:
+        """Drop all state and replace the producer. Raises KafkaError."""
+        self._partitions, self._queues = {}, {}
+        await self._producer.stop()
+        await self._connect()
 
     async def on_assigned(self, group: AIOKafkaConsumer, numbers: Sequence[int]) -> dict[TopicPartition, int]:
         """Drop all state and recover these partition numbers; return the positions to seek to.

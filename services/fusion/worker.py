@@ -114,9 +114,14 @@ class FusionWorker:
     async def start(self) -> None:
         """Load the model and connect."""
         first = await asyncio.get_running_loop().run_in_executor(self._inferring, self._reloader.load_first)
-        self._producer, self._payloads = self._make_producer(), self._make_payloads()
-        self._log_reader = self._make_reader()
-        for client in (self._producer, self._log_reader, self._controls):
+        self._payloads = self._make_payloads()
+        await self._controls.start()
+        await self._connect()
+        self._serve(first)
+
+    async def _connect(self) -> None:
+        self._producer, self._log_reader = self._make_producer(), self._make_reader()
+        for client in (self._producer, self._log_reader):
             await client.start()
         self._publisher = PredictionPublisher(self._producer, self._topics, self._observer.traced)
         self._predictor = PredictionPipeline(
@@ -129,7 +134,6 @@ class FusionWorker:
             (self._decoding, self._inferring),
             self._done,
         )
-        self._serve(first)
 
     async def stop(self) -> None:
         """Cancel batches in flight and disconnect."""
@@ -142,6 +146,15 @@ class FusionWorker:
         self._inferring.shutdown()
         self._reloader.close()
         await asyncio.to_thread(self._observer.close)
+
+    async def reset(self) -> None:
+        """Cancel batches in flight and replace the connections to the broker. Raises KafkaError."""
+        await self._pipeline.stop()
+        await self._lag.stop()
+        for client in (self._producer, self._log_reader):
+            await client.stop()
+        await self._connect()
+        self._begin(self._tracker.detector, self._batcher.batch_time)
 
     async def on_assigned(self, group: AIOKafkaConsumer, numbers: Sequence[int]) -> dict[TopicPartition, int]:
         """Start anew with the given partitions: positions and the states of sessions come from the topics."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition, errors
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import ConsumerRecord, RecordMetadata
 
 from services.contract.dead_letter import Reason
@@ -26,6 +27,10 @@ from services.runtime.settings import KafkaSettings
 
 # aiokafka's own limit, 40 s, is long for a person who waits.
 CONNECT_TIMEOUT_S = 10
+# A static member keeps its partitions for this long while it is away: a restart is faster, and so is a pause of the
+# process. Another member can take over from one without a stable name sooner.
+STATIC_SESSION_MS, SESSION_MS = 30_000, 10_000
+STOP_WITHIN_S = 10
 RECORD_BYTES_MAX = 4 * 1024 * 1024
 FETCH_BYTES_MAX = 16 * 1024 * 1024
 # Options of a reader of a few records here and there: it fetches little of what lies behind them (a record larger than
@@ -37,6 +42,39 @@ BATCH_BYTES_MAX = 1024 * 1024
 
 # The settings, or only bootstrap servers, which then means no TLS and no authentication.
 BrokerAddress = str | KafkaSettings
+
+
+# Errors that neither time nor a new connection mends: rights, settings or a record must change.
+_LASTING = (
+    errors.AuthenticationFailedError,
+    errors.AuthenticationMethodNotSupported,
+    errors.ClusterAuthorizationFailedError,
+    errors.CorruptRecordException,
+    errors.GroupAuthorizationFailedError,
+    errors.IllegalArgumentError,
+    errors.IncompatibleBrokerVersion,
+    errors.InconsistentGroupProtocolError,
+    errors.InvalidGroupIdError,
+    errors.InvalidRequiredAcksError,
+    errors.InvalidSessionTimeoutError,
+    errors.InvalidTopicError,
+    errors.KafkaConfigurationError,
+    errors.MessageSizeTooLargeError,
+    errors.PolicyViolationError,
+    errors.RecordListTooLargeError,
+    errors.RecordTooLargeError,
+    errors.SaslAuthenticationFailed,
+    errors.TopicAuthorizationFailedError,
+    errors.UnrecognizedBrokerVersion,
+    errors.UnsupportedCodecError,
+    errors.UnsupportedSaslMechanismError,
+    errors.UnsupportedVersionError,
+)
+
+
+def is_recoverable(error: KafkaError) -> bool:
+    """Return whether a new connection that reads again from the committed offsets can help, now or later."""
+    return not isinstance(error, _LASTING)
 
 
 class CertificateError(BraidError):
@@ -101,6 +139,18 @@ class SigningProducer(AIOKafkaProducer):  # type: ignore[misc]
         """Return the headers of a record for the partition that it goes to."""
         return self._signer.sign(topic, partition, key, value, headers) if is_signed_topic(topic) else list(headers)
 
+    async def stop(self) -> None:
+        """Flush and close. What is not acknowledged within STOP_WITHIN_S is given up, as by a crash."""
+        try:
+            async with asyncio.timeout(STOP_WITHIN_S):
+                await super().stop()
+        except TimeoutError:
+            # An idempotent producer sends again for ever, and goes on with that after its `stop` was cancelled.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_WITHIN_S):
+                    await self._sender.close()
+            await self.client.close()
+
     async def send(
         self,
         topic: str,
@@ -149,13 +199,17 @@ class VerifyingConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         return own
 
 
-def make_producer(where: BrokerAddress, *, linger_ms: int = 2) -> SigningProducer:
-    """Create an idempotent producer with acks=all: an acknowledged record is durable, and retries make no copies."""
+def make_producer(where: BrokerAddress, *, linger_ms: int = 2, idempotent: bool = True) -> SigningProducer:
+    """Create a producer with acks=all: an acknowledged record is durable.
+
+    An idempotent one makes no copies when it sends again. It does so for ever, and after a record that it had to give up
+    (a partition without a leader) it fails for good: it is for work that can be read again with a new producer.
+    """
     return SigningProducer(
         signer_of(where),
         **connection_options(where),
         acks="all",
-        enable_idempotence=True,
+        enable_idempotence=idempotent,
         linger_ms=linger_ms,
         max_batch_size=BATCH_BYTES_MAX,
         max_request_size=RECORD_BYTES_MAX,
@@ -204,7 +258,7 @@ def make_group_consumer(where: BrokerAddress, group: str, instance: str) -> AIOK
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         partition_assignment_strategy=(RangePartitionAssignor,),
-        session_timeout_ms=10_000,
+        session_timeout_ms=STATIC_SESSION_MS if instance else SESSION_MS,
         heartbeat_interval_ms=1_000,
         rebalance_timeout_ms=60_000,
         max_poll_interval_ms=7 * 86_400_000,

@@ -16,6 +16,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaConnectio
 from aiokafka.structs import ConsumerRecord
 from mode import Service
 
+from services.kafka import clients
 from services.runtime.health import Progress
 from services.runtime.monotonic_clock import monotonic_us
 
@@ -25,6 +26,8 @@ POLL_MS_MAX = 100
 LAST_TURN_S = 60
 BROKER_WITHIN_S = 60
 BROKER_AGAIN_S = 0.5
+AGAIN_S_MAX = 10.0
+STOP_WITHIN_S = 10
 COMMIT_WITHIN_S = 10
 Fetched = Mapping[TopicPartition, list[ConsumerRecord]]
 _log = logging.getLogger(__name__)
@@ -50,10 +53,16 @@ class Work(Protocol):
         """
 
     async def process(self, group: AIOKafkaConsumer, batch: Any) -> None:
-        """Process a batch, or start it if `next_deadline_us` asks for another call. An exception ends the process."""
+        """Process a batch, or start it if `next_deadline_us` asks for another call.
+
+        After a KafkaError that can pass, the records are read again; any other exception ends the process.
+        """
+
+    async def reset(self) -> None:
+        """Give up unfinished work and connect anew, after the broker or the group failed; `on_assigned` follows."""
 
     async def flush(self) -> None:
-        """Wait until every output that `process` started is acknowledged. An exception ends the process."""
+        """Wait until every output that `process` started is acknowledged. Raises as `process`."""
 
     def next_deadline_us(self) -> int:
         """Return when `process` must run even without records, in monotonic microseconds."""
@@ -118,6 +127,7 @@ class ConsumerLoop(Service):
         self._committed: dict[TopicPartition, int] = {}
         self._positioned: tuple[TopicPartition, ...] = ()
         self._commit_us = 0
+        self._failures = 0
 
     async def on_start(self) -> None:
         """Connect to the broker and start the work."""
@@ -168,10 +178,17 @@ class ConsumerLoop(Service):
     async def _run(self) -> None:
         try:
             while not self.should_stop:
-                await self._turn()
+                try:
+                    await self._turn()
+                    self._failures = 0
+                except KafkaError as error:
+                    if not clients.is_recoverable(error):
+                        raise
+                    await self._on_failure(error)
                 self._progress.beat()
-            await self._work.flush()
-            await self._commit()
+            if not self._failures:
+                await self._work.flush()
+                await self._commit()
         except asyncio.CancelledError:
             raise
         except BaseException as error:
@@ -184,7 +201,27 @@ class ConsumerLoop(Service):
         finally:
             self._ended.set()
 
+    async def _on_failure(self, error: KafkaError) -> None:
+        """Wait a moment; the next turn joins the group anew and reads again from the committed offsets.
+
+        The group may have timed out while the process was starved or paused, a coordinator may have moved, and a
+        producer that failed once has a gap in its sequence numbers and fails for ever.
+        """
+        _log.warning("Kafka failed; records are read again from the commit offsets", extra={"why": repr(error)})
+        self._progress.not_ready["group"] = f"Kafka failed and is joined again ({type(error).__name__})"
+        await self.sleep(min(BROKER_AGAIN_S * 2**self._failures, AGAIN_S_MAX))
+        self._failures += 1
+
+    async def _rejoin(self) -> None:
+        self._adopted = -1
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.consumer.stop(), STOP_WITHIN_S)
+        await self._connect()
+        await self._work.reset()
+
     async def _turn(self) -> None:
+        if self._failures:
+            await self._rejoin()
         if self._adopted != self._assignment.number:
             await self._adopt()
         wait_ms = (self._work.next_deadline_us() - monotonic_us()) // 1000
@@ -223,7 +260,7 @@ class ConsumerLoop(Service):
         self._committed, self._positioned = dict(positions), tuple(positions)
         self._adopted = number
         if numbers:
-            for reason in ("start", "partitions"):
+            for reason in ("start", "partitions", "group"):
                 self._progress.not_ready.pop(reason, None)
         else:
             self._progress.not_ready["partitions"] = "no partitions assigned"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.structs import ConsumerRecord
+from aiokafka.errors import KafkaError
 
 from services.contract import mute_and_forget
 from services.contract.mute_and_forget import Control
@@ -16,18 +17,20 @@ from services.contract.topics import Topics
 from services.contract.window import Window
 from services.kafka import clients
 from services.kafka.clients import SigningProducer
-from services.kafka.follower import Batch, TopicFollower
+from services.kafka.follower import RETRY_S, Batch, TopicFollower
 from services.kafka.log_reader import read_range
 from services.kafka.signing import require_unsigned
 from services.runtime.settings import Settings
 
 POLL_MS = 1_000
+_log = logging.getLogger(__name__)
 
 
 class ControlTopic:
     """The current control of each session; a record is visible about 50 ms after its acknowledgement.
 
-    It fails closed: if the topic becomes unreadable, `raise_if_failed` raises, and users of payloads must stop.
+    It fails closed: while the topic is unreadable, `raise_if_failed` raises, and users of payloads must wait. It is read
+    again from its beginning as soon as that is possible.
     """
 
     @classmethod
@@ -40,6 +43,7 @@ class ControlTopic:
         self._on_change: Callable[[Control], None] = lambda _: None
         self._known: dict[str, Control] = {}
         self._task: asyncio.Task[None] | None = None
+        self._failure: KafkaError | None = None
 
     async def __aenter__(self) -> ControlTopic:
         await self.start()
@@ -54,13 +58,7 @@ class ControlTopic:
 
     async def start(self) -> None:
         """Read all existing controls, then follow the topic. Raises KafkaError."""
-        await self._follower.start()
-        try:
-            async for batch in self._follower.poll_to_end():
-                self._apply_batch(batch)
-        except BaseException:
-            await self._follower.stop()
-            raise
+        await self._read_all()
         self._task = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
@@ -72,12 +70,14 @@ class ControlTopic:
             await self._follower.stop()
 
     def raise_if_failed(self) -> None:
-        """Raise the error that ended the follower, if any."""
+        """Raise the error because of which a mute may be unknown, if any."""
+        if self._failure is not None:
+            raise self._failure
         if self._task is not None and self._task.done():
             self._task.result()
 
     async def wait_for_failure(self) -> None:
-        """Wait until the follower fails, and raise its error."""
+        """Wait until the follower ends by a defect of its own, and raise that."""
         if self._task is not None:
             await asyncio.shield(self._task)
 
@@ -97,24 +97,59 @@ class ControlTopic:
 
     async def _follow(self) -> None:
         while True:
-            self._apply_batch(await self._follower.poll(POLL_MS))
+            try:
+                batch = await self._follower.poll(POLL_MS)
+            except KafkaError as error:
+                await self._recover(error)
+            else:
+                known: dict[str, Control] = {}
+                _merge(known, batch)
+                self._update(known)
 
-    def _apply_batch(self, batch: Batch) -> None:
-        for records in batch.values():
-            for record in records:
-                self._apply(record)
+    async def _recover(self, error: KafkaError) -> None:
+        """Read the topic again, as often as that fails."""
+        _log.warning("The control topic cannot be read; it is read again.", extra={"why": str(error)})
+        self._failure = error
+        await self._follower.stop()
+        while self._failure is not None:
+            await asyncio.sleep(RETRY_S)
+            with contextlib.suppress(KafkaError):
+                await self._read_all()
+                self._failure = None
 
-    def _apply(self, record: ConsumerRecord) -> None:
+    async def _read_all(self) -> None:
+        """Connect and read to the end. What is known changes at the end only: what was muted stays so meanwhile."""
+        known: dict[str, Control] = {}
+        await self._follower.start()
+        try:
+            async for batch in self._follower.poll_to_end():
+                _merge(known, batch)
+        except BaseException:
+            await self._follower.stop()
+            raise
+        self._update(known)
+
+    def _update(self, known: Mapping[str, Control]) -> None:
+        for session, control in known.items():
+            self._known[session] = _keep_deletion(self._known.get(session), control)
+            self._on_change(self._known[session])
+
+
+def _merge(known: dict[str, Control], batch: Batch) -> None:
+    """Add the controls of a batch, in order."""
+    for record in (record for records in batch.values() for record in records):
         try:
             session = record.key.decode()
         except (AttributeError, UnicodeDecodeError):
-            return
+            continue
         current = mute_and_forget.decode_or_none(session, record.value) if record.value else Control(session)
         if current is not None:
-            # A tombstone unmutes, but does not undo a deletion that this process knows of.
-            before = self._known.get(session)
-            self._known[session] = current if before is None else current.forget(before.forgotten_before_us)
-            self._on_change(self._known[session])
+            known[session] = _keep_deletion(known.get(session), current)
+
+
+def _keep_deletion(before: Control | None, current: Control) -> Control:
+    """A tombstone unmutes, but does not undo a deletion that this process knows of."""
+    return current if before is None else current.forget(before.forgotten_before_us)
 
 
 async def read_control(reader: AIOKafkaConsumer, topics: Topics, partitions: int, session: str) -> Control:

@@ -63,10 +63,10 @@ def make_app(name: str, bootstrap_servers: str, intake: ConsumerLoop, work: Work
                 done.cancel()
                 raise
             except BaseException as error:
-                # The intake waits for this batch: it must hear of the failure, or it would wait for ever.
+                # The consumer loop waits for this batch, and decides whether it is read again or the process ends.
                 done.set_exception(error)
-                raise
-            done.set_result(None)
+            else:
+                done.set_result(None)
 
     return app
 

@@ -21,10 +21,14 @@ _log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def producer(broker: clients.BrokerAddress, progress: Progress) -> AsyncIterator[AIOKafkaProducer]:
-    """The producer once the broker is there; until then the service is not ready, and says why."""
+    """The producer once the broker is there; until then the service is not ready, and says why.
+
+    It lives as long as the service, so it is not idempotent: it gives up after 20 s and then goes on with other records.
+    A copy of a record with the same id is a duplicate to alignment.
+    """
 
     async def start() -> AIOKafkaProducer:
-        client = clients.make_producer(broker)
+        client = clients.make_producer(broker, idempotent=False)
         try:
             await client.start()
         except BaseException:

@@ -17,7 +17,7 @@ from services.runtime.metric_definitions import MqttMetrics
 from services.runtime.process import run_until_first_ends
 from services.runtime.settings import MqttSettings
 
-RETRY_S, TIMEOUT_S, KEEPALIVE_S, INCOMING_MAX = 1.0, 10.0, 30, 16
+RETRY_S, RETRY_S_MAX, TIMEOUT_S, KEEPALIVE_S, INCOMING_MAX = 1.0, 30.0, 10.0, 30, 16
 _log = logging.getLogger(__name__)
 
 
@@ -52,18 +52,23 @@ class MqttClient:
                 self._queue.put_nowait(message)
 
     async def run(self) -> None:
-        """Stay connected until cancelled; then announce that the bridge is offline."""
+        """Stay connected until cancelled; then announce that the bridge is offline. Pauses between attempts grow."""
+        pause_s = RETRY_S
         while True:
             try:
                 async with self._client() as client:
                     await self._serve(client)
             except aiomqtt.MqttError as error:
-                _log.warning("The MQTT broker cannot be reached; retrying.", extra={"why": str(error)})
+                if self._connected:
+                    pause_s = RETRY_S
+                extra = {"why": str(error), "retry_s": pause_s}
+                _log.warning("The MQTT broker cannot be reached; retrying.", extra=extra)
             finally:
                 self._connected = False
                 self._metrics.connected.set(0)
                 self._progress.not_ready["mqtt"] = "the MQTT broker cannot be reached"
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, RETRY_S_MAX)
 
     def _client(self) -> aiomqtt.Client:
         s = self._settings

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import TopicPartition, errors
 from aiokafka.errors import (
     CommitFailedError,
     GroupAuthorizationFailedError,
@@ -175,3 +175,95 @@ async def test_service_ends_after_the_wait_if_its_broker_stays_unreachable(monke
     async with asyncio.timeout(DEADLINE_S):
         await loop.on_stop()
     assert consumer.stopped == 1
+
+
+class Group(Consumer):
+    """A consumer of one record that raises the given errors first, one for each poll."""
+
+    def __init__(self, failures: list[KafkaError]) -> None:
+        super().__init__()
+        self.failures = failures
+
+    async def getmany(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[str]]:
+        if self.failures:
+            raise self.failures.pop(0)
+        return {TP: ["record"]}
+
+    async def position(self, tp: TopicPartition) -> int:
+        return 1
+
+    def seek(self, tp: TopicPartition, offset: int) -> None:
+        pass
+
+
+class Batching(Work):
+    """Work that raises the given errors, one for each batch, then ends the loop with the first batch that succeeds."""
+
+    def __init__(self, failures: list[KafkaError]) -> None:
+        super().__init__()
+        self.failures = failures
+        self.loop: ConsumerLoop
+
+    async def reset(self) -> None:
+        self.calls.append("reset")
+
+    def next_deadline_us(self) -> int:
+        return 1 << 62
+
+    def prepare_batch(self, group: object, fetched: object, positions: object) -> object:
+        return fetched
+
+    async def put(self, item: tuple[asyncio.Future[None], object]) -> None:
+        done, _ = item
+        if self.failures:
+            done.set_exception(self.failures.pop(0))
+            return
+        self.calls.append("process")
+        self.loop._stopped.set()
+        done.set_result(None)
+
+
+PASSING = [
+    CommitFailedError(),
+    errors.UnknownMemberIdError(),
+    errors.IllegalGenerationError(),
+    errors.RebalanceInProgressError(),
+    KafkaConnectionError(),
+    NotCoordinatorForGroupError(),
+    errors.GroupLoadInProgressError(),
+    errors.KafkaTimeoutError(),
+    RequestTimedOutError(),
+    errors.NotLeaderForPartitionError(),
+    errors.OutOfOrderSequenceNumber(),
+    errors.ProducerFenced(),
+    errors.IllegalStateError(),
+    KafkaError("Unexpected error during coordination"),
+]
+
+
+@pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("where", ["poll", "batch"])
+async def test_failure_of_the_group_or_of_a_send_is_survived_by_joining_and_reading_again(
+    where: str, error: KafkaError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BROKER_AGAIN_S", 0)
+    in_poll, in_batch = ([error, error], []) if where == "poll" else ([], [error, error])
+    consumer, work, progress = Group(in_poll), Batching(in_batch), Progress(60)
+    loop = ConsumerLoop(lambda: consumer, ["t"], work, progress, 1)  # type: ignore[arg-type]
+    loop.consumer, loop.batches, work.loop = consumer, work, loop
+    async with asyncio.timeout(DEADLINE_S):
+        await loop._run.fun(loop)
+    assert work.calls.count("reset") == 2
+    assert work.calls.count("on_assigned") == 3
+    assert work.calls.count("process") == 1
+    assert consumer.stopped == 2
+    assert "group" not in progress.not_ready
+
+
+async def test_missing_permission_ends_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    consumer, work = Group([GroupAuthorizationFailedError("g")]), Batching([])
+    loop = ConsumerLoop(lambda: consumer, ["t"], work, Progress(60), 1)  # type: ignore[arg-type]
+    loop.consumer, loop.batches, work.loop = consumer, work, loop
+    with pytest.raises(GroupAuthorizationFailedError):
+        await loop._run.fun(loop)
+    assert "reset" not in work.calls
