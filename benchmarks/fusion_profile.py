@@ -146,7 +146,8 @@ async def _create_topics(stack: LocalStack, job: BenchmarkJob) -> Settings:
 async def _copy_windows(stack: LocalStack, source: Settings, target: Settings) -> None:
     """Copy the window records from one prefix to another, each in its partition and in order."""
     topic = target.topic_names().windows
-    async with clients.reader(stack.bootstrap_servers) as reader, clients.producer(stack.bootstrap_servers) as producer:
+    # The producer signs them for their new topic.
+    async with clients.reader(stack.bootstrap_servers) as reader, clients.producer(target.kafka) as producer:
         for number in range(PARTITIONS):
             log = read_range(reader, TopicPartition(source.topic_names().windows, number))
             await clients.send_all(producer, topic, number, [(r.key, r.value, list(r.headers)) async for r in log])

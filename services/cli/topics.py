@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -58,6 +58,38 @@ def check(json: output.Json = False) -> None:
     else:
         print("\n".join(f"{t.topic}: {t.what}\n  repair: {t.repair}" for t in problems) or "Topics OK.")
     sys.exit(1 if problems else 0)
+
+
+@app.command("acl")
+def acl(
+    form: Annotated[
+        Literal["kafka", "strimzi", "redis"],
+        typer.Option("--format", help="Lines for kafka-acls.sh, KafkaUser resources of Strimzi, or a Redis ACL file."),
+    ] = "kafka",
+    user: Annotated[
+        str, typer.Option(help="User names; {role} stands for the role. With client certificates: CN=braid-{role}.")
+    ] = "braid-{role}",
+    cluster: Annotated[str, typer.Option(help="The name of Strimzi's Kafka resource.")] = "kafka",
+) -> None:
+    """Print access rules: each service, and devices, may write and read what they need and nothing else.
+
+    Roles are the services, `device` (may write media only), `operator` (the commands) and `reader` (may read predictions and
+    events). Nothing is changed; an administrator runs or applies what is printed.
+    """
+    from secrets import token_hex
+
+    from services.contract.topics import ROLES
+    from services.kafka.access_rules import access_rules, kafka_acls, redis_acls, strimzi_users
+
+    settings = load()
+    if form == "redis":
+        print("\n".join(redis_acls(user, {role: token_hex(16) for role in ROLES})))
+        output.note("Each user has a new password after `>`: give it to its service as BRAID_REDIS__PASSWORD.")
+    elif form == "strimzi":
+        print(strimzi_users(access_rules(settings), user, cluster), end="")
+    else:
+        print("\n".join(f"kafka-acls.sh {line}" for line in kafka_acls(access_rules(settings), user)))
+        output.note("Each line needs --bootstrap-server, and --command-config with an administrator's credentials.")
 
 
 async def _apply(settings: Settings) -> list[str]:

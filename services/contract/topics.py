@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 MODALITIES = ("text", "video", "audio")
 MINUTE_MS = 60_000
@@ -10,14 +11,24 @@ HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 
 
+# Who uses topics: cameras and other sources, the services, the commands of a person, and programs that read results.
+Role = Literal["device", "aligner", "fusion", "gateway", "mqtt", "wyoming", "operator", "reader"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic as `braid topics apply` creates it; config values are the broker's own strings."""
+    """A topic as `braid topics apply` creates it; config values are the broker's own strings.
+
+    `writers` and `readers` are all that need to write and read it; the operator reads every topic.
+    """
 
     name: str
     description: str
     partitions: int
     config: tuple[tuple[str, str], ...]
+    writers: frozenset[Role]
+    readers: frozenset[Role]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +105,8 @@ class Topics:
         broker_clock = ("message.timestamp.type", "LogAppendTime")
         size = ("max.message.bytes", str(record_bytes_max))
 
-        def topic(name: str, description: str, *config: tuple[str, str]) -> Topic:
-            return Topic(name, description, partitions, (*config, broker_clock, size))
+        def topic(name: str, description: str, writers: str, readers: str, *config: tuple[str, str]) -> Topic:
+            return Topic(name, description, partitions, (*config, broker_clock, size), _roles(writers), _roles(readers))
 
         def retained(retention_ms: int) -> tuple[tuple[str, str], ...]:
             # Records of the active segment are not deleted, so long segments would extend the retention.
@@ -105,19 +116,62 @@ class Topics:
                 ("segment.ms", str(MINUTE_MS if retention_ms <= HOUR_MS else HOUR_MS)),
             )
 
+        media = retained(media_retention_ms)
         return (
-            *(topic(self.media(m), f"{m} chunks and ticks", *retained(media_retention_ms)) for m in self.modalities),
-            topic(self.windows, "aligned windows", *retained(media_retention_ms)),
+            *(
+                topic(
+                    self.media(m),
+                    f"{m} chunks and ticks",
+                    "device aligner gateway wyoming operator",
+                    "aligner fusion gateway mqtt operator",
+                    *media,
+                )
+                for m in self.modalities
+            ),
+            topic(self.windows, "aligned windows", "aligner operator", "aligner fusion gateway operator", *media),
             topic(
                 self.frontier,
                 "the last emitted window of each session",
+                "aligner operator",
+                "aligner operator",
                 ("cleanup.policy", "compact,delete"),
                 ("retention.ms", str(frontier_retention_ms)),
                 ("segment.ms", str(HOUR_MS)),
             ),
-            topic(self.predictions, "one prediction per window", *retained(7 * DAY_MS)),
-            topic(self.events, "events: new, update, end", *retained(7 * DAY_MS)),
-            topic(self.control, "mute and forget", ("cleanup.policy", "compact"), ("segment.ms", str(HOUR_MS))),
-            topic(self.late, "late chunks", *retained(DAY_MS)),
-            topic(self.dead, "rejected records, with the reason", *retained(DAY_MS)),
+            topic(
+                self.predictions,
+                "one prediction per window",
+                "fusion",
+                "fusion gateway mqtt operator reader",
+                *retained(7 * DAY_MS),
+            ),
+            topic(
+                self.events,
+                "events: new, update, end",
+                "fusion",
+                "gateway mqtt operator reader",
+                *retained(7 * DAY_MS),
+            ),
+            topic(
+                self.control,
+                "mute and forget",
+                "mqtt operator",
+                "fusion gateway mqtt operator",
+                ("cleanup.policy", "compact"),
+                ("segment.ms", str(HOUR_MS)),
+            ),
+            topic(self.late, "late chunks", "aligner operator", "gateway operator", *retained(DAY_MS)),
+            topic(
+                self.dead,
+                "rejected records, with the reason",
+                "aligner fusion operator",
+                "gateway operator",
+                *retained(DAY_MS),
+            ),
         )
+
+
+def _roles(names: str) -> frozenset[Role]:
+    roles = frozenset(role for role in ROLES if role in names.split())
+    assert len(roles) == len(names.split()), names
+    return roles

@@ -19,7 +19,8 @@ from tests.waiting import wait_until
 async def test_an_aligner_waits_for_its_broker_and_survives_an_outage(tmp_path: Path) -> None:
     broker, redis = LocalKafka(tmp_path), LocalRedis(tmp_path)
     await redis.start()
-    settings = load(kafka={"bootstrap_servers": broker.bootstrap_servers}, topics={"partitions": 1})
+    kafka = {"bootstrap_servers": broker.bootstrap_servers, "signing_file": tmp_path / "signing.json"}
+    settings = load(kafka=kafka, topics={"partitions": 1})
     topics, servers = settings.topic_names(), broker.bootstrap_servers
     environment = {"BRAID_KAFKA__BOOTSTRAP_SERVERS": servers, "BRAID_REDIS__URL": redis.url}
     aligner = ServiceProcess("aligner", tmp_path, environment)

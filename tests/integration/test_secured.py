@@ -122,7 +122,9 @@ async def test_a_service_and_the_command_line_connect_with_tls_and_a_password(
         "BRAID_KAFKA__SIGNING_SECRETS": json.dumps([SECRET]),
     }
     async with clients.admin(k) as admin:
-        assert await topic_admin.create_missing_topics(admin, load(kafka=k.model_dump()))
+        assert await topic_admin.create_missing_topics(
+            admin, load(kafka=k.model_dump() | {"signing_secrets": [SECRET]})
+        )
     redis = LocalRedis(tmp_path)
     await redis.start()
     behind = int(redis.url.rsplit(":", 1)[1].split("/")[0])

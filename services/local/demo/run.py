@@ -72,7 +72,7 @@ async def run_demo(
         environment |= {"BRAID_GATEWAY__PORT": str(port), "BRAID_GATEWAY__LOOK_BACK_S": "0"}
         environment |= {"BRAID_GATEWAY__TOKEN": token, "BRAID_GATEWAY__HISTORY_S": str(HISTORY_S)}
         services = {name: ServiceProcess(name, folder, environment) for name in ("aligner", "fusion", "gateway")}
-        await _create_topics(stack, settings)
+        await _create_topics(stack)
         try:
             for service in services.values():
                 service.start()
@@ -109,9 +109,9 @@ class _Playback:
     killed: dict[str, Any] | None
 
 
-async def _create_topics(stack: LocalStack, settings: Settings) -> None:
+async def _create_topics(stack: LocalStack) -> None:
     async with clients.admin(stack.settings().kafka) as admin:
-        await topic_admin.create_missing_topics(admin, settings)
+        await topic_admin.create_missing_topics(admin, stack.settings())
 
 
 def _read_recordings(options: DemoOptions, sessions: Mapping[str, str]) -> dict[str, RecordedStream]:
