@@ -12,13 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
-from services.aligner.session import NEVER_US, OpenWindow, Session, Stream, WatermarkStep
+from services.aligner.quotas import QuotaLimits, count_chunk
+from services.aligner.session import NEVER_US, OpenWindow, Session, Stream, WatermarkStep, WindowStream
 from services.aligner.window_builder import build_window
-from services.contract.alignment_config import AlignmentConfig
+from services.contract.alignment_config import MEMBER_BYTES, NAME_CHARACTER_BYTES, AlignmentConfig, member_bytes
 from services.contract.chunk import Chunk, SessionEnd
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.tick import Tick
 from services.contract.window import Member, Window
+
+NO_LIMIT = 1 << 62
 
 
 class RetainedOffsets:
@@ -113,12 +116,16 @@ class Aligner:
         self._oldest = [(start_us, name) for name, start_us in last_emitted_us.items()]
         heapify(self._oldest)
         self._ticked: set[str] = set()
+        self._quotas = QuotaLimits(config)
+        self._members_bytes_max = NO_LIMIT if config.members_bytes_max is None else config.members_bytes_max
+        self._member_share = self._members_bytes_max // config.members_max
+        self._name_characters_max = (self._member_share - MEMBER_BYTES) // NAME_CHARACTER_BYTES
         self._close_after_us = {modality: config.closing_watermark_us(0, modality) for modality in config.modalities}
         self.retained = {modality: RetainedOffsets() for modality in config.modalities}
 
     def add_chunk(self, chunk: Chunk, received_mono_us: int) -> tuple[Fate, list[Window]]:
         """Add a chunk; return its fate and the windows that it closed, in order of start."""
-        name, modality, source, id, t_us, duration_us, sha256, partition, offset, appended_us = chunk
+        name, modality, source, id, t_us, duration_us, sha256, partition, offset, appended_us, _, _ = chunk
         session, config = self._session(name, received_mono_us), self.config
         stream = session.streams[modality]
         stream.sources.add(source)
@@ -137,10 +144,20 @@ class Aligner:
             if stream.known[identity] == sha256:
                 return Duplicate(), []
             return Rejected(Reason.CONFLICT, "this source sent other bytes under the same id and time"), []
+        last_window = session.windows.get(starts[-1])
+        usage = None if last_window is None else last_window.usage.get(modality)
+        if usage is not None:
+            exceeded = self._quotas.exceeded(usage, chunk)
+            if exceeded is not None:
+                return Rejected(Reason.QUOTA, exceeded), []
         member = Member(source, id, t_us, duration_us, sha256, partition, offset)
         last_start_us = self._enter(session, modality, member, appended_us, open_starts)
         if last_start_us is not None:
             stream.remember(identity, sha256, last_start_us)
+            if last_start_us == starts[-1]:
+                if usage is None:
+                    usage = session.windows[last_start_us].usage[modality] = {}
+                count_chunk(usage, chunk)
         # A chunk rejected for `limit` raises the watermark too. After a crash some of its windows may be emitted already;
         # whether one of them had room can then not be known, but the watermark must come out the same.
         watermark_us = t_us + (duration_us if config.streams[modality].gapless else 0)
@@ -150,7 +167,7 @@ class Aligner:
             self._raise(stream, modality, WatermarkStep(watermark_us, appended_us, "data", received_mono_us))
             windows = self._close(session)
         if last_start_us is None:
-            return Rejected(Reason.LIMIT, f"{config.members_max} members in each window"), windows
+            return Rejected(Reason.LIMIT, f"each window has {config.members_max} members or as many bytes"), windows
         return WINDOWED, windows
 
     def apply_tick(
@@ -235,7 +252,10 @@ class Aligner:
 
     def _enter(self, session: Session, modality: str, member: Member, appended_us: int, starts: range) -> int | None:
         """Add a member to each of these windows that has room; return the start of the last one that had."""
-        last, members_max = None, self.config.members_max
+        last, members_max, share = None, self.config.members_max, self._member_share
+        # Nearly all members take less than their share of the record; those of long names use that of others.
+        fits = len(member.source) + len(member.id) <= self._name_characters_max
+        excess = 0 if fits else max(member_bytes(member.source, member.id) - share, 0)
         for start in starts:
             window = session.windows.get(start)
             if window is None:
@@ -244,9 +264,14 @@ class Aligner:
                 self.windows_open += 1
             members = window.members.get(modality)
             if members is None:
-                members = window.members[modality] = []
-            if len(members) < members_max:
+                members = window.members[modality] = WindowStream()
+            if len(members) < members_max and (
+                (fits and not members.excess)
+                or (len(members) + 1) * share + members.excess + excess <= self._members_bytes_max
+            ):
                 members.append(member)
+                if excess:
+                    members.excess += excess
                 if appended_us < window.opened_us:
                     window.opened_us = appended_us
                 last = start

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from services.contract import cloudevents, timestamps
-from services.contract.admission import Admitted, AdmittedChunk, admit, payload_check
+from services.contract.admission import VIDEO, Admitted, AdmittedChunk, admit, payload_check
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk
 from services.contract.cloudevents import Envelope
 from services.contract.dead_letter import Rejected
+from services.contract.media_headers import decode_pixels
 from services.contract.record import Headers, LogRecord
 
 STREAMS_MAX = 50_000
@@ -128,6 +129,8 @@ class AdmissionCache:
             self._number,
             record.offset,
             appended_us,
+            len(body),
+            decode_pixels(body) if modality == VIDEO else 0,
         )
         return AdmittedChunk(chunk, stream.content_type, body)
 

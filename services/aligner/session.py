@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Literal, NamedTuple
 
+from services.aligner.quotas import Usage
 from services.contract.window import Member
 
 NEVER_US = -(1 << 62)
@@ -83,6 +84,20 @@ class Stream:
         return self.steps[bisect_left(self.steps, (level_us,))] if level_us <= self.watermark_us else None
 
 
+class WindowStream(list[Member]):
+    """The members of one modality in an open window, in order of arrival.
+
+    Attributes:
+        excess: Bytes that members may take in the record beyond their shares.
+    """
+
+    __slots__ = ("excess",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.excess = 0
+
+
 @dataclass(slots=True)
 class OpenWindow:
     """The members of a window that is not emitted yet.
@@ -92,12 +107,14 @@ class OpenWindow:
         members: Members by modality, in order of arrival.
         last: Modality and offset of those members that are in no later window.
         early_emitted: Whether its early version is emitted.
+        usage: By modality, what counts against quotas of chunks for which this is the last window.
     """
 
     opened_us: int
-    members: dict[str, list[Member]] = field(default_factory=dict)
+    members: dict[str, WindowStream] = field(default_factory=dict)
     last: list[tuple[str, int]] = field(default_factory=list)
     early_emitted: bool = False
+    usage: dict[str, Usage] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -224,5 +224,5 @@ class AlignerWorker:
 
 def _cache_entry(admitted: AdmittedChunk) -> CacheEntry:
     # Unpacked rather than read by name: this runs once for each chunk.
-    (session, modality, _, _, t_us, _, _, partition, offset, _), content_type, body = admitted
+    (session, modality, _, _, t_us, _, _, partition, offset, *_), content_type, body = admitted
     return CacheEntry(session, modality, t_us, partition, offset, content_type, body)

@@ -21,6 +21,7 @@ from services.contract.record import Headers
 from services.contract.tick import Tick
 from services.contract.transcript import TEXT_TYPES, read_transcript
 
+VIDEO = "video"
 _TICK = tick.TICK_TYPE.encode()
 
 
@@ -107,7 +108,11 @@ def admit(
     if t_us < appended_us - config.stale_after_us:
         return Rejected(Reason.STALE, f"captured {(appended_us - t_us) // 1000} ms before it arrived")
     sha256 = hashlib.sha256(envelope.payload).hexdigest() if envelope.payload else EMPTY_SHA256
-    chunk = Chunk(session, modality, source, id, t_us, duration_us, sha256, partition, offset, appended_us)
+    payload = envelope.payload
+    pixels = media_headers.decode_pixels(payload) if modality == VIDEO else 0
+    chunk = Chunk(
+        session, modality, source, id, t_us, duration_us, sha256, partition, offset, appended_us, len(payload), pixels
+    )
     return AdmittedChunk(chunk, envelope.get("content-type"), envelope.payload)
 
 

@@ -37,6 +37,31 @@ class AdmissionLimits:
     header_bytes_max: int = 8_192
 
 
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """What one source, and one session in one modality, may send; counted for each hop of event time.
+
+    A chunk counts in the hop in which the last of its windows starts, at most `per_hop` of a rate; the first chunk there
+    is always within the quota. Pixels are those of `media_headers.decode_pixels`.
+    """
+
+    source_records_per_s: int = 120
+    source_bytes_per_s: int = 8_000_000
+    source_pixels_per_s: int = 24_000_000
+    session_bytes_per_s: int = 16_000_000
+    session_pixels_per_s: int = 48_000_000
+    session_sources_max: int = 32
+
+
+# The most bytes of a member in a window record, without source and id; each character of these takes up to 6.
+MEMBER_BYTES, NAME_CHARACTER_BYTES = 200, 6
+
+
+def member_bytes(source: str, id: str) -> int:
+    """Return the most bytes that a member of this source and id takes in a window record."""
+    return MEMBER_BYTES + NAME_CHARACTER_BYTES * (len(source) + len(id))
+
+
 def _default_streams() -> dict[str, StreamConfig]:
     return {
         "text": StreamConfig(500_000, False),
@@ -57,8 +82,10 @@ class AlignmentConfig:
     stale_after_us: int = 24 * 3_600_000_000
     max_duration_us: int = 30_000_000
     members_max: int = 256
+    window_bytes_max: int | None = 1_000_000
     event_gap_us: int = 10_000_000
     admission: AdmissionLimits = AdmissionLimits()
+    quotas: Quotas | None = Quotas()
     contract: int = CONTRACT_VERSION
 
     @property
@@ -74,6 +101,10 @@ class AlignmentConfig:
     def to_json(self) -> dict[str, Any]:
         """Return all fields by name, as `config_from_json` reads them."""
         fields = asdict(self)
+        # Earlier versions had neither of these. Left out, their settings keep their digest and can be migrated.
+        for name in ("quotas", "window_bytes_max"):
+            if fields[name] is None:
+                del fields[name]
         # Records and the digest call the settings of the streams `lanes`.
         return {"lanes": fields.pop("streams"), **fields}
 
@@ -91,6 +122,18 @@ class AlignmentConfig:
         beyond = (t_us + (duration_us or 1) - 1) // hop_us + 1
         return range(first * hop_us, beyond * hop_us, hop_us)
 
+    def per_hop(self, rate_per_s: int) -> int:
+        """Return how much of a quota per second one hop has, at least 1."""
+        return max(rate_per_s * self.hop_us // 1_000_000, 1)
+
+    @property
+    def members_bytes_max(self) -> int | None:
+        """Return the bytes of a window record that the members of one modality may take; None for no limit.
+
+        Each member counts with at least its share, which is this divided by `members_max`.
+        """
+        return None if self.window_bytes_max is None else self.window_bytes_max // len(self.streams)
+
     def closing_watermark_us(self, start_us: int, modality: str) -> int:
         """Return the watermark at which a modality closes the window that starts at `start_us`."""
         return start_us + self.size_us + self.streams[modality].lateness_us
@@ -100,10 +143,12 @@ def config_from_json(fields: Mapping[str, Any]) -> AlignmentConfig:
     """Build the settings from the output of `to_json`. Raises KeyError, TypeError or ValueError if it is invalid."""
     config = AlignmentConfig(
         **{
+            "window_bytes_max": None,
             **{name: value for name, value in fields.items() if name != "lanes"},
             "streams": {name: StreamConfig(**stream) for name, stream in fields["lanes"].items()},
             "sessions": tuple((pattern, tuple(modalities)) for pattern, modalities in fields["sessions"]),
             "admission": AdmissionLimits(**fields["admission"]),
+            "quotas": Quotas(**fields["quotas"]) if "quotas" in fields else None,
         }
     )
     if config.contract != CONTRACT_VERSION:

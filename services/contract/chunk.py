@@ -9,7 +9,10 @@ EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 
 
 class Chunk(NamedTuple):
-    """One media record [t_us, t_us + duration_us), in microseconds of event time; appended_us is its append time."""
+    """One media record [t_us, t_us + duration_us), in microseconds of event time; appended_us is its append time.
+
+    `payload_bytes` and `decode_pixels` (see `media_headers.decode_pixels`) count against quotas.
+    """
 
     session: str
     modality: str
@@ -21,6 +24,8 @@ class Chunk(NamedTuple):
     partition: int
     offset: int
     appended_us: int
+    payload_bytes: int = 0
+    decode_pixels: int = 0
 
     @property
     def identity(self) -> tuple[str, str, int, int]:

@@ -115,6 +115,7 @@ class Reason(StrEnum):
     TEXT = "text"  # a JSON message without a usable text, or one too long
     CONFLICT = "conflict"  # a known identity with other bytes
     LIMIT = "limit"  # every window that it belongs to is full
+    QUOTA = "quota"  # its source or session has sent more than its quota
     TICK = "tick"  # an invalid tick
     FORGED = "forged"  # a tick without a valid signature
     RECORD = "record"  # an invalid record in a topic that Braid writes (stage fusion)

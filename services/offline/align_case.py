@@ -73,7 +73,15 @@ def _semantics(case: dict[str, Any]) -> AlignmentConfig:
             raise InvalidCase(f"modality {name} needs lateness_us and gapless")
         streams[name] = StreamConfig(_number(given, "lateness_us", f"modality {name}", least=0), given["gapless"])
     size_us, hop_us = _number(case, "size_us", "the case", least=1), _number(case, "hop_us", "the case", least=1)
-    return AlignmentConfig(size_us, hop_us, streams, members_max=WITHOUT_LIMIT, event_gap_us=WITHOUT_LIMIT)
+    return AlignmentConfig(
+        size_us,
+        hop_us,
+        streams,
+        members_max=WITHOUT_LIMIT,
+        window_bytes_max=None,
+        event_gap_us=WITHOUT_LIMIT,
+        quotas=None,
+    )
 
 
 def _chunk(arrival: dict[str, Any], modality: str, offset: int, index: int, where: str) -> Chunk:

@@ -174,7 +174,7 @@ def test_windows_are_emitted_once_and_in_order_and_only_their_starts_remain(
         assert starts == sorted(set(starts))
     read = Counter(m for m, log in reading.logs.items() for entry in log if isinstance(entry, Chunk))
     assert Counter(m for m, _ in reading.fates) == read
-    assert set(reading.fates.values()) <= {"windowed", "late", "duplicate", "conflict", "limit"}
+    assert set(reading.fates.values()) <= {"windowed", "late", "duplicate", "conflict", "limit", "quota"}
     assert reading.aligner.sessions == {}
     assert reading.held() == 0
     ends = {m: len(log) for m, log in reading.logs.items()}

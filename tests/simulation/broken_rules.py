@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import pytest
 
 from services.aligner.alignment import Aligner, Duplicate
 from services.aligner.partition import Effects, FrontierCoverage, Partition
+from services.aligner.quotas import QuotaLimits
 from services.aligner.session import NEVER_US, Session, Stream, WatermarkStep
 from services.contract import last_emitted_window
 from services.contract.chunk import Chunk
@@ -202,6 +205,36 @@ def cover_only_the_old_where_every_floor_is_the_end(patch: pytest.MonkeyPatch) -
 def share_one_frontier_key(patch: pytest.MonkeyPatch) -> None:
     """Let all owners write the frontier of a session under one key, so that a paused one overwrites its successor."""
     patch.setattr(last_emitted_window, "key", lambda session, nonce: key(session, "the same"))
+
+
+def count_quotas_by_append_time(patch: pytest.MonkeyPatch) -> None:
+    """Count records per period of append time since the start of the process, of which a restart reads only a part."""
+    counted: WeakKeyDictionary[QuotaLimits, dict[object, list[int]]] = WeakKeyDictionary()
+
+    def exceeded(self: QuotaLimits, usage: object, chunk: Chunk) -> str | None:
+        if not self.enabled:
+            return None
+        period = chunk.session, chunk.modality, chunk.source, chunk.appended_us // 8_000
+        counts = counted.setdefault(self, {}).setdefault(period, [0])
+        counts[0] += 1
+        return "too many records" if counts[0] > 3 else None
+
+    patch.setattr(QuotaLimits, "exceeded", exceeded)
+
+
+def start_each_process_without_usage(patch: pytest.MonkeyPatch) -> None:
+    """Commit past chunks that count against a quota as soon as the first of their windows is emitted."""
+    close = Aligner._close
+
+    def hasty(self: Aligner, session: Session) -> object:
+        windows = close(self, session)
+        for start in session.starts[:1]:
+            for modality, offset in session.windows[start].last:
+                self.retained[modality].release(offset)
+            session.windows[start].last.clear()
+        return windows
+
+    patch.setattr(Aligner, "_close", hasty)
 
 
 def predict_again_what_is_published(patch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ class SentRecord:
     length: int = 0
     content: int = 0
     alive: bool = False
+    camera: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def record_of(sent: SentRecord, offset: int, timestamp: int) -> FakeRecord:
     types = {"audio": "audio/pcm;rate=8000;channels=1;format=s16le", "text": "text/plain", "video": "image/jpeg"}
     headers = cloudevents.build_headers(
         session=sent.session,
-        source=f"/devices/{sent.session}/{sent.modality}",
+        source=f"/devices/{sent.session} {sent.camera}/{sent.modality}",
         id=sent.id,
         type=cloudevents.ALIVE_TYPE if sent.alive else cloudevents.media_type(sent.modality),
         t_us=EPOCH_US + sent.t * UNIT_US,

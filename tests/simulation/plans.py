@@ -27,6 +27,7 @@ def random_plan(rng: random.Random) -> list[SentRecord]:
                     t=t - (rng.randint(0, 25) if rng.random() < 0.25 else 0),
                     length=rng.choice([1, 2, 5, 30 if rng.random() < 0.1 else 3]) if modality == "audio" else 0,
                     alive=modality == "video" and rng.random() < 0.3,
+                    camera=rng.choice([0, 0, 0, 1, 2]),
                 )
                 plan.append(sent)
                 if rng.random() < 0.15:
@@ -41,4 +42,4 @@ def _delay(rng: random.Random) -> int:
 
 
 def _again(sent: SentRecord, at: int, content: int) -> SentRecord:
-    return SentRecord(at, sent.modality, sent.session, sent.id, sent.t, sent.length, content, sent.alive)
+    return SentRecord(at, sent.modality, sent.session, sent.id, sent.t, sent.length, content, sent.alive, sent.camera)

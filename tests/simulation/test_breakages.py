@@ -26,6 +26,8 @@ BY_CHANCE: list[Broken] = [
     broken_rules.keep_identities_until_emission,
     broken_rules.forget_identities_at_once,
     broken_rules.commit_before_the_outputs,
+    broken_rules.count_quotas_by_append_time,
+    broken_rules.start_each_process_without_usage,
     broken_rules.predict_again_what_is_published,
     broken_rules.start_folds_from_nothing,
     broken_rules.never_look_back,

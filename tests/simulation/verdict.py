@@ -76,11 +76,11 @@ def _fates(broker: Broker, arrivals: Arrivals, verdict: OracleVerdict) -> Iterat
         found = (arrivals[at].chunk for at in positions if at in arrivals)
         return {(c.session, c.modality, *c.identity, c.sha256) for c in found}
 
-    stronger = fates["windowed"] | fates["conflict"] | fates["limit"] | fates["duplicate"]
+    stronger = fates["windowed"] | fates["conflict"] | fates["limit"] | fates["quota"] | fates["duplicate"]
     reported_late, reported_dead = identities(broker.late), identities(broker.dead)
     if reported_late - stronger != fates["late"] - stronger:
         yield "late set differs"
-    if not fates["conflict"] | fates["limit"] <= reported_dead:
+    if not fates["conflict"] | fates["limit"] | fates["quota"] <= reported_dead:
         yield "a rejection was not reported"
     inside = {
         (w.session, m, x.source, x.id, x.t_us, x.duration_us, x.sha256)

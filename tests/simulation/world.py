@@ -14,7 +14,7 @@ from services.aligner.idleness import EndOffsets, IdleTimeouts
 from services.aligner.partition import Effects, Partition
 from services.aligner.recovery import initial_state
 from services.contract import last_emitted_window, tick
-from services.contract.alignment_config import AlignmentConfig, StreamConfig
+from services.contract.alignment_config import AlignmentConfig, Quotas, StreamConfig
 from services.contract.topics import Topics
 from tests.simulation.broker import EPOCH_MS, MODALITIES, UNIT_US, Broker, FakeRecord, SentRecord, record_of
 from tests.simulation.fuser import FusionWorker
@@ -23,9 +23,18 @@ PATIENCE = IdleTimeouts({"audio": 30_000, "text": 40_000, "video": 30_000}, sess
 TOPICS = Topics(modalities=MODALITIES)
 CRASHES_MAX = 40
 FUTURE_US = 2_500 * UNIT_US
+# In each hop three records, 100 bytes or two frames of a source, two sources, 150 bytes and three frames of a session.
+QUOTAS = Quotas(
+    source_records_per_s=750,
+    source_bytes_per_s=25_000,
+    source_pixels_per_s=4_000,
+    session_bytes_per_s=37_500,
+    session_pixels_per_s=6_000,
+    session_sources_max=2,
+)
 
 
-def semantics(stale_after_us: int = 10**18) -> AlignmentConfig:
+def semantics(stale_after_us: int = 10**18, quotas: Quotas | None = None) -> AlignmentConfig:
     """Return windows of 8 units every 4 units, with a different lateness for each modality."""
     lanes = {
         "audio": StreamConfig(3 * UNIT_US, True),
@@ -39,6 +48,9 @@ def semantics(stale_after_us: int = 10**18) -> AlignmentConfig:
         future_us=FUTURE_US,
         stale_after_us=stale_after_us,
         members_max=6,
+        # Five members by their bytes in the record.
+        window_bytes_max=3 * 1_700,
+        quotas=quotas,
         event_gap_us=40 * UNIT_US,
     )
 
@@ -59,7 +71,9 @@ class World:
         self.clock = 0
         self.crashes = 0
         self.tail = self.rng.choice([2, 10, 40])
-        self.semantics = semantics(self.rng.choice([10**18, 10**18, 700 * UNIT_US, 2_000 * UNIT_US]))
+        self.semantics = semantics(
+            self.rng.choice([10**18, 10**18, 700 * UNIT_US, 2_000 * UNIT_US]), self.rng.choice([None, QUOTAS, QUOTAS])
+        )
         self.counts: Counter[str] = Counter()
         self.nonces: dict[int, str] = {}
         self.processes = [self.new_owner()]

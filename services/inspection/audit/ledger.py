@@ -175,7 +175,7 @@ def _fates(
             fate = "pending"
         _count(ledger, chunk.modality, fate)
         ledger.fate_of[chunk.modality, chunk.partition, chunk.offset] = fate
-        same = {"conflict": "dead", "limit": "dead"}.get(wanted, wanted)
+        same = {"conflict": "dead", "limit": "dead", "quota": "dead"}.get(wanted, wanted)
         if fate != same:
             ledger.troubles.append(
                 f"{chunk.modality} {chunk.partition}/{chunk.offset} is {fate}, the logs say {wanted}"

@@ -40,4 +40,6 @@ def decode_media_record(raw: LogRecord, modality: str, partition: int) -> Chunk 
         partition,
         raw.offset,
         raw.timestamp * 1000,
+        len(e.payload),
+        media_headers.decode_pixels(e.payload) if modality == "video" else 0,
     )

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from services.contract.alignment_config import AlignmentConfig
+from services.contract.alignment_config import AlignmentConfig, member_bytes
 from services.contract.chunk import Chunk
 from services.contract.tick import Tick
 from services.contract.window import Member, Window, WindowMembers
@@ -40,6 +40,7 @@ class LogReading:
     steps: dict[str, list[WatermarkStep]] = field(default_factory=lambda: defaultdict(list))
     members: dict[tuple[str, int], list[Chunk]] = field(default_factory=lambda: defaultdict(list))
     fates: dict[int, str] = field(default_factory=dict)
+    counted: dict[tuple[str, int], list[Chunk]] = field(default_factory=lambda: defaultdict(list))
 
     def bound_us(self, session: str) -> int | None:
         """Return a session's watermark (us), None if nothing raised it."""
@@ -56,7 +57,7 @@ class OracleVerdict:
 
 
 def read_log(modality: str, log: Sequence[LogEntry], semantics: AlignmentConfig) -> LogReading:
-    """Return what one log decides without the others: windowed, late, duplicate, conflict or limit for each record."""
+    """Return what one log decides without the others: windowed, late, duplicate, conflict, quota or limit for each record."""
     reading = LogReading()
     known: dict[tuple[str, object], tuple[str, int]] = {}
     for offset, appended_us, holds in log:
@@ -80,16 +81,54 @@ def read_log(modality: str, log: Sequence[LogEntry], semantics: AlignmentConfig)
         if sha256 and not closed(last):
             reading.fates[offset] = "duplicate" if sha256 == holds.sha256 else "conflict"
             continue
-        room = [w for w in still_open if len(reading.members[session, w]) < semantics.members_max]
+        last_start_us = semantics.window_starts(holds.t_us, holds.duration_us)[-1]
+        if _over_quota(reading.counted[session, last_start_us], holds, semantics):
+            reading.fates[offset] = "quota"
+            continue
+        room = [w for w in still_open if _has_room(reading.members[session, w], holds, semantics)]
         for start_us in room:
             reading.members[session, start_us].append(holds)
         if room:
             known[session, holds.identity] = (holds.sha256, room[-1])
+            if room[-1] == last_start_us:
+                reading.counted[session, last_start_us].append(holds)
         reading.fates[offset] = "windowed" if room else "limit"
         to_us = holds.t_us + (holds.duration_us if semantics.streams[modality].gapless else 0)
         if bound_us is None or to_us > bound_us:
             reading.steps[session].append(WatermarkStep(to_us, appended_us, "data"))
     return reading
+
+
+def _has_room(members: Sequence[Chunk], chunk: Chunk, semantics: AlignmentConfig) -> bool:
+    if len(members) >= semantics.members_max:
+        return False
+    if semantics.members_bytes_max is None:
+        return True
+    share = semantics.members_bytes_max // semantics.members_max
+    used = sum(max(member_bytes(member.source, member.id), share) for member in (*members, chunk))
+    return used <= semantics.members_bytes_max
+
+
+def _over_quota(counted: Sequence[Chunk], chunk: Chunk, semantics: AlignmentConfig) -> bool:
+    """Return whether a chunk is over a quota, given the chunks that count in its last window."""
+    quotas, per_hop = semantics.quotas, semantics.per_hop
+    if quotas is None or not counted:
+        return False
+    own = [c for c in counted if c.source == chunk.source]
+    if not own and len({c.source for c in counted}) >= quotas.session_sources_max:
+        return True
+    if len(own) >= per_hop(quotas.source_records_per_s):
+        return True
+    for chunks, bytes_max, pixels_max in (
+        (own, per_hop(quotas.source_bytes_per_s), per_hop(quotas.source_pixels_per_s)),
+        (counted, per_hop(quotas.session_bytes_per_s), per_hop(quotas.session_pixels_per_s)),
+    ):
+        pixels = sum(c.decode_pixels for c in chunks)
+        if chunks and sum(c.payload_bytes for c in chunks) + chunk.payload_bytes > bytes_max:
+            return True
+        if pixels and chunk.decode_pixels and pixels + chunk.decode_pixels > pixels_max:
+            return True
+    return False
 
 
 def judge_logs(logs: Mapping[str, Sequence[LogEntry]], semantics: AlignmentConfig) -> OracleVerdict:

@@ -62,7 +62,7 @@ async def record_topics(
     by_topic: dict[str, dict[int, int]] = {}
     for log, offset in first_offsets.items():
         by_topic.setdefault(log.topic, {})[log.partition] = offset
-    sections: dict[str, Any] = settings.model_dump(mode="json", include={"alignment", "limits", "topics"})
+    sections: dict[str, Any] = settings.model_dump(mode="json", include={"alignment", "limits", "quotas", "topics"})
     metadata = RecordingMetadata(settings.alignment_config(), sections, count, by_topic, is_complete)
     with RecordingWriter(path, metadata, topics) as writer:
         configs: dict[str, int] = {}

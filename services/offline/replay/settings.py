@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -17,6 +17,7 @@ from services.offline.recording.metadata import RecordingError, RecordingMetadat
 from services.runtime.settings import (
     AlignmentSettings,
     LimitSettings,
+    QuotaSettings,
     Settings,
     SettingsError,
     TopicSettings,
@@ -25,7 +26,7 @@ from services.runtime.settings import (
     with_current_names,
 )
 
-SECTIONS = ("alignment", "limits")
+SECTIONS = ("alignment", "limits", "quotas")
 
 
 class _Read(BaseModel):
@@ -33,6 +34,7 @@ class _Read(BaseModel):
 
     alignment: AlignmentSettings
     limits: LimitSettings
+    quotas: QuotaSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def with_overrides(metadata: RecordingMetadata, changes: Iterable[str] = ()) -> 
         RecordingError: The settings of the recording cannot be read.
     """
     before = _settings(metadata.settings)
-    if before.alignment_config() != metadata.semantics:
+    if _alignment_config(before, metadata) != metadata.semantics:
         raise RecordingError(
             "its settings do not give the windows that it says: it was made by another version of Braid"
         )
@@ -73,7 +75,7 @@ def with_overrides(metadata: RecordingMetadata, changes: Iterable[str] = ()) -> 
     for change in changes:
         _apply(sections, change)
     after = _settings(sections)
-    semantics, idle_timeouts = after.alignment_config(), _idle_timeouts(after)
+    semantics, idle_timeouts = _alignment_config(after, metadata), _idle_timeouts(after)
     before_idle, after_idle = (_idle_settings(config) for config in (metadata.semantics, semantics))
     return ReplaySettings(
         alignment=semantics,
@@ -89,16 +91,24 @@ def _settings(sections: Mapping[str, Any]) -> Settings:
     # A recording of an earlier release has the former names of settings.
     sections = with_current_names(sections, origin=None)
     try:
-        alignment, limits = sections["alignment"], sections["limits"]
+        alignment, limits, quotas = sections["alignment"], sections["limits"], sections.get("quotas", {})
         topics = TopicSettings.model_validate(sections["topics"])
     except (KeyError, ValidationError) as error:
         raise RecordingError(f"its settings cannot be read ({type(error).__name__})") from None
     try:
-        read = _Read(alignment=alignment, limits=limits)
+        read = _Read(alignment=alignment, limits=limits, quotas=quotas)
     except ValidationError as error:
         raise settings_error(problems_of(error, _Read)) from None
     # Without the environment variables of today, which have nothing to do with the recording.
-    return Settings.model_construct(alignment=read.alignment, limits=read.limits, topics=topics)
+    return Settings.model_construct(alignment=read.alignment, limits=read.limits, quotas=read.quotas, topics=topics)
+
+
+def _alignment_config(settings: Settings, metadata: RecordingMetadata) -> AlignmentConfig:
+    config = settings.alignment_config()
+    if "quotas" in metadata.settings:
+        return config
+    # Recordings of earlier versions have neither quotas nor a limit of bytes in a window.
+    return replace(config, quotas=None, window_bytes_max=None)
 
 
 def _apply(sections: dict[str, Any], change: str) -> None:
@@ -107,7 +117,7 @@ def _apply(sections: dict[str, Any], change: str) -> None:
     if not equals or section not in SECTIONS or not inner:
         raise SettingsError(
             f"{change} cannot be set.",
-            do="Give alignment.NAME=VALUE or limits.NAME=VALUE; --model sets the model.",
+            do="Give alignment.NAME=VALUE, limits.NAME=VALUE or quotas.NAME=VALUE; --model sets the model.",
         )
     at: Any = sections
     for part in (section, *inner[:-1]):

@@ -11,9 +11,9 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from services.contract.alignment_config import AdmissionLimits, AlignmentConfig, StreamConfig
+from services.contract.alignment_config import AdmissionLimits, AlignmentConfig, Quotas, StreamConfig
 from services.contract.topics import Topics
-from services.runtime.settings.alignment import AlignmentSettings, LimitSettings, ModalitySettings
+from services.runtime.settings.alignment import AlignmentSettings, LimitSettings, ModalitySettings, QuotaSettings
 from services.runtime.settings.infrastructure import (
     HttpSettings,
     KafkaSettings,
@@ -48,6 +48,7 @@ __all__ = [
     "LimitSettings",
     "ModalitySettings",
     "MqttSettings",
+    "QuotaSettings",
     "RedisSettings",
     "Settings",
     "SettingsError",
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
     topics: TopicSettings = Field(TopicSettings(), description="Names and creation of topics.")
     alignment: AlignmentSettings = Field(AlignmentSettings(), description="Windows and how long they stay open.")
     limits: LimitSettings = Field(LimitSettings(), description="Limits of admission.")
+    quotas: QuotaSettings = Field(QuotaSettings(), description="Quotas of sources and sessions.")
     fusion: FusionSettings = Field(FusionSettings(), description="The fusion worker.")
     http: HttpSettings = Field(HttpSettings(), description="Health and metrics of each service.")
     gateway: GatewaySettings = Field(GatewaySettings(), description="The live page and the HTTP API.")
@@ -136,12 +138,14 @@ class Settings(BaseSettings):
             stale_after_us=a.stale_after_h * 3_600_000_000,
             max_duration_us=a.max_duration_ms * 1000,
             members_max=a.members_max,
+            window_bytes_max=a.window_bytes_max,
             event_gap_us=a.event_gap_ms * 1000,
             admission=AdmissionLimits(
                 payload_bytes_max=self.limits.payload_bytes_max,
                 pixels_max=self.limits.pixels_max,
                 text_bytes_max=self.limits.text_bytes_max,
             ),
+            quotas=Quotas(**self.quotas.model_dump()),
         )
 
 

@@ -93,6 +93,14 @@ class AlignmentSettings(Section):
         30_000, ge=1, le=3_600_000, description="Longest duration of one chunk, in milliseconds. Longer: rejected."
     )
     members_max: int = Field(256, ge=1, le=65_536, description="Chunks of one modality that a window can hold.")
+    window_bytes_max: int = Field(
+        1_000_000,
+        ge=10_000,
+        le=1_300_000,
+        description="Bytes that the members of a window can take in its record; each modality has an equal share. A chunk "
+        "counts with 200 bytes and 6 for each character of its source and id. The topics of windows and predictions must "
+        "allow four times as much.",
+    )
     held_max: int = Field(
         200_000,
         ge=1_000,
@@ -143,6 +151,34 @@ class AlignmentSettings(Section):
                         f"alignment.sessions.{pattern}: there is no modality {name!r}; {suggestion(name, list(self.modalities))}"
                     )
         return self
+
+
+class QuotaSettings(Section):
+    """What one source, and one session in one modality, may send; what is over a quota is rejected (`quota`).
+
+    Rates are counted by event time, for each hop of the windows: sending a backlog fast is not over a quota. A change needs
+    `braid migrate-settings`.
+    """
+
+    source_records_per_s: int = Field(120, ge=1, description="Records of one source per second of event time.")
+    source_bytes_per_s: int = Field(
+        8_000_000, ge=1, description="Bytes of payload of one source per second of event time."
+    )
+    source_pixels_per_s: int = Field(
+        24_000_000,
+        ge=1,
+        description="Pixels of one source per second of event time, as they cost to decode: those of a PNG or WebP, an "
+        "eighth of those of a JPEG. One image in each hop is always accepted.",
+    )
+    session_bytes_per_s: int = Field(
+        16_000_000, ge=1, description="Bytes of payload of all sources of a session in one modality."
+    )
+    session_pixels_per_s: int = Field(
+        48_000_000, ge=1, description="Pixels of all sources of a session in one modality, counted in the same way."
+    )
+    session_sources_max: int = Field(
+        32, ge=1, le=10_000, description="Sources of a session in one modality within one hop."
+    )
 
 
 class LimitSettings(Section):

@@ -65,7 +65,7 @@ def admitted(kind: str, headers: Headers, value: bytes) -> AdmittedChunk | Sessi
 def meaning(found: AdmittedChunk | SessionEnd) -> object:
     """All but the bytes of JSON, which the SDK writes anew with white space of its own."""
     if isinstance(found, AdmittedChunk) and found.content_type == "application/json":
-        return found.chunk._replace(sha256=""), json.loads(found.payload)
+        return found.chunk._replace(sha256="", payload_bytes=0), json.loads(found.payload)
     return found
 
 

@@ -68,7 +68,7 @@ def publish_stream(
 
 def build_metadata(begins: dict[str, dict[int, int]] | None = None, *, whole: bool = True) -> RecordingMetadata:
     """Return the metadata of a recording of this installation."""
-    sections = SETTINGS.model_dump(mode="json", include={"alignment", "limits", "topics"})
+    sections = SETTINGS.model_dump(mode="json", include={"alignment", "limits", "quotas", "topics"})
     return RecordingMetadata(SETTINGS.alignment_config(), sections, 1, begins or {}, whole)
 
 

@@ -90,6 +90,8 @@ def test_random_cases_equal_the_oracle(seed: int) -> None:
         hop,
         {m: StreamConfig(v["lateness_us"], v["gapless"]) for m, v in modalities.items()},  # type: ignore[arg-type]
         members_max=WITHOUT_LIMIT,
+        window_bytes_max=None,
+        quotas=None,
         event_gap_us=WITHOUT_LIMIT,
     )
     logs: dict[str, list[LogEntry]] = {"a": [], "b": []}

