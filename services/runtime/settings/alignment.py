@@ -160,21 +160,27 @@ class QuotaSettings(Section):
     `braid migrate-settings`.
     """
 
-    source_records_per_s: int = Field(120, ge=1, description="Records of one source per second of event time.")
+    source_records_per_s: int = Field(
+        120, ge=1, description="Records of one source per second, in seconds of event time."
+    )
     source_bytes_per_s: int = Field(
-        8_000_000, ge=1, description="Bytes of payload of one source per second of event time."
+        8_000_000, ge=1, description="Bytes of payload of one source per second, in seconds of event time."
     )
     source_pixels_per_s: int = Field(
         24_000_000,
         ge=1,
-        description="Pixels of one source per second of event time, as they cost to decode: those of a PNG or WebP, an "
-        "eighth of those of a JPEG. One image in each hop is always accepted.",
+        description="Pixels of one source per second, in seconds of event time, as they cost to decode: those of a PNG or "
+        "WebP, an eighth of those of a JPEG. One image in each hop is always accepted.",
     )
     session_bytes_per_s: int = Field(
-        16_000_000, ge=1, description="Bytes of payload of all sources of a session in one modality."
+        16_000_000,
+        ge=1,
+        description="Bytes of payload per second of all sources of a session in one modality, in seconds of event time.",
     )
     session_pixels_per_s: int = Field(
-        48_000_000, ge=1, description="Pixels of all sources of a session in one modality, counted in the same way."
+        48_000_000,
+        ge=1,
+        description="Pixels per second of all sources of a session in one modality, in seconds of event time.",
     )
     session_sources_max: int = Field(
         32, ge=1, le=10_000, description="Sources of a session in one modality within one hop."
