@@ -38,6 +38,7 @@ SECONDS_MAX = 600
 PING_S = 15
 GRACE_S = 5
 SHA256_DIGITS = 64
+PARTITION_MAX = (1 << 31) - 1
 MUTED = "this modality of the session is or was muted"
 # Members never change: their address has the hash of their bytes.
 MEDIA_HEADERS = {
@@ -82,7 +83,7 @@ class Api:
             Route("/api/v1/predictions/{id:path}/label", self._labels.post, methods=["POST"]),
             Route("/api/v1/predictions/{id:path}", self.prediction),
             Route("/api/v1/events", self.events),
-            Route("/api/v1/media/{modality}/{partition:int}/{offset:int}", self.member),
+            Route("/api/v1/media/{modality}/{partition}/{offset}", self.member),
             Route("/asyncapi.yaml", self.asyncapi),
             Mount("/", StaticFiles(directory=PAGE, html=True)),
         ]
@@ -191,9 +192,11 @@ class Api:
         modality, query = request.path_params["modality"], request.query_params
         sha256, t_us = query.get("sha256", ""), _number(query.get("t_us", ""), 1 << 62)
         session = query.get("session", "")
-        if modality not in self._topics.modalities or len(sha256) != SHA256_DIGITS or t_us is None or not session:
+        partition = _number(request.path_params["partition"], PARTITION_MAX)
+        offset = _number(request.path_params["offset"], 1 << 62)
+        is_known = modality in self._topics.modalities and len(sha256) == SHA256_DIGITS and bool(session)
+        if not is_known or t_us is None or partition is None or offset is None:
             return error_response(404, "no such member: the address needs modality, position, sha256, session and t_us")
-        partition, offset = request.path_params["partition"], request.path_params["offset"]
         if self._redactor.is_forgotten(session, t_us):
             return error_response(404, "this session was forgotten")
         if self._redactor.is_muted(session, modality, t_us) or self._was_muted(session, modality, partition, offset):

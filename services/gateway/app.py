@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 
 from services.gateway.api import Api
 from services.gateway.auth import AccessPolicy, AuthMiddleware
+from services.gateway.connections import ConnectionLimits, connection_class
 from services.gateway.event_archiver import ArchiveReader, EventArchiver
 from services.gateway.follower import ControlApplier, GatewayFollower
 from services.gateway.ingest import IngestHandler
@@ -75,6 +76,7 @@ async def serve(
         PayloadCache.from_settings(settings.redis),
         lambda: clients.make_reader(broker, auto_offset_reset="none", **clients.LOOKUP),
         topics,
+        partitions,
         metrics,
     )
     async with wait_for_broker.producer(broker, progress) as producer:
@@ -112,7 +114,8 @@ async def serve(
             access_log=False,
             server_header=False,
             lifespan="off",
-            limit_concurrency=CONNECTIONS_MAX,
+            http=connection_class(ConnectionLimits(CONNECTIONS_MAX, g.connections_per_address, metrics)),
+            ws="none",
             timeout_keep_alive=20,
             timeout_graceful_shutdown=SHUTDOWN_WITHIN_S,
         )

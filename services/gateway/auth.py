@@ -17,6 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.runtime.metric_definitions import GatewayMetrics
 
 COOKIE = "braid_token"
+# What the page asks for itself. Its own files may be linked from anywhere.
+DATA_PATHS = ("/api/", "/asyncapi.yaml")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 QUERY_BYTES_MAX, QUERY_FIELDS_MAX = 4_096, 100
 SECURITY_HEADERS = {
@@ -38,6 +40,7 @@ class RequestHeaders:
 
     method: str
     host: str = ""
+    path: str = "/"
     origin: str = ""
     fetch_site: str = ""
     authorization: str = ""
@@ -69,8 +72,10 @@ class AccessPolicy:
         if not self._is_known_host(request.host):
             # A foreign name that resolves to this host is DNS rebinding: another site's script would count as ours.
             return Denial(421, "this name is not one of the gateway's: see gateway.allowed_hosts")
-        if request.method not in ("GET", "HEAD") and not _is_same_origin(request):
-            return Denial(403, "another site's page may not send")
+        is_read = request.method in ("GET", "HEAD")
+        if not _is_same_origin(request) and not (is_read and not request.path.startswith(DATA_PATHS)):
+            # Another site's script cannot read the response, but it could make requests in the name of its visitor.
+            return Denial(403, f"another site's page may not {'read' if is_read else 'send'} this")
         if self._token and not any(self._matches(token) for token in _tokens_of(request)):
             return Denial(401, "a token is needed: open the address that the gateway printed, or send it as a bearer")
         return None
@@ -171,6 +176,7 @@ def _headers_of(scope: MutableMapping[str, Any]) -> RequestHeaders:
     return RequestHeaders(
         method=scope["method"],
         host=headers.get("host", ""),
+        path=scope["path"],
         origin=headers.get("origin", ""),
         fetch_site=headers.get("sec-fetch-site", ""),
         authorization=headers.get("authorization", ""),

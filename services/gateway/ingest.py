@@ -176,14 +176,13 @@ class IngestHandler:
         try:
             return await self._append(request, session, modality)
         except TimeoutError:
-            return error_response(408, f"the body did not arrive within {BODY_WITHIN_S} s")
+            return body_timeout_response()
         finally:
             self._requests -= 1
 
     async def _append(self, request: Request, session: str, modality: str) -> Response:
         began_us = time.time_ns() // 1000
-        async with asyncio.timeout(BODY_WITHIN_S):
-            body = await read_body(request, self._bytes_max)
+        body = await read_body(request, self._bytes_max)
         chunk = (
             Rejected(Reason.SIZE, f"at most {self._bytes_max} bytes are accepted")
             if body is None
@@ -214,16 +213,26 @@ class IngestHandler:
         return json_response({"session": chunk.session, "modality": modality, "id": chunk.id, **at}, 202)
 
 
+def body_timeout_response() -> Response:
+    """Return the response to a request whose body did not arrive in time."""
+    return error_response(408, f"the body did not arrive within {BODY_WITHIN_S} s")
+
+
 async def read_body(request: Request, bytes_max: int) -> bytes | None:
-    """Return the body, None if it is longer than allowed (the rest is not read) or the client disconnects."""
+    """Return the body, None if it is longer than allowed (the rest is not read) or the client disconnects.
+
+    Raises:
+        TimeoutError: It did not arrive within BODY_WITHIN_S.
+    """
     parts: list[bytes] = []
     size = 0
     try:
-        async for part in request.stream():
-            size += len(part)
-            if size > bytes_max:
-                return None
-            parts.append(part)
+        async with asyncio.timeout(BODY_WITHIN_S):
+            async for part in request.stream():
+                size += len(part)
+                if size > bytes_max:
+                    return None
+                parts.append(part)
     except ClientDisconnect:
         return None
     return b"".join(parts)

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from services.contract import canonical
 from services.contract.topics import Topics
-from services.gateway.ingest import read_body
+from services.gateway.ingest import body_timeout_response, read_body
 from services.gateway.redaction import Redactor
 from services.gateway.responses import error_response, json_response
 from services.storage.archive import EventArchive
@@ -50,7 +50,10 @@ class LabelHandler:
 
     async def post(self, request: Request) -> Response:
         """Save `{"label": …}` for a prediction: 201 with its line of the manifest."""
-        body = await read_body(request, BODY_BYTES_MAX)
+        try:
+            body = await read_body(request, BODY_BYTES_MAX)
+        except TimeoutError:
+            return body_timeout_response()
         try:
             label = canonical.loads_object(body or b"").get("label")
             check_label(label if isinstance(label, str) else "")

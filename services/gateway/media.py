@@ -32,8 +32,10 @@ class MediaReader:
         redis: PayloadCache,
         make_reader: Callable[[], AIOKafkaConsumer],
         topics: Topics,
+        partition_count: int,
         metrics: GatewayMetrics,
     ) -> None:
+        self._partition_count = partition_count
         self._redis, self._make_reader, self._topics, self._metrics = redis, make_reader, topics, metrics
         self._reader: AIOKafkaConsumer | None = None
         self._lock = asyncio.Lock()
@@ -45,6 +47,9 @@ class MediaReader:
         if payload is not None and hashlib.sha256(payload.body).hexdigest() == wanted.sha256:
             self._metrics.media_served.labels("redis").inc()
             return payload
+        if wanted.partition >= self._partition_count:
+            # The client would ask the broker for such a partition again and again until its time is over.
+            return None
         if self._waiting >= WAITING_MAX:
             raise Busy
         self._waiting += 1

@@ -61,6 +61,9 @@ class HealthServer:
         }
 
         class Handler(BaseHTTPRequestHandler):
+            # Each connection has a thread: one that sends nothing must not keep it.
+            timeout = 10
+
             def do_GET(self) -> None:
                 respond = routes.get(self.path)
                 accept = self.headers.get("accept", "")

@@ -178,6 +178,12 @@ class GatewayMetrics:
             "gateway_records_unreadable", "Records that do not follow the contract.", "topic"
         )
         self.requests = counter("gateway_requests", "HTTP requests by status code.", "status")
+        self.connections_closed = counter(
+            "gateway_connections_closed",
+            "Connections closed by a limit: headers (they took too long), displaced (by a new connection), refused (all in "
+            "use), unread (the client did not read).",
+            "reason",
+        )
         self.media_accepted = counter(
             "gateway_media_taken", "Media received over HTTP and acknowledged by Kafka.", "modality"
         )

@@ -71,6 +71,13 @@ class GatewaySettings(Section):
     sessions_max: int = Field(
         2_000, ge=1, le=100_000, description="Sessions in memory. At the limit the one that sent nothing longest goes."
     )
+    connections_per_address: int = Field(
+        128,
+        ge=8,
+        le=512,
+        description="Connections from one client address at the same time, of 512 in all. At the limit a new one takes the "
+        "place of one that has no request in progress. Behind a proxy all clients have its address: then set it to 512.",
+    )
     streams_max: int = Field(64, ge=1, le=10_000, description="Event streams (open pages) served at the same time.")
     silent_s: int = Field(
         30, ge=1, le=86_400, description="A source that sends nothing for this long, in seconds, is shown as silent."

@@ -50,6 +50,17 @@ def test_a_page_of_another_site_may_not_post() -> None:
     assert status(OPEN, "POST", fetch_site="same-site") == 403
 
 
+@pytest.mark.parametrize("path", ["/api/v1/sessions", "/asyncapi.yaml"])
+def test_a_page_of_another_site_may_not_read_data_but_may_link_to_the_page(path: str) -> None:
+    for foreign in ({"fetch_site": "cross-site"}, {"fetch_site": "same-site"}, {"origin": "http://evil.example"}):
+        assert status(OPEN, path=path, **foreign) == 403
+        assert status(CLOSED, path=path, authorization="Bearer secret", **foreign) == 403
+        assert status(OPEN, path="/", **foreign) == 200
+    assert status(OPEN, path=path, fetch_site="same-origin") == 200
+    assert status(OPEN, path=path, fetch_site="none") == 200, "a person opened the address"
+    assert status(OPEN, path=path) == 200, "a program"
+
+
 def test_the_host_name_a_host_header_has_no_port_and_no_brackets() -> None:
     assert [host_name(h) for h in ("A:1", "[::1]:2", "b.c", "")] == ["a", "::1", "b.c", ""]
 
