@@ -153,7 +153,7 @@ async def test_no_request_leads_to_an_internal_error(gateway: Gateway) -> None:
     )
     def send(method: bytes, path: bytes, query: bytes, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         named = {name for name, _ in headers}
-        if "host" not in named:
+        if b"host" not in named:
             headers = [(b"Host", b"127.0.0.1"), *headers]
         is_whole = named.isdisjoint({b"content-length", b"transfer-encoding"})
         if is_whole:

@@ -96,7 +96,7 @@ DOORS = {
     },
     "starlette": {f"services/gateway/{name}.py" for name in ("api", "app", "auth", "ingest", "labels", "responses")},
     "sse_starlette": {"services/gateway/api.py"},
-    "uvicorn": {"services/gateway/app.py"},
+    "uvicorn": {"services/gateway/app.py", "services/gateway/connections.py"},
     "mcap": {"services/offline/recording/writer.py", "services/offline/recording/reader.py"},
     "zstandard": {"services/offline/recording/reader.py"},
     "aiomqtt": {"services/integrations/mqtt/client.py"},
