@@ -44,8 +44,8 @@ def count(metrics: GatewayMetrics, outcome: str) -> float:
 
 
 def test_an_event_has_the_final_predictions_during_which_it_was_ongoing() -> None:
-    state = canonical.dumps({"open": [1_000, "dog", START_US, START_US, 0.9]})
-    other = canonical.dumps({"open": [9_000, "dog", START_US, START_US, 0.9]})
+    state = canonical.dumps({"chain_us": 1_000, "events": 1, "open": [1_000, "dog", START_US, START_US, 0.9]})
+    other = canonical.dumps({"chain_us": 1_000, "events": 2, "open": [9_000, "dog", START_US, START_US, 0.9]})
     view = SessionView("s")
     for n, (headers, final) in enumerate([(state, True), (state, True), (other, True), (state, False)]):
         view.add(
@@ -53,7 +53,7 @@ def test_an_event_has_the_final_predictions_during_which_it_was_ongoing() -> Non
                 prediction(f"s/{n}/1@m", start_us=START_US - n, final=final, braid_state=headers)
             )
         )
-    ongoing = PendingEvent("s/1", "s", [in_topic(TOPICS.events, event("end"))])
+    ongoing = PendingEvent("s/1-1", "s", [in_topic(TOPICS.events, event("end"))])
     assert predictions_of(ongoing, view) == ["s/1/1@m", "s/0/1@m"], "in window order"
     assert predictions_of(ongoing, None) == ["s/1/1@m"]
 
