@@ -23,14 +23,16 @@ def make_spec(settings: Settings) -> ServiceSpec:
     worker = AlignerWorker(
         config,
         lambda: clients.make_producer(broker),
-        lambda: clients.make_reader(broker),
+        lambda: clients.make_reader(broker, **clients.EVERY_RECORD),
         lambda: PayloadCache.from_settings(settings.redis),
         AlignerObserver(AlignerMetrics(registry), settings.tracing.sampled_share),
     )
     group = f"{settings.kafka.group_prefix}-aligner"
     return ServiceSpec(
         name="braid-aligner",
-        make_consumer=lambda: clients.make_group_consumer(broker, group, settings.kafka.instance),
+        make_consumer=lambda: clients.make_group_consumer(
+            broker, group, settings.kafka.instance, settings.topics.partitions
+        ),
         topics=config.topics.media_all,
         work=worker,
         registry=registry,

@@ -20,6 +20,7 @@ class AlignerConfig:
         alignment: The settings that decide what a window contains.
         timeouts: How long silent streams are waited for.
         topics: The topic names.
+        partitions: How many partitions of each topic are used.
         skew_ms: How far the logs of one partition number may run ahead of each other while a backlog is read.
         tail_ms: How far back the windows topic is read at assignment.
         any_eviction_policy: Whether Redis may evict payloads.
@@ -29,6 +30,7 @@ class AlignerConfig:
     alignment: AlignmentConfig
     timeouts: IdleTimeouts
     topics: Topics
+    partitions: int
     skew_ms: int
     tail_ms: int
     any_eviction_policy: bool
@@ -41,6 +43,7 @@ class AlignerConfig:
             alignment=alignment,
             timeouts=idle_timeouts(settings, alignment.modalities),
             topics=topics,
+            partitions=settings.topics.partitions,
             skew_ms=settings.alignment.skew_ms,
             tail_ms=settings.alignment.tail_s * 1000,
             any_eviction_policy=settings.redis.any_eviction_policy,

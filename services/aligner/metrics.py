@@ -33,11 +33,14 @@ class AlignerObserver:
         self._clocks: OrderedDict[tuple[str, str], ClockOffset] = OrderedDict()
 
     def on_lost(self, number: int, lost: Mapping[str, int]) -> None:
-        """Count and log records that retention deleted before they were read."""
+        """Count and log records that were deleted before they were read: by retention, or by hand."""
         for modality, count in lost.items():
             if count:
                 self._metrics.records_lost.labels(modality).inc(count)
-                _log.error("records were deleted before they were read", extra={"partition": number, "lost": count})
+                _log.error(
+                    "records were deleted before they were read",
+                    extra={"modality": modality, "partition": number, "lost": count},
+                )
 
     def on_effects(self, effects: Effects) -> None:
         """Count the effects of one partition number's batch."""

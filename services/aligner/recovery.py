@@ -15,6 +15,7 @@ from services.contract.topics import Topics
 from services.contract.user_errors import EXIT_USAGE, BraidError
 from services.contract.window import Window
 from services.kafka.log_reader import read_range
+from services.kafka.start_offsets import find_start_offsets, first_append_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class AlignerRecovery:
-    """Where to start, and by modality how many records had been deleted before they were read."""
+    """Where to start, and by modality how many offsets had been deleted before they were read."""
 
     start: InitialState
     lost: Mapping[str, int]
@@ -109,7 +110,7 @@ async def recover(
 
     Args:
         group: The consumer of the group that commits.
-        reader: A consumer without a group; it is reassigned.
+        reader: A consumer without a group that reads every record; it is reassigned.
         topics: The topic names.
         number: The partition number.
         tail_ms: How far back the windows topic is read, in append time before the records at the committed offsets.
@@ -120,20 +121,11 @@ async def recover(
         KafkaError: The broker fails.
     """
     media = {m: TopicPartition(topics.media(m), number) for m in topics.modalities}
-    begins = await reader.beginning_offsets(list(media.values()))
-    ends = await reader.end_offsets(list(media.values()))
-    positions: dict[str, int] = {}
-    lost: dict[str, int] = {}
-    for modality, tp in media.items():
-        committed = await group.committed(tp)
-        positions[modality] = max(begins[tp], committed or 0)
-        lost[modality] = positions[modality] - committed if committed is not None else 0
-    times_ms = [
-        record.timestamp
-        for modality, tp in media.items()
-        if positions[modality] < ends[tp]
-        async for record in read_range(reader, tp, positions[modality], positions[modality] + 1)
-    ]
+    starts = await find_start_offsets(group, reader, media.values())
+    positions = {modality: starts[tp].offset for modality, tp in media.items()}
+    lost = {modality: starts[tp].lost for modality, tp in media.items()}
+    firsts = [await first_append_ms(reader, tp, starts[tp].offset) for tp in media.values()]
+    times_ms = [at_ms for at_ms in firsts if at_ms is not None]
     frontiers: dict[bytes, LastEmittedWindow] = {}
     async for record in read_range(reader, TopicPartition(topics.frontier, number)):
         if alignment_config.is_record_key(record.key or b""):

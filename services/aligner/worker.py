@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from services.aligner.config import AlignerConfig
 from services.aligner.emitter import Emitter
 from services.aligner.idleness import FOREVER_US, EndOffsets
 from services.aligner.metrics import AlignerObserver
+from services.aligner.open_transactions import OpenTransactions
 from services.aligner.ordered_merge import LogMerger
 from services.aligner.partition import Effects, Partition
 from services.aligner.recovery import AlignerRecovery, recover
 from services.contract.admission import AdmittedChunk
 from services.contract.record import LogRecord
+from services.kafka import clients
 from services.kafka.log_reader import read_partitions
 from services.runtime.monotonic_clock import monotonic_us
 from services.storage.payload_cache import CacheEntry, PayloadCache
 
+ENDS_WITHIN_S = 5.0
 QUEUE_RECORDS_MAX = 5_000
 QUEUE_BYTES_MAX = 64 * 1024 * 1024
 
@@ -65,6 +71,7 @@ class AlignerWorker:
         self._queues: dict[int, LogMerger] = {}
         self._logs: dict[int, dict[str, TopicPartition]] = {}
         self._lagging: set[int] = set()
+        self._transactions = OpenTransactions()
         self._nonce = ""
 
     async def start(self) -> None:
@@ -100,9 +107,9 @@ class AlignerWorker:
         """
         config, topics = self._config, self._config.topics
         self._partitions, self._queues, self._nonce = {}, {}, secrets.token_hex(4)
+        self._transactions = OpenTransactions()
         self._logs = {n: {m: TopicPartition(topics.media(m), n) for m in topics.modalities} for n in numbers}
         positions: dict[TopicPartition, int] = {}
-        count = len(group.partitions_for_topic(topics.media_all[0]) or ())
 
         async def read(reader: AIOKafkaConsumer, number: int) -> AlignerRecovery:
             return await recover(group, reader, topics, number, config.tail_ms, config.alignment.digest)
@@ -113,7 +120,7 @@ class AlignerWorker:
             self._observer.on_lost(number, recovery.lost)
             self._partitions[number] = Partition(
                 number,
-                count,
+                config.partitions,
                 config.alignment,
                 config.timeouts,
                 topics,
@@ -140,13 +147,14 @@ class AlignerWorker:
             self._queues[tp.partition].add(self._config.topics.modality_of(tp.topic), records)
         batch: dict[int, ReleasedRecords] = {}
         self._lagging.clear()
+        now_ms = int(time.time() * 1000)
         paused = group.paused()
         lag: dict[str, int] = dict.fromkeys(self._config.topics.media_all, 0)
         oldest_ms: dict[str, int] = {}
         for number, queue in self._queues.items():
             logs = self._logs[number]
             queue.set_positions({m: positions[tp] for m, tp in logs.items()})
-            ends = {m: group.highwater(tp) for m, tp in logs.items()}
+            ends = {m: clients.readable_end(group, tp) for m, tp in logs.items()}
             released = queue.release(ends)
             if queue.has_more(ends):
                 self._lagging.add(number)
@@ -158,12 +166,22 @@ class AlignerWorker:
                     topic = logs[modality].topic
                     oldest_ms[topic] = min(first.timestamp, oldest_ms.get(topic, first.timestamp))
             for modality, tp in logs.items():
-                lag[tp.topic] += max((ends[modality] or 0) - processed[modality], 0)
+                # Records behind the beginning of an open transaction wait too.
+                end = group.highwater(tp)
+                lag[tp.topic] += max((end or 0) - processed[modality], 0)
+                self._transactions.observe(tp, ends[modality], end, now_ms)
             full = queue.paused_modalities()
             group.pause(*(tp for m, tp in logs.items() if m in full and tp not in paused))
             group.resume(*(tp for m, tp in logs.items() if m not in full and tp in paused))
+        for topic, since_ms in self._transactions.oldest_ms():
+            oldest_ms[topic] = min(since_ms, oldest_ms.get(topic, since_ms))
         self._observer.on_lag(lag, oldest_ms)
         return batch
+
+    def on_offsets_lost(self, lost: Mapping[TopicPartition, int]) -> None:
+        """Count what was deleted before it was read."""
+        for tp, count in lost.items():
+            self._observer.on_lost(tp.partition, {self._config.topics.modality_of(tp.topic): count})
 
     async def process(self, group: AIOKafkaConsumer, batch: Batch) -> None:
         """Process a batch; on return all its effects are acknowledged. Raises KafkaError: the process must end then."""
@@ -208,7 +226,13 @@ class AlignerWorker:
         partitions = [p for p in self._partitions.values() if p.needs_end_offsets(requested_mono_us)]
         if not partitions:
             return
-        ends = await group.end_offsets([log for p in partitions for log in self._logs[p.number].values()])
+        logs = [log for p in partitions for log in self._logs[p.number].values()]
+        try:
+            ends = await asyncio.wait_for(group.end_offsets(logs), ENDS_WITHIN_S)
+        except (KafkaError, TimeoutError) as error:
+            # Nothing is lost by a later idle record, and a topic that was deleted has no end: the consumer loop notices.
+            _log.warning("the ends of the logs are not known: no idle records for now", extra={"why": repr(error)})
+            return
         for partition in partitions:
             offsets = {m: ends[log] for m, log in self._logs[partition.number].items()}
             partition.set_end_offsets(EndOffsets(requested_mono_us, offsets))

@@ -103,11 +103,14 @@ async def _close_windows(settings: Settings, old: AlignmentConfig) -> None:
     worker = AlignerWorker(
         AlignerConfig.from_settings(settings, old, topics),
         lambda: clients.make_producer(broker),
-        lambda: clients.make_reader(broker),
+        lambda: clients.make_reader(broker, **clients.EVERY_RECORD),
         lambda: PayloadCache.from_settings(settings.redis),
         AlignerObserver(AlignerMetrics(make_registry("migrate-settings")), traced=0),
     )
-    group = clients.make_group_consumer(broker, f"{settings.kafka.group_prefix}-aligner", "")
+    as_before = broker.model_copy(update={"isolation_level": old.isolation_level})
+    group = clients.make_group_consumer(
+        as_before, f"{settings.kafka.group_prefix}-aligner", "", settings.topics.partitions
+    )
     group.subscribe(list(topics.media_all))
     await group.start()
     try:

@@ -84,6 +84,7 @@ class AlignmentConfig:
     members_max: int = 256
     window_bytes_max: int | None = 1_000_000
     event_gap_us: int = 10_000_000
+    isolation_level: str = "read_committed"
     admission: AdmissionLimits = AdmissionLimits()
     quotas: Quotas | None = Quotas()
     contract: int = CONTRACT_VERSION

@@ -41,7 +41,7 @@ def plan(settings: Settings, model: Callable[[Path, str, int | None], ServedMode
             topics,
             settings.alignment.tail_s * 1000,
             settings.alignment_config().future_us,
-            lambda: clients.make_reader(broker, auto_offset_reset="earliest"),
+            lambda: clients.make_reader(broker, **clients.EVERY_RECORD),
         ),
         LoadShedConfig(f.deadline_ms * 1000, f.overload_ms * 1000, f.level_max),
         lambda: clients.make_producer(broker),
@@ -54,7 +54,9 @@ def plan(settings: Settings, model: Callable[[Path, str, int | None], ServedMode
     group = f"{settings.kafka.group_prefix}-fusion"
     return ServiceSpec(
         name="braid-fusion",
-        make_consumer=lambda: clients.make_group_consumer(broker, group, settings.kafka.instance),
+        make_consumer=lambda: clients.make_group_consumer(
+            broker, group, settings.kafka.instance, settings.topics.partitions
+        ),
         topics=(topics.windows,),
         work=worker,
         registry=registry,

@@ -159,6 +159,7 @@ class FusionObserver:
     def lost(self, number: int, count: int) -> None:
         """Report window records of a partition that were deleted before they were read."""
         if count:
+            self._metrics.windows_lost.inc(count)
             _log.error("windows were deleted before they were read", extra={"partition": number, "lost": count})
 
     def lag(self, topic: str, records: int, oldest_ms: int | None) -> None:

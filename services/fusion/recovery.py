@@ -19,6 +19,7 @@ from services.fusion.batching import QueuedWindow
 from services.fusion.event_detector import DetectorState
 from services.fusion.event_tracker import EventTracker
 from services.kafka.log_reader import read_partitions, read_range
+from services.kafka.start_offsets import find_start_offsets, first_append_ms
 
 # Nothing was read of the predictions.
 UNREAD_US = 1 << 62
@@ -87,7 +88,7 @@ class RecoveredPartition:
         offset: Where to read on.
         states: The newest state of each session that was published since `read_since_us`.
         read_since_us: Append time; UNREAD_US if nothing was read.
-        lost: How many records were deleted before they were read.
+        lost: How many offsets were deleted before they were read.
     """
 
     offset: int
@@ -153,14 +154,11 @@ async def recover(
         KafkaError: The broker cannot be read.
     """
     windows = TopicPartition(topics.windows, number)
-    begin = (await reader.beginning_offsets([windows]))[windows]
-    committed = await group.committed(windows)
-    offset = max(begin, committed or 0)
-    lost = max(begin - committed, 0) if committed is not None else 0
+    offset, lost = (await find_start_offsets(group, reader, [windows]))[windows]
     since_us, states = UNREAD_US, {}
-    async for record in read_range(reader, windows, offset, offset + 1):
-        since_us = (record.timestamp - tail_ms) * 1000
-    if since_us != UNREAD_US:
+    first_ms = await first_append_ms(reader, windows, offset)
+    if first_ms is not None:
+        since_us = (first_ms - tail_ms) * 1000
         states = await states_since(reader, topics, number, since_us, model_digest)
     return RecoveredPartition(offset, states, since_us, lost)
 

@@ -186,6 +186,11 @@ class FusionWorker:
         self._observer.lag(self._topics.windows, lag, records[0].timestamp if records else None)
         return records
 
+    def on_offsets_lost(self, lost: Mapping[TopicPartition, int]) -> None:
+        """Count windows that were deleted before they were read."""
+        for tp, count in lost.items():
+            self._observer.lost(tp.partition, count)
+
     async def process(self, group: AIOKafkaConsumer, batch: Sequence[ConsumerRecord]) -> None:
         """Queue the records, and predict as long as it is time to.
 

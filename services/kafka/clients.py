@@ -12,7 +12,6 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition, errors
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import ConsumerRecord, RecordMetadata
 
@@ -21,6 +20,7 @@ from services.contract.partitioner import partition_of
 from services.contract.record import Headers
 from services.contract.signature import Signer, is_signed_topic
 from services.contract.user_errors import EXIT_USAGE, BraidError
+from services.kafka.assignor import make_assignor
 from services.kafka.record_errors import SkippedRecords
 from services.runtime.metric_definitions import RECORDS_FORGED
 from services.runtime.settings import KafkaSettings
@@ -37,6 +37,10 @@ FETCH_BYTES_MAX = 16 * 1024 * 1024
 # that comes nevertheless, alone). What it fetched and did not use up stays in memory until the heap is searched for
 # cycles: aiokafka's records and their iterator hold each other.
 LOOKUP: dict[str, Any] = {"max_partition_fetch_bytes": 128 * 1024}
+# Option of a reader that also sees records of transactions that are open or were aborted, and the true ends of logs.
+EVERY_RECORD: dict[str, Any] = {"isolation_level": "read_uncommitted"}
+# How soon a group notices that a topic was deleted, or created again, or has more partitions.
+METADATA_AGE_MS = 10_000
 # One batch of a partition goes out at a time; 16 KB, the default, is three window records and a round trip for them.
 BATCH_BYTES_MAX = 1024 * 1024
 
@@ -199,6 +203,21 @@ class VerifyingConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         return own
 
 
+def isolation_level(where: BrokerAddress) -> str:
+    """Return which records consumers see: by default none of transactions that were aborted or are open."""
+    return "read_committed" if isinstance(where, str) else where.isolation_level
+
+
+def readable_end(consumer: AIOKafkaConsumer, tp: TopicPartition) -> int | None:
+    """Return the end of what a consumer may read, as of its last fetch; None if it has not fetched yet.
+
+    A consumer of committed records reads up to the last stable offset, where the oldest open transaction begins.
+    """
+    stable: int | None = consumer.last_stable_offset(tp)
+    end: int | None = consumer.highwater(tp)
+    return end if stable is None or stable < 0 else stable
+
+
 def make_producer(where: BrokerAddress, *, linger_ms: int = 2, idempotent: bool = True) -> SigningProducer:
     """Create a producer with acks=all: an acknowledged record is durable.
 
@@ -245,19 +264,22 @@ async def send_all(
     return [answer.timestamp for (count, _), answer in zip(sent, answers, strict=True) for _ in range(count)]
 
 
-def make_group_consumer(where: BrokerAddress, group: str, instance: str) -> AIOKafkaConsumer:
-    """Create a group consumer that never commits by itself and starts at the oldest retained record.
+def make_group_consumer(where: BrokerAddress, group: str, instance: str, partitions: int) -> AIOKafkaConsumer:
+    """Create a group consumer that never commits by itself and never moves its position by itself.
 
     instance: a stable name (empty for none) makes the member static, so that a restart needs no session time-out.
-    Partitions of equal numbers go to one member (range assignment over topics of equal counts).
+    partitions: how many partitions of each topic are read; those of equal numbers go to one member.
     """
     return AIOKafkaConsumer(
         **connection_options(where),
         group_id=group,
         group_instance_id=instance or None,
         enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        partition_assignment_strategy=(RangePartitionAssignor,),
+        # The consumer loop moves it, because what is skipped then must be counted.
+        auto_offset_reset="none",
+        isolation_level=isolation_level(where),
+        metadata_max_age_ms=METADATA_AGE_MS,
+        partition_assignment_strategy=(make_assignor(partitions),),
         session_timeout_ms=STATIC_SESSION_MS if instance else SESSION_MS,
         heartbeat_interval_ms=1_000,
         rebalance_timeout_ms=60_000,
@@ -279,6 +301,7 @@ def make_reader(where: BrokerAddress, *, with_forged: bool = False, **options: A
         enable_auto_commit=False,
         fetch_max_wait_ms=50,
         fetch_max_bytes=FETCH_BYTES_MAX,
+        isolation_level=options.pop("isolation_level", isolation_level(where)),
         **{"auto_offset_reset": "earliest", "max_partition_fetch_bytes": RECORD_BYTES_MAX, **options},
     )
 

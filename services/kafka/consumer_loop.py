@@ -12,7 +12,15 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaConnectionError, KafkaError
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
 from aiokafka.structs import ConsumerRecord
 from mode import Service
 
@@ -29,6 +37,7 @@ BROKER_AGAIN_S = 0.5
 AGAIN_S_MAX = 10.0
 STOP_WITHIN_S = 10
 COMMIT_WITHIN_S = 10
+BEGINS_WITHIN_S = 10
 Fetched = Mapping[TopicPartition, list[ConsumerRecord]]
 _log = logging.getLogger(__name__)
 
@@ -51,6 +60,9 @@ class Work(Protocol):
         `positions` are the offsets that the consumer reads next. They may pass the last record's offset + 1: markers of
         transactions and deleted records take offsets too.
         """
+
+    def on_offsets_lost(self, lost: Mapping[TopicPartition, int]) -> None:
+        """Count and log offsets that were deleted before they were read; at most so many records are lost."""
 
     async def process(self, group: AIOKafkaConsumer, batch: Any) -> None:
         """Process a batch, or start it if `next_deadline_us` asks for another call.
@@ -97,6 +109,7 @@ class ConsumerLoop(Service):
         work: The work of the service.
         progress: Readiness and heartbeat of the process.
         records_max: Most records in a fetch.
+        partitions: How many partitions of each topic are read.
         refusals: Errors of the work that a person must fix first; the error is stored in `refused`.
         check: Called once the broker is reached, before the work starts; what it raises is as an error of the work.
         kwargs: Options of `mode.Service`.
@@ -109,6 +122,7 @@ class ConsumerLoop(Service):
         work: Work,
         progress: Progress,
         records_max: int,
+        partitions: int,
         refusals: tuple[type[Exception], ...] = (),
         check: Callable[[], Awaitable[None]] = nothing_to_check,
         **kwargs: Any,
@@ -120,6 +134,7 @@ class ConsumerLoop(Service):
         self.batches: Any = None
         self._make_consumer = make_consumer
         self._topics, self._work, self._progress, self._records_max = topics, work, progress, records_max
+        self._partitions = partitions
         self._assignment = _Assignment()
         self._adopted = -1
         self._ended = asyncio.Event()
@@ -224,10 +239,7 @@ class ConsumerLoop(Service):
             await self._rejoin()
         if self._adopted != self._assignment.number:
             await self._adopt()
-        wait_ms = (self._work.next_deadline_us() - monotonic_us()) // 1000
-        fetched = await self.consumer.getmany(
-            timeout_ms=max(1, min(wait_ms, POLL_MS_MAX)), max_records=self._records_max
-        )
+        fetched = await self._fetch()
         if self._adopted != self._assignment.number:
             return  # another member may own these records now; the next turn seeks to the commit offsets
         # Reading a position waits for nothing: every partition was positioned when it was adopted.
@@ -241,6 +253,40 @@ class ConsumerLoop(Service):
             await self._commit()
             self._commit_us = monotonic_us() + COMMIT_EVERY_US
 
+    async def _fetch(self) -> Fetched:
+        """Return the next records; none if a log has to be positioned anew first."""
+        wait_ms = (self._work.next_deadline_us() - monotonic_us()) // 1000
+        try:
+            fetched: Fetched = await self.consumer.getmany(
+                timeout_ms=max(1, min(wait_ms, POLL_MS_MAX)), max_records=self._records_max
+            )
+        except NoOffsetForPartitionError:
+            return {}  # The partition was assigned just now: adopting it sets its position.
+        except OffsetOutOfRangeError as error:
+            await self._reposition(error.args[0])
+            return {}
+        return fetched
+
+    async def _reposition(self, out_of_range: Mapping[TopicPartition, int]) -> None:
+        """Go on in logs that do not hold the offset to read next: after what was deleted, or else as after an assignment."""
+        try:
+            begins = await asyncio.wait_for(self.consumer.beginning_offsets(list(out_of_range)), BEGINS_WITHIN_S)
+        except (KafkaError, TimeoutError) as error:
+            _log.warning("the beginning of a log is not known: the next turn tries again", extra={"why": repr(error)})
+            return
+        if self._adopted != self._assignment.number:
+            return
+        for tp, offset in out_of_range.items():
+            if offset < begins[tp]:
+                self.consumer.seek(tp, begins[tp])
+                self._work.on_offsets_lost({tp: begins[tp] - offset})
+            else:
+                _log.error(
+                    "a log does not reach the offset to read next: it was truncated, or its topic was created again",
+                    extra={"topic": tp.topic, "partition": tp.partition, "offset": offset},
+                )
+                self._adopted = -1
+
     async def _adopt(self) -> None:
         number = self._assignment.number
         assigned = self.consumer.assignment()
@@ -251,19 +297,41 @@ class ConsumerLoop(Service):
                 "partition counts; `braid topics check` says which"
             )
         await self._work.flush()
-        positions = await self._work.on_assigned(self.consumer, numbers)
+        try:
+            positions = await self._work.on_assigned(self.consumer, numbers)
+        except KafkaTimeoutError as error:
+            self._set_not_ready("topics", f"a topic cannot be read ({error}); `braid topics check` says which")
+            return
         if number != self._assignment.number:
             return
         for tp, offset in positions.items():
             self.consumer.seek(tp, offset)
         self.consumer.resume(*self.consumer.paused())
-        self._committed, self._positioned = dict(positions), tuple(positions)
+        # The next commit is made in any case: the committed offsets may be in no log any more.
+        self._committed, self._positioned = {}, tuple(positions)
         self._adopted = number
-        if numbers:
-            for reason in ("start", "partitions", "group"):
-                self._progress.not_ready.pop(reason, None)
-        else:
+        for reason in ("start", "partitions", "topics", "group"):
+            self._progress.not_ready.pop(reason, None)
+        if wrong := self._wrong_topics():
+            self._set_not_ready("topics", wrong)
+        elif not numbers:
             self._progress.not_ready["partitions"] = "no partitions assigned"
+
+    def _wrong_topics(self) -> str:
+        """Name the topics whose number of partitions is not the one that is set."""
+        counts = {topic: len(self.consumer.partitions_for_topic(topic) or ()) for topic in self._topics}
+        wrong = [
+            f"{topic} has {count} partitions" if count else f"{topic} does not exist"
+            for topic, count in counts.items()
+            if count != self._partitions
+        ]
+        if not wrong:
+            return ""
+        return f"{', '.join(wrong)}; {self._partitions} of each are read (topics.partitions): run `braid topics check`"
+
+    def _set_not_ready(self, reason: str, text: str) -> None:
+        self._progress.not_ready[reason] = text
+        _log.error("the topics are not as they must be", extra={"why": text})
 
     async def _commit(self) -> None:
         if self._adopted != self._assignment.number:

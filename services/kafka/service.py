@@ -111,6 +111,7 @@ def run(make_spec: Callable[[Settings], ServiceSpec], settings: Settings) -> int
             spec.work,
             progress,
             spec.records_max,
+            settings.topics.partitions,
             (*spec.refusals, MissingSecretError),
             check=lambda: check_secret(settings),
         )

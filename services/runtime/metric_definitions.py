@@ -79,7 +79,9 @@ class AlignerMetrics:
         self.window_modality = counter(
             "window_modality", "Streams of final windows by state: present, absent, unknown.", "modality", "state"
         )
-        self.records_lost = counter("records_lost", "Records that retention deleted before they were read.", "modality")
+        self.records_lost = counter(
+            "records_lost", "Records that were deleted before they were read, at most.", "modality"
+        )
         self.windows_open = Gauge("braid_windows_open", "Open windows.", registry=registry)
         self.sessions_open = Gauge("braid_sessions_open", "Sessions with open windows.", registry=registry)
         self.partitions = Gauge("braid_partitions", "Partitions owned.", registry=registry)
@@ -116,6 +118,7 @@ class FusionMetrics:
             return Histogram(f"braid_{name}", text, labels, registry=registry, buckets=BUCKETS_S)
 
         self.predictions = counter("predictions", "Predictions published, early and final.", "label", "lifecycle")
+        self.windows_lost = counter("windows_lost", "Windows that were deleted before they were read, at most.")
         self.events = counter("events", "Event records published.", "kind", "lifecycle")
         self.early_dropped = counter("early_dropped", "Early predictions dropped because a final one was queued.")
         self.members_unusable = counter("members_unusable", "Chunks that could not be used.", "modality", "reason")

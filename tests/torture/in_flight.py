@@ -46,7 +46,7 @@ async def wait_for_in_flight(settings: Settings, within_s: float) -> InFlight | 
 
 async def _uncommitted(settings: Settings, group: str, names: tuple[str, ...]) -> int:
     # A consumer without a subscription can read the commits of a group without joining it.
-    consumer = clients.make_group_consumer(settings.kafka.bootstrap_servers, group, "")
+    consumer = clients.make_group_consumer(settings.kafka.bootstrap_servers, group, "", settings.topics.partitions)
     try:
         await consumer.start()
         logs = [TopicPartition(name, number) for name in names for number in range(settings.topics.partitions)]

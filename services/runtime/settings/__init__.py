@@ -140,6 +140,7 @@ class Settings(BaseSettings):
             members_max=a.members_max,
             window_bytes_max=a.window_bytes_max,
             event_gap_us=a.event_gap_ms * 1000,
+            isolation_level=self.kafka.isolation_level,
             admission=AdmissionLimits(
                 payload_bytes_max=self.limits.payload_bytes_max,
                 pixels_max=self.limits.pixels_max,

@@ -25,6 +25,11 @@ class KafkaSettings(Section):
         description="Stable name of this process in its consumer group (Kafka's group.instance.id): after a crash it "
         "gets its partitions back without waiting for a session timeout. Empty: no static membership.",
     )
+    isolation_level: Literal["read_committed", "read_uncommitted"] = Field(
+        "read_committed",
+        description="Whether records of Kafka transactions are used only once the transaction is committed, or at once, "
+        "also those of transactions that are aborted later. By Kafka's own names.",
+    )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="Encryption and login, by Kafka's own names."
     )

@@ -52,6 +52,9 @@ class Consumer:
     def resume(self, *partitions: TopicPartition) -> None:
         pass
 
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        return {0}
+
     async def commit(self, offsets: dict[TopicPartition, int]) -> None:
         if self.commits:
             error = self.commits.pop(0)
@@ -89,7 +92,7 @@ class Work:
 
 
 def make_loop(consumer: Consumer, work: Work | None = None) -> ConsumerLoop:
-    loop = ConsumerLoop(lambda: consumer, ["t"], work or Work(), Progress(60), 1)  # type: ignore[arg-type]
+    loop = ConsumerLoop(lambda: consumer, ["t"], work or Work(), Progress(60), 1, 1)  # type: ignore[arg-type]
     loop.consumer, loop._adopted = consumer, 0
     return loop
 
@@ -159,7 +162,7 @@ async def test_service_waits_for_its_broker_and_is_not_ready_meanwhile(monkeypat
         waiting.append("broker" in progress.not_ready)
         return consumer
 
-    loop = ConsumerLoop(make, ["t"], Work(), progress, 1)  # type: ignore[arg-type]
+    loop = ConsumerLoop(make, ["t"], Work(), progress, 1, 1)  # type: ignore[arg-type]
     await loop.on_start()
     assert consumer.stopped == 2
     assert waiting == [False, True, True]
@@ -169,7 +172,7 @@ async def test_service_waits_for_its_broker_and_is_not_ready_meanwhile(monkeypat
 async def test_service_ends_after_the_wait_if_its_broker_stays_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BROKER_WITHIN_S", 0)
     consumer = Consumer(starts=[KafkaConnectionError()])
-    loop = ConsumerLoop(lambda: consumer, ["t"], Work(), Progress(60), 1)  # type: ignore[arg-type]
+    loop = ConsumerLoop(lambda: consumer, ["t"], Work(), Progress(60), 1, 1)  # type: ignore[arg-type]
     with pytest.raises(KafkaConnectionError):
         await loop.on_start()
     async with asyncio.timeout(DEADLINE_S):
