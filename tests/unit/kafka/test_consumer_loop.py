@@ -252,7 +252,7 @@ async def test_failure_of_the_group_or_of_a_send_is_survived_by_joining_and_read
     monkeypatch.setattr(module, "BROKER_AGAIN_S", 0)
     in_poll, in_batch = ([error, error], []) if where == "poll" else ([], [error, error])
     consumer, work, progress = Group(in_poll), Batching(in_batch), Progress(60)
-    loop = ConsumerLoop(lambda: consumer, ["t"], work, progress, 1)  # type: ignore[arg-type]
+    loop = ConsumerLoop(lambda: consumer, ["t"], work, progress, 1, 1)  # type: ignore[arg-type]
     loop.consumer, loop.batches, work.loop = consumer, work, loop
     async with asyncio.timeout(DEADLINE_S):
         await loop._run.fun(loop)
@@ -265,7 +265,7 @@ async def test_failure_of_the_group_or_of_a_send_is_survived_by_joining_and_read
 
 async def test_missing_permission_ends_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
     consumer, work = Group([GroupAuthorizationFailedError("g")]), Batching([])
-    loop = ConsumerLoop(lambda: consumer, ["t"], work, Progress(60), 1)  # type: ignore[arg-type]
+    loop = ConsumerLoop(lambda: consumer, ["t"], work, Progress(60), 1, 1)  # type: ignore[arg-type]
     loop.consumer, loop.batches, work.loop = consumer, work, loop
     with pytest.raises(GroupAuthorizationFailedError):
         await loop._run.fun(loop)
