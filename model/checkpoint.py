@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -95,8 +96,25 @@ CONFIG_TYPES: Mapping[str, type | tuple[type, ...]] = {
 }
 
 
+# Limits of what a config may ask for, far beyond every model: a wrong number must not take all memory.
+CONFIG_LIMITS: Mapping[str, int] = {
+    "vector_size": 16_384,
+    "batch_windows": 4_096,
+    "batch_windows_cuda": 4_096,
+    "segments_per_window": 1_024,
+    "segments_per_sample": 1_024,
+    "threads": 256,
+}
+LABELS_MAX, WORDS_MAX, WIDTH_MAX = 10_000, 1_000_000, 64
+CONFIG_BYTES_MAX, SUMS_BYTES_MAX = 64 * 1024 * 1024, 64 * 1024
+
+
 class CheckpointError(BraidError):
     """A checkpoint that cannot be used; the message says what happened, why and what to do."""
+
+
+class IncompleteCheckpoint(CheckpointError):
+    """A checkpoint of which a file is missing or differs from its checksum: it may still be being copied."""
 
 
 def model_digest(weights: bytes, config: bytes) -> str:
@@ -131,22 +149,25 @@ def verify(folder: Path) -> dict[str, bytes]:
     """Read the files of a checkpoint (or of the newest version in a folder) and check them against their checksums.
 
     Raises:
-        CheckpointError: If a file is missing or differs from its checksum.
+        IncompleteCheckpoint: If a file is missing or differs from its checksum.
     """
     folder = resolve_checkpoint(folder)
     try:
-        lines = (line.partition("  ") for line in (folder / CHECKSUMS).read_text().splitlines())
+        lines = (
+            line.partition("  ") for line in _read_limited(folder / CHECKSUMS, SUMS_BYTES_MAX).decode().splitlines()
+        )
         sums = {name: sum_ for sum_, _, name in lines}
-        files = {name: _read_limited(folder / name) for name in (WEIGHTS, CONFIG, CARD)}
+        limits = {WEIGHTS: BYTES_MAX, CONFIG: CONFIG_BYTES_MAX, CARD: CONFIG_BYTES_MAX}
+        files = {name: _read_limited(folder / name, bytes_max) for name, bytes_max in limits.items()}
     except (OSError, ValueError) as error:
-        raise CheckpointError(
+        raise IncompleteCheckpoint(
             f"There is no checkpoint in {folder}.",
             f"{error}. A checkpoint is a folder with {WEIGHTS}, {CONFIG}, {CARD} and {CHECKSUMS}.",
             "Correct the path (the setting fusion.model), or make one with `braid train`.",
         ) from error
     for name, content in files.items():
         if sums.get(name) != hashlib.sha256(content).hexdigest():
-            raise CheckpointError(
+            raise IncompleteCheckpoint(
                 f"{folder / name} does not match its checksum in {CHECKSUMS}.",
                 "It was changed or cut off.",
                 "Restore it, or train again.",
@@ -216,8 +237,15 @@ def _load_network(folder: Path, config: Mapping[str, Any], weights: bytes) -> St
             # Older checkpoints have one constant temperature per expert.
             tensors.setdefault("warmth", torch.zeros_like(network.get_buffer("warmth")))
         network.load_state_dict(tensors)
-    except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
+    except (SafetensorError, RuntimeError, LookupError, TypeError, ValueError, AttributeError, MemoryError) as error:
         raise CheckpointError(f"{folder / WEIGHTS} does not hold this network.", str(error)) from error
+    infinite = [name for name, tensor in network.state_dict().items() if not torch.isfinite(tensor).all()]
+    if infinite:
+        raise CheckpointError(
+            f"{folder / WEIGHTS} has values that are not finite.",
+            f"They are in {', '.join(infinite[:3])}: its training failed.",
+            "Train again, with a lower learning rate.",
+        )
     return network
 
 
@@ -258,7 +286,40 @@ def _read_config(folder: Path, raw: bytes, task: str | None = None) -> dict[str,
             "It was written by another version of Braid.",
             "Train again with this one.",
         )
+    out_of_range = _out_of_range(config)
+    if out_of_range:
+        raise CheckpointError(
+            f"{folder / CONFIG} has values out of range: {', '.join(out_of_range)}.",
+            "No model has such a config.",
+            "Restore it, or train again.",
+        )
     return config
+
+
+def _out_of_range(config: Mapping[str, Any]) -> list[str]:
+    """Return the names of the fields with which a model cannot be built or served."""
+    labels, words = config["labels"], config["words"]
+    architecture = config.get("architecture") or {}
+    width = architecture.get("width", 1.0) if isinstance(architecture, dict) else None
+    is_right = {
+        **{name: _is_count(config.get(name, 1), maximum) for name, maximum in CONFIG_LIMITS.items()},
+        "labels": 0 < len(set(map(str, labels))) == len(labels) <= LABELS_MAX
+        and all(isinstance(label, str) and label for label in labels),
+        "words": len(words) <= WORDS_MAX and all(isinstance(word, str) for word in words),
+        "architecture.width": _is_finite(width) and 0 < width <= WIDTH_MAX,
+        "decision": all(map(_is_finite, config["decision"].values())),
+        "conformal": _is_finite(config["conformal"]),
+        "conflict_from": _is_finite(config["conflict_from"]),
+    }
+    return [name for name, right in is_right.items() if not right]
+
+
+def _is_count(value: Any, maximum: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= maximum
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _select_device(name: str) -> torch.device:
@@ -267,7 +328,7 @@ def _select_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _read_limited(path: Path) -> bytes:
-    if path.stat().st_size > BYTES_MAX:
-        raise ValueError(f"{path} is larger than {BYTES_MAX} bytes")
+def _read_limited(path: Path, bytes_max: int) -> bytes:
+    if path.stat().st_size > bytes_max:
+        raise ValueError(f"{path} is larger than {bytes_max} bytes")
     return path.read_bytes()

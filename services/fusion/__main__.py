@@ -8,7 +8,7 @@ from pathlib import Path
 from model.checkpoint import CheckpointError
 from model.checkpoint import load as load_model
 from model.predictor import ServedModel
-from services.fusion.hot_reload import CheckpointReloader
+from services.fusion.hot_reload import CheckpointReloader, build_inference
 from services.fusion.inference import Inference
 from services.fusion.load_shedding import LoadShedConfig
 from services.fusion.metrics import FusionObserver
@@ -32,7 +32,7 @@ def plan(settings: Settings, model: Callable[[Path, str, int | None], ServedMode
     topics = settings.topic_names()
 
     def inference(folder: Path, threads: int | None) -> Inference:
-        return Inference(model(folder, f.device, threads), f.cache_mb * 1024 * 1024)
+        return build_inference(folder, model(folder, f.device, threads), f.cache_mb * 1024 * 1024)
 
     worker = FusionWorker(
         CheckpointReloader(f.model, inference, f.reload_s * 1_000_000),

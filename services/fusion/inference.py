@@ -148,6 +148,9 @@ class Inference:
         self._recently_encoded = RecentKeys(RECENT_ITEMS)
         self._model_record = {"name": model.name, "version": model.version, "digest": model.digest}
         (self._rows_of_nothing,) = model.fuse([WindowFeatures()])
+        shape = 1 << len(model.modalities), len(model.labels)
+        if self._rows_of_nothing.shape != shape or np.isnan(self._rows_of_nothing).any():
+            raise ValueError(f"the model does not give {shape[0]} x {shape[1]} log probabilities")
 
     def undecoded(self, modality: str, members: Sequence[Member]) -> Sequence[Member]:
         """Return the members that are not decoded yet, whose payloads must be fetched."""

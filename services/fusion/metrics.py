@@ -153,7 +153,7 @@ class FusionObserver:
 
     def reloads(self, reloader: CheckpointReloader) -> None:
         """Count newer checkpoints that came to serve, and those that could not be loaded."""
-        for outcome, count in (("served", reloader.served), ("refused", reloader.refused)):
+        for outcome, count in reloader.outcomes.items():
             self._metrics.reloads.labels(outcome).inc(self._rise(f"reload {outcome}", count))
 
     def lost(self, number: int, count: int) -> None:

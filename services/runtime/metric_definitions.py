@@ -161,7 +161,9 @@ class FusionMetrics:
         )
         self.overload_level = Gauge("braid_overload_level", "Current load-shedding level.", registry=registry)
         self.redis_errors = counter("redis_errors", "Redis pipelines that failed or were refused.")
-        self.reloads = counter("model_reloads", "Newer checkpoints, by outcome: served, refused.", "outcome")
+        self.reloads = counter(
+            "model_reloads", "Newer checkpoints, by outcome: served, refused, incomplete (tried again).", "outcome"
+        )
         self.model = Info("braid_model", "The model in use.", registry=registry)
 
 
