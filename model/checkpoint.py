@@ -300,7 +300,7 @@ def _out_of_range(config: Mapping[str, Any]) -> list[str]:
     """Return the names of the fields with which a model cannot be built or served."""
     labels, words = config["labels"], config["words"]
     architecture = config.get("architecture") or {}
-    width = architecture.get("width", 1.0) if isinstance(architecture, dict) else None
+    width: Any = architecture.get("width", 1.0) if isinstance(architecture, dict) else None
     is_right = {
         **{name: _is_count(config.get(name, 1), maximum) for name, maximum in CONFIG_LIMITS.items()},
         "labels": 0 < len(set(map(str, labels))) == len(labels) <= LABELS_MAX
