@@ -40,14 +40,14 @@ def audit(
     if deleted:
         raise AuditError(
             "The audit is not complete.",
-            f"Retention has deleted {deleted} media records.",
+            f"Retention or somebody has deleted {deleted} offsets of the media logs: at most that many records.",
             "Audit sooner after the start, or with a longer topics.media_retention_min.",
         )
     sys.exit(0 if result["ok"] else 1)
 
 
 async def _audit(settings: Settings, sessions: list[str] | None) -> tuple[dict[str, Any], int]:
-    """Return the result, and how many media records retention has deleted."""
+    """Return the result, and how many offsets of the media logs were deleted."""
     from aiokafka import TopicPartition
 
     from services.inspection.audit.collect import collect_logs

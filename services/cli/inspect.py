@@ -98,7 +98,7 @@ async def _from_broker(settings: Settings, topic: str, count: int, key: bytes | 
     from services.contract.record import KafkaRecord
     from services.kafka import clients
     from services.kafka.control_topic import ControlTopic
-    from services.kafka.log_reader import read_range
+    from services.kafka.log_reader import read_newest
 
     topics, partitions, hidden = settings.topic_names(), settings.topics.partitions, 0
     numbers = range(partitions) if key is None else [partition_of(key, partitions)]
@@ -107,9 +107,8 @@ async def _from_broker(settings: Settings, topic: str, count: int, key: bytes | 
     records: list[KafkaRecord] = []
     async with ControlTopic.from_settings(settings) as controls, clients.reader(settings.kafka) as reader:
         logs = [TopicPartition(topic, number) for number in numbers]
-        ends = await reader.end_offsets(logs)
         for log in logs:
-            async for r in read_range(reader, log, max(ends[log] - scanned, 0), ends[log]):
+            for r in await read_newest(reader, log, scanned, within=SCANNED_MAX):
                 if key is not None and r.key != key:
                     continue
                 if is_hidden(controls.for_session, topics, topic, r.key, r.headers, r.value, r.timestamp * 1000):

@@ -27,7 +27,7 @@ class TopicFollower:
         since_ms: For each topic the append time from which it is read; 0 reads from the beginning, None from the end.
         partition_count: The number of partitions of each topic.
         lag_max: Skip to the end of a partition that is more than this many records behind; None never skips.
-        on_skip: Called with the topic and the number of records skipped.
+        on_skip: Called with the topic and the number of offsets skipped, which is at most that of records.
     """
 
     def __init__(
@@ -67,17 +67,22 @@ class TopicFollower:
         """Return the next records, none if nothing arrives within `timeout_ms`. Raises KafkaError."""
         fetched: Batch = await self._reader.getmany(timeout_ms=timeout_ms, max_records=RECORDS_MAX)
         if self._lag_max is not None:
-            for tp, records in fetched.items():
-                end = self._reader.highwater(tp)
-                if end is not None and end - records[-1].offset > self._lag_max:
+            for tp in fetched:
+                end, position = clients.readable_end(self._reader, tp), await self._reader.position(tp)
+                if end is not None and end - position > self._lag_max:
                     self._reader.seek(tp, end)
-                    self._on_skip(tp.topic, end - records[-1].offset - 1)
+                    self._on_skip(tp.topic, end - position)
         return fetched
 
     async def poll_to_end(self) -> AsyncIterator[Batch]:
         """Yield records until the ends that the topics had at `start` are reached. Raises KafkaError."""
-        while [tp for tp, end in self._ends.items() if await self._reader.position(tp) < end]:
-            yield await self.poll()
+        while behind := [tp for tp, end in self._ends.items() if await self._reader.position(tp) < end]:
+            batch = await self.poll()
+            if not batch:
+                # A log that was truncated meanwhile does not reach its former end any more.
+                ends = await self._reader.end_offsets(behind)
+                self._ends |= {tp: min(self._ends[tp], ends[tp]) for tp in behind}
+            yield batch
 
     async def _seek(self) -> None:
         reader, since_ms = self._reader, self._since_ms

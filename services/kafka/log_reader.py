@@ -31,10 +31,35 @@ async def read_range(
     reader.assign([tp])
     reader.seek(tp, begin)
     while await reader.position(tp) < end:
-        for record in (await reader.getmany(tp, timeout_ms=POLL_MS)).get(tp, []):
+        records = (await reader.getmany(tp, timeout_ms=POLL_MS)).get(tp, [])
+        for record in records:
             if record.offset >= end:
                 return
             yield record
+        if not records:
+            # A log that was truncated meanwhile does not reach its former end any more.
+            end = min(end, (await reader.end_offsets([tp]))[tp])
+
+
+async def read_newest(
+    reader: AIOKafkaConsumer, tp: TopicPartition, count: int, within: int | None = None
+) -> list[ConsumerRecord]:
+    """Return the newest `count` records of one partition, oldest first, or fewer if there are no more.
+
+    Markers of transactions and deleted records take offsets too, so it looks further back until it has enough; not
+    further than `within` offsets, if that is given. Raises KafkaError.
+    """
+    oldest = (await reader.beginning_offsets([tp]))[tp]
+    newest = (await reader.end_offsets([tp]))[tp]
+    if within is not None:
+        oldest = max(oldest, newest - within)
+    offsets = count
+    while True:
+        begin = max(newest - offsets, oldest)
+        records = [record async for record in read_range(reader, tp, begin, newest)]
+        if len(records) >= count or begin <= oldest:
+            return records[-count:]
+        offsets *= 4
 
 
 async def read_partitions(

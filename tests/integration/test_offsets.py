@@ -16,6 +16,7 @@ from aiokafka.admin import NewPartitions, RecordsToDelete
 from services.contract import cloudevents
 from services.contract.partitioner import partition_of
 from services.kafka import clients, topic_admin
+from services.kafka.log_reader import read_newest
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings
@@ -124,6 +125,9 @@ async def test_windows_come_after_a_committed_transaction_without_a_further_reco
     session = "committed"
     async with transactional(own_settings, session) as producer, producer.transaction():
         await send(producer, text_log(own_settings, session), session, "1", "2")
+    async with clients.reader(own_settings.kafka) as reader:
+        # The newest offset is that of the marker.
+        assert len(await read_newest(reader, text_log(own_settings, session), 1)) == 1
     await wait_for_windows(own_settings, session, ["1", "2"])
 
 

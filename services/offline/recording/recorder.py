@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from services.contract import window as window_record
 from services.contract.record import KafkaRecord, LogRecord
 from services.contract.topics import Topics
+from services.kafka import clients
 from services.kafka.log_reader import read_range
 from services.offline.recording.metadata import RecordingMetadata
 from services.offline.recording.writer import RecordingWriter
@@ -139,12 +140,17 @@ async def _copy(
             ends, until_ms = await _ends(reader, topics, count)
             following = False
         elif following:
-            ends = {log: max(ends[log], reader.highwater(log) or 0) for log in ends}
+            ends = {log: max(ends[log], clients.readable_end(reader, log) or 0) for log in ends}
         behind = {log for log in position if position[log] < ends[log]}
         if not behind and not following:
             return until_ms
         _in_step(reader, behind, reached_ms)
-        for log, records in (await reader.getmany(timeout_ms=POLL_MS)).items():
+        fetched = await reader.getmany(timeout_ms=POLL_MS)
+        if behind and not fetched:
+            # A log that was truncated meanwhile does not reach its former end any more.
+            current = await reader.end_offsets(list(behind))
+            ends |= {log: min(ends[log], current[log]) for log in behind}
+        for log, records in fetched.items():
             for record in records:
                 if following or record.offset < ends[log]:
                     writer.add(KafkaRecord.copy_of(record))

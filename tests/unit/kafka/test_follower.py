@@ -12,6 +12,7 @@ from aiokafka.structs import ConsumerRecord, OffsetAndTimestamp
 
 from services.kafka.follower import Batch, TopicFollower, follow
 from services.runtime.health import Progress
+from tests.waiting import DEADLINE_S
 
 
 class Log:
@@ -36,6 +37,9 @@ class Log:
 
     async def position(self, tp: TopicPartition) -> int:
         return self.positions[tp]
+
+    def last_stable_offset(self, tp: TopicPartition) -> int:
+        return -1
 
     def highwater(self, tp: TopicPartition) -> int:
         return self.ends[tp]
@@ -78,6 +82,20 @@ def test_a_topic_is_read_from_its_beginning_from_a_time_or_from_its_end_up_to_th
             ((record,),) = (await follower.poll()).values()
             assert (record.topic, record.offset) == ("older", 4)
         assert not log.running
+
+    asyncio.run(run())
+
+
+def test_reading_to_the_end_of_a_log_that_is_truncated_meanwhile_ends_at_its_new_end() -> None:
+    async def run() -> None:
+        log = Log({"t": 4})
+        async with follower_of(log, {"t": 0}) as follower:
+            offsets = []
+            async with asyncio.timeout(DEADLINE_S):
+                async for batch in follower.poll_to_end():
+                    offsets += [r.offset for records in batch.values() for r in records]
+                    log.ends[TopicPartition("t", 0)] = 2
+            assert offsets == [0, 1]
 
     asyncio.run(run())
 
