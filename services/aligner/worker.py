@@ -17,7 +17,6 @@ from services.aligner.config import AlignerConfig
 from services.aligner.emitter import Emitter
 from services.aligner.idleness import FOREVER_US, EndOffsets
 from services.aligner.metrics import AlignerObserver
-from services.aligner.open_transactions import OpenTransactions
 from services.aligner.ordered_merge import LogMerger
 from services.aligner.partition import Effects, Partition
 from services.aligner.recovery import AlignerRecovery, recover
@@ -25,6 +24,7 @@ from services.contract.admission import AdmittedChunk
 from services.contract.record import LogRecord
 from services.kafka import clients
 from services.kafka.log_reader import read_partitions
+from services.kafka.open_transactions import OpenTransactions
 from services.runtime.monotonic_clock import monotonic_us
 from services.storage.payload_cache import CacheEntry, PayloadCache
 

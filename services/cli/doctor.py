@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -71,6 +72,25 @@ async def _check_broker(settings: Settings) -> AsyncIterator[Finding]:
     if not problems:
         yield Finding("topics", True, "OK")
         yield await _check_partitioner(settings)
+        yield await _check_transactions(settings)
+
+
+async def _check_transactions(settings: Settings) -> Finding:
+    from aiokafka import TopicPartition
+
+    from services.kafka.open_transactions import SAY_AFTER_MS, find_open_transactions
+
+    topics = settings.topic_names().media_all
+    logs = [TopicPartition(topic, number) for topic in topics for number in range(settings.topics.partitions)]
+    before_ms = int(time.time() * 1000) - SAY_AFTER_MS
+    begun_ms = await find_open_transactions(settings.kafka, logs)
+    held = sorted(f"{tp.topic}/{tp.partition}" for tp, at_ms in begun_ms.items() if at_ms < before_ms)
+    return Finding(
+        "transactions",
+        not held,
+        f"an open transaction holds back what was sent to {', '.join(held)}" if held else "none is open for long",
+        "Commit or abort it (kafka-transactions.sh find-hanging), or lower the producer's transaction.timeout.ms.",
+    )
 
 
 async def _check_partitioner(settings: Settings) -> Finding:

@@ -17,6 +17,7 @@ from services.contract import cloudevents
 from services.contract.partitioner import partition_of
 from services.kafka import clients, topic_admin
 from services.kafka.log_reader import read_newest
+from services.kafka.open_transactions import find_open_transactions
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings
@@ -149,6 +150,7 @@ async def test_open_transaction_holds_back_what_is_behind_it_and_an_aborted_one_
             return aligner.read_metric("braid_consumer_lag_records") >= 2
 
         await wait_until(lag_is_visible, "a lag of the records behind the open transaction")
+        assert list(await find_open_transactions(own_settings.kafka, [log])) == [log]
         assert not [
             w for w in await read_topic(own_settings, own_settings.topic_names().windows) if w["session"] == behind
         ]
@@ -160,6 +162,7 @@ async def test_open_transaction_holds_back_what_is_behind_it_and_an_aborted_one_
         return aligner.read_metric("braid_consumer_lag_records") == 0
 
     await wait_until(lag_is_gone, "no lag behind the marker")
+    assert not await find_open_transactions(own_settings.kafka, [log])
 
 
 async def test_records_deleted_while_the_aligner_reads_are_counted_and_the_others_get_windows(

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from aiokafka import TopicPartition
+
+from services.kafka import clients
+from services.kafka.clients import BrokerAddress
+from services.kafka.start_offsets import first_append_ms
 
 # Transactions of stream processors take a second or so; a broker aborts one after `transaction.timeout.ms`.
 SAY_AFTER_MS = 10_000
@@ -49,3 +53,18 @@ class OpenTransactions:
         """Yield topic and time from which on the records of a log have been held back."""
         for tp, (_, since_ms) in self._held.items():
             yield tp.topic, since_ms
+
+
+async def find_open_transactions(where: BrokerAddress, logs: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    """Return by log the append time (ms) of the first record of its oldest open transaction. Raises KafkaError."""
+    begun_ms: dict[TopicPartition, int] = {}
+    async with (
+        clients.reader(where, isolation_level="read_committed") as committed,
+        clients.reader(where, **clients.EVERY_RECORD) as every,
+    ):
+        stable = await committed.end_offsets(list(logs))
+        ends = await every.end_offsets(list(logs))
+        for tp in logs:
+            if stable[tp] < ends[tp] and (at_ms := await first_append_ms(every, tp, stable[tp])) is not None:
+                begun_ms[tp] = at_ms
+    return begun_ms

@@ -7,7 +7,7 @@ import logging
 import pytest
 from aiokafka import TopicPartition
 
-from services.aligner.open_transactions import SAY_AFTER_MS, OpenTransactions
+from services.kafka.open_transactions import SAY_AFTER_MS, OpenTransactions
 
 TP = TopicPartition("text", 3)
 
