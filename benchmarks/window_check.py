@@ -93,7 +93,7 @@ async def _check_partition(
             if any(name == BROKEN_HEADER for name, _ in r.headers):
                 broken.add((modality, r.offset))
                 continue
-            chunk = decode_media_record(r, modality, number)
+            chunk = decode_media_record(r, modality, number, semantics)
             if chunk is not None:
                 entries[modality].append(LogEntry(r.offset, r.timestamp * 1000, chunk))
     verdict = judge_logs(entries, semantics)

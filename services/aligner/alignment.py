@@ -120,6 +120,7 @@ class Aligner:
         self._members_bytes_max = NO_LIMIT if config.members_bytes_max is None else config.members_bytes_max
         self._member_share = self._members_bytes_max // config.members_max
         self._name_characters_max = (self._member_share - MEMBER_BYTES) // NAME_CHARACTER_BYTES
+        self._lead_us = -NEVER_US if config.lead_us is None else config.lead_us
         self._close_after_us = {modality: config.closing_watermark_us(0, modality) for modality in config.modalities}
         self.retained = {modality: RetainedOffsets() for modality in config.modalities}
 
@@ -161,6 +162,9 @@ class Aligner:
         # A chunk rejected for `limit` raises the watermark too. After a crash some of its windows may be emitted already;
         # whether one of them had room can then not be known, but the watermark must come out the same.
         watermark_us = t_us + (duration_us if config.streams[modality].gapless else 0)
+        if watermark_us > appended_us + self._lead_us:
+            # Of a clock that runs ahead: it must not make the other sources of its stream late.
+            watermark_us = appended_us + self._lead_us
         windows: list[Window] = []
         if watermark_us > stream.watermark_us:
             session.last_data_mono_us = received_mono_us

@@ -44,6 +44,7 @@ class KnownStream:
         time_at: Index of the header with the event time.
         unread: Index and name of the other headers that differ.
         header_bytes: Bytes of all headers without the values that differ.
+        by_append_time: Whether the event time of the source's records is their append time.
         check: Checks a payload and returns its duration (us).
     """
 
@@ -57,6 +58,7 @@ class KnownStream:
     time_at: int
     unread: tuple[tuple[int, str], ...]
     header_bytes: int
+    by_append_time: bool
     check: Callable[[bytes], int | Rejected]
 
 
@@ -99,7 +101,7 @@ class AdmissionCache:
         if id_name != _ID or time_name != _TIME or not body:
             return None
         try:
-            id, t_us = id_raw.decode(), timestamps.parse(time_raw.decode())
+            id, time = id_raw.decode(), time_raw.decode()
             header_bytes = stream.header_bytes + len(id_raw) + len(time_raw)
             for at, name in stream.unread:
                 unread_name, unread_raw = headers[at]
@@ -109,6 +111,7 @@ class AdmissionCache:
                 header_bytes += len(unread_raw)
         except (UnicodeDecodeError, AttributeError):
             return None
+        t_us = appended_us if stream.by_append_time else timestamps.parse(time)
         if t_us is None or not id or len(id) > limits.name_bytes_max:
             return None
         if len(body) > limits.payload_bytes_max or header_bytes > limits.header_bytes_max:
@@ -116,7 +119,9 @@ class AdmissionCache:
         duration_us = stream.check(body)
         if isinstance(duration_us, Rejected) or not 0 <= duration_us <= config.max_duration_us:
             return None
-        if t_us + duration_us > appended_us + config.future_us or t_us < appended_us - config.stale_after_us:
+        if (
+            t_us + duration_us > appended_us + config.future_us and not stream.by_append_time
+        ) or t_us < appended_us - config.stale_after_us:
             return None
         chunk = Chunk(
             stream.session,
@@ -140,8 +145,11 @@ class AdmissionCache:
             not isinstance(envelope, Envelope)
             or envelope.get("type") == cloudevents.ALIVE_TYPE
             or envelope.payload is not record.value
+            or "time" not in envelope.attributes
         ):
-            return  # Alive records have their own rule; structured events have their attributes in the value.
+            # Alive records have their own rule, structured events have their attributes in the value, and records
+            # without a time come only from sources that use their append time.
+            return
         if (_CONTENT_TYPE, envelope.get(_CONTENT_TYPE).encode()) not in record.headers:
             return  # The type was found by the first bytes: that of the next record may be another.
         names = [name for name, _ in record.headers]
@@ -163,6 +171,7 @@ class AdmissionCache:
             time_at=names.index(_TIME),
             unread=tuple((at, name) for at, name in differing if name in _UNREAD),
             header_bytes=header_bytes,
+            by_append_time=self._config.uses_append_time(admitted.chunk.source),
             check=payload_check(key[0], envelope.attributes, self._config),
         )
         if self._remembered >= STREAMS_MAX:

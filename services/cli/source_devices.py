@@ -12,6 +12,7 @@ from services.cli import output
 from services.runtime.settings import Settings, load
 
 if TYPE_CHECKING:
+    from services.contract.alignment_config import AlignmentConfig
     from services.contract.record import KafkaRecord
     from services.contract.source_stats import SourceStats
 
@@ -81,7 +82,7 @@ async def _read(settings: Settings, minutes: float) -> tuple[dict[SourceKey, Sou
     from services.inspection.audit.collect import collect_since
     from services.kafka import clients
 
-    topics = settings.topic_names()
+    topics, config = settings.topic_names(), settings.alignment_config()
     sources: dict[SourceKey, SourceStats] = {}
     unreadable = 0
     from_ms = int((time.time() - minutes * 60) * 1000)
@@ -89,7 +90,7 @@ async def _read(settings: Settings, minutes: float) -> tuple[dict[SourceKey, Sou
         for modality in topics.modalities:
             for number in range(settings.topics.partitions):
                 for record in await collect_since(reader, topics.media(modality), number, from_ms, RECORDS_MAX):
-                    count_record(sources, record, modality)
+                    count_record(sources, record, modality, config)
         for number in range(settings.topics.partitions):
             for record in await collect_since(reader, topics.late, number, from_ms, RECORDS_MAX):
                 key = late_source(record.value)
@@ -111,7 +112,9 @@ def late_source(value: bytes | None) -> SourceKey | None:
     return None
 
 
-def count_record(sources: dict[SourceKey, SourceStats], record: KafkaRecord, modality: str) -> None:
+def count_record(
+    sources: dict[SourceKey, SourceStats], record: KafkaRecord, modality: str, config: AlignmentConfig
+) -> None:
     """Add a media record to the statistics of its source; idle and unreadable records belong to none."""
     from services.contract import cloudevents, timestamps
     from services.contract.chunk import Chunk
@@ -125,7 +128,7 @@ def count_record(sources: dict[SourceKey, SourceStats], record: KafkaRecord, mod
     key = record.key.decode(errors="replace"), modality, envelope.get("source")
     if envelope.get("type") == cloudevents.SESSION_END_TYPE and key in sources:
         sources[key].end(record.timestamp * 1000)
-    chunk = decode_media_record(record, modality, record.partition)
+    chunk = decode_media_record(record, modality, record.partition, config)
     if isinstance(chunk, Chunk):
         recorded_us = timestamps.parse(envelope.get("recordedtime"))
         corrected_us = 0 if recorded_us is None else chunk.t_us - recorded_us

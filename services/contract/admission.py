@@ -22,6 +22,7 @@ from services.contract.tick import Tick
 from services.contract.transcript import TEXT_TYPES, read_transcript
 
 VIDEO = "video"
+CLOCK_REMEDY = "`devices: {<source>: {clock: arrival}}` in braid.yaml"
 _TICK = tick.TICK_TYPE.encode()
 
 
@@ -90,7 +91,8 @@ def admit(
         return Rejected(
             Reason.TYPE, f"ce_type must be {cloudevents.media_type(modality)} or {cloudevents.ALIVE_TYPE} here"
         )
-    t_us = timestamps.parse(envelope.get("time"))
+    by_append_time = config.uses_append_time(source)
+    t_us = appended_us if by_append_time else timestamps.parse(envelope.get("time"))
     if t_us is None:
         return Rejected(Reason.TIME, "ce_time is missing or not an RFC 3339 time stamp")
     if kind == cloudevents.ALIVE_TYPE:
@@ -103,8 +105,11 @@ def admit(
         return duration_us
     if not 0 <= duration_us <= config.max_duration_us:
         return Rejected(Reason.DURATION, f"{duration_us} us; 0 to {config.max_duration_us} are taken")
-    if t_us + duration_us > appended_us + config.future_us:
-        return Rejected(Reason.FUTURE, f"ends {(t_us + duration_us - appended_us) // 1000} ms after it arrived")
+    if t_us + duration_us > appended_us + config.future_us and not by_append_time:
+        ahead_s = (t_us + duration_us - appended_us) / 1e6
+        return Rejected(
+            Reason.FUTURE, f"ends {ahead_s:.1f} s after it arrived: set the clock of this source, or {CLOCK_REMEDY}"
+        )
     if t_us < appended_us - config.stale_after_us:
         return Rejected(Reason.STALE, f"captured {(appended_us - t_us) // 1000} ms before it arrived")
     sha256 = hashlib.sha256(envelope.payload).hexdigest() if envelope.payload else EMPTY_SHA256

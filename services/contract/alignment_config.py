@@ -7,7 +7,7 @@ windows under the settings that opened them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -15,6 +15,18 @@ from typing import Any
 from services.contract import canonical
 
 CONTRACT_VERSION = 1
+ARRIVAL = "arrival"
+# That of versions without the setting.
+FORMER_ISOLATION_LEVEL = "read_uncommitted"
+
+
+def device_of(source: str, names: Collection[str]) -> str | None:
+    """Return the name under which a source is known: its own, else that of its device (`/devices/<name>/…`)."""
+    if source in names:
+        return source
+    _, _, rest = source.partition("/devices/")
+    name = rest.partition("/")[0]
+    return name if name and name in names else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +84,21 @@ def _default_streams() -> dict[str, StreamConfig]:
 
 @dataclass(frozen=True, slots=True)
 class AlignmentConfig:
-    """Everything that decides fates, windows and masks; its digest is the `config` of a window record."""
+    """Everything that decides fates, windows and masks; its digest is the `config` of a window record.
+
+    Attributes:
+        lead_us: How far a chunk may raise the watermark beyond its own append time; None for no limit, as in settings
+            that were written before this limit existed.
+        clocks: By device or source (see `device_of`), `arrival` if the event time of its records is their append time.
+            An entry `device` exempts one source of such a device.
+    """
 
     size_us: int = 2_000_000
     hop_us: int = 500_000
     streams: dict[str, StreamConfig] = field(default_factory=_default_streams)
     sessions: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    future_us: int = 60_000_000
+    future_us: int = 5_000_000
+    lead_us: int | None = 250_000
     stale_after_us: int = 24 * 3_600_000_000
     max_duration_us: int = 30_000_000
     members_max: int = 256
@@ -87,6 +107,7 @@ class AlignmentConfig:
     isolation_level: str = "read_committed"
     admission: AdmissionLimits = AdmissionLimits()
     quotas: Quotas | None = Quotas()
+    clocks: tuple[tuple[str, str], ...] = ()
     contract: int = CONTRACT_VERSION
 
     @property
@@ -102,10 +123,14 @@ class AlignmentConfig:
     def to_json(self) -> dict[str, Any]:
         """Return all fields by name, as `config_from_json` reads them."""
         fields = asdict(self)
-        # Earlier versions had neither of these. Left out, their settings keep their digest and can be migrated.
-        for name in ("quotas", "window_bytes_max"):
+        # Earlier versions had none of these. Left out, their settings keep their digest and can be migrated.
+        for name in ("lead_us", "quotas", "window_bytes_max"):
             if fields[name] is None:
                 del fields[name]
+        if not self.clocks:
+            del fields["clocks"]
+        if self.isolation_level == FORMER_ISOLATION_LEVEL:
+            del fields["isolation_level"]
         # Records and the digest call the settings of the streams `lanes`.
         return {"lanes": fields.pop("streams"), **fields}
 
@@ -115,6 +140,14 @@ class AlignmentConfig:
             if fnmatchcase(session, pattern):
                 return tuple(m for m in self.streams if m in modalities)
         return self.modalities
+
+    def uses_append_time(self, source: str) -> bool:
+        """Return whether the event time of a source's records is their append time."""
+        if not self.clocks:
+            return False
+        clocks = dict(self.clocks)
+        name = device_of(source, clocks)
+        return name is not None and clocks[name] == ARRIVAL
 
     def window_starts(self, t_us: int, duration_us: int) -> range:
         """Return the starts of the windows that [t, t + duration) overlaps; a point lasts one microsecond."""
@@ -145,11 +178,14 @@ def config_from_json(fields: Mapping[str, Any]) -> AlignmentConfig:
     config = AlignmentConfig(
         **{
             "window_bytes_max": None,
+            "lead_us": None,
+            "isolation_level": FORMER_ISOLATION_LEVEL,
             **{name: value for name, value in fields.items() if name != "lanes"},
             "streams": {name: StreamConfig(**stream) for name, stream in fields["lanes"].items()},
             "sessions": tuple((pattern, tuple(modalities)) for pattern, modalities in fields["sessions"]),
             "admission": AdmissionLimits(**fields["admission"]),
             "quotas": Quotas(**fields["quotas"]) if "quotas" in fields else None,
+            "clocks": tuple((name, clock) for name, clock in fields.get("clocks", ())),
         }
     )
     if config.contract != CONTRACT_VERSION:

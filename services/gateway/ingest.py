@@ -70,7 +70,7 @@ def build_chunk(
         if device.modality not in ("", modality):
             return Rejected(Reason.SOURCE, f"the settings say that this source sends {device.modality}")
         session = device.session or session
-    declared_time = request_headers.get("ce-time")
+    declared_time = None if config.uses_append_time(source) else request_headers.get("ce-time")
     t_us = timestamps.parse(declared_time) if declared_time else now_us
     if t_us is None:
         return Rejected(Reason.TIME, "ce-time is not an RFC 3339 time stamp")

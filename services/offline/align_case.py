@@ -9,12 +9,14 @@ from typing import Any
 
 from services.aligner.alignment import Aligner, fate_name
 from services.contract import canonical
-from services.contract.alignment_config import AlignmentConfig, StreamConfig
+from services.contract.alignment_config import ARRIVAL, AlignmentConfig, StreamConfig
 from services.contract.chunk import Chunk
 from services.contract.tick import Tick
 from services.contract.window import Window, WindowMembers
 
 WITHOUT_LIMIT = 1 << 60
+# So late that the watermark of a chunk without an append time is never limited by it.
+NOT_APPENDED_US = 1 << 80
 
 
 class InvalidCase(ValueError):
@@ -51,7 +53,7 @@ def _run(case: dict[str, Any]) -> dict[str, Any]:
         offset = offsets[modality]
         offsets[modality] += 1
         if arrival.get("kind") == "data":
-            fate, out = aligner.add_chunk(_chunk(arrival, modality, offset, index, where), index)
+            fate, out = aligner.add_chunk(_chunk(arrival, semantics, modality, offset, where), index)
             fates.append(fate_name(fate))
         elif arrival.get("kind") == "bound":
             out = aligner.apply_tick(modality, _tick(arrival, where), offset, index, index)
@@ -72,30 +74,51 @@ def _semantics(case: dict[str, Any]) -> AlignmentConfig:
         if not isinstance(given, dict) or not isinstance(given.get("gapless"), bool):
             raise InvalidCase(f"modality {name} needs lateness_us and gapless")
         streams[name] = StreamConfig(_number(given, "lateness_us", f"modality {name}", least=0), given["gapless"])
-    size_us, hop_us = _number(case, "size_us", "the case", least=1), _number(case, "hop_us", "the case", least=1)
     return AlignmentConfig(
-        size_us,
-        hop_us,
-        streams,
+        size_us=_number(case, "size_us", "the case", least=1),
+        hop_us=_number(case, "hop_us", "the case", least=1),
+        streams=streams,
+        lead_us=_number(case, "lead_us", "the case", least=0, missing=AlignmentConfig().lead_us),
         members_max=WITHOUT_LIMIT,
         window_bytes_max=None,
         event_gap_us=WITHOUT_LIMIT,
         quotas=None,
+        clocks=_clocks(case),
     )
 
 
-def _chunk(arrival: dict[str, Any], modality: str, offset: int, index: int, where: str) -> Chunk:
+def _clocks(case: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    devices = case.get("devices", {})
+    if not isinstance(devices, dict):
+        raise InvalidCase("devices must be an object")
+    for name, device in devices.items():
+        if not isinstance(device, dict) or device.get("clock") not in ("device", ARRIVAL):
+            raise InvalidCase(f"device {name} needs clock: device or {ARRIVAL}")
+    return tuple(sorted((name, device["clock"]) for name, device in devices.items()))
+
+
+def _chunk(arrival: dict[str, Any], config: AlignmentConfig, modality: str, offset: int, where: str) -> Chunk:
+    source = _text(arrival, "source", where)
+    appended_us = NOT_APPENDED_US
+    if arrival.get("append_us") is not None:
+        appended_us = _number(arrival, "append_us", where)
+    if not config.uses_append_time(source):
+        t_us = _number(arrival, "t_us", where)
+    elif appended_us == NOT_APPENDED_US:
+        raise InvalidCase(f"{where}: append_us is needed, the clock of {source} is {ARRIVAL}")
+    else:
+        t_us = appended_us
     return Chunk(
         session=_text(arrival, "session", where),
         modality=modality,
-        source=_text(arrival, "source", where),
+        source=source,
         id=_text(arrival, "id", where),
-        t_us=_number(arrival, "t_us", where),
+        t_us=t_us,
         duration_us=_number(arrival, "duration_us", where, least=0, missing=0),
         sha256=_text(arrival, "sha256", where, missing=""),
         partition=0,
         offset=offset,
-        appended_us=index,
+        appended_us=appended_us,
     )
 
 

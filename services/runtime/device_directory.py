@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.contract import timestamps
+from services.contract.alignment_config import device_of
 from services.contract.source_stats import PERIOD_US, ClockOffset
 from services.runtime.settings import AUTO, DeviceSettings
 
@@ -91,8 +92,4 @@ class DeviceDirectory:
 
     def name_of(self, source: str) -> str | None:
         """Return the name of the settings that cover a source, None if there are none."""
-        if source in self._known:
-            return source
-        _, _, rest = source.partition("/devices/")
-        name = rest.partition("/")[0]
-        return name if name and name in self._known else None
+        return device_of(source, self._known)

@@ -51,7 +51,7 @@ class Outcome:
         logs: dict[str, list[LogEntry]] = {modality: [] for modality in MODALITIES}
         for modality, log in self.logs.items():
             for r in log:
-                holds = decode_media_record(r, modality, 0)
+                holds = decode_media_record(r, modality, 0, SEMANTICS)
                 if holds is not None and (modality, r.offset) not in self.rejected:
                     logs[modality].append(LogEntry(r.offset, r.timestamp * 1000, holds))
         verdict = judge_logs(logs, SEMANTICS)

@@ -15,7 +15,7 @@ from services.contract.record import KafkaRecord
 from services.gateway.ingest import OutgoingChunk, build_chunk
 from services.runtime.device_directory import DeviceDirectory
 
-CONFIG = AlignmentConfig(sessions=(("hall*", ("text",)),))
+CONFIG = AlignmentConfig(sessions=(("hall*", ("text",)),), clocks=(("without clock", "arrival"),))
 NOW_US = 1_700_000_000_000_000
 PARTITIONS = 4
 JPEG = b"\xff\xd8\xff\xc0\x00\x11\x08\x00\x08\x00\x08\x03"
@@ -58,7 +58,7 @@ TIMES = st.integers(-200_000, 700).map(lambda s: timestamps.format_us(NOW_US + s
 HEADERS = st.fixed_dictionaries(
     {"content-type": CONTENT_TYPES, "ce-id": st.sampled_from(["7", "x" * 257]) | st.text(min_size=1)},
     optional={
-        "ce-source": st.sampled_from(["/devices/a/b", "x" * 257]) | st.text(min_size=1),
+        "ce-source": st.sampled_from(["/devices/a/b", "/devices/without clock/b", "x" * 257]) | st.text(min_size=1),
         "ce-type": st.sampled_from(["braid.alive.v1", "braid.session.end.v1", "braid.media.text.v1", "braid.tick.v1"]),
         "ce-time": TIMES,
         "ce-duration": st.sampled_from(["abc", "-5", "99999999", "250", "12.5", "1.²", "1" * 9_000])

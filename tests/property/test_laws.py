@@ -52,7 +52,13 @@ class Reading:
     """
 
     def __init__(
-        self, logs: dict[str, list[Chunk | Tick]], shape: tuple[int, int], steps: list[str], *, limited: bool = False
+        self,
+        logs: dict[str, list[Chunk | Tick]],
+        shape: tuple[int, int],
+        steps: list[str],
+        *,
+        limited: bool = False,
+        lead_us: int | None = None,
     ) -> None:
         lanes = {"audio": StreamConfig(3, True), "text": StreamConfig(0, False), "video": StreamConfig(6, False)}
         self.semantics = AlignmentConfig(
@@ -60,6 +66,7 @@ class Reading:
             hop_us=shape[1],
             streams=lanes,
             sessions=(("only*", ("video",)),),
+            lead_us=lead_us,
             members_max=MEMBERS_MAX,
             event_gap_us=20,
         )
@@ -140,11 +147,11 @@ STEPS = st.lists(st.sampled_from(["audio", "text", "video"]), max_size=80)
 
 
 @settings(max_examples=300, deadline=None)
-@given(logs=LOGS, shape=st.sampled_from(SHAPES), steps=STEPS)
+@given(logs=LOGS, shape=st.sampled_from(SHAPES), steps=STEPS, lead_us=st.sampled_from([None, -40, 0, 10]))
 def test_windows_and_fates_equal_those_of_the_oracle(
-    logs: dict[str, list[Chunk | Tick]], shape: tuple[int, int], steps: list[str]
+    logs: dict[str, list[Chunk | Tick]], shape: tuple[int, int], steps: list[str], lead_us: int | None
 ) -> None:
-    reading = Reading(logs, shape, steps)
+    reading = Reading(logs, shape, steps, lead_us=lead_us)
     verdict = judge_logs(reading.entries(), reading.semantics)
     assert not verdict.open
     assert {(w.session, w.start_us): window_record.encode(w) for w in reading.windows} == {
@@ -154,11 +161,15 @@ def test_windows_and_fates_equal_those_of_the_oracle(
 
 
 @settings(max_examples=200, deadline=None)
-@given(logs=LOGS, shape=st.sampled_from(SHAPES), steps=STEPS, others=STEPS)
+@given(logs=LOGS, shape=st.sampled_from(SHAPES), steps=STEPS, others=STEPS, lead_us=st.sampled_from([None, -40, 10]))
 def test_order_in_which_logs_are_read_changes_nothing(
-    logs: dict[str, list[Chunk | Tick]], shape: tuple[int, int], steps: list[str], others: list[str]
+    logs: dict[str, list[Chunk | Tick]],
+    shape: tuple[int, int],
+    steps: list[str],
+    others: list[str],
+    lead_us: int | None,
 ) -> None:
-    one, other = Reading(logs, shape, steps), Reading(logs, shape, others)
+    one, other = (Reading(logs, shape, order, lead_us=lead_us) for order in (steps, others))
     assert sorted(map(window_record.encode, one.windows)) == sorted(map(window_record.encode, other.windows))
     assert one.fates == other.fates
 

@@ -59,6 +59,17 @@ def start_without_the_tail(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(World, "new_owner", forgetful)
 
 
+def let_a_fast_clock_raise_the_watermark(patch: pytest.MonkeyPatch) -> None:
+    """Raise the watermark to the time of a chunk, however far it is ahead of its append time."""
+    init = Aligner.__init__
+
+    def unlimited(self: Aligner, *arguments: object) -> None:
+        init(self, *arguments)  # type: ignore[arg-type]
+        self._lead_us = -NEVER_US
+
+    patch.setattr(Aligner, "__init__", unlimited)
+
+
 def take_the_newest_evidence(patch: pytest.MonkeyPatch) -> None:
     """Set states by what is known at emission instead of by the record that closed the window."""
 

@@ -22,6 +22,7 @@ BY_CHANCE: list[Broken] = [
     broken_rules.take_the_tail_for_covered,
     broken_rules.judge_by_the_bound_of_the_session,
     broken_rules.tick_beyond_the_limit,
+    broken_rules.let_a_fast_clock_raise_the_watermark,
     broken_rules.take_the_newest_evidence,
     broken_rules.keep_identities_until_emission,
     broken_rules.forget_identities_at_once,

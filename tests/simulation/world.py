@@ -34,7 +34,9 @@ QUOTAS = Quotas(
 )
 
 
-def semantics(stale_after_us: int = 10**18, quotas: Quotas | None = None) -> AlignmentConfig:
+def semantics(
+    stale_after_us: int = 10**18, quotas: Quotas | None = None, lead_us: int | None = None
+) -> AlignmentConfig:
     """Return windows of 8 units every 4 units, with a different lateness for each modality."""
     lanes = {
         "audio": StreamConfig(3 * UNIT_US, True),
@@ -46,6 +48,7 @@ def semantics(stale_after_us: int = 10**18, quotas: Quotas | None = None) -> Ali
         hop_us=4 * UNIT_US,
         streams=lanes,
         future_us=FUTURE_US,
+        lead_us=lead_us,
         stale_after_us=stale_after_us,
         members_max=6,
         # Five members by their bytes in the record.
@@ -72,7 +75,9 @@ class World:
         self.crashes = 0
         self.tail = self.rng.choice([2, 10, 40])
         self.semantics = semantics(
-            self.rng.choice([10**18, 10**18, 700 * UNIT_US, 2_000 * UNIT_US]), self.rng.choice([None, QUOTAS, QUOTAS])
+            self.rng.choice([10**18, 10**18, 700 * UNIT_US, 2_000 * UNIT_US]),
+            self.rng.choice([None, QUOTAS, QUOTAS]),
+            self.rng.choice([None, 0, 5 * UNIT_US, 50 * UNIT_US]),
         )
         self.counts: Counter[str] = Counter()
         self.nonces: dict[int, str] = {}

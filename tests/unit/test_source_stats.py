@@ -16,6 +16,7 @@ from services.gateway.messages import media_messages
 from services.gateway.sources import SourceStore
 from services.runtime.device_directory import DeviceClock
 from services.runtime.metric_definitions import AlignerMetrics
+from tests.cases.outcome import SEMANTICS
 from tests.cases.scene import Scene
 
 SOURCE, START_US, SECOND_US = "/devices/d/mic", 1_700_000_000_000_000, 1_000_000
@@ -53,7 +54,7 @@ def test_a_declared_duration_counts_everywhere() -> None:
     record = KafkaRecord("braid.media.video.v1", 0, 0, appended_us // 1000, b"s", headers, b"")
     effects = Scene().owner.process([("video", record)], 0)
     counted: dict[tuple[str, str, str], SourceStats] = {}
-    count_record(counted, record, "video")
+    count_record(counted, record, "video", SEMANTICS)
     (message,) = media_messages("video", record)
     (stats,) = counted.values()
     assert list(effects.clock_offsets_us.values()) == [stats.clock.us] == [appended_us - message.to_us] == [749_500]
@@ -71,7 +72,7 @@ def test_devices_the_gateway_the_aligner_and_the_correction_agree_on_the_offset_
         part = media[begin : begin + batch]
         observer.on_effects(aligner.process([("audio", record) for record in part], 0))
         for record in part:
-            count_record(counted, record, "audio")
+            count_record(counted, record, "audio", SEMANTICS)
             for message in media_messages("audio", record):
                 store.add(message)
                 clock.observe(message.from_us, message.to_us - message.from_us, record.timestamp * 1000)

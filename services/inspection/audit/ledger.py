@@ -100,7 +100,7 @@ def _one(logs: PartitionLogs, semantics: AlignmentConfig, ours: Callable[[str], 
                     _count(ledger, modality, "dead")
                     ledger.fate_of[modality, logs.partition, raw.offset] = "dead"
                 continue
-            found = decode_media_record(raw, modality, logs.partition)
+            found = decode_media_record(raw, modality, logs.partition, semantics)
             if isinstance(found, Tick):
                 entries[modality].append(LogEntry(raw.offset, raw.timestamp * 1000, found))
             elif isinstance(found, Chunk) and mine:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from services.contract import cloudevents, media_headers, tick, timestamps
+from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk
 from services.contract.cloudevents import Envelope
 from services.contract.media_headers import AudioInfo
@@ -12,7 +13,7 @@ from services.contract.record import LogRecord
 from services.contract.tick import Tick
 
 
-def decode_media_record(raw: LogRecord, modality: str, partition: int) -> Chunk | Tick | None:
+def decode_media_record(raw: LogRecord, modality: str, partition: int, config: AlignmentConfig) -> Chunk | Tick | None:
     """Return the content of a record that was not rejected; None for a session end and for an invalid record."""
     if raw.key is None:
         found = tick.decode(raw.value or b"")
@@ -20,7 +21,8 @@ def decode_media_record(raw: LogRecord, modality: str, partition: int) -> Chunk 
     e = cloudevents.parse_envelope(raw.headers, raw.value)
     if not isinstance(e, Envelope) or e.get("type") == cloudevents.SESSION_END_TYPE:
         return None
-    t_us = timestamps.parse(e.get("time"))
+    appended_us = raw.timestamp * 1000
+    t_us = appended_us if config.uses_append_time(e.get("source")) else timestamps.parse(e.get("time"))
     if t_us is None:
         return None
     duration_us = round(float(e.get("duration") or 0) * 1000)
@@ -39,7 +41,7 @@ def decode_media_record(raw: LogRecord, modality: str, partition: int) -> Chunk 
         hashlib.sha256(e.payload).hexdigest(),
         partition,
         raw.offset,
-        raw.timestamp * 1000,
+        appended_us,
         len(e.payload),
         media_headers.decode_pixels(e.payload) if modality == "video" else 0,
     )

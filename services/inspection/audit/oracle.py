@@ -59,7 +59,7 @@ class OracleVerdict:
 def read_log(modality: str, log: Sequence[LogEntry], semantics: AlignmentConfig) -> LogReading:
     """Return what one log decides without the others: windowed, late, duplicate, conflict, quota or limit for each record."""
     reading = LogReading()
-    known: dict[tuple[str, object], tuple[str, int]] = {}
+    known: dict[tuple[str, object], tuple[str | None, int]] = {}
     for offset, appended_us, holds in log:
         if isinstance(holds, Tick):
             for session, to_us in holds.bounds.items():
@@ -74,11 +74,11 @@ def read_log(modality: str, log: Sequence[LogEntry], semantics: AlignmentConfig)
             return bound_us is not None and bound_us >= semantics.closing_watermark_us(start_us, modality)
 
         still_open = [w for w in semantics.window_starts(holds.t_us, holds.duration_us) if not closed(w)]
-        sha256, last = known.get((session, holds.identity), ("", 0))
+        sha256, last = known.get((session, holds.identity), (None, 0))
         if not still_open:
             reading.fates[offset] = "late"
             continue
-        if sha256 and not closed(last):
+        if sha256 is not None and not closed(last):
             reading.fates[offset] = "duplicate" if sha256 == holds.sha256 else "conflict"
             continue
         last_start_us = semantics.window_starts(holds.t_us, holds.duration_us)[-1]
@@ -94,6 +94,8 @@ def read_log(modality: str, log: Sequence[LogEntry], semantics: AlignmentConfig)
                 reading.counted[session, last_start_us].append(holds)
         reading.fates[offset] = "windowed" if room else "limit"
         to_us = holds.t_us + (holds.duration_us if semantics.streams[modality].gapless else 0)
+        if semantics.lead_us is not None:
+            to_us = min(to_us, appended_us + semantics.lead_us)
         if bound_us is None or to_us > bound_us:
             reading.steps[session].append(WatermarkStep(to_us, appended_us, "data"))
     return reading

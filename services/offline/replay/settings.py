@@ -93,7 +93,9 @@ def _settings(sections: Mapping[str, Any]) -> Settings:
     try:
         alignment, limits, quotas = sections["alignment"], sections["limits"], sections.get("quotas", {})
         topics = TopicSettings.model_validate(sections["topics"])
-    except (KeyError, ValidationError) as error:
+        # Recordings of versions without this setting have no limit.
+        alignment = {"lead_ms": None, **alignment}
+    except (KeyError, TypeError, ValidationError) as error:
         raise RecordingError(f"its settings cannot be read ({type(error).__name__})") from None
     try:
         read = _Read(alignment=alignment, limits=limits, quotas=quotas)
@@ -109,6 +111,11 @@ def _alignment_config(settings: Settings, metadata: RecordingMetadata) -> Alignm
         return config
     # Recordings of earlier versions have neither quotas nor a limit of bytes in a window.
     return replace(config, quotas=None, window_bytes_max=None)
+
+
+def _alignment_config(settings: Settings, metadata: RecordingMetadata) -> AlignmentConfig:
+    # A recording has no section `devices`, which may name people; its alignment settings have the clocks of devices.
+    return replace(settings.alignment_config(), clocks=metadata.semantics.clocks)
 
 
 def _apply(sections: dict[str, Any], change: str) -> None:

@@ -11,7 +11,14 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from services.contract.alignment_config import AdmissionLimits, AlignmentConfig, Quotas, StreamConfig
+from services.contract.alignment_config import (
+    ARRIVAL,
+    AdmissionLimits,
+    AlignmentConfig,
+    Quotas,
+    StreamConfig,
+    device_of,
+)
 from services.contract.topics import Topics
 from services.runtime.settings.alignment import AlignmentSettings, LimitSettings, ModalitySettings, QuotaSettings
 from services.runtime.settings.infrastructure import (
@@ -106,6 +113,10 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check_devices(self) -> Self:
         for name, device in self.devices.items():
+            if device.clock == ARRIVAL and device.clock_offset_ms != 0:
+                raise ValueError(
+                    f"devices.{name}: clock: arrival ignores the device's own time, so clock_offset_ms must be left out"
+                )
             if device.modality and device.modality not in self.alignment.modalities:
                 raise ValueError(
                     f"devices.{name}.modality: there is no modality {device.modality!r}; "
@@ -135,6 +146,7 @@ class Settings(BaseSettings):
             streams={name: StreamConfig(m.lateness_ms * 1000, m.gapless) for name, m in a.modalities.items()},
             sessions=tuple(a.sessions.items()),
             future_us=a.future_ms * 1000,
+            lead_us=None if a.lead_ms is None else a.lead_ms * 1000,
             stale_after_us=a.stale_after_h * 3_600_000_000,
             max_duration_us=a.max_duration_ms * 1000,
             members_max=a.members_max,
@@ -147,7 +159,17 @@ class Settings(BaseSettings):
                 text_bytes_max=self.limits.text_bytes_max,
             ),
             quotas=Quotas(**self.quotas.model_dump()),
+            clocks=self._clocks(),
         )
+
+    def _clocks(self) -> tuple[tuple[str, str], ...]:
+        arrival = {name for name, device in self.devices.items() if device.clock == ARRIVAL}
+        clocks = {
+            name: device.clock
+            for name, device in self.devices.items()
+            if name in arrival or device_of(name, arrival) is not None
+        }
+        return tuple(sorted(clocks.items()))
 
 
 def load(**arguments: Any) -> Settings:

@@ -77,11 +77,19 @@ class AlignmentSettings(Section):
         description="An early window is published at the latest this long after the end of the window, in milliseconds.",
     )
     future_ms: int = Field(
-        60_000,
+        5_000,
         ge=0,
         le=86_400_000,
         description="How far the event time of a chunk may be ahead of the broker's clock, in milliseconds. Further "
-        "ahead: rejected.",
+        "ahead: rejected. Set the clock of such a device, or `clock: arrival` in its entry of `devices`.",
+    )
+    lead_ms: int | None = Field(
+        250,
+        ge=0,
+        le=3_600_000,
+        description="How far a chunk may raise the watermark of its stream beyond its own append time, in milliseconds, "
+        "so that a device whose clock runs ahead does not make the others late. null: no limit, as before this setting "
+        "existed.",
     )
     stale_after_h: int = Field(
         24,

@@ -99,3 +99,8 @@ class DeviceSettings(Section):
         description="What to add to the device's own timestamps, in milliseconds. auto: estimated from the arrival "
         "of its records.",
     )
+    clock: Literal["device", "arrival"] = Field(
+        "device",
+        description="arrival: for a device whose clock cannot be set; the event time of its records is the time at which "
+        "they reach Kafka. device: the event time is the one that the device states.",
+    )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.unit.aligner.timeline import MS, SEMANTICS, Line
+import pytest
+
+from tests.unit.aligner.timeline import MS, SEMANTICS, At, Line
 
 ONE = replace(SEMANTICS, hop_us=100 * MS)  # windows side by side
 
@@ -231,3 +233,43 @@ def test_window_names_the_previous_one_unless_it_is_too_long_ago() -> None:
     far.audio(0, 400)
     far.video(130)
     assert far.out[0].previous_us is None
+
+
+LEAD = replace(SEMANTICS, lead_us=30 * MS)
+
+
+# append time 200, lead 30: whatever the device states, the watermark reaches 230 at most
+@pytest.mark.parametrize(("t", "watermark"), [(200, 200), (229, 229), (230, 230), (231, 230), (5_000, 230)])
+def test_frame_raises_the_watermark_at_most_to_its_append_time_plus_the_lead(t: int, watermark: int) -> None:
+    line = At(LEAD)
+    line.handed = 200
+    assert line.video(t) == "windowed"
+    assert line.lane("video").watermark_us == watermark * MS
+
+
+def test_lead_counts_from_the_end_of_audio_and_not_at_all_for_idle_records() -> None:
+    line = At(LEAD)
+    line.handed = 200
+    line.audio(150, 50)
+    assert line.lane("audio").watermark_us == 200 * MS
+    line.audio(200, 50)
+    assert line.lane("audio").watermark_us == 230 * MS
+    line.tick("audio", 900)
+    assert line.lane("audio").watermark_us == 900 * MS
+
+
+# fast camera 4000 ahead; the good one is 25 behind what the lead allows, with a lateness of 20 + 10 left by the lead
+def test_camera_whose_clock_runs_ahead_makes_no_other_camera_late() -> None:
+    line = At(replace(LEAD, lead_us=10 * MS, members_max=100))
+    for line.handed in range(0, 1_000, 10):
+        assert line.video(line.handed + 4_000, source="fast") == "windowed"
+        assert line.video(line.handed, source="good") == "windowed"
+
+
+def test_append_time_that_goes_back_lowers_no_watermark() -> None:
+    line = At(LEAD)
+    line.handed = 500
+    line.video(500)
+    line.handed = 100
+    line.video(600)
+    assert line.lane("video").watermark_us == 500 * MS

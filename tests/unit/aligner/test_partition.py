@@ -53,7 +53,7 @@ def test_timeout_after_the_request_for_end_offsets_needs_newer_ones() -> None:
 
 def test_next_deadline_is_the_earlier_of_early_window_and_idle_timeout() -> None:
     scene = Scene()
-    scene.append(Sent(0, "video", 1_000, session="v"))
+    scene.append_unread([Sent(1_000, "video", 1_000, session="v")], until=1_000)
     owner = scene.owner
     read = [("video", scene.logs["video"][0])]
     owner.process(read, BOOT_US)
@@ -65,7 +65,7 @@ def test_next_deadline_is_the_earlier_of_early_window_and_idle_timeout() -> None
 
 def test_early_window_waits_while_the_logs_hold_more_records() -> None:
     scene = Scene()
-    scene.append(Sent(0, "video", 1_000, session="v"))
+    scene.append_unread([Sent(1_000, "video", 1_000, session="v")], until=1_000)
     owner = scene.owner
     owner.process([("video", scene.logs["video"][0])], BOOT_US)
     now_us = BOOT_US + 800_000
@@ -77,7 +77,7 @@ def test_early_window_waits_while_the_logs_hold_more_records() -> None:
 def test_session_without_open_windows_hides_no_other_of_its_batch() -> None:
     scene = Scene()
     scene.append(Sent(0, "video", 0, session="a", end=True))
-    scene.append(Sent(0, "video", 1_000, session="v"))
+    scene.append_unread([Sent(1_000, "video", 1_000, session="v")], until=1_000)
     scene.owner.process([("video", record) for record in scene.logs["video"]], BOOT_US)
     assert scene.owner.next_deadline_us() == BOOT_US + 800_000
 

@@ -18,6 +18,7 @@ SEMANTICS = AlignmentConfig(
     hop_us=50 * MS,
     streams={"audio": StreamConfig(10 * MS, True), "video": StreamConfig(20 * MS, False)},
     members_max=4,
+    lead_us=None,  # the append times of timelines count records
 )
 
 

@@ -54,9 +54,9 @@ def test_the_join_of_the_peers_makes_the_windows_of_the_oracle_with_late_and_rep
         offset, offsets[one.modality] = offsets[one.modality], offsets[one.modality] + 1
         if not any(name == BROKEN_HEADER for name, _ in one.headers):
             raw = KafkaRecord("topic", 0, offset, EPOCH_MS + one.at_ms, one.key, one.headers, one.value)
-            holds = read_for_oracle(raw, one.modality, 0)
+            holds = read_for_oracle(raw, one.modality, 0, semantics)
             assert holds is not None
-            entries[one.modality].append(LogEntry(offset, 0, holds))
+            entries[one.modality].append(LogEntry(offset, raw.timestamp * 1000, holds))
         item = parse_record(one.modality, 0, offset, one.key, one.headers, one.value)
         for window in join.add(item) if item else ():
             members = {m: {(i[0], i[1], i[2]) for i in items} for m, items in window["members"].items()}

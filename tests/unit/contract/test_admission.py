@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -108,11 +109,11 @@ def test_a_good_record_is_a_chunk_with_its_identity_and_position() -> None:
         ({"time": "yesterday"}, Reason.TIME),
         ({"without": "content-type"}, None),
         ({"content_type": "text/html"}, Reason.CONTENT_TYPE),
-        ({"t_us": NOW_US + 60_000_000}, None),
-        ({"t_us": NOW_US + 60_000_001}, Reason.FUTURE),
+        ({"t_us": NOW_US + 5_000_000}, None),
+        ({"t_us": NOW_US + 5_000_001}, Reason.FUTURE),
         ({"t_us": NOW_US - 24 * 3_600_000_000}, None),
         ({"t_us": NOW_US - 24 * 3_600_000_000 - 1}, Reason.STALE),
-        ({"duration": "30000"}, None),
+        ({"duration": "30000", "t_us": NOW_US - 30_000_000}, None),
         ({"duration": "30000.001"}, Reason.DURATION),
         ({"duration": "-1"}, Reason.DURATION),
         ({"duration": "long"}, Reason.DURATION),
@@ -309,3 +310,26 @@ def test_admission_raises_for_no_media(content_type: str, head: bytes, tail: byt
     modality = "video" if content_type.startswith("image") else "audio"
     result = admit_one(modality, head[: len(head) - cut] + tail or b"x", content_type)
     assert isinstance(result, Rejected | AdmittedChunk)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"t_us": NOW_US + 3_600_000_000},
+        {"t_us": 0},
+        {"without": "ce_time"},
+        {"time": "yesterday"},
+        {"duration": "30000"},
+    ],
+)
+def test_event_time_of_a_source_without_a_clock_is_its_append_time(more: dict[str, Any]) -> None:
+    result = admit_one(semantics=replace(SEMANTICS, clocks=(("d", "arrival"),)), **more)
+    assert isinstance(result, AdmittedChunk)
+    assert result.chunk.t_us == NOW_US
+
+
+def test_rejection_of_a_clock_that_is_ahead_says_by_how_much_and_what_to_do() -> None:
+    result = admit_one(t_us=NOW_US + 55_000_000)
+    assert isinstance(result, Rejected)
+    assert "55.0 s" in result.detail
+    assert "devices: {<source>: {clock: arrival}}" in result.detail

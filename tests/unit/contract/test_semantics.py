@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contract import canonical
-from services.contract.alignment_config import AlignmentConfig, StreamConfig, config_from_json
+from services.contract.alignment_config import (
+    AlignmentConfig,
+    StreamConfig,
+    config_from_json,
+    decode_record,
+    encode_record,
+)
 
 OTHER = AlignmentConfig(
     size_us=7,
@@ -21,7 +27,7 @@ OTHER = AlignmentConfig(
 
 def test_the_digest_of_the_default_settings_is_that_of_the_windows_written_so_far() -> None:
     # If this fails, a default has changed and all existing logs need `braid migrate-settings`: write it in CHANGELOG.md.
-    assert AlignmentConfig().digest == "be4d4c2deed1"
+    assert AlignmentConfig().digest == "ba4463e52c6e"
 
 
 def test_other_settings_give_another_digest() -> None:
@@ -31,17 +37,50 @@ def test_other_settings_give_another_digest() -> None:
         replace(OTHER, streams={"a": StreamConfig(2, False)}).digest,
     }
     names |= {replace(OTHER, sessions=()).digest, replace(OTHER, event_gap_us=1).digest}
-    assert len(names) == 5
+    names |= {replace(OTHER, lead_us=lead_us).digest for lead_us in (None, 0)}
+    names |= {replace(OTHER, clocks=(("cam", clock),)).digest for clock in ("arrival", "device")}
+    assert len(names) == 9
     assert {len(name) for name in names} == {12}
 
 
-@pytest.mark.parametrize("settings", [AlignmentConfig(), OTHER], ids=["default", "other"])
+@pytest.mark.parametrize("settings", [AlignmentConfig(), OTHER, replace(OTHER, clocks=(("cam", "arrival"),))])
 def test_settings_survive_a_round_trip_through_json(settings: AlignmentConfig) -> None:
     read = config_from_json(canonical.loads_object(canonical.dumps(settings.to_json())))
     assert read == settings
     assert read.digest == settings.digest
     with pytest.raises(FrozenInstanceError):
         read.hop_us = 1  # type: ignore[misc]
+
+
+def test_settings_of_version_0_1_keep_their_digest_so_that_they_can_be_migrated() -> None:
+    former = replace(
+        AlignmentConfig(),
+        future_us=60_000_000,
+        lead_us=None,
+        quotas=None,
+        window_bytes_max=None,
+        isolation_level="read_uncommitted",
+    )
+    assert former.digest == "6dc73f63303c"
+    assert decode_record(encode_record(former)) == former
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("/devices/cam/front", True),
+        ("/devices/cam", True),
+        ("/devices/cam/exact", False),
+        ("cam", True),
+        ("/devices/camera/front", False),
+        ("/devices/", False),
+        ("urn:x", True),
+    ],
+)
+def test_clock_of_a_source_is_that_of_its_own_entry_or_of_its_device(source: str, expected: bool) -> None:
+    clocks = (("/devices/cam/exact", "device"), ("cam", "arrival"), ("urn:x", "arrival"))
+    assert replace(OTHER, clocks=clocks).uses_append_time(source) is expected
+    assert not OTHER.uses_append_time(source)
 
 
 def test_settings_of_another_contract_are_rejected() -> None:

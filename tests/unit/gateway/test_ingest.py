@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from services.contract import trace_context
+from services.contract import timestamps, trace_context
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.dead_letter import Reason, Rejected
 from services.gateway.ingest import IngestTrace, OutgoingChunk, build_chunk, trace_of
@@ -92,19 +94,28 @@ def test_a_device_gets_the_session_and_the_clock_correction_of_the_settings() ->
     devices = DeviceDirectory({"cam": DeviceSettings(session="porch", modality="video", clock_offset_ms=-1_500)})
     request = {"content-type": "image/jpeg", "ce-source": "/devices/cam/front", "ce-type": "braid.alive.v1"}
     chunk = build_chunk(
-        "anywhere", "video", request | {"ce-time": "2026-01-01T00:00:10Z"}, b"", CONFIG, devices, NOW_US
+        "anywhere", "video", request | {"ce-time": "2026-01-01T00:00:05Z"}, b"", CONFIG, devices, NOW_US
     )
     assert isinstance(chunk, OutgoingChunk)
     headers = dict(chunk.headers)
     assert (chunk.session, headers["ce_subject"]) == ("porch", b"porch")
-    assert headers["ce_time"] == b"2026-01-01T00:00:08.500000Z"
-    assert headers["ce_recordedtime"] == b"2026-01-01T00:00:10.000000Z"
+    assert headers["ce_time"] == b"2026-01-01T00:00:03.500000Z"
+    assert headers["ce_recordedtime"] == b"2026-01-01T00:00:05.000000Z"
     undated = build_chunk("anywhere", "video", request, b"", CONFIG, devices, NOW_US)
     assert isinstance(undated, OutgoingChunk)
     assert "ce_recordedtime" not in dict(undated.headers), "a time that the gateway sets needs no correction"
     other = build_chunk("anywhere", "audio", request, b"", CONFIG, devices, NOW_US)
     assert isinstance(other, Rejected)
     assert other.reason == Reason.SOURCE
+
+
+@pytest.mark.parametrize("time", ["2031-01-01T00:00:00Z", "yesterday", ""])
+def test_time_of_a_device_without_a_clock_is_that_of_its_arrival(time: str) -> None:
+    config = replace(CONFIG, clocks=(("cam", "arrival"),))
+    request = {"content-type": "text/plain", "ce-source": "/devices/cam/text", "ce-time": time}
+    chunk = build_chunk("hall", "text", request, b"hello", config, DeviceDirectory({}), NOW_US)
+    assert isinstance(chunk, OutgoingChunk)
+    assert dict(chunk.headers)["ce_time"] == timestamps.format_us(NOW_US).encode()
 
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

@@ -11,7 +11,7 @@ from services.contract.alignment_config import AlignmentConfig, StreamConfig
 from services.contract.chunk import Chunk
 from services.contract.tick import Tick
 from services.inspection.audit.oracle import LogEntry, judge_logs
-from services.offline.align_case import WITHOUT_LIMIT, run_case
+from services.offline.align_case import NOT_APPENDED_US, WITHOUT_LIMIT, run_case
 
 CASE = {
     "name": "x",
@@ -46,6 +46,43 @@ def test_the_documented_case_has_the_documented_result() -> None:
     }
 
 
+# a  0 by the good camera  3 s ahead by the fast one     0.6 s late by the good one, of 0.5 s lateness and 0.25 s lead
+@pytest.mark.parametrize(
+    ("append", "lead", "fate", "closed"),
+    [
+        ({"append_us": 700_000}, {}, "windowed", []),
+        ({"append_us": 700_000}, {"lead_us": 400_000}, "late", [0]),
+        ({"append_us": 850_000}, {}, "late", [0]),
+        ({"append_us": 849_999}, {}, "windowed", []),
+        ({"append_us": None}, {}, "late", [0, 500_000]),
+        ({}, {}, "late", [0, 500_000]),
+    ],
+)
+def test_append_time_limits_how_far_a_chunk_raises_the_watermark(
+    append: dict[str, object], lead: dict[str, int], fate: str, closed: list[int]
+) -> None:
+    data = {"modality": "a", "kind": "data", "session": "s"}
+    arrivals = [
+        {**data, "source": "good", "id": "1", "t_us": 0, "append_us": 0},
+        {**data, "source": "fast", "id": "2", "t_us": 3_000_000, **append},
+        {**data, "source": "good", "id": "3", "t_us": 600_000 - 500_000, "append_us": 1_000_000},
+    ]
+    modalities = {"a": {"lateness_us": 600_000, "gapless": False}}
+    case = {"name": "c", "size_us": 500_000, "hop_us": 500_000, "modalities": modalities, "arrivals": arrivals}
+    result = run_case(json.dumps({**case, **lead}).encode())
+    assert result["fates"] == ["windowed", "windowed", fate]
+    assert [w["start_us"] for w in result["windows"]] == closed[:1]
+
+
+def test_event_time_of_a_source_without_a_clock_is_its_append_time() -> None:
+    arrival = {"modality": "a", "kind": "data", "session": "s", "source": "/devices/cam/x", "id": "1", "t_us": 777}
+    case = {**CASE, "devices": {"cam": {"clock": "arrival"}}}
+    result = run_case(json.dumps({**case, "arrivals": [{**arrival, "append_us": 4}]}).encode())
+    assert (result["fates"], result["open"]) == (["windowed"], [["s", 0]])
+    result = run_case(json.dumps({**case, "arrivals": [arrival]}).encode())
+    assert result["error"] == "arrival 0: append_us is needed, the clock of /devices/cam/x is arrival"
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -77,18 +114,19 @@ def test_random_cases_equal_the_oracle(seed: int) -> None:
         else:
             more = {"session": "s", "source": "d", "id": str(rng.randint(0, 30)), "sha256": rng.choice(["", "1"])}
             times = {"t_us": n + rng.randint(-12, 12), "duration_us": rng.choice([0, 0, 7])}
+            if rng.random() < 0.7:
+                times["append_us"] = n + rng.choice([-20, 0, 0, 0, 20])
             arrivals.append({"modality": modality, "kind": "data", **more, **times})
     size, hop = rng.choice([(10, 10), (12, 4), (10, 15)])
-    result = run_case(
-        json.dumps(
-            {"name": "r", "size_us": size, "hop_us": hop, "modalities": modalities, "arrivals": arrivals}
-        ).encode()
-    )
+    lead = rng.choice([0, 2, 5])
+    case = {"name": "r", "size_us": size, "hop_us": hop, "lead_us": lead, "modalities": modalities}
+    result = run_case(json.dumps({**case, "arrivals": arrivals}).encode())
 
     semantics = AlignmentConfig(
         size,
         hop,
         {m: StreamConfig(v["lateness_us"], v["gapless"]) for m, v in modalities.items()},  # type: ignore[arg-type]
+        lead_us=lead,
         members_max=WITHOUT_LIMIT,
         window_bytes_max=None,
         quotas=None,
@@ -103,8 +141,9 @@ def test_random_cases_equal_the_oracle(seed: int) -> None:
         if a["kind"] == "bound":
             logs[m].append(LogEntry(offset, index, Tick(a["bounds"], "tick")))  # type: ignore[arg-type]
         else:
-            chunk = Chunk("s", m, "d", a["id"], a["t_us"], a["duration_us"], a["sha256"], 0, offset, index)  # type: ignore[arg-type]
-            logs[m].append(LogEntry(offset, index, chunk))
+            at = int(a.get("append_us", NOT_APPENDED_US))  # type: ignore[call-overload]
+            chunk = Chunk("s", m, "d", a["id"], a["t_us"], a["duration_us"], a["sha256"], 0, offset, at)  # type: ignore[arg-type]
+            logs[m].append(LogEntry(offset, at, chunk))
     verdict = judge_logs(logs, semantics)
     expected = {
         start: {m: [x.id for x in w.modalities[m].members] for m in "ab"} for (_, start), w in verdict.windows.items()

@@ -77,6 +77,7 @@ def test_message_shows_the_value_but_never_that_of_a_secret() -> None:
         ({"alignment": {"sessions": {"hall": ["audio", "vidoe"]}}}, "alignment.sessions.hall: there is no modality 'vidoe'"),
         ({"alignment": {"size_ms": 0}}, "alignment.size_ms: must be greater than or equal to 1 (found 0)"),
         ({"devices": {"cam": {"modality": "vidio"}}}, "devices.cam.modality: there is no modality 'vidio'; did you mean video?"),
+        ({"devices": {"cam": {"clock": "arrival", "clock_offset_ms": 5}}}, "devices.cam: clock: arrival ignores the device's own time"),
         ({"devices": {"cam": {"clock_offset_ms": "x"}}}, "devices.cam.clock_offset_ms: must be 'auto' (found 'x') or must be"),
         ({"kafka": ["x"]}, "kafka: must be a table (lines of `name: value`) (found a list)"),
         ({"wyoming": {"forward": "whisper"}}, "wyoming.forward: must be host:port"),
@@ -213,7 +214,7 @@ def test_verb_prints_explained_settings_with_the_schema_for_editors(folder: Path
     assert load() == Settings()
     shown = CliRunner().invoke(app, ["config", "show"]).stdout
     assert "alignment.modalities.text.idle_timeout_ms = 1500\n" in shown
-    assert "config digest (what windows depend on): be4d4c2deed1\n" in shown
+    assert "config digest (what windows depend on): ba4463e52c6e\n" in shown
 
 
 def test_json_schema_describes_every_setting_for_editors() -> None:

@@ -23,6 +23,7 @@ def configuration(idle_timeout: str) -> dict[str, Any]:
             "session_idle_ms": 4_000,
             "early": False,
             "future_ms": 30_000,
+            "lead_ms": None,
             "stale_after_h": 12,
             "max_duration_ms": 20_000,
             "members_max": 64,
@@ -35,7 +36,7 @@ def configuration(idle_timeout: str) -> dict[str, Any]:
 
 
 def test_default_settings_have_the_digest_that_stands_in_existing_topics() -> None:
-    assert load().alignment_config().digest == "be4d4c2deed1"
+    assert load().alignment_config().digest == "ba4463e52c6e"
 
 
 @pytest.mark.parametrize("idle_timeout", ["patience_ms", "idle_timeout_ms"])
@@ -43,3 +44,13 @@ def test_digest_of_a_full_configuration_is_the_one_of_earlier_releases(idle_time
     settings = load(**configuration(idle_timeout))
     assert settings.alignment_config().digest == "23aa904f3405"
     assert settings.alignment.modalities["text"].idle_timeout_ms == 6_500
+
+
+def test_only_devices_without_a_clock_are_part_of_the_digest() -> None:
+    others = {"watch": {"session": "yes"}, "/devices/hall/door": {"clock": "device"}}
+    assert load(devices=others).alignment_config() == load().alignment_config()
+    cam = {"cam": {"clock": "arrival"}, "/devices/cam/front": {"session": "porch"}}
+    assert load(devices=others | cam).alignment_config().clocks == (
+        ("/devices/cam/front", "device"),
+        ("cam", "arrival"),
+    )
