@@ -106,16 +106,16 @@ def _settings(sections: Mapping[str, Any]) -> Settings:
 
 
 def _alignment_config(settings: Settings, metadata: RecordingMetadata) -> AlignmentConfig:
-    config = settings.alignment_config()
+    # A recording has neither the section `devices`, which may name people, nor `kafka`.
+    config = replace(
+        settings.alignment_config(),
+        clocks=metadata.semantics.clocks,
+        isolation_level=metadata.semantics.isolation_level,
+    )
     if "quotas" in metadata.settings:
         return config
     # Recordings of earlier versions have neither quotas nor a limit of bytes in a window.
     return replace(config, quotas=None, window_bytes_max=None)
-
-
-def _alignment_config(settings: Settings, metadata: RecordingMetadata) -> AlignmentConfig:
-    # A recording has no section `devices`, which may name people; its alignment settings have the clocks of devices.
-    return replace(settings.alignment_config(), clocks=metadata.semantics.clocks)
 
 
 def _apply(sections: dict[str, Any], change: str) -> None:
