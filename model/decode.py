@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-import struct
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +17,10 @@ import soundfile
 import torch
 import torchaudio.functional
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from services.contract.dead_letter import Rejected
-from services.contract.media_headers import parse_content_type
+from services.contract.media_headers import IMAGE_TYPES, JPEG, image_size, parse_content_type, type_of
 from services.contract.transcript import read_transcript
 
 
@@ -31,8 +31,53 @@ class Undecodable:
     detail: str
 
 
-FORMATS = ("JPEG", "PNG", "WEBP")
+class TooCostly(Undecodable):
+    """A payload that takes more memory or time than any that a device has reason to send."""
+
+
+# The budget of one payload. What the headers claim bounds the cost of all formats, and is checked before anything is
+# decoded: a decision about the bytes alone, so that a repeated prediction is the same. Only a progressive JPEG costs more
+# than its pixels: each of its scans passes over all of them (0.6 ns a pixel). The limit of CPU time is for what no header
+# shows, such as a file of nothing but markers. It is cooperative, tested whenever the decoder asks for more bytes: a
+# child process would cost each payload a copy and a start, to bound what the rest of the budget bounds already.
 PIXELS_MAX = 4096 * 4096
+SCANNED_PIXELS_MAX = 16 * PIXELS_MAX
+SAMPLES_MAX = 12_000_000
+CPU_S_MAX = 4.0
+# The budget of one window, in the unit of `decoding_cost` (some 30 ns).
+WINDOW_COST_MAX = 4 * PIXELS_MAX
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+_JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+# EXIF 2.3, tag 0x0112: what turns the picture as it is stored into the picture as it was seen.
+_ORIENTATION = 0x0112
+_TO_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class _OverBudgetError(Exception):
+    """The CPU time of the payload is used up."""
+
+
+class _BudgetedFile(io.BytesIO):
+    """A file that raises _OverBudgetError once this thread has spent CPU_S_MAX since it was opened."""
+
+    def __init__(self, payload: bytes) -> None:
+        super().__init__(payload)
+        self._end_s = time.thread_time() + CPU_S_MAX
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read as a file does."""
+        if time.thread_time() > self._end_s:
+            raise _OverBudgetError
+        return super().read(size)
 
 
 def decode_image(
@@ -40,24 +85,79 @@ def decode_image(
 ) -> NDArray[np.uint8] | Undecodable:
     """Decode a JPEG, PNG or WebP file to pixels uint8 [height, width, 3]; a large JPEG is decoded at a smaller size.
 
-    The header is checked before any pixel is decoded. Metadata is dropped.
+    The header is checked before any pixel is decoded. The picture is turned upright as its metadata say, which are dropped
+    then. A JPEG without its end marker is decoded if all its pixels are there.
 
     Args:
         payload: The file.
         pixels_max: Images with more pixels are refused.
         side: Return the image resized to [side, side, 3], without a copy of its full size.
     """
+    pixels = _decode_image(payload, pixels_max, side)
+    if type(pixels) is Undecodable and payload.startswith(_JPEG_START):
+        # What follows the last pixel is not looked at. So if a bit of a pixel is missing, these two differ.
+        with_zeros = _decode_image(payload + _JPEG_END, pixels_max, side)
+        with_ones = _decode_image(payload + b"\xfe" * 256 + _JPEG_END, pixels_max, side)
+        if (
+            not isinstance(with_zeros, Undecodable)
+            and not isinstance(with_ones, Undecodable)
+            and np.array_equal(with_zeros, with_ones)
+        ):
+            return with_zeros
+    return pixels
+
+
+def _decode_image(payload: bytes, pixels_max: int, side: int | None) -> NDArray[np.uint8] | Undecodable:
     try:
-        with Image.open(io.BytesIO(payload), formats=FORMATS) as image:
-            if image.width * image.height > pixels_max:
-                return Undecodable(f"{image.width} x {image.height}, at most {pixels_max} pixels")
+        with Image.open(_BudgetedFile(payload), formats=FORMATS) as image:
+            pixels = image.width * image.height
+            if pixels > pixels_max:
+                return TooCostly(f"{image.width} x {image.height}, at most {pixels_max} pixels")
+            if image.info.get("progressive") and (scans := payload.count(_JPEG_SCAN)) * pixels > SCANNED_PIXELS_MAX:
+                return TooCostly(f"{scans} scans of {pixels} pixels, at most {SCANNED_PIXELS_MAX} together")
             # A JPEG is decoded at 1/2, 1/4 or 1/8 of its size while that is at least twice the encoders' 64 x 64: half the
             # time for a frame of 640 x 360, and the encoders' input is equal up to rounding.
             image.draft("RGB", (128, 128))
-            converted = image if image.mode == "RGB" else image.convert("RGB")
-            return np.asarray(converted if side is None else converted.resize((side, side), Image.Resampling.BILINEAR))
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as e:
-        return Undecodable(f"not decodable as a picture ({type(e).__name__})")
+            converted = image if image.mode == "RGB" else _to_rgb(image)
+            if side is not None:
+                converted = converted.resize((side, side), Image.Resampling.BILINEAR)
+            transpose = _TO_UPRIGHT.get(_orientation(image)) if "exif" in image.info else None
+            return np.asarray(converted if transpose is None else converted.transpose(transpose))
+    except _OverBudgetError:
+        return TooCostly(f"more than {CPU_S_MAX:g} s of CPU time")
+    except Exception as error:  # noqa: BLE001 -- a library for files of strangers raises whatever a broken file leads to.
+        return Undecodable(f"not decodable as a picture ({type(error).__name__})")
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Convert to RGB; Pillow would cut 16 bits a pixel off at 255 and return white."""
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    return image.convert("RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION)
+    except Exception:  # noqa: BLE001 -- as above; the picture itself is whole.
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def decoding_cost(modality: str, payload: bytes, value: Any) -> int:
+    """Return what decoding a payload cost, about in pixels of PNG; a function of the payload and its decoded value.
+
+    A JPEG is decoded at an eighth of its size or less. Audio is counted as stereo at 48 kHz.
+    """
+    if modality == "audio":
+        return len(value) * 12 if isinstance(value, np.ndarray) else len(payload)
+    if modality != "video":
+        return 0
+    kind = type_of(payload)
+    size = image_size(kind, payload) if kind in IMAGE_TYPES else None
+    if size is None:
+        return len(payload)
+    return size[0] * size[1] // (8 if kind == JPEG else 1)
 
 
 CHARACTERS_MAX = 8_192
@@ -82,6 +182,10 @@ RATE_MAX, CHANNELS_MAX = 192_000, 8
 CONTAINERS = (b"RIFF", b"fLaC", b"OggS")
 # torchaudio's kernel grows with rate / gcd(rate, RATE): half a second at 47,999 Hz took 26 s and 6.7 GB.
 RATE_DIVISOR = 25
+# Beyond what any decoder of integers returns, and still far from where features overflow.
+AMPLITUDE_MAX = 8.0
+# Channels cancel if less than this share of the power of the loudest one is left in their mean.
+CANCELLED_SHARE = 0.02
 
 
 def decode_audio(payload: bytes, content_type: str) -> NDArray[np.float32] | Undecodable:
@@ -98,17 +202,73 @@ def decode_audio(payload: bytes, content_type: str) -> NDArray[np.float32] | Und
         return Undecodable("neither WAV, FLAC nor Ogg")
     else:
         try:
-            with soundfile.SoundFile(io.BytesIO(_complete_wav_header(payload))) as sound:
+            with _open_sound(payload) as sound:
                 rate, channels = sound.samplerate, sound.channels
                 if rate > RATE_MAX or channels > CHANNELS_MAX:
                     return Undecodable(f"{rate} Hz with {channels} channels; at most {RATE_MAX} and {CHANNELS_MAX}")
-                samples = sound.read(rate * SECONDS_MAX + 1, dtype="float32", always_2d=True)
-        except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
+                frames_max = min(rate * SECONDS_MAX, SAMPLES_MAX // channels)
+                samples = sound.read(frames_max + 1, dtype="float32", always_2d=True)
+        except Exception as error:  # noqa: BLE001 -- a library for files of strangers raises whatever a broken file leads to.
             return Undecodable(f"not decodable as a sound ({type(error).__name__})")
+        if len(samples) > frames_max:
+            return TooCostly(f"more than {frames_max} samples of {channels} channels")
+        if not np.isfinite(samples).all():
+            return Undecodable("a sample is not a number")
+        # Samples of float files have no limit; those of all others are within it.
+        np.clip(samples, -AMPLITUDE_MAX, AMPLITUDE_MAX, out=samples)
     if rate <= 0 or len(samples) > rate * SECONDS_MAX:
         return Undecodable(f"not a sound of at most {SECONDS_MAX} s at a positive rate")
     # Adding 0.0 turns -0.0 into 0.0, as numpy's mean of one channel does.
-    return resample(samples[:, 0] + 0.0 if channels == 1 else samples.mean(axis=1, dtype=np.float32), rate)
+    return resample(samples[:, 0] + 0.0 if channels == 1 else _to_mono(samples), rate)
+
+
+def _to_mono(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Average the channels; where they cancel, as with one microphone wired the other way round, return the loudest."""
+    mean: NDArray[np.float32] = samples.mean(axis=1, dtype=np.float32)
+    if not len(samples):
+        return mean
+    power = samples.var(axis=0)
+    if mean.var() < CANCELLED_SHARE * power.max():
+        return np.ascontiguousarray(samples[:, power.argmax()])
+    return mean
+
+
+def _open_sound(payload: bytes) -> soundfile.SoundFile:
+    try:
+        return soundfile.SoundFile(io.BytesIO(_complete_wav_header(payload)))
+    except soundfile.SoundFileError:
+        repaired = _end_ogg(payload) if payload[:4] == b"OggS" else None
+        if repaired is None:
+            raise
+        return soundfile.SoundFile(io.BytesIO(repaired))
+
+
+def _end_ogg(payload: bytes) -> bytes | None:
+    """Return an Ogg file that ends with a page on which a packet ends, as libsndfile needs it; None if there is none."""
+    at, end, last = 0, 0, 0
+    while at + 27 <= len(payload) and payload[at : at + 4] == b"OggS":
+        segments = payload[at + 27 : at + 27 + payload[at + 26]]
+        page_end = at + 27 + len(segments) + sum(segments)
+        if page_end <= len(payload) and payload[at + 6 : at + 14] != b"\xff" * 8:
+            last, end = at, page_end
+        at = page_end
+    if not end:
+        return None
+    page = bytearray(payload[last:end])
+    page[5] |= 4  # The flag of the last page.
+    page[22:26] = bytes(4)
+    page[22:26] = _ogg_checksum(page).to_bytes(4, "little")
+    return payload[:last] + bytes(page)
+
+
+def _ogg_checksum(page: bytes | bytearray) -> int:
+    """Return the CRC-32 of an Ogg page: polynomial 0x04C11DB7, not reflected, without inversion (RFC 3533)."""
+    remainder = 0
+    for byte in page:
+        remainder ^= byte << 24
+        for _ in range(8):
+            remainder = (remainder << 1 ^ (0x04C11DB7 if remainder & 0x80000000 else 0)) & 0xFFFFFFFF
+    return remainder
 
 
 def resample(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from services.contract import canonical
 from services.contract.record import Headers, RecordPosition
+from services.contract.record_fields import ContractError
 
 Stage = Literal["admission", "alignment", "fusion"]
 REASON_HEADER, CUT_HEADER = "braid-reason", "braid-cut"
@@ -120,6 +121,7 @@ class Reason(StrEnum):
     FORGED = "forged"  # a tick without a valid signature
     RECORD = "record"  # an invalid record in a topic that Braid writes (stage fusion)
     UNDECODABLE = "undecodable"  # the decoder failed on the bytes (stage fusion)
+    TOO_COSTLY = "too_costly"  # decoding would take too much memory or time (stage fusion)
     EXPIRED = "expired"  # no longer in Redis or in the log (stage fusion)
     UNREADABLE = "unreadable"  # the record or its batch cannot be read from the log
     ERROR = "error"  # Braid failed on this record: please report it
@@ -150,5 +152,10 @@ class UnreadableRecord(NamedTuple):
 
 
 def rejected_for(error: Exception) -> Rejected:
-    """Return the rejection of a record on which Braid itself failed; an error's text may quote the payload."""
+    """Return the rejection of a record that breaks the contract, or on which Braid itself failed.
+
+    The text of any other error than ContractError may quote the payload and is left out.
+    """
+    if isinstance(error, ContractError):
+        return Rejected(Reason.RECORD, str(error))
     return Rejected(Reason.ERROR, f"Braid failed on this record with {type(error).__name__}: please report it")

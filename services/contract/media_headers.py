@@ -144,13 +144,13 @@ def resolve_content_type(declared: str, body: bytes, is_text: bool) -> str:
     kind, _ = parse_content_type(declared)
     if kind not in _ALIASES and kind not in _UNSPECIFIC:
         return declared
-    found = _type_of(body)
+    found = type_of(body)
     if found is None and is_text and body and kind in _UNSPECIFIC:
         found = "application/json" if body[:8].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{" else "text/plain"
     return found or _ALIASES.get(kind, declared)
 
 
-def _type_of(body: bytes) -> str | None:
+def type_of(body: bytes) -> str | None:
     """Return the type of an image or audio file by its first bytes."""
     if body[:4] == b"RIFF":
         return {b"WAVE": WAV, b"WEBP": WEBP}.get(body[8:12])
@@ -260,9 +260,9 @@ def _ogg(body: bytes) -> AudioInfo | Rejected:
     if end is None:
         return Rejected(Reason.MAGIC, "no whole Ogg page says how long the sound is")
     if vorbis >= 0 and vorbis + 29 <= len(body):
-        # A packet has half a block of new samples; only long blocks are certain to be no fewer than there are.
+        # A packet adds half a block of samples, the first one none; with long blocks there are no fewer than there are.
         longest = 1 << (body[vorbis + 28] >> 4) >> 1
-        begin = _late_start(body, lambda packets: len(packets) * longest)
+        begin = _late_start(body, lambda packets: (len(packets) - 1) * longest)
         rate = int.from_bytes(body[vorbis + 12 : vorbis + 16], "little")
         return AudioInfo(max(end - begin, 0), rate, body[vorbis + 11])
     if opus >= 0 and opus + 12 <= len(body):

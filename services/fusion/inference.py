@@ -10,13 +10,13 @@ from collections import Counter, OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.audio_grid import GridSlot, TimedSamples, assign_to_grid, render_segment
-from model.decode import RATE, Undecodable
+from model.decode import RATE, WINDOW_COST_MAX, TooCostly, Undecodable, decoding_cost
 from model.explain import Explanation, explain_window
 from model.modality import MODALITIES
 from model.predictor import Feature, ServedModel, WindowFeatures
@@ -24,9 +24,10 @@ from services.contract import prediction
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.prediction import MUTED, Counterfactual, ModalityContribution, PredictionResult
 from services.contract.record import MemberPosition
+from services.contract.transcript import has_content
 from services.contract.window import Member, Window, position_of
 from services.fusion.load_shedding import degrade
-from services.fusion.stage_values import AUDIO, ModelInputs, ModelOutputs, WindowInputs, WindowPrediction
+from services.fusion.stage_values import AUDIO, TEXT, ModelInputs, ModelOutputs, WindowInputs, WindowPrediction
 from services.runtime.monotonic_clock import monotonic_us
 from services.storage.payload_cache import Payload
 
@@ -82,6 +83,17 @@ class RecentKeys:
         return digest in self._old
 
 
+def _state(name: str, aligned: str, inputs: WindowInputs, present: frozenset[str]) -> str:
+    """Return the state of a modality in a prediction; `aligned` is that in the window."""
+    if name in inputs.skipped:
+        return "skipped"
+    if name in present:
+        return aligned
+    if inputs.unusable.get(name):
+        return "unusable"
+    return "absent" if name in inputs.silent else aligned
+
+
 def counterfactuals(
     rows: NDArray[np.float64], present: frozenset[str], modalities: Sequence[str], labels: Sequence[str]
 ) -> tuple[Counterfactual, ...]:
@@ -116,8 +128,25 @@ _log = logging.getLogger(__name__)
 
 # The memory of a chunk's place in a segment, roughly, and the share of the cache for all of them.
 PLACED_BYTES, PLACED_SHARE = 256, 1 / 32
+# The memory of a member that cannot be used, or says nothing, roughly.
+UNUSED_BYTES = 512
 # How many encoded items are remembered, to count those that are encoded again.
 RECENT_ITEMS = 65_536
+
+
+class _Silence:
+    """The value of a text that says nothing: evidence that nobody speaks, and no input."""
+
+
+SILENCE: Final = _Silence()
+_WINDOW_TOO_COSTLY = Rejected(Reason.TOO_COSTLY, "newer members have used up what decoding a window may cost")
+
+
+class DecodedMember(NamedTuple):
+    """What became of a payload (an encoder's input, audio, SILENCE or a rejection) and what decoding it cost."""
+
+    value: Any
+    cost: int
 
 
 def member_key(modality: str, member: Member) -> Key:
@@ -140,7 +169,7 @@ class Inference:
     def __init__(self, model: ServedModel, cache_bytes_max: int) -> None:
         self.model = model
         self.features: ByteLimitedCache[Feature] = ByteLimitedCache(cache_bytes_max // 2)
-        self._decoded: ByteLimitedCache[Any] = ByteLimitedCache(cache_bytes_max // 2)
+        self._decoded: ByteLimitedCache[DecodedMember] = ByteLimitedCache(cache_bytes_max // 2)
         self._segments: ByteLimitedCache[str] = ByteLimitedCache(int(cache_bytes_max * PLACED_SHARE))
         self.encoded = dict.fromkeys(model.modalities, 0)
         self.reencoded = dict.fromkeys(model.modalities, 0)
@@ -206,15 +235,20 @@ class Inference:
 
     def to_predictions(self, inputs: ModelInputs, rows: Sequence[NDArray[np.float64]]) -> list[WindowPrediction]:
         """Explain decoded windows from what was inferred of each, and encode their records."""
-        return [
-            self._predicted(window, u, u.present, r) if u.error is None else self._failed(window, u.error)
-            for window, u, r in zip(inputs.windows, inputs.per_window, rows, strict=True)
-        ]
+        return [self._prediction(*one) for one in zip(inputs.windows, inputs.per_window, rows, strict=True)]
 
     def explain(self, rows: NDArray[np.float64], present: frozenset[str]) -> Explanation:
         """Explain a window as if only these modalities had been present."""
         m = self.model
         return explain_window(rows, present, m.modalities, m.labels, m.conflict_from, m.conformal)
+
+    def _prediction(self, window: Window, inputs: WindowInputs, rows: NDArray[np.float64]) -> WindowPrediction:
+        if inputs.error is not None:
+            return self._failed(window, inputs.error)
+        try:
+            return self._predicted(window, inputs, inputs.present, rows)
+        except FAILURES as error:  # Such as a result that is not a number, which no record can hold.
+            return self._failed(window, type(error).__name__)
 
     def _failed(self, window: Window, error: str) -> WindowPrediction:
         """The prediction of a window on which the model failed: no label, and the error."""
@@ -233,13 +267,12 @@ class Inference:
         out = WindowInputs({}, {}, {}, used.skipped, used.level)
         stretches: list[TimedSamples] = []
         for modality, members in used.members.items():
-            for member in members:
+            for member, value in self._decoded_members(modality, members, payloads):
                 key = member_key(modality, member)
-                value = self._decoded.get(key)
-                if value is None:
-                    value = self._decode(modality, member, key, payloads)
                 if isinstance(value, Rejected):
                     out.unusable.setdefault(modality, []).append((member, value))
+                elif value is SILENCE:
+                    out.silent.add(modality)
                 elif modality == AUDIO:
                     stretches.append(TimedSamples(member.t_us, member.source, member.id, value, key))
                 else:
@@ -261,19 +294,42 @@ class Inference:
         values[AUDIO, cut.key] = cut.samples
         return cut.key
 
-    def _decode(self, modality: str, member: Member, key: Key, payloads: Payloads) -> Any | Rejected:
+    def _decoded_members(
+        self, modality: str, members: Sequence[Member], payloads: Payloads
+    ) -> list[tuple[Member, Any | Rejected]]:
+        """Decode the members of a window; the newest, which a model with few places uses, come first in its budget."""
+        decoded: list[tuple[Member, Any | Rejected]] = []
+        cost = 0
+        for member in reversed(members):
+            if cost > WINDOW_COST_MAX:
+                decoded.append((member, _WINDOW_TOO_COSTLY))
+                continue
+            key = member_key(modality, member)
+            one = self._decoded.get(key) or self._decode(modality, member, key, payloads)
+            cost += one.cost
+            decoded.append((member, one.value))
+        decoded.reverse()
+        return decoded
+
+    def _decode(self, modality: str, member: Member, key: Key, payloads: Payloads) -> DecodedMember:
         payload = payloads.get(position_of(modality, member))
         if payload is None:
-            return Rejected(Reason.EXPIRED, "gone from Redis and from the log")
+            return DecodedMember(Rejected(Reason.EXPIRED, "gone from Redis and from the log"), 0)
         if isinstance(payload, Rejected):
-            return payload
-        value = MODALITIES[modality].decode(payload.body, payload.content_type)
+            return DecodedMember(payload, 0)
+        value, size = MODALITIES[modality].decode(payload.body, payload.content_type), UNUSED_BYTES
+        cost = decoding_cost(modality, payload.body, value)
         if isinstance(value, Undecodable):
-            return Rejected(Reason.UNDECODABLE, value.detail)
-        if modality != AUDIO:
-            value = self.model.prepare(modality, value)
-        self._decoded.put(key, value, int(value.nbytes))
-        return value
+            # Remembered too: each window of the member would decode it again.
+            value = Rejected(Reason.TOO_COSTLY if isinstance(value, TooCostly) else Reason.UNDECODABLE, value.detail)
+        elif modality == TEXT and not has_content(value):
+            value = SILENCE
+        else:
+            value = value if modality == AUDIO else self.model.prepare(modality, value)
+            size = int(value.nbytes)
+        decoded = DecodedMember(value, cost)
+        self._decoded.put(key, decoded, size)
+        return decoded
 
     def _encode(
         self, per_window: Sequence[WindowInputs], inputs: Mapping[tuple[str, Hashable], NDArray[Any] | GridSlot]
@@ -317,11 +373,7 @@ class Inference:
             bad = inputs.unusable.get(name, ())
             newest = max((m.t_us for m in stream.members if not m.alive), default=None)
             contributions[name] = ModalityContribution(
-                state="skipped"
-                if name in inputs.skipped
-                else "unusable"
-                if bad and name not in present
-                else stream.state,
+                state=_state(name, stream.state, inputs, present),
                 evidence=stream.evidence,
                 age_ms=None if newest is None else (window.end_us - newest) // 1000,
                 contribution=e.contributions.get(name, 0.0),

@@ -18,6 +18,7 @@ from services.contract.window import Member, Window
 
 # The one modality that is cut into segments before it is encoded.
 AUDIO = "audio"
+TEXT = "text"
 
 
 @dataclass(slots=True)
@@ -28,6 +29,7 @@ class WindowInputs:
         items: Cache keys of encoder inputs by modality, in order of time.
         segments: Cache keys of audio segments by place on the window's grid.
         unusable: By modality, the members that cannot be used, with the reason.
+        silent: Modalities with a text that says nothing.
         skipped: Modalities left out under overload.
         level: The level of overload, by what is left out.
         error: Why the window cannot be predicted.
@@ -39,6 +41,7 @@ class WindowInputs:
     skipped: frozenset[str] = frozenset()
     level: int = 0
     error: str | None = None
+    silent: set[str] = field(default_factory=set)
 
     @property
     def present(self) -> frozenset[str]:

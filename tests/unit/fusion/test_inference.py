@@ -22,6 +22,7 @@ from services.fusion.event_detector import EventDetector
 from services.fusion.event_tracker import EventTracker, is_foldable
 from services.fusion.inference import Inference
 from services.storage.payload_cache import Payload
+from tests.unit.model.media import progressive_jpeg
 from tests.unit.model.small_set import LABELS, VECTOR_SIZE, WORDS, config
 
 PCM = b"\x10\x20" * 8_000
@@ -133,6 +134,66 @@ def test_a_member_of_several_windows_is_encoded_once(tmp_path: Path) -> None:
     # A batch encodes each chunk once: two windows half a second apart have five slots.
     assert inference.requested == {"text": 5, "video": 4 * 5 + 4, "audio": 4 * 5 + 4}
     assert not any(inference.reencoded.values())
+
+
+@pytest.mark.parametrize("body", [b'{"text": ""}', b'{"text": " . "}', b'{"text": "\\ud83d"}'])
+def test_a_text_that_says_nothing_is_absent_and_predicts_like_no_text(tmp_path: Path, body: bytes) -> None:
+    inference, _, _ = whole(tmp_path)
+    empty = window(text=body)
+    payload = Payload("application/json", body)
+    (silent,) = inference.predict([empty], {position_of("text", empty.modalities["text"].members[0]): payload})
+    (nothing,) = inference.predict([window()], {})
+    record = json.loads(silent.record)
+    assert record["modalities"]["text"] | {"evidence": "", "age_ms": 0} == {
+        "state": "absent",
+        "contribution": 0.0,
+        "unusable": [],
+        "age_ms": 0,
+        "evidence": "",
+    }
+    assert (record["label"], record["confidence"]) == (nothing.result.label, round(nothing.result.confidence, 6))
+
+
+def test_a_payload_that_is_too_costly_is_unusable_and_its_neighbours_are_used(tmp_path: Path) -> None:
+    inference, full_window, payloads = whole(tmp_path)
+    first, second = full_window.modalities["video"].members
+    payloads[position_of("video", first)] = Payload("image/jpeg", progressive_jpeg(4_000, 4_096))
+    values = []
+    for _ in range(2):  # The second time from the cache, without the payload.
+        (predicted,) = inference.predict([full_window], payloads)
+        values.append(predicted.record)
+        payloads.pop(position_of("video", first), None)
+    assert values[0] == values[1]
+    video = json.loads(values[0])["modalities"]["video"]
+    assert video["state"] == "present"
+    assert video["unusable"] == [{"source": first.source, "id": first.id, "reason": "too_costly"}]
+    assert inference.undecoded("video", [first, second]) == []
+
+
+def test_decoding_a_window_has_a_budget_that_goes_to_its_newest_members(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inference, full_window, payloads = whole(tmp_path)
+    monkeypatch.setattr("services.fusion.inference.WINDOW_COST_MAX", 1)
+    first, _ = full_window.modalities["video"].members
+    # What the cache holds decides nothing: the older frame was decoded for another window.
+    alone = replace(full_window, modalities={"video": WindowMembers("present", "data", 0, (first,))})
+    (before,) = inference.predict([alone], payloads)
+    assert json.loads(before.record)["modalities"]["video"]["unusable"] == []
+    (predicted,) = inference.predict([full_window], payloads)
+    video = json.loads(predicted.record)["modalities"]["video"]
+    assert video["unusable"] == [{"source": first.source, "id": first.id, "reason": "too_costly"}]
+    (cold,) = Inference(load(tmp_path / "m", "cpu"), 1).predict([full_window], payloads)
+    assert cold.record == predicted.record
+
+
+def test_a_result_that_is_no_number_fails_its_window_alone(tmp_path: Path) -> None:
+    inference, full_window, payloads = whole(tmp_path)
+    inputs = inference.decode([full_window, full_window], payloads)
+    rows = list(inference.infer(inputs).rows)
+    broken, good = inference.to_predictions(inputs, [np.full_like(rows[0], np.nan), rows[1]])
+    assert (broken.result.label, broken.result.error) == (None, "UnwritableJson")
+    assert good.result.error is None
 
 
 def test_items_that_are_encoded_again_after_eviction_are_counted(tmp_path: Path) -> None:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import io
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
-from model.decode import CHARACTERS_MAX, RATE, Undecodable, decode_audio, decode_image, decode_text
-from tests.unit.model.media import picture, png_that_claims, sine, sound_file, wav
+from model import decode
+from model.decode import CHARACTERS_MAX, RATE, TooCostly, Undecodable, decode_audio, decode_image, decode_text
+from tests.unit.model.media import drawn, image_file, picture, png_that_claims, progressive_jpeg, sine, sound_file, wav
 
 PLAIN, JSON = "text/plain; charset=utf-8", "application/json"
+
+
+def pixels_of(payload: bytes, side: int | None = None) -> NDArray[np.uint8]:
+    pixels = decode_image(payload, side=side)
+    assert isinstance(pixels, np.ndarray), pixels
+    return pixels
 
 
 def test_text_is_read_from_plain_utf8_and_from_json() -> None:
@@ -42,6 +51,12 @@ def test_text_is_read_from_plain_utf8_and_from_json() -> None:
 )
 def test_json_without_a_text_is_undecodable(payload: bytes) -> None:
     assert isinstance(decode_text(payload, JSON), Undecodable)
+
+
+def test_text_of_people_is_read_leniently() -> None:
+    assert decode_text(b'{"text":"soon \\ud83d","p":NaN}', JSON) == "soon \ufffd"
+    assert decode_text(b'\xef\xbb\xbf{"text":"seven"}', JSON) == "seven"
+    assert decode_text("seven".encode("utf-16"), PLAIN) == "seven"
 
 
 def test_a_text_at_the_limit_is_read_and_one_beyond_is_not() -> None:
@@ -105,6 +120,51 @@ def test_a_header_that_claims_a_huge_image_is_refused() -> None:
 def test_the_pixel_limit_is_inclusive() -> None:
     assert isinstance(decode_image(picture(40), pixels_max=3_200), np.ndarray)
     assert isinstance(decode_image(picture(40), pixels_max=3_199), Undecodable)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_image_is_turned_upright_as_its_metadata_say(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    by_kind: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95}, "PNG": {}, "WEBP": {"lossless": True}}
+    options = by_kind[kind]
+    stored = pixels_of(image_file(drawn(), kind, **options))
+    turned = pixels_of(image_file(drawn(), kind, exif=exif, **options))
+    steps = {1: "", 2: "m", 3: "rr", 4: "rrm", 5: "mr", 6: "rrr", 7: "mrrr", 8: "r"}[orientation]
+    for step in steps:
+        stored = np.fliplr(stored) if step == "m" else np.rot90(stored)
+    assert np.array_equal(turned, stored)
+
+
+def test_broken_metadata_leave_the_image_as_it_is() -> None:
+    whole = image_file(drawn())
+    broken = whole[:2] + b"\xff\xe1\0\x10Exif\0\0MM\0*\xff\xff\xff\xff" + whole[2:]
+    assert np.array_equal(pixels_of(broken), pixels_of(whole))
+
+
+def test_sixteen_bits_a_pixel_are_decoded_like_eight() -> None:
+    grey = drawn("L")
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    assert np.array_equal(pixels_of(image_file(deep, "PNG")), pixels_of(image_file(grey, "PNG")))
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0, "quality": 100}])
+def test_a_jpeg_without_its_end_marker_is_decoded_if_all_its_data_are_there(options: dict[str, Any]) -> None:
+    whole = image_file(drawn(), **options)
+    assert whole.endswith(b"\xff\xd9")
+    assert np.array_equal(pixels_of(whole[:-2], 64), pixels_of(whole, 64))
+    assert isinstance(decode_image(whole[:-5]), Undecodable)
+
+
+def test_a_progressive_jpeg_with_thousands_of_scans_is_too_costly() -> None:
+    assert isinstance(decode_image(progressive_jpeg(20, 512)), np.ndarray)
+    assert isinstance(decode_image(progressive_jpeg(4_000, 4_096)), TooCostly)
+
+
+def test_what_no_header_shows_is_limited_by_cpu_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "CPU_S_MAX", 0.0)
+    assert isinstance(decode_image(picture(kind="JPEG")), TooCostly)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])

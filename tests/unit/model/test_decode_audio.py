@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import struct
+
 import numpy as np
 import pytest
+import soundfile
 from numpy.typing import NDArray
 
-from model.decode import RATE, SECONDS_MAX, Undecodable, decode_audio
-from tests.unit.model.media import pcm, sine, sound_file, wav
+from model.decode import RATE, SECONDS_MAX, TooCostly, Undecodable, decode_audio
+from services.contract.media_headers import AudioInfo, measure_audio
+from tests.unit.model.media import ogg_pages, pcm, sine, sound_file, wav
 
 
 def samples_of(payload: bytes, content_type: str) -> NDArray[np.float32]:
@@ -80,6 +85,80 @@ def test_a_header_with_too_high_a_rate_or_too_many_channels_is_refused() -> None
     assert isinstance(decode_audio(wav(pcm(sine(RATE)), 16_000, rate=2_000_000_000), "audio/wav"), Undecodable)
     many = np.zeros((100, 16), np.float32)
     assert isinstance(decode_audio(sound_file(many, RATE, "WAV"), "audio/wav"), Undecodable)
+
+
+def test_channels_that_cancel_leave_the_loudest_one() -> None:
+    wave = sine(RATE)
+    for other in (-wave, -0.95 * wave):
+        both = np.stack([wave, other], 1).reshape(-1).astype(np.float32)
+        assert samples_of(pcm(both), "audio/pcm;rate=8000;channels=2") == pytest.approx(wave, abs=1e-3)
+    halves = np.stack([wave, 0.2 * wave], 1).reshape(-1).astype(np.float32)
+    assert samples_of(pcm(halves), "audio/pcm;rate=8000;channels=2") == pytest.approx(0.6 * wave, abs=1e-3)
+
+
+def encoded(samples: NDArray[np.float32], rate: int, kind: str, subtype: str) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format=kind, subtype=subtype)
+    return file.getvalue()
+
+
+CODINGS = ["PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype"), [*(("WAV", c) for c in [*CODINGS, "ALAW", "ULAW"]), *(("WAVEX", c) for c in CODINGS)]
+)
+def test_every_admitted_coding_of_wav_is_measured_and_decoded(kind: str, subtype: str) -> None:
+    sent = sine(RATE)
+    file = encoded(sent, RATE, kind, subtype)
+    measured = measure_audio("audio/wav", file)
+    assert isinstance(measured, AudioInfo), measured
+    assert measured.duration_us == 1_000_000
+    assert samples_of(file, "audio/wav") == pytest.approx(sent, abs=0.03)
+
+
+@pytest.mark.parametrize("length", [0, 0x7FFFF000, 0x80000000, 0xFFFFFFFF, 0xFFFFFFDB])
+def test_a_wav_of_unknown_length_is_measured_and_decoded_alike(length: int) -> None:
+    file = wav(pcm(sine(RATE)), length)
+    measured = measure_audio("audio/wav", file)
+    assert isinstance(measured, AudioInfo)
+    assert measured.samples == len(samples_of(file, "audio/wav")) == RATE
+
+
+@pytest.mark.parametrize("subtype", ["OPUS", "VORBIS"])
+def test_ogg_that_begins_late_or_ends_within_a_packet_is_measured_and_decoded_alike(subtype: str) -> None:
+    noise = np.random.default_rng(1).standard_normal(48_000 * 6, np.float32) * np.float32(0.1)
+    pages = ogg_pages(encoded(noise, 48_000, "OGG", subtype))
+    heads = [page for page in pages if page[6:14] == bytes(8)]
+    late = b"".join(heads + pages[len(heads) + 2 :])
+    no_end = b"".join([*pages[:-2], pages[-1][:6] + b"\xff" * 8 + pages[-1][14:]])
+    for file in (b"".join(pages), late, no_end):
+        measured = measure_audio("audio/ogg", file)
+        assert isinstance(measured, AudioInfo)
+        assert len(samples_of(file, "audio/ogg")) == pytest.approx(measured.samples / 6, abs=2)
+
+
+def test_a_short_opus_file_whose_last_page_has_no_packet_is_decoded() -> None:
+    pages = ogg_pages(encoded(sine(48_000, 0.5), 48_000, "OGG", "OPUS"))
+    empty = b"OggS\0\4" + b"\xff" * 8 + pages[0][14:18] + struct.pack("<I", len(pages)) + bytes(5)
+    open_end = bytes([*pages[-1][:5], pages[-1][5] & ~4, *pages[-1][6:]])
+    file = b"".join([*pages[:-1], open_end, empty])
+    measured = measure_audio("audio/ogg", file)
+    assert isinstance(measured, AudioInfo)
+    assert abs(measured.duration_us - 500_000) < 20_000
+    assert len(samples_of(file, "audio/ogg")) > 0.4 * RATE
+
+
+def test_float_samples_that_are_no_numbers_are_undecodable_and_huge_ones_are_cut() -> None:
+    bad = encoded(np.array([0, np.nan], np.float32), RATE, "WAV", "FLOAT")
+    assert isinstance(decode_audio(bad, "audio/wav"), Undecodable)
+    huge = samples_of(encoded(np.array([1e30, -1e30], np.float32), RATE, "WAV", "FLOAT"), "audio/wav")
+    assert np.abs(huge).max() <= 8.0
+
+
+def test_more_samples_than_any_device_sends_are_too_costly() -> None:
+    many = np.zeros((2_000_000, 8), np.float32)
+    assert isinstance(decode_audio(encoded(many, 96_000, "FLAC", "PCM_16"), "audio/flac"), TooCostly)
 
 
 def test_other_audio_formats_are_refused() -> None:
