@@ -7,9 +7,16 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from services.cli import load_model, output
 from services.runtime.settings import Settings, load
+
+if TYPE_CHECKING:
+    from services.kafka.group_state import GroupState
+
+# A service that works commits this soon after a window has closed; the second look is never later than the other time.
+COMMIT_S, LOOKS_APART_S_MAX = 2.0, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +43,7 @@ def doctor(json: output.Json = False) -> None:
 
 
 async def _check_all(settings: Settings) -> list[Finding]:
-    checks = (_check_model(settings), _check_broker(settings), _check_redis(settings))
+    checks = (_check_model(settings), _check_broker(settings), _check_redis(settings), _check_mqtt(settings))
     return [finding for check in checks async for finding in check]
 
 
@@ -73,6 +80,9 @@ async def _check_broker(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("topics", True, "OK")
         yield await _check_partitioner(settings)
         yield await _check_transactions(settings)
+    if not any(problem.what == topic_admin.MISSING for problem in problems):
+        for finding in await _check_groups(settings):
+            yield finding
 
 
 async def _check_transactions(settings: Settings) -> Finding:
@@ -111,6 +121,58 @@ async def _check_partitioner(settings: Settings) -> Finding:
         else "all records are in the right partition",
         "Set partitioner=murmur2_random in clients that use librdkafka.",
     )
+
+
+async def _check_groups(settings: Settings) -> list[Finding]:
+    """Check that aligner and fusion worker run and commit: two looks, as far apart as windows stay open."""
+    from services.kafka import clients, group_state
+
+    topics, a = settings.topic_names(), settings.alignment
+    read_by = {"aligner": topics.media_all, "fusion": (topics.windows,)}
+    open_ms = a.size_ms + max(max(m.lateness_ms, m.idle_timeout_ms) for m in a.modalities.values())
+
+    async with clients.admin(settings.kafka) as admin, clients.reader(settings.kafka) as reader:
+
+        async def look() -> dict[str, group_state.GroupState]:
+            prefix, partitions = settings.kafka.group_prefix, settings.topics.partitions
+            return {
+                name: await group_state.read_group_state(admin, reader, f"{prefix}-{name}", names, partitions)
+                for name, names in read_by.items()
+            }
+
+        first = await look()
+        second = first
+        if any(state.members and state.lag for state in first.values()):
+            await asyncio.sleep(min(open_ms / 1000 + COMMIT_S, LOOKS_APART_S_MAX))
+            second = await look()
+    return [judge_group(name, first[name], second[name]) for name in read_by]
+
+
+def judge_group(name: str, before: GroupState, now: GroupState) -> Finding:
+    """Judge a service by two looks at its consumer group."""
+    if not now.members:
+        if now.committed is None and not now.lag:
+            return Finding(name, True, "does not run, and no records wait for it")
+        return Finding(name, False, f"does not run; {now.lag} records wait", f"Run `braid run {name}` or `braid up`.")
+    if now.lag and now.committed == before.committed and now.ends > before.ends:
+        return Finding(
+            name,
+            False,
+            f"is in its group and commits nothing; {now.lag} records wait",
+            f"Its log says why; restart it. `/readyz` of each {name} tells which one hangs.",
+        )
+    return Finding(name, True, f"runs ({now.members} in the group)")
+
+
+async def _check_mqtt(settings: Settings) -> AsyncIterator[Finding]:
+    if not settings.mqtt.host:
+        return
+    from services.integrations.mqtt.client import check_connection
+
+    where = f"{settings.mqtt.host}:{settings.mqtt.port}"
+    problem = await check_connection(settings.mqtt)
+    repair = "Start the MQTT broker, or correct mqtt.host, mqtt.port, mqtt.tls and the credentials."
+    yield Finding("MQTT", not problem, f"{where} answers" if not problem else f"{where}: {problem}", repair)
 
 
 async def _check_redis(settings: Settings) -> AsyncIterator[Finding]:

@@ -72,6 +72,8 @@ async def _run_stack(folder: Path) -> None:
     async with LocalStack(folder, settings) as stack:
         async with clients.admin(stack.settings().kafka) as admin:
             await topic_admin.create_missing_topics(admin, stack.settings())
+            if stack.broker is not None:
+                await topic_admin.apply_changes(admin, await topic_admin.config_changes(admin, settings))
         gateway, token = settings.gateway, access_token(settings.gateway)
         port = gateway.port or free_ports(1)[0]
         stack.lock.describe(f"the live page is {page_url(gateway.host, port, '')}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -12,7 +13,7 @@ from services.cli import output
 from services.runtime.settings import Settings, load
 
 if TYPE_CHECKING:
-    from services.kafka.topic_admin import TopicProblem
+    from services.kafka.topic_admin import ConfigChange, TopicProblem
 
 # Services that were started before there was a secret go on without one until they are restarted.
 ROLLING_S = 600
@@ -25,26 +26,35 @@ def apply(
     print_only: Annotated[
         bool, typer.Option("--print", help="Only print the commands, for an administrator to run.")
     ] = False,
+    dry_run: Annotated[bool, typer.Option(help="Show what would be created and changed, and change nothing.")] = False,
     json: output.Json = False,
 ) -> None:
-    """Create the topics that are missing, and the secret that signs records. Existing topics stay as they are."""
+    """Create the topics that are missing, and the secret that signs records; change configurations that differ.
+
+    Retention, segments and other configurations of existing topics become those of the settings; what else is set for a
+    topic stays. Partitions and replicas are not changed.
+    """
     from services.kafka.topic_admin import topic_definitions
 
     settings = load()
     if print_only:
         for topic in topic_definitions(settings):
             config = " ".join(f"--config {name}={f'[{v}]' if ',' in v else v}" for name, v in topic.config)
+            config += f" --config min.insync.replicas={settings.topics.min_insync_replicas}"
             print(
                 f"kafka-topics.sh --create --if-not-exists --topic {topic.name} --partitions {topic.partitions} "
                 f"--replication-factor {settings.topics.replication_factor} {config}"
             )
         return
     settings.require_broker()
-    created = asyncio.run(_apply(settings))
+    created, changed = asyncio.run(_apply(settings, dry_run))
     if json:
-        output.print_json({"created": created})
-    else:
-        print("\n".join(f"created {name}" for name in created) or "All topics exist.")
+        output.print_json({"created": created, "changed": [asdict(change) for change in changed]})
+        return
+    lines = [f"{'would create' if dry_run else 'created'} {name}" for name in created]
+    verb = "would change" if dry_run else "changed"
+    lines += [f"{verb} {c.topic}: {c.name} from {c.before} to {c.after}" for c in changed]
+    print("\n".join(lines) or "All topics exist with the configuration of the settings.")
 
 
 @app.command("check")
@@ -92,11 +102,17 @@ def acl(
         output.note("Each line needs --bootstrap-server, and --command-config with an administrator's credentials.")
 
 
-async def _apply(settings: Settings) -> list[str]:
+async def _apply(settings: Settings, dry_run: bool) -> tuple[list[str], list[ConfigChange]]:
     from services.kafka import clients, topic_admin
 
     async with clients.admin(settings.kafka) as admin:
-        return await topic_admin.create_missing_topics(admin, settings, ROLLING_S)
+        changes = await topic_admin.config_changes(admin, settings)
+        if dry_run:
+            existing = set(await admin.list_topics())
+            return [t.name for t in topic_admin.topic_definitions(settings) if t.name not in existing], changes
+        created = await topic_admin.create_missing_topics(admin, settings, ROLLING_S)
+        await topic_admin.apply_changes(admin, changes)
+        return created, changes
 
 
 async def _check(settings: Settings) -> list[TopicProblem]:

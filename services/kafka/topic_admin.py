@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -12,9 +13,11 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from services.contract.topics import Topic
 from services.kafka.signing import make_secret
-from services.runtime.settings import Settings
+from services.runtime.settings import Settings, TopicSettings
 
 LED_WITHIN_S = 10
+MISSING = "does not exist"
+_SOURCE_TOPIC = 1  # DYNAMIC_TOPIC_CONFIG in Kafka's DescribeConfigs
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,16 @@ class TopicProblem:
     topic: str
     what: str
     repair: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigChange:
+    """One configuration of a topic that differs from the settings."""
+
+    topic: str
+    name: str
+    before: str
+    after: str
 
 
 def topic_definitions(settings: Settings) -> tuple[Topic, ...]:
@@ -40,7 +53,7 @@ def topic_definitions(settings: Settings) -> tuple[Topic, ...]:
 async def create_missing_topics(admin: AIOKafkaAdminClient, settings: Settings, rolling_s: int = 0) -> list[str]:
     """Create what is missing, also the signing secret, and return the names of created topics.
 
-    Existing topics are left as they are (`check` judges them). rolling_s: see `make_secret`.
+    Existing topics are left as they are (see `config_changes`). rolling_s: see `make_secret`.
     """
     existing = set(await admin.list_topics())
     make_secret(settings, existing, rolling_s)
@@ -50,7 +63,7 @@ async def create_missing_topics(admin: AIOKafkaAdminClient, settings: Settings, 
             topic.name,
             topic.partitions,
             settings.topics.replication_factor,
-            topic_configs={**dict(topic.config), "min.insync.replicas": str(settings.topics.min_insync_replicas)},
+            topic_configs=_config_of(topic, settings),
         )
         for topic in missing
     ]
@@ -69,7 +82,11 @@ async def _wait_for_leaders(admin: AIOKafkaAdminClient, names: Sequence[str]) ->
     deadline = asyncio.get_running_loop().time() + LED_WITHIN_S
     while asyncio.get_running_loop().time() < deadline:
         descriptions = await admin.describe_topics(list(names))
-        if all(p["leader"] >= 0 and not p["error_code"] for topic in descriptions for p in topic["partitions"]):
+        # A topic that the broker does not know yet has an error and no partitions.
+        if all(
+            not topic["error_code"] and all(p["leader"] >= 0 and not p["error_code"] for p in topic["partitions"])
+            for topic in descriptions
+        ):
             return
         await asyncio.sleep(0.05)
 
@@ -78,43 +95,96 @@ async def check_topics(admin: AIOKafkaAdminClient, settings: Settings) -> list[T
     """Return every difference between the topics and the settings."""
     topics = topic_definitions(settings)
     existing = set(await admin.list_topics())
-    problems = [TopicProblem(t.name, "does not exist", "braid topics apply") for t in topics if t.name not in existing]
+    problems = [TopicProblem(t.name, MISSING, "braid topics apply") for t in topics if t.name not in existing]
     there = [t for t in topics if t.name in existing]
     if not there:
         return problems
-    counts = {d["topic"]: len(d["partitions"]) for d in await admin.describe_topics([t.name for t in there])}
-    configs = await _configs(admin, [t.name for t in there])
+    partitions = {d["topic"]: d["partitions"] for d in await admin.describe_topics([t.name for t in there])}
     for topic in there:
-        if counts[topic.name] != topic.partitions:
-            problems.append(
-                TopicProblem(
-                    topic.name,
-                    f"has {counts[topic.name]} partitions, {topic.partitions} are set",
-                    f"set topics.partitions to {counts[topic.name]}, or delete the topic and `braid topics apply`",
-                )
-            )
-        for name, value in topic.config:
-            is_now = configs[topic.name].get(name)
-            if is_now is not None and not _same(value, is_now):
-                repair = f"kafka-configs.sh --alter --entity-type topics --entity-name {topic.name}"
-                # Commas within a value are bracketed for Kafka's own tool.
-                quoted = f"[{value}]" if "," in value else value
-                problems.append(
-                    TopicProblem(
-                        topic.name, f"{name} is {is_now}, must be {value}", f"{repair} --add-config {name}={quoted}"
-                    )
-                )
+        problems += _partition_problems(topic, partitions[topic.name], settings.topics)
+    for change in await config_changes(admin, settings):
+        what = f"{change.name} is {change.before}, must be {change.after}"
+        problems.append(TopicProblem(change.topic, what, "braid topics apply"))
     return problems
+
+
+def _partition_problems(
+    topic: Topic, partitions: Sequence[Mapping[str, Any]], wanted: TopicSettings
+) -> Iterator[TopicProblem]:
+    if len(partitions) != topic.partitions:
+        yield TopicProblem(
+            topic.name,
+            f"has {len(partitions)} partitions, {topic.partitions} are set",
+            f"set topics.partitions to {len(partitions)}, or delete the topic and `braid topics apply`",
+        )
+    replicas = sorted({len(p["replicas"]) for p in partitions})
+    if replicas != [wanted.replication_factor]:
+        yield TopicProblem(
+            topic.name,
+            f"has {' or '.join(map(str, replicas))} replicas of each partition, {wanted.replication_factor} are set",
+            f"set topics.replication_factor to {replicas[0]}, or move the partitions with kafka-reassign-partitions.sh",
+        )
+    short = [p["partition"] for p in partitions if len(p["isr"]) < wanted.min_insync_replicas]
+    if short:
+        yield TopicProblem(
+            topic.name,
+            f"partitions {', '.join(map(str, sorted(short)))} have fewer replicas in sync than topics.min_insync_replicas "
+            f"({wanted.min_insync_replicas}): nothing can be written to them",
+            "start the brokers that are down",
+        )
+
+
+async def config_changes(admin: AIOKafkaAdminClient, settings: Settings) -> list[ConfigChange]:
+    """Return the configurations of existing topics that differ from the settings."""
+    existing = set(await admin.list_topics())
+    there = [topic for topic in topic_definitions(settings) if topic.name in existing]
+    configs = await _configs(admin, [topic.name for topic in there])
+    return [
+        ConfigChange(topic.name, name, configs[topic.name][name].value, value)
+        for topic in there
+        for name, value in _config_of(topic, settings).items()
+        if name in configs[topic.name] and not _same(value, configs[topic.name][name].value)
+    ]
+
+
+async def apply_changes(admin: AIOKafkaAdminClient, changes: Sequence[ConfigChange]) -> None:
+    """Change the configurations of topics; other configurations that were set for a topic stay. Raises KafkaError."""
+    changed: dict[str, dict[str, str]] = {}
+    for change in changes:
+        changed.setdefault(change.topic, {})[change.name] = change.after
+    if not changed:
+        return
+    # The request of this client replaces all that is set for a topic, so what is set now goes with it.
+    configs = await _configs(admin, list(changed))
+    own = {topic: {name: e.value for name, e in configs[topic].items() if e.is_of_topic} for topic in changed}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, topic, own[topic] | changed[topic]) for topic in changed]
+    for answer in await admin.alter_configs(resources):
+        for code, message, _, name in answer.resources:
+            if code:
+                raise for_code(code)(f"topic {name} cannot be changed: {message}")
+
+
+def _config_of(topic: Topic, settings: Settings) -> dict[str, str]:
+    return {**dict(topic.config), "min.insync.replicas": str(settings.topics.min_insync_replicas)}
 
 
 def _same(one: str, other: str) -> bool:
     return set(one.split(",")) == set(other.split(","))
 
 
-async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
+class _Config(NamedTuple):
+    value: str
+    is_of_topic: bool  # Set for the topic, not for the broker or by default.
+
+
+async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, _Config]]:
+    if not names:
+        return {}
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
-    out: dict[str, dict[str, str]] = {}
+    configs: dict[str, dict[str, _Config]] = {}
     for answer in await admin.describe_configs(resources):
-        for resource in answer.resources:
-            out[resource[3]] = {entry[0]: entry[1] for entry in resource[4]}
-    return out
+        for code, message, _, topic, entries in answer.resources:
+            if code:
+                raise for_code(code)(f"the configuration of topic {topic} cannot be read: {message}")
+            configs[topic] = {name: _Config(value, source == _SOURCE_TOPIC) for name, value, _, source, *_ in entries}
+    return configs

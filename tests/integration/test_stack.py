@@ -16,6 +16,7 @@ from services.kafka import clients, topic_admin
 from services.local.ports import free_ports
 from services.local.process import ChildProcess, StartError
 from services.local.redis import LocalRedis
+from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings, load
 from tests.waiting import DEADLINE_S, wait_until
@@ -106,7 +107,34 @@ async def test_topics_are_created_once_and_checked(stack: LocalStack, settings: 
     assert all("topics.partitions" in t.repair for t in troubles)
 
 
-async def test_the_read_only_verbs_work_on_a_live_stack(stack: LocalStack) -> None:
+async def test_changed_settings_are_found_and_applied_to_topics_and_what_else_is_set_stays(
+    stack: LocalStack, settings: Settings
+) -> None:
+    base = {"prefix": f"{settings.topics.prefix}-changed", "partitions": 1}
+    before = settings.model_copy(update={"topics": settings.topics.model_copy(update=base)})
+    after = settings.model_copy(update={"topics": before.topics.model_copy(update={"media_retention_min": 90})})
+    replicated = settings.model_copy(update={"topics": before.topics.model_copy(update={"replication_factor": 3})})
+    windows = before.topic_names().windows
+    own = topic_admin.ConfigChange(windows, "segment.bytes", "", "1048576")
+    async with clients.admin(stack.bootstrap_servers) as admin:
+        names = await topic_admin.create_missing_topics(admin, before)
+        try:
+            await topic_admin.apply_changes(admin, [own])
+            assert await topic_admin.config_changes(admin, before) == []
+            changes = await topic_admin.config_changes(admin, after)
+            found = {(c.topic, c.name, c.before, c.after) for c in changes}
+            assert (windows, "retention.ms", "3600000", "5400000") in found
+            assert {p.repair for p in await topic_admin.check_topics(admin, after)} == {"braid topics apply"}
+            await topic_admin.apply_changes(admin, changes)
+            assert await topic_admin.check_topics(admin, after) == []
+            assert (await topic_admin._configs(admin, [windows]))[windows]["segment.bytes"].value == "1048576"
+            problems = await topic_admin.check_topics(admin, replicated)
+            assert {p.what.partition(",")[0] for p in problems} >= {"has 1 replicas of each partition"}
+        finally:
+            await admin.delete_topics(names)
+
+
+async def test_the_read_only_verbs_work_on_a_live_stack(stack: LocalStack, services: dict[str, ServiceProcess]) -> None:
     braid, known = str(Path(sys.executable).parent / "braid"), {"BRAID_DEVICES": '{"attic": {"session": "attic"}}'}
     for words in (["topics", "check"], ["doctor", "--json"], ["devices", "--json"], ["config", "show", "--json"]):
         process = await asyncio.create_subprocess_exec(

@@ -21,6 +21,29 @@ RETRY_S, RETRY_S_MAX, TIMEOUT_S, KEEPALIVE_S, INCOMING_MAX = 1.0, 30.0, 10.0, 30
 _log = logging.getLogger(__name__)
 
 
+def _make_client(settings: MqttSettings, will: aiomqtt.Will | None) -> aiomqtt.Client:
+    return aiomqtt.Client(
+        settings.host,
+        settings.port,
+        username=settings.username or None,
+        password=settings.password.get_secret_value() or None,
+        tls_context=ssl.create_default_context() if settings.tls else None,
+        will=will,
+        timeout=TIMEOUT_S,
+        keepalive=KEEPALIVE_S,
+        max_queued_incoming_messages=INCOMING_MAX,
+    )
+
+
+async def check_connection(settings: MqttSettings) -> str:
+    """Connect once with these settings; return why that fails, or an empty text."""
+    try:
+        async with _make_client(settings, None):
+            return ""
+    except aiomqtt.MqttError as error:
+        return str(error)
+
+
 class MqttClient:
     """A client that never blocks its caller.
 
@@ -71,18 +94,7 @@ class MqttClient:
             pause_s = min(2 * pause_s, RETRY_S_MAX)
 
     def _client(self) -> aiomqtt.Client:
-        s = self._settings
-        return aiomqtt.Client(
-            s.host,
-            s.port,
-            username=s.username or None,
-            password=s.password.get_secret_value() or None,
-            tls_context=ssl.create_default_context() if s.tls else None,
-            will=aiomqtt.Will(self._topics.available, OFFLINE, qos=1, retain=True),
-            timeout=TIMEOUT_S,
-            keepalive=KEEPALIVE_S,
-            max_queued_incoming_messages=INCOMING_MAX,
-        )
+        return _make_client(self._settings, aiomqtt.Will(self._topics.available, OFFLINE, qos=1, retain=True))
 
     async def _serve(self, client: aiomqtt.Client) -> None:
         while not self._queue.empty():
