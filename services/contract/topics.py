@@ -9,6 +9,7 @@ MODALITIES = ("text", "video", "audio")
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
+RECORD_BYTES_MAX = 4 * 1024 * 1024
 
 
 # Who uses topics: cameras and other sources, the services, the commands of a person, and programs that read results.
@@ -91,7 +92,7 @@ class Topics:
         partitions: int = 8,
         media_retention_ms: int = HOUR_MS,
         frontier_retention_ms: int = DAY_MS + MINUTE_MS + 2 * HOUR_MS,
-        record_bytes_max: int = 4 * 1024 * 1024,
+        record_bytes_max: int = RECORD_BYTES_MAX,
     ) -> tuple[Topic, ...]:
         """Return the definitions of all topics.
 

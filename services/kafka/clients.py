@@ -19,7 +19,9 @@ from services.contract.dead_letter import Reason
 from services.contract.partitioner import partition_of
 from services.contract.record import Headers
 from services.contract.signature import Signer, is_signed_topic
+from services.contract.topics import RECORD_BYTES_MAX
 from services.contract.user_errors import EXIT_USAGE, BraidError
+from services.kafka import record_decoding
 from services.kafka.assignor import make_assignor
 from services.kafka.record_errors import SkippedRecords
 from services.runtime.metric_definitions import RECORDS_FORGED
@@ -31,7 +33,6 @@ CONNECT_TIMEOUT_S = 10
 # process. Another member can take over from one without a stable name sooner.
 STATIC_SESSION_MS, SESSION_MS = 30_000, 10_000
 STOP_WITHIN_S = 10
-RECORD_BYTES_MAX = 4 * 1024 * 1024
 FETCH_BYTES_MAX = 16 * 1024 * 1024
 # Options of a reader of a few records here and there: it fetches little of what lies behind them (a record larger than
 # that comes nevertheless, alone). What it fetched and did not use up stays in memory until the heap is searched for
@@ -44,6 +45,7 @@ METADATA_AGE_MS = 10_000
 # One batch of a partition goes out at a time; 16 KB, the default, is three window records and a round trip for them.
 BATCH_BYTES_MAX = 1024 * 1024
 
+record_decoding.install()
 # The settings, or only bootstrap servers, which then means no TLS and no authentication.
 BrokerAddress = str | KafkaSettings
 

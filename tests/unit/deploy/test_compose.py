@@ -9,9 +9,9 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from services.contract.topics import RECORD_BYTES_MAX
 from services.gateway import app
 from services.kafka import consumer_loop
-from services.kafka.clients import RECORD_BYTES_MAX
 from services.runtime.net import access_token
 from services.runtime.settings import ROOT, Settings, load
 
