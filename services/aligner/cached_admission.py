@@ -17,7 +17,7 @@ from services.contract.admission import VIDEO, Admitted, AdmittedChunk, admit, p
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk
 from services.contract.cloudevents import Envelope
-from services.contract.dead_letter import Rejected
+from services.contract.dead_letter import Rejected, UnreadableRecord
 from services.contract.media_headers import decode_pixels
 from services.contract.record import Headers, LogRecord
 
@@ -78,6 +78,8 @@ class AdmissionCache:
                 known = self._known(modality, record, headers, stream)
                 if known is not None:
                     return known
+        if isinstance(record, UnreadableRecord):
+            return record.rejected
         admitted = admit(
             modality,
             self._number,

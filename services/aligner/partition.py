@@ -24,10 +24,10 @@ from services.aligner.idleness import (
 )
 from services.aligner.recovery import InitialState
 from services.aligner.session import NEVER_US
-from services.contract.admission import AdmittedChunk
+from services.contract.admission import Admitted, AdmittedChunk
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk, SessionEnd
-from services.contract.dead_letter import DeadLetter, Reason, Rejected, Stage, make_dead_letter
+from services.contract.dead_letter import DeadLetter, Reason, Rejected, Stage, make_dead_letter, rejected_for
 from services.contract.last_emitted_window import LastEmittedWindow
 from services.contract.record import LogRecord, RecordPosition
 from services.contract.signature import Signer
@@ -87,6 +87,9 @@ class FrontierCoverage:
 UNSIGNED = Signer()
 
 
+NONE_FAILED: Mapping[tuple[str, int], Rejected] = {}
+
+
 @dataclass(slots=True)
 class Effects:
     """What a batch leads to, in the order in which it must be done; then offsets may be committed.
@@ -112,6 +115,20 @@ class Effects:
     clock_offsets_us: dict[tuple[str, str, int], int] = field(default_factory=dict)
 
 
+class RecordError(Exception):
+    """A failure to process an admitted record, after which the state of its partition number is not to be trusted.
+
+    Args:
+        number: The partition number.
+        modality: The modality of the record's log.
+        offset: The offset of the record.
+    """
+
+    def __init__(self, number: int, modality: str, offset: int) -> None:
+        super().__init__(number, modality, offset)
+        self.number, self.modality, self.offset = number, modality, offset
+
+
 class Partition:
     """The state of one partition number between two assignments.
 
@@ -124,6 +141,7 @@ class Partition:
         tail_us: How far back the windows topic is read at assignment.
         start: Where to go on.
         signer: Verifies idle records.
+        failed: By modality and offset, records on which processing failed before, with the rejection.
     """
 
     def __init__(
@@ -136,6 +154,7 @@ class Partition:
         tail_us: int,
         start: InitialState,
         signer: Signer = UNSIGNED,
+        failed: Mapping[tuple[str, int], Rejected] = NONE_FAILED,
     ) -> None:
         self.number = number
         self.positions = dict(start.positions)
@@ -145,6 +164,7 @@ class Partition:
         )
         self._admission = AdmissionCache(number, partition_count, config)
         self._config, self._timeouts, self._topics, self._signer = config, timeouts, topics, signer
+        self._failed = failed
         # NEVER_US until a log has given a record: nothing is forgotten before its times are known.
         self._newest_appended_us = dict.fromkeys(config.modalities, NEVER_US)
         self._early_timers, self._idle_timers = TimerQueue(), TimerQueue()
@@ -168,18 +188,26 @@ class Partition:
                 transactions and deleted records, which are no records. None: the offsets after these records.
             has_more: Whether the logs hold more records already. Early windows then wait: the next records may close
                 them.
+
+        Raises:
+            RecordError: Processing failed on a record; this partition must be built anew, with the record in `failed`.
         """
         effects = Effects(self.number)
         sessions: set[str] = set()
-        for modality, record in records:
-            admitted = self._admission.admit(modality, record)
-            if isinstance(admitted, AdmittedChunk):
-                fate, windows = self.aligner.add_chunk(admitted.chunk, now_us)
-                effects.windows += windows
-                sessions.add(admitted.chunk.session)
-                self._add_fate(modality, record, admitted, fate, effects)
-            else:
-                sessions.update(self._process_control(modality, record, admitted, now_us, effects))
+        try:
+            for modality, record in records:
+                admitted = self._admit(modality, record)
+                if isinstance(admitted, AdmittedChunk):
+                    fate, windows = self.aligner.add_chunk(admitted.chunk, now_us)
+                    effects.windows += windows
+                    sessions.add(admitted.chunk.session)
+                    self._add_fate(modality, record, admitted, fate, effects)
+                else:
+                    sessions.update(self._process_control(modality, record, admitted, now_us, effects))
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise RecordError(self.number, modality, record.offset) from error
         for modality, newest in dict(records).items():
             self.positions[modality] = newest.offset + 1
             self._newest_appended_us[modality] = newest.timestamp * 1000
@@ -237,6 +265,17 @@ class Partition:
             LastEmittedWindow(session, self.aligner.last_emitted_us[session], self.aligner.config_digest)
             for session in due
         ]
+
+    def _admit(self, modality: str, record: LogRecord) -> Admitted | Rejected:
+        """Judge a record. Admission changes nothing, so a failure concerns this record alone."""
+        if self._failed and (modality, record.offset) in self._failed:
+            return self._failed[modality, record.offset]
+        try:
+            return self._admission.admit(modality, record)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the records after it are processed
+            return rejected_for(error)
 
     def _process_control(
         self, modality: str, record: LogRecord, control: Tick | SessionEnd | Rejected, now_us: int, effects: Effects

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -10,11 +9,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.contract import alignment_config, last_emitted_window
 from services.contract import window as window_record
+from services.contract.dead_letter import Reason
 from services.contract.last_emitted_window import LastEmittedWindow
 from services.contract.topics import Topics
 from services.contract.user_errors import EXIT_USAGE, BraidError
 from services.contract.window import Window
 from services.kafka.log_reader import read_range
+from services.kafka.record_errors import SkippedRecords
 from services.kafka.start_offsets import find_start_offsets, first_append_ms
 
 
@@ -92,7 +93,7 @@ def initial_state(
     return InitialState(positions, last_emitted_us, uncovered, old_keys)
 
 
-_log = logging.getLogger(__name__)
+_skipped = SkippedRecords("recovery")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +129,16 @@ async def recover(
     times_ms = [at_ms for at_ms in firsts if at_ms is not None]
     frontiers: dict[bytes, LastEmittedWindow] = {}
     async for record in read_range(reader, TopicPartition(topics.frontier, number)):
-        if alignment_config.is_record_key(record.key or b""):
-            continue
-        decoded = None if record.value is None else last_emitted_window.decode_or_none(record.value)
-        if record.value is None:
-            frontiers.pop(record.key, None)
-        elif decoded is None:
-            _log.error("a frontier record cannot be read", extra={"partition": number, "offset": record.offset})
-        else:
-            frontiers[record.key] = decoded
+        with _skipped.guard(record):
+            if alignment_config.is_record_key(record.key or b""):
+                continue
+            decoded = None if record.value is None else last_emitted_window.decode_or_none(record.value)
+            if record.value is None:
+                frontiers.pop(record.key, None)
+            elif decoded is None:
+                _skipped.skip(record, Reason.RECORD.value, "no frontier record")
+            else:
+                frontiers[record.key] = decoded
     windows = TopicPartition(topics.windows, number)
     end = (await reader.end_offsets([windows]))[windows]
     # Offsets that are all the ends were committed with every session covered, so no window needs to be read. If the
@@ -145,9 +147,10 @@ async def recover(
     if times_ms and not any(lost.values()):
         since = await reader.offsets_for_times({windows: max(min(times_ms) - tail_ms, 0)})
         begin = since[windows].offset if since[windows] else end
-    finals = [
-        (record.timestamp * 1000, window)
-        async for record in read_range(reader, windows, begin, end)
-        if (window := window_record.decode_or_none(record.value)) is not None and window.final
-    ]
+    finals: list[tuple[int, Window]] = []
+    async for record in read_range(reader, windows, begin, end):
+        with _skipped.guard(record):
+            window = window_record.decode_or_none(record.value)
+            if window is not None and window.final:
+                finals.append((record.timestamp * 1000, window))
     return AlignerRecovery(initial_state(positions, frontiers.items(), finals, config), lost)

@@ -69,7 +69,8 @@ async def read_former_settings(
     for partition in partitions:
         newest: dict[bytes, bytes] = {}
         async for record in read_range(reader, TopicPartition(topics.frontier, partition)):
-            newest[record.key] = record.value
+            if record.key is not None:
+                newest[record.key] = record.value
         frontiers = former.frontiers.setdefault(partition, {})
         keys = former.keys.setdefault(partition, [])
         for key, value in newest.items():
@@ -201,7 +202,7 @@ def _sources(
 
 
 def _source(record: ConsumerRecord) -> str:
-    return next((value.decode(errors="replace") for name, value in record.headers if name == "ce_source"), "?")
+    return next((raw.decode(errors="replace") for name, raw in record.headers if name == "ce_source" and raw), "?")
 
 
 async def _still_sending(

@@ -6,11 +6,13 @@ import asyncio
 import logging
 import secrets
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from services.aligner.config import AlignerConfig
@@ -18,9 +20,10 @@ from services.aligner.emitter import Emitter
 from services.aligner.idleness import FOREVER_US, EndOffsets
 from services.aligner.metrics import AlignerObserver
 from services.aligner.ordered_merge import LogMerger
-from services.aligner.partition import Effects, Partition
+from services.aligner.partition import Effects, Partition, RecordError
 from services.aligner.recovery import AlignerRecovery, recover
 from services.contract.admission import AdmittedChunk
+from services.contract.dead_letter import Rejected, rejected_for
 from services.contract.record import LogRecord
 from services.kafka import clients
 from services.kafka.log_reader import read_partitions
@@ -72,6 +75,7 @@ class AlignerWorker:
         self._logs: dict[int, dict[str, TopicPartition]] = {}
         self._lagging: set[int] = set()
         self._transactions = OpenTransactions()
+        self._failed: dict[int, dict[tuple[str, int], Rejected]] = {}
         self._nonce = ""
 
     async def start(self) -> None:
@@ -105,10 +109,16 @@ class AlignerWorker:
             SettingsMismatchError: The topics hold windows of other settings.
             KafkaError: The broker fails.
         """
-        config, topics = self._config, self._config.topics
+        topics = self._config.topics
         self._partitions, self._queues, self._nonce = {}, {}, secrets.token_hex(4)
         self._transactions = OpenTransactions()
+        self._failed = {n: {} for n in numbers}
         self._logs = {n: {m: TopicPartition(topics.media(m), n) for m in topics.modalities} for n in numbers}
+        return await self._recover(group, numbers)
+
+    async def _recover(self, group: AIOKafkaConsumer, numbers: Sequence[int]) -> dict[TopicPartition, int]:
+        """Build the state of these partition numbers from the topics; return the positions to seek to."""
+        config, topics = self._config, self._config.topics
         positions: dict[TopicPartition, int] = {}
 
         async def read(reader: AIOKafkaConsumer, number: int) -> AlignerRecovery:
@@ -127,6 +137,7 @@ class AlignerWorker:
                 config.tail_ms * 1000,
                 recovery.start,
                 config.signer,
+                self._failed[number],
             )
             self._queues[number] = LogMerger(
                 recovery.start.positions, config.skew_ms, QUEUE_RECORDS_MAX, QUEUE_BYTES_MAX
@@ -186,21 +197,21 @@ class AlignerWorker:
     async def process(self, group: AIOKafkaConsumer, batch: Batch) -> None:
         """Process a batch; on return all its effects are acknowledged. Raises KafkaError: the process must end then."""
         now_us = monotonic_us()
-        await self._carry_out(
-            [
-                (
-                    partition,
-                    partition.process(
-                        (released := batch.get(number, NOTHING_RELEASED)).records,
-                        now_us,
-                        positions=released.next_offsets,
-                        has_more=number in self._lagging,
-                    ),
-                )
-                for number, partition in self._partitions.items()
-                if number in batch or partition.next_deadline_us() <= now_us
-            ]
-        )
+        effects: list[tuple[Partition, Effects]] = []
+        failures: list[RecordError] = []
+        for number, partition in self._partitions.items():
+            if number not in batch and partition.next_deadline_us() > now_us:
+                continue
+            released, has_more = batch.get(number, NOTHING_RELEASED), number in self._lagging
+            try:
+                done = partition.process(released.records, now_us, positions=released.next_offsets, has_more=has_more)
+            except RecordError as error:
+                failures.append(error)
+            else:
+                effects.append((partition, done))
+        await self._carry_out(effects)
+        for failure in failures:
+            await self._recover_without(group, failure)
         await self._write_idle_markers(group)
         self._observer.on_batch(monotonic_us() - now_us, self._partitions.values(), self._payloads.errors)
 
@@ -219,6 +230,24 @@ class AlignerWorker:
             await self._emitter.publish_frontiers(partition, partition.due_frontiers(), self._nonce)
             commits |= {self._logs[number][modality]: offset for modality, offset in offsets.items()}
         return commits
+
+    async def _recover_without(self, group: AIOKafkaConsumer, failure: RecordError) -> None:
+        """Build a partition number anew from the topics, as after a restart, and reject the record on which it failed.
+
+        The record may be applied in part; nothing of its batch was published.
+        """
+        number, cause = failure.number, failure.__cause__
+        rejected = rejected_for(cause if isinstance(cause, Exception) else failure)
+        self._failed[number][failure.modality, failure.offset] = rejected
+        position = {"modality": failure.modality, "partition": number, "offset": failure.offset}
+        at = traceback.extract_tb(cause.__traceback__)[-1] if cause is not None else None
+        _log.error("processing failed on a record", extra={**position, "why": rejected.detail, "at": str(at)})
+        positions = await self._recover(group, [number])
+        # After a reassignment the partition may be another's; the consumer loop then adopts what is left.
+        with suppress(IllegalStateError):
+            for tp, offset in positions.items():
+                group.seek(tp, offset)
+            group.resume(*(tp for tp in positions if tp in group.paused()))
 
     async def _write_idle_markers(self, group: AIOKafkaConsumer) -> None:
         """Request the end offsets of logs with streams that may be idle, and write the idle records that they allow."""

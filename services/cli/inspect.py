@@ -32,10 +32,16 @@ def inspect(
 
     Forgotten sessions and media of muted inputs are counted and not shown, except in a recording.
     """
+    from services.kafka.record_errors import SkippedRecords
     from services.offline.recording.readable_records import media_file, readable, readable_line
 
-    records = _newest(load(), topic, count, session, recording)
-    rows = [readable(record) for record in records]
+    skipped = SkippedRecords("inspect")
+    records: list[KafkaRecord] = []
+    rows = []
+    for record in _newest(load(), topic, count, session, recording):
+        with skipped.guard(record):
+            rows.append(readable(record))
+            records.append(record)
     saved = 0
     if save is not None:
         save.mkdir(parents=True, exist_ok=True)
@@ -99,8 +105,10 @@ async def _from_broker(settings: Settings, topic: str, count: int, key: bytes | 
     from services.kafka import clients
     from services.kafka.control_topic import ControlTopic
     from services.kafka.log_reader import read_newest
+    from services.kafka.record_errors import SkippedRecords
 
     topics, partitions, hidden = settings.topic_names(), settings.topics.partitions, 0
+    skipped = SkippedRecords("inspect")
     numbers = range(partitions) if key is None else [partition_of(key, partitions)]
     # The newest records of one session may lie far behind those of other sessions.
     scanned = count if key is None else SCANNED_MAX
@@ -111,10 +119,11 @@ async def _from_broker(settings: Settings, topic: str, count: int, key: bytes | 
             for r in await read_newest(reader, log, scanned, within=SCANNED_MAX):
                 if key is not None and r.key != key:
                     continue
-                if is_hidden(controls.for_session, topics, topic, r.key, r.headers, r.value, r.timestamp * 1000):
-                    hidden += 1
-                    continue
-                records.append(KafkaRecord.copy_of(r))
+                with skipped.guard(r):
+                    if is_hidden(controls.for_session, topics, topic, r.key, r.headers, r.value, r.timestamp * 1000):
+                        hidden += 1
+                        continue
+                    records.append(KafkaRecord.copy_of(r))
     if hidden:
         output.note(f"{hidden} records are not shown: their session was forgotten, or their modality is muted")
     return records

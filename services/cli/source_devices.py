@@ -81,8 +81,9 @@ async def _read(settings: Settings, minutes: float) -> tuple[dict[SourceKey, Sou
     """Return the sources, and how many records of the late topic cannot be read."""
     from services.inspection.audit.collect import collect_since
     from services.kafka import clients
+    from services.kafka.record_errors import SkippedRecords
 
-    topics, config = settings.topic_names(), settings.alignment_config()
+    topics, config, skipped = settings.topic_names(), settings.alignment_config(), SkippedRecords("devices")
     sources: dict[SourceKey, SourceStats] = {}
     unreadable = 0
     from_ms = int((time.time() - minutes * 60) * 1000)
@@ -90,7 +91,8 @@ async def _read(settings: Settings, minutes: float) -> tuple[dict[SourceKey, Sou
         for modality in topics.modalities:
             for number in range(settings.topics.partitions):
                 for record in await collect_since(reader, topics.media(modality), number, from_ms, RECORDS_MAX):
-                    count_record(sources, record, modality, config)
+                    with skipped.guard(record):
+                        count_record(sources, record, modality, config)
         for number in range(settings.topics.partitions):
             for record in await collect_since(reader, topics.late, number, from_ms, RECORDS_MAX):
                 key = late_source(record.value)

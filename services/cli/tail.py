@@ -39,8 +39,9 @@ async def _tail(settings: Settings, session: str | None, beginning: bool, count:
     from services.kafka import clients
     from services.kafka.control_topic import ControlTopic
     from services.kafka.follower import TopicFollower
+    from services.kafka.record_errors import SkippedRecords
 
-    topics, shown = settings.topic_names(), 0
+    topics, shown, skipped = settings.topic_names(), 0, SkippedRecords("tail")
     since_ms = dict.fromkeys((topics.predictions, topics.events), 0 if beginning else None)
     follower = TopicFollower(lambda: clients.make_reader(settings.kafka), since_ms, settings.topics.partitions)
     async with ControlTopic.from_settings(settings) as controls, follower:
@@ -51,9 +52,12 @@ async def _tail(settings: Settings, session: str | None, beginning: bool, count:
                 for r in records:
                     if r.value is None or (session is not None and r.key != session.encode()):
                         continue
-                    if is_hidden(controls.for_session, topics, tp.topic, r.key, r.headers, r.value, r.timestamp * 1000):
-                        continue
-                    line = render(r.value, dict(r.headers), tp.topic == topics.events, as_json)
+                    line = None
+                    with skipped.guard(r):
+                        appended_us = r.timestamp * 1000
+                        if is_hidden(controls.for_session, topics, tp.topic, r.key, r.headers, r.value, appended_us):
+                            continue
+                        line = render(r.value, dict(r.headers), tp.topic == topics.events, as_json)
                     if line is None:
                         output.note(f"{tp.topic} {tp.partition}/{r.offset} is not a record of Braid")
                         continue

@@ -119,8 +119,17 @@ def _rows_without(present: frozenset[str], modalities: tuple[str, ...]) -> Seque
     ]
 
 
-# What a model may raise on a window; anything else is a bug and ends the process.
-FAILURES = (RuntimeError, ValueError, MemoryError, ArithmeticError, LookupError, TypeError)
+# What a model may raise on a window; an error of the system ends the process.
+FAILURES = (
+    RuntimeError,
+    ValueError,
+    MemoryError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+)
 Payloads = Mapping[MemberPosition, Payload | Rejected]
 Key = tuple[str, int, int, str]
 Values = dict[tuple[str, Hashable], NDArray[Any] | GridSlot]

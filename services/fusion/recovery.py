@@ -5,7 +5,6 @@ At assignment its tail gives each session's state; a window whose predecessor is
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,11 +18,12 @@ from services.fusion.batching import QueuedWindow
 from services.fusion.event_detector import DetectorState
 from services.fusion.event_tracker import EventTracker
 from services.kafka.log_reader import read_partitions, read_range
+from services.kafka.record_errors import SkippedRecords
 from services.kafka.start_offsets import find_start_offsets, first_append_ms
 
 # Nothing was read of the predictions.
 UNREAD_US = 1 << 62
-_log = logging.getLogger(__name__)
+_skipped = SkippedRecords("recovery")
 
 
 def state_of(headers: Sequence[tuple[str, bytes]], value: bytes | None, model_digest: str) -> DetectorState | None:
@@ -177,10 +177,8 @@ async def states_since(
     if start is None:
         return states
     async for record in read_range(reader, tp, start.offset):
-        try:
+        with _skipped.guard(record):
             state = state_of(record.headers, record.value, model_digest)
             if state is not None:
                 keep_newest(states, record.key.decode(), state)
-        except (canonical.InvalidJson, KeyError, TypeError, ValueError) as error:
-            _log.warning("a prediction cannot be read back", extra={"why": type(error).__name__, "at": record.offset})
     return states

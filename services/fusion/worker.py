@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
-from services.contract.dead_letter import Reason, Rejected, make_dead_letter
+from services.contract.dead_letter import Reason, Rejected, UnreadableRecord, make_dead_letter, rejected_for
 from services.contract.record import RecordPosition
 from services.contract.signature import Signer
 from services.contract.topics import Topics
@@ -30,6 +30,7 @@ from services.fusion.pipeline import PredictionPipeline, StagePipeline
 from services.fusion.publish import PredictionPublisher
 from services.fusion.recovery import StateRecovery
 from services.kafka.control_topic import ControlTopic
+from services.kafka.record_errors import is_about_record
 from services.runtime.monotonic_clock import monotonic_us
 from services.storage.payload_cache import PayloadCache
 from services.storage.payload_log import PayloadLog
@@ -277,10 +278,19 @@ class FusionWorker:
 
     async def _window(self, record: ConsumerRecord) -> QueuedWindow | None:
         """Decode a window record; an invalid one becomes a dead letter, or it would stop every worker that reads it."""
+        if isinstance(record, UnreadableRecord):
+            await self._reject(record, record.rejected)
+            return None
         if not self._signer.verify(record.topic, record.partition, record):
             await self._reject(record, Rejected(Reason.FORGED, "a window that no service signed for this place"))
             return None
-        window = self._decoder.decode_or_none(record.value)
+        try:
+            window = self._decoder.decode_or_none(record.value)
+        except Exception as error:  # whatever it is, the windows after this one are predicted
+            if not is_about_record(error):
+                raise
+            await self._reject(record, rejected_for(error))
+            return None
         if window is not None and self._has_own_members(window, record.partition):
             age_us = int(time.time() * 1_000_000) - record.timestamp * 1000
             due_us = monotonic_us() + self._deadline_us - max(age_us, 0)

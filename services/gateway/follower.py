@@ -13,11 +13,12 @@ from services.contract.signature import Signer
 from services.contract.topics import Topics
 from services.gateway.event_archiver import EventArchiver
 from services.gateway.message_buffer import EventStream
-from services.gateway.messages import InvalidRecord, MessageDecoder
+from services.gateway.messages import MessageDecoder
 from services.gateway.redaction import Redactor, redact_muted
 from services.gateway.sessions import SessionStore
 from services.gateway.sources import SourceStore
 from services.kafka.follower import Batch, TopicFollower, follow
+from services.kafka.record_errors import SkippedRecords
 from services.runtime.health import Progress
 from services.runtime.metric_definitions import GatewayMetrics
 
@@ -45,6 +46,7 @@ class GatewayFollower:
         self._make_reader, self._partition_count = make_reader, partition_count
         self._topics, self._metrics, self._progress = topics, metrics, progress
         self._sessions, self._sources, self._stream, self._archiver = sessions, sources, stream, archiver
+        self._skipped = SkippedRecords("page", lambda topic: metrics.records_unreadable.labels(topic).inc())
         self._redactor, self._decoder = redactor, MessageDecoder(topics, signer)
 
     async def run(self, look_back_s: int) -> None:
@@ -68,10 +70,8 @@ class GatewayFollower:
         for tp, records in batch.items():
             self._metrics.records.labels(tp.topic).inc(len(records))
             for record in records:
-                try:
+                with self._skipped.guard(record):
                     self._add(KafkaRecord.copy_of(record), now_us)
-                except InvalidRecord:
-                    self._metrics.records_unreadable.labels(tp.topic).inc()
         if batch:
             self._stream.wake()
         self._sessions.trim(now_us)

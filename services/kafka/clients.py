@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -24,7 +24,6 @@ from services.contract.user_errors import EXIT_USAGE, BraidError
 from services.kafka import record_decoding
 from services.kafka.assignor import make_assignor
 from services.kafka.record_errors import SkippedRecords
-from services.runtime.metric_definitions import RECORDS_FORGED
 from services.runtime.settings import KafkaSettings
 
 # aiokafka's own limit, 40 s, is long for a person who waits.
@@ -176,25 +175,28 @@ class SigningProducer(AIOKafkaProducer):  # type: ignore[misc]
 
 
 class VerifyingConsumer(AIOKafkaConsumer):  # type: ignore[misc]
-    """A consumer without a group that passes over records that no service signed; `forged` counts them by topic."""
+    """A consumer without a group that passes over records that cannot be read, and those that no service signed.
+
+    `forged` counts the latter by topic.
+    """
 
     def __init__(self, signer: Signer, **options: Any) -> None:
         super().__init__(**options)
         self._signer = signer
-        self._skipped = SkippedRecords("verification", lambda topic, _: RECORDS_FORGED.labels(topic).inc())
+        self._skipped = SkippedRecords("reader")
         self.forged: Counter[str] = Counter()
 
     async def getmany(self, *logs: TopicPartition, **options: Any) -> dict[TopicPartition, list[ConsumerRecord]]:
         """Return the next records by log; logs of which none is left are missing. Raises KafkaError."""
         fetched: dict[TopicPartition, list[ConsumerRecord]] = await super().getmany(*logs, **options)
-        if not self._signer.secrets:
-            return fetched
-        trusted = {
-            tp: self._own(tp, records) if is_signed_topic(tp.topic) else records for tp, records in fetched.items()
-        }
-        return {tp: records for tp, records in trusted.items() if records}
+        passed = {tp: list(self._passed(tp, records)) for tp, records in fetched.items()}
+        return {tp: records for tp, records in passed.items() if records}
 
-    def _own(self, tp: TopicPartition, records: Sequence[ConsumerRecord]) -> list[ConsumerRecord]:
+    def _passed(self, tp: TopicPartition, records: Sequence[ConsumerRecord]) -> Iterable[ConsumerRecord]:
+        readable = self._skipped.readable(records)
+        return self._own(tp, readable) if self._signer.secrets and is_signed_topic(tp.topic) else readable
+
+    def _own(self, tp: TopicPartition, records: Iterable[ConsumerRecord]) -> list[ConsumerRecord]:
         own = []
         for record in records:
             if self._signer.verify(tp.topic, tp.partition, record):

@@ -19,11 +19,13 @@ from services.kafka import clients
 from services.kafka.clients import SigningProducer
 from services.kafka.follower import RETRY_S, Batch, TopicFollower
 from services.kafka.log_reader import read_range
+from services.kafka.record_errors import SkippedRecords
 from services.kafka.signing import require_unsigned
 from services.runtime.settings import Settings
 
 POLL_MS = 1_000
 _log = logging.getLogger(__name__)
+_skipped = SkippedRecords("control")
 
 
 class ControlTopic:
@@ -138,13 +140,11 @@ class ControlTopic:
 def _merge(known: dict[str, Control], batch: Batch) -> None:
     """Add the controls of a batch, in order."""
     for record in (record for records in batch.values() for record in records):
-        try:
+        with _skipped.guard(record):
             session = record.key.decode()
-        except (AttributeError, UnicodeDecodeError):
-            continue
-        current = mute_and_forget.decode_or_none(session, record.value) if record.value else Control(session)
-        if current is not None:
-            known[session] = _keep_deletion(known.get(session), current)
+            current = mute_and_forget.decode_or_none(session, record.value) if record.value else Control(session)
+            if current is not None:
+                known[session] = _keep_deletion(known.get(session), current)
 
 
 def _keep_deletion(before: Control | None, current: Control) -> Control:

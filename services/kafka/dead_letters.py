@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import InvalidMessageError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from services.contract.dead_letter import DeadLetter
+from services.contract.record import RecordPosition
 
+REFUSALS = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidMessageError)
+REFUSED_MAX = 10_000
+_refused: dict[RecordPosition, None] = {}
 _log = logging.getLogger(__name__)
 
 
@@ -25,12 +29,16 @@ async def publish(producer: AIOKafkaProducer, topic: str, number: int, key: byte
     Raises:
         KafkaError: The broker fails, or refuses even a dead letter without anything of the record.
     """
-    key, value, headers = letter.encode(key)
-    try:
-        await (await producer.send(topic, value, key=key, partition=number, headers=headers))
-    except KafkaError as error:
-        if error.retriable:
-            raise
-        _log.warning("a dead letter is refused and goes out by position alone", extra={"why": type(error).__name__})
-        value, headers = letter.encode_by_position()
-        await (await producer.send(topic, value, partition=number, headers=headers))
+    if letter.position not in _refused:
+        key, value, headers = letter.encode(key)
+        try:
+            await (await producer.send(topic, value, key=key, partition=number, headers=headers))
+            return
+        except REFUSALS as error:
+            _log.warning("a dead letter is refused and goes out by position alone", extra={"why": type(error).__name__})
+            # A producer that was refused once has a gap in its sequence numbers: this may go out with the next one only.
+            _refused[letter.position] = None
+            while len(_refused) > REFUSED_MAX:
+                del _refused[next(iter(_refused))]
+    value, headers = letter.encode_by_position()
+    await (await producer.send(topic, value, partition=number, headers=headers))

@@ -1,7 +1,7 @@
 """Isolation of records: what goes wrong about one record concerns that record alone, and the work goes on.
 
-Work with a producer publishes a dead letter (services/kafka/dead_letters.py). Readers without one count the record and
-skip it. Errors of the broker, of the network and of the disk are no record's fault and are raised.
+Work with a producer publishes a dead letter (services/kafka/dead_letters.py). Readers without one count the record
+in `braid_records_skipped_total` and skip it. Errors of the broker, of the network and of the disk are no record's fault and are raised.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 from services.contract.dead_letter import UnreadableRecord, rejected_for
 from services.contract.record import ConsumedRecord
 from services.contract.user_errors import BraidError
+from services.runtime.metric_definitions import RECORDS_SKIPPED
 from services.runtime.monotonic_clock import monotonic_us
 
 LOG_EVERY_US = 10_000_000
@@ -39,10 +40,10 @@ class SkippedRecords:
 
     Args:
         reader: Who skips them, for the log.
-        on_skip: Called with the topic and the reason's code of each.
+        on_skip: Called with the topic of each.
     """
 
-    def __init__(self, reader: str, on_skip: Callable[[str, str], object] = lambda topic, reason: None) -> None:
+    def __init__(self, reader: str, on_skip: Callable[[str], object] = lambda topic: None) -> None:
         self.count = 0
         self._reader, self._on_skip = reader, on_skip
         self._record: ConsumedRecord | None = None
@@ -52,7 +53,8 @@ class SkippedRecords:
     def skip(self, record: ConsumedRecord, reason: str, detail: str) -> None:
         """Count a record that is skipped, and log its position and the reason, never its content."""
         self.count += 1
-        self._on_skip(record.topic, reason)
+        RECORDS_SKIPPED.labels(record.topic, reason).inc()
+        self._on_skip(record.topic)
         now_us, topic = monotonic_us(), record.topic
         if now_us - self._logged_us.get(topic, -LOG_EVERY_US) < LOG_EVERY_US:
             self._unlogged[topic] = self._unlogged.get(topic, 0) + 1

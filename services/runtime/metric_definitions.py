@@ -16,15 +16,15 @@ BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2
 BUCKETS_NATS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 # Of the process: readers of every kind count in it.
-RECORDS_FORGED = Counter(
-    "braid_records_forged", "Records passed over because no service signed them.", ("topic",), registry=None
+RECORDS_SKIPPED = Counter(
+    "braid_records_skipped", "Records that readers passed over, by reason.", ("topic", "reason"), registry=None
 )
 
 
 def make_registry(service: str) -> CollectorRegistry:
     """Return the registry of one process, which states its build."""
     registry = CollectorRegistry()
-    registry.register(RECORDS_FORGED)
+    registry.register(RECORDS_SKIPPED)
     build = Info("braid_build", "Service, its version and that of Python.", registry=registry)
     build.info({"service": service, "version": version("braid"), "python": platform.python_version()})
     return registry

@@ -14,10 +14,12 @@ from services.contract import cloudevents
 from services.contract.cloudevents import Envelope
 from services.contract.topics import Topics
 from services.kafka.log_reader import read_range
+from services.kafka.record_errors import SkippedRecords
 from services.storage.payload_cache import Payload, PayloadRequest
 
 # Records closer than this are read in one pass: a seek costs more than the records between.
 GAP_RECORDS_MAX = 200
+_skipped = SkippedRecords("payloads")
 
 
 class PayloadLog:
@@ -40,9 +42,10 @@ class PayloadLog:
                         for place in places.get(record.offset, ()):
                             if record.key != requests[place].session.encode():
                                 continue  # a request for one session must not return payloads of another
-                            payload = _payload(record, requests[place].sha256)
-                            if payload is not None:
-                                payloads[place] = payload
+                            with _skipped.guard(record):
+                                payload = _payload(record, requests[place].sha256)
+                                if payload is not None:
+                                    payloads[place] = payload
                 except OffsetOutOfRangeError:
                     continue  # deleted before it was read
         return payloads

@@ -17,6 +17,7 @@ from services.integrations.mqtt.client import MqttClient
 from services.integrations.mqtt.state import BridgeState, FrameRef, MqttMessage
 from services.kafka.follower import Batch, TopicFollower, follow
 from services.kafka.log_reader import read_range
+from services.kafka.record_errors import SkippedRecords
 from services.runtime.health import Progress
 from services.runtime.metric_definitions import MqttMetrics
 
@@ -41,6 +42,7 @@ class BridgeFollower:
         self._make_reader, self._partition_count = make_reader, partition_count
         self._topics, self._state, self._client = topics, state, client
         self._with_images, self._metrics, self._progress = with_images, metrics, progress
+        self._skipped = SkippedRecords("bridge", lambda _: metrics.records_unreadable.inc())
         self._modality_of = {topics.media(m): m for m in topics.modalities}
         self._started_ms = int(time.time() * 1000)
 
@@ -64,7 +66,7 @@ class BridgeFollower:
         # Media before events, so that an event finds a frame of the same batch.
         for tp in sorted(batch, key=lambda tp: tp.topic == self._topics.events):
             for record in batch[tp]:
-                try:
+                with self._skipped.guard(record):
                     messages = list(self._messages_of(tp.topic, record))
                     if tp.topic == self._topics.events and record.timestamp < self._started_ms:
                         # Old events are no news, because each message about one fires automations in Home Assistant.
@@ -73,8 +75,6 @@ class BridgeFollower:
                     self._client.send(messages)
                     if tp.topic == self._topics.events and self._with_images:
                         await self._send_image(event.decode(record.value or b""))
-                except (canonical.InvalidJson, KeyError, TypeError, UnicodeDecodeError):
-                    self._metrics.records_unreadable.inc()
         self._client.send(list(self._state.source_states(time.time_ns() // 1000)))
         self._metrics.sessions.set(len(self._state.sessions))
 

@@ -10,6 +10,7 @@ from services.contract import canonical, event
 from services.contract.event import Event
 from services.contract.topics import Topics
 from services.kafka.follower import TopicFollower
+from services.kafka.record_errors import SkippedRecords
 
 
 @dataclass(slots=True)
@@ -32,7 +33,7 @@ class OutputWatcher:
     """Reads the windows, predictions and events of some sessions."""
 
     def __init__(self, follower: TopicFollower, topics: Topics, includes_session: Callable[[str], bool]) -> None:
-        self.outputs = ObservedOutputs()
+        self.outputs, self._skipped = ObservedOutputs(), SkippedRecords("demo")
         self._follower, self._topics, self._includes_session = follower, topics, includes_session
 
     async def poll(self, timeout_ms: int = 100) -> list[tuple[int, Event]]:
@@ -40,8 +41,10 @@ class OutputWatcher:
         before = len(self.outputs.events)
         for tp, records in (await self._follower.poll(timeout_ms)).items():
             for record in records:
-                if record.key is not None and record.value is not None and self._includes_session(record.key.decode()):
-                    self._add(tp.topic, record.timestamp, record.value)
+                with self._skipped.guard(record):
+                    key, value = record.key, record.value
+                    if key is not None and value is not None and self._includes_session(key.decode()):
+                        self._add(tp.topic, record.timestamp, value)
         return self.outputs.events[before:]
 
     def _add(self, topic: str, at_ms: int, value: bytes) -> None:

@@ -16,6 +16,7 @@ from services.contract.record import KafkaRecord, LogRecord
 from services.contract.topics import Topics
 from services.kafka import clients
 from services.kafka.log_reader import read_range
+from services.kafka.record_errors import SkippedRecords
 from services.offline.recording.metadata import RecordingMetadata
 from services.offline.recording.writer import RecordingWriter
 from services.runtime.settings import Settings
@@ -128,7 +129,7 @@ async def _copy(
     configs: dict[str, int],
 ) -> int:
     ends, until_ms = await _ends(reader, topics, count)
-    following = stop is not None
+    following, skipped = stop is not None, SkippedRecords("recorder")
     position = dict(begins)
     reached_ms = dict.fromkeys(begins, 0)
     reader.assign(list(begins))
@@ -153,10 +154,11 @@ async def _copy(
         for log, records in fetched.items():
             for record in records:
                 if following or record.offset < ends[log]:
-                    writer.add(KafkaRecord.copy_of(record))
-                    total += 1
-                    if log.topic == topics.windows:
-                        _count(record, configs)
+                    with skipped.guard(record):
+                        writer.add(KafkaRecord.copy_of(record))
+                        total += 1
+                        if log.topic == topics.windows:
+                            _count(record, configs)
             reached_ms[log] = records[-1].timestamp
         for log in position:
             # The last offsets may hold no record but a transaction's marker: only the consumer knows that it is past them.
