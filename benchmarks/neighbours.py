@@ -28,7 +28,7 @@ from benchmarks.results import describe_machine, print_page
 from benchmarks.whole_system import RunningSystem, run_for_report, run_in_temporary_folder, run_system
 from services.contract import cloudevents
 from services.contract.partitioner import partition_of
-from services.contract.topics import Topics
+from services.contract.topics import RECORD_BYTES_MAX, Topics
 from services.kafka import clients
 from services.local.process import ChildProcess
 
@@ -140,7 +140,7 @@ async def flood(servers: str, prefix: str, kind: str, seconds: float) -> dict[st
     topic = Topics(prefix).media(neighbour.modality)
     session = session_on(partition_of(GOOD.encode(), PARTITIONS))
     producer = AIOKafkaProducer(
-        bootstrap_servers=servers, linger_ms=5, max_batch_size=1 << 20, max_request_size=clients.RECORD_BYTES_MAX
+        bootstrap_servers=servers, linger_ms=5, max_batch_size=1 << 20, max_request_size=RECORD_BYTES_MAX
     )
     await producer.start()
     began, sent = time.monotonic(), 0

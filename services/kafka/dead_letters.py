@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import InvalidMessageError, MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.errors import InvalidMessageError, MessageSizeTooLargeError, RecordListTooLargeError, UnknownError
 
 from services.contract.dead_letter import DeadLetter
 from services.contract.record import RecordPosition
 
-REFUSALS = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidMessageError)
+# The client knows INVALID_RECORD only as an unknown error.
+REFUSALS = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidMessageError, UnknownError)
 REFUSED_MAX = 10_000
 _refused: dict[RecordPosition, None] = {}
 _log = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.errors import BrokerResponseError, KafkaConnectionError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 
-from services.contract.dead_letter import CUT_HEADER, Reason, Rejected, UnreadableRecord, make_dead_letter
+from services.contract.dead_letter import CUT_HEADER, DeadLetter, Reason, Rejected, UnreadableRecord, make_dead_letter
 from services.contract.record import ConsumedRecord, KafkaRecord, RecordPosition
 from services.contract.user_errors import BraidError
 from services.kafka import dead_letters
@@ -57,7 +57,7 @@ def test_cancellation_is_raised() -> None:
 class RefusingProducer:
     """Refuses records with a key."""
 
-    def __init__(self, error: BrokerResponseError) -> None:
+    def __init__(self, error: Exception) -> None:
         self.error = error
         self.sent: list[SimpleNamespace] = []
 
@@ -71,19 +71,24 @@ class RefusingProducer:
         return answer
 
 
-LETTER = make_dead_letter(RecordPosition("t", 0, 1), "admission", Rejected(Reason.SIZE, ""), b"x", [("h", b"v")])
+def letter(offset: int) -> DeadLetter:
+    return make_dead_letter(RecordPosition("t", 0, offset), "admission", Rejected(Reason.SIZE, ""), b"x", [("h", b"v")])
 
 
 async def test_a_dead_letter_that_the_broker_refuses_goes_out_by_position() -> None:
     producer: Any = RefusingProducer(MessageSizeTooLargeError())
-    await dead_letters.publish(producer, "dead", 0, b"key", LETTER)
+    await dead_letters.publish(producer, "dead", 0, b"key", letter(1))
     (sent,) = producer.sent
     assert dict(sent.headers).keys() == {"braid-reason", CUT_HEADER}
     assert sent.partition == 0
+    # A producer that was refused fails from then on, and its successor sees the same record.
+    producer.error = AssertionError("it is not tried again")
+    await dead_letters.publish(producer, "dead", 0, b"key", letter(1))
+    assert len(producer.sent) == 2
 
 
 async def test_a_broker_that_is_away_is_no_refusal() -> None:
     producer: Any = RefusingProducer(KafkaConnectionError())
     with pytest.raises(KafkaConnectionError):
-        await dead_letters.publish(producer, "dead", 0, b"key", LETTER)
+        await dead_letters.publish(producer, "dead", 0, b"key", letter(2))
     assert not producer.sent
