@@ -88,7 +88,7 @@ def measure(sessions: int, chunks: int) -> dict[str, float]:
                 if window.final:
                     finals += 1
                     partition.on_window_acknowledged(window, (EPOCH_MS + number * ROUND_MS) * 1000)
-        partition.commit_offsets()
+        partition.commit_offsets((EPOCH_MS + number * ROUND_MS) * 1000)
         for frontier in partition.due_frontiers():
             partition.coverage.on_frontier_acknowledged(frontier.session, frontier.start_us)
         if number >= WARM_UP_ROUNDS:

@@ -56,7 +56,8 @@ class FrontierCoverage:
 
     def on_window_emitted(self, session: str, appended_us: int) -> None:
         """Note that a final window was acknowledged, or read back from the windows topic."""
-        self.uncovered.setdefault(session, appended_us)
+        # The smallest, not the first: append times may go back.
+        self.uncovered[session] = min(appended_us, self.uncovered.get(session, appended_us))
 
     def on_session_forgotten(self, session: str) -> None:
         """Drop a session that needs no frontier record any more; retention deletes the old ones."""
@@ -244,14 +245,18 @@ class Partition:
         """Note that the broker has a final window; `appended_us` is its append time."""
         self.coverage.on_window_emitted(window.session, appended_us)
 
-    def commit_offsets(self) -> dict[str, int]:
+    def commit_offsets(self, wall_us: int) -> dict[str, int]:
         """Return the offsets to commit by modality, once all effects and `due_frontiers` are acknowledged.
 
         State that no later record can concern is forgotten first.
+
+        Args:
+            wall_us: The local wall clock, which can only delay forgetting: append times that jump ahead and back would
+                otherwise make us forget a session whose records are not stale.
         """
         firsts = {modality: held.first() for modality, held in self.aligner.retained.items()}
         since_us = min(self._newest_appended_us[m] if first is None else first[1] for m, first in firsts.items())
-        for session in self.aligner.forget_before(since_us):
+        for session in self.aligner.forget_before(min(since_us, wall_us)):
             self.coverage.on_session_forgotten(session)
         return {
             modality: self.aligner.commit_offset(modality, position) for modality, position in self.positions.items()

@@ -88,7 +88,7 @@ class Scene(Outcome):
 
     def commit(self) -> None:
         """Write the frontier records that are due, then commit the offsets of the owner."""
-        offsets = self.owner.commit_offsets()
+        offsets = self.commit_offsets()
         for frontier in self.owner.due_frontiers():
             key = last_emitted_window.key(frontier.session, f"n{self.assignments}")
             self.frontiers[key] = frontier
@@ -96,6 +96,10 @@ class Scene(Outcome):
                 if old != key:
                     self.frontiers.pop(old, None)
         self.committed = offsets
+
+    def commit_offsets(self) -> dict[str, int]:
+        """Return the offsets that the owner may commit; its clock is right."""
+        return self.owner.commit_offsets(self.stamp() * 1000)
 
     def new_owner(self) -> Partition:
         """Return a new owner, restored from the logs."""

@@ -163,7 +163,7 @@ def test_case_13_any_other_session_id_is_rejected(key: bytes) -> None:
     assert scene.fates("video") == ["session"]
     assert scene.dead == [(TOPICS.media("video"), 0, "session", "admission")]
     assert (scene.windows, scene.ends()) == ([], {"text": 0, "video": 1, "audio": 0})
-    assert (scene.owner.aligner.sessions, scene.owner.commit_offsets()) == ({}, scene.ends())
+    assert (scene.owner.aligner.sessions, scene.commit_offsets()) == ({}, scene.ends())
 
 
 # text    "(3000, 0 ms)  "(3100, stated 0)        a point is in four windows, wherever it stands

@@ -66,7 +66,7 @@ def test_case_04_a_backlog_of_an_hour_read_at_full_speed_gives_the_same_final_wi
     assert {live.mask(start, "video", "avt") for start in range(603_500, 657_001, 500)} == {("unknown", "tick")}
     fates = live.fates("video")
     assert (fates.count("late"), fates.count("duplicate")) == (60, 60)
-    assert backlog.owner.commit_offsets() == backlog.ends()
+    assert backlog.commit_offsets() == backlog.ends()
 
 
 def test_case_04_live_equals_the_oracle(live: Scene) -> None:
@@ -122,7 +122,7 @@ def test_case_07_rebalance_between_the_ticks_of_a_window(commits: bool) -> None:
         scene.wait(20_000)
         assert scene.starts() == list(range(-1_500, 4_501, 500))
         assert not scene.owner.aligner.sessions
-        assert scene.owner.commit_offsets() == scene.ends()
+        assert scene.commit_offsets() == scene.ends()
         assert scene.outcome() == scene.oracle_outcome()
     assert replayed_ticks > 20
 
@@ -199,7 +199,7 @@ def test_case_12_ten_thousand_sessions_with_one_chunk_each_are_emitted_and_leave
     assert len(aligner.last_emitted_us) == 10_000
     assert [held.first() for held in aligner.retained.values()] == [None, None, None]
     assert scene.owner.next_deadline_us() == FOREVER_US
-    assert scene.owner.commit_offsets() == scene.ends()
+    assert scene.commit_offsets() == scene.ends()
     assert sum(record.key is None for log in scene.logs.values() for record in log) < 100
     assert scene.outcome() == scene.oracle_outcome()
 

@@ -102,7 +102,7 @@ def test_case_06_the_last_window_of_a_session_comes_out_without_a_further_record
     assert (scene.mask(1_000, "video"), scene.mask(1_000, "audio")) == (TICKED, UNKNOWN)
     assert not scene.owner.aligner.sessions
     assert scene.owner.next_deadline_us() == FOREVER_US
-    assert scene.owner.commit_offsets() == scene.ends()
+    assert scene.commit_offsets() == scene.ends()
     assert scene.outcome() == scene.oracle_outcome()
 
 

@@ -22,7 +22,7 @@ from tests.simulation.world import World
 
 def commit_the_position(patch: pytest.MonkeyPatch) -> None:
     """Commit the read position, as Faust and automatic commits do."""
-    patch.setattr(Partition, "commit_offsets", lambda self: dict(self.positions))
+    patch.setattr(Partition, "commit_offsets", lambda self, wall_us: dict(self.positions))
 
 
 def do_not_hold_ticks(patch: pytest.MonkeyPatch) -> None:
@@ -43,6 +43,12 @@ def do_not_hold_ticks(patch: pytest.MonkeyPatch) -> None:
 def never_write_frontiers(patch: pytest.MonkeyPatch) -> None:
     """Write no frontier records: windows before the tail are forgotten."""
     patch.setattr(FrontierCoverage, "due_sessions", lambda self, known: [])
+
+
+def forget_by_append_times_alone(patch: pytest.MonkeyPatch) -> None:
+    """Forget what is stale by the broker's clock, however far that is ahead of ours."""
+    commit_offsets = Partition.commit_offsets
+    patch.setattr(Partition, "commit_offsets", lambda self, wall_us: commit_offsets(self, 1 << 62))
 
 
 def start_without_the_tail(patch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,9 @@ from contextlib import suppress
 
 from services.aligner.idleness import EndOffsets
 from services.aligner.partition import Partition
-from tests.simulation.broker import EPOCH_US, SentRecord, record_of
+from tests.simulation.broker import EPOCH_US, UNIT_US, SentRecord, record_of
 from tests.simulation.history import play_world
-from tests.simulation.world import CRASHES_MAX, Crash, World
+from tests.simulation.world import AHEAD, CRASHES_MAX, Crash, World, semantics
 
 LONG = 1_000  # downtime in units, longer than every tail
 
@@ -19,6 +19,7 @@ class Stage(World):
     def __init__(self) -> None:
         super().__init__(0, [], zombies=False)
         self.crashes = CRASHES_MAX
+        self.jumps = False
         self.dies_after: tuple[str, int] | None = None
 
     def maybe_crash(self, chance: float) -> None:
@@ -62,6 +63,28 @@ def all_is_read_and_we_are_down_for_long() -> list[str]:
     stage.commit(stage.processes[0])
     stage.down()
     stage.frame(0)
+    return list(play_world(stage).problems)
+
+
+# broker  right ........... | days ahead | right .......
+# s       0 "x", its windows |            | 0 "x" again: late, for its windows are out
+# other                      | too old    |
+def the_brokers_clock_is_ahead_for_one_record_of_each_log() -> list[str]:
+    """The aligner must not forget a session because of append times alone."""
+    stage = Stage()
+    stage.semantics = semantics(stale_after_us=700 * UNIT_US)
+    stage.processes = [stage.new_owner()]
+    stage.frame(0, "x")
+    stage.settle(stage.processes[0])
+    stage.commit(stage.processes[0])
+    stage.ahead = AHEAD
+    for modality, log in stage.broker.media.items():
+        log.append(record_of(SentRecord(0, modality, "other", "1", 0, 1), len(log), stage.now_ms))
+    stage.read(stage.processes[0])
+    stage.commit(stage.processes[0])
+    stage.ahead = 0
+    stage.frame(0, "x")
+    stage.settle(stage.processes[0])
     return list(play_world(stage).problems)
 
 

@@ -114,8 +114,10 @@ class FusionWorker:
         self.position += len(windows)
 
     def _read_states(self) -> None:
+        read = False
         for published in self._broker.predictions:
-            if published.timestamp * 1000 >= self._read_since_us // 1000 * 1000:
+            read = read or published.timestamp * 1000 >= self._read_since_us // 1000 * 1000
+            if read:
                 state = state_of(published.headers, published.value, MODEL["digest"])
                 if state is not None:
                     keep_newest(self.chains.states, published.session, state)

@@ -35,6 +35,10 @@ BY_CHANCE: list[Broken] = [
 ]
 DIRECTED: list[tuple[Broken, Callable[[], list[str]]]] = [
     (
+        broken_rules.forget_by_append_times_alone,
+        directed_histories.the_brokers_clock_is_ahead_for_one_record_of_each_log,
+    ),
+    (
         broken_rules.cover_only_the_old_where_every_floor_is_the_end,
         directed_histories.all_is_read_and_we_are_down_for_long,
     ),

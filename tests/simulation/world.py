@@ -22,6 +22,7 @@ from tests.simulation.fuser import FusionWorker
 PATIENCE = IdleTimeouts({"audio": 30_000, "text": 40_000, "video": 30_000}, session_us=80_000, early_us=5_000)
 TOPICS = Topics(modalities=MODALITIES)
 CRASHES_MAX = 40
+AHEAD = 5_000  # further than every `stale_after_us` that is reached
 FUTURE_US = 2_500 * UNIT_US
 # In each hop three records, 100 bytes or two frames of a source, two sources, 150 bytes and three frames of a session.
 QUOTAS = Quotas(
@@ -72,6 +73,8 @@ class World:
         self.zombies = zombies
         self.broker = Broker()
         self.clock = 0
+        self.ahead = 0
+        self.jumps = self.rng.random() < 0.3
         self.crashes = 0
         self.tail = self.rng.choice([2, 10, 40])
         self.semantics = semantics(
@@ -90,16 +93,23 @@ class World:
         return self.clock * UNIT_US
 
     @property
+    def wall_us(self) -> int:
+        """The wall clock of the aligners, which is right."""
+        return (EPOCH_MS + self.clock) * 1000
+
+    @property
     def now_ms(self) -> int:
-        """The clock of the broker."""
-        return EPOCH_MS + self.clock
+        """The clock of the broker, which jumps ahead now and then."""
+        return EPOCH_MS + self.clock + self.ahead
 
     def new_owner(self) -> Partition:
         """Return a new owner of the partition, restored from the logs."""
         floors = self.broker.committed
         times = [self.broker.media[m][o].timestamp for m, o in floors.items() if o < len(self.broker.media[m])]
         since = min(times, default=self.now_ms) - self.tail
-        tail = [(ms * 1000, window) for ms, window in self.broker.windows if ms >= since and window.final]
+        # As the broker answers: everything from the first record on that is at or after this time.
+        begin = next((at for at, (ms, _) in enumerate(self.broker.windows) if ms >= since), len(self.broker.windows))
+        tail = [(ms * 1000, window) for ms, window in self.broker.windows[begin:] if window.final]
         start = initial_state(dict(floors), list(self.broker.frontiers.items()), tail, self.semantics.digest)
         partition = Partition(0, 1, self.semantics, PATIENCE, TOPICS, self.tail * 1000, start)
         self.nonces[id(partition)] = f"n{len(self.nonces)}"
@@ -117,6 +127,7 @@ class World:
         """Play to the end; return False if commits got stuck (a window never closed, or an offset was never released)."""
         for _ in range(steps_max):
             self.clock += 1
+            self._jump()
             self._produce()
             if self.rng.random() < 0.01:
                 self.broker.redis.clear()
@@ -126,6 +137,13 @@ class World:
             if self._over():
                 return True
         return False
+
+    def _jump(self) -> None:
+        """Let the broker's clock be far ahead for a few steps."""
+        if self.ahead and self.rng.random() < 0.3:
+            self.ahead = 0
+        elif self.jumps and self.rng.random() < 0.01:
+            self.ahead = AHEAD
 
     def _produce(self) -> None:
         while self.plan and self.plan[0].at * 2 <= self.clock and self.rng.random() < 0.5:
@@ -220,7 +238,7 @@ class World:
 
     def commit(self, process: Partition) -> None:
         """Write frontier records, then commit; a zombie's commit is rejected, its records are not."""
-        floors = process.commit_offsets()
+        floors = process.commit_offsets(self.wall_us)
         for record in process.due_frontiers():
             key = last_emitted_window.key(record.session, self.nonces[id(process)])
             self.broker.frontiers[key] = record
@@ -244,4 +262,4 @@ class World:
         if self.plan or len(self.processes) > 1 or self.fusers[0].position < len(self.broker.windows):
             return False
         process = self.processes[0]
-        return process.commit_offsets() == self.broker.ends() and not process.aligner.sessions
+        return process.commit_offsets(self.wall_us) == self.broker.ends() and not process.aligner.sessions

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from services.aligner.idleness import FOREVER_US, EndOffsets
+from services.aligner.partition import FrontierCoverage
 from services.contract.dead_letter import Reason
-from tests.cases.devices import Sent
+from tests.cases.devices import EPOCH_MS, Sent
 from tests.cases.outcome import MODALITIES
 from tests.cases.scene import BOOT_US, Scene
 
@@ -94,20 +95,37 @@ def test_last_emitted_window_is_forgotten_once_the_slowest_log_is_past_it() -> N
     owner = scene.owner
     for at in (end, end + 1):
         for modality in MODALITIES:
-            owner.commit_offsets()
+            scene.commit_offsets()
             assert list(owner.aligner.last_emitted_us) == ["v"]
             scene.play([Sent(at, modality, 0, 500, session="w")])
     assert {fate for _, _, fate, _ in scene.dead} == {"stale"}
     assert [frontier.session for frontier in owner.due_frontiers()] == ["v"]
-    assert owner.commit_offsets() == scene.ends()
+    assert scene.commit_offsets() == scene.ends()
     assert owner.aligner.last_emitted_us == {}
     assert owner.due_frontiers() == []
+
+
+# the broker is days ahead; our clock decides, to the microsecond
+@pytest.mark.parametrize(("later_us", "remaining"), [(0, ["v"]), (1, [])])
+def test_append_times_that_are_ahead_of_our_clock_make_nothing_forgotten(later_us: int, remaining: list[str]) -> None:
+    scene = Scene().play([Sent(1_000, "video", 1_000, session="v")], until=60_000)
+    scene.play([Sent(30 * DAY_MS, modality, 0, 500, session="w") for modality in MODALITIES])
+    end_us = (EPOCH_MS + 1_000 + DAY_MS + SIZE_MS + GAP_MS) * 1000
+    scene.owner.commit_offsets(end_us + later_us)
+    assert list(scene.owner.aligner.last_emitted_us) == remaining
+
+
+def test_window_that_was_appended_before_a_clock_went_back_is_covered_by_the_smaller_time() -> None:
+    coverage = FrontierCoverage(10)
+    for appended_us in (500, 100, 300):
+        coverage.on_window_emitted("s", appended_us)
+    assert (coverage.due_sessions([110]), coverage.due_sessions([111])) == ([], ["s"])
 
 
 def test_nothing_is_forgotten_before_every_log_has_given_a_record() -> None:
     scene = Scene().play([Sent(1_000, "video", 1_000, session="v")], until=60_000)
     scene.play([Sent(30 * DAY_MS, modality, 0, 500, session="w") for modality in ("video", "audio")])
-    scene.owner.commit_offsets()
+    scene.commit_offsets()
     assert list(scene.owner.aligner.last_emitted_us) == ["v"]
 
 
@@ -121,7 +139,7 @@ def test_retained_records_keep_the_last_emitted_windows_that_they_could_concern(
     scene.append_unread([Sent(end + later, "video", end, session="v 2")], until=end + later)
     scene.append_unread([Sent(end + 9, modality, 0, 500, session="w") for modality in MODALITIES], until=end + 9)
     scene.process_batch(scene.owner)
-    scene.owner.commit_offsets()
+    scene.commit_offsets()
     assert list(scene.owner.aligner.last_emitted_us) == remaining
     assert [frontier.session for frontier in scene.owner.due_frontiers()] == remaining
 
