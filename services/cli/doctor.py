@@ -176,26 +176,26 @@ async def _check_mqtt(settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def _check_redis(settings: Settings) -> AsyncIterator[Finding]:
-    from redis.asyncio import Redis
-    from redis.exceptions import RedisError
+    from services.storage.payload_cache import PayloadCache
+    from services.storage.redis_client import FAILURES
 
     if not settings.redis.url:
         yield Finding("Redis", False, "none is configured", "Run `braid up`, or set BRAID_REDIS__URL.")
         return
-    client = Redis.from_url(settings.redis.url, socket_timeout=2, socket_connect_timeout=2, **settings.redis.access())
+    cache = PayloadCache.from_settings(settings.redis.model_copy(update={"timeout_ms": 2_000}))
     try:
-        await client.ping()
-        policy = (await client.config_get("maxmemory-policy")).get("maxmemory-policy")
-    except (RedisError, OSError) as error:
+        await cache.ping()
+        policies = await cache.policies()
+    except FAILURES as error:
         repair = "Start it; until then all payloads are read from Kafka."
         yield Finding("Redis", False, f"does not answer ({type(error).__name__})", repair)
         return
     finally:
-        await client.aclose()
+        await cache.close()
     yield Finding("Redis", True, "answers")
     yield Finding(
         "Redis policy",
-        policy == "noeviction",
-        f"maxmemory-policy is {policy}",
+        policies == {"noeviction"},
+        f"maxmemory-policy is {', '.join(sorted(policies))}",
         "redis-cli config set maxmemory-policy noeviction",
     )

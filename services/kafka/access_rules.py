@@ -20,7 +20,7 @@ _REDIS_CLIENT = (
     "+@connection -@dangerous +ping +info +config|get +command "
     "+cluster|slots +cluster|shards +cluster|nodes +cluster|info"
 )
-_REDIS_WRITE, _REDIS_READ, _REDIS_FORGET = "+hset +expire", "+hmget", "+scan +unlink"
+_REDIS_WRITE, _REDIS_READ, _REDIS_FORGET = "+hset +ttl +expire +unlink", "+hmget", "+scan"
 _REDIS: Mapping[Role, str] = {
     "aligner": _REDIS_WRITE,
     "fusion": _REDIS_READ,

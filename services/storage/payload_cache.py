@@ -6,29 +6,28 @@ import asyncio
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from hiredis import pack_command
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.client import Pipeline
-from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
-from redis.exceptions import RedisError
+from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import ResponseError
 
 from services.contract.user_errors import BraidError
 from services.runtime.dependencies import Dependency
 from services.runtime.monotonic_clock import monotonic_us
 from services.runtime.settings import RedisSettings
+from services.storage.redis_client import FAILURES, RedisServer, connect, pack_field, pack_hset
 
 BUCKET_US = 10_000_000
 REST_AFTER_FAILURE_US = 1_000_000
 # Larger pipelines are slower: each copy on the way to the socket then exceeds the processor cache.
 PIPELINE_BYTES = 2 * 1024 * 1024
+# What a payload counts beside its bytes, how many payloads are read with one pipeline, and how many keys are remembered
+# whose expiry may not be set.
+COMMAND_BYTES, READ_MAX, UNSURE_MAX = 128, 1_024, 4_096
 POLICY = "noeviction"
-_SEPARATOR = b"\0"
+_SEPARATOR = "\0"
 _log = logging.getLogger(__name__)
 
 
@@ -82,30 +81,8 @@ def field_of(modality: str, partition: int, offset: int) -> str:
     return f"{modality}:{partition}:{offset}"
 
 
-class _PackedConnection(AbstractConnection):
-    """A connection that accepts commands with packed arguments (`_hset`) beside those that hiredis packs."""
-
-    def pack_commands(self, commands: Iterable[Iterable[Any]]) -> list[bytes]:
-        pieces: list[bytes] = []
-        for command in commands:
-            name, *arguments = command
-            if arguments and isinstance(arguments[0], list):
-                pieces += arguments[0]
-            else:
-                pieces.append(pack_command((name, *arguments)))
-        return [b"".join(pieces)]
-
-
-def _hset(key: str, fields: Sequence[bytes]) -> list[bytes]:
-    """Return a packed HSET; `fields` has three pieces for each field (`_field`)."""
-    name = key.encode()
-    return [b"*%d\r\n$4\r\nHSET\r\n$%d\r\n%b\r\n" % (2 + len(fields) // 3 * 2, len(name), name), *fields]
-
-
-def _field(name: str, content_type: str, body: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return a field and its value in Redis's protocol; the body is copied only once, when all pieces are joined."""
-    field, kind = name.encode(), content_type.encode() + _SEPARATOR
-    return b"$%d\r\n%b\r\n$%d\r\n%b" % (len(field), field, len(kind) + len(body), kind), body, b"\r\n"
+def _name_and_value(name: str, head: str, body: bytes) -> Sequence[bytes]:
+    return name.encode(), head.encode() + body
 
 
 class PayloadCache:
@@ -117,81 +94,142 @@ class PayloadCache:
     @classmethod
     def from_settings(cls, settings: RedisSettings) -> PayloadCache:
         """Connect with the address and the credentials in the settings."""
-        return cls(settings.url, settings.ttl_s, settings.timeout_ms, settings.access())
+        return cls(RedisServer.from_settings(settings), settings.ttl_s, settings.timeout_ms)
 
-    def __init__(self, url: str, ttl_s: int, timeout_ms: int, access: Mapping[str, Any] | None = None) -> None:
-        timeout_s = timeout_ms / 1000
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=4,
-            timeout=timeout_s,
-            # `_replies` has one timer for the pipeline: the client's timer for each reply costs as much as reading it.
-            socket_timeout=None,
-            socket_connect_timeout=timeout_s,
-            # The default repeats a pipeline up to ten times, which blocks for many seconds if the server is paused.
-            retry=Retry(ExponentialBackoff(cap=0.05, base=0.01), 1),
-            **(access or {}),
+    def __init__(self, server: RedisServer | str, ttl_s: int, timeout_ms: int) -> None:
+        """Prepare a client; `server` may be the URL of a single one."""
+        server = RedisServer(server) if isinstance(server, str) else server
+        self._redis: Any = connect(server, timeout_ms / 1000)
+        # The client of a cluster finds the node of a command by its key, so it needs the words and packs them itself.
+        self._is_cluster = server.mode == "cluster"
+        self._encode_field: Callable[[str, str, bytes], Sequence[bytes]] = (
+            _name_and_value if self._is_cluster else pack_field
         )
-        # The pool's own class has TLS or not, depending on the address.
-        pool.connection_class = type("Connection", (_PackedConnection, pool.connection_class), {})
-        self._redis: Redis = Redis(connection_pool=pool)
-        self._ttl_s, self._timeout_s = ttl_s, timeout_s
+        self._ttl_s = ttl_s
+        # A cluster or Sentinels are asked first where the master is, each within the time-out.
+        self._timeout_s = timeout_ms / 1000 * (1 if server.mode == "single" else 3)
         self._rest_until_us = 0
+        self._has_expire_nx = True
+        # Keys of pipelines that failed: Redis may have got their HSET and not their EXPIRE.
+        self._unsure: dict[str, None] = {}
         self.errors = 0
+
+    async def policies(self) -> set[str]:
+        """Return the eviction policies of all servers. Raises what `ping` raises."""
+        async with asyncio.timeout(self._timeout_s):
+            if not self._is_cluster:
+                return {(await self._redis.config_get("maxmemory-policy"))["maxmemory-policy"]}
+            await self._redis.initialize()
+            replies = [
+                await self._redis.config_get("maxmemory-policy", target_nodes=node)
+                for node in self._redis.get_primaries()
+            ]
+            return {reply["maxmemory-policy"] for reply in replies}
 
     async def check_policy(self) -> None:
         """Raise EvictionPolicyError if Redis may evict payloads; an unreachable Redis is only logged."""
         try:
-            async with asyncio.timeout(self._timeout_s):
-                policy = (await self._redis.config_get("maxmemory-policy")).get("maxmemory-policy")
-        except (RedisError, OSError, TimeoutError) as error:
+            policies = await self.policies()
+        except (*FAILURES, KeyError) as error:
             _log.warning("cannot read the eviction policy of Redis", extra={"why": repr(error)})
             return
-        if policy != POLICY:
+        if policies != {POLICY}:
             raise EvictionPolicyError(
-                f"Redis runs with maxmemory-policy {policy}.",
+                f"Redis runs with maxmemory-policy {', '.join(sorted(policies - {POLICY}))}.",
                 "Under memory pressure it would drop payloads silently.",
                 f"Run `redis-cli config set maxmemory-policy {POLICY}`, or set redis.any_eviction_policy (payloads are "
                 "then read from Kafka more often).",
             )
 
     async def ping(self) -> None:
-        """Raise RedisError, OSError or TimeoutError if Redis does not answer."""
+        """Raise one of FAILURES if Redis does not answer."""
         async with asyncio.timeout(self._timeout_s):
-            await self._redis.ping()
+            await (self._redis.ping(target_nodes=RedisCluster.PRIMARIES) if self._is_cluster else self._redis.ping())
 
     async def put(self, batch: Sequence[CacheEntry]) -> None:
         """Store the payloads of a batch for ttl_s seconds."""
         if self._resting():
             return
         fields: dict[str, list[bytes]] = defaultdict(list)
-        size = 0
+        encode, size = self._encode_field, 0
         for session, modality, t_us, partition, offset, content_type, body in batch:
-            fields[_key(session, t_us // BUCKET_US)] += _field(
-                field_of(modality, partition, offset), content_type, body
+            fields[_key(session, t_us // BUCKET_US)] += encode(
+                field_of(modality, partition, offset), content_type + _SEPARATOR, body
             )
-            size += len(body)
+            size += len(body) + COMMAND_BYTES
             if size >= PIPELINE_BYTES:
                 await self._put(fields)
                 fields.clear()
                 size = 0
         await self._put(fields)
 
-    async def _put(self, fields: Mapping[str, list[bytes]]) -> None:
+    async def _put(self, fields: Mapping[str, Sequence[bytes]]) -> None:
         if not fields or self._resting():
             return
         pipeline = self._redis.pipeline(transaction=False)
-        for key, packed in fields.items():
-            pipeline.execute_command("HSET", _hset(key, packed))
+        for key, pieces in fields.items():
+            if self._is_cluster:
+                pipeline.execute_command("HSET", key, *pieces)
+            else:
+                pipeline.execute_command("HSET", pack_hset(key, pieces))
+        keys = list(dict.fromkeys((*fields, *self._unsure)))
+        for key in keys if self._has_expire_nx else ():
             # Set in each batch, because Redis may have lost the key; NX, so that it is never extended.
             pipeline.expire(key, self._ttl_s, nx=True)
-        errors = [reply for reply in await self._replies(pipeline) or () if isinstance(reply, Exception)]
+        self._unsure |= dict.fromkeys(fields)
+        replies = await self._replies(pipeline)
+        if replies is None:
+            for key in list(self._unsure)[:-UNSURE_MAX]:
+                del self._unsure[key]
+            return
+        without_expiry = [
+            key
+            for key, reply in zip(keys, replies[len(fields) :] or [None] * len(keys), strict=True)
+            if not isinstance(reply, int)
+        ]
+        for key in keys:
+            self._unsure.pop(key, None)
+        if without_expiry:
+            await self._expire_without_nx(without_expiry, replies[len(fields) :])
+        errors = [reply for reply in replies[: len(fields)] if isinstance(reply, Exception)]
         if errors:
             self._on_failure(errors[0])
 
+    async def _expire_without_nx(self, keys: Sequence[str], replies: Sequence[Any]) -> None:
+        """Set the expiry of keys that have none, for servers before Redis 7.0, where EXPIRE has no option NX.
+
+        Keys on which that fails as well are deleted: media must not stay for ever.
+        """
+        refused = next((reply for reply in replies if isinstance(reply, ResponseError)), None)
+        if self._has_expire_nx and refused is not None and "argument" in str(refused):
+            self._has_expire_nx = False
+            _log.info("this Redis is older than 7.0: keys without expiry are asked for first")
+        for command in ("ttl", "expire", "unlink"):
+            pipeline = self._redis.pipeline(transaction=False)
+            for key in keys:
+                pipeline.execute_command(command.upper(), key, *([self._ttl_s] if command == "expire" else []))
+            results = await self._replies(pipeline) if keys else []
+            if results is None:
+                self._unsure |= dict.fromkeys(keys)
+                return
+            # Go on with those that have no expiry yet: -1 is what TTL says of them.
+            keys = [
+                key
+                for key, result in zip(keys, results, strict=True)
+                if isinstance(result, Exception) or (command == "ttl" and result == -1)
+            ]
+        if keys:
+            self._on_failure(ResponseError("neither EXPIRE nor UNLINK is allowed"))
+
     async def get(self, requests: Sequence[PayloadRequest]) -> list[Payload | None]:
         """Return the payloads in the order of the requests, None for each that is not cached."""
-        if not requests or self._resting():
+        payloads: list[Payload | None] = []
+        for begin in range(0, len(requests), READ_MAX):
+            payloads += await self._get(requests[begin : begin + READ_MAX])
+        return payloads
+
+    async def _get(self, requests: Sequence[PayloadRequest]) -> list[Payload | None]:
+        if self._resting():
             return [None] * len(requests)
         places: dict[str, list[int]] = defaultdict(list)
         for place, request in enumerate(requests):
@@ -211,33 +249,39 @@ class PayloadCache:
                 continue
             for place, value in zip(in_hash, reply, strict=True):
                 if value is not None:
-                    kind, _, body = value.partition(_SEPARATOR)
+                    kind, _, body = value.partition(b"\0")
                     payloads[place] = Payload(kind.decode(), body)
         return payloads
 
-    async def _replies(self, pipeline: Pipeline) -> list[Any] | None:
+    async def _replies(self, pipeline: Any) -> list[Any] | None:
         """Return the reply to each command, None if Redis does not answer."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 replies: list[Any] = await pipeline.execute(raise_on_error=False)
                 return replies
-        except (RedisError, OSError, TimeoutError) as error:
+        except FAILURES as error:
             self._on_failure(error)
             return None
 
     async def forget(self, session: str) -> int | None:
         """Delete the payloads of a session; return the number of keys, None if Redis does not answer."""
         prefix = key_of(session, 0).rpartition(":")[0]
+        where: dict[str, Any] = {}
         # The prefix needs no escaping: braces have no meaning in a pattern of Redis.
         try:
+            if self._is_cluster:
+                async with asyncio.timeout(self._timeout_s):
+                    await self._redis.initialize()
+                where["target_nodes"] = self._redis.get_node_from_key(f"{prefix}:0")
             keys, cursor = set[bytes | str](), None
             while cursor != 0:
                 async with asyncio.timeout(self._timeout_s):
-                    cursor, scanned = await self._redis.scan(cursor or 0, match=f"{prefix}:*", count=1_000)
+                    cursor, scanned = await self._redis.scan(cursor or 0, match=f"{prefix}:*", count=1_000, **where)
+                cursor = next(iter(cursor.values())) if isinstance(cursor, dict) else cursor
                 keys.update(scanned)
             async with asyncio.timeout(self._timeout_s):
                 return int(await self._redis.unlink(*keys)) if keys else 0
-        except (RedisError, OSError, TimeoutError) as error:
+        except FAILURES as error:
             self._on_failure(error)
             return None
 

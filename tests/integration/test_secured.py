@@ -28,6 +28,7 @@ from services.local.redis import LocalRedis
 from services.local.services import ServiceProcess
 from services.runtime.settings import KafkaSettings, load
 from services.storage.payload_cache import PayloadCache
+from services.storage.redis_client import RedisServer
 from tests.integration.mosquitto import system_binary
 from tests.waiting import DEADLINE_S, wait_until
 
@@ -153,10 +154,10 @@ async def test_a_service_and_the_command_line_connect_with_tls_and_a_password(
             assert done.returncode == 0, done.stdout + done.stderr
         await check_forged_ticks(k, hand)
         assert aligner.read_metric("braid_redis_errors_total") == 0
-        window = PayloadCache(url, 60, 5_000, {"ssl_ca_certs": str(k.ca_file)})
+        window = PayloadCache(RedisServer(url, {"ssl_ca_certs": str(k.ca_file)}), 60, 5_000)
         assert (await window.forget("s") or 0) > 0, "the payload was written through TLS"
         await window.close()
-        untrusting = PayloadCache(url, 60, 5_000, {"ssl_ca_certs": str(other_authority)})
+        untrusting = PayloadCache(RedisServer(url, {"ssl_ca_certs": str(other_authority)}), 60, 5_000)
         assert await untrusting.forget("s") is None, "a client that does not trust the authority does not connect"
         await untrusting.close()
     finally:

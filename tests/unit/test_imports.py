@@ -81,8 +81,8 @@ DOORS = {
     "mode": {"services/kafka/consumer_loop.py"},
     "redis": {
         "services/storage/payload_cache.py",
+        "services/storage/redis_client.py",
         "services/local/redis.py",
-        "services/cli/doctor.py",
         "services/cli/main.py",
     },
     "PIL": {

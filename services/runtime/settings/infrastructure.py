@@ -87,9 +87,17 @@ class RedisSettings(Section):
 
     url: str = Field(
         "",
-        description="redis://host:port/database, or rediss:// for TLS. Empty: `braid up` starts a local Redis. "
+        description="redis://host:port/database, or rediss:// for TLS. With the modes cluster and sentinel several "
+        "addresses separated by commas, as redis://a:6379,b:6379. Empty: `braid up` starts a local Redis. "
         "`braid config show` prints it, so passwords belong into `password`.",
     )
+    mode: Literal["single", "cluster", "sentinel"] = Field(
+        "single",
+        description="What the addresses are: one server, some nodes of a Redis Cluster, or Sentinels.",
+    )
+    master_name: str = Field("mymaster", description="Name under which Sentinels know the master.")
+    sentinel_username: str = Field("", description="User name for the Sentinels. Empty: none.")
+    sentinel_password: SecretStr = Field(SecretStr(""), description="Password for the Sentinels. Empty: none.")
     username: str = Field("", description="User name for the login. Empty: the default user of Redis.")
     password: SecretStr = Field(SecretStr(""), description="Password for the login. Empty: none.")
     ca_file: Path | None = Field(
@@ -107,13 +115,16 @@ class RedisSettings(Section):
         "the fusion worker still needs.",
     )
 
-    def access(self) -> dict[str, Any]:
-        """Return the arguments that a Redis client needs beside the URL."""
+    def access(self, *, to_sentinel: bool = False) -> dict[str, Any]:
+        """Return the arguments that a client of Redis, or of its Sentinels, needs beside the URL."""
         arguments: dict[str, Any] = {}
-        if self.username:
-            arguments["username"] = self.username
-        if self.password.get_secret_value():
-            arguments["password"] = self.password.get_secret_value()
+        username, password = (
+            (self.sentinel_username, self.sentinel_password) if to_sentinel else (self.username, self.password)
+        )
+        if username:
+            arguments["username"] = username
+        if password.get_secret_value():
+            arguments["password"] = password.get_secret_value()
         if self.url.startswith("rediss:"):
             arguments["ssl_ca_certs"] = str(self.ca_file) if self.ca_file else None
         return arguments
