@@ -18,6 +18,8 @@ SPECVERSION = "1.0"
 ALIVE_TYPE = "braid.alive.v1"
 SESSION_END_TYPE = "braid.session.end.v1"
 STRUCTURED = "application/cloudevents+json"
+# Stands in the name of a header for what is not UTF-8.
+REPLACED = "\N{REPLACEMENT CHARACTER}"
 _PLAIN = ("content-type", "traceparent")
 
 
@@ -87,6 +89,8 @@ def parse_envelope(headers: Headers, value: bytes | None, header_bytes_max: int 
             key = name[3:]
         elif name in _PLAIN:
             key = name
+        elif REPLACED in name:
+            return Rejected(Reason.HEADER, "the name of a header is not UTF-8")
         else:
             continue
         if key == "traceparent":

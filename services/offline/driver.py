@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from services.aligner.idleness import FOREVER_US, EndOffsets, IdleTimeouts
-from services.aligner.partition import Effects, Partition
+from services.aligner.partition import Effects, Partition, RecordError
 from services.aligner.recovery import InitialState
 from services.contract import cloudevents, tick
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk
+from services.contract.dead_letter import Reason
 from services.contract.record import Headers, KafkaRecord, MemberPosition
 from services.contract.topics import Topics
 from services.contract.window import Window
@@ -98,7 +99,12 @@ class VirtualTimeDriver:
         """Hand one record to its partition; windows that come out together come together."""
         clocked = self._at(number)
         clocked.now_us = max(clocked.now_us, now_us)
-        yield from self._apply(clocked, clocked.partition.process([(modality, record)], clocked.now_us))
+        try:
+            effects = clocked.partition.process([(modality, record)], clocked.now_us)
+        except RecordError:
+            self.fates[MemberPosition(modality, number, record.offset)] = Reason.ERROR.value
+            return
+        yield from self._apply(clocked, effects)
 
     def _advance(self, number: int, until_us: int) -> Iterator[list[TimedWindow]]:
         """Let the time of a partition pass up to a moment."""

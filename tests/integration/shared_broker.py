@@ -21,7 +21,7 @@ class SharedBroker:
     """The broker of a folder, which names its users by their process ids."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._users, self._running = folder / "users", folder / "running"
         self._user = self._users / str(os.getpid())
         self._users.mkdir(parents=True, exist_ok=True)
@@ -30,7 +30,7 @@ class SharedBroker:
         """Return the address of the broker; start it if it does not run. Raises CannotStart."""
         with self._locked():
             if not self._running.exists():
-                broker = LocalKafka(self._folder)
+                broker = LocalKafka(self.folder)
                 await broker.start()
                 self._running.write_text(f"{broker.child.pid} {broker.bootstrap_servers}")
             self._user.touch()
@@ -58,6 +58,6 @@ class SharedBroker:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with (self._folder / "lock").open("w") as lock:
+        with (self.folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
