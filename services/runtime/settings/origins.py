@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import logging
 import re
@@ -11,6 +12,7 @@ from typing import Any
 
 import pydantic_settings
 import yaml
+from pydantic import BaseModel
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, YamlConfigSettingsSource
 
 from services.runtime.settings.problems import SettingsError, settings_error, suggestion
@@ -19,6 +21,8 @@ CONFIG_FILE = "braid.yaml"
 ENV_FILE = ".env"
 PREFIX = "BRAID_"
 NESTING = "__"
+# How like a variable must be to a setting to be taken for a slip: one or two letters.
+NEAR = 0.87
 # Former name of a setting (`*` stands for any name) to its name of today. An entry goes with the release after next.
 RENAMED = {
     "alignment.modalities.*.patience_ms": "idle_timeout_ms",
@@ -78,7 +82,8 @@ class EnvFile(DotEnvSettingsSource):
 
     def __init__(self, settings: type[BaseSettings]) -> None:
         try:
-            super().__init__(settings, env_file=ENV_FILE)
+            # Editors on Windows begin a file with a byte order mark, which would be part of the first name.
+            super().__init__(settings, env_file=ENV_FILE, env_file_encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"{ENV_FILE} cannot be read.", str(error)) from None
         self.env_vars = _own_variables(settings, self.env_vars, ENV_FILE)
@@ -133,8 +138,9 @@ def _own_variables(
     """Return the variables that are settings, under the names of today.
 
     Raises:
-        SettingsError: A variable has the form of a setting and names no section. One without `__` may belong to
-            something else (a tool, or Kubernetes, which sets `BRAID_GATEWAY_PORT` for a service of that name).
+        SettingsError: A variable has the form of a setting and names no section, or is nearly the name of a setting.
+            Another one without `__` may belong to something else (a tool, or Kubernetes, which sets
+            `BRAID_GATEWAY_SERVICE_PORT` and `BRAID_GATEWAY_PORT=tcp://…` for a service of that name).
     """
     own: dict[str, str | None] = {}
     former: dict[str, str | None] = {}
@@ -148,6 +154,8 @@ def _own_variables(
         if current[0] not in sections:
             if len(path) > 1:
                 unknown.append(f"{variable.upper()}: no section {path[0]}; {suggestion(path[0], sections)}")
+            elif near := _near_setting(settings, path[0], value or ""):
+                unknown.append(f"{variable.upper()}: no such setting; did you mean {near}?")
         elif current == path:
             own[variable] = value
         else:
@@ -157,6 +165,16 @@ def _own_variables(
     if unknown:
         raise settings_error(unknown)
     return former | own
+
+
+def _near_setting(settings: type[BaseSettings], name: str, value: str) -> str:
+    """Return the variable that is meant by a name with single underscores or a slip, empty if there is none."""
+    known = {section: section for section in settings.model_fields}
+    for section, field in settings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            known |= {f"{section}_{inner}": f"{section}{NESTING}{inner}" for inner in field.annotation.model_fields}
+    near = difflib.get_close_matches(name, known, n=1, cutoff=NEAR)
+    return (PREFIX + known[near[0]]).upper() if near and not value.startswith(("tcp://", "udp://")) else ""
 
 
 def _decoded(read: Any, origin: str) -> dict[str, Any]:

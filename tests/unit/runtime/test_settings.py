@@ -123,6 +123,60 @@ def test_misspelt_section_in_a_variable_is_rejected(monkeypatch: pytest.MonkeyPa
     assert "BRAID_ALIGMENT__SIZE_MS: no section aligment; did you mean alignment?" in message_of()
 
 
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("BRAID_KAFKA_BOOTSTRAP_SERVERS", "BRAID_KAFKA__BOOTSTRAP_SERVERS"),
+        ("BRAID_ALIGMENT_SIZE_MS", "BRAID_ALIGNMENT__SIZE_MS"),
+        ("BRAID_MQTT_HOST", "BRAID_MQTT__HOST"),
+        ("BRAID_ALIGMENT", "BRAID_ALIGNMENT"),
+    ],
+)
+def test_variable_that_is_nearly_a_setting_is_rejected(
+    variable: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "300")
+    assert f"{variable}: no such setting; did you mean {meant}?" in message_of()
+
+
+def test_variables_that_kubernetes_sets_for_services_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    for service, port in (("GATEWAY", 8640), ("REDIS", 6379), ("KAFKA", 9092), ("MQTT", 1883), ("ALIGNER", 8080)):
+        link = f"tcp://10.0.0.1:{port}"
+        for name, value in {
+            "SERVICE_HOST": "10.0.0.1",
+            "SERVICE_PORT": str(port),
+            "SERVICE_PORT_HTTP": str(port),
+            "PORT": link,
+            f"PORT_{port}_TCP": link,
+            f"PORT_{port}_TCP_PROTO": "tcp",
+            f"PORT_{port}_TCP_PORT": str(port),
+            f"PORT_{port}_TCP_ADDR": "10.0.0.1",
+        }.items():
+            monkeypatch.setenv(f"BRAID_{service}_{name}", value)
+    load()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"TZ=\n",
+        b"TZ\n",
+        b"\xef\xbb\xbfTZ=Europe/Berlin\n",
+        b"export A='unterminated\n",
+        b"=x\n# n\n",
+        b"PATH=a=b=c\r\n",
+    ],
+)
+def test_env_file_of_others_never_breaks_a_verb(content: bytes, folder: Path) -> None:
+    (folder / ".env").write_bytes(content + b"\nBRAID_TOPICS__PREFIX=house\n")
+    assert CliRunner().invoke(app, ["config", "check"]).exit_code == 0
+
+
+def test_byte_order_mark_does_not_hide_the_first_setting(folder: Path) -> None:
+    (folder / ".env").write_bytes(b"\xef\xbb\xbfBRAID_TOPICS__PREFIX=house\n")
+    assert load().topics.prefix == "house"
+
+
 def test_variable_with_invalid_json_is_rejected_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRAID_KAFKA__TICK_SECRET", "hush-hush-hush-hush")
     text = message_of()
