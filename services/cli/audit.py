@@ -59,6 +59,11 @@ async def _audit(settings: Settings, sessions: list[str] | None) -> tuple[dict[s
         media = [TopicPartition(topic, n) for topic in topics.media_all for n in range(count)]
         deleted = sum((await reader.beginning_offsets(media)).values())
         logs = await collect_logs(reader, topics, count)
+        forged = sum(reader.forged.values())
+    if not settings.kafka.signer().secrets:
+        output.note_unverified("the topics")
+    if forged:
+        output.note(f"{forged} records that no service signed are left out (`braid inspect` shows them)")
     alignment, windows_by_config = settings.alignment_config(), count_configs(logs)
     if windows_by_config.keys() - {alignment.digest}:
         counts = ", ".join(f"{n} under {config}" for config, n in sorted(windows_by_config.items()))
@@ -75,6 +80,7 @@ async def _audit(settings: Settings, sessions: list[str] | None) -> tuple[dict[s
         "windows": len(ledger.windows),
         "windows_wrong": ledger.windows_wrong,
         "windows_repeated": ledger.copies,
+        "forged": forged,
         "troubles": ledger.troubles[:50],
     }
     return result, deleted

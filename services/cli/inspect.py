@@ -15,6 +15,7 @@ from services.runtime.settings import Settings, load
 
 if TYPE_CHECKING:
     from services.contract.record import KafkaRecord
+    from services.contract.signature import Signer
     from services.contract.topics import Topics
 
 SCANNED_MAX = 20_000
@@ -30,17 +31,22 @@ def inspect(
 ) -> None:
     """Print the newest records of a topic: headers, JSON values, the size of images, the length of audio.
 
-    Forgotten sessions and media of muted inputs are counted and not shown, except in a recording.
+    Forgotten sessions and media of muted inputs are counted and not shown, except in a recording. Records that only a
+    service may write and that none has signed are marked FORGED.
     """
     from services.kafka.record_errors import SkippedRecords
     from services.offline.recording.readable_records import media_file, readable, readable_line
 
+    settings = load()
+    newest, signer = _newest(settings, topic, count, session, recording)
+    if newest and not signer.secrets:
+        output.note_unverified(str(recording or "the topics"))
     skipped = SkippedRecords("inspect")
     records: list[KafkaRecord] = []
     rows = []
-    for record in _newest(load(), topic, count, session, recording):
+    for record in newest:
         with skipped.guard(record):
-            rows.append(readable(record))
+            rows.append(readable(record, forged=signer.is_forged(record)))
             records.append(record)
     saved = 0
     if save is not None:
@@ -64,20 +70,22 @@ def inspect(
 
 def _newest(
     settings: Settings, name: str, count: int, session: str | None, recording: Path | None
-) -> Sequence[KafkaRecord]:
-    """Return the newest records, oldest first."""
+) -> tuple[Sequence[KafkaRecord], Signer]:
+    """Return the newest records, oldest first, and what verifies them."""
     key = None if session is None else session.encode()
     if recording is not None:
         from services.offline.recording.reader import RecordingFile
         from services.offline.replay.settings import with_overrides
 
-        file = RecordingFile(recording)
+        file = RecordingFile(recording, settings.kafka.signer())
         topic = _topic(with_overrides(file.metadata).topics, name)
-        return list(deque((record for record in file.records(topic) if key is None or record.key == key), count))
+        read = file.records(topic, with_forged=True)
+        return list(deque((record for record in read if key is None or record.key == key), count)), file.signer
     settings.require_broker()
     topic = _topic(settings.topic_names(), name)
     records = asyncio.run(_from_broker(settings, topic, count, key))
-    return sorted(records, key=lambda record: (record.timestamp, record.partition, record.offset))[-count:]
+    newest = sorted(records, key=lambda record: (record.timestamp, record.partition, record.offset))[-count:]
+    return newest, settings.kafka.signer()
 
 
 def _topic(topics: Topics, name: str) -> str:
@@ -113,7 +121,10 @@ async def _from_broker(settings: Settings, topic: str, count: int, key: bytes | 
     # The newest records of one session may lie far behind those of other sessions.
     scanned = count if key is None else SCANNED_MAX
     records: list[KafkaRecord] = []
-    async with ControlTopic.from_settings(settings) as controls, clients.reader(settings.kafka) as reader:
+    async with (
+        ControlTopic.from_settings(settings) as controls,
+        clients.reader(settings.kafka, with_forged=True) as reader,
+    ):
         logs = [TopicPartition(topic, number) for number in numbers]
         for log in logs:
             for r in await read_newest(reader, log, scanned, within=SCANNED_MAX):

@@ -33,6 +33,11 @@ def note(text: str) -> None:
     print(f"braid: {text}", file=sys.stderr, flush=True)
 
 
+def note_unverified(place: str) -> None:
+    """Remark that what a verb reads is not verified, because there is no signing secret of it here."""
+    note(f"The records of {place} are not verified: there is no signing secret for them here (kafka.signing_file).")
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table with aligned columns, readable in a terminal as well."""
     widths = [max(len(cell) for cell in cells) for cells in zip(columns, *rows, strict=True)]

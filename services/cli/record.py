@@ -89,5 +89,5 @@ async def _record(settings: Settings, out: Path, since_ms: int | None, follow: b
             shown_s = time.monotonic()
             print(f"\r{total} records", end="", file=sys.stderr, flush=True)
 
-    async with clients.reader(settings.kafka) as reader:
+    async with clients.reader(settings.kafka, with_forged=True) as reader:
         return await record_topics(reader, settings, out, since_ms, stop, show_progress)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.cli import load_model, output
+from services.runtime.settings import load
 
 if TYPE_CHECKING:
     from services.offline.replay.compare import Comparison
@@ -60,7 +61,9 @@ def _replay(
 
     if as_test is not None and as_test.exists():
         raise output.UsageError(f"{as_test} exists.", "A case is never overwritten.", "Give another name.")
-    recording = RecordingFile(file)
+    recording = RecordingFile(file, load().kafka.signer())
+    if not recording.signer.secrets:
+        output.note_unverified(str(file))
     settings = with_overrides(recording.metadata, changes)
     inference = load_model.load_inference(model, None if model else recorded_model_digest(recording, settings.topics))
     compared = compare_with_recording(recording, settings, inference, chosen=model is not None)
@@ -78,9 +81,10 @@ def _check(folder: Path, model: Path | None, json: bool) -> None:
     from services.offline.replay.table import make_console, print_comparison
 
     results: list[Comparison] = []
+    signer = load().kafka.signer()
     for path in find_cases(folder):
         case = read_case(path)
-        results.append(check_case(case, load_model.load_inference(model, case.digest)))
+        results.append(check_case(case, load_model.load_inference(model, case.digest), signer))
     if json:
         output.print_json([compared.as_json() for compared in results])
     else:

@@ -79,7 +79,7 @@ def find_evidence(
     if archive is not None:
         evidence = _from_archive(settings, archive, key)
     elif recording is not None:
-        evidence = _from_recording(recording, key)
+        evidence = _from_recording(settings, recording, key)
     else:
         evidence = _from_topics_or_archive(settings, key)
     if evidence is None:
@@ -88,12 +88,14 @@ def find_evidence(
     return evidence
 
 
-def _from_recording(recording: Path, key: PredictionKey) -> PredictionEvidence | None:
+def _from_recording(settings: Settings, recording: Path, key: PredictionKey) -> PredictionEvidence | None:
     from services.inspection.explain.reproduce import find_in_recording
     from services.offline.recording.reader import RecordingFile
     from services.offline.replay.settings import with_overrides
 
-    file = RecordingFile(recording)
+    file = RecordingFile(recording, settings.kafka.signer())
+    if not file.signer.secrets:
+        output.note_unverified(str(recording))
     return find_in_recording(file, with_overrides(file.metadata).topics, key)
 
 

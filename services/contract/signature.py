@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from services.contract.record import Headers, LogRecord
+from services.contract.record import ConsumedRecord, Headers, LogRecord
 
 MAC_HEADER = "braid-mac"
 # Topics that only services write, by the last part of their names before the version.
@@ -58,6 +58,12 @@ class Signer:
         signed = [(name, raw) for name, raw in record.headers if name != MAC_HEADER]
         message = _message(topic, partition, record.key, record.value, signed)
         return any(hmac.compare_digest(signatures[0], _mac(secret, message)) for secret in self.secrets)
+
+    def is_forged(self, record: ConsumedRecord) -> bool:
+        """Return whether only a service may write such a record, and none has: media belong to devices and have a key."""
+        if record.key is not None and not is_signed_topic(record.topic):
+            return False
+        return not self.verify(record.topic, record.partition, record)
 
 
 def is_signed(headers: Headers) -> bool:

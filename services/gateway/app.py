@@ -67,7 +67,6 @@ async def serve(
         stream,
         archiver,
         redactor,
-        broker.signer(),
         metrics,
         progress,
     )

@@ -9,7 +9,6 @@ from aiokafka import AIOKafkaConsumer
 
 from services.contract.mute_and_forget import Control
 from services.contract.record import KafkaRecord
-from services.contract.signature import Signer
 from services.contract.topics import Topics
 from services.gateway.event_archiver import EventArchiver
 from services.gateway.message_buffer import EventStream
@@ -39,7 +38,6 @@ class GatewayFollower:
         stream: EventStream,
         archiver: EventArchiver,
         redactor: Redactor,
-        signer: Signer,
         metrics: GatewayMetrics,
         progress: Progress,
     ) -> None:
@@ -47,7 +45,7 @@ class GatewayFollower:
         self._topics, self._metrics, self._progress = topics, metrics, progress
         self._sessions, self._sources, self._stream, self._archiver = sessions, sources, stream, archiver
         self._skipped = SkippedRecords("page", lambda topic: metrics.records_unreadable.labels(topic).inc())
-        self._redactor, self._decoder = redactor, MessageDecoder(topics, signer)
+        self._redactor, self._decoder = redactor, MessageDecoder(topics)
 
     async def run(self, look_back_s: int) -> None:
         """Follow until cancelled; wait while the broker cannot be reached."""

@@ -19,7 +19,6 @@ from services.contract.event import event_id
 from services.contract.media_headers import AudioInfo
 from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
 from services.contract.record import KafkaRecord
-from services.contract.signature import Signer
 from services.contract.tick import Tick
 from services.contract.topics import Topics
 from services.contract.transcript import read_transcript
@@ -27,7 +26,6 @@ from services.contract.transcript import read_transcript
 KINDS = ("chunk", "window", "prediction", "event", "late", "dead", "tick", "end")
 PEAKS_PER_S, PEAKS_MAX = 40, 1_200
 TEXT_MAX = 280
-UNSIGNED = Signer()
 Json = dict[str, Any]
 
 
@@ -66,10 +64,10 @@ class PageMessage:
 
 
 class MessageDecoder:
-    """Decodes the records of all topics; idle records need the signature of `signer`."""
+    """Decodes the records of all topics."""
 
-    def __init__(self, topics: Topics, signer: Signer = UNSIGNED) -> None:
-        self._signer, self._modality_of = signer, {topics.media(m): m for m in topics.modalities}
+    def __init__(self, topics: Topics) -> None:
+        self._modality_of = {topics.media(m): m for m in topics.modalities}
         self._service: Mapping[str, Callable[[KafkaRecord], PageMessage]] = {
             topics.windows: window_message,
             topics.predictions: prediction_message,
@@ -83,8 +81,6 @@ class MessageDecoder:
         modality = self._modality_of.get(record.topic)
         if modality is None:
             return (self._service[record.topic](record),)
-        if record.key is None and not self._signer.verify(record.topic, record.partition, record):
-            raise InvalidRecord("an idle record without a valid signature")
         return media_messages(modality, record)
 
 

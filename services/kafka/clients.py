@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -189,22 +189,18 @@ class VerifyingConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     async def getmany(self, *logs: TopicPartition, **options: Any) -> dict[TopicPartition, list[ConsumerRecord]]:
         """Return the next records by log; logs of which none is left are missing. Raises KafkaError."""
         fetched: dict[TopicPartition, list[ConsumerRecord]] = await super().getmany(*logs, **options)
-        passed = {tp: list(self._passed(tp, records)) for tp, records in fetched.items()}
+        passed = {
+            tp: [record for record in self._skipped.readable(records) if self._is_trusted(record)]
+            for tp, records in fetched.items()
+        }
         return {tp: records for tp, records in passed.items() if records}
 
-    def _passed(self, tp: TopicPartition, records: Sequence[ConsumerRecord]) -> Iterable[ConsumerRecord]:
-        readable = self._skipped.readable(records)
-        return self._own(tp, readable) if self._signer.secrets and is_signed_topic(tp.topic) else readable
-
-    def _own(self, tp: TopicPartition, records: Iterable[ConsumerRecord]) -> list[ConsumerRecord]:
-        own = []
-        for record in records:
-            if self._signer.verify(tp.topic, tp.partition, record):
-                own.append(record)
-            else:
-                self.forged[tp.topic] += 1
-                self._skipped.skip(record, Reason.FORGED.value, "no service signed it for this place")
-        return own
+    def _is_trusted(self, record: ConsumerRecord) -> bool:
+        if not self._signer.secrets or not self._signer.is_forged(record):
+            return True
+        self.forged[record.topic] += 1
+        self._skipped.skip(record, Reason.FORGED.value, "no service signed it for this place")
+        return False
 
 
 def isolation_level(where: BrokerAddress) -> str:

@@ -16,10 +16,13 @@ from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk
 from services.contract.dead_letter import Reason
 from services.contract.record import Headers, KafkaRecord, MemberPosition
+from services.contract.signature import Signer
 from services.contract.topics import Topics
 from services.contract.window import Window
 from services.offline.evaluation.dataset import StreamRecord
 from services.storage.payload_cache import Payload
+
+UNSIGNED = Signer()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class VirtualTimeDriver:
         partitions: The partition count of every topic.
         frontiers: By partition, the start (us) of the last emitted window of each session.
         writes_idle_records: False if idle records are among the records that are fed.
+        signer: Verifies idle records that are fed.
         payloads: What the windows that came out so far may need.
         late: The chunks that found no open window.
         fates: Why the chunk at a position is in no window.
@@ -60,6 +64,7 @@ class VirtualTimeDriver:
     partitions: int = 1
     frontiers: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
     writes_idle_records: bool = True
+    signer: Signer = UNSIGNED
     payloads: dict[MemberPosition, Payload] = field(default_factory=dict)
     late: list[Chunk] = field(default_factory=list)
     fates: dict[MemberPosition, str] = field(default_factory=dict)
@@ -91,7 +96,9 @@ class VirtualTimeDriver:
     def _at(self, number: int) -> _Clocked:
         if number not in self._clocked:
             start = InitialState(dict.fromkeys(self.semantics.modalities, 0), self.frontiers.get(number, {}), {}, {})
-            partition = Partition(number, self.partitions, self.semantics, self.idle_timeouts, self.topics, 0, start)
+            partition = Partition(
+                number, self.partitions, self.semantics, self.idle_timeouts, self.topics, 0, start, self.signer
+            )
             self._clocked[number] = _Clocked(partition)
         return self._clocked[number]
 

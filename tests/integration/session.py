@@ -10,7 +10,7 @@ from typing import Any
 from services.contract import canonical, cloudevents
 from services.inspection.audit.collect import collect_topic
 from services.kafka import clients
-from services.runtime.settings import Settings
+from services.runtime.settings import KafkaSettings, Settings
 from tests.waiting import wait_until
 
 JPEG, PCM, TEXT = "image/jpeg", "audio/pcm;rate=8000", "text/plain"
@@ -19,12 +19,19 @@ ExtraRecord = Callable[[int], tuple[bytes, str, bytes | None, list[tuple[str, by
 
 
 async def play_session(
-    settings: Settings, session: str, hand: bytes, extra_record: ExtraRecord | None = None
+    settings: Settings,
+    session: str,
+    hand: bytes,
+    extra_record: ExtraRecord | None = None,
+    kafka: KafkaSettings | None = None,
 ) -> tuple[str, int, int] | None:
-    """Send four seconds of text, video and audio, with an extra record in the middle; return the position of that one."""
+    """Send four seconds of text, video and audio, with an extra record in the middle; return the position of that one.
+
+    kafka: connect with these instead of without any credentials.
+    """
     topics, start_us = settings.topic_names(), (int(time.time()) - 5) * 1_000_000
     at = None
-    async with clients.producer(settings.kafka.bootstrap_servers) as producer:
+    async with clients.producer(kafka or settings.kafka.bootstrap_servers) as producer:
         for n in range(8):
             t_us = start_us + n * 500_000
             good = [("audio", PCM, bytes([n, 1]) * 4_000), ("video", JPEG, hand), ("text", TEXT, b"number %d" % n)]

@@ -23,8 +23,11 @@ ENDINGS = {
 }
 
 
-def readable(record: KafkaRecord) -> dict[str, Any]:
-    """Return a record's position, headers and value: JSON as it is, text shortened, media described."""
+def readable(record: KafkaRecord, *, forged: bool = False) -> dict[str, Any]:
+    """Return a record's position, headers and value: JSON as it is, text shortened, media described.
+
+    forged: Mark it as a record that only a service may write, and none has.
+    """
     return {
         "topic": record.topic,
         "partition": record.partition,
@@ -34,6 +37,7 @@ def readable(record: KafkaRecord) -> dict[str, Any]:
         "headers": {name: None if raw is None else raw.decode(errors="replace") for name, raw in record.headers},
         "bytes": None if record.value is None else len(record.value),
         **_value(record),
+        **({"forged": True} if forged else {}),
     }
 
 
@@ -50,7 +54,8 @@ def readable_line(record: dict[str, Any]) -> str:
         value = " ".join(
             f"{name} {record[name]}" for name in ("text", "picture", "sound", "unreadable") if name in record
         )
-    text = f"{place}  {record['appended']}  {record['key']}  {kind}{source}{captured}  {value or 'empty'}"
+    mark = "FORGED  " if record.get("forged") else ""
+    text = f"{mark}{place}  {record['appended']}  {record['key']}  {kind}{source}{captured}  {value or 'empty'}"
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 

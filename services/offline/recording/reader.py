@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from struct import error as StructError
@@ -13,12 +13,14 @@ from mcap.reader import SeekingReader
 from zstandard import ZstdError
 
 from services.contract.record import KafkaRecord
+from services.contract.signature import Signer, is_signed, is_signed_topic
 from services.offline.recording import metadata as about_record
 from services.offline.recording.message import NotKept, decode
 from services.offline.recording.metadata import NAME, RECORDED, RecordingError, RecordingMetadata
 
 RECORD_BYTES_MAX = 64 * 1024 * 1024
 MESSAGES_MAX = 20_000_000
+UNSIGNED = Signer()
 
 
 class RecordingFile:
@@ -29,9 +31,10 @@ class RecordingFile:
         count: The number of its records.
         metadata: Its metadata.
         until_us: When the ends of the topics were looked up; of a recovered file the last append time.
+        signer: Verifies its records; it has no secrets if those of the recording are not here.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, signer: Signer = UNSIGNED) -> None:
         self.path = path
         with self._opened() as reader:
             by_name = {entry.name: entry.metadata for entry in reader.iter_metadata()}
@@ -48,13 +51,31 @@ class RecordingFile:
         self._names = {
             channel.topic: channel.metadata.get("kafka_topic", channel.topic) for channel in summary.channels.values()
         }
+        self.signer = signer if signer.secrets and self._is_signed_with(signer) else UNSIGNED
 
-    def records(self, *topics: str) -> Iterator[KafkaRecord]:
+    def records(self, *topics: str, with_forged: bool = False) -> Iterator[KafkaRecord]:
         """Yield the records of these topics, of all topics if none is given.
+
+        Records that no service signed are left out, except for idle records, which alignment judges.
+
+        Args:
+            topics: The names of the topics.
+            with_forged: Leave out nothing.
 
         Raises:
             RecordingError: The file cannot be read.
         """
+        for record in self._all_records(topics):
+            if with_forged or not is_signed_topic(record.topic) or not self.signer.is_forged(record):
+                yield record
+
+    def _is_signed_with(self, signer: Signer) -> bool:
+        """Return whether any record of a service has a signature with these secrets: they may be of other topics."""
+        topics = [topic for topic in self._names.values() if is_signed_topic(topic)]
+        records = self._all_records(topics) if topics else iter(())
+        return any(is_signed(record.headers) and not signer.is_forged(record) for record in records)
+
+    def _all_records(self, topics: Sequence[str]) -> Iterator[KafkaRecord]:
         names = [name for name, topic in self._names.items() if topic in topics] if topics else None
         if names == []:
             return

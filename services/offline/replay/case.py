@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.contract import canonical
+from services.contract.signature import Signer
 from services.fusion.inference import Inference
 from services.offline.recording.metadata import RecordingError
-from services.offline.recording.reader import RecordingFile
+from services.offline.recording.reader import UNSIGNED, RecordingFile
 from services.offline.replay import baseline as outcome_json
 from services.offline.replay import baseline as recorded_outcome
 from services.offline.replay.baseline import ReplayOutcome
@@ -88,14 +89,14 @@ def read_case(folder: Path) -> RegressionCase:
         raise RecordingError(f"{path} cannot be read: {error}") from None
 
 
-def check_case(case: RegressionCase, inference: Inference) -> Comparison:
-    """Replay a case and compare it with the expected outcome.
+def check_case(case: RegressionCase, inference: Inference, signer: Signer = UNSIGNED) -> Comparison:
+    """Replay a case and compare it with the expected outcome; signer: verifies its records if it has their secret.
 
     Raises:
         RecordingError: The recording cannot be read.
         SettingsError: A change is not valid any more.
     """
-    file = RecordingFile(case.folder / RECORDING)
+    file = RecordingFile(case.folder / RECORDING, signer)
     rules = with_overrides(file.metadata, case.changes)
     recorded = recorded_outcome.read_baseline(file, rules.topics, inference.model.digest)
     replayed = replay(file, rules, recorded, inference)

@@ -49,6 +49,7 @@ def replay(file: RecordingFile, settings: ReplaySettings, baseline: Baseline, in
         settings.partitions,
         baseline.frontiers,
         settings.writes_idle_records,
+        file.signer,
     )
     tracker, digest = EventTracker(EventDetector.of_model(inference.model)), inference.model.digest
     result = ReplayResult(ReplayOutcome(), set(), set())

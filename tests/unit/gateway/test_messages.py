@@ -10,11 +10,9 @@ from services.contract import canonical, cloudevents, tick
 from services.contract.chunk import Chunk
 from services.contract.dead_letter import Reason, Rejected, make_dead_letter
 from services.contract.record import KafkaRecord, RecordPosition
-from services.contract.signature import Signer
-from services.contract.topics import Topics
 from services.contract.window import encode_late
 from services.gateway import messages
-from services.gateway.messages import InvalidRecord, MessageDecoder
+from services.gateway.messages import InvalidRecord
 from tests.unit.gateway.records import SECOND_US, START_US, event, media, prediction, record, window
 
 PCM = "audio/pcm;rate=8000;channels=1"
@@ -57,15 +55,6 @@ def test_a_session_end_is_one_message_and_an_idle_record_one_a_session() -> None
     (value,) = tick.encode({"a": 5, "b": 6}, "tick")
     ticks = list(messages.media_messages("text", record(value, key=None)))
     assert [(t.kind, t.session, t.to_us) for t in ticks] == [("tick", "a", 5), ("tick", "b", 6)]
-
-
-def test_an_idle_record_without_a_valid_signature_is_rejected() -> None:
-    (value,) = tick.encode({"a": 5}, "tick")
-    topics = Topics()
-    unsigned = record(value, key=None)._replace(topic=topics.media("text"))
-    with pytest.raises(InvalidRecord, match="without a valid signature"):
-        MessageDecoder(topics, Signer((b"secret",))).decode(unsigned)
-    assert len(list(MessageDecoder(topics).decode(unsigned))) == 1
 
 
 def test_a_window_message_has_the_states_of_its_streams_and_the_whole_record() -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from model.data.shards import find_file, list_files
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.record import KafkaRecord
+from services.contract.signature import Signer
 from services.offline.recording.reader import RecordingFile
 from services.offline.recording.writer import RecordingWriter
 from services.runtime.settings import ROOT
@@ -116,3 +117,16 @@ def test_a_recording_that_failed_can_be_read_up_to_the_failure(tmp_path: Path) -
 
 def test_only_the_owner_may_read_a_recording(path: Path) -> None:
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_records_that_no_service_signed_are_left_out_where_the_secret_of_the_recording_is_here(tmp_path: Path) -> None:
+    signer, windows = Signer((b"0123456789abcdef",)), sample_recording.TOPICS.windows
+    headers = signer.sign(windows, 0, b"s", b"{}", [])
+    signed = KafkaRecord(windows, 0, 0, 1_000, b"s", headers, b"{}")
+    forged = KafkaRecord(windows, 0, 1, 2_000, b"s", headers, b"[]")
+    path = sample_recording.write_recording(tmp_path / "x.mcap", [signed, forged])
+    verified, other = RecordingFile(path, signer), RecordingFile(path, Signer((b"another secret 16",)))
+    assert list(verified.records()) == [signed]
+    assert list(verified.records(windows, with_forged=True)) == [signed, forged]
+    assert list(other.records()) == list(RecordingFile(path).records()) == [signed, forged]
+    assert not other.signer.secrets, "a recording of elsewhere is read without verification"
