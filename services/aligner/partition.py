@@ -24,9 +24,11 @@ from services.aligner.idleness import (
 )
 from services.aligner.recovery import InitialState
 from services.aligner.session import NEVER_US
+from services.contract import cloudevents, timestamps
 from services.contract.admission import Admitted, AdmittedChunk
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk, SessionEnd
+from services.contract.cloudevents import Envelope
 from services.contract.dead_letter import DeadLetter, Reason, Rejected, Stage, make_dead_letter, rejected_for
 from services.contract.last_emitted_window import LastEmittedWindow
 from services.contract.record import LogRecord, RecordPosition
@@ -296,8 +298,18 @@ class Partition:
         if isinstance(control, SessionEnd):
             self.aligner.end_source(modality, control)
             return (control.session,)
+        if control.reason is Reason.FUTURE:
+            self._add_future_clock(modality, record, effects)
         self._reject(modality, record, "admission", control, effects)
         return ()
+
+    def _add_future_clock(self, modality: str, record: LogRecord, effects: Effects) -> None:
+        """Measure a clock although it is so far ahead that its records are rejected: people must see why."""
+        envelope = cloudevents.parse_envelope(record.headers, record.value)
+        t_us = timestamps.parse(envelope.get("time")) if isinstance(envelope, Envelope) else None
+        if isinstance(envelope, Envelope) and t_us is not None:
+            appended_us = record.timestamp * 1000
+            self._add_clock_offset(modality, envelope.get("source"), appended_us, appended_us - t_us, effects)
 
     def _is_signed(self, modality: str, record: LogRecord) -> bool:
         return self._signer.verify(self._topics.media(modality), self.number, record)
@@ -306,10 +318,9 @@ class Partition:
         self, modality: str, record: LogRecord, admitted: AdmittedChunk, fate: Fate, effects: Effects
     ) -> None:
         chunk = admitted.chunk
-        source = modality, chunk.source, chunk.appended_us // PERIOD_US
-        offset_us = chunk.appended_us - chunk.t_us - chunk.duration_us
-        if offset_us < effects.clock_offsets_us.get(source, FOREVER_US):
-            effects.clock_offsets_us[source] = offset_us
+        if not (self._config.clocks and self._config.uses_append_time(chunk.source)):
+            offset_us = chunk.appended_us - chunk.t_us - chunk.duration_us
+            self._add_clock_offset(modality, chunk.source, chunk.appended_us, offset_us, effects)
         if fate is WINDOWED:
             effects.fates[modality, "windowed"] += 1
             effects.payloads.append(admitted)
@@ -319,6 +330,11 @@ class Partition:
             effects.fates[modality, fate_name(fate)] += 1
             if isinstance(fate, Late):
                 effects.late.append((chunk, fate))
+
+    def _add_clock_offset(self, modality: str, source: str, appended_us: int, offset_us: int, effects: Effects) -> None:
+        key = modality, source, appended_us // PERIOD_US
+        if offset_us < effects.clock_offsets_us.get(key, FOREVER_US):
+            effects.clock_offsets_us[key] = offset_us
 
     def _reject(self, modality: str, record: LogRecord, stage: Stage, rejected: Rejected, effects: Effects) -> None:
         effects.fates[modality, "dead"] += 1

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from services.kafka.group_state import GroupState
 
 # A service that works commits this soon after a window has closed; the second look is never later than the other time.
+# A session id has only characters that can be printed.
+NO_SESSION_KEY = b"\0clock"
 COMMIT_S, LOOKS_APART_S_MAX = 2.0, 30.0
 
 
@@ -80,6 +82,7 @@ async def _check_broker(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("topics", True, "OK")
         yield await _check_partitioner(settings)
         yield await _check_transactions(settings)
+        yield await _check_clock(settings)
     if not any(problem.what == topic_admin.MISSING for problem in problems):
         for finding in await _check_groups(settings):
             yield finding
@@ -101,6 +104,23 @@ async def _check_transactions(settings: Settings) -> Finding:
         f"an open transaction holds back what was sent to {', '.join(held)}" if held else "none is open for long",
         "Commit or abort it (kafka-transactions.sh find-hanging), or lower the producer's transaction.timeout.ms.",
     )
+
+
+async def _check_clock(settings: Settings) -> Finding:
+    """Compare Kafka's clock with ours: the append time of a tombstone for a key that no session can have."""
+    from services.kafka import clients
+    from services.runtime.broker_clock import REPAIR, BrokerClock
+
+    clock = BrokerClock()
+    async with clients.producer(settings.kafka) as producer:
+        # The first record also waits for the metadata of its topic.
+        for _ in range(2):
+            sent_us = time.time_ns() // 1000
+            metadata = await producer.send_and_wait(
+                settings.topic_names().control, None, key=NO_SESSION_KEY, partition=0
+            )
+            clock.observe(sent_us, time.time_ns() // 1000, metadata.timestamp)
+    return Finding("clock", clock.problem is None, clock.problem or "Kafka's and this machine's agree", REPAIR)
 
 
 async def _check_partitioner(settings: Settings) -> Finding:

@@ -36,7 +36,7 @@ def devices(
     now_us = time.time_ns() // 1000
     silent_us = settings.gateway.silent_s * 1_000_000
     rows = [
-        {"session": session, "modality": modality, "source": source, **stats.as_json(now_us, silent_us)}
+        {"session": session, "modality": modality, "source": source, **stats.as_json(source, now_us, silent_us)}
         for (session, modality, source), stats in sorted(sources.items(), key=lambda item: item[0])
     ]
     silent = _silent_devices(settings, {row["source"] for row in rows})
@@ -48,6 +48,9 @@ def devices(
         print(output.table(columns, [_cells(row) for row in rows]), end="")
     else:
         print(f"No source has sent in the last {minutes:g} minutes.")
+    for row in rows:
+        if row["clock_problem"]:
+            print(f"{row['source']}: {row['clock_problem']}. {row['clock_remedy']}")
     for name in silent:
         print(f"{name} is in the settings and has not sent in the last {minutes:g} minutes.")
     if unreadable:
@@ -134,4 +137,8 @@ def count_record(
     if isinstance(chunk, Chunk):
         recorded_us = timestamps.parse(envelope.get("recordedtime"))
         corrected_us = 0 if recorded_us is None else chunk.t_us - recorded_us
-        sources.setdefault(key, SourceStats()).add(chunk.t_us + chunk.duration_us, chunk.appended_us, corrected_us)
+        end_us = chunk.t_us + chunk.duration_us
+        if config.uses_append_time(chunk.source):
+            # The clock of a source that has none is not measured.
+            end_us, corrected_us = chunk.appended_us, 0
+        sources.setdefault(key, SourceStats()).add(end_us, chunk.appended_us, corrected_us)

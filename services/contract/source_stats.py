@@ -10,6 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 PERIOD_US = 30_000_000
+# Further ahead, a clock is reported. The shortest delay of a source is never negative.
+CLOCK_AHEAD_US = 1_000_000
+CLOCK_REMEDY = "Set the clock of the device (NTP), or `devices: {%s: {clock: arrival}}` in braid.yaml."
+
+
+def clock_problem(offset_us: int) -> str | None:
+    """Return what is wrong with a clock of this offset, for people; None if nothing is."""
+    return None if offset_us > -CLOCK_AHEAD_US else f"clock {-offset_us / 1e6:.0f} s ahead"
 
 
 @dataclass(slots=True)
@@ -68,8 +76,9 @@ class SourceStats:
         """Note that the source has announced that it sends no more."""
         self.ended_us = max(self.ended_us, appended_us)
 
-    def as_json(self, now_us: int, silent_us: int) -> dict[str, Any]:
-        """Return the statistics as a JSON object; a source that has not ended is silent after `silent_us`."""
+    def as_json(self, source: str, now_us: int, silent_us: int) -> dict[str, Any]:
+        """Return the statistics of a source as a JSON object; if it has not ended, it is silent after `silent_us`."""
+        problem = clock_problem(self.clock.us)
         ended = self.ended_us >= self.last_us
         silent = not ended and now_us - self.last_us >= silent_us
         active_us = max(self.last_us - self.first_us, 1)
@@ -82,5 +91,7 @@ class SourceStats:
             "rate_hz": round((self.records - 1) * 1e6 / active_us, 2) if self.records > 1 else 0.0,
             "clock_offset_ms": round(self.clock.us / 1000),
             "clock_corrected_ms": round(self.corrected_us / 1000),
+            "clock_problem": problem,
+            "clock_remedy": problem and CLOCK_REMEDY % source,
             "late_share": round(self.late / self.records, 3),
         }

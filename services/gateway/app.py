@@ -23,6 +23,7 @@ from services.gateway.ingest import IngestHandler
 from services.gateway.labels import LabelHandler
 from services.gateway.media import MediaReader
 from services.gateway.message_buffer import EventStream
+from services.gateway.messages import MessageDecoder
 from services.gateway.redaction import Redactor
 from services.gateway.sessions import HistoryLimits, SessionStore
 from services.gateway.sources import SourceStore
@@ -67,6 +68,7 @@ async def serve(
         stream,
         archiver,
         redactor,
+        MessageDecoder(topics, semantics),
         metrics,
         progress,
     )

@@ -38,6 +38,7 @@ class GatewayFollower:
         stream: EventStream,
         archiver: EventArchiver,
         redactor: Redactor,
+        decoder: MessageDecoder,
         metrics: GatewayMetrics,
         progress: Progress,
     ) -> None:
@@ -45,7 +46,7 @@ class GatewayFollower:
         self._topics, self._metrics, self._progress = topics, metrics, progress
         self._sessions, self._sources, self._stream, self._archiver = sessions, sources, stream, archiver
         self._skipped = SkippedRecords("page", lambda topic: metrics.records_unreadable.labels(topic).inc())
-        self._redactor, self._decoder = redactor, MessageDecoder(topics)
+        self._redactor, self._decoder = redactor, decoder
 
     async def run(self, look_back_s: int) -> None:
         """Follow until cancelled; wait while the broker cannot be reached."""

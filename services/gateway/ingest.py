@@ -20,6 +20,7 @@ from services.contract.dead_letter import Reason, Rejected
 from services.contract.prediction import TRACE_HEADER
 from services.contract.topics import MODALITIES, Topics
 from services.gateway.responses import error_response, json_response
+from services.runtime.broker_clock import BROKER_CLOCK
 from services.runtime.device_directory import DeviceDirectory, EventTimestamp
 from services.runtime.metric_definitions import GatewayMetrics
 from services.runtime.tracing import Attributes, Span, Tracer
@@ -193,6 +194,7 @@ class IngestHandler:
             return error_response(STATUS.get(chunk.reason, 422), chunk.detail, chunk.reason.value)
         name = "\n".join((chunk.session, modality, chunk.id, str(chunk.stamp.t_us)))
         trace = trace_of(request.headers.get("traceparent"), name, self._tracer.share)
+        sent_us = time.time_ns() // 1000
         try:
             sent = self._producer.send_and_wait(
                 self._topics.media(modality),
@@ -205,6 +207,7 @@ class IngestHandler:
             return error_response(
                 503, "the broker has not acknowledged the record: send it again with the same ce-id and ce-time"
             )
+        BROKER_CLOCK.observe(sent_us, time.time_ns() // 1000, metadata.timestamp)
         self._devices.acknowledged(chunk.stamp, chunk.duration_us, metadata.timestamp)
         self._metrics.media_accepted.labels(modality).inc()
         position = metadata.partition, metadata.offset

@@ -12,6 +12,7 @@ import numpy as np
 
 from services.contract import canonical, cloudevents, media_headers, tick, timestamps, trace_context
 from services.contract.admission import declared_duration_us
+from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import EMPTY_SHA256
 from services.contract.cloudevents import Envelope
 from services.contract.dead_letter import Rejected
@@ -26,6 +27,8 @@ from services.contract.transcript import read_transcript
 KINDS = ("chunk", "window", "prediction", "event", "late", "dead", "tick", "end")
 PEAKS_PER_S, PEAKS_MAX = 40, 1_200
 TEXT_MAX = 280
+# Settings under which every source has a clock of its own.
+DEVICE_CLOCKS = AlignmentConfig()
 Json = dict[str, Any]
 
 
@@ -66,8 +69,8 @@ class PageMessage:
 class MessageDecoder:
     """Decodes the records of all topics."""
 
-    def __init__(self, topics: Topics) -> None:
-        self._modality_of = {topics.media(m): m for m in topics.modalities}
+    def __init__(self, topics: Topics, config: AlignmentConfig = DEVICE_CLOCKS) -> None:
+        self._config, self._modality_of = config, {topics.media(m): m for m in topics.modalities}
         self._service: Mapping[str, Callable[[KafkaRecord], PageMessage]] = {
             topics.windows: window_message,
             topics.predictions: prediction_message,
@@ -81,7 +84,7 @@ class MessageDecoder:
         modality = self._modality_of.get(record.topic)
         if modality is None:
             return (self._service[record.topic](record),)
-        return media_messages(modality, record)
+        return media_messages(modality, record, self._config)
 
 
 def window_message(record: KafkaRecord) -> PageMessage:
@@ -179,7 +182,9 @@ def dead_letter_message(record: KafkaRecord, modality_of: Mapping[str, str]) -> 
     return make_message("dead", session, key, appended_us, appended_us, body)
 
 
-def media_messages(modality: str, record: KafkaRecord) -> Iterator[PageMessage]:
+def media_messages(
+    modality: str, record: KafkaRecord, config: AlignmentConfig = DEVICE_CLOCKS
+) -> Iterator[PageMessage]:
     """Yield a chunk, a session end, or one message a session for an idle record. Raises InvalidRecord."""
     if record.key is None:
         idle = tick.decode(record.value or b"")
@@ -192,12 +197,13 @@ def media_messages(modality: str, record: KafkaRecord) -> Iterator[PageMessage]:
     session, envelope = _session_of(record.key), cloudevents.parse_envelope(record.headers, record.value)
     if not isinstance(envelope, Envelope):
         raise InvalidRecord(envelope.detail)
-    t_us = timestamps.parse(envelope.get("time"))
+    source = envelope.get("source")
+    by_append_time = config.uses_append_time(source)
+    t_us = record.timestamp * 1000 if by_append_time else timestamps.parse(envelope.get("time"))
     if t_us is None:
         raise InvalidRecord("no event time")
-    source = envelope.get("source")
     if envelope.get("type") != cloudevents.SESSION_END_TYPE:
-        yield _chunk_message(session, modality, t_us, envelope, record)
+        yield _chunk_message(session, modality, t_us, envelope, record, by_append_time)
         return
     body = {"modality": modality, "source": source, "t_us": t_us}
     facts = {"source": (modality, source), "arrived_us": record.timestamp * 1000}
@@ -227,7 +233,9 @@ def make_message(
     return PageMessage(kind, session, key, from_us, to_us, raw, full, facts)
 
 
-def _chunk_message(session: str, modality: str, t_us: int, envelope: Envelope, record: KafkaRecord) -> PageMessage:
+def _chunk_message(
+    session: str, modality: str, t_us: int, envelope: Envelope, record: KafkaRecord, by_append_time: bool
+) -> PageMessage:
     payload, content_type, source = envelope.payload, envelope.get("content-type"), envelope.get("source")
     kind, _ = media_headers.parse_content_type(content_type)
     sha256, at = hashlib.sha256(payload).hexdigest(), [record.partition, record.offset]
@@ -259,6 +267,8 @@ def _chunk_message(session: str, modality: str, t_us: int, envelope: Envelope, r
         "identity": (modality, source, body["id"], t_us, body["duration_us"]),
         "arrived_us": body["arrived_us"],
         "sha256": sha256,
+        # The clock of a source that has none is not measured.
+        "captured_us": body["arrived_us"] if by_append_time else t_us + body["duration_us"],
         "corrected_us": t_us - (timestamps.parse(envelope.get("recordedtime")) or t_us),
     }
     return make_message(

@@ -34,7 +34,7 @@ class SourceStore:
                 stats = self._stats[key] = SourceStats()
                 while len(self._stats) > SOURCES_MAX:
                     self._stats.popitem(last=False)
-            stats.add(message.to_us, facts["arrived_us"], facts["corrected_us"])
+            stats.add(facts["captured_us"], facts["arrived_us"], facts["corrected_us"])
             self._stats.move_to_end(key)
         elif stats is not None and message.kind == "late":
             stats.late += 1
@@ -49,6 +49,11 @@ class SourceStore:
     def as_json(self, now_us: int) -> list[dict[str, Any]]:
         """Return all sources in order; `now_us` is the wall clock."""
         return [
-            {"session": session, "modality": modality, "source": source, **stats.as_json(now_us, self._silent_us)}
+            {
+                "session": session,
+                "modality": modality,
+                "source": source,
+                **stats.as_json(source, now_us, self._silent_us),
+            }
             for (session, modality, source), stats in sorted(self._stats.items(), key=lambda item: item[0])
         ]

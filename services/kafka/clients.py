@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -24,6 +25,7 @@ from services.contract.user_errors import EXIT_USAGE, BraidError
 from services.kafka import record_decoding
 from services.kafka.assignor import make_assignor
 from services.kafka.record_errors import SkippedRecords
+from services.runtime.broker_clock import BROKER_CLOCK
 from services.runtime.settings import KafkaSettings
 
 # aiokafka's own limit, 40 s, is long for a person who waits.
@@ -248,7 +250,7 @@ async def send_all(
     `send` costs more than everything else that is done for a record.
     """
     sent: list[tuple[int, asyncio.Future[RecordMetadata]]] = []
-    at = 0
+    at, sent_us = 0, time.time_ns() // 1000
     while at < len(records):
         # A full batch rejects a record, but never its first one.
         batch, begin = producer.create_batch(), at
@@ -261,6 +263,8 @@ async def send_all(
             at += 1
         sent.append((at - begin, await producer.send_batch(batch, topic, partition=partition)))
     answers = await asyncio.gather(*[answer for _, answer in sent])
+    for answer in answers[-1:]:
+        BROKER_CLOCK.observe(sent_us, time.time_ns() // 1000, answer.timestamp)
     return [answer.timestamp for (count, _), answer in zip(sent, answers, strict=True) for _ in range(count)]
 
 

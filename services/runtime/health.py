@@ -14,6 +14,7 @@ from importlib.metadata import version
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.exposition import choose_encoder
 
+from services.runtime.broker_clock import BROKER_CLOCK
 from services.runtime.dependencies import Dependency, DependencyWatch
 from services.runtime.monotonic_clock import monotonic_us
 from services.runtime.settings import Settings
@@ -53,6 +54,12 @@ class HealthServer:
         ready.set_function(lambda: float(not progress.not_ready))
         broker = Gauge("braid_broker_connected", "1 while the Kafka broker answers.", registry=registry)
         broker.set_function(lambda: float("broker" not in progress.not_ready))
+        clock = Gauge(
+            "braid_broker_clock_offset_seconds",
+            "How far the broker's clock is ahead of the local one, by the newest acknowledgement.",
+            registry=registry,
+        )
+        clock.set_function(lambda: BROKER_CLOCK.offset_us / 1e6)
         routes: Mapping[str, Callable[[str], tuple[int, str, bytes]]] = {
             "/healthz": lambda _: _json(200 if progress.alive else 503, {"alive": progress.alive}),
             "/readyz": lambda _: _readiness(progress),
@@ -116,7 +123,7 @@ def supervised(
     health = HealthServer(settings.http.host, settings.http.port, name, progress, registry)
     _log.info("started", extra={"service": name, "health_port": health.port})
     watchdog = Watchdog(progress, lambda: _log.critical("no progress: the watchdog ends the process"))
-    watch = DependencyWatch(dependencies, progress)
+    watch = DependencyWatch([*dependencies, BROKER_CLOCK.dependency()], progress)
     try:
         yield progress
     finally:

@@ -81,8 +81,12 @@ def test_devices_the_gateway_the_aligner_and_the_correction_agree_on_the_offset_
             stats = counted["s", "audio", SOURCE]
             labels = {"modality": "audio", "source": SOURCE}
             metric = registry.get_sample_value("braid_source_clock_offset_seconds", labels)
-            assert device["clock_offset_ms"] == stats.as_json(0, 0)["clock_offset_ms"] == round((metric or 0) * 1000)
-            assert {**stats.as_json(0, SECOND_US)}.items() <= device.items()
+            assert (
+                device["clock_offset_ms"]
+                == stats.as_json(SOURCE, 0, 0)["clock_offset_ms"]
+                == round((metric or 0) * 1000)
+            )
+            assert {**stats.as_json(SOURCE, 0, SECOND_US)}.items() <= device.items()
     assert device["clock_offset_ms"] == clock.offset_us // 1000 == 1_900
 
 
@@ -95,3 +99,12 @@ def test_the_estimate_is_the_smallest_difference_of_half_a_minute_to_a_minute(st
         clock.observe(offset_us, now_us // PERIOD_US)
         current = [o for t, o in seen if t // PERIOD_US == now_us // PERIOD_US]
         assert min(o for t, o in seen if t > now_us - 2 * PERIOD_US) <= clock.us <= min(current)
+
+
+@pytest.mark.parametrize(("offset_us", "problem"), [(-999_999, None), (-SECOND_US, "clock 1 s ahead"), (-55_000_000, "clock 55 s ahead"), (9 * SECOND_US, None)])  # fmt: skip
+def test_clock_that_is_ahead_is_named_with_what_to_do(offset_us: int, problem: str | None) -> None:
+    stats = SourceStats()
+    stats.add(START_US, START_US + offset_us)
+    row = stats.as_json("/devices/cam/front", START_US, SECOND_US)
+    assert row["clock_problem"] == problem
+    assert ("devices: {/devices/cam/front: {clock: arrival}}" in (row["clock_remedy"] or "")) is (problem is not None)

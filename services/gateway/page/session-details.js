@@ -48,12 +48,16 @@ function sourceTable(sources) {
       el("th", { scope: "row" }, icon(source.modality), source.source),
       el("td", {}, lastSeen(source)),
       el("td", {}, `${source.rate_hz.toFixed(1)}/s`),
-      el("td", { title }, `${milliseconds(source.clock_offset_ms)}${corrected ? " *" : ""}`),
+      source.clock_problem
+        ? el("td", { title: source.clock_remedy, className: "problem" }, source.clock_problem)
+        : el("td", { title }, `${milliseconds(source.clock_offset_ms)}${corrected ? " *" : ""}`),
       el("td", {}, `${(source.late_share * 100).toFixed(1)} %`),
     );
   });
   const heads = ["Source", "Last record", "Rate", "Delay", "Late"].map((name) => el("th", { scope: "col" }, name));
-  return el("section", {}, el("h3", {}, "Sources"), el("table", {}, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows)));
+  const table = el("table", {}, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows));
+  const remedies = sources.filter((source) => source.clock_problem).map((source) => el("p", { className: "problem" }, source.clock_remedy));
+  return el("section", {}, el("h3", {}, "Sources"), table, ...remedies);
 }
 
 function lastSeen(source) {

@@ -89,6 +89,7 @@ async def serve(settings: Settings, metrics: MqttMetrics, progress: Progress) ->
     follower = BridgeFollower(
         lambda: clients.make_reader(settings.kafka),
         topics,
+        settings.alignment_config(),
         partitions,
         state,
         client,

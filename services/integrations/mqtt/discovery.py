@@ -94,6 +94,7 @@ def device(
             state_topic=topics.source(session, modality, source),
             payload_on=ON,
             payload_off=OFF,
+            json_attributes_topic=topics.clock(session, modality, source),
             device_class="connectivity",
             entity_category="diagnostic",
             expire_after=expire_s,

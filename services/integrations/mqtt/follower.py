@@ -9,9 +9,13 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from services.contract import canonical, cloudevents, event, timestamps
+from services.contract import canonical, cloudevents, event, media_headers, timestamps
+from services.contract.admission import declared_duration_us
+from services.contract.alignment_config import AlignmentConfig
 from services.contract.cloudevents import Envelope
+from services.contract.dead_letter import Rejected
 from services.contract.event import Event
+from services.contract.media_headers import AudioInfo
 from services.contract.topics import Topics
 from services.integrations.mqtt.client import MqttClient
 from services.integrations.mqtt.state import BridgeState, FrameRef, MqttMessage
@@ -32,6 +36,7 @@ class BridgeFollower:
         self,
         make_reader: Callable[[], AIOKafkaConsumer],
         topics: Topics,
+        config: AlignmentConfig,
         partition_count: int,
         state: BridgeState,
         client: MqttClient,
@@ -40,7 +45,7 @@ class BridgeFollower:
         progress: Progress,
     ) -> None:
         self._make_reader, self._partition_count = make_reader, partition_count
-        self._topics, self._state, self._client = topics, state, client
+        self._topics, self._config, self._state, self._client = topics, config, state, client
         self._with_images, self._metrics, self._progress = with_images, metrics, progress
         self._skipped = SkippedRecords("bridge", lambda _: metrics.records_unreadable.inc())
         self._modality_of = {topics.media(m): m for m in topics.modalities}
@@ -100,14 +105,23 @@ class BridgeFollower:
             return ()
         if envelope.get("type") == cloudevents.SESSION_END_TYPE:
             return ()  # A source that ends is as disconnected as one that is silent.
-        t_us, content_type = timestamps.parse(envelope.get("time")), envelope.get("content-type")
+        source, content_type, appended_us = (
+            envelope.get("source"),
+            envelope.get("content-type"),
+            record.timestamp * 1000,
+        )
+        has_clock = not self._config.uses_append_time(source)
+        t_us = timestamps.parse(envelope.get("time")) if has_clock else appended_us
         frame = None
         if self._with_images and modality == "video" and content_type.startswith("image/") and t_us is not None:
             frame = FrameRef(record.partition, record.offset, t_us, content_type)
-        session, appended_us = record.key.decode(), record.timestamp * 1000
+        session = record.key.decode()
         if self._state.is_forgotten(session, appended_us):
             return ()
-        return self._state.chunk(session, modality, envelope.get("source"), appended_us, frame)
+        captured_us = None
+        if t_us is not None and has_clock:
+            captured_us = t_us + _duration_us(modality, envelope)
+        return self._state.chunk(session, modality, source, appended_us, frame, captured_us)
 
     async def _send_image(self, step: Event) -> None:
         frame = self._state.newest_frame(step)
@@ -118,3 +132,12 @@ class BridgeFollower:
             envelope = cloudevents.parse_envelope(record.headers, record.value)
             if isinstance(envelope, Envelope) and envelope.payload:
                 self._client.send([self._state.image(step.session, envelope.payload)])
+
+
+def _duration_us(modality: str, envelope: Envelope) -> int:
+    """Return the duration of a chunk, 0 if it cannot be told."""
+    if modality == "audio" and envelope.payload:
+        audio = media_headers.measure_audio(envelope.get("content-type"), envelope.payload)
+        return audio.duration_us if isinstance(audio, AudioInfo) else 0
+    declared_us = declared_duration_us(envelope.attributes)
+    return 0 if isinstance(declared_us, Rejected) else declared_us

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from services.contract import canonical
 from services.contract.event import Event
 from services.contract.mute_and_forget import Control
+from services.contract.source_stats import CLOCK_REMEDY, PERIOD_US, ClockOffset, clock_problem
 from services.integrations.mqtt import discovery
 from services.integrations.mqtt.topics import MqttTopics
 
@@ -80,6 +81,8 @@ class SessionState:
     """Sources of a session with their newest append time and published state, its newest frames and its messages."""
 
     arrived_us: OrderedDict[tuple[str, str], int] = field(default_factory=OrderedDict)
+    clocks: dict[tuple[str, str], ClockOffset] = field(default_factory=dict)
+    published_clocks: dict[tuple[str, str], bytes] = field(default_factory=dict)
     published: dict[tuple[str, str], bytes] = field(default_factory=dict)
     frames: deque[FrameRef] = field(default_factory=lambda: deque(maxlen=FRAMES_MAX))
     frame_type: str | None = None
@@ -105,9 +108,24 @@ class BridgeState:
         self.sessions: OrderedDict[str, SessionState] = OrderedDict()
 
     def chunk(
-        self, session: str, modality: str, source: str, appended_us: int, frame: FrameRef | None = None
+        self,
+        session: str,
+        modality: str,
+        source: str,
+        appended_us: int,
+        frame: FrameRef | None = None,
+        captured_us: int | None = None,
     ) -> Iterator[MqttMessage]:
-        """Take a chunk of a source; `frame` is given for video."""
+        """Take a chunk of a source.
+
+        Args:
+            session: The session.
+            modality: The modality.
+            source: The source.
+            appended_us: The broker's append time.
+            frame: Given for video.
+            captured_us: The end of the capture by the clock of the source; None if it has no clock.
+        """
         state = yield from self._session(session)
         key = modality, source
         is_changed = key not in state.arrived_us or not state.config
@@ -116,6 +134,11 @@ class BridgeState:
         while len(state.arrived_us) > self._limits.sources_max:
             removed, _ = state.arrived_us.popitem(last=False)
             state.published.pop(removed, None)
+            state.clocks.pop(removed, None)
+            state.published_clocks.pop(removed, None)
+        if captured_us is not None:
+            clock = state.clocks.setdefault(key, ClockOffset())
+            clock.observe(appended_us - captured_us, appended_us // PERIOD_US)
         if frame is not None and not self.is_muted(session, modality, frame.t_us, appended_us):
             state.frames.append(frame)
             is_changed |= state.frame_type != frame.content_type
@@ -209,6 +232,13 @@ class BridgeState:
                 if repeat or state.published.get(key) != payload:
                     state.published[key] = payload
                     yield MqttMessage("source", self._topics.source(session, *key), payload, retain=True)
+                clock = state.clocks.get(key)
+                problem = clock and clock_problem(clock.us)
+                remedy = CLOCK_REMEDY % key[1] if problem else None
+                payload = canonical.dumps({"clock": problem or "ok", "what_to_do": remedy})
+                if repeat or state.published_clocks.get(key) != payload:
+                    state.published_clocks[key] = payload
+                    yield MqttMessage("clock", self._topics.clock(session, *key), payload, retain=True)
 
     def announce(self, now_us: int) -> Iterator[MqttMessage]:
         """Publish all retained state again, because Home Assistant or the bridge has started."""
@@ -234,6 +264,7 @@ class BridgeState:
         yield MqttMessage("prediction", self._topics.for_session(session, "prediction"), b"", retain=True)
         for key in state.published:
             yield MqttMessage("source", self._topics.source(session, *key), b"", retain=True)
+            yield MqttMessage("clock", self._topics.clock(session, *key), b"", retain=True)
         for modality in self._modalities:
             yield MqttMessage("mute", self._topics.mute(session, modality), b"", retain=True)
 

@@ -59,3 +59,7 @@ class MqttTopics:
     def source(self, session: str, modality: str, source: str) -> str:
         """Return the topic of a source's connectivity."""
         return self.for_session(session, f"source/{slug(f'{modality} {source}')}")
+
+    def clock(self, session: str, modality: str, source: str) -> str:
+        """Return the topic of what is wrong with the clock of a source."""
+        return f"{self.source(session, modality, source)}/clock"

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from services.aligner.idleness import FOREVER_US, EndOffsets
-from services.aligner.partition import FrontierCoverage
+from services.aligner.partition import FrontierCoverage, Partition
+from services.aligner.recovery import InitialState
 from services.contract.dead_letter import Reason
-from tests.cases.devices import EPOCH_MS, Sent
-from tests.cases.outcome import MODALITIES
-from tests.cases.scene import BOOT_US, Scene
+from tests.cases.devices import EPOCH_MS, Sent, record_of
+from tests.cases.outcome import MODALITIES, SEMANTICS
+from tests.cases.scene import BOOT_US, PATIENCE, TOPICS, Scene
 
 
 # video of "v"  x(1000)                      idle: 3000, so due at 4000
@@ -183,3 +184,22 @@ def test_batch_counts_each_fate_once_and_has_the_smallest_clock_offset_of_each_s
     ]
     assert len(effects.payloads) == 3
     assert scene.owner.positions == scene.ends()
+
+
+# a clock 55 s ahead: nothing of it is admitted, and people must see why; a device without a clock is not measured
+def test_clock_of_a_source_is_measured_although_its_records_are_rejected_for_it() -> None:
+    scene = Scene()
+    scene.append(Sent(0, "video", 55_000, source="fast"))
+    effects = scene.owner.process([("video", scene.logs["video"][0])], BOOT_US)
+    assert [letter.rejected.reason for _, letter in effects.dead] == [Reason.FUTURE]
+    assert effects.clock_offsets_us == {("video", "fast", EPOCH_MS * 1000 // 30_000_000): -55_000_000}
+
+
+def test_clock_of_a_source_that_has_none_is_not_measured() -> None:
+    config = replace(SEMANTICS, clocks=(("d", "arrival"),))
+    state = InitialState(dict.fromkeys(MODALITIES, 0), {}, {}, {})
+    partition = Partition(0, 1, config, PATIENCE, TOPICS, 0, state)
+    records = [record_of(Sent(0, "audio", 55_000, 500, source=source), n, EPOCH_MS) for n, source in enumerate("de")]
+    effects = partition.process([("audio", record) for record in records], BOOT_US)
+    assert [source for _, source, _ in effects.clock_offsets_us] == ["e"]
+    assert [a.chunk.t_us for a in effects.payloads] == [EPOCH_MS * 1000]

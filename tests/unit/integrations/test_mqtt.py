@@ -131,12 +131,26 @@ def test_a_source_is_connected_until_it_is_silent() -> None:
     assert payloads(list(state.source_states(141 * S)), "source") == [b"ON"]
 
 
+def test_a_clock_that_is_ahead_is_an_attribute_with_what_to_do_until_it_is_right() -> None:
+    state = make_state()
+    list(state.chunk("kitchen", "audio", "mic", 100 * S, captured_us=155 * S))
+    (message,) = (m for m in state.source_states(101 * S) if m.kind == "clock")
+    assert message.topic == f"{MqttTopics().source('kitchen', 'audio', 'mic')}/clock"
+    body = json.loads(message.payload)
+    assert body["clock"] == "clock 55 s ahead"
+    assert "devices: {mic: {clock: arrival}}" in body["what_to_do"]
+    assert not list(state.source_states(102 * S))
+    for at in (170, 200):  # in the two periods that follow
+        list(state.chunk("kitchen", "audio", "mic", at * S, captured_us=at * S))
+    assert payloads(list(state.source_states(201 * S)), "clock") == [{"clock": "ok", "what_to_do": None}]
+
+
 def test_all_retained_state_is_announced_again_when_home_assistant_starts() -> None:
     state = make_state()
     list(state.chunk("kitchen", "audio", "mic", 1 * S))
     list(state.prediction("kitchen", "dog", 0.9, 3 * S, True))
     messages = list(state.announce(2 * S))
-    assert [m.kind for m in messages] == ["available", "config", "prediction", "source"]
+    assert [m.kind for m in messages] == ["available", "config", "prediction", "source", "clock"]
     assert all(m.retain for m in messages)
     assert "event" not in {m.kind for m in messages}, "an event that is over must not fire again"
 
