@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help setup demo test test-programs quick lint format bench soak profile profile-fusion bench-sessions bench-page test-gpu quiet train simulate mutate torture docs-long lock clean
+.PHONY: help setup demo test test-programs quick lint format bench soak profile profile-fusion bench-sessions bench-neighbours bench-page test-gpu quiet train simulate mutate torture docs-long lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -82,6 +82,9 @@ bench-sessions: setup  ## CPU of the aligner per chunk with 100 to 10,000 open s
 
 test-gpu: setup  ## Test the models on a CUDA device
 	@$(BIN)/python -m pytest tests/gpu/on_cuda.py -s $(ARGS)
+
+bench-neighbours: setup  ## Latency of a session beside neighbours that flood the system (ten minutes; SECONDS=30)
+	@$(BIN)/python -m benchmarks.neighbours --seconds $(or $(SECONDS),30) --write $(ARGS)
 
 bench-page: setup  ## Frame rate of the live page with ten sessions, in a real Chromium (two minutes)
 	@$(BIN)/python -m benchmarks.page --write $(ARGS)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 
 from services.contract.window import Window
+from services.fusion.fair_queue import FairQueue, QueuedWindow
 from services.fusion.load_shedding import SKIP_EARLY
 
 # The weight of a batch in the time model decays by this with each later batch: a few dozen batches count.
@@ -58,17 +59,6 @@ class BatchTimeModel:
 
 
 @dataclass(frozen=True, slots=True)
-class QueuedWindow:
-    """A window and where its record was read; due_us: when its prediction should be published (monotonic clock)."""
-
-    partition: int
-    offset: int
-    appended_ms: int
-    window: Window
-    due_us: int
-
-
-@dataclass(frozen=True, slots=True)
 class ReleasedBatch:
     """A batch to predict.
 
@@ -82,18 +72,20 @@ class ReleasedBatch:
 
 
 class Batcher:
-    """A queue of windows in order of arrival; final ones are all predicted, once, early ones while they help.
+    """A fair queue of windows; final ones are all predicted, once and in order, early ones while they help.
 
     A batch goes when the device is free, which is when `next_batch` is called. It takes all that is queued, up to `size`
-    windows. A smaller batch waits for the next window only if that shortens the sum of all waits (see `_pays`) and the
-    time model says that no window becomes late.
+    windows, in the order of `FairQueue`. A smaller batch waits for the next window only if that shortens the sum of all
+    waits (see `_pays`) and the time model says that no window becomes late.
     """
 
     def __init__(self, size: int, batch_time: BatchTimeModel) -> None:
         self.size, self.batch_time = size, batch_time
-        self._queue: deque[QueuedWindow] = deque()
+        self._queue = FairQueue()
+        # By partition, the offsets of windows that are not published yet, in order.
+        self._unfinished: dict[int, OrderedDict[int, None]] = {}
         self._newest: dict[str, int] = {}
-        self._in_flight: dict[str, int] = {}
+        self._in_flight: dict[str, list[int]] = {}
         self._gap_us = inf
         self._arrived_us = -NEVER_US
         self._until_us = NEVER_US
@@ -103,21 +95,37 @@ class Batcher:
         return len(self._queue)
 
     @property
-    def queued(self) -> Sequence[QueuedWindow]:
-        """The windows that are not taken yet, in order."""
-        return tuple(self._queue)
+    def old_count(self) -> int:
+        """How many of the queued windows are of sessions that are not new."""
+        return self._queue.old_count
+
+    @property
+    def is_ready(self) -> bool:
+        """True if a window is queued that is not being prepared."""
+        return self._queue.is_ready
 
     @property
     def next_deadline_us(self) -> int:
         """When to call `next_batch` again though no window arrives."""
-        return self._until_us if self._queue else NEVER_US
+        return self._until_us if self.is_ready else NEVER_US
+
+    def first_unfinished(self, partition: int) -> int | None:
+        """Return the smallest offset of a window that is queued, being prepared or in flight; None if there is none."""
+        return next(iter(self._unfinished.get(partition, ())), None)
+
+    def last_added_us(self, session: str) -> int | None:
+        """Return the start of the newest final window of a session that is queued or in flight."""
+        newest = self._newest.get(session)
+        return newest if newest is not None else max(self._in_flight.get(session, ()), default=None)
 
     def add(self, queued: Sequence[QueuedWindow], now_us: int) -> None:
         """Add windows in their order."""
         if not queued:
             return
-        self._queue.extend(queued)
-        for window in (q.window for q in queued):
+        for q in queued:
+            self._queue.add(q)
+            self._unfinished.setdefault(q.partition, OrderedDict())[q.offset] = None
+            window = q.window
             if window.final:
                 self._newest[window.session] = max(window.start_us, self._newest.get(window.session, window.start_us))
         since_us = now_us - self._arrived_us
@@ -132,6 +140,7 @@ class Batcher:
         level: int,
         last_final_us: Callable[[str], int | None],
         *,
+        level_of_new: int | None = None,
         coming: bool = False,
         drain: bool = False,
     ) -> ReleasedBatch | None:
@@ -139,42 +148,69 @@ class Batcher:
 
         Args:
             now_us: The monotonic clock.
-            level: The level of overload.
+            level: The level of overload by the windows of sessions that are not new.
             last_final_us: Returns the start of a session's last predicted final window.
+            level_of_new: The level of overload by all windows, for new sessions; None for the same.
             coming: True if more is at the broker, so that a full batch costs no wait.
             drain: True if nothing may wait any more.
         """
-        picked: list[QueuedWindow] = []
-        skipped: list[QueuedWindow] = []
-        taken: dict[str, int] = {}
-        for q in self._queue:
-            if self._is_useful(q.window, level, taken, last_final_us):
-                picked.append(q)
-                if q.window.final:
-                    taken[q.window.session] = q.window.start_us
-            else:
-                skipped.append(q)
-            if len(picked) == self.size:
-                break
+        taken: dict[str, list[int]] = {}
+        levels = (level if level_of_new is None else level_of_new), level
+
+        def is_useful(q: QueuedWindow, old: bool) -> bool:
+            useful = self._is_useful(q.window, levels[old], taken, last_final_us)
+            if useful and q.window.final:
+                taken.setdefault(q.window.session, []).append(q.window.start_us)
+            return useful
+
+        picked, skipped = self._queue.select(self.size, is_useful)
         reason = self._reason(picked, now_us, coming, drain) if picked or not skipped else IDLE
         if reason is None:
+            self._queue.undo(picked, skipped)
             return None
-        for _ in range(len(picked) + len(skipped)):
-            window = self._queue.popleft().window
+        for window in (q.window for q in (*picked, *skipped)):
             if window.final and self._newest.get(window.session) == window.start_us:
                 del self._newest[window.session]
-        self._in_flight |= taken
+        for session, starts in taken.items():
+            self._in_flight.setdefault(session, []).extend(starts)
         self._until_us, self._waits = now_us, None
         return ReleasedBatch(picked, skipped, reason, level)
 
+    def put_off(self, queued: Sequence[QueuedWindow]) -> None:
+        """Note that windows of one session in a released batch are being prepared; `resume` puts them back."""
+        session = queued[0].window.session
+        self._queue.block(queued[0])
+        self._end_flight(queued)
+        finals = [q.window.start_us for q in queued if q.window.final]
+        if finals:
+            self._newest[session] = max(*finals, self._newest.get(session, finals[0]))
+
+    def resume(self, queued: Sequence[QueuedWindow], took_us: float) -> None:
+        """Put windows back that are prepared now, and charge the time that it took to their session."""
+        self._queue.requeue(queued)
+        self._queue.charge(queued[0].window.session, took_us)
+        self._until_us = min(self._until_us, self._arrived_us)
+
+    def charge(self, session: str, us: float) -> None:
+        """Charge the time of decoding a window to its session."""
+        self._queue.charge(session, us)
+
     def complete(self, released: ReleasedBatch) -> None:
         """Mark a batch as published: from now on `last_final_us` knows of its windows."""
-        for window in (q.window for q in released.windows):
-            if window.final and self._in_flight.get(window.session) == window.start_us:
-                del self._in_flight[window.session]
+        self._end_flight(released.windows)
+        for q in (*released.windows, *released.skipped):
+            self._unfinished[q.partition].pop(q.offset, None)
+
+    def _end_flight(self, queued: Sequence[QueuedWindow]) -> None:
+        for window in (q.window for q in queued):
+            starts = self._in_flight.get(window.session, [])
+            if window.final and window.start_us in starts:
+                starts.remove(window.start_us)
+                if not starts:
+                    del self._in_flight[window.session]
 
     def _is_useful(
-        self, window: Window, level: int, taken: dict[str, int], last_final_us: Callable[[str], int | None]
+        self, window: Window, level: int, taken: dict[str, list[int]], last_final_us: Callable[[str], int | None]
     ) -> bool:
         """True for final windows that are not predicted yet, and for early ones that still help.
 
@@ -183,9 +219,12 @@ class Batcher:
         session at or after it is there already; under overload early predictions are left out first.
         """
         session, start_us = window.session, window.start_us
-        latest_us = (taken.get(session), self._in_flight.get(session), last_final_us(session))
-        if any(us is not None and start_us <= us for us in latest_us):
+        predicted_us = last_final_us(session)
+        if predicted_us is not None and start_us <= predicted_us:
             return False
+        for starts in (taken.get(session), self._in_flight.get(session)):
+            if starts and start_us <= starts[-1]:
+                return False
         return window.final or (level < SKIP_EARLY and start_us > self._newest.get(session, start_us - 1))
 
     def _reason(self, picked: Sequence[QueuedWindow], now_us: int, coming: bool, drain: bool) -> str | None:

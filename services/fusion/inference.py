@@ -6,6 +6,7 @@ The only file of the services that runs the model.
 from __future__ import annotations
 
 import logging
+import threading
 from collections import Counter, OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
@@ -40,28 +41,32 @@ class ByteLimitedCache(Generic[V]):
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
+        # Costly payloads are decoded in a thread of their own.
+        self._lock = threading.Lock()
         self._entries: OrderedDict[CacheKey, tuple[V, int]] = OrderedDict()
         self.bytes = 0
         self.evicted: Counter[str] = Counter()
 
     def get(self, key: CacheKey) -> V | None:
         """Return the value, and mark it as used."""
-        entry = self._entries.get(key)
-        if entry is None:
-            return None
-        self._entries.move_to_end(key)
-        return entry[0]
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
+            self._entries.move_to_end(key)
+            return entry[0]
 
     def put(self, key: CacheKey, value: V, size: int) -> None:
         """Store a value that counts for `size` bytes, and evict what no longer fits."""
-        if key in self._entries:
-            return
-        self._entries[key] = (value, size)
-        self.bytes += size
-        while self.bytes > self._bytes_max and self._entries:
-            (modality, *_), (_, freed) = self._entries.popitem(last=False)
-            self.bytes -= freed
-            self.evicted[modality] += 1
+        with self._lock:
+            if key in self._entries:
+                return
+            self._entries[key] = (value, size)
+            self.bytes += size
+            while self.bytes > self._bytes_max and self._entries:
+                (modality, *_), (_, freed) = self._entries.popitem(last=False)
+                self.bytes -= freed
+                self.evicted[modality] += 1
 
 
 class RecentKeys:
@@ -195,6 +200,12 @@ class Inference:
         known = self._decoded.get
         return [m for m in members if known(member_key(modality, m)) is None]
 
+    def decode_ahead(self, modality: str, member: Member, payload: Payload) -> None:
+        """Decode a member before a window that has it is decoded; any thread may do it."""
+        key = member_key(modality, member)
+        if self._decoded.get(key) is None:
+            self._decode(modality, member, key, {position_of(modality, member): payload})
+
     def predict(self, windows: Sequence[Window], payloads: Payloads, level: int = 0) -> list[WindowPrediction]:
         """Predict windows in batches of the model's own size.
 
@@ -215,11 +226,15 @@ class Inference:
         began_us = monotonic_us()
         values: Values = {}
         per_window = []
+        at_us = began_us
         for window in windows:
             try:
-                per_window.append(self._window_inputs(window, payloads, values, level))
+                inputs = self._window_inputs(window, payloads, values, level)
             except FAILURES as error:
-                per_window.append(WindowInputs({}, {}, {}, error=type(error).__name__))
+                inputs = WindowInputs({}, {}, {}, error=type(error).__name__)
+            per_window.append(inputs)
+            now_us = monotonic_us()
+            inputs.took_us, at_us = now_us - at_us, now_us
         return ModelInputs(windows, per_window, values, (monotonic_us() - began_us) / 1000)
 
     def infer(self, inputs: ModelInputs) -> ModelOutputs:

@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from services.contract.dead_letter import DeadLetter
 from services.contract.record import MemberPosition, RecordPosition
 from services.contract.topics import Topics
-from services.contract.window import position_of
-from services.fusion.batching import QueuedWindow, ReleasedBatch
+from services.contract.window import Member, Window, position_of
+from services.fusion.batching import ReleasedBatch
+from services.fusion.decode_ahead import costly_members
 from services.fusion.event_tracker import EventTracker, is_foldable
+from services.fusion.fair_queue import QueuedWindow
 from services.fusion.fetch import PayloadFetcher
 from services.fusion.inference import Inference
 from services.fusion.metrics import FusionObserver
@@ -134,6 +136,8 @@ class PredictionPipeline:
         observer: Counts batches.
         threads: One to decode and to explain, and one for the device alone, so that it never waits for other work.
         on_published: Called with each batch once the broker has all of it, and how long the model took (us).
+        on_put_off: Called with windows of one session whose first one needs costly payloads, and these.
+        on_decoded: Called with the session of each window that was decoded, and how long that took (us).
     """
 
     def __init__(
@@ -146,10 +150,13 @@ class PredictionPipeline:
         observer: FusionObserver,
         threads: tuple[Executor, Executor],
         on_published: Callable[[ReleasedBatch, float], None],
+        on_put_off: Callable[[Inference, list[QueuedWindow], list[tuple[Member, Payload]]], None],
+        on_decoded: Callable[[str, float], None],
     ) -> None:
         self._topics, self._fetcher, self._publisher = topics, fetcher, publisher
         self._payloads, self._controls, self._observer, self._on_published = payloads, controls, observer, on_published
         self._decoding, self._inferring = threads
+        self._on_put_off, self._on_decoded = on_put_off, on_decoded
         self._reported: OrderedDict[MemberPosition, None] = OrderedDict()
 
     def build(self, inference: Inference, tracker: EventTracker) -> StagePipeline:
@@ -162,10 +169,15 @@ class PredictionPipeline:
             windows = [self._controls.with_mutes(q.window) for q in released.windows]
             if windows:
                 batch.payloads = await self._fetcher.fetch(windows)
+                released = batch.released = self._put_off_costly(released, windows, batch.payloads, inference)
+                windows = [self._controls.with_mutes(q.window) for q in released.windows]
+            if windows:
                 batch.spent_ms = {"fetch": (monotonic_us() - batch.began_us) / 1000}
                 batch.inputs = await loop.run_in_executor(
                     self._decoding, inference.decode, windows, batch.payloads, released.level
                 )
+                for window, decoded in zip(windows, batch.inputs.per_window, strict=True):
+                    self._on_decoded(window.session, decoded.took_us)
                 # Queued at the device right after its predecessor, which thus never waits for this event loop.
                 batch.outputs = loop.run_in_executor(self._inferring, inference.infer, batch.inputs)
             return batch
@@ -220,6 +232,32 @@ class PredictionPipeline:
             self._on_published(batch.released, 1000 * (spent["encode"] + spent["fuse"]) if batch.published else 0.0)
 
         return StagePipeline(decode, infer, explain, publish)
+
+    def _put_off_costly(
+        self,
+        released: ReleasedBatch,
+        windows: Sequence[Window],
+        payloads: Mapping[MemberPosition, Payload],
+        inference: Inference,
+    ) -> ReleasedBatch:
+        """Return the batch without the windows that need costly payloads and those of their sessions that follow."""
+        put_off: dict[str, list[QueuedWindow]] = {}
+        costly: dict[str, list[tuple[Member, Payload]]] = {}
+        for q, window in zip(released.windows, windows, strict=True):
+            if window.session in put_off:
+                put_off[window.session].append(q)
+            elif not q.prepared and (members := costly_members(window, payloads)):
+                put_off[window.session], costly[window.session] = [q], members
+        if not put_off:
+            return released
+        for session, queued in put_off.items():
+            self._on_put_off(inference, queued, costly[session])
+        return replace(
+            released,
+            windows=[
+                q for q in released.windows if q.window.session not in put_off or q not in put_off[q.window.session]
+            ],
+        )
 
     def _to_publish(
         self, batch: PipelineBatch, predicted: Sequence[WindowPrediction], tracker: EventTracker

@@ -14,9 +14,9 @@ from services.contract import canonical
 from services.contract.prediction import STATE_HEADER
 from services.contract.topics import Topics
 from services.contract.window import Window
-from services.fusion.batching import QueuedWindow
 from services.fusion.event_detector import DetectorState
 from services.fusion.event_tracker import EventTracker
+from services.fusion.fair_queue import QueuedWindow
 from services.kafka.log_reader import read_partitions, read_range
 from services.kafka.record_errors import SkippedRecords
 from services.kafka.start_offsets import find_start_offsets, first_append_ms
@@ -47,7 +47,11 @@ def keep_newest(states: dict[str, DetectorState], session: str, state: DetectorS
 
 
 def look_back_us(
-    windows: Iterable[Window], states: Mapping[str, DetectorState], read_since_us: int, future_us: int
+    windows: Iterable[Window],
+    states: Mapping[str, DetectorState],
+    read_since_us: int,
+    future_us: int,
+    last_added_us: Callable[[str], int | None] = lambda session: None,
 ) -> int | None:
     """Return the append time (us) from which on predictions must be read before these windows are predicted.
 
@@ -60,6 +64,7 @@ def look_back_us(
         states: The known states by session.
         read_since_us: The append time from which on predictions have been read.
         future_us: How far in the future a chunk's time may be.
+        last_added_us: Returns the start of the final window of a session that is predicted right before these.
 
     Returns:
         None if enough is known.
@@ -68,7 +73,11 @@ def look_back_us(
     since_us: int | None = None
     for window in windows:
         state = states.get(window.session)
-        last_us = reached.get(window.session, -UNREAD_US if state is None else state.last_us)
+        last_us = reached.get(window.session)
+        if last_us is None:
+            last_us = last_added_us(window.session)
+        if last_us is None:
+            last_us = -UNREAD_US if state is None else state.last_us
         if not window.final or window.start_us <= last_us:
             continue
         previous_us = window.previous_us
@@ -125,13 +134,19 @@ class StateRecovery:
         self._read_since_us = {n: one.read_since_us for n, one in zip(numbers, partitions, strict=True)}
         return partitions
 
-    async def look_back(self, queued: Sequence[QueuedWindow], tracker: EventTracker, model_digest: str) -> None:
+    async def look_back(
+        self,
+        queued: Sequence[QueuedWindow],
+        tracker: EventTracker,
+        last_added_us: Callable[[str], int | None],
+        model_digest: str,
+    ) -> None:
         """Read the states of predecessors that were predicted before what was read, into the tracker."""
         since_us: dict[int, int] = {}
         for number in {q.partition for q in queued}:
             read_us = UNREAD_US if tracker.has_dropped_sessions else self._read_since_us[number]
             windows = (q.window for q in queued if q.partition == number)
-            from_us = look_back_us(windows, tracker.states, read_us, self._future_us)
+            from_us = look_back_us(windows, tracker.states, read_us, self._future_us, last_added_us)
             if from_us is not None:
                 since_us[number] = from_us
 

@@ -33,6 +33,7 @@ class WindowInputs:
         skipped: Modalities left out under overload.
         level: The level of overload, by what is left out.
         error: Why the window cannot be predicted.
+        took_us: How long decoding took.
     """
 
     items: dict[str, list[Hashable]]
@@ -42,6 +43,7 @@ class WindowInputs:
     level: int = 0
     error: str | None = None
     silent: set[str] = field(default_factory=set)
+    took_us: int = 0
 
     @property
     def present(self) -> frozenset[str]:

@@ -18,9 +18,11 @@ from services.contract.record import RecordPosition
 from services.contract.signature import Signer
 from services.contract.topics import Topics
 from services.contract.window import Member, Window, WindowDecoder
-from services.fusion.batching import COMING_US, FULL, NEVER_US, Batcher, BatchTimeModel, QueuedWindow, ReleasedBatch
+from services.fusion.batching import COMING_US, FULL, NEVER_US, Batcher, BatchTimeModel, ReleasedBatch
+from services.fusion.decode_ahead import AheadDecoder
 from services.fusion.event_detector import EventDetector
 from services.fusion.event_tracker import EventTracker
+from services.fusion.fair_queue import QueuedWindow
 from services.fusion.fetch import PayloadFetcher
 from services.fusion.hot_reload import CheckpointReloader
 from services.fusion.inference import Inference
@@ -32,10 +34,12 @@ from services.fusion.recovery import StateRecovery
 from services.kafka.control_topic import ControlTopic
 from services.kafka.record_errors import is_about_record
 from services.runtime.monotonic_clock import monotonic_us
-from services.storage.payload_cache import PayloadCache
+from services.storage.payload_cache import Payload, PayloadCache
 from services.storage.payload_log import PayloadLog
 
 REFRESH_US = 100_000
+# With more windows queued, no more are read.
+QUEUE_MAX = 20_000
 
 
 class ConsumerLag:
@@ -98,7 +102,10 @@ class FusionWorker:
         self._make_producer, self._make_reader, self._make_payloads = make_producer, make_reader, make_payloads
         self._controls, self._signer = controls, signer
         self._deadline_us = load_shedding.deadline_us
+        # New sessions have a level of their own: a flood of them sheds no load of the others.
         self._load_shedder = LoadShedder(load_shedding.level_max, load_shedding.step_us)
+        self._load_shedder_of_new = LoadShedder(load_shedding.level_max, load_shedding.step_us)
+        self._ahead = AheadDecoder(self._resume)
         self._decoding, self._inferring = ThreadPoolExecutor(1, "decode"), ThreadPoolExecutor(1, "inference")
         self._decoder = WindowDecoder()
         self._tracker: EventTracker
@@ -134,10 +141,13 @@ class FusionWorker:
             self._observer,
             (self._decoding, self._inferring),
             self._done,
+            self._put_off,
+            lambda session, us: self._batcher.charge(session, us),
         )
 
     async def stop(self) -> None:
         """Cancel batches in flight and disconnect."""
+        await self._ahead.stop()
         await self._pipeline.stop()
         await self._lag.stop()
         for client in (self._controls, self._producer, self._log_reader):
@@ -159,6 +169,7 @@ class FusionWorker:
 
     async def on_assigned(self, group: AIOKafkaConsumer, numbers: Sequence[int]) -> dict[TopicPartition, int]:
         """Start anew with the given partitions: positions and the states of sessions come from the topics."""
+        await self._ahead.clear()
         self._begin(self._tracker.detector, self._batcher.batch_time)
         self._positions = {}
         recovered = await self._recovery.recover(group, numbers, self._inference.model.digest)
@@ -199,55 +210,84 @@ class FusionWorker:
             KafkaError: The process must end.
         """
         queued = [q for q in [await self._window(record) for record in batch] if q is not None]
-        self._read = dict(self._fetched)
+        await self._recovery.look_back(queued, self._tracker, self._batcher.last_added_us, self._inference.model.digest)
         self._batcher.add(queued, monotonic_us())
-        in_flight = (q for released in self._pipeline.in_flight for q in released.windows)
-        await self._recovery.look_back([*in_flight, *self._batcher.queued], self._tracker, self._inference.model.digest)
+        # Only now: a batch that ends meanwhile acknowledges what was read up to the first window that is not published.
+        self._read = dict(self._fetched)
         newer = self._reloader.poll(monotonic_us())
         more = await self._predict(group, drain=newer is not None)
         self._next_record_us = monotonic_us() + COMING_US if batch and more else NEVER_US
         # With nothing more at the broker, what arrives while the last batch is in flight is predicted together after it.
-        if self._next_record_us == NEVER_US:
+        if self._next_record_us == NEVER_US and not self._batcher.is_ready:
             await self.flush()
         if newer is not None:
             self._serve(newer)
         self._observer.reloads(self._reloader)
 
     async def _predict(self, group: AIOKafkaConsumer, *, drain: bool) -> bool:
-        """Start batches as the first stage frees up, until none is queued or waiting pays; True if more is at the broker."""
+        """Start batches as the first stage frees up, until none is queued or waiting pays; True if more is at the broker.
+
+        If more is there it returns after each batch, so that what arrives for other sessions takes part in the next one.
+        """
         while True:
             await self._pipeline.wait_ready()
             now_us = monotonic_us()
             self._lag.refresh(group, self._positions, now_us)
-            level = self._load_shedder.update_level(self._lag.records(self._positions))
-            self._observer.level(level)
-            coming = self._lag.records(self._read) > 0
-            released = self._batcher.next_batch(now_us, level, self._tracker.last_final_us, coming=coming, drain=drain)
+            unread, batcher = self._lag.records(self._read), self._batcher
+            started = unread + sum(len(one.windows) + len(one.skipped) for one in self._pipeline.in_flight)
+            level = self._load_shedder.update_level(started + batcher.old_count)
+            level_of_new = self._load_shedder_of_new.update_level(started + len(batcher))
+            self._observer.level(max(level, level_of_new))
+            coming = unread > 0
+            released = batcher.next_batch(
+                now_us,
+                level,
+                self._tracker.last_final_us,
+                level_of_new=level_of_new,
+                coming=coming,
+                drain=drain,
+            )
             if released is None:
+                if self._ahead.is_busy and drain:
+                    await self._ahead.drain()
+                    continue
                 return coming and not drain
             if not self._pipeline.in_flight:
                 self._free_us = None
             self._pipeline.put(released)
+            if coming and not drain and len(batcher) < QUEUE_MAX:
+                return True
 
     async def flush(self) -> None:
         """Wait for the batches in flight; then all that was read and is not queued is acknowledged. Raises as `process`."""
         await self._pipeline.drain()
-        if not self._batcher.queued:
-            self._positions = dict(self._read)
+        self._update_positions()
 
     def _done(self, released: ReleasedBatch, device_us: float) -> None:
         """Count the records of a published batch as acknowledged; device_us: how long the model took."""
         self._batcher.complete(released)
         now_us, count = monotonic_us(), len(released.windows) + len(released.skipped)
         # Only full batches without a pause between them show the highest possible rate.
-        if self._free_us is not None and released.reason == FULL:
-            self._load_shedder.observe(count, now_us - self._free_us)
+        if self._free_us is not None and released.reason == FULL and count:
+            for shedder in (self._load_shedder, self._load_shedder_of_new):
+                shedder.observe(count, now_us - self._free_us)
         self._free_us = now_us
         if released.windows:
             self._batcher.batch_time.observe(len(released.windows), device_us)
-        for q in (*released.windows, *released.skipped):
-            tp = TopicPartition(self._topics.windows, q.partition)
-            self._positions[tp] = max(self._positions.get(tp, 0), q.offset + 1)
+        self._update_positions()
+
+    def _update_positions(self) -> None:
+        """Acknowledge all that was read up to the first window of each partition that is not published."""
+        for tp, read in self._read.items():
+            first = self._batcher.first_unfinished(tp.partition)
+            self._positions[tp] = read if first is None else first
+
+    def _put_off(self, inference: Inference, queued: list[QueuedWindow], members: list[tuple[Member, Payload]]) -> None:
+        self._batcher.put_off(queued)
+        self._ahead.put(inference, queued, members)
+
+    def _resume(self, queued: Sequence[QueuedWindow], took_us: float) -> None:
+        self._batcher.resume(queued, took_us)
 
     def next_deadline_us(self) -> int:
         """Return when a batch has waited long enough, expected records did not come, or a newer model may be there."""

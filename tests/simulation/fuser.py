@@ -11,9 +11,10 @@ from services.contract import event as event_record
 from services.contract import prediction
 from services.contract.prediction import STATE_HEADER, ModalityContribution, PredictionResult
 from services.contract.window import Window
-from services.fusion.batching import Batcher, BatchTimeModel, QueuedWindow
+from services.fusion.batching import Batcher, BatchTimeModel
 from services.fusion.event_detector import DetectorState, EventDetector
 from services.fusion.event_tracker import EventTracker, detector_input
+from services.fusion.fair_queue import QueuedWindow
 from services.fusion.recovery import UNREAD_US, keep_newest, look_back_us, state_of
 from services.fusion.stage_values import WindowPrediction
 from tests.simulation.broker import UNIT_US, Broker, Place, PublishedPrediction

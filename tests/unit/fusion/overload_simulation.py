@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from services.contract.window import Window
-from services.fusion.batching import FULL, NEVER_US, Batcher, BatchTimeModel, QueuedWindow
+from services.fusion.batching import FULL, NEVER_US, Batcher, BatchTimeModel
+from services.fusion.fair_queue import QueuedWindow
 from services.fusion.load_shedding import LoadShedder
 
 SIZE, READ_MAX, END_OFFSET_EVERY_US, HOP_US = 8, 256, 100_000, 500_000
