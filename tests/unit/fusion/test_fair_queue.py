@@ -111,6 +111,6 @@ def test_every_window_is_taken_once_in_the_order_of_its_session(steps: list[tupl
         out += take(3, undo=False)
     assert not queue.is_ready
     assert sorted(q.offset for q in out) == [q.offset for q in added]
-    for session in {q.window.session for q in added}:
-        offsets = [q.offset for q in out if q.window.session == session]
+    for name in {q.window.session for q in added}:
+        offsets = [q.offset for q in out if q.window.session == name]
         assert offsets == sorted(offsets)
