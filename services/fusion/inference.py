@@ -6,12 +6,10 @@ The only file of the services that runs the model.
 from __future__ import annotations
 
 import logging
-import threading
-from collections import Counter, OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,46 +25,11 @@ from services.contract.prediction import MUTED, Counterfactual, ModalityContribu
 from services.contract.record import MemberPosition
 from services.contract.transcript import has_content
 from services.contract.window import Member, Window, position_of
+from services.fusion.byte_limited_cache import ByteLimitedCache
 from services.fusion.load_shedding import degrade
 from services.fusion.stage_values import AUDIO, TEXT, ModelInputs, ModelOutputs, WindowInputs, WindowPrediction
 from services.runtime.monotonic_clock import monotonic_us
 from services.storage.payload_cache import Payload
-
-CacheKey = tuple[Any, ...]
-V = TypeVar("V")
-
-
-class ByteLimitedCache(Generic[V]):
-    """A least-recently-used cache with a limit in bytes; a key is a tuple that begins with its modality."""
-
-    def __init__(self, bytes_max: int) -> None:
-        self._bytes_max = bytes_max
-        # Costly payloads are decoded in a thread of their own.
-        self._lock = threading.Lock()
-        self._entries: OrderedDict[CacheKey, tuple[V, int]] = OrderedDict()
-        self.bytes = 0
-        self.evicted: Counter[str] = Counter()
-
-    def get(self, key: CacheKey) -> V | None:
-        """Return the value, and mark it as used."""
-        with self._lock:
-            entry = self._entries.get(key)
-            if entry is None:
-                return None
-            self._entries.move_to_end(key)
-            return entry[0]
-
-    def put(self, key: CacheKey, value: V, size: int) -> None:
-        """Store a value that counts for `size` bytes, and evict what no longer fits."""
-        with self._lock:
-            if key in self._entries:
-                return
-            self._entries[key] = (value, size)
-            self.bytes += size
-            while self.bytes > self._bytes_max and self._entries:
-                (modality, *_), (_, freed) = self._entries.popitem(last=False)
-                self.bytes -= freed
-                self.evicted[modality] += 1
 
 
 class RecentKeys:
