@@ -59,6 +59,7 @@ def _report(text: str) -> None:
 
 async def _run_stack(folder: Path) -> None:
     from services.kafka import clients, topic_admin
+    from services.kafka.control_topic import renew_signatures
     from services.local.ports import free_ports
     from services.local.services import ServiceProcess
     from services.local.stack import LocalStack
@@ -74,6 +75,7 @@ async def _run_stack(folder: Path) -> None:
             await topic_admin.create_missing_topics(admin, stack.settings())
             if stack.broker is not None:
                 await topic_admin.apply_changes(admin, await topic_admin.config_changes(admin, settings))
+        await renew_signatures(stack.settings())
         gateway, token = settings.gateway, access_token(settings.gateway)
         port = gateway.port or free_ports(1)[0]
         stack.lock.describe(f"the live page is {page_url(gateway.host, port, '')}")

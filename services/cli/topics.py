@@ -104,6 +104,7 @@ def acl(
 
 async def _apply(settings: Settings, dry_run: bool) -> tuple[list[str], list[ConfigChange]]:
     from services.kafka import clients, topic_admin
+    from services.kafka.control_topic import renew_signatures
 
     async with clients.admin(settings.kafka) as admin:
         changes = await topic_admin.config_changes(admin, settings)
@@ -112,6 +113,7 @@ async def _apply(settings: Settings, dry_run: bool) -> tuple[list[str], list[Con
             return [t.name for t in topic_admin.topic_definitions(settings) if t.name not in existing], changes
         created = await topic_admin.create_missing_topics(admin, settings, ROLLING_S)
         await topic_admin.apply_changes(admin, changes)
+        await renew_signatures(settings)
         return created, changes
 
 

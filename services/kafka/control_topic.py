@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
+from aiokafka.structs import ConsumerRecord
 
 from services.contract import mute_and_forget
 from services.contract.mute_and_forget import Control
 from services.contract.partitioner import partition_of
+from services.contract.signature import Signer
 from services.contract.topics import Topics
 from services.contract.window import Window
 from services.kafka import clients
@@ -191,3 +193,37 @@ async def update_control(
         headers=[("content-type", b"application/json")],
     )
     return changed
+
+
+async def renew_signatures(settings: Settings) -> int:
+    """Write controls again that the first secret has not signed, or after which a forged record stands.
+
+    Compaction leaves the last record of a session, whoever wrote it, and a mute outlives any secret. Return how many were
+    written. Raises KafkaError.
+    """
+    signer, topic = settings.kafka.signer(), settings.topic_names().control
+    if not signer.secrets:
+        return 0
+    first, outdated = Signer(signer.secrets[:1]), list[tuple[int, ConsumerRecord]]()
+    async with clients.reader(settings.kafka, with_forged=True) as reader:
+        if topic not in await reader.topics():
+            return 0  # This user may not read it.
+        for number in range(settings.topics.partitions):
+            own: dict[bytes, ConsumerRecord] = {}
+            last: dict[bytes | None, ConsumerRecord] = {}
+            async for record in read_range(reader, TopicPartition(topic, number)):
+                last[record.key] = record
+                if record.key is not None and signer.verify(topic, number, record):
+                    own[record.key] = record
+            outdated += [
+                (number, record)
+                for key, record in own.items()
+                if last[key] is not record or not first.verify(topic, number, record)
+            ]
+    if not outdated:
+        return 0
+    async with clients.producer(settings.kafka) as producer:
+        for number, record in outdated:
+            headers = list(record.headers)
+            await producer.send_and_wait(topic, record.value, key=record.key, partition=number, headers=headers)
+    return len(outdated)

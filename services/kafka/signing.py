@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections.abc import Collection
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import TopicAuthorizationFailedError
 
 from services.contract.signature import is_signed
 from services.contract.user_errors import EXIT_USAGE, BraidError
@@ -59,11 +57,12 @@ async def check_secret(settings: Settings) -> None:
     """
     if settings.kafka.signer().secrets:
         return
-    # Where access rules are in force, only the aligner may read this topic.
-    with contextlib.suppress(TopicAuthorizationFailedError):
-        async with clients.reader(settings.kafka) as reader:
+    frontier = settings.topic_names().frontier
+    async with clients.reader(settings.kafka) as reader:
+        # Where access rules are in force, only the aligner sees this topic.
+        if frontier in await reader.topics():
             for number in range(settings.topics.partitions):
-                await require_unsigned(reader, TopicPartition(settings.topic_names().frontier, number))
+                await require_unsigned(reader, TopicPartition(frontier, number))
     _log.warning("No signing secret is set: records are neither signed nor verified. `braid topics apply` makes one.")
 
 

@@ -6,17 +6,18 @@ import time
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from services.contract import event, last_emitted_window, mute_and_forget, tick, window
 from services.contract.event import Event
 from services.contract.last_emitted_window import LastEmittedWindow
 from services.contract.mute_and_forget import Control
 from services.contract.partitioner import partition_of
-from services.contract.record import KafkaRecord
+from services.contract.signature import Signer
 from services.contract.window import Window, WindowMembers
 from services.inspection.audit.collect import collect_topic
 from services.kafka import clients
-from services.kafka.control_topic import ControlTopic, update_control
+from services.kafka.control_topic import ControlTopic, renew_signatures, update_control
 from services.kafka.signing import MissingSecretError, check_secret
 from services.local.services import ServiceProcess
 from services.runtime.settings import Settings
@@ -109,7 +110,26 @@ async def test_forged_records_silence_nothing_mute_nobody_and_stop_no_service(
         for topic in (topics.windows, topics.frontier, topics.control, topics.events, topics.predictions):
             trusted = await collect_topic(reader, topic, count)
             assert not {record.position for record in trusted} & set(written)
-            assert all(type(record) is KafkaRecord and record.value != b"" for record in trusted)
+    await check_renewal(settings, "muted by its owner", mute)
+
+
+async def check_renewal(settings: Settings, session: str, control: Control) -> None:
+    """Sign a control anew after a forged record, and with a new secret: it must be the last record, under that secret."""
+    topic, key = settings.topic_names().control, session.encode()
+    signer = settings.kafka.signer()
+    rotated = Signer((b"the secret of next year", *signer.secrets))
+    kafka = settings.kafka.model_copy(
+        update={"signing_secrets": tuple(SecretStr(secret.decode()) for secret in rotated.secrets)}
+    )
+    after_rotation = settings.model_copy(update={"kafka": kafka})
+    for own, current in ((settings, signer), (after_rotation, rotated)):
+        assert await renew_signatures(own) > 0
+        assert await renew_signatures(own) == 0, "nothing is left to sign"
+        async with clients.reader(settings.kafka, with_forged=True) as reader:
+            *_, last = [r for r in await collect_topic(reader, topic, settings.topics.partitions) if r.key == key]
+        assert not Signer(current.secrets[:1]).is_forged(last)
+        assert mute_and_forget.decode_or_none(session, last.value) == control
+    assert await renew_signatures(settings) > 0, "tests that follow have the former secret only"
 
 
 async def test_a_process_without_the_secret_of_the_topics_says_what_to_set(
