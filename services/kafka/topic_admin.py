@@ -17,6 +17,7 @@ from services.runtime.settings import Settings, TopicSettings
 
 LED_WITHIN_S = 10
 MISSING = "does not exist"
+_MIN_INSYNC = "min.insync.replicas"
 _SOURCE_TOPIC = 1  # DYNAMIC_TOPIC_CONFIG in Kafka's DescribeConfigs
 
 
@@ -135,15 +136,23 @@ def _partition_problems(
 
 
 async def config_changes(admin: AIOKafkaAdminClient, settings: Settings) -> list[ConfigChange]:
-    """Return the configurations of existing topics that differ from the settings."""
+    """Return the configurations of existing topics that differ from the settings.
+
+    `min.insync.replicas` is left out where a topic has fewer replicas: nothing could be written to it any more.
+    """
     existing = set(await admin.list_topics())
     there = [topic for topic in topic_definitions(settings) if topic.name in existing]
-    configs = await _configs(admin, [topic.name for topic in there])
+    names = [topic.name for topic in there]
+    configs = await _configs(admin, names)
+    described = await admin.describe_topics(names) if names else []
+    replicas = {d["topic"]: min(len(p["replicas"]) for p in d["partitions"]) for d in described}
     return [
         ConfigChange(topic.name, name, configs[topic.name][name].value, value)
         for topic in there
         for name, value in _config_of(topic, settings).items()
-        if name in configs[topic.name] and not _same(value, configs[topic.name][name].value)
+        if name in configs[topic.name]
+        and not _same(value, configs[topic.name][name].value)
+        and (name != _MIN_INSYNC or int(value) <= replicas[topic.name])
     ]
 
 
@@ -165,7 +174,7 @@ async def apply_changes(admin: AIOKafkaAdminClient, changes: Sequence[ConfigChan
 
 
 def _config_of(topic: Topic, settings: Settings) -> dict[str, str]:
-    return {**dict(topic.config), "min.insync.replicas": str(settings.topics.min_insync_replicas)}
+    return {**dict(topic.config), _MIN_INSYNC: str(settings.topics.min_insync_replicas)}
 
 
 def _same(one: str, other: str) -> bool:

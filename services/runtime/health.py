@@ -22,6 +22,9 @@ from services.runtime.settings import Settings
 _log = logging.getLogger(__name__)
 
 
+PAUSED_US = 5_000_000
+
+
 class Progress:
     """Liveness and readiness of a service.
 
@@ -108,7 +111,12 @@ class Watchdog:
         self._stopped.set()
 
     def _watch(self) -> None:
+        looked_us = monotonic_us()
         while not self._stopped.wait(1.0):
+            # The whole process was stopped or got no processor, this thread included: that is no hung main loop.
+            if monotonic_us() - looked_us > PAUSED_US:
+                self._progress.beat()
+            looked_us = monotonic_us()
             if not self._progress.alive:
                 self._on_stall()
                 os._exit(70)

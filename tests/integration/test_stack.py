@@ -113,7 +113,8 @@ async def test_changed_settings_are_found_and_applied_to_topics_and_what_else_is
     base = {"prefix": f"{settings.topics.prefix}-changed", "partitions": 1}
     before = settings.model_copy(update={"topics": settings.topics.model_copy(update=base)})
     after = settings.model_copy(update={"topics": before.topics.model_copy(update={"media_retention_min": 90})})
-    replicated = settings.model_copy(update={"topics": before.topics.model_copy(update={"replication_factor": 3})})
+    more = {"replication_factor": 3, "min_insync_replicas": 2}
+    replicated = settings.model_copy(update={"topics": before.topics.model_copy(update=more)})
     windows = before.topic_names().windows
     own = topic_admin.ConfigChange(windows, "segment.bytes", "", "1048576")
     async with clients.admin(stack.bootstrap_servers) as admin:
@@ -130,6 +131,8 @@ async def test_changed_settings_are_found_and_applied_to_topics_and_what_else_is
             assert (await topic_admin._configs(admin, [windows]))[windows]["segment.bytes"].value == "1048576"
             problems = await topic_admin.check_topics(admin, replicated)
             assert {p.what.partition(",")[0] for p in problems} >= {"has 1 replicas of each partition"}
+            # With fewer replicas than that nothing could be written any more.
+            assert "min.insync.replicas" not in {c.name for c in await topic_admin.config_changes(admin, replicated)}
         finally:
             await admin.delete_topics(names)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, Field, SecretStr
+from pydantic import AwareDatetime, Field, SecretStr, model_validator
 
 from services.contract.signature import Signer
 from services.runtime.settings.section import Section
@@ -150,6 +150,15 @@ class TopicSettings(Section):
     media_retention_min: int = Field(
         60, ge=1, le=525_600, description="How long Kafka keeps records of the media topics, in minutes."
     )
+
+    @model_validator(mode="after")
+    def _check_replicas(self) -> Self:
+        if self.min_insync_replicas > self.replication_factor:
+            raise ValueError(
+                f"topics.min_insync_replicas is {self.min_insync_replicas}, but topics.replication_factor is "
+                f"{self.replication_factor}: nothing could be written"
+            )
+        return self
 
 
 class HttpSettings(Section):

@@ -80,6 +80,7 @@ def test_message_shows_the_value_but_never_that_of_a_secret() -> None:
         ({"devices": {"cam": {"clock": "arrival", "clock_offset_ms": 5}}}, "devices.cam: clock: arrival ignores the device's own time"),
         ({"devices": {"cam": {"clock_offset_ms": "x"}}}, "devices.cam.clock_offset_ms: must be 'auto' (found 'x') or must be"),
         ({"kafka": ["x"]}, "kafka: must be a table (lines of `name: value`) (found a list)"),
+        ({"topics": {"min_insync_replicas": 2}}, "topics.min_insync_replicas is 2, but topics.replication_factor is 1"),
         ({"wyoming": {"forward": "whisper"}}, "wyoming.forward: must be host:port"),
     ],
 )  # fmt: skip
