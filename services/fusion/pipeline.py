@@ -6,6 +6,7 @@ While one batch is at the device, the next one is fetched and decoded, and the o
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -25,7 +26,7 @@ from services.fusion.decode_ahead import costly_members
 from services.fusion.event_tracker import EventTracker, is_foldable
 from services.fusion.fair_queue import QueuedWindow
 from services.fusion.fetch import PayloadFetcher
-from services.fusion.inference import Inference
+from services.fusion.inference import FAILURES, Inference
 from services.fusion.metrics import FusionObserver
 from services.fusion.publish import PredictionPublisher, PublishedPrediction
 from services.fusion.stage_values import ModelInputs, ModelOutputs, WindowPrediction
@@ -105,6 +106,7 @@ class StagePipeline:
 
 
 REPORTED_MAX = 10_000
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -264,7 +266,13 @@ class PredictionPipeline:
     ) -> Sequence[PublishedPrediction]:
         published = []
         for q, p in zip(batch.released.windows, predicted, strict=True):
-            events = tracker.update(p)
+            try:
+                events = tracker.update(p)
+            except FAILURES as error:
+                # The state may have changed in part: it is read back from the topic when the next window needs it.
+                _log.error("event detection failed on a window", extra={"why": type(error).__name__})
+                tracker.states.pop(q.window.session, None)
+                events = ()
             state = tracker.states.get(q.window.session) if q.window.final and is_foldable(p) else None
             parts = [*_waited(q, batch.picked_ms, batch.held_ms), *batch.spent_ms.items()]
             parts.append(("publish", (monotonic_us() - batch.inferred_us) / 1000))

@@ -17,6 +17,8 @@ from services.contract.window import Window
 from services.inspection.audit.media_record import decode_media_record
 from services.inspection.audit.oracle import LogEntry, OracleVerdict, judge_logs
 
+DEAD_FIELDS = {"topic": str, "partition": int, "offset": int, "stage": str}
+LATE_FIELDS = {"modality": str, "at": list}
 FATES = ("windowed", "late", "duplicate", "dead", "pending")
 
 
@@ -82,10 +84,14 @@ def count_configs(logs: Sequence[PartitionLogs]) -> Counter[str]:
 
 
 def _one(logs: PartitionLogs, semantics: AlignmentConfig, ours: Callable[[str], bool], ledger: Ledger) -> None:
-    refusals = _valid("dead", logs.dead, {"topic", "partition", "offset", "stage"}, logs.partition, ledger)
-    told_late = _valid("late", logs.late, {"modality", "at"}, logs.partition, ledger)
-    dead = {(d["topic"].split(".")[-2], d["offset"]): d for d in refusals if d["partition"] == logs.partition}
-    late = {(d["modality"], d["at"][1]) for d in told_late}
+    rejections = _valid("dead", logs.dead, DEAD_FIELDS, logs.partition, ledger)
+    late_records = _valid("late", logs.late, LATE_FIELDS, logs.partition, ledger)
+    dead = {
+        (d["topic"].rpartition(".")[0].rpartition(".")[2], d["offset"]): d
+        for d in rejections
+        if d["partition"] == logs.partition
+    }
+    late = {(d["modality"], d["at"][-1]) for d in late_records if d["at"] and isinstance(d["at"][-1], int)}
     entries: dict[str, list[LogEntry]] = {}
     chunks: dict[tuple[str, int], Chunk] = {}
     for modality, raws in logs.media.items():
@@ -188,13 +194,13 @@ def _count(ledger: Ledger, modality: str, fate: str) -> None:
 
 
 def _valid(
-    name: str, raws: Sequence[KafkaRecord], fields: set[str], number: int, ledger: Ledger
+    name: str, raws: Sequence[KafkaRecord], fields: Mapping[str, type], number: int, ledger: Ledger
 ) -> list[dict[str, Any]]:
-    """The valid records of a topic; records that lack a field are troubles."""
+    """The valid records of a topic; records that lack a field, or have one of another type, are troubles."""
     found = []
     for raw in raws:
         record = canonical.object_or_empty(raw.value)
-        if fields <= record.keys():
+        if all(isinstance(record.get(field), kind) for field, kind in fields.items()):
             found.append(record)
         else:
             ledger.troubles.append(f"{name} {number}/{raw.offset} is no record of ours")

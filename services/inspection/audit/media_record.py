@@ -25,7 +25,10 @@ def decode_media_record(raw: LogRecord, modality: str, partition: int, config: A
     t_us = appended_us if config.uses_append_time(e.get("source")) else timestamps.parse(e.get("time"))
     if t_us is None:
         return None
-    duration_us = round(float(e.get("duration") or 0) * 1000)
+    try:
+        duration_us = round(float(e.get("duration") or 0) * 1000)
+    except (ValueError, OverflowError):
+        return None
     if modality == "audio" and e.payload:
         length = media_headers.measure_audio(e.get("content-type"), e.payload)
         if not isinstance(length, AudioInfo):

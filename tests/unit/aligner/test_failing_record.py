@@ -71,6 +71,17 @@ def test_a_failure_of_admission_concerns_one_record(monkeypatch: pytest.MonkeyPa
     assert effects.fates["video", "windowed"] == len(SENT) - 1
 
 
+@pytest.mark.parametrize("owner", [AdmissionCache, Aligner])
+def test_a_lack_of_memory_is_no_record_s_fault(monkeypatch: pytest.MonkeyPatch, owner: type) -> None:
+    def failing(*_: object) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(owner, "admit" if owner is AdmissionCache else "add_chunk", failing)
+    scene, records = scene_of(SENT)
+    with pytest.raises(MemoryError):
+        scene.owner.process(records, BOOT_US)
+
+
 def test_a_failure_of_the_core_names_the_record_and_a_new_partition_rejects_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

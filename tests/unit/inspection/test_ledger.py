@@ -54,9 +54,15 @@ def test_a_correct_run_balances_and_every_window_is_what_the_logs_say(logs: Part
 
 
 def test_invalid_records_are_reported_and_the_rest_is_checked(logs: PartitionLogs) -> None:
-    junk = [KafkaRecord("topic", 0, 98, 0, None, (), b"{}"), KafkaRecord("topic", 0, 99, 0, None, (), b"[1]")]
+    values = [
+        b"{}",
+        b"[1]",
+        b'{"topic":[],"partition":0,"offset":{},"stage":"admission","modality":7,"at":9}',
+        b'{"topic":"braid.media.text.v1","partition":0,"offset":[1],"stage":"admission","modality":"text","at":{}}',
+    ]
+    junk = [KafkaRecord("topic", 0, 90 + n, 0, None, (), value) for n, value in enumerate(values)]
     books = books_of(replace(logs, late=[*logs.late, *junk], dead=junk))
-    assert books.troubles == [f"{name} 0/{n} is no record of ours" for name in ("dead", "late") for n in (98, 99)]
+    assert books.troubles == [f"{name} 0/{n} is no record of ours" for name in ("dead", "late") for n in range(90, 94)]
     assert books.balanced
 
 
