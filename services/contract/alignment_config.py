@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
+from dataclasses import fields as dataclass_fields
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -188,9 +189,32 @@ def config_from_json(fields: Mapping[str, Any]) -> AlignmentConfig:
             "clocks": tuple((name, clock) for name, clock in fields.get("clocks", ())),
         }
     )
+    for part in (config, config.admission, config.quotas, *config.streams.values()):
+        if part is not None:
+            _check_types(part)
+    for name in (*(pattern for pattern, _ in config.sessions), *(name for clock in config.clocks for name in clock)):
+        if not isinstance(name, str):
+            raise TypeError("a pattern of sessions or the clock of a device is not a text")
     if config.contract != CONTRACT_VERSION:
         raise ValueError(f"settings of contract version {config.contract}, this is {CONTRACT_VERSION}")
     return config
+
+
+_SCALARS = {
+    "int": (int,),
+    "int | None": (int, type(None)),
+    "bool": (bool,),
+    "str": (str,),
+    "str | None": (str, type(None)),
+}
+
+
+def _check_types(part: Any) -> None:
+    """Raise TypeError where a value of a dataclass has another type than its field."""
+    for one in dataclass_fields(part):
+        allowed = _SCALARS.get(str(one.type))
+        if allowed is not None and type(getattr(part, one.name)) not in allowed:
+            raise TypeError(f"{one.name} has another type")
 
 
 _PREFIX = b"\0settings\0"
@@ -216,6 +240,6 @@ def decode_record(raw: bytes) -> AlignmentConfig | None:
     try:
         record = canonical.loads_object(raw)
         config = config_from_json(record["semantics"])
-    except (canonical.InvalidJson, KeyError, TypeError, ValueError, AttributeError):
+        return config if config.digest == record["config"] else None
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    return config if config.digest == record["config"] else None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from services.contract import canonical
 from services.contract.record import Headers, RecordPosition
-from services.contract.record_fields import ContractError
+from services.contract.record_fields import ContractError, integer, text
 
 Stage = Literal["admission", "alignment", "fusion"]
 REASON_HEADER, CUT_HEADER = "braid-reason", "braid-cut"
@@ -75,6 +75,16 @@ class DeadLetter:
                 "sha256": self.sha256,
             }
         )
+
+
+def decode(raw: bytes | None) -> dict[str, Any]:
+    """Decode the value of a dead letter. Raises ContractError if it is invalid."""
+    record = canonical.loads_object(raw or b"")
+    for name in ("reason", "detail", "stage", "topic"):
+        text(record, name)
+    for name in ("partition", "offset"):
+        integer(record, name)
+    return record
 
 
 def make_dead_letter(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from services.contract import canonical
+from services.contract.record_fields import flag, number, text, time_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +83,19 @@ def encode(event: Event) -> bytes:
     )
 
 
-def decode(raw: bytes) -> Event:
-    """Decode an event record. Raises canonical.InvalidJson or KeyError if it is invalid."""
-    r: dict[str, Any] = canonical.loads_object(raw)
+def decode(raw: bytes | None) -> Event:
+    """Decode an event record. Raises ContractError if it is invalid."""
+    record = canonical.loads_object(raw or b"")
     return Event(
-        r["id"],
-        r["session"],
-        r["lifecycle"],
-        r["label"],
-        r["kind"],
-        r["start"],
-        r["end"],
-        r["confidence"],
-        r["expires"],
-        r["final"],
-        r["prediction"],
+        text(record, "id"),
+        text(record, "session"),
+        text(record, "lifecycle"),
+        text(record, "label"),
+        text(record, "kind"),
+        time_us(record, "start"),
+        time_us(record, "end"),
+        number(record, "confidence"),
+        time_us(record, "expires"),
+        flag(record, "final"),
+        text(record, "prediction"),
     )

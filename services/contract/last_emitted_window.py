@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.contract import canonical
+from services.contract.record_fields import ContractError, session_of_key, text, time_us
 
 _SEPARATOR = b"\0"
 
@@ -24,8 +25,8 @@ def key(session: str, nonce: str) -> bytes:
 
 
 def session_of(key: bytes) -> str:
-    """Return the session of a frontier key."""
-    return key.partition(_SEPARATOR)[0].decode()
+    """Return the session of a frontier key. Raises ContractError if it is not UTF-8."""
+    return session_of_key(key.partition(_SEPARATOR)[0])
 
 
 def encode(frontier: LastEmittedWindow) -> bytes:
@@ -33,13 +34,10 @@ def encode(frontier: LastEmittedWindow) -> bytes:
     return canonical.dumps({"session": frontier.session, "start_us": frontier.start_us, "config": frontier.config})
 
 
-def decode_or_none(raw: bytes) -> LastEmittedWindow | None:
+def decode_or_none(raw: bytes | None) -> LastEmittedWindow | None:
     """Decode a frontier record; return None if it is invalid."""
     try:
-        record = canonical.loads_object(raw)
-        session, start_us, config = record["session"], record["start_us"], record["config"]
-    except (canonical.InvalidJson, KeyError):
+        record = canonical.loads_object(raw or b"")
+        return LastEmittedWindow(text(record, "session"), time_us(record, "start_us"), text(record, "config"))
+    except ContractError:
         return None
-    if type(start_us) is not int or not isinstance(session, str) or not isinstance(config, str):
-        return None
-    return LastEmittedWindow(session, start_us, config)

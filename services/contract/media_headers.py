@@ -159,12 +159,15 @@ def type_of(body: bytes) -> str | None:
 
 
 def measure_audio(content_type: str, body: bytes) -> AudioInfo | Rejected:
-    """Measure audio of an admitted type: count the bytes of PCM and WAV, read the container of FLAC and Ogg."""
+    """Measure audio: count the bytes of PCM and WAV, read the container of FLAC and Ogg."""
     kind, _ = parse_content_type(content_type)
     if kind == PCM:
         form = _form(content_type)
         return form if isinstance(form, Rejected) else _counted(body, 0, len(body), *form)
-    info = {WAV: _wav, FLAC: _flac, OGG: _ogg}[kind](body)
+    measure = {WAV: _wav, FLAC: _flac, OGG: _ogg}.get(kind)
+    if measure is None:
+        return Rejected(Reason.CONTENT_TYPE, "this content type is no audio that is read")
+    info = measure(body)
     if isinstance(info, AudioInfo) and (info.rate not in RATES or not 1 <= info.channels <= CHANNELS_MAX):
         reason = Reason.WAV_HEADER if kind == WAV else Reason.SAMPLES
         return Rejected(reason, f"{info.rate} Hz with {info.channels} channels; 8000-48000 Hz, 1 or 2 are read")

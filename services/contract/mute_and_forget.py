@@ -12,6 +12,15 @@ from dataclasses import dataclass, field, replace
 from services.contract import canonical, cloudevents, timestamps
 from services.contract.cloudevents import Envelope
 from services.contract.record import Headers
+from services.contract.record_fields import (
+    ContractError,
+    check_items,
+    check_text,
+    check_time_us,
+    fields,
+    items,
+    time_us,
+)
 from services.contract.topics import Topics
 from services.contract.window import Window
 
@@ -98,25 +107,22 @@ def encode(control: Control) -> bytes:
 def decode_or_none(session: str, raw: bytes | None) -> Control | None:
     """Decode the control record of a session (its key); None if it is invalid. `muted` alone is enough to mute."""
     try:
-        r = canonical.loads_object(raw or b"")
-        muted, since = r.get("muted", []), r.get("since_us", {})
-        was = {
-            str(m): tuple((_us(begin), _us(until)) for begin, until in spans)
-            for m, spans in r.get("was_muted_us", {}).items()
-        }
-        if not isinstance(muted, list):
-            return None
-        return Control(
-            session, {str(m): _us(since.get(m, 0)) for m in muted}, was, _us(r.get("forgotten_before_us", 0))
-        )
-    except (canonical.InvalidJson, TypeError, ValueError, AttributeError):
+        record = {**_DEFAULTS, **canonical.loads_object(raw or b"")}
+        since = fields(record, "since_us")
+        muted = {check_text(m, "muted"): check_time_us(since.get(m, 0), "since_us") for m in items(record, "muted")}
+        spans = fields(record, "was_muted_us")
+        past = {modality: tuple(map(_span, items(spans, modality))) for modality in spans}
+        return Control(session, muted, past, time_us(record, "forgotten_before_us"))
+    except ContractError:
         return None
 
 
-def _us(value: object) -> int:
-    if type(value) is not int:
-        raise TypeError("no time in us")
-    return value
+_DEFAULTS: Mapping[str, object] = {"muted": [], "since_us": {}, "was_muted_us": {}, "forgotten_before_us": 0}
+
+
+def _span(span: object) -> Span:
+    begin_us, end_us = check_items(span, 2, "a past mute")
+    return check_time_us(begin_us, "a past mute"), check_time_us(end_us, "a past mute")
 
 
 # The fields in which records other than media state their event time.

@@ -7,6 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.contract import canonical
+from services.contract.record_fields import (
+    check_fields,
+    fields,
+    flag,
+    integer,
+    items,
+    number,
+    objects,
+    text,
+    text_or_none,
+    time_us,
+)
 from services.contract.window import Window
 
 STATE_HEADER = "braid-state"
@@ -29,8 +41,39 @@ def prediction_id(
 
 
 def muted_modalities(record: Mapping[str, Any]) -> frozenset[str]:
-    """Return the muted modalities of a prediction record. Raises KeyError or TypeError if it is invalid."""
+    """Return the muted modalities of a decoded prediction record."""
     return frozenset(name for name, modality in record["modalities"].items() if modality["state"] == MUTED)
+
+
+def decode(raw: bytes | None) -> dict[str, Any]:
+    """Decode a prediction record; every field that a reader uses has its type. Raises ContractError."""
+    record = canonical.loads_object(raw or b"")
+    for name in ("id", "session"):
+        text(record, name)
+    window = fields(record, "window")
+    for name in ("start", "end"):
+        time_us(window, name)
+    for name in ("final", "abstained"):
+        flag(record, name)
+    text_or_none(record, "label")
+    number(record, "confidence")
+    for stream in fields(record, "modalities").values():
+        text(check_fields(stream, "a modality"), "state")
+    # Records of earlier releases lack some of these.
+    for top in objects(record, "top") if "top" in record else ():
+        text(top, "label")
+        number(top, "p")
+    for other in objects(record, "counterfactuals") if "counterfactuals" in record else ():
+        text(other, "label")
+        number(other, "confidence")
+        items(other, "without")
+    for member in objects(record, "inputs") if "inputs" in record else ():
+        text(member, "modality")
+    if "model" in record:
+        text(fields(record, "model"), "digest")
+    if "level" in record:
+        integer(record, "level")
+    return record
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-# Times are microseconds since the epoch, from year 1 to year 9999: every one of them has an RFC 3339 form.
+# The times that have an RFC 3339 form: microseconds since the epoch, from year 1 to year 9999.
 TIME_US_MIN, TIME_US_MAX = -62_135_596_800_000_000, 253_402_300_799_999_999
 INTEGER_MAX = (1 << 63) - 1
+# Sums of times that records hold are still 64-bit integers.
+_FIELD_US_MAX = 1 << 61
 
 
 class ContractError(ValueError):
@@ -32,7 +34,7 @@ def time_us(record: Fields, name: str) -> int:
 
 def check_time_us(value: object, name: str) -> int:
     """Return a value that is a time or a duration in microseconds. Raises ContractError."""
-    if type(value) is not int or not TIME_US_MIN <= value <= TIME_US_MAX:
+    if type(value) is not int or not -_FIELD_US_MAX <= value <= _FIELD_US_MAX:
         raise ContractError(f"{name} is not a time in microseconds")
     return value
 
@@ -67,7 +69,11 @@ def check_number(value: object, name: str) -> float:
 
 def text(record: Fields, name: str) -> str:
     """Return a field that is a string. Raises ContractError."""
-    value = _field(record, name)
+    return check_text(_field(record, name), name)
+
+
+def check_text(value: object, name: str) -> str:
+    """Return a value that is a string. Raises ContractError."""
     if not isinstance(value, str):
         raise ContractError(f"{name} is not a text")
     return value
@@ -106,12 +112,24 @@ def items(record: Fields, name: str) -> list[Any]:
     return value
 
 
+def check_items(value: object, count: int, name: str) -> list[Any]:
+    """Return a value that is a JSON array of `count` values. Raises ContractError."""
+    if not isinstance(value, list) or len(value) != count:
+        raise ContractError(f"{name} is not a list of {count}")
+    return value
+
+
+def objects(record: Fields, name: str) -> list[dict[str, Any]]:
+    """Return a field that is a JSON array of objects. Raises ContractError."""
+    return [check_fields(value, name) for value in items(record, name)]
+
+
 def log_position(record: Fields, name: str) -> tuple[int, int]:
     """Return a field that is [partition, offset]. Raises ContractError."""
-    value = items(record, name)
-    if len(value) != 2 or not all(type(part) is int and 0 <= part <= INTEGER_MAX for part in value):
+    partition, offset = check_items(_field(record, name), 2, name)
+    if not all(type(part) is int and 0 <= part <= INTEGER_MAX for part in (partition, offset)):
         raise ContractError(f"{name} is not a partition and an offset")
-    return value[0], value[1]
+    return partition, offset
 
 
 def session_of_key(key: bytes | None) -> str:

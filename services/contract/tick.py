@@ -12,6 +12,7 @@ from typing import Literal, cast
 
 from services.contract import canonical
 from services.contract.dead_letter import Reason, Rejected
+from services.contract.record_fields import ContractError, check_time_us
 
 TICK_TYPE = "braid.tick.v1"
 TICK_BYTES_MAX = 64 * 1024
@@ -62,6 +63,9 @@ def decode(value: bytes) -> Tick | Rejected:
     bounds, evidence = fields.get("bounds"), fields.get("evidence")
     if evidence not in ("tick", "end") or not isinstance(bounds, dict):
         return Rejected(Reason.TICK, "bounds or evidence is missing or of another form")
-    if not all(isinstance(bound, int) and not isinstance(bound, bool) for bound in bounds.values()):
-        return Rejected(Reason.TICK, "a bound is not an integer")
+    try:
+        for bound in bounds.values():
+            check_time_us(bound, "a bound")
+    except ContractError as error:
+        return Rejected(Reason.TICK, str(error))
     return Tick(bounds, cast(TickEvidence, evidence))

@@ -9,9 +9,21 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Final
 
-from services.contract import canonical
+from services.contract import canonical, record_fields
 from services.contract.chunk import EMPTY_SHA256, Chunk
 from services.contract.record import MemberPosition
+from services.contract.record_fields import (
+    ContractError,
+    check_fields,
+    check_time_us,
+    flag,
+    items,
+    log_position,
+    text,
+    text_or_none,
+    time_us,
+    time_us_or_none,
+)
 
 
 # `frozen=True` triples construction time and one is built per chunk; `Final` lets mypy enforce immutability.
@@ -140,14 +152,14 @@ def encode(window: Window) -> bytes:
     streams = _streams(window)
     digest = _digest_of([of_digest for of_digest, _ in streams])
     object.__setattr__(window, "_digest", digest)
-    text = canonical.dumps_text
+    quoted = canonical.dumps_text
     return (
-        f'{{"closed_us":{window.closed_us},"config":{text(window.config)},"digest":"{digest}",'
+        f'{{"closed_us":{window.closed_us},"config":{quoted(window.config)},"digest":"{digest}",'
         f'"end_us":{window.end_us},"final":{"true" if window.final else "false"},'
-        f'"id":{text(window._id(digest))},"modalities":{{{",".join([of_record for _, of_record in streams])}}},'
+        f'"id":{quoted(window._id(digest))},"modalities":{{{",".join([of_record for _, of_record in streams])}}},'
         f'"opened_us":{window.opened_us},'
         f'"previous_us":{_number_or_null(window.previous_us)},"revision":{window.revision},'
-        f'"session":{text(window.session)},"start_us":{window.start_us}}}'
+        f'"session":{quoted(window.session)},"start_us":{window.start_us}}}'
     ).encode()
 
 
@@ -186,12 +198,12 @@ def decode_or_none(raw: bytes | None) -> Window | None:
     """Decode a window record; return None if it is invalid (topics are untrusted input)."""
     try:
         return decode(raw or b"")
-    except (canonical.InvalidJson, KeyError, TypeError, ValueError, AttributeError):
+    except ContractError:
         return None
 
 
 def decode(raw: bytes) -> Window:
-    """Decode a window record. Raises InvalidJson, KeyError, TypeError, ValueError or AttributeError if it is invalid."""
+    """Decode a window record. Raises ContractError if it is invalid."""
     return _from_json(canonical.loads_object(raw), lambda members: tuple([decode_member(m) for m in members]))
 
 
@@ -242,29 +254,39 @@ class WindowDecoder:
         return member
 
 
-def _from_json(record: Mapping[str, Any], decode_members: Callable[[Any], tuple[Member, ...]]) -> Window:
+def _from_json(record: Mapping[str, Any], decode_members: Callable[[list[Any]], tuple[Member, ...]]) -> Window:
+    modalities = {}
+    for name, stream in record_fields.fields(record, "modalities").items():
+        check_fields(stream, "a modality")
+        modalities[name] = WindowMembers(
+            text(stream, "state"),
+            text_or_none(stream, "evidence"),
+            time_us_or_none(stream, "bound_us"),
+            decode_members(items(stream, "members")),
+        )
     return Window(
-        session=record["session"],
-        start_us=record["start_us"],
-        end_us=record["end_us"],
-        previous_us=record["previous_us"],
-        final=record["final"],
-        config=record["config"],
-        modalities={
-            name: WindowMembers(
-                stream["state"], stream["evidence"], stream["bound_us"], decode_members(stream["members"])
-            )
-            for name, stream in record["modalities"].items()
-        },
-        opened_us=record["opened_us"],
-        closed_us=record["closed_us"],
+        session=text(record, "session"),
+        start_us=time_us(record, "start_us"),
+        end_us=time_us(record, "end_us"),
+        previous_us=time_us_or_none(record, "previous_us"),
+        final=flag(record, "final"),
+        config=text(record, "config"),
+        modalities=modalities,
+        opened_us=time_us(record, "opened_us"),
+        closed_us=time_us(record, "closed_us"),
     )
 
 
-def decode_member(record: dict[str, Any]) -> Member:
-    """Decode a member of a window record. Raises KeyError or TypeError if it is invalid."""
+def decode_member(record: Any) -> Member:
+    """Decode a member of a window record. Raises ContractError if it is invalid."""
+    check_fields(record, "a member")
     return Member(
-        record["source"], record["id"], record["t_us"], record["duration_us"], record["sha256"], *record["at"]
+        text(record, "source"),
+        text(record, "id"),
+        time_us(record, "t_us"),
+        time_us(record, "duration_us"),
+        text(record, "sha256"),
+        *log_position(record, "at"),
     )
 
 
@@ -290,6 +312,19 @@ def encode_late(chunk: Chunk, missed_us: tuple[int, ...], behind_us: int) -> byt
             "behind_us": behind_us,
         }
     )
+
+
+def decode_late(raw: bytes | None) -> dict[str, Any]:
+    """Decode a late record. Raises ContractError if it is invalid."""
+    record = canonical.loads_object(raw or b"")
+    for name in ("session", "modality", "source", "id", "sha256"):
+        text(record, name)
+    for name in ("t_us", "duration_us", "behind_us"):
+        time_us(record, name)
+    log_position(record, "at")
+    for missed_us in items(record, "missed_us"):
+        check_time_us(missed_us, "missed_us")
+    return record
 
 
 def position_of(modality: str, member: Member) -> MemberPosition:

@@ -7,11 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from model.labels import NOTHING, label_kind
 from services.contract import canonical
 from services.contract.event import Event, event_id
+from services.contract.record_fields import (
+    check_items,
+    check_number,
+    check_text,
+    check_time_us,
+    integer,
+    items,
+    time_us,
+)
 
 if TYPE_CHECKING:
     from model.predictor import ServedModel
@@ -87,17 +96,30 @@ class DetectorState:
 
     @staticmethod
     def decode(raw: bytes) -> DetectorState:
-        """Read a state back.
-
-        Raises:
-            canonical.InvalidJson: The bytes are not JSON.
-            KeyError, TypeError, ValueError: The JSON is not a state.
-        """
-        fields: dict[str, Any] = canonical.loads_object(raw)
-        scores = tuple((label, LabelScore(float(value), since)) for label, value, since in fields["scores"])
-        event = None if fields["open"] is None else OpenEvent(*fields["open"])
+        """Read a state back. Raises ContractError if it is invalid."""
+        record = canonical.loads_object(raw)
+        scores = []
+        for score in items(record, "scores"):
+            label, value, since_us = check_items(score, 3, "a score")
+            scores.append(
+                (
+                    check_text(label, "a label"),
+                    LabelScore(float(check_number(value, "a score")), check_time_us(since_us, "a score")),
+                )
+            )
+        event = None
+        if record.get("open") is not None:
+            first_us, label, start_us, end_us, confidence = check_items(record["open"], 5, "open")
+            event = OpenEvent(
+                check_time_us(first_us, "open"),
+                check_text(label, "open"),
+                check_time_us(start_us, "open"),
+                check_time_us(end_us, "open"),
+                float(check_number(confidence, "open")),
+            )
         # States of the first release have no count; its open events go on as number 0 of their chain.
-        return DetectorState(fields["chain_us"], fields["last_us"], scores, event, int(fields.get("events", 0)))
+        events = integer(record, "events") if "events" in record else 0
+        return DetectorState(time_us(record, "chain_us"), time_us(record, "last_us"), tuple(scores), event, events)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.contract import canonical
 from services.contract.prediction import STATE_HEADER
+from services.contract.record_fields import fields, session_of_key, text
 from services.contract.topics import Topics
 from services.contract.window import Window
 from services.fusion.event_detector import DetectorState
@@ -30,12 +31,12 @@ def state_of(headers: Sequence[tuple[str, bytes]], value: bytes | None, model_di
     """Return the state after a final prediction of this model, None for any other record.
 
     Raises:
-        canonical.InvalidJson, KeyError, TypeError, ValueError: The record is not a prediction.
+        ContractError: The record is not a prediction.
     """
     raw = next((content for name, content in headers if name == STATE_HEADER), None)
     if raw is None or value is None:
         return None
-    digest = canonical.loads_object(value)["model"]["digest"]
+    digest = text(fields(canonical.loads_object(value), "model"), "digest")
     return DetectorState.decode(raw) if digest == model_digest else None
 
 
@@ -195,5 +196,5 @@ async def states_since(
         with _skipped.guard(record):
             state = state_of(record.headers, record.value, model_digest)
             if state is not None:
-                keep_newest(states, record.key.decode(), state)
+                keep_newest(states, session_of_key(record.key), state)
     return states

@@ -22,9 +22,10 @@ from services.contract import canonical, cloudevents
 from services.contract import window as window_record
 from services.contract.cloudevents import Envelope
 from services.contract.record import KafkaRecord, RecordPosition
+from services.contract.record_fields import ContractError
 from services.contract.topics import Topics
 from services.gateway.explanation import explain
-from services.gateway.messages import InvalidRecord, MessageDecoder, PageMessage
+from services.gateway.messages import MessageDecoder, PageMessage
 from services.gateway.redaction import Redactor
 from services.gateway.sessions import SessionView
 from services.runtime.metric_definitions import GatewayMetrics
@@ -74,7 +75,7 @@ def view_of(entry: ArchiveEntry, topics: Topics) -> SessionView:
         try:
             for message in decoder.decode(record):
                 view.add(message)
-        except InvalidRecord:
+        except ContractError:
             continue
     return view
 

@@ -10,7 +10,18 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from services.contract import canonical, cloudevents, media_headers, tick, timestamps, trace_context
+from services.contract import (
+    canonical,
+    cloudevents,
+    dead_letter,
+    event,
+    media_headers,
+    prediction,
+    tick,
+    timestamps,
+    trace_context,
+)
+from services.contract import window as window_record
 from services.contract.admission import declared_duration_us
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import EMPTY_SHA256
@@ -20,6 +31,15 @@ from services.contract.event import event_id
 from services.contract.media_headers import AudioInfo
 from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
 from services.contract.record import KafkaRecord
+from services.contract.record_fields import (
+    ContractError,
+    check_items,
+    check_text,
+    check_time_us,
+    integer,
+    session_of_key,
+    time_us,
+)
 from services.contract.tick import Tick
 from services.contract.topics import Topics
 from services.contract.transcript import read_transcript
@@ -30,10 +50,6 @@ TEXT_MAX = 280
 # Settings under which every source has a clock of its own.
 DEVICE_CLOCKS = AlignmentConfig()
 Json = dict[str, Any]
-
-
-class InvalidRecord(ValueError):
-    """A record that breaks the contract; the message says why and never quotes the content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +96,7 @@ class MessageDecoder:
         }
 
     def decode(self, record: KafkaRecord) -> Iterable[PageMessage]:
-        """Yield the messages of a record: one, or one a session for an idle record. Raises InvalidRecord."""
+        """Yield the messages of a record: one, or one a session for an idle record. Raises ContractError."""
         modality = self._modality_of.get(record.topic)
         if modality is None:
             return (self._service[record.topic](record),)
@@ -88,96 +104,91 @@ class MessageDecoder:
 
 
 def window_message(record: KafkaRecord) -> PageMessage:
-    """Return the states of a window's streams; `full` is the record. Raises InvalidRecord."""
-    window = _object(record.value)
-    try:
-        streams = {
-            name: {"state": stream["state"], "evidence": stream["evidence"], "count": len(stream["members"])}
-            for name, stream in window["modalities"].items()
-        }
-        body = {name: window[name] for name in ("id", "start_us", "end_us", "final")} | {"modalities": streams}
-        span = window["start_us"], window["end_us"]
-        return make_message("window", window["session"], window["id"], *span, body, full=record.value)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InvalidRecord(f"not a window ({type(error).__name__})") from None
+    """Return the states of a window's streams; `full` is the record. Raises ContractError."""
+    window = window_record.decode(record.value or b"")
+    body = {
+        "id": window.id,
+        "start_us": window.start_us,
+        "end_us": window.end_us,
+        "final": window.final,
+        "modalities": {
+            name: {"state": stream.state, "evidence": stream.evidence, "count": len(stream.members)}
+            for name, stream in window.modalities.items()
+        },
+    }
+    return make_message("window", window.session, window.id, window.start_us, window.end_us, body, full=record.value)
 
 
 def prediction_message(record: KafkaRecord) -> PageMessage:
     """Return a prediction with the latency and the event in its headers; `full` has its inputs too.
 
     Raises:
-        InvalidRecord: The record is not a prediction.
+        ContractError: The record is not a prediction.
     """
-    prediction, headers = _object(record.value), dict(record.headers)
-    try:
-        session, span = prediction["session"], prediction["window"]
-        full = {
-            **prediction,
-            "predicted_us": record.timestamp * 1000,
-            "latency": _header(headers, LATENCY_HEADER),
-            "event": _ongoing_event(session, _header(headers, STATE_HEADER)),
-            "trace_id": trace_context.trace_id_of_header(headers.get(TRACE_HEADER)),
-        }
-        facts = {name: prediction[name] for name in ("label", "confidence", "final", "abstained", "id")}
-        facts["states"] = {name: stream["state"] for name, stream in prediction["modalities"].items()}
-        return make_message(
-            "prediction",
-            session,
-            prediction["id"],
-            span["start"],
-            span["end"],
-            {name: value for name, value in full.items() if name not in ("inputs", "session")},
-            full=canonical.dumps(full),
-            facts=facts,
-        )
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise InvalidRecord(f"not a prediction ({type(error).__name__})") from None
+    answer, headers = prediction.decode(record.value), dict(record.headers)
+    session, span = answer["session"], answer["window"]
+    full = {
+        **answer,
+        "predicted_us": record.timestamp * 1000,
+        "latency": _header(headers, LATENCY_HEADER),
+        "event": _ongoing_event(session, _header(headers, STATE_HEADER)),
+        "trace_id": trace_context.trace_id_of_header(headers.get(TRACE_HEADER)),
+    }
+    facts = {name: answer[name] for name in ("label", "confidence", "final", "abstained", "id")}
+    facts["states"] = {name: stream["state"] for name, stream in answer["modalities"].items()}
+    return make_message(
+        "prediction",
+        session,
+        answer["id"],
+        span["start"],
+        span["end"],
+        {name: value for name, value in full.items() if name not in ("inputs", "session")},
+        full=canonical.dumps(full),
+        facts=facts,
+    )
 
 
 def event_message(record: KafkaRecord) -> PageMessage:
-    """Return one step of an event. Raises InvalidRecord."""
-    step = _object(record.value)
-    try:
-        key = f"{step['id']} {step['lifecycle']} {step['label']} {step['final']}"
-        facts = {name: step[name] for name in ("id", "lifecycle", "label", "kind", "confidence", "final", "prediction")}
-        body = {**step, "said_us": record.timestamp * 1000}
-        return make_message("event", step["session"], key, step["start"], step["end"], body, facts=facts)
-    except (KeyError, TypeError) as error:
-        raise InvalidRecord(f"not an event ({type(error).__name__})") from None
+    """Return one step of an event. Raises ContractError."""
+    step = event.decode(record.value)
+    key = f"{step.id} {step.lifecycle} {step.label} {step.final}"
+    facts = {
+        "id": step.id,
+        "lifecycle": step.lifecycle,
+        "label": step.label,
+        "kind": step.kind,
+        "confidence": step.confidence,
+        "final": step.final,
+        "prediction": step.prediction,
+    }
+    body = {**canonical.loads_object(event.encode(step)), "said_us": record.timestamp * 1000}
+    return make_message("event", step.session, key, step.start_us, step.end_us, body, facts=facts)
 
 
 def late_message(record: KafkaRecord) -> PageMessage:
-    """Return a late chunk. Raises InvalidRecord."""
-    late = _object(record.value)
-    try:
-        body = {name: late[name] for name in ("modality", "source", "id", "t_us", "duration_us", "at", "behind_us")}
-        key = f"{late['modality']} {late['at'][0]} {late['at'][1]}"
-        facts = {"source": (late["modality"], late["source"])}
-        end_us = late["t_us"] + late["duration_us"]
-        return make_message("late", late["session"], key, late["t_us"], end_us, body, facts=facts)
-    except (KeyError, TypeError, IndexError) as error:
-        raise InvalidRecord(f"not a late record ({type(error).__name__})") from None
+    """Return a late chunk. Raises ContractError."""
+    late = window_record.decode_late(record.value)
+    body = {name: late[name] for name in ("modality", "source", "id", "t_us", "duration_us", "at", "behind_us")}
+    key = f"{late['modality']} {late['at'][0]} {late['at'][1]}"
+    facts = {"source": (late["modality"], late["source"])}
+    end_us = late["t_us"] + late["duration_us"]
+    return make_message("late", late["session"], key, late["t_us"], end_us, body, facts=facts)
 
 
 def dead_letter_message(record: KafkaRecord, modality_of: Mapping[str, str]) -> PageMessage:
-    """Return a rejected record with its reason; `modality_of` maps media topics. Raises InvalidRecord."""
-    if record.key is None:
-        raise InvalidRecord("it belongs to no session")
-    session, letter = _session_of(record.key), _object(record.value)
-    t_us = timestamps.parse(dict(record.headers).get("ce_time", b"").decode(errors="replace"))
+    """Return a rejected record with its reason; `modality_of` maps media topics. Raises ContractError."""
+    session, letter = session_of_key(record.key), dead_letter.decode(record.value)
+    t_us = timestamps.parse((dict(record.headers).get("ce_time") or b"").decode(errors="replace"))
     appended_us = record.timestamp * 1000
-    try:
-        body = {
-            "reason": letter["reason"],
-            "detail": letter["detail"],
-            "stage": letter["stage"],
-            "modality": modality_of.get(letter["topic"]),
-            "at": [letter["partition"], letter["offset"]],
-            "t_us": appended_us if t_us is None else t_us,
-        }
-        key = f"{letter['topic']} {letter['partition']} {letter['offset']}"
-    except (KeyError, TypeError) as error:
-        raise InvalidRecord(f"not a dead letter ({type(error).__name__})") from None
+    body = {
+        "reason": letter["reason"],
+        "detail": letter["detail"],
+        "stage": letter["stage"],
+        "modality": modality_of.get(letter["topic"]),
+        "at": [letter["partition"], letter["offset"]],
+        "t_us": appended_us if t_us is None else t_us,
+    }
+    key = f"{letter['topic']} {letter['partition']} {letter['offset']}"
     # It stands at its append time: a record rejected because of its clock must still appear among the newest.
     return make_message("dead", session, key, appended_us, appended_us, body)
 
@@ -185,23 +196,23 @@ def dead_letter_message(record: KafkaRecord, modality_of: Mapping[str, str]) -> 
 def media_messages(
     modality: str, record: KafkaRecord, config: AlignmentConfig = DEVICE_CLOCKS
 ) -> Iterator[PageMessage]:
-    """Yield a chunk, a session end, or one message a session for an idle record. Raises InvalidRecord."""
+    """Yield a chunk, a session end, or one message a session for an idle record. Raises ContractError."""
     if record.key is None:
         idle = tick.decode(record.value or b"")
         if not isinstance(idle, Tick):
-            raise InvalidRecord(idle.detail)
+            raise ContractError(idle.detail)
         for name, bound_us in idle.bounds.items():
             body = {"modality": modality, "bound_us": bound_us, "evidence": idle.evidence}
             yield make_message("tick", name, f"{modality} {bound_us}", bound_us, bound_us, body)
         return
-    session, envelope = _session_of(record.key), cloudevents.parse_envelope(record.headers, record.value)
+    session, envelope = session_of_key(record.key), cloudevents.parse_envelope(record.headers, record.value)
     if not isinstance(envelope, Envelope):
-        raise InvalidRecord(envelope.detail)
+        raise ContractError(envelope.detail)
     source = envelope.get("source")
     by_append_time = config.uses_append_time(source)
     t_us = record.timestamp * 1000 if by_append_time else timestamps.parse(envelope.get("time"))
     if t_us is None:
-        raise InvalidRecord("no event time")
+        raise ContractError("no event time")
     if envelope.get("type") != cloudevents.SESSION_END_TYPE:
         yield _chunk_message(session, modality, t_us, envelope, record, by_append_time)
         return
@@ -226,9 +237,7 @@ def make_message(
     full: bytes | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> PageMessage:
-    """Encode a message. Raises InvalidRecord where a time or the session has another type."""
-    if type(from_us) is not int or type(to_us) is not int or not isinstance(session, str):
-        raise InvalidRecord("a time or the session has another type")
+    """Encode a message. Raises ContractError if it has no JSON."""
     raw = canonical.dumps({"kind": kind, "session": session, **body})
     return PageMessage(kind, session, key, from_us, to_us, raw, full, facts)
 
@@ -295,23 +304,9 @@ def _text(kind: str, payload: bytes) -> str:
     return "" if isinstance(text, Rejected) else text[:TEXT_MAX]
 
 
-def _session_of(key: bytes) -> str:
-    try:
-        return key.decode()
-    except UnicodeDecodeError:
-        raise InvalidRecord("the session is not UTF-8") from None
-
-
-def _object(value: bytes | None) -> Json:
-    try:
-        return canonical.loads_object(value or b"")
-    except canonical.InvalidJson as error:
-        raise InvalidRecord(str(error)) from None
-
-
 def _header(headers: Mapping[str, bytes], name: str) -> Json | None:
     try:
-        return canonical.loads_object(headers[name]) if name in headers else None
+        return canonical.loads_object(headers[name] or b"") if name in headers else None
     except canonical.InvalidJson:
         return None
 
@@ -320,6 +315,8 @@ def _ongoing_event(session: str, state: Json | None) -> Json | None:
     """Return the event that is open after a final prediction, from the detector state in its headers."""
     if state is None or state.get("open") is None:
         return None
-    _, label, start_us, end_us, *_ = state["open"]
-    id = event_id(session, state["chain_us"], state.get("events", 0))
-    return {"id": id, "label": label, "start": start_us, "end": end_us}
+    _, label, start_us, end_us, _ = check_items(state["open"], 5, "open")
+    number = integer(state, "events") if "events" in state else 0
+    id = event_id(session, time_us(state, "chain_us"), number)
+    start_us, end_us = check_time_us(start_us, "open"), check_time_us(end_us, "open")
+    return {"id": id, "label": check_text(label, "open"), "start": start_us, "end": end_us}

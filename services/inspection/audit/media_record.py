@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 
 from services.contract import cloudevents, media_headers, tick, timestamps
+from services.contract.admission import declared_duration_us
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk
 from services.contract.cloudevents import Envelope
+from services.contract.dead_letter import Rejected
 from services.contract.media_headers import AudioInfo
 from services.contract.record import LogRecord
 from services.contract.tick import Tick
@@ -25,9 +27,8 @@ def decode_media_record(raw: LogRecord, modality: str, partition: int, config: A
     t_us = appended_us if config.uses_append_time(e.get("source")) else timestamps.parse(e.get("time"))
     if t_us is None:
         return None
-    try:
-        duration_us = round(float(e.get("duration") or 0) * 1000)
-    except (ValueError, OverflowError):
+    duration_us = declared_duration_us(e.attributes)
+    if isinstance(duration_us, Rejected):
         return None
     if modality == "audio" and e.payload:
         length = media_headers.measure_audio(e.get("content-type"), e.payload)

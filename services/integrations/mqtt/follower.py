@@ -9,13 +9,14 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from services.contract import canonical, cloudevents, event, media_headers, timestamps
+from services.contract import cloudevents, event, media_headers, prediction, timestamps
 from services.contract.admission import declared_duration_us
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.cloudevents import Envelope
 from services.contract.dead_letter import Rejected
 from services.contract.event import Event
 from services.contract.media_headers import AudioInfo
+from services.contract.record_fields import session_of_key
 from services.contract.topics import Topics
 from services.integrations.mqtt.client import MqttClient
 from services.integrations.mqtt.state import BridgeState, FrameRef, MqttMessage
@@ -90,13 +91,11 @@ class BridgeFollower:
             step = event.decode(record.value or b"")
             is_forgotten = self._state.is_forgotten(step.session, step.start_us)
             return () if is_forgotten else self._state.event(step, record.value)
-        prediction = canonical.loads_object(record.value or b"")
-        session, span = prediction["session"], prediction["window"]
+        answer = prediction.decode(record.value)
+        session, span = answer["session"], answer["window"]
         if self._state.is_forgotten(session, span["start"]):
             return ()
-        return self._state.prediction(
-            session, prediction["label"], prediction["confidence"], span["end"], prediction["final"]
-        )
+        return self._state.prediction(session, answer["label"], answer["confidence"], span["end"], answer["final"])
 
     def _media_messages(self, modality: str, record: ConsumerRecord) -> Iterable[MqttMessage]:
         # Idle records have no key; records without a readable envelope become dead letters.
@@ -115,7 +114,7 @@ class BridgeFollower:
         frame = None
         if self._with_images and modality == "video" and content_type.startswith("image/") and t_us is not None:
             frame = FrameRef(record.partition, record.offset, t_us, content_type)
-        session = record.key.decode()
+        session = session_of_key(record.key)
         if self._state.is_forgotten(session, appended_us):
             return ()
         captured_us = None

@@ -10,9 +10,9 @@ from services.contract import canonical, cloudevents, tick
 from services.contract.chunk import Chunk
 from services.contract.dead_letter import Reason, Rejected, make_dead_letter
 from services.contract.record import KafkaRecord, RecordPosition
+from services.contract.record_fields import ContractError
 from services.contract.window import encode_late
 from services.gateway import messages
-from services.gateway.messages import InvalidRecord
 from tests.unit.gateway.records import SECOND_US, START_US, event, media, prediction, record, window
 
 PCM = "audio/pcm;rate=8000;channels=1"
@@ -115,7 +115,7 @@ def test_an_event_message_has_the_fields_of_the_step() -> None:
 @pytest.mark.parametrize("value", [None, b"", b"{", b"[]", b"{}", b'{"id":1,"session":2,"window":3}'])
 def test_a_value_that_breaks_the_contract_is_rejected(read: object, value: bytes | None) -> None:
     assert callable(read)
-    with pytest.raises(InvalidRecord):
+    with pytest.raises(ContractError):
         read(record(value))
 
 
@@ -126,5 +126,5 @@ def test_media_without_an_envelope_or_a_session_are_rejected() -> None:
         KafkaRecord("topic", 0, 0, 0, b"\xff", media().headers, b"x"),
         record(b"x", key=None),
     ):
-        with pytest.raises(InvalidRecord):
+        with pytest.raises(ContractError):
             list(messages.media_messages("text", bad))
