@@ -10,7 +10,7 @@ from typing import Any
 TIME_US_MIN, TIME_US_MAX = -62_135_596_800_000_000, 253_402_300_799_999_999
 INTEGER_MAX = (1 << 63) - 1
 # Sums of times that records hold are still 64-bit integers.
-_FIELD_US_MAX = 1 << 61
+_FIELD_US_MAX = 1 << 62
 
 
 class ContractError(ValueError):
