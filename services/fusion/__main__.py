@@ -32,7 +32,7 @@ def plan(settings: Settings, model: Callable[[Path, str, int | None], ServedMode
     topics = settings.topic_names()
 
     def inference(folder: Path, threads: int | None) -> Inference:
-        return build_inference(folder, model(folder, f.device, threads), f.cache_mb * 1024 * 1024)
+        return build_inference(folder, lambda: model(folder, f.device, threads), f.cache_mb * 1024 * 1024)
 
     worker = FusionWorker(
         CheckpointReloader(f.model, inference, f.reload_s * 1_000_000),

@@ -26,19 +26,20 @@ WHILE_LOADING_US = 100_000
 _log = logging.getLogger(__name__)
 
 
-def build_inference(folder: Path, model: ServedModel, cache_bytes_max: int) -> Inference:
-    """Prepare a loaded model to serve.
+def build_inference(folder: Path, load: Callable[[], ServedModel], cache_bytes_max: int) -> Inference:
+    """Load a model and prepare it to serve.
 
     Raises:
-        CheckpointError: It fails on a window without inputs, or lacks thresholds of events.
+        CheckpointError: It cannot be loaded, fails on a window without inputs, or lacks thresholds of events.
     """
     try:
+        model = load()
         EventDetector.of_model(model)
         return Inference(model, cache_bytes_max)
     except FAILURES as error:
         raise CheckpointError(
             f"The model in {folder} cannot be served.",
-            f"Its first prediction failed with {type(error).__name__}: {error}.",
+            f"It failed with {type(error).__name__}: {error}.",
             "Restore it, or train again.",
         ) from error
 

@@ -33,7 +33,7 @@ def config(**changed: Any) -> dict[str, Any]:
 
 
 def load_served(folder: Path, threads: int | None) -> Inference:
-    return build_inference(folder, load(folder, "cpu", threads), 1 << 20)
+    return build_inference(folder, lambda: load(folder, "cpu", threads), 1 << 20)
 
 
 def version(models: Path, name: str, content: str = "whole") -> Path:
@@ -186,6 +186,7 @@ WRONG: Mapping[str, tuple[bytes, Any]] = {
     "thresholds of other types": (GOOD, config(decision={"on": "high"})),
     "missing thresholds": (GOOD, config(decision={})),
     "unknown modality": (GOOD, config(architecture={"modalities": ["smell"], "fusion": "poe"})),
+    "negative segments of a sample": (GOOD, config(segments_per_sample=-1)),
     "architecture of another type": (GOOD, config(architecture=["x"])),
 }
 
