@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
 import pytest
@@ -14,6 +15,7 @@ from services.contract import last_emitted_window
 from services.contract.chunk import Chunk
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.last_emitted_window import key
+from services.contract.record import LogRecord
 from services.contract.tick import TickEvidence
 from services.fusion.batching import Batcher
 from tests.simulation import fuser
@@ -23,6 +25,23 @@ from tests.simulation.world import World
 def commit_the_position(patch: pytest.MonkeyPatch) -> None:
     """Commit the read position, as Faust and automatic commits do."""
     patch.setattr(Partition, "commit_offsets", lambda self, wall_us: dict(self.positions))
+
+
+def treat_offsets_as_counts(patch: pytest.MonkeyPatch) -> None:
+    """Take the last record's offset + 1 for the position: markers and deleted records are waited for."""
+    process = Partition.process
+
+    def counting(
+        self: Partition, records: Sequence[tuple[str, LogRecord]], now_us: int, *, positions: object = None
+    ) -> Effects:
+        return process(self, records, now_us)
+
+    patch.setattr(Partition, "process", counting)
+
+
+def do_not_count_what_is_deleted(patch: pytest.MonkeyPatch) -> None:
+    """Go on after deleted records without a word."""
+    patch.setattr(World, "count_lost", lambda self, modality, position: False)
 
 
 def do_not_hold_ticks(patch: pytest.MonkeyPatch) -> None:

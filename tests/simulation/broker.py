@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from services.contract import cloudevents
@@ -44,6 +45,47 @@ class FakeRecord:
     headers: Sequence[tuple[str, bytes]]
 
 
+@dataclass(slots=True)
+class Log:
+    """The log of one partition: records, and offsets that hold none.
+
+    Markers of transactions, aborted and compacted records take offsets; what lies before `begin` was deleted.
+    """
+
+    records: list[FakeRecord] = field(default_factory=list)
+    begin: int = 0
+    end: int = 0
+
+    def append(self, make: Callable[[int], FakeRecord]) -> None:
+        """Append the record that `make` returns for its offset."""
+        self.records.append(make(self.end))
+        self.end += 1
+
+    def skip(self, offsets: int) -> None:
+        """Use up offsets for what no consumer sees."""
+        self.end += offsets
+
+    def delete(self, read: int, before: int) -> None:
+        """Delete the records before an offset. Those before `read`, which were read, stay for the oracle and the payloads."""
+        self.records = [record for record in self.records if not read <= record.offset < before]
+        self.begin = before
+
+    def fetch(self, position: int, count: int) -> tuple[list[FakeRecord], int]:
+        """Return the next records and the position after them, as a consumer does that is at `position`."""
+        at = bisect_left(self.records, max(position, self.begin), key=lambda record: record.offset)
+        records = self.records[at : at + count]
+        # A consumer passes offsets without records only once it has fetched up to them.
+        return records, self.end if len(records) < count else records[-1].offset + 1
+
+    def at(self, offset: int) -> FakeRecord:
+        """Return the record at an offset, also if it was deleted after it was read."""
+        return self.records[bisect_left(self.records, offset, key=lambda record: record.offset)]
+
+    def first(self, offset: int) -> FakeRecord | None:
+        """Return the first record from an offset on."""
+        return next(iter(self.fetch(offset, 1)[0]), None)
+
+
 def record_of(sent: SentRecord, offset: int, timestamp: int) -> FakeRecord:
     """Return the Kafka record of a sent record."""
     bodies = {
@@ -81,7 +123,7 @@ class Broker:
     each window the number of commits that had been made when it first came; commits: all floors that were committed.
     """
 
-    media: dict[str, list[FakeRecord]] = field(default_factory=lambda: {m: [] for m in MODALITIES})
+    media: dict[str, Log] = field(default_factory=lambda: {m: Log() for m in MODALITIES})
     windows: list[tuple[int, Window]] = field(default_factory=list)
     late: set[tuple[str, int]] = field(default_factory=set)
     dead: dict[tuple[str, int], str] = field(default_factory=dict)
@@ -95,7 +137,7 @@ class Broker:
     moments: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def ends(self) -> dict[str, int]:
-        return {modality: len(log) for modality, log in self.media.items()}
+        return {modality: log.end for modality, log in self.media.items()}
 
     def append_window(self, timestamp: int, window: Window) -> None:
         self.windows.append((timestamp, window))
@@ -111,7 +153,8 @@ class Broker:
         """Return a payload from Redis, or from the log if Redis lost it."""
         if place in self.redis:
             return self.redis[place]
-        record = self.media[place[0]][place[2]]
+        record = self.media[place[0]].at(place[2])
+        assert record.offset == place[2]
         read = cloudevents.parse_envelope(record.headers, record.value)
         assert isinstance(read, Envelope)
         return read.payload

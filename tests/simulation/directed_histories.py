@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 
 from services.aligner.idleness import EndOffsets
 from services.aligner.partition import Partition
@@ -31,14 +32,17 @@ class Stage(World):
     def frame(self, t: int, id: str | None = None, content: int = 0) -> None:
         """Send a frame."""
         log = self.broker.media["video"]
-        log.append(
-            record_of(SentRecord(0, "video", "s", id or f"{t} {len(log)}", t, 0, content), len(log), self.now_ms)
-        )
+        sent = SentRecord(0, "video", "s", id or f"{t} {log.end}", t, 0, content)
+        log.append(partial(record_of, sent, timestamp=self.now_ms))
 
     def read(self, process: Partition) -> None:
         """Let the process read everything in one batch."""
-        unread = [(m, record) for m, log in self.broker.media.items() for record in log[process.positions[m] :]]
-        self.act(process, process.process(unread, self.now_us))
+        unread = [
+            (m, record)
+            for m, log in self.broker.media.items()
+            for record in log.fetch(process.positions[m], len(log.records) + 1)[0]
+        ]
+        self.act(process, process.process(unread, self.now_us, positions=self.broker.ends()))
 
     def settle(self, process: Partition) -> None:
         """Let the process read everything and write idle records until all its windows are published."""

@@ -14,6 +14,8 @@ STEPS_MAX = 4_000
 Broken = Callable[[pytest.MonkeyPatch], None]
 BY_CHANCE: list[Broken] = [
     broken_rules.commit_the_position,
+    broken_rules.treat_offsets_as_counts,
+    broken_rules.do_not_count_what_is_deleted,
     broken_rules.do_not_hold_ticks,
     broken_rules.hold_only_the_last_tick,
     broken_rules.start_without_any_checkpoint,

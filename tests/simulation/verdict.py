@@ -27,6 +27,7 @@ def find_problems(world: World) -> list[str]:
         *_fates(world.broker, arrivals, verdict),
         *_floors(world.broker, verdict),
         *_predictions(world.broker, verdict),
+        *_losses(world),
     ]
 
 
@@ -35,7 +36,7 @@ def _judged(world: World) -> tuple[Arrivals, OracleVerdict]:
     arrivals: Arrivals = {}
     for modality in MODALITIES:
         logs[modality] = []
-        for r in world.broker.media[modality]:
+        for r in world.broker.media[modality].records:
             read = admit(modality, 0, r.offset, r.timestamp * 1000, r.key, r.headers, r.value, world.semantics, 1)
             if isinstance(read, AdmittedChunk):
                 arrivals[modality, r.offset] = read
@@ -92,6 +93,13 @@ def _fates(broker: Broker, arrivals: Arrivals, verdict: OracleVerdict) -> Iterat
     everything = {(a.chunk.session, a.chunk.modality, *a.chunk.identity, a.chunk.sha256) for a in arrivals.values()}
     if everything - inside - reported_late - reported_dead:
         yield "lost"
+
+
+def _losses(world: World) -> Iterator[str]:
+    """Every deleted offset was counted as lost; after a crash some are counted again."""
+    for modality, deleted in world.deleted.items():
+        if world.lost[modality] < deleted or (not world.crashes and world.lost[modality] != deleted):
+            yield f"{deleted} offsets of {modality} were deleted, {world.lost[modality]} were counted as lost"
 
 
 def _floors(broker: Broker, verdict: OracleVerdict) -> Iterator[str]:

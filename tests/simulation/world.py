@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 from services.aligner.idleness import EndOffsets, IdleTimeouts
 from services.aligner.partition import Effects, Partition
@@ -83,6 +84,11 @@ class World:
             self.rng.choice([None, 0, 5 * UNIT_US, 50 * UNIT_US]),
         )
         self.counts: Counter[str] = Counter()
+        # By modality: the offset up to which some process, perhaps one that crashed, has read.
+        self.fetched: Counter[str] = Counter()
+        # By modality: offsets deleted before they were read, and how many of these were noticed.
+        self.deleted: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()
         self.nonces: dict[int, str] = {}
         self.processes = [self.new_owner()]
         self.owner = 0
@@ -104,13 +110,17 @@ class World:
 
     def new_owner(self) -> Partition:
         """Return a new owner of the partition, restored from the logs."""
-        floors = self.broker.committed
-        times = [self.broker.media[m][o].timestamp for m, o in floors.items() if o < len(self.broker.media[m])]
-        since = min(times, default=self.now_ms) - self.tail
+        media, floors, lost = self.broker.media, {}, False
+        for modality, committed in self.broker.committed.items():
+            floors[modality] = max(committed, media[modality].begin)
+            lost |= self.count_lost(modality, committed)
+        times = [record.timestamp for m, o in floors.items() if (record := media[m].first(o)) is not None]
+        # If the record at a commit was deleted, its time is unknown, and all windows are read.
+        since = 0 if lost else min(times, default=self.now_ms) - self.tail
         # As the broker answers: everything from the first record on that is at or after this time.
         begin = next((at for at, (ms, _) in enumerate(self.broker.windows) if ms >= since), len(self.broker.windows))
         tail = [(ms * 1000, window) for ms, window in self.broker.windows[begin:] if window.final]
-        start = initial_state(dict(floors), list(self.broker.frontiers.items()), tail, self.semantics.digest)
+        start = initial_state(floors, list(self.broker.frontiers.items()), tail, self.semantics.digest)
         partition = Partition(0, 1, self.semantics, PATIENCE, TOPICS, self.tail * 1000, start)
         self.nonces[id(partition)] = f"n{len(self.nonces)}"
         return partition
@@ -149,7 +159,30 @@ class World:
         while self.plan and self.plan[0].at * 2 <= self.clock and self.rng.random() < 0.5:
             sent = self.plan.pop(0)
             log = self.broker.media[sent.modality]
-            log.append(record_of(sent, len(log), self.now_ms))
+            log.append(partial(record_of, sent, timestamp=self.now_ms))
+            if self.rng.random() < 0.1:
+                log.skip(self.rng.choice([1, 1, 3]))
+        if self.rng.random() < 0.1:
+            self._delete_unread(self.rng.choice(MODALITIES))
+
+    def _delete_unread(self, modality: str) -> None:
+        """Delete records that nobody has ever read; those that were read are needed to know the right windows."""
+        log, read = self.broker.media[modality], self.broker.committed[modality]
+        if (
+            self.fetched[modality] > read
+            or any(p.positions[modality] != read for p in self.processes)
+            or max(read, log.begin) == log.end
+        ):
+            return
+        before = self.rng.randint(max(read, log.begin) + 1, log.end)
+        self.deleted[modality] += before - max(read, log.begin)
+        log.delete(read, before)
+
+    def count_lost(self, modality: str, position: int) -> bool:
+        """Count the offsets that were deleted before they were read, as every consumer does."""
+        lost = max(self.broker.media[modality].begin - position, 0)
+        self.lost[modality] += lost
+        return lost > 0
 
     def _turn(self) -> None:
         process = self.rng.choice(self.processes)
@@ -176,17 +209,20 @@ class World:
 
     def step(self, process: Partition) -> None:
         """Let an aligner process some records, carry out the effects, and perhaps commit."""
-        ready = [m for m in MODALITIES if process.positions[m] < len(self.broker.media[m])]
+        ready = [m for m in MODALITIES if process.positions[m] < self.broker.media[m].end]
         records: list[tuple[str, FakeRecord]] = []
+        positions: dict[str, int] = {}
         if ready and self.rng.random() < 0.8:
             modality = self.rng.choice(ready)
             at = process.positions[modality]
-            count = self.rng.choice([1, 1, 2, 5])
-            records = [(modality, record) for record in self.broker.media[modality][at : at + count]]
+            self.count_lost(modality, at)
+            fetched, positions[modality] = self.broker.media[modality].fetch(at, self.rng.choice([1, 1, 2, 5]))
+            records = [(modality, record) for record in fetched]
+            self.fetched[modality] = max(positions[modality], self.fetched[modality])
         if process.needs_end_offsets(self.now_us):
             process.set_end_offsets(EndOffsets(self.now_us, self.broker.ends()))
         self.maybe_crash(0.03 if records else 0)
-        effects = process.process(records, self.now_us)
+        effects = process.process(records, self.now_us, positions=positions)
         self.act(process, effects)
         if self.rng.random() < 0.2:
             self._tick_freely(process)
@@ -220,7 +256,7 @@ class World:
         """Append an idle record to the log of its modality."""
         log = self.broker.media[modality]
         for value in tick.encode(bounds, evidence):
-            log.append(FakeRecord(len(log), self.now_ms, None, value, tick.headers(value)))
+            log.append(partial(FakeRecord, timestamp=self.now_ms, key=None, value=value, headers=tick.headers(value)))
         self.maybe_crash(0.01)
 
     def _tick_freely(self, process: Partition) -> None:
