@@ -83,7 +83,8 @@ def the_brokers_clock_is_ahead_for_one_record_of_each_log() -> list[str]:
     stage.commit(stage.processes[0])
     stage.ahead = AHEAD
     for modality, log in stage.broker.media.items():
-        log.append(record_of(SentRecord(0, modality, "other", "1", 0, 1), len(log), stage.now_ms))
+        sent = SentRecord(0, modality, "other", "1", 0, 1)
+        log.append(partial(record_of, sent, timestamp=stage.now_ms))
     stage.read(stage.processes[0])
     stage.commit(stage.processes[0])
     stage.ahead = 0
