@@ -270,3 +270,60 @@ async def test_missing_permission_ends_the_service(monkeypatch: pytest.MonkeyPat
     with pytest.raises(GroupAuthorizationFailedError):
         await loop._run.fun(loop)
     assert "reset" not in work.calls
+
+
+class DeletedLog(Group):
+    """A group's consumer of a log that begins at offset 7 and holds records from there on."""
+
+    def __init__(self, out_of_range: int) -> None:
+        super().__init__([errors.OffsetOutOfRangeError({TP: out_of_range})])
+        self.sought: list[int] = []
+
+    async def beginning_offsets(self, logs: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(logs, 7)
+
+    def seek(self, tp: TopicPartition, offset: int) -> None:
+        self.sought.append(offset)
+
+
+class Counting(Batching):
+    """Work that records how many offsets it lost."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self.lost: list[int] = []
+
+    def on_offsets_lost(self, lost: dict[TopicPartition, int]) -> None:
+        self.lost.append(lost[TP])
+
+
+async def run_once(consumer: DeletedLog, work: Counting, progress: Progress) -> None:
+    """Run the loop up to the first batch."""
+    loop = ConsumerLoop(lambda: consumer, ["t"], work, progress, 1, 1)  # type: ignore[arg-type]
+    loop.consumer, loop.batches, work.loop = consumer, work, loop
+    async with asyncio.timeout(DEADLINE_S):
+        await loop._run.fun(loop)
+
+
+async def test_deleted_offsets_are_counted_and_the_oldest_record_that_is_left_is_next() -> None:
+    consumer, work = DeletedLog(out_of_range=4), Counting()
+    await run_once(consumer, work, Progress(60))
+    assert (consumer.sought, work.lost) == ([7], [3])
+    assert work.calls.count("on_assigned") == 1, "open windows are kept"
+    assert work.calls.count("process") == 1
+
+
+async def test_log_that_ends_before_the_offset_to_read_next_is_positioned_as_after_an_assignment() -> None:
+    consumer, work = DeletedLog(out_of_range=9), Counting()
+    await run_once(consumer, work, Progress(60))
+    assert (consumer.sought, work.lost) == ([], [])
+    assert work.calls.count("on_assigned") == 2
+    assert work.calls.count("process") == 1
+
+
+async def test_service_whose_topic_has_more_partitions_than_it_reads_is_not_ready_and_goes_on() -> None:
+    consumer, work, progress = DeletedLog(out_of_range=4), Counting(), Progress(60)
+    consumer.partitions_for_topic = lambda topic: {0, 1}  # type: ignore[method-assign]
+    await run_once(consumer, work, progress)
+    assert work.calls.count("process") == 1
+    assert progress.not_ready["topics"].startswith("t has 2 partitions; 1 of each are read")
