@@ -82,8 +82,8 @@ async def _check_broker(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("topics", True, "OK")
         yield await _check_partitioner(settings)
         yield await _check_transactions(settings)
-        yield await _check_clock(settings)
     if not any(problem.what == topic_admin.MISSING for problem in problems):
+        yield await _check_clock(settings)
         for finding in await _check_groups(settings):
             yield finding
 
