@@ -161,10 +161,8 @@ class Aligner:
                 count_chunk(usage, chunk)
         # A chunk rejected for `limit` raises the watermark too. After a crash some of its windows may be emitted already;
         # whether one of them had room can then not be known, but the watermark must come out the same.
-        watermark_us = t_us + (duration_us if config.streams[modality].gapless else 0)
-        if watermark_us > appended_us + self._lead_us:
-            # Of a clock that runs ahead: it must not make the other sources of its stream late.
-            watermark_us = appended_us + self._lead_us
+        # A clock that runs ahead must not make the other sources of its stream late.
+        watermark_us = min(t_us + (duration_us if config.streams[modality].gapless else 0), appended_us + self._lead_us)
         windows: list[Window] = []
         if watermark_us > stream.watermark_us:
             session.last_data_mono_us = received_mono_us

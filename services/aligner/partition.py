@@ -24,11 +24,9 @@ from services.aligner.idleness import (
 )
 from services.aligner.recovery import InitialState
 from services.aligner.session import NEVER_US
-from services.contract import cloudevents, timestamps
 from services.contract.admission import Admitted, AdmittedChunk
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk, SessionEnd
-from services.contract.cloudevents import Envelope
 from services.contract.dead_letter import DeadLetter, Reason, Rejected, Stage, make_dead_letter, rejected_for
 from services.contract.last_emitted_window import LastEmittedWindow
 from services.contract.record import LogRecord, RecordPosition
@@ -298,18 +296,12 @@ class Partition:
         if isinstance(control, SessionEnd):
             self.aligner.end_source(modality, control)
             return (control.session,)
-        if control.reason is Reason.FUTURE:
-            self._add_future_clock(modality, record, effects)
+        if control.clock is not None:
+            # People must see why all records of a source are rejected.
+            source, offset_us = control.clock
+            self._add_clock_offset(modality, source, record.timestamp * 1000, offset_us, effects)
         self._reject(modality, record, "admission", control, effects)
         return ()
-
-    def _add_future_clock(self, modality: str, record: LogRecord, effects: Effects) -> None:
-        """Measure a clock although it is so far ahead that its records are rejected: people must see why."""
-        envelope = cloudevents.parse_envelope(record.headers, record.value)
-        t_us = timestamps.parse(envelope.get("time")) if isinstance(envelope, Envelope) else None
-        if isinstance(envelope, Envelope) and t_us is not None:
-            appended_us = record.timestamp * 1000
-            self._add_clock_offset(modality, envelope.get("source"), appended_us, appended_us - t_us, effects)
 
     def _is_signed(self, modality: str, record: LogRecord) -> bool:
         return self._signer.verify(self._topics.media(modality), self.number, record)

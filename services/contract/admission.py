@@ -108,7 +108,9 @@ def admit(
     if t_us + duration_us > appended_us + config.future_us and not by_append_time:
         ahead_s = (t_us + duration_us - appended_us) / 1e6
         return Rejected(
-            Reason.FUTURE, f"ends {ahead_s:.1f} s after it arrived: set the clock of this source, or {CLOCK_REMEDY}"
+            Reason.FUTURE,
+            f"ends {ahead_s:.1f} s after it arrived: set the clock of this source, or {CLOCK_REMEDY}",
+            (source, appended_us - t_us - duration_us),
         )
     if t_us < appended_us - config.stale_after_us:
         return Rejected(Reason.STALE, f"captured {(appended_us - t_us) // 1000} ms before it arrived")

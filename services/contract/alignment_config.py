@@ -144,11 +144,8 @@ class AlignmentConfig:
 
     def uses_append_time(self, source: str) -> bool:
         """Return whether the event time of a source's records is their append time."""
-        if not self.clocks:
-            return False
         clocks = dict(self.clocks)
-        name = device_of(source, clocks)
-        return name is not None and clocks[name] == ARRIVAL
+        return clocks.get(device_of(source, clocks) or source) == ARRIVAL
 
     def window_starts(self, t_us: int, duration_us: int) -> range:
         """Return the starts of the windows that [t, t + duration) overlaps; a point lasts one microsecond."""

@@ -139,10 +139,17 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A rejection: its code, and a sentence that never quotes the payload."""
+    """A rejection: its code, and a sentence that never quotes the payload.
+
+    Attributes:
+        reason: The code.
+        detail: The sentence.
+        clock: If the clock of the source is the reason: the source, and its clock offset (us).
+    """
 
     reason: Reason
     detail: str
+    clock: tuple[str, int] | None = None
 
 
 class UnreadableRecord(NamedTuple):

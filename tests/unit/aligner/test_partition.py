@@ -190,8 +190,9 @@ def test_batch_counts_each_fate_once_and_has_the_smallest_clock_offset_of_each_s
 def test_clock_of_a_source_is_measured_although_its_records_are_rejected_for_it() -> None:
     scene = Scene()
     scene.append(Sent(0, "video", 55_000, source="fast"))
-    effects = scene.owner.process([("video", scene.logs["video"][0])], BOOT_US)
-    assert [letter.rejected.reason for _, letter in effects.dead] == [Reason.FUTURE]
+    scene.append(Sent(0, "video", -30 * DAY_MS, source="archive"))
+    effects = scene.owner.process([("video", record) for record in scene.logs["video"]], BOOT_US)
+    assert [letter.rejected.reason for _, letter in effects.dead] == [Reason.FUTURE, Reason.STALE]
     assert effects.clock_offsets_us == {("video", "fast", EPOCH_MS * 1000 // 30_000_000): -55_000_000}
 
 
