@@ -44,9 +44,9 @@ class Emitter:
         await asyncio.gather(
             *[await self._send(*record) for _, e in batch for record in self._late(e)],
             *(
-                dead_letters.publish(self._producer, self._topics.dead, e.number, key, letter)
+                dead_letters.publish_all(self._producer, self._topics.dead, e.number, e.dead)
                 for _, e in batch
-                for key, letter in e.dead
+                if e.dead
             ),
         )
         ticks = [await self._send(*record) for _, e in batch for record in self._ticks(e)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from services.gateway.messages import PageMessage
 
-MESSAGES_MAX = 20_000
+MESSAGES_MAX, BYTES_MAX = 20_000, 64 * 1024 * 1024
 BATCH_MAX = 500
 
 
@@ -21,31 +21,42 @@ class StreamEntry:
     message: PageMessage | None
 
 
+def _size(message: PageMessage | None) -> int:
+    return 0 if message is None else message.size_bytes
+
+
 class EventStream:
     """A ring buffer of messages; a reader that falls behind its length gets a reset, so slow readers cost no memory.
 
     Args:
         boot_id: Part of every id, so that ids of an earlier process lead to a reset.
         messages_max: Length of the buffer.
+        bytes_max: Memory of its messages.
     """
 
-    def __init__(self, boot_id: str, messages_max: int = MESSAGES_MAX) -> None:
-        self._boot_id = boot_id
-        self._messages: deque[PageMessage | None] = deque(maxlen=messages_max)
+    def __init__(self, boot_id: str, messages_max: int = MESSAGES_MAX, bytes_max: int = BYTES_MAX) -> None:
+        self._boot_id, self._messages_max, self._bytes_max = boot_id, messages_max, bytes_max
+        self._messages: deque[PageMessage | None] = deque()
+        self._bytes = 0
         self._next = 0
         self._more = asyncio.Event()
         self._ended = False
 
     def append(self, message: PageMessage) -> None:
         """Add a message, without its whole record; readers see it after the next `wake`."""
-        self._messages.append(message if message.full is None else replace(message, full=None))
+        message = message if message.full is None else replace(message, full=None)
+        self._messages.append(message)
+        self._bytes += message.size_bytes
         self._next += 1
+        while len(self._messages) > self._messages_max or self._bytes > self._bytes_max:
+            self._bytes -= _size(self._messages.popleft())
 
     def rewrite(self, session: str, change: Callable[[PageMessage], PageMessage | None]) -> None:
         """Replace each message of a session by what `change` returns; None removes it."""
         for index, message in enumerate(self._messages):
             if message is not None and message.session == session:
-                self._messages[index] = change(message)
+                changed = self._messages[index] = change(message)
+                self._bytes += _size(changed) - message.size_bytes
 
     def wake(self) -> None:
         """Let waiting readers read."""

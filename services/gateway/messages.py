@@ -47,6 +47,8 @@ from services.contract.transcript import read_transcript
 KINDS = ("chunk", "window", "prediction", "event", "late", "dead", "tick", "end")
 PEAKS_PER_S, PEAKS_MAX = 40, 1_200
 TEXT_MAX = 280
+# Measured: Python's objects of a message with its places in the views and in the event stream, and those of its facts.
+MESSAGE_BYTES, FACTS_BYTES = 400, 1_000
 # Settings under which every source has a clock of its own.
 DEVICE_CLOCKS = AlignmentConfig()
 Json = dict[str, Any]
@@ -78,8 +80,9 @@ class PageMessage:
 
     @property
     def size_bytes(self) -> int:
-        """The approximate memory of the message."""
-        return len(self.raw) + len(self.full or b"")
+        """The approximate memory of the message with its objects and its places in the views and in the event stream."""
+        objects = MESSAGE_BYTES if self.facts is None else MESSAGE_BYTES + FACTS_BYTES
+        return objects + len(self.raw) + len(self.full or b"")
 
 
 class MessageDecoder:

@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Sequence
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidMessageError, MessageSizeTooLargeError, RecordListTooLargeError, UnknownError
 
 from services.contract.dead_letter import DeadLetter
 from services.contract.record import RecordPosition
+from services.kafka import clients
 
 # The client knows INVALID_RECORD only as an unknown error.
 REFUSALS = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidMessageError, UnknownError)
 REFUSED_MAX = 10_000
 _refused: dict[RecordPosition, None] = {}
 _log = logging.getLogger(__name__)
+
+
+async def publish_all(
+    producer: AIOKafkaProducer, topic: str, number: int, letters: Sequence[tuple[bytes | None, DeadLetter]]
+) -> None:
+    """Publish the dead letters (key of the record, letter) of one partition number and wait for all acknowledgements.
+
+    They fill whole batches: a device that is over its quota leads to thousands a second. Raises KafkaError as `publish`.
+    """
+    if len(letters) > 1 and not any(letter.position in _refused for _, letter in letters):
+        try:
+            await clients.send_all(producer, topic, number, [letter.encode(key) for key, letter in letters])
+            return
+        except REFUSALS as error:
+            _log.warning(
+                "a batch of dead letters is refused: they go out one by one", extra={"why": type(error).__name__}
+            )
+    await asyncio.gather(*[publish(producer, topic, number, key, letter) for key, letter in letters])
 
 
 async def publish(producer: AIOKafkaProducer, topic: str, number: int, key: bytes | None, letter: DeadLetter) -> None:

@@ -69,3 +69,13 @@ async def test_readers_end_with_the_stream() -> None:
     stream.end()
     async with asyncio.timeout(DEADLINE_S):
         assert await waiting is None
+
+
+async def test_the_oldest_messages_are_dropped_beyond_the_limit_of_bytes() -> None:
+    stream = EventStream("boot", bytes_max=3 * chunk(offset=0).size_bytes)
+    for n in range(8):
+        stream.append(chunk(offset=n))
+    (reset,) = await read(stream.read_after("boot.4", lambda message: True), 1)
+    assert reset.message is None
+    kept = await read(stream.read_after("boot.5", lambda message: True), 3)
+    assert [entry.message.key for entry in kept if entry.message is not None] == ["text 2 5", "text 2 6", "text 2 7"]
