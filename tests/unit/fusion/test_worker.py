@@ -35,7 +35,10 @@ def test_logs_are_merged_by_append_time_and_each_keeps_its_order_if_the_brokers_
 async def test_commit_passes_offsets_without_records_once_everything_before_them_is_published() -> None:
     some: Any = Mock(highwater=Mock(return_value=20))
     worker: Any = FusionWorker(some, some, some, LoadShedConfig(0, 0, 0), some, some, some, some, some, Signer())
-    worker._batcher, worker._pipeline = Mock(queued=()), Mock(in_flight=["a batch"], drain=AsyncMock())
+    worker._batcher, worker._pipeline = (
+        Mock(first_unfinished=Mock(return_value=None)),
+        Mock(in_flight=["a batch"], drain=AsyncMock()),
+    )
     worker._positions = worker._read = {A: 3, B: 9}
     worker.prepare_batch(some, {}, {A: 4, B: 12})
     assert await worker.commit_offsets() == {A: 3, B: 9}
