@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # A session id has only characters that can be printed.
 NO_SESSION_KEY = b"\0clock"
 COMMIT_S, LOOKS_APART_S_MAX = 2.0, 30.0
+SHARE_IT = "Set BRAID_KAFKA__SIGNING_FILE (or BRAID_KAFKA__SIGNING_SECRETS) to the same secret everywhere."
+SIGN_RECORDS = "Run `braid topics apply`, which makes a secret, then restart all services with it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +82,37 @@ async def _check_broker(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding(f"topic {problem.topic}", False, problem.what, problem.repair)
     if not problems:
         yield Finding("topics", True, "OK")
+        yield await check_signatures(settings)
         yield await _check_partitioner(settings)
         yield await _check_transactions(settings)
     if not any(problem.what == topic_admin.MISSING for problem in problems):
         yield await _check_clock(settings)
         for finding in await _check_groups(settings):
             yield finding
+
+
+async def check_signatures(settings: Settings) -> Finding:
+    """Check that this process has the secret of the services: the last record that each aligner wrote says so."""
+    from aiokafka import TopicPartition
+
+    from services.contract.alignment_config import is_record_key
+    from services.contract.signature import is_signed
+    from services.kafka import clients
+    from services.kafka.log_reader import read_range
+
+    signer, topic = settings.kafka.signer(), settings.topic_names().frontier
+    signed = verified = 0
+    async with clients.reader(settings.kafka, with_forged=True) as reader:
+        for number in range(settings.topics.partitions):
+            async for record in read_range(reader, TopicPartition(topic, number)):
+                if is_record_key(record.key or b"") and is_signed(record.headers):
+                    signed += 1
+                    verified += bool(signer.secrets) and signer.verify(topic, number, record)
+    if signer.secrets and (verified or not signed):
+        return Finding("signatures", True, "records of the services are signed")
+    if signed:
+        return Finding("signatures", False, "the services sign with a secret that is not here", SHARE_IT)
+    return Finding("signatures", False, "records of the services are not signed: devices can forge them", SIGN_RECORDS)
 
 
 async def _check_transactions(settings: Settings) -> Finding:

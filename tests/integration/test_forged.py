@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from services.cli.doctor import check_signatures
 from services.contract import event, last_emitted_window, mute_and_forget, tick, window
 from services.contract.event import Event
 from services.contract.last_emitted_window import LastEmittedWindow
@@ -139,6 +140,8 @@ async def test_a_process_without_the_secret_of_the_topics_says_what_to_set(
     without = settings.model_copy(update={"kafka": kafka})
     with pytest.raises(MissingSecretError, match="BRAID_KAFKA__SIGNING_FILE"):
         await check_secret(without)
+    other = settings.model_copy(update={"kafka": kafka.model_copy(update={"signing_secrets": (SecretStr("x" * 16),)})})
+    assert [(await check_signatures(s)).ok for s in (settings, without, other)] == [True, False, False]
     async with clients.reader(kafka) as reader, clients.producer(kafka) as producer:
         with pytest.raises(MissingSecretError):
             await update_control(

@@ -53,6 +53,7 @@ def environment(settings: Settings) -> dict[str, str]:
         **os.environ,
         **OWN,
         "BRAID_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
+        "BRAID_KAFKA__SIGNING_FILE": str(settings.kafka.signing_file),
         "BRAID_REDIS__URL": settings.redis.url,
     }
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, Field, SecretStr, model_validator
+from pydantic import AwareDatetime, Field, SecretStr, field_validator, model_validator
 
 from services.contract.signature import Signer
 from services.runtime.settings.section import Section
@@ -136,6 +136,15 @@ class TopicSettings(Section):
     prefix: str = Field(
         "braid", pattern=r"^[a-zA-Z0-9._-]{1,100}$", description="Prefix of all topics, as in braid.windows.v1."
     )
+
+    @field_validator("prefix")
+    @classmethod
+    def _check_prefix(cls, prefix: str) -> str:
+        # Else topics of services would have names like those of media of a modality `windows`.
+        if prefix.rpartition(".")[2] == "media":
+            raise ValueError(f"must not end in media (found {prefix!r})")
+        return prefix
+
     partitions: int = Field(
         8,
         ge=1,

@@ -286,3 +286,8 @@ def test_sample_configuration_names_a_schema_that_exists() -> None:
     first = sample.read_text(encoding="utf-8").splitlines()[0]
     assert first.startswith("# yaml-language-server: $schema=")
     assert (sample.parent / first.partition("=")[2]).is_file()
+
+
+@pytest.mark.parametrize("prefix", ["media", "my.media"])
+def test_a_prefix_with_which_topics_of_services_look_like_media_is_refused(prefix: str) -> None:
+    assert "topics.prefix: must not end in media" in message_of(topics={"prefix": prefix})
