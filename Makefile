@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help setup demo test test-programs quick lint format bench soak profile profile-fusion bench-sessions bench-neighbours bench-page test-gpu quiet train simulate mutate torture docs-long lock clean
+.PHONY: help setup demo test test-programs quick lint format bench soak profile profile-fusion bench-sessions bench-neighbours bench-page test-gpu quiet train simulate mutate fuzz torture docs-long lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,9 @@ simulate: setup  ## Run simulated histories (SEEDS=10000), or one of them again 
 
 mutate: setup  ## Change the pure files in every small way and check that a test fails (FILE=retained_offsets.py for one of them)
 	@$(BIN)/python -m tests.mutation $(if $(FILE),--file $(FILE))
+
+fuzz: setup  ## Put random bytes and JSON into every reader and decoder (MINUTES=5); what fails is kept in tests/fuzz/corpus
+	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),5)
 
 torture: setup  ## Kill, pause and rebalance real processes, then check the topics (MINUTES=5; SEED=17 repeats a run)
 	@$(BIN)/python -m tests.torture --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
