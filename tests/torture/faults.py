@@ -13,14 +13,18 @@ from redis.exceptions import RedisError
 from services.local.kafka import LocalKafka
 from services.local.redis import LocalRedis
 from services.runtime.settings import Settings
+from tests.integration.mosquitto import Mosquitto
 from tests.torture.in_flight import AGAIN_S, InFlight, wait_for_in_flight
 from tests.torture.plan import Fault
-from tests.torture.supervisor import FIRST, FUSION, SECOND, Supervisor
+from tests.torture.supervisor import BRIDGE, FIRST, FUSION, GATEWAY, SECOND, Supervisor
 
 MEASURED_WITHIN_S = 60.0
 ALIVE_WITHIN_S = 60.0
 ZOMBIE_S = 12.0  # longer than the session timeout of the group (10 s), which evicts the process
 REDIS_PAUSE_S = 5.0
+BROKER_PAUSE_S = 8.0
+REDIS_FULL_S = 5.0
+REDIS_MEMORY = "512mb"  # of the local Redis
 Say = Callable[[str], None]
 
 
@@ -33,13 +37,16 @@ class FaultInjector:
         supervisor: Supervisor,
         broker: LocalKafka,
         redis: LocalRedis,
+        mosquitto: Mosquitto,
         say: Say,
         begin_s: float,
     ) -> None:
         self._settings, self._supervisor, self._broker, self._redis = settings, supervisor, broker, redis
+        self._mosquitto = mosquitto
         self._say, self._begin_s = say, begin_s
         # A paused aligner is not killed and the second one stays, so that it resumes with partitions that another owns.
         self._paused = asyncio.Lock()
+        self._fusion_paused = asyncio.Lock()
         self.landed: Counter[str] = Counter()
         self.in_flight: Counter[str] = Counter()
         self._do: dict[str, Callable[[], Awaitable[bool]]] = {
@@ -51,7 +58,13 @@ class FaultInjector:
             "kill redis": self._kill_redis,
             "pause redis": self._pause_redis,
             "flush redis": self._flush_redis,
-            "kill fusion": lambda: self._kill(FUSION),
+            "fill redis": self._fill_redis,
+            "kill fusion": self._kill_fusion,
+            "pause fusion": self._pause_fusion,
+            "kill gateway": lambda: self._kill(GATEWAY),
+            "kill mqtt": lambda: self._kill(BRIDGE),
+            "kill mosquitto": self._kill_mosquitto,
+            "pause broker": self._pause_broker,
         }
 
     async def run(self, faults: Sequence[Fault]) -> None:
@@ -59,7 +72,8 @@ class FaultInjector:
         by_process: dict[str, list[Fault]] = defaultdict(list)
         for fault in faults:
             # A pause takes long: among the kills it would delay all that follow.
-            by_process[fault.kind if fault.kind == "pause aligner" else _victim(fault)].append(fault)
+            long = fault.kind in ("pause aligner", "pause fusion")
+            by_process[fault.kind if long else _victim(fault)].append(fault)
         await asyncio.gather(*(self._run_in_order(faults) for faults in by_process.values()))
 
     async def _run_in_order(self, faults: Sequence[Fault]) -> None:
@@ -139,6 +153,44 @@ class FaultInjector:
         self._redis.child.signal(signal.SIGSTOP)
         await asyncio.sleep(REDIS_PAUSE_S)
         self._redis.child.signal(signal.SIGCONT)
+        return True
+
+    async def _fill_redis(self) -> bool:
+        """Let Redis refuse every write for a while."""
+        client = Redis.from_url(self._redis.url, socket_timeout=10)
+        try:
+            await client.config_set("maxmemory", "1mb")
+            await asyncio.sleep(REDIS_FULL_S)
+            return bool(await client.config_set("maxmemory", REDIS_MEMORY))
+        except (RedisError, OSError):
+            return False
+        finally:
+            await client.aclose()
+
+    async def _kill_fusion(self) -> bool:
+        async with self._fusion_paused:
+            return await self._kill(FUSION)
+
+    async def _pause_fusion(self) -> bool:
+        child = self._supervisor.processes[FUSION].child
+        async with self._fusion_paused:
+            if not await self._alive(FUSION):
+                return False
+            child.signal(signal.SIGSTOP)
+            await asyncio.sleep(ZOMBIE_S)
+            child.signal(signal.SIGCONT)
+        return True
+
+    async def _kill_mosquitto(self) -> bool:
+        running = self._mosquitto.child.running
+        self._mosquitto.child.kill()
+        await self._mosquitto.start()
+        return running
+
+    async def _pause_broker(self) -> bool:
+        self._broker.child.signal(signal.SIGSTOP)
+        await asyncio.sleep(BROKER_PAUSE_S)
+        self._broker.child.signal(signal.SIGCONT)
         return True
 
     async def _flush_redis(self) -> bool:

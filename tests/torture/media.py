@@ -11,6 +11,7 @@ from PIL import Image
 
 from services.contract import cloudevents
 from services.contract.record import Headers
+from tests.unit.model.media import progressive_jpeg
 
 MARK = "x-torture"  # header of records that admission must reject, with the reason
 ROOMS = 8
@@ -20,6 +21,9 @@ TYPES = {"text": "text/plain", "video": "image/jpeg", "audio": "audio/pcm;rate=8
 SAMPLES = 800
 ENDED = 0.8  # share of sessions with end records; the others only fall silent
 REMEMBERED = 40
+LONG_KEY = 200_000
+# Texts that are taken, although a strict parser refuses them.
+ODD_TEXTS = (b'{"text": "half a smile \\ud83d"}', b'\xef\xbb\xbf{"text": "marked"}', b'{"text": "long", "n": %s}' % (b"9" * 5_000))
 SECOND_US = 1_000_000
 
 
@@ -62,6 +66,7 @@ class Media:
         self._seed, self._count = seed, 0
         self._sessions: list[LiveSession | None] = [None] * ROOMS
         self._named = 0
+        self._slow_image = progressive_jpeg(4_000, 2_048)
         self._bodies = {
             "video": _images(),
             "audio": [bytes([n, n // 2]) * SAMPLES for n in range(16)],
@@ -109,6 +114,8 @@ class Media:
             return self._conflict(rng.choice(session.sent))
         if what < 0.021:
             return self._bad_record(session, modality, t_us)
+        if what < 0.022:
+            return self._odd_record(session, t_us)
         if what < 0.026:
             return self._record(session, "video", t_us, b"", cloudevents.ALIVE_TYPE)
         if what < 0.042:
@@ -119,14 +126,25 @@ class Media:
         session.sent.append(sending)
         return sending
 
-    def _record(self, session: LiveSession, modality: str, t_us: int, body: bytes, kind: str = "") -> OutgoingRecord:
+    def _odd_record(self, session: LiveSession, t_us: int) -> OutgoingRecord:
+        """Return a record that is taken, and harms whoever reads it carelessly."""
+        if self._rng.random() < 0.5:
+            sent = self._record(session, "text", t_us, self._rng.choice(ODD_TEXTS), content_type="application/json")
+        else:
+            sent = self._record(session, "video", t_us, self._slow_image)
+        trace = ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+        return replace(sent, headers=[*sent.headers, trace, trace])
+
+    def _record(
+        self, session: LiveSession, modality: str, t_us: int, body: bytes, kind: str = "", content_type: str = ""
+    ) -> OutgoingRecord:
         headers = cloudevents.build_headers(
             session=session.session,
             source=cloudevents.device_source("torture", modality),
             id=str(self._count),
             type=kind or cloudevents.media_type(modality),
             t_us=t_us,
-            content_type=TYPES[modality] if body else "",
+            content_type=(content_type or TYPES[modality]) if body else "",
         )
         return OutgoingRecord(modality, session.session, headers, body)
 
@@ -138,7 +156,7 @@ class Media:
         good = self._record(session, modality, t_us, self._bodies[modality][0])
         by_modality = {"text": ("utf8", b"\xff\xfe"), "video": ("magic", b"GIF89a"), "audio": ("samples", bytes(801))}
         reason, value = by_modality[modality]
-        headers, other = dict(good.headers), self._rng.randrange(5)
+        headers, other = dict(good.headers), self._rng.randrange(9)
         if other == 0:
             reason, value = "source", good.value
             del headers["ce_id"]
@@ -150,6 +168,14 @@ class Media:
             headers["ce_time"] = b"2099-01-01T00:00:00Z"
         elif other == 3:
             reason, value = "partition", good.value
+        elif other == 4:
+            reason, value = "duration", good.value
+            headers["ce_duration"] = "1.²".encode()
+        elif other == 5:
+            reason, value = "header", good.value
+            headers["ce_source"] = b"\xff\xfe"
+        elif other == 6:
+            reason, value, session = "session", good.value, replace(session, session="k" * LONG_KEY)
         marked = [*headers.items(), (MARK, reason.encode())]
         return OutgoingRecord(modality, session.session, marked, value, wrong_partition=reason == "partition")
 

@@ -15,7 +15,13 @@ KINDS = {
     "kill redis": 2,
     "pause redis": 2,
     "flush redis": 2,
+    "fill redis": 2,
     "kill fusion": 4,
+    "pause fusion": 2,
+    "kill gateway": 5,
+    "kill mqtt": 5,
+    "kill mosquitto": 3,
+    "pause broker": 2,
 }
 FULL_S = 300
 LEAD_S = 4.0

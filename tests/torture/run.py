@@ -15,14 +15,15 @@ from model.checkpoint import load as load_model
 from services.fusion.inference import Inference
 from services.inspection.audit.collect import collect_logs, collect_topic
 from services.kafka import clients, topic_admin
-from services.local.process import ChildProcess
+from services.local.process import ChildProcess, StartError
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings, load
+from tests.integration.mosquitto import Mosquitto
 from tests.torture.commits import OFFSETS_TOPIC, Commit, read_commit
 from tests.torture.faults import FaultInjector
 from tests.torture.in_flight import InFlight, wait_for_in_flight
 from tests.torture.plan import Fault, plan
-from tests.torture.supervisor import FIRST, FUSION, Supervisor
+from tests.torture.supervisor import BRIDGE, FIRST, FUSION, GATEWAY, Supervisor
 from tests.torture.verdict import Evidence, Verdict, judge
 
 PARTITIONS = 4
@@ -62,18 +63,24 @@ async def run(seed: int, seconds: float, folder: Path, say: Say) -> Outcome:
         settings = stack.settings()
         async with clients.admin(stack.bootstrap_servers) as admin:
             await topic_admin.create_missing_topics(admin, settings)
-        supervisor = Supervisor(stack, settings)
+        mosquitto = await Mosquitto(folder).start()
+        supervisor = Supervisor(stack, settings, mosquitto.port)
         async with _supervised(supervisor):
-            faults, acknowledged, planned = await _inject_faults(seed, seconds, stack, settings, supervisor, say)
+            faults, acknowledged, planned = await _inject_faults(
+                seed, seconds, stack, settings, supervisor, mosquitto, say
+            )
             say("the sender has stopped: waiting until all windows are published and predicted")
             flight = await _wait_until_settled(settings)
+            unready = await _wait_until_ready(supervisor)
             exit_codes = await supervisor.stop()
+        await mosquitto.child.stop()
         say("reading all topics again")
         evidence = await _read_evidence(settings, acknowledged)
         inference = Inference(load_model(settings.fusion.model, settings.fusion.device), CACHE_BYTES)
         verdict = await asyncio.to_thread(judge, evidence, settings, inference)
     if flight != InFlight(0, 0):
         verdict.problems.append(f"no progress for {STANDS_STILL_S} s: {flight}")
+    verdict.problems += [*unready, *supervisor.memory_problems()]
     for name, code in exit_codes.items():
         if code != 0:
             verdict.problems.append(f"the {name} ended with exit code {code}")
@@ -84,22 +91,30 @@ async def run(seed: int, seconds: float, folder: Path, say: Say) -> Outcome:
 
 @asynccontextmanager
 async def _supervised(supervisor: Supervisor) -> AsyncIterator[None]:
-    for name in (FIRST, FUSION):
+    names = (FIRST, FUSION, GATEWAY, BRIDGE)
+    for name in names:
         supervisor.start(name)
-    await asyncio.gather(*(supervisor.processes[name].wait_until_ready() for name in (FIRST, FUSION)))
-    watching = asyncio.create_task(supervisor.watch())
+    await asyncio.gather(*(supervisor.processes[name].wait_until_ready() for name in names))
+    watching = [asyncio.create_task(supervisor.watch()), asyncio.create_task(supervisor.measure())]
     try:
         yield
     finally:
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
+        for task in watching:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         for process in supervisor.processes.values():
             process.child.kill()
 
 
 async def _inject_faults(
-    seed: int, seconds: float, stack: LocalStack, settings: Settings, supervisor: Supervisor, say: Say
+    seed: int,
+    seconds: float,
+    stack: LocalStack,
+    settings: Settings,
+    supervisor: Supervisor,
+    mosquitto: Mosquitto,
+    say: Say,
 ) -> tuple[FaultInjector, int, list[Fault]]:
     assert stack.broker is not None
     assert stack.redis is not None
@@ -113,7 +128,8 @@ async def _inject_faults(
         str(report),
     ]
     sender.start([sys.executable, "-m", "tests.torture.sender", *arguments])
-    faults = FaultInjector(settings, supervisor, stack.broker, stack.redis, say, asyncio.get_running_loop().time())
+    begin_s = asyncio.get_running_loop().time()
+    faults = FaultInjector(settings, supervisor, stack.broker, stack.redis, mosquitto, say, begin_s)
     try:
         say(f"seed {seed}: {len(planned)} faults in {seconds:.0f} s")
         running = asyncio.create_task(faults.run(planned))
@@ -125,6 +141,17 @@ async def _inject_faults(
     if code != 0:
         raise RuntimeError(f"the sender ended with exit code {code}:\n{sender.log_tail()}")
     return faults, json.loads(report.read_text())["acknowledged"], planned
+
+
+async def _wait_until_ready(supervisor: Supervisor) -> list[str]:
+    """Describe each service that runs and does not become ready again."""
+    problems = []
+    for name in sorted(supervisor.wanted):
+        try:
+            await supervisor.processes[name].wait_until_ready()
+        except StartError as error:
+            problems.append(f"the {name} is not ready at the end: {error}")
+    return problems
 
 
 async def _wait_until_settled(settings: Settings) -> InFlight | None:

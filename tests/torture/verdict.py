@@ -70,6 +70,7 @@ def judge(evidence: Evidence, settings: Settings, inference: Inference) -> Verdi
         "predictions": predicted,
         "prediction copies": copies,
         "predictions computed again": again.checked,
+        "payloads too costly": sum(b"too_costly" in (raw.value or b"") for raw in evidence.predictions),
         "commits checked": len(commits),
     }
     return out
