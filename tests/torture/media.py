@@ -23,7 +23,11 @@ ENDED = 0.8  # share of sessions with end records; the others only fall silent
 REMEMBERED = 40
 LONG_KEY = 200_000
 # Texts that are taken, although a strict parser refuses them.
-ODD_TEXTS = (b'{"text": "half a smile \\ud83d"}', b'\xef\xbb\xbf{"text": "marked"}', b'{"text": "long", "n": %s}' % (b"9" * 5_000))
+ODD_TEXTS = (
+    b'{"text": "half a smile \\ud83d"}',
+    b'\xef\xbb\xbf{"text": "marked"}',
+    b'{"text": "long", "n": %s}' % (b"9" * 5_000),
+)
 SECOND_US = 1_000_000
 
 
