@@ -172,7 +172,7 @@ class Media:
             headers["ce_time"] = b"2099-01-01T00:00:00Z"
         elif other == 3:
             reason, value = "partition", good.value
-        elif other == 4:
+        elif other == 4 and modality != "audio":  # the bytes of audio say how long it is
             reason, value = "duration", good.value
             headers["ce_duration"] = "1.²".encode()
         elif other == 5:

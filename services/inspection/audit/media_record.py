@@ -27,14 +27,16 @@ def decode_media_record(raw: LogRecord, modality: str, partition: int, config: A
     t_us = appended_us if config.uses_append_time(e.get("source")) else timestamps.parse(e.get("time"))
     if t_us is None:
         return None
-    duration_us = declared_duration_us(e.attributes)
-    if isinstance(duration_us, Rejected):
-        return None
     if modality == "audio" and e.payload:
         length = media_headers.measure_audio(e.get("content-type"), e.payload)
         if not isinstance(length, AudioInfo):
             return None
         duration_us = length.duration_us
+    else:
+        declared_us = declared_duration_us(e.attributes)
+        if isinstance(declared_us, Rejected):
+            return None
+        duration_us = declared_us
     return Chunk(
         raw.key.decode(errors="replace"),
         modality,
