@@ -158,7 +158,7 @@ class Media:
 
     def _bad_record(self, session: LiveSession, modality: str, t_us: int) -> OutgoingRecord:
         good = self._record(session, modality, t_us, self._bodies[modality][0])
-        by_modality = {"text": ("utf8", b"\xff\xfe"), "video": ("magic", b"GIF89a"), "audio": ("samples", bytes(801))}
+        by_modality = {"text": ("utf8", b"\xc3\x28"), "video": ("magic", b"GIF89a"), "audio": ("samples", bytes(801))}
         reason, value = by_modality[modality]
         headers, other = dict(good.headers), self._rng.randrange(9)
         if other == 0:

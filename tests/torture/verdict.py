@@ -115,14 +115,15 @@ def _check_rejections(logs: Sequence[PartitionLogs], dead: Mapping[MemberPositio
 
 
 def _check_members(books: Ledger, dead: Mapping[MemberPosition, object]) -> list[str]:
-    """No member of a window was rejected as well."""
+    """No member of a window was rejected as well, but for payloads that only decoding finds unusable."""
+    rejected = {at for at, letters in dead.items() if letters[0]["stage"] != "fusion"}
     members = {
         (modality, member.partition, member.offset)
         for window, _, _ in books.windows.values()
         for modality, lane in window.modalities.items()
         for member in lane.members
     }
-    return [f"{at} stands in a window and is a dead letter" for at in members & dead.keys()]
+    return [f"{at} stands in a window and is a dead letter" for at in members & rejected]
 
 
 def _predictions(published: Sequence[KafkaRecord], books: Ledger) -> tuple[int, int, list[str]]:
