@@ -97,6 +97,10 @@ class Media:
         """Return the end records of all live sessions."""
         return [end for session in self._sessions if session is not None for end in self._ends(session, now_us)]
 
+    def live_session(self) -> str:
+        """Return one of the live sessions, after the first records of all."""
+        return self._rng.choice([session.session for session in self._sessions if session is not None])
+
     def _live_session(self, now_us: int) -> LiveSession:
         rng = self._rng
         self._named += 1

@@ -66,16 +66,14 @@ async def run(seed: int, seconds: float, folder: Path, say: Say) -> Outcome:
         mosquitto = await Mosquitto(folder).start()
         supervisor = Supervisor(stack, settings, mosquitto.port)
         async with _supervised(supervisor):
-            faults, acknowledged, planned = await _inject_faults(
-                seed, seconds, stack, settings, supervisor, mosquitto, say
-            )
+            faults, sent, planned = await _inject_faults(seed, seconds, stack, settings, supervisor, mosquitto, say)
             say("the sender has stopped: waiting until all windows are published and predicted")
             flight = await _wait_until_settled(settings)
             unready = await _wait_until_ready(supervisor)
             exit_codes = await supervisor.stop()
         await mosquitto.child.stop()
         say("reading all topics again")
-        evidence = await _read_evidence(settings, acknowledged)
+        evidence = await _read_evidence(settings, sent)
         inference = Inference(load_model(settings.fusion.model, settings.fusion.device), CACHE_BYTES)
         verdict = await asyncio.to_thread(judge, evidence, settings, inference)
     if flight != InFlight(0, 0):
@@ -115,7 +113,7 @@ async def _inject_faults(
     supervisor: Supervisor,
     mosquitto: Mosquitto,
     say: Say,
-) -> tuple[FaultInjector, int, list[Fault]]:
+) -> tuple[FaultInjector, dict[str, int], list[Fault]]:
     assert stack.broker is not None
     assert stack.redis is not None
     planned = plan(seed, seconds)
@@ -140,7 +138,7 @@ async def _inject_faults(
         sender.kill()
     if code != 0:
         raise RuntimeError(f"the sender ended with exit code {code}:\n{sender.log_tail()}")
-    return faults, json.loads(report.read_text())["acknowledged"], planned
+    return faults, json.loads(report.read_text()), planned
 
 
 async def _wait_until_ready(supervisor: Supervisor) -> list[str]:
@@ -167,11 +165,11 @@ async def _wait_until_settled(settings: Settings) -> InFlight | None:
         await asyncio.sleep(0.5)
 
 
-async def _read_evidence(settings: Settings, acknowledged: int) -> Evidence:
+async def _read_evidence(settings: Settings, sent: dict[str, int]) -> Evidence:
     topics, count = settings.topic_names(), settings.topics.partitions
-    async with clients.reader(settings.kafka.bootstrap_servers) as reader:
+    async with clients.reader(settings.kafka) as reader:
         logs = await collect_logs(reader, topics, count)
         predictions = await collect_topic(reader, topics.predictions, count)
         commits = [read_commit(raw) for raw in await collect_topic(reader, OFFSETS_TOPIC, OFFSETS_PARTITIONS)]
     found: list[Commit] = [commit for commit in commits if commit is not None]
-    return Evidence(logs, predictions, found, acknowledged)
+    return Evidence(logs, predictions, found, sent["acknowledged"], sent["forged"])

@@ -1,4 +1,4 @@
-"""The sender process: 500 records a second until SIGTERM.
+"""The sender process: 500 records a second, and a forged one, until SIGTERM.
 
 Records that are due during an outage of the broker are sent after it, and unacknowledged records are sent again.
 """
@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 
 from services.contract.partitioner import partition_of
 from services.contract.topics import Topics
+from tests.torture.forgeries import DEAD_LETTERED, Forger
 from tests.torture.media import Media, OutgoingRecord
 
 PER_S = 500
@@ -34,7 +35,8 @@ class Sender:
         self._producer: AIOKafkaProducer | None = None
         self._failed: list[OutgoingRecord] = []
         self._waiting: set[asyncio.Task[None]] = set()
-        self.acknowledged = self.again = 0
+        self.acknowledged = self.again = self.forged = 0
+        self._forger = Forger(self._topics, partition_count)
 
     async def send(self, sendings: Sequence[OutgoingRecord]) -> None:
         """Send records and earlier failures, with a new producer if the old one gave up."""
@@ -49,6 +51,20 @@ class Sender:
             except KafkaError:
                 self._failed += due[n:]
                 return
+
+    async def forge(self, session: str, now_us: int) -> None:
+        """Send the next forged record, and not again if that fails."""
+        forged = self._forger.next_record(session, now_us)
+        if self._producer is None:
+            return
+        try:
+            headers = list(forged.headers)
+            await self._producer.send_and_wait(
+                forged.topic, forged.value, key=forged.key, partition=forged.partition, headers=headers
+            )
+        except KafkaError:
+            return
+        self.forged += forged.kind in DEAD_LETTERED
 
     async def flush(self) -> None:
         """Wait until every record is acknowledged."""
@@ -109,16 +125,20 @@ async def main(servers: str, prefix: str, partition_count: int, seed: int, repor
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     sender, media = Sender(servers, prefix, partition_count), Media(seed)
-    begin, sent = time.time(), 0
+    begin, sent, forged = time.time(), 0, 0
     while not stop.is_set():
         due = int((time.time() - begin) * PER_S) - sent
         at_us = [round((begin + (sent + n) / PER_S) * 1e6) for n in range(due)]
         sent += due
         await sender.send([one for t_us in at_us for one in media.records_at(t_us)])
+        if time.time() - begin > forged + 1:
+            forged += 1
+            await sender.forge(media.live_session(), round(time.time() * 1e6))
         await asyncio.sleep(TURN_S)
     await sender.send(media.ends(round(time.time() * 1e6)))
     await sender.flush()
-    report.write_text(json.dumps({"acknowledged": sender.acknowledged, "again": sender.again}))
+    counts = {"acknowledged": sender.acknowledged, "again": sender.again, "forged": sender.forged}
+    report.write_text(json.dumps(counts))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from services.contract import canonical
+from services.contract.dead_letter import Reason
 from services.contract.record import KafkaRecord, MemberPosition
 from services.fusion.inference import Inference
 from services.inspection.audit.ledger import Ledger, PartitionLogs, build_ledger
@@ -29,6 +30,7 @@ class Evidence:
     predictions: Sequence[KafkaRecord]
     commits: Sequence[Commit]
     acknowledged: int
+    forged: int = 0
 
 
 @dataclass(slots=True)
@@ -56,6 +58,9 @@ def judge(evidence: Evidence, settings: Settings, inference: Inference) -> Verdi
     stored = sum(1 for one in evidence.logs for raws in one.media.values() for raw in raws if raw.key is not None)
     if stored < evidence.acknowledged:
         out.problems.append(f"{evidence.acknowledged} records were acknowledged, {stored} are in the logs")
+    forged = sum(letters[0]["reason"] == Reason.FORGED for letters in dead.values())
+    if forged < evidence.forged:
+        out.problems.append(f"{evidence.forged} windows and idle records were forged, {forged} are dead letters")
     for by in RAISES:
         if not premature_commits([replace(c, offset=c.offset + by) for c in commits], needs):
             out.problems.append(f"commits raised by {by} would not be noticed: the check is blind")
@@ -67,6 +72,7 @@ def judge(evidence: Evidence, settings: Settings, inference: Inference) -> Verdi
         "duplicates": books.fates["duplicate"],
         "conflicts": sum(1 for letter in dead.values() if letter[0]["stage"] == "alignment"),
         "refused": sum(1 for letter in dead.values() if letter[0]["stage"] == "admission"),
+        "forged": forged,
         "predictions": predicted,
         "prediction copies": copies,
         "predictions computed again": again.checked,
@@ -114,7 +120,7 @@ def _check_rejections(logs: Sequence[PartitionLogs], dead: Mapping[MemberPositio
     return problems
 
 
-def _check_members(books: Ledger, dead: Mapping[MemberPosition, object]) -> list[str]:
+def _check_members(books: Ledger, dead: Mapping[MemberPosition, list[dict[str, Any]]]) -> list[str]:
     """No member of a window was rejected as well, but for payloads that only decoding finds unusable."""
     rejected = {at for at, letters in dead.items() if letters[0]["stage"] != "fusion"}
     members = {
