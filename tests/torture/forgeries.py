@@ -12,7 +12,6 @@ from services.contract.partitioner import partition_of
 from services.contract.record import Headers
 from services.contract.topics import Topics
 from services.contract.window import Window, WindowMembers
-from tests.torture.media import MARK
 
 HOUR_US = 3_600_000_000
 CONFIG = "0" * 12
@@ -50,8 +49,7 @@ class Forger:
             return Forgery(kind, topics.windows, number, key, window.encode(forged))
         if kind == "idle":
             (value,) = tick.encode({session: start_us}, "tick")
-            headers = [*tick.headers(value), (MARK, b"forged")]
-            return Forgery(kind, topics.media("text"), number, None, value, headers)
+            return Forgery(kind, topics.media("text"), number, None, value, tick.headers(value))
         if kind == "frontier":
             value = last_emitted_window.encode(LastEmittedWindow(session, start_us, CONFIG))
             return Forgery(kind, topics.frontier, number, last_emitted_window.key(session, "forged"), value)
