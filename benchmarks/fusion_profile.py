@@ -32,7 +32,7 @@ from benchmarks.shipped_streams import PAYLOAD_TTL_S, STUB_ENVIRONMENT
 from benchmarks.systems import BenchmarkJob, braid_environment
 from benchmarks.whole_system import RunFailed
 from model.checkpoint import load as load_model
-from model.checkpoint import resolve_checkpoint
+from model.checkpoint_files import resolve_checkpoint
 from model.modality import MODALITIES
 from services.fusion.stage_values import AUDIO
 from services.kafka import clients, topic_admin

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,30 +18,19 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from model.checkpoint_files import (
+    CARD,
+    CHECKSUMS,
+    CONFIG,
+    WEIGHTS,
+    CheckpointError,
+    model_digest,
+    verify,
+)
 from model.compress import dequantize, quantize_int8
 from model.network import Architecture, TaskNetwork
 from model.predictor import FusionModel
 from model.streams.network import StreamsNetwork
-from services.contract.user_errors import BraidError
-
-CHECKSUMS = "sha256"
-
-
-def resolve_checkpoint(path: Path) -> Path:
-    """Return the checkpoint that a path means: itself, or the newest version in a folder of versions (10 is newer than 9).
-
-    A version counts once its checksum file exists, which is written last. A path without any version is returned as it is.
-    """
-    if (path / CHECKSUMS).exists():
-        return path
-    versions = [checksums.parent for checksums in path.glob(f"*/{CHECKSUMS}")]
-    return max(versions, key=_version_key, default=path)
-
-
-def _version_key(version: Path) -> list[tuple[int, str]]:
-    """Return a sort key in which runs of digits count as numbers."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|\D+", version.name)]
-
 
 SHARED = "shared"
 SHARED_MODULES = ("encoders.", "readers.")
@@ -79,8 +67,6 @@ def task_state_dict(tensors: Mapping[str, Tensor], task: str, network: TaskNetwo
     }  # fmt: skip
 
 
-WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "card.md"
-BYTES_MAX = 512 * 1024 * 1024
 CONFIG_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "name": str,
     "version": str,
@@ -106,20 +92,6 @@ CONFIG_LIMITS: Mapping[str, int] = {
     "threads": 256,
 }
 LABELS_MAX, WORDS_MAX, WIDTH_MAX = 10_000, 1_000_000, 64
-CONFIG_BYTES_MAX, SUMS_BYTES_MAX = 64 * 1024 * 1024, 64 * 1024
-
-
-class CheckpointError(BraidError):
-    """A checkpoint that cannot be used; the message says what happened, why and what to do."""
-
-
-class IncompleteCheckpoint(CheckpointError):
-    """A checkpoint of which a file is missing or differs from its checksum: it may still be being copied."""
-
-
-def model_digest(weights: bytes, config: bytes) -> str:
-    """Return the digest of a model: of weights and config, hence also of batch shape and thread count."""
-    return hashlib.sha256(hashlib.sha256(weights).digest() + hashlib.sha256(config).digest()).hexdigest()
 
 
 def save(
@@ -143,36 +115,6 @@ def save_state_dict(
     sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
     (folder / CHECKSUMS).write_text(sums)
     return model_digest(weights, text)
-
-
-def verify(folder: Path) -> dict[str, bytes]:
-    """Read the files of a checkpoint (or of the newest version in a folder) and check them against their checksums.
-
-    Raises:
-        IncompleteCheckpoint: If a file is missing or differs from its checksum.
-    """
-    folder = resolve_checkpoint(folder)
-    try:
-        lines = (
-            line.partition("  ") for line in _read_limited(folder / CHECKSUMS, SUMS_BYTES_MAX).decode().splitlines()
-        )
-        sums = {name: sum_ for sum_, _, name in lines}
-        limits = {WEIGHTS: BYTES_MAX, CONFIG: CONFIG_BYTES_MAX, CARD: CONFIG_BYTES_MAX}
-        files = {name: _read_limited(folder / name, bytes_max) for name, bytes_max in limits.items()}
-    except (OSError, ValueError) as error:
-        raise IncompleteCheckpoint(
-            f"There is no checkpoint in {folder}.",
-            f"{error}. A checkpoint is a folder with {WEIGHTS}, {CONFIG}, {CARD} and {CHECKSUMS}.",
-            "Correct the path (the setting fusion.model), or make one with `braid train`.",
-        ) from error
-    for name, content in files.items():
-        if sums.get(name) != hashlib.sha256(content).hexdigest():
-            raise IncompleteCheckpoint(
-                f"{folder / name} does not match its checksum in {CHECKSUMS}.",
-                "It was changed or cut off.",
-                "Restore it, or train again.",
-            )
-    return files
 
 
 def load(folder: Path, device: str = "auto", threads: int | None = None, task: str | None = None) -> FusionModel:
@@ -326,9 +268,3 @@ def _select_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise CheckpointError("fusion.device is cuda, and there is no CUDA device.", do="Set it to auto or cpu.")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def _read_limited(path: Path, bytes_max: int) -> bytes:
-    if path.stat().st_size > bytes_max:
-        raise ValueError(f"{path} is larger than {bytes_max} bytes")
-    return path.read_bytes()

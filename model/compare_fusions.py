@@ -13,7 +13,8 @@ import torch
 
 from model import metrics
 from model.card import render_card
-from model.checkpoint import CHECKSUMS, load_task_network, save
+from model.checkpoint import load_task_network, save
+from model.checkpoint_files import CHECKSUMS
 from model.data.degradations import Severity
 from model.data.tridigit import Tridigit
 from model.encoders.text import build_lexicon

@@ -29,7 +29,8 @@ def compress(
     json: output.Json = False,
 ) -> None:
     """Compress a model: weights in eight bits and, if that is not enough, a narrower student that learns from it."""
-    from model.checkpoint import CARD, load_task_network, save
+    from model.checkpoint import load_task_network, save
+    from model.checkpoint_files import CARD
     from model.compress import compress_model, measure_compressed
     from model.data.registry import read_set, recipe_for
 

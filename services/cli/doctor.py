@@ -52,7 +52,7 @@ async def _check_all(settings: Settings) -> list[Finding]:
 
 
 async def _check_model(settings: Settings) -> AsyncIterator[Finding]:
-    from model.checkpoint import CheckpointError
+    from model.checkpoint_files import CheckpointError
 
     try:
         model = load_model.load_model(settings.fusion.model, settings.fusion.device)

@@ -18,7 +18,7 @@ Folder = Annotated[Path | None, typer.Argument(help="A checkpoint. Default: the 
 @app.command("list")
 def list_models(json: output.Json = False) -> None:
     """List the checkpoints, and mark the one that serves."""
-    from model.checkpoint import resolve_checkpoint
+    from model.checkpoint_files import resolve_checkpoint
 
     served = resolve_checkpoint(load().fusion.model).resolve()
     checkpoints = [
@@ -44,8 +44,8 @@ def verify(folder: Folder = None) -> None:
 @app.command("show")
 def show(folder: Folder = None, json: output.Json = False) -> None:
     """Show the card of a checkpoint: data, results, limits."""
-    from model.checkpoint import CARD, CONFIG, WEIGHTS, model_digest
-    from model.checkpoint import verify as verify_files
+    from model.checkpoint_files import CARD, CONFIG, WEIGHTS, model_digest
+    from model.checkpoint_files import verify as verify_files
 
     files = verify_files(folder or load().fusion.model)
     if json:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from model.checkpoint import CheckpointError
 from model.checkpoint import load as load_model
+from model.checkpoint_files import CheckpointError
 from model.predictor import ServedModel
 from services.fusion.hot_reload import CheckpointReloader, build_inference
 from services.fusion.inference import Inference

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from model.checkpoint import (
+from model.checkpoint_files import (
     CARD,
     CHECKSUMS,
     CONFIG,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from model.checkpoint import CARD, CHECKSUMS, CONFIG, WEIGHTS, verify
+from model.checkpoint_files import CARD, CHECKSUMS, CONFIG, WEIGHTS, verify
 from services.kafka import clients, topic_admin
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack

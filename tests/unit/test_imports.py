@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from services.runtime.settings import ROOT
 
@@ -165,6 +168,13 @@ def test_each_dependency_has_its_doors() -> None:
         for module in imports(path):
             doors = DOORS.get(module.split(".")[0])
             assert doors is None or name_of(path) in doors, f"{name_of(path)} imports {module}"
+
+
+@pytest.mark.parametrize("service", ["aligner", "gateway", "integrations.mqtt", "integrations.wyoming"])
+def test_only_the_fusion_worker_loads_torch(service: str) -> None:
+    # 500 MB in a process that predicts nothing; the containers of the bridges have 512.
+    code = f"import sys, services.{service}.__main__; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_torch_is_used_by_the_model_only() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from aiokafka.errors import KafkaError
 
-from model.checkpoint import resolve_checkpoint
+from model.checkpoint_files import resolve_checkpoint
 from model.labels import NOTHING
 from services.contract import canonical
 from services.integrations.mqtt.client import MqttClient

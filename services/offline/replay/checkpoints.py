@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model.checkpoint import CHECKSUMS, CONFIG, WEIGHTS, CheckpointError, model_digest, resolve_checkpoint, verify
+from model.checkpoint_files import CHECKSUMS, CONFIG, WEIGHTS, CheckpointError, model_digest, resolve_checkpoint, verify
 
 
 def find_checkpoint(path: Path, digest: str | None) -> Path:

@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from model.checkpoint import CARD, CHECKSUMS, CONFIG, WEIGHTS, CheckpointError, load, resolve_checkpoint, save
+from model.checkpoint import load, save
+from model.checkpoint_files import CARD, CHECKSUMS, CONFIG, WEIGHTS, CheckpointError, resolve_checkpoint
 from services.fusion.hot_reload import CheckpointReloader, build_inference
 from services.fusion.inference import Inference
 from tests.unit.model.untrained import config as untrained_config

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from model.checkpoint import CARD, CHECKSUMS, CONFIG, WEIGHTS, CheckpointError, load, model_digest, save, verify
+from model.checkpoint import load, save
+from model.checkpoint_files import CARD, CHECKSUMS, CONFIG, WEIGHTS, CheckpointError, model_digest, verify
 from model.predictor import WindowFeatures
 from tests.unit.model.untrained import config, model, network
 

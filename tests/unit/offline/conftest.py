@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from model.checkpoint import load, resolve_checkpoint
+from model.checkpoint import load
+from model.checkpoint_files import resolve_checkpoint
 from services.contract.record import KafkaRecord
 from services.fusion.inference import Inference
 from services.runtime.settings import ROOT

@@ -14,7 +14,8 @@ import torch
 from numpy.random import Generator
 from safetensors.torch import load as load_tensors
 
-from model.checkpoint import CheckpointError, checkpoint_tasks, join_state_dicts, load, save_state_dict
+from model.checkpoint import checkpoint_tasks, join_state_dicts, load, save_state_dict
+from model.checkpoint_files import CheckpointError
 from model.data.degradations import Severity
 from model.data.example import Example
 from model.data.homesound10 import Homesound10
