@@ -8,6 +8,7 @@ from services.aligner.recovery import SettingsMismatchError
 from services.aligner.worker import AlignerWorker
 from services.kafka import clients
 from services.kafka.service import ServiceSpec, run
+from services.kafka.topic_admin import RecordLimitError, check_record_limits
 from services.runtime.metric_definitions import AlignerMetrics, make_registry
 from services.runtime.process import collect_cycles_rarely, run_main
 from services.runtime.settings import Settings, load
@@ -26,6 +27,7 @@ def make_spec(settings: Settings) -> ServiceSpec:
         lambda: clients.make_reader(broker, **clients.EVERY_RECORD),
         lambda: PayloadCache.from_settings(settings.redis),
         AlignerObserver(AlignerMetrics(registry), settings.tracing.sampled_share),
+        lambda: check_record_limits(broker, config.topics, config.alignment.window_bytes_max),
     )
     group = f"{settings.kafka.group_prefix}-aligner"
     return ServiceSpec(
@@ -37,7 +39,7 @@ def make_spec(settings: Settings) -> ServiceSpec:
         work=worker,
         registry=registry,
         records_max=RECORDS_MAX,
-        refusals=(SettingsMismatchError, EvictionPolicyError),
+        refusals=(SettingsMismatchError, EvictionPolicyError, RecordLimitError),
         dependencies=(redis_dependency(settings.redis),),
         tune_gc=collect_cycles_rarely,
     )

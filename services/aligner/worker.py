@@ -7,7 +7,7 @@ import logging
 import secrets
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -58,6 +58,7 @@ class AlignerWorker:
         make_reader: Makes a consumer without a group.
         make_payloads: Makes the payload cache.
         observer: Exports metrics.
+        check_topics: Raises RecordLimitError if a topic cannot hold the largest record.
     """
 
     def __init__(
@@ -67,8 +68,9 @@ class AlignerWorker:
         make_reader: Callable[[], AIOKafkaConsumer],
         make_payloads: Callable[[], PayloadCache],
         observer: AlignerObserver,
+        check_topics: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self._config, self._observer = config, observer
+        self._config, self._observer, self._check_topics = config, observer, check_topics
         self._make_producer, self._make_reader, self._make_payloads = make_producer, make_reader, make_payloads
         self._partitions: dict[int, Partition] = {}
         self._queues: dict[int, LogMerger] = {}
@@ -79,7 +81,9 @@ class AlignerWorker:
         self._nonce = ""
 
     async def start(self) -> None:
-        """Connect to the broker and Redis. Raises KafkaError, EvictionPolicyError."""
+        """Connect to the broker and Redis. Raises KafkaError, EvictionPolicyError, RecordLimitError."""
+        if self._check_topics is not None:
+            await self._check_topics()
         self._payloads = self._make_payloads()
         if not self._config.any_eviction_policy:
             await self._payloads.check_policy()

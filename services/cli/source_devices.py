@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from services.contract.alignment_config import AlignmentConfig
     from services.contract.record import KafkaRecord
     from services.contract.source_stats import SourceStats
+    from services.contract.topics import Topics
 
 RECORDS_MAX = 20_000
 SourceKey = tuple[str, str, str]
@@ -44,7 +45,7 @@ def devices(
         output.print_json({"devices": rows, "not_heard": silent, "unreadable_late": unreadable})
         return
     if rows:
-        columns = ["session", "source", "modality", "last record", "rate", "clock offset", "late"]
+        columns = ["session", "source", "modality", "last record", "rate", "clock offset", "late", "rejected"]
         print(output.table(columns, [_cells(row) for row in rows]), end="")
     else:
         print(f"No source has sent in the last {minutes:g} minutes.")
@@ -69,6 +70,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         f"{row['rate_hz']:.2f}/s",
         f"{row['clock_offset_ms']:+d} ms{corrected}",
         f"{row['late_share']:.1%}",
+        ", ".join(f"{count} {reason}" for reason, count in row["rejected"].items()) or "0",
     ]
 
 
@@ -103,6 +105,10 @@ async def _read(settings: Settings, minutes: float) -> tuple[dict[SourceKey, Sou
                     unreadable += 1
                 elif key in sources:
                     sources[key].late += 1
+            for record in await collect_since(reader, topics.dead, number, from_ms, RECORDS_MAX):
+                rejected = rejected_source(record, topics)
+                if rejected is not None and rejected[0] in sources:
+                    sources[rejected[0]].rejected[rejected[1]] += 1
     return sources, unreadable
 
 
@@ -115,6 +121,18 @@ def late_source(value: bytes | None) -> SourceKey | None:
     if isinstance(session, str) and isinstance(modality, str) and isinstance(source, str):
         return session, modality, source
     return None
+
+
+def rejected_source(record: KafkaRecord, topics: Topics) -> tuple[SourceKey, str] | None:
+    """Return session, modality and source of a dead letter and its reason, None if it does not say them."""
+    from services.contract import canonical
+
+    letter, headers = canonical.object_or_empty(record.value), dict(record.headers)
+    topic, reason, source = letter.get("topic"), letter.get("reason"), headers.get("ce_source")
+    if record.key is None or topic not in topics.media_all or not isinstance(reason, str) or source is None:
+        return None
+    session = record.key.decode(errors="replace")
+    return (session, topics.modality_of(topic), source.decode(errors="replace")), reason
 
 
 def count_record(

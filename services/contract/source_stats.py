@@ -6,6 +6,7 @@ never disagree about the same records.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,7 +54,7 @@ class ClockOffset:
 class SourceStats:
     """Counts of one source; times in microseconds of the broker's clock, 0 if there was no record.
 
-    `corrected_us` is what was added to the source's own clock for its newest record.
+    `corrected_us` is what was added to the source's own clock for its newest record; `rejected` counts dead letters by reason.
     """
 
     first_us: int = 0
@@ -62,6 +63,7 @@ class SourceStats:
     late: int = 0
     corrected_us: int = 0
     ended_us: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
     clock: ClockOffset = field(default_factory=ClockOffset)
 
     def add(self, capture_end_us: int, appended_us: int, corrected_us: int = 0) -> None:
@@ -94,4 +96,5 @@ class SourceStats:
             "clock_problem": problem,
             "clock_remedy": problem and CLOCK_REMEDY % source,
             "late_share": round(self.late / self.records, 3),
+            "rejected": dict(sorted(self.rejected.items())),
         }

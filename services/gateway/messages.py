@@ -193,7 +193,11 @@ def dead_letter_message(record: KafkaRecord, modality_of: Mapping[str, str]) -> 
     }
     key = f"{letter['topic']} {letter['partition']} {letter['offset']}"
     # It stands at its append time: a record rejected because of its clock must still appear among the newest.
-    return make_message("dead", session, key, appended_us, appended_us, body)
+    source = dict(record.headers).get("ce_source")
+    facts = None
+    if source is not None and isinstance(body["reason"], str):
+        facts = {"source": (body["modality"], source.decode(errors="replace")), "reason": body["reason"]}
+    return make_message("dead", session, key, appended_us, appended_us, body, facts=facts)
 
 
 def media_messages(

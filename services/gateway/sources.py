@@ -23,9 +23,9 @@ class SourceStore:
         self._stats: OrderedDict[tuple[str, str, str], SourceStats] = OrderedDict()
 
     def add(self, message: PageMessage) -> None:
-        """Count a chunk, a session end or a late record; ignore other messages."""
+        """Count a chunk, a session end, a late or a rejected record; ignore other messages."""
         facts = message.facts
-        if facts is None or message.kind not in ("chunk", "late", "end"):
+        if facts is None or message.kind not in ("chunk", "late", "dead", "end"):
             return
         key = message.session, *facts["source"]
         stats = self._stats.get(key)
@@ -38,6 +38,8 @@ class SourceStore:
             self._stats.move_to_end(key)
         elif stats is not None and message.kind == "late":
             stats.late += 1
+        elif stats is not None and message.kind == "dead":
+            stats.rejected[facts["reason"]] += 1
         elif stats is not None:
             stats.end(facts["arrived_us"])
 

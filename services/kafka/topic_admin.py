@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from services.contract.topics import Topic
+from services.contract.topics import Topic, Topics
+from services.contract.user_errors import EXIT_USAGE, BraidError
+from services.kafka import clients
 from services.kafka.signing import make_secret
-from services.runtime.settings import Settings, TopicSettings
+from services.runtime.settings import KafkaSettings, Settings, TopicSettings
 
 LED_WITHIN_S = 10
 MISSING = "does not exist"
 _MIN_INSYNC = "min.insync.replicas"
+# A prediction names the members of its window, and each that it could not use once more.
+RECORD_BYTES_FACTOR = 3
+_log = logging.getLogger(__name__)
 _SOURCE_TOPIC = 1  # DYNAMIC_TOPIC_CONFIG in Kafka's DescribeConfigs
 
 
@@ -171,6 +177,32 @@ async def apply_changes(admin: AIOKafkaAdminClient, changes: Sequence[ConfigChan
         for code, message, _, name in answer.resources:
             if code:
                 raise for_code(code)(f"topic {name} cannot be changed: {message}")
+
+
+class RecordLimitError(BraidError):
+    """A topic that refuses records of the size that the settings allow."""
+
+    exit_code = EXIT_USAGE
+
+
+async def check_record_limits(where: KafkaSettings, topics: Topics, window_bytes_max: int | None) -> None:
+    """Raise RecordLimitError if a window or prediction of the largest size would not fit its topic."""
+    needed = RECORD_BYTES_FACTOR * (window_bytes_max or 0)
+    try:
+        async with clients.admin(where) as admin:
+            configs = await _configs(admin, [topics.windows, topics.predictions])
+    except KafkaError as error:  # a principal may not be allowed to read configurations
+        _log.warning("The size limits of the topics cannot be read.", extra={"why": str(error)})
+        return
+    for topic, config in configs.items():
+        limit = int(config["max.message.bytes"].value)
+        if limit < needed:
+            raise RecordLimitError(
+                f"Topic {topic} takes records of {limit} bytes, and a full window could need {needed}.",
+                f"alignment.window_bytes_max is {window_bytes_max}.",
+                "Raise max.message.bytes with `braid topics apply`, or lower alignment.window_bytes_max and run "
+                "`braid migrate-settings`.",
+            )
 
 
 def _config_of(topic: Topic, settings: Settings) -> dict[str, str]:

@@ -107,6 +107,15 @@ async def test_topics_are_created_once_and_checked(stack: LocalStack, settings: 
     assert all("topics.partitions" in t.repair for t in troubles)
 
 
+async def test_a_topic_that_cannot_hold_the_largest_window_is_refused_with_the_remedy(
+    stack: LocalStack, settings: Settings
+) -> None:
+    check = topic_admin.check_record_limits
+    await check(settings.kafka, settings.topic_names(), settings.alignment.window_bytes_max)
+    with pytest.raises(topic_admin.RecordLimitError, match=r"alignment.window_bytes_max is 2000000"):
+        await check(settings.kafka, settings.topic_names(), 2_000_000)
+
+
 async def test_changed_settings_are_found_and_applied_to_topics_and_what_else_is_set_stays(
     stack: LocalStack, settings: Settings
 ) -> None:

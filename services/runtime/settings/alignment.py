@@ -107,7 +107,7 @@ class AlignmentSettings(Section):
         le=1_300_000,
         description="Bytes that the members of a window can take in its record; each modality has an equal share. A chunk "
         "counts with 200 bytes and 6 for each character of its source and id. The topics of windows and predictions must "
-        "allow four times as much.",
+        "allow three times as much.",
     )
     held_max: int = Field(
         200_000,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from services.cli.source_devices import late_source
+from services.cli.source_devices import late_source, rejected_source
 from services.cli.tail import render
 from services.contract import canonical
 from services.contract.prediction import LATENCY_HEADER
+from services.contract.record import KafkaRecord
+from services.contract.topics import Topics
 
 INVALID = [b"", b"\xff\x00", b"[1, 2]", b"7", b'{"session": 7}', b'{"session": "s", "modality": "audio"}']
 EVENT = {"session": "s", "lifecycle": "begin", "kind": "sound", "label": "dog", "confidence": 0.5, "final": True}
@@ -21,6 +23,21 @@ def test_invalid_late_record_has_no_source(value: bytes | None) -> None:
 def test_late_record_has_the_source_of_its_chunk() -> None:
     record = {"session": "s", "modality": "audio", "source": "/devices/d/mic", "behind_us": 7}
     assert late_source(canonical.dumps(record)) == ("s", "audio", "/devices/d/mic")
+
+
+def dead_letter(value: bytes | None, key: bytes | None = b"s") -> KafkaRecord:
+    return KafkaRecord("braid.dead.v1", 0, 0, 0, key, [("ce_source", b"/devices/d/mic")], value)
+
+
+@pytest.mark.parametrize("value", [None, *INVALID])
+def test_invalid_dead_letter_has_no_source(value: bytes | None) -> None:
+    assert rejected_source(dead_letter(value), Topics()) is None
+
+
+def test_dead_letter_has_the_source_of_its_record_and_the_reason() -> None:
+    value = canonical.dumps({"topic": "braid.media.audio.v1", "reason": "quota"})
+    assert rejected_source(dead_letter(value), Topics()) == (("s", "audio", "/devices/d/mic"), "quota")
+    assert rejected_source(dead_letter(value, key=None), Topics()) is None
 
 
 @pytest.mark.parametrize("is_event", [False, True])
