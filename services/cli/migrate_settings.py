@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from services.contract.alignment_config import AlignmentConfig
     from services.contract.topics import Topics
 
-GROUP_GONE_WITHIN_S = 15
+# The broker waits for a static member that has gone for STATIC_SESSION_MS (kafka/clients.py), 30 s.
+GROUP_GONE_WITHIN_S = 40
 
 
 def migrate_settings(json: output.Json = False) -> None:
