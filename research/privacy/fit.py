@@ -33,7 +33,7 @@ COVERAGE_TEXT = """It holds for each row of the training part by itself: its sen
 person with several rows gives away several times as much. Only the heads are learned: encoders are fixed, words are those
 of assistvec, the class prior is even. Not covered: the validation rows, which choose temperatures and thresholds, and
 assistvec, whose public vectors were counted on sentences that tridigit's training rows are among. Draws and noise come
-from a seed that is kept nowhere, so this training cannot be repeated to the byte."""
+from a seed that is not stored, so this training cannot be repeated to the byte."""
 
 
 def fit_private(

@@ -13,7 +13,7 @@ from services.contract.record_fields import ContractError, integer, text
 
 Stage = Literal["admission", "alignment", "fusion"]
 REASON_HEADER, CUT_HEADER = "braid-reason", "braid-cut"
-# A dead letter always fits its topic: whoever chose the key, the headers and the payload of the record cannot prevent it.
+# A dead letter always fits its topic: no key, header or payload of the record can prevent it.
 KEY_BYTES_MAX = 1_024
 COPIED_HEADERS_MAX, COPIED_HEADER_BYTES_MAX = 100, 8_192
 DETAIL_MAX = 500

@@ -1,8 +1,8 @@
 """Signatures of the records that Braid's services write and act on.
 
 A device that may write to a topic must not be able to close windows, mute sessions or announce events. Each record that a
-service writes carries an HMAC-SHA256 in a header, so the value keeps its bytes. Whoever has no secret can repeat such a
-record at its own place, and nothing else; `braid topics acl` prints the access rules that prevent this too.
+service writes carries an HMAC-SHA256 in a header, so the value keeps its bytes. A writer without a secret can only repeat such
+a record at its own place; `braid topics acl` prints the access rules that prevent this too.
 """
 
 from __future__ import annotations

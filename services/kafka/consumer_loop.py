@@ -62,7 +62,7 @@ class Work(Protocol):
         """
 
     def on_offsets_lost(self, lost: Mapping[TopicPartition, int]) -> None:
-        """Count and log offsets that were deleted before they were read; at most so many records are lost."""
+        """Count and log offsets that were deleted before they were read; they are an upper bound of the lost records."""
 
     async def process(self, group: AIOKafkaConsumer, batch: Any) -> None:
         """Process a batch, or start it if `next_deadline_us` asks for another call.

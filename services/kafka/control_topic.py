@@ -198,7 +198,7 @@ async def update_control(
 async def renew_signatures(settings: Settings) -> int:
     """Write controls again that the first secret has not signed, or after which a forged record stands.
 
-    Compaction leaves the last record of a session, whoever wrote it, and a mute outlives any secret. Return how many were
+    Compaction leaves the last record of a session, of any writer, and a mute outlives any secret. Return how many were
     written. Raises KafkaError.
     """
     signer, topic = settings.kafka.signer(), settings.topic_names().control

@@ -1,4 +1,4 @@
-"""The secret that signs records: made with the topics, and needed by whoever writes to topics that are signed."""
+"""The secret that signs records: made with the topics, and needed by every process that writes to signed topics."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 class StartOffset(NamedTuple):
     """Where a log is read on, and how many offsets were deleted before they were read.
 
-    These are at most so many records: markers of transactions take offsets too.
+    They are an upper bound of the records: markers of transactions take offsets too.
     """
 
     offset: int

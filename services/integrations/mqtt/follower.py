@@ -134,7 +134,7 @@ class BridgeFollower:
 
 
 def _duration_us(modality: str, envelope: Envelope) -> int:
-    """Return the duration of a chunk, 0 if it cannot be told."""
+    """Return the duration of a chunk, 0 if it is unknown."""
     if modality == "audio" and envelope.payload:
         audio = media_headers.measure_audio(envelope.get("content-type"), envelope.payload)
         return audio.duration_us if isinstance(audio, AudioInfo) else 0
