@@ -14,6 +14,7 @@ from services.contract.record import Headers
 from tests.unit.model.media import progressive_jpeg
 
 MARK = "x-torture"  # header of records that admission must reject, with the reason
+ABORTED = "x-torture-aborted"  # header of records of transactions that are never committed
 ROOMS = 8
 LIFE_S = (15.0, 40.0)
 ORDER = ("video", "audio", "video", "text")
@@ -96,6 +97,16 @@ class Media:
     def ends(self, now_us: int) -> list[OutgoingRecord]:
         """Return the end records of all live sessions."""
         return [end for session in self._sessions if session is not None for end in self._ends(session, now_us)]
+
+    def record_in_transaction(self, now_us: int, aborted: bool) -> OutgoingRecord:
+        """Return a good record of a live session, marked if its transaction is aborted."""
+        self._count += ROOMS
+        rooms = [session for session in self._sessions if session is not None]
+        if not rooms:
+            rooms = [self._live_session(now_us)]
+        modality = self._rng.choice(ORDER)
+        record = self._record(self._rng.choice(rooms), modality, now_us, self._rng.choice(self._bodies[modality]))
+        return replace(record, headers=[*record.headers, (ABORTED, b"1")]) if aborted else record
 
     def live_session(self) -> str:
         """Return one of the live sessions, after the first records of all."""

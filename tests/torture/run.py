@@ -172,4 +172,4 @@ async def _read_evidence(settings: Settings, sent: dict[str, int]) -> Evidence:
         predictions = await collect_topic(reader, topics.predictions, count)
         commits = [read_commit(raw) for raw in await collect_topic(reader, OFFSETS_TOPIC, OFFSETS_PARTITIONS)]
     found: list[Commit] = [commit for commit in commits if commit is not None]
-    return Evidence(logs, predictions, found, sent["acknowledged"], sent["forged"])
+    return Evidence(logs, predictions, found, sent["acknowledged"], sent["forged"], sent["aborted"])

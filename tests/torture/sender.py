@@ -1,4 +1,4 @@
-"""The sender process: 500 records a second, and a forged one, until SIGTERM.
+"""The sender process: 500 records a second, a forged one, and a transaction every two seconds, until SIGTERM.
 
 Records that are due during an outage of the broker are sent after it, and unacknowledged records are sent again.
 """
@@ -20,6 +20,7 @@ from services.contract.partitioner import partition_of
 from services.contract.topics import Topics
 from tests.torture.forgeries import DEAD_LETTERED, Forger
 from tests.torture.media import Media, OutgoingRecord
+from tests.torture.transactions import RECORDS, TransactionSender
 
 PER_S = 500
 TURN_S = 0.01
@@ -125,6 +126,8 @@ async def main(servers: str, prefix: str, partition_count: int, seed: int, repor
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     sender, media = Sender(servers, prefix, partition_count), Media(seed)
+    transactions = TransactionSender(servers, Topics(prefix), partition_count, media)
+    sending = asyncio.create_task(transactions.run(stop))
     begin, sent, forged = time.time(), 0, 0
     while not stop.is_set():
         due = int((time.time() - begin) * PER_S) - sent
@@ -137,7 +140,13 @@ async def main(servers: str, prefix: str, partition_count: int, seed: int, repor
         await asyncio.sleep(TURN_S)
     await sender.send(media.ends(round(time.time() * 1e6)))
     await sender.flush()
-    counts = {"acknowledged": sender.acknowledged, "again": sender.again, "forged": sender.forged}
+    await sending
+    counts = {
+        "acknowledged": sender.acknowledged + RECORDS * transactions.committed,
+        "again": sender.again,
+        "forged": sender.forged,
+        "aborted": transactions.aborted,
+    }
     report.write_text(json.dumps(counts))
 
 

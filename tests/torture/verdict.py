@@ -15,7 +15,7 @@ from services.inspection.audit.ledger import Ledger, PartitionLogs, build_ledger
 from services.inspection.audit.recompute_predictions import recompute_predictions
 from services.runtime.settings import Settings
 from tests.torture.commits import Commit, premature_commits
-from tests.torture.media import MARK
+from tests.torture.media import ABORTED, MARK
 from tests.torture.needs import needs_of, window_id_of
 
 RECOMPUTED_MAX = 240
@@ -31,6 +31,7 @@ class Evidence:
     commits: Sequence[Commit]
     acknowledged: int
     forged: int = 0
+    aborted: int = 0
 
 
 @dataclass(slots=True)
@@ -55,12 +56,16 @@ def judge(evidence: Evidence, settings: Settings, inference: Inference) -> Verdi
     out.problems += premature_commits(commits, needs)
     if not books.balanced:
         out.problems.append("the books do not balance")
-    stored = sum(1 for one in evidence.logs for raws in one.media.values() for raw in raws if raw.key is not None)
+    visible = [raw for one in evidence.logs for raws in one.media.values() for raw in raws if raw.key is not None]
+    stored = len(visible)
     if stored < evidence.acknowledged:
         out.problems.append(f"{evidence.acknowledged} records were acknowledged, {stored} are in the logs")
     forged = sum(letters[0]["reason"] == Reason.FORGED for letters in dead.values())
     if forged < evidence.forged:
         out.problems.append(f"{evidence.forged} windows and idle records were forged, {forged} are dead letters")
+    aborted = sum(name == ABORTED for raw in visible for name, _ in raw.headers)
+    if aborted:
+        out.problems.append(f"{aborted} records of aborted transactions are read: the check reads what nobody should")
     for by in RAISES:
         if not premature_commits([replace(c, offset=c.offset + by) for c in commits], needs):
             out.problems.append(f"commits raised by {by} would not be noticed: the check is blind")
@@ -73,6 +78,7 @@ def judge(evidence: Evidence, settings: Settings, inference: Inference) -> Verdi
         "conflicts": sum(1 for letter in dead.values() if letter[0]["stage"] == "alignment"),
         "refused": sum(1 for letter in dead.values() if letter[0]["stage"] == "admission"),
         "forged": forged,
+        "aborted transactions": evidence.aborted,
         "predictions": predicted,
         "prediction copies": copies,
         "predictions computed again": again.checked,
