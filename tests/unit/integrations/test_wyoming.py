@@ -75,7 +75,7 @@ def decode(decoder: SatelliteDecoder, *events: tuple[Event, int]) -> list[MediaR
 
 @given(
     st.text(max_size=50),
-    st.dictionaries(st.text(max_size=9), st.integers() | st.text(max_size=9), max_size=5),
+    st.dictionaries(st.text(max_size=9), st.integers(-(2**63), 2**63 - 1) | st.text(max_size=9), max_size=5),
     st.binary(max_size=500),
 )
 def test_events_of_the_wyoming_package_are_read_unchanged(kind: str, data: dict[str, Any], payload: bytes) -> None:
