@@ -17,8 +17,8 @@ from PIL import Image
 
 from model.data.shards import find_file, list_files
 from services.contract import cloudevents
+from services.contract.kafka_record import Headers
 from services.contract.partitioner import partition_of
-from services.contract.record import Headers
 
 BROKEN_HEADER = "x-broken"  # marks records that admission must reject
 SECOND_MS = 1_000

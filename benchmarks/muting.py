@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaProducer
 from benchmarks.results import describe_machine, print_page
 from benchmarks.whole_system import RunFailed, run_in_temporary_folder, run_system
 from services.contract import canonical, cloudevents
-from services.contract.record import KafkaRecord
+from services.contract.kafka_record import KafkaRecord
 from services.inspection.audit.collect import collect_topic
 from services.kafka import clients
 from services.kafka.control_topic import update_control

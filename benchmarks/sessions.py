@@ -24,7 +24,7 @@ from services.aligner.partition import Partition
 from services.aligner.recovery import InitialState
 from services.contract import cloudevents
 from services.contract.alignment_config import AlignmentConfig
-from services.contract.record import LogRecord
+from services.contract.kafka_record import LogRecord
 from services.contract.topics import Topics
 from services.runtime.process import collect_cycles_rarely
 from tests.simulation.broker import FakeRecord

@@ -15,7 +15,7 @@ from services.contract.alignment_config import AlignmentConfig
 from services.contract.canonical import loads_object
 from services.contract.topics import Topics
 from services.contract.window import Window
-from services.inspection.audit.media_record import decode_media_record
+from services.inspection.audit.decode_media import decode_media_record
 from services.inspection.audit.oracle import LogEntry, OracleVerdict, judge_logs
 from services.kafka import clients
 from services.kafka.log_reader import read_partitions, read_range

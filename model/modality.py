@@ -34,7 +34,7 @@ from model.encoders.baseline import (
     BaselineImageEncoder,
     BaselineTextEncoder,
 )
-from model.encoders.fixed import (
+from model.encoders.handcrafted import (
     FIXED_FEATURES,
     FixedAudioReader,
     FixedImageEncoder,

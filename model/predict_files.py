@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.audio_grid import TimedSamples, cut_segments
+from model.audio_segments import TimedSamples, cut_segments
 from model.data.example import Example
 from model.decode import RATE, Undecodable, decode_audio, decode_image
 from model.encoders.audio import SEGMENT_SAMPLES

@@ -18,8 +18,8 @@ from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk
 from services.contract.cloudevents import Envelope
 from services.contract.dead_letter import Rejected, UnreadableRecord
+from services.contract.kafka_record import Headers, LogRecord
 from services.contract.media_headers import decode_pixels
-from services.contract.record import Headers, LogRecord
 
 STREAMS_MAX = 50_000
 # Of one session and modality; they are searched one by one.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from services.contract.record import LogRecord
+from services.contract.kafka_record import LogRecord
 
 
 class LogMerger:

@@ -28,8 +28,8 @@ from services.contract.admission import Admitted, AdmittedChunk
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk, SessionEnd
 from services.contract.dead_letter import DeadLetter, Reason, Rejected, Stage, make_dead_letter, rejected_for
+from services.contract.kafka_record import LogRecord, RecordPosition
 from services.contract.last_emitted_window import LastEmittedWindow
-from services.contract.record import LogRecord, RecordPosition
 from services.contract.signature import Signer
 from services.contract.source_stats import PERIOD_US
 from services.contract.tick import Tick

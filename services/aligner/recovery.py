@@ -15,7 +15,7 @@ from services.contract.topics import Topics
 from services.contract.user_errors import EXIT_USAGE, BraidError
 from services.contract.window import Window
 from services.kafka.log_reader import read_range
-from services.kafka.record_errors import SkippedRecords
+from services.kafka.skipped_records import SkippedRecords
 from services.kafka.start_offsets import find_start_offsets, first_append_ms
 
 

@@ -24,7 +24,7 @@ from services.aligner.partition import Effects, Partition, RecordError
 from services.aligner.recovery import AlignerRecovery, recover
 from services.contract.admission import AdmittedChunk
 from services.contract.dead_letter import Rejected, rejected_for
-from services.contract.record import LogRecord
+from services.contract.kafka_record import LogRecord
 from services.kafka import clients
 from services.kafka.log_reader import read_partitions
 from services.kafka.open_transactions import OpenTransactions

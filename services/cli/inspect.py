@@ -14,7 +14,7 @@ from services.cli import output
 from services.runtime.settings import Settings, load
 
 if TYPE_CHECKING:
-    from services.contract.record import KafkaRecord
+    from services.contract.kafka_record import KafkaRecord
     from services.contract.signature import Signer
     from services.contract.topics import Topics
 
@@ -34,7 +34,7 @@ def inspect(
     Forgotten sessions and media of muted inputs are counted and not shown, except in a recording. Records that only a
     service may write and that none has signed are marked FORGED.
     """
-    from services.kafka.record_errors import SkippedRecords
+    from services.kafka.skipped_records import SkippedRecords
     from services.offline.recording.readable_records import media_file, readable, readable_line
 
     settings = load()
@@ -107,13 +107,13 @@ def _topic(topics: Topics, name: str) -> str:
 async def _from_broker(settings: Settings, topic: str, count: int, key: bytes | None) -> list[KafkaRecord]:
     from aiokafka import TopicPartition
 
+    from services.contract.kafka_record import KafkaRecord
     from services.contract.mute_and_forget import is_hidden
     from services.contract.partitioner import partition_of
-    from services.contract.record import KafkaRecord
     from services.kafka import clients
     from services.kafka.control_topic import ControlTopic
     from services.kafka.log_reader import read_newest
-    from services.kafka.record_errors import SkippedRecords
+    from services.kafka.skipped_records import SkippedRecords
 
     topics, partitions, hidden = settings.topic_names(), settings.topics.partitions, 0
     skipped = SkippedRecords("inspect")

@@ -51,7 +51,7 @@ async def _migrate(settings: Settings) -> dict[str, Any]:
         record_frontiers,
     )
     from services.kafka import clients
-    from services.kafka.signing import check_secret
+    from services.kafka.signing_secret import check_secret
 
     broker, topics, partitions = settings.kafka, settings.topic_names(), settings.topics.partitions
     config = settings.alignment_config().digest

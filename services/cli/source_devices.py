@@ -13,7 +13,7 @@ from services.runtime.settings import Settings, load
 
 if TYPE_CHECKING:
     from services.contract.alignment_config import AlignmentConfig
-    from services.contract.record import KafkaRecord
+    from services.contract.kafka_record import KafkaRecord
     from services.contract.source_stats import SourceStats
     from services.contract.topics import Topics
 
@@ -86,7 +86,7 @@ async def _read(settings: Settings, minutes: float) -> tuple[dict[SourceKey, Sou
     """Return the sources, and how many records of the late topic cannot be read."""
     from services.inspection.audit.collect import collect_since
     from services.kafka import clients
-    from services.kafka.record_errors import SkippedRecords
+    from services.kafka.skipped_records import SkippedRecords
 
     topics, config, skipped = settings.topic_names(), settings.alignment_config(), SkippedRecords("devices")
     sources: dict[SourceKey, SourceStats] = {}
@@ -143,7 +143,7 @@ def count_record(
     from services.contract.chunk import Chunk
     from services.contract.cloudevents import Envelope
     from services.contract.source_stats import SourceStats
-    from services.inspection.audit.media_record import decode_media_record
+    from services.inspection.audit.decode_media import decode_media_record
 
     envelope = cloudevents.parse_envelope(record.headers, record.value)
     if record.key is None or not isinstance(envelope, Envelope):

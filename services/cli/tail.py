@@ -39,7 +39,7 @@ async def _tail(settings: Settings, session: str | None, beginning: bool, count:
     from services.kafka import clients
     from services.kafka.control_topic import ControlTopic
     from services.kafka.follower import TopicFollower
-    from services.kafka.record_errors import SkippedRecords
+    from services.kafka.skipped_records import SkippedRecords
 
     topics, shown, skipped = settings.topic_names(), 0, SkippedRecords("tail")
     since_ms = dict.fromkeys((topics.predictions, topics.events), 0 if beginning else None)

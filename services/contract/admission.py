@@ -16,8 +16,8 @@ from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import EMPTY_SHA256, Chunk, SessionEnd
 from services.contract.cloudevents import Envelope
 from services.contract.dead_letter import Reason, Rejected
+from services.contract.kafka_record import Headers
 from services.contract.partitioner import partition_of
-from services.contract.record import Headers
 from services.contract.tick import Tick
 from services.contract.transcript import TEXT, TEXT_TYPES, read_transcript
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from services.contract import canonical, media_headers, timestamps, trace_context
 from services.contract.dead_letter import Reason, Rejected
-from services.contract.record import Headers
+from services.contract.kafka_record import Headers
 
 SPECVERSION = "1.0"
 ALIVE_TYPE = "braid.alive.v1"

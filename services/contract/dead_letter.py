@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
 from services.contract import canonical
-from services.contract.record import Headers, RecordPosition
+from services.contract.kafka_record import Headers, RecordPosition
 from services.contract.record_fields import ContractError, integer, text
 
 Stage = Literal["admission", "alignment", "fusion"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from services.contract import canonical, cloudevents, timestamps
 from services.contract.cloudevents import Envelope
-from services.contract.record import Headers
+from services.contract.kafka_record import Headers
 from services.contract.record_fields import (
     ContractError,
     check_items,

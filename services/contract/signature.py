@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from services.contract.record import ConsumedRecord, Headers, LogRecord
+from services.contract.kafka_record import ConsumedRecord, Headers, LogRecord
 
 MAC_HEADER = "braid-mac"
 # Topics that only services write, by the last part of their names before the version.

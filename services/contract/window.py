@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from services.contract import canonical, record_fields
 from services.contract.chunk import EMPTY_SHA256, Chunk
-from services.contract.record import MemberPosition
+from services.contract.kafka_record import MemberPosition
 from services.contract.record_fields import (
     ContractError,
     check_fields,

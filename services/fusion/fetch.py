@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 
-from services.contract.record import MemberPosition
+from services.contract.kafka_record import MemberPosition
 from services.contract.window import Member, Window, position_of
 from services.storage.payload_cache import Payload, PayloadCache, PayloadRequest
 from services.storage.payload_log import PayloadLog

@@ -14,15 +14,15 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.audio_grid import GridSlot, TimedSamples, assign_to_grid, render_segment
+from model.audio_segments import GridSlot, TimedSamples, assign_to_grid, render_segment
 from model.decode import RATE, WINDOW_COST_MAX, TooCostly, Undecodable, decoding_cost
 from model.explain import Explanation, explain_window
 from model.modality import MODALITIES
 from model.predictor import Feature, ServedModel, WindowFeatures
 from services.contract import prediction
 from services.contract.dead_letter import Reason, Rejected
+from services.contract.kafka_record import MemberPosition
 from services.contract.prediction import MUTED, Counterfactual, ModalityContribution, PredictionResult
-from services.contract.record import MemberPosition
 from services.contract.transcript import has_content
 from services.contract.window import Member, Window, position_of
 from services.fusion.byte_limited_cache import ByteLimitedCache

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.contract.dead_letter import DeadLetter
-from services.contract.record import MemberPosition, RecordPosition
+from services.contract.kafka_record import MemberPosition, RecordPosition
 from services.contract.topics import Topics
 from services.contract.window import Member, Window, position_of
 from services.fusion.batching import ReleasedBatch
-from services.fusion.decode_ahead import costly_members
+from services.fusion.decode_costly_images import costly_members
 from services.fusion.event_tracker import EventTracker, is_foldable
 from services.fusion.fair_queue import QueuedWindow
 from services.fusion.fetch import PayloadFetcher

@@ -19,7 +19,7 @@ from services.fusion.event_detector import DetectorState
 from services.fusion.event_tracker import EventTracker
 from services.fusion.fair_queue import QueuedWindow
 from services.kafka.log_reader import read_partitions, read_range
-from services.kafka.record_errors import SkippedRecords
+from services.kafka.skipped_records import SkippedRecords
 from services.kafka.start_offsets import find_start_offsets, first_append_ms
 
 # Nothing was read of the predictions.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.audio_grid import GridSlot
+from model.audio_segments import GridSlot
 from model.modality import MODALITIES
 from model.predictor import Feature, WindowFeatures
 from services.contract.dead_letter import Rejected

@@ -14,12 +14,12 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from services.contract.dead_letter import Reason, Rejected, UnreadableRecord, make_dead_letter, rejected_for
-from services.contract.record import RecordPosition
+from services.contract.kafka_record import RecordPosition
 from services.contract.signature import Signer
 from services.contract.topics import Topics
 from services.contract.window import Member, Window, WindowDecoder
 from services.fusion.batching import COMING_US, FULL, NEVER_US, Batcher, BatchTimeModel, ReleasedBatch
-from services.fusion.decode_ahead import AheadDecoder
+from services.fusion.decode_costly_images import AheadDecoder
 from services.fusion.event_detector import EventDetector
 from services.fusion.event_tracker import EventTracker
 from services.fusion.fair_queue import QueuedWindow
@@ -32,7 +32,7 @@ from services.fusion.pipeline import PredictionPipeline, StagePipeline
 from services.fusion.publish import PredictionPublisher
 from services.fusion.recovery import StateRecovery
 from services.kafka.control_topic import ControlTopic
-from services.kafka.record_errors import is_about_record
+from services.kafka.skipped_records import is_about_record
 from services.runtime.monotonic_clock import monotonic_us
 from services.storage.payload_cache import Payload, PayloadCache
 from services.storage.payload_log import PayloadLog

@@ -7,7 +7,7 @@ import contextlib
 import sys
 
 from services.gateway.app import serve
-from services.kafka.broker_check import broker_dependency
+from services.kafka.broker_liveness import broker_dependency
 from services.runtime import logs
 from services.runtime.health import supervised
 from services.runtime.metric_definitions import GatewayMetrics, make_registry

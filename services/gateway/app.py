@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 
 from services.gateway.api import Api
 from services.gateway.auth import AccessPolicy, AuthMiddleware
-from services.gateway.connections import ConnectionLimits, connection_class
+from services.gateway.connection_limits import ConnectionLimits, connection_class
 from services.gateway.event_archiver import ArchiveReader, EventArchiver
 from services.gateway.follower import ControlApplier, GatewayFollower
 from services.gateway.ingest import IngestHandler
@@ -29,7 +29,7 @@ from services.gateway.sessions import HistoryLimits, SessionStore
 from services.gateway.sources import SourceStore
 from services.kafka import clients, wait_for_broker
 from services.kafka.control_topic import ControlTopic
-from services.kafka.signing import check_secret
+from services.kafka.signing_secret import check_secret
 from services.runtime.device_directory import DeviceDirectory
 from services.runtime.health import Progress
 from services.runtime.metric_definitions import GatewayMetrics

@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaError
 from services.contract import canonical, cloudevents
 from services.contract import window as window_record
 from services.contract.cloudevents import Envelope
-from services.contract.record import KafkaRecord, RecordPosition
+from services.contract.kafka_record import KafkaRecord, RecordPosition
 from services.contract.record_fields import ContractError
 from services.contract.topics import Topics
 from services.gateway.explanation import explain

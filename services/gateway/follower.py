@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from aiokafka import AIOKafkaConsumer
 
+from services.contract.kafka_record import KafkaRecord
 from services.contract.mute_and_forget import Control
-from services.contract.record import KafkaRecord
 from services.contract.topics import Topics
 from services.gateway.event_archiver import EventArchiver
 from services.gateway.message_buffer import EventStream
@@ -17,7 +17,7 @@ from services.gateway.redaction import Redactor, redact_muted
 from services.gateway.sessions import SessionStore
 from services.gateway.sources import SourceStore
 from services.kafka.follower import Batch, TopicFollower, follow
-from services.kafka.record_errors import SkippedRecords
+from services.kafka.skipped_records import SkippedRecords
 from services.runtime.health import Progress
 from services.runtime.metric_definitions import GatewayMetrics
 

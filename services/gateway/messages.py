@@ -28,9 +28,9 @@ from services.contract.chunk import EMPTY_SHA256
 from services.contract.cloudevents import Envelope
 from services.contract.dead_letter import Rejected
 from services.contract.event import event_id
+from services.contract.kafka_record import KafkaRecord
 from services.contract.media_headers import AudioInfo
 from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
-from services.contract.record import KafkaRecord
 from services.contract.record_fields import (
     ContractError,
     check_items,

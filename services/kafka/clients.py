@@ -17,14 +17,14 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import ConsumerRecord, RecordMetadata
 
 from services.contract.dead_letter import Reason
+from services.contract.kafka_record import Headers
 from services.contract.partitioner import partition_of
-from services.contract.record import Headers
 from services.contract.signature import Signer, is_signed_topic
 from services.contract.topics import RECORD_BYTES_MAX
 from services.contract.user_errors import EXIT_USAGE, BraidError
-from services.kafka import record_decoding
+from services.kafka import batch_decoding
 from services.kafka.assignor import make_assignor
-from services.kafka.record_errors import SkippedRecords
+from services.kafka.skipped_records import SkippedRecords
 from services.runtime.broker_clock import BROKER_CLOCK
 from services.runtime.settings import KafkaSettings
 
@@ -46,7 +46,7 @@ METADATA_AGE_MS = 10_000
 # One batch of a partition goes out at a time; 16 KB, the default, is three window records and a round trip for them.
 BATCH_BYTES_MAX = 1024 * 1024
 
-record_decoding.install()
+batch_decoding.install()
 # The settings, or only bootstrap servers, which then means no TLS and no authentication.
 BrokerAddress = str | KafkaSettings
 

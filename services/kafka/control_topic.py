@@ -21,8 +21,8 @@ from services.kafka import clients
 from services.kafka.clients import SigningProducer
 from services.kafka.follower import RETRY_S, Batch, TopicFollower
 from services.kafka.log_reader import read_range
-from services.kafka.record_errors import SkippedRecords
-from services.kafka.signing import require_unsigned
+from services.kafka.signing_secret import require_unsigned
+from services.kafka.skipped_records import SkippedRecords
 from services.runtime.settings import Settings
 
 POLL_MS = 1_000

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidMessageError, MessageSizeTooLargeError, RecordListTooLargeError, UnknownError
 
 from services.contract.dead_letter import DeadLetter
-from services.contract.record import RecordPosition
+from services.contract.kafka_record import RecordPosition
 from services.kafka import clients
 
 # The client knows INVALID_RECORD only as an unknown error.

@@ -19,13 +19,13 @@ from faust.app.base import BootStrategy
 from prometheus_client import CollectorRegistry
 
 from services.contract.user_errors import EXIT_USAGE
-from services.kafka.broker_check import broker_dependency
+from services.kafka.broker_liveness import broker_dependency
 from services.kafka.consumer_loop import ConsumerLoop, Work
-from services.kafka.signing import MissingSecretError, check_secret
+from services.kafka.signing_secret import MissingSecretError, check_secret
 from services.runtime import logs
-from services.runtime.dependencies import Dependency
 from services.runtime.health import supervised
 from services.runtime.process import freeze_loaded_objects
+from services.runtime.server_watch import Dependency
 from services.runtime.settings import Settings
 
 

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from services.contract.topics import Topic, Topics
 from services.contract.user_errors import EXIT_USAGE, BraidError
 from services.kafka import clients
-from services.kafka.signing import make_secret
+from services.kafka.signing_secret import make_secret
 from services.runtime.settings import KafkaSettings, Settings, TopicSettings
 
 LED_WITHIN_S = 10

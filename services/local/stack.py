@@ -10,7 +10,7 @@ from services.local.folder_lock import FolderLock
 from services.local.kafka import LocalKafka
 from services.local.redis import LocalRedis
 from services.runtime.settings import Settings
-from services.runtime.settings.signing import FILE
+from services.runtime.settings.signing_file import FILE
 
 # The state folder of `braid up`: in the current folder.
 FOLDER = Path(".braid")

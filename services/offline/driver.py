@@ -15,7 +15,7 @@ from services.contract import cloudevents, tick
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk
 from services.contract.dead_letter import Reason
-from services.contract.record import Headers, KafkaRecord, MemberPosition
+from services.contract.kafka_record import Headers, KafkaRecord, MemberPosition
 from services.contract.signature import Signer
 from services.contract.topics import Topics
 from services.contract.window import Window

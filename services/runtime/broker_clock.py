@@ -5,7 +5,7 @@ Braid compares event times with the broker's append times, so a wrong clock of t
 
 from __future__ import annotations
 
-from services.runtime.dependencies import Dependency
+from services.runtime.server_watch import Dependency
 
 DIFFERENCE_MAX_US = 2_000_000
 REPAIR = "Set both clocks, by NTP: event times are compared with Kafka's."

@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.exposition import choose_encoder
 
 from services.runtime.broker_clock import BROKER_CLOCK
-from services.runtime.dependencies import Dependency, DependencyWatch
 from services.runtime.monotonic_clock import monotonic_us
+from services.runtime.server_watch import Dependency, DependencyWatch
 from services.runtime.settings import Settings
 
 _log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import TextIO
 
-from services.contract.record import KafkaRecord, RecordPosition
+from services.contract.kafka_record import KafkaRecord, RecordPosition
 from services.runtime.atomic_file import hashed_name, write_atomically
 from services.storage.archive_entry import (
     ENTRY_BYTES_MAX,

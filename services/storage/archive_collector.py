@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from aiokafka import AIOKafkaConsumer
 
-from services.contract.record import KafkaRecord
+from services.contract.kafka_record import KafkaRecord
 from services.contract.topics import Topics
 from services.storage.archive_entry import ArchiveEntry
 from services.storage.evidence import InvalidPredictionId, PredictionEvidence, PredictionKey, collect_evidence

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.contract import canonical
-from services.contract.record import KafkaRecord, RecordPosition
+from services.contract.kafka_record import KafkaRecord, RecordPosition
 
 ENTRY_BYTES_MAX = 64 * 1024 * 1024
 

@@ -12,9 +12,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from services.contract import canonical, cloudevents
 from services.contract import window as window_record
 from services.contract.cloudevents import Envelope
+from services.contract.kafka_record import Headers, KafkaRecord, MemberPosition, RecordPosition
 from services.contract.partitioner import partition_of
 from services.contract.prediction import muted_modalities
-from services.contract.record import Headers, KafkaRecord, MemberPosition, RecordPosition
 from services.contract.topics import Topics
 from services.contract.user_errors import EXIT_USAGE, BraidError
 from services.contract.window import Member, Window, position_of

@@ -14,8 +14,8 @@ from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import ResponseError
 
 from services.contract.user_errors import BraidError
-from services.runtime.dependencies import Dependency
 from services.runtime.monotonic_clock import monotonic_us
+from services.runtime.server_watch import Dependency
 from services.runtime.settings import RedisSettings
 from services.storage.redis_client import FAILURES, RedisServer, connect, pack_field, pack_hset
 

@@ -14,7 +14,7 @@ from services.contract import cloudevents
 from services.contract.cloudevents import Envelope
 from services.contract.topics import Topics
 from services.kafka.log_reader import read_range
-from services.kafka.record_errors import SkippedRecords
+from services.kafka.skipped_records import SkippedRecords
 from services.storage.payload_cache import Payload, PayloadRequest
 
 # Records closer than this are read in one pass: a seek costs more than the records between.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.contract import tick
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.window import Window
-from services.inspection.audit.media_record import decode_media_record
+from services.inspection.audit.decode_media import decode_media_record
 from services.inspection.audit.oracle import LogEntry, judge_logs
 from tests.cases.devices import EPOCH_MS
 from tests.simulation.broker import FakeRecord

@@ -19,7 +19,7 @@ from services.contract.window import Window, WindowMembers
 from services.inspection.audit.collect import collect_topic
 from services.kafka import clients
 from services.kafka.control_topic import ControlTopic, renew_signatures, update_control
-from services.kafka.signing import MissingSecretError, check_secret
+from services.kafka.signing_secret import MissingSecretError, check_secret
 from services.local.services import ServiceProcess
 from services.runtime.settings import Settings
 from tests.integration.session import play_session, read_topic, wait_for_predictions

@@ -19,8 +19,8 @@ from aiokafka.protocol.produce import ProduceRequest
 
 from services.contract import cloudevents
 from services.contract.dead_letter import Reason, Rejected, make_dead_letter
+from services.contract.kafka_record import RecordPosition
 from services.contract.partitioner import partition_of
-from services.contract.record import RecordPosition
 from services.inspection.audit.collect import collect_topic
 from services.kafka import clients, dead_letters
 from services.local.services import ServiceProcess

@@ -10,8 +10,8 @@ from services.contract import cloudevents, timestamps
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import SessionEnd
 from services.contract.dead_letter import Rejected
+from services.contract.kafka_record import KafkaRecord
 from services.contract.partitioner import partition_of
-from services.contract.record import KafkaRecord
 from services.gateway.ingest import OutgoingChunk, build_chunk
 from services.runtime.device_directory import DeviceDirectory
 

@@ -28,9 +28,9 @@ from services.contract import (
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk
 from services.contract.dead_letter import Reason, Rejected, make_dead_letter
+from services.contract.kafka_record import KafkaRecord, RecordPosition
 from services.contract.last_emitted_window import LastEmittedWindow
 from services.contract.mute_and_forget import Control
-from services.contract.record import KafkaRecord, RecordPosition
 from services.contract.record_fields import ContractError
 from services.contract.topics import Topics
 from services.contract.window import Member, Window, WindowDecoder, WindowMembers
@@ -38,7 +38,7 @@ from services.fusion.event_detector import DetectorState, LabelScore, OpenEvent
 from services.fusion.recovery import state_of
 from services.gateway.messages import MessageDecoder, PageMessage
 from services.gateway.sessions import HistoryLimits, SessionStore
-from services.inspection.audit.media_record import decode_media_record
+from services.inspection.audit.decode_media import decode_media_record
 
 NOW_US = 1_700_000_000_000_000
 TOPICS = Topics()

@@ -14,8 +14,8 @@ from services.aligner.session import NEVER_US, Session, Stream, WatermarkStep
 from services.contract import last_emitted_window
 from services.contract.chunk import Chunk
 from services.contract.dead_letter import Reason, Rejected
+from services.contract.kafka_record import LogRecord
 from services.contract.last_emitted_window import key
-from services.contract.record import LogRecord
 from services.contract.tick import TickEvidence
 from services.fusion.batching import Batcher
 from tests.simulation import fuser

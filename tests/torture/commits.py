@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from services.contract.record import KafkaRecord
+from services.contract.kafka_record import KafkaRecord
 
 OFFSETS_TOPIC = "__consumer_offsets"
 COMMIT_KEYS = (0, 1)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import cycle
 
 from services.contract import canonical, last_emitted_window, tick, window
+from services.contract.kafka_record import Headers
 from services.contract.last_emitted_window import LastEmittedWindow
 from services.contract.partitioner import partition_of
-from services.contract.record import Headers
 from services.contract.topics import Topics
 from services.contract.window import Window, WindowMembers
 

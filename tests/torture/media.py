@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from PIL import Image
 
 from services.contract import cloudevents
-from services.contract.record import Headers
+from services.contract.kafka_record import Headers
 from tests.unit.model.media import progressive_jpeg
 
 MARK = "x-torture"  # header of records that admission must reject, with the reason

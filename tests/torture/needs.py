@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.contract import canonical, tick
-from services.contract.record import KafkaRecord, MemberPosition
+from services.contract.kafka_record import KafkaRecord, MemberPosition
 from services.contract.tick import Tick
 from services.contract.topics import Topics
 from services.inspection.audit.ledger import Ledger, PartitionLogs

@@ -10,7 +10,7 @@ import pytest
 from model.checkpoint import load as load_model
 from services.contract import canonical, window
 from services.contract.dead_letter import Reason, Rejected, make_dead_letter
-from services.contract.record import KafkaRecord, RecordPosition
+from services.contract.kafka_record import KafkaRecord, RecordPosition
 from services.fusion.inference import Inference
 from services.inspection.audit.ledger import PartitionLogs, build_ledger
 from services.inspection.audit.recompute_predictions import recompute_predictions

@@ -9,7 +9,7 @@ from typing import Any
 
 from services.contract import canonical
 from services.contract.dead_letter import Reason
-from services.contract.record import KafkaRecord, MemberPosition
+from services.contract.kafka_record import KafkaRecord, MemberPosition
 from services.fusion.inference import Inference
 from services.inspection.audit.ledger import Ledger, PartitionLogs, build_ledger
 from services.inspection.audit.recompute_predictions import recompute_predictions

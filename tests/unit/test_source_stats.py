@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from services.aligner.metrics import AlignerObserver
 from services.cli.source_devices import count_record
 from services.contract import cloudevents
-from services.contract.record import KafkaRecord
+from services.contract.kafka_record import KafkaRecord
 from services.contract.source_stats import PERIOD_US, ClockOffset, SourceStats
 from services.gateway.messages import media_messages
 from services.gateway.sources import SourceStore

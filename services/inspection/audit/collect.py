@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from services.contract.record import KafkaRecord
+from services.contract.kafka_record import KafkaRecord
 from services.contract.topics import Topics
 from services.inspection.audit.ledger import PartitionLogs
 from services.kafka.log_reader import read_range

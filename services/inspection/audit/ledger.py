@@ -11,10 +11,10 @@ from services.contract import canonical, cloudevents
 from services.contract import window as window_record
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk
-from services.contract.record import KafkaRecord
+from services.contract.kafka_record import KafkaRecord
 from services.contract.tick import Tick
 from services.contract.window import Window
-from services.inspection.audit.media_record import decode_media_record
+from services.inspection.audit.decode_media import decode_media_record
 from services.inspection.audit.oracle import LogEntry, OracleVerdict, judge_logs
 
 DEAD_FIELDS = {"topic": str, "partition": int, "offset": int, "stage": str}

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from services.contract import canonical, cloudevents
 from services.contract.cloudevents import Envelope
+from services.contract.kafka_record import KafkaRecord, MemberPosition
 from services.contract.prediction import muted_modalities
-from services.contract.record import KafkaRecord, MemberPosition
 from services.fusion.inference import Inference
 from services.fusion.stage_values import WindowPrediction
 from services.inspection.audit.ledger import Ledger, PartitionLogs

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from services.contract.kafka_record import KafkaRecord, RecordPosition
 from services.contract.prediction import muted_modalities
-from services.contract.record import KafkaRecord, RecordPosition
 from services.contract.topics import Topics
 from services.fusion.inference import Inference
 from services.fusion.stage_values import WindowPrediction

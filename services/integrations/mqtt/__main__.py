@@ -19,9 +19,9 @@ from services.integrations.mqtt.follower import BridgeFollower
 from services.integrations.mqtt.state import BridgeLimits, BridgeState
 from services.integrations.mqtt.topics import MqttTopics
 from services.kafka import clients, wait_for_broker
-from services.kafka.broker_check import broker_dependency
+from services.kafka.broker_liveness import broker_dependency
 from services.kafka.control_topic import ControlTopic, update_control
-from services.kafka.signing import check_secret
+from services.kafka.signing_secret import check_secret
 from services.runtime import logs
 from services.runtime.health import Progress, supervised
 from services.runtime.metric_definitions import MqttMetrics, make_registry

@@ -22,7 +22,7 @@ from services.integrations.mqtt.client import MqttClient
 from services.integrations.mqtt.state import BridgeState, FrameRef, MqttMessage
 from services.kafka.follower import Batch, TopicFollower, follow
 from services.kafka.log_reader import read_range
-from services.kafka.record_errors import SkippedRecords
+from services.kafka.skipped_records import SkippedRecords
 from services.runtime.health import Progress
 from services.runtime.metric_definitions import MqttMetrics
 

@@ -8,7 +8,7 @@ import socket
 
 from services.integrations.wyoming.server import WyomingServer
 from services.kafka import wait_for_broker
-from services.kafka.broker_check import broker_dependency
+from services.kafka.broker_liveness import broker_dependency
 from services.runtime import logs
 from services.runtime.device_directory import DeviceDirectory
 from services.runtime.health import Progress, supervised

@@ -10,7 +10,7 @@ from services.contract import canonical, event
 from services.contract.event import Event
 from services.contract.topics import Topics
 from services.kafka.follower import TopicFollower
-from services.kafka.record_errors import SkippedRecords
+from services.kafka.skipped_records import SkippedRecords
 
 
 @dataclass(slots=True)

@@ -11,8 +11,8 @@ from typing import Any
 
 from services.contract import canonical, cloudevents, media_headers, timestamps
 from services.contract.cloudevents import Envelope
+from services.contract.kafka_record import KafkaRecord
 from services.contract.media_headers import AudioInfo
-from services.contract.record import KafkaRecord
 
 JSON_TYPE, TEXT_TYPE = "application/json", "text/plain"
 RECORD, IMAGE, AUDIO = "record", "image", "sound"

@@ -7,8 +7,8 @@ from typing import Any
 
 from services.contract import canonical, cloudevents, media_headers, timestamps
 from services.contract.cloudevents import Envelope
+from services.contract.kafka_record import KafkaRecord
 from services.contract.media_headers import AudioInfo, wav_from_pcm
-from services.contract.record import KafkaRecord
 
 TEXT_MAX = 200
 ENDINGS = {

@@ -12,7 +12,7 @@ from mcap.exceptions import McapError
 from mcap.reader import SeekingReader
 from zstandard import ZstdError
 
-from services.contract.record import KafkaRecord
+from services.contract.kafka_record import KafkaRecord
 from services.contract.signature import Signer, is_signed, is_signed_topic
 from services.offline.recording import metadata as about_record
 from services.offline.recording.message import NotKept, decode

@@ -12,11 +12,11 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.contract import window as window_record
-from services.contract.record import KafkaRecord, LogRecord
+from services.contract.kafka_record import KafkaRecord, LogRecord
 from services.contract.topics import Topics
 from services.kafka import clients
 from services.kafka.log_reader import read_range
-from services.kafka.record_errors import SkippedRecords
+from services.kafka.skipped_records import SkippedRecords
 from services.offline.recording.metadata import RecordingMetadata
 from services.offline.recording.writer import RecordingWriter
 from services.runtime.settings import Settings

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from mcap.writer import CompressionType, Writer
 
-from services.contract.record import KafkaRecord
+from services.contract.kafka_record import KafkaRecord
 from services.contract.topics import Topics
 from services.offline.recording.message import RECORD, encode
 from services.offline.recording.metadata import NAME, RECORDED, RecordingMetadata

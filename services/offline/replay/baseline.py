@@ -9,8 +9,8 @@ from typing import Any
 
 from services.contract import canonical
 from services.contract import window as window_record
+from services.contract.kafka_record import MemberPosition
 from services.contract.prediction import STATE_HEADER, muted_modalities
-from services.contract.record import MemberPosition
 from services.contract.topics import Topics
 from services.contract.window import Window
 from services.fusion.event_detector import DetectorState

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from services.contract import canonical
-from services.contract.record import MemberPosition
+from services.contract.kafka_record import MemberPosition
 from services.offline.replay.baseline import ReplayOutcome
 
 MEMBERS_SHOWN_MAX = 4

@@ -30,7 +30,9 @@ from services.runtime.settings.infrastructure import (
     WatchdogSettings,
 )
 from services.runtime.settings.integrations import AUTO, DeviceSettings, MqttSettings, WyomingSettings
-from services.runtime.settings.origins import (
+from services.runtime.settings.problems import SettingsError, problems_of, settings_error, suggestion
+from services.runtime.settings.serving import ArchiveSettings, FusionSettings, GatewaySettings, LabelSettings
+from services.runtime.settings.setting_sources import (
     NESTING,
     PREFIX,
     ConfigFile,
@@ -38,8 +40,6 @@ from services.runtime.settings.origins import (
     Environment,
     with_current_names,
 )
-from services.runtime.settings.problems import SettingsError, problems_of, settings_error, suggestion
-from services.runtime.settings.serving import ArchiveSettings, FusionSettings, GatewaySettings, LabelSettings
 
 __all__ = [
     "AUTO",

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, Field, SecretStr, field_validator, model_val
 
 from services.contract.signature import Signer
 from services.runtime.settings.section import Section
-from services.runtime.settings.signing import FILE, SECRET_CHARS, read_signing_file
+from services.runtime.settings.signing_file import FILE, SECRET_CHARS, read_signing_file
 
 
 class KafkaSettings(Section):

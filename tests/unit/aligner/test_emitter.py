@@ -13,7 +13,7 @@ from services.aligner.partition import Effects, Partition
 from services.aligner.recovery import InitialState
 from services.contract.chunk import Chunk
 from services.contract.dead_letter import Reason, Rejected, make_dead_letter
-from services.contract.record import RecordPosition
+from services.contract.kafka_record import RecordPosition
 from services.contract.signature import Signer
 from services.contract.topics import Topics
 from tests.unit.aligner.timeline import SEMANTICS

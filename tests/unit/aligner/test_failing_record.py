@@ -16,7 +16,7 @@ from services.aligner.partition import Effects, Partition, RecordError
 from services.aligner.recovery import AlignerRecovery, initial_state
 from services.aligner.worker import AlignerWorker, ReleasedRecords
 from services.contract.dead_letter import Reason, Rejected, UnreadableRecord
-from services.contract.record import LogRecord
+from services.contract.kafka_record import LogRecord
 from tests.cases.devices import Sent
 from tests.cases.outcome import MODALITIES, SEMANTICS
 from tests.cases.scene import BOOT_US, PATIENCE, TAIL_MS, TOPICS, Scene

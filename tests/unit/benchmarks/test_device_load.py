@@ -14,8 +14,8 @@ from benchmarks.device_load import (
 )
 from benchmarks.peers.job import WindowJoin, parse_record
 from services.contract.alignment_config import AlignmentConfig
-from services.contract.record import KafkaRecord
-from services.inspection.audit.media_record import decode_media_record as read_for_oracle
+from services.contract.kafka_record import KafkaRecord
+from services.inspection.audit.decode_media import decode_media_record as read_for_oracle
 from services.inspection.audit.oracle import LogEntry, judge_logs
 
 EPOCH_MS = 1_700_000_000_000

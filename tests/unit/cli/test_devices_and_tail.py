@@ -7,8 +7,8 @@ import pytest
 from services.cli.source_devices import late_source, rejected_source
 from services.cli.tail import render
 from services.contract import canonical
+from services.contract.kafka_record import KafkaRecord
 from services.contract.prediction import LATENCY_HEADER
-from services.contract.record import KafkaRecord
 from services.contract.topics import Topics
 
 INVALID = [b"", b"\xff\x00", b"[1, 2]", b"7", b'{"session": 7}', b'{"session": "s", "modality": "audio"}']

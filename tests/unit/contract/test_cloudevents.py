@@ -17,8 +17,8 @@ from services.contract.admission import AdmittedChunk, admit
 from services.contract.alignment_config import AlignmentConfig, StreamConfig
 from services.contract.chunk import SessionEnd
 from services.contract.dead_letter import Rejected
+from services.contract.kafka_record import Headers
 from services.contract.partitioner import partition_of
-from services.contract.record import Headers
 
 SESSION, T_US, APPENDED_US = "küche 1", 1_795_514_400_123_456, 1_795_514_400_500_000
 WHEN = datetime(2026, 11, 24, 10, 0, 0, 123456, tzinfo=UTC)

@@ -18,7 +18,7 @@ from services.contract.dead_letter import (
     Rejected,
     make_dead_letter,
 )
-from services.contract.record import Headers, RecordPosition
+from services.contract.kafka_record import Headers, RecordPosition
 
 POSITION = RecordPosition("braid.media.video.v1", 3, 7)
 

@@ -17,10 +17,10 @@ from services.contract import dead_letter, event, last_emitted_window, mute_and_
 from services.contract.chunk import Chunk
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.event import Event
+from services.contract.kafka_record import RecordPosition
 from services.contract.last_emitted_window import LastEmittedWindow
 from services.contract.mute_and_forget import Control
 from services.contract.prediction import ModalityContribution, PredictionResult
-from services.contract.record import RecordPosition
 from services.contract.record_schemas import RECORDS
 from services.contract.topics import Topics
 from services.contract.window import Member, Window, WindowMembers

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.contract.record import Headers, KafkaRecord
+from services.contract.kafka_record import Headers, KafkaRecord
 from services.contract.signature import MAC_HEADER, Signer, is_signed, is_signed_topic
 from services.contract.topics import Topics
 

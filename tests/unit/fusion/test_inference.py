@@ -16,7 +16,7 @@ from PIL import Image
 from model.checkpoint import load, save
 from model.fit_and_calibrate import EVENT_THRESHOLDS
 from model.network import Architecture, TaskNetwork
-from services.contract.record import MemberPosition
+from services.contract.kafka_record import MemberPosition
 from services.contract.window import Member, Window, WindowMembers, position_of
 from services.fusion.event_detector import EventDetector
 from services.fusion.event_tracker import EventTracker, is_foldable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.contract import canonical, cloudevents
-from services.contract.record import KafkaRecord
+from services.contract.kafka_record import KafkaRecord
 from services.contract.window import Member, Window, WindowMembers, encode
 from services.gateway import messages
 from services.gateway.messages import PageMessage

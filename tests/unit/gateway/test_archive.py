@@ -9,7 +9,7 @@ from typing import cast
 from prometheus_client import CollectorRegistry
 
 from services.contract import canonical
-from services.contract.record import KafkaRecord
+from services.contract.kafka_record import KafkaRecord
 from services.contract.topics import Topics
 from services.contract.window import Member
 from services.gateway import messages

@@ -9,7 +9,7 @@ import pytest
 from services.contract import canonical, cloudevents, tick
 from services.contract.chunk import Chunk
 from services.contract.dead_letter import Reason, Rejected, make_dead_letter
-from services.contract.record import KafkaRecord, RecordPosition
+from services.contract.kafka_record import KafkaRecord, RecordPosition
 from services.contract.record_fields import ContractError
 from services.contract.window import encode_late
 from services.gateway import messages

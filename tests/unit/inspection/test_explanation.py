@@ -8,7 +8,7 @@ import pytest
 
 from model.checkpoint import load
 from services.contract import canonical
-from services.contract.record import KafkaRecord
+from services.contract.kafka_record import KafkaRecord
 from services.fusion.inference import Inference
 from services.inspection.explain.explanation import explain
 from services.inspection.explain.reproduce import find_in_recording, recompute

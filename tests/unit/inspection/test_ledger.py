@@ -9,7 +9,7 @@ import pytest
 
 from services.contract import window
 from services.contract.alignment_config import AlignmentConfig
-from services.contract.record import KafkaRecord
+from services.contract.kafka_record import KafkaRecord
 from services.inspection.audit.ledger import Ledger, PartitionLogs, build_ledger
 from services.offline.driver import StreamDriver
 from services.offline.evaluation.dataset import read_stream

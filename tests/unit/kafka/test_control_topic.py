@@ -11,8 +11,8 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from services.contract import mute_and_forget
+from services.contract.kafka_record import KafkaRecord
 from services.contract.mute_and_forget import Control
-from services.contract.record import KafkaRecord
 from services.contract.topics import Topics
 from services.kafka import control_topic as module
 from services.kafka.control_topic import ControlTopic

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model.audio_grid import TimedSamples, cut_segments
+from model.audio_segments import TimedSamples, cut_segments
 from model.encoders.audio import SEGMENT_SAMPLES
 from model.predictor import FusionModel, WindowFeatures
 from model.streams.network import FEATURES, ITEMS_MAX

@@ -8,7 +8,7 @@ import pytest
 
 from model.checkpoint import load
 from model.checkpoint_files import resolve_checkpoint
-from services.contract.record import KafkaRecord
+from services.contract.kafka_record import KafkaRecord
 from services.fusion.inference import Inference
 from services.runtime.settings import ROOT
 from tests.unit.offline import sample_recording

@@ -9,9 +9,9 @@ from services.aligner.config import idle_timeouts
 from services.contract import event
 from services.contract import window as late_record
 from services.contract import window as window_record
+from services.contract.kafka_record import KafkaRecord
 from services.contract.mute_and_forget import Control
 from services.contract.prediction import STATE_HEADER
-from services.contract.record import KafkaRecord
 from services.contract.topics import Topics
 from services.fusion.event_detector import EventDetector
 from services.fusion.event_tracker import EventTracker

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contract import canonical, cloudevents, tick
-from services.contract.record import KafkaRecord
+from services.contract.kafka_record import KafkaRecord
 from services.offline.recording.message import AUDIO, IMAGE, RECORD, NotKept, decode, encode
 
 TOPIC = "braid.media.video.v1"

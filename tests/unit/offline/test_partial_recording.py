@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.contract import window as window_record
-from services.contract.record import KafkaRecord
+from services.contract.kafka_record import KafkaRecord
 from services.fusion.inference import Inference
 from services.offline.recording.metadata import RecordingError
 from services.offline.recording.reader import RecordingFile

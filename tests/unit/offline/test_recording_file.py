@@ -13,7 +13,7 @@ from PIL import Image
 
 from model.data.shards import find_file, list_files
 from services.contract.alignment_config import AlignmentConfig
-from services.contract.record import KafkaRecord
+from services.contract.kafka_record import KafkaRecord
 from services.contract.signature import Signer
 from services.offline.recording.reader import RecordingFile
 from services.offline.recording.writer import RecordingWriter

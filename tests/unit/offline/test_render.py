@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.contract import tick
-from services.contract.record import KafkaRecord
+from services.contract.kafka_record import KafkaRecord
 from services.offline.recording.readable_records import media_file, readable, readable_line
 from tests.unit.offline.test_recording_file import JPEG, RECORDS, media
 

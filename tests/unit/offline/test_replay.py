@@ -10,8 +10,8 @@ import pytest
 from model.checkpoint import load, save
 from model.streams.network import StreamsNetwork
 from services.contract import canonical, cloudevents, tick
+from services.contract.kafka_record import KafkaRecord, MemberPosition
 from services.contract.prediction import muted_modalities
-from services.contract.record import KafkaRecord, MemberPosition
 from services.fusion.inference import Inference
 from services.offline.recording.reader import RecordingFile
 from services.offline.replay import case

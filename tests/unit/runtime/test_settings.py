@@ -18,7 +18,7 @@ from services.cli.main import app
 from services.contract.user_errors import EXIT_USAGE
 from services.runtime.settings import ROOT, Settings, SettingsError, load
 from services.runtime.settings.commented_yaml import explained
-from services.runtime.settings.origins import RENAMED, warn_of_former_name
+from services.runtime.settings.setting_sources import RENAMED, warn_of_former_name
 
 UNITS = {"ms": "milliseconds", "s": "seconds", "min": "minutes", "h": "hours", "mb": "MiB|megabytes", "days": "days"}
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from services.contract.signature import Signer
-from services.kafka.signing import make_secret
+from services.kafka.signing_secret import make_secret
 from services.runtime.settings import Settings, SettingsError, load
-from services.runtime.settings.signing import create_signing_file, read_signing_file
+from services.runtime.settings.signing_file import create_signing_file, read_signing_file
 
 SECRET = "a secret of 32 characters or more"
 

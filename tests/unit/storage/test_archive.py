@@ -9,7 +9,7 @@ import pytest
 
 from model.checkpoint import load
 from services.contract import canonical
-from services.contract.record import KafkaRecord, RecordPosition
+from services.contract.kafka_record import KafkaRecord, RecordPosition
 from services.fusion.inference import Inference
 from services.inspection.explain.reproduce import find_in_recording, recompute
 from services.offline.recording.reader import RecordingFile

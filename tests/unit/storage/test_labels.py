@@ -11,7 +11,7 @@ import pytest
 
 from model.sample_manifest import UnreadableRow, read_example, read_rows
 from services.contract import canonical, cloudevents
-from services.contract.record import KafkaRecord
+from services.contract.kafka_record import KafkaRecord
 from services.contract.window import Member
 from services.storage.evidence import MemberInput, PredictionEvidence
 from services.storage.labels import InvalidLabel, LabelStore, SampleNotRetained, build_sample

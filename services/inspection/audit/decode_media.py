@@ -10,8 +10,8 @@ from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk
 from services.contract.cloudevents import Envelope
 from services.contract.dead_letter import Rejected
+from services.contract.kafka_record import LogRecord
 from services.contract.media_headers import AudioInfo
-from services.contract.record import LogRecord
 from services.contract.tick import Tick
 
 

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from services.gateway import connections
-from services.gateway.connections import ConnectionLimits, client_address, connection_class
+from services.gateway import connection_limits
+from services.gateway.connection_limits import ConnectionLimits, client_address, connection_class
 from services.runtime.metric_definitions import GatewayMetrics
 from services.runtime.net import bind_listener
 from tests.waiting import wait_until
@@ -89,7 +89,7 @@ async def test_half_requests_do_not_keep_others_out() -> None:
 
 
 async def test_headers_that_do_not_come_in_time_close_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEADERS_WITHIN_S", 0.05)
+    monkeypatch.setattr(connection_limits, "HEADERS_WITHIN_S", 0.05)
     async with serving(total=8, per_address=8) as server:
         first, _ = await server.connect(HALF)
         second, writer = await server.connect(WHOLE % b"")
@@ -113,7 +113,7 @@ async def test_requests_in_progress_keep_their_places_and_further_ones_are_refus
 
 
 async def test_a_client_that_does_not_read_its_response_loses_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "READ_WITHIN_S", 0.05)
+    monkeypatch.setattr(connection_limits, "READ_WITHIN_S", 0.05)
     async with serving(total=8, per_address=8) as server:
         await server.connect(WHOLE % b"large")
 

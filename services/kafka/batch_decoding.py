@@ -22,7 +22,7 @@ from aiokafka.record.util import decode_varint
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from services.contract.dead_letter import Reason, Rejected, UnreadableRecord
-from services.contract.record import ConsumedRecord
+from services.contract.kafka_record import ConsumedRecord
 from services.contract.topics import RECORD_BYTES_MAX
 
 # As much as a fetch may bring without compression. The producers' own limits on batches are far below.

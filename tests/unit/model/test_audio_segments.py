@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model.audio_grid import Segment, TimedSamples, cut_segments
+from model.audio_segments import Segment, TimedSamples, cut_segments
 
 RATE, HOP_US = 8_000, 500_000
 HOP = RATE * HOP_US // 1_000_000

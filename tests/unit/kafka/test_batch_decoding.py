@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.contract.dead_letter import Reason, UnreadableRecord
-from services.contract.record import ConsumedRecord
+from services.contract.kafka_record import ConsumedRecord
 from services.contract.topics import RECORD_BYTES_MAX
-from services.kafka.record_decoding import (
+from services.kafka.batch_decoding import (
     GZIP_MEMBERS_MAX,
     HEADERS_MAX,
     REPORTED_MAX,

@@ -10,9 +10,9 @@ import urllib.request
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.runtime import dependencies as module
-from services.runtime.dependencies import Dependency, DependencyWatch, watch
+from services.runtime import server_watch as module
 from services.runtime.health import HealthServer, Progress
+from services.runtime.server_watch import Dependency, DependencyWatch, watch
 from tests.waiting import wait_until
 
 

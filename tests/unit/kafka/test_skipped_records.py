@@ -10,10 +10,10 @@ import pytest
 from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 
 from services.contract.dead_letter import CUT_HEADER, DeadLetter, Reason, Rejected, UnreadableRecord, make_dead_letter
-from services.contract.record import ConsumedRecord, KafkaRecord, RecordPosition
+from services.contract.kafka_record import ConsumedRecord, KafkaRecord, RecordPosition
 from services.contract.user_errors import BraidError
 from services.kafka import dead_letters
-from services.kafka.record_errors import SkippedRecords
+from services.kafka.skipped_records import SkippedRecords
 
 READABLE = KafkaRecord("t", 0, 1, 0, b"k", (), b"secret")
 UNREADABLE = UnreadableRecord("t", 0, 2, 0, Rejected(Reason.UNREADABLE, "corrupt"))

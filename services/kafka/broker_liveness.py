@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiokafka.admin import AIOKafkaAdminClient
 
 from services.kafka import clients
-from services.runtime.dependencies import Dependency
+from services.runtime.server_watch import Dependency
 
 AWAY = "Kafka does not answer: nothing new is read, and what is sent is not stored."
 

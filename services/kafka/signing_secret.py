@@ -13,7 +13,7 @@ from services.contract.user_errors import EXIT_USAGE, BraidError
 from services.kafka import clients
 from services.kafka.log_reader import read_range
 from services.runtime.settings import Settings
-from services.runtime.settings.signing import create_signing_file
+from services.runtime.settings.signing_file import create_signing_file
 
 _log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from services.contract.kafka_record import MemberPosition
 from services.contract.media_headers import decode_pixels
-from services.contract.record import MemberPosition
 from services.contract.window import Member, Window, position_of
 from services.fusion.fair_queue import QueuedWindow
 from services.fusion.inference import FAILURES, Inference

@@ -14,7 +14,7 @@ from typing import TypeVar
 from aiokafka.errors import KafkaError
 
 from services.contract.dead_letter import UnreadableRecord, rejected_for
-from services.contract.record import ConsumedRecord
+from services.contract.kafka_record import ConsumedRecord
 from services.contract.user_errors import BraidError
 from services.runtime.metric_definitions import RECORDS_SKIPPED
 from services.runtime.monotonic_clock import monotonic_us
