@@ -88,7 +88,7 @@ async def feed_windows(stack: LocalStack, prefix: str, plan: list[tuple[float, s
     """Send every window when it is due, at whatever pace the worker goes (open loop)."""
     payloads = PayloadCache(stack.redis_url, 120, 2_000)
     loop, topic = asyncio.get_running_loop(), f"{prefix}.windows.v1"
-    async with clients.producer(stack.bootstrap_servers) as producer:
+    async with clients.producer(stack.settings().kafka) as producer:
         began = loop.time() + 0.5
         in_flight: list[Any] = []
         sent = 0

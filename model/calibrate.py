@@ -23,6 +23,7 @@ DRAWS = 4
 SEED = 70_001
 # The residual stays on for a subset if it improves the NLL by more than this many standard errors.
 RESIDUAL_MIN_ERRORS = 1.0
+WEIGHT_MAX = 1e3
 # Chosen on halves of the validation samples: a smaller ridge overfits, a larger one gives a constant temperature.
 RIDGE = 0.3
 
@@ -142,6 +143,9 @@ def fit_warmth(logits: Tensor, branch: Tensor, labels: Tensor) -> tuple[Tensor, 
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]
     fitted = weights.detach()
+    if not fitted.isfinite().all() or fitted.abs().max() > WEIGHT_MAX:
+        # Where every sample is right, ever colder is ever better: the constant temperature has a bound.
+        return start.exp(), torch.zeros_like(size)
     return torch.exp(start + fitted[0]), fitted[1:] / size
 
 

@@ -40,6 +40,8 @@ from services.storage.payload_log import PayloadLog
 REFRESH_US = 100_000
 # With more windows queued, no more are read.
 QUEUE_MAX = 20_000
+# A turn of the loop ends after so long, however much is queued: only between turns are offsets committed.
+TURN_US = 250_000
 
 
 class ConsumerLag:
@@ -229,6 +231,7 @@ class FusionWorker:
 
         If more is there it returns after each batch, so that what arrives for other sessions takes part in the next one.
         """
+        until_us = monotonic_us() + TURN_US
         while True:
             await self._pipeline.wait_ready()
             now_us = monotonic_us()
@@ -255,8 +258,8 @@ class FusionWorker:
             if not self._pipeline.in_flight:
                 self._free_us = None
             self._pipeline.put(released)
-            if coming and not drain and len(batcher) < QUEUE_MAX:
-                return True
+            if not drain and ((coming and len(batcher) < QUEUE_MAX) or monotonic_us() >= until_us):
+                return coming
 
     async def flush(self) -> None:
         """Wait for the batches in flight; then all that was read and is not queued is acknowledged. Raises as `process`."""

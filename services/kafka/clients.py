@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import ssl
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition, errors
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
-from aiokafka.structs import ConsumerRecord, RecordMetadata
+from aiokafka.structs import ConsumerRecord, OffsetAndTimestamp, RecordMetadata
 
 from services.contract.dead_letter import Reason
 from services.contract.kafka_record import Headers
@@ -27,6 +28,8 @@ from services.kafka.assignor import make_assignor
 from services.kafka.skipped_records import SkippedRecords
 from services.runtime.broker_clock import BROKER_CLOCK
 from services.runtime.settings import KafkaSettings
+
+_log = logging.getLogger(__name__)
 
 # aiokafka's own limit, 40 s, is long for a person who waits.
 CONNECT_TIMEOUT_S = 10
@@ -196,6 +199,26 @@ class VerifyingConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             for tp, records in fetched.items()
         }
         return {tp: records for tp, records in passed.items() if records}
+
+    async def offsets_for_times(self, timestamps: Mapping[TopicPartition, int]) -> dict[TopicPartition, Any]:
+        """Return the first offset at or after a time (ms) by log; the beginning of a log in which the broker cannot search.
+
+        The broker reads records to answer, and one batch that it cannot decode would fail the request for ever.
+        """
+        try:
+            found: dict[TopicPartition, Any] = await super().offsets_for_times(timestamps)
+            return found
+        except (errors.UnknownError, errors.CorruptRecordException):
+            if len(timestamps) > 1:
+                by_log = [await self.offsets_for_times({tp: ms}) for tp, ms in timestamps.items()]
+                return {tp: offset for one in by_log for tp, offset in one.items()}
+        ((tp, ms),) = timestamps.items()
+        begin = (await self.beginning_offsets([tp]))[tp]
+        _log.warning(
+            "the broker cannot search a log by time: it is read from its beginning",
+            extra={"topic": tp.topic, "partition": tp.partition},
+        )
+        return {tp: OffsetAndTimestamp(begin, ms)}
 
     def _is_trusted(self, record: ConsumerRecord) -> bool:
         if not self._signer.secrets or not self._signer.is_forged(record):

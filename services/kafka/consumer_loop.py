@@ -38,6 +38,7 @@ AGAIN_S_MAX = 10.0
 STOP_WITHIN_S = 10
 COMMIT_WITHIN_S = 10
 BEGINS_WITHIN_S = 10
+CHECK_WITHIN_S = 10
 Fetched = Mapping[TopicPartition, list[ConsumerRecord]]
 _log = logging.getLogger(__name__)
 
@@ -148,7 +149,7 @@ class ConsumerLoop(Service):
         """Connect to the broker and start the work."""
         await self._connect()
         try:
-            await self._check()
+            await self._check_topics()
             await self._work.start()
         except self._refusals as error:
             self.refused = error
@@ -187,6 +188,22 @@ class ConsumerLoop(Service):
             else:
                 self.consumer = consumer
                 self._progress.not_ready.pop("broker", None)
+                return
+
+    async def _check_topics(self) -> None:
+        """Run the check, waiting for a broker that fails and for topics that do not exist yet."""
+        while True:
+            try:
+                async with asyncio.timeout(CHECK_WITHIN_S):
+                    await self._check()
+            except (KafkaError, TimeoutError) as error:
+                if isinstance(error, KafkaError) and not clients.is_recoverable(error):
+                    raise
+                self._set_not_ready("topics", f"the topics cannot be read ({error!r}); `braid topics check` says which")
+                self._progress.beat()
+                await asyncio.sleep(BROKER_AGAIN_S)
+            else:
+                self._progress.not_ready.pop("topics", None)
                 return
 
     @Service.task

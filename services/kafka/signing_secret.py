@@ -58,11 +58,14 @@ async def check_secret(settings: Settings) -> None:
     if settings.kafka.signer().secrets:
         return
     frontier = settings.topic_names().frontier
-    async with clients.reader(settings.kafka) as reader:
+    async with clients.admin(settings.kafka) as admin:
         # Where access rules are in force, only the aligner sees this topic.
-        if frontier in await reader.topics():
-            for number in range(settings.topics.partitions):
-                await require_unsigned(reader, TopicPartition(frontier, number))
+        (described,) = await admin.describe_topics([frontier])
+    # Only partitions that exist: a reader waits for the others.
+    numbers = [] if described["error_code"] else [partition["partition"] for partition in described["partitions"]]
+    async with clients.reader(settings.kafka) as reader:
+        for number in numbers:
+            await require_unsigned(reader, TopicPartition(frontier, number))
     _log.warning("No signing secret is set: records are neither signed nor verified. `braid topics apply` makes one.")
 
 

@@ -58,15 +58,16 @@ def window_of(modality: str, partition: int, config: str) -> bytes:
 
 
 def wav_with_false_length() -> bytes:
-    """Return 3,200 bytes of audio with a header that claims 2,147,483,640 frames."""
+    """Return 3,200 bytes of audio with a header that claims ten times as many."""
     form = struct.pack("<HHIIHH", 1, 1, 8_000, 16_000, 2, 16)
     return (
         b"RIFF"
-        + b"\xff\xff\xff\x7f"
+        + struct.pack("<I", 36 + 32_000)
         + b"WAVEfmt "
         + struct.pack("<I", 16)
         + form
-        + b"data\xf0\xff\xff\xff"
+        + b"data"
+        + struct.pack("<I", 32_000)
         + bytes(3200)
     )
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from urllib.parse import quote_from_bytes
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from services.local.services import ServiceProcess
@@ -144,6 +144,8 @@ async def test_no_request_leads_to_an_internal_error(gateway: Gateway) -> None:
     statuses: Counter[bytes] = Counter()
 
     @settings(max_examples=400, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @example(b"GET", b"/api/v1/sessions", b"", [], b"")
+    @example(b"POST", b"/api/v1/sessions/any/text", b"", [(b"content-type", b"text/plain")], b"\xc3\x28")
     @given(
         st.sampled_from([b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE", b"PROPFIND"]),
         TARGETS,

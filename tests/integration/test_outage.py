@@ -22,7 +22,11 @@ async def test_an_aligner_waits_for_its_broker_and_survives_an_outage(tmp_path: 
     kafka = {"bootstrap_servers": broker.bootstrap_servers, "signing_file": tmp_path / "signing.json"}
     settings = load(kafka=kafka, topics={"partitions": 1})
     topics, servers = settings.topic_names(), broker.bootstrap_servers
-    environment = {"BRAID_KAFKA__BOOTSTRAP_SERVERS": servers, "BRAID_REDIS__URL": redis.url}
+    environment = {
+        "BRAID_KAFKA__BOOTSTRAP_SERVERS": servers,
+        "BRAID_REDIS__URL": redis.url,
+        "BRAID_TOPICS__PARTITIONS": "1",
+    }
     aligner = ServiceProcess("aligner", tmp_path, environment)
 
     async def send_text(text: str) -> None:

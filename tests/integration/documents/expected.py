@@ -63,6 +63,7 @@ ONLY_IN_FULL = {
 }
 
 CLUSTER = "needs a cluster; tests/unit/deploy/test_kubernetes.py checks the manifests"
+ACCESS = "needs a broker with access rules; tests/integration/test_access.py applies what these commands print"
 CAMERAS = "needs a camera or a video; the tests of `braid send` make their own"
 
 # Commands that cannot run in a test, and why. Each is in a block that is marked `elsewhere`.
@@ -81,7 +82,16 @@ ELSEWHERE = {
         '--from-literal=BRAID_KAFKA__SASL_PASSWORD="$KAFKA" --from-literal=BRAID_REDIS__PASSWORD="$REDIS"'
     ): CLUSTER,
     'kubectl -n braid create secret generic braid-gateway --from-literal=BRAID_GATEWAY__TOKEN="$TOKEN"': CLUSTER,
+    (
+        "kubectl -n braid create secret generic braid-signing "
+        r'--from-literal=BRAID_KAFKA__SIGNING_SECRETS="[\"$(openssl rand -hex 32)\"]"'
+    ): CLUSTER,
     "kubectl apply -k deploy/kubernetes": CLUSTER,
+    (
+        "braid topics acl | sed 's/^kafka-acls.sh/& --bootstrap-server kafka:9093 --command-config admin.properties/' | sh"
+    ): ACCESS,
+    "braid topics acl --format strimzi --cluster my-cluster | kubectl apply -n kafka -f -": ACCESS,
+    "braid topics acl --format redis >> users.acl": ACCESS,
     "kubectl -n braid exec deploy/fusion -- braid doctor": CLUSTER,
     "kubectl -n braid port-forward service/gateway 8640": CLUSTER,
     (

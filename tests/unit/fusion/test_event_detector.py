@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from services.contract import canonical
 from services.contract.event import Event
+from services.contract.record_fields import ContractError
 from services.fusion.event_detector import DetectorInput, DetectorState, EventDetector
 
 HOP_US, SIZE_US = 500_000, 2_000_000
@@ -219,5 +220,5 @@ def test_the_detector_does_not_change_its_arguments(seen: list[Top]) -> None:
 def test_an_invalid_state_is_rejected() -> None:
     with pytest.raises(canonical.InvalidJson):
         DetectorState.decode(b"[1]")
-    with pytest.raises(KeyError):
+    with pytest.raises(ContractError):
         DetectorState.decode(b'{"chain_us":0,"last_us":0}')
