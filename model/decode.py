@@ -125,7 +125,7 @@ def _decode_image(payload: bytes, pixels_max: int, side: int | None) -> NDArray[
             return np.asarray(converted if transpose is None else converted.transpose(transpose))
     except _OverBudgetError:
         return TooCostly(f"more than {CPU_S_MAX:g} s of CPU time")
-    except Exception as error:  # noqa: BLE001 -- a library for files of strangers raises whatever a broken file leads to.
+    except Exception as error:  # noqa: BLE001 -- libraries raise errors of any kind for broken files.
         return Undecodable(f"not decodable as a picture ({type(error).__name__})")
 
 
@@ -139,7 +139,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(_ORIENTATION)
-    except Exception:  # noqa: BLE001 -- as above; the picture itself is whole.
+    except Exception:  # noqa: BLE001 -- as above; broken EXIF data do not spoil the picture.
         return 1
     return value if isinstance(value, int) else 1
 
@@ -208,7 +208,7 @@ def decode_audio(payload: bytes, content_type: str) -> NDArray[np.float32] | Und
                     return Undecodable(f"{rate} Hz with {channels} channels; at most {RATE_MAX} and {CHANNELS_MAX}")
                 frames_max = min(rate * SECONDS_MAX, SAMPLES_MAX // channels)
                 samples = sound.read(frames_max + 1, dtype="float32", always_2d=True)
-        except Exception as error:  # noqa: BLE001 -- a library for files of strangers raises whatever a broken file leads to.
+        except Exception as error:  # noqa: BLE001 -- libraries raise errors of any kind for broken files.
             return Undecodable(f"not decodable as a sound ({type(error).__name__})")
         if len(samples) > frames_max:
             return TooCostly(f"more than {frames_max} samples of {channels} channels")

@@ -171,7 +171,7 @@ async def _check_partitioner(settings: Settings) -> Finding:
 
 
 async def _check_groups(settings: Settings) -> list[Finding]:
-    """Check that aligner and fusion worker run and commit: two looks, as far apart as windows stay open."""
+    """Check that aligner and fusion worker run and commit: two readings, as far apart as windows stay open."""
     from services.kafka import clients, group_state
 
     topics, a = settings.topic_names(), settings.alignment
@@ -180,23 +180,23 @@ async def _check_groups(settings: Settings) -> list[Finding]:
 
     async with clients.admin(settings.kafka) as admin, clients.reader(settings.kafka) as reader:
 
-        async def look() -> dict[str, group_state.GroupState]:
+        async def read_states() -> dict[str, group_state.GroupState]:
             prefix, partitions = settings.kafka.group_prefix, settings.topics.partitions
             return {
                 name: await group_state.read_group_state(admin, reader, f"{prefix}-{name}", names, partitions)
                 for name, names in read_by.items()
             }
 
-        first = await look()
+        first = await read_states()
         second = first
         if any(state.members and state.lag for state in first.values()):
             await asyncio.sleep(min(open_ms / 1000 + COMMIT_S, LOOKS_APART_S_MAX))
-            second = await look()
+            second = await read_states()
     return [judge_group(name, first[name], second[name]) for name in read_by]
 
 
 def judge_group(name: str, before: GroupState, now: GroupState) -> Finding:
-    """Judge a service by two looks at its consumer group."""
+    """Judge a service by two readings of its consumer group."""
     if not now.members:
         if now.committed is None and not now.lag:
             return Finding(name, True, "does not run, and no records wait for it")

@@ -14,23 +14,16 @@ import typer
 
 from services.cli import output
 from services.contract.user_errors import EXIT_USAGE
+from services.runtime.process import SERVICE_MODULES
 from services.runtime.settings import Settings, load
 
-SERVICES = {
-    "aligner": "services.aligner",
-    "fusion": "services.fusion",
-    "gateway": "services.gateway",
-    "mqtt": "services.integrations.mqtt",
-    "wyoming": "services.integrations.wyoming",
-}
 
-
-def run(service: Annotated[str, typer.Argument(help=", ".join(SERVICES))]) -> None:
+def run(service: Annotated[str, typer.Argument(help=", ".join(SERVICE_MODULES))]) -> None:
     """Run one service in the foreground until Ctrl-C or SIGTERM. Exit code 0 after a clean stop."""
     settings = load()
-    if service not in SERVICES:
-        raise output.UsageError(f"There is no service {service}.", f"There are {', '.join(SERVICES)}.")
-    sys.exit(import_module(f"{SERVICES[service]}.__main__").main(settings))
+    if service not in SERVICE_MODULES:
+        raise output.UsageError(f"There is no service {service}.", f"There are {', '.join(SERVICE_MODULES)}.")
+    sys.exit(import_module(f"{SERVICE_MODULES[service]}.__main__").main(settings))
 
 
 def up(

@@ -12,22 +12,16 @@ from pathlib import Path
 
 from services.local.ports import free_ports
 from services.local.process import ChildProcess, StartError
+from services.runtime.process import SERVICE_MODULES
 
 READY_S = 120
-MODULES = {
-    "aligner": "services.aligner",
-    "fusion": "services.fusion",
-    "gateway": "services.gateway",
-    "mqtt": "services.integrations.mqtt",
-    "wyoming": "services.integrations.wyoming",
-}
 
 
 class ServiceProcess:
     """A service with its HTTP port; it can be killed and started again under the same name.
 
     Args:
-        name: The service, a key of MODULES.
+        name: The service, a key of SERVICE_MODULES.
         folder: Where its log goes.
         environment: Settings for the service, as environment variables.
         number: Tells several instances of one service apart.
@@ -47,7 +41,7 @@ class ServiceProcess:
         self.name = name
         self.child = ChildProcess(f"{name}-{number}", folder)
         (self.port,) = free_ports(1)
-        self._module = module or MODULES[name]
+        self._module = module or SERVICE_MODULES[name]
         self._environment = {
             **environment,
             "BRAID_HTTP__PORT": str(self.port),

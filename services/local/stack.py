@@ -12,9 +12,6 @@ from services.local.redis import LocalRedis
 from services.runtime.settings import Settings
 from services.runtime.settings.signing_file import FILE
 
-# The state folder of `braid up`: in the current folder.
-FOLDER = Path(".braid")
-
 
 class LocalStack:
     """Starts what the settings do not name, in a folder that it locks, and stops only what it started."""

@@ -1,4 +1,4 @@
-"""A process: its entry point with messages instead of tracebacks, garbage collection, and groups of coroutines."""
+"""A process: the modules of the services, their entry point with messages instead of tracebacks, garbage collection, and groups of coroutines."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ from collections.abc import Callable, Coroutine
 from typing import NoReturn
 
 from services.contract.user_errors import BraidError
+
+# Each service is started as a module of its own, by `braid run` and by `braid up`.
+SERVICE_MODULES = {
+    "aligner": "services.aligner",
+    "fusion": "services.fusion",
+    "gateway": "services.gateway",
+    "mqtt": "services.integrations.mqtt",
+    "wyoming": "services.integrations.wyoming",
+}
 
 
 def run_main(main: Callable[[], int | None]) -> NoReturn:

@@ -36,7 +36,7 @@ def cache_of(servers: list[Server], mode: Any) -> PayloadCache:
     return PayloadCache.from_settings(RedisSettings(url=url, mode=mode, timeout_ms=2_000))
 
 
-async def found(cache: PayloadCache) -> int:
+async def count_found(cache: PayloadCache) -> int:
     """Return how many payloads are found, past the rest after a failure."""
     return sum(payload is not None and payload.body == BODY for payload in await cache.get(requests()))
 
@@ -47,14 +47,14 @@ async def test_a_cluster_holds_the_payloads_of_all_sessions_with_an_expiry(tmp_p
         await cache.check_policy()
         await cache.ping()
         await cache.put(entries())
-        assert await found(cache) == len(SESSIONS)
+        assert await count_found(cache) == len(SESSIONS)
         assert cache.errors == 0
         for node in nodes:
             keys = await node.client.keys("*")
             assert len(keys) > 5, "each node has its share"
             assert all([0 < await node.client.ttl(key) <= 120 for key in keys])
         assert await cache.forget(SESSIONS[0]) == 1
-        assert await found(cache) == len(SESSIONS) - 1
+        assert await count_found(cache) == len(SESSIONS) - 1
         await nodes[2].client.config_set("maxmemory-policy", "allkeys-lru")
         with pytest.raises(EvictionPolicyError):
             await cache.check_policy()
@@ -77,7 +77,7 @@ async def test_a_slot_that_moves_to_another_node_is_found_there(tmp_path: Path) 
         for node in (target, source):
             await node.client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
         await cache.put(entries())
-        assert await found(cache) == len(SESSIONS)
+        assert await count_found(cache) == len(SESSIONS)
         assert cache.errors == 0
         await cache.close()
 
@@ -103,13 +103,13 @@ async def test_after_a_failover_the_cache_uses_the_new_master(tmp_path: Path, mo
         await cache.check_policy()
         await cache.put(entries())
         await until_replicated(replica)
-        assert await found(cache) == len(SESSIONS)
+        assert await count_found(cache) == len(SESSIONS)
         assert cache.errors == 0
         master.child.kill()
 
         async def stored_again() -> bool | None:
             await cache.put(entries())
-            return await found(cache) == len(SESSIONS) or None
+            return await count_found(cache) == len(SESSIONS) or None
 
         await wait_until(stored_again, "the new master")
         assert (await replica.client.info("replication"))["role"] == "master"

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from services.kafka.clients import STATIC_SESSION_MS
 from services.local.kafka import LocalKafka
 from services.local.redis import LocalRedis
 from services.runtime.settings import Settings
@@ -20,7 +21,7 @@ from tests.torture.supervisor import BRIDGE, FIRST, FUSION, GATEWAY, SECOND, Sup
 
 MEASURED_WITHIN_S = 60.0
 ALIVE_WITHIN_S = 60.0
-ZOMBIE_S = 12.0  # longer than the session timeout of the group (10 s), which evicts the process
+ZOMBIE_S = STATIC_SESSION_MS / 1000 + 2  # longer than the session timeout of the group, which evicts the process
 REDIS_PAUSE_S = 5.0
 BROKER_PAUSE_S = 8.0
 REDIS_FULL_S = 5.0
@@ -44,14 +45,14 @@ class FaultInjector:
         self._settings, self._supervisor, self._broker, self._redis = settings, supervisor, broker, redis
         self._mosquitto = mosquitto
         self._say, self._begin_s = say, begin_s
-        # A paused aligner is not killed and the second one stays, so that it resumes with partitions that another owns.
-        self._paused = asyncio.Lock()
-        self._fusion_paused = asyncio.Lock()
+        # A paused process is not killed and the second aligner stays, so that the first resumes with partitions that
+        # another owns.
+        self._paused = {FIRST: asyncio.Lock(), FUSION: asyncio.Lock()}
         self.landed: Counter[str] = Counter()
         self.in_flight: Counter[str] = Counter()
         self._do: dict[str, Callable[[], Awaitable[bool]]] = {
-            "kill aligner": self._kill_aligner,
-            "pause aligner": self._pause_aligner,
+            "kill aligner": lambda: self._kill_unpaused(FIRST),
+            "pause aligner": lambda: self._pause(FIRST),
             "second aligner joins": self._join,
             "second aligner leaves": self._leave,
             "kill broker": self._kill_broker,
@@ -59,8 +60,8 @@ class FaultInjector:
             "pause redis": self._pause_redis,
             "flush redis": self._flush_redis,
             "fill redis": self._fill_redis,
-            "kill fusion": self._kill_fusion,
-            "pause fusion": self._pause_fusion,
+            "kill fusion": lambda: self._kill_unpaused(FUSION),
+            "pause fusion": lambda: self._pause(FUSION),
             "kill gateway": lambda: self._kill(GATEWAY),
             "kill mqtt": lambda: self._kill(BRIDGE),
             "kill mosquitto": self._kill_mosquitto,
@@ -101,9 +102,9 @@ class FaultInjector:
             await asyncio.sleep(AGAIN_S)
         return records
 
-    async def _kill_aligner(self) -> bool:
-        async with self._paused:
-            return await self._kill(FIRST)
+    async def _kill_unpaused(self, name: str) -> bool:
+        async with self._paused[name]:
+            return await self._kill(name)
 
     async def _kill(self, name: str) -> bool:
         return await self._alive(name) and self._supervisor.kill(name)
@@ -117,10 +118,11 @@ class FaultInjector:
             await asyncio.sleep(AGAIN_S)
         return found
 
-    async def _pause_aligner(self) -> bool:
-        child = self._supervisor.processes[FIRST].child
-        async with self._paused:
-            if not await self._alive(FIRST):
+    async def _pause(self, name: str) -> bool:
+        """Pause a process until its group has given its partitions away."""
+        child = self._supervisor.processes[name].child
+        async with self._paused[name]:
+            if not await self._alive(name):
                 return False
             child.signal(signal.SIGSTOP)
             await asyncio.sleep(ZOMBIE_S)
@@ -134,7 +136,7 @@ class FaultInjector:
     async def _leave(self) -> bool:
         # Wait until it owns partitions: without any, its leaving has no effect.
         await self._until(lambda: self._supervisor.processes[SECOND].get("/readyz") is not None)
-        async with self._paused:
+        async with self._paused[FIRST]:
             return await self._supervisor.leave(SECOND)
 
     async def _kill_broker(self) -> bool:
@@ -166,20 +168,6 @@ class FaultInjector:
             return False
         finally:
             await client.aclose()
-
-    async def _kill_fusion(self) -> bool:
-        async with self._fusion_paused:
-            return await self._kill(FUSION)
-
-    async def _pause_fusion(self) -> bool:
-        child = self._supervisor.processes[FUSION].child
-        async with self._fusion_paused:
-            if not await self._alive(FUSION):
-                return False
-            child.signal(signal.SIGSTOP)
-            await asyncio.sleep(ZOMBIE_S)
-            child.signal(signal.SIGCONT)
-        return True
 
     async def _kill_mosquitto(self) -> bool:
         running = self._mosquitto.child.running

@@ -146,7 +146,7 @@ class Media:
         return sending
 
     def _odd_record(self, session: LiveSession, t_us: int) -> OutgoingRecord:
-        """Return a record that is taken, and harms whoever reads it carelessly."""
+        """Return a good record that ends a reader without limits: odd JSON, a costly image, doubled trace headers."""
         if self._rng.random() < 0.5:
             sent = self._record(session, "text", t_us, self._rng.choice(ODD_TEXTS), content_type="application/json")
         else:

@@ -1,4 +1,4 @@
-"""One clock offset for a source, whoever computes it."""
+"""All programs compute the same clock offset for a source."""
 
 from __future__ import annotations
 

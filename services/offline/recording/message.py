@@ -14,7 +14,6 @@ from services.contract.cloudevents import Envelope
 from services.contract.kafka_record import KafkaRecord
 from services.contract.media_headers import AudioInfo
 
-JSON_TYPE, TEXT_TYPE = "application/json", "text/plain"
 RECORD, IMAGE, AUDIO = "record", "image", "sound"
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 

@@ -95,7 +95,7 @@ def floods(draw: st.DrawFn) -> list[tuple[int, int, bool]]:
 def test_every_window_is_taken_once_in_the_order_of_its_session(steps: list[tuple[int, int, bool]]) -> None:
     queue, out, added = FairQueue(), list[QueuedWindow](), list[QueuedWindow]()
 
-    def take(size: int, undo: bool) -> Iterable[QueuedWindow]:
+    def select_windows(size: int, undo: bool) -> Iterable[QueuedWindow]:
         picked, skipped = queue.select(size, lambda q, old: q.offset % 3 != 0)
         if undo:
             queue.undo(picked, skipped)
@@ -106,9 +106,9 @@ def test_every_window_is_taken_once_in_the_order_of_its_session(steps: list[tupl
         added.append(queued(str(session), offset * 1_000_000, offset))
         queue.add(added[-1])
         if size > 2:
-            out += take(size, undo)
+            out += select_windows(size, undo)
     while len(queue):
-        out += take(3, undo=False)
+        out += select_windows(3, undo=False)
     assert not queue.is_ready
     assert sorted(q.offset for q in out) == [q.offset for q in added]
     for name in {q.window.session for q in added}:
