@@ -1,4 +1,4 @@
-"""A short run of the fuzzer: what is in the corpus, and new inputs each time."""
+"""Each target of the fuzzer once: what is in the corpus, and new inputs. The minute of docs/testing.md follows it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from hypothesis import strategies as st
 from tests.fuzz.__main__ import fuzz
 from tests.fuzz.targets import TARGETS
 
-SECONDS = 20
-
 
 @pytest.mark.slow
 def test_no_reader_fails_on_what_it_is_given() -> None:
-    rounds = fuzz(SECONDS)
+    rounds = fuzz(0)
     assert rounds.keys() == TARGETS.keys()
     assert all(rounds.values())
 

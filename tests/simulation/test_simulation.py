@@ -6,7 +6,7 @@ import pytest
 
 from tests.simulation.history import play, play_many
 
-SEEDS = 2_000
+SEEDS = 500
 
 
 @pytest.mark.parametrize("zombies", [False, True], ids=["crashes", "crashes and zombies"])
