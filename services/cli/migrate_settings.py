@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from services.contract.alignment_config import AlignmentConfig
     from services.contract.topics import Topics
 
-# The broker waits for a static member that has gone for STATIC_SESSION_MS (kafka/clients.py), 30 s.
-GROUP_GONE_WITHIN_S = 40
+# How long the broker may take to forget an aligner after its session timed out.
+GROUP_GONE_WITHIN_S = 10
 
 
 def migrate_settings(json: output.Json = False) -> None:
@@ -136,7 +136,8 @@ async def _wait_until_aligners_are_gone(settings: Settings) -> None:
     from services.kafka import clients
 
     group = f"{settings.kafka.group_prefix}-aligner"
-    deadline = asyncio.get_running_loop().time() + GROUP_GONE_WITHIN_S
+    away_s = max(settings.kafka.session_timeout_ms, clients.SESSION_MS) / 1000
+    deadline = asyncio.get_running_loop().time() + away_s + GROUP_GONE_WITHIN_S
     async with clients.admin(settings.kafka) as admin:
         while True:
             (description,) = await admin.describe_consumer_groups([group])

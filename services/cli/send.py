@@ -161,7 +161,7 @@ async def _send(
     from services.offline.evaluation.kafka_player import PlaybackSchedule, play_streams
 
     topics, devices, sent = settings.topic_names(), DeviceDirectory(settings.devices), []
-    async with clients.producer(settings.kafka) as producer:
+    async with clients.producer(settings.kafka, settings.topics.partitions) as producer:
         for number, path in enumerate(files):
             sent.append(await _send_file(producer, settings, devices, path, number, session, source))
         if streams:
@@ -241,7 +241,7 @@ async def _capture(
     from services.kafka import clients
 
     devices, topics = DeviceDirectory(settings.devices), settings.topic_names()
-    async with clients.producer(settings.kafka) as producer, asyncio.TaskGroup() as group:
+    async with clients.producer(settings.kafka, settings.topics.partitions) as producer, asyncio.TaskGroup() as group:
         for name, opening in openings.items():
             sender = Sender(producer, topics, devices, session, name, opening, options, output.note)
             sent.append(sender.sent)

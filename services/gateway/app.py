@@ -80,7 +80,7 @@ async def serve(
         partitions,
         metrics,
     )
-    async with wait_for_broker.producer(broker, progress) as producer:
+    async with wait_for_broker.producer(broker, settings.topics.partitions, progress) as producer:
         ingest = IngestHandler(
             producer,
             topics,

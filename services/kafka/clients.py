@@ -33,9 +33,9 @@ _log = logging.getLogger(__name__)
 
 # aiokafka's own limit, 40 s, is long for a person who waits.
 CONNECT_TIMEOUT_S = 10
-# A static member keeps its partitions for this long while it is away: a restart is faster, and so is a pause of the
-# process. Another member can take over from one without a stable name sooner.
-STATIC_SESSION_MS, SESSION_MS = 30_000, 10_000
+# A static member keeps its partitions for kafka.session_timeout_ms while it is away: a restart is faster, and so is a
+# pause of the process. Another member can take over from one without a stable name sooner.
+SESSION_MS = 10_000
 STOP_WITHIN_S = 10
 FETCH_BYTES_MAX = 16 * 1024 * 1024
 # Options of a reader of a few records here and there: it fetches little of what lies behind them (a record larger than
@@ -243,15 +243,25 @@ def readable_end(consumer: AIOKafkaConsumer, tp: TopicPartition) -> int | None:
     return end if stable is None or stable < 0 else stable
 
 
-def make_producer(where: BrokerAddress, *, linger_ms: int = 2, idempotent: bool = True) -> SigningProducer:
+def make_producer(
+    where: BrokerAddress, *, linger_ms: int = 2, idempotent: bool = True, partitions: int | None = None
+) -> SigningProducer:
     """Create a producer with acks=all: an acknowledged record is durable.
 
     An idempotent one makes no copies when it sends again. It does so for ever, and after a record that it had to give up
     (a partition without a leader) it fails for good: it is for work that can be read again with a new producer.
+
+    partitions: Among how many partitions keys are divided. Senders of media take those that services read
+    (topics.partitions), also after some were added to a topic; None takes all that the topic has.
     """
+
+    def partition_read(key: bytes | None, existing: Sequence[int], available: Sequence[int]) -> int:
+        return partition_of(key or b"", partitions or len(existing))
+
     return SigningProducer(
         signer_of(where),
         **connection_options(where),
+        **({"partitioner": partition_read} if partitions else {}),
         acks="all",
         enable_idempotence=idempotent,
         linger_ms=linger_ms,
@@ -307,7 +317,7 @@ def make_group_consumer(where: BrokerAddress, group: str, instance: str, partiti
         isolation_level=isolation_level(where),
         metadata_max_age_ms=METADATA_AGE_MS,
         partition_assignment_strategy=(make_assignor(partitions),),
-        session_timeout_ms=STATIC_SESSION_MS if instance else SESSION_MS,
+        session_timeout_ms=where.session_timeout_ms if instance and not isinstance(where, str) else SESSION_MS,
         heartbeat_interval_ms=1_000,
         rebalance_timeout_ms=60_000,
         max_poll_interval_ms=7 * 86_400_000,
@@ -365,9 +375,9 @@ async def reader(where: BrokerAddress, **options: Any) -> AsyncIterator[AIOKafka
 
 
 @asynccontextmanager
-async def producer(where: BrokerAddress) -> AsyncIterator[SigningProducer]:
-    """Open a producer; at the end, flush and stop it."""
-    client = make_producer(where)
+async def producer(where: BrokerAddress, partitions: int | None = None) -> AsyncIterator[SigningProducer]:
+    """Open a producer (see make_producer); at the end, flush and stop it."""
+    client = make_producer(where, partitions=partitions)
     await start(client)
     try:
         yield client

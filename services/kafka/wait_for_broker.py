@@ -20,15 +20,17 @@ _log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def producer(broker: clients.BrokerAddress, progress: Progress) -> AsyncIterator[AIOKafkaProducer]:
-    """The producer once the broker is there; until then the service is not ready, and says why.
+async def producer(
+    broker: clients.BrokerAddress, partitions: int, progress: Progress
+) -> AsyncIterator[AIOKafkaProducer]:
+    """Yield a producer of media once the broker is there; until then the service is not ready, and says why.
 
     It lives as long as the service, so it is not idempotent: it gives up after 20 s and then goes on with other records.
     A copy of a record with the same id is a duplicate to alignment.
     """
 
     async def start() -> AIOKafkaProducer:
-        client = clients.make_producer(broker, idempotent=False)
+        client = clients.make_producer(broker, idempotent=False, partitions=partitions)
         try:
             await client.start()
         except BaseException:

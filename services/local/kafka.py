@@ -97,7 +97,7 @@ class LocalKafka:
         # Kafka uses the last of several lines with the same name.
         lines = PROPERTIES + "".join(f"{name}={value}\n" for name, value in self._properties.items())
         config.write_text(lines.format(port=self._port, controller=self._controller, data=data))
-        if not data.exists():
+        if not (data / "meta.properties").exists():
             format_command = [
                 "kafka.tools.StorageTool",
                 "format",

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -66,7 +67,9 @@ class ChildProcess:
                 preexec_fn=_die_with_parent,
             )
         started = psutil.Process(self._process.pid).create_time()
-        self._pid_file.write_text(f"{self._process.pid} {started}")
+        # The process runs, also if the disk is full: without the file only a leftover of a kill -9 is not found.
+        with suppress(OSError):
+            self._pid_file.write_text(f"{self._process.pid} {started}")
 
     def kill_leftover(self) -> None:
         """Kill the process of the pid file, unless another process has its pid now."""

@@ -22,7 +22,7 @@ async def keep_running(
     Args:
         name: The process in messages.
         child: The process, which runs.
-        start: Starts it again and waits until it is ready; BraidError if that fails.
+        start: Starts it again and waits until it is ready; BraidError if that fails, OSError if the disk is full.
         report: Called with each message.
     """
     clock, pause_s = asyncio.get_running_loop().time, 0.0
@@ -39,7 +39,7 @@ async def keep_running(
         started_s = clock()
         try:
             await start()
-        except BraidError as error:
-            report(str(error))
+        except (BraidError, OSError) as error:
+            report(str(error) if isinstance(error, BraidError) else f"{name} cannot be started: {error}")
         else:
             report(f"{name} runs again")

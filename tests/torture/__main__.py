@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.torture.plan import KINDS
-from tests.torture.run import Outcome, run
+from tests.torture.run import PER_S, Outcome, run
 
 PROBLEMS_SHOWN = 20
 
@@ -21,6 +21,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="torture", description=__doc__)
     parser.add_argument("--minutes", type=float, default=5.0, help="how long the sender sends (from 0.5 on)")
     parser.add_argument("--seed", type=int, help="the plan of faults and the records (default: a new one)")
+    parser.add_argument("--rate", type=int, default=PER_S, help=f"records a second (default: {PER_S})")
     parser.add_argument("--folder", type=Path, help="where logs and topics are stored")
     arguments = parser.parse_args()
     if arguments.minutes < 0.5:
@@ -30,7 +31,9 @@ def main() -> int:
     seed = arguments.seed if arguments.seed is not None else random.randrange(1_000_000)
     with tempfile.TemporaryDirectory(prefix="torture-") as made:
         folder = arguments.folder or Path(made)
-        outcome = asyncio.run(run(seed, arguments.minutes * 60, folder, lambda text: print(text, flush=True)))
+        outcome = asyncio.run(
+            run(seed, arguments.minutes * 60, arguments.rate, folder, lambda text: print(text, flush=True))
+        )
     print("\n" + "\n".join(report_lines(outcome)))
     return 1 if outcome.verdict.problems or blind_spots(outcome) else 0
 
@@ -49,6 +52,9 @@ def report_lines(outcome: Outcome) -> Iterator[str]:
     """Return the lines of the table that is printed at the end."""
     yield f"{'fault':<24}{'planned':>9}{'landed':>9}{'in flight':>11}"
     for kind in KINDS:
+        if not outcome.planned[kind]:
+            yield f"{kind:<24}not planned: it is impossible here"
+            continue
         yield f"{kind:<24}{outcome.planned[kind]:>9}{outcome.landed[kind]:>9}{outcome.in_flight[kind]:>11}"
     counts = [sum(found.values()) for found in (outcome.planned, outcome.landed, outcome.in_flight)]
     yield f"{'all':<24}{counts[0]:>9}{counts[1]:>9}{counts[2]:>11}"

@@ -6,22 +6,27 @@ import asyncio
 import signal
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
+from aiokafka.admin import NewPartitions
+from aiokafka.errors import KafkaError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.kafka.clients import STATIC_SESSION_MS
+from services.contract.user_errors import BraidError
+from services.kafka import clients
 from services.local.kafka import LocalKafka
 from services.local.redis import LocalRedis
 from services.runtime.settings import Settings
 from tests.integration.mosquitto import Mosquitto
 from tests.torture.in_flight import AGAIN_S, InFlight, wait_for_in_flight
-from tests.torture.plan import Fault
+from tests.torture.plan import FULL_DISK, Fault
+from tests.torture.small_disk import SmallDisk
 from tests.torture.supervisor import BRIDGE, FIRST, FUSION, GATEWAY, SECOND, Supervisor
 
 MEASURED_WITHIN_S = 60.0
 ALIVE_WITHIN_S = 60.0
-ZOMBIE_S = STATIC_SESSION_MS / 1000 + 2  # longer than the session timeout of the group, which evicts the process
+EVICTED_AFTER_S = 2.0  # after the session timeout, when the group has given the partitions of a paused process away
 REDIS_PAUSE_S = 5.0
 BROKER_PAUSE_S = 8.0
 REDIS_FULL_S = 5.0
@@ -39,17 +44,19 @@ class FaultInjector:
         broker: LocalKafka,
         redis: LocalRedis,
         mosquitto: Mosquitto,
+        disk: SmallDisk | None,
         say: Say,
         begin_s: float,
     ) -> None:
         self._settings, self._supervisor, self._broker, self._redis = settings, supervisor, broker, redis
-        self._mosquitto = mosquitto
+        self._mosquitto, self._disk = mosquitto, disk
         self._say, self._begin_s = say, begin_s
         # A paused process is not killed and the second aligner stays, so that the first resumes with partitions that
         # another owns.
         self._paused = {FIRST: asyncio.Lock(), FUSION: asyncio.Lock()}
         self.landed: Counter[str] = Counter()
         self.in_flight: Counter[str] = Counter()
+        self.grown: dict[str, int] = {}  # the number of partitions of topics that got more
         self._do: dict[str, Callable[[], Awaitable[bool]]] = {
             "kill aligner": lambda: self._kill_unpaused(FIRST),
             "pause aligner": lambda: self._pause(FIRST),
@@ -66,6 +73,8 @@ class FaultInjector:
             "kill mqtt": lambda: self._kill(BRIDGE),
             "kill mosquitto": self._kill_mosquitto,
             "pause broker": self._pause_broker,
+            "add partitions": self._add_partitions,
+            FULL_DISK: self._fill_disk,
         }
 
     async def run(self, faults: Sequence[Fault]) -> None:
@@ -125,7 +134,7 @@ class FaultInjector:
             if not await self._alive(name):
                 return False
             child.signal(signal.SIGSTOP)
-            await asyncio.sleep(ZOMBIE_S)
+            await asyncio.sleep(self._settings.kafka.session_timeout_ms / 1000 + EVICTED_AFTER_S)
             child.signal(signal.SIGCONT)
         return True
 
@@ -135,7 +144,7 @@ class FaultInjector:
 
     async def _leave(self) -> bool:
         # Wait until it owns partitions: without any, its leaving has no effect.
-        await self._until(lambda: self._supervisor.processes[SECOND].get("/readyz") is not None)
+        await self._until(lambda: self._supervisor.processes[SECOND].read_metric("braid_partitions") > 0)
         async with self._paused[FIRST]:
             return await self._supervisor.leave(SECOND)
 
@@ -180,6 +189,49 @@ class FaultInjector:
         await asyncio.sleep(BROKER_PAUSE_S)
         self._broker.child.signal(signal.SIGCONT)
         return True
+
+    async def _add_partitions(self) -> bool:
+        """Double the partitions of the next media topic and of the next topic of the services."""
+        names, set_count = self._settings.topic_names(), self._settings.topics.partitions
+        own = [names.windows, names.control, names.predictions, names.frontier, names.events, names.late, names.dead]
+        n = self.landed["add partitions"]
+        for topics in (names.media_all, own):
+            topic = topics[n % len(topics)]
+            count = self.grown.get(topic, set_count) + set_count
+            if not await self._grow(topic, count):
+                return False
+            self.grown[topic] = count
+        return True
+
+    async def _grow(self, topic: str, count: int) -> bool:
+        """Give a topic this many partitions, as soon as the broker answers; return whether it has them."""
+        deadline = asyncio.get_running_loop().time() + ALIVE_WITHIN_S
+        while asyncio.get_running_loop().time() < deadline:
+            with suppress(KafkaError):
+                async with clients.admin(self._settings.kafka) as admin:
+                    (description,) = await admin.describe_topics([topic])
+                    if len(description["partitions"]) == count:
+                        return True
+                    await admin.create_partitions({topic: NewPartitions(count)})
+            await asyncio.sleep(AGAIN_S)
+        return False
+
+    async def _fill_disk(self) -> bool:
+        """Leave no space until the broker has ended; then give it back and start the broker, as `braid up` does."""
+        disk = self._disk
+        assert disk is not None
+
+        def has_ended() -> bool:
+            disk.fill()
+            return not self._broker.child.running
+
+        ended = await self._until(has_ended)
+        # The first try of a supervisor comes before there is space.
+        with suppress(BraidError, OSError):
+            await self._broker.start()
+        disk.empty()
+        await self._broker.start()
+        return ended
 
     async def _flush_redis(self) -> bool:
         client = Redis.from_url(self._redis.url, socket_timeout=10)

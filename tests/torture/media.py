@@ -14,6 +14,7 @@ from services.contract.kafka_record import Headers
 from tests.unit.model.media import progressive_jpeg
 
 MARK = "x-torture"  # header of records that admission must reject, with the reason
+WAITS = "x-torture-waits"  # header of records in partitions that were added, which nobody reads
 ABORTED = "x-torture-aborted"  # header of records of transactions that are never committed
 ROOMS = 8
 LIFE_S = (15.0, 40.0)
@@ -34,13 +35,19 @@ SECOND_US = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class OutgoingRecord:
-    """A record to send; `wrong_partition` sends it to a partition that does not match its key."""
+    """A record to send.
+
+    Attributes:
+        wrong_partition: It goes to a partition that does not match its key.
+        by_topic: It comes from a device that divides keys by the partitions that the topic has now.
+    """
 
     modality: str
     session: str
     headers: Headers
     value: bytes
     wrong_partition: bool = False
+    by_topic: bool = False
 
 
 @dataclass(slots=True)
@@ -138,8 +145,10 @@ class Media:
         if what < 0.026:
             return self._record(session, "video", t_us, b"", cloudevents.ALIVE_TYPE)
         if what < 0.042:
+            return replace(self._record(session, modality, t_us, self._bodies[modality][0]), by_topic=True)
+        if what < 0.058:
             t_us -= rng.randrange(2_800_000, 6_000_000)  # late for all its windows
-        elif what < 0.050:
+        elif what < 0.066:
             t_us -= rng.randrange(1_000_000, 2_500_000)  # in time for some of them
         sending = self._record(session, modality, t_us, rng.choice(self._bodies[modality]))
         session.sent.append(sending)

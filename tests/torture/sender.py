@@ -1,4 +1,4 @@
-"""The sender process: 500 records a second, a forged one, and a transaction every two seconds, until SIGTERM.
+"""The sender process: records at a steady rate, a forged one every second, and a transaction every two seconds, until SIGTERM.
 
 Records that are due during an outage of the broker are sent after it, and unacknowledged records are sent again.
 """
@@ -16,13 +16,14 @@ from pathlib import Path
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from services.contract.dead_letter import Reason
 from services.contract.partitioner import partition_of
 from services.contract.topics import Topics
 from tests.torture.forgeries import DEAD_LETTERED, Forger
-from tests.torture.media import Media, OutgoingRecord
+from tests.torture.media import MARK, WAITS, Media, OutgoingRecord
 from tests.torture.transactions import RECORDS, TransactionSender
 
-PER_S = 500
+METADATA_AGE_MS = 1_000  # how soon a device notices partitions that were added
 TURN_S = 0.01
 BATCH_BYTES_MAX = 1024 * 1024
 AGAIN_S = 0.2
@@ -78,16 +79,17 @@ class Sender:
     async def _one(self, one: OutgoingRecord) -> None:
         if self._producer is None:
             self._producer = await self._open()
-        number = partition_of(one.session.encode(), self._count)
+        topic, key, headers = self._topics.media(one.modality), one.session.encode(), list(one.headers)
+        number = right = partition_of(key, self._count)
         if one.wrong_partition:
             number = (number + 1) % self._count
-        acknowledgement = await self._producer.send(
-            self._topics.media(one.modality),
-            one.value,
-            key=one.session.encode(),
-            partition=number,
-            headers=list(one.headers),
-        )
+        elif one.by_topic:
+            number = partition_of(key, len(await self._producer.partitions_for(topic)))
+            if number >= self._count:
+                headers.append((WAITS, b"1"))
+            elif number != right:
+                headers.append((MARK, Reason.PARTITION.encode()))
+        acknowledgement = await self._producer.send(topic, one.value, key=key, partition=number, headers=headers)
         task = asyncio.create_task(self._await_acknowledgement(one, acknowledgement))
         self._waiting.add(task)
         task.add_done_callback(self._waiting.discard)
@@ -107,6 +109,7 @@ class Sender:
                 enable_idempotence=True,
                 linger_ms=5,
                 max_batch_size=BATCH_BYTES_MAX,
+                metadata_max_age_ms=METADATA_AGE_MS,
             )
             try:
                 await producer.start()
@@ -122,7 +125,7 @@ class Sender:
             await producer.stop()
 
 
-async def main(servers: str, prefix: str, partition_count: int, seed: int, report: Path) -> None:
+async def main(servers: str, prefix: str, partition_count: int, seed: int, per_s: int, report: Path) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     sender, media = Sender(servers, prefix, partition_count), Media(seed)
@@ -130,8 +133,8 @@ async def main(servers: str, prefix: str, partition_count: int, seed: int, repor
     sending = asyncio.create_task(transactions.run(stop))
     begin, sent, forged = time.time(), 0, 0
     while not stop.is_set():
-        due = int((time.time() - begin) * PER_S) - sent
-        at_us = [round((begin + (sent + n) / PER_S) * 1e6) for n in range(due)]
+        due = int((time.time() - begin) * per_s) - sent
+        at_us = [round((begin + (sent + n) / per_s) * 1e6) for n in range(due)]
         sent += due
         await sender.send([one for t_us in at_us for one in media.records_at(t_us)])
         if time.time() - begin > forged + 1:
@@ -151,4 +154,4 @@ async def main(servers: str, prefix: str, partition_count: int, seed: int, repor
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5])))
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]), Path(sys.argv[6])))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 
 import psutil
 import yaml
@@ -15,6 +16,7 @@ from services.runtime.settings import ROOT, Settings
 
 LOOK_S = 0.1
 MEASURE_S = 1.0
+FILES_MAX = 1_024  # the usual soft limit of a process
 FIRST, SECOND, FUSION, GATEWAY, BRIDGE = "aligner", "second aligner", "fusion", "gateway", "mqtt"
 UNITS = {"m": 1024**2, "g": 1024**3}
 
@@ -36,6 +38,7 @@ class Supervisor:
             "BRAID_TOPICS__PREFIX": settings.topics.prefix,
             "BRAID_TOPICS__PARTITIONS": str(settings.topics.partitions),
             "BRAID_KAFKA__GROUP_PREFIX": settings.kafka.group_prefix,
+            "BRAID_KAFKA__SESSION_TIMEOUT_MS": str(settings.kafka.session_timeout_ms),
             "BRAID_ALIGNMENT__SESSION_IDLE_MS": str(settings.alignment.session_idle_ms),
             "BRAID_GATEWAY__PORT": str(free_ports(1)[0]),
             "BRAID_MQTT__HOST": "127.0.0.1",
@@ -49,6 +52,7 @@ class Supervisor:
             BRIDGE: ServiceProcess("mqtt", stack.folder, environment, 1),
         }
         self.largest: Counter[str] = Counter()
+        self.most_files: Counter[str] = Counter()
         self.wanted: set[str] = set()
         self.ended: Counter[str] = Counter()
         self._killed: set[str] = set()
@@ -86,22 +90,25 @@ class Supervisor:
             await asyncio.sleep(LOOK_S)
 
     async def measure(self) -> None:
-        """Remember the largest resident memory of each process in `largest`, in bytes, for ever."""
+        """Remember the largest resident memory (bytes) and the most open files of each process, for ever."""
         while True:
             for name, process in self.processes.items():
                 if process.child.running and process.child.pid is not None:
-                    try:
-                        self.largest[name] = max(
-                            self.largest[name], psutil.Process(process.child.pid).memory_info().rss
-                        )
-                    except psutil.NoSuchProcess:
-                        continue
+                    with suppress(psutil.NoSuchProcess):
+                        measured = psutil.Process(process.child.pid)
+                        self.largest[name] = max(self.largest[name], measured.memory_info().rss)
+                        self.most_files[name] = max(self.most_files[name], measured.num_fds())
             await asyncio.sleep(MEASURE_S)
 
-    def memory_problems(self) -> list[str]:
-        """Describe each process that was larger than its container may be."""
+    def limit_problems(self) -> list[str]:
+        """Describe each process that was larger than its container may be, or had too many files open."""
         limits = memory_limits()
-        return [
+        many = [
+            f"the {name} had {count} files open, {FILES_MAX} are usual as a limit"
+            for name, count in self.most_files.items()
+            if count > FILES_MAX
+        ]
+        return many + [
             f"the {name} held {self.largest[name] >> 20} MB, its container has {limits[name] >> 20} MB"
             for name in self.processes
             if self.largest[name] > limits[name]

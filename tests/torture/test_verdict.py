@@ -61,7 +61,7 @@ def evidence(inference: Inference) -> Evidence:
         for at_ms in sorted({need.until_ms - 1 for need in needed}):
             floor = min(need.offset for need in needed if need.until_ms > at_ms)
             commits.append(Commit("braid-aligner", topic, number, floor, at_ms))
-    return Evidence(logs, predictions, commits, acknowledged=len(sendings))
+    return Evidence(logs, predictions, commits, {}, acknowledged=len(sendings))
 
 
 def test_a_good_run_has_no_problems(evidence: Evidence, inference: Inference) -> None:

@@ -15,7 +15,7 @@ from services.inspection.audit.ledger import Ledger, PartitionLogs, build_ledger
 from services.inspection.audit.recompute_predictions import recompute_predictions
 from services.runtime.settings import Settings
 from tests.torture.commits import Commit, premature_commits
-from tests.torture.media import ABORTED, MARK
+from tests.torture.media import ABORTED, MARK, WAITS
 from tests.torture.needs import needs_of, window_id_of
 
 RECOMPUTED_MAX = 240
@@ -29,6 +29,7 @@ class Evidence:
     logs: Sequence[PartitionLogs]
     predictions: Sequence[KafkaRecord]
     commits: Sequence[Commit]
+    added: Mapping[str, Sequence[KafkaRecord]]  # the records in partitions that were added, by topic
     acknowledged: int
     forged: int = 0
     aborted: int = 0
@@ -58,8 +59,10 @@ def judge(evidence: Evidence, settings: Settings, inference: Inference) -> Verdi
         out.problems.append("the books do not balance")
     visible = [raw for one in evidence.logs for raws in one.media.values() for raw in raws if raw.key is not None]
     stored = len(visible)
-    if stored < evidence.acknowledged:
-        out.problems.append(f"{evidence.acknowledged} records were acknowledged, {stored} are in the logs")
+    waiting = sum(map(len, evidence.added.values()))
+    if stored + waiting < evidence.acknowledged:
+        out.problems.append(f"{evidence.acknowledged} records were acknowledged, {stored + waiting} are in the logs")
+    out.problems += _check_added_partitions(evidence, settings, dead, commits)
     forged = sum(letters[0]["reason"] == Reason.FORGED for letters in dead.values())
     if forged < evidence.forged:
         out.problems.append(f"{evidence.forged} windows and idle records were forged, {forged} are dead letters")
@@ -71,6 +74,7 @@ def judge(evidence: Evidence, settings: Settings, inference: Inference) -> Verdi
             out.problems.append(f"commits raised by {by} would not be noticed: the check is blind")
     out.counts = {
         "records": stored,
+        "in added partitions": waiting,
         "windows": len(books.windows),
         "window copies": books.copies,
         "late": books.fates["late"],
@@ -127,6 +131,30 @@ def _check_rejections(logs: Sequence[PartitionLogs], dead: Mapping[MemberPositio
     problems += [
         f"{at} has two different dead letters" for at, letters in dead.items() if any(d != letters[0] for d in letters)
     ]
+    return problems
+
+
+def _check_added_partitions(
+    evidence: Evidence,
+    settings: Settings,
+    dead: Mapping[MemberPosition, list[dict[str, Any]]],
+    commits: Sequence[Commit],
+) -> list[str]:
+    """Added partitions hold what devices sent there, which waits: no service writes there, reads it or rejects it."""
+    count, media = settings.topics.partitions, settings.topic_names().media_all
+    problems = [
+        f"{topic} {raw.partition}/{raw.offset} was written by a service to a partition that was added"
+        for topic, raws in evidence.added.items()
+        for raw in raws
+        if all(name != WAITS for name, _ in raw.headers)
+    ]
+    problems += [f"{at} is in a partition that was added and was rejected" for at in dead if at[1] >= count]
+    problems += [
+        f"{c.topic} {c.partition} was added and {c.offset} is committed for it" for c in commits if c.partition >= count
+    ]
+    grown = [topic for topic in evidence.added if topic in media]
+    if grown and not any(evidence.added[topic] for topic in grown):
+        problems.append(f"no device sent to the partitions that were added to {', '.join(grown)}: the check is blind")
     return problems
 
 

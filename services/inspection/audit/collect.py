@@ -18,18 +18,21 @@ async def collect_logs(reader: AIOKafkaConsumer, topics: Topics, partition_count
     """
     out = []
     for number in range(partition_count):
-        media = {m: await _all(reader, topics.media(m), number) for m in topics.modalities}
-        others = [await _all(reader, topic, number) for topic in (topics.windows, topics.late, topics.dead)]
+        media = {m: await collect_partition(reader, topics.media(m), number) for m in topics.modalities}
+        others = [
+            await collect_partition(reader, topic, number) for topic in (topics.windows, topics.late, topics.dead)
+        ]
         out.append(PartitionLogs(number, media, *others))
     return out
 
 
 async def collect_topic(reader: AIOKafkaConsumer, topic: str, partition_count: int) -> list[KafkaRecord]:
     """Read every record of one topic."""
-    return [raw for number in range(partition_count) for raw in await _all(reader, topic, number)]
+    return [raw for number in range(partition_count) for raw in await collect_partition(reader, topic, number)]
 
 
-async def _all(reader: AIOKafkaConsumer, topic: str, number: int) -> list[KafkaRecord]:
+async def collect_partition(reader: AIOKafkaConsumer, topic: str, number: int) -> list[KafkaRecord]:
+    """Read every record of one partition."""
     return [KafkaRecord.copy_of(r) async for r in read_range(reader, TopicPartition(topic, number))]
 
 

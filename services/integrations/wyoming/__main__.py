@@ -43,7 +43,7 @@ async def serve(settings: Settings, listener: socket.socket, metrics: WyomingMet
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    async with wait_for_broker.producer(settings.kafka, progress) as kafka_producer:
+    async with wait_for_broker.producer(settings.kafka, settings.topics.partitions, progress) as kafka_producer:
         server = WyomingServer(
             settings.wyoming,
             settings.topic_names(),

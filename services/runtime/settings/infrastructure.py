@@ -25,6 +25,13 @@ class KafkaSettings(Section):
         description="Stable name of this process in its consumer group (Kafka's group.instance.id): after a crash it "
         "gets its partitions back without waiting for a session timeout. Empty: no static membership.",
     )
+    session_timeout_ms: int = Field(
+        30_000,
+        ge=6_000,
+        le=1_800_000,
+        description="How long a process with an instance may be away before its partitions move to another one, in "
+        "milliseconds (Kafka's session.timeout.ms; brokers accept 6 s to 30 min by default). A restart should take less.",
+    )
     isolation_level: Literal["read_committed", "read_uncommitted"] = Field(
         "read_committed",
         description="Whether records of Kafka transactions are used only once the transaction is committed, or at once, "
