@@ -87,13 +87,14 @@ class FaultInjector:
         await asyncio.gather(*(self._run_in_order(faults) for faults in by_process.values()))
 
     async def _run_in_order(self, faults: Sequence[Fault]) -> None:
-        """Inject each fault at its time; a delay (the broker is down) delays the rest as well, or they would come at once."""
-        clock, delay_s = asyncio.get_running_loop().time, 0.0
+        """Inject each fault at its time; after a delay (the broker is down) at half the planned distances, not all at once."""
+        clock, landed_s, planned_s = asyncio.get_running_loop().time, 0.0, 0.0
         for fault in faults:
-            await asyncio.sleep(max(self._begin_s + fault.at_s + delay_s - clock(), 0))
+            at_s = max(fault.at_s, landed_s + (fault.at_s - planned_s) / 2)
+            await asyncio.sleep(max(self._begin_s + at_s - clock(), 0))
             records = await self._in_flight(fault)
-            at_s = clock() - self._begin_s
-            delay_s = at_s - fault.at_s
+            at_s = landed_s = clock() - self._begin_s
+            planned_s = fault.at_s
             if not await self._do[fault.kind]():
                 self._say(f"{at_s:6.1f} s  {fault.kind}: the process was not running")
                 continue
