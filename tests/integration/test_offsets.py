@@ -247,6 +247,13 @@ async def test_added_partitions_are_not_read_and_the_others_go_on(
     async with clients.producer(own_settings.kafka) as producer:
         await send(producer, TopicPartition(log.topic, PARTITIONS), "in the added partition", "1")
         await send(producer, log, session, "1")
+    # Braid's own senders divide keys by the partitions that are read.
+    moved = next(
+        name.encode() for name in map(str, range(99)) if partition_of(name.encode(), PARTITIONS + 1) == PARTITIONS
+    )
+    async with clients.producer(own_settings.kafka, PARTITIONS) as producer:
+        sent = await producer.send_and_wait(log.topic, b"", key=moved)
+    assert sent.partition == partition_of(moved, PARTITIONS)
     await wait_for_windows(own_settings, session, ["1"])
     assert aligner.get("/readyz") is None
     dead = await read_topic(own_settings, own_settings.topic_names().dead)

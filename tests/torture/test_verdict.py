@@ -86,9 +86,9 @@ def with_a_prediction_of_an_unknown_window(e: Evidence) -> Evidence:
     return replace(e, predictions=[*e.predictions, e.predictions[0]._replace(value=canonical.dumps(other))])
 
 
-def rejected(e: Evidence, stage: str) -> Evidence:
+def rejected(e: Evidence, stage: str, partition: int = 0) -> Evidence:
     raw = next(raw for raw in e.logs[0].media["audio"] if raw.key is not None)
-    at = RecordPosition("braid.media.audio.v1", 0, raw.offset)
+    at = RecordPosition("braid.media.audio.v1", partition, raw.offset)
     _, value, headers = make_dead_letter(at, stage, Rejected(Reason.TIME, ""), raw.value, ()).encode(None)  # type: ignore[arg-type]
     return replace(
         e, logs=[replace(e.logs[0], dead=[KafkaRecord("topic", 0, 0, raw.timestamp, raw.key, headers, value)])]
@@ -122,6 +122,23 @@ def with_commits_of_the_read_position(e: Evidence) -> Evidence:
     return replace(e, commits=[replace(c, offset=c.offset + 3) for c in e.commits])
 
 
+def with_a_record_of_a_service_in_an_added_partition(e: Evidence) -> Evidence:
+    record = e.predictions[0]._replace(partition=8, headers=())
+    return replace(e, added={SETTINGS.topic_names().predictions: [record]})
+
+
+def with_a_dead_letter_of_an_added_partition(e: Evidence) -> Evidence:
+    return rejected(e, "admission", partition=8)
+
+
+def with_a_commit_for_an_added_partition(e: Evidence) -> Evidence:
+    return replace(e, commits=[*e.commits, replace(e.commits[0], partition=8)])
+
+
+def with_added_partitions_that_stayed_empty(e: Evidence) -> Evidence:
+    return replace(e, added={SETTINGS.topic_names().media("text"): []})
+
+
 def with_commits_that_cover_nothing(e: Evidence) -> Evidence:
     return replace(e, commits=[replace(c, offset=0) for c in e.commits[:1]])
 
@@ -139,6 +156,10 @@ def with_commits_that_cover_nothing(e: Evidence) -> Evidence:
         (with_commits_before_the_windows_are_out, "before all records below it were processed"),
         (with_commits_of_the_read_position, "before all records below it were processed"),
         (with_commits_that_cover_nothing, "the check is blind"),
+        (with_a_record_of_a_service_in_an_added_partition, "to a partition that was added"),
+        (with_a_dead_letter_of_an_added_partition, "is in a partition that was added and was rejected"),
+        (with_a_commit_for_an_added_partition, "8 was added and"),
+        (with_added_partitions_that_stayed_empty, "no device sent to the partitions"),
     ],
 )
 def test_each_planted_fault_is_reported(

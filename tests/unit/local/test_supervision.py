@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import sys
 from pathlib import Path
 
@@ -39,7 +40,8 @@ async def test_killed_process_is_started_again_and_the_signal_is_reported(tmp_pa
 
 async def test_process_that_cannot_start_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervision, "PAUSE_MAX_S", 0.0)
-    child, reports, failures = ChildProcess("broken", tmp_path), list[str](), [StartError("No port."), None]
+    child, reports = ChildProcess("broken", tmp_path), list[str]()
+    failures = [StartError("No port."), OSError(errno.ENOSPC, "No space left on device"), None]
 
     async def start() -> None:
         failure = failures.pop(0)
@@ -57,6 +59,7 @@ async def test_process_that_cannot_start_is_tried_again(tmp_path: Path, monkeypa
     watching.cancel()
     assert reports[0] == "broken ended with code 3 (no room); it is started again"
     assert reports[1] == "No port."
+    assert "broken cannot be started: [Errno 28] No space left on device" in reports
     child.kill()
 
 
