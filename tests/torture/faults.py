@@ -13,9 +13,9 @@ from aiokafka.errors import KafkaError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.contract.user_errors import BraidError
 from services.kafka import clients
 from services.local.kafka import LocalKafka
+from services.local.process import StartError
 from services.local.redis import LocalRedis
 from services.runtime.settings import Settings
 from tests.integration.mosquitto import Mosquitto
@@ -226,13 +226,14 @@ class FaultInjector:
             disk.fill()
             return not self._broker.child.running
 
-        ended = await self._until(has_ended)
-        # The first try of a supervisor comes before there is space.
-        with suppress(BraidError, OSError):
+        ended, refused = await self._until(has_ended), False
+        try:
             await self._broker.start()
+        except StartError:
+            refused = True
         disk.empty()
         await self._broker.start()
-        return ended
+        return ended and refused
 
     async def _flush_redis(self) -> bool:
         client = Redis.from_url(self._redis.url, socket_timeout=10)
