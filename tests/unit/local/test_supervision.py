@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services.local import supervision
+from services.local import kafka, supervision
 from services.local.process import ChildProcess, StartError
 from tests.waiting import wait_until
 
@@ -61,6 +61,15 @@ async def test_process_that_cannot_start_is_tried_again(tmp_path: Path, monkeypa
     assert reports[1] == "No port."
     assert "broken cannot be started: [Errno 28] No space left on device" in reports
     child.kill()
+
+
+async def test_kafka_is_not_started_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka, "FREE_BYTES_MIN", 1 << 60)
+    broker = kafka.LocalKafka(tmp_path)
+    with pytest.raises(StartError, match="Kafka is not started"):
+        await broker.start()
+    assert broker.child.pid is None
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
