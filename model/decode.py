@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from services.contract.dead_letter import Rejected
+from services.contract.flac_frames import complete_header
 from services.contract.media_headers import IMAGE_TYPES, JPEG, image_size, parse_content_type, type_of
 from services.contract.transcript import read_transcript
 
@@ -66,16 +67,30 @@ class _OverBudgetError(Exception):
     """The CPU time of the payload is used up."""
 
 
+class _CpuBudget:
+    """The CPU time of this thread for one payload; once it is used up, it stays so."""
+
+    def __init__(self) -> None:
+        self._end_s = time.thread_time() + CPU_S_MAX
+        self._is_used_up = False
+
+    @property
+    def is_used_up(self) -> bool:
+        """Return whether the payload has taken CPU_S_MAX."""
+        self._is_used_up |= time.thread_time() > self._end_s
+        return self._is_used_up
+
+
 class _BudgetedFile(io.BytesIO):
-    """A file that raises _OverBudgetError once this thread has spent CPU_S_MAX since it was opened."""
+    """A file that raises _OverBudgetError once the budget is used up."""
 
     def __init__(self, payload: bytes) -> None:
         super().__init__(payload)
-        self._end_s = time.thread_time() + CPU_S_MAX
+        self._budget = _CpuBudget()
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read as a file does."""
-        if time.thread_time() > self._end_s:
+        if self._budget.is_used_up:
             raise _OverBudgetError
         return super().read(size)
 
@@ -201,15 +216,19 @@ def decode_audio(payload: bytes, content_type: str) -> NDArray[np.float32] | Und
     elif payload[:4] not in CONTAINERS:
         return Undecodable("neither WAV, FLAC nor Ogg")
     else:
+        budget = _CpuBudget()
         try:
-            with _open_sound(payload) as sound:
+            with _open_sound(payload, budget) as sound:
                 rate, channels = sound.samplerate, sound.channels
                 if rate > RATE_MAX or channels > CHANNELS_MAX:
                     return Undecodable(f"{rate} Hz with {channels} channels; at most {RATE_MAX} and {CHANNELS_MAX}")
                 frames_max = min(rate * SECONDS_MAX, SAMPLES_MAX // channels)
                 samples = sound.read(frames_max + 1, dtype="float32", always_2d=True)
         except Exception as error:  # noqa: BLE001 -- libraries raise errors of any kind for broken files.
-            return Undecodable(f"not decodable as a sound ({type(error).__name__})")
+            if not budget.is_used_up:
+                return Undecodable(f"not decodable as a sound ({type(error).__name__})")
+        if budget.is_used_up:
+            return TooCostly(f"more than {CPU_S_MAX:g} s of CPU time")
         if len(samples) > frames_max:
             return TooCostly(f"more than {frames_max} samples of {channels} channels")
         if not np.isfinite(samples).all():
@@ -233,14 +252,27 @@ def _to_mono(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     return mean
 
 
-def _open_sound(payload: bytes) -> soundfile.SoundFile:
+class _SoundFile(io.BytesIO):
+    """A file that seems to end once the budget is used up: libsndfile passes no exceptions on."""
+
+    def __init__(self, payload: bytes, budget: _CpuBudget) -> None:
+        super().__init__(payload)
+        self._budget = budget
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read as a file does."""
+        return 0 if self._budget.is_used_up else super().readinto(buffer)
+
+
+def _open_sound(payload: bytes, budget: _CpuBudget) -> soundfile.SoundFile:
+    complete = complete_header if payload[:4] == b"fLaC" else _complete_wav_header
     try:
-        return soundfile.SoundFile(io.BytesIO(_complete_wav_header(payload)))
+        return soundfile.SoundFile(_SoundFile(complete(payload), budget))
     except soundfile.SoundFileError:
         repaired = _end_ogg(payload) if payload[:4] == b"OggS" else None
         if repaired is None:
             raise
-        return soundfile.SoundFile(io.BytesIO(repaired))
+        return soundfile.SoundFile(_SoundFile(repaired, budget))
 
 
 def _end_ogg(payload: bytes) -> bytes | None:

@@ -33,7 +33,7 @@ def up(
 ) -> None:
     """Start a local Kafka and Redis, the topics, the aligner, the fusion worker and the live page, until Ctrl-C.
 
-    Whatever of it ends by itself is started again.
+    Whatever of it ends by itself or hangs is started again.
     """
     try:
         asyncio.run(_run_stack(folder))
@@ -87,11 +87,11 @@ async def _run_stack(folder: Path) -> None:
                     raise bridge.child.ended_error()
             servers = [server for server in (stack.broker, stack.redis) if server is not None]
             watching += [
-                asyncio.create_task(keep_running(server.child.name, server.child, server.start, _report))
+                asyncio.create_task(keep_running(server.child.name, server.child, server.start, server.check, _report))
                 for server in servers
             ]
             watching += [
-                asyncio.create_task(keep_running(service.name, service.child, service.restart, _report))
+                asyncio.create_task(keep_running(service.name, service.child, service.restart, service.check, _report))
                 for service in services
             ]
             print("Braid is up. In another terminal:")

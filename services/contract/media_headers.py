@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from services.contract.dead_letter import Reason, Rejected
+from services.contract.flac_frames import count_samples
 
 JPEG, PNG, WEBP = "image/jpeg", "image/png", "image/webp"
 IMAGE_TYPES = (JPEG, PNG, WEBP)
@@ -249,9 +250,9 @@ def _flac(body: bytes) -> AudioInfo | Rejected:
     if body[:4] != b"fLaC" or len(body) < 26 or body[4] & 0x7F:
         return Rejected(Reason.MAGIC, "the bytes are not a FLAC file")
     bits = int.from_bytes(body[18:26], "big")  # STREAMINFO: 20 bits rate, 3 channels - 1, 5 depth - 1, 36 samples
-    samples = bits & 0xFFFFFFFFF
+    samples = bits & 0xFFFFFFFFF or count_samples(body)
     if not samples:
-        return Rejected(Reason.SAMPLES, "the FLAC header does not say how many samples there are")
+        return Rejected(Reason.SAMPLES, "neither the FLAC header nor a frame says how many samples there are")
     return AudioInfo(samples, bits >> 44, (bits >> 41 & 7) + 1)
 
 

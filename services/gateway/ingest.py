@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
@@ -27,6 +29,8 @@ from services.runtime.tracing import Attributes, Span, Tracer
 
 ACKNOWLEDGED_WITHIN_S, BODY_WITHIN_S = 20, 30
 REQUESTS_MAX = 64
+# How often a wrong clock of one source is reported, and of how many sources that is remembered.
+CLOCK_REPORT_EVERY_US, CLOCK_REPORTS_MAX = 5_000_000, 1_000
 STATUS = {Reason.SIZE: 413, Reason.CONTENT_TYPE: 415}
 
 
@@ -109,6 +113,44 @@ def build_chunk(
     return OutgoingChunk(session, id, headers, body, stamp, 0)
 
 
+class ClockReports:
+    """Alive records of sources whose chunks are rejected because their clocks are ahead.
+
+    What is rejected by HTTP is in no topic. Such a record has the time of the source's clock and no media: the aligner
+    rejects it too, and everything that shows the clocks of sources reads it like any other record.
+    """
+
+    def __init__(self) -> None:
+        self._next_us: OrderedDict[tuple[str, str], int] = OrderedDict()
+
+    def headers_of(
+        self, session: str, modality: str, clock: tuple[str, int], now_us: int
+    ) -> list[tuple[str, bytes]] | None:
+        """Return the headers of a report; None if this source was reported a moment ago.
+
+        Args:
+            session: The session of the source.
+            modality: Its modality.
+            clock: The source and its clock offset (us), as in `Rejected`.
+            now_us: The gateway's clock (us).
+        """
+        source, offset_us = clock
+        if now_us < self._next_us.get((session, source), now_us):
+            return None
+        self._next_us[session, source] = now_us + CLOCK_REPORT_EVERY_US
+        self._next_us.move_to_end((session, source))
+        while len(self._next_us) > CLOCK_REPORTS_MAX:
+            self._next_us.popitem(last=False)
+        return cloudevents.build_headers(
+            session=session,
+            source=source,
+            id=uuid.uuid4().hex,
+            type=cloudevents.ALIVE_TYPE,
+            t_us=now_us - offset_us,
+            content_type="",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class IngestTrace:
     """The trace headers of a record, and the ids of the span `ingest`; without `span_id` no span is recorded."""
@@ -165,6 +207,7 @@ class IngestHandler:
         self._producer, self._topics, self._config, self._devices = producer, topics, config, devices
         self._bytes_max, self._metrics, self._tracer = bytes_max, metrics, tracer
         self._requests = 0
+        self._clock_reports = ClockReports()
 
     async def post(self, request: Request) -> Response:
         """Append one chunk to its topic: 202 once the broker has acknowledged it."""
@@ -191,6 +234,8 @@ class IngestHandler:
         )
         if isinstance(chunk, Rejected):
             self._metrics.media_rejected.labels(chunk.reason.value).inc()
+            if chunk.clock is not None:
+                await self._report_clock(session, modality, chunk.clock, began_us)
             return error_response(STATUS.get(chunk.reason, 422), chunk.detail, chunk.reason.value)
         name = "\n".join((chunk.session, modality, chunk.id, str(chunk.stamp.t_us)))
         trace = trace_of(request.headers.get("traceparent"), name, self._tracer.share)
@@ -214,6 +259,17 @@ class IngestHandler:
         self._tracer.export(trace.spans(modality, position, began_us, time.time_ns() // 1000))
         at = {"topic": metadata.topic, "partition": metadata.partition, "offset": metadata.offset}
         return json_response({"session": chunk.session, "modality": modality, "id": chunk.id, **at}, 202)
+
+    async def _report_clock(self, session: str, modality: str, clock: tuple[str, int], now_us: int) -> None:
+        device = self._devices.settings_of(clock[0])
+        session = (device.session if device is not None else "") or session
+        headers = self._clock_reports.headers_of(session, modality, clock, now_us)
+        if headers is not None:
+            with suppress(KafkaError, TimeoutError):
+                sent = self._producer.send_and_wait(
+                    self._topics.media(modality), b"", key=session.encode(), headers=headers
+                )
+                await asyncio.wait_for(sent, ACKNOWLEDGED_WITHIN_S)
 
 
 def body_timeout_response() -> Response:

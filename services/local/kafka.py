@@ -134,9 +134,13 @@ class LocalKafka:
                 await asyncio.sleep(0.1)
                 continue
             try:
-                async with admin(self.bootstrap_servers) as client:
-                    await client.describe_cluster()
+                await self.check()
                 return
             except (KafkaError, OSError):
                 await asyncio.sleep(0.1)
         raise StartError(f"Kafka did not answer within {READY_S} s.", do=f"Its log is {self.child.log}.")
+
+    async def check(self) -> None:
+        """Raise KafkaError or OSError if the broker does not answer."""
+        async with admin(self.bootstrap_servers) as client:
+            await client.describe_cluster()

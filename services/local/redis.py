@@ -64,12 +64,17 @@ class LocalRedis:
         while asyncio.get_running_loop().time() < deadline:
             if not self.child.running:
                 raise self.child.ended_error()
-            client = Redis.from_url(self.url, socket_timeout=1, socket_connect_timeout=1)
             try:
-                await client.ping()
+                await self.check()
                 return
             except (RedisError, OSError):
                 await asyncio.sleep(0.05)
-            finally:
-                await client.aclose()
         raise StartError(f"Redis did not answer within {READY_S} s.", do=f"Its log is {self.child.log}.")
+
+    async def check(self) -> None:
+        """Raise RedisError or OSError if the server does not answer."""
+        client = Redis.from_url(self.url, socket_timeout=1, socket_connect_timeout=1)
+        try:
+            await client.ping()
+        finally:
+            await client.aclose()

@@ -58,6 +58,11 @@ class ServiceProcess:
         self.start()
         await self.wait_until_ready()
 
+    async def check(self) -> None:
+        """Raise TimeoutError if nothing answers at the service's HTTP port."""
+        if await asyncio.to_thread(self.get, "/healthz") is None:
+            raise TimeoutError
+
     def not_ready(self) -> dict[str, str]:
         """Return the reasons of /readyz why the service is not ready, by name; none if it is or does not answer."""
         try:

@@ -6,10 +6,23 @@ from dataclasses import replace
 
 import pytest
 
+from services.cli.source_devices import count_record
 from services.contract import timestamps, trace_context
+from services.contract.admission import admit
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.dead_letter import Reason, Rejected
-from services.gateway.ingest import IngestTrace, OutgoingChunk, build_chunk, trace_of
+from services.contract.kafka_record import KafkaRecord
+from services.contract.source_stats import SourceStats
+from services.gateway.ingest import (
+    CLOCK_REPORT_EVERY_US,
+    ClockReports,
+    IngestTrace,
+    OutgoingChunk,
+    build_chunk,
+    trace_of,
+)
+from services.gateway.messages import media_messages
+from services.gateway.sources import SourceStore
 from services.runtime.device_directory import DeviceDirectory
 from services.runtime.settings import DeviceSettings
 
@@ -88,6 +101,31 @@ def test_the_clock_of_a_device_is_corrected_even_if_all_its_records_are_rejected
     ahead = {"content-type": "text/plain", "ce-source": "/devices/cam/text", "ce-time": "2026-01-01T00:10:00Z"}
     verdicts = [build_chunk("s", "text", ahead, b"hi", CONFIG, devices, NOW_US) for _ in range(4)]
     assert [isinstance(verdict, Rejected) for verdict in verdicts] == [True, True, True, False]
+
+
+def test_device_whose_chunks_are_rejected_for_its_clock_is_listed_with_what_to_do() -> None:
+    request = {"content-type": "text/plain", "ce-source": "/devices/cam/text", "ce-time": "2026-01-01T00:00:55Z"}
+    rejected = build_chunk("s", "text", request, b"hi", CONFIG, NO_DEVICES, NOW_US)
+    assert isinstance(rejected, Rejected)
+    assert rejected.clock is not None
+    reports = ClockReports()
+    headers = reports.headers_of("s", "text", rejected.clock, NOW_US)
+    assert headers is not None
+    assert reports.headers_of("s", "text", rejected.clock, NOW_US + 1) is None, "not with every chunk"
+    assert reports.headers_of("s", "text", rejected.clock, NOW_US + 2 * CLOCK_REPORT_EVERY_US) is not None
+
+    again = admit("text", 0, 0, NOW_US, b"s", headers, b"", CONFIG, partition_count=1)
+    assert isinstance(again, Rejected)
+    assert again.clock == rejected.clock, "the aligner's metric gets the same clock offset"
+    record = KafkaRecord("braid.media.text.v1", 0, 0, NOW_US // 1000, b"s", headers, b"")
+    store, of_cli = SourceStore(30_000_000), dict[tuple[str, str, str], SourceStats]()
+    for message in media_messages("text", record):
+        store.add(message)
+    count_record(of_cli, record, "text", CONFIG)
+    (listed,) = store.as_json(NOW_US)
+    assert listed["clock_problem"] == "clock 55 s ahead"
+    assert "/devices/cam/text" in listed["clock_remedy"]
+    assert of_cli["s", "text", "/devices/cam/text"].as_json("x", NOW_US, 1)["clock_problem"] == "clock 55 s ahead"
 
 
 def test_a_device_gets_the_session_and_the_clock_correction_of_the_settings() -> None:

@@ -1,9 +1,10 @@
-"""Processes that end are started again, and the reason is reported."""
+"""Processes that end or hang are started again, and the reason is reported."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import signal
 import sys
 from pathlib import Path
 
@@ -11,9 +12,14 @@ import pytest
 
 from services.local import kafka, supervision
 from services.local.process import ChildProcess, StartError
+from services.local.redis import LocalRedis
 from tests.waiting import wait_until
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
+
+
+async def no_check() -> None:
+    """Answer always."""
 
 
 async def test_killed_process_is_started_again_and_the_signal_is_reported(tmp_path: Path) -> None:
@@ -24,7 +30,7 @@ async def test_killed_process_is_started_again_and_the_signal_is_reported(tmp_pa
 
     child.start(SLEEP)
     first = child.pid
-    watching = asyncio.create_task(supervision.keep_running("sleeper", child, start, reports.append))
+    watching = asyncio.create_task(supervision.keep_running("sleeper", child, start, no_check, reports.append))
     child.signal(9)
 
     async def runs_again() -> bool | None:
@@ -36,6 +42,25 @@ async def test_killed_process_is_started_again_and_the_signal_is_reported(tmp_pa
     assert child.pid != first
     assert "SIGKILL" in reports[0]
     child.kill()
+
+
+async def test_redis_that_hangs_is_killed_and_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervision, "CHECK_EVERY_S", 0.05)
+    redis, reports = LocalRedis(tmp_path), list[str]()
+    await redis.start()
+    watching = asyncio.create_task(
+        supervision.keep_running("redis", redis.child, redis.start, redis.check, reports.append)
+    )
+    redis.child.signal(signal.SIGSTOP)
+
+    async def runs_again() -> bool | None:
+        return "redis runs again" in reports or None
+
+    await wait_until(runs_again, "Redis to run again")
+    await redis.check()
+    assert reports[0] == "redis runs but has not answered 3 checks: it is killed"
+    watching.cancel()
+    redis.child.kill()
 
 
 async def test_process_that_cannot_start_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +75,7 @@ async def test_process_that_cannot_start_is_tried_again(tmp_path: Path, monkeypa
         child.start(SLEEP)
 
     child.start([sys.executable, "-c", 'print("no room"); raise SystemExit(3)'])
-    watching = asyncio.create_task(supervision.keep_running("broken", child, start, reports.append))
+    watching = asyncio.create_task(supervision.keep_running("broken", child, start, no_check, reports.append))
 
     async def runs_again() -> bool | None:
         return "broken runs again" in reports or None

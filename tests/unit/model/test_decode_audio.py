@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import struct
 
+import av
 import numpy as np
 import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from model import decode
 from model.decode import RATE, SECONDS_MAX, TooCostly, Undecodable, decode_audio
+from services.contract.dead_letter import Rejected
 from services.contract.media_headers import AudioInfo, measure_audio
 from tests.unit.model.media import ogg_pages, pcm, sine, sound_file, wav
 
@@ -159,6 +162,46 @@ def test_float_samples_that_are_no_numbers_are_undecodable_and_huge_ones_are_cut
 def test_more_samples_than_any_device_sends_are_too_costly() -> None:
     many = np.zeros((2_000_000, 8), np.float32)
     assert isinstance(decode_audio(encoded(many, 96_000, "FLAC", "PCM_16"), "audio/flac"), TooCostly)
+
+
+def flac_from_pipe(samples: NDArray[np.float32], rate: int) -> bytes:
+    """A FLAC file whose header does not say how many samples there are, as ffmpeg writes to a pipe."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="flac") as container:
+        stream = container.add_stream("flac", rate=rate, layout="stereo" if samples.ndim == 2 else "mono")
+        planes = np.ascontiguousarray((np.atleast_2d(samples.T).T * 32_767).astype(np.int16).reshape(1, -1))
+        frame = av.AudioFrame.from_ndarray(planes, "s16", "stereo" if samples.ndim == 2 else "mono")
+        frame.sample_rate = rate
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            container.mux(packet)
+    whole = file.getvalue()
+    return whole[:21] + bytes([whole[21] & 0xF0]) + bytes(4) + whole[26:]
+
+
+@pytest.mark.parametrize("length", [1, 200, 4_096, 4_608, 8_000, 30_000])
+def test_flac_without_a_number_of_samples_is_read_to_its_end(length: int) -> None:
+    noise = np.random.default_rng(length).normal(0, 0.1, (length, 2)).astype(np.float32)
+    file = flac_from_pipe(noise.clip(-1, 1), RATE)
+    measured = measure_audio("audio/flac", file)
+    assert isinstance(measured, AudioInfo)
+    assert measured.samples == length
+    assert len(samples_of(file, "audio/flac")) == length
+    assert isinstance(measure_audio("audio/flac", file[:42]), Rejected), "no frame"
+
+
+def test_flac_without_a_number_of_samples_is_decoded_within_the_budget() -> None:
+    file = flac_from_pipe(np.zeros((61 * RATE, 2), np.float32), RATE)
+    assert len(file) < 100_000
+    assert isinstance(decode_audio(file, "audio/flac"), TooCostly)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG"])
+def test_sound_that_takes_more_cpu_time_than_its_budget_is_too_costly(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = sound_file(sine(RATE), RATE, kind)
+    monkeypatch.setattr(decode, "CPU_S_MAX", 0.0)
+    assert isinstance(decode_audio(file, f"audio/{kind.lower()}"), TooCostly)
 
 
 def test_other_audio_formats_are_refused() -> None:
