@@ -28,7 +28,7 @@ class BrokerCheck:
             # A new client knows the brokers that are there now.
             admin, self._admin = self._admin, None
             if admin is not None:
-                await admin.close()
+                await clients.ends_in_time(admin.close())
             raise
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import ssl
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition, errors
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import ConsumerRecord, OffsetAndTimestamp, RecordMetadata
 
 from services.contract.dead_letter import Reason
@@ -52,39 +51,6 @@ BATCH_BYTES_MAX = 1024 * 1024
 batch_decoding.install()
 # The settings, or only bootstrap servers, which then means no TLS and no authentication.
 BrokerAddress = str | KafkaSettings
-
-
-# Errors that neither time nor a new connection mends: rights, settings or a record must change.
-_LASTING = (
-    errors.AuthenticationFailedError,
-    errors.AuthenticationMethodNotSupported,
-    errors.ClusterAuthorizationFailedError,
-    errors.CorruptRecordException,
-    errors.GroupAuthorizationFailedError,
-    errors.IllegalArgumentError,
-    errors.IncompatibleBrokerVersion,
-    errors.InconsistentGroupProtocolError,
-    errors.InvalidGroupIdError,
-    errors.InvalidRequiredAcksError,
-    errors.InvalidSessionTimeoutError,
-    errors.InvalidTopicError,
-    errors.KafkaConfigurationError,
-    errors.MessageSizeTooLargeError,
-    errors.PolicyViolationError,
-    errors.RecordListTooLargeError,
-    errors.RecordTooLargeError,
-    errors.SaslAuthenticationFailed,
-    errors.TopicAuthorizationFailedError,
-    errors.UnrecognizedBrokerVersion,
-    errors.UnsupportedCodecError,
-    errors.UnsupportedSaslMechanismError,
-    errors.UnsupportedVersionError,
-)
-
-
-def is_recoverable(error: KafkaError) -> bool:
-    """Return whether a new connection that reads again from the committed offsets can help, now or later."""
-    return not isinstance(error, _LASTING)
 
 
 class CertificateError(BraidError):
@@ -131,6 +97,23 @@ def signer_of(where: BrokerAddress) -> Signer:
     return Signer() if isinstance(where, str) else where.signer()
 
 
+async def ends_in_time(stopping: Coroutine[Any, Any, None]) -> bool:
+    """Run what stops a client in a task of its own, for STOP_WITHIN_S at most; return whether it came to its end.
+
+    aiokafka takes a cancellation that arrives in its `stop` for one of its own tasks and goes on, so that who cancelled
+    waits for ever; and it lets the cancellation of its own tasks out, as if the caller were cancelled.
+    """
+    task = asyncio.ensure_future(stopping)
+    try:
+        await asyncio.wait([task], timeout=STOP_WITHIN_S)
+    finally:
+        ended = task.done()
+        task.cancel()
+    if ended and not task.cancelled():
+        task.result()
+    return ended and not task.cancelled()
+
+
 class SigningProducer(AIOKafkaProducer):  # type: ignore[misc]
     """A producer that signs what it sends to topics that only services write."""
 
@@ -151,15 +134,14 @@ class SigningProducer(AIOKafkaProducer):  # type: ignore[misc]
 
     async def stop(self) -> None:
         """Flush and close. What is not acknowledged within STOP_WITHIN_S is given up, as by a crash."""
+        ended = False
         try:
-            async with asyncio.timeout(STOP_WITHIN_S):
-                await super().stop()
-        except TimeoutError:
-            # An idempotent producer sends again for ever, and goes on with that after its `stop` was cancelled.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(STOP_WITHIN_S):
-                    await self._sender.close()
-            await self.client.close()
+            ended = await ends_in_time(super().stop())
+        finally:
+            if not ended and self._sender is not None:
+                # An idempotent producer sends again for ever, and goes on with that after its `stop` was cancelled.
+                await ends_in_time(self._sender.close())
+            await ends_in_time(self.client.close())
 
     async def send(
         self,
@@ -179,7 +161,18 @@ class SigningProducer(AIOKafkaProducer):  # type: ignore[misc]
         return sent
 
 
-class VerifyingConsumer(AIOKafkaConsumer):  # type: ignore[misc]
+class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
+    """A consumer that can be cancelled while it stops."""
+
+    async def stop(self) -> None:
+        """Leave the group and close."""
+        try:
+            await ends_in_time(super().stop())
+        finally:
+            await ends_in_time(self._client.close())
+
+
+class VerifyingConsumer(Consumer):
     """A consumer without a group that passes over records that cannot be read, and those that no service signed.
 
     `forged` counts the latter by topic.
@@ -307,7 +300,7 @@ def make_group_consumer(where: BrokerAddress, group: str, instance: str, partiti
     instance: a stable name (empty for none) makes the member static, so that a restart needs no session time-out.
     partitions: how many partitions of each topic are read; those of equal numbers go to one member.
     """
-    return AIOKafkaConsumer(
+    return Consumer(
         **connection_options(where),
         group_id=group,
         group_instance_id=instance or None,
@@ -360,7 +353,7 @@ async def admin(where: BrokerAddress) -> AsyncIterator[AIOKafkaAdminClient]:
         await start(client)
         yield client
     finally:
-        await client.close()
+        await ends_in_time(client.close())
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ from aiokafka.errors import (
 from aiokafka.structs import ConsumerRecord
 from mode import Service
 
-from services.kafka import clients
+from services.kafka import wait_for_broker
 from services.runtime.health import Progress
 from services.runtime.monotonic_clock import monotonic_us
 
@@ -35,10 +35,8 @@ LAST_TURN_S = 60
 BROKER_WITHIN_S = 60
 BROKER_AGAIN_S = 0.5
 AGAIN_S_MAX = 10.0
-STOP_WITHIN_S = 10
 COMMIT_WITHIN_S = 10
 BEGINS_WITHIN_S = 10
-CHECK_WITHIN_S = 10
 Fetched = Mapping[TopicPartition, list[ConsumerRecord]]
 _log = logging.getLogger(__name__)
 
@@ -149,7 +147,7 @@ class ConsumerLoop(Service):
         """Connect to the broker and start the work."""
         await self._connect()
         try:
-            await self._check_topics()
+            await wait_for_broker.started(self._check, self._progress, "topics", raises_lasting=True)
             await self._work.start()
         except self._refusals as error:
             self.refused = error
@@ -190,22 +188,6 @@ class ConsumerLoop(Service):
                 self._progress.not_ready.pop("broker", None)
                 return
 
-    async def _check_topics(self) -> None:
-        """Run the check, waiting for a broker that fails and for topics that do not exist yet."""
-        while True:
-            try:
-                async with asyncio.timeout(CHECK_WITHIN_S):
-                    await self._check()
-            except (KafkaError, TimeoutError) as error:
-                if isinstance(error, KafkaError) and not clients.is_recoverable(error):
-                    raise
-                self._set_not_ready("topics", f"the topics cannot be read ({error!r}); `braid topics check` says which")
-                self._progress.beat()
-                await asyncio.sleep(BROKER_AGAIN_S)
-            else:
-                self._progress.not_ready.pop("topics", None)
-                return
-
     @Service.task
     async def _run(self) -> None:
         try:
@@ -214,7 +196,7 @@ class ConsumerLoop(Service):
                     await self._turn()
                     self._failures = 0
                 except KafkaError as error:
-                    if not clients.is_recoverable(error):
+                    if not wait_for_broker.is_recoverable(error):
                         raise
                     await self._on_failure(error)
                 self._progress.beat()
@@ -246,8 +228,7 @@ class ConsumerLoop(Service):
 
     async def _rejoin(self) -> None:
         self._adopted = -1
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self.consumer.stop(), STOP_WITHIN_S)
+        await self.consumer.stop()
         await self._connect()
         await self._work.reset()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Collection
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaTimeoutError
 
 from services.contract.signature import is_signed
 from services.contract.user_errors import EXIT_USAGE, BraidError
@@ -15,6 +17,7 @@ from services.kafka.log_reader import read_range
 from services.runtime.settings import Settings
 from services.runtime.settings.signing_file import create_signing_file
 
+CHECK_WITHIN_S = 10
 _log = logging.getLogger(__name__)
 
 
@@ -57,6 +60,14 @@ async def check_secret(settings: Settings) -> None:
     """
     if settings.kafka.signer().secrets:
         return
+    try:
+        async with asyncio.timeout(CHECK_WITHIN_S):
+            await _check_topics_are_unsigned(settings)
+    except TimeoutError:
+        raise KafkaTimeoutError(f"the topics cannot be read within {CHECK_WITHIN_S} s") from None
+
+
+async def _check_topics_are_unsigned(settings: Settings) -> None:
     frontier = settings.topic_names().frontier
     async with clients.admin(settings.kafka) as admin:
         # Where access rules are in force, only the aligner sees this topic.

@@ -1,4 +1,4 @@
-"""Clients of a service that waits for the broker to be there."""
+"""A service waits for the broker to be there, unless a person must change something first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, errors
 from aiokafka.errors import KafkaError
 
 from services.kafka import clients
@@ -17,6 +17,38 @@ from services.runtime.health import Progress
 AGAIN_S = 0.5
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
+
+# Errors that neither time nor a new connection mends: rights, settings or a record must change.
+_LASTING = (
+    errors.AuthenticationFailedError,
+    errors.AuthenticationMethodNotSupported,
+    errors.ClusterAuthorizationFailedError,
+    errors.CorruptRecordException,
+    errors.GroupAuthorizationFailedError,
+    errors.IllegalArgumentError,
+    errors.IncompatibleBrokerVersion,
+    errors.InconsistentGroupProtocolError,
+    errors.InvalidGroupIdError,
+    errors.InvalidRequiredAcksError,
+    errors.InvalidSessionTimeoutError,
+    errors.InvalidTopicError,
+    errors.KafkaConfigurationError,
+    errors.MessageSizeTooLargeError,
+    errors.PolicyViolationError,
+    errors.RecordListTooLargeError,
+    errors.RecordTooLargeError,
+    errors.SaslAuthenticationFailed,
+    errors.TopicAuthorizationFailedError,
+    errors.UnrecognizedBrokerVersion,
+    errors.UnsupportedCodecError,
+    errors.UnsupportedSaslMechanismError,
+    errors.UnsupportedVersionError,
+)
+
+
+def is_recoverable(error: KafkaError) -> bool:
+    """Return whether a new connection that reads again from the committed offsets can help, now or later."""
+    return not isinstance(error, _LASTING)
 
 
 @asynccontextmanager
@@ -45,16 +77,29 @@ async def producer(
         await client.stop()
 
 
-async def started(start: Callable[[], Awaitable[T]], progress: Progress) -> T:
-    """What `start` gives once the broker is there; it is called again and again until then."""
+async def started(
+    start: Callable[[], Awaitable[T]], progress: Progress, reason: str = "broker", *, raises_lasting: bool = False
+) -> T:
+    """Return what `start` returns once the broker is there; it is called again and again until then.
+
+    Args:
+        start: What needs the broker.
+        progress: Readiness of the process.
+        reason: What is not ready meanwhile, in /readyz.
+        raises_lasting: Raise an error that time does not mend, instead of waiting for a person who mends it.
+    """
     while True:
         try:
             result = await start()
             break
         except KafkaError as error:
-            progress.not_ready["broker"] = "the broker cannot be reached"
+            if raises_lasting and not is_recoverable(error):
+                raise
+            why = repr(error)
+            progress.not_ready[reason] = f"Kafka cannot be read ({why}); `braid doctor` says what is wrong"
+            # Waiting for the broker is what there is to do: the watchdog is for a loop that hangs.
             progress.beat()
-            _log.warning("the broker cannot be reached: waiting for it", extra={"why": str(error)})
+            _log.warning("Kafka cannot be read: waiting for it", extra={"why": why})
             await asyncio.sleep(AGAIN_S)
-    progress.not_ready.pop("broker", None)
+    progress.not_ready.pop(reason, None)
     return result
