@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
+from services.aligner.generations import Generations
 from services.aligner.quotas import QuotaLimits, count_chunk
 from services.aligner.session import NEVER_US, OpenWindow, Session, Stream, WatermarkStep, WindowStream
 from services.aligner.window_builder import build_window
 from services.contract.alignment_config import MEMBER_BYTES, NAME_CHARACTER_BYTES, AlignmentConfig, member_bytes
 from services.contract.chunk import Chunk, SessionEnd
 from services.contract.dead_letter import Reason, Rejected
+from services.contract.session_reset import CLOSED_US, GenerationStart, SessionReset, split_generation_id
 from services.contract.tick import Tick
 from services.contract.window import Member, Window
 
 NO_LIMIT = 1 << 62
+NOWHERE: Mapping[str, int] = {}
 
 
 class RetainedOffsets:
@@ -101,12 +104,22 @@ def fate_name(fate: Fate) -> str:
 class Aligner:
     """The state of one partition number; it follows from the logs and the last emitted windows at the start.
 
+    Sessions are held by generation id: a session that was reset is another one for alignment.
+
     Args:
         config: The alignment settings.
-        last_emitted_us: Start of the last emitted window of each session.
+        last_emitted_us: Start of the last emitted window by generation id.
+        generations: Where generations begin.
+        positions: By modality, the offset from which on the log is read: resets before it were applied.
     """
 
-    def __init__(self, config: AlignmentConfig, last_emitted_us: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        config: AlignmentConfig,
+        last_emitted_us: Mapping[str, int],
+        generations: Iterable[GenerationStart] = (),
+        positions: Mapping[str, int] = NOWHERE,
+    ) -> None:
         self.config = config
         self.config_digest = config.digest
         self.last_emitted_us = dict(last_emitted_us)
@@ -123,10 +136,12 @@ class Aligner:
         self._lead_us = -NEVER_US if config.lead_us is None else config.lead_us
         self._close_after_us = {modality: config.closing_watermark_us(0, modality) for modality in config.modalities}
         self.retained = {modality: RetainedOffsets() for modality in config.modalities}
+        self.generations = Generations(generations, positions)
 
     def add_chunk(self, chunk: Chunk, received_mono_us: int) -> tuple[Fate, list[Window]]:
         """Add a chunk; return its fate and the windows that it closed, in order of start."""
         name, modality, source, id, t_us, duration_us, sha256, partition, offset, appended_us, _, _ = chunk
+        name = self.generations.id_at(name, modality, offset)
         session, config = self._session(name, received_mono_us), self.config
         stream = session.streams[modality]
         stream.sources.add(source)
@@ -175,7 +190,7 @@ class Aligner:
     def apply_tick(
         self, modality: str, tick: Tick, offset: int, appended_us: int, received_mono_us: int
     ) -> list[Window]:
-        """Apply the watermarks of an idle record; return the windows that they closed, by session and start."""
+        """Apply the watermarks of an idle record; return the windows that they closed, by generation id and start."""
         windows: list[Window] = []
         for name in sorted(tick.bounds):
             watermark_us = tick.bounds[name]
@@ -193,9 +208,33 @@ class Aligner:
             self._drop_if_empty(session)
         return windows
 
-    def end_source(self, modality: str, end: SessionEnd) -> None:
+    def apply_reset(
+        self, modality: str, reset: SessionReset, offset: int, appended_us: int, received_mono_us: int
+    ) -> list[Window]:
+        """Begin a generation in the log of a modality, which closes all older ones there; return the closed windows.
+
+        A reset that names no newer generation than the log's last one is a repeated one and changes nothing.
+        """
+        windows: list[Window] = []
+        if self.generations.begin(modality, reset, offset, appended_us):
+            for id in self.generations.ids_of(reset.session):
+                session = self.sessions.get(id)
+                if session is not None:
+                    self._close_logs(session, received_mono_us)
+                    windows += self._close(session)
+                    self._drop_if_empty(session)
+        return windows
+
+    def _close_logs(self, session: Session, received_mono_us: int) -> None:
+        """Raise the watermarks of a generation to the end of time in each log in which a newer one has begun."""
+        for modality, appended_us in self.generations.closed_logs(session.name):
+            stream = session.streams.get(modality)
+            if stream is not None and stream.watermark_us < CLOSED_US:
+                self._raise(stream, modality, WatermarkStep(CLOSED_US, appended_us, "tick", received_mono_us))
+
+    def end_source(self, modality: str, end: SessionEnd, offset: int) -> None:
         """Note that a source has ended; this raises no watermark (the idle record that follows does)."""
-        session = self.sessions.get(end.session)
+        session = self.sessions.get(self.generations.id_at(end.session, modality, offset))
         if session is not None:
             session.streams[modality].ended.add(end.source)
 
@@ -242,8 +281,9 @@ class Aligner:
         session = self.sessions.get(name)
         if session is None:
             streams = {modality: Stream() for modality in self.config.modalities}
-            session = Session(name, self.config.modalities_of(name), streams, received_mono_us)
-            self.sessions[name] = session
+            modalities = self.config.modalities_of(split_generation_id(name)[0])
+            session = self.sessions[name] = Session(name, modalities, streams, received_mono_us)
+            self._close_logs(session, received_mono_us)
         return session
 
     def _closed_us(self, session: Session, stream: Stream, modality: str) -> int:

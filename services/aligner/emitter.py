@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
 
 from services.aligner.partition import Effects, Partition
-from services.contract import alignment_config, last_emitted_window, tick, window
+from services.contract import alignment_config, last_emitted_window, session_reset, tick, window
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.last_emitted_window import LastEmittedWindow
 from services.contract.signature import Signer
@@ -80,6 +80,17 @@ class Emitter:
         key, value = self._settings_record
         await asyncio.gather(*[await self._send(self._topics.frontier, number, key, value) for number in numbers])
 
+    async def publish_generations(self, partition: Partition) -> None:
+        """Write where new generations of sessions begin. Raises KafkaError."""
+        starts = partition.due_generations()
+        topic, number = self._topics.control, partition.number
+        sent = [
+            await self._send(topic, number, session_reset.start_key(start), session_reset.encode_start(start))
+            for start in starts
+        ]
+        await asyncio.gather(*sent)
+        partition.on_generations_acknowledged(starts)
+
     async def publish_frontiers(self, partition: Partition, frontiers: Iterable[LastEmittedWindow], nonce: str) -> None:
         """Write frontier records, then delete those of former owners that they make obsolete. Raises KafkaError."""
         frontiers = list(frontiers)
@@ -90,14 +101,14 @@ class Emitter:
             await self._send(
                 self._topics.frontier,
                 partition.number,
-                last_emitted_window.key(f.session, nonce),
+                last_emitted_window.key(f.generation_id, nonce),
                 last_emitted_window.encode(f),
             )
             for f in frontiers
         ]
         await asyncio.gather(*acknowledgements)
         for f in frontiers:
-            for old_key in partition.coverage.on_frontier_acknowledged(f.session, f.start_us):
+            for old_key in partition.coverage.on_frontier_acknowledged(f.generation_id, f.start_us):
                 await self._send(self._topics.frontier, partition.number, old_key, None)
 
     async def _send(

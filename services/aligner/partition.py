@@ -30,6 +30,7 @@ from services.contract.chunk import Chunk, SessionEnd
 from services.contract.dead_letter import DeadLetter, Reason, Rejected, Stage, make_dead_letter, rejected_for
 from services.contract.kafka_record import LogRecord, RecordPosition
 from services.contract.last_emitted_window import LastEmittedWindow
+from services.contract.session_reset import GenerationStart, SessionReset
 from services.contract.signature import Signer
 from services.contract.source_stats import PERIOD_US
 from services.contract.tick import Tick
@@ -39,7 +40,7 @@ from services.contract.window import Window
 
 @dataclass(slots=True)
 class FrontierCoverage:
-    """Sessions that need a frontier record before offsets are committed.
+    """Sessions, by generation id, that need a frontier record before offsets are committed.
 
     A restart reads the windows topic back only `tail_us` beyond the committed offsets. A session whose windows are older
     needs a frontier record, or a restart would build them again.
@@ -159,7 +160,7 @@ class Partition:
     ) -> None:
         self.number = number
         self.positions = dict(start.positions)
-        self.aligner = Aligner(config, start.last_emitted_us)
+        self.aligner = Aligner(config, start.last_emitted_us, start.generations, start.positions)
         self.coverage = FrontierCoverage(
             tail_us, dict(start.uncovered), {s: list(k) for s, k in start.old_keys.items()}
         )
@@ -201,7 +202,7 @@ class Partition:
                 if isinstance(admitted, AdmittedChunk):
                     fate, windows = self.aligner.add_chunk(admitted.chunk, now_us)
                     effects.windows += windows
-                    sessions.add(admitted.chunk.session)
+                    sessions.add(self.aligner.generations.id_at(admitted.chunk.session, modality, record.offset))
                     self._add_fate(modality, record, admitted, fate, effects)
                 else:
                     sessions.update(self._process_control(modality, record, admitted, now_us, effects))
@@ -243,7 +244,7 @@ class Partition:
 
     def on_window_acknowledged(self, window: Window, appended_us: int) -> None:
         """Note that the broker has a final window; `appended_us` is its append time."""
-        self.coverage.on_window_emitted(window.session, appended_us)
+        self.coverage.on_window_emitted(window.generation_id, appended_us)
 
     def commit_offsets(self, wall_us: int) -> dict[str, int]:
         """Return the offsets to commit by modality, once all effects and `due_frontiers` are acknowledged.
@@ -267,9 +268,17 @@ class Partition:
         held = (held.first() for held in self.aligner.retained.values())
         due = self.coverage.due_sessions(first[1] for first in held if first is not None)
         return [
-            LastEmittedWindow(session, self.aligner.last_emitted_us[session], self.aligner.config_digest)
+            LastEmittedWindow.of(session, self.aligner.last_emitted_us[session], self.aligner.config_digest)
             for session in due
         ]
+
+    def due_generations(self) -> list[GenerationStart]:
+        """Return where generations began, as far as it must be acknowledged before offsets are committed."""
+        return list(self.aligner.generations.unrecorded)
+
+    def on_generations_acknowledged(self, starts: Sequence[GenerationStart]) -> None:
+        """Note that the broker has these records."""
+        del self.aligner.generations.unrecorded[: len(starts)]
 
     def _admit(self, modality: str, record: LogRecord) -> Admitted | Rejected:
         """Judge a record. Admission changes nothing, so a failure concerns this record alone."""
@@ -283,19 +292,29 @@ class Partition:
             return rejected_for(error)
 
     def _process_control(
-        self, modality: str, record: LogRecord, control: Tick | SessionEnd | Rejected, now_us: int, effects: Effects
+        self,
+        modality: str,
+        record: LogRecord,
+        control: Tick | SessionEnd | SessionReset | Rejected,
+        now_us: int,
+        effects: Effects,
     ) -> Iterable[str]:
-        """Process a record that is not a chunk; return the sessions that it concerns."""
-        if isinstance(control, Tick) and not self._is_signed(modality, record):
-            control = Rejected(Reason.FORGED, "an idle record that no service signed for this place")
+        """Process a record that is not a chunk; return the ids of the generations that it concerns."""
+        if isinstance(control, Tick | SessionReset) and not self._is_signed(modality, record):
+            control = Rejected(Reason.FORGED, "an idle record or a reset that no service signed for this place")
+        if isinstance(control, SessionReset):
+            effects.windows += self.aligner.apply_reset(
+                modality, control, record.offset, record.timestamp * 1000, now_us
+            )
+            return self.aligner.generations.ids_of(control.session)
         if isinstance(control, Tick):
             effects.windows += self.aligner.apply_tick(
                 modality, control, record.offset, record.timestamp * 1000, now_us
             )
             return control.bounds
         if isinstance(control, SessionEnd):
-            self.aligner.end_source(modality, control)
-            return (control.session,)
+            self.aligner.end_source(modality, control, record.offset)
+            return (self.aligner.generations.id_at(control.session, modality, record.offset),)
         if control.clock is not None:
             # People must see why all records of a source are rejected.
             source, offset_us = control.clock

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from services.contract import alignment_config, last_emitted_window
+from services.contract import alignment_config, last_emitted_window, session_reset
 from services.contract import window as window_record
 from services.contract.dead_letter import Reason
 from services.contract.last_emitted_window import LastEmittedWindow
+from services.contract.session_reset import GenerationStart
 from services.contract.topics import Topics
 from services.contract.user_errors import EXIT_USAGE, BraidError
 from services.contract.window import Window
@@ -25,15 +26,17 @@ class InitialState:
 
     Attributes:
         positions: The next offset by modality.
-        last_emitted_us: Start of the last emitted window by session.
-        uncovered: By session, append time (us) of the oldest window read back that no frontier record covers.
-        old_keys: By session, the frontier records of former owners: (key, start in us).
+        last_emitted_us: Start of the last emitted window by generation id.
+        uncovered: By generation id, append time (us) of the oldest window read back that no frontier record covers.
+        old_keys: By generation id, the frontier records of former owners: (key, start in us).
+        generations: Where the generations of sessions that were reset begin.
     """
 
     positions: Mapping[str, int]
     last_emitted_us: Mapping[str, int]
     uncovered: Mapping[str, int]
     old_keys: Mapping[str, list[tuple[bytes, int]]]
+    generations: Sequence[GenerationStart] = ()
 
 
 class SettingsMismatchError(BraidError):
@@ -55,6 +58,7 @@ def initial_state(
     frontier_records: Iterable[tuple[bytes, LastEmittedWindow]],
     tail: Iterable[tuple[int, Window]],
     config: str,
+    generations: Sequence[GenerationStart] = (),
 ) -> InitialState:
     """Join frontier records and the final windows at the end of the windows topic.
 
@@ -63,6 +67,7 @@ def initial_state(
         frontier_records: Key and record.
         tail: Append time (us) and window.
         config: Digest of the alignment settings in force.
+        generations: Where generations begin.
 
     Raises:
         SettingsMismatchError: A session got further under other settings than any record of these settings says. (A
@@ -72,25 +77,26 @@ def initial_state(
     old_keys: dict[str, list[tuple[bytes, int]]] = {}
     of_other_settings: list[LastEmittedWindow] = []
     for key, record in frontier_records:
-        old_keys.setdefault(record.session, []).append((key, record.start_us))
+        id = record.generation_id
+        old_keys.setdefault(id, []).append((key, record.start_us))
         if record.config == config:
-            last_emitted_us[record.session] = max(record.start_us, last_emitted_us.get(record.session, record.start_us))
+            last_emitted_us[id] = max(record.start_us, last_emitted_us.get(id, record.start_us))
         else:
             of_other_settings.append(record)
     covered = dict(last_emitted_us)
     uncovered: dict[str, int] = {}
     for appended_us, window in tail:
-        session, start_us = window.session, window.start_us
+        id, start_us = window.generation_id, window.start_us
         if window.config != config:
-            of_other_settings.append(LastEmittedWindow(session, start_us, window.config))
+            of_other_settings.append(LastEmittedWindow.of(id, start_us, window.config))
             continue
-        last_emitted_us[session] = max(start_us, last_emitted_us.get(session, start_us))
-        if session not in covered or start_us > covered[session]:
-            uncovered[session] = min(appended_us, uncovered.get(session, appended_us))
+        last_emitted_us[id] = max(start_us, last_emitted_us.get(id, start_us))
+        if id not in covered or start_us > covered[id]:
+            uncovered[id] = min(appended_us, uncovered.get(id, appended_us))
     for record in of_other_settings:
-        if record.session not in covered or record.start_us > covered[record.session]:
+        if record.generation_id not in covered or record.start_us > covered[record.generation_id]:
             raise SettingsMismatchError(record.config, config)
-    return InitialState(positions, last_emitted_us, uncovered, old_keys)
+    return InitialState(positions, last_emitted_us, uncovered, old_keys, generations)
 
 
 _skipped = SkippedRecords("recovery")
@@ -107,7 +113,7 @@ class AlignerRecovery:
 async def recover(
     group: AIOKafkaConsumer, reader: AIOKafkaConsumer, topics: Topics, number: int, tail_ms: int, config: str
 ) -> AlignerRecovery:
-    """Read committed offsets, the frontier topic and the end of the windows topic of one partition number.
+    """Read committed offsets, frontiers, generations and the end of the windows topic of one partition number.
 
     Args:
         group: The consumer of the group that commits.
@@ -139,6 +145,11 @@ async def recover(
                 _skipped.skip(record, Reason.RECORD.value, "no frontier record")
             else:
                 frontiers[record.key] = decoded
+    generations: list[GenerationStart] = []
+    async for record in read_range(reader, TopicPartition(topics.control, number)):
+        with _skipped.guard(record):
+            if session_reset.is_start_key(record.key) and record.value is not None:
+                generations.append(session_reset.decode_start(record.value))
     windows = TopicPartition(topics.windows, number)
     end = (await reader.end_offsets([windows]))[windows]
     # Offsets that are all the ends were committed with every session covered, so no window needs to be read. If the
@@ -153,4 +164,4 @@ async def recover(
             window = window_record.decode_or_none(record.value)
             if window is not None and window.final:
                 finals.append((record.timestamp * 1000, window))
-    return AlignerRecovery(initial_state(positions, frontiers.items(), finals, config), lost)
+    return AlignerRecovery(initial_state(positions, frontiers.items(), finals, config, generations), lost)

@@ -122,7 +122,7 @@ class Session:
     """A session with open windows or retained idle records.
 
     Attributes:
-        name: The session's id.
+        name: The generation id: the session, until it is reset.
         modalities: The modalities that the settings declare for it.
         streams: One stream for each modality.
         last_data_mono_us: When a data record last raised a watermark (monotonic clock).

@@ -86,17 +86,17 @@ async def read_former_settings(
             elif (last := last_emitted_window.decode_or_none(value)) is None:
                 continue
             elif last.config == config:
-                covered[last.session] = max(last.start_us, covered.get(last.session, last.start_us))
+                covered[last.generation_id] = max(last.start_us, covered.get(last.generation_id, last.start_us))
             else:
-                frontiers[last.session] = max(last.start_us, frontiers.get(last.session, last.start_us))
+                frontiers[last.generation_id] = max(last.start_us, frontiers.get(last.generation_id, last.start_us))
                 keys.append(key)
     recorded = {config, *former.semantics, *former.unreadable}
     for partition in former.frontiers:
         starts = former.unrecorded.setdefault(partition, {})
         async for window in _windows_of_others(reader, TopicPartition(topics.windows, partition), recorded):
-            session, start_us = window.session, window.start_us
-            if session not in covered or start_us > covered[session]:
-                starts[session] = max(start_us, starts.get(session, start_us))
+            id, start_us = window.generation_id, window.start_us
+            if id not in covered or start_us > covered[id]:
+                starts[id] = max(start_us, starts.get(id, start_us))
                 former.unrecorded_configs.add(window.config)
     return former
 
@@ -158,7 +158,9 @@ async def hand_over(producer: AIOKafkaProducer, topics: Topics, former: FormerSe
 async def record_frontiers(
     producer: AIOKafkaProducer, topics: Topics, frontiers: Mapping[int, Mapping[str, int]], config: str
 ) -> None:
-    """Record where sessions are under some settings: start of the last window (us) by session, by partition.
+    """Record where sessions are under some settings: start of the last window (us) by generation id.
+
+    frontiers: By partition.
 
     Raises KafkaError.
     """
@@ -167,7 +169,7 @@ async def record_frontiers(
         sent = [
             await producer.send(
                 topics.frontier,
-                last_emitted_window.encode(LastEmittedWindow(session, start_us, config)),
+                last_emitted_window.encode(LastEmittedWindow.of(session, start_us, config)),
                 key=last_emitted_window.key(session, nonce),
                 partition=partition,
             )

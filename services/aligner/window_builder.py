@@ -7,6 +7,7 @@ from operator import attrgetter, lt
 
 from services.aligner.session import Session, WatermarkStep
 from services.contract.alignment_config import AlignmentConfig
+from services.contract.session_reset import split_generation_id
 from services.contract.window import Member, Window, WindowMembers
 
 _order = attrgetter("t_us", "source", "id")
@@ -20,12 +21,13 @@ def build_window(
     Args:
         session: The session, with the window still open.
         start_us: Start of the window.
-        last_emitted_us: Start of the session's last emitted window.
+        last_emitted_us: Start of the last emitted window of this generation.
         config: The alignment settings.
         digest: Their digest.
         final: False for an early window.
     """
     window = session.windows[start_us]
+    name, generation = split_generation_id(session.name)
     previous_us = last_emitted_us
     if previous_us is not None and start_us - previous_us > config.event_gap_us:
         previous_us = None
@@ -33,7 +35,7 @@ def build_window(
     latest = (stream.steps[-1] for stream in session.streams.values() if stream.steps)
     times = [step.appended_us for step in steps.values() if step] if final else [step.appended_us for step in latest]
     return Window(
-        session=session.name,
+        session=name,
         start_us=start_us,
         end_us=start_us + config.size_us,
         previous_us=previous_us,
@@ -44,6 +46,7 @@ def build_window(
         },
         opened_us=window.opened_us,
         closed_us=max(times),
+        generation=generation,
     )
 
 

@@ -227,10 +227,11 @@ class AlignerWorker:
         return min((p.next_deadline_us() for p in self._partitions.values()), default=FOREVER_US)
 
     async def commit_offsets(self) -> dict[TopicPartition, int]:
-        """Write the frontier records that the offsets rely on, then return the offsets to commit. Raises KafkaError."""
+        """Write the frontiers and generations that the offsets rely on, then return the offsets to commit. Raises KafkaError."""
         commits: dict[TopicPartition, int] = {}
         for number, partition in self._partitions.items():
             offsets = partition.commit_offsets(time.time_ns() // 1000)
+            await self._emitter.publish_generations(partition)
             await self._emitter.publish_frontiers(partition, partition.due_frontiers(), self._nonce)
             commits |= {self._logs[number][modality]: offset for modality, offset in offsets.items()}
         return commits

@@ -14,7 +14,8 @@ def align_case(file: Annotated[Path, typer.Argument(help="JSON lines, one case i
 
     A case: {"name", "size_us", "hop_us", "modalities": {m: {"lateness_us", "gapless"}}, "arrivals": […]}. An arrival is
     {"modality", "kind": "data", "session", "source", "id", "t_us", "duration_us", "sha256", "append_us"} or {"modality",
-    "kind": "bound", "bounds": {session: us}, "evidence": "tick" or "end"}. All times are integer microseconds.
+    "kind": "bound", "bounds": {session: us}, "evidence": "tick" or "end"} or {"modality", "kind": "reset", "session",
+    "generation"}, which begins a generation of the session in that log. All times are integer microseconds.
 
     "append_us" may be left out: that chunk raises the watermark to its own time, however late. Otherwise it raises it to
     at most append_us plus the "lead_us" of the case (250,000 if left out). "devices" of a case may be {source: {"clock":

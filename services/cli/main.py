@@ -141,6 +141,7 @@ VERBS: dict[str, Callable[..., None] | typer.Typer] = {
     "mute": session_control.mute,
     "unmute": session_control.unmute,
     "forget": session_control.forget,
+    "reset-session": session_control.reset_session,
     "audit": audit.audit,
     "migrate-settings": migrate_settings.migrate_settings,
     "doctor": doctor.doctor,

@@ -1,4 +1,4 @@
-"""`braid mute`, `braid unmute` and `braid forget`: what services may use of a session."""
+"""`braid mute`, `unmute` and `forget`: what services may use of a session; `braid reset-session` begins it anew."""
 
 from __future__ import annotations
 
@@ -75,6 +75,28 @@ def forget(
             "Redis does not answer.",
             "They expire within redis.ttl_s seconds; run this again to erase them at once.",
         )
+
+
+def reset_session(
+    session: Annotated[str, typer.Argument(help="The session to begin anew.")], json: output.Json = False
+) -> None:
+    """Begin a session anew, for example when a wrong clock has made everything late that it sends.
+
+    Its open windows are closed. What it sends from now on is aligned anew, also for times that have had windows; these
+    windows and their predictions have other ids than the earlier ones. Nothing is deleted.
+    """
+    from services.kafka.session_resets import reset_session as write_resets
+
+    settings = load()
+    settings.require_broker()
+    bytes_max = settings.alignment_config().admission.session_bytes_max
+    if not session.isprintable() or not 1 <= len(session.encode(errors="replace")) <= bytes_max:
+        raise output.UsageError("That is no session id.", f"A session id has 1 to {bytes_max} bytes, all printable.")
+    reset = asyncio.run(write_resets(settings, session))
+    if json:
+        output.print_json({"session": session, "generation": reset.generation})
+    else:
+        print(f"{session} begins anew: its windows and predictions have ~{reset.generation} in their ids from now on.")
 
 
 async def _hide(settings: Settings, session: str) -> int | None:

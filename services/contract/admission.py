@@ -11,19 +11,20 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from services.contract import cloudevents, media_headers, tick, timestamps
+from services.contract import cloudevents, media_headers, session_reset, tick, timestamps
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import EMPTY_SHA256, Chunk, SessionEnd
 from services.contract.cloudevents import Envelope
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.kafka_record import Headers
 from services.contract.partitioner import partition_of
+from services.contract.session_reset import SessionReset
 from services.contract.tick import Tick
 from services.contract.transcript import TEXT, TEXT_TYPES, read_transcript
 
 VIDEO = "video"
 CLOCK_REMEDY = "`devices: {<source>: {clock: arrival}}` in braid.yaml"
-_TICK = tick.TICK_TYPE.encode()
+_TICK, _RESET = tick.TICK_TYPE.encode(), session_reset.RESET_TYPE.encode()
 
 
 class AdmittedChunk(NamedTuple):
@@ -34,7 +35,7 @@ class AdmittedChunk(NamedTuple):
     payload: bytes
 
 
-Admitted = AdmittedChunk | Tick | SessionEnd
+Admitted = AdmittedChunk | Tick | SessionEnd | SessionReset
 
 
 def admit(
@@ -55,7 +56,7 @@ def admit(
         partition: The partition that holds the record.
         offset: The record's offset.
         appended_us: The broker's append time (us).
-        key: The session, as UTF-8; None for an idle record.
+        key: The session, as UTF-8; None for an idle record and a reset.
         headers: The record's headers.
         value: The payload.
         config: The alignment settings.
@@ -65,8 +66,9 @@ def admit(
     if value is not None and len(value) > limits.payload_bytes_max:
         return Rejected(Reason.SIZE, f"{len(value)} bytes, at most {limits.payload_bytes_max} are taken")
     if key is None:
-        if value is not None and cloudevents.raw_type(headers) == _TICK:
-            return tick.decode(value)
+        raw_type = cloudevents.raw_type(headers)
+        if value is not None and raw_type in (_TICK, _RESET):
+            return tick.decode(value) if raw_type == _TICK else session_reset.decode(value)
         return Rejected(Reason.KEY, "the record has no key: the session id is needed there")
     envelope = cloudevents.parse_envelope(headers, value, limits.header_bytes_max)
     if isinstance(envelope, Rejected):

@@ -37,12 +37,12 @@ def document(topics: Topics, version: str) -> Schema:
     for topic in topics.definitions():
         if topic.name in topics.media_all:
             modality = topics.modality_of(topic.name)
-            key, carried = f"media_{modality}", [f"media_{modality}", "alive", "end", "tick"]
+            key, carried = f"media_{modality}", [f"media_{modality}", "alive", "end", "tick", "reset"]
             messages[f"media_{modality}"] = _media(modality)
             operations[f"take_{modality}"] = _operation("receive", key, carried[:3], f"Devices send {modality}.")
         elif topic.name in record_names:
             key = record_names[topic.name]
-            carried = [key]
+            carried = [key, "generation_start"] if topic.name == topics.control else [key]
             operations[f"say_{key}"] = _operation("send", key, carried, f"Braid publishes: {topic.description}.")
         else:
             continue

@@ -128,7 +128,8 @@ class Reason(StrEnum):
     LIMIT = "limit"  # every window that it belongs to is full
     QUOTA = "quota"  # its source or session has sent more than its quota
     TICK = "tick"  # an invalid tick
-    FORGED = "forged"  # a tick without a valid signature
+    RESET = "reset"  # an invalid reset of a session
+    FORGED = "forged"  # a tick or reset without a valid signature
     RECORD = "record"  # an invalid record in a topic that Braid writes (stage fusion)
     UNDECODABLE = "undecodable"  # the decoder failed on the bytes (stage fusion)
     TOO_COSTLY = "too_costly"  # decoding would take too much memory or time (stage fusion)

@@ -35,12 +35,13 @@ class Event:
     prediction: str
 
 
-def event_id(session: str, chain_us: int, number: int) -> str:
+def event_id(session: str, chain_us: int, number: int, generation: int = 0) -> str:
     """Return the id of an event: the start of its chain of windows, and how many events have begun in the chain.
 
     It does not depend on the window with which the event begins, on which early and final predictions may differ.
     """
-    return f"{session}/{chain_us // 1000}-{number}"
+    id = f"{session}/{chain_us // 1000}-{number}"
+    return f"{id}~{generation}" if generation else id
 
 
 def count_provisional(events: Iterable[Event]) -> tuple[int, int]:

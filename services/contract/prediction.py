@@ -53,6 +53,8 @@ def decode(raw: bytes | None) -> dict[str, Any]:
     window = fields(record, "window")
     for name in ("start", "end"):
         time_us(window, name)
+    if "generation" in window:
+        integer(window, "generation")
     for name in ("final", "abstained"):
         flag(record, name)
     text_or_none(record, "label")
@@ -149,6 +151,7 @@ def encode(
                 "previous": window.previous_us,
                 "digest": window.digest,
                 "config": window.config,
+                **({"generation": window.generation} if window.generation else {}),
             },
             "revision": window.revision,
             "final": window.final,

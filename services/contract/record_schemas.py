@@ -20,6 +20,11 @@ CONFIG: Schema = {"type": "string", "pattern": "^[0-9a-f]{12}$", "description": 
 NUMBER: Schema = {"type": "number"}
 SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
 TIME: Schema = {"type": "integer", "description": "microseconds since 1970"}
+GENERATION: Schema = {
+    "type": "integer",
+    "minimum": 1,
+    "description": "when the session was last reset (ms since 1970); not there if it never was",
+}
 REASON: Schema = {"enum": [reason.value for reason in Reason]}
 EVIDENCE: Schema = {"enum": ["data", "alive", "tick", "end", "config", None], "description": "null: not closed yet"}
 AT: Schema = {
@@ -44,6 +49,10 @@ def _object(**properties: Schema) -> Schema:
     }
 
 
+def _with_optional(schema: Schema, **properties: Schema) -> Schema:
+    return {**schema, "properties": {**schema["properties"], **properties}}
+
+
 def _by_modality(schema: Schema) -> Schema:
     return {"type": "object", "additionalProperties": schema}
 
@@ -51,7 +60,10 @@ def _by_modality(schema: Schema) -> Schema:
 _CHUNK: Schema = {"source": TEXT, "id": TEXT, "t_us": TIME, "duration_us": COUNT, "sha256": DIGEST}
 
 WINDOW = _object(
-    id={"type": "string", "description": "session/start in ms/1; early windows end in /0- and six digits"},
+    id={
+        "type": "string",
+        "description": "session/start in ms/1; early windows end in /0- and six digits; ~generation follows after a reset",
+    },
     session=TEXT,
     start_us=TIME,
     end_us=TIME,
@@ -71,10 +83,13 @@ WINDOW = _object(
     opened_us=TIME,
     closed_us=TIME,
 )
+WINDOW = _with_optional(WINDOW, generation=GENERATION)
 PREDICTION = _object(
     id=TEXT,
     session=TEXT,
-    window=_object(start=TIME, end=TIME, previous=_or_none(TIME), digest=DIGEST, config=CONFIG),
+    window=_with_optional(
+        _object(start=TIME, end=TIME, previous=_or_none(TIME), digest=DIGEST, config=CONFIG), generation=GENERATION
+    ),
     revision={"enum": [0, 1]},
     final=FLAG,
     level=COUNT,
@@ -148,7 +163,14 @@ CONTROL = _object(
     ),
     forgotten_before_us=TIME,
 )
-FRONTIER = _object(session=TEXT, start_us=TIME, config=CONFIG)
+FRONTIER = _with_optional(_object(session=TEXT, start_us=TIME, config=CONFIG), generation=GENERATION)
+RESET = _object(session=TEXT, generation=GENERATION)
+GENERATION_START = _object(
+    session=TEXT,
+    generation=GENERATION,
+    modality=TEXT,
+    at={**AT, "description": "offset of the reset in the media topic of the modality, and its append time in us"},
+)
 
 RECORDS: dict[str, tuple[str, Schema]] = {
     "window": ("An interval of one session: members by reference, state and evidence of each modality.", WINDOW),
@@ -157,6 +179,8 @@ RECORDS: dict[str, tuple[str, Schema]] = {
     "late": ("A chunk that arrived after its windows had closed.", LATE),
     "dead": ("A rejected record, with the reason.", DEAD),
     "tick": ("Watermarks of sessions in one modality without data.", TICK),
+    "reset": ("Begins a new generation of a session in one media topic.", RESET),
+    "generation_start": ("Where a generation begins in one media topic.", GENERATION_START),
     "control": ("Mutes of a session, and before which time it is forgotten; the newest record counts.", CONTROL),
     "frontier": ("The last emitted window of a session.", FRONTIER),
 }

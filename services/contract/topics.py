@@ -122,7 +122,7 @@ class Topics:
             *(
                 topic(
                     self.media(m),
-                    f"{m} chunks and ticks",
+                    f"{m} chunks, ticks and resets",
                     "device aligner gateway wyoming operator",
                     "aligner fusion gateway mqtt operator",
                     *media,
@@ -155,9 +155,9 @@ class Topics:
             ),
             topic(
                 self.control,
-                "mute and forget",
-                "mqtt operator",
-                "fusion gateway mqtt operator",
+                "mute, forget, and where the generations of sessions begin",
+                "aligner mqtt operator",
+                "aligner fusion gateway mqtt operator",
                 ("cleanup.policy", "compact"),
                 ("segment.ms", str(HOUR_MS)),
             ),

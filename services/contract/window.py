@@ -17,6 +17,7 @@ from services.contract.record_fields import (
     check_fields,
     check_time_us,
     flag,
+    integer,
     items,
     log_position,
     text,
@@ -24,6 +25,7 @@ from services.contract.record_fields import (
     time_us,
     time_us_or_none,
 )
+from services.contract.session_reset import generation_id
 
 
 # `frozen=True` triples construction time and one is built per chunk; `Final` lets mypy enforce immutability.
@@ -104,6 +106,7 @@ class Window:
         config: Digest of the alignment settings.
         opened_us: Smallest append time of its members.
         closed_us: Largest append time of the records that closed it.
+        generation: The generation of the session (see `session_reset`), 0 if it was never reset.
         muted: Modalities that a prediction must not use; set by fusion, not part of the record.
     """
 
@@ -116,6 +119,7 @@ class Window:
     modalities: dict[str, WindowMembers]
     opened_us: int
     closed_us: int
+    generation: int = 0
     muted: frozenset[str] = frozenset()
     _digest: str = field(default="", init=False, repr=False, compare=False)
 
@@ -136,11 +140,25 @@ class Window:
 
     @property
     def id(self) -> str:
-        """Return `session/start in ms/1`, for an early window `session/start in ms/0-` and six digits of its digest."""
+        """Return `session/start in ms/1`, for an early window `session/start in ms/0-` and six digits of its digest.
+
+        After a reset `~` and the generation follow.
+        """
         return self._id("" if self.final else self.digest)
 
+    @property
+    def generation_id(self) -> str:
+        """Return what names the session's generation where state is kept."""
+        return generation_id(self.session, self.generation) if self.generation else self.session
+
     def _id(self, digest: str) -> str:
-        return f"{self.session}/{self.start_us // 1000}/" + ("1" if self.final else f"0-{digest[:6]}")
+        return window_id(self.session, self.start_us, "1" if self.final else f"0-{digest[:6]}", self.generation)
+
+
+def window_id(session: str, start_us: int, revision: str = "1", generation: int = 0) -> str:
+    """Return the id of a window."""
+    id = f"{session}/{start_us // 1000}/{revision}"
+    return f"{id}~{generation}" if generation else id
 
 
 def encode(window: Window) -> bytes:
@@ -153,9 +171,11 @@ def encode(window: Window) -> bytes:
     digest = _digest_of([of_digest for of_digest, _ in streams])
     object.__setattr__(window, "_digest", digest)
     quoted = canonical.dumps_text
+    # Only after a reset, so that all other windows keep their bytes.
+    generation = f'"generation":{window.generation},' if window.generation else ""
     return (
         f'{{"closed_us":{window.closed_us},"config":{quoted(window.config)},"digest":"{digest}",'
-        f'"end_us":{window.end_us},"final":{"true" if window.final else "false"},'
+        f'"end_us":{window.end_us},"final":{"true" if window.final else "false"},{generation}'
         f'"id":{quoted(window._id(digest))},"modalities":{{{",".join([of_record for _, of_record in streams])}}},'
         f'"opened_us":{window.opened_us},'
         f'"previous_us":{_number_or_null(window.previous_us)},"revision":{window.revision},'
@@ -274,6 +294,7 @@ def _from_json(record: Mapping[str, Any], decode_members: Callable[[list[Any]], 
         modalities=modalities,
         opened_us=time_us(record, "opened_us"),
         closed_us=time_us(record, "closed_us"),
+        generation=integer(record, "generation") if "generation" in record else 0,
     )
 
 

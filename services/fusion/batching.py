@@ -113,10 +113,10 @@ class Batcher:
         """Return the smallest offset of a window that is queued, being prepared or in flight; None if there is none."""
         return next(iter(self._unfinished.get(partition, ())), None)
 
-    def last_added_us(self, session: str) -> int | None:
-        """Return the start of the newest final window of a session that is queued or in flight."""
-        newest = self._newest.get(session)
-        return newest if newest is not None else max(self._in_flight.get(session, ()), default=None)
+    def last_added_us(self, generation_id: str) -> int | None:
+        """Return the start of the newest final window of a generation that is queued or in flight."""
+        newest = self._newest.get(generation_id)
+        return newest if newest is not None else max(self._in_flight.get(generation_id, ()), default=None)
 
     def add(self, queued: Sequence[QueuedWindow], now_us: int) -> None:
         """Add windows in their order."""
@@ -127,7 +127,9 @@ class Batcher:
             self._unfinished.setdefault(q.partition, OrderedDict())[q.offset] = None
             window = q.window
             if window.final:
-                self._newest[window.session] = max(window.start_us, self._newest.get(window.session, window.start_us))
+                self._newest[window.generation_id] = max(
+                    window.start_us, self._newest.get(window.generation_id, window.start_us)
+                )
         since_us = now_us - self._arrived_us
         gap_us = since_us / len(queued) if since_us <= SILENCE_US else inf
         known = self._gap_us < inf and gap_us < inf
@@ -149,7 +151,7 @@ class Batcher:
         Args:
             now_us: The monotonic clock.
             level: The level of overload by the windows of sessions that are not new.
-            last_final_us: Returns the start of a session's last predicted final window.
+            last_final_us: Returns the start of the last predicted final window of a generation id.
             level_of_new: The level of overload by all windows, for new sessions; None for the same.
             coming: True if more is at the broker, so that a full batch costs no wait.
             drain: True if nothing may wait any more.
@@ -160,7 +162,7 @@ class Batcher:
         def is_useful(q: QueuedWindow, old: bool) -> bool:
             useful = self._is_useful(q.window, levels[old], taken, last_final_us)
             if useful and q.window.final:
-                taken.setdefault(q.window.session, []).append(q.window.start_us)
+                taken.setdefault(q.window.generation_id, []).append(q.window.start_us)
             return useful
 
         picked, skipped = self._queue.select(self.size, is_useful)
@@ -169,8 +171,8 @@ class Batcher:
             self._queue.undo(picked, skipped)
             return None
         for window in (q.window for q in (*picked, *skipped)):
-            if window.final and self._newest.get(window.session) == window.start_us:
-                del self._newest[window.session]
+            if window.final and self._newest.get(window.generation_id) == window.start_us:
+                del self._newest[window.generation_id]
         for session, starts in taken.items():
             self._in_flight.setdefault(session, []).extend(starts)
         self._until_us, self._waits = now_us, None
@@ -178,12 +180,11 @@ class Batcher:
 
     def put_off(self, queued: Sequence[QueuedWindow]) -> None:
         """Note that windows of one session in a released batch are being prepared; `resume` puts them back."""
-        session = queued[0].window.session
         self._queue.block(queued[0])
         self._end_flight(queued)
-        finals = [q.window.start_us for q in queued if q.window.final]
-        if finals:
-            self._newest[session] = max(*finals, self._newest.get(session, finals[0]))
+        for window in (q.window for q in queued if q.window.final):
+            id, start_us = window.generation_id, window.start_us
+            self._newest[id] = max(start_us, self._newest.get(id, start_us))
 
     def resume(self, queued: Sequence[QueuedWindow], took_us: float) -> None:
         """Put windows back that are prepared now, and charge the time that it took to their session."""
@@ -203,11 +204,11 @@ class Batcher:
 
     def _end_flight(self, queued: Sequence[QueuedWindow]) -> None:
         for window in (q.window for q in queued):
-            starts = self._in_flight.get(window.session, [])
+            starts = self._in_flight.get(window.generation_id, [])
             if window.final and window.start_us in starts:
                 starts.remove(window.start_us)
                 if not starts:
-                    del self._in_flight[window.session]
+                    del self._in_flight[window.generation_id]
 
     def _is_useful(
         self, window: Window, level: int, taken: dict[str, list[int]], last_final_us: Callable[[str], int | None]
@@ -218,7 +219,7 @@ class Batcher:
         predicted: it would break the chain of its session. An early prediction is of no use if a final window of its
         session at or after it is there already; under overload early predictions are left out first.
         """
-        session, start_us = window.session, window.start_us
+        session, start_us = window.generation_id, window.start_us
         predicted_us = last_final_us(session)
         if predicted_us is not None and start_us <= predicted_us:
             return False

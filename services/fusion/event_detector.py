@@ -40,6 +40,7 @@ class DetectorInput:
     end_us: int
     previous_us: int | None
     top: tuple[tuple[str, float], ...]
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +194,7 @@ class EventDetector:
         events, number = [], state.events
         for lifecycle, changed in changes:
             number += lifecycle == "new"
-            id = event_id(window.session, state.chain_us, number)
+            id = event_id(window.session, state.chain_us, number, window.generation)
             events.append(self._event(id, window, changed, lifecycle, final))
         state = replace(state, last_us=window.start_us, scores=scores, open=event, events=number)
         return state, tuple(events)

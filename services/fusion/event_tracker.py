@@ -93,6 +93,7 @@ def detector_input(predicted: WindowPrediction) -> DetectorInput:
         end_us=window.end_us,
         previous_us=window.previous_us,
         top=tuple((label, round(p, digits) + 0.0) for label, p in predicted.result.top),
+        generation=window.generation,
     )
 
 
@@ -132,7 +133,7 @@ class EventTracker:
 
     Attributes:
         detector: The thresholds.
-        states: By session, the least recently updated first.
+        states: By generation id, the least recently updated first.
         has_dropped_sessions: True once there were more sessions than SESSIONS_MAX; the states of those that were
             dropped are only in the predictions topic.
     """
@@ -145,23 +146,23 @@ class EventTracker:
         self._early: dict[str, list[EarlyPrediction]] = {}
         self._published: dict[str, dict[tuple[str, str], ProvisionalEvent]] = {}
 
-    def last_final_us(self, session: str) -> int | None:
-        """Return the start of a session's last final window, None if none is known."""
-        state = self.states.get(session)
+    def last_final_us(self, generation_id: str) -> int | None:
+        """Return the start of the last final window of a generation, None if none is known."""
+        state = self.states.get(generation_id)
         return None if state is None else state.last_us
 
     def update(self, predicted: WindowPrediction) -> tuple[Event, ...]:
         """Return the events that a prediction leads to; a final prediction also advances its session's state."""
-        session = predicted.window.session
+        id = predicted.window.generation_id
         if not is_foldable(predicted):
             return ()
         if not predicted.window.final:
             return self._provisional(predicted)
-        state, events = self.detector.update(self.states.get(session), detector_input(predicted))
-        self.states[session] = state
-        self.states.move_to_end(session)
-        early = self._early.get(session, ())
-        self._early[session] = [e for e in early if e.prediction.window.start_us > state.last_us]
+        state, events = self.detector.update(self.states.get(id), detector_input(predicted))
+        self.states[id] = state
+        self.states.move_to_end(id)
+        early = self._early.get(id, ())
+        self._early[id] = [e for e in early if e.prediction.window.start_us > state.last_us]
         while len(self.states) > SESSIONS_MAX:
             oldest, _ = self.states.popitem(last=False)
             self.has_dropped_sessions = True
@@ -171,8 +172,8 @@ class EventTracker:
 
     def _provisional(self, predicted: WindowPrediction) -> tuple[Event, ...]:
         window = predicted.window
-        early = self._early.setdefault(window.session, [])
-        newest_us = early[-1].prediction.window.start_us if early else self.last_final_us(window.session)
+        early = self._early.setdefault(window.generation_id, [])
+        newest_us = early[-1].prediction.window.start_us if early else self.last_final_us(window.generation_id)
         if newest_us is not None and window.start_us <= newest_us:
             return ()
         for earlier in early:
@@ -180,9 +181,9 @@ class EventTracker:
                 earlier.revise(predicted)
         early.append(EarlyPrediction(predicted))
         del early[:-EARLY_MAX]
-        published = self._published.setdefault(window.session, {})
+        published = self._published.setdefault(window.generation_id, {})
         new: list[Event] = []
-        for one in self._detected_early(window.session, early):
+        for one in self._detected_early(window.generation_id, early):
             key = one.event.id, one.event.label
             if key not in published:
                 published[key] = one
@@ -193,22 +194,22 @@ class EventTracker:
 
     def _withdrawn(self, predicted: WindowPrediction, state: DetectorState) -> tuple[Event, ...]:
         """Withdraw the provisional events up to this final prediction that neither it nor a later early one supports."""
-        session = predicted.window.session
-        published = self._published.get(session, {})
+        id = predicted.window.generation_id
+        published = self._published.get(id, {})
         judged = {
             key: one for key, one in published.items() if one.window_us <= state.last_us and not one.is_confirmed(state)
         }
         if not judged:
             return ()
-        expected = {one.event.id for one in self._detected_early(session, self._early.get(session, ()))}
-        gone = {id: one.event for (id, _), one in judged.items() if id not in expected}
+        expected = {one.event.id for one in self._detected_early(id, self._early.get(id, ()))}
+        gone = {key[0]: one.event for key, one in judged.items() if key[0] not in expected}
         for key in [key for key in published if key[0] in gone]:
             del published[key]
         return tuple(replace(e, lifecycle="withdrawn", prediction=predicted.id) for e in gone.values())
 
-    def _detected_early(self, session: str, early: Sequence[EarlyPrediction]) -> list[ProvisionalEvent]:
+    def _detected_early(self, generation_id: str, early: Sequence[EarlyPrediction]) -> list[ProvisionalEvent]:
         """What begins and changes on the early predictions from the last final state on."""
-        state = self.states.get(session)
+        state = self.states.get(generation_id)
         detected: list[ProvisionalEvent] = []
         for one in early:
             window = replace(detector_input(one.prediction), top=one.top)

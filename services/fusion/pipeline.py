@@ -271,9 +271,9 @@ class PredictionPipeline:
             except FAILURES as error:
                 # The state may have changed in part: it is read back from the topic when the next window needs it.
                 _log.error("event detection failed on a window", extra={"why": type(error).__name__})
-                tracker.states.pop(q.window.session, None)
+                tracker.states.pop(q.window.generation_id, None)
                 events = ()
-            state = tracker.states.get(q.window.session) if q.window.final and is_foldable(p) else None
+            state = tracker.states.get(q.window.generation_id) if q.window.final and is_foldable(p) else None
             parts = [*_waited(q, batch.picked_ms, batch.held_ms), *batch.spent_ms.items()]
             parts.append(("publish", (monotonic_us() - batch.inferred_us) / 1000))
             published.append(

@@ -12,7 +12,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.contract import canonical
 from services.contract.prediction import STATE_HEADER
-from services.contract.record_fields import fields, session_of_key, text
+from services.contract.record_fields import fields, integer, text
+from services.contract.session_reset import generation_id
 from services.contract.topics import Topics
 from services.contract.window import Window
 from services.fusion.event_detector import DetectorState
@@ -27,8 +28,10 @@ UNREAD_US = 1 << 62
 _skipped = SkippedRecords("recovery")
 
 
-def state_of(headers: Sequence[tuple[str, bytes]], value: bytes | None, model_digest: str) -> DetectorState | None:
-    """Return the state after a final prediction of this model, None for any other record.
+def state_of(
+    headers: Sequence[tuple[str, bytes]], value: bytes | None, model_digest: str
+) -> tuple[str, DetectorState] | None:
+    """Return generation id and state after a final prediction of this model, None for any other record.
 
     Raises:
         ContractError: The record is not a prediction.
@@ -36,15 +39,19 @@ def state_of(headers: Sequence[tuple[str, bytes]], value: bytes | None, model_di
     raw = next((content for name, content in headers if name == STATE_HEADER), None)
     if raw is None or value is None:
         return None
-    digest = text(fields(canonical.loads_object(value), "model"), "digest")
-    return DetectorState.decode(raw) if digest == model_digest else None
+    record = canonical.loads_object(value)
+    if text(fields(record, "model"), "digest") != model_digest:
+        return None
+    window = fields(record, "window")
+    generation = integer(window, "generation") if "generation" in window else 0
+    return generation_id(text(record, "session"), generation), DetectorState.decode(raw)
 
 
-def keep_newest(states: dict[str, DetectorState], session: str, state: DetectorState) -> None:
+def keep_newest(states: dict[str, DetectorState], id: str, state: DetectorState) -> None:
     """Store a state unless a later one is known: a worker that lost its partition may still publish an older one."""
-    known = states.get(session)
+    known = states.get(id)
     if known is None or state.last_us >= known.last_us:
-        states[session] = state
+        states[id] = state
 
 
 def look_back_us(
@@ -52,7 +59,7 @@ def look_back_us(
     states: Mapping[str, DetectorState],
     read_since_us: int,
     future_us: int,
-    last_added_us: Callable[[str], int | None] = lambda session: None,
+    last_added_us: Callable[[str], int | None] = lambda id: None,
 ) -> int | None:
     """Return the append time (us) from which on predictions must be read before these windows are predicted.
 
@@ -62,10 +69,10 @@ def look_back_us(
 
     Args:
         windows: The windows, in order.
-        states: The known states by session.
+        states: The known states by generation id.
         read_since_us: The append time from which on predictions have been read.
         future_us: How far in the future a chunk's time may be.
-        last_added_us: Returns the start of the final window of a session that is predicted right before these.
+        last_added_us: Returns the start of the final window of a generation that is predicted right before these.
 
     Returns:
         None if enough is known.
@@ -73,10 +80,10 @@ def look_back_us(
     reached: dict[str, int] = {}
     since_us: int | None = None
     for window in windows:
-        state = states.get(window.session)
-        last_us = reached.get(window.session)
+        state = states.get(window.generation_id)
+        last_us = reached.get(window.generation_id)
         if last_us is None:
-            last_us = last_added_us(window.session)
+            last_us = last_added_us(window.generation_id)
         if last_us is None:
             last_us = -UNREAD_US if state is None else state.last_us
         if not window.final or window.start_us <= last_us:
@@ -86,7 +93,7 @@ def look_back_us(
             could_be_us = previous_us - future_us - 1
             if could_be_us < read_since_us and (since_us is None or could_be_us < since_us):
                 since_us = could_be_us
-        reached[window.session] = window.start_us
+        reached[window.generation_id] = window.start_us
     return since_us
 
 
@@ -96,7 +103,7 @@ class RecoveredPartition:
 
     Attributes:
         offset: Where to read on.
-        states: The newest state of each session that was published since `read_since_us`.
+        states: The newest state by generation id that was published since `read_since_us`.
         read_since_us: Append time; UNREAD_US if nothing was read.
         lost: How many offsets were deleted before they were read.
     """
@@ -157,8 +164,8 @@ class StateRecovery:
         readers = read_partitions(self._make_reader, list(since_us), read)
         for number, states in zip(since_us, await readers, strict=True):
             self._read_since_us[number] = since_us[number]
-            for session, state in states.items():
-                keep_newest(tracker.states, session, state)
+            for id, state in states.items():
+                keep_newest(tracker.states, id, state)
 
 
 async def recover(
@@ -182,7 +189,7 @@ async def recover(
 async def states_since(
     reader: AIOKafkaConsumer, topics: Topics, number: int, since_us: int, model_digest: str
 ) -> dict[str, DetectorState]:
-    """Return the newest state of each session in one partition since an append time (us).
+    """Return the newest state of each generation of a session in one partition since an append time (us).
 
     Raises:
         KafkaError: The broker cannot be read.
@@ -194,7 +201,7 @@ async def states_since(
         return states
     async for record in read_range(reader, tp, start.offset):
         with _skipped.guard(record):
-            state = state_of(record.headers, record.value, model_digest)
-            if state is not None:
-                keep_newest(states, session_of_key(record.key), state)
+            found = state_of(record.headers, record.value, model_digest)
+            if found is not None:
+                keep_newest(states, *found)
     return states

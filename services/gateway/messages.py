@@ -17,6 +17,7 @@ from services.contract import (
     event,
     media_headers,
     prediction,
+    session_reset,
     tick,
     timestamps,
     trace_context,
@@ -134,10 +135,11 @@ def prediction_message(record: KafkaRecord) -> PageMessage:
         **answer,
         "predicted_us": record.timestamp * 1000,
         "latency": _header(headers, LATENCY_HEADER),
-        "event": _ongoing_event(session, _header(headers, STATE_HEADER)),
+        "event": _ongoing_event(session, span.get("generation", 0), _header(headers, STATE_HEADER)),
         "trace_id": trace_context.trace_id_of_header(headers.get(TRACE_HEADER)),
     }
     facts = {name: answer[name] for name in ("label", "confidence", "final", "abstained", "id")}
+    facts["generation"] = span.get("generation", 0)
     facts["states"] = {name: stream["state"] for name, stream in answer["modalities"].items()}
     return make_message(
         "prediction",
@@ -203,12 +205,15 @@ def dead_letter_message(record: KafkaRecord, modality_of: Mapping[str, str]) -> 
 def media_messages(
     modality: str, record: KafkaRecord, config: AlignmentConfig = DEVICE_CLOCKS
 ) -> Iterator[PageMessage]:
-    """Yield a chunk, a session end, or one message a session for an idle record. Raises ContractError."""
+    """Yield a chunk, a session end, or one message a session for an idle record; none for a reset. Raises ContractError."""
     if record.key is None:
+        if cloudevents.raw_type(record.headers) == session_reset.RESET_TYPE.encode():
+            return
         idle = tick.decode(record.value or b"")
         if not isinstance(idle, Tick):
             raise ContractError(idle.detail)
-        for name, bound_us in idle.bounds.items():
+        for id, bound_us in idle.bounds.items():
+            name, _ = session_reset.split_generation_id(id)
             body = {"modality": modality, "bound_us": bound_us, "evidence": idle.evidence}
             yield make_message("tick", name, f"{modality} {bound_us}", bound_us, bound_us, body)
         return
@@ -318,12 +323,12 @@ def _header(headers: Mapping[str, bytes], name: str) -> Json | None:
         return None
 
 
-def _ongoing_event(session: str, state: Json | None) -> Json | None:
+def _ongoing_event(session: str, generation: int, state: Json | None) -> Json | None:
     """Return the event that is open after a final prediction, from the detector state in its headers."""
     if state is None or state.get("open") is None:
         return None
     _, label, start_us, end_us, _ = check_items(state["open"], 5, "open")
     number = integer(state, "events") if "events" in state else 0
-    id = event_id(session, time_us(state, "chain_us"), number)
+    id = event_id(session, time_us(state, "chain_us"), number, generation)
     start_us, end_us = check_time_us(start_us, "open"), check_time_us(end_us, "open")
     return {"id": id, "label": check_text(label, "open"), "start": start_us, "end": end_us}

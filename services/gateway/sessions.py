@@ -24,7 +24,7 @@ class SessionView:
         self.messages: dict[str, dict[str, PageMessage]] = {kind: {} for kind in KINDS}
         self.head_us = self.arrived_us = 0
         self.counts = {"chunk": 0, "late": 0, "dead": 0, "copy": 0}
-        self._newest: tuple[int, bool, Mapping[str, Any]] | None = None
+        self._newest: tuple[tuple[int, int, bool], Mapping[str, Any]] | None = None
         self._event: Mapping[str, Any] | None = None
         self._hashes: dict[object, str] = {}
 
@@ -78,7 +78,7 @@ class SessionView:
             "head_us": self.head_us,
             "heard_us": self.arrived_us,
             "counts": dict(self.counts),
-            "answer": None if self._newest is None else dict(self._newest[2]),
+            "answer": None if self._newest is None else dict(self._newest[1]),
             "event": None if self._event is None else dict(self._event),
         }
 
@@ -95,9 +95,9 @@ class SessionView:
                 self.counts["copy"] += 1
             self._hashes.setdefault(facts["identity"], facts["sha256"])
         elif message.kind == "prediction":
-            order = message.from_us, facts["final"]
-            if self._newest is None or order >= self._newest[:2]:
-                self._newest = (*order, facts)
+            order = facts["generation"], message.from_us, facts["final"]
+            if self._newest is None or order >= self._newest[0]:
+                self._newest = order, facts
         elif message.kind == "event":
             if facts["lifecycle"] in ("end", "withdrawn"):
                 ends = self._event is not None and self._event["id"] == facts["id"]

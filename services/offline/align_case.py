@@ -11,6 +11,7 @@ from services.aligner.alignment import Aligner, fate_name
 from services.contract import canonical
 from services.contract.alignment_config import ARRIVAL, AlignmentConfig, StreamConfig
 from services.contract.chunk import Chunk
+from services.contract.session_reset import SessionReset, split_generation_id
 from services.contract.tick import Tick
 from services.contract.window import Window, WindowMembers
 
@@ -58,10 +59,16 @@ def _run(case: dict[str, Any]) -> dict[str, Any]:
         elif arrival.get("kind") == "bound":
             out = aligner.apply_tick(modality, _tick(arrival, where), offset, index, index)
             fates.append(None)
+        elif arrival.get("kind") == "reset":
+            appended_us = _number(arrival, "append_us", where, missing=index)
+            out = aligner.apply_reset(modality, _reset(arrival, where), offset, appended_us, index)
+            fates.append(None)
         else:
-            raise InvalidCase(f"{where}: kind must be data or bound")
+            raise InvalidCase(f"{where}: kind must be data, bound or reset")
         windows += [_window(window, index) for window in out]
-    still_open = sorted([s.name, start] for s in aligner.sessions.values() for start in s.starts)
+    still_open = sorted(
+        [split_generation_id(s.name)[0], start] for s in aligner.sessions.values() for start in s.starts
+    )
     return {"fates": fates, "windows": windows, "open": still_open}
 
 
@@ -131,12 +138,17 @@ def _tick(arrival: dict[str, Any], where: str) -> Tick:
     return Tick(bounds, evidence)
 
 
+def _reset(arrival: dict[str, Any], where: str) -> SessionReset:
+    return SessionReset(_text(arrival, "session", where), _number(arrival, "generation", where, least=1))
+
+
 def _window(window: Window, after: int) -> dict[str, Any]:
     return {
         "session": window.session,
         "start_us": window.start_us,
         "end_us": window.end_us,
         "after": after,
+        **({"generation": window.generation} if window.generation else {}),
         "modalities": {name: _stream(stream) for name, stream in window.modalities.items()},
     }
 

@@ -16,9 +16,10 @@ from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk
 from services.contract.dead_letter import Reason
 from services.contract.kafka_record import Headers, KafkaRecord, MemberPosition
+from services.contract.session_reset import split_generation_id
 from services.contract.signature import Signer
 from services.contract.topics import Topics
-from services.contract.window import Window
+from services.contract.window import Window, window_id
 from services.offline.evaluation.dataset import StreamRecord
 from services.storage.payload_cache import Payload
 
@@ -50,7 +51,7 @@ class VirtualTimeDriver:
         idle_timeouts: How long silent streams are waited for.
         topics: The names of the topics.
         partitions: The partition count of every topic.
-        frontiers: By partition, the start (us) of the last emitted window of each session.
+        frontiers: By partition, the start (us) of the last emitted window by generation id.
         writes_idle_records: False if idle records are among the records that are fed.
         signer: Verifies idle records that are fed.
         payloads: What the windows that came out so far may need.
@@ -74,9 +75,10 @@ class VirtualTimeDriver:
     def open_windows(self) -> set[str]:
         """The ids of the windows that are still open."""
         return {
-            f"{session.name}/{start_us // 1000}/1"
+            window_id(name, start_us, generation=generation)
             for clocked in self._clocked.values()
             for session in clocked.partition.aligner.sessions.values()
+            for name, generation in (split_generation_id(session.name),)
             for start_us in session.starts
         }
 

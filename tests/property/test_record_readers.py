@@ -21,6 +21,7 @@ from services.contract import (
     last_emitted_window,
     mute_and_forget,
     prediction,
+    session_reset,
     tick,
     timestamps,
     window,
@@ -32,6 +33,7 @@ from services.contract.kafka_record import KafkaRecord, RecordPosition
 from services.contract.last_emitted_window import LastEmittedWindow
 from services.contract.mute_and_forget import Control
 from services.contract.record_fields import ContractError
+from services.contract.session_reset import GenerationStart, SessionReset
 from services.contract.topics import Topics
 from services.contract.window import Member, Window, WindowDecoder, WindowMembers
 from services.fusion.event_detector import DetectorState, LabelScore, OpenEvent
@@ -109,6 +111,11 @@ READERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "late": (window.decode_late, window.encode_late(CHUNK, (NOW_US,), 5)),
     "dead letter": (dead_letter.decode, LETTER.encode(b"s")[1]),
     "tick": (tick.decode, next(iter(tick.encode({"s": NOW_US}, "tick")))),
+    "reset": (session_reset.decode, session_reset.encode(SessionReset("s", 7))),
+    "generation start": (
+        session_reset.decode_start,
+        session_reset.encode_start(GenerationStart("s", 7, "audio", 5, NOW_US)),
+    ),
     "detector state": (DetectorState.decode, STATE.encode()),
     "state of a prediction": (
         lambda raw: state_of([("braid-state", raw)], canonical.dumps(PREDICTION), "m"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from weakref import WeakKeyDictionary
 
 import pytest
 
 from services.aligner.alignment import Aligner, Duplicate
+from services.aligner.generations import Generations
 from services.aligner.partition import Effects, FrontierCoverage, Partition
 from services.aligner.quotas import QuotaLimits
 from services.aligner.session import NEVER_US, Session, Stream, WatermarkStep
@@ -16,9 +17,11 @@ from services.contract.chunk import Chunk
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.kafka_record import LogRecord
 from services.contract.last_emitted_window import key
+from services.contract.session_reset import GenerationStart, split_generation_id
 from services.contract.tick import TickEvidence
 from services.fusion.batching import Batcher
 from tests.simulation import fuser
+from tests.simulation.broker import MODALITIES
 from tests.simulation.world import World
 
 
@@ -271,6 +274,32 @@ def start_each_process_without_usage(patch: pytest.MonkeyPatch) -> None:
         return windows
 
     patch.setattr(Aligner, "_close", hasty)
+
+
+def never_write_generations(patch: pytest.MonkeyPatch) -> None:
+    """Commit past resets whose generations are in no record."""
+    patch.setattr(Partition, "due_generations", lambda self: [])
+
+
+def close_old_generations_before_their_reset_is_read(patch: pytest.MonkeyPatch) -> None:
+    """Close an old generation after a restart though its log is read again from before the reset."""
+    start = Generations.__init__
+
+    def hasty(self: Generations, starts: Iterable[GenerationStart], positions: Mapping[str, int]) -> None:
+        start(self, starts, dict.fromkeys(positions, 1 << 60))
+
+    patch.setattr(Generations, "__init__", hasty)
+
+
+def let_a_reset_act_on_all_logs(patch: pytest.MonkeyPatch) -> None:
+    """Take a chunk for the newest generation that is known from any log."""
+    at = Generations.id_at
+
+    def newest(self: Generations, session: str, modality: str, offset: int) -> str:
+        ids = [at(self, session, m, offset if m == modality else 1 << 60) for m in (*MODALITIES, modality)]
+        return max(ids, key=split_generation_id)
+
+    patch.setattr(Generations, "id_at", newest)
 
 
 def predict_again_what_is_published(patch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from services.contract import cloudevents
 from services.contract.cloudevents import Envelope
 from services.contract.last_emitted_window import LastEmittedWindow
+from services.contract.session_reset import GenerationStart
 from services.contract.window import Window
 
 UNIT_US = 1_000
@@ -107,10 +108,9 @@ def record_of(sent: SentRecord, offset: int, timestamp: int) -> FakeRecord:
 
 @dataclass(frozen=True, slots=True)
 class PublishedPrediction:
-    """A prediction in its topic: append time, session, value and headers."""
+    """A prediction in its topic: append time, value and headers."""
 
     timestamp: int
-    session: str
     value: bytes
     headers: Sequence[tuple[str, bytes]]
 
@@ -128,6 +128,7 @@ class Broker:
     late: set[tuple[str, int]] = field(default_factory=set)
     dead: dict[tuple[str, int], str] = field(default_factory=dict)
     frontiers: dict[bytes, LastEmittedWindow] = field(default_factory=dict)
+    generations: dict[bytes, GenerationStart] = field(default_factory=dict)
     committed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MODALITIES, 0))
     predictions: list[PublishedPrediction] = field(default_factory=list)
     events: list[bytes] = field(default_factory=list)
@@ -142,7 +143,7 @@ class Broker:
     def append_window(self, timestamp: int, window: Window) -> None:
         self.windows.append((timestamp, window))
         if window.final:
-            self.moments.setdefault((window.session, window.start_us), len(self.commits))
+            self.moments.setdefault((window.generation_id, window.start_us), len(self.commits))
 
     def commit(self, floors: dict[str, int]) -> None:
         """Commit the offsets of the owner; they never go back."""

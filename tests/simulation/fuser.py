@@ -67,8 +67,9 @@ def expected(
         predicted = predict(window, payload)
         state = b""
         if predicted.result.label is not None:
-            states[window.session], news = DECISION.update(states.get(window.session), detector_input(predicted))
-            state = states[window.session].encode()
+            id = window.generation_id
+            states[id], news = DECISION.update(states.get(id), detector_input(predicted))
+            state = states[id].encode()
             events |= {event_record.encode(e) for e in news}
         predictions[predicted.id] = predicted.record, state
     return predictions, events
@@ -101,7 +102,9 @@ class FusionWorker:
                 predicted = predict(window, self._broker.payload)
                 events = self.chains.update(predicted)
                 final = window.final and predicted.result.label is not None
-                predictions.append((predicted, events, self.chains.states[window.session].encode() if final else b""))
+                predictions.append(
+                    (predicted, events, self.chains.states[window.generation_id].encode() if final else b"")
+                )
             for _, events, _ in predictions:
                 for e in events:
                     if e.final:
@@ -109,7 +112,7 @@ class FusionWorker:
                     crash()
             for predicted, _, state in predictions:
                 headers = [(STATE_HEADER, state)] if state else []
-                published = PublishedPrediction(clock_ms, predicted.window.session, predicted.record, headers)
+                published = PublishedPrediction(clock_ms, predicted.record, headers)
                 self._broker.predictions.append(published)
                 crash()
         self.position += len(windows)
@@ -119,6 +122,6 @@ class FusionWorker:
         for published in self._broker.predictions:
             read = read or published.timestamp * 1000 >= self._read_since_us // 1000 * 1000
             if read:
-                state = state_of(published.headers, published.value, MODEL["digest"])
-                if state is not None:
-                    keep_newest(self.chains.states, published.session, state)
+                found = state_of(published.headers, published.value, MODEL["digest"])
+                if found is not None:
+                    keep_newest(self.chains.states, *found)

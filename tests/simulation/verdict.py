@@ -9,6 +9,7 @@ from services.contract import canonical
 from services.contract import window as window_record
 from services.contract.admission import AdmittedChunk, admit
 from services.contract.prediction import STATE_HEADER
+from services.contract.session_reset import SessionReset
 from services.contract.tick import Tick
 from services.contract.window import Window
 from services.inspection.audit.oracle import LogEntry, OracleVerdict, judge_logs
@@ -41,7 +42,7 @@ def _judged(world: World) -> tuple[Arrivals, OracleVerdict]:
             if isinstance(read, AdmittedChunk):
                 arrivals[modality, r.offset] = read
                 logs[modality].append(LogEntry(r.offset, r.timestamp * 1000, read.chunk))
-            elif isinstance(read, Tick):
+            elif isinstance(read, Tick | SessionReset):
                 logs[modality].append(LogEntry(r.offset, r.timestamp * 1000, read))
     return arrivals, judge_logs(logs, world.semantics)
 
@@ -54,10 +55,11 @@ def _windows(broker: Broker, verdict: OracleVerdict) -> Iterator[str]:
     for _, window in broker.windows:
         if not window.final:
             continue
-        key = window.session, window.start_us
-        if key not in bytes_of and window.start_us <= reached.get(window.session, window.start_us - 1):
-            yield f"window {key} came after {reached[window.session]}"
-        reached[window.session] = max(window.start_us, reached.get(window.session, window.start_us))
+        id = window.generation_id
+        key = id, window.start_us
+        if key not in bytes_of and window.start_us <= reached.get(id, window.start_us - 1):
+            yield f"window {key} came after {reached[id]}"
+        reached[id] = max(window.start_us, reached.get(id, window.start_us))
         bytes_of[key].add(window_record.encode(window))
     expected_versions = {key: {window_record.encode(window)} for key, window in verdict.windows.items()}
     yield from (f"{len(found)} versions of {key}" for key, found in bytes_of.items() if len(found) > 1)

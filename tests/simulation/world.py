@@ -14,8 +14,9 @@ from functools import partial
 from services.aligner.idleness import EndOffsets, IdleTimeouts
 from services.aligner.partition import Effects, Partition
 from services.aligner.recovery import initial_state
-from services.contract import last_emitted_window, tick
+from services.contract import last_emitted_window, session_reset, tick
 from services.contract.alignment_config import AlignmentConfig, Quotas, StreamConfig
+from services.contract.session_reset import SessionReset
 from services.contract.topics import Topics
 from tests.simulation.broker import EPOCH_MS, MODALITIES, UNIT_US, Broker, FakeRecord, SentRecord, record_of
 from tests.simulation.fuser import FusionWorker
@@ -83,6 +84,10 @@ class World:
             self.rng.choice([None, QUOTAS, QUOTAS]),
             self.rng.choice([None, 0, 5 * UNIT_US, 50 * UNIT_US]),
         )
+        # Draws of its own, so that histories without resets are those of their seeds.
+        self.reset_rng = random.Random(f"resets {seed}")
+        self.sessions = sorted({sent.session for sent in plan}) if self.reset_rng.random() < 0.4 else []
+        self.unwritten_resets: list[tuple[str, SessionReset]] = []
         self.counts: Counter[str] = Counter()
         # By modality: the offset up to which some process, perhaps one that crashed, has read.
         self.fetched: Counter[str] = Counter()
@@ -120,7 +125,8 @@ class World:
         # As the broker answers: everything from the first record on that is at or after this time.
         begin = next((at for at, (ms, _) in enumerate(self.broker.windows) if ms >= since), len(self.broker.windows))
         tail = [(ms * 1000, window) for ms, window in self.broker.windows[begin:] if window.final]
-        start = initial_state(floors, list(self.broker.frontiers.items()), tail, self.semantics.digest)
+        generations = list(self.broker.generations.values())
+        start = initial_state(floors, list(self.broker.frontiers.items()), tail, self.semantics.digest, generations)
         partition = Partition(0, 1, self.semantics, PATIENCE, TOPICS, self.tail * 1000, start)
         self.nonces[id(partition)] = f"n{len(self.nonces)}"
         return partition
@@ -139,6 +145,7 @@ class World:
             self.clock += 1
             self._jump()
             self._produce()
+            self._reset_sessions()
             if self.rng.random() < 0.01:
                 self.broker.redis.clear()
             self._turn()
@@ -164,6 +171,25 @@ class World:
                 log.skip(self.rng.choice([1, 1, 3]))
         if self.rng.random() < 0.1:
             self._delete_unread(self.rng.choice(MODALITIES))
+
+    def _reset_sessions(self) -> None:
+        """Reset a session now and then: log by log, perhaps in some logs only and then in all of them once more."""
+        rng = self.reset_rng
+        if self.unwritten_resets and rng.random() < 0.2:
+            modality, reset = self.unwritten_resets.pop(0)
+            value = session_reset.encode(reset)
+            headers = session_reset.headers(value)
+            self.broker.media[modality].append(
+                partial(FakeRecord, timestamp=self.now_ms, key=None, value=value, headers=headers)
+            )
+        elif self.sessions and self.plan and not self.unwritten_resets and rng.random() < 0.01:
+            session = rng.choice(self.sessions)
+            for number in range(rng.choice([1, 1, 2])):
+                reset = SessionReset(session, EPOCH_MS + self.clock + number)
+                self.unwritten_resets += [(modality, reset) for modality in rng.sample(MODALITIES, 3)]
+                if number == 1:
+                    # The one before it was interrupted.
+                    del self.unwritten_resets[rng.choice([1, 2]) : 3]
 
     def _delete_unread(self, modality: str) -> None:
         """Delete records that nobody has ever read; those that were read are needed to know the right windows."""
@@ -273,8 +299,13 @@ class World:
                 self.write_tick(modality, bounds, "tick")
 
     def commit(self, process: Partition) -> None:
-        """Write frontier records, then commit; a zombie's commit is rejected, its records are not."""
+        """Write frontiers and generations, then commit; a zombie's commit is rejected, its records are not."""
         floors = process.commit_offsets(self.wall_us)
+        starts = process.due_generations()
+        for start in starts:
+            self.broker.generations[session_reset.start_key(start)] = start
+            self.maybe_crash(0.01)
+        process.on_generations_acknowledged(starts)
         for record in process.due_frontiers():
             key = last_emitted_window.key(record.session, self.nonces[id(process)])
             self.broker.frontiers[key] = record
@@ -295,7 +326,12 @@ class World:
             self.fusers = self.fusers[-1:]
 
     def _over(self) -> bool:
-        if self.plan or len(self.processes) > 1 or self.fusers[0].position < len(self.broker.windows):
+        if (
+            self.plan
+            or self.unwritten_resets
+            or len(self.processes) > 1
+            or self.fusers[0].position < len(self.broker.windows)
+        ):
             return False
         process = self.processes[0]
         return process.commit_offsets(self.wall_us) == self.broker.ends() and not process.aligner.sessions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from services.contract import cloudevents, media_headers, tick, timestamps
+from services.contract import cloudevents, media_headers, session_reset, tick, timestamps
 from services.contract.admission import declared_duration_us
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk
@@ -12,14 +12,18 @@ from services.contract.cloudevents import Envelope
 from services.contract.dead_letter import Rejected
 from services.contract.kafka_record import LogRecord
 from services.contract.media_headers import AudioInfo
+from services.contract.session_reset import SessionReset
 from services.contract.tick import Tick
 
 
-def decode_media_record(raw: LogRecord, modality: str, partition: int, config: AlignmentConfig) -> Chunk | Tick | None:
+def decode_media_record(
+    raw: LogRecord, modality: str, partition: int, config: AlignmentConfig
+) -> Chunk | Tick | SessionReset | None:
     """Return the content of a record that was not rejected; None for a session end and for an invalid record."""
     if raw.key is None:
-        found = tick.decode(raw.value or b"")
-        return found if isinstance(found, Tick) else None
+        is_reset = cloudevents.raw_type(raw.headers) == session_reset.RESET_TYPE.encode()
+        found = session_reset.decode(raw.value or b"") if is_reset else tick.decode(raw.value or b"")
+        return None if isinstance(found, Rejected) else found
     e = cloudevents.parse_envelope(raw.headers, raw.value)
     if not isinstance(e, Envelope) or e.get("type") == cloudevents.SESSION_END_TYPE:
         return None

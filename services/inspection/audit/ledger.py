@@ -12,6 +12,7 @@ from services.contract import window as window_record
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk
 from services.contract.kafka_record import KafkaRecord
+from services.contract.session_reset import SessionReset, split_generation_id
 from services.contract.tick import Tick
 from services.contract.window import Window
 from services.inspection.audit.decode_media import decode_media_record
@@ -107,7 +108,7 @@ def _one(logs: PartitionLogs, semantics: AlignmentConfig, ours: Callable[[str], 
                     ledger.fate_of[modality, logs.partition, raw.offset] = "dead"
                 continue
             found = decode_media_record(raw, modality, logs.partition, semantics)
-            if isinstance(found, Tick):
+            if isinstance(found, Tick | SessionReset):
                 entries[modality].append(LogEntry(raw.offset, raw.timestamp * 1000, found))
             elif isinstance(found, Chunk) and mine:
                 entries[modality].append(LogEntry(raw.offset, raw.timestamp * 1000, found))
@@ -133,7 +134,7 @@ def _windows(
         if not window.final:
             ledger.early_windows += 1
             continue
-        key = window.session, window.start_us
+        key = window.generation_id, window.start_us
         if key in seen:
             ledger.copies += 1
             if seen[key] != raw.value:
@@ -147,11 +148,13 @@ def _windows(
         if wanted is None or window_record.encode(wanted) != raw.value:
             ledger.windows_wrong += 1
             ledger.troubles.append(f"window {window.id} is not what the logs say")
-    for session, start_us in verdict.windows.keys() - seen.keys():
+    for key in verdict.windows.keys() - seen.keys():
         ledger.windows_wrong += 1
-        ledger.troubles.append(f"window {session}/{start_us // 1000} is missing")
-    for session, start_us in verdict.open:
-        ledger.troubles.append(f"window {session}/{start_us // 1000} was never closed")
+        ledger.troubles.append(f"window {verdict.windows[key].id} is missing")
+    for id, start_us in verdict.open:
+        session, generation = split_generation_id(id)
+        open_id = window_record.window_id(session, start_us, generation=generation)
+        ledger.troubles.append(f"window {open_id} was never closed")
     return placed
 
 

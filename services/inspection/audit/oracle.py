@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from services.contract.alignment_config import AlignmentConfig, member_bytes
 from services.contract.chunk import Chunk
+from services.contract.session_reset import CLOSED_US, SessionReset, generation_id, split_generation_id
 from services.contract.tick import Tick
 from services.contract.window import Member, Window, WindowMembers
 
@@ -22,7 +23,7 @@ class LogEntry(NamedTuple):
 
     offset: int
     appended_us: int
-    content: Chunk | Tick
+    content: Chunk | Tick | SessionReset
 
 
 class WatermarkStep(NamedTuple):
@@ -35,7 +36,7 @@ class WatermarkStep(NamedTuple):
 
 @dataclass(slots=True)
 class LogReading:
-    """What one whole log says."""
+    """What one whole log says; sessions are named by generation id."""
 
     steps: dict[str, list[WatermarkStep]] = field(default_factory=lambda: defaultdict(list))
     members: dict[tuple[str, int], list[Chunk]] = field(default_factory=lambda: defaultdict(list))
@@ -49,16 +50,32 @@ class LogReading:
 
 @dataclass(frozen=True, slots=True)
 class OracleVerdict:
-    """Final windows by (session, start), windows that are still open, and the fate at each (modality, offset)."""
+    """Final windows by (generation id, start), windows still open, and the fate at each (modality, offset)."""
 
     windows: dict[tuple[str, int], Window]
     open: set[tuple[str, int]]
     fates: dict[tuple[str, int], str]
 
 
-def read_log(modality: str, log: Sequence[LogEntry], semantics: AlignmentConfig) -> LogReading:
-    """Return what one log decides without the others: windowed, late, duplicate, conflict, quota or limit for each record."""
+def generations_of(logs: Mapping[str, Sequence[LogEntry]]) -> dict[str, list[int]]:
+    """Return the generations of each session that was reset, rising, from 0 on."""
+    found: dict[str, set[int]] = defaultdict(lambda: {0})
+    for log in logs.values():
+        for entry in log:
+            if isinstance(entry.content, SessionReset):
+                found[entry.content.session].add(entry.content.generation)
+    return {session: sorted(numbers) for session, numbers in found.items()}
+
+
+def read_log(
+    modality: str, log: Sequence[LogEntry], semantics: AlignmentConfig, generations: Mapping[str, Sequence[int]]
+) -> LogReading:
+    """Return what one log decides without the others: windowed, late, duplicate, conflict, quota or limit for each record.
+
+    generations: The generations of each session that was reset, in any log.
+    """
     reading = LogReading()
+    current: dict[str, int] = {}
     known: dict[tuple[str, object], tuple[str | None, int]] = {}
     for offset, appended_us, holds in log:
         if isinstance(holds, Tick):
@@ -67,7 +84,15 @@ def read_log(modality: str, log: Sequence[LogEntry], semantics: AlignmentConfig)
                 if bound_us is None or to_us > bound_us:
                     reading.steps[session].append(WatermarkStep(to_us, appended_us, holds.evidence))
             continue
-        session = holds.session
+        if isinstance(holds, SessionReset):
+            if holds.generation > current.get(holds.session, 0):
+                current[holds.session] = holds.generation
+                for older in (n for n in generations[holds.session] if n < holds.generation):
+                    id = generation_id(holds.session, older)
+                    if (reading.bound_us(id) or 0) < CLOSED_US:
+                        reading.steps[id].append(WatermarkStep(CLOSED_US, appended_us, "tick"))
+            continue
+        session = generation_id(holds.session, current.get(holds.session, 0))
         bound_us = reading.bound_us(session)
 
         def closed(start_us: int, bound_us: int | None = bound_us) -> bool:
@@ -135,26 +160,29 @@ def _over_quota(counted: Sequence[Chunk], chunk: Chunk, semantics: AlignmentConf
 
 def judge_logs(logs: Mapping[str, Sequence[LogEntry]], semantics: AlignmentConfig) -> OracleVerdict:
     """Return the windows and fates of all media logs of one partition."""
-    readings = {modality: read_log(modality, logs.get(modality, ()), semantics) for modality in semantics.modalities}
+    generations = generations_of(logs)
+    readings = {m: read_log(m, logs.get(m, ()), semantics, generations) for m in semantics.modalities}
     fates = {(m, offset): fate for m, reading in readings.items() for offset, fate in reading.fates.items()}
     starts = sorted({key for reading in readings.values() for key, chunks in reading.members.items() if chunks})
     windows: dict[tuple[str, int], Window] = {}
     still_open: set[tuple[str, int]] = set()
     previous: dict[str, int] = {}
     for session, start_us in starts:
+        name, generation = split_generation_id(session)
+        declared = semantics.modalities_of(name)
         closing: dict[str, WatermarkStep] = {}
-        for modality in semantics.modalities_of(session):
+        for modality in declared:
             close_us = semantics.closing_watermark_us(start_us, modality)
             step = next((s for s in readings[modality].steps[session] if s.bound_us >= close_us), None)
             if step is not None:
                 closing[modality] = step
-        if len(closing) < len(semantics.modalities_of(session)):
+        if len(closing) < len(declared):
             still_open.add((session, start_us))
             continue
         chunks = {m: readings[m].members.get((session, start_us), []) for m in semantics.modalities}
         before_us = previous.get(session)
         windows[session, start_us] = Window(
-            session=session,
+            session=name,
             start_us=start_us,
             end_us=start_us + semantics.size_us,
             previous_us=None if before_us is None or start_us - before_us > semantics.event_gap_us else before_us,
@@ -163,6 +191,7 @@ def judge_logs(logs: Mapping[str, Sequence[LogEntry]], semantics: AlignmentConfi
             modalities={m: _lane(closing.get(m), chunks[m]) for m in semantics.modalities},
             opened_us=min(chunk.appended_us for found in chunks.values() for chunk in found),
             closed_us=max(step.appended_us for step in closing.values()),
+            generation=generation,
         )
         previous[session] = start_us
     return OracleVerdict(windows, still_open, fates)

@@ -11,6 +11,7 @@ from services.contract import canonical
 from services.contract import window as window_record
 from services.contract.kafka_record import MemberPosition
 from services.contract.prediction import STATE_HEADER, muted_modalities
+from services.contract.session_reset import generation_id
 from services.contract.topics import Topics
 from services.contract.window import Window
 from services.fusion.event_detector import DetectorState
@@ -72,7 +73,7 @@ class Baseline:
     Attributes:
         outcome: The recorded windows, predictions and events.
         frontiers: By partition and session, the start of the last window that a replay cannot make again.
-        states: The event detector's states there, by session and model digest.
+        states: The event detector's states there, by generation id and model digest.
         incomplete: Windows with members that the recording does not have.
         from_us: By partition, when the first window came, if the recording begins in the middle.
         digests: How many predictions each model made.
@@ -152,13 +153,13 @@ def _windows(file: RecordingFile, topics: Topics, out: Baseline) -> None:
         frontiers = out.frontiers.setdefault(record.partition, {})
         if window.config != about.semantics.digest or _reaches_before(window, about, topics):
             out.incomplete.add(window.id)
-            frontiers[window.session] = max(window.start_us, frontiers.get(window.session, window.start_us))
-        first = previous.setdefault((record.partition, window.session), window)
-        if first is window and window.session not in frontiers and not about.is_complete:
+            frontiers[window.generation_id] = max(window.start_us, frontiers.get(window.generation_id, window.start_us))
+        first = previous.setdefault((record.partition, window.generation_id), window)
+        if first is window and window.generation_id not in frontiers and not about.is_complete:
             # A window names its predecessor; if it has none, the last window is further back than event_gap_us.
             gap_us = about.semantics.event_gap_us
             before_us = window.start_us - gap_us - 1 if window.previous_us is None else window.previous_us
-            frontiers[window.session] = before_us
+            frontiers[window.generation_id] = before_us
 
 
 def _reaches_before(window: Window, about: RecordingMetadata, topics: Topics) -> bool:
@@ -171,23 +172,24 @@ def _reaches_before(window: Window, about: RecordingMetadata, topics: Topics) ->
 
 
 def _predictions(file: RecordingFile, topics: Topics, digest: str | None, out: Baseline) -> None:
-    starts = {session: start_us for found in out.frontiers.values() for session, start_us in found.items()}
+    starts = {id: start_us for found in out.frontiers.values() for id, start_us in found.items()}
     chosen: dict[str, str] = {}
     for record in file.records(topics.predictions):
         fields = canonical.object_or_empty(record.value)
         try:
             window_id, by = fields["id"].rpartition("@")[0], fields["model"]["digest"]
-            session, start_us, final = fields["session"], fields["window"]["start"], fields["final"]
+            start_us, final = fields["window"]["start"], fields["final"]
+            id = generation_id(fields["session"], fields["window"].get("generation", 0))
             muted = muted_modalities(fields)
         except (KeyError, TypeError, AttributeError):
             continue
         if not final or record.value is None:
             continue
         out.digests[by] += 1
-        if starts.get(session) == start_us:
+        if starts.get(id) == start_us:
             state = next((raw for name, raw in record.headers if name == STATE_HEADER), None)
             if state is not None:
-                out.states[session, by] = DetectorState.decode(state)
+                out.states[id, by] = DetectorState.decode(state)
         if chosen.get(window_id) == digest and digest is not None:
             if by == digest and out.outcome.predictions[window_id] != record.value:
                 out.troubles.append(f"two versions of prediction {fields['id']} were recorded")

@@ -54,7 +54,7 @@ def replay(file: RecordingFile, settings: ReplaySettings, baseline: Baseline, in
     tracker, digest = EventTracker(EventDetector.of_model(inference.model)), inference.model.digest
     result = ReplayResult(ReplayOutcome(), set(), set())
     last_us = file.until_us - RECENT_US
-    sessions: set[str] = set()
+    known: set[str] = set()
     for batch in _batches(driver.play(file.records(*settings.topics.media_all), file.until_us)):
         records = [window_record.encode(timed.window) for timed in batch]
         # Decoded from its record, as in the fusion worker: the order of a prediction's modalities follows the record's.
@@ -65,8 +65,8 @@ def replay(file: RecordingFile, settings: ReplaySettings, baseline: Baseline, in
             result.outcome.predictions[window.id] = predicted.record
             if window.closed_us > last_us:
                 result.too_recent.add(window.id)
-            if window.session not in sessions:
-                sessions.add(window.session)
+            if window.generation_id not in known:
+                known.add(window.generation_id)
                 _restore_state(window, tracker, baseline, digest, result)
             for e in tracker.update(predicted):
                 result.outcome.events.setdefault(e.id, []).append(event.encode(e))
@@ -80,11 +80,11 @@ def _restore_state(
 ) -> None:
     """Give a session whose windows follow earlier ones the state that it had then."""
     if window.previous_us is not None:
-        state = baseline.states.get((window.session, digest))
+        state = baseline.states.get((window.generation_id, digest))
         if state is None or state.last_us != window.previous_us:
             result.unknown_state.add(window.session)
         else:
-            tracker.states[window.session] = state
+            tracker.states[window.generation_id] = state
 
 
 def _batches(steps: Iterator[list[TimedWindow]]) -> Iterator[list[TimedWindow]]:

@@ -8,6 +8,7 @@ from services.aligner.alignment import Aligner, Fate, fate_name
 from services.aligner.session import Session, Stream
 from services.contract.alignment_config import AlignmentConfig, StreamConfig
 from services.contract.chunk import EMPTY_SHA256, Chunk, SessionEnd
+from services.contract.session_reset import SessionReset
 from services.contract.tick import Tick, TickEvidence
 from services.contract.window import Window
 
@@ -66,7 +67,12 @@ class Line:
         self.out += self.aligner.apply_tick(modality, tick, self._next(modality), self.now_us, self.now_us)
 
     def end(self, modality: str, source: str = "d", session: str = "s") -> None:
-        self.aligner.end_source(modality, SessionEnd(session, source))
+        self.aligner.end_source(modality, SessionEnd(session, source), self._offsets[modality])
+
+    def reset(self, modality: str, generation: int, session: str = "s") -> None:
+        """A reset in one log."""
+        reset, offset, us = SessionReset(session, generation), self._next(modality), self.now_us
+        self.out += self.aligner.apply_reset(modality, reset, offset, us, us)
 
     def starts(self, session: str = "s") -> list[int]:
         """The windows that came out, by start in ms."""

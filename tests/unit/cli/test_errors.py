@@ -35,6 +35,7 @@ VERB_LINES = {
     f"label {ID} dog": (FAILED, FAILED),
     "mute kitchen": (FAILED, FAILED),
     "unmute kitchen audio": (FAILED, FAILED),
+    "reset-session kitchen": (FAILED, FAILED),
     "forget kitchen": (FAILED, FAILED),
     "audit": (FAILED, FAILED),
     "migrate-settings": (FAILED, FAILED),

@@ -13,7 +13,16 @@ from jsonschema import Draft7Validator, Draft202012Validator
 from typer.testing import CliRunner
 
 from services.cli.main import app
-from services.contract import dead_letter, event, last_emitted_window, mute_and_forget, prediction, tick, window
+from services.contract import (
+    dead_letter,
+    event,
+    last_emitted_window,
+    mute_and_forget,
+    prediction,
+    session_reset,
+    tick,
+    window,
+)
 from services.contract.chunk import Chunk
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.event import Event
@@ -22,6 +31,7 @@ from services.contract.last_emitted_window import LastEmittedWindow
 from services.contract.mute_and_forget import Control
 from services.contract.prediction import ModalityContribution, PredictionResult
 from services.contract.record_schemas import RECORDS
+from services.contract.session_reset import GenerationStart, SessionReset
 from services.contract.topics import Topics
 from services.contract.window import Member, Window, WindowMembers
 from services.runtime.schema_documents import asyncapi, files
@@ -49,6 +59,8 @@ WRITTEN = {
         RecordPosition("t", 0, 1), "fusion", Rejected(Reason.SIZE, "too large"), b"x", ()
     ).encode(None)[1],
     "tick": next(iter(tick.encode({"kitchen": 5}, "tick"))),
+    "reset": session_reset.encode(SessionReset("kitchen", 7)),
+    "generation_start": session_reset.encode_start(GenerationStart("kitchen", 7, "audio", 5, 9)),
     "control": mute_and_forget.encode(Control("kitchen", {"audio": 7}, {"video": ((1, 2),)}, 3)),
     "frontier": last_emitted_window.encode(LastEmittedWindow("kitchen", 5, "0123456789ab")),
 }

@@ -6,12 +6,13 @@ import pytest
 
 from services.contract import canonical
 from services.contract.prediction import STATE_HEADER
+from services.contract.session_reset import generation_id
 from services.contract.window import Window
 from services.fusion.event_detector import DetectorState
 from services.fusion.recovery import UNREAD_US, keep_newest, look_back_us, state_of
 
 FUTURE = 100
-DIGEST, VALUE = "current", canonical.dumps({"model": {"digest": "current"}})
+DIGEST, VALUE = "current", canonical.dumps({"model": {"digest": "current"}, "session": "s", "window": {}})
 STATE = DetectorState(chain_us=5, last_us=20)
 HEADERS = [("other", b"x"), (STATE_HEADER, STATE.encode())]
 
@@ -27,8 +28,13 @@ def look_back(
 
 
 def test_the_state_is_in_the_header_of_a_final_prediction_of_the_same_model() -> None:
-    assert state_of(HEADERS, VALUE, DIGEST) == STATE
+    assert state_of(HEADERS, VALUE, DIGEST) == ("s", STATE)
     assert state_of(HEADERS, VALUE, "another model") is None
+
+
+def test_the_state_of_a_session_that_was_reset_is_that_of_its_generation() -> None:
+    value = canonical.dumps({"model": {"digest": DIGEST}, "session": "s", "window": {"generation": 7}})
+    assert state_of(HEADERS, value, DIGEST) == (generation_id("s", 7), STATE)
 
 
 def test_records_without_state_or_value_give_no_state() -> None:
