@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help setup demo test test-programs quick lint format bench soak profile profile-fusion bench-sessions bench-neighbours bench-page test-gpu quiet train simulate mutate fuzz torture docs-long lock clean
+.PHONY: help setup demo test test-programs quick lint format bench soak profile profile-fusion bench-sessions bench-neighbours bench-rooms bench-page test-gpu quiet train simulate mutate fuzz torture docs-long lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -70,6 +70,10 @@ format: setup  ## Format the code
 
 bench: setup  ## Measure Braid and other frameworks on one broker, every window checked (QUICK=1 writes nothing; ARGS="--case backlog --systems braid,bare")
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(or $(ARGS),$(if $(QUICK),,--write))
+	$(if $(ARGS),,@$(BIN)/python -m benchmarks.live_rooms $(if $(QUICK),--quick,--write))
+
+bench-rooms: setup  ## CPU, memory, wake-ups and fetches of every process at rest and with 1 to 64 live rooms (ten minutes; QUICK=1 writes nothing)
+	@$(BIN)/python -m benchmarks.live_rooms $(if $(QUICK),--quick,--write) $(ARGS)
 
 soak: setup  ## Memory and open files of every process at a steady rate (MINUTES=30)
 	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30) --write

@@ -22,7 +22,7 @@ from services.contract.partitioner import partition_of
 from services.contract.signature import Signer, is_signed_topic
 from services.contract.topics import RECORD_BYTES_MAX
 from services.contract.user_errors import EXIT_USAGE, BraidError
-from services.kafka import batch_decoding
+from services.kafka import batch_decoding, long_poll
 from services.kafka.assignor import make_assignor
 from services.kafka.skipped_records import SkippedRecords
 from services.runtime.broker_clock import BROKER_CLOCK
@@ -49,6 +49,7 @@ METADATA_AGE_MS = 10_000
 BATCH_BYTES_MAX = 1024 * 1024
 
 batch_decoding.install()
+long_poll.install()
 # The settings, or only bootstrap servers, which then means no TLS and no authentication.
 BrokerAddress = str | KafkaSettings
 
@@ -314,7 +315,7 @@ def make_group_consumer(where: BrokerAddress, group: str, instance: str, partiti
         heartbeat_interval_ms=1_000,
         rebalance_timeout_ms=60_000,
         max_poll_interval_ms=7 * 86_400_000,
-        fetch_max_wait_ms=50,
+        fetch_max_wait_ms=long_poll.LONG_POLL_MS,
         fetch_max_bytes=FETCH_BYTES_MAX,
         max_partition_fetch_bytes=RECORD_BYTES_MAX,
     )
@@ -329,10 +330,14 @@ def make_reader(where: BrokerAddress, *, with_forged: bool = False, **options: A
         Signer() if with_forged else signer_of(where),
         **connection_options(where),
         enable_auto_commit=False,
-        fetch_max_wait_ms=50,
         fetch_max_bytes=FETCH_BYTES_MAX,
         isolation_level=options.pop("isolation_level", isolation_level(where)),
-        **{"auto_offset_reset": "earliest", "max_partition_fetch_bytes": RECORD_BYTES_MAX, **options},
+        **{
+            "auto_offset_reset": "earliest",
+            "max_partition_fetch_bytes": RECORD_BYTES_MAX,
+            "fetch_max_wait_ms": long_poll.LONG_POLL_MS,
+            **options,
+        },
     )
 
 

@@ -29,7 +29,7 @@ from services.runtime.health import Progress
 from services.runtime.monotonic_clock import monotonic_us
 
 COMMIT_EVERY_US = 500_000
-POLL_MS_MAX = 100
+POLL_MS_MAX = 500
 # A batch of a fusion worker may take this long on a busy machine. Killing the process sooner loses no data.
 LAST_TURN_S = 60
 BROKER_WITHIN_S = 60

@@ -14,7 +14,7 @@ from aiokafka.structs import ConsumerRecord
 from services.kafka import clients
 from services.runtime.health import Progress
 
-RECORDS_MAX, POLL_MS, RETRY_S = 500, 100, 0.5
+RECORDS_MAX, POLL_MS, RETRY_S = 500, 500, 0.5
 Batch = Mapping[TopicPartition, list[ConsumerRecord]]
 _log = logging.getLogger(__name__)
 

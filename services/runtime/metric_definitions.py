@@ -15,7 +15,8 @@ BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2
 # Contributions are differences of log probabilities, not times.
 BUCKETS_NATS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
-# Of the process: readers of every kind count in it.
+# Of the process: readers of every kind count in them.
+FETCHES = Counter("braid_kafka_fetches", "Fetch requests to Kafka.", registry=None)
 RECORDS_SKIPPED = Counter(
     "braid_records_skipped", "Records that readers passed over, by reason.", ("topic", "reason"), registry=None
 )
@@ -24,6 +25,7 @@ RECORDS_SKIPPED = Counter(
 def make_registry(service: str) -> CollectorRegistry:
     """Return the registry of one process, which states its build."""
     registry = CollectorRegistry()
+    registry.register(FETCHES)
     registry.register(RECORDS_SKIPPED)
     build = Info("braid_build", "Service, its version and that of Python.", registry=registry)
     build.info({"service": service, "version": version("braid"), "python": platform.python_version()})
