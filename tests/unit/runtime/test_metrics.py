@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from services.runtime.health import HealthServer, Progress
 from services.runtime.metric_definitions import (
+    FETCHES,
     RECORDS_SKIPPED,
     AlignerMetrics,
     FusionMetrics,
@@ -66,7 +67,7 @@ def test_page_lists_the_metrics_of_every_service() -> None:
     build = next(metric for metric in make_registry("aligner").collect() if metric.name == "braid_build")
     labels = ",".join(sorted(build.samples[0].labels))
     assert _documented("Every service") == {f"braid_build_info{{{labels}}}"} | {
-        _name_and_labels(metric) for metric in (RECORDS_SKIPPED, *_registered(_common_metrics))
+        _name_and_labels(metric) for metric in (FETCHES, RECORDS_SKIPPED, *_registered(_common_metrics))
     }
 
 
