@@ -13,13 +13,14 @@ import typer
 from services.cli import output
 from services.contract import cloudevents
 from services.integrations.capture import source_address as capture_source
-from services.integrations.capture.sender import CaptureOptions, SendCounts
 from services.integrations.capture.source_address import MICROPHONE, WEBCAM, CaptureSource
 from services.runtime.device_directory import DeviceDirectory
 from services.runtime.settings import ROOT, Settings, load
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
+
+    from services.integrations.capture.sender import CaptureOptions, SendCounts
 
 TYPES = {
     ".jpg": ("video", "image/jpeg"),
@@ -70,6 +71,8 @@ def send(
     _check_sessions(settings, files, streams, session, source)
     sent = asyncio.run(_send(settings, files, streams, session, source, from_s, seconds or STREAM_S))
     if openings:
+        from services.integrations.capture.sender import CaptureOptions
+
         sent += _send_captures(
             settings, openings, session, source, CaptureOptions(fps, settings.limits.pixels_max, from_s, seconds)
         )
