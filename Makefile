@@ -53,8 +53,8 @@ mutate: setup  ## Change the pure files in every small way and check that a test
 fuzz: setup  ## Put random bytes and JSON into every reader and decoder (MINUTES=5); what fails is kept in tests/fuzz/corpus
 	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),5)
 
-torture: setup  ## Hurt the whole system, then check the topics (MINUTES=5; SEED=17 repeats a run; RATE=500 records a second)
-	@$(BIN)/python -m tests.torture --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) $(if $(RATE),--rate $(RATE))
+torture: setup  ## Hurt the whole system, then check the topics (MINUTES=5; SEED=17 repeats a run; RATE=500 records a second; FAULTS=1 times as many)
+	@$(BIN)/python -m tests.torture --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) $(if $(RATE),--rate $(RATE)) $(if $(FAULTS),--faults $(FAULTS))
 
 docs-long: setup  ## Run the long commands of README and docs at full size (hours; ONLY=docs/train.md for one page)
 	@$(BIN)/python -m tests.integration.documents $(if $(ONLY),--only "$(ONLY)")

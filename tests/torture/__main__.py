@@ -22,6 +22,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5.0, help="how long the sender sends (from 0.5 on)")
     parser.add_argument("--seed", type=int, help="the plan of faults and the records (default: a new one)")
     parser.add_argument("--rate", type=int, default=PER_S, help=f"records a second (default: {PER_S})")
+    parser.add_argument("--faults", type=float, default=1.0, help="times the usual number of faults (default: 1)")
     parser.add_argument("--folder", type=Path, help="where logs and topics are stored")
     arguments = parser.parse_args()
     if arguments.minutes < 0.5:
@@ -29,11 +30,10 @@ def main() -> int:
     # The broker is killed on purpose: do not log the failures of our clients.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     seed = arguments.seed if arguments.seed is not None else random.randrange(1_000_000)
+    minutes, rate, density = arguments.minutes, arguments.rate, arguments.faults
     with tempfile.TemporaryDirectory(prefix="torture-") as made:
         folder = arguments.folder or Path(made)
-        outcome = asyncio.run(
-            run(seed, arguments.minutes * 60, arguments.rate, folder, lambda text: print(text, flush=True))
-        )
+        outcome = asyncio.run(run(seed, minutes * 60, rate, density, folder, lambda text: print(text, flush=True)))
     print("\n" + "\n".join(report_lines(outcome)))
     return 1 if outcome.verdict.problems or blind_spots(outcome) else 0
 

@@ -16,7 +16,7 @@ from tests.unit.model.media import progressive_jpeg
 MARK = "x-torture"  # header of records that admission must reject, with the reason
 WAITS = "x-torture-waits"  # header of records in partitions that were added, which nobody reads
 ABORTED = "x-torture-aborted"  # header of records of transactions that are never committed
-ROOMS = 8
+PER_S_IN_ROOM = 62.5  # records a second of one session
 LIFE_S = (15.0, 40.0)
 ORDER = ("video", "audio", "video", "text")
 TYPES = {"text": "text/plain", "video": "image/jpeg", "audio": "audio/pcm;rate=8000"}
@@ -73,10 +73,10 @@ def _images() -> list[bytes]:
 class Media:
     """Generates records by event time."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, per_s: int) -> None:
         self._rng = random.Random(seed)
         self._seed, self._count = seed, 0
-        self._sessions: list[LiveSession | None] = [None] * ROOMS
+        self._sessions: list[LiveSession | None] = [None] * max(round(per_s / PER_S_IN_ROOM), 2)
         self._named = 0
         self._slow_image = progressive_jpeg(4_000, 2_048)
         self._bodies = {
@@ -89,13 +89,13 @@ class Media:
         """Return the records of an event time: one record, and the end records of a session that ends."""
         n, rng = self._count, self._rng
         self._count += 1
-        at = n % ROOMS
+        at = n % len(self._sessions)
         session, out = self._sessions[at], []
         if session is None or now_us >= session.until_us:
             if session is not None and rng.random() < ENDED:
                 out += self._ends(session, now_us)
             session = self._sessions[at] = self._live_session(now_us)
-        modality = ORDER[n // ROOMS % len(ORDER)]
+        modality = ORDER[n // len(self._sessions) % len(ORDER)]
         if modality == session.silent and session.silent_us[0] <= now_us < session.silent_us[1]:
             modality = "video" if modality != "video" else "audio"
         out.append(self._next_record(session, modality, now_us))
@@ -107,7 +107,7 @@ class Media:
 
     def record_in_transaction(self, now_us: int, aborted: bool) -> OutgoingRecord:
         """Return a good record of a live session, marked if its transaction is aborted."""
-        self._count += ROOMS
+        self._count += len(self._sessions)
         rooms = [session for session in self._sessions if session is not None]
         if not rooms:
             rooms = [self._live_session(now_us)]

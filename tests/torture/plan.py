@@ -43,17 +43,18 @@ class Fault:
     kind: str
 
 
-def plan(seed: int, seconds: float, impossible: Collection[str] = ()) -> list[Fault]:
+def plan(seed: int, seconds: float, impossible: Collection[str] = (), density: float = 1.0) -> list[Fault]:
     """Return the faults of a run in order of time: each kind is spread evenly, at a random time within its share.
 
     impossible: Kinds of faults that cannot be injected on this machine.
+    density: How many times the usual number of faults, each kind at least once.
     """
     faults: list[Fault] = []
     for kind, in_full in KINDS.items():
         if kind in impossible:
             continue
         rng = random.Random(f"{seed} {kind}")
-        count = max(1, round(in_full * seconds / FULL_S))
+        count = max(1, round(in_full * density * seconds / FULL_S))
         share_s = (seconds - LEAD_S - TAIL_S) / count
         first, last = WITHIN.get(kind, (0.0, 1.0))
         for n in range(count):

@@ -69,7 +69,7 @@ class RunPlan:
     faults: Sequence[Fault]
 
 
-async def run(seed: int, seconds: float, per_s: int, folder: Path, say: Say) -> Outcome:
+async def run(seed: int, seconds: float, per_s: int, density: float, folder: Path, say: Say) -> Outcome:
     """Run in a stack of its own in this folder. Raises StartError, KafkaError."""
     with ExitStack() as mounted:
         size = DISK_BYTES + round(DISK_BYTES_PER_RECORD * per_s * seconds)
@@ -78,7 +78,7 @@ async def run(seed: int, seconds: float, per_s: int, folder: Path, say: Say) -> 
         except MountError as error:
             disk = None
             say(f"{FULL_DISK}: not planned, a disk cannot be mounted ({error})")
-        faults = plan(seed, seconds, () if disk else (FULL_DISK,))
+        faults = plan(seed, seconds, () if disk else (FULL_DISK,), density)
         return await _run(RunPlan(seed, seconds, per_s, faults), folder, disk, say)
 
 

@@ -128,7 +128,7 @@ class Sender:
 async def main(servers: str, prefix: str, partition_count: int, seed: int, per_s: int, report: Path) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    sender, media = Sender(servers, prefix, partition_count), Media(seed)
+    sender, media = Sender(servers, prefix, partition_count), Media(seed, per_s)
     transactions = TransactionSender(servers, Topics(prefix), partition_count, media)
     sending = asyncio.create_task(transactions.run(stop))
     begin, sent, forged = time.time(), 0, 0
