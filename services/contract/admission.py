@@ -73,7 +73,7 @@ def admit(
     envelope = cloudevents.parse_envelope(headers, value, limits.header_bytes_max)
     if isinstance(envelope, Rejected):
         return envelope
-    session = _session(key, envelope, limits.session_bytes_max)
+    session = session_of(key, envelope, limits.session_bytes_max)
     if isinstance(session, Rejected):
         return session
     if modality not in config.modalities_of(session):
@@ -125,7 +125,8 @@ def admit(
     return AdmittedChunk(chunk, envelope.get("content-type"), envelope.payload)
 
 
-def _session(key: bytes, envelope: Envelope, bytes_max: int) -> str | Rejected:
+def session_of(key: bytes, envelope: Envelope, bytes_max: int) -> str | Rejected:
+    """Return the session that a record's key names, or why it names none."""
     if not 1 <= len(key) <= bytes_max:
         return Rejected(Reason.SESSION, f"a session id of {len(key)} bytes; 1 to {bytes_max} are taken")
     try:

@@ -1,11 +1,15 @@
-"""A mosquitto process on loopback without persistence."""
+"""A mosquitto process on loopback without persistence, and a client that hears every message of it."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+
+import aiomqtt
 
 from services.local.ports import free_ports
 from services.local.process import ChildProcess
@@ -41,3 +45,39 @@ class Mosquitto:
         writer.close()
         await writer.wait_closed()
         return True
+
+
+class MqttListener:
+    """Every message of an MQTT broker, in order."""
+
+    def __init__(self) -> None:
+        self.messages: list[aiomqtt.Message] = []
+
+    def payloads_of(self, topic: str) -> list[bytes]:
+        return [bytes(m.payload) for m in self.messages if m.topic.value == topic]
+
+    async def wait(self, topic: str, count: int = 1) -> list[bytes]:
+        async def enough() -> list[bytes] | None:
+            return self.payloads_of(topic) if len(self.payloads_of(topic)) >= count else None
+
+        return await wait_until(
+            enough, f"{count} on {topic}; received {sorted({m.topic.value for m in self.messages})}"
+        )
+
+
+@asynccontextmanager
+async def subscribe(port: int) -> AsyncIterator[tuple[MqttListener, aiomqtt.Client]]:
+    listener = MqttListener()
+    async with aiomqtt.Client("127.0.0.1", port) as client:
+        await client.subscribe("#", qos=1)
+
+        async def hear() -> None:
+            async for message in client.messages:
+                listener.messages.append(message)
+
+        task = asyncio.create_task(hear())
+        try:
+            yield listener, client
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import aiomqtt
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -19,46 +17,10 @@ from services.kafka.control_topic import read_control
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings
-from tests.integration.mosquitto import Mosquitto
+from tests.integration.mosquitto import Mosquitto, subscribe
 from tests.integration.session import play_session
 from tests.unit.integrations import home_assistant
 from tests.waiting import wait_until
-
-
-class MqttListener:
-    """Every message of an MQTT broker, in order."""
-
-    def __init__(self) -> None:
-        self.messages: list[aiomqtt.Message] = []
-
-    def payloads_of(self, topic: str) -> list[bytes]:
-        return [bytes(m.payload) for m in self.messages if m.topic.value == topic]
-
-    async def wait(self, topic: str, count: int = 1) -> list[bytes]:
-        async def enough() -> list[bytes] | None:
-            return self.payloads_of(topic) if len(self.payloads_of(topic)) >= count else None
-
-        return await wait_until(
-            enough, f"{count} on {topic}; received {sorted({m.topic.value for m in self.messages})}"
-        )
-
-
-@asynccontextmanager
-async def subscribe(port: int) -> AsyncIterator[tuple[MqttListener, aiomqtt.Client]]:
-    listener = MqttListener()
-    async with aiomqtt.Client("127.0.0.1", port) as client:
-        await client.subscribe("#", qos=1)
-
-        async def hear() -> None:
-            async for message in client.messages:
-                listener.messages.append(message)
-
-        task = asyncio.create_task(hear())
-        try:
-            yield listener, client
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
 
 @pytest.fixture(scope="module")

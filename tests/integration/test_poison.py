@@ -7,10 +7,11 @@ import os
 import random
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import aiomqtt
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
@@ -22,11 +23,13 @@ from services.contract.dead_letter import Reason, Rejected, make_dead_letter
 from services.contract.kafka_record import RecordPosition
 from services.contract.partitioner import partition_of
 from services.inspection.audit.collect import collect_topic
+from services.integrations.mqtt.topics import MqttTopics
 from services.kafka import clients, dead_letters
 from services.local.services import ServiceProcess
 from services.local.stack import LocalStack
 from services.runtime.settings import Settings
 from tests.integration.gateway import Gateway
+from tests.integration.mosquitto import Mosquitto, subscribe
 from tests.integration.session import play_session, read_topic, wait_for_predictions
 from tests.integration.shared_broker import SharedBroker
 from tests.unit.kafka.record_batches import GZIP, LZ4, SNAPPY, ZSTD, encode_batch, encode_bomb, encode_record
@@ -38,6 +41,10 @@ BRAID = str(Path(sys.executable).parent / "braid")
 # A bomb of any codec takes far less than this of the memory that a process has; snappy needs 3 MB for 60.
 MEGABYTES = {GZIP: 200, SNAPPY: 60, LZ4: 200, ZSTD: 500}
 GROWTH_MAX_KB = 150 * 1024
+MQTT_BYTES = 64 * 1024 * 1024
+CONFIG_BYTES_MAX = 64 * 1024
+# Sessions whose names mean something in MQTT, in paths or in JSON.
+HOSTILE_SESSIONS = ("#", "+/+", "$share/group/braid", "../../etc", '"}', "\U0001f480 house", "x" * 120)
 ON_DISK = b"flip this byte: !"
 HEADERS = [
     (name.encode(), raw)
@@ -50,6 +57,25 @@ HEADERS = [
         content_type="text/plain",
     )
 ]
+
+
+@pytest.fixture(scope="module")
+async def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mosquitto]:
+    server = await Mosquitto(tmp_path_factory.mktemp("mosquitto")).start()
+    yield server
+    await server.child.stop()
+
+
+@pytest.fixture(scope="module")
+async def bridge(
+    stack: LocalStack, services: dict[str, ServiceProcess], mosquitto: Mosquitto
+) -> AsyncIterator[ServiceProcess]:
+    environment = {"BRAID_MQTT__HOST": "127.0.0.1", "BRAID_MQTT__PORT": str(mosquitto.port)}
+    process = ServiceProcess("mqtt", stack.folder, stack.environment() | environment, 40)
+    process.start()
+    await process.wait_until_ready()
+    yield process
+    assert await process.child.stop() == 0, "the bridge did not end cleanly"
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +154,20 @@ async def corrupt_on_disk(settings: Settings, broker: SharedBroker, topic: str) 
     return RecordPosition(topic, number, offset)
 
 
+async def publish_hostile_messages(client: aiomqtt.Client, session: str) -> None:
+    """Publish what any client of an MQTT broker may: into the topics that the bridge reads, and into its own."""
+    topics, huge = MqttTopics(), bytes(MQTT_BYTES)
+    switch = f"{topics.mute(session, 'text')}/set"
+    for payload in (b"", b"\xff\xfe", b"on", b"ON" * 100_000, b'{"mute": 1e999}', b"[" * 60_000, huge):
+        for topic in (switch, topics.birth, topics.available):
+            # Retained: the bridge gets it again whenever it subscribes.
+            await client.publish(topic, payload, qos=1, retain=True, timeout=DEADLINE_S)
+    for level in ("", "$share", "\u202e\U0001f480", " ", "x" * 60_000, "%2B"):
+        await client.publish(f"braid/sessions/{level}/mute/text/set", b"ON", qos=1, retain=True)
+        await client.publish(f"braid/sessions/a/mute/{level}/set", b"ON", qos=1)
+    await client.publish(topics.config(session), b'{"device": ', qos=1, retain=True)
+
+
 def peak_kb(process: ServiceProcess) -> int:
     """Return the highest memory of a process so far."""
     status = Path(f"/proc/{process.child.pid}/status").read_text()
@@ -175,12 +215,14 @@ async def test_poison_in_every_topic_stops_nobody_and_has_its_reason(
     services: dict[str, ServiceProcess],
     shared_broker: SharedBroker,
     poison: dict[str, tuple[bytes, set[str]]],
+    mosquitto: Mosquitto,
+    bridge: ServiceProcess,
     hand: bytes,
     tmp_path: Path,
 ) -> None:
     topics = settings.topic_names()
     gateway = await Gateway(stack, number=40).start()
-    processes = [*services.values(), gateway.process]
+    processes = [*services.values(), gateway.process, bridge]
     await play_session(settings, SESSION, hand)
     await wait_for_predictions(settings, SESSION)
     before_kb = {process.name: peak_kb(process) for process in processes}
@@ -218,6 +260,46 @@ async def test_poison_in_every_topic_stops_nobody_and_has_its_reason(
     assert SESSION in outputs[2]
     assert gateway.process.child.running
     await gateway.process.child.stop()
+
+
+async def test_hostile_mqtt_messages_and_sessions_stop_nobody(
+    settings: Settings,
+    services: dict[str, ServiceProcess],
+    mosquitto: Mosquitto,
+    bridge: ServiceProcess,
+    hand: bytes,
+) -> None:
+    prediction = MqttTopics().for_session(SESSION, "prediction")
+    before_kb, pid = peak_kb(bridge), bridge.child.pid
+    async with subscribe(mosquitto.port) as (listener, client):
+        await play_session(settings, SESSION, hand)
+        await listener.wait(prediction)
+        await publish_hostile_messages(client, SESSION)
+        for session in HOSTILE_SESSIONS:
+            await play_session(settings, session, hand)
+            await listener.wait(MqttTopics().for_session(session, "prediction"))
+        # Its commands are answered, although each of the others came before.
+        muted = MqttTopics().mute(SESSION, "text")
+        await client.publish(f"{muted}/set", b"ON", qos=1)
+
+        async def is_muted() -> bool | None:
+            return listener.payloads_of(muted)[-1:] == [b"ON"] or None
+
+        await wait_until(is_muted, "the switch")
+        await client.publish(f"{muted}/set", b"OFF", qos=1)
+        assert bridge.child.pid == pid
+        assert peak_kb(bridge) - before_kb < GROWTH_MAX_KB
+
+        bridge.child.kill()
+        count = len(listener.payloads_of(prediction))
+        await bridge.restart()  # it gets the retained messages
+        await play_session(settings, SESSION, hand)
+        await listener.wait(prediction, count + 2)
+        assert peak_kb(bridge) - before_kb < GROWTH_MAX_KB
+        by_bridge = [m for m in listener.messages if m.topic.value.endswith("/config") and m.payload != b'{"device": ']
+        assert by_bridge
+        assert all(len(bytes(m.payload)) < CONFIG_BYTES_MAX for m in by_bridge)
+        assert not [m for m in listener.messages if m.topic.value.startswith(("$", "braid/sessions/$share/pred"))]
 
 
 async def test_a_dead_letter_that_the_topic_refuses_goes_out_by_position(settings: Settings) -> None:

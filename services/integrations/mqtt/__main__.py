@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 from model.checkpoint_files import resolve_checkpoint
 from model.labels import NOTHING
 from services.contract import canonical
+from services.contract.user_errors import BraidError
 from services.integrations.mqtt.client import MqttClient
 from services.integrations.mqtt.follower import BridgeFollower
 from services.integrations.mqtt.state import BridgeLimits, BridgeState
@@ -81,7 +82,7 @@ async def serve(settings: Settings, metrics: MqttMetrics, progress: Progress) ->
                     session,
                     lambda c: c.mute([modality], now_us) if mute else c.unmute([modality], now_us),
                 )
-        except KafkaError as error:
+        except (KafkaError, BraidError, TimeoutError) as error:
             _log.error("A mute switch failed.", extra={"why": str(error)})
 
     client = MqttClient(m, mqtt_topics, lambda: state.announce(time.time_ns() // 1000), command, metrics, progress)

@@ -8,6 +8,8 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable
 
 import aiomqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from services.integrations.mqtt.discovery import OFFLINE, ONLINE
 from services.integrations.mqtt.state import MqttMessage
@@ -18,10 +20,19 @@ from services.runtime.process import run_until_first_ends
 from services.runtime.settings import MqttSettings
 
 RETRY_S, RETRY_S_MAX, TIMEOUT_S, KEEPALIVE_S, INCOMING_MAX = 1.0, 30.0, 10.0, 30, 16
+# The broker must not deliver larger messages: commands have a few bytes, and any client may publish (and retain) 256 MB.
+INCOMING_BYTES_MAX = 64 * 1024
+UNSUPPORTED = "Unsupported protocol version"
 _log = logging.getLogger(__name__)
 
 
-def _make_client(settings: MqttSettings, will: aiomqtt.Will | None) -> aiomqtt.Client:
+def _make_client(
+    settings: MqttSettings, will: aiomqtt.Will | None, protocol: aiomqtt.ProtocolVersion
+) -> aiomqtt.Client:
+    properties = None
+    if protocol == aiomqtt.ProtocolVersion.V5:
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.MaximumPacketSize = INCOMING_BYTES_MAX
     return aiomqtt.Client(
         settings.host,
         settings.port,
@@ -29,6 +40,8 @@ def _make_client(settings: MqttSettings, will: aiomqtt.Will | None) -> aiomqtt.C
         password=settings.password.get_secret_value() or None,
         tls_context=ssl.create_default_context() if settings.tls else None,
         will=will,
+        protocol=protocol,
+        properties=properties,
         timeout=TIMEOUT_S,
         keepalive=KEEPALIVE_S,
         max_queued_incoming_messages=INCOMING_MAX,
@@ -38,7 +51,7 @@ def _make_client(settings: MqttSettings, will: aiomqtt.Will | None) -> aiomqtt.C
 async def check_connection(settings: MqttSettings) -> str:
     """Connect once with these settings; return why that fails, or an empty text."""
     try:
-        async with _make_client(settings, None):
+        async with _make_client(settings, None, aiomqtt.ProtocolVersion.V311):
             return ""
     except aiomqtt.MqttError as error:
         return str(error)
@@ -64,6 +77,8 @@ class MqttClient:
         self._metrics, self._progress = metrics, progress
         self._queue: asyncio.Queue[MqttMessage] = asyncio.Queue(settings.queue_max)
         self._connected = self._is_incomplete = False
+        # MQTT 5 limits the size of incoming messages; a broker that does not speak it is asked in 3.1.1 then.
+        self._protocol = aiomqtt.ProtocolVersion.V5
 
     def send(self, messages: Iterable[MqttMessage]) -> None:
         """Put messages in the queue, in order."""
@@ -84,6 +99,8 @@ class MqttClient:
             except aiomqtt.MqttError as error:
                 if self._connected:
                     pause_s = RETRY_S
+                if isinstance(error, aiomqtt.MqttCodeError) and str(error.rc) == UNSUPPORTED:
+                    self._protocol, pause_s = aiomqtt.ProtocolVersion.V311, 0.0
                 extra = {"why": str(error), "retry_s": pause_s}
                 _log.warning("The MQTT broker cannot be reached; retrying.", extra=extra)
             finally:
@@ -91,10 +108,11 @@ class MqttClient:
                 self._metrics.connected.set(0)
                 self._progress.not_ready["mqtt"] = "the MQTT broker cannot be reached"
             await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, RETRY_S_MAX)
+            pause_s = min(max(2 * pause_s, RETRY_S), RETRY_S_MAX)
 
     def _client(self) -> aiomqtt.Client:
-        return _make_client(self._settings, aiomqtt.Will(self._topics.available, OFFLINE, qos=1, retain=True))
+        will = aiomqtt.Will(self._topics.available, OFFLINE, qos=1, retain=True)
+        return _make_client(self._settings, will, self._protocol)
 
     async def _serve(self, client: aiomqtt.Client) -> None:
         while not self._queue.empty():

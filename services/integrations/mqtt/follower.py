@@ -10,13 +10,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from services.contract import cloudevents, event, media_headers, prediction, timestamps
-from services.contract.admission import declared_duration_us
+from services.contract.admission import declared_duration_us, session_of
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.cloudevents import Envelope
 from services.contract.dead_letter import Rejected
 from services.contract.event import Event
 from services.contract.media_headers import AudioInfo
-from services.contract.record_fields import session_of_key
 from services.contract.topics import Topics
 from services.integrations.mqtt.client import MqttClient
 from services.integrations.mqtt.state import BridgeState, FrameRef, MqttMessage
@@ -98,9 +97,14 @@ class BridgeFollower:
         return self._state.prediction(session, answer["label"], answer["confidence"], span["end"], answer["final"])
 
     def _media_messages(self, modality: str, record: ConsumerRecord) -> Iterable[MqttMessage]:
-        # Idle records have no key; records without a readable envelope become dead letters.
-        envelope = cloudevents.parse_envelope(record.headers, record.value)
-        if record.key is None or not isinstance(envelope, Envelope) or not envelope.get("source"):
+        # Idle records have no key; records without a readable envelope, session or source become dead letters, and must
+        # not become devices of Home Assistant with names of megabytes.
+        limits = self._config.admission
+        envelope = cloudevents.parse_envelope(record.headers, record.value, limits.header_bytes_max)
+        if record.key is None or not isinstance(envelope, Envelope):
+            return ()
+        session = session_of(record.key, envelope, limits.session_bytes_max)
+        if isinstance(session, Rejected) or not 1 <= len(envelope.get("source")) <= limits.name_bytes_max:
             return ()
         if envelope.get("type") == cloudevents.SESSION_END_TYPE:
             return ()  # A source that ends is as disconnected as one that is silent.
@@ -114,7 +118,6 @@ class BridgeFollower:
         frame = None
         if self._with_images and modality == "video" and content_type.startswith("image/") and t_us is not None:
             frame = FrameRef(record.partition, record.offset, t_us, content_type)
-        session = session_of_key(record.key)
         if self._state.is_forgotten(session, appended_us):
             return ()
         captured_us = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -14,10 +15,14 @@ from services.contract import event
 from services.contract.event import Event
 from services.contract.mute_and_forget import Control
 from services.integrations.mqtt.__main__ import check_settings, labels_of
+from services.integrations.mqtt.client import MqttClient
 from services.integrations.mqtt.state import BridgeLimits, BridgeState, FrameRef, MqttMessage
 from services.integrations.mqtt.topics import MqttTopics, slug
+from services.runtime.health import Progress
+from services.runtime.metric_definitions import MqttMetrics, make_registry
 from services.runtime.settings import ROOT, MqttSettings, SettingsError
 from tests.unit.integrations import home_assistant
+from tests.waiting import DEADLINE_S
 
 S = 1_000_000
 CONFIG = Draft202012Validator(home_assistant.CONFIG)
@@ -229,3 +234,32 @@ def test_a_forgotten_session_is_removed_with_everything_that_was_retained() -> N
     assert not state.is_forgotten("kitchen", 9 * S)
     again = list(state.control(Control("kitchen").forget(9 * S).mute(["video"], 10 * S)))
     assert again == [], "the session is not there any more"
+
+
+async def test_a_broker_that_does_not_speak_mqtt_5_is_asked_in_3_1_1() -> None:
+    levels = list[int]()
+    asked_again = asyncio.Event()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # The fixed header of two bytes, the length and name of the protocol, then its level (MQTT 3.1.1, 3.1.2.2).
+        levels.append((await reader.readexactly(9))[8])
+        if levels[-1] == 5:
+            writer.write(b"\x20\x02\x00\x01")  # CONNACK: unacceptable protocol version
+        else:
+            asked_again.set()
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    settings = MqttSettings(host="127.0.0.1", port=server.sockets[0].getsockname()[1])
+    progress, metrics = Progress(60), MqttMetrics(make_registry("mqtt"))
+
+    async def command(topic: str, payload: bytes) -> None:
+        raise AssertionError(topic)
+
+    running = asyncio.create_task(MqttClient(settings, MqttTopics(), list, command, metrics, progress).run())
+    await asyncio.wait_for(asked_again.wait(), DEADLINE_S)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    server.close()
+    assert levels == [5, 4]
