@@ -144,8 +144,7 @@ class Aligner:
         name = self.generations.id_at(name, modality, offset)
         session, config = self._session(name, received_mono_us), self.config
         stream = session.streams[modality]
-        stream.sources.add(source)
-        stream.ended.discard(source)
+        stream.add_source(source)
         starts = config.window_starts(t_us, duration_us)
         closed_us = self._closed_us(session, stream, modality)
         closed = (closed_us - starts.start) // starts.step + 1 if starts.start <= closed_us else 0
@@ -236,7 +235,7 @@ class Aligner:
         """Note that a source has ended; this raises no watermark (the idle record that follows does)."""
         session = self.sessions.get(self.generations.id_at(end.session, modality, offset))
         if session is not None:
-            session.streams[modality].ended.add(end.source)
+            session.streams[modality].end_source(end.source)
 
     def early_window(self, session: Session, start_us: int) -> Window:
         """Build the early version of an open window from what is known now."""
