@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
 from services.aligner.generations import Generations
-from services.aligner.quotas import QuotaLimits, count_chunk
 from services.aligner.session import NEVER_US, OpenWindow, Session, Stream, WatermarkStep, WindowStream
 from services.aligner.window_builder import build_window
 from services.contract.alignment_config import MEMBER_BYTES, NAME_CHARACTER_BYTES, AlignmentConfig, member_bytes
 from services.contract.chunk import Chunk, SessionEnd
 from services.contract.dead_letter import Reason, Rejected
+from services.contract.quotas import QuotaLimits, count_chunk
 from services.contract.session_reset import CLOSED_US, GenerationStart, SessionReset, split_generation_id
 from services.contract.tick import Tick
 from services.contract.window import Member, Window

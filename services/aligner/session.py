@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Literal, NamedTuple
 
-from services.aligner.quotas import Usage
+from services.contract.quotas import Usage
 from services.contract.window import Member
 
 NEVER_US = -(1 << 62)

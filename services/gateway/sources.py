@@ -35,8 +35,8 @@ class SourceStore:
         if facts is None or message.kind not in ("chunk", "late", "dead", "end"):
             return
         session, source = message.session, facts["source"]
-        sources = self._sessions.get(session, {})
-        stats = sources.get(source)
+        sources = self._sessions.get(session)
+        stats = None if sources is None else sources.get(source)
         if message.kind == "chunk":
             if stats is None and not self._make_room(session, facts["arrived_us"]):
                 return
