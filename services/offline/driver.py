@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from services.aligner.idleness import FOREVER_US, EndOffsets, IdleTimeouts
@@ -16,7 +16,7 @@ from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk
 from services.contract.dead_letter import Reason
 from services.contract.kafka_record import Headers, KafkaRecord, MemberPosition
-from services.contract.session_reset import split_generation_id
+from services.contract.session_reset import GenerationStart, split_generation_id
 from services.contract.signature import Signer
 from services.contract.topics import Topics
 from services.contract.window import Window, window_id
@@ -54,6 +54,7 @@ class VirtualTimeDriver:
         frontiers: By partition, the start (us) of the last emitted window by generation id.
         writes_idle_records: False if idle records are among the records that are fed.
         signer: Verifies idle records that are fed.
+        generations: By partition, where generations of sessions begin.
         payloads: What the windows that came out so far may need.
         late: The chunks that found no open window.
         fates: Why the chunk at a position is in no window.
@@ -66,6 +67,7 @@ class VirtualTimeDriver:
     frontiers: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
     writes_idle_records: bool = True
     signer: Signer = UNSIGNED
+    generations: Mapping[int, Sequence[GenerationStart]] = field(default_factory=dict)
     payloads: dict[MemberPosition, Payload] = field(default_factory=dict)
     late: list[Chunk] = field(default_factory=list)
     fates: dict[MemberPosition, str] = field(default_factory=dict)
@@ -97,7 +99,9 @@ class VirtualTimeDriver:
 
     def _at(self, number: int) -> _Clocked:
         if number not in self._clocked:
-            start = InitialState(dict.fromkeys(self.semantics.modalities, 0), self.frontiers.get(number, {}), {}, {})
+            positions = dict.fromkeys(self.semantics.modalities, 0)
+            generations = self.generations.get(number, ())
+            start = InitialState(positions, self.frontiers.get(number, {}), {}, {}, generations)
             partition = Partition(
                 number, self.partitions, self.semantics, self.idle_timeouts, self.topics, 0, start, self.signer
             )

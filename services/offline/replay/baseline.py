@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from services.contract import canonical
+from services.contract import canonical, cloudevents, session_reset
 from services.contract import window as window_record
 from services.contract.kafka_record import MemberPosition
 from services.contract.prediction import STATE_HEADER, muted_modalities
-from services.contract.session_reset import generation_id
+from services.contract.session_reset import GenerationStart, SessionReset, generation_id, split_generation_id
 from services.contract.topics import Topics
 from services.contract.window import Window
 from services.fusion.event_detector import DetectorState
@@ -72,7 +72,8 @@ class Baseline:
 
     Attributes:
         outcome: The recorded windows, predictions and events.
-        frontiers: By partition and session, the start of the last window that a replay cannot make again.
+        frontiers: By partition and generation id, the start of the last window that a replay cannot make again.
+        generations: By partition, the generations of sessions that were reset before the recording begins.
         states: The event detector's states there, by generation id and model digest.
         incomplete: Windows with members that the recording does not have.
         from_us: By partition, when the first window came, if the recording begins in the middle.
@@ -84,6 +85,7 @@ class Baseline:
 
     outcome: ReplayOutcome = field(default_factory=ReplayOutcome)
     frontiers: dict[int, dict[str, int]] = field(default_factory=dict)
+    generations: dict[int, list[GenerationStart]] = field(default_factory=dict)
     states: dict[tuple[str, str], DetectorState] = field(default_factory=dict)
     incomplete: set[str] = field(default_factory=set)
     from_us: dict[int, int] = field(default_factory=dict)
@@ -112,6 +114,7 @@ def read_baseline(file: RecordingFile, topics: Topics, digest: str | None) -> Ba
     """
     out = Baseline()
     _windows(file, topics, out)
+    _generations(file, topics, out)
     _predictions(file, topics, digest, out)
     for record in file.records(topics.events):
         event = canonical.object_or_empty(record.value)
@@ -160,6 +163,29 @@ def _windows(file: RecordingFile, topics: Topics, out: Baseline) -> None:
             gap_us = about.semantics.event_gap_us
             before_us = window.start_us - gap_us - 1 if window.previous_us is None else window.previous_us
             frontiers[window.generation_id] = before_us
+
+
+def _generations(file: RecordingFile, topics: Topics, out: Baseline) -> None:
+    """Begin sessions that were reset before the recording in the generation of their first window."""
+    first: dict[tuple[int, str], int] = {}
+    for number, ids in out.frontiers.items():
+        for session, generation in map(split_generation_id, ids):
+            first[number, session] = min(generation, first.get((number, session), generation))
+    first = {key: generation for key, generation in first.items() if generation}
+    if not first:
+        return
+    recorded: set[tuple[int, str, SessionReset]] = set()
+    for record in file.records(*topics.media_all):
+        if record.key is None and cloudevents.raw_type(record.headers) == session_reset.RESET_TYPE.encode():
+            reset = session_reset.decode(record.value or b"")
+            if isinstance(reset, SessionReset):
+                recorded.add((record.partition, topics.modality_of(record.topic), reset))
+    for (number, session), generation in first.items():
+        out.generations.setdefault(number, []).extend(
+            GenerationStart(session, generation, modality, -1, 0)
+            for modality in topics.modalities
+            if (number, modality, SessionReset(session, generation)) not in recorded
+        )
 
 
 def _reaches_before(window: Window, about: RecordingMetadata, topics: Topics) -> bool:

@@ -50,6 +50,7 @@ def replay(file: RecordingFile, settings: ReplaySettings, baseline: Baseline, in
         baseline.frontiers,
         settings.writes_idle_records,
         file.signer,
+        baseline.generations,
     )
     tracker, digest = EventTracker(EventDetector.of_model(inference.model)), inference.model.digest
     result = ReplayResult(ReplayOutcome(), set(), set())

@@ -12,6 +12,7 @@ from services.contract import window as window_record
 from services.contract.kafka_record import KafkaRecord
 from services.contract.mute_and_forget import Control
 from services.contract.prediction import STATE_HEADER
+from services.contract.session_reset import GenerationStart
 from services.contract.topics import Topics
 from services.fusion.event_detector import EventDetector
 from services.fusion.event_tracker import EventTracker
@@ -35,11 +36,21 @@ TOPICS = Topics()
 
 
 def publish_stream(
-    inference: Inference, stream: str = "S01", from_s: float = 34, to_s: float = 46, mute_s: float | None = None
+    inference: Inference,
+    stream: str = "S01",
+    from_s: float = 34,
+    to_s: float = 46,
+    mute_s: float | None = None,
+    generation: int = 0,
 ) -> list[KafkaRecord]:
-    """Return every record that the topics would hold, topic by topic; audio is muted from `mute_s` on."""
+    """Return every record that the topics would hold, topic by topic.
+
+    Audio is muted from `mute_s` on. The session was reset before, if `generation` is not 0.
+    """
     semantics = SETTINGS.alignment_config()
     driver = StreamDriver(semantics, idle_timeouts(SETTINGS, semantics.modalities))
+    if generation:
+        driver.generations = {0: [GenerationStart(stream, generation, m, -1, 0) for m in semantics.modalities]}
     sent = read_stream(ROOT / "data", stream).records_between(stream, ORIGIN_US, round(from_s * 1e6), round(to_s * 1e6))
     # Decoded from their records, as the fusion worker reads them.
     timed = [
@@ -55,7 +66,7 @@ def publish_stream(
     for (at_us, window), predicted in zip(timed, predictions, strict=True):
         at_ms = at_us // 1000
         records[TOPICS.events] += [(at_ms, event.encode(e), []) for e in tracker.update(predicted)]
-        headers = [(STATE_HEADER, tracker.states[stream].encode())] if window.final else []
+        headers = [(STATE_HEADER, tracker.states[window.generation_id].encode())] if window.final else []
         records[TOPICS.predictions].append((at_ms, predicted.record, headers))
     records[TOPICS.windows] = [(at_us // 1000, window_record.encode(window), []) for at_us, window in timed]
     records[TOPICS.late] = [(c.appended_us // 1000, late_record.encode_late(c, (), 0), []) for c in driver.late]

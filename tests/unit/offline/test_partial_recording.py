@@ -39,6 +39,18 @@ def test_a_recording_that_begins_in_the_middle_is_compared_as_far_as_possible(
     assert comparison.diff.identical["window"] >= len(finals) - cut - 1
 
 
+def test_a_recording_that_begins_after_a_reset_is_replayed_in_the_generation_of_its_windows(
+    inference: Inference, tmp_path: Path
+) -> None:
+    published = sample_recording.publish_stream(inference, to_s=40, generation=7)
+    metadata = sample_recording.build_metadata({WINDOWS: {0: 0}}, whole=False)
+    comparison = sample_recording.replay(
+        sample_recording.write_recording(tmp_path / "x.mcap", published, metadata), inference
+    )
+    assert comparison.diff.differences == []
+    assert comparison.diff.identical["window"] > 5
+
+
 def test_a_partition_of_which_no_window_was_recorded_is_not_compared(
     published: list[KafkaRecord], inference: Inference, tmp_path: Path
 ) -> None:
