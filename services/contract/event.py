@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from services.contract import canonical
 from services.contract.record_fields import flag, number, text, time_us
+from services.contract.session_reset import parse_generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,11 @@ def event_id(session: str, chain_us: int, number: int, generation: int = 0) -> s
     """
     id = f"{session}/{chain_us // 1000}-{number}"
     return f"{id}~{generation}" if generation else id
+
+
+def generation_of(event_id: str) -> int:
+    """Return the generation of its session that the id of an event names."""
+    return parse_generation(event_id.rpartition("~")[2])
 
 
 def count_provisional(events: Iterable[Event]) -> tuple[int, int]:

@@ -47,7 +47,12 @@ def generation_id(session: str, generation: int) -> str:
 def split_generation_id(id: str) -> tuple[str, int]:
     """Return session and generation of a generation id."""
     session, _, digits = id.partition(_SEPARATOR)
-    return session, int(digits) if digits.isdecimal() and len(digits) < _DIGITS_MAX else 0
+    return session, parse_generation(digits)
+
+
+def parse_generation(digits: str) -> int:
+    """Return the generation that stands in an id, 0 for anything else."""
+    return int(digits) if digits.isdecimal() and len(digits) < _DIGITS_MAX else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,7 @@ class Api:
                 "hop_us": self._semantics.hop_us,
                 "modalities": self._semantics.modalities_of(view.session),
                 "muted": self._redactor.muted_modalities(view.session),
+                "generation": view.generation,
                 "summary": view.summary(),
             }
         )

@@ -21,6 +21,7 @@ from aiokafka.errors import KafkaError
 from services.contract import canonical, cloudevents
 from services.contract import window as window_record
 from services.contract.cloudevents import Envelope
+from services.contract.event import generation_of
 from services.contract.kafka_record import KafkaRecord, RecordPosition
 from services.contract.record_fields import ContractError
 from services.contract.topics import Topics
@@ -137,13 +138,14 @@ class EventArchiver:
             del self._open[event.id]
 
     def end_silent_events(self, views: Mapping[str, SessionView], now_us: int) -> None:
-        """End the events of sessions that have fallen silent, which no record will ever end."""
+        """End the events of sessions that have fallen silent or were begun anew, which no record will ever end."""
         if now_us < self._checked_us + CHECK_EVERY_US:
             return
         self._checked_us = now_us
         for event in list(self._open.values()):
             view = views.get(event.session)
-            if view is None or view.arrived_us < now_us - SILENT_US:
+            is_older = view is not None and generation_of(event.id) < view.generation
+            if view is None or view.arrived_us < now_us - SILENT_US or is_older:
                 self._end(event, view)
 
     @property

@@ -68,6 +68,7 @@ class PageMessage:
         raw: What is sent to the page.
         full: The whole record where `raw` is a part of it.
         facts: What the summary of a session and the statistics of sources need of it.
+        generation: The generation of its session if it is about a window, a prediction or an event, else None.
     """
 
     kind: str
@@ -78,6 +79,7 @@ class PageMessage:
     raw: bytes
     full: bytes | None = None
     facts: Mapping[str, Any] | None = None
+    generation: int | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -119,8 +121,18 @@ def window_message(record: KafkaRecord) -> PageMessage:
             name: {"state": stream.state, "evidence": stream.evidence, "count": len(stream.members)}
             for name, stream in window.modalities.items()
         },
+        "generation": window.generation,
     }
-    return make_message("window", window.session, window.id, window.start_us, window.end_us, body, full=record.value)
+    return make_message(
+        "window",
+        window.session,
+        window.id,
+        window.start_us,
+        window.end_us,
+        body,
+        full=record.value,
+        generation=window.generation,
+    )
 
 
 def prediction_message(record: KafkaRecord) -> PageMessage:
@@ -131,15 +143,15 @@ def prediction_message(record: KafkaRecord) -> PageMessage:
     """
     answer, headers = prediction.decode(record.value), dict(record.headers)
     session, span = answer["session"], answer["window"]
+    generation = span.get("generation", 0)
     full = {
         **answer,
         "predicted_us": record.timestamp * 1000,
         "latency": _header(headers, LATENCY_HEADER),
-        "event": _ongoing_event(session, span.get("generation", 0), _header(headers, STATE_HEADER)),
+        "event": _ongoing_event(session, generation, _header(headers, STATE_HEADER)),
         "trace_id": trace_context.trace_id_of_header(headers.get(TRACE_HEADER)),
     }
     facts = {name: answer[name] for name in ("label", "confidence", "final", "abstained", "id")}
-    facts["generation"] = span.get("generation", 0)
     facts["states"] = {name: stream["state"] for name, stream in answer["modalities"].items()}
     return make_message(
         "prediction",
@@ -150,6 +162,7 @@ def prediction_message(record: KafkaRecord) -> PageMessage:
         {name: value for name, value in full.items() if name not in ("inputs", "session")},
         full=canonical.dumps(full),
         facts=facts,
+        generation=generation,
     )
 
 
@@ -167,7 +180,10 @@ def event_message(record: KafkaRecord) -> PageMessage:
         "prediction": step.prediction,
     }
     body = {**canonical.loads_object(event.encode(step)), "said_us": record.timestamp * 1000}
-    return make_message("event", step.session, key, step.start_us, step.end_us, body, facts=facts)
+    generation = event.generation_of(step.id)
+    return make_message(
+        "event", step.session, key, step.start_us, step.end_us, body, facts=facts, generation=generation
+    )
 
 
 def late_message(record: KafkaRecord) -> PageMessage:
@@ -248,10 +264,11 @@ def make_message(
     body: Json,
     full: bytes | None = None,
     facts: Mapping[str, Any] | None = None,
+    generation: int | None = None,
 ) -> PageMessage:
     """Encode a message. Raises ContractError if it has no JSON."""
     raw = canonical.dumps({"kind": kind, "session": session, **body})
-    return PageMessage(kind, session, key, from_us, to_us, raw, full, facts)
+    return PageMessage(kind, session, key, from_us, to_us, raw, full, facts, generation)
 
 
 def _chunk_message(

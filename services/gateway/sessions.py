@@ -11,20 +11,23 @@ from services.gateway.messages import KINDS, PageMessage
 
 Json = dict[str, Any]
 CLOCK_AHEAD_US_MAX = 1_000_000
+# What is so far ahead of the first window of a generation belongs to an older one.
+FUTURE_US = 60_000_000
 
 
 class SessionView:
     """The messages of a session by kind and key, and its summary.
 
-    `head_us` is the newest event time of a chunk or window, `arrived_us` the newest append time of a chunk.
+    `head_us` is the newest event time of a chunk or window, `arrived_us` the newest append time of a chunk, `generation`
+    the newest generation of the session.
     """
 
-    def __init__(self, session: str) -> None:
-        self.session = session
+    def __init__(self, session: str, generation: int = 0) -> None:
+        self.session, self.generation = session, generation
         self.messages: dict[str, dict[str, PageMessage]] = {kind: {} for kind in KINDS}
         self.head_us = self.arrived_us = 0
         self.counts = {"chunk": 0, "late": 0, "dead": 0, "copy": 0}
-        self._newest: tuple[tuple[int, int, bool], Mapping[str, Any]] | None = None
+        self._newest: tuple[int, bool, Mapping[str, Any]] | None = None
         self._event: Mapping[str, Any] | None = None
         self._hashes: dict[object, str] = {}
 
@@ -36,8 +39,7 @@ class SessionView:
         self.messages[message.kind][message.key] = message
         if message.kind in self.counts:
             self.counts[message.kind] += 1
-        if message.kind == "window":
-            self.head_us = max(self.head_us, message.to_us)
+        self._move_head(message)
         if message.facts is not None:
             self._summarize(message, message.facts)
         return True
@@ -53,6 +55,15 @@ class SessionView:
         """Put another message of the same key in the place of a message."""
         if self.messages[message.kind].get(message.key) is message:
             self.messages[message.kind][message.key] = other
+
+    def begin_generation(self, generation: int) -> None:
+        """Summarize what is left of the session, without the prediction and event of older generations."""
+        self.generation = generation
+        self.head_us = self.arrived_us = 0
+        self._newest = self._event = None
+        for messages in self.messages.values():
+            for message in messages.values():
+                self._move_head(message)
 
     @property
     def is_empty(self) -> bool:
@@ -78,7 +89,7 @@ class SessionView:
             "head_us": self.head_us,
             "heard_us": self.arrived_us,
             "counts": dict(self.counts),
-            "answer": None if self._newest is None else dict(self._newest[1]),
+            "answer": None if self._newest is None else dict(self._newest[2]),
             "event": None if self._event is None else dict(self._event),
         }
 
@@ -86,18 +97,24 @@ class SessionView:
         facts = message.facts or {}
         return self._event is not None and message.kind == "event" and facts.get("id") == self._event["id"]
 
+    def _move_head(self, message: PageMessage) -> None:
+        if message.kind == "window":
+            self.head_us = max(self.head_us, message.to_us)
+        elif message.kind == "chunk" and message.facts is not None:
+            arrived_us = message.facts["arrived_us"]
+            self.arrived_us = max(self.arrived_us, arrived_us)
+            # A device whose clock is ahead must not move the whole session into the future.
+            self.head_us = max(self.head_us, min(message.to_us, arrived_us + CLOCK_AHEAD_US_MAX))
+
     def _summarize(self, message: PageMessage, facts: Mapping[str, Any]) -> None:
         if message.kind == "chunk":
-            self.arrived_us = max(self.arrived_us, facts["arrived_us"])
-            # A device whose clock is ahead must not move the whole session into the future.
-            self.head_us = max(self.head_us, min(message.to_us, facts["arrived_us"] + CLOCK_AHEAD_US_MAX))
             if self._hashes.get(facts["identity"]) == facts["sha256"]:
                 self.counts["copy"] += 1
             self._hashes.setdefault(facts["identity"], facts["sha256"])
         elif message.kind == "prediction":
-            order = facts["generation"], message.from_us, facts["final"]
-            if self._newest is None or order >= self._newest[0]:
-                self._newest = order, facts
+            order = message.from_us, facts["final"]
+            if self._newest is None or order >= self._newest[:2]:
+                self._newest = (*order, facts)
         elif message.kind == "event":
             if facts["lifecycle"] in ("end", "withdrawn"):
                 ends = self._event is not None and self._event["id"] == facts["id"]
@@ -127,12 +144,17 @@ class SessionStore:
         self._order: deque[tuple[int, SessionView, PageMessage]] = deque()
 
     def add(self, message: PageMessage, now_us: int) -> bool:
-        """Add a message; return False for a copy, and for an idle record or an end of an unknown session."""
+        """Add a message; return False for one that is not to be shown.
+
+        These are copies, what is about an older generation of its session, and idle records and ends of unknown sessions.
+        """
         view = self.views.get(message.session)
         if view is None:
             if message.kind in ("tick", "end"):
                 return False
-            view = self.views[message.session] = SessionView(message.session)
+            view = self.views[message.session] = SessionView(message.session, message.generation or 0)
+        if message.generation is not None and not self._accept_generation(view, message):
+            return False
         if not view.add(message):
             return False
         if message.kind == "chunk":
@@ -141,6 +163,24 @@ class SessionStore:
         self.bytes += message.size_bytes
         self.trim(now_us)
         return True
+
+    def _accept_generation(self, view: SessionView, message: PageMessage) -> bool:
+        """Return whether to show a message about a generation; the first one of a newer generation drops what is older.
+
+        A wrong clock has put windows and media of the older generation into the future, where they would hide all that
+        comes. The reset itself is not used: it is in a topic that devices write to.
+        """
+        generation = message.generation or 0
+        if generation > view.generation:
+            future_us = message.to_us + FUTURE_US
+
+            def current(known: PageMessage) -> PageMessage | None:
+                is_older = known.generation is not None and known.generation < generation
+                return None if is_older or known.from_us > future_us else known
+
+            self.rewrite(view.session, current)
+            view.begin_generation(generation)
+        return generation == view.generation
 
     def forget(self, session: str) -> None:
         """Drop a session."""

@@ -34,7 +34,7 @@ const visibility = new IntersectionObserver(
 );
 const feed = new Feed({
   onSnapshot: (session, snapshot) => views.get(session)?.load(snapshot),
-  onRecord: (kind, record) => views.get(record.session)?.receive(kind, record),
+  onRecord: receive,
   onConnection: (connected) => showConnection(connected ? "live" : "reconnecting"),
 });
 
@@ -70,16 +70,28 @@ function sessionsToShow() {
   return [...new Set(all)].slice(0, SHOWN_MAX).sort();
 }
 
+/** Queue a record. A session that was begun anew is loaded anew, because its former windows may lie far ahead. */
+function receive(kind, record) {
+  const view = views.get(record.session);
+  const generation = record.generation ?? record.window?.generation ?? 0;
+  if (!view?.streams.size || generation <= view.generation) return view?.receive(kind, record);
+  remove(record.session, view);
+  showSessions();
+}
+
+function remove(id, view) {
+  if (panel.view === view) panel.close();
+  visibility.unobserve(view.node);
+  view.close();
+  views.delete(id);
+}
+
 function showSessions() {
   const ids = sessionsToShow();
   const selected = selectedSession();
   const focus = selected !== null;
   for (const [id, view] of views) {
-    if (ids.includes(id) && view.focus === focus) continue;
-    if (panel.view === view) panel.close();
-    visibility.unobserve(view.node);
-    view.close();
-    views.delete(id);
+    if (!ids.includes(id) || view.focus !== focus) remove(id, view);
   }
   ids.forEach((id, place) => {
     if (views.has(id)) return;

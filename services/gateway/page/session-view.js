@@ -24,6 +24,7 @@ export class SessionView {
     this.id = id;
     this.focus = focus;
     this.axis = new Axis(spanUs);
+    this.generation = 0;
     this.placed = new Set();
     this.streams = new Map();
     this.marks = new Set();
@@ -60,6 +61,7 @@ export class SessionView {
   /** Fill from a snapshot; what is there already stays. */
   load(snapshot) {
     this.hopUs = snapshot.hop_us;
+    this.generation = snapshot.generation;
     if (!this.streams.size) this.build(snapshot.modalities);
     const nowMs = performance.now();
     for (const kind of KINDS) snapshot[kind].forEach((record) => this.apply(kind, record, nowMs));

@@ -45,10 +45,10 @@ def chunk(
     return message
 
 
-def window(start_us: int = START_US, members: tuple[Member, ...] = ()) -> KafkaRecord:
+def window(start_us: int = START_US, members: tuple[Member, ...] = (), generation: int = 0) -> KafkaRecord:
     state = "present" if members else "absent"
     lanes = {"text": WindowMembers(state, "data", start_us, members)}
-    aligned = Window("s", start_us, start_us + 2 * SECOND_US, None, True, "c", lanes, START_US, START_US)
+    aligned = Window("s", start_us, start_us + 2 * SECOND_US, None, True, "c", lanes, START_US, START_US, generation)
     return record(encode(aligned))
 
 

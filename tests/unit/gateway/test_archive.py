@@ -78,6 +78,16 @@ def test_an_event_of_a_silent_session_is_ended() -> None:
     assert waiting == [0, 1]
 
 
+def test_an_event_of_an_older_generation_is_ended() -> None:
+    metrics = GatewayMetrics(CollectorRegistry())
+    archiver, view = archiver_of(metrics), SessionView("s", generation=7)
+    view.add(chunk())
+    add_step(archiver, view, "new", "s/1-1")
+    add_step(archiver, view, "new", "s/1-1~7")
+    archiver.end_silent_events({"s": view}, START_US)
+    assert archiver.waiting == 1
+
+
 async def test_an_archived_event_is_explained_and_its_media_are_served(tmp_path: Path) -> None:
     record = media(b"woof", offset=4)
     sha256 = (chunk(body=b"woof").facts or {})["sha256"]

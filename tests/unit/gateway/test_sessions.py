@@ -88,6 +88,24 @@ def test_the_summary_has_the_ongoing_event_until_its_end() -> None:
     assert store.views["s"].summary()["event"] is None
 
 
+def test_a_session_that_is_begun_anew_shows_nothing_of_its_former_windows_and_times() -> None:
+    store, ahead_us = SessionStore(LIMITS), START_US + 86_400 * SECOND_US
+    store.add(chunk(), 0)
+    store.add(messages.window_message(window(ahead_us)), 0)
+    store.add(messages.prediction_message(prediction(start_us=ahead_us, label="rain")), 0)
+    store.add(messages.event_message(event(id="s/1-1")), 0)
+    view = store.views["s"]
+    assert view.head_us == ahead_us + 2 * SECOND_US
+    assert store.add(messages.window_message(window(generation=7)), 0)
+    assert (view.generation, view.head_us) == (7, START_US + 2 * SECOND_US)
+    assert {kind: len(left) for kind, left in view.messages.items() if left} == {"chunk": 1, "window": 1}
+    assert (view.summary()["answer"], view.summary()["event"]) == (None, None)
+    # What the aligner and the fusion worker publish of the old generation after the reset.
+    assert not store.add(messages.window_message(window(ahead_us)), 0)
+    assert not store.add(messages.event_message(event("end", id="s/1-1")), 0)
+    assert store.add(messages.event_message(event(id="s/1-1~7")), 0)
+
+
 def test_messages_since_a_time_are_in_event_time_order() -> None:
     store = SessionStore(LIMITS)
     for n in (2, 0, 1):
