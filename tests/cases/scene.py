@@ -90,9 +90,9 @@ class Scene(Outcome):
         """Write the frontier records that are due, then commit the offsets of the owner."""
         offsets = self.commit_offsets()
         for frontier in self.owner.due_frontiers():
-            key = last_emitted_window.key(frontier.session, f"n{self.assignments}")
+            key = last_emitted_window.key(frontier.generation_id, f"n{self.assignments}")
             self.frontiers[key] = frontier
-            for old in self.owner.coverage.on_frontier_acknowledged(frontier.session, frontier.start_us):
+            for old in self.owner.coverage.on_frontier_acknowledged(frontier.generation_id, frontier.start_us):
                 if old != key:
                     self.frontiers.pop(old, None)
         self.committed = offsets

@@ -307,7 +307,7 @@ class World:
             self.maybe_crash(0.01)
         process.on_generations_acknowledged(starts)
         for record in process.due_frontiers():
-            key = last_emitted_window.key(record.session, self.nonces[id(process)])
+            key = last_emitted_window.key(record.generation_id, self.nonces[id(process)])
             self.broker.frontiers[key] = record
             self.maybe_crash(0.01)
             for old in process.coverage.on_frontier_acknowledged(record.session, record.start_us):
