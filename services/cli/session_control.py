@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 from typing import Annotated
@@ -78,12 +79,15 @@ def forget(
 
 
 def reset_session(
-    session: Annotated[str, typer.Argument(help="The session to begin anew.")], json: output.Json = False
+    session: Annotated[str, typer.Argument(help="The session to begin anew.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask on a terminal.")] = False,
+    json: output.Json = False,
 ) -> None:
     """Begin a session anew, for example when a wrong clock has made everything late that it sends.
 
-    Its open windows are closed. What it sends from now on is aligned anew, also for times that have had windows; these
-    windows and their predictions have other ids than the earlier ones. Nothing is deleted.
+    Its open windows are closed, and its ongoing events get no end. What it sends from now on is aligned anew, also for
+    times that have had windows; these windows and their predictions have other ids than the earlier ones. Nothing is
+    deleted.
     """
     from services.kafka.session_resets import reset_session as write_resets
 
@@ -92,9 +96,15 @@ def reset_session(
     bytes_max = settings.alignment_config().admission.session_bytes_max
     if not session.isprintable() or not 1 <= len(session.encode(errors="replace")) <= bytes_max:
         raise output.UsageError("That is no session id.", f"A session id has 1 to {bytes_max} bytes, all printable.")
-    reset = asyncio.run(write_resets(settings, session))
+    if not yes and sys.stdin.isatty():
+        typer.confirm(f"Close the open windows of {session} and begin it anew?", abort=True, err=True)
+    reset, is_known = asyncio.run(write_resets(settings, session))
+    if not is_known:
+        output.note(
+            f"No window and no late record of {session} was found: check the name (`braid devices` lists sessions)."
+        )
     if json:
-        output.print_json({"session": session, "generation": reset.generation})
+        output.print_json({"session": session, "generation": reset.generation, "known": is_known})
     else:
         print(f"{session} begins anew: its windows and predictions have ~{reset.generation} in their ids from now on.")
 
