@@ -129,7 +129,7 @@ class Reason(StrEnum):
     QUOTA = "quota"  # its source or session has sent more than its quota
     TICK = "tick"  # an invalid tick
     RESET = "reset"  # an invalid reset of a session
-    FORGED = "forged"  # a tick or reset without a valid signature
+    FORGED = "forged"  # a record that only services write, and that none has signed for its place
     RECORD = "record"  # an invalid record in a topic that Braid writes (stage fusion)
     UNDECODABLE = "undecodable"  # the decoder failed on the bytes (stage fusion)
     TOO_COSTLY = "too_costly"  # decoding would take too much memory or time (stage fusion)

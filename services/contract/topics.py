@@ -134,7 +134,7 @@ class Topics:
                 self.frontier,
                 "the last emitted window of each session",
                 "aligner operator",
-                "aligner operator",
+                "aligner fusion operator",
                 ("cleanup.policy", "compact,delete"),
                 ("retention.ms", str(frontier_retention_ms)),
                 ("segment.ms", str(HOUR_MS)),
@@ -150,7 +150,7 @@ class Topics:
                 self.events,
                 "events: new, update, end",
                 "fusion",
-                "gateway mqtt operator reader",
+                "fusion gateway mqtt operator reader",
                 *retained(7 * DAY_MS),
             ),
             topic(

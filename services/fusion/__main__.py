@@ -8,6 +8,7 @@ from pathlib import Path
 from model.checkpoint import load as load_model
 from model.checkpoint_files import CheckpointError
 from model.predictor import ServedModel
+from services.fusion.forged_records import ForgedRecordReporter
 from services.fusion.hot_reload import CheckpointReloader, build_inference
 from services.fusion.inference import Inference
 from services.fusion.load_shedding import LoadShedConfig
@@ -50,6 +51,12 @@ def plan(settings: Settings, model: Callable[[Path, str, int | None], ServedMode
         ControlTopic.from_settings(settings),
         FusionObserver(FusionMetrics(registry), Tracer(settings.tracing, "braid-fusion")),
         broker.signer(),
+        ForgedRecordReporter(
+            topics,
+            broker.signer(),
+            lambda: clients.make_committing_reader(broker, f"{broker.group_prefix}-forged"),
+            lambda: clients.producer(broker),
+        ),
     )
     group = f"{settings.kafka.group_prefix}-fusion"
     return ServiceSpec(

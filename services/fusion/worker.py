@@ -24,6 +24,7 @@ from services.fusion.event_detector import EventDetector
 from services.fusion.event_tracker import EventTracker
 from services.fusion.fair_queue import QueuedWindow
 from services.fusion.fetch import PayloadFetcher
+from services.fusion.forged_records import ForgedRecordReporter
 from services.fusion.hot_reload import CheckpointReloader
 from services.fusion.inference import Inference
 from services.fusion.load_shedding import LoadShedConfig, LoadShedder
@@ -98,11 +99,12 @@ class FusionWorker:
         controls: ControlTopic,
         observer: FusionObserver,
         signer: Signer,
+        forged: ForgedRecordReporter,
     ) -> None:
         self._reloader = reloader
         self._topics, self._recovery, self._observer = topics, recovery, observer
         self._make_producer, self._make_reader, self._make_payloads = make_producer, make_reader, make_payloads
-        self._controls, self._signer = controls, signer
+        self._controls, self._signer, self._forged = controls, signer, forged
         self._deadline_us = load_shedding.deadline_us
         # New sessions have a level of their own: a flood of them sheds no load of the others.
         self._load_shedder = LoadShedder(load_shedding.level_max, load_shedding.step_us)
@@ -149,6 +151,7 @@ class FusionWorker:
 
     async def stop(self) -> None:
         """Cancel batches in flight and disconnect."""
+        await self._forged.stop()
         await self._ahead.stop()
         await self._pipeline.stop()
         await self._lag.stop()
@@ -181,6 +184,7 @@ class FusionWorker:
             self._positions[TopicPartition(self._topics.windows, number)] = partition.offset
         _log.info("adopted", extra={"partitions": len(numbers), "sessions": len(self._tracker.states)})
         self._read = self._fetched = dict(self._positions)
+        await self._forged.assign(numbers)
         return dict(self._positions)
 
     def prepare_batch(

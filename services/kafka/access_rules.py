@@ -45,7 +45,7 @@ def access_rules(settings: Settings) -> list[AccessRule]:
     prefix = settings.kafka.group_prefix
     groups: dict[Role, dict[str, tuple[str, ...]]] = {
         "aligner": {f"{prefix}-aligner": ("Read",)},
-        "fusion": {f"{prefix}-fusion": ("Read",)},
+        "fusion": {f"{prefix}-fusion": ("Read",), f"{prefix}-forged": ("Read",)},
         # `braid migrate-settings` reads on in the place of the aligner.
         "operator": {f"{prefix}-aligner": ("Read",), f"{prefix}-fusion": ("Describe",)},
     }

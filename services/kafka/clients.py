@@ -321,6 +321,22 @@ def make_group_consumer(where: BrokerAddress, group: str, instance: str, partiti
     )
 
 
+def make_committing_reader(where: BrokerAddress, group: str) -> AIOKafkaConsumer:
+    """Create a consumer that is no member of its group: its partitions are assigned by hand, and it commits offsets.
+
+    It returns every record, also forged ones. It is in no hurry, so an idle one asks the broker only every few seconds.
+    """
+    return Consumer(
+        **connection_options(where),
+        group_id=group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level=isolation_level(where),
+        fetch_max_wait_ms=5_000,
+        max_partition_fetch_bytes=256 * 1024,
+    )
+
+
 def make_reader(where: BrokerAddress, *, with_forged: bool = False, **options: Any) -> AIOKafkaConsumer:
     """Create a consumer without a group, for reading at chosen offsets.
 

@@ -15,7 +15,7 @@ from services.contract.window import Window, WindowMembers
 
 HOUR_US = 3_600_000_000
 CONFIG = "0" * 12
-# Topics whose forged records become dead letters; those of the others are passed over and counted.
+# Topics whose forged records are dead letters as soon as they are processed; those of the others follow within seconds.
 DEAD_LETTERED = ("window", "idle")
 
 

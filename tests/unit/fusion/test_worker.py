@@ -26,7 +26,7 @@ class R:
 
 def test_logs_are_merged_by_append_time_and_each_keeps_its_order_if_the_brokers_clock_went_back() -> None:
     some: Any = Mock()
-    worker = FusionWorker(some, some, some, LoadShedConfig(0, 0, 0), some, some, some, some, some, Signer())
+    worker = FusionWorker(some, some, some, LoadShedConfig(0, 0, 0), some, some, some, some, some, Signer(), some)
     fetched: Any = {A: [R(0, 0, 500), R(0, 1, 100), R(0, 2, 600)], B: [R(1, 7, 400), R(1, 8, 550)]}
     prepared = [(r.partition, r.offset) for r in worker.prepare_batch(some, fetched, {A: 3, B: 9})]
     assert prepared == [(1, 7), (0, 0), (0, 1), (1, 8), (0, 2)]
@@ -34,7 +34,7 @@ def test_logs_are_merged_by_append_time_and_each_keeps_its_order_if_the_brokers_
 
 async def test_commit_passes_offsets_without_records_once_everything_before_them_is_published() -> None:
     some: Any = Mock(highwater=Mock(return_value=20))
-    worker: Any = FusionWorker(some, some, some, LoadShedConfig(0, 0, 0), some, some, some, some, some, Signer())
+    worker: Any = FusionWorker(some, some, some, LoadShedConfig(0, 0, 0), some, some, some, some, some, Signer(), some)
     worker._batcher, worker._pipeline = (
         Mock(first_unfinished=Mock(return_value=None)),
         Mock(in_flight=["a batch"], drain=AsyncMock()),
