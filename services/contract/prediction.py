@@ -8,6 +8,7 @@ from typing import Any
 
 from services.contract import canonical
 from services.contract.record_fields import (
+    ContractError,
     check_fields,
     fields,
     flag,
@@ -76,6 +77,14 @@ def decode(raw: bytes | None) -> dict[str, Any]:
     if "level" in record:
         integer(record, "level")
     return record
+
+
+def decode_or_none(raw: bytes | None) -> dict[str, Any] | None:
+    """Decode a prediction record; return None if it is none."""
+    try:
+        return decode(raw)
+    except ContractError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

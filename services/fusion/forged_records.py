@@ -22,9 +22,9 @@ from services.contract.signature import Signer
 from services.contract.topics import Topics
 from services.kafka import clients, dead_letters
 
-# Rounds are a second apart, so that what this worker itself publishes costs one fetch a second. A chunk of records is
+# Rounds are seconds apart, so that what this worker itself publishes costs one fetch a round. A chunk of records is
 # verified in about a millisecond, which is as long as the worker's event loop waits.
-ROUND_S, RECORDS_MAX, RETRY_S = 1.0, 100, 5.0
+ROUND_S, RECORDS_MAX, RETRY_S = 2.0, 100, 5.0
 _log = logging.getLogger(__name__)
 
 

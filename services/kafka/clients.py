@@ -332,7 +332,7 @@ def make_committing_reader(where: BrokerAddress, group: str) -> AIOKafkaConsumer
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level=isolation_level(where),
-        fetch_max_wait_ms=5_000,
+        fetch_max_wait_ms=long_poll.LONG_POLL_MS,
         max_partition_fetch_bytes=256 * 1024,
     )
 

@@ -14,7 +14,7 @@ from services.contract import window as window_record
 from services.contract.cloudevents import Envelope
 from services.contract.kafka_record import Headers, KafkaRecord, MemberPosition, RecordPosition
 from services.contract.partitioner import partition_of
-from services.contract.prediction import muted_modalities
+from services.contract.prediction import decode, decode_or_none, muted_modalities
 from services.contract.topics import Topics
 from services.contract.user_errors import EXIT_USAGE, BraidError
 from services.contract.window import Member, Window, position_of
@@ -98,8 +98,8 @@ class PredictionEvidence:
 
     @property
     def record(self) -> dict[str, Any]:
-        """The decoded prediction."""
-        return canonical.loads_object(self.value)
+        """The decoded prediction. Raises ContractError."""
+        return decode(self.value)
 
     @property
     def is_complete(self) -> bool:
@@ -131,7 +131,7 @@ def find_in_records(
         key: The prediction.
     """
     prediction = next((record for record in predictions if _id_of(record) == key.id), None)
-    if prediction is None or prediction.value is None:
+    if prediction is None or decode_or_none(prediction.value) is None:
         return None
     evidence = PredictionEvidence(prediction, next((r for r in windows if _id_of(r) == key.window_id), None))
     evidence.window = (

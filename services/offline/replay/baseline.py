@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from services.contract import canonical, cloudevents, session_reset
+from services.contract import canonical, cloudevents, prediction, session_reset
 from services.contract import window as window_record
 from services.contract.kafka_record import MemberPosition
 from services.contract.prediction import STATE_HEADER, muted_modalities
@@ -201,16 +201,12 @@ def _predictions(file: RecordingFile, topics: Topics, digest: str | None, out: B
     starts = {id: start_us for found in out.frontiers.values() for id, start_us in found.items()}
     chosen: dict[str, str] = {}
     for record in file.records(topics.predictions):
-        fields = canonical.object_or_empty(record.value)
-        try:
-            window_id, by = fields["id"].rpartition("@")[0], fields["model"]["digest"]
-            start_us, final = fields["window"]["start"], fields["final"]
-            id = generation_id(fields["session"], fields["window"].get("generation", 0))
-            muted = muted_modalities(fields)
-        except (KeyError, TypeError, AttributeError):
+        fields = prediction.decode_or_none(record.value)
+        if fields is None or not fields["final"] or "model" not in fields or record.value is None:
             continue
-        if not final or record.value is None:
-            continue
+        window_id, by, muted = fields["id"].rpartition("@")[0], fields["model"]["digest"], muted_modalities(fields)
+        start_us = fields["window"]["start"]
+        id = generation_id(fields["session"], fields["window"].get("generation", 0))
         out.digests[by] += 1
         if starts.get(id) == start_us:
             state = next((raw for name, raw in record.headers if name == STATE_HEADER), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from services.contract import canonical
+from services.contract import canonical, prediction
 from services.contract.partitioner import partition_of
 from services.contract.topics import Topics
 from services.fusion.inference import Inference
@@ -88,9 +88,9 @@ def recorded_model_digest(file: RecordingFile, topics: Topics) -> str | None:
     """
     found = None
     for record in file.records(topics.predictions):
-        fields = canonical.object_or_empty(record.value)
-        if fields.get("final") and isinstance(fields.get("model"), dict):
-            found = str(fields["model"].get("digest"))
+        fields = prediction.decode_or_none(record.value)
+        if fields is not None and fields["final"] and "model" in fields:
+            found = str(fields["model"]["digest"])
     return found
 
 
@@ -128,7 +128,7 @@ def compare_with_recording(
 
 
 def _other_models(recorded: ReplayOutcome, digest: str) -> list[str]:
-    models = (canonical.loads_object(raw)["model"] for raw in recorded.predictions.values())
+    models = (prediction.decode(raw)["model"] for raw in recorded.predictions.values())
     return sorted({model_label(model) for model in models if model["digest"] != digest})
 
 

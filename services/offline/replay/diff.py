@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from services.contract import canonical
+from services.contract import canonical, prediction
 from services.contract.kafka_record import MemberPosition
 from services.offline.replay.baseline import ReplayOutcome
 
@@ -27,13 +27,10 @@ def window_points(
     ):
         if one[name] != other[name]:
             yield f"{label} {_moved(one[name], other[name])}"
-    for modality in sorted(one["modalities"].keys() | other["modalities"].keys()):
-        a, b = one["modalities"].get(modality), other["modalities"].get(modality)
+    for modality, a, b in _modality_pairs(one, other):
+        yield from _state_points(modality, a, b)
         if a is None or b is None:
-            yield f"{modality} {'appears' if a is None else 'vanishes'}"
             continue
-        if a["state"] != b["state"]:
-            yield f"{modality} {a['state']} -> {b['state']}"
         if a["evidence"] != b["evidence"]:
             yield f"{modality} evidence {a['evidence']} -> {b['evidence']}"
         if a["bound_us"] != b["bound_us"]:
@@ -52,17 +49,14 @@ def window_points(
 def prediction_points(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
     """Yield what differs between two predictions of a window, apart from ids and digests."""
     for name in ("label", "abstained", "odd", "error", "level"):
-        if one[name] != other[name]:
-            yield f"{name} {one[name]} -> {other[name]}"
+        if one.get(name) != other.get(name):
+            yield f"{name} {one.get(name)} -> {other.get(name)}"
     if one["confidence"] != other["confidence"]:
         yield f"confidence {one['confidence']:.6f} -> {other['confidence']:.6f}"
-    for modality in sorted(one["modalities"].keys() | other["modalities"].keys()):
-        a, b = one["modalities"].get(modality), other["modalities"].get(modality)
+    for modality, a, b in _modality_pairs(one, other):
+        yield from _state_points(modality, a, b)
         if a is None or b is None:
-            yield f"{modality} {'appears' if a is None else 'vanishes'}"
             continue
-        if a["state"] != b["state"]:
-            yield f"{modality} {a['state']} -> {b['state']}"
         if a["unusable"] != b["unusable"]:
             yield f"{modality} unusable {_reasons(a)} -> {_reasons(b)}"
         if abs(a["contribution"] - b["contribution"]) >= CLOSE:
@@ -71,6 +65,20 @@ def prediction_points(one: Mapping[str, Any], other: Mapping[str, Any]) -> Itera
     others = [n for n in sorted(one.keys() | other.keys()) if n not in ignored and one.get(n) != other.get(n)]
     if others:
         yield f"{', '.join(others)} differ"
+
+
+def _modality_pairs(
+    one: Mapping[str, Any], other: Mapping[str, Any]
+) -> Iterator[tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]]:
+    for modality in sorted(one["modalities"].keys() | other["modalities"].keys()):
+        yield modality, one["modalities"].get(modality), other["modalities"].get(modality)
+
+
+def _state_points(modality: str, a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> Iterator[str]:
+    if a is None or b is None:
+        yield f"{modality} {'appears' if a is None else 'vanishes'}"
+    elif a["state"] != b["state"]:
+        yield f"{modality} {a['state']} -> {b['state']}"
 
 
 def _reasons(modality: Mapping[str, Any]) -> str:
@@ -249,11 +257,11 @@ def _predictions(
             if id in uncompared or (one is not None and id not in before.windows):
                 out.uncompared["prediction"] += 1
                 continue
-            label = load(other if one is None else one).get("label")
+            label = prediction.decode(other if one is None else one)["label"]
             why = (f"its window {window.how}", *window.why) if window else cause.settings or model or (UNEXPLAINED,)
             yield Difference("prediction", id, "appears" if one is None else "vanishes", (f"label {label}",), why)
         else:
-            points = tuple(prediction_points(load(one), load(other)))
+            points = tuple(prediction_points(prediction.decode(one), prediction.decode(other)))
             if not points:
                 out.alike["prediction"] += 1
                 continue

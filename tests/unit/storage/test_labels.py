@@ -35,7 +35,7 @@ def evidence(*inputs: MemberInput, id: str = "s/1/1@m", session: str = "s", **st
     modalities = {name: {"state": states.get(name, "present")} for name in ("text", "video", "audio")}
     span = {"start": START_US, "end": START_US + 4 * HOP_US}
     record: dict[str, Any] = {"id": id, "session": session, "label": "dog", "window": span, "modalities": modalities}
-    value = canonical.dumps(record)
+    value = canonical.dumps({**record, "final": True, "abstained": False, "confidence": 0.9})
     return PredictionEvidence(KafkaRecord("p", 0, 0, 0, b"s", [], value), inputs=inputs)
 
 
