@@ -50,21 +50,37 @@ class FakeRecord:
 class Log:
     """The log of one partition: records, and offsets that hold none.
 
-    Markers of transactions, aborted and compacted records take offsets; what lies before `begin` was deleted.
+    Markers of transactions, aborted and compacted records take offsets; what lies before `begin` was deleted. A consumer
+    reads up to where the open transaction begins, and ticks of the aligner may lie behind that too.
     """
 
     records: list[FakeRecord] = field(default_factory=list)
     begin: int = 0
-    end: int = 0
+    appended: int = 0
+    transaction: list[int] = field(default_factory=list)
 
-    def append(self, make: Callable[[int], FakeRecord]) -> None:
-        """Append the record that `make` returns for its offset."""
-        self.records.append(make(self.end))
-        self.end += 1
+    @property
+    def end(self) -> int:
+        """The last stable offset, which consumers of committed records take for the end."""
+        return self.transaction[0] if self.transaction else self.appended
+
+    def append(self, make: Callable[[int], FakeRecord], *, in_transaction: bool = False) -> None:
+        """Append the record that `make` returns for its offset, perhaps as one of the open transaction."""
+        if in_transaction:
+            self.transaction.append(self.appended)
+        self.records.append(make(self.appended))
+        self.appended += 1
+
+    def end_transaction(self, *, commit: bool) -> None:
+        """Commit or abort the open transaction: a marker takes an offset, and aborted records are seen by nobody."""
+        if not commit:
+            self.records = [record for record in self.records if record.offset not in self.transaction]
+        self.transaction = []
+        self.appended += 1
 
     def skip(self, offsets: int) -> None:
         """Use up offsets for what no consumer sees."""
-        self.end += offsets
+        self.appended += offsets
 
     def delete(self, read: int, before: int) -> None:
         """Delete the records before an offset. Those before `read`, which were read, stay for the oracle and the payloads."""
@@ -74,7 +90,7 @@ class Log:
     def fetch(self, position: int, count: int) -> tuple[list[FakeRecord], int]:
         """Return the next records and the position after them, as a consumer does that is at `position`."""
         at = bisect_left(self.records, max(position, self.begin), key=lambda record: record.offset)
-        records = self.records[at : at + count]
+        records = [record for record in self.records[at : at + count] if record.offset < self.end]
         # A consumer passes offsets without records only once it has fetched up to them.
         return records, self.end if len(records) < count else records[-1].offset + 1
 

@@ -166,9 +166,13 @@ class World:
         while self.plan and self.plan[0].at * 2 <= self.clock and self.rng.random() < 0.5:
             sent = self.plan.pop(0)
             log = self.broker.media[sent.modality]
-            log.append(partial(record_of, sent, timestamp=self.now_ms))
+            in_transaction = self.rng.random() < (0.5 if log.transaction else 0.05)
+            log.append(partial(record_of, sent, timestamp=self.now_ms), in_transaction=in_transaction)
             if self.rng.random() < 0.1:
                 log.skip(self.rng.choice([1, 1, 3]))
+        for log in self.broker.media.values():
+            if log.transaction and self.rng.random() < 0.05:
+                log.end_transaction(commit=self.rng.random() < 0.7)
         if self.rng.random() < 0.1:
             self._delete_unread(self.rng.choice(MODALITIES))
 
@@ -332,6 +336,8 @@ class World:
             or len(self.processes) > 1
             or self.fusers[0].position < len(self.broker.windows)
         ):
+            return False
+        if any(log.transaction for log in self.broker.media.values()):
             return False
         process = self.processes[0]
         return process.commit_offsets(self.wall_us) == self.broker.ends() and not process.aligner.sessions
