@@ -7,6 +7,7 @@ import re
 import shutil
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -26,6 +27,15 @@ TALL: ViewportSize = {"width": 1280, "height": 2400}
 PHONE: ViewportSize = {"width": 360, "height": 740}
 # The bar that shows whether a modality is present is four pixels high; a waveform is higher.
 TALL_PX = 5
+# Run by Python at its start: the clock of the process is as many seconds behind as a file says.
+CLOCK_BEHIND = """
+import pathlib, time
+seconds, now_ns = pathlib.Path(__file__).with_name("seconds"), time.time_ns
+if seconds.exists():
+    behind_ns = int(seconds.read_text()) * 1_000_000_000
+    time.time_ns = lambda: now_ns() - behind_ns
+    time.time = lambda: time.time_ns() / 1e9
+"""
 IN_VIEW = """cell => {
   const [box, view] = [cell.getBoundingClientRect(), cell.closest(".viewport").getBoundingClientRect()];
   return box.left >= view.left - 1 && box.right <= view.right + 1;
@@ -233,21 +243,37 @@ async def test_a_phone_shows_it_without_scrolling_sideways(
         await expect(page.locator(".cell:focus")).to_have_count(1)
 
 
-async def test_the_page_reconnects_after_the_gateway_was_killed(
-    stack: LocalStack, services: dict[str, ServiceProcess], browser: Browser
+async def test_the_page_reconnects_after_the_gateway_was_killed_and_says_whose_clock_is_wrong(
+    stack: LocalStack, services: dict[str, ServiceProcess], browser: Browser, tmp_path: Path
 ) -> None:
-    gateway = await Gateway(stack, 4, BRAID_GATEWAY__LOOK_BACK_S="0").start()
+    (tmp_path / "sitecustomize.py").write_text(CLOCK_BEHIND)
+    gateway = await Gateway(stack, 4, BRAID_GATEWAY__LOOK_BACK_S="0", PYTHONPATH=str(tmp_path)).start()
+    path = "api/v1/sessions/again/text"
     try:
-        async with open_page(browser, gateway.url, DESK) as (page, _):
+        async with open_page(browser, f"{gateway.url}#again", DESK) as (page, _):
             await post_text(gateway, "again")
             words = page.locator('.session[data-session="again"] .text')
             await expect(words).to_have_count(1)
             gateway.process.child.kill()
             await expect(page.locator("#connection")).to_have_text("reconnecting")
             await gateway.start()
-            await gateway.request("api/v1/sessions/again/text", b"number two", content_type="text/plain")
+            await gateway.request(path, b"number two", content_type="text/plain")
             await expect(words.last).to_have_text("number two")
             await expect(page.locator("#connection")).to_have_text("live")
+
+            ahead = timestamps.format_us(time.time_ns() // 1000 + 55_000_000)
+            source = "/devices/ahead/text"
+            rejected = await gateway.request(path, b"3", content_type="text/plain", ce_time=ahead, ce_source=source)
+            assert rejected.status == 422
+            row = page.locator("#details tr", has_text=source)
+            await expect(row.locator("td.problem")).to_have_text(re.compile(r"^clock 5\d s ahead$"))
+            await expect(page.locator("#details p.problem")).to_contain_text("clock: arrival")
+            await expect(page.locator("#problems")).to_be_hidden()
+            gateway.process.child.kill()
+            (tmp_path / "seconds").write_text("10")
+            await gateway.start()
+            await gateway.request(path, b"number four", content_type="text/plain")
+            await expect(page.locator("#problems")).to_contain_text("Kafka's clock and this machine's differ")
     finally:
         await gateway.process.child.stop()
 
