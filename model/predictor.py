@@ -14,7 +14,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.flop_counter import FlopCounterMode
 
 from model.encoders.image import prepare_image
 from model.encoders.text import Lexicon, Vocabulary
@@ -26,6 +25,9 @@ from model.streams.network import StreamsNetwork
 
 def flops(work: Callable[[], Any]) -> int:
     """Floating-point operations of its products of matrices and convolutions, a multiplication and an addition as two."""
+    # Imports triton, where it is installed: 90 MB and a second of CPU that only an overloaded worker needs.
+    from torch.utils.flop_counter import FlopCounterMode
+
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         work()
     return int(counter.get_total_flops())
