@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class StubModel:
     """A served model with the labels, thresholds and shapes of another; it waits instead of computing."""
 
     def __init__(self, like: ServedModel, timing: StubTiming, batch_windows: int | None = None) -> None:
-        self.name, self.version, self.digest = "stub", "1", "5" * 64
+        self.name, self.version, self.digest = "stub", "1", sha256(b"stub").hexdigest()
         self.labels, self.modalities, self.decision = like.labels, like.modalities, like.decision
         self.batch_windows = batch_windows or like.batch_windows
         self.segments_per_window, self.threads = like.segments_per_window, like.threads

@@ -72,12 +72,14 @@ class _CpuBudget:
 
     def __init__(self) -> None:
         self._end_s = time.thread_time() + CPU_S_MAX
+        self._wall_end_s = time.monotonic() + CPU_S_MAX
         self._is_used_up = False
 
     @property
     def is_used_up(self) -> bool:
         """Return whether the payload has taken CPU_S_MAX."""
-        self._is_used_up |= time.thread_time() > self._end_s
+        # The thread's clock is a system call, 40 of them an image; the other one is none, and never behind it.
+        self._is_used_up |= time.monotonic() > self._wall_end_s and time.thread_time() > self._end_s
         return self._is_used_up
 
 
@@ -92,7 +94,7 @@ class _BudgetedFile(io.BytesIO):
         """Read as a file does."""
         if self._budget.is_used_up:
             raise _OverBudgetError
-        return super().read(size)
+        return io.BytesIO.read(self, size)
 
 
 def decode_image(

@@ -20,6 +20,7 @@ from model.explain import Explanation, explain_window
 from model.modality import MODALITIES
 from model.predictor import Feature, ServedModel, WindowFeatures
 from services.contract import prediction
+from services.contract.chunk import EMPTY_SHA256
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.kafka_record import MemberPosition
 from services.contract.prediction import MUTED, Counterfactual, ModalityContribution, PredictionResult
@@ -254,8 +255,7 @@ class Inference:
         out = WindowInputs({}, {}, {}, used.skipped, used.level)
         stretches: list[TimedSamples] = []
         for modality, members in used.members.items():
-            for member, value in self._decoded_members(modality, members, payloads):
-                key = member_key(modality, member)
+            for member, key, value in self._decoded_members(modality, members, payloads):
                 if isinstance(value, Rejected):
                     out.unusable.setdefault(modality, []).append((member, value))
                 elif value is SILENCE:
@@ -283,18 +283,18 @@ class Inference:
 
     def _decoded_members(
         self, modality: str, members: Sequence[Member], payloads: Payloads
-    ) -> list[tuple[Member, Any | Rejected]]:
+    ) -> list[tuple[Member, Key, Any | Rejected]]:
         """Decode the members of a window; the newest, which a model with few places uses, come first in its budget."""
-        decoded: list[tuple[Member, Any | Rejected]] = []
+        decoded: list[tuple[Member, Key, Any | Rejected]] = []
         cost = 0
         for member in reversed(members):
-            if cost > WINDOW_COST_MAX:
-                decoded.append((member, _WINDOW_TOO_COSTLY))
-                continue
             key = member_key(modality, member)
+            if cost > WINDOW_COST_MAX:
+                decoded.append((member, key, _WINDOW_TOO_COSTLY))
+                continue
             one = self._decoded.get(key) or self._decode(modality, member, key, payloads)
             cost += one.cost
-            decoded.append((member, one.value))
+            decoded.append((member, key, one.value))
         decoded.reverse()
         return decoded
 
@@ -358,13 +358,13 @@ class Inference:
                 contributions[name] = ModalityContribution(MUTED, stream.evidence, None, 0.0)
                 continue
             bad = inputs.unusable.get(name, ())
-            newest = max((m.t_us for m in stream.members if not m.alive), default=None)
+            newest = max([m.t_us for m in stream.members if m.sha256 != EMPTY_SHA256], default=None)
             contributions[name] = ModalityContribution(
                 state=_state(name, stream.state, inputs, present),
                 evidence=stream.evidence,
                 age_ms=None if newest is None else (window.end_us - newest) // 1000,
                 contribution=e.contributions.get(name, 0.0),
-                unusable=tuple({"source": m.source, "id": m.id, "reason": r.reason.value} for m, r in bad),
+                unusable=tuple([{"source": m.source, "id": m.id, "reason": r.reason.value} for m, r in bad]),
             )
         value = prediction.encode(window, result, contributions, self._model_record, inputs.level)
         unusable = tuple((name, m, r) for name, bad in inputs.unusable.items() for m, r in bad)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from services.contract.chunk import EMPTY_SHA256
 from services.contract.window import Member, Window
 
 SKIP_EARLY, SKIP_FRAMES, SKIP_MODALITY = 1, 2, 3
@@ -77,7 +78,7 @@ def degrade(
         slot_us: The grid of the windows' starts.
     """
     members: dict[str, Sequence[Member]] = {
-        m: [x for x in stream.members if not x.alive]
+        m: [x for x in stream.members if x.sha256 != EMPTY_SHA256]
         for m, stream in window.modalities.items()
         if m in modalities and m not in window.muted
     }
