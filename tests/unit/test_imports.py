@@ -177,6 +177,12 @@ def test_only_the_fusion_worker_loads_torch(service: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+def test_serving_a_model_does_not_load_triton() -> None:
+    # Torch's counter of operations imports it: 50 MB that only a worker under overload needs.
+    code = "import sys, model.predictor; sys.exit('triton' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
 def test_torch_is_used_by_the_model_only() -> None:
     assert not [path for path in within("services/") if any(m.split(".")[0] == "torch" for m in imports(path))]
 
