@@ -19,7 +19,7 @@ PER_S = 200
 async def test_a_minute_of_faults_loses_and_changes_no_record() -> None:
     # docs/testing.md: make torture MINUTES=5
     process = await asyncio.create_subprocess_exec(
-        *("make", "torture", "MINUTES=1", f"SEED={SEED}", f"RATE={PER_S}"),
+        *("make", "torture", "MINUTES=1", f"SEED={SEED}", f"RATE={PER_S}", "FAULTS=0.5"),
         cwd=ROOT,
         env=environment_outside_make(),
         stdout=asyncio.subprocess.PIPE,

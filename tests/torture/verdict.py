@@ -18,7 +18,7 @@ from tests.torture.commits import Commit, premature_commits
 from tests.torture.media import ABORTED, MARK, WAITS
 from tests.torture.needs import needs_of, window_id_of
 
-RECOMPUTED_MAX = 240
+RECOMPUTED_MAX = 120
 RAISES = (1, 20, 500)
 
 
