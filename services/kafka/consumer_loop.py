@@ -29,6 +29,8 @@ from services.runtime.health import Progress
 from services.runtime.monotonic_clock import monotonic_us
 
 COMMIT_EVERY_US = 500_000
+# How long other partition counts must have stood until they are reported.
+TOPICS_CHANGED_US = 5_000_000
 POLL_MS_MAX = 500
 # A batch of a fusion worker may take this long on a busy machine. Killing the process sooner loses no data.
 LAST_TURN_S = 60
@@ -141,6 +143,7 @@ class ConsumerLoop(Service):
         self._committed: dict[TopicPartition, int] = {}
         self._positioned: tuple[TopicPartition, ...] = ()
         self._commit_us = 0
+        self._wrong, self._unchanged_us = "", 0
         self._failures = 0
 
     async def on_start(self) -> None:
@@ -249,6 +252,7 @@ class ConsumerLoop(Service):
             await done
         if monotonic_us() >= self._commit_us:
             await self._commit()
+            self._check_topics()
             self._commit_us = monotonic_us() + COMMIT_EVERY_US
 
     async def _fetch(self) -> Fetched:
@@ -310,10 +314,26 @@ class ConsumerLoop(Service):
         self._adopted = number
         for reason in ("start", "partitions", "topics", "group"):
             self._progress.not_ready.pop(reason, None)
-        if wrong := self._wrong_topics():
-            self._set_not_ready("topics", wrong)
+        self._wrong = self._wrong_topics()
+        if self._wrong:
+            self._set_not_ready("topics", self._wrong)
         elif not numbers:
             self._progress.not_ready["partitions"] = "no partitions assigned"
+
+    def _check_topics(self) -> None:
+        """Notice partition counts that changed since the assignment, once the change has stood for a while.
+
+        The group is only joined anew if its leader notices, and Kafka gives a static member that comes back neither a
+        rebalance nor the lead. A broker that has just started may not know all topics yet.
+        """
+        wrong, now_us = self._wrong_topics(), monotonic_us()
+        if wrong == self._wrong:
+            self._unchanged_us = now_us
+        elif now_us >= self._unchanged_us + TOPICS_CHANGED_US:
+            self._wrong, self._unchanged_us = wrong, now_us
+            self._progress.not_ready.pop("topics", None)
+            if wrong:
+                self._set_not_ready("topics", wrong)
 
     def _wrong_topics(self) -> str:
         """Name the topics whose number of partitions is not the one that is set."""

@@ -327,3 +327,27 @@ async def test_service_whose_topic_has_more_partitions_than_it_reads_is_not_read
     await run_once(consumer, work, progress)
     assert work.calls.count("process") == 1
     assert progress.not_ready["topics"].startswith("t has 2 partitions; 1 of each are read")
+
+
+def test_partitions_that_are_added_without_a_rebalance_are_noticed_once_the_change_has_stood(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    consumer, progress, now_us = DeletedLog(out_of_range=4), Progress(60), [1_000]
+    monkeypatch.setattr(module, "monotonic_us", lambda: now_us[0])
+    loop = ConsumerLoop(lambda: consumer, ["t"], Counting(), progress, 1, 1)  # type: ignore[arg-type]
+    loop.consumer, progress.not_ready = consumer, {}
+
+    def check(count: int, after_us: int) -> bool:
+        consumer.partitions_for_topic = lambda topic: set(range(count))  # type: ignore[method-assign]
+        now_us[0] += after_us
+        loop._check_topics()
+        return "topics" in progress.not_ready
+
+    assert not check(1, 10)
+    assert not check(2, 10), "a broker that has just started may know less for a moment"
+    assert not check(1, module.TOPICS_CHANGED_US)
+    assert not check(2, 10)
+    assert check(2, module.TOPICS_CHANGED_US)
+    assert progress.not_ready["topics"].startswith("t has 2 partitions; 1 of each are read")
+    assert check(1, 10)
+    assert not check(1, module.TOPICS_CHANGED_US)
