@@ -38,6 +38,7 @@ HOP_S, WARM_UP_S = 0.5, 8.0
 # A prediction that comes later than this after the last record counts as missed.
 WAIT_S = 90.0
 SLOWER_MAX = 1.5
+FLOOD_BEGUN = 20
 # Memory limits of the containers in docker-compose.yml, in MB.
 LIMIT_MB = {"aligner": 1024, "fusion": 2048, "gateway": 768}
 
@@ -231,6 +232,8 @@ async def measure(kind: str, seconds: float, folder: Path) -> NeighbourResult:
         flooding = asyncio.create_task(
             run_for_report(ChildProcess("flood", folder), "benchmarks.neighbours", arguments)
         )
+        # On a busy machine a process needs seconds to start, and the session would be measured alone.
+        await _wait_for_records(servers, Topics().media(NEIGHBOURS[kind].modality), flooding)
         beside = await measure_session(servers, seconds)
         report = await flooding
         sampler.stop()
@@ -238,6 +241,15 @@ async def measure(kind: str, seconds: float, folder: Path) -> NeighbourResult:
     return NeighbourResult(
         kind, alone, beside, int(report["records"]), report["records"] / report["seconds"], memory_mb
     )
+
+
+async def _wait_for_records(servers: str, topic: str, sender: asyncio.Task[dict[str, float]]) -> None:
+    """Wait until a sender has written some records to a topic (more than there are idle records), or ends."""
+    logs = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+    async with clients.reader(servers) as reader:
+        before = sum((await reader.end_offsets(logs)).values())
+        while not sender.done() and sum((await reader.end_offsets(logs)).values()) < before + FLOOD_BEGUN:
+            await asyncio.wait([sender], timeout=0.05)
 
 
 def _sampler(running: RunningSystem) -> ProcessSampler:
