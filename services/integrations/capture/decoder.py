@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from services.contract.user_errors import BraidError
@@ -124,9 +127,23 @@ def _jpeg(frame: Any) -> bytes:
     scale = min(1.0, SIDE_MAX / max(frame.width, frame.height))
     size = max(round(frame.width * scale), 1), max(round(frame.height * scale), 1)
     pixels = frame.to_ndarray(width=size[0], height=size[1], format="rgb24")
+    matrix = next((bytes(data) for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
     out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "JPEG", quality=JPEG_QUALITY)
+    Image.fromarray(pixels if matrix is None else turn_upright(pixels, matrix)).save(out, "JPEG", quality=JPEG_QUALITY)
     return out.getvalue()
+
+
+def turn_upright(pixels: NDArray[np.uint8], matrix: bytes) -> NDArray[np.uint8]:
+    """Return pixels [height, width, 3] as a film's display matrix shows them: phones are held in any way.
+
+    The matrix (ISO 14496-12, 6.2.2) maps (x, y) to (a x + c y, b x + d y); it is applied by quarter turns and mirrors.
+    """
+    a, b, _, c, d = struct.unpack_from("=5i", matrix)
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        across, down = a, d
+    else:
+        pixels, across, down = pixels.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(pixels[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
 
 
 def _names(formats: Any) -> set[str]:
