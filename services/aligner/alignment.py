@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
 from services.aligner.generations import Generations
-from services.aligner.quotas import QuotaLimits, count_chunk
 from services.aligner.session import NEVER_US, OpenWindow, Session, Stream, WatermarkStep, WindowStream
 from services.aligner.window_builder import build_window
 from services.contract.alignment_config import MEMBER_BYTES, NAME_CHARACTER_BYTES, AlignmentConfig, member_bytes
 from services.contract.chunk import Chunk, SessionEnd
 from services.contract.dead_letter import Reason, Rejected
+from services.contract.quotas import QuotaLimits, count_chunk
 from services.contract.session_reset import CLOSED_US, GenerationStart, SessionReset, split_generation_id
 from services.contract.tick import Tick
 from services.contract.window import Member, Window
@@ -144,8 +144,7 @@ class Aligner:
         name = self.generations.id_at(name, modality, offset)
         session, config = self._session(name, received_mono_us), self.config
         stream = session.streams[modality]
-        stream.sources.add(source)
-        stream.ended.discard(source)
+        stream.add_source(source)
         starts = config.window_starts(t_us, duration_us)
         closed_us = self._closed_us(session, stream, modality)
         closed = (closed_us - starts.start) // starts.step + 1 if starts.start <= closed_us else 0
@@ -236,7 +235,7 @@ class Aligner:
         """Note that a source has ended; this raises no watermark (the idle record that follows does)."""
         session = self.sessions.get(self.generations.id_at(end.session, modality, offset))
         if session is not None:
-            session.streams[modality].ended.add(end.source)
+            session.streams[modality].end_source(end.source)
 
     def early_window(self, session: Session, start_us: int) -> Window:
         """Build the early version of an open window from what is known now."""

@@ -1,6 +1,6 @@
 """Admission of a log with a cache of its streams.
 
-Nearly all headers of a record are the same for every record of its stream. Of a stream that was admitted before, only what
+Nearly all headers of a record are the same for every record of its stream. Of a stream that is remembered, only what
 differs is judged here; any other record, and each one to reject, is judged by `admit`. The result is the same
 (tests/property/test_cached_admission.py).
 """
@@ -24,6 +24,8 @@ from services.contract.media_headers import decode_pixels
 STREAMS_MAX = 50_000
 # Of one session and modality; they are searched one by one.
 SOURCES_MAX = 32
+# Further sources of a session are remembered with their second record.
+REMEMBERED_AT_ONCE = 4
 # What differs between the records of a stream: two are read, of the others admission demands only that they are UTF-8.
 _ID, _TIME, _CONTENT_TYPE = "ce_id", "ce_time", "content-type"
 _UNREAD = ("ce_sequence", "ce_recordedtime", "ce_expirytime", "traceparent")
@@ -68,6 +70,9 @@ class AdmissionCache:
     def __init__(self, number: int, partition_count: int, config: AlignmentConfig) -> None:
         self._number, self._partition_count, self._config = number, partition_count, config
         self._streams: dict[tuple[str, bytes | None], list[KnownStream]] = {}
+        # Streams of sessions with many sources that were admitted once. A stream costs as much to remember as to admit, and
+        # a device that names a new source in each record must not displace those that send again.
+        self._seen: set[tuple[str, str, str]] = set()
         self._remembered = 0
 
     def admit(self, modality: str, record: LogRecord) -> Admitted | Rejected:
@@ -91,9 +96,21 @@ class AdmissionCache:
             self._config,
             self._partition_count,
         )
-        if isinstance(admitted, AdmittedChunk):
+        if isinstance(admitted, AdmittedChunk) and (
+            len(self._streams.get(key, ())) < REMEMBERED_AT_ONCE or self._is_seen(admitted.chunk)
+        ):
             self._remember(key, record, admitted)
         return admitted
+
+    def _is_seen(self, chunk: Chunk) -> bool:
+        """Return whether a record of this stream was admitted before."""
+        stream = chunk.modality, chunk.session, chunk.source
+        if stream in self._seen:
+            return True
+        if len(self._seen) >= STREAMS_MAX:
+            self._seen.clear()
+        self._seen.add(stream)
+        return False
 
     def _known(self, modality: str, record: LogRecord, headers: Headers, stream: KnownStream) -> AdmittedChunk | None:
         """Return the chunk of a known stream; None if `admit` must judge the record."""

@@ -12,6 +12,7 @@ from services.contract.source_stats import ClockOffset
 from services.runtime.metric_definitions import AlignerMetrics, exemplar
 from services.runtime.monotonic_clock import monotonic_us
 
+# A new source takes the place of one that has been silent for at least half a minute.
 SOURCES_MAX = 1_000
 WATERMARKS_EVERY_US = 1_000_000
 
@@ -67,11 +68,18 @@ class AlignerObserver:
             m.window_modality.labels(*state).inc(count)
 
     def _observe_clock(self, source: tuple[str, str], offset_us: int, period: int) -> None:
-        clock = self._clocks.setdefault(source, ClockOffset())
+        clock = self._clocks.get(source)
+        if clock is None:
+            if len(self._clocks) >= SOURCES_MAX:
+                longest_silent, other = next(iter(self._clocks.items()))
+                if other.period >= period - 1:
+                    # Sources that send keep their place: a flood of new ones must not hide them.
+                    return
+                self._metrics.clock_offset.remove(*longest_silent)
+                del self._clocks[longest_silent]
+            clock = self._clocks[source] = ClockOffset()
         clock.observe(offset_us, period)
         self._clocks.move_to_end(source)
-        while len(self._clocks) > SOURCES_MAX:
-            self._metrics.clock_offset.remove(*self._clocks.popitem(last=False)[0])
         self._metrics.clock_offset.labels(*source).set(clock.us / 1e6)
 
     def on_lag(self, records: Mapping[str, int], oldest_ms: Mapping[str, int]) -> None:

@@ -329,6 +329,10 @@ class Partition:
         self, modality: str, record: LogRecord, admitted: AdmittedChunk, fate: Fate, effects: Effects
     ) -> None:
         chunk = admitted.chunk
+        if isinstance(fate, Rejected) and fate.reason is Reason.QUOTA:
+            # What is over its quota gets no statistics: a flood of sources would displace those of others.
+            self._reject(modality, record, "alignment", fate, effects)
+            return
         if not (self._config.clocks and self._config.uses_append_time(chunk.source)):
             offset_us = chunk.appended_us - chunk.t_us - chunk.duration_us
             self._add_clock_offset(modality, chunk.source, chunk.appended_us, offset_us, effects)

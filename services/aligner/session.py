@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Literal, NamedTuple
 
-from services.aligner.quotas import Usage
+from services.contract.quotas import Usage
 from services.contract.window import Member
 
 NEVER_US = -(1 << 62)
+# Sources of a stream that are remembered. Beyond that its end is not known from announcements, but from silence.
+SOURCES_MAX = 1_000
 Evidence = Literal["data", "tick", "end"]
 Identity = tuple[str, str, int, int]
 
@@ -41,8 +43,8 @@ class Stream:
         known_until: These identities by the start of the last window that needs them.
         expiring: These starts, as a heap.
         ticks: Retained idle records: (start of the latest window that they close, offset).
-        sources: Sources seen.
-        ended: Sources that have ended.
+        sources: Sources seen, at most SOURCES_MAX.
+        ended: Sources that have ended, at most SOURCES_MAX.
         watermark_us: The watermark (event time).
         announced_watermark_us: The highest watermark that we asked to be written into the log.
     """
@@ -60,7 +62,18 @@ class Stream:
     @property
     def all_ended(self) -> bool:
         """Return whether every source that was seen has ended."""
-        return bool(self.ended) and self.sources <= self.ended
+        return bool(self.ended) and len(self.sources) < SOURCES_MAX and self.sources <= self.ended
+
+    def add_source(self, source: str) -> None:
+        """Note that a source sends."""
+        if source not in self.sources and len(self.sources) < SOURCES_MAX:
+            self.sources.add(source)
+        self.ended.discard(source)
+
+    def end_source(self, source: str) -> None:
+        """Note that a source has announced its end."""
+        if len(self.ended) < SOURCES_MAX:
+            self.ended.add(source)
 
     def remember(self, identity: Identity, sha256: str, last_start_us: int) -> None:
         """Remember an identity until the window that starts at `last_start_us` is closed for this stream."""

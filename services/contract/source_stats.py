@@ -30,15 +30,15 @@ class ClockOffset:
     shortest transport delay, which cannot be distinguished from an error of the clock.
     """
 
-    _period: int = 0
+    period: int = 0
     _newest_us: int | None = None
     _before_us: int | None = None
 
     def observe(self, offset_us: int, period: int) -> None:
         """Add the difference between append time and end of capture of a record; period is append time // PERIOD_US."""
-        if self._newest_us is None or period > self._period:
-            self._before_us = self._newest_us if period == self._period + 1 else None
-            self._newest_us, self._period = offset_us, period
+        if self._newest_us is None or period > self.period:
+            self._before_us = self._newest_us if period == self.period + 1 else None
+            self._newest_us, self.period = offset_us, period
         elif offset_us < self._newest_us:
             self._newest_us = offset_us
 

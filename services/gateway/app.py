@@ -20,6 +20,7 @@ from services.gateway.connection_limits import ConnectionLimits, connection_clas
 from services.gateway.event_archiver import ArchiveReader, EventArchiver
 from services.gateway.follower import ControlApplier, GatewayFollower
 from services.gateway.ingest import IngestHandler
+from services.gateway.ingest_limits import ClientLimits
 from services.gateway.labels import LabelHandler
 from services.gateway.media import MediaReader
 from services.gateway.message_buffer import EventStream
@@ -60,7 +61,7 @@ async def serve(
 
     archiver = EventArchiver(archive, open_reader, topics, partitions, semantics.future_us, redactor, metrics)
     follower = GatewayFollower(
-        lambda: clients.make_reader(broker),
+        lambda: clients.make_reader(broker, **clients.FOLLOW),
         topics,
         partitions,
         sessions,
@@ -87,6 +88,7 @@ async def serve(
             semantics,
             settings.limits.payload_bytes_max,
             DeviceDirectory(settings.devices),
+            ClientLimits(g.client_records_per_s, g.client_sessions_max),
             metrics,
             tracer,
         )

@@ -18,9 +18,12 @@ from starlette.responses import Response
 from services.contract import cloudevents, media_headers, timestamps, trace_context
 from services.contract.admission import AdmittedChunk, admit
 from services.contract.alignment_config import AlignmentConfig
+from services.contract.chunk import Chunk
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.prediction import TRACE_HEADER
 from services.contract.topics import MODALITIES, Topics
+from services.gateway.connection_limits import client_address
+from services.gateway.ingest_limits import ClientLimits, Exceeded, IngestQuotas
 from services.gateway.responses import error_response, json_response
 from services.runtime.broker_clock import BROKER_CLOCK
 from services.runtime.device_directory import DeviceDirectory, EventTimestamp
@@ -36,7 +39,7 @@ STATUS = {Reason.SIZE: 413, Reason.CONTENT_TYPE: 415}
 
 @dataclass(frozen=True, slots=True)
 class OutgoingChunk:
-    """One record for a media topic, with its event time and its duration (us)."""
+    """One record for a media topic, with its event time and its duration (us); `chunk` is None for a session end."""
 
     session: str
     id: str
@@ -44,6 +47,7 @@ class OutgoingChunk:
     body: bytes
     stamp: EventTimestamp
     duration_us: int
+    chunk: Chunk | None = None
 
 
 def build_chunk(
@@ -107,7 +111,7 @@ def build_chunk(
             devices.acknowledged(stamp, 0, now_us // 1000)
         return admitted
     if isinstance(admitted, AdmittedChunk):
-        return OutgoingChunk(session, id, headers, body, stamp, admitted.chunk.duration_us)
+        return OutgoingChunk(session, id, headers, body, stamp, admitted.chunk.duration_us, admitted.chunk)
     if body:
         return Rejected(Reason.TYPE, "a session end has no bytes")
     return OutgoingChunk(session, id, headers, body, stamp, 0)
@@ -201,11 +205,13 @@ class IngestHandler:
         config: AlignmentConfig,
         bytes_max: int,
         devices: DeviceDirectory,
+        clients: ClientLimits,
         metrics: GatewayMetrics,
         tracer: Tracer,
     ) -> None:
         self._producer, self._topics, self._config, self._devices = producer, topics, config, devices
         self._bytes_max, self._metrics, self._tracer = bytes_max, metrics, tracer
+        self._clients, self._quotas = clients, IngestQuotas(config)
         self._requests = 0
         self._clock_reports = ClockReports()
 
@@ -214,17 +220,24 @@ class IngestHandler:
         session, modality = request.path_params["session"], request.path_params["modality"]
         if modality not in self._topics.modalities:
             return error_response(404, f"no such modality: there are {', '.join(self._topics.modalities)}")
+        client = client_address(request.client)
+        if (exceeded := self._clients.count_record(client, time.monotonic())) is not None:
+            return self._too_many("rate", exceeded)
         if self._requests >= REQUESTS_MAX:
             return error_response(503, f"{REQUESTS_MAX} requests are in progress: try again")
         self._requests += 1
         try:
-            return await self._append(request, session, modality)
+            return await self._append(request, client, session, modality)
         except TimeoutError:
             return body_timeout_response()
         finally:
             self._requests -= 1
 
-    async def _append(self, request: Request, session: str, modality: str) -> Response:
+    def _too_many(self, reason: str, exceeded: Exceeded) -> Response:
+        self._metrics.media_rejected.labels(reason).inc()
+        return error_response(429, exceeded.detail, reason, retry_after_s=exceeded.retry_after_s)
+
+    async def _append(self, request: Request, client: str, session: str, modality: str) -> Response:
         began_us = time.time_ns() // 1000
         body = await read_body(request, self._bytes_max)
         chunk = (
@@ -237,6 +250,11 @@ class IngestHandler:
             if chunk.clock is not None:
                 await self._report_clock(session, modality, chunk.clock, began_us)
             return error_response(STATUS.get(chunk.reason, 422), chunk.detail, chunk.reason.value)
+        exceeded = self._clients.count_session(client, chunk.session, time.monotonic())
+        if exceeded is None and chunk.chunk is not None:
+            exceeded = self._quotas.count(chunk.chunk)
+        if exceeded is not None:
+            return self._too_many(Reason.QUOTA.value, exceeded)
         name = "\n".join((chunk.session, modality, chunk.id, str(chunk.stamp.t_us)))
         trace = trace_of(request.headers.get("traceparent"), name, self._tracer.share)
         sent_us = time.time_ns() // 1000

@@ -12,6 +12,9 @@ def json_response(value: object, status: int = 200) -> Response:
     return Response(canonical.dumps(value), status, media_type="application/json")
 
 
-def error_response(status: int, detail: str, reason: str | None = None) -> Response:
-    """Return an error: a sentence, and a reject reason of the contract if there is one."""
-    return JSONResponse({"detail": detail} | ({"reason": reason} if reason else {}), status)
+def error_response(
+    status: int, detail: str, reason: str | None = None, *, retry_after_s: int | None = None
+) -> Response:
+    """Return an error: a sentence, a reason if there is one, and when to try again if that helps."""
+    headers = None if retry_after_s is None else {"retry-after": str(retry_after_s)}
+    return JSONResponse({"detail": detail} | ({"reason": reason} if reason else {}), status, headers)

@@ -13,6 +13,7 @@ from aiokafka.structs import ConsumerRecord
 
 from services.kafka import clients
 from services.runtime.health import Progress
+from services.runtime.process import raise_if_cancelled
 
 RECORDS_MAX, POLL_MS, RETRY_S = 500, 500, 0.5
 Batch = Mapping[TopicPartition, list[ConsumerRecord]]
@@ -112,6 +113,7 @@ async def follow(
                     await consume(await follower.poll())
                     progress.beat()
         except (KafkaError, OSError) as error:
+            raise_if_cancelled()
             progress.not_ready["topics"] = "the topics cannot be read"
             _log.warning("The topics cannot be read; retrying.", extra={"why": str(error)})
         progress.beat()

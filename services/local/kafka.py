@@ -20,7 +20,7 @@ from services.local.process import ChildProcess, StartError
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.1.0"
 CACHE = Path.home() / ".cache" / "braid"
-JAVA_OPTIONS = ("-Xms128m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
+JAVA_OPTIONS = ("-Xms32m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 READY_S = 120
 # A broker that starts on a full disk cannot write the indexes of its logs, takes the logs for corrupt and cuts them off:
 # Kafka 4.1.0 then has no topics any more ("Corruption found in segment 0, truncating to offset 0").
@@ -47,6 +47,7 @@ replica.fetch.max.bytes=4194304
 num.network.threads=2
 num.io.threads=4
 log.cleaner.dedupe.buffer.size=16777216
+metadata.max.idle.interval.ms=30000
 """
 
 

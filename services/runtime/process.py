@@ -66,3 +66,14 @@ async def run_until_first_ends(*coroutines: Coroutine[None, None, None]) -> None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def raise_if_cancelled() -> None:
+    """Raise CancelledError if this task was cancelled.
+
+    A loop that survives errors calls it when it has caught one: an error of what is closed on the way out replaces the
+    cancellation, and the task would never end.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

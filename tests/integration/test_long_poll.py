@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.kafka import clients, topic_admin
 from services.kafka.clients import SigningProducer
+from services.kafka.long_poll import LINGER_BYTES_MAX
 from services.runtime.metric_definitions import FETCHES
 from services.runtime.settings import Settings
 from tests.waiting import DEADLINE_MS, wait_until
@@ -42,13 +43,13 @@ async def producer(own_settings: Settings) -> AsyncIterator[SigningProducer]:
         yield producer
 
 
-@pytest.fixture
+@pytest.fixture(params=[0], ids=["no-linger"])
 async def reader(
-    producer: SigningProducer, own_settings: Settings, logs: list[TopicPartition]
+    producer: SigningProducer, own_settings: Settings, logs: list[TopicPartition], request: pytest.FixtureRequest
 ) -> AsyncIterator[AIOKafkaConsumer]:
-    """A reader at the ends of the logs, whose fetch waits at the broker."""
+    """A reader at the ends of the logs, whose fetch waits at the broker; it lingers for the parameter, in ms."""
     wait_ms = int(10 * DEADLINE_MS)
-    options = {"fetch_max_wait_ms": wait_ms, "request_timeout_ms": 2 * wait_ms}
+    options = {"fetch_max_wait_ms": wait_ms, "request_timeout_ms": 2 * wait_ms, "linger_ms": request.param}
     async with clients.reader(own_settings.kafka, **options) as reader:
         before = fetch_count()
         reader.assign(logs)
@@ -122,3 +123,22 @@ async def test_a_seek_and_a_new_assignment_end_a_fetch_that_waits(
     reader.assign([other])
     reader.seek(other, await end_of(reader, other) - 1)
     assert await next_value(reader) == b"1"
+
+
+@pytest.mark.parametrize("reader", [int(10 * DEADLINE_MS)], ids=["lingers"], indirect=True)
+async def test_records_gather_after_a_small_fetch_and_not_after_a_large_one(
+    reader: AIOKafkaConsumer, producer: SigningProducer, logs: list[TopicPartition]
+) -> None:
+    log = logs[0]
+    for _ in range(2):
+        await producer.send_and_wait(log.topic, bytes(2 * LINGER_BYTES_MAX), b"room", log.partition)
+        assert len(await next_value(reader)) == 2 * LINGER_BYTES_MAX
+    begin = await end_of(reader, log)
+    await producer.send_and_wait(log.topic, b"small", b"room", log.partition)
+    assert await next_value(reader) == b"small"
+    fetches = fetch_count()
+    await producer.send_and_wait(log.topic, b"gathers", b"room", log.partition)
+    # The linger time is longer than the test, but a seek ends it.
+    reader.seek(log, begin)
+    assert [await next_value(reader), await next_value(reader)] == [b"small", b"gathers"]
+    assert fetch_count() == fetches + 1

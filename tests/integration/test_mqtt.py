@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -159,3 +160,19 @@ async def test_everything_is_published_again_after_an_outage_of_the_mqtt_broker(
     await mosquitto.start()
     async with subscribe(mosquitto.port) as (listener, _):
         assert (await listener.wait("braid/bridge/available"))[-1] == b"online"
+
+
+async def test_the_bridge_ends_on_sigterm_while_the_mqtt_broker_hangs(
+    bridge: ServiceProcess, mosquitto: Mosquitto
+) -> None:
+    await bridge.wait_until_ready()
+    mosquitto.child.signal(signal.SIGSTOP)
+    try:
+        bridge.child.signal(signal.SIGTERM)
+
+        async def has_ended() -> bool:
+            return not bridge.child.running
+
+        await wait_until(has_ended, "the bridge to end")
+    finally:
+        mosquitto.child.signal(signal.SIGCONT)

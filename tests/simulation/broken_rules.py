@@ -10,13 +10,13 @@ import pytest
 from services.aligner.alignment import Aligner, Duplicate
 from services.aligner.generations import Generations
 from services.aligner.partition import Effects, FrontierCoverage, Partition
-from services.aligner.quotas import QuotaLimits
 from services.aligner.session import NEVER_US, Session, Stream, WatermarkStep
 from services.contract import last_emitted_window
 from services.contract.chunk import Chunk
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.kafka_record import LogRecord
 from services.contract.last_emitted_window import key
+from services.contract.quotas import QuotaLimits
 from services.contract.session_reset import GenerationStart, split_generation_id
 from services.contract.tick import TickEvidence
 from services.fusion.batching import Batcher

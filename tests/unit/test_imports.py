@@ -51,7 +51,7 @@ PURE = [
             "stage_values",
         )
     ),
-    *(f"services/gateway/{name}.py" for name in ("explanation", "messages", "sessions", "sources")),
+    *(f"services/gateway/{name}.py" for name in ("explanation", "ingest_limits", "messages", "sessions", "sources")),
     *(f"services/inspection/audit/{name}.py" for name in ("oracle",)),
     *(
         f"services/integrations/{name}.py"

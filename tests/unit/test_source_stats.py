@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from services.aligner.metrics import AlignerObserver
+from services.aligner.metrics import SOURCES_MAX, AlignerObserver
+from services.aligner.partition import Effects
 from services.cli.source_devices import count_record
 from services.contract import cloudevents
 from services.contract.kafka_record import KafkaRecord
 from services.contract.source_stats import PERIOD_US, ClockOffset, SourceStats
 from services.gateway.messages import media_messages
-from services.gateway.sources import SourceStore
+from services.gateway.sources import SESSION_SOURCES_MAX, SourceStore
 from services.runtime.device_directory import DeviceClock
 from services.runtime.metric_definitions import AlignerMetrics
 from tests.cases.outcome import SEMANTICS
@@ -108,3 +109,47 @@ def test_clock_that_is_ahead_is_named_with_what_to_do(offset_us: int, problem: s
     row = stats.as_json("/devices/cam/front", START_US, SECOND_US)
     assert row["clock_problem"] == problem
     assert ("devices: {/devices/cam/front: {clock: arrival}}" in (row["clock_remedy"] or "")) is (problem is not None)
+
+
+def text_of(source: str, at_us: int) -> KafkaRecord:
+    """A text of a source that arrives as soon as it was captured."""
+    headers = cloudevents.build_headers(
+        session="s", source=source, id="1", type=cloudevents.media_type("text"), t_us=at_us, content_type="text/plain"
+    )
+    return KafkaRecord("braid.media.text.v1", 0, 0, at_us // 1000, b"s", headers, b"x")
+
+
+def test_a_flood_of_sources_does_not_hide_those_that_send() -> None:
+    silent_us = 10 * SECOND_US
+    store = SourceStore(silent_us)
+    for n in range(2_000):
+        # The flood names a new source every 10 ms, the good source sends each second.
+        for source in (f"new {n}", *(["good"] if n % 100 == 0 else [])):
+            (message,) = media_messages("text", text_of(source, START_US + n * 10_000))
+            store.add(message)
+    rows = {row["source"]: row for row in store.as_json(START_US + 20 * SECOND_US)}
+    assert len(rows) == SESSION_SOURCES_MAX
+    assert rows["good"]["records"] == 20
+    assert any(int(name[4:]) > 1_000 for name in rows if name != "good"), "silent sources make room"
+
+
+def test_the_aligner_keeps_the_clocks_of_sources_that_send() -> None:
+    registry = CollectorRegistry()
+    observer = AlignerObserver(AlignerMetrics(registry), traced=0)
+
+    def observe(sources: list[str], period: int) -> None:
+        effects = Effects(0)
+        effects.clock_offsets_us = {("text", source, period): SECOND_US for source in sources}
+        observer.on_effects(effects)
+
+    def exported(source: str) -> float | None:
+        return registry.get_sample_value("braid_source_clock_offset_seconds", {"modality": "text", "source": source})
+
+    regular = [f"/{n}" for n in range(SOURCES_MAX)]
+    for period in range(3):
+        observe([*regular, f"new {period}"], period)
+    assert all(exported(source) == 1 for source in regular)
+    assert exported("new 2") is None
+    observe(regular[1:], 5)
+    observe(["new 5"], 5)
+    assert (exported("/0"), exported("new 5")) == (None, 1)

@@ -88,7 +88,7 @@ async def serve(settings: Settings, metrics: MqttMetrics, progress: Progress) ->
     client = MqttClient(m, mqtt_topics, lambda: state.announce(time.time_ns() // 1000), command, metrics, progress)
     controls.on_change(lambda control: client.send(list(state.control(control))))
     follower = BridgeFollower(
-        lambda: clients.make_reader(settings.kafka),
+        lambda: clients.make_reader(settings.kafka, **clients.FOLLOW),
         topics,
         settings.alignment_config(),
         partitions,

@@ -16,13 +16,15 @@ from services.integrations.mqtt.state import MqttMessage
 from services.integrations.mqtt.topics import MqttTopics
 from services.runtime.health import Progress
 from services.runtime.metric_definitions import MqttMetrics
-from services.runtime.process import run_until_first_ends
+from services.runtime.process import raise_if_cancelled, run_until_first_ends
 from services.runtime.settings import MqttSettings
 
 RETRY_S, RETRY_S_MAX, TIMEOUT_S, KEEPALIVE_S, INCOMING_MAX = 1.0, 30.0, 10.0, 30, 16
 # The broker must not deliver larger messages: commands have a few bytes, and any client may publish (and retain) 256 MB.
 INCOMING_BYTES_MAX = 64 * 1024
 UNSUPPORTED = "Unsupported protocol version"
+# A broker that hangs must not delay the end of the process; it sends the will in place of the last message.
+LAST_MESSAGE_WITHIN_S = 3.0
 _log = logging.getLogger(__name__)
 
 
@@ -97,6 +99,8 @@ class MqttClient:
                 async with self._client() as client:
                     await self._serve(client)
             except aiomqtt.MqttError as error:
+                # The last message to a broker that hangs fails, which must not replace the cancellation.
+                raise_if_cancelled()
                 if self._connected:
                     pause_s = RETRY_S
                 if isinstance(error, aiomqtt.MqttCodeError) and str(error.rc) == UNSUPPORTED:
@@ -126,7 +130,7 @@ class MqttClient:
         try:
             await run_until_first_ends(self._sending(client), self._listening(client))
         finally:
-            await client.publish(self._topics.available, OFFLINE, qos=1, retain=True, timeout=TIMEOUT_S)
+            await client.publish(self._topics.available, OFFLINE, qos=1, retain=True, timeout=LAST_MESSAGE_WITHIN_S)
 
     async def _sending(self, client: aiomqtt.Client) -> None:
         while True:

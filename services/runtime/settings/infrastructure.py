@@ -37,6 +37,13 @@ class KafkaSettings(Section):
         description="Whether records of Kafka transactions are used only once the transaction is committed, or at once, "
         "also those of transactions that are aborted later. By Kafka's own names.",
     )
+    linger_ms: int = Field(
+        30,
+        ge=0,
+        le=1_000,
+        description="How long records may gather while few come, in milliseconds: each window and prediction comes later "
+        "by this much at most, and a live room costs less. 0: every record is used as soon as it is there.",
+    )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="Encryption and login, by Kafka's own names."
     )

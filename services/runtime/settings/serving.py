@@ -78,6 +78,20 @@ class GatewaySettings(Section):
         description="Connections from one client address at the same time, of 512 in all. At the limit a new one takes the "
         "place of one that has no request in progress. Behind a proxy all clients have its address: then set it to 512.",
     )
+    client_records_per_s: int = Field(
+        1_000,
+        ge=1,
+        le=1_000_000,
+        description="Records a second that one client address may send by HTTP, on average over 10 seconds; more are answered "
+        "with 429. Behind a proxy all clients have its address.",
+    )
+    client_sessions_max: int = Field(
+        1_000,
+        ge=1,
+        le=100_000,
+        description="Sessions in which one client address may send by HTTP within a minute; a further one is answered "
+        "with 429. Behind a proxy all clients have its address.",
+    )
     streams_max: int = Field(64, ge=1, le=10_000, description="Event streams (open pages) served at the same time.")
     silent_s: int = Field(
         30, ge=1, le=86_400, description="A source that sends nothing for this long, in seconds, is shown as silent."

@@ -171,3 +171,18 @@ def test_cache_forgets_the_sources_of_a_session_at_their_limit(
     for offset, source in enumerate(["/1", "/2", "/1", "/2", "/3", "/3", "/4", "/3", "/4", "/1"]):
         assert isinstance(gate.admit("text", record(offset, source=source)), AdmittedChunk)
     assert whole == [0, 1, 4, 6, 9]
+
+
+def test_source_that_sends_once_displaces_none_that_send_again(whole: list[int]) -> None:
+    gate = AdmissionCache(NUMBER, COUNT, AlignmentConfig())
+    regular = [f"/{n}" for n in range(gate_of.SOURCES_MAX)]
+    for offset, source in enumerate([*regular, *regular, *regular]):
+        assert isinstance(gate.admit("text", record(offset, source=source)), AdmittedChunk)
+    known = 2 * len(regular) - gate_of.REMEMBERED_AT_ONCE
+    assert len(whole) == known
+    for offset in range(200):
+        gate.admit("text", record(offset, source=f"/new {offset}"))
+    whole.clear()
+    for offset, source in enumerate(regular):
+        assert isinstance(gate.admit("text", record(offset, source=source)), AdmittedChunk)
+    assert whole == []

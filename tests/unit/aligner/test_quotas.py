@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from services.aligner.alignment import Aligner, Late, fate_name
+from services.aligner.session import SOURCES_MAX, Stream
 from services.contract.alignment_config import AlignmentConfig, Quotas, config_from_json, member_bytes
 from services.contract.chunk import Chunk
 from services.contract.dead_letter import Rejected
@@ -108,3 +109,16 @@ def test_settings_of_earlier_versions_have_neither_quotas_nor_a_limit_of_bytes()
     fates = [log.send(0, str(n), 1_000, 10**9) for n in range(200)]
     assert set(fates) == {"windowed"}
     assert not isinstance(fates[0], Rejected)
+
+
+def test_sources_of_a_stream_are_remembered_up_to_a_limit_and_then_only_silence_ends_it() -> None:
+    stream = Stream()
+    for source in ("a", "b"):
+        stream.add_source(source)
+        stream.end_source(source)
+    assert stream.all_ended
+    for n in range(2 * SOURCES_MAX):
+        stream.add_source(f"new {n}")
+        stream.end_source(f"new {n}")
+    assert (len(stream.sources), len(stream.ended)) == (SOURCES_MAX, SOURCES_MAX)
+    assert not stream.all_ended

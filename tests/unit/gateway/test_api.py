@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from starlette.routing import Route
 
+from services.contract.alignment_config import AlignmentConfig
 from services.gateway.api import Api
 from services.gateway.ingest import IngestHandler
 from services.gateway.labels import LabelHandler
@@ -17,7 +18,7 @@ NONE = cast(Any, None)
 
 def test_the_documentation_lists_exactly_the_routes_of_the_api() -> None:
     ingest, labels = (
-        IngestHandler(NONE, NONE, NONE, 0, NONE, NONE, NONE),
+        IngestHandler(NONE, NONE, AlignmentConfig(), 0, NONE, NONE, NONE, NONE),
         LabelHandler(NONE, NONE, NONE, NONE, 0, 0, NONE),
     )
     routes = Api(NONE, NONE, NONE, NONE, NONE, ingest, labels, NONE, NONE, 0, NONE, NONE, NONE).routes()

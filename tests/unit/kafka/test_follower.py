@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -134,3 +135,25 @@ def test_following_connects_again_after_a_failure_and_is_not_ready_meanwhile() -
         assert len(ready) > 1
 
     asyncio.run(run())
+
+
+async def test_error_while_a_cancelled_follower_disconnects_does_not_keep_it_running() -> None:
+    connected = asyncio.Event()
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[TopicFollower]:
+        try:
+            connected.set()
+            await asyncio.Event().wait()
+            yield follower_of(Log({}), {})
+        finally:
+            raise TimeoutError
+
+    async def consume(batch: Batch) -> None:
+        pass
+
+    following = asyncio.create_task(follow(connect, consume, Progress(60)))
+    await connected.wait()
+    following.cancel()
+    await asyncio.wait([following], timeout=DEADLINE_S)
+    assert following.cancelled()
