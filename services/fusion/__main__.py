@@ -45,7 +45,7 @@ def plan(settings: Settings, model: Callable[[Path, str, int | None], ServedMode
             lambda: clients.make_reader(broker, **clients.EVERY_RECORD),
         ),
         LoadShedConfig(f.deadline_ms * 1000, f.overload_ms * 1000, f.level_max),
-        lambda: clients.make_producer(broker),
+        lambda: clients.make_producer(broker, compression=broker.compression),
         lambda: clients.make_reader(broker, auto_offset_reset="none"),
         lambda: PayloadCache.from_settings(settings.redis),
         ControlTopic.from_settings(settings),

@@ -240,7 +240,12 @@ def readable_end(consumer: AIOKafkaConsumer, tp: TopicPartition) -> int | None:
 
 
 def make_producer(
-    where: BrokerAddress, *, linger_ms: int = 2, idempotent: bool = True, partitions: int | None = None
+    where: BrokerAddress,
+    *,
+    linger_ms: int = 2,
+    idempotent: bool = True,
+    partitions: int | None = None,
+    compression: str = "none",
 ) -> SigningProducer:
     """Create a producer with acks=all: an acknowledged record is durable.
 
@@ -260,6 +265,7 @@ def make_producer(
         **({"partitioner": partition_read} if partitions else {}),
         acks="all",
         enable_idempotence=idempotent,
+        compression_type=None if compression == "none" else compression,
         linger_ms=linger_ms,
         max_batch_size=BATCH_BYTES_MAX,
         max_request_size=RECORD_BYTES_MAX,

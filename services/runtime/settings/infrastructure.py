@@ -44,6 +44,11 @@ class KafkaSettings(Section):
         description="How long records may gather while few come, in milliseconds: each window and prediction comes later "
         "by this much at most, and a live room costs less. 0: every record is used as soon as it is there.",
     )
+    compression: Literal["none", "gzip", "lz4", "zstd"] = Field(
+        "zstd",
+        description="Compression of predictions and events, which are kept for days: a fifth of the disk space. Programs "
+        "that read these topics need the codec; gzip is part of every Kafka client.",
+    )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="Encryption and login, by Kafka's own names."
     )
