@@ -324,7 +324,6 @@ def make_group_consumer(where: BrokerAddress, group: str, instance: str, partiti
         heartbeat_interval_ms=1_000,
         rebalance_timeout_ms=60_000,
         max_poll_interval_ms=7 * 86_400_000,
-        fetch_max_wait_ms=long_poll.LONG_POLL_MS,
         fetch_max_bytes=FETCH_BYTES_MAX,
         max_partition_fetch_bytes=RECORD_BYTES_MAX,
     )
@@ -341,7 +340,6 @@ def make_committing_reader(where: BrokerAddress, group: str) -> AIOKafkaConsumer
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level=isolation_level(where),
-        fetch_max_wait_ms=long_poll.LONG_POLL_MS,
         max_partition_fetch_bytes=256 * 1024,
     )
 
@@ -357,12 +355,7 @@ def make_reader(where: BrokerAddress, *, with_forged: bool = False, **options: A
         enable_auto_commit=False,
         fetch_max_bytes=FETCH_BYTES_MAX,
         isolation_level=options.pop("isolation_level", isolation_level(where)),
-        **{
-            "auto_offset_reset": "earliest",
-            "max_partition_fetch_bytes": RECORD_BYTES_MAX,
-            "fetch_max_wait_ms": long_poll.LONG_POLL_MS,
-            **options,
-        },
+        **{"auto_offset_reset": "earliest", "max_partition_fetch_bytes": RECORD_BYTES_MAX, **options},
     )
 
 

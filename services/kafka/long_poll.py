@@ -109,10 +109,10 @@ class LongPollFetcher(fetcher.Fetcher):  # type: ignore[misc]
 
 
 class LingeringConsumer(AIOKafkaConsumer):  # type: ignore[misc]
-    """A consumer that lets records gather for `linger_ms` while few come."""
+    """A consumer whose fetches wait long, and that lets records gather for `linger_ms` while few come."""
 
     def __init__(self, *, linger_ms: int = 0, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(**{"fetch_max_wait_ms": LONG_POLL_MS, **options})
         self._linger_ms = linger_ms
 
     async def start(self) -> None:
