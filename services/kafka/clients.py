@@ -330,10 +330,7 @@ def make_group_consumer(where: BrokerAddress, group: str, instance: str, partiti
 
 
 def make_committing_reader(where: BrokerAddress, group: str) -> AIOKafkaConsumer:
-    """Create a consumer that is no member of its group: its partitions are assigned by hand, and it commits offsets.
-
-    It returns every record, also forged ones. It is in no hurry, so an idle one asks the broker only every few seconds.
-    """
+    """Create a consumer of every record, also forged ones, that commits for its group but is assigned by hand."""
     return Consumer(
         **connection_options(where),
         group_id=group,
