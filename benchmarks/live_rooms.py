@@ -139,7 +139,7 @@ def _process_cost(name: str, pid: int, before: ProcessCounters, after: ProcessCo
 async def run_up(folder: Path) -> AsyncIterator[RunningUp]:
     """Run `braid up`, with the MQTT bridge if there is a mosquitto. Raises RunFailed if it does not start."""
     state, mosquitto = folder / "state", None
-    environment: dict[str, str] = {}
+    environment = {"BRAID_GATEWAY__PORT": "0"}
     if shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin"):
         mosquitto = await Mosquitto(folder).start()
         environment |= {"BRAID_MQTT__HOST": "127.0.0.1", "BRAID_MQTT__PORT": str(mosquitto.port)}

@@ -334,6 +334,7 @@ def make_committing_reader(where: BrokerAddress, group: str) -> AIOKafkaConsumer
     return Consumer(
         **connection_options(where),
         group_id=group,
+        linger_ms=2_000,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level=isolation_level(where),

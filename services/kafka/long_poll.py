@@ -23,7 +23,7 @@ from aiokafka.structs import TopicPartition
 
 from services.runtime.metric_definitions import FETCHES
 
-# A fetch that does not cover every partition waits this long at most.
+# A fetch that does not cover every partition waits this long at most, or for the linger time if that is longer.
 SHORT_POLL_MS = 50
 # How long a fetch waits at rest. A broker that dies closes the connection, which ends the fetch at once.
 LONG_POLL_MS = 5_000
@@ -92,7 +92,8 @@ class LongPollFetcher(fetcher.Fetcher):  # type: ignore[misc]
         if (wait_s := self._next_fetch_s - time.monotonic()) > 0:
             return [], {}, wait_s, False, []
         is_partial = self._records or any(assignment.state_value(tp).paused for tp in assignment.tps)
-        self._fetch_max_wait_ms = min(SHORT_POLL_MS, self._long_poll_ms) if is_partial else self._long_poll_ms
+        short_ms = min(max(SHORT_POLL_MS, int(self.linger_s * 1000)), self._long_poll_ms)
+        self._fetch_max_wait_ms = short_ms if is_partial else self._long_poll_ms
         return super()._get_actions_per_node(assignment)
 
     async def _proc_fetch_request(self, assignment: Any, node_id: int, request: Any) -> Any:
