@@ -46,6 +46,7 @@ BY_ANOTHER_TEST = {
 ONLY_IN_FULL = {
     "make bench": "makes an environment for each peer; tests/integration/test_benchmark.py runs its shortest form",
     "make bench QUICK=1": "the same",
+    "make bench-rooms": "measures for minutes; tests/unit/benchmarks/test_live_rooms.py covers how",
     'make bench ARGS="--only A --case backlog --systems braid,bare,faust --rounds 5"': "the same",
     "make soak MINUTES=30": "memory needs longer than a minute; tests/unit/benchmarks covers its verdict",
     ".venv/bin/python -m benchmarks.overload --write": "a measurement; tests/unit/fusion/test_load_shedding_simulation.py covers it in virtual time",
