@@ -240,6 +240,7 @@ class FusionObserver:
         self._tracer.export(window_spans(published, released, self._tracer.share))
 
     def _rise(self, name: str, now: int) -> int:
-        rise = now - self._before.get(name, 0)
+        """Return how much a count has risen; one that fell begins anew, as after a failure of Kafka."""
+        rise = max(now - self._before.get(name, 0), 0)
         self._before[name] = now
         return rise

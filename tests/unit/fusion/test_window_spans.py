@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -9,9 +11,12 @@ from services.contract import trace_context
 from services.contract.prediction import PredictionResult
 from services.contract.window import Window
 from services.fusion.batching import ReleasedBatch
-from services.fusion.metrics import SHARED, window_spans
+from services.fusion.metrics import SHARED, FusionObserver, window_spans
 from services.fusion.publish import PublishedPrediction
 from services.fusion.stage_values import WindowPrediction
+from services.runtime.metric_definitions import FusionMetrics, make_registry
+from services.runtime.settings import load
+from services.runtime.tracing import Tracer
 
 S = 1_000_000
 PARTS = [("align_wait", 1500.0), ("transport", 2.0), ("queue", 3.0), *((name, 1.0) for name in SHARED)]
@@ -57,3 +62,11 @@ def test_the_same_windows_are_traced_everywhere_and_none_if_traces_are_off() -> 
 def test_a_header_of_another_form_names_no_trace(header: bytes | None) -> None:
     assert trace_context.trace_id_of_header(trace_context.traceparent("s/1/1")) == trace_context.trace_id("s/1/1")
     assert trace_context.trace_id_of_header(header) is None
+
+
+def test_a_count_that_begins_anew_after_a_failure_of_kafka_does_not_end_the_worker() -> None:
+    registry = make_registry("fusion")
+    observer = FusionObserver(FusionMetrics(registry), Tracer(load().tracing, "fusion"))
+    for count in (3, 1, 2):
+        observer.reloads(SimpleNamespace(outcomes={"served": count}))  # type: ignore[arg-type]
+    assert registry.get_sample_value("braid_model_reloads_total", {"outcome": "served"}) == 4
