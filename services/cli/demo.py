@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -69,6 +70,10 @@ def demo(
         if not summaries:
             output.note("interrupted; everything that was started is stopped")
             sys.exit(130)
+    finally:
+        # Logs are of use after a failure only.
+        if keep is None and (not any(folder.iterdir()) or (summaries and summaries[0]["ok"])):
+            shutil.rmtree(folder, ignore_errors=True)
     (summary,) = summaries
     if not summary["ok"]:
         problems = "; ".join(summary["troubles"]) or "Not every chunk has exactly one fate."
