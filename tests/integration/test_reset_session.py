@@ -49,7 +49,7 @@ async def test_a_session_that_ran_ahead_gets_windows_again_after_a_reset(
         return len(late) >= 24 or None
 
     await wait_until(all_late, "every chunk of the session to be late")
-    _, is_known = await reset_session(settings, "a room that nobody has heard of")
+    _, is_known = await reset_session(settings, "a room without records")
     assert not is_known
     reset, is_known = await reset_session(settings, SESSION)
     assert is_known

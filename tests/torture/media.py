@@ -115,6 +115,11 @@ class Media:
         record = self._record(self._rng.choice(rooms), modality, now_us, self._rng.choice(self._bodies[modality]))
         return replace(record, headers=[*record.headers, (ABORTED, b"1")]) if aborted else record
 
+    def record_by_topic(self, session: str, modality: str, now_us: int) -> OutgoingRecord:
+        """Return a good record of a device that divides keys by the partitions that the topic has now."""
+        room = replace(self._live_session(now_us), session=session)
+        return replace(self._record(room, modality, now_us, self._bodies[modality][0]), by_topic=True)
+
     def live_session(self) -> str:
         """Return one of the live sessions, after the first records of all."""
         return self._rng.choice([session.session for session in self._sessions if session is not None])

@@ -6,6 +6,7 @@ Records that are due during an outage of the broker are sent after it, and unack
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import signal
 import sys
@@ -67,6 +68,25 @@ class Sender:
         except KafkaError:
             return
         self.forged += forged.kind in DEAD_LETTERED
+
+    async def reach_added_partitions(self, media: Media, now_us: int) -> None:
+        """Send a record into an added partition of each topic that has some; the others reach them by chance only."""
+        await self._drop()  # a new producer knows the partitions that there are now
+        for modality in self._topics.modalities:
+            count = await self._partition_count(self._topics.media(modality))
+            if count > self._count:
+                names = (f"session {n} of an added partition" for n in itertools.count())
+                session = next(name for name in names if partition_of(name.encode(), count) >= self._count)
+                await self.send([media.record_by_topic(session, modality, now_us)])
+
+    async def _partition_count(self, topic: str) -> int:
+        while True:
+            if self._producer is None:
+                self._producer = await self._open()
+            try:
+                return len(await self._producer.partitions_for(topic))
+            except KafkaError:
+                await asyncio.sleep(AGAIN_S)
 
     async def flush(self) -> None:
         """Wait until every record is acknowledged."""
@@ -142,6 +162,7 @@ async def main(servers: str, prefix: str, partition_count: int, seed: int, per_s
             await sender.forge(media.live_session(), round(time.time() * 1e6))
         await asyncio.sleep(TURN_S)
     await sender.send(media.ends(round(time.time() * 1e6)))
+    await sender.reach_added_partitions(media, round(time.time() * 1e6))
     await sender.flush()
     await sending
     counts = {
