@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
-import torchaudio.functional
 from numpy.typing import NDArray
 from PIL import Image
 
+from model import audio_transforms
 from services.contract.dead_letter import Rejected
 from services.contract.flac_frames import complete_header
 from services.contract.media_headers import IMAGE_TYPES, JPEG, image_size, parse_content_type, type_of
@@ -197,7 +197,7 @@ RATE = 8_000
 SECONDS_MAX = 60
 RATE_MAX, CHANNELS_MAX = 192_000, 8
 CONTAINERS = (b"RIFF", b"fLaC", b"OggS")
-# torchaudio's kernel grows with rate / gcd(rate, RATE): half a second at 47,999 Hz took 26 s and 6.7 GB.
+# The resampling kernel grows with rate / gcd(rate, RATE): half a second at 47,999 Hz took 26 s and 6.7 GB.
 RATE_DIVISOR = 25
 # Beyond what any decoder of integers returns, and still far from where features overflow.
 AMPLITUDE_MAX = 8.0
@@ -319,7 +319,7 @@ def resample(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
         places = np.arange(len(samples) * even // rate) * (rate / even)
         samples = np.interp(places, np.arange(len(samples)), samples).astype(np.float32)
         rate = even
-    resampled: NDArray[np.float32] = torchaudio.functional.resample(torch.from_numpy(samples), rate, RATE).numpy()
+    resampled: NDArray[np.float32] = audio_transforms.resample(torch.from_numpy(samples), rate, RATE).numpy()
     return resampled
 
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torchaudio.transforms import MelSpectrogram
 
+from model.audio_transforms import MelSpectrogram
 from model.decode import RATE
 
 SEGMENT_SAMPLES = RATE // 2
@@ -24,7 +24,7 @@ class LogMel(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.mel = MelSpectrogram(RATE, n_fft=256, win_length=200, hop_length=80, n_mels=MELS, power=None)
+        self.mel = MelSpectrogram(RATE, n_fft=256, win_length=200, hop_length=80, n_mels=MELS)
 
     def forward(self, samples: Tensor) -> Tensor:
         """Convert samples float32 [batch, SEGMENT_SAMPLES] to log-mel float32 [batch, MELS, frames of 10 ms]."""
@@ -94,7 +94,7 @@ class SegmentSpectrum(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.mel = MelSpectrogram(RATE, n_fft=256, win_length=200, hop_length=80, n_mels=MELS, power=None)
+        self.mel = MelSpectrogram(RATE, n_fft=256, win_length=200, hop_length=80, n_mels=MELS)
         # The window and the filters are computed, not learned, so checkpoints do not store them.
         self.mel.spectrogram.register_buffer("window", self.mel.spectrogram.window, persistent=False)
         self.mel.mel_scale.register_buffer("fb", self.mel.mel_scale.fb, persistent=False)

@@ -46,6 +46,17 @@ def _bridges(settings: Settings) -> list[str]:
     return [*(["mqtt"] if settings.mqtt.host else []), *(["wyoming"] if wyoming else [])]
 
 
+def _fusion_processes(settings: Settings) -> int:
+    """Return how many fusion workers to start; one without a partition would only take memory."""
+    processes, partitions = settings.fusion.processes, settings.topics.partitions
+    if processes > partitions:
+        _report(
+            f"fusion.processes is {processes}, but there are {partitions} partitions (topics.partitions), and a worker "
+            f"without one has nothing to do: {partitions} are started"
+        )
+    return min(processes, partitions)
+
+
 def _report(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
@@ -73,7 +84,12 @@ async def _run_stack(folder: Path) -> None:
         port = gateway.port or free_ports(1)[0]
         stack.lock.describe(f"the live page is {page_url(gateway.host, port, '')}")
         environment = stack.environment() | {"BRAID_GATEWAY__PORT": str(port), "BRAID_GATEWAY__TOKEN": token}
-        core = [ServiceProcess(name, stack.folder, environment) for name in ("aligner", "fusion", "gateway")]
+        numbers = {"fusion": _fusion_processes(settings)}
+        core = [
+            ServiceProcess(name, stack.folder, environment, number)
+            for name in ("aligner", "fusion", "gateway")
+            for number in range(1, numbers.get(name, 1) + 1)
+        ]
         # A bridge may wait for a broker of its own: the rest does not wait for it.
         bridges = [ServiceProcess(name, stack.folder, environment) for name in _bridges(settings)]
         services = [*core, *bridges]
@@ -91,17 +107,17 @@ async def _run_stack(folder: Path) -> None:
                 for server in servers
             ]
             watching += [
-                asyncio.create_task(keep_running(service.name, service.child, service.restart, service.check, _report))
+                asyncio.create_task(keep_running(service.label, service.child, service.restart, service.check, _report))
                 for service in services
             ]
             print("Braid is up. In another terminal:")
             for name, value in stack.environment().items():
                 print(f"  export {name}={value}")
             for service in services:
-                print(f"{service.name:8} http://127.0.0.1:{service.port}/metrics   log {service.child.log}")
+                print(f"{service.label:8} http://127.0.0.1:{service.port}/metrics   log {service.child.log}")
             for bridge in bridges:
                 for reason in (await asyncio.to_thread(bridge.not_ready)).values():
-                    print(f"{bridge.name:8} is not ready yet: {reason}")
+                    print(f"{bridge.label:8} is not ready yet: {reason}")
             print(f"The live page: {page_url(gateway.host, port, token)}")
             print("Ctrl-C stops everything.", flush=True)
             stopped = asyncio.create_task(stopping.wait())

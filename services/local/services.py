@@ -49,6 +49,11 @@ class ServiceProcess:
             "PYTHONUNBUFFERED": "1",
         }
 
+    @property
+    def label(self) -> str:
+        """The name in messages: that of the service, with its number from the second process on."""
+        return self.name if self.child.name == f"{self.name}-1" else self.child.name
+
     def start(self) -> None:
         """Start the service, also again."""
         self.child.start([sys.executable, "-m", self._module], self._environment)

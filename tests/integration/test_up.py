@@ -1,4 +1,4 @@
-"""`braid up` through faults: a second one, Kafka, Redis and a service killed, and an MQTT broker that is away."""
+"""`braid up` with two fusion workers through faults: a second one, Kafka, Redis and services killed, and MQTT away."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from services.contract.partitioner import partition_of
 from services.local.ports import free_ports
 from tests.waiting import wait_until
 
@@ -22,7 +23,7 @@ BRAID = str(Path(sys.executable).parent / "braid")
 
 
 class Up:
-    """A `braid up` of one partition in a folder; what it prints, and its services by HTTP."""
+    """A `braid up` of two partitions in a folder; what it prints, and its services by HTTP."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -30,7 +31,8 @@ class Up:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("BRAID_")}
         self.environment = clean | {
             "BRAID_GATEWAY__PORT": str(self.page_port),
-            "BRAID_TOPICS__PARTITIONS": "1",
+            "BRAID_TOPICS__PARTITIONS": "2",
+            "BRAID_FUSION__PROCESSES": "3",
             "BRAID_MQTT__HOST": "127.0.0.1",
             "BRAID_MQTT__PORT": str(mqtt_port),
         }
@@ -103,6 +105,12 @@ class Up:
         await wait_until(accepted, f"a text of {session} to be accepted")
         await wait_until(predicted, f"a final prediction of {session}")
 
+    async def predictions(self, service: str) -> float:
+        """Return how many predictions a fusion worker has made."""
+        url = f"http://127.0.0.1:{self.port(service)}/metrics"
+        text = await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=5).read().decode())
+        return sum(float(v) for v in re.findall(r"^braid_predictions_total{.*} (\S+)$", text, re.MULTILINE))
+
     async def stop(self) -> int:
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGINT)
@@ -117,6 +125,7 @@ async def test_braid_up_survives_a_second_one_and_the_end_of_each_of_its_process
         # The MQTT broker is away: everything else comes up, and the bridge says what it waits for.
         await up.start()
         await up.wait_for_readiness("mqtt", "mqtt", 503, "not_ready", is_there=True)
+        assert "fusion.processes is 3, but there are 2 partitions" in up.printed
         await up.wait_for_prediction("before")
 
         kafka, redis = up.pid("kafka"), up.pid("redis")
@@ -154,7 +163,16 @@ async def test_braid_up_survives_a_second_one_and_the_end_of_each_of_its_process
         os.kill(up.pid("fusion-1"), signal.SIGKILL)
         await up.wait_for_line("fusion was killed")
         await up.wait_for_line("fusion runs again")
-        await up.wait_for_prediction("after-fusion")
+        os.kill(up.pid("fusion-2"), signal.SIGKILL)
+        await up.wait_for_line("fusion-2 was killed")
+        await up.wait_for_line("fusion-2 runs again")
+        # A session of each partition, and so of each worker.
+        sessions = {partition_of(name.encode(), 2): name for name in map("room-{}".format, range(16))}
+        assert len(sessions) == 2
+        for name in sessions.values():
+            await up.wait_for_prediction(name)
+        assert await up.predictions("fusion") > 0
+        assert await up.predictions("fusion-2") > 0
         assert "aligner was" not in up.printed
         assert "aligner ended" not in up.printed
         assert "gateway ended" not in up.printed

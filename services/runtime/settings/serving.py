@@ -23,6 +23,13 @@ class FusionSettings(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where the model runs. auto: on the GPU if there is one."
     )
+    processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Fusion workers that `braid up` starts. They share the partitions, of which each needs at least one, "
+        "and the device.",
+    )
     cache_mb: int = Field(
         64, ge=1, le=65_536, description="Memory for encoded chunks that overlapping windows share, in MiB."
     )

@@ -107,6 +107,12 @@ def test_a_restarted_container_is_the_same_group_member() -> None:
         assert not {"container_name", "hostname"} & set(SERVICES[name])
 
 
+def test_several_fusion_workers_run_if_the_setting_says_so() -> None:
+    for name in ("fusion", "fusion-gpu"):
+        assert with_defaults(SERVICES[name]["scale"]) == str(load().fusion.processes) == "1"
+        assert SERVICES[name]["scale"].startswith("${BRAID_FUSION__PROCESSES:-")
+
+
 def test_services_have_enough_time_to_stop() -> None:
     for name, shutdown_s in {
         "aligner": consumer_loop.LAST_TURN_S,
