@@ -48,35 +48,61 @@ def explain_window(
     conflict_from: float,
     conformal: float,
 ) -> Explanation:
-    """Explain one window.
+    """Explain one window; rows: its log probabilities float64 [2^modalities, labels] of all subsets."""
+    return explain_windows(rows[None], present, modalities, labels, conflict_from, conformal)[0]
+
+
+def explain_windows(
+    rows: NDArray[np.float64],
+    present: frozenset[str],
+    modalities: Sequence[str],
+    labels: Sequence[str],
+    conflict_from: float,
+    conformal: float,
+) -> list[Explanation]:
+    """Explain windows with the same modalities in one pass: most of the cost of one is that of calling numpy.
 
     Args:
-        rows: Log probabilities float64 [2^modalities, labels] of all subsets.
-        present: The modalities that the window has.
+        rows: Log probabilities float64 [windows, 2^modalities, labels] of all subsets.
+        present: The modalities that the windows have.
         modalities: All modalities, in the order of the bits of a row's index.
         labels: The labels.
         conflict_from: `odd` is set from this conflict on.
         conformal: Threshold of 1 - p for the conformal set.
     """
     full_subset = sum(1 << i for i, m in enumerate(modalities) if m in present)
-    best = int(rows[full_subset].argmax())
     subset_probabilities = np.exp(rows)
-    probabilities = subset_probabilities[full_subset]
-    order = np.argsort(-probabilities, kind="stable")[:TOP]
-    conflict, odd = _conflict_probability(rows, subset_probabilities, present, modalities)
-    set_size = int((probabilities >= 1 - conformal).sum())
-    values = rows[:, best].tolist()
-    return Explanation(
-        label=labels[best],
-        confidence=float(probabilities[best]),
-        score=float(rows[full_subset, best]),
-        baseline=float(rows[0, best]),
-        contributions={m: _shapley(values, i, len(modalities)) for i, m in enumerate(modalities)},
-        top=tuple((labels[i], float(probabilities[i])) for i in order),
-        conflict=conflict,
-        odd=odd if conflict >= conflict_from else None,
-        abstained=set_size != 1,
-    )
+    probabilities = subset_probabilities[:, full_subset]
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
+    top_probabilities = np.take_along_axis(probabilities, order, 1).tolist()
+    best = rows[:, full_subset].argmax(1)
+    values_of_best = rows[np.arange(len(rows)), :, best].tolist()
+    confidences = probabilities[np.arange(len(rows)), best].tolist()
+    set_sizes = (probabilities >= 1 - conformal).sum(1).tolist()
+    conflicts = _conflict_probabilities(rows, subset_probabilities, present, modalities)
+    return [
+        Explanation(
+            label=labels[label],
+            confidence=confidence,
+            score=values[full_subset],
+            baseline=values[0],
+            contributions={m: _shapley(values, i, len(modalities)) for i, m in enumerate(modalities)},
+            top=tuple([(labels[i], p) for i, p in zip(places, top_p, strict=True)]),
+            conflict=conflict,
+            odd=odd if conflict >= conflict_from else None,
+            abstained=set_size != 1,
+        )
+        for label, confidence, values, places, top_p, (conflict, odd), set_size in zip(
+            best.tolist(),
+            confidences,
+            values_of_best,
+            order.tolist(),
+            top_probabilities,
+            conflicts,
+            set_sizes,
+            strict=True,
+        )
+    ]
 
 
 def _shapley(values: Sequence[float], player: int, count: int) -> float:
@@ -97,27 +123,32 @@ def _shapley_weights(player: int, count: int) -> Sequence[tuple[int, float]]:
     ]
 
 
-def _conflict_probability(
+def _conflict_probabilities(
     rows: NDArray[np.float64],
     subset_probabilities: NDArray[np.float64],
     present: frozenset[str],
     modalities: Sequence[str],
-) -> tuple[float, str | None]:
-    """Return the probability that one modality shows another label than all others, and the likeliest one (of three).
+) -> list[tuple[float, str | None]]:
+    """Return for each window how probable it is that one modality shows another label than all others, and the likeliest one.
 
     By Bayes' rule from the single-modality predictions, with equal priors for conflict and agreement and for each odd
-    modality. `subset_probabilities` is exp(rows).
+    modality, which needs at least three. `subset_probabilities` is exp(rows).
     """
     indices = [i for i, m in enumerate(modalities) if m in present]
     if len(indices) < 2:
-        return 0.0, None
-    prior, elsewhere_before = subset_probabilities[0], np.maximum(1 - subset_probabilities[0], 1e-9)
-    evidence = {i: rows[1 << i] - rows[0] for i in indices}
-    agree = float((prior * np.exp(sum(evidence.values()))).sum())
-    odd_masses: list[tuple[float, str]] = []
+        return [(0.0, None)] * len(rows)
+    prior, elsewhere_before = subset_probabilities[:, 0], np.maximum(1 - subset_probabilities[:, 0], 1e-9)
+    evidence = {i: rows[:, 1 << i] - rows[:, 0] for i in indices}
+    agree = (prior * np.exp(sum(evidence.values()))).sum(1).tolist()
+    masses: list[list[float]] = []
     for i in indices:
         others = prior * np.exp(sum(evidence[j] for j in indices if j != i))
-        elsewhere = np.maximum(1 - subset_probabilities[1 << i], 0) / elsewhere_before
-        odd_masses.append((float((others * elsewhere).sum()), modalities[i]))
-    odd = sum(mass for mass, _ in odd_masses) / len(odd_masses)
-    return odd / max(odd + agree, 1e-300), max(odd_masses)[1] if len(indices) > 2 else None
+        elsewhere = np.maximum(1 - subset_probabilities[:, 1 << i], 0) / elsewhere_before
+        masses.append((others * elsewhere).sum(1).tolist())
+    names = [modalities[i] for i in indices]
+    conflicts: list[tuple[float, str | None]] = []
+    for window_agree, odd_masses in zip(agree, zip(*masses, strict=True), strict=True):
+        odd = sum(odd_masses) / len(odd_masses)
+        name = max(zip(odd_masses, names, strict=True))[1] if len(indices) > 2 else None
+        conflicts.append((odd / max(odd + window_agree, 1e-300), name))
+    return conflicts

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from services.contract import canonical
 from services.contract.record_fields import (
@@ -87,8 +88,7 @@ def decode_or_none(raw: bytes | None) -> dict[str, Any] | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class ModalityContribution:
+class ModalityContribution(NamedTuple):
     """One modality of a prediction; age_ms is the age of its newest member at the window's end."""
 
     state: str
@@ -98,8 +98,7 @@ class ModalityContribution:
     unusable: tuple[dict[str, Any], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Counterfactual:
+class Counterfactual(NamedTuple):
     """The prediction without some of the modalities."""
 
     without: tuple[str, ...]
@@ -139,61 +138,80 @@ def encode(
 ) -> bytes:
     """Return the canonical bytes of a prediction: floats are rounded to 6 decimals, no field has a wall-clock time.
 
-    The inputs are joined from texts that members build once for all of their windows.
+    They are joined from texts, because the inputs are most of a record and each is in several windows. The result equals
+    `canonical.dumps` of the same content (tests/unit/contract/test_prediction.py).
+
+    Raises:
+        UnwritableJson: A number is not finite, or a text has no UTF-8.
     """
+    quoted = canonical.dumps_text
+    id = prediction_id(window.id, model["digest"], level=level, failed=result.label is None, muted=window.muted)
     inputs = [
         m.input_text(name)
         for name, stream in window.modalities.items()
         if name not in window.muted
         for m in stream.members
     ]
-    # No other text contains `"inputs":[]`, because its quotes would be escaped.
-    return canonical.dumps(
-        {
-            "id": prediction_id(
-                window.id, model["digest"], level=level, failed=result.label is None, muted=window.muted
-            ),
-            "session": window.session,
-            "window": {
-                "start": window.start_us,
-                "end": window.end_us,
-                "previous": window.previous_us,
-                "digest": window.digest,
-                "config": window.config,
-                **({"generation": window.generation} if window.generation else {}),
-            },
-            "revision": window.revision,
-            "final": window.final,
-            "level": level,
-            "label": result.label,
-            "confidence": _rounded(result.confidence),
-            "score": _rounded(result.score),
-            "baseline": _rounded(result.baseline),
-            "top": [{"label": label, "p": _rounded(p)} for label, p in result.top],
-            "conflict": _rounded(result.conflict),
-            "odd": result.odd,
-            "abstained": result.abstained,
-            "error": result.error,
-            "modalities": {
-                name: {
-                    "state": modality.state,
-                    "evidence": modality.evidence,
-                    "age_ms": modality.age_ms,
-                    "contribution": _rounded(modality.contribution),
-                    "unusable": list(modality.unusable),
-                }
-                for name, modality in modalities.items()
-            },
-            "counterfactuals": [
-                {"without": list(c.without), "label": c.label, "confidence": _rounded(c.confidence)}
-                for c in result.counterfactuals
-            ],
-            "model": model,
-            "inputs": [],
-        }
-    ).replace(b'"inputs":[]', f'"inputs":[{",".join(inputs)}]'.encode(), 1)
+    # Only after a reset, so that all other windows keep their bytes.
+    generation = f'"generation":{window.generation},' if window.generation else ""
+    text = (
+        f'{{"abstained":{_flag(result.abstained)},"baseline":{_number(result.baseline)},'
+        f'"confidence":{_number(result.confidence)},"conflict":{_number(result.conflict)},'
+        f'"counterfactuals":[{",".join([_counterfactual(c) for c in result.counterfactuals])}],'
+        f'"error":{_text_or_null(result.error)},"final":{_flag(window.final)},"id":{quoted(id)},'
+        f'"inputs":[{",".join(inputs)}],"label":{_text_or_null(result.label)},"level":{level},'
+        f'"modalities":{{{",".join([_modality(*one) for one in sorted(modalities.items())])}}},'
+        f'"model":{_model(tuple(model.items()))},"odd":{_text_or_null(result.odd)},"revision":{window.revision},'
+        f'"score":{_number(result.score)},"session":{quoted(window.session)},'
+        f'"top":[{",".join([_top(label, p) for label, p in result.top])}],'
+        f'"window":{{"config":{quoted(window.config)},"digest":{quoted(window.digest)},"end":{window.end_us},{generation}'
+        f'"previous":{"null" if window.previous_us is None else window.previous_us},"start":{window.start_us}}}}}'
+    )
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise canonical.UnwritableJson("a text holds half a character (a lone surrogate)") from None
 
 
-def _rounded(value: float) -> float:
+def _number(value: float) -> str:
     # Adding 0.0 turns minus zero into zero: one number must not have two texts.
-    return round(float(value), DIGITS) + 0.0
+    rounded = round(float(value), DIGITS) + 0.0
+    if rounded - rounded != 0.0:
+        raise canonical.UnwritableJson("a number is not finite")
+    return repr(rounded)
+
+
+def _flag(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _text_or_null(value: str | None) -> str:
+    return "null" if value is None else canonical.dumps_text(value)
+
+
+def _top(label: str, p: float) -> str:
+    return f'{{"label":{canonical.dumps_text(label)},"p":{_number(p)}}}'
+
+
+def _counterfactual(other: Counterfactual) -> str:
+    without, label, confidence = other
+    return f'{{"confidence":{_number(confidence)},"label":{canonical.dumps_text(label)},"without":{_texts(without)}}}'
+
+
+def _modality(name: str, modality: ModalityContribution) -> str:
+    unusable = canonical.dumps(list(modality.unusable)).decode() if modality.unusable else "[]"
+    return (
+        f'{canonical.dumps_text(name)}:{{"age_ms":{"null" if modality.age_ms is None else modality.age_ms},'
+        f'"contribution":{_number(modality.contribution)},"evidence":{_text_or_null(modality.evidence)},'
+        f'"state":{canonical.dumps_text(modality.state)},"unusable":{unusable}}}'
+    )
+
+
+@lru_cache(256)
+def _texts(values: tuple[str, ...]) -> str:
+    return f"[{','.join(map(canonical.dumps_text, values))}]"
+
+
+@lru_cache(16)
+def _model(items: tuple[tuple[str, str], ...]) -> str:
+    return canonical.dumps(dict(items)).decode()

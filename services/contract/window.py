@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import Any, Final
 
 from services.contract import canonical, record_fields
@@ -231,8 +230,9 @@ def decode(raw: bytes) -> Window:
 REMEMBERED_MEMBERS_MAX = 8_192
 # Longer names are not remembered: topics are untrusted input and must not fill the memory.
 NAME_LENGTH_MAX = 1_024
-# Need not be unique: a member that is taken for another one shows when the window is encoded.
-_KEY = itemgetter("source", "t_us", "sha256")
+# Where the members of a modality begin and end in a canonical record, and what stands between two of them: no text in
+# a record holds these, because its quotes would be escaped.
+_BEGIN, _END, _FIRST, _NEXT = '"members":[', '],"state":', '{"at":[', '},{"at":['
 
 
 class WindowDecoder:
@@ -244,33 +244,44 @@ class WindowDecoder:
 
     def __init__(self, members_max: int = REMEMBERED_MEMBERS_MAX) -> None:
         self._members_max = members_max
-        self._recent: dict[tuple[str, int, str], Member] = {}
-        self._older: dict[tuple[str, int, str], Member] = {}
+        # By their text in the record, without what all members begin and end with.
+        self._recent: dict[str, Member] = {}
+        self._older: dict[str, Member] = {}
 
     def decode_or_none(self, raw: bytes | None) -> Window | None:
         """Decode a window record; return None if it is invalid."""
         try:
             if raw is not None and len(raw) <= canonical.JSON_BYTES_MAX:
-                window = _from_json(json.loads(raw), self._members)
+                window = self._decode_canonical(raw.decode())
                 # The strict reader of JSON costs more than this check, which shows that the record is canonical (no key
-                # is repeated) and that each remembered member is the one in the record.
+                # is repeated) and that its parts were found where they are.
                 if encode(window) == raw:
                     return window
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
             pass
         return decode_or_none(raw)
 
-    def _members(self, records: Sequence[dict[str, Any]]) -> tuple[Member, ...]:
-        find = self._recent.get
-        return tuple([find(_KEY(record)) or self._remember(record) for record in records])
+    def _decode_canonical(self, text: str) -> Window:
+        """Decode a record without reading the members that are remembered; wrong if it is not canonical."""
+        before, *parts = text.split(_BEGIN)
+        members, rest = [], [before]
+        for part in parts:
+            of_stream, end, after = part.partition(_END)
+            members.append(self._members(of_stream) if of_stream else ())
+            rest.append(end + after)
+        next_members = iter(members)
+        return _from_json(json.loads(_BEGIN.join(rest)), lambda _: next(next_members, ()))
 
-    def _remember(self, record: dict[str, Any]) -> Member:
-        key = _KEY(record)
-        member = self._older.get(key) or decode_member(record)
+    def _members(self, text: str) -> tuple[Member, ...]:
+        find = self._recent.get
+        return tuple([find(one) or self._remember(one) for one in text[len(_FIRST) : -1].split(_NEXT)])
+
+    def _remember(self, text: str) -> Member:
+        member = self._older.get(text) or decode_member(json.loads(f"{_FIRST}{text}}}"))
         if max(len(member.source), len(member.id)) <= NAME_LENGTH_MAX:
             if len(self._recent) >= self._members_max:
                 self._older, self._recent = self._recent, {}
-            self._recent[key] = member
+            self._recent[text] = member
         return member
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict
+from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 CacheKey = tuple[Any, ...]
@@ -29,6 +30,20 @@ class ByteLimitedCache(Generic[V]):
                 return None
             self._entries.move_to_end(key)
             return entry[0]
+
+    def get_many(self, keys: Sequence[CacheKey]) -> list[V | None]:
+        """Return the value of each key, None for those that are not there, and mark them as used."""
+        with self._lock:
+            known, use = self._entries.get, self._entries.move_to_end
+            values: list[V | None] = []
+            for key in keys:
+                entry = known(key)
+                if entry is None:
+                    values.append(None)
+                else:
+                    use(key)
+                    values.append(entry[0])
+            return values
 
     def put(self, key: CacheKey, value: V, size: int) -> None:
         """Store a value that counts for `size` bytes, and evict what no longer fits."""

@@ -20,7 +20,8 @@ from services.contract.kafka_record import MemberPosition
 from services.contract.media_headers import decode_pixels
 from services.contract.window import Member, Window, position_of
 from services.fusion.fair_queue import QueuedWindow
-from services.fusion.inference import FAILURES, Inference
+from services.fusion.inference import Inference
+from services.fusion.stage_values import FAILURES
 from services.storage.payload_cache import Payload
 
 # Images of a window that are not decoded yet and have more pixels together (see `decode_pixels`): some 0.2 s of CPU time.

@@ -82,18 +82,17 @@ class DetectorState:
 
     def encode(self) -> bytes:
         """Return canonical JSON, from which `decode` gives the very same state."""
-        event = self.open
-        return canonical.dumps(
-            {
-                "chain_us": self.chain_us,
-                "last_us": self.last_us,
-                "events": self.events,
-                "scores": [[label, score.value, score.since_us] for label, score in self.scores],
-                "open": None
-                if event is None
-                else [event.first_us, event.label, event.start_us, event.end_us, event.confidence],
-            }
+        quoted, event = canonical.dumps_text, self.open
+        scores = [f"[{quoted(label)},{score.value!r},{score.since_us}]" for label, score in self.scores]
+        open_event = (
+            "null"
+            if event is None
+            else f"[{event.first_us},{quoted(event.label)},{event.start_us},{event.end_us},{event.confidence!r}]"
         )
+        return (
+            f'{{"chain_us":{self.chain_us},"events":{self.events},"last_us":{self.last_us},"open":{open_event},'
+            f'"scores":[{",".join(scores)}]}}'
+        ).encode()
 
     @staticmethod
     def decode(raw: bytes) -> DetectorState:

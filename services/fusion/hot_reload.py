@@ -20,7 +20,8 @@ from model.checkpoint_files import (
 )
 from model.predictor import ServedModel
 from services.fusion.event_detector import EventDetector
-from services.fusion.inference import FAILURES, Inference
+from services.fusion.inference import Inference
+from services.fusion.stage_values import FAILURES
 
 WHILE_LOADING_US = 100_000
 _log = logging.getLogger(__name__)

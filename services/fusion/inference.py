@@ -1,4 +1,4 @@
-"""Inference: members of windows to predictions, with caches and counterfactuals.
+"""Inference: members of windows to predictions, with caches.
 
 The only file of the services that runs the model.
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable, Mapping, Sequence
-from functools import lru_cache
-from itertools import combinations
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -19,16 +17,22 @@ from model.decode import RATE, WINDOW_COST_MAX, TooCostly, Undecodable, decoding
 from model.explain import Explanation, explain_window
 from model.modality import MODALITIES
 from model.predictor import Feature, ServedModel, WindowFeatures
-from services.contract import prediction
-from services.contract.chunk import EMPTY_SHA256
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.kafka_record import MemberPosition
-from services.contract.prediction import MUTED, Counterfactual, ModalityContribution, PredictionResult
 from services.contract.transcript import has_content
 from services.contract.window import Member, Window, position_of
 from services.fusion.byte_limited_cache import ByteLimitedCache
 from services.fusion.load_shedding import degrade
-from services.fusion.stage_values import AUDIO, TEXT, ModelInputs, ModelOutputs, WindowInputs, WindowPrediction
+from services.fusion.prediction_builder import PredictionBuilder
+from services.fusion.stage_values import (
+    AUDIO,
+    FAILURES,
+    TEXT,
+    ModelInputs,
+    ModelOutputs,
+    WindowInputs,
+    WindowPrediction,
+)
 from services.runtime.monotonic_clock import monotonic_us
 from services.storage.payload_cache import Payload
 
@@ -52,53 +56,6 @@ class RecentKeys:
         return digest in self._old
 
 
-def _state(name: str, aligned: str, inputs: WindowInputs, present: frozenset[str]) -> str:
-    """Return the state of a modality in a prediction; `aligned` is that in the window."""
-    if name in inputs.skipped:
-        return "skipped"
-    if name in present:
-        return aligned
-    if inputs.unusable.get(name):
-        return "unusable"
-    return "absent" if name in inputs.silent else aligned
-
-
-def counterfactuals(
-    rows: NDArray[np.float64], present: frozenset[str], modalities: Sequence[str], labels: Sequence[str]
-) -> tuple[Counterfactual, ...]:
-    """Return one counterfactual for every non-empty set of the present modalities, the smallest sets first.
-
-    rows: log probabilities float64 [2^modalities, labels] of all subsets; bit i of a row's index stands for modality i.
-    """
-    best, p = rows.argmax(1).tolist(), np.exp(rows.max(1)).tolist()
-    return tuple(
-        [Counterfactual(removed, labels[best[n]], p[n]) for removed, n in _rows_without(present, tuple(modalities))]
-    )
-
-
-@lru_cache(256)
-def _rows_without(present: frozenset[str], modalities: tuple[str, ...]) -> Sequence[tuple[tuple[str, ...], int]]:
-    """Every non-empty set of the present modalities, and the index of the row without it."""
-    bits = [(m, 1 << i) for i, m in enumerate(modalities) if m in present]
-    everything = sum(bit for _, bit in bits)
-    return [
-        (tuple(m for m, _ in removed), everything - sum(bit for _, bit in removed))
-        for count in range(1, len(bits) + 1)
-        for removed in combinations(bits, count)
-    ]
-
-
-# What a model may raise on a window; an error of the system ends the process.
-FAILURES = (
-    RuntimeError,
-    ValueError,
-    MemoryError,
-    ArithmeticError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-)
 Payloads = Mapping[MemberPosition, Payload | Rejected]
 Key = tuple[str, int, int, str]
 Values = dict[tuple[str, Hashable], NDArray[Any] | GridSlot]
@@ -153,16 +110,16 @@ class Inference:
         self.reencoded = dict.fromkeys(model.modalities, 0)
         self.requested = dict.fromkeys(model.modalities, 0)
         self._recently_encoded = RecentKeys(RECENT_ITEMS)
-        self._model_record = {"name": model.name, "version": model.version, "digest": model.digest}
         (self._rows_of_nothing,) = model.fuse([WindowFeatures()])
         shape = 1 << len(model.modalities), len(model.labels)
         if self._rows_of_nothing.shape != shape or np.isnan(self._rows_of_nothing).any():
             raise ValueError(f"the model does not give {shape[0]} x {shape[1]} log probabilities")
+        self._builder = PredictionBuilder(model, self._rows_of_nothing)
 
     def undecoded(self, modality: str, members: Sequence[Member]) -> Sequence[Member]:
         """Return the members that are not decoded yet, whose payloads must be fetched."""
-        known = self._decoded.get
-        return [m for m in members if known(member_key(modality, m)) is None]
+        decoded = self._decoded.get_many([member_key(modality, m) for m in members])
+        return [m for m, known in zip(members, decoded, strict=True) if known is None]
 
     def decode_ahead(self, modality: str, member: Member, payload: Payload) -> None:
         """Decode a member before a window that has it is decoded; any thread may do it."""
@@ -223,31 +180,12 @@ class Inference:
 
     def to_predictions(self, inputs: ModelInputs, rows: Sequence[NDArray[np.float64]]) -> list[WindowPrediction]:
         """Explain decoded windows from what was inferred of each, and encode their records."""
-        return [self._prediction(*one) for one in zip(inputs.windows, inputs.per_window, rows, strict=True)]
+        return self._builder.build(inputs, rows)
 
     def explain(self, rows: NDArray[np.float64], present: frozenset[str]) -> Explanation:
         """Explain a window as if only these modalities had been present."""
         m = self.model
         return explain_window(rows, present, m.modalities, m.labels, m.conflict_from, m.conformal)
-
-    def _prediction(self, window: Window, inputs: WindowInputs, rows: NDArray[np.float64]) -> WindowPrediction:
-        if inputs.error is not None:
-            return self._failed(window, inputs.error)
-        try:
-            return self._predicted(window, inputs, inputs.present, rows)
-        except FAILURES as error:  # Such as a result that is not a number, which no record can hold.
-            return self._failed(window, type(error).__name__)
-
-    def _failed(self, window: Window, error: str) -> WindowPrediction:
-        """The prediction of a window on which the model failed: no label, and the error."""
-        result = PredictionResult(None, 0.0, 0.0, 0.0, (), 0.0, None, True, error)
-        contributions = {
-            name: ModalityContribution(MUTED if name in window.muted else stream.state, stream.evidence, None, 0.0)
-            for name, stream in window.modalities.items()
-        }
-        value = prediction.encode(window, result, contributions, self._model_record)
-        id = prediction.prediction_id(window.id, self.model.digest, failed=True, muted=window.muted)
-        return WindowPrediction(id, window, value, result, self._rows_of_nothing, ())
 
     def _window_inputs(self, window: Window, payloads: Payloads, values: Values, level: int) -> WindowInputs:
         hop_us = (window.end_us - window.start_us) // self.model.segments_per_window
@@ -285,10 +223,13 @@ class Inference:
         self, modality: str, members: Sequence[Member], payloads: Payloads
     ) -> list[tuple[Member, Key, Any | Rejected]]:
         """Decode the members of a window; the newest, which a model with few places uses, come first in its budget."""
+        keys = [member_key(modality, m) for m in members]
+        known = self._decoded.get_many(keys)
+        if all(known) and sum([one.cost for one in known if one]) <= WINDOW_COST_MAX:
+            return [(member, key, one.value) for member, key, one in zip(members, keys, known, strict=True) if one]
         decoded: list[tuple[Member, Key, Any | Rejected]] = []
         cost = 0
-        for member in reversed(members):
-            key = member_key(modality, member)
+        for member, key in zip(reversed(members), reversed(keys), strict=True):
             if cost > WINDOW_COST_MAX:
                 decoded.append((member, key, _WINDOW_TOO_COSTLY))
                 continue
@@ -343,32 +284,3 @@ class Inference:
         """What the encoder takes. Audio is prepared only here, because most of it was encoded for an earlier window."""
         value = render_segment(value).samples if isinstance(value, GridSlot) else value
         return self.model.prepare(AUDIO, value) if modality == AUDIO else value
-
-    def _predicted(
-        self, window: Window, inputs: WindowInputs, present: frozenset[str], rows: NDArray[np.float64]
-    ) -> WindowPrediction:
-        e, model = self.explain(rows, present), self.model
-        others = counterfactuals(rows, present, model.modalities, model.labels)
-        result = PredictionResult(
-            e.label, e.confidence, e.score, e.baseline, e.top, e.conflict, e.odd, e.abstained, counterfactuals=others
-        )
-        contributions: dict[str, ModalityContribution] = {}
-        for name, stream in window.modalities.items():
-            if name in window.muted:
-                contributions[name] = ModalityContribution(MUTED, stream.evidence, None, 0.0)
-                continue
-            bad = inputs.unusable.get(name, ())
-            newest = max([m.t_us for m in stream.members if m.sha256 != EMPTY_SHA256], default=None)
-            contributions[name] = ModalityContribution(
-                state=_state(name, stream.state, inputs, present),
-                evidence=stream.evidence,
-                age_ms=None if newest is None else (window.end_us - newest) // 1000,
-                contribution=e.contributions.get(name, 0.0),
-                unusable=tuple([{"source": m.source, "id": m.id, "reason": r.reason.value} for m, r in bad]),
-            )
-        value = prediction.encode(window, result, contributions, self._model_record, inputs.level)
-        unusable = tuple((name, m, r) for name, bad in inputs.unusable.items() for m, r in bad)
-        id = prediction.prediction_id(window.id, model.digest, level=inputs.level, muted=window.muted)
-        return WindowPrediction(
-            id, window, value, result, rows, unusable, model.modalities, model.labels, inputs.level, e.contributions
-        )

@@ -26,10 +26,10 @@ from services.fusion.decode_costly_images import costly_members
 from services.fusion.event_tracker import EventTracker, is_foldable
 from services.fusion.fair_queue import QueuedWindow
 from services.fusion.fetch import PayloadFetcher
-from services.fusion.inference import FAILURES, Inference
+from services.fusion.inference import Inference
 from services.fusion.metrics import FusionObserver
 from services.fusion.publish import PredictionPublisher, PublishedPrediction
-from services.fusion.stage_values import ModelInputs, ModelOutputs, WindowPrediction
+from services.fusion.stage_values import FAILURES, ModelInputs, ModelOutputs, WindowPrediction
 from services.kafka.control_topic import ControlTopic
 from services.runtime.monotonic_clock import monotonic_us
 from services.storage.payload_cache import Payload, PayloadCache

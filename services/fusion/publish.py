@@ -36,8 +36,9 @@ class PublishedPrediction:
 def latency_header(parts: Sequence[tuple[str, float]]) -> bytes:
     """Encode the contiguous parts of a latency and their sum, in milliseconds, as JSON."""
     rounded = [(key, round(ms, 3)) for key, ms in parts]
-    total_ms = round(sum(ms for _, ms in rounded), 3)
-    return canonical.dumps({"total_ms": total_ms, "parts": [{"key": key, "ms": ms} for key, ms in rounded]})
+    total_ms = round(sum([ms for _, ms in rounded]), 3)
+    texts = [f'{{"key":{canonical.dumps_text(key)},"ms":{ms!r}}}' for key, ms in rounded]
+    return f'{{"parts":[{",".join(texts)}],"total_ms":{total_ms!r}}}'.encode()
 
 
 class PredictionPublisher:

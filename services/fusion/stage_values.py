@@ -19,6 +19,17 @@ from services.contract.window import Member, Window
 # The one modality that is cut into segments before it is encoded.
 AUDIO = "audio"
 TEXT = "text"
+# What a model may raise on a window; an error of the system ends the process.
+FAILURES = (
+    RuntimeError,
+    ValueError,
+    MemoryError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+)
 
 
 @dataclass(slots=True)

@@ -48,6 +48,7 @@ PURE = [
             "event_detector",
             "event_tracker",
             "load_shedding",
+            "prediction_builder",
             "stage_values",
         )
     ),

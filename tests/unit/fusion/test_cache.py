@@ -15,6 +15,9 @@ def test_the_least_recently_used_entry_is_evicted_and_counted_for_its_modality()
     assert cache.get(("video", "a")) == "a"
     assert cache.bytes == 80
     assert dict(cache.evicted) == {"audio": 1}
+    assert cache.get_many([("video", "a"), ("audio", "b")]) == ["a", None]
+    cache.put(("video", "d"), "d", 40)
+    assert cache.get_many([("video", "a"), ("video", "c")]) == ["a", None]
 
 
 def test_a_value_larger_than_the_limit_empties_the_cache() -> None:

@@ -187,6 +187,7 @@ def test_a_decoded_state_continues_identically(seen: list[Top], decision: EventD
         assert restored_next.encode() == live.encode()
         restored = DetectorState.decode(restored_next.encode())
         assert restored == restored_next
+        assert canonical.dumps(canonical.loads(live.encode())) == live.encode()
 
 
 @given(tops, decisions)

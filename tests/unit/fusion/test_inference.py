@@ -196,6 +196,16 @@ def test_a_result_that_is_no_number_fails_its_window_alone(tmp_path: Path) -> No
     assert good.result.error is None
 
 
+def test_a_window_that_cannot_be_explained_fails_alone(tmp_path: Path) -> None:
+    inference, full_window, payloads = whole(tmp_path)
+    inputs = inference.decode([full_window] * 3, payloads)
+    rows = list(inference.infer(inputs).rows)
+    first, broken, last = inference.to_predictions(inputs, [rows[0], rows[1][:1], rows[2]])
+    assert (broken.result.label, broken.result.error) == (None, "IndexError")
+    (alone,) = inference.predict([full_window], payloads)
+    assert first.record == last.record == alone.record
+
+
 def test_items_that_are_encoded_again_after_eviction_are_counted(tmp_path: Path) -> None:
     _, full_window, payloads = whole(tmp_path)
     forgetful = Inference(load(tmp_path / "m", "cpu"), 1)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.explain import explain_window
+from model.explain import explain_window, explain_windows
 
 MODALITIES, LABELS = ("text", "video", "audio"), ("nothing", "one", "two")
 
@@ -29,6 +29,14 @@ def test_contributions_sum_to_score_minus_baseline_and_absent_modalities_contrib
     assert sum(e.contributions.values()) == pytest.approx(e.score - e.baseline, abs=1e-9)
     assert all(abs(e.contributions[m]) < 1e-12 for m in MODALITIES if m not in present)
     assert e.confidence == pytest.approx(np.exp(e.score))
+
+
+@given(st.integers(0, 10_000), st.sets(st.sampled_from(MODALITIES)), st.integers(1, 9))
+def test_windows_that_are_explained_together_are_explained_as_each_alone(seed: int, mask: set[str], count: int) -> None:
+    present = frozenset(mask)
+    tables = np.stack([rows(seed + n, present) for n in range(count)])
+    together = explain_windows(tables, present, MODALITIES, LABELS, 0.3, 0.5)
+    assert together == [explain_window(table, present, MODALITIES, LABELS, 0.3, 0.5) for table in tables]
 
 
 def test_a_modality_that_contradicts_two_others_is_odd() -> None:
