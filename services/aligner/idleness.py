@@ -18,6 +18,9 @@ from services.contract.alignment_config import AlignmentConfig
 from services.contract.tick import TickEvidence
 
 FOREVER_US = 1 << 62
+# Sessions of a partition number that are checked at once. Of thousands that began together, each may have several windows
+# due; without a limit a live session would wait until all of them are built.
+DUE_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +184,9 @@ class TimerQueue:
         return self._heap[0][0] if self._heap else FOREVER_US
 
     def pop_due(self, now_us: int) -> list[str]:
-        """Remove and return the sessions whose time has come."""
-        due = []
-        while self.next_deadline_us() <= now_us:
+        """Remove and return the first DUE_MAX sessions whose time has come; the others are due at once again."""
+        due: list[str] = []
+        while len(due) < DUE_MAX and self.next_deadline_us() <= now_us:
             session = heappop(self._heap)[1]
             del self._due_us[session]
             due.append(session)

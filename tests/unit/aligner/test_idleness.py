@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from services.aligner.idleness import (
+    DUE_MAX,
     FOREVER_US,
     EndOffsets,
     IdleTimeouts,
@@ -154,6 +155,16 @@ def test_timer_queue_returns_each_session_once_at_the_time_set_last() -> None:
     agenda.set("c", 5)
     agenda.set("c", FOREVER_US)
     assert agenda.next_deadline_us() == FOREVER_US
+
+
+def test_of_many_sessions_that_are_due_a_part_is_checked_at_once_and_the_rest_is_due_again() -> None:
+    timers, sessions = TimerQueue(), [f"s{i:04}" for i in range(DUE_MAX * 2 + 1)]
+    for session in sessions:
+        timers.set(session, 10)
+    assert timers.pop_due(15) == sessions[:DUE_MAX]
+    assert timers.next_deadline_us() == 10
+    assert timers.pop_due(15) + timers.pop_due(15) == sessions[DUE_MAX:]
+    assert timers.next_deadline_us() == FOREVER_US
 
 
 def test_timeouts_shrink_under_memory_pressure_and_are_zero_at_the_limit() -> None:
