@@ -81,8 +81,8 @@ soak: setup  ## Memory and open files of every process at a steady rate (MINUTES
 profile: setup  ## CPU of the aligner per event on a local stack (five minutes)
 	@$(BIN)/python -m benchmarks.aligner_profile
 
-profile-fusion: setup  ## CPU of the fusion worker per window, with a stub instead of the model (six minutes)
-	@$(BIN)/python -m benchmarks.fusion_profile
+profile-fusion: setup  ## CPU of the fusion worker per window, with a stub instead of the model (six minutes; ARGS=--from-log for a backlog without Redis)
+	@$(BIN)/python -m benchmarks.fusion_profile $(ARGS)
 
 bench-sessions: setup  ## CPU of the aligner per chunk with 100 to 10,000 open sessions (three minutes)
 	@$(BIN)/python -m benchmarks.sessions --write $(ARGS)

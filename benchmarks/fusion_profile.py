@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 from aiokafka import TopicPartition
@@ -43,6 +43,8 @@ from services.runtime.settings import Settings, load
 
 PARTITIONS, ROUNDS, TIMEOUT_S = 8, 3, 120.0
 LOAD = DeviceLoad(sessions=50, seconds=40, frames=True)
+# Without Redis: sessions follow each other, so that the windows whose turn it is have payloads all over the logs.
+FROM_LOG_LOAD, FROM_LOG_TIMEOUT_S = DeviceLoad(sessions=20, seconds=100, life_s=20, frames=True), 900.0
 COUNTERS = (
     "batches_total",
     "predictions_total",
@@ -71,6 +73,14 @@ CASES = (
 )
 
 
+class MeasuredRun(NamedTuple):
+    """CPU (ms) per record that a service wrote, how many it wrote a second, and how many in all."""
+
+    ms: float
+    per_s: float
+    records: int
+
+
 @dataclass(frozen=True, slots=True)
 class AlignedBacklog:
     """Windows in their topic: settings and job, their number, that of the events, and the aligner's CPU per window."""
@@ -82,21 +92,21 @@ class AlignedBacklog:
     aligner_ms: float
 
 
-async def align_backlog(stack: LocalStack, case: FusionProfileCase) -> AlignedBacklog:
-    """Send the load and let the aligner process it. Payloads stay in Redis, where keys do not depend on topic names."""
+async def align_backlog(stack: LocalStack, case: FusionProfileCase, load: DeviceLoad = LOAD) -> AlignedBacklog:
+    """Send a load and let the aligner process it. Payloads stay in Redis, where keys do not depend on topic names."""
     job = BenchmarkJob(f"f{secrets.token_hex(4)}", PARTITIONS, case.size_ms, case.hop_ms)
     settings = await _create_topics(stack, job)
     await reset_redis(stack)
-    report = await send_load(stack, job, LOAD, live=False)
+    report = await send_load(stack, job, load, live=False)
     aligner = ServiceProcess(
         "aligner", stack.folder, braid_environment(stack, job) | {"BRAID_REDIS__TTL_S": str(PAYLOAD_TTL_S)}
     )
     aligner.start()
     try:
-        ms, windows = await _measure_cpu(stack, settings, settings.topic_names().windows, aligner, None)
+        run = await _measure_run(stack, settings, settings.topic_names().windows, aligner, None)
     finally:
         await aligner.child.stop(10)
-    return AlignedBacklog(settings, job, windows, report["records"], ms)
+    return AlignedBacklog(settings, job, run.records, report["records"], run.ms)
 
 
 async def measure_fusion(stack: LocalStack, backlog: AlignedBacklog, case: FusionProfileCase) -> dict[str, float]:
@@ -104,22 +114,46 @@ async def measure_fusion(stack: LocalStack, backlog: AlignedBacklog, case: Fusio
     job = replace(backlog.job, prefix=f"f{secrets.token_hex(4)}")
     settings = await _create_topics(stack, job)
     await _copy_windows(stack, backlog.settings, settings)
+    figures = await _process_backlog(stack, settings, job, backlog.windows, case, TIMEOUT_S)
+    bare_s = await measure_bare_consumer(
+        stack.bootstrap_servers, [settings.topic_names().windows], backlog.windows, 256
+    )
+    return figures | {"bare_ms": bare_s * 1e3}
+
+
+async def measure_from_log(folder: Path, case: FusionProfileCase, rounds: int) -> dict[str, float]:
+    """Return the figures of a backlog whose payloads are no longer in Redis."""
+    async with LocalStack(folder, load(kafka={"bootstrap_servers": ""}, redis={"url": ""})) as stack:
+        figures = []
+        for _ in range(rounds):
+            backlog = await align_backlog(stack, case, FROM_LOG_LOAD)
+            await reset_redis(stack)
+            windows, job = backlog.windows, backlog.job
+            row = await _process_backlog(stack, backlog.settings, job, windows, case, FROM_LOG_TIMEOUT_S)
+            figures.append(row | {"windows": windows})
+            sys.stderr.write(f"from the log: {json.dumps(figures[-1])}\n")
+        return median_of_each(figures)
+
+
+async def _process_backlog(
+    stack: LocalStack, settings: Settings, job: BenchmarkJob, windows: int, case: FusionProfileCase, timeout_s: float
+) -> dict[str, float]:
+    """Let a worker process the windows of a job's topics; return its figures."""
     environment = braid_environment(stack, job) | STUB_ENVIRONMENT | {"STUB_BATCH": str(case.batch)}
     fusion = ServiceProcess("fusion", stack.folder, environment, module="benchmarks.stub_model")
     fusion.start()
     try:
         await fusion.wait_until_ready()
-        ms, _ = await _measure_cpu(stack, settings, settings.topic_names().predictions, fusion, backlog.windows)
+        predictions = settings.topic_names().predictions
+        run = await _measure_run(stack, settings, predictions, fusion, windows, timeout_s)
         figures = {
-            "ms": ms,
+            "ms": run.ms,
+            "per_s": run.per_s,
             "resident_mb": psutil.Process(fusion.child.pid).memory_info().rss / 2**20,
         } | _read_counters(fusion)
     finally:
         await fusion.child.stop(10)
-    bare_s = await measure_bare_consumer(
-        stack.bootstrap_servers, [settings.topic_names().windows], backlog.windows, 256
-    )
-    return figures | {"bare_ms": bare_s * 1e3}
+    return figures
 
 
 def _read_counters(fusion: ServiceProcess) -> dict[str, float]:
@@ -153,10 +187,15 @@ async def _copy_windows(stack: LocalStack, source: Settings, target: Settings) -
             await clients.send_all(producer, topic, number, [(r.key, r.value, list(r.headers)) async for r in log])
 
 
-async def _measure_cpu(
-    stack: LocalStack, settings: Settings, topic: str, service: ServiceProcess, expected: int | None
-) -> tuple[float, int]:
-    """Measure the CPU (ms) of a service per record it writes to a topic, and count these records.
+async def _measure_run(
+    stack: LocalStack,
+    settings: Settings,
+    topic: str,
+    service: ServiceProcess,
+    expected: int | None,
+    timeout_s: float = TIMEOUT_S,
+) -> MeasuredRun:
+    """Measure the CPU and the rate of a service by the records that it writes to a topic.
 
     Args:
         stack: The local stack.
@@ -164,25 +203,27 @@ async def _measure_cpu(
         topic: The topic that the service writes to.
         service: The running service.
         expected: The number of records to wait for; None waits until no more are written.
+        timeout_s: How long to wait.
 
     Raises:
         RunFailed: The service ends, or the records do not come in time.
     """
-    readings: list[tuple[int, float]] = []
+    readings: list[tuple[int, float, float]] = []
     process = psutil.Process(service.child.pid)
     last_change = began = time.monotonic()
     async with clients.reader(stack.bootstrap_servers) as reader:
         while True:
             count, times, now = await count_records(reader, settings, topic), process.cpu_times(), time.monotonic()
             last_change = now if not readings or count > readings[-1][0] else last_change
-            readings.append((count, times.user + times.system))
+            readings.append((count, times.user + times.system, now))
             if count == expected or (expected is None and count and now - last_change > QUIET_S):
                 break
-            if now - began > TIMEOUT_S or not service.child.running:
+            if now - began > timeout_s or not service.child.running:
                 raise RunFailed(f"{service.name}: only {count} records within {now - began:.0f} s")
             await asyncio.sleep(0.05)
     begin, end = (next(reading for reading in readings if reading[0] >= share * count) for share in MEASURED_SHARES)
-    return (end[1] - begin[1]) / (end[0] - begin[0]) * 1e3, count
+    done = end[0] - begin[0]
+    return MeasuredRun((end[1] - begin[1]) / done * 1e3, done / (end[2] - begin[2]), count)
 
 
 def measure_media_ms(step_ms: int) -> float:
@@ -249,8 +290,16 @@ async def main() -> None:
     """Measure every case, or those selected, and print the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--case", help="measure only cases whose name contains this, once, and write nothing")
-    only = parser.parse_args().case
-    machine = describe_machine()
+    parser.add_argument(
+        "--from-log", action="store_true", help="print only the rate of a backlog without Redis, and write nothing"
+    )
+    arguments = parser.parse_args()
+    only, machine = arguments.case, describe_machine()
+    if arguments.from_log:
+        with tempfile.TemporaryDirectory(prefix="braid-bench-") as folder:
+            row = await measure_from_log(Path(folder), CASES[0], 1 if only else ROUNDS)
+        print(json.dumps({"machine": machine, **row}))
+        return
     with tempfile.TemporaryDirectory(prefix="braid-bench-") as folder:
         rows = await measure(Path(folder), [case for case in CASES if (only or "") in case.name], 1 if only else ROUNDS)
     print_page(render_page(rows, machine), "fusion-profile.md", write=not only)

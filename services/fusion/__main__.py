@@ -46,7 +46,7 @@ def plan(settings: Settings, model: Callable[[Path, str, int | None], ServedMode
         ),
         LoadShedConfig(f.deadline_ms * 1000, f.overload_ms * 1000, f.level_max),
         lambda: clients.make_producer(broker, compression=broker.compression),
-        lambda: clients.make_reader(broker, auto_offset_reset="none"),
+        lambda: clients.make_reader(broker),
         lambda: PayloadCache.from_settings(settings.redis),
         ControlTopic.from_settings(settings),
         FusionObserver(FusionMetrics(registry), Tracer(settings.tracing, "braid-fusion")),

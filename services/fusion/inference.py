@@ -21,7 +21,6 @@ from services.contract.dead_letter import Reason, Rejected
 from services.contract.kafka_record import MemberPosition
 from services.contract.transcript import has_content
 from services.contract.window import Member, Window, position_of
-from services.fusion.byte_limited_cache import ByteLimitedCache
 from services.fusion.load_shedding import degrade
 from services.fusion.prediction_builder import PredictionBuilder
 from services.fusion.stage_values import (
@@ -34,6 +33,7 @@ from services.fusion.stage_values import (
     WindowPrediction,
 )
 from services.runtime.monotonic_clock import monotonic_us
+from services.storage.byte_limited_cache import ByteLimitedCache
 from services.storage.payload_cache import Payload
 
 

@@ -76,7 +76,7 @@ async def serve(
     controls.on_change(ControlApplier(sessions, sources, stream, archiver))
     media = MediaReader(
         PayloadCache.from_settings(settings.redis),
-        lambda: clients.make_reader(broker, auto_offset_reset="none", **clients.LOOKUP),
+        lambda: clients.make_reader(broker),
         topics,
         partitions,
         metrics,

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
 from redis.asyncio import Redis
 
 from services.contract import cloudevents
-from services.contract.partitioner import partition_of
-from services.kafka import clients
+from services.contract.topics import Topics
+from services.kafka import clients, record_fetcher, topic_admin
+from services.kafka.clients import SigningProducer
 from services.local.redis import LocalRedis
+from services.runtime.metric_definitions import FETCHES
 from services.runtime.monotonic_clock import monotonic_us
 from services.runtime.settings import Settings
 from services.storage import payload_cache
@@ -127,32 +133,84 @@ async def test_a_redis_that_evicts_keys_is_rejected_with_the_fix(tmp_path: Path)
     await redis.child.stop()
 
 
-async def test_payloads_that_redis_lost_are_read_from_the_log(settings: Settings) -> None:
-    topics = settings.topic_names()
-    number = partition_of(SESSION.encode(), settings.topics.partitions)
-    offsets = []
-    async with clients.producer(settings.kafka.bootstrap_servers) as producer:
-        for n in range(5):
-            headers = cloudevents.build_headers(
-                session=SESSION,
-                source="/devices/d/text",
-                id=str(n),
-                type="braid.media.text.v1",
-                t_us=NOW_US,
-                content_type="text/plain",
-            )
-            body = b"text %d" % n
-            done = await producer.send_and_wait(topics.media("text"), body, key=SESSION.encode(), headers=headers)
-            offsets.append(done.offset)
-    async with clients.reader(settings.kafka.bootstrap_servers, auto_offset_reset="none") as consumer:
-        log = PayloadLog(consumer, topics)
-        requests = {
-            n: PayloadRequest(SESSION, "text", NOW_US, number, offset, hashlib.sha256(b"text %d" % n).hexdigest())
-            for n, offset in enumerate(offsets)
-            if n != 2
+@pytest.fixture
+async def own_topics(settings: Settings) -> Topics:
+    """Topics of one test, whose logs begin at offset 0."""
+    prefix = f"{settings.topics.prefix}-payloads-{time.time_ns()}"
+    own = settings.model_copy(update={"topics": settings.topics.model_copy(update={"prefix": prefix, "partitions": 2})})
+    async with clients.admin(settings.kafka) as admin:
+        await topic_admin.create_missing_topics(admin, own)
+    return own.topic_names()
+
+
+async def send(producer: SigningProducer, log: TopicPartition, bodies: Sequence[bytes]) -> None:
+    """Send texts of the session to one partition."""
+    for n, body in enumerate(bodies):
+        headers = cloudevents.build_headers(
+            session=SESSION,
+            source="/devices/d/text",
+            id=str(n),
+            type="braid.media.text.v1",
+            t_us=NOW_US,
+            content_type="text/plain",
+        )
+        await producer.send(log.topic, body, key=SESSION.encode(), partition=log.partition, headers=headers)
+    await producer.flush()
+
+
+def fetch_count() -> float:
+    (metric,) = FETCHES.collect()
+    return metric.samples[0].value
+
+
+def log_request(modality: str, number: int, offset: int, session: str, body: bytes) -> PayloadRequest:
+    return PayloadRequest(session, modality, NOW_US, number, offset, hashlib.sha256(body).hexdigest())
+
+
+async def test_payloads_that_redis_lost_are_read_from_the_log(settings: Settings, own_topics: Topics) -> None:
+    bodies = [b"text %d" % n for n in range(6)]
+    async with clients.producer(settings.kafka) as producer, clients.admin(settings.kafka) as admin:
+        log = TopicPartition(own_topics.media("text"), 1)
+        await send(producer, log, bodies)
+        await admin.delete_records({log: RecordsToDelete(before_offset=2)})
+    requests = {n: log_request("text", 1, n, SESSION, body) for n, body in enumerate(bodies) if n != 3}
+    wrong = {
+        10: log_request("text", 1, 3, SESSION, b"other"),
+        11: log_request("text", 1, 4, "another room", bodies[4]),
+        12: log_request("text", 1, 1_000, SESSION, b""),
+        13: log_request("audio", 0, 0, SESSION, b""),
+    }
+    async with clients.reader(settings.kafka) as consumer:
+        payloads = await PayloadLog(consumer, own_topics).get(requests | wrong)
+    assert {n: p.body for n, p in payloads.items()} == {n: bodies[n] for n in (2, 4, 5)}
+
+
+@pytest.mark.parametrize("response_bytes", [record_fetcher.RESPONSE_BYTES_MAX, 1])
+async def test_the_payloads_of_a_batch_come_from_all_logs_at_once_and_are_kept_for_the_next_one(
+    settings: Settings, own_topics: Topics, monkeypatch: pytest.MonkeyPatch, response_bytes: int
+) -> None:
+    # A response of one byte has room for one of the logs: the others must still come.
+    monkeypatch.setattr(record_fetcher, "RESPONSE_BYTES_MAX", response_bytes)
+    bodies = [b"%d " % n * 500 for n in range(300)]
+    logs = [TopicPartition(own_topics.media(m), number) for m in ("text", "video", "audio") for number in range(2)]
+    async with clients.producer(settings.kafka) as producer:
+        await asyncio.gather(*(send(producer, log, bodies) for log in logs))
+
+    def batch(offsets: Sequence[int]) -> dict[int, PayloadRequest]:
+        places = [(log, offset) for log in logs for offset in offsets]
+        return {
+            n: log_request(log.topic.split(".")[-2], log.partition, offset, SESSION, bodies[offset])
+            for n, (log, offset) in enumerate(places)
         }
-        payloads = await log.get(requests)
-        assert {n: p.body for n, p in payloads.items()} == {n: b"text %d" % n for n in requests}
-        wrong = PayloadRequest(SESSION, "text", NOW_US, number, offsets[2], hashlib.sha256(b"other").hexdigest())
-        beyond = PayloadRequest(SESSION, "text", NOW_US, number, offsets[-1] + 1_000, "00")
-        assert await log.get({0: wrong, 1: beyond}) == {}
+
+    async with clients.reader(settings.kafka) as consumer:
+        log, before = PayloadLog(consumer, own_topics), fetch_count()
+        for offsets in ([3, 5, 7, 150, 299], [4, 6, 151]):
+            requests = batch(offsets)
+            payloads = await log.get(requests)
+            assert {n: p.body for n, p in payloads.items()} == {
+                n: bodies[offset] for n, offset in enumerate(offsets * len(logs))
+            }
+            fetches, before = fetch_count() - before, fetch_count()
+    if response_bytes > 1:
+        assert fetches == 0

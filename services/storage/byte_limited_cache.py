@@ -12,7 +12,10 @@ V = TypeVar("V")
 
 
 class ByteLimitedCache(Generic[V]):
-    """A least-recently-used cache with a limit in bytes; a key is a tuple that begins with its modality."""
+    """A least-recently-used cache with a limit in bytes.
+
+    A key is a tuple; evictions are counted by what it begins with: a modality or a topic.
+    """
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
@@ -53,6 +56,12 @@ class ByteLimitedCache(Generic[V]):
             self._entries[key] = (value, size)
             self.bytes += size
             while self.bytes > self._bytes_max and self._entries:
-                (modality, *_), (_, freed) = self._entries.popitem(last=False)
+                (group, *_), (_, freed) = self._entries.popitem(last=False)
                 self.bytes -= freed
-                self.evicted[modality] += 1
+                self.evicted[group] += 1
+
+    def clear(self) -> None:
+        """Forget all values."""
+        with self._lock:
+            self._entries.clear()
+            self.bytes = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.fusion.byte_limited_cache import ByteLimitedCache
+from services.storage.byte_limited_cache import ByteLimitedCache
 
 
 def test_the_least_recently_used_entry_is_evicted_and_counted_for_its_modality() -> None:
