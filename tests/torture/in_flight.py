@@ -1,4 +1,4 @@
-"""Records in flight: in the logs and not committed yet."""
+"""Records in flight: in the logs and not committed yet; and the work that was done."""
 
 from __future__ import annotations
 
@@ -31,6 +31,19 @@ async def measure_in_flight(settings: Settings) -> InFlight:
             await _uncommitted(settings, f"{group}-aligner", topics.media_all),
             await _uncommitted(settings, f"{group}-fusion", (topics.windows,)),
         )
+
+
+async def count_outputs(settings: Settings) -> tuple[int, int]:
+    """Return how many windows and how many predictions were written so far. Raises KafkaError or TimeoutError."""
+    topics, numbers = settings.topic_names(), range(settings.topics.partitions)
+    async with asyncio.timeout(ANSWER_WITHIN_S), clients.reader(settings.kafka.bootstrap_servers) as reader:
+        ends = await reader.end_offsets(
+            [TopicPartition(t, n) for t in (topics.windows, topics.predictions) for n in numbers]
+        )
+    windows, predictions = (
+        sum(end for tp, end in ends.items() if tp.topic == t) for t in (topics.windows, topics.predictions)
+    )
+    return windows, predictions
 
 
 async def wait_for_in_flight(settings: Settings, within_s: float) -> InFlight | None:

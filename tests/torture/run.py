@@ -11,6 +11,8 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from aiokafka.errors import KafkaError
+
 from model.checkpoint import load as load_model
 from services.fusion.inference import Inference
 from services.inspection.audit.collect import collect_logs, collect_partition, collect_topic
@@ -22,7 +24,7 @@ from services.runtime.settings import Settings, load
 from tests.integration.mosquitto import Mosquitto
 from tests.torture.commits import OFFSETS_TOPIC, Commit, read_commit
 from tests.torture.faults import FaultInjector
-from tests.torture.in_flight import InFlight, wait_for_in_flight
+from tests.torture.in_flight import InFlight, count_outputs, wait_for_in_flight
 from tests.torture.plan import FULL_DISK, Fault, plan
 from tests.torture.small_disk import MountError, SmallDisk, mounted_disk
 from tests.torture.supervisor import BRIDGE, FIRST, FUSION, GATEWAY, SECOND, Supervisor
@@ -41,8 +43,10 @@ RETENTION_MIN = 24 * 60
 DISK_BYTES, DISK_BYTES_PER_RECORD = 1 << 30, 8 * 1024
 OFFSETS_PARTITIONS = 4  # of the local broker
 FLUSHED_WITHIN_S = 180.0
-# Commits may stand still for as long as a replay takes, because an idle session holds them back until then.
+# So long nothing may be committed or written at the end.
 STANDS_STILL_S = 240.0
+# At the end, windows and predictions may be written this many times.
+WRITTEN_AGAIN_MAX = 4
 CACHE_BYTES = 512 * 1024 * 1024
 Say = Callable[[str], None]
 
@@ -108,7 +112,7 @@ async def _run(planned: RunPlan, folder: Path, disk: SmallDisk | None, say: Say)
         inference = Inference(load_model(settings.fusion.model, settings.fusion.device), CACHE_BYTES)
         verdict = await asyncio.to_thread(judge, evidence, settings, inference)
     if flight != InFlight(0, 0):
-        verdict.problems.append(f"no progress for {STANDS_STILL_S} s: {flight}")
+        verdict.problems.append(f"nothing was committed or written for {STANDS_STILL_S} s: {flight}")
     verdict.problems += [*unready, *supervisor.limit_problems()]
     for name in supervisor.largest:
         verdict.counts[f"MB, {name}"] = supervisor.largest[name] >> 20
@@ -213,15 +217,24 @@ async def _names_all(process: ServiceProcess, expected: Sequence[str]) -> bool:
 
 
 async def _wait_until_settled(settings: Settings) -> InFlight | None:
-    """Wait until everything is committed, as long as there is progress; return what is still in flight."""
+    """Wait until everything is committed, as long as work gets done; return what is still in flight.
+
+    Windows are predicted in turn by session, so a commit may stand still until nearly all are predicted: what the services
+    write is work done as well. One that writes the same again and again is not waited for without end.
+    """
     clock = asyncio.get_running_loop().time
-    deadline, least = clock() + STANDS_STILL_S, sys.maxsize
+    deadline, least, written, written_max = clock() + STANDS_STILL_S, sys.maxsize, 0, 0
     while True:
         flight = await wait_for_in_flight(settings, STANDS_STILL_S)
         if flight == InFlight(0, 0) or clock() > deadline:
             return flight
-        if flight is not None and flight.aligner + flight.fusion < least:
-            deadline, least = clock() + STANDS_STILL_S, flight.aligner + flight.fusion
+        if flight is not None:
+            with suppress(KafkaError, TimeoutError):
+                windows, predictions = await count_outputs(settings)
+                written_max = written_max or WRITTEN_AGAIN_MAX * (windows + flight.aligner) + predictions
+                if flight.aligner + flight.fusion < least or written < windows + predictions < written_max:
+                    deadline = clock() + STANDS_STILL_S
+                    least, written = min(least, flight.aligner + flight.fusion), windows + predictions
         await asyncio.sleep(0.5)
 
 
