@@ -26,7 +26,7 @@ class Explanation:
         top: The most likely labels with their probabilities.
         conflict: Probability in [0, 1] that one modality shows another label than the others.
         odd: The modality that contradicts the two others.
-        abstained: True unless the conformal set holds exactly one label.
+        abstained: True unless the conformal set holds exactly one label; always where nothing shows anything.
     """
 
     label: str
@@ -70,7 +70,16 @@ def explain_windows(
         conflict_from: `odd` is set from this conflict on.
         conformal: Threshold of 1 - p for the conformal set.
     """
-    full_subset = sum(1 << i for i, m in enumerate(modalities) if m in present)
+    places = [(m, 1 << i) for i, m in enumerate(modalities) if m in present]
+    # A modality whose items have no content has the row of the prior, and counts as absent.
+    shows = {m: (rows[:, bit] != rows[:, 0]).any(1) for m, bit in places}
+    if not all(windows.all() for windows in shows.values()):
+        shown = [frozenset(m for m in shows if shows[m][n]) for n in range(len(rows))]
+        return [
+            explain_window(row, names, modalities, labels, conflict_from, conformal)
+            for row, names in zip(rows, shown, strict=True)
+        ]
+    full_subset = sum(bit for _, bit in places)
     subset_probabilities = np.exp(rows)
     probabilities = subset_probabilities[:, full_subset]
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
@@ -90,7 +99,7 @@ def explain_windows(
             top=tuple([(labels[i], p) for i, p in zip(places, top_p, strict=True)]),
             conflict=conflict,
             odd=odd if conflict >= conflict_from else None,
-            abstained=set_size != 1,
+            abstained=set_size != 1 or not full_subset,
         )
         for label, confidence, values, places, top_p, (conflict, odd), set_size in zip(
             best.tolist(),

@@ -42,7 +42,7 @@ from model.encoders.handcrafted import (
 )
 from model.encoders.image import SIDE, RobustImageEncoder, prepare_robust_image
 from model.encoders.sensor import SensorEncoder
-from model.encoders.text import Lexicon, TextEncoder
+from model.encoders.text import UNKNOWN, Lexicon, TextEncoder
 
 FEATURES = 64
 LIGHT, BASELINE, FIXED = "light", "baseline", "fixed"
@@ -83,6 +83,9 @@ class Modality:
         fields: Names in a manifest.
         inline: Checks a value that a manifest row holds itself; None if the row names a file.
         blank: A value without content, for empty places.
+        has_content: Which encoder inputs [items, …] hold anything at all, float32 [items, 1]. An input without content (a
+            text without a known word, a frame of one colour, silence) is absent evidence: it is encoded as zeros, and a
+            branch of such items alone counts as absent.
     """
 
     name: str
@@ -96,6 +99,7 @@ class Modality:
     fields: tuple[str, ...]
     inline: Callable[[Any], Any | Undecodable] | None
     blank: Any
+    has_content: Callable[[Tensor], Tensor]
 
     @property
     def on_grid(self) -> bool:
@@ -117,6 +121,28 @@ def prepare_segment(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     segment: NDArray[np.float32] = np.zeros(SEGMENT_SAMPLES, np.float32)
     segment[: len(samples)] = samples[:SEGMENT_SAMPLES]
     return segment
+
+
+# Colours relative to their mean and deviation that are smaller than this everywhere are a frame of one colour.
+COLOUR_MIN = 0.05
+# Two steps of 16 bits: what a muted microphone or a file of zeros gives.
+SILENCE_MAX = 2 / 32768
+
+
+def _has_words(rows: Tensor) -> Tensor:
+    return (rows > UNKNOWN).any(1, keepdim=True).float()
+
+
+def _has_colours(pictures: Tensor) -> Tensor:
+    return (pictures[:, :3].flatten(1).abs().amax(1, keepdim=True) > COLOUR_MIN).float()
+
+
+def _has_sound(samples: Tensor) -> Tensor:
+    return (samples.abs().amax(1, keepdim=True) > SILENCE_MAX).float()
+
+
+def _has_readings(readings: Tensor) -> Tensor:
+    return (readings != 0).any(1, keepdim=True).float()
 
 
 def _text_encoder(config: EncoderConfig) -> nn.Module:
@@ -168,6 +194,7 @@ MODALITIES: Mapping[str, Modality] = {
             ("text",),
             check_text,
             "",
+            _has_words,
         ),
         Modality(
             "video",
@@ -181,6 +208,7 @@ MODALITIES: Mapping[str, Modality] = {
             ("image", "video"),
             None,
             np.zeros((1, 1, 3), np.uint8),
+            _has_colours,
         ),
         Modality(
             "audio",
@@ -194,6 +222,7 @@ MODALITIES: Mapping[str, Modality] = {
             ("audio",),
             None,
             np.zeros(0, np.float32),
+            _has_sound,
         ),
         Modality(
             "sensor",
@@ -207,6 +236,7 @@ MODALITIES: Mapping[str, Modality] = {
             ("sensor",),
             encode_readings,
             np.zeros(2 * len(READINGS), np.float32),
+            _has_readings,
         ),
     )
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +21,7 @@ from model.executor import Executor, ExecutorFactory, executor_factory, run_pipe
 from model.modality import MODALITIES, prepare_segment
 from model.network import TaskNetwork
 from model.streams.network import StreamsNetwork
+from model.tensors import present_evidence
 
 
 def flops(work: Callable[[], Any]) -> int:
@@ -135,7 +136,7 @@ class FusionModel:
         self.conflict_from: float = config["conflict_from"]
         self.conformal: float = config["conformal"]
         make = make or executor_factory(device, config.get("precision") == "bfloat16", config.get("compile") is True)
-        self._encoders = {m: make(self._network.item_encoder(m), [self._blank_items(m)]) for m in self.modalities}
+        self._encoders = {m: make(partial(self._encode_items, m), [self._blank_items(m)]) for m in self.modalities}
         self._head = make(self._run_head, self._blank_windows())
 
     @cached_property
@@ -146,7 +147,7 @@ class FusionModel:
     def item_flops(self, modality: str) -> int:
         """Count the floating-point operations to encode one item."""
         item = self._blank_items(modality)[:1].to(self.device)
-        return flops(lambda: self._network.item_encoder(modality)(item))
+        return flops(lambda: self._encode_items(modality, item))
 
     def window_flops(self) -> int:
         """Count the floating-point operations of the head for one window, with all subsets."""
@@ -207,11 +208,16 @@ class FusionModel:
             np.concatenate(rows, out=items[: len(windows)].reshape(-1))
             present[: len(windows)] = np.array([row is not blank for row in rows]).reshape(len(windows), -1)
 
+    def _encode_items(self, modality: str, inputs: torch.Tensor) -> torch.Tensor:
+        """Encode prepared items; those without content as zeros."""
+        features: torch.Tensor = self._network.item_encoder(modality)(inputs)
+        return features * MODALITIES[modality].has_content(inputs)
+
     def _run_head(self, *tensors: torch.Tensor) -> torch.Tensor:
         """Compute log probabilities of all subsets from items of each modality, followed by their masks."""
         count = len(self.modalities)
         items, masks = (dict(zip(self.modalities, part, strict=True)) for part in (tensors[:count], tensors[count:]))
-        present = torch.stack([mask.any(1) for mask in masks.values()], 1)
+        masks, present = present_evidence(items, masks)
         return self._network.subset_log_probs(self._network.branches(items, masks), present)
 
     def _blank_items(self, modality: str) -> torch.Tensor:

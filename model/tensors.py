@@ -74,9 +74,24 @@ def compute_branches(network: TaskNetwork, batch: ExampleBatch, mask: Mask | Non
             features = encoder.encode_spectrum(spectrum)  # type: ignore[operator]
         else:
             features = encoder(flat)
-        items[m] = features.view(*values.shape[:2], -1)
-    present = torch.stack([batch.present[m].any(1) for m in network.modalities], 1)
-    return network.branches(items, batch.present), present
+        items[m] = (features * MODALITIES[m].has_content(flat)).view(*values.shape[:2], -1)
+    masks, present = present_evidence(items, batch.present)
+    return network.branches(items, masks), present
+
+
+def present_evidence(items: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+    """Return which items count and, bool [rows, modalities], which modalities show anything.
+
+    An item without content is encoded as zeros. On a grid it keeps its place: received silence between sounds differs from
+    a gap, but silence alone shows nothing.
+
+    Args:
+        items: Features [rows, places, …] by modality.
+        masks: Which of them were received, bool [rows, places].
+    """
+    content = {m: mask & (items[m] != 0).any(-1) for m, mask in masks.items()}
+    present = torch.stack([mask.any(1) for mask in content.values()], 1)
+    return {m: masks[m] if MODALITIES[m].on_grid else mask for m, mask in content.items()}, present
 
 
 @torch.no_grad()

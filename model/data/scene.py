@@ -19,6 +19,7 @@ from model.data.delivery_simulation import MODALITY_COMBINATIONS
 from model.data.out_of_distribution import OutOfDistribution
 from model.data.splits import ClipSample, DigitSample
 from model.encoders.audio import SEGMENT_SAMPLES
+from model.encoders.text import tokenize
 from model.labels import NOTHING
 
 PIECE_SAMPLES = RATE // 4
@@ -210,7 +211,7 @@ class SceneGenerator:
         rng = self._rng
         clip = self._clip()
         parts = self._mix_audible(scene, clip.sound, time_s, rng.uniform(0.28, 0.9), weight=0.7)
-        if rng.random() < 0.52:
+        if rng.random() < 0.52 and tokenize(clip.title):
             stamp = time_s + rng.uniform(0.4, 3.4) + text_off
             scene.texts.append((stamp, corrupt_text(clip.title, rng) if self._shake else clip.title))
             parts.append(Evidence("text", stamp, stamp, 1.0))

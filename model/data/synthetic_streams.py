@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from model.data import splits
 from model.data.delivery_simulation import MODALITY_COMBINATIONS, FRAME_S, simulate_delivery, audio_messages, delay_mixture, text_messages, image_messages
 from model.data.homestream import RATE, Received
+from model.encoders.text import tokenize
 from model.data.background_streams import BEDS, encode_jpeg
 
 SECONDS = 120
@@ -70,7 +71,7 @@ def _stream(name: str, digits: Sequence[splits.DigitSample], clips: Sequence[spl
             alike = [c for c in clips if c.label == label]
             clip = alike[int(rng.integers(len(alike)))]
             _mix(sound, clip.sound, time_s, rng.uniform(0.28, 0.9))
-            if rng.random() < TITLED:
+            if rng.random() < TITLED and tokenize(clip.title):
                 texts.append((time_s + rng.uniform(0.4, 3.4), clip.title))
             lasts = min(len(clip.sound) / RATE, SOUND_S)
         truth.append((float(time_s), float(time_s + lasts), label))

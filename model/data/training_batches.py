@@ -19,7 +19,7 @@ from model.data.degradations import corrupt_image, corrupt_text
 from model.data.scene import SceneGenerator
 from model.encoders.audio import SEGMENT_SAMPLES, LogMel
 from model.encoders.image import prepare_image
-from model.encoders.text import Vocabulary
+from model.encoders.text import Vocabulary, tokenize
 from model.labels import LABELS, NOTHING
 
 # Sentences, titles and photos per step; sentences and images without label; sentences with a number that is no digit.
@@ -79,8 +79,9 @@ class Curriculum:
             digit = int(rng.integers(10))  # so that only the number predicts the label, not the rest of the sentence
             text = replace_digit(self._digits[i].text, int(self._digits[i].label), digit, rng)
             yield corrupt_text(text, rng), str(digit)
-        for i in rng.integers(0, len(self._clips), TITLES):
-            yield corrupt_text(self._clips[i].title, rng), self._clips[i].label
+        titled = [clip for clip in self._clips if tokenize(clip.title)]
+        for i in rng.integers(0, len(titled), TITLES):
+            yield corrupt_text(titled[i].title, rng), titled[i].label
         for i in rng.integers(0, len(self._digits), MISCOUNTED):
             yield replace_digit_by_number(self._digits[i].text, int(self._digits[i].label), rng), NOTHING
         for _ in range(STRANGE):

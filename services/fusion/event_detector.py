@@ -32,7 +32,7 @@ SCORE_MIN = 0.02
 
 @dataclass(frozen=True, slots=True)
 class DetectorInput:
-    """What the detector reads of a prediction: its ids, its window, and its most probable labels."""
+    """What the detector reads of a prediction: its ids, its window, its most probable labels, and whether it abstains."""
 
     prediction_id: str
     session: str
@@ -41,6 +41,7 @@ class DetectorInput:
     previous_us: int | None
     top: tuple[tuple[str, float], ...]
     generation: int = 0
+    abstained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,15 +216,17 @@ class EventDetector:
     ) -> tuple[OpenEvent | None, list[tuple[str, OpenEvent]]]:
         best = min(scores, key=lambda label: (-scores[label].value, label), default=None)
         if event is None:
-            if best is None or scores[best].value < self.on:
+            # A model that abstains on a window begins no event with it; an event that has begun goes on.
+            if best is None or window.abstained or scores[best].value < self.on:
                 return None, []
             event = self._begin(best, scores[best], window)
             return event, [("new", event)]
         own = scores[event.label].value if event.label in scores else 0.0
-        if best is not None and best != event.label and scores[best].value >= self.on and scores[best].value > own:
-            begun = self._begin(best, scores[best], window)
+        rival = None if window.abstained or best == event.label else best
+        if rival is not None and scores[rival].value >= self.on and scores[rival].value > own:
+            begun = self._begin(rival, scores[rival], window)
             if begun.start_us - event.start_us <= self.change_us:
-                changed = replace(event, label=best, end_us=begun.end_us, confidence=scores[best].value)
+                changed = replace(event, label=rival, end_us=begun.end_us, confidence=scores[rival].value)
                 return changed, [("update", changed)]
             return begun, [("end", event), ("new", begun)]
         if own < self.off:

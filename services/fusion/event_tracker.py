@@ -94,6 +94,7 @@ def detector_input(predicted: WindowPrediction) -> DetectorInput:
         previous_us=window.previous_us,
         top=tuple((label, round(p, digits) + 0.0) for label, p in predicted.result.top),
         generation=window.generation,
+        abstained=predicted.result.abstained,
     )
 
 
@@ -212,7 +213,9 @@ class EventTracker:
         state = self.states.get(generation_id)
         detected: list[ProvisionalEvent] = []
         for one in early:
-            window = replace(detector_input(one.prediction), top=one.top)
+            # A revised prediction is as sure as its probabilities say.
+            abstained = one.prediction.result.abstained and one.revised_log_p is None
+            window = replace(detector_input(one.prediction), top=one.top, abstained=abstained)
             # Early windows name the last final one as their predecessor; here they follow each other.
             if state is not None and window.start_us - state.last_us <= self.detector.gap_us:
                 window = replace(window, previous_us=state.last_us)

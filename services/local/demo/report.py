@@ -96,7 +96,7 @@ def single_modality_events(
         present = frozenset([modality] if w.modalities[modality].state == "present" else [])
         e = inference.explain(p.rows, present)
         top = tuple((label, round(q, DIGITS)) for label, q in e.top)
-        window_input = DetectorInput(p.id, w.session, w.start_us, w.end_us, w.previous_us, top)
+        window_input = DetectorInput(p.id, w.session, w.start_us, w.end_us, w.previous_us, top, abstained=e.abstained)
         states[w.session], events = detector.update(states.get(w.session), window_input)
         detected += [(0, event) for event in events]
     for session in states:

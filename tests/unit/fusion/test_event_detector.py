@@ -55,6 +55,18 @@ def lifecycles(events: Sequence[Event]) -> list[tuple[str, str]]:
     return [(event.lifecycle, event.label) for event in events]
 
 
+def test_no_event_begins_with_a_prediction_that_abstains() -> None:
+    state: DetectorState | None = None
+    emitted: list[Event] = []
+    abstaining = [True] * 6 + [False] * 2 + [True] * 2
+    for number, abstained in enumerate(abstaining):
+        label = "7" if number < 8 else "3"
+        state, events = DECISION.update(state, replace(at(number, {label: 0.97}), abstained=abstained))
+        emitted += events
+    assert lifecycles(emitted) == [("new", "7")]
+    assert emitted[0].prediction == "prediction 6"
+
+
 def test_a_label_seen_for_a_while_is_one_event_from_its_first_window_on() -> None:
     # window  0 1 2 3 4 5 6 7 8 9
     # label   . . 7 7 7 7 . . . .

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from model.audio_segments import TimedSamples, cut_segments
 from model.encoders.audio import SEGMENT_SAMPLES
+from model.explain import explain_window
 from model.predictor import FusionModel, WindowFeatures
 from model.streams.network import FEATURES, ITEMS_MAX
 from tests.unit.model.untrained import BATCH, model
@@ -94,13 +95,42 @@ def test_the_newest_of_too_many_items_are_used(served: FusionModel) -> None:
     assert many.tobytes() == newest.tobytes()
 
 
-def test_silence_differs_from_missing_audio(served: FusionModel) -> None:
-    (silent,) = served.encode("audio", [np.zeros(SEGMENT_SAMPLES, np.float32)])
-    (silence,) = served.fuse([WindowFeatures({"audio": dict.fromkeys(range(4), silent)})])
-    (half,) = served.fuse([WindowFeatures({"audio": {0: silent, 1: silent}})])
-    (nothing,) = served.fuse([WindowFeatures()])
-    assert not np.allclose(silence[7], half[7])
-    assert not np.allclose(silence[7], nothing[7])
+def test_silence_between_sounds_differs_from_a_gap(served: FusionModel) -> None:
+    sound, silent = served.encode("audio", [*inputs(served, "audio", 1, 4), np.zeros(SEGMENT_SAMPLES, np.float32)])
+    (with_silence,) = served.fuse([WindowFeatures({"audio": {0: sound, 1: silent}})])
+    (with_gap,) = served.fuse([WindowFeatures({"audio": {0: sound}})])
+    assert not np.allclose(with_silence[7], with_gap[7])
+
+
+@pytest.mark.parametrize("text", ["", " ", "...", "😀", "привет", "你好", "zxqv wqpl"])
+def test_a_text_without_a_known_word_shows_nothing(served: FusionModel, text: str) -> None:
+    assert_shows_nothing(served, "text", text)
+
+
+@pytest.mark.parametrize("colour", [0, 127, 255])
+def test_a_frame_of_one_colour_shows_nothing(served: FusionModel, colour: int) -> None:
+    assert_shows_nothing(served, "video", np.full((48, 64, 3), colour, np.uint8))
+
+
+def test_silence_alone_shows_nothing(served: FusionModel) -> None:
+    assert_shows_nothing(served, "audio", np.zeros(SEGMENT_SAMPLES, np.float32))
+
+
+def assert_shows_nothing(served: FusionModel, modality: str, value: Any) -> None:
+    """Check that the rows are the prior's, that the model abstains, and that another modality is used as if alone."""
+    (feature,) = served.encode(modality, [served.prepare(modality, value)])
+    other = "video" if modality == "text" else "text"
+    (others,) = served.encode(other, inputs(served, other, 1, 8))
+    alone, beside, without = served.fuse(
+        [WindowFeatures(w) for w in ({modality: [feature]}, {modality: [feature], other: [others]}, {other: [others]})]
+    )
+    assert np.array_equal(alone, np.broadcast_to(alone[0], alone.shape))
+    assert np.array_equal(beside, without)
+    said = explain_window(alone, frozenset([modality]), served.modalities, served.labels, 0.5, served.conformal)
+    assert said.abstained
+    assert set(said.contributions.values()) == {0.0}
+    both = explain_window(beside, frozenset([modality, other]), served.modalities, served.labels, 0.5, served.conformal)
+    assert both.conflict == 0.0
 
 
 def test_inputs_of_any_size_are_prepared_to_one_shape(served: FusionModel) -> None:
