@@ -161,12 +161,12 @@ class Topics:
                 ("cleanup.policy", "compact"),
                 ("segment.ms", str(HOUR_MS)),
             ),
-            topic(self.late, "late chunks", "aligner operator", "gateway operator", *retained(DAY_MS)),
+            topic(self.late, "late chunks", "aligner operator", "fusion gateway operator", *retained(DAY_MS)),
             topic(
                 self.dead,
                 "rejected records, with the reason",
                 "aligner fusion operator",
-                "gateway operator",
+                "fusion gateway operator",
                 *retained(DAY_MS),
             ),
         )

@@ -1,8 +1,7 @@
 """Dead letters for records in the topics of services that no service signed, or that cannot be read.
 
-Every reader passes over them. The fusion worker that owns a partition number reports them, so that each has one dead letter:
-in the topics of frontiers, control records, predictions and events. Windows are reported where they are predicted, idle
-records where they are aligned; forged late records and dead letters are only counted.
+Every reader passes over them. The fusion worker that owns a partition number reports them, so that each has one dead letter.
+Windows are reported where they are predicted, and idle records where they are aligned.
 """
 
 from __future__ import annotations
@@ -76,7 +75,7 @@ class ForgedRecordReporter:
 
     async def _report(self, numbers: Sequence[int]) -> None:
         topics, consumer = self._topics, self._make_consumer()
-        names = (topics.frontier, topics.control, topics.predictions, topics.events)
+        names = (topics.frontier, topics.control, topics.predictions, topics.events, topics.late, topics.dead)
         logs = [TopicPartition(name, number) for name in names for number in numbers]
         try:
             await clients.start(consumer)

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from services.cli.doctor import check_signatures
 from services.contract import event, last_emitted_window, mute_and_forget, tick, window
+from services.contract.canonical import loads_object
 from services.contract.event import Event
 from services.contract.last_emitted_window import LastEmittedWindow
 from services.contract.mute_and_forget import Control
@@ -22,7 +23,7 @@ from services.kafka.control_topic import ControlTopic, renew_signatures, update_
 from services.kafka.signing_secret import MissingSecretError, check_secret
 from services.local.services import ServiceProcess
 from services.runtime.settings import Settings
-from tests.integration.session import play_session, read_topic, wait_for_predictions
+from tests.integration.session import play_session, wait_for_predictions
 from tests.waiting import wait_until
 
 SESSION = "a room with a forger"
@@ -54,6 +55,8 @@ def forgeries(settings: Settings) -> list[tuple[str, bytes | None, bytes | None,
         (topics.control, key, mute_and_forget.encode(muted), json_header),
         (topics.control, b"muted by its owner", None, []),
         (topics.events, key, event.encode(step), json_header),
+        (topics.late, key, b'{"reason":"late"}', json_header),
+        (topics.dead, key, b'{"reason":"forged"}', json_header),
         (topics.predictions, key, b'{"id":"forged","session":"a room with a forger","final":false}', json_header),
         *((topics.media(m), None, idle, tick.headers(idle)) for m in topics.modalities),
     ]
@@ -88,7 +91,9 @@ async def test_forged_records_silence_nothing_mute_nobody_and_stop_no_service(
     written = await forge(settings)
 
     async def forged_positions() -> list[tuple[str, int, int]]:
-        dead = [d for d in await read_topic(settings, topics.dead) if d["reason"] == "forged"]
+        async with clients.reader(settings.kafka) as reader:
+            letters = [loads_object(raw.value or b"") for raw in await collect_topic(reader, topics.dead, count)]
+        dead = [letter for letter in letters if letter["reason"] == "forged"]
         return sorted((d["topic"], d["partition"], d["offset"]) for d in dead)
 
     async def all_reported() -> bool | None:
@@ -112,7 +117,7 @@ async def test_forged_records_silence_nothing_mute_nobody_and_stop_no_service(
         assert controls.for_session(SESSION) is None
         assert controls.for_session("muted by its owner") == mute
     async with clients.reader(settings.kafka) as reader:
-        for topic in (topics.windows, topics.frontier, topics.control, topics.events, topics.predictions):
+        for topic in (topics.windows, topics.frontier, topics.control, topics.events, topics.predictions, topics.late):
             trusted = await collect_topic(reader, topic, count)
             assert not {record.position for record in trusted} & set(written)
     await check_renewal(settings, "muted by its owner", mute)
