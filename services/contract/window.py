@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -277,12 +278,31 @@ class WindowDecoder:
         return tuple([find(one) or self._remember(one) for one in text[len(_FIRST) : -1].split(_NEXT)])
 
     def _remember(self, text: str) -> Member:
-        member = self._older.get(text) or decode_member(json.loads(f"{_FIRST}{text}}}"))
+        member = self._older.get(text) or _decode_plain(text) or decode_member(json.loads(f"{_FIRST}{text}}}"))
         if max(len(member.source), len(member.id)) <= NAME_LENGTH_MAX:
             if len(self._recent) >= self._members_max:
                 self._older, self._recent = self._recent, {}
             self._recent[text] = member
         return member
+
+
+# A canonical member without escaped characters, as almost all are; numbers of 18 digits fit in any field.
+_COUNT, _INTEGER, _TEXT = r"(0|[1-9]\d{0,17})", r"(0|-?[1-9]\d{0,17})", r'("[^"\\\x00-\x1f]*")'
+_PLAIN = re.compile(
+    rf'{_COUNT},{_COUNT}\],"duration_us":{_INTEGER},"id":{_TEXT},"sha256":{_TEXT},"source":{_TEXT},"t_us":{_INTEGER}',
+    re.ASCII,
+)
+
+
+def _decode_plain(text: str) -> Member | None:
+    """Decode a member without the JSON decoder, a third of the cost; None if it is not as almost all are."""
+    match = _PLAIN.fullmatch(text)
+    if match is None:
+        return None
+    partition, offset, duration_us, id, sha256, source, t_us = match.groups()
+    member = Member(source[1:-1], id[1:-1], int(t_us), int(duration_us), sha256[1:-1], int(partition), int(offset))
+    member._texts = f"{_FIRST}{text}}}", f"[{source},{id},{t_us},{duration_us},{sha256}]"
+    return member
 
 
 def _from_json(record: Mapping[str, Any], decode_members: Callable[[list[Any]], tuple[Member, ...]]) -> Window:
