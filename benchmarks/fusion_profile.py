@@ -33,7 +33,6 @@ from benchmarks.systems import BenchmarkJob, braid_environment
 from benchmarks.whole_system import RunFailed
 from model.checkpoint import load as load_model
 from model.checkpoint_files import resolve_checkpoint
-from model.modality import MODALITIES
 from services.fusion.stage_values import AUDIO
 from services.kafka import clients, topic_admin
 from services.kafka.log_reader import read_range
@@ -233,7 +232,7 @@ def measure_media_ms(step_ms: int) -> float:
     for modality, count in PER_SECOND.items():
         began = time.process_time()
         for payload in payloads[modality]:
-            value = MODALITIES[modality].decode(payload, TYPES[modality])
+            value = model.decode(modality, payload, TYPES[modality])
             if modality != AUDIO:  # prepared once per segment, not per chunk
                 model.prepare(modality, value)
         cpu_s += (time.process_time() - began) / len(payloads[modality]) * count * step_ms / 1000

@@ -48,7 +48,7 @@ class StubModel:
         self.conflict_from, self.conformal = like.conflict_from, like.conformal
         self.device = "stub"
         self.costliest_modality = max(like.modalities, key=lambda m: timing.item_ms.get(m, 0.0))
-        self.prepare = like.prepare
+        self.decode, self.prepare = like.decode, like.prepare
         self._timing = timing
         logits = np.random.default_rng(5).normal(0, 1, (1 << len(like.modalities), len(like.labels)))
         self._rows: NDArray[np.float64] = logits - np.log(np.exp(logits).sum(1, keepdims=True))

@@ -33,7 +33,8 @@ def render_card(
     return f"""# {config["name"]} {config["version"]}
 
 Labels: {", ".join(config["labels"])}. Inputs: {", ".join(config["architecture"]["modalities"])}; any of them may be absent.
-Fusion `{config["architecture"]["fusion"]}`, {parameters} parameters; audio at 8 kHz, images at 64 x 64, English sentences.
+Fusion `{config["architecture"]["fusion"]}`, {parameters} parameters; audio at 8 kHz, images at 64 x 64 (JPEGs are decoded no
+larger than that needs: `jpeg_side` {config["jpeg_side"]}), English sentences.
 
 Made by `braid train --data {task}` with the recipe in config.json (seed {recipe["seed"]}), in {seconds:.0f} s.
 

@@ -90,6 +90,7 @@ CONFIG_LIMITS: Mapping[str, int] = {
     "segments_per_window": 1_024,
     "segments_per_sample": 1_024,
     "threads": 256,
+    "jpeg_side": 4_096,
 }
 LABELS_MAX, WORDS_MAX, WIDTH_MAX = 10_000, 1_000_000, 64
 

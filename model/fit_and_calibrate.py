@@ -19,6 +19,7 @@ from model.calibrate import (
     select_residual_subsets,
 )
 from model.data.example import Examples
+from model.encoders.image import SIDE
 from model.fusion import FUSIONS
 from model.network import TaskNetwork
 from model.recipe import TaskRecipe
@@ -103,6 +104,7 @@ def checkpoint_config(
         "segments_per_window": WINDOW_SEGMENTS,
         "segments_per_sample": recipe.segments,
         "threads": recipe.threads,
+        "jpeg_side": SIDE,
         "conformal": round(fitted.conformal, 6),
         "conflict_from": CONFLICT_FROM,
         "decision": dict(EVENT_THRESHOLDS),

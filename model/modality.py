@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.decode import (
+    JPEG_SIDE,
     READINGS,
     Undecodable,
     check_text,
@@ -240,3 +241,10 @@ MODALITIES: Mapping[str, Modality] = {
         ),
     )
 }
+
+
+def decoder_of(modality: str, jpeg_side: int) -> Callable[[bytes, str], Any | Undecodable]:
+    """Return the decoder of a modality for models that declare this least side of decoded JPEGs."""
+    if modality == "video" and jpeg_side != JPEG_SIDE:
+        return lambda payload, _: decode_image(payload, side=SIDE, jpeg_side=jpeg_side)
+    return MODALITIES[modality].decode

@@ -91,7 +91,7 @@ def predict_files(model: FusionModel, sample: FileSample) -> Explanation | str:
     if sample.text is not None:
         text = model.encode("text", [model.prepare("text", sample.text)])
     if sample.image is not None:
-        pixels = decode_image(sample.image)
+        pixels = decode_image(sample.image, jpeg_side=model.jpeg_side)
         if isinstance(pixels, Undecodable):
             return f"the image: {pixels.detail}"
         video = model.encode("video", [model.prepare("video", pixels)])
@@ -184,7 +184,9 @@ def _read_sample(row: dict[str, Any], root: Path, model_for: ModelFor) -> Exampl
     missing = set(TASK_LABELS.get(task, ())) - set(model.labels)
     if missing:
         return UnreadableRow(row.get("id"), f"the model {model.name} does not know the labels of {task}")
-    return read_example({k: v for k, v in row.items() if k not in _unknown_fields(model)}, root)
+    return read_example(
+        {k: v for k, v in row.items() if k not in _unknown_fields(model)}, root, jpeg_side=model.jpeg_side
+    )
 
 
 def _unknown_fields(model: FusionModel) -> frozenset[str]:

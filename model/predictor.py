@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from model.decode import JPEG_SIDE, Undecodable
 from model.encoders.image import prepare_image
 from model.encoders.text import Lexicon, Vocabulary
 from model.executor import Executor, ExecutorFactory, executor_factory, run_pipelined
-from model.modality import MODALITIES, prepare_segment
+from model.modality import MODALITIES, decoder_of, prepare_segment
 from model.network import TaskNetwork
 from model.streams.network import StreamsNetwork
 from model.tensors import present_evidence
@@ -56,6 +57,9 @@ class ServedModel(Protocol):
     @property
     def costliest_modality(self) -> str:
         """The modality whose items need most arithmetic; an overloaded worker leaves it out first."""
+
+    def decode(self, modality: str, payload: bytes, content_type: str) -> Any | Undecodable:
+        """Decode a payload as the model was trained with it."""
 
     def prepare(self, modality: str, value: Any) -> NDArray[Any]:
         """Turn a decoded value into its encoder's input."""
@@ -135,6 +139,9 @@ class FusionModel:
         self.decision: Mapping[str, float] = config["decision"]
         self.conflict_from: float = config["conflict_from"]
         self.conformal: float = config["conformal"]
+        # Older checkpoints declare none.
+        self.jpeg_side: int = config.get("jpeg_side", JPEG_SIDE)
+        self._decoders = {m: decoder_of(m, self.jpeg_side) for m in self.modalities}
         make = make or executor_factory(device, config.get("precision") == "bfloat16", config.get("compile") is True)
         self._encoders = {m: make(partial(self._encode_items, m), [self._blank_items(m)]) for m in self.modalities}
         self._head = make(self._run_head, self._blank_windows())
@@ -152,6 +159,10 @@ class FusionModel:
     def window_flops(self) -> int:
         """Count the floating-point operations of the head for one window, with all subsets."""
         return flops(lambda: self._run_head(*(blank[:1].to(self.device) for blank in self._blank_windows())))
+
+    def decode(self, modality: str, payload: bytes, content_type: str) -> Any | Undecodable:
+        """Decode a payload; JPEGs as small as the model's config declares (`jpeg_side`)."""
+        return self._decoders[modality](payload, content_type)
 
     def prepare(self, modality: str, value: Any) -> NDArray[Any]:
         """Turn a decoded value (str, pixels uint8 [h, w, 3], samples float32 [SEGMENT_SAMPLES]) into its encoder's input."""

@@ -11,7 +11,8 @@ from typing import Any
 from model.data.example import Example
 from model.data.shards import find_file
 from model.decode import Undecodable
-from model.modality import MODALITIES
+from model.encoders.image import SIDE
+from model.modality import MODALITIES, decoder_of
 from services.contract.user_errors import EXIT_USAGE, BraidError
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
@@ -58,8 +59,8 @@ def _parse_line(raw: bytes) -> dict[str, Any] | UnreadableRow:
     return row if isinstance(row, dict) else UnreadableRow(None, "not a JSON object")
 
 
-def read_example(row: Mapping[str, Any], root: Path, label: int = -1) -> Example | UnreadableRow:
-    """Decode the sample of a row; what is null, missing or named in `drop` is absent and not opened."""
+def read_example(row: Mapping[str, Any], root: Path, label: int = -1, jpeg_side: int = SIDE) -> Example | UnreadableRow:
+    """Decode the sample of a row, as a model with this `jpeg_side`; null, missing or named in `drop` is absent, not opened."""
     name = row.get("id")
     dropped = row.get("drop") or ()
     if not isinstance(dropped, list | tuple):
@@ -70,7 +71,7 @@ def read_example(row: Mapping[str, Any], root: Path, label: int = -1) -> Example
         if value is None or modality in dropped or any(field in dropped for field in fields):
             continue
         inline = MODALITIES[modality].inline
-        value = _decode_file(modality, root, value) if inline is None else inline(value)
+        value = _decode_file(modality, root, value, jpeg_side) if inline is None else inline(value)
         if isinstance(value, Undecodable):
             return UnreadableRow(name, f"{modality}: {value.detail}")
         if not MODALITIES[modality].on_grid or len(value):
@@ -78,7 +79,7 @@ def read_example(row: Mapping[str, Any], root: Path, label: int = -1) -> Example
     return Example(str(name), label).with_values(**values)
 
 
-def _decode_file(modality: str, root: Path, name: Any) -> Any | Undecodable:
+def _decode_file(modality: str, root: Path, name: Any, jpeg_side: int) -> Any | Undecodable:
     if not isinstance(name, str):
         return Undecodable("not the path of a file")
     try:
@@ -88,4 +89,4 @@ def _decode_file(modality: str, root: Path, name: Any) -> Any | Undecodable:
         content = file.read_bytes()
     except (OSError, ValueError) as error:
         return Undecodable(f"no readable file ({type(error).__name__})")
-    return MODALITIES[modality].decode(content, f"{modality}/file")
+    return decoder_of(modality, jpeg_side)(content, f"{modality}/file")

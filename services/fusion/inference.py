@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from model.audio_segments import GridSlot, TimedSamples, assign_to_grid, render_segment
 from model.decode import RATE, WINDOW_COST_MAX, TooCostly, Undecodable, decoding_cost
 from model.explain import Explanation, explain_window
-from model.modality import MODALITIES
 from model.predictor import Feature, ServedModel, WindowFeatures
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.kafka_record import MemberPosition
@@ -245,7 +244,7 @@ class Inference:
             return DecodedMember(Rejected(Reason.EXPIRED, "gone from Redis and from the log"), 0)
         if isinstance(payload, Rejected):
             return DecodedMember(payload, 0)
-        value, size = MODALITIES[modality].decode(payload.body, payload.content_type), UNUSED_BYTES
+        value, size = self.model.decode(modality, payload.body, payload.content_type), UNUSED_BYTES
         cost = decoding_cost(modality, payload.body, value)
         if isinstance(value, Undecodable):
             # Remembered too: each window of the member would decode it again.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from model.checkpoint import load, save
+from model.encoders.image import SIDE
 from model.labels import LABELS
 from model.streams.calibrate import calibrate
 from model.streams.train import write_curve
@@ -28,6 +29,7 @@ def finalize_training(trained: Any, recipe: Any, data: Path, out: Path, seconds:
         "batch_windows": 8,
         "segments_per_window": 4,
         "threads": 1,
+        "jpeg_side": SIDE,
         "conformal": round(calibrated.conformal, 6),
         "conflict_from": calibrated.conflict_from,
         "recipe": asdict(recipe),
@@ -78,7 +80,7 @@ def _card(config: dict[str, Any], results: dict[str, Any]) -> str:
     return f"""# {config["name"]} {config["version"]}
 
 Labels: nothing, ten digits (spoken, shown or written), and ten home sounds ({", ".join(config["labels"][11:])}).
-{results["parameters"]} parameters; audio at 8 kHz, images at 64 x 64, English sentences; windows of 2 s, hop 0.5 s.
+{results["parameters"]} parameters; audio at 8 kHz, images at 64 x 64 (`jpeg_side` {config["jpeg_side"]}), English sentences; windows of 2 s, hop 0.5 s.
 
 Made by `braid train` with the recipe in config.json, in {results["seconds"]} s on one core.
 

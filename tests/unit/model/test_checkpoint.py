@@ -7,14 +7,18 @@ import json
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from model.checkpoint import load, save
 from model.checkpoint_files import CARD, CHECKSUMS, CONFIG, WEIGHTS, CheckpointError, model_digest, verify
 from model.predictor import WindowFeatures
+from tests.unit.model.media import drawn, image_file
+from tests.unit.model.test_decode import pixels_of
 from tests.unit.model.untrained import config, model, network
 
 
@@ -139,3 +143,18 @@ def test_cuda_without_a_device_is_refused_and_auto_selects_the_cpu(
     assert load(folder, "auto").device.type == "cpu"
     with pytest.raises(CheckpointError, match="CUDA"):
         load(folder, "cuda")
+
+
+def test_a_model_that_declares_a_smaller_jpeg_side_decodes_large_jpegs_smaller(tmp_path: Path) -> None:
+    large, small = image_file(drawn().resize((640, 360))), image_file(drawn())
+    older, declared = tmp_path / "older", tmp_path / "declared"
+    digests = {save(older, network(), config(), ""), save(declared, network(), config(jpeg_side=64), "")}
+    assert len(digests) == 2
+
+    def decoded(folder: Path, file: bytes) -> NDArray[np.uint8]:
+        return np.asarray(load(folder, "cpu").decode("video", file, "image/jpeg"))
+
+    assert np.array_equal(decoded(older, large), pixels_of(large, 64))
+    assert np.array_equal(decoded(declared, large), pixels_of(large, 64, jpeg_side=64))
+    assert not np.array_equal(decoded(older, large), decoded(declared, large))
+    assert np.array_equal(decoded(older, small), decoded(declared, small))

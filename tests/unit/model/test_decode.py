@@ -14,14 +14,23 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model import decode
-from model.decode import CHARACTERS_MAX, RATE, TooCostly, Undecodable, decode_audio, decode_image, decode_text
+from model.decode import (
+    CHARACTERS_MAX,
+    JPEG_SIDE,
+    RATE,
+    TooCostly,
+    Undecodable,
+    decode_audio,
+    decode_image,
+    decode_text,
+)
 from tests.unit.model.media import drawn, image_file, picture, png_that_claims, progressive_jpeg, sine, sound_file, wav
 
 PLAIN, JSON = "text/plain; charset=utf-8", "application/json"
 
 
-def pixels_of(payload: bytes, side: int | None = None) -> NDArray[np.uint8]:
-    pixels = decode_image(payload, side=side)
+def pixels_of(payload: bytes, side: int | None = None, jpeg_side: int = JPEG_SIDE) -> NDArray[np.uint8]:
+    pixels = decode_image(payload, side=side, jpeg_side=jpeg_side)
     assert isinstance(pixels, np.ndarray), pixels
     return pixels
 
@@ -164,7 +173,19 @@ def test_a_progressive_jpeg_with_thousands_of_scans_is_too_costly() -> None:
 
 def test_what_no_header_shows_is_limited_by_cpu_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode, "CPU_S_MAX", 0.0)
+    monkeypatch.setattr(decode, "UNBUDGETED_BYTES", 0)
     assert isinstance(decode_image(picture(kind="JPEG")), TooCostly)
+
+
+@pytest.mark.parametrize("size", [(640, 360), (1280, 720), (130, 65), (64, 64), (63, 500)])
+def test_a_smaller_jpeg_side_decodes_fewer_pixels_and_shows_the_same(size: tuple[int, int]) -> None:
+    frame = image_file(drawn().resize(size, Image.Resampling.BICUBIC), quality=90)
+    full, small = (pixels_of(frame, jpeg_side=side) for side in (4_096, 64))
+    assert min(small.shape[:2]) >= min(64, *size)
+    if min(size) >= 128:
+        assert small.size * 4 <= full.size
+    expected, shown = (pixels_of(frame, 64, side) for side in (4_096, 64))
+    assert np.abs(expected.astype(int) - shown.astype(int)).mean() < 3
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
