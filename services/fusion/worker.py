@@ -239,8 +239,11 @@ class FusionWorker:
         while True:
             await self._pipeline.wait_ready()
             now_us = monotonic_us()
-            self._lag.refresh(group, self._positions, now_us)
-            unread, batcher = self._lag.records(self._read), self._batcher
+            batcher = self._batcher
+            if len(batcher) >= batcher.size:
+                # Behind fewer windows the next fetch follows at once, and shows what is at the broker.
+                self._lag.refresh(group, self._positions, now_us)
+            unread = self._lag.records(self._read)
             started = unread + sum(len(one.windows) + len(one.skipped) for one in self._pipeline.in_flight)
             level = self._load_shedder.update_level(started + batcher.old_count)
             level_of_new = self._load_shedder_of_new.update_level(started + len(batcher))

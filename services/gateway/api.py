@@ -71,7 +71,6 @@ class Api:
         self._media, self._archive, self._ingest, self._labels = media, archive, ingest, labels
         self._topics, self._semantics, self._redactor = topics, semantics, redactor
         self._streams_max, self._metrics, self._progress = streams_max, metrics, progress
-        self._streams = 0
 
     def routes(self) -> list[BaseRoute]:
         """Return the routing table; the page comes last, because it takes every other path."""
@@ -159,7 +158,7 @@ class Api:
         kinds, sessions = set(query.getlist("kind")) or {"event"}, set(query.getlist("session"))
         if unknown := kinds - set(KINDS):
             return error_response(400, f"no such kind: {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
-        if self._streams >= self._streams_max:
+        if self._stream.readers >= self._streams_max:
             return error_response(503, f"{self._streams_max} event streams are open, which is the limit")
         last_id = request.headers.get("last-event-id") or query.get("after")
 
@@ -174,8 +173,8 @@ class Api:
     async def _stream_events(
         self, last_id: str | None, is_wanted: Callable[[PageMessage], bool]
     ) -> AsyncIterator[ServerSentEvent]:
-        self._streams += 1
-        self._metrics.streams.set(self._streams)
+        self._stream.readers += 1
+        self._metrics.streams.set(self._stream.readers)
         try:
             # The first event has an id, so that a client that loses the connection at once can still continue.
             yield ServerSentEvent(data="{}", event="hello", id=last_id or self._stream.last_id)
@@ -185,8 +184,8 @@ class Api:
                 else:
                     yield ServerSentEvent(data=entry.message.raw.decode(), event=entry.message.kind, id=entry.id)
         finally:
-            self._streams -= 1
-            self._metrics.streams.set(self._streams)
+            self._stream.readers -= 1
+            self._metrics.streams.set(self._stream.readers)
 
     async def member(self, request: Request) -> Response:
         """Return the bytes of a member: `?sha256=` identifies them, `session` and `t_us` (event time) find them."""

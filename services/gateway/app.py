@@ -61,7 +61,7 @@ async def serve(
 
     archiver = EventArchiver(archive, open_reader, topics, partitions, semantics.future_us, redactor, metrics)
     follower = GatewayFollower(
-        lambda: clients.make_reader(broker, **clients.FOLLOW),
+        lambda: clients.make_reader(broker),
         topics,
         partitions,
         sessions,

@@ -23,6 +23,8 @@ from services.runtime.metric_definitions import GatewayMetrics
 
 # The page shows what is new: a follower that is further behind skips records, and counts them.
 LAG_MAX = 20_000
+# How long records may gather while somebody watches, and while nobody does.
+WATCHED_LINGER_MS, UNWATCHED_LINGER_MS = 100, 1_000
 
 
 class GatewayFollower:
@@ -56,16 +58,18 @@ class GatewayFollower:
         topics = self._topics
         names = (*topics.media_all, topics.windows, topics.predictions, topics.events, topics.late, topics.dead)
         since_ms = max(int((time.time() - look_back_s) * 1000), 0)
-        return TopicFollower(
+        self._follower = TopicFollower(
             self._make_reader,
             dict.fromkeys(names, since_ms),
             self._partition_count,
             LAG_MAX,
             lambda topic, count: self._metrics.records_skipped.labels(topic).inc(count),
         )
+        return self._follower
 
     async def _consume(self, batch: Batch) -> None:
         now_us = time.monotonic_ns() // 1000
+        self._follower.let_gather(WATCHED_LINGER_MS if self._stream.readers else UNWATCHED_LINGER_MS)
         for tp, records in batch.items():
             self._metrics.records.labels(tp.topic).inc(len(records))
             for record in records:

@@ -32,6 +32,8 @@ class EventStream:
         boot_id: Part of every id, so that ids of an earlier process lead to a reset.
         messages_max: Length of the buffer.
         bytes_max: Memory of its messages.
+
+    `readers` is the number of clients that are served from it.
     """
 
     def __init__(self, boot_id: str, messages_max: int = MESSAGES_MAX, bytes_max: int = BYTES_MAX) -> None:
@@ -41,6 +43,7 @@ class EventStream:
         self._next = 0
         self._more = asyncio.Event()
         self._ended = False
+        self.readers = 0
 
     def append(self, message: PageMessage) -> None:
         """Add a message, without its whole record; readers see it after the next `wake`."""

@@ -41,8 +41,8 @@ FETCH_BYTES_MAX = 16 * 1024 * 1024
 # that comes nevertheless, alone). What it fetched and did not use up stays in memory until the heap is searched for
 # cycles: aiokafka's records and their iterator hold each other.
 LOOKUP: dict[str, Any] = {"max_partition_fetch_bytes": 128 * 1024}
-# Option of a reader that follows topics for a person or a home, who notice no tenth of a second.
-FOLLOW: dict[str, Any] = {"linger_ms": 100}
+# Option of a reader that follows topics for a home, which notices no quarter of a second.
+FOLLOW: dict[str, Any] = {"linger_ms": 250}
 # Option of a reader that also sees records of transactions that are open or were aborted, and the true ends of logs.
 EVERY_RECORD: dict[str, Any] = {"isolation_level": "read_uncommitted"}
 # How soon a group notices that a topic was deleted, or created again, or has more partitions.

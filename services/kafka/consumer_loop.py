@@ -28,7 +28,11 @@ from services.kafka import wait_for_broker
 from services.runtime.health import Progress
 from services.runtime.monotonic_clock import monotonic_us
 
+# A commit costs the broker as much as ten records. It waits for so much work, which a restart repeats, or for the longest
+# time.
 COMMIT_EVERY_US = 500_000
+COMMIT_WORK_US = 500_000
+COMMIT_AT_LEAST_EVERY_US = 5_000_000
 # How long other partition counts must have stood until they are reported.
 TOPICS_CHANGED_US = 5_000_000
 POLL_MS_MAX = 500
@@ -142,7 +146,7 @@ class ConsumerLoop(Service):
         self._opened = False
         self._committed: dict[TopicPartition, int] = {}
         self._positioned: tuple[TopicPartition, ...] = ()
-        self._commit_us = 0
+        self._check_us = self._committed_us = self._worked_us = 0
         self._wrong, self._unchanged_us = "", 0
         self._failures = 0
 
@@ -248,12 +252,16 @@ class ConsumerLoop(Service):
         batch = self._work.prepare_batch(self.consumer, fetched, positions)
         if batch or self._work.next_deadline_us() <= monotonic_us():
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            began_us = monotonic_us()
             await self.batches.put((done, batch))
             await done
-        if monotonic_us() >= self._commit_us:
-            await self._commit()
+            self._worked_us += monotonic_us() - began_us
+        if (now_us := monotonic_us()) >= self._check_us:
+            if self._worked_us >= COMMIT_WORK_US or now_us >= self._committed_us + COMMIT_AT_LEAST_EVERY_US:
+                await self._commit()
+                self._committed_us, self._worked_us = monotonic_us(), 0
             self._check_topics()
-            self._commit_us = monotonic_us() + COMMIT_EVERY_US
+            self._check_us = monotonic_us() + COMMIT_EVERY_US
 
     async def _fetch(self) -> Fetched:
         """Return the next records; none if a log has to be positioned anew first."""
@@ -311,6 +319,7 @@ class ConsumerLoop(Service):
         self.consumer.resume(*self.consumer.paused())
         # The next commit is made in any case: the committed offsets may be in no log any more.
         self._committed, self._positioned = {}, tuple(positions)
+        self._committed_us = 0
         self._adopted = number
         for reason in ("start", "partitions", "topics", "group"):
             self._progress.not_ready.pop(reason, None)

@@ -64,6 +64,10 @@ class TopicFollower:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
+    def let_gather(self, linger_ms: int) -> None:
+        """Let records gather for so long while few come."""
+        self._reader.let_gather(linger_ms)
+
     async def poll(self, timeout_ms: int = POLL_MS) -> Batch:
         """Return the next records, none if nothing arrives within `timeout_ms`. Raises KafkaError."""
         fetched: Batch = await self._reader.getmany(timeout_ms=timeout_ms, max_records=RECORDS_MAX)

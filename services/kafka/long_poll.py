@@ -18,9 +18,11 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from aiokafka.client import ConnectionGroup
 from aiokafka.consumer import consumer, fetcher
+from aiokafka.errors import KafkaError
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import TopicPartition
 
+from services.kafka.fetch_sessions import FetchSession
 from services.runtime.metric_definitions import FETCHES
 
 # A fetch that does not cover every partition waits this long at most, or for the linger time if that is longer.
@@ -28,16 +30,17 @@ SHORT_POLL_MS = 50
 # How long a fetch waits at rest. A broker that dies closes the connection, which ends the fetch at once.
 LONG_POLL_MS = 5_000
 # With this much in one fetch a consumer is behind, or records come fast enough to gather by themselves.
-LINGER_BYTES_MAX = 256 * 1024
+LINGER_BYTES_MAX = 1024 * 1024
 # aiokafka numbers the connections to a broker by what they are for.
 _FETCH_GROUP = len(ConnectionGroup)
 
 
 class FetchConnections:
-    """aiokafka's client with connections of their own for fetches."""
+    """aiokafka's client with connections of their own for fetches, and a session for each."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
+        self._sessions: dict[int, FetchSession] = {}
         self.fetched_bytes = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -47,18 +50,31 @@ class FetchConnections:
         """Send a request and return its response. Raises KafkaError."""
         if not isinstance(request, FetchRequest):
             return await self._client.send(node_id, request)
-        FETCHES.inc()
-        try:
-            response = await self._client.send(node_id, request, group=_FETCH_GROUP)
-        except asyncio.CancelledError:
-            # The broker would answer the next fetch on this connection only after the one that was given up.
-            connection = self._client._conns.pop((node_id, _FETCH_GROUP), None)
-            if connection is not None:
-                connection.close()
-            raise
+        session = self._sessions.setdefault(node_id, FetchSession())
+        accepted = False
+        while not accepted:
+            FETCHES.inc()
+            try:
+                response = await self._client.send(node_id, session.wrap(request), group=_FETCH_GROUP)
+            except asyncio.CancelledError:
+                session.restart()
+                # The broker would answer the next fetch on this connection only after the one that was given up.
+                connection = self._client._conns.pop((node_id, _FETCH_GROUP), None)
+                if connection is not None:
+                    connection.close()
+                raise
+            except KafkaError:
+                session.restart()
+                raise
+            accepted = session.accept(response)
         # The records are the last field of a partition in every version of the response.
         self.fetched_bytes = sum(len(partition[-1] or b"") for _, logs in response.topics for partition in logs)
         return response
+
+    def restart_sessions(self) -> None:
+        """Ask for all partitions next time, so that the answer has the ends of all."""
+        for session in self._sessions.values():
+            session.restart()
 
 
 class LongPollFetcher(fetcher.Fetcher):  # type: ignore[misc]
@@ -69,6 +85,7 @@ class LongPollFetcher(fetcher.Fetcher):  # type: ignore[misc]
 
     def __init__(self, client: Any, subscriptions: Any, **options: Any) -> None:
         self.linger_s, self._next_fetch_s = 0.0, 0.0
+        self._assignment: Any = None
         self._polls: set[asyncio.Task[Any]] = set()
         self._long_poll_ms: int = options["fetch_max_wait_ms"]
         # Everything that makes a fetch possible wakes the fetcher: it need not look five times a second.
@@ -86,6 +103,9 @@ class LongPollFetcher(fetcher.Fetcher):  # type: ignore[misc]
         super().seek_to(tp, offset)
 
     def _get_actions_per_node(self, assignment: Any) -> Any:
+        if assignment is not self._assignment:
+            self._assignment = assignment
+            self._client.restart_sessions()
         if self._in_flight and not self._pending_tasks:
             # aiokafka notes the end of a fetch in the next turn of the event loop, and sends none before: look again then.
             return [], {}, 0, False, []
@@ -119,7 +139,11 @@ class LingeringConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     async def start(self) -> None:
         """Connect. Raises KafkaError."""
         await super().start()
-        self._fetcher.linger_s = self._linger_ms / 1000
+        self.let_gather(self._linger_ms)
+
+    def let_gather(self, linger_ms: int) -> None:
+        """Let records gather for so long after the next fetch that brings few."""
+        self._fetcher.linger_s = linger_ms / 1000
 
 
 def install() -> None:

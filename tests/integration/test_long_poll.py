@@ -142,3 +142,20 @@ async def test_records_gather_after_a_small_fetch_and_not_after_a_large_one(
     reader.seek(log, begin)
     assert [await next_value(reader), await next_value(reader)] == [b"small", b"gathers"]
     assert fetch_count() == fetches + 1
+
+
+async def test_record_arrives_after_the_broker_has_lost_the_fetch_session(
+    reader: AIOKafkaConsumer, producer: SigningProducer, logs: list[TopicPartition]
+) -> None:
+    log = logs[0]
+    sessions = reader._fetcher._client._sessions
+    await producer.send_and_wait(log.topic, b"first", b"room", log.partition)
+    assert await next_value(reader) == b"first"
+    (session,) = sessions.values()
+    assert session.id, "the broker has a session"
+    # A new session gets another number: this broker knows none with the old one.
+    session.id += 1
+    await producer.send_and_wait(log.topic, b"second", b"room", log.partition)
+    assert await next_value(reader) == b"second"
+    await producer.send_and_wait(log.topic, b"third", b"room", log.partition)
+    assert await next_value(reader) == b"third"

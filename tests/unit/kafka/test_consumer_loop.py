@@ -351,3 +351,36 @@ def test_partitions_that_are_added_without_a_rebalance_are_noticed_once_the_chan
     assert progress.not_ready["topics"].startswith("t has 2 partitions; 1 of each are read")
     assert check(1, 10)
     assert not check(1, module.TOPICS_CHANGED_US)
+
+
+async def test_commits_wait_for_half_a_second_of_work_or_a_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_us = 10 * module.COMMIT_AT_LEAST_EVERY_US
+    monkeypatch.setattr(module, "monotonic_us", lambda: now_us)
+
+    class Working(Batching):
+        """Work of which each batch takes a while."""
+
+        took_us = 0
+
+        async def put(self, item: tuple[asyncio.Future[None], object]) -> None:
+            nonlocal now_us
+            now_us += self.took_us
+            await super().put(item)
+
+    consumer, work = Group([]), Working([])
+    loop = ConsumerLoop(lambda: consumer, ["t"], work, Progress(60), 1, 1)  # type: ignore[arg-type]
+    loop.consumer, loop.batches, work.loop = consumer, work, loop
+    await loop._turn()
+    assert consumer.committed == [1], "the first turn after an assignment commits"
+    work.took_us = module.COMMIT_WORK_US // 2
+    await loop._turn()
+    assert consumer.committed == [1]
+    await loop._turn()
+    assert consumer.committed == [1, 2], "a restart would repeat much work"
+    work.took_us = 0
+    now_us += module.COMMIT_EVERY_US
+    await loop._turn()
+    assert consumer.committed == [1, 2]
+    now_us += module.COMMIT_AT_LEAST_EVERY_US
+    await loop._turn()
+    assert consumer.committed == [1, 2, 3], "the last commit is a few seconds ago"
