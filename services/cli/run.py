@@ -14,7 +14,7 @@ import typer
 
 from services.cli import output
 from services.contract.user_errors import EXIT_USAGE
-from services.runtime.process import SERVICE_MODULES
+from services.runtime.process import SERVICE_MODULES, release_library_pages
 from services.runtime.settings import Settings, load
 
 
@@ -120,6 +120,7 @@ async def _run_stack(folder: Path) -> None:
                     print(f"{bridge.label:8} is not ready yet: {reason}")
             print(f"The live page: {page_url(gateway.host, port, token)}")
             print("Ctrl-C stops everything.", flush=True)
+            release_library_pages()
             stopped = asyncio.create_task(stopping.wait())
             # A watcher ends only by a defect of its own, which must not pass unseen.
             done, _ = await asyncio.wait([stopped, *watching], return_when=asyncio.FIRST_COMPLETED)

@@ -16,6 +16,7 @@ from prometheus_client.exposition import choose_encoder
 
 from services.runtime.broker_clock import BROKER_CLOCK
 from services.runtime.monotonic_clock import monotonic_us
+from services.runtime.process import release_library_pages
 from services.runtime.server_watch import Dependency, DependencyWatch
 from services.runtime.settings import Settings
 
@@ -129,6 +130,7 @@ def supervised(
     name: str, settings: Settings, registry: CollectorRegistry, dependencies: Sequence[Dependency]
 ) -> Iterator[Progress]:
     """Run health server, watchdog and checks around a service; yields the Progress that it must report to."""
+    release_library_pages()
     progress = Progress(settings.watchdog.stalled_s)
     health = HealthServer(settings.http.host, settings.http.port, name, progress, registry)
     _log.info("started", extra={"service": name, "health_port": health.port})

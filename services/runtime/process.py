@@ -1,9 +1,11 @@
-"""A process: the modules of the services, their entry point with messages instead of tracebacks, garbage collection, and groups of coroutines."""
+"""A process: modules of the services, their entry point with messages instead of tracebacks, memory, and groups of coroutines."""
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
+import re
 import sys
 from collections.abc import Callable, Coroutine
 from typing import NoReturn
@@ -53,6 +55,36 @@ def collect_cycles_rarely() -> None:
     """
     freeze_loaded_objects()
     gc.set_threshold(*THRESHOLDS)
+
+
+# A mapping of a file in /proc/self/smaps: begin, end, whether it is writable and whether it is private.
+_MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) .([-w]).([ps]) \S+ \S+ [1-9]\d* ")
+_MADV_DONTNEED = 4
+
+
+def release_library_pages() -> None:
+    """Unmap the pages of libraries that were read while they were loaded; call it once, when the modules are loaded.
+
+    The dynamic linker reads tables of symbols and relocations that nothing needs afterwards: 210 of the 545 MB of a fusion
+    worker. The pages stay in the page cache while memory is free, and one that is used again is mapped again. Only
+    mappings that are read-only and have no page of their own are touched, so that nothing is lost. Elsewhere than on
+    Linux it does nothing.
+    """
+    try:
+        madvise = ctypes.CDLL(None).madvise
+        with open("/proc/self/smaps", encoding="utf-8", errors="replace") as file:
+            lines = file.readlines()
+    except (OSError, AttributeError):
+        return
+    madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    mapping: re.Match[str] | None = None
+    for line in lines:
+        if (begun := _MAPPING.match(line)) is not None or line[0].islower() or line[0].isdigit():
+            mapping = begun
+        elif mapping is not None and line.startswith("Anonymous:") and line.split()[1] == "0":
+            begin, end = int(mapping[1], 16), int(mapping[2], 16)
+            if mapping.group(3, 4) == ("-", "p"):
+                madvise(begin, end - begin, _MADV_DONTNEED)
 
 
 async def run_until_first_ends(*coroutines: Coroutine[None, None, None]) -> None:
