@@ -24,7 +24,7 @@ def make_spec(settings: Settings) -> ServiceSpec:
     worker = AlignerWorker(
         config,
         lambda: clients.make_producer(broker),
-        lambda: clients.make_reader(broker, **clients.EVERY_RECORD),
+        lambda level: clients.make_reader(broker, isolation_level=level),
         lambda: PayloadCache.from_settings(settings.redis),
         AlignerObserver(AlignerMetrics(registry), settings.tracing.sampled_share),
         lambda: check_record_limits(broker, config.topics, config.alignment.window_bytes_max),

@@ -30,6 +30,7 @@ from services.contract.chunk import Chunk, SessionEnd
 from services.contract.dead_letter import DeadLetter, Reason, Rejected, Stage, make_dead_letter, rejected_for
 from services.contract.kafka_record import LogRecord, RecordPosition
 from services.contract.last_emitted_window import LastEmittedWindow
+from services.contract.quotas import OpenSessions
 from services.contract.session_reset import GenerationStart, SessionReset
 from services.contract.signature import Signer
 from services.contract.source_stats import PERIOD_US
@@ -164,6 +165,7 @@ class Partition:
         self.coverage = FrontierCoverage(
             tail_us, dict(start.uncovered), {s: list(k) for s, k in start.old_keys.items()}
         )
+        self.open_sessions = {modality: OpenSessions(config) for modality in config.modalities}
         self._admission = AdmissionCache(number, partition_count, config)
         self._config, self._timeouts, self._topics, self._signer = config, timeouts, topics, signer
         self._failed = failed
@@ -200,9 +202,14 @@ class Partition:
             for modality, record in records:
                 admitted = self._admit(modality, record)
                 if isinstance(admitted, AdmittedChunk):
-                    fate, windows = self.aligner.add_chunk(admitted.chunk, now_us)
+                    chunk = admitted.chunk
+                    exceeded = self.open_sessions[modality].count(chunk.session, chunk.source, chunk.appended_us)
+                    if exceeded is not None:
+                        self._reject(modality, record, "alignment", Rejected(Reason.QUOTA, exceeded), effects)
+                        continue
+                    fate, windows = self.aligner.add_chunk(chunk, now_us)
                     effects.windows += windows
-                    sessions.add(self.aligner.generations.id_at(admitted.chunk.session, modality, record.offset))
+                    sessions.add(self.aligner.generations.id_at(chunk.session, modality, record.offset))
                     self._add_fate(modality, record, admitted, fate, effects)
                 else:
                     sessions.update(self._process_control(modality, record, admitted, now_us, effects))
@@ -222,6 +229,15 @@ class Partition:
             due += self._idle_timers.pop_due(self._end_offsets.requested_mono_us)
         self._check_timers(sorted(sessions.union(due)), now_us, effects, has_more)
         return effects
+
+    def count_earlier(self, modality: str, record: LogRecord) -> None:
+        """Count a record before the position of a log for the quota of open sessions; idle records must be verified."""
+        admitted = self._admit(modality, record)
+        if isinstance(admitted, AdmittedChunk):
+            chunk = admitted.chunk
+            self.open_sessions[modality].count(chunk.session, chunk.source, chunk.appended_us)
+        else:
+            self._advance_period(modality, record, admitted)
 
     def next_deadline_us(self) -> int:
         """Return when (monotonic clock) there is something to do even without records, else FOREVER_US."""
@@ -302,6 +318,7 @@ class Partition:
         """Process a record that is not a chunk; return the ids of the generations that it concerns."""
         if isinstance(control, Tick | SessionReset) and not self._is_signed(modality, record):
             control = Rejected(Reason.FORGED, "an idle record or a reset that no service signed for this place")
+        self._advance_period(modality, record, control)
         if isinstance(control, SessionReset):
             effects.windows += self.aligner.apply_reset(
                 modality, control, record.offset, record.timestamp * 1000, now_us
@@ -321,6 +338,11 @@ class Partition:
             self._add_clock_offset(modality, source, record.timestamp * 1000, offset_us, effects)
         self._reject(modality, record, "admission", control, effects)
         return ()
+
+    def _advance_period(self, modality: str, record: LogRecord, control: object) -> None:
+        """Let a record that is no chunk, and that every reader of the log sees, begin a period of open sessions."""
+        if record.key is not None or not isinstance(control, Rejected):
+            self.open_sessions[modality].advance(record.timestamp * 1000)
 
     def _is_signed(self, modality: str, record: LogRecord) -> bool:
         return self._signer.verify(self._topics.media(modality), self.number, record)

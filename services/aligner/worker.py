@@ -26,12 +26,14 @@ from services.contract.admission import AdmittedChunk
 from services.contract.dead_letter import Rejected, rejected_for
 from services.contract.kafka_record import LogRecord
 from services.kafka import clients
-from services.kafka.log_reader import read_partitions
+from services.kafka.log_reader import read_partitions, read_range
 from services.kafka.open_transactions import OpenTransactions
 from services.runtime.monotonic_clock import monotonic_us
 from services.storage.payload_cache import CacheEntry, PayloadCache
 
 ENDS_WITHIN_S = 5.0
+# How many offsets are read back first; four times as many each time that a period begins before them.
+READ_BACK_OFFSETS = 250
 QUEUE_RECORDS_MAX = 5_000
 QUEUE_BYTES_MAX = 64 * 1024 * 1024
 
@@ -55,7 +57,7 @@ class AlignerWorker:
     Args:
         config: The aligner's configuration.
         make_producer: Makes an idempotent producer.
-        make_reader: Makes a consumer without a group.
+        make_reader: Makes a consumer without a group that reads records of this isolation level.
         make_payloads: Makes the payload cache.
         observer: Exports metrics.
         check_topics: Raises RecordLimitError if a topic cannot hold the largest record.
@@ -65,7 +67,7 @@ class AlignerWorker:
         self,
         config: AlignerConfig,
         make_producer: Callable[[], AIOKafkaProducer],
-        make_reader: Callable[[], AIOKafkaConsumer],
+        make_reader: Callable[[str], AIOKafkaConsumer],
         make_payloads: Callable[[], PayloadCache],
         observer: AlignerObserver,
         check_topics: Callable[[], Awaitable[None]] | None = None,
@@ -128,7 +130,9 @@ class AlignerWorker:
         async def read(reader: AIOKafkaConsumer, number: int) -> AlignerRecovery:
             return await recover(group, reader, topics, number, config.tail_ms, config.alignment.digest)
 
-        recoveries = await read_partitions(self._make_reader, numbers, read)
+        recoveries = await read_partitions(
+            lambda: self._make_reader(clients.EVERY_RECORD["isolation_level"]), numbers, read
+        )
         await self._emitter.publish_settings(numbers)
         for number, recovery in zip(numbers, recoveries, strict=True):
             self._observer.on_lost(number, recovery.lost)
@@ -148,8 +152,20 @@ class AlignerWorker:
             )
             for modality, offset in recovery.start.positions.items():
                 positions[self._logs[number][modality]] = offset
+        await self._count_open_sessions(numbers)
         _log.info("partitions assigned", extra={"partitions": len(numbers), "config": config.alignment.digest})
         return positions
+
+    async def _count_open_sessions(self, numbers: Sequence[int]) -> None:
+        """Read each log back from its position to where the current period of the quota of open sessions begins."""
+        numbers = [n for n in numbers if any(self._partitions[n].positions.values())]
+        level = self._config.alignment.isolation_level
+
+        async def count(reader: AIOKafkaConsumer, number: int) -> None:
+            for modality, tp in self._logs[number].items():
+                await count_open_sessions(reader, tp, modality, self._partitions[number])
+
+        await read_partitions(lambda: self._make_reader(level), numbers, count)
 
     def prepare_batch(
         self,
@@ -278,6 +294,32 @@ class AlignerWorker:
         await self._emitter.emit(batch)
         for _, effects in batch:
             self._observer.on_effects(effects)
+
+
+async def count_open_sessions(
+    reader: AIOKafkaConsumer, tp: TopicPartition, modality: str, partition: Partition
+) -> None:
+    """Count the open sessions of a log from where the current period begins up to the partition's position.
+
+    Args:
+        reader: A consumer without a group that sees the records that alignment sees; it is reassigned.
+        tp: The log.
+        modality: Its modality.
+        partition: The partition, before it has processed a record.
+
+    Raises:
+        KafkaError: The broker fails.
+    """
+    begin = position = partition.positions[modality]
+    oldest = (await reader.beginning_offsets([tp]))[tp]
+    counted, offsets = partition.open_sessions[modality], READ_BACK_OFFSETS
+    # The first of several periods may be read in part; the last one is complete.
+    while counted.enabled and counted.periods < 2 and begin > oldest:
+        begin = max(position - offsets, oldest)
+        offsets *= 4
+        counted.clear()
+        async for record in read_range(reader, tp, begin, position):
+            partition.count_earlier(modality, record)
 
 
 def _cache_entry(admitted: AdmittedChunk) -> CacheEntry:

@@ -21,6 +21,9 @@ def align_case(file: Annotated[Path, typer.Argument(help="JSON lines, one case i
     at most append_us plus the "lead_us" of the case (250,000 if left out). "devices" of a case may be {source: {"clock":
     "arrival"}}: the event time of that source is append_us. Admission is left out: nothing is rejected for its time.
 
+    "source_sessions_max" of a case (no limit if left out): what a source sends to further sessions in one log, within a
+    multiple of five window lengths of append time, is `quota`. Then "append_us" of a bound or reset counts too.
+
     The result: {"name", "fates", "windows", "open"}, or {"name", "error"} for an invalid case (exit code 0).
     """
     from services.offline.align_case import run_case

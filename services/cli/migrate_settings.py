@@ -104,7 +104,7 @@ async def _close_windows(settings: Settings, old: AlignmentConfig) -> None:
     worker = AlignerWorker(
         AlignerConfig.from_settings(settings, old, topics),
         lambda: clients.make_producer(broker),
-        lambda: clients.make_reader(broker, **clients.EVERY_RECORD),
+        lambda level: clients.make_reader(broker, isolation_level=level),
         lambda: PayloadCache.from_settings(settings.redis),
         AlignerObserver(AlignerMetrics(make_registry("migrate-settings")), traced=0),
     )

@@ -56,6 +56,10 @@ class Quotas:
 
     A chunk counts in the hop in which the last of its windows starts, at most `per_hop` of a rate; the first chunk there
     is always within the quota. Pixels are those of `media_headers.decode_pixels`.
+
+    Attributes:
+        source_sessions_max: Sessions to which one source may send in one log within `quota_period_us`; None for no
+            limit, as in settings that were written before this quota existed.
     """
 
     source_records_per_s: int = 120
@@ -64,6 +68,7 @@ class Quotas:
     session_bytes_per_s: int = 16_000_000
     session_pixels_per_s: int = 48_000_000
     session_sources_max: int = 32
+    source_sessions_max: int | None = 100
 
 
 # The most bytes of a member in a window record, without source and id; each character of these takes up to 6.
@@ -128,6 +133,8 @@ class AlignmentConfig:
         for name in ("lead_us", "quotas", "window_bytes_max"):
             if fields[name] is None:
                 del fields[name]
+        if self.quotas is not None and self.quotas.source_sessions_max is None:
+            del fields["quotas"]["source_sessions_max"]
         if not self.clocks:
             del fields["clocks"]
         if self.isolation_level == FORMER_ISOLATION_LEVEL:
@@ -159,6 +166,14 @@ class AlignmentConfig:
         return max(rate_per_s * self.hop_us // 1_000_000, 1)
 
     @property
+    def quota_period_us(self) -> int:
+        """Return the length of the periods of append time in which the sessions of a source are counted.
+
+        About as long as a session of a single chunk stays open: its windows, the lateness and the idle timeout.
+        """
+        return 5 * self.size_us
+
+    @property
     def members_bytes_max(self) -> int | None:
         """Return the bytes of a window record that the members of one modality may take; None for no limit.
 
@@ -182,7 +197,7 @@ def config_from_json(fields: Mapping[str, Any]) -> AlignmentConfig:
             "streams": {name: StreamConfig(**stream) for name, stream in fields["lanes"].items()},
             "sessions": tuple((pattern, tuple(modalities)) for pattern, modalities in fields["sessions"]),
             "admission": AdmissionLimits(**fields["admission"]),
-            "quotas": Quotas(**fields["quotas"]) if "quotas" in fields else None,
+            "quotas": Quotas(**{"source_sessions_max": None, **fields["quotas"]}) if "quotas" in fields else None,
             "clocks": tuple((name, clock) for name, clock in fields.get("clocks", ())),
         }
     )

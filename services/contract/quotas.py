@@ -1,8 +1,11 @@
 """Quotas of sources and sessions: a function of one modality's log, like the limit of members in a window.
 
-A chunk counts in the last window that it overlaps, and only if it is a member there. These chunks are retained until that
-window is emitted: whenever a restart judges another chunk of the window, it has read them again and counted the same
-(alignment.md, A10).
+`QuotaLimits`: a chunk counts in the last window that it overlaps, and only if it is a member there. These chunks are
+retained until that window is emitted: whenever a restart judges another chunk of the window, it has read them again and
+counted the same (alignment.md, A10).
+
+`OpenSessions`: the sessions of a source have no window in common, so they are counted by periods of append time, and a
+restart reads the log back to where the period of its commit offset begins.
 """
 
 from __future__ import annotations
@@ -72,3 +75,76 @@ def count_chunk(usage: Usage, chunk: Chunk) -> None:
         counts = usage[_ALL]
     counts[1] += size
     counts[2] += pixels
+
+
+# The sources whose sessions are counted in one period; those of further ones are not, so that memory is bounded.
+COUNTED_SOURCES_MAX = 10_000
+
+
+class OpenSessions:
+    """The sessions to which each source of one log has sent in the current period of append time.
+
+    A period begins at a record whose append time lies in another multiple of the length than that of the record before
+    it, so append times that jump ahead or back change nothing for a reader who begins later. Each chunk that admission
+    accepts counts, whatever its fate: after a restart a duplicate may be late, and the count must not depend on it.
+
+    Attributes:
+        periods: How many periods have begun.
+    """
+
+    __slots__ = ("_begin_us", "_end_us", "_first", "_length_us", "_others", "_sessions_max", "periods")
+
+    def __init__(self, config: AlignmentConfig) -> None:
+        self._sessions_max = None if config.quotas is None else config.quotas.source_sessions_max
+        self._length_us = config.quota_period_us
+        # By source: its first session. Nearly all sources have no other, and a set for each would take more memory.
+        self._first: dict[str, str] = {}
+        self._others: dict[str, set[str]] = {}
+        self.clear()
+
+    def clear(self) -> None:
+        """Count anew, as if the next record were the first one of the log."""
+        self._begin_us = self._end_us = self.periods = 0
+        self._first.clear()
+        self._others.clear()
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the settings have this quota."""
+        return self._sessions_max is not None
+
+    @property
+    def end_us(self) -> int:
+        """The append time (us) at which the current period ends."""
+        return self._end_us
+
+    def advance(self, appended_us: int) -> None:
+        """Begin a period if a record is not of the current one."""
+        if not self._begin_us <= appended_us < self._end_us:
+            self._begin_us = appended_us // self._length_us * self._length_us
+            self._end_us = self._begin_us + self._length_us
+            self._first.clear()
+            self._others.clear()
+            self.periods += 1
+
+    def count(self, session: str, source: str, appended_us: int) -> str | None:
+        """Count an admitted chunk of the log; return what quota it exceeds, None if it is within it."""
+        if not self._begin_us <= appended_us < self._end_us:
+            self.advance(appended_us)
+        first = self._first.get(source)
+        if first == session or self._sessions_max is None:
+            return None
+        if first is None:
+            if len(self._first) < COUNTED_SOURCES_MAX:
+                self._first[source] = session
+            return None
+        others = self._others.setdefault(source, set())
+        if session in others:
+            return None
+        if len(others) + 1 >= self._sessions_max:
+            return (
+                f"the source has sent to {self._sessions_max} other sessions of this partition within "
+                f"{self._length_us / 1e6:g} s (quotas.source_sessions_max)"
+            )
+        others.add(session)
+        return None

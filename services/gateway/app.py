@@ -20,7 +20,7 @@ from services.gateway.connection_limits import ConnectionLimits, connection_clas
 from services.gateway.event_archiver import ArchiveReader, EventArchiver
 from services.gateway.follower import ControlApplier, GatewayFollower
 from services.gateway.ingest import IngestHandler
-from services.gateway.ingest_limits import ClientLimits
+from services.gateway.ingest_limits import ClientLimits, IngestQuotas
 from services.gateway.labels import LabelHandler
 from services.gateway.media import MediaReader
 from services.gateway.message_buffer import EventStream
@@ -89,6 +89,7 @@ async def serve(
             settings.limits.payload_bytes_max,
             DeviceDirectory(settings.devices),
             ClientLimits(g.client_records_per_s, g.client_sessions_max),
+            IngestQuotas(semantics, partitions),
             metrics,
             tracer,
         )

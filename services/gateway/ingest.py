@@ -206,12 +206,13 @@ class IngestHandler:
         bytes_max: int,
         devices: DeviceDirectory,
         clients: ClientLimits,
+        quotas: IngestQuotas,
         metrics: GatewayMetrics,
         tracer: Tracer,
     ) -> None:
         self._producer, self._topics, self._config, self._devices = producer, topics, config, devices
         self._bytes_max, self._metrics, self._tracer = bytes_max, metrics, tracer
-        self._clients, self._quotas = clients, IngestQuotas(config)
+        self._clients, self._quotas = clients, quotas
         self._requests = 0
         self._clock_reports = ClockReports()
 
@@ -252,7 +253,7 @@ class IngestHandler:
             return error_response(STATUS.get(chunk.reason, 422), chunk.detail, chunk.reason.value)
         exceeded = self._clients.count_session(client, chunk.session, time.monotonic())
         if exceeded is None and chunk.chunk is not None:
-            exceeded = self._quotas.count(chunk.chunk)
+            exceeded = self._quotas.count(chunk.chunk, began_us)
         if exceeded is not None:
             return self._too_many(Reason.QUOTA.value, exceeded)
         name = "\n".join((chunk.session, modality, chunk.id, str(chunk.stamp.t_us)))

@@ -8,7 +8,8 @@ from math import ceil
 
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk
-from services.contract.quotas import QuotaLimits, Usage, count_chunk
+from services.contract.partitioner import partition_of
+from services.contract.quotas import OpenSessions, QuotaLimits, Usage, count_chunk
 
 # A client may send this many seconds of its rate at once, so that a device can send what it kept while it was offline.
 BURST_S = 10
@@ -29,15 +30,27 @@ class Exceeded:
 class IngestQuotas:
     """The quotas of the alignment settings, counted by event time as alignment counts them.
 
-    Only records of this gateway are counted, so alignment may still reject one of a source that other ways send too.
+    Only records of this gateway are counted, so alignment may still reject one of a source that other ways send too. The
+    sessions of a source are counted by the gateway's clock, because the append time is not known yet.
+
+    Args:
+        config: The alignment settings.
+        partition_count: The partitions of each topic.
     """
 
-    def __init__(self, config: AlignmentConfig) -> None:
-        self._config, self._limits = config, QuotaLimits(config)
+    def __init__(self, config: AlignmentConfig, partition_count: int) -> None:
+        self._config, self._limits, self._partition_count = config, QuotaLimits(config), partition_count
         self._hops: OrderedDict[tuple[str, str, int], Usage] = OrderedDict()
+        self._open_sessions: dict[tuple[str, int], OpenSessions] = {}
 
-    def count(self, chunk: Chunk) -> Exceeded | None:
-        """Count a chunk; return what quota it exceeds, None if it is within all of them."""
+    def count(self, chunk: Chunk, now_us: int) -> Exceeded | None:
+        """Count a chunk; return what quota it exceeds, None if it is within all of them. `now_us` is the wall clock."""
+        log = chunk.modality, partition_of(chunk.session.encode(), self._partition_count)
+        sessions = self._open_sessions.get(log)
+        if sessions is None:
+            sessions = self._open_sessions[log] = OpenSessions(self._config)
+        if (detail := sessions.count(chunk.session, chunk.source, now_us)) is not None:
+            return Exceeded(detail, ceil((sessions.end_us - now_us) / 1_000_000))
         starts = self._config.window_starts(chunk.t_us, chunk.duration_us)
         if not starts or not self._limits.enabled:
             return None

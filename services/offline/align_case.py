@@ -5,12 +5,15 @@ The form of a case and of its result is documented in the help of `braid align-c
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from services.aligner.alignment import Aligner, fate_name
 from services.contract import canonical
-from services.contract.alignment_config import ARRIVAL, AlignmentConfig, StreamConfig
+from services.contract.alignment_config import ARRIVAL, AlignmentConfig, Quotas, StreamConfig
 from services.contract.chunk import Chunk
+from services.contract.dead_letter import Reason
+from services.contract.quotas import OpenSessions
 from services.contract.session_reset import SessionReset, split_generation_id
 from services.contract.tick import Tick
 from services.contract.window import Window, WindowMembers
@@ -41,6 +44,7 @@ def _run(case: dict[str, Any]) -> dict[str, Any]:
     fates: list[str | None] = []
     windows: list[dict[str, Any]] = []
     offsets = dict.fromkeys(semantics.modalities, 0)
+    open_sessions = {modality: OpenSessions(semantics) for modality in semantics.modalities}
     arrivals = case.get("arrivals")
     if not isinstance(arrivals, list):
         raise InvalidCase("arrivals must be a list")
@@ -53,14 +57,21 @@ def _run(case: dict[str, Any]) -> dict[str, Any]:
             raise InvalidCase(f"{where}: no modality {modality} in this case")
         offset = offsets[modality]
         offsets[modality] += 1
+        appended_us = index
+        if arrival.get("append_us") is not None:
+            appended_us = _number(arrival, "append_us", where)
+            open_sessions[modality].advance(appended_us)
         if arrival.get("kind") == "data":
-            fate, out = aligner.add_chunk(_chunk(arrival, semantics, modality, offset, where), index)
+            chunk = _chunk(arrival, semantics, modality, offset, where)
+            if open_sessions[modality].count(chunk.session, chunk.source, chunk.appended_us) is not None:
+                fates.append(Reason.QUOTA.value)
+                continue
+            fate, out = aligner.add_chunk(chunk, index)
             fates.append(fate_name(fate))
         elif arrival.get("kind") == "bound":
             out = aligner.apply_tick(modality, _tick(arrival, where), offset, index, index)
             fates.append(None)
         elif arrival.get("kind") == "reset":
-            appended_us = _number(arrival, "append_us", where, missing=index)
             out = aligner.apply_reset(modality, _reset(arrival, where), offset, appended_us, index)
             fates.append(None)
         else:
@@ -89,9 +100,16 @@ def _semantics(case: dict[str, Any]) -> AlignmentConfig:
         members_max=WITHOUT_LIMIT,
         window_bytes_max=None,
         event_gap_us=WITHOUT_LIMIT,
-        quotas=None,
+        quotas=_quotas(case),
         clocks=_clocks(case),
     )
+
+
+def _quotas(case: dict[str, Any]) -> Quotas | None:
+    if case.get("source_sessions_max") is None:
+        return None
+    without_limit = {quota.name: WITHOUT_LIMIT for quota in fields(Quotas)}
+    return Quotas(**without_limit | {"source_sessions_max": _number(case, "source_sessions_max", "the case", least=1)})
 
 
 def _clocks(case: dict[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -16,7 +16,7 @@ from services.contract.chunk import Chunk
 from services.contract.dead_letter import Reason, Rejected
 from services.contract.kafka_record import LogRecord
 from services.contract.last_emitted_window import key
-from services.contract.quotas import QuotaLimits
+from services.contract.quotas import OpenSessions, QuotaLimits
 from services.contract.session_reset import GenerationStart, split_generation_id
 from services.contract.tick import TickEvidence
 from services.fusion.batching import Batcher
@@ -274,6 +274,22 @@ def start_each_process_without_usage(patch: pytest.MonkeyPatch) -> None:
         return windows
 
     patch.setattr(Aligner, "_close", hasty)
+
+
+def restart_without_counting_open_sessions(patch: pytest.MonkeyPatch) -> None:
+    """Begin inside a period of the quota of open sessions as if nothing of it had been read."""
+    patch.setattr(Partition, "count_earlier", lambda self, modality, record: None)
+
+
+def count_open_sessions_since_the_newest_append_time(patch: pytest.MonkeyPatch) -> None:
+    """Let only a later period begin: after a clock that was ahead, everything counts in one period until it is reached."""
+    advance = OpenSessions.advance
+
+    def monotonic(self: OpenSessions, appended_us: int) -> None:
+        if appended_us >= self._end_us:
+            advance(self, appended_us)
+
+    patch.setattr(OpenSessions, "advance", monotonic)
 
 
 def never_write_generations(patch: pytest.MonkeyPatch) -> None:

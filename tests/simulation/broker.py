@@ -17,6 +17,7 @@ EPOCH_US = 1_700_000_000_000_000
 EPOCH_MS = EPOCH_US // 1000
 MODALITIES = ("audio", "text", "video")
 PCM_BYTES_PER_UNIT = 16  # 8 kHz, 16 bit: one millisecond
+SHARED_CAMERA = 2
 Place = tuple[str, int, int]
 
 
@@ -113,7 +114,8 @@ def record_of(sent: SentRecord, offset: int, timestamp: int) -> FakeRecord:
     types = {"audio": "audio/pcm;rate=8000;channels=1;format=s16le", "text": "text/plain", "video": "image/jpeg"}
     headers = cloudevents.build_headers(
         session=sent.session,
-        source=f"/devices/{sent.session} {sent.camera}/{sent.modality}",
+        # The last camera sends to all sessions.
+        source=f"/devices/{'' if sent.camera == SHARED_CAMERA else sent.session} {sent.camera}/{sent.modality}",
         id=sent.id,
         type=cloudevents.ALIVE_TYPE if sent.alive else cloudevents.media_type(sent.modality),
         t_us=EPOCH_US + sent.t * UNIT_US,

@@ -30,6 +30,8 @@ BY_CHANCE: list[Broken] = [
     broken_rules.commit_before_the_outputs,
     broken_rules.count_quotas_by_append_time,
     broken_rules.start_each_process_without_usage,
+    broken_rules.restart_without_counting_open_sessions,
+    broken_rules.count_open_sessions_since_the_newest_append_time,
     broken_rules.never_write_generations,
     broken_rules.close_old_generations_before_their_reset_is_read,
     broken_rules.let_a_reset_act_on_all_logs,

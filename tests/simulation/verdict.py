@@ -42,8 +42,9 @@ def _judged(world: World) -> tuple[Arrivals, OracleVerdict]:
             if isinstance(read, AdmittedChunk):
                 arrivals[modality, r.offset] = read
                 logs[modality].append(LogEntry(r.offset, r.timestamp * 1000, read.chunk))
-            elif isinstance(read, Tick | SessionReset):
-                logs[modality].append(LogEntry(r.offset, r.timestamp * 1000, read))
+            else:
+                content = read if isinstance(read, Tick | SessionReset) else None
+                logs[modality].append(LogEntry(r.offset, r.timestamp * 1000, content))
     return arrivals, judge_logs(logs, world.semantics)
 
 

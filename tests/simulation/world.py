@@ -26,7 +26,8 @@ TOPICS = Topics(modalities=MODALITIES)
 CRASHES_MAX = 40
 AHEAD = 5_000  # further than every `stale_after_us` that is reached
 FUTURE_US = 2_500 * UNIT_US
-# In each hop three records, 100 bytes or two frames of a source, two sources, 150 bytes and three frames of a session.
+# In each hop three records, 100 bytes or two frames of a source, two sources, 150 bytes and three frames of a session. In
+# 40 units of append time a source may send to one session.
 QUOTAS = Quotas(
     source_records_per_s=750,
     source_bytes_per_s=25_000,
@@ -34,6 +35,7 @@ QUOTAS = Quotas(
     session_bytes_per_s=37_500,
     session_pixels_per_s=6_000,
     session_sources_max=2,
+    source_sessions_max=1,
 )
 
 
@@ -128,8 +130,16 @@ class World:
         generations = list(self.broker.generations.values())
         start = initial_state(floors, list(self.broker.frontiers.items()), tail, self.semantics.digest, generations)
         partition = Partition(0, 1, self.semantics, PATIENCE, TOPICS, self.tail * 1000, start)
+        self.count_open_sessions(partition)
         self.nonces[id(partition)] = f"n{len(self.nonces)}"
         return partition
+
+    def count_open_sessions(self, partition: Partition) -> None:
+        """Read all that was read before a commit once more; records that retention deleted since then are still there."""
+        for modality, position in partition.positions.items():
+            for record in self.broker.media[modality].records:
+                if record.offset < position:
+                    partition.count_earlier(modality, record)
 
     def new_fusion_worker(self) -> FusionWorker:
         """Return a new fusion worker."""

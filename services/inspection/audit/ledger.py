@@ -12,8 +12,7 @@ from services.contract import window as window_record
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk
 from services.contract.kafka_record import KafkaRecord
-from services.contract.session_reset import SessionReset, split_generation_id
-from services.contract.tick import Tick
+from services.contract.session_reset import split_generation_id
 from services.contract.window import Window
 from services.inspection.audit.decode_media import decode_media_record
 from services.inspection.audit.oracle import LogEntry, OracleVerdict, judge_logs
@@ -99,21 +98,21 @@ def _one(logs: PartitionLogs, semantics: AlignmentConfig, ours: Callable[[str], 
         entries[modality] = []
         for raw in raws:
             mine = raw.key is not None and ours(raw.key.decode(errors="replace"))
-            refused = dead.get((modality, raw.offset))
-            if mine and cloudevents.raw_type(raw.headers) != cloudevents.SESSION_END_TYPE.encode():
+            is_media = mine and cloudevents.raw_type(raw.headers) != cloudevents.SESSION_END_TYPE.encode()
+            if is_media:
                 ledger.admitted += 1
-            if refused is not None and refused["stage"] == "admission":
-                if mine:
-                    _count(ledger, modality, "dead")
-                    ledger.fate_of[modality, logs.partition, raw.offset] = "dead"
-                continue
-            found = decode_media_record(raw, modality, logs.partition, semantics)
-            if isinstance(found, Tick | SessionReset):
+            refused = dead.get((modality, raw.offset))
+            at_admission = refused is not None and refused["stage"] == "admission"
+            found = None if at_admission else decode_media_record(raw, modality, logs.partition, semantics)
+            if found is not None or raw.key is not None:
+                # Those of other sessions too: a quota counts all sessions of a source.
                 entries[modality].append(LogEntry(raw.offset, raw.timestamp * 1000, found))
-            elif isinstance(found, Chunk) and mine:
-                entries[modality].append(LogEntry(raw.offset, raw.timestamp * 1000, found))
+            if mine and at_admission:
+                _count(ledger, modality, "dead")
+                ledger.fate_of[modality, logs.partition, raw.offset] = "dead"
+            elif mine and isinstance(found, Chunk):
                 chunks[modality, raw.offset] = found
-            elif mine and cloudevents.raw_type(raw.headers) != cloudevents.SESSION_END_TYPE.encode():
+            elif is_media:
                 _count(ledger, modality, "pending")
                 ledger.troubles.append(f"{modality} {logs.partition}/{raw.offset} is unreadable and no dead letter")
     verdict = judge_logs(entries, semantics)
@@ -149,12 +148,14 @@ def _windows(
             ledger.windows_wrong += 1
             ledger.troubles.append(f"window {window.id} is not what the logs say")
     for key in verdict.windows.keys() - seen.keys():
-        ledger.windows_wrong += 1
-        ledger.troubles.append(f"window {verdict.windows[key].id} is missing")
+        if ours(verdict.windows[key].session):
+            ledger.windows_wrong += 1
+            ledger.troubles.append(f"window {verdict.windows[key].id} is missing")
     for id, start_us in verdict.open:
         session, generation = split_generation_id(id)
-        open_id = window_record.window_id(session, start_us, generation=generation)
-        ledger.troubles.append(f"window {open_id} was never closed")
+        if ours(session):
+            open_id = window_record.window_id(session, start_us, generation=generation)
+            ledger.troubles.append(f"window {open_id} was never closed")
     return placed
 
 

@@ -9,21 +9,23 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import NamedTuple
 
 from services.contract.alignment_config import AlignmentConfig, member_bytes
 from services.contract.chunk import Chunk
+from services.contract.quotas import COUNTED_SOURCES_MAX
 from services.contract.session_reset import CLOSED_US, SessionReset, generation_id, split_generation_id
 from services.contract.tick import Tick
 from services.contract.window import Member, Window, WindowMembers
 
 
 class LogEntry(NamedTuple):
-    """A record of a media log that passed admission."""
+    """A record of a media log; without content if it was rejected at admission or ends a source."""
 
     offset: int
     appended_us: int
-    content: Chunk | Tick | SessionReset
+    content: Chunk | Tick | SessionReset | None
 
 
 class WatermarkStep(NamedTuple):
@@ -77,7 +79,10 @@ def read_log(
     reading = LogReading()
     current: dict[str, int] = {}
     known: dict[tuple[str, object], tuple[str | None, int]] = {}
+    over_sessions = _over_sessions(log, semantics)
     for offset, appended_us, holds in log:
+        if holds is None:
+            continue
         if isinstance(holds, Tick):
             for session, to_us in holds.bounds.items():
                 bound_us = reading.bound_us(session)
@@ -91,6 +96,9 @@ def read_log(
                     id = generation_id(holds.session, older)
                     if (reading.bound_us(id) or 0) < CLOSED_US:
                         reading.steps[id].append(WatermarkStep(CLOSED_US, appended_us, "tick"))
+            continue
+        if offset in over_sessions:
+            reading.fates[offset] = "quota"
             continue
         session = generation_id(holds.session, current.get(holds.session, 0))
         bound_us = reading.bound_us(session)
@@ -124,6 +132,28 @@ def read_log(
         if bound_us is None or to_us > bound_us:
             reading.steps[session].append(WatermarkStep(to_us, appended_us, "data"))
     return reading
+
+
+def _over_sessions(log: Sequence[LogEntry], semantics: AlignmentConfig) -> set[int]:
+    """Return the offsets of chunks whose source sends to too many sessions within one period of append time."""
+    sessions_max = None if semantics.quotas is None else semantics.quotas.source_sessions_max
+    if sessions_max is None:
+        return set()
+    over: set[int] = set()
+    for _, period in groupby(log, lambda entry: entry.appended_us // semantics.quota_period_us):
+        sessions_of: dict[str, set[str]] = {}
+        for entry in period:
+            chunk = entry.content
+            if not isinstance(chunk, Chunk):
+                continue
+            if chunk.source not in sessions_of and len(sessions_of) == COUNTED_SOURCES_MAX:
+                continue
+            sessions = sessions_of.setdefault(chunk.source, set())
+            if chunk.session not in sessions and len(sessions) == sessions_max:
+                over.add(entry.offset)
+            else:
+                sessions.add(chunk.session)
+    return over
 
 
 def _has_room(members: Sequence[Chunk], chunk: Chunk, semantics: AlignmentConfig) -> bool:

@@ -24,7 +24,7 @@ from services.runtime.settings import Settings
 POLL_MS = 200
 # Partitions that are this far ahead of the slowest one wait, so that the file is in order of time.
 SKEW_MS = 10_000
-# How far before a part its idle records and states are looked for.
+# How far before a part its idle records and states are looked for; the media at least one period of quotas before it.
 BEFORE_MS = 60_000
 
 
@@ -60,12 +60,13 @@ async def record_topics(
         OSError: The file cannot be written, or exists.
     """
     topics, count = settings.topic_names(), settings.topics.partitions
-    first_offsets, is_complete = await _begins(reader, topics, count, since_ms)
+    alignment = settings.alignment_config()
+    first_offsets, is_complete = await _begins(reader, topics, count, since_ms, alignment.quota_period_us)
     by_topic: dict[str, dict[int, int]] = {}
     for log, offset in first_offsets.items():
         by_topic.setdefault(log.topic, {})[log.partition] = offset
     sections: dict[str, Any] = settings.model_dump(mode="json", include={"alignment", "limits", "quotas", "topics"})
-    metadata = RecordingMetadata(settings.alignment_config(), sections, count, by_topic, is_complete)
+    metadata = RecordingMetadata(alignment, sections, count, by_topic, is_complete)
     with RecordingWriter(path, metadata, topics) as writer:
         configs: dict[str, int] = {}
         until_ms = await _copy(reader, topics, count, first_offsets, writer, stop, on_progress, configs)
@@ -79,7 +80,7 @@ def _order(topics: Topics) -> tuple[str, ...]:
 
 
 async def _begins(
-    reader: AIOKafkaConsumer, topics: Topics, count: int, since_ms: int | None
+    reader: AIOKafkaConsumer, topics: Topics, count: int, since_ms: int | None, quota_period_us: int
 ) -> tuple[dict[TopicPartition, int], bool]:
     """Where to begin each log, and whether there is nothing before that in the media logs."""
     logs = [TopicPartition(topic, n) for topic in _order(topics) for n in range(count)]
@@ -96,7 +97,8 @@ async def _begins(
             if window is not None and window.final:
                 needed_ms = min(needed_ms, window.opened_us // 1000)
     early = {topics.predictions, *topics.media_all}
-    begins = await _at(reader, [log for log in logs if log.topic in early], needed_ms - BEFORE_MS, ends)
+    before_ms = max(BEFORE_MS, quota_period_us // 1000)
+    begins = await _at(reader, [log for log in logs if log.topic in early], needed_ms - before_ms, ends)
     begins |= windows
     begins |= await _at(reader, [log for log in logs if log not in begins], since_ms, ends)
     media = {log: begin for log, begin in begins.items() if log.topic in topics.media_all}

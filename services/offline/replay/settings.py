@@ -93,8 +93,8 @@ def _settings(sections: Mapping[str, Any]) -> Settings:
     try:
         alignment, limits, quotas = sections["alignment"], sections["limits"], sections.get("quotas", {})
         topics = TopicSettings.model_validate(sections["topics"])
-        # Recordings of versions without this setting have no limit.
-        alignment = {"lead_ms": None, **alignment}
+        # Recordings of versions without these settings have no limit.
+        alignment, quotas = {"lead_ms": None, **alignment}, {"source_sessions_max": None, **quotas}
     except (KeyError, TypeError, ValidationError) as error:
         raise RecordingError(f"its settings cannot be read ({type(error).__name__})") from None
     try:

@@ -193,6 +193,13 @@ class QuotaSettings(Section):
     session_sources_max: int = Field(
         32, ge=1, le=10_000, description="Sources of a session in one modality within one hop."
     )
+    source_sessions_max: int | None = Field(
+        100,
+        ge=1,
+        le=10_000,
+        description="Sessions to which one source may send in one partition within five window lengths (10 s) of append "
+        "time; null for no limit.",
+    )
 
 
 class LimitSettings(Section):

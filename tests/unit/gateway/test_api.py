@@ -18,7 +18,7 @@ NONE = cast(Any, None)
 
 def test_the_documentation_lists_exactly_the_routes_of_the_api() -> None:
     ingest, labels = (
-        IngestHandler(NONE, NONE, AlignmentConfig(), 0, NONE, NONE, NONE, NONE),
+        IngestHandler(NONE, NONE, AlignmentConfig(), 0, NONE, NONE, NONE, NONE, NONE),
         LabelHandler(NONE, NONE, NONE, NONE, 0, 0, NONE),
     )
     routes = Api(NONE, NONE, NONE, NONE, NONE, ingest, labels, NONE, NONE, 0, NONE, NONE, NONE).routes()

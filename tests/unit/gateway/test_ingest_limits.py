@@ -33,20 +33,32 @@ CHUNKS = st.lists(
 
 @given(CHUNKS)
 def test_http_rejects_exactly_what_alignment_rejects_for_a_quota(sent: list[tuple[int, str, int, str]]) -> None:
-    aligner, quotas = Aligner(CONFIG, {}), IngestQuotas(CONFIG)
+    aligner, quotas = Aligner(CONFIG, {}), IngestQuotas(CONFIG, 1)
     # In order, so that nothing is late.
     for offset, (hop, source, size, session) in enumerate(sorted(sent, key=lambda one: one[0])):
         t_us = hop * HOP_US + offset
         chunk = Chunk(session, "text", source, str(offset), t_us, 0, "x", 0, offset, t_us, size, 0)
         fate, _ = aligner.add_chunk(chunk, 0)
-        assert (quotas.count(chunk) is not None) == (fate_name(fate) == "quota")
+        assert (quotas.count(chunk, 0) is not None) == (fate_name(fate) == "quota")
 
 
 def test_counts_of_the_oldest_hops_are_forgotten_at_the_limit() -> None:
-    quotas = IngestQuotas(CONFIG)
+    quotas = IngestQuotas(CONFIG, 1)
     for n in range(3 * ingest_limits.HOPS_MAX):
-        assert quotas.count(Chunk(f"s{n}", "text", "a", "1", 0, 0, "x", 0, n, 0, 1, 0)) is None
+        assert quotas.count(Chunk(f"s{n}", "text", f"of {n}", "1", 0, 0, "x", 0, n, 0, 1, 0), 0) is None
     assert len(quotas._hops) == ingest_limits.HOPS_MAX
+
+
+def test_source_in_too_many_sessions_may_send_again_when_the_period_ends() -> None:
+    quotas = IngestQuotas(AlignmentConfig(quotas=Quotas(source_sessions_max=2)), 1)
+
+    def send(session: str, source: str, now_us: int) -> int | None:
+        exceeded = quotas.count(Chunk(session, "text", source, "1", now_us, 0, "x", 0, 0, 0, 1, 0), now_us)
+        return None if exceeded is None else exceeded.retry_after_s
+
+    sent = [("s", "a"), ("t", "a"), ("u", "a"), ("u", "b"), ("s", "a")]
+    assert [send(*one, 7_500_000) for one in sent] == [None, None, 3, None, None]
+    assert send("u", "a", 10_000_000) is None
 
 
 def test_client_over_its_rate_may_send_again_after_the_time_it_is_given() -> None:
@@ -87,6 +99,7 @@ def test_request_over_the_rate_is_answered_with_429_and_when_to_try_again() -> N
         1_000,
         DeviceDirectory({}),
         ClientLimits(1, 1),
+        IngestQuotas(CONFIG, 1),
         GatewayMetrics(registry),
         unused,
     )

