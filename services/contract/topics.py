@@ -92,6 +92,7 @@ class Topics:
         partitions: int = 8,
         media_retention_ms: int = HOUR_MS,
         frontier_retention_ms: int = DAY_MS + MINUTE_MS + 2 * HOUR_MS,
+        retention_bytes: int | None = None,
         record_bytes_max: int = RECORD_BYTES_MAX,
     ) -> tuple[Topic, ...]:
         """Return the definitions of all topics.
@@ -101,6 +102,7 @@ class Topics:
             media_retention_ms: Retention of the media and windows topics.
             frontier_retention_ms: At least stale_after + future_ms + media retention + 1 h, because a frontier must
                 outlive every record that it makes late.
+            retention_bytes: Most bytes of predictions, of events, of late records and of dead letters; None leaves it to the broker.
             record_bytes_max: Largest record.
         """
         broker_clock = ("message.timestamp.type", "LogAppendTime")
@@ -116,6 +118,12 @@ class Topics:
                 ("retention.ms", str(retention_ms)),
                 ("segment.ms", str(MINUTE_MS if retention_ms <= HOUR_MS else HOUR_MS)),
             )
+
+        def limited(retention_ms: int) -> tuple[tuple[str, str], ...]:
+            if retention_bytes is None:
+                return retained(retention_ms)
+            # Kafka counts the bytes of each partition.
+            return (*retained(retention_ms), ("retention.bytes", str(max(retention_bytes // partitions, 1))))
 
         media = retained(media_retention_ms)
         return (
@@ -144,14 +152,14 @@ class Topics:
                 "one prediction per window",
                 "fusion",
                 "fusion gateway mqtt operator reader",
-                *retained(7 * DAY_MS),
+                *limited(7 * DAY_MS),
             ),
             topic(
                 self.events,
                 "events: new, update, end",
                 "fusion",
                 "fusion gateway mqtt operator reader",
-                *retained(7 * DAY_MS),
+                *limited(7 * DAY_MS),
             ),
             topic(
                 self.control,
@@ -161,13 +169,13 @@ class Topics:
                 ("cleanup.policy", "compact"),
                 ("segment.ms", str(HOUR_MS)),
             ),
-            topic(self.late, "late chunks", "aligner operator", "fusion gateway operator", *retained(DAY_MS)),
+            topic(self.late, "late chunks", "aligner operator", "fusion gateway operator", *limited(DAY_MS)),
             topic(
                 self.dead,
                 "rejected records, with the reason",
                 "aligner fusion operator",
                 "fusion gateway operator",
-                *retained(DAY_MS),
+                *limited(DAY_MS),
             ),
         )
 

@@ -53,6 +53,7 @@ def topic_definitions(settings: Settings) -> tuple[Topic, ...]:
     return settings.topic_names().definitions(
         partitions=t.partitions,
         media_retention_ms=media_ms,
+        retention_bytes=None if t.retention_mb is None else t.retention_mb * 1_000_000,
         frontier_retention_ms=a.stale_after_h * 3_600_000 + a.future_ms + media_ms + 3_600_000,
     )
 

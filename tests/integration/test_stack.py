@@ -121,7 +121,8 @@ async def test_changed_settings_are_found_and_applied_to_topics_and_what_else_is
 ) -> None:
     base = {"prefix": f"{settings.topics.prefix}-changed", "partitions": 1}
     before = settings.model_copy(update={"topics": settings.topics.model_copy(update=base)})
-    after = settings.model_copy(update={"topics": before.topics.model_copy(update={"media_retention_min": 90})})
+    longer = {"media_retention_min": 90, "retention_mb": 2}
+    after = settings.model_copy(update={"topics": before.topics.model_copy(update=longer)})
     more = {"replication_factor": 3, "min_insync_replicas": 2}
     replicated = settings.model_copy(update={"topics": before.topics.model_copy(update=more)})
     windows = before.topic_names().windows
@@ -134,6 +135,7 @@ async def test_changed_settings_are_found_and_applied_to_topics_and_what_else_is
             changes = await topic_admin.config_changes(admin, after)
             found = {(c.topic, c.name, c.before, c.after) for c in changes}
             assert (windows, "retention.ms", "3600000", "5400000") in found
+            assert (before.topic_names().predictions, "retention.bytes", "-1", "2000000") in found
             assert {p.repair for p in await topic_admin.check_topics(admin, after)} == {"braid topics apply"}
             await topic_admin.apply_changes(admin, changes)
             assert await topic_admin.check_topics(admin, after) == []

@@ -178,6 +178,13 @@ class TopicSettings(Section):
     media_retention_min: int = Field(
         60, ge=1, le=525_600, description="How long Kafka keeps records of the media topics, in minutes."
     )
+    retention_mb: int | None = Field(
+        None,
+        ge=1,
+        le=100_000_000,
+        description="Most megabytes that Kafka keeps of predictions, and as many of events, of late records and of dead "
+        "letters: the oldest go before their time (7 days, late records 1 day). None: as is set in Kafka, by default no limit.",
+    )
 
     @model_validator(mode="after")
     def _check_replicas(self) -> Self:
