@@ -93,6 +93,22 @@ class EnvFile(DotEnvSettingsSource):
         return _decoded(super().__call__, ENV_FILE)
 
 
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """A safe loader that refuses a table in which a key stands twice: YAML takes the last one and drops the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the table. Raises ConstructorError."""
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in lines:
+                problem = f"{key.value} stands here again; it stands in line {lines[key.value]} already"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            lines[key.value] = key.start_mark.line + 1
+        return super().construct_mapping(node, deep)
+
+
 class ConfigFile(YamlConfigSettingsSource):
     """Settings in `braid.yaml`."""
 
@@ -102,7 +118,7 @@ class ConfigFile(YamlConfigSettingsSource):
     def _read_file(self, file_path: Any) -> dict[str, Any]:
         path = Path(file_path)
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+            values = _UniqueKeyLoader(path.read_text(encoding="utf-8")).get_single_data()
         except yaml.MarkedYAMLError as error:
             raise _syntax_error(path, error) from None
         except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:

@@ -101,6 +101,14 @@ def test_message_about_many_mistakes_has_three_lines_and_the_error_has_all() -> 
         (b"kafka:\n\tbootstrap_servers: x\n", "Line 2, column 1: YAML does not allow tabs"),
         (b"- kafka\n", "Its top level is a list"),
         (b"kafka\n", "Its top level is a single value"),
+        (
+            b"kafka: {linger_ms: 1}\nredis: {}\nkafka: {}\n",
+            "Line 3, column 1: kafka stands here again; it stands in line 1 already.",
+        ),
+        (
+            b"kafka:\n  linger_ms: 1\n  linger_ms: 2\n",
+            "Line 3, column 3: linger_ms stands here again; it stands in line 2",
+        ),
         (b"kafka: [a\n", "braid.yaml is not valid YAML"),
         (b"kafka:\n  group_prefix: \xff\n", "braid.yaml cannot be read"),
         (b"kafka: [a]\n", "kafka: must be a table"),
