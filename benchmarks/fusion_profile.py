@@ -94,7 +94,7 @@ class AlignedBacklog:
 async def align_backlog(stack: LocalStack, case: FusionProfileCase, load: DeviceLoad = LOAD) -> AlignedBacklog:
     """Send a load and let the aligner process it. Payloads stay in Redis, where keys do not depend on topic names."""
     job = BenchmarkJob(f"f{secrets.token_hex(4)}", PARTITIONS, case.size_ms, case.hop_ms)
-    settings = await _create_topics(stack, job)
+    settings = await create_topics(stack, job)
     await reset_redis(stack)
     report = await send_load(stack, job, load, live=False)
     aligner = ServiceProcess(
@@ -111,8 +111,8 @@ async def align_backlog(stack: LocalStack, case: FusionProfileCase, load: Device
 async def measure_fusion(stack: LocalStack, backlog: AlignedBacklog, case: FusionProfileCase) -> dict[str, float]:
     """Copy the windows to fresh topics and let a worker process them; return its figures and the bare loop's."""
     job = replace(backlog.job, prefix=f"f{secrets.token_hex(4)}")
-    settings = await _create_topics(stack, job)
-    await _copy_windows(stack, backlog.settings, settings)
+    settings = await create_topics(stack, job)
+    await copy_windows(stack, backlog.settings, settings)
     figures = await _process_backlog(stack, settings, job, backlog.windows, case, TIMEOUT_S)
     bare_s = await measure_bare_consumer(
         stack.bootstrap_servers, [settings.topic_names().windows], backlog.windows, 256
@@ -169,14 +169,15 @@ def _read_counters(fusion: ServiceProcess) -> dict[str, float]:
     }
 
 
-async def _create_topics(stack: LocalStack, job: BenchmarkJob) -> Settings:
+async def create_topics(stack: LocalStack, job: BenchmarkJob) -> Settings:
+    """Create the topics of a job and return the settings that name them."""
     settings = job_settings(stack, job)
     async with clients.admin(stack.bootstrap_servers) as admin:
         await topic_admin.create_missing_topics(admin, settings)
     return settings
 
 
-async def _copy_windows(stack: LocalStack, source: Settings, target: Settings) -> None:
+async def copy_windows(stack: LocalStack, source: Settings, target: Settings) -> None:
     """Copy the window records from one prefix to another, each in its partition and in order."""
     topic = target.topic_names().windows
     # The producer signs them for their new topic.

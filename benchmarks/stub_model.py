@@ -6,10 +6,12 @@ prediction depends only on which modalities a window has.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
@@ -72,7 +74,20 @@ class StubModel:
 def _wait(ms: float) -> None:
     # A sleep releases the interpreter to other threads, as a working device does.
     if ms > 0:
-        time.sleep(ms / 1000)
+        with _one_device():
+            time.sleep(ms / 1000)
+
+
+@contextmanager
+def _one_device() -> Iterator[None]:
+    """Hold the device; processes whose STUB_DEVICE names one file share one device, which serves one at a time."""
+    name = os.environ.get("STUB_DEVICE")
+    if name is None:
+        yield
+        return
+    with open(name, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def make_stub(

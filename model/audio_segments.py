@@ -87,9 +87,13 @@ def assign_to_grid(
         ends[source] = end = start + len(samples)
         low, high = start - begin, end - begin
         if low < high and low < whole and high > 0:
-            first, last = max(low, 0) // hop, (min(high, whole) - 1) // hop
-            for number in range(first, last + 1):
-                placed.setdefault(number, []).append((low - number * hop, chunk))
+            first = low // hop if low > 0 else 0
+            last = ((high if high < whole else whole) - 1) // hop
+            for number in (first,) if first == last else range(first, last + 1):
+                if number in placed:
+                    placed[number].append((low - number * hop, chunk))
+                else:
+                    placed[number] = [(low - number * hop, chunk)]
     return [GridSlot(start_us + n * hop_us, begin + n * hop, hop, placed[n]) for n in sorted(placed)]
 
 

@@ -24,6 +24,29 @@ BINS = 10
 RECENT, PAST = 1_200, 28_800
 # Fewer windows than this have no past to compare with.
 MIN_WINDOWS = 2 * RECENT
+FACTOR_MIN = 1e-6
+
+
+class DecayingHistogram:
+    """The shares of bins, in which old values decay; until `memory` values were added, all of them count the same."""
+
+    def __init__(self, memory: int) -> None:
+        self._memory, self._count = memory, 0
+        # The shares divided by a factor that shrinks with each value, so that adding one changes one bin.
+        self._weights, self._factor = [0.0] * BINS, 1.0
+
+    def add(self, bin: int) -> None:
+        """Add a value."""
+        self._count += 1
+        weight = 1 / min(self._count, self._memory)
+        if weight == 1 or self._factor < FACTOR_MIN:
+            self._weights, self._factor = [0.0 if weight == 1 else share for share in self.shares()], 1.0
+        self._factor *= 1.0 if weight == 1 else 1 - weight
+        self._weights[bin] += weight / self._factor
+
+    def shares(self) -> list[float]:
+        """Return the share of each bin; they sum to 1."""
+        return [weight * self._factor for weight in self._weights]
 
 
 class ConfidenceDrift:
@@ -31,24 +54,20 @@ class ConfidenceDrift:
 
     def __init__(self) -> None:
         self._seen: dict[str, int] = {}
-        self._recent: dict[str, list[float]] = {}
-        self._past: dict[str, list[float]] = {}
+        self._histograms: dict[str, tuple[DecayingHistogram, DecayingHistogram]] = {}
 
     def observe(self, modality: str, confidence: float) -> None:
         """Count a window in which the modality was present; confidence in [0, 1]: of the model with this modality alone."""
-        bin, seen = min(int(confidence * BINS), BINS - 1), self._seen.get(modality, 0) + 1
-        self._seen[modality] = seen
-        for histogram, memory in ((self._recent, RECENT), (self._past, PAST)):
-            shares = histogram.setdefault(modality, [0.0] * BINS)
-            # Until more windows were seen than are remembered, all of them count the same.
-            weight = 1 / min(seen, memory)
-            shares[:] = [share * (1 - weight) for share in shares]
-            shares[bin] += weight
+        self._seen[modality] = self._seen.get(modality, 0) + 1
+        if modality not in self._histograms:
+            self._histograms[modality] = DecayingHistogram(RECENT), DecayingHistogram(PAST)
+        for histogram in self._histograms[modality]:
+            histogram.add(min(int(confidence * BINS), BINS - 1))
 
     def scores(self) -> dict[str, float]:
         """Return the Jensen-Shannon divergence of recent against past by modality, in bits: 0 none, 1 total."""
         return {
-            modality: _divergence(self._recent[modality], self._past[modality]) if seen >= MIN_WINDOWS else 0.0
+            modality: _divergence(*(one.shares() for one in self._histograms[modality])) if seen >= MIN_WINDOWS else 0.0
             for modality, seen in self._seen.items()
         }
 
@@ -127,6 +146,8 @@ class FusionObserver:
     def __init__(self, metrics: FusionMetrics, tracer: Tracer) -> None:
         self._metrics, self._tracer = metrics, tracer
         self._before: dict[str, int] = {}
+        # Looking up a series costs more than incrementing it.
+        self._series: dict[tuple[Any, tuple[str, ...]], Any] = {}
         self._drift = ConfidenceDrift()
         self._own = {
             final: metrics.window_latency.labels(f"own_{'final' if final else 'early'}") for final in (True, False)
@@ -154,7 +175,7 @@ class FusionObserver:
     def reloads(self, reloader: CheckpointReloader) -> None:
         """Count newer checkpoints that came to serve, and those that could not be loaded."""
         for outcome, count in reloader.outcomes.items():
-            self._metrics.reloads.labels(outcome).inc(self._rise(f"reload {outcome}", count))
+            self._add(self._metrics.reloads, (outcome,), self._rise(f"reload {outcome}", count))
 
     def lost(self, number: int, count: int) -> None:
         """Report window records of a partition that were deleted before they were read."""
@@ -189,13 +210,13 @@ class FusionObserver:
     ) -> None:
         """Count an acknowledged batch; missed: its windows that were predicted after they were due."""
         m = self._metrics
-        contribution = {modality: m.contribution.labels(modality) for modality in inference.model.modalities}
+        contribution = {modality: self._of(m.contribution, (modality,)) for modality in inference.model.modalities}
         m.batch_windows.observe(len(published))
-        m.batches.labels(released.reason).inc()
+        self._add(m.batches, (released.reason,), 1)
         m.deadline_missed.inc(missed)
         for stage, ms in spent_ms.items():
-            m.stage_duration.labels(stage).observe(ms / 1000)
-        # Looking up a series and incrementing it cost more than all else here: once a batch for each series.
+            self._of(m.stage_duration, (stage,)).observe(ms / 1000)
+        # Incrementing a series costs more than all else here: once a batch for each series.
         counts: Counter[tuple[Any, tuple[str, ...]]] = Counter()
         for one in published:
             p, final = one.prediction, one.prediction.window.final
@@ -221,23 +242,34 @@ class FusionObserver:
             if final and p.result.odd is not None:
                 counts[m.conflicts, ()] += 1
         for (series, labels), count in counts.items():
-            (series.labels(*labels) if labels else series).inc(count)
+            self._add(series, labels, count)
         for modality, score in self._drift.scores().items():
-            m.drift.labels(modality).set(score)
+            self._of(m.drift, (modality,)).set(score)
         for source, count in fetcher.counts.items():
-            m.payloads_fetched.labels(source).inc(self._rise(f"fetch {source}", count))
+            self._add(m.payloads_fetched, (source,), self._rise(f"fetch {source}", count))
         for modality, count in inference.encoded.items():
-            m.encoded.labels(modality).inc(self._rise(f"encoded {modality}", count))
-            m.encoded_again.labels(modality).inc(self._rise(f"again {modality}", inference.reencoded[modality]))
-        for modality, asked in inference.requested.items():
-            m.cache_queries.labels(modality).inc(self._rise(f"asked {modality}", asked))
-            m.cache_hits.labels(modality).inc(self._rise(f"hits {modality}", asked - inference.encoded[modality]))
-            m.cache_evictions.labels(modality).inc(
-                self._rise(f"evicted {modality}", inference.features.evicted[modality])
-            )
+            of, asked = (modality,), inference.requested[modality]
+            self._add(m.encoded, of, self._rise(f"encoded {modality}", count))
+            self._add(m.encoded_again, of, self._rise(f"again {modality}", inference.reencoded[modality]))
+            self._add(m.cache_queries, of, self._rise(f"asked {modality}", asked))
+            self._add(m.cache_hits, of, self._rise(f"hits {modality}", asked - count))
+            self._add(m.cache_evictions, of, self._rise(f"evicted {modality}", inference.features.evicted[modality]))
         m.cache_bytes.set(inference.features.bytes)
         m.redis_errors.inc(self._rise("redis", redis_errors))
         self._tracer.export(window_spans(published, released, self._tracer.share))
+
+    def _of(self, metric: Any, labels: tuple[str, ...]) -> Any:
+        """Return the series of a metric with these labels."""
+        series = self._series.get((metric, labels))
+        if series is None:
+            series = self._series[metric, labels] = metric.labels(*labels) if labels else metric
+        return series
+
+    def _add(self, metric: Any, labels: tuple[str, ...], count: int) -> None:
+        """Increment a series; one that does not rise exists from now on."""
+        series = self._of(metric, labels)
+        if count:
+            series.inc(count)
 
     def _rise(self, name: str, now: int) -> int:
         """Return how much a count has risen; one that fell begins anew, as after a failure of Kafka."""

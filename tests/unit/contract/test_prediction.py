@@ -15,7 +15,7 @@ from services.contract.window import Member, Window, WindowMembers
 MODEL = {"version": "1", "name": 'a "model"', "digest": "d" * 64}
 # Texts that look like parts of a record, and texts that JSON escapes.
 TEXTS = st.one_of(st.text(st.characters(codec="utf-8"), max_size=8), st.just('","inputs":[]'), st.just("\\"))
-NUMBERS = st.floats(-20, 20)
+NUMBERS = st.one_of(st.floats(-20, 20), st.floats(-2e-3, 2e-3), st.floats(-1e9, 1e9), st.integers(-9, 9).map(float))
 TIMES = st.integers(-(1 << 60), 1 << 60)
 MEMBERS = st.builds(Member, TEXTS, TEXTS, TIMES, TIMES, TEXTS, st.integers(0, 9), TIMES).map(lambda m: (m,))
 LANES = st.builds(WindowMembers, TEXTS, st.none() | TEXTS, st.none() | TIMES, st.just(()) | MEMBERS)
