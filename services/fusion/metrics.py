@@ -248,12 +248,12 @@ class FusionObserver:
         for source, count in fetcher.counts.items():
             self._add(m.payloads_fetched, (source,), self._rise(f"fetch {source}", count))
         for modality, count in inference.encoded.items():
-            of, asked = (modality,), inference.requested[modality]
-            self._add(m.encoded, of, self._rise(f"encoded {modality}", count))
-            self._add(m.encoded_again, of, self._rise(f"again {modality}", inference.reencoded[modality]))
-            self._add(m.cache_queries, of, self._rise(f"asked {modality}", asked))
-            self._add(m.cache_hits, of, self._rise(f"hits {modality}", asked - count))
-            self._add(m.cache_evictions, of, self._rise(f"evicted {modality}", inference.features.evicted[modality]))
+            labels, asked = (modality,), inference.requested[modality]
+            self._add(m.encoded, labels, self._rise(f"encoded {modality}", count))
+            self._add(m.encoded_again, labels, self._rise(f"again {modality}", inference.reencoded[modality]))
+            self._add(m.cache_queries, labels, self._rise(f"asked {modality}", asked))
+            self._add(m.cache_hits, labels, self._rise(f"hits {modality}", asked - count))
+            self._add(m.cache_evictions, labels, self._rise(f"evicted {modality}", inference.features.evicted[modality]))
         m.cache_bytes.set(inference.features.bytes)
         m.redis_errors.inc(self._rise("redis", redis_errors))
         self._tracer.export(window_spans(published, released, self._tracer.share))
