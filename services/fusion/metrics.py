@@ -253,7 +253,9 @@ class FusionObserver:
             self._add(m.encoded_again, labels, self._rise(f"again {modality}", inference.reencoded[modality]))
             self._add(m.cache_queries, labels, self._rise(f"asked {modality}", asked))
             self._add(m.cache_hits, labels, self._rise(f"hits {modality}", asked - count))
-            self._add(m.cache_evictions, labels, self._rise(f"evicted {modality}", inference.features.evicted[modality]))
+            self._add(
+                m.cache_evictions, labels, self._rise(f"evicted {modality}", inference.features.evicted[modality])
+            )
         m.cache_bytes.set(inference.features.bytes)
         m.redis_errors.inc(self._rise("redis", redis_errors))
         self._tracer.export(window_spans(published, released, self._tracer.share))
