@@ -7,9 +7,9 @@ from functools import partial
 
 from services.aligner.idleness import EndOffsets
 from services.aligner.partition import Partition
-from tests.simulation.broker import EPOCH_US, UNIT_US, SentRecord, record_of
+from tests.simulation.broker import EPOCH_US, SHARED_CAMERA, UNIT_US, SentRecord, record_of
 from tests.simulation.history import play_world
-from tests.simulation.world import AHEAD, CRASHES_MAX, Crash, World, semantics
+from tests.simulation.world import AHEAD, CRASHES_MAX, QUOTAS, Crash, World, semantics
 
 LONG = 1_000  # downtime in units, longer than every tail
 
@@ -90,6 +90,20 @@ def the_brokers_clock_is_ahead_for_one_record_of_each_log() -> list[str]:
     stage.ahead = 0
     stage.frame(0, "x")
     stage.settle(stage.processes[0])
+    return list(play_world(stage).problems)
+
+
+# broker  ahead    | right
+# shared  0 of "s" | 0 of "other": a period of its own, in which it is the first session
+def the_brokers_clock_was_ahead_when_a_source_began() -> list[str]:
+    """A period of the quota of open sessions ends when the append times go back, too."""
+    stage = Stage()
+    stage.semantics = semantics(quotas=QUOTAS)
+    stage.processes = [stage.new_owner()]
+    for session, stage.ahead in (("s", AHEAD), ("other", 0)):
+        sent = SentRecord(0, "video", session, "1", 0, camera=SHARED_CAMERA)
+        stage.broker.media["video"].append(partial(record_of, sent, timestamp=stage.now_ms))
+    stage.read(stage.processes[0])
     return list(play_world(stage).problems)
 
 

@@ -31,7 +31,6 @@ BY_CHANCE: list[Broken] = [
     broken_rules.count_quotas_by_append_time,
     broken_rules.start_each_process_without_usage,
     broken_rules.restart_without_counting_open_sessions,
-    broken_rules.count_open_sessions_since_the_newest_append_time,
     broken_rules.never_write_generations,
     broken_rules.close_old_generations_before_their_reset_is_read,
     broken_rules.let_a_reset_act_on_all_logs,
@@ -43,6 +42,10 @@ DIRECTED: list[tuple[Broken, Callable[[], list[str]]]] = [
     (
         broken_rules.forget_by_append_times_alone,
         directed_histories.the_brokers_clock_is_ahead_for_one_record_of_each_log,
+    ),
+    (
+        broken_rules.count_open_sessions_since_the_newest_append_time,
+        directed_histories.the_brokers_clock_was_ahead_when_a_source_began,
     ),
     (
         broken_rules.cover_only_the_old_where_every_floor_is_the_end,
