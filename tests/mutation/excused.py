@@ -58,7 +58,7 @@ _BY_FILE: dict[str, dict[str, str]] = {
         "Partition.__init__: 1 to 0": _UNKNOWN,
         "Partition._add_clock_offset: < to <=": _OVERWRITE,
         "Partition._check_timers: condition to True (2)": "WORK: a session is asked for idle markers in vain",
-        "Partition.process: condition to True (3)": _NOT_FURTHER,
+        "Partition.process: condition to True (4)": _NOT_FURTHER,
         "Partition.process: drop assignment (4)": _NOT_FURTHER,
     },
     "services/aligner/session.py": {

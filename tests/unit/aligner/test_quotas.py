@@ -11,6 +11,7 @@ from services.aligner.session import SOURCES_MAX, Stream
 from services.contract.alignment_config import AlignmentConfig, Quotas, config_from_json, member_bytes
 from services.contract.chunk import Chunk
 from services.contract.dead_letter import Rejected
+from services.contract.quotas import OpenSessions
 
 # Hops of half a second: 2 records, 100 bytes and 8 pixels of a source, 150 bytes and 12 pixels of a session.
 QUOTAS = Quotas(
@@ -99,6 +100,20 @@ def test_members_fit_the_bytes_of_their_share_of_the_window_record(name: str) ->
     config = replace(CONFIG, quotas=None, window_bytes_max=3 * 3 * member_bytes(name, "0"))
     log = Log(config)
     assert [log.send(0, name) for _ in range(4)] == ["windowed", "windowed", "windowed", "limit"]
+
+
+def test_a_source_may_send_to_other_sessions_once_a_period_of_ten_seconds_is_over() -> None:
+    sessions = OpenSessions(AlignmentConfig(quotas=Quotas(source_sessions_max=2)))
+
+    def is_over(session: str, at_us: int, source: str = "a") -> bool:
+        return sessions.count(session, source, at_us) is not None
+
+    last_us = 10 * SECOND - 1
+    assert [is_over(session, last_us) for session in "stust"] == [False, False, True, False, False]
+    assert not is_over("u", last_us, source="b")
+    assert not is_over("u", last_us + 1)
+    assert not is_over("v", 0), "append times went back"
+    assert sessions.periods == 3
 
 
 def test_settings_of_earlier_versions_have_neither_quotas_nor_a_limit_of_bytes() -> None:
