@@ -6,65 +6,26 @@ caller's monotonic clock; they decide nothing here (idleness.py reads them).
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections import deque
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
 from services.aligner.generations import Generations
-from services.aligner.session import NEVER_US, OpenWindow, Session, Stream, WatermarkStep, WindowStream
+from services.aligner.member_limits import MemberLimits
+from services.aligner.panes import Identity, Pane
+from services.aligner.retained_offsets import RetainedOffsets
+from services.aligner.session import NEVER_US, Session, Stream, WatermarkStep
 from services.aligner.window_builder import build_window
-from services.contract.alignment_config import MEMBER_BYTES, NAME_CHARACTER_BYTES, AlignmentConfig, member_bytes
+from services.contract.alignment_config import AlignmentConfig
 from services.contract.chunk import Chunk, SessionEnd
 from services.contract.dead_letter import Reason, Rejected
-from services.contract.quotas import QuotaLimits, count_chunk
+from services.contract.quotas import QuotaLimits
 from services.contract.session_reset import CLOSED_US, GenerationStart, SessionReset, split_generation_id
 from services.contract.tick import Tick
-from services.contract.window import Member, Window
+from services.contract.window import Window
 
-NO_LIMIT = 1 << 62
 NOWHERE: Mapping[str, int] = {}
-
-
-class RetainedOffsets:
-    """Offsets of one log that open windows or idle records still need; they come in rising order.
-
-    The smallest retained offset is the commit offset, so that a commit never skips one (Faust's own rule does).
-    """
-
-    __slots__ = ("_order", "_uses")
-
-    def __init__(self) -> None:
-        self._order: deque[tuple[int, int]] = deque()
-        self._uses: dict[int, int] = {}
-
-    def __len__(self) -> int:
-        return len(self._uses)
-
-    def retain(self, offset: int, appended_us: int) -> None:
-        """Retain an offset once more; each use is released on its own."""
-        if offset not in self._uses:
-            self._order.append((offset, appended_us))
-            self._uses[offset] = 0
-        self._uses[offset] += 1
-
-    def release(self, offset: int) -> None:
-        """Release one use of an offset. Raises KeyError if it is not retained."""
-        self._uses[offset] -= 1
-        if not self._uses[offset]:
-            del self._uses[offset]
-
-    def first(self) -> tuple[int, int] | None:
-        """Return offset and append time (us) of the smallest retained offset, None if there is none."""
-        while self._order and self._order[0][0] not in self._uses:
-            self._order.popleft()
-        return self._order[0] if self._order else None
-
-    def commit_offset(self, position: int) -> int:
-        """Return where a restart must read on; `position` is the offset of the next record to process."""
-        first = self.first()
-        return position if first is None else first[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,61 +90,57 @@ class Aligner:
         self._oldest = [(start_us, name) for name, start_us in last_emitted_us.items()]
         heapify(self._oldest)
         self._ticked: set[str] = set()
-        self._quotas = QuotaLimits(config)
-        self._members_bytes_max = NO_LIMIT if config.members_bytes_max is None else config.members_bytes_max
-        self._member_share = self._members_bytes_max // config.members_max
-        self._name_characters_max = (self._member_share - MEMBER_BYTES) // NAME_CHARACTER_BYTES
+        self._quotas, self._limits = QuotaLimits(config), MemberLimits(config)
         self._lead_us = -NEVER_US if config.lead_us is None else config.lead_us
-        self._close_after_us = {modality: config.closing_watermark_us(0, modality) for modality in config.modalities}
+        self._size_us, self._hop_us = config.size_us, config.hop_us
         self.retained = {modality: RetainedOffsets() for modality in config.modalities}
         self.generations = Generations(generations, positions)
 
     def add_chunk(self, chunk: Chunk, received_mono_us: int) -> tuple[Fate, list[Window]]:
         """Add a chunk; return its fate and the windows that it closed, in order of start."""
-        name, modality, source, id, t_us, duration_us, sha256, partition, offset, appended_us, _, _ = chunk
+        name, modality, source, id, t_us, duration_us, sha256, _, offset, appended_us, payload_bytes, pixels = chunk
         name = self.generations.id_at(name, modality, offset)
-        session, config = self._session(name, received_mono_us), self.config
-        stream = session.streams[modality]
-        stream.add_source(source)
-        starts = config.window_starts(t_us, duration_us)
-        closed_us = self._closed_us(session, stream, modality)
-        closed = (closed_us - starts.start) // starts.step + 1 if starts.start <= closed_us else 0
-        open_starts = starts[closed:] if closed else starts
-        if not open_starts:
+        session = self.sessions.get(name) or self._open_session(name, received_mono_us)
+        stream, hop_us = session.streams[modality], self._hop_us
+        if source not in stream.sources or stream.ended:
+            stream.add_source(source)
+        # As `AlignmentConfig.window_starts`, without a range for each chunk.
+        first_us = ((t_us - self._size_us) // hop_us + 1) * hop_us
+        last_us = (t_us + (duration_us or 1) - 1) // hop_us * hop_us
+        open_us = first_us if first_us > stream.closed_us else (stream.closed_us // hop_us + 1) * hop_us
+        if open_us > last_us:
             self._drop_if_empty(session)
-            # If windows are further apart than they are long, a chunk may belong to no window at all.
-            behind_us = max(stream.watermark_us - config.closing_watermark_us(starts[-1], modality), 0) if starts else 0
-            return Late(tuple(starts), behind_us), []
-        identity = chunk.identity
-        if identity in stream.known:
-            if stream.known[identity] == sha256:
+            return self._late(stream, chunk), []
+        identity, pane = (source, id, t_us, duration_us), stream.panes.get(last_us)
+        known = None if pane is None else pane.chunks.get(identity)
+        if known is None and stream.shortened:
+            known = stream.find_shortened(identity)
+        if known is not None:
+            if known.sha256 == sha256:
                 return Duplicate(), []
             return Rejected(Reason.CONFLICT, "this source sent other bytes under the same id and time"), []
-        last_window = session.windows.get(starts[-1])
-        usage = None if last_window is None else last_window.usage.get(modality)
-        if usage is not None:
-            exceeded = self._quotas.exceeded(usage, chunk)
+        if pane is not None and self._quotas.may_exceed(
+            len(pane.chunks), pane.payload_bytes + payload_bytes, pane.pixels + pixels
+        ):
+            usage = pane.usage()
+            exceeded = self._quotas.exceeded(usage, chunk) if usage else None
             if exceeded is not None:
                 return Rejected(Reason.QUOTA, exceeded), []
-        member = Member(source, id, t_us, duration_us, sha256, partition, offset)
-        last_start_us = self._enter(session, modality, member, appended_us, open_starts)
-        if last_start_us is not None:
-            stream.remember(identity, sha256, last_start_us)
-            if last_start_us == starts[-1]:
-                if usage is None:
-                    usage = session.windows[last_start_us].usage[modality] = {}
-                count_chunk(usage, chunk)
+        is_member = self._enter(session, stream, chunk, identity, pane, first_us, open_us, last_us)
         # A chunk rejected for `limit` raises the watermark too. After a crash some of its windows may be emitted already;
         # whether one of them had room can then not be known, but the watermark must come out the same.
         # A clock that runs ahead must not make the other sources of its stream late.
-        watermark_us = min(t_us + (duration_us if config.streams[modality].gapless else 0), appended_us + self._lead_us)
+        watermark_us = min(t_us + duration_us if stream.gapless else t_us, appended_us + self._lead_us)
         windows: list[Window] = []
         if watermark_us > stream.watermark_us:
             session.last_data_mono_us = received_mono_us
-            self._raise(stream, modality, WatermarkStep(watermark_us, appended_us, "data", received_mono_us))
-            windows = self._close(session)
-        if last_start_us is None:
-            return Rejected(Reason.LIMIT, f"each window has {config.members_max} members or as many bytes"), windows
+            stream.raise_watermark(WatermarkStep(watermark_us, appended_us, "data", received_mono_us))
+            if session.starts and session.starts[0] <= stream.closed_us:
+                windows = self._close(session)
+        if not is_member:
+            return Rejected(
+                Reason.LIMIT, f"each window has {self.config.members_max} members or as many bytes"
+            ), windows
         return WINDOWED, windows
 
     def apply_tick(
@@ -193,12 +150,12 @@ class Aligner:
         windows: list[Window] = []
         for name in sorted(tick.bounds):
             watermark_us = tick.bounds[name]
-            session = self._session(name, received_mono_us)
+            session = self.sessions.get(name) or self._open_session(name, received_mono_us)
             stream = session.streams[modality]
             if watermark_us > stream.watermark_us:
-                self._raise(stream, modality, WatermarkStep(watermark_us, appended_us, tick.evidence, received_mono_us))
+                stream.raise_watermark(WatermarkStep(watermark_us, appended_us, tick.evidence, received_mono_us))
                 hop_us = self.config.hop_us
-                reach_us = (watermark_us - self._close_after_us[modality]) // hop_us * hop_us
+                reach_us = (watermark_us - stream.close_after_us) // hop_us * hop_us
                 # Retained even if no window is open: the chunk that opens one may be in a log that is read more slowly.
                 if reach_us > self.last_emitted_us.get(name, NEVER_US):
                     stream.ticks.append((reach_us, offset))
@@ -229,7 +186,7 @@ class Aligner:
         for modality, appended_us in self.generations.closed_logs(session.name):
             stream = session.streams.get(modality)
             if stream is not None and stream.watermark_us < CLOSED_US:
-                self._raise(stream, modality, WatermarkStep(CLOSED_US, appended_us, "tick", received_mono_us))
+                stream.raise_watermark(WatermarkStep(CLOSED_US, appended_us, "tick", received_mono_us))
 
     def end_source(self, modality: str, end: SessionEnd, offset: int) -> None:
         """Note that a source has ended; this raises no watermark (the idle record that follows does)."""
@@ -239,7 +196,7 @@ class Aligner:
 
     def early_window(self, session: Session, start_us: int) -> Window:
         """Build the early version of an open window from what is known now."""
-        session.windows[start_us].early_emitted = True
+        session.early.add(start_us)
         return self._build(session, start_us, final=False)
 
     def forget_before(self, appended_us: int) -> list[str]:
@@ -276,56 +233,76 @@ class Aligner:
         """Return where a restart must read on in the log of a modality; `position` is its next offset."""
         return self.retained[modality].commit_offset(position)
 
-    def _session(self, name: str, received_mono_us: int) -> Session:
-        session = self.sessions.get(name)
-        if session is None:
-            streams = {modality: Stream() for modality in self.config.modalities}
-            modalities = self.config.modalities_of(split_generation_id(name)[0])
-            session = self.sessions[name] = Session(name, modalities, streams, received_mono_us)
-            self._close_logs(session, received_mono_us)
+    def _open_session(self, name: str, received_mono_us: int) -> Session:
+        closed_us, config = self.last_emitted_us.get(name, NEVER_US), self.config
+        streams = {
+            modality: Stream(config.closing_watermark_us(0, modality), stream.gapless, closed_us)
+            for modality, stream in config.streams.items()
+        }
+        modalities = config.modalities_of(split_generation_id(name)[0])
+        session = self.sessions[name] = Session(name, modalities, streams, received_mono_us)
+        self._close_logs(session, received_mono_us)
         return session
 
-    def _closed_us(self, session: Session, stream: Stream, modality: str) -> int:
-        """Return the latest start of a window that is closed for a stream."""
-        return max(
-            stream.watermark_us - self._close_after_us[modality], self.last_emitted_us.get(session.name, NEVER_US)
-        )
+    def _late(self, stream: Stream, chunk: Chunk) -> Late:
+        starts = self.config.window_starts(chunk.t_us, chunk.duration_us)
+        # If windows are further apart than they are long, a chunk may belong to no window at all.
+        behind_us = max(stream.watermark_us - stream.close_after_us - starts[-1], 0) if starts else 0
+        return Late(tuple(starts), behind_us)
 
-    def _enter(self, session: Session, modality: str, member: Member, appended_us: int, starts: range) -> int | None:
-        """Add a member to each of these windows that has room; return the start of the last one that had."""
-        last, members_max, share = None, self.config.members_max, self._member_share
-        # Nearly all members take less than their share of the record; those of long names use that of others.
-        fits = len(member.source) + len(member.id) <= self._name_characters_max
-        excess = 0 if fits else max(member_bytes(member.source, member.id) - share, 0)
-        for start in starts:
-            window = session.windows.get(start)
-            if window is None:
-                window = session.windows[start] = OpenWindow(appended_us)
-                insort(session.starts, start)
-                self.windows_open += 1
-            members = window.members.get(modality)
-            if members is None:
-                members = window.members[modality] = WindowStream()
-            if len(members) < members_max and (
-                (fits and not members.excess)
-                or (len(members) + 1) * share + members.excess + excess <= self._members_bytes_max
-            ):
-                members.append(member)
-                if excess:
-                    members.excess += excess
-                if appended_us < window.opened_us:
-                    window.opened_us = appended_us
-                last = start
-        if last is not None:
-            # The windows of a session are emitted in order, so the record is needed until the last of them is.
-            session.windows[last].last.append((modality, member.offset))
-            self.retained[modality].retain(member.offset, appended_us)
-        return last
+    def _enter(
+        self,
+        session: Session,
+        stream: Stream,
+        chunk: Chunk,
+        identity: Identity,
+        pane: Pane | None,
+        first_us: int,
+        open_us: int,
+        last_us: int,
+    ) -> bool:
+        """Add a chunk to the pane of its last window; return False if none of its windows has room.
 
-    def _raise(self, stream: Stream, modality: str, step: WatermarkStep) -> None:
-        stream.steps.append(step)
-        stream.watermark_us = step.watermark_us
-        stream.forget(step.watermark_us - self._close_after_us[modality])
+        Args:
+            session: The session.
+            stream: The stream.
+            chunk: The chunk.
+            identity: Its identity.
+            pane: The pane of the last window that it overlaps, if there is one.
+            first_us: Start of the first window that it overlaps.
+            open_us: The first of these that is open for its stream.
+            last_us: The last one.
+        """
+        hop_us = self._hop_us
+        starts: Sequence[int] | None = None if open_us == first_us else range(open_us, last_us + 1, hop_us)
+        pane_us = last_us
+        if stream.room and len(chunk.source) + len(chunk.id) <= self._limits.name_characters_max:
+            stream.room -= 1
+        else:
+            overlapped = range(open_us, last_us + 1, hop_us)
+            entered = self._limits.windows_with_room(stream, session.starts, chunk, overlapped)
+            if not entered:
+                return False
+            if len(entered) < len(overlapped):
+                starts, open_us, pane_us = entered, entered[0], entered[-1]
+                pane = stream.panes.get(pane_us)
+        if pane is None:
+            # The windows of a session are emitted in order, so its records are needed until the last of them is.
+            pane = stream.open_pane(pane_us, chunk)
+            self.retained[chunk.modality].retain(chunk.offset, chunk.appended_us)
+        else:
+            self.retained[chunk.modality].further += 1
+        pane.add(identity, chunk)
+        if open_us < pane.windows_from_us:
+            self.windows_open += session.open_windows(open_us, pane_us, hop_us)
+            pane.windows_from_us = open_us
+        if starts is not None:
+            is_rest = len(starts) == (last_us - open_us) // hop_us + 1
+            pane.limit(chunk.offset, starts, open_us if is_rest else pane_us + 1)
+            if pane_us != last_us:
+                pane.do_not_count(chunk.offset)
+                stream.shortened[identity] = pane_us
+        return True
 
     def _close(self, session: Session) -> list[Window]:
         windows: list[Window] = []
@@ -333,9 +310,10 @@ class Aligner:
             start = session.starts[0]
             windows.append(self._build(session, start, final=True))
             del session.starts[0]
+            session.early.discard(start)
             self.windows_open -= 1
-            for modality, offset in session.windows.pop(start).last:
-                self.retained[modality].release(offset)
+            for modality, stream in session.streams.items():
+                self._drop_window(modality, stream, start)
             if session.name not in self.last_emitted_us:
                 heappush(self._oldest, (start, session.name))
             self.last_emitted_us[session.name] = start
@@ -344,11 +322,24 @@ class Aligner:
             self._drop_if_empty(session)
         return windows
 
+    def _drop_window(self, modality: str, stream: Stream, start_us: int) -> None:
+        """Drop what only an emitted window needed."""
+        stream.closed_us = max(stream.closed_us, start_us)
+        if stream.counts is not None:
+            stream.counts.pop(start_us, None)
+        pane = stream.panes.pop(start_us, None)
+        if pane is not None:
+            self.retained[modality].release(pane.offset)
+            self.retained[modality].further -= len(pane.chunks) - 1
+        if stream.shortened:
+            stream.shortened = {identity: us for identity, us in stream.shortened.items() if us > start_us}
+
     def _closed(self, session: Session, start_us: int) -> bool:
         """Return whether a window is closed for every stream of its session."""
         for modality in session.modalities:
             # A loop rather than `all`: this runs for each chunk, and mostly ends at the first stream.
-            if session.streams[modality].watermark_us - self._close_after_us[modality] < start_us:
+            stream = session.streams[modality]
+            if stream.watermark_us - stream.close_after_us < start_us:
                 return False
         return True
 

@@ -121,10 +121,8 @@ def early_starts(session: Session, config: AlignmentConfig, timeouts: IdleTimeou
         end_us = start + config.size_us
         if end_us > reached_us and end_us + timeouts.early_us > clock_us:
             break
-        window = session.windows[start]
-        gapless = (m for m in window.members if config.streams[m].gapless)
-        if not window.early_emitted and (
-            end_us + timeouts.early_us <= clock_us or all(session.streams[m].watermark_us >= end_us for m in gapless)
+        if start not in session.early and (
+            end_us + timeouts.early_us <= clock_us or _gapless_passed(session, config, start)
         ):
             due.append(start)
     return due
@@ -134,7 +132,7 @@ def early_deadline_us(session: Session, config: AlignmentConfig, timeouts: IdleT
     """Return when (monotonic clock) an early window is due at the earliest if nothing else arrives, else FOREVER_US."""
     if timeouts.early_us is None:
         return FOREVER_US
-    pending = next((s for s in session.starts if not session.windows[s].early_emitted), None)
+    pending = next((s for s in session.starts if s not in session.early), None)
     if pending is None:
         return FOREVER_US
     level_us = pending + config.size_us + timeouts.early_us
@@ -191,6 +189,16 @@ class TimerQueue:
             del self._due_us[session]
             due.append(session)
         return due
+
+
+def _gapless_passed(session: Session, config: AlignmentConfig, start_us: int) -> bool:
+    """Return whether every gapless stream with a member in a window has passed its end."""
+    end_us = start_us + config.size_us
+    return all(
+        stream.watermark_us >= end_us
+        for stream in session.streams.values()
+        if stream.gapless and any(pane.chunks_in(start_us, end_us) for pane in stream.panes.values())
+    )
 
 
 def _clock_us(stream: Stream, now_us: int) -> int:

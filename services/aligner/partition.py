@@ -208,7 +208,8 @@ class Partition:
                         self._reject(modality, record, "alignment", Rejected(Reason.QUOTA, exceeded), effects)
                         continue
                     fate, windows = self.aligner.add_chunk(chunk, now_us)
-                    effects.windows += windows
+                    if windows:
+                        effects.windows += windows
                     sessions.add(self.aligner.generations.id_at(chunk.session, modality, record.offset))
                     self._add_fate(modality, record, admitted, fate, effects)
                 else:
@@ -351,13 +352,13 @@ class Partition:
         self, modality: str, record: LogRecord, admitted: AdmittedChunk, fate: Fate, effects: Effects
     ) -> None:
         chunk = admitted.chunk
-        if isinstance(fate, Rejected) and fate.reason is Reason.QUOTA:
+        _, _, source, _, t_us, duration_us, _, _, _, appended_us, _, _ = chunk
+        if fate is not WINDOWED and isinstance(fate, Rejected) and fate.reason is Reason.QUOTA:
             # What is over its quota gets no statistics: a flood of sources would displace those of others.
             self._reject(modality, record, "alignment", fate, effects)
             return
-        if not (self._config.clocks and self._config.uses_append_time(chunk.source)):
-            offset_us = chunk.appended_us - chunk.t_us - chunk.duration_us
-            self._add_clock_offset(modality, chunk.source, chunk.appended_us, offset_us, effects)
+        if not (self._config.clocks and self._config.uses_append_time(source)):
+            self._add_clock_offset(modality, source, appended_us, appended_us - t_us - duration_us, effects)
         if fate is WINDOWED:
             effects.fates[modality, "windowed"] += 1
             effects.payloads.append(admitted)

@@ -1,20 +1,18 @@
-"""The state of an open session: its streams with the history of their watermarks, and its open windows."""
+"""The state of an open session: its streams with their chunks and the history of their watermarks, and its open windows."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
 from typing import Literal, NamedTuple
 
-from services.contract.quotas import Usage
-from services.contract.window import Member
+from services.aligner.panes import Identity, Pane
+from services.contract.chunk import Chunk
 
 NEVER_US = -(1 << 62)
 # Sources of a stream that are remembered. Beyond that its end is not known from announcements, but from silence.
 SOURCES_MAX = 1_000
 Evidence = Literal["data", "tick", "end"]
-Identity = tuple[str, str, int, int]
 
 
 class WatermarkStep(NamedTuple):
@@ -38,10 +36,14 @@ class Stream:
     """One modality of one session.
 
     Attributes:
+        close_after_us: How far beyond the start of a window the watermark must be to close it.
+        gapless: Whether its chunks leave no gaps.
+        closed_us: No window that starts at or before this is open for it.
         steps: History of its watermark, as far as open windows need it.
-        known: sha256 of the payload by the identity of each chunk that may still be repeated.
-        known_until: These identities by the start of the last window that needs them.
-        expiring: These starts, as a heap.
+        panes: The chunks of open windows by the start of the last window, in this order.
+        room: How many more chunks each of its windows certainly has room for (see `MemberLimits`).
+        counts: By window, its members and the bytes that these take beyond their shares; None if none is near a limit.
+        shortened: The last window of each chunk that had no room in the last one that it overlaps, by identity.
         ticks: Retained idle records: (start of the latest window that they close, offset).
         sources: Sources seen, at most SOURCES_MAX.
         ended: Sources that have ended, at most SOURCES_MAX.
@@ -49,10 +51,14 @@ class Stream:
         announced_watermark_us: The highest watermark that we asked to be written into the log.
     """
 
+    close_after_us: int = 0
+    gapless: bool = False
+    closed_us: int = NEVER_US
+    room: int = 0
     steps: list[WatermarkStep] = field(default_factory=list)
-    known: dict[Identity, str] = field(default_factory=dict)
-    known_until: dict[int, list[Identity]] = field(default_factory=dict)
-    expiring: list[int] = field(default_factory=list)
+    panes: dict[int, Pane] = field(default_factory=dict)
+    counts: dict[int, tuple[int, int]] | None = None
+    shortened: dict[Identity, int] = field(default_factory=dict)
     ticks: list[tuple[int, int]] = field(default_factory=list)
     sources: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
@@ -75,59 +81,32 @@ class Stream:
         if len(self.ended) < SOURCES_MAX:
             self.ended.add(source)
 
-    def remember(self, identity: Identity, sha256: str, last_start_us: int) -> None:
-        """Remember an identity until the window that starts at `last_start_us` is closed for this stream."""
-        self.known[identity] = sha256
-        identities = self.known_until.get(last_start_us)
-        if identities is None:
-            self.known_until[last_start_us] = [identity]
-            heappush(self.expiring, last_start_us)
-        else:
-            identities.append(identity)
+    def raise_watermark(self, step: WatermarkStep) -> None:
+        """Raise the watermark, which closes windows for this stream."""
+        self.steps.append(step)
+        self.watermark_us = step.watermark_us
+        closed_us = step.watermark_us - self.close_after_us
+        if closed_us > self.closed_us:
+            self.closed_us = closed_us
 
-    def forget(self, closed_us: int) -> None:
-        """Forget the identities whose last window starts at or before `closed_us`."""
-        while self.expiring and self.expiring[0] <= closed_us:
-            for identity in self.known_until.pop(heappop(self.expiring)):
-                del self.known[identity]
+    def find_shortened(self, identity: Identity) -> Chunk | None:
+        """Return a chunk that had no room in the last window that it overlaps, while its own last one is open here."""
+        last_us = self.shortened.get(identity, NEVER_US)
+        return self.panes[last_us].chunks[identity] if last_us > self.closed_us else None
+
+    def open_pane(self, last_us: int, chunk: Chunk) -> Pane:
+        """Return a new pane for the chunks whose last window starts at `last_us`; `chunk` is the first of them."""
+        pane = Pane(last_us, chunk)
+        if self.panes and last_us < next(reversed(self.panes)):
+            self.panes = dict(sorted([*self.panes.items(), (last_us, pane)]))
+        else:
+            self.panes[last_us] = pane
+        return pane
 
     def step_reaching(self, level_us: int) -> WatermarkStep | None:
         """Return the first step at or above a level, None if the watermark is below it."""
         # The comparison comes first: most streams are below the level when this is asked for each session of a batch.
         return self.steps[bisect_left(self.steps, (level_us,))] if level_us <= self.watermark_us else None
-
-
-class WindowStream(list[Member]):
-    """The members of one modality in an open window, in order of arrival.
-
-    Attributes:
-        excess: Bytes that members may take in the record beyond their shares.
-    """
-
-    __slots__ = ("excess",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.excess = 0
-
-
-@dataclass(slots=True)
-class OpenWindow:
-    """The members of a window that is not emitted yet.
-
-    Attributes:
-        opened_us: Smallest append time of its members.
-        members: Members by modality, in order of arrival.
-        last: Modality and offset of those members that are in no later window.
-        early_emitted: Whether its early version is emitted.
-        usage: By modality, what counts against quotas of chunks for which this is the last window.
-    """
-
-    opened_us: int
-    members: dict[str, WindowStream] = field(default_factory=dict)
-    last: list[tuple[str, int]] = field(default_factory=list)
-    early_emitted: bool = False
-    usage: dict[str, Usage] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -139,18 +118,31 @@ class Session:
         modalities: The modalities that the settings declare for it.
         streams: One stream for each modality.
         last_data_mono_us: When a data record last raised a watermark (monotonic clock).
-        windows: Open windows by start.
-        starts: Their starts, rising.
+        starts: Starts of the open windows, rising.
+        early: Those of them whose early version is emitted.
     """
 
     name: str
     modalities: tuple[str, ...]
     streams: dict[str, Stream]
     last_data_mono_us: int
-    windows: dict[int, OpenWindow] = field(default_factory=dict)
     starts: list[int] = field(default_factory=list)
+    early: set[int] = field(default_factory=set)
 
     @property
     def any_ended(self) -> bool:
         """Return whether some source has ended and not started again."""
         return any(stream.ended for stream in self.streams.values())
+
+    def open_windows(self, first_us: int, last_us: int, hop_us: int) -> int:
+        """Open the windows from one start to another one that are not open; return how many these were."""
+        starts, before = self.starts, len(self.starts)
+        if starts and first_us >= starts[0] and before == (starts[-1] - starts[0]) // hop_us + 1:
+            # Nearly always: no gap so far, and the new windows follow.
+            first_us = max(first_us, starts[-1] + hop_us) if first_us <= starts[-1] + hop_us else first_us
+        for start_us in range(first_us, last_us + 1, hop_us):
+            if not starts or start_us > starts[-1]:
+                starts.append(start_us)
+            elif starts[bisect_left(starts, start_us)] != start_us:
+                insort(starts, start_us)
+        return len(starts) - before

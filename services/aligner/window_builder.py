@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from operator import attrgetter, lt
-
+from services.aligner.panes import WindowChunks, collect_members
 from services.aligner.session import Session, WatermarkStep
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.session_reset import split_generation_id
-from services.contract.window import Member, Window, WindowMembers
-
-_order = attrgetter("t_us", "source", "id")
+from services.contract.window import Window, WindowMembers
 
 
 def build_window(
@@ -26,43 +22,47 @@ def build_window(
         digest: Their digest.
         final: False for an early window.
     """
-    window = session.windows[start_us]
     name, generation = split_generation_id(session.name)
     previous_us = last_emitted_us
     if previous_us is not None and start_us - previous_us > config.event_gap_us:
         previous_us = None
-    steps = {m: session.streams[m].step_reaching(config.closing_watermark_us(start_us, m)) for m in session.modalities}
-    latest = (stream.steps[-1] for stream in session.streams.values() if stream.steps)
-    times = [step.appended_us for step in steps.values() if step] if final else [step.appended_us for step in latest]
+    end_us = start_us + config.size_us
+    streams, modalities = session.streams, {}
+    opened_us, closed_us = [], []
+    for m, stream in streams.items():
+        arrived = collect_members(stream.panes.values(), start_us, end_us) if stream.panes else None
+        if arrived is not None:
+            opened_us.append(arrived.opened_us)
+        if m not in session.modalities:
+            modalities[m] = WindowMembers("absent", "config", None, ())
+            continue
+        step = stream.step_reaching(start_us + stream.close_after_us)
+        modalities[m] = _members(step, arrived)
+        if step is not None and final:
+            closed_us.append(step.appended_us)
+    if not final:
+        closed_us = [stream.steps[-1].appended_us for stream in streams.values() if stream.steps]
     return Window(
         session=name,
         start_us=start_us,
-        end_us=start_us + config.size_us,
+        end_us=end_us,
         previous_us=previous_us,
         final=final,
         config=digest,
-        modalities={
-            m: _members(m in session.modalities, steps.get(m), window.members.get(m, ())) for m in config.streams
-        },
-        opened_us=window.opened_us,
-        closed_us=max(times),
+        modalities=modalities,
+        opened_us=min(opened_us),
+        closed_us=max(closed_us),
         generation=generation,
     )
 
 
-def _is_sorted(members: Sequence[Member]) -> bool:
-    """Return whether event times rise strictly; nearly all members arrive so and need no sorting."""
-    times = [member.t_us for member in members]
-    return all(map(lt, times, times[1:]))
-
-
-def _members(declared: bool, step: WatermarkStep | None, arrived: Sequence[Member]) -> WindowMembers:
-    if not declared:
-        return WindowMembers("absent", "config", None, ())
-    members = tuple(arrived) if _is_sorted(arrived) else tuple(sorted(arrived, key=_order))
+def _members(step: WatermarkStep | None, arrived: WindowChunks | None) -> WindowMembers:
     evidence, watermark_us = (step.evidence, step.watermark_us) if step else (None, None)
-    if any(not member.alive for member in members):
-        return WindowMembers("present", evidence, watermark_us, members)
-    if members:
-        return WindowMembers("absent", "alive", watermark_us, members)
-    return WindowMembers("absent" if evidence in ("data", "end") else "unknown", evidence, watermark_us, ())
+    if arrived is None:
+        return WindowMembers("absent" if evidence in ("data", "end") else "unknown", evidence, watermark_us, ())
+    if arrived.members[0].alive and all(member.alive for member in arrived.members):
+        members = WindowMembers("absent", "alive", watermark_us, arrived.members)
+    else:
+        members = WindowMembers("present", evidence, watermark_us, arrived.members)
+    members.texts = arrived.texts
+    return members

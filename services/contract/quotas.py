@@ -32,6 +32,22 @@ class QuotaLimits:
             self._bytes, self._pixels = per_hop(quotas.source_bytes_per_s), per_hop(quotas.source_pixels_per_s)
             self._all_bytes = per_hop(quotas.session_bytes_per_s)
             self._all_pixels = per_hop(quotas.session_pixels_per_s)
+            # Sums of all sources within these exceed no quota, whichever the sources are.
+            self._any_records = min(self._records, self._sources_max)
+            self._any_bytes = min(self._bytes, self._all_bytes)
+            self._any_pixels = min(self._pixels, self._all_pixels)
+
+    def may_exceed(self, records: int, payload_bytes: int, pixels: int) -> bool:
+        """Return whether `exceeded` must judge a chunk.
+
+        Args:
+            records: The number of chunks before it that have the same last window, of all sources.
+            payload_bytes: Their bytes with those of the chunk.
+            pixels: Their pixels with those of the chunk.
+        """
+        return self.enabled and (
+            records >= self._any_records or payload_bytes > self._any_bytes or pixels > self._any_pixels
+        )
 
     def exceeded(self, usage: Usage, chunk: Chunk) -> str | None:
         """Return what quota a chunk exceeds, for a dead letter; None if it is within all of them.
@@ -40,8 +56,6 @@ class QuotaLimits:
             usage: What counts in the chunk's last window, not empty.
             chunk: The chunk.
         """
-        if not self.enabled:
-            return None
         _, _, name, _, _, _, _, _, _, _, size, pixels = chunk
         q, source = self._quotas, usage.get(name)
         if source is None:

@@ -40,7 +40,7 @@ class Member:
     sha256: Final[str]
     partition: Final[int]
     offset: Final[int]
-    _texts: tuple[str, str] | None = field(default=None, init=False, repr=False, compare=False)
+    _texts: MemberTexts | None = field(default=None, init=False, repr=False, compare=False)
     _input: tuple[str, str] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -49,20 +49,10 @@ class Member:
         return self.sha256 == EMPTY_SHA256
 
     @property
-    def texts(self) -> tuple[str, str]:
+    def texts(self) -> MemberTexts:
         """Return its canonical JSON in the record and in the digest's input; built once for all of its windows."""
         if self._texts is None:
-            source, id, sha256 = (
-                canonical.dumps_text(self.source),
-                canonical.dumps_text(self.id),
-                canonical.dumps_text(self.sha256),
-            )
-            t_us, duration_us = str(self.t_us), str(self.duration_us)
-            record = (
-                f'{{"at":[{self.partition},{self.offset}],"duration_us":{duration_us},"id":{id},'
-                f'"sha256":{sha256},"source":{source},"t_us":{t_us}}}'
-            )
-            self._texts = record, f"[{source},{id},{t_us},{duration_us},{sha256}]"
+            self._texts = join_texts((self,))
         return self._texts
 
     def input_text(self, modality: str) -> str:
@@ -79,7 +69,27 @@ class Member:
         return self._input[1]
 
 
-@dataclass(frozen=True, slots=True)
+# The canonical JSON of members in the record and in the digest's input, without the brackets around them.
+MemberTexts = tuple[str, str]
+
+
+def join_texts(members: Sequence[Member]) -> MemberTexts:
+    """Return the texts of members, joined by commas."""
+    quoted, records, digests = canonical.dumps_text, [], []
+    source, source_text = None, ""
+    for member in members:
+        if member.source is not source:
+            source, source_text = member.source, quoted(member.source)
+        t_us, duration_us, id, sha256 = member.t_us, member.duration_us, quoted(member.id), quoted(member.sha256)
+        records.append(
+            f'{{"at":[{member.partition},{member.offset}],"duration_us":{duration_us},"id":{id},'
+            f'"sha256":{sha256},"source":{source_text},"t_us":{t_us}}}'
+        )
+        digests.append(f"[{source_text},{id},{t_us},{duration_us},{sha256}]")
+    return ",".join(records), ",".join(digests)
+
+
+@dataclass(slots=True, unsafe_hash=True)
 class WindowMembers:
     """The members of one modality in a window, and the modality's state.
 
@@ -88,15 +98,18 @@ class WindowMembers:
         evidence: What the state rests on: data, alive, tick, end or config; None if still awaited (early windows only).
         bound_us: Watermark of the record that closed the window for this modality.
         members: In order of event time.
+        texts: The joined texts of the members, set by who has them.
     """
 
-    state: str
-    evidence: str | None
-    bound_us: int | None
-    members: tuple[Member, ...]
+    state: Final[str]
+    evidence: Final[str | None]
+    bound_us: Final[int | None]
+    members: Final[tuple[Member, ...]]
+    # Not a parameter, so that members that are replaced have no former texts.
+    texts: MemberTexts | None = field(default=None, init=False, repr=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Window:
     """The interval [start_us, end_us) of a session, in event time.
 
@@ -110,17 +123,17 @@ class Window:
         muted: Modalities that a prediction must not use; set by fusion, not part of the record.
     """
 
-    session: str
-    start_us: int
-    end_us: int
-    previous_us: int | None
-    final: bool
-    config: str
-    modalities: dict[str, WindowMembers]
-    opened_us: int
-    closed_us: int
-    generation: int = 0
-    muted: frozenset[str] = frozenset()
+    session: Final[str]
+    start_us: Final[int]
+    end_us: Final[int]
+    previous_us: Final[int | None]
+    final: Final[bool]
+    config: Final[str]
+    modalities: Final[dict[str, WindowMembers]]
+    opened_us: Final[int]
+    closed_us: Final[int]
+    generation: Final[int] = 0
+    muted: Final[frozenset[str]] = frozenset()
     _digest: str = field(default="", init=False, repr=False, compare=False)
 
     @property
@@ -130,7 +143,7 @@ class Window:
         It is computed once, because the id of an early window is derived from it.
         """
         if not self._digest:
-            object.__setattr__(self, "_digest", _digest_of([of_digest for of_digest, _ in _streams(self)]))
+            self._digest = _digest_of([of_digest for of_digest, _ in _streams(self)])
         return self._digest
 
     @property
@@ -169,7 +182,7 @@ def encode(window: Window) -> bytes:
     """
     streams = _streams(window)
     digest = _digest_of([of_digest for of_digest, _ in streams])
-    object.__setattr__(window, "_digest", digest)
+    window._digest = digest
     quoted = canonical.dumps_text
     # Only after a reset, so that all other windows keep their bytes.
     generation = f'"generation":{window.generation},' if window.generation else ""
@@ -193,16 +206,17 @@ def _streams(window: Window) -> list[tuple[str, str]]:
 
 
 def _stream_texts(name: str, stream: WindowMembers) -> tuple[str, str]:
-    members = [member.texts for member in stream.members]
-    name, state, evidence = (
-        canonical.dumps_text(name),
-        canonical.dumps_text(stream.state),
-        _text_or_null(stream.evidence),
-    )
+    if stream.texts is not None:
+        of_record, of_digest = stream.texts
+    else:
+        texts = [member.texts for member in stream.members]
+        of_record, of_digest = ",".join([text for text, _ in texts]), ",".join([text for _, text in texts])
+    quoted = canonical.dumps_text
+    name, state, evidence = quoted(name), quoted(stream.state), _text_or_null(stream.evidence)
     return (
-        f"{name}:[{state},{evidence},[{','.join([of_digest for _, of_digest in members])}]]",
+        f"{name}:[{state},{evidence},[{of_digest}]]",
         f'{name}:{{"bound_us":{_number_or_null(stream.bound_us)},"evidence":{evidence},'
-        f'"members":[{",".join([of_record for of_record, _ in members])}],"state":{state}}}',
+        f'"members":[{of_record}],"state":{state}}}',
     )
 
 

@@ -25,9 +25,12 @@ _ALIGNER = [
     "alignment",
     "cached_admission",
     "idleness",
+    "member_limits",
     "ordered_merge",
+    "panes",
     "partition",
     "recovery",
+    "retained_offsets",
     "session",
     "window_builder",
 ]

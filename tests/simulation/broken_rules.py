@@ -54,8 +54,8 @@ def do_not_hold_ticks(patch: pytest.MonkeyPatch) -> None:
         members = [
             chunk.offset
             for session in self.sessions.values()
-            for window in session.windows.values()
-            for chunk in window.members.get(modality, ())
+            for pane in session.streams[modality].panes.values()
+            for chunk in pane.chunks.values()
         ]
         return min(members, default=position)
 
@@ -114,9 +114,9 @@ def forget_identities_at_once(patch: pytest.MonkeyPatch) -> None:
     def forgetful(self: Aligner, *arguments: object) -> object:
         for session in self.sessions.values():
             for lane in session.streams.values():
-                lane.known.clear()
-                lane.known_until.clear()
-                lane.expiring.clear()
+                lane.shortened.clear()
+                for pane in lane.panes.values():
+                    pane.chunks = {("", str(c.offset), c.t_us, c.duration_us): c for c in pane.chunks.values()}
         return chunk(self, *arguments)  # type: ignore[arg-type]
 
     patch.setattr(Aligner, "add_chunk", forgetful)
@@ -141,14 +141,18 @@ def hold_only_the_last_tick(patch: pytest.MonkeyPatch) -> None:
 def judge_by_the_bound_of_the_session(patch: pytest.MonkeyPatch) -> None:
     """Call late only what is late for the slowest modality."""
 
-    def slowest(self: Aligner, session: Session, lane: Stream, modality: str) -> int:
-        bound_us = min(each.watermark_us for each in session.streams.values())
-        return max(
-            bound_us - self.config.closing_watermark_us(0, modality),
-            self.last_emitted_us.get(session.name, NEVER_US),
-        )
+    judge = Aligner.add_chunk
 
-    patch.setattr(Aligner, "_closed_us", slowest)
+    def slowest(self: Aligner, chunk: Chunk, handed_us: int) -> object:
+        session = self.sessions.get(self.generations.id_at(chunk.session, chunk.modality, chunk.offset))
+        if session is not None:
+            bound_us = min(stream.watermark_us for stream in session.streams.values())
+            emitted_us = self.last_emitted_us.get(session.name, NEVER_US)
+            for stream in session.streams.values():
+                stream.closed_us = max(bound_us - stream.close_after_us, emitted_us)
+        return judge(self, chunk, handed_us)
+
+    patch.setattr(Aligner, "add_chunk", slowest)
 
 
 def tick_beyond_the_limit(patch: pytest.MonkeyPatch) -> None:
@@ -217,11 +221,10 @@ def keep_identities_until_emission(patch: pytest.MonkeyPatch) -> None:
 
     def remembering(self: Aligner, chunk: Chunk, handed_us: int) -> object:
         session = self.sessions.get(chunk.session)
-        for window in session.windows.values() if session else ():
-            for member in window.members.get(chunk.modality, ()):
-                if (member.source, member.id, member.t_us, member.duration_us) == chunk.identity:
-                    same = member.sha256 == chunk.sha256
-                    return Duplicate() if same else Rejected(Reason.CONFLICT, "other bytes"), []
+        for pane in session.streams[chunk.modality].panes.values() if session else ():
+            if chunk.identity in pane.chunks:
+                same = pane.chunks[chunk.identity].sha256 == chunk.sha256
+                return Duplicate() if same else Rejected(Reason.CONFLICT, "other bytes"), []
         return judge(self, chunk, handed_us)
 
     patch.setattr(Aligner, "add_chunk", remembering)
@@ -251,26 +254,28 @@ def count_quotas_by_append_time(patch: pytest.MonkeyPatch) -> None:
     counted: WeakKeyDictionary[QuotaLimits, dict[object, list[int]]] = WeakKeyDictionary()
 
     def exceeded(self: QuotaLimits, usage: object, chunk: Chunk) -> str | None:
-        if not self.enabled:
-            return None
         period = chunk.session, chunk.modality, chunk.source, chunk.appended_us // 8_000
         counts = counted.setdefault(self, {}).setdefault(period, [0])
         counts[0] += 1
         return "too many records" if counts[0] > 3 else None
 
     patch.setattr(QuotaLimits, "exceeded", exceeded)
+    patch.setattr(QuotaLimits, "may_exceed", lambda self, *sums: self.enabled)
 
 
 def start_each_process_without_usage(patch: pytest.MonkeyPatch) -> None:
     """Commit past chunks that count against a quota as soon as the first of their windows is emitted."""
-    close = Aligner._close
+    close, nowhere = Aligner._close, 1 << 60
 
     def hasty(self: Aligner, session: Session) -> object:
         windows = close(self, session)
         for start in session.starts[:1]:
-            for modality, offset in session.windows[start].last:
-                self.retained[modality].release(offset)
-            session.windows[start].last.clear()
+            for modality, stream in session.streams.items():
+                pane = stream.panes.get(start)
+                if pane is not None and pane.offset != nowhere:
+                    self.retained[modality].release(pane.offset)
+                    pane.offset = nowhere
+                    self.retained[modality]._uses[nowhere] = self.retained[modality]._uses.get(nowhere, 0) + 1
         return windows
 
     patch.setattr(Aligner, "_close", hasty)

@@ -46,7 +46,7 @@ def test_count_of_open_windows_follows_opening_and_emission() -> None:
     for t, duration in ((0, 0), (0, 400), (230, 0), (600, 0)):
         line.audio(t, duration) if duration else line.video(t)
         counted.append(line.aligner.windows_open)
-        assert counted[-1] == sum(len(session.windows) for session in line.aligner.sessions.values())
+        assert counted[-1] == sum(len(session.starts) for session in line.aligner.sessions.values())
     assert counted[0] == 2
     assert counted[1] > counted[2] > 0
 
@@ -145,7 +145,7 @@ def test_late_chunk_does_not_raise_the_watermark() -> None:
 def test_long_chunk_belongs_to_each_window_that_it_overlaps() -> None:
     line = Line()
     line.audio(0, 300)
-    assert sorted(line.aligner.sessions["s"].windows) == [w * MS for w in range(-50, 300, 50)]
+    assert line.aligner.sessions["s"].starts == [w * MS for w in range(-50, 300, 50)]
 
 
 def test_full_window_rejects_members_and_a_chunk_without_room_is_rejected() -> None:

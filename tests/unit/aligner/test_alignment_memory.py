@@ -13,7 +13,10 @@ STALE = replace(ONE, stale_after_us=1_000 * MS, event_gap_us=50 * MS)
 
 def known(line: Line) -> list[str]:
     """Return the ids that the video stream remembers."""
-    return sorted(id for _, id, _, _ in line.lane("video").known)
+    stream = line.lane("video")
+    return sorted(
+        id for pane in stream.panes.values() if pane.last_us > stream.closed_us for _, id, _, _ in pane.chunks
+    )
 
 
 # video   x(60)          x(120)                  x(170)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.aligner.alignment import RetainedOffsets
 from services.aligner.ordered_merge import LogMerger
 from services.aligner.partition import FrontierCoverage
 from services.aligner.recovery import SettingsMismatchError, initial_state
+from services.aligner.retained_offsets import RetainedOffsets
 from services.contract.last_emitted_window import LastEmittedWindow
 from services.contract.window import Window
 
