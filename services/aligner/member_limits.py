@@ -41,7 +41,8 @@ class MemberLimits:
         """
         excess = max(member_bytes(chunk.source, chunk.id) - self._share, 0)
         if stream.counts is None:
-            stream.counts = self._count(stream, open_starts)
+            # From now on each chunk is counted here, until no window is near a limit.
+            stream.counts, stream.room = self._count(stream, open_starts), 0
         counts, members_max = stream.counts, self._members_max
         room = members_max - max([members for members, _ in counts.values()], default=0)
         if not excess and room >= self._room_min and not any(used for _, used in counts.values()):

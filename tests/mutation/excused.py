@@ -12,7 +12,6 @@ _FAR = "FAR: it stands for a time that is never reached"
 _LIMIT = "SAME: a record exactly at a limit is judged by `admit`, which admits it"
 _OVERWRITE = "SAME: the number is overwritten by an equal one"
 _REMEMBERED = "WORK: one stream more or fewer is remembered"
-_SORTED = "WORK: members in order are sorted once more"
 _UNKNOWN = "SAME: end offsets that are unknown prove nothing, whenever they were requested"
 _NO_HEADS = "SAME: without queued records there is nothing to release, up to any limit"
 _NOT_FURTHER = (
@@ -32,8 +31,6 @@ _BY_FILE: dict[str, dict[str, str]] = {
         "AdmissionCache._known: 0 to -1": "SAME: a stream that declares a negative duration is never admitted or known",
     },
     "services/aligner/alignment.py": {
-        "Aligner.add_chunk: condition to True (2)": "WORK: a whole range is copied",
-        "Aligner._enter: < to <= (2)": _OVERWRITE,
         "Aligner._closed: return None": "SAME: callers take None for False; mypy would not",
         "Aligner._release_ticks: condition to True (2)": "WORK: an empty list is copied",
         "Aligner.forget_before: < to <=": "SAME: a session exactly there is found to be recent enough and put back",
@@ -67,9 +64,6 @@ _BY_FILE: dict[str, dict[str, str]] = {
         "module: 62 to 61": _FAR,
     },
     "services/aligner/window_builder.py": {
-        "_is_sorted: return None": _SORTED,
-        "_is_sorted: 1 to 0": _SORTED,
-        "_members: condition to False (2)": _SORTED,
         "build_window: condition to True (4)": "SAME: every stream of a final window has a step that closed it",
     },
     "services/fusion/event_detector.py": {
