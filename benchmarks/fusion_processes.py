@@ -114,7 +114,7 @@ def render_page(rows: Mapping[int, Mapping[str, float]], alone: float, rounds: i
         "",
         f"`python -m benchmarks.fusion_processes --write` on {machine['cpus']} CPUs ({machine['architecture']}), commit "
         f"{machine['commit']}, {machine['began']}, load average {machine['load_before']:g}.",
-        f"Medians of {rounds} runs. Windows {CASE.name}, {PARTITIONS} partitions, the load of class A of "
+        f"{'One run each' if rounds == 1 else f'Medians of {rounds} runs'}. Windows {CASE.name}, {PARTITIONS} partitions, the load of class A of "
         "[performance](../performance.md) as a backlog; a stub that all",
         "workers share as one device: it serves one batch at a time, 0.30 ms and 0.031 ms a window.",
         "",
