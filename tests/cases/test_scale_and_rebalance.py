@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.aligner.idleness import FOREVER_US
+from services.aligner.idleness import DUE_MAX, FOREVER_US
 from services.aligner.partition import Partition
 from services.contract import window
 from tests.cases.devices import Sent, frames, sound, texts
@@ -188,7 +188,9 @@ def test_case_11_trailing_by_exactly_the_lateness_misses_nothing(bound: float, f
 def test_case_12_ten_thousand_sessions_with_one_chunk_each_are_emitted_and_leave_only_frontiers() -> None:
     scene = Scene()
     for at in range(0, 10_000, 500):
-        scene.append_unread((Sent(t, "video", t, session=f"{t}") for t in range(at, at + 500)), until=at + 500)
+        scene.append_unread(
+            (Sent(t, "video", t, session=f"{t}", source=f"{t}") for t in range(at, at + 500)), until=at + 500
+        )
         scene.process_all()
     scene.wait(30_000)
     emitted_windows = {(final.session, final.start_us) for final in scene.finals(None)}
@@ -200,7 +202,8 @@ def test_case_12_ten_thousand_sessions_with_one_chunk_each_are_emitted_and_leave
     assert [held.first() for held in aligner.retained.values()] == [None, None, None]
     assert scene.owner.next_deadline_us() == FOREVER_US
     assert scene.commit_offsets() == scene.ends()
-    assert sum(record.key is None for log in scene.logs.values() for record in log) < 100
+    # At most DUE_MAX sessions share an idle record, in each of three logs; some records are not full.
+    assert sum(record.key is None for log in scene.logs.values() for record in log) < 3 * (10_000 // DUE_MAX + 20)
     assert scene.outcome() == scene.oracle_outcome()
 
     scene.commit()
