@@ -62,6 +62,7 @@ async def test_an_aligner_waits_for_its_broker_and_survives_an_outage(tmp_path: 
         broker.child.kill()
         await broker.start()
         assert aligner.child.running
+        assert broker.child.log.read_text().count("Kafka Server started") == 2, "the broker writes a log"
         await send_text("after")
         await wait_until(lambda: has_window("after"), "a window after the outage")
         assert await aligner.child.stop() == 0
