@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from services.cli import output
 from services.contract.user_errors import EXIT_USAGE
-from services.runtime.settings import ROOT, SettingsError, load
+from services.runtime.settings import ROOT, SettingsError, load, settings_error
 from services.runtime.settings.commented_yaml import explained
 
 SCHEMA = ROOT / "docs" / "schemas" / "settings.schema.json"
@@ -43,7 +44,8 @@ def show(
 def check(json: output.Json = False) -> None:
     """Check the settings; exit code 2 if one is not valid."""
     try:
-        load()
+        settings = load()
+        _check_model(settings.fusion.model)
     except SettingsError as error:
         if json:
             output.print_json({"ok": False, "troubles": list(error.problems)})
@@ -56,6 +58,15 @@ def check(json: output.Json = False) -> None:
         output.print_json({"ok": True, "troubles": []})
     else:
         print("The settings are valid.")
+
+
+def _check_model(folder: Path) -> None:
+    from model.checkpoint_files import CHECKSUMS, resolve_checkpoint
+
+    if not (resolve_checkpoint(folder) / CHECKSUMS).is_file():
+        raise settings_error(
+            [f"fusion.model: there is no checkpoint in {folder}; `braid model list` shows what there is"]
+        )
 
 
 def _flat(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -52,7 +52,7 @@ VERBS = {
     "tail": Verb(
         "tail",
         "tail",
-        "Print predictions and events as they arrive: early and final, contribution of each modality, latency.",
+        "Print predictions and events as they arrive: time, early or final, contribution of each modality, latency, id.",
     ),
     "inspect": Verb(
         "inspect",

@@ -35,10 +35,14 @@ def list_models(json: output.Json = False) -> None:
 
 
 @app.command("verify")
-def verify(folder: Folder = None) -> None:
+def verify(folder: Folder = None, json: output.Json = False) -> None:
     """Check every file of a checkpoint against its checksum, and load it. Exit code 1 if it cannot be used."""
     folder = folder or load().fusion.model
-    print(f"{folder}: OK, digest {load_model.load_model(folder).digest}")
+    digest = load_model.load_model(folder).digest
+    if json:
+        output.print_json({"folder": str(folder), "ok": True, "digest": digest})
+    else:
+        print(f"{folder}: OK, digest {digest}")
 
 
 @app.command("show")

@@ -67,6 +67,7 @@ def predict_batch(
     model: Annotated[Path | None, typer.Argument(help="A checkpoint for all tasks. Default: the shipped ones.")] = None,
     model_for: ModelFor = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
+    json: output.Json = False,
 ) -> None:
     """Predict all samples of a manifest: label, probabilities, conflict, abstention. Unreadable rows are reported."""
     from model.predict_files import predict_manifest
@@ -82,7 +83,10 @@ def predict_batch(
         for row in predict_manifest(manifest, model_of):
             lines.write(json_lines.dumps(row, ensure_ascii=False) + "\n")
             count, failed = count + 1, failed + ("error" in row)
-    output.note(f"{out}: {count} predictions, {failed} of them errors")
+    if json:
+        output.print_json({"file": str(out), "predictions": count, "errors": failed})
+    else:
+        output.note(f"{out}: {count} predictions, {failed} of them errors")
 
 
 class _ModelByTask:
@@ -119,6 +123,7 @@ def predict_stream(
     out: Annotated[Path, typer.Option(help="The file to write: one JSON line for each event.")],
     model: Annotated[Path | None, typer.Argument(help="A checkpoint. Default: the one that serves.")] = None,
     model_for: ModelFor = None,
+    json: output.Json = False,
 ) -> None:
     """Detect the events of one recorded stream with the services' own alignment and fusion.
 
@@ -147,6 +152,8 @@ def predict_stream(
         detected += [event for event in final if checkpoints[event.kind] == path]
     lines = (_event_line(event) for event in sorted(detected, key=lambda event: (event.start_s, event.kind)))
     out.write_text("".join(lines), encoding="utf-8")
+    if json:
+        output.print_json({"file": str(out), "events": len(detected)})
 
 
 def _model_for(pairs: Iterable[str] | None) -> Iterator[tuple[str, Path]]:

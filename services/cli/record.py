@@ -26,6 +26,10 @@ def record(
     since: Annotated[
         float | None, typer.Option(help="Only the last minutes. Default: everything that is retained.", min=0)
     ] = None,
+    session: Annotated[
+        str | None,
+        typer.Option(help="Only this session, and the idle records of its partition. Default: all sessions."),
+    ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C. Default: up to now.")] = False,
     json: output.Json = False,
 ) -> None:
@@ -41,7 +45,7 @@ def record(
         raise output.UsageError(f"{out} exists.", "A recording is never overwritten.", "Give another name.")
     since_ms = None if since is None else int((time.time() - since * 60) * 1000)
     try:
-        summary = asyncio.run(_record(settings, out, since_ms, follow))
+        summary = asyncio.run(_record(settings, out, since_ms, session, follow))
     except KafkaError as error:
         if not out.exists():
             raise
@@ -72,7 +76,9 @@ def record(
         )
 
 
-async def _record(settings: Settings, out: Path, since_ms: int | None, follow: bool) -> RecordingSummary:
+async def _record(
+    settings: Settings, out: Path, since_ms: int | None, session: str | None, follow: bool
+) -> RecordingSummary:
     from services.kafka import clients
     from services.offline.recording.recorder import record_topics
 
@@ -90,4 +96,4 @@ async def _record(settings: Settings, out: Path, since_ms: int | None, follow: b
             print(f"\r{total} records", end="", file=sys.stderr, flush=True)
 
     async with clients.reader(settings.kafka, with_forged=True) as reader:
-        return await record_topics(reader, settings, out, since_ms, stop, show_progress)
+        return await record_topics(reader, settings, out, since_ms, stop, show_progress, session)

@@ -21,6 +21,7 @@ def replay(
         list[str] | None,
         typer.Option("--set", help="Change a setting: alignment.NAME=VALUE or limits.NAME=VALUE; may be repeated."),
     ] = None,
+    session: Annotated[str | None, typer.Option(help="Only this session. Default: all that were recorded.")] = None,
     model: Annotated[Path | None, typer.Option(help="Another checkpoint. Default: the recorded one.")] = None,
     diff: Annotated[bool, typer.Option("--diff", help="List what appears, vanishes or changes, and why.")] = False,
     as_test: Annotated[Path | None, typer.Option(help="Store a regression case in this new folder.")] = None,
@@ -37,17 +38,23 @@ def replay(
     """
     if (file is None) == (check is None):
         raise output.UsageError("Give either a recording to replay, or --check with a folder of cases.")
-    if check is not None and (set_ or as_test):
+    if check is not None and (set_ or as_test or session is not None):
         raise output.UsageError("--check takes a case as it is.", "It goes with --model and --json only.")
+    if as_test is not None and session is not None:
+        raise output.UsageError(
+            "A case holds a whole recording.",
+            do="Record one session (`braid record --session`), and make a case of it.",
+        )
     if check is not None:
         _check(check, model, json)
     elif file is not None:
-        _replay(file, set_ or [], model, diff, as_test, json)
+        _replay(file, set_ or [], session, model, diff, as_test, json)
 
 
 def _replay(
     file: Path,
     changes: list[str],
+    session: str | None,
     model: Path | None,
     whole: bool,
     as_test: Path | None,
@@ -61,7 +68,11 @@ def _replay(
 
     if as_test is not None and as_test.exists():
         raise output.UsageError(f"{as_test} exists.", "A case is never overwritten.", "Give another name.")
-    recording = RecordingFile(file, load().kafka.signer())
+    recording = RecordingFile(file, load().kafka.signer(), session)
+    if session is not None and not any(record.key is not None for record in recording.records()):
+        raise output.UsageError(
+            f"{file} has no record of {session}.", do="`braid inspect --recording` shows the sessions."
+        )
     if not recording.signer.secrets:
         output.note_unverified(str(file))
     settings = with_overrides(recording.metadata, changes)

@@ -82,7 +82,9 @@ def send(
     for item in sent:
         if "modality" in item:
             position = f"partition {item['partition']} offset {item['offset']}"
-            print(f"{item['modality']:6} {item['what']}  {item['bytes']} bytes  {position}")
+            print(f"{item['modality']:6} {item['what']}  {item['bytes']} bytes  session {item['session']}  {position}")
+        elif "records" in item:
+            print(f"{item['what']}  {item['records']} records  session {item['session']}")
         else:
             print(f"{item['what']}  {item['frames']} frames, {item['audio_s']} s of audio, {item['bytes']} bytes")
 
@@ -172,7 +174,13 @@ async def _send(
             sessions = {session if len(streams) == 1 else f"{session}-{name}": name for name in streams}
             recordings = {name: read_stream(ROOT / "data", stream) for name, stream in sessions.items()}
             now_us = int(time.time() * 1e6)
-            await play_streams(producer, topics, recordings, PlaybackSchedule.live(now_us, from_s, seconds), now_us)
+            schedule = PlaybackSchedule.live(now_us, from_s, seconds)
+            output.note(f"sending {', '.join(streams)} for up to {seconds:g} s")
+            played = await play_streams(producer, topics, recordings, schedule, now_us)
+            sent += [
+                {"what": stream, "session": name, "records": played.by_session[name]}
+                for name, stream in sessions.items()
+            ]
     return sent
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json as json_lines
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -22,8 +23,9 @@ def tail(
     count: Annotated[int, typer.Option(help="Stop after this many records; 0: never.", min=0)] = 0,
     json: output.Json = False,
 ) -> None:
-    """Print predictions and events as they arrive: early and final, contribution of each modality, latency.
+    """Print predictions and events as they arrive: time, early or final, contribution of each modality, latency, id.
 
+    The time is the end of a prediction's window, and the start of an event. `braid why` explains a prediction by its id.
     Forgotten sessions and media of muted inputs are not shown.
     """
     settings = load()
@@ -83,14 +85,16 @@ def render(value: bytes, headers: Mapping[str, bytes], is_event: bool, as_json: 
         if as_json:
             return json_lines.dumps(record)
         return _event_line(record) if is_event else _prediction_line(record)
-    except (canonical.InvalidJson, KeyError, TypeError, ValueError, AttributeError):
+    except (canonical.InvalidJson, KeyError, TypeError, ValueError, OverflowError, OSError, AttributeError):
         return None
 
 
 def _event_line(event: dict[str, Any]) -> str:
     early = "" if event["final"] else "  (early)"
     label = f"{event['kind']} {event['label']} {event['confidence']:.2f}"
-    return f"EVENT  {event['session']}  {event['lifecycle']} {label}{early}"
+    return (
+        f"{_clock_time(event['start'])}  EVENT  {event['session']}  {event['lifecycle']} {label}{early}  {event['id']}"
+    )
 
 
 def _prediction_line(prediction: dict[str, Any]) -> str:
@@ -100,4 +104,13 @@ def _prediction_line(prediction: dict[str, Any]) -> str:
     )
     latency = f"  {prediction['latency']['total_ms']:.0f} ms" if "latency" in prediction else ""
     label = f"{prediction['label']} {prediction['confidence']:.2f}"
-    return f"{'final' if prediction['final'] else 'early'}  {prediction['session']}  {label}  {modalities}{latency}"
+    kind = "final" if prediction["final"] else "early"
+    return (
+        f"{_clock_time(prediction['window']['end'])}  {kind}  {prediction['session']}  {label}  {modalities}{latency}  "
+        f"{prediction['id']}"
+    )
+
+
+def _clock_time(t_us: int) -> str:
+    """Return the time of day of an event time, in the local time zone."""
+    return f"{datetime.fromtimestamp(t_us / 1e6):%H:%M:%S}.{t_us // 1000 % 1000:03}"

@@ -101,6 +101,15 @@ async def test_a_recording_replays_byte_by_byte_and_differences_are_explained(
         assert same[kind]["uncompared"] == 0
     assert same["events"]["identical"] >= 0
 
+    alone = str(tmp_path / "one.mcap")
+    summary = await run_braid_json(recorded, "record", alone, "--session", SESSIONS[1])
+    one = await run_braid_json(recorded, "replay", path, "--session", SESSIONS[1])
+    assert one["identical"]
+    assert 8 <= one["windows"]["identical"] < same["windows"]["identical"]
+    assert {**one, "recording": alone} == await run_braid_json(recorded, "replay", alone)
+    keys = {row["key"] for row in await run_braid_json(recorded, "inspect", "windows", "--recording", alone)}
+    assert keys == {SESSIONS[1]}
+
     hop = await run_braid_json(recorded, "replay", path, "--set", "alignment.hop_ms=1000")
     assert hop["settings"] == ["alignment.hop_ms 500 -> 1000"]
     assert hop["windows"]["vanishes"] > 0

@@ -47,9 +47,10 @@ class PlaybackSchedule:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """How many records were sent, ends aside."""
+    """How many records were sent, ends aside, in all and by session."""
 
     chunks_sent: int
+    by_session: Mapping[str, int]
 
 
 async def play_streams(
@@ -71,7 +72,7 @@ async def play_streams(
         key=lambda item: item[:2],
     )
     waiting: list[asyncio.Future[object]] = []
-    sent = 0
+    sent = dict.fromkeys(recordings, 0)
     for arrived_us, session, sending in queue:
         wait_s = (schedule.wall_us(arrived_us) - clock_us) / 1e6 - (loop.time() - began)
         if wait_s > 0:
@@ -79,9 +80,9 @@ async def play_streams(
         if arrived_us == schedule.to_us:
             await _all(waiting)  # a session end says that all before it is in the log
         waiting.append(await _send(producer, topics, session, sending))
-        sent += arrived_us < schedule.to_us
+        sent[session] += arrived_us < schedule.to_us
     await _all(waiting)
-    return Played(sent)
+    return Played(sum(sent.values()), sent)
 
 
 async def _send(

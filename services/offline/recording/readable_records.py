@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from services.contract import canonical, cloudevents, media_headers, timestamps
+from services.contract import canonical, cloudevents, dead_letter, media_headers, timestamps
 from services.contract.cloudevents import Envelope
 from services.contract.kafka_record import KafkaRecord
 from services.contract.media_headers import AudioInfo, wav_from_pcm
@@ -48,7 +48,10 @@ def readable_line(record: dict[str, Any]) -> str:
     kind = headers.get("ce_type") or headers.get("content-type") or ""
     source = f"  {headers['ce_source']}#{headers.get('ce_id')}" if headers.get("ce_source") else ""
     captured = f"  captured {headers['ce_time']}" if headers.get("ce_time") else ""
-    if "json" in record:
+    if "rejected" in record:
+        letter = record["rejected"]
+        value = f"{letter['reason']}: {letter['detail']} ({letter['topic']} {letter['partition']}/{letter['offset']})"
+    elif "json" in record:
         value = canonical.dumps(record["json"]).decode()
     else:
         value = " ".join(
@@ -72,6 +75,12 @@ def media_file(record: KafkaRecord) -> tuple[str, bytes] | None:
 
 
 def _value(record: KafkaRecord) -> dict[str, Any]:
+    if any(name == dead_letter.REASON_HEADER for name, _ in record.headers):
+        # The other headers are those of the rejected record: they say nothing about this value.
+        try:
+            return {"rejected": dead_letter.decode(record.value)}
+        except ValueError:
+            return {"unreadable": "not a dead letter"}
     envelope = cloudevents.parse_envelope(record.headers, record.value)
     if record.value is None:
         return {"unreadable": "null"}

@@ -26,6 +26,11 @@ UNSIGNED = Signer()
 class RecordingFile:
     """A recording on disk, which can be read again and again in the order of append times.
 
+    Args:
+        path: The file.
+        signer: Verifies its records.
+        session: Read only the records of this session, and those without a key.
+
     Attributes:
         path: The file.
         count: The number of its records.
@@ -34,8 +39,8 @@ class RecordingFile:
         signer: Verifies its records; it has no secrets if those of the recording are not here.
     """
 
-    def __init__(self, path: Path, signer: Signer = UNSIGNED) -> None:
-        self.path = path
+    def __init__(self, path: Path, signer: Signer = UNSIGNED, session: str | None = None) -> None:
+        self.path, self._key = path, None if session is None else session.encode()
         with self._opened() as reader:
             by_name = {entry.name: entry.metadata for entry in reader.iter_metadata()}
             summary = reader.get_summary()
@@ -66,6 +71,8 @@ class RecordingFile:
             RecordingError: The file cannot be read.
         """
         for record in self._all_records(topics):
+            if self._key is not None and record.key not in (self._key, None):
+                continue
             if with_forged or not is_signed_topic(record.topic) or not self.signer.is_forged(record):
                 yield record
 

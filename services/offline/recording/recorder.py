@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.contract import window as window_record
 from services.contract.kafka_record import KafkaRecord, LogRecord
+from services.contract.partitioner import partition_of
 from services.contract.topics import Topics
 from services.kafka import clients
 from services.kafka.log_reader import read_range
@@ -44,6 +45,7 @@ async def record_topics(
     since_ms: int | None,
     stop: asyncio.Event | None,
     on_progress: Callable[[int], None],
+    session: str | None = None,
 ) -> RecordingSummary:
     """Write a recording of the topics.
 
@@ -54,6 +56,7 @@ async def record_topics(
         since_ms: The append time from which on to record; None for all that is retained.
         stop: Record until it is set; None to record up to the current ends.
         on_progress: Called with the number of records so far.
+        session: Record only this session, and the records without a key in its partition (idle records among them).
 
     Raises:
         KafkaError: The broker cannot be read.
@@ -61,7 +64,9 @@ async def record_topics(
     """
     topics, count = settings.topic_names(), settings.topics.partitions
     alignment = settings.alignment_config()
-    first_offsets, is_complete = await _begins(reader, topics, count, since_ms, alignment.quota_period_us)
+    key = None if session is None else session.encode()
+    numbers = range(count) if key is None else [partition_of(key, count)]
+    first_offsets, is_complete = await _begins(reader, topics, numbers, since_ms, alignment.quota_period_us)
     by_topic: dict[str, dict[int, int]] = {}
     for log, offset in first_offsets.items():
         by_topic.setdefault(log.topic, {})[log.partition] = offset
@@ -69,7 +74,7 @@ async def record_topics(
     metadata = RecordingMetadata(alignment, sections, count, by_topic, is_complete)
     with RecordingWriter(path, metadata, topics) as writer:
         configs: dict[str, int] = {}
-        until_ms = await _copy(reader, topics, count, first_offsets, writer, stop, on_progress, configs)
+        until_ms = await _copy(reader, topics, key, first_offsets, writer, stop, on_progress, configs)
         writer.close(until_ms)
         return RecordingSummary(dict(writer.counts), configs, until_ms)
 
@@ -80,10 +85,10 @@ def _order(topics: Topics) -> tuple[str, ...]:
 
 
 async def _begins(
-    reader: AIOKafkaConsumer, topics: Topics, count: int, since_ms: int | None, quota_period_us: int
+    reader: AIOKafkaConsumer, topics: Topics, numbers: Sequence[int], since_ms: int | None, quota_period_us: int
 ) -> tuple[dict[TopicPartition, int], bool]:
     """Where to begin each log, and whether there is nothing before that in the media logs."""
-    logs = [TopicPartition(topic, n) for topic in _order(topics) for n in range(count)]
+    logs = [TopicPartition(topic, n) for topic in _order(topics) for n in numbers]
     oldest: dict[TopicPartition, int] = await reader.beginning_offsets(logs)
     if since_ms is None:
         return oldest, not any(offset for log, offset in oldest.items() if log.topic in topics.media_all)
@@ -112,25 +117,27 @@ async def _at(
     return {log: ends[log] if found[log] is None else found[log].offset for log in logs}
 
 
-async def _ends(reader: AIOKafkaConsumer, topics: Topics, count: int) -> tuple[dict[TopicPartition, int], int]:
+async def _ends(
+    reader: AIOKafkaConsumer, topics: Topics, logs: Iterable[TopicPartition]
+) -> tuple[dict[TopicPartition, int], int]:
     ends: dict[TopicPartition, int] = {}
     until_ms = int(time.time() * 1000)
     for topic in _order(topics):
-        ends |= await reader.end_offsets([TopicPartition(topic, n) for n in range(count)])
+        ends |= await reader.end_offsets([log for log in logs if log.topic == topic])
     return ends, until_ms
 
 
 async def _copy(
     reader: AIOKafkaConsumer,
     topics: Topics,
-    count: int,
+    key: bytes | None,
     begins: Mapping[TopicPartition, int],
     writer: RecordingWriter,
     stop: asyncio.Event | None,
     on_progress: Callable[[int], None],
     configs: dict[str, int],
 ) -> int:
-    ends, until_ms = await _ends(reader, topics, count)
+    ends, until_ms = await _ends(reader, topics, begins)
     following, skipped = stop is not None, SkippedRecords("recorder")
     position = dict(begins)
     reached_ms = dict.fromkeys(begins, 0)
@@ -140,7 +147,7 @@ async def _copy(
     total = 0
     while True:
         if stop is not None and following and stop.is_set():
-            ends, until_ms = await _ends(reader, topics, count)
+            ends, until_ms = await _ends(reader, topics, begins)
             following = False
         elif following:
             ends = {log: max(ends[log], clients.readable_end(reader, log) or 0) for log in ends}
@@ -155,6 +162,8 @@ async def _copy(
             ends |= {log: min(ends[log], current[log]) for log in behind}
         for log, records in fetched.items():
             for record in records:
+                if key is not None and record.key not in (key, None):
+                    continue
                 if following or record.offset < ends[log]:
                     with skipped.guard(record):
                         writer.add(KafkaRecord.copy_of(record))

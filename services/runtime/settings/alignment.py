@@ -151,6 +151,15 @@ class AlignmentSettings(Section):
         return merged | {name: fields for name, fields in modalities.items() if name not in known}
 
     @model_validator(mode="after")
+    def _check_hop(self) -> Self:
+        if self.hop_ms > self.size_ms:
+            raise ValueError(
+                f"alignment.hop_ms: {self.hop_ms} is longer than a window (alignment.size_ms is {self.size_ms}): what falls "
+                "between two windows would be lost"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_sessions(self) -> Self:
         for pattern, modalities in self.sessions.items():
             for name in modalities:

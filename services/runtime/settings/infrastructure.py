@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -86,6 +87,16 @@ class KafkaSettings(Section):
         "signature: set it once when an installation that was not signed gets a secret. None: the time in signing_file.",
     )
 
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _check_brokers(cls, brokers: str) -> str:
+        for broker in brokers.split(",") if brokers else ():
+            host, _, port = broker.strip().rpartition(":")
+            plain = host and "/" not in host and (":" not in host or (host[0], host[-1]) == ("[", "]"))
+            if not (plain and port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+                raise ValueError(f"must be host:port, or several separated by commas (found {broker.strip()!r})")
+        return brokers
+
     def signer(self) -> Signer:
         """Return what signs and verifies records; without any secret it does neither.
 
@@ -133,6 +144,14 @@ class RedisSettings(Section):
         description="Start even if the maxmemory-policy of Redis is not noeviction. Redis may then drop payloads that "
         "the fusion worker still needs.",
     )
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: str) -> str:
+        if url and not re.match("(rediss?|unix)://.", url):
+            # The value is not shown: it may hold a password.
+            raise ValueError("must begin with redis://, rediss:// or unix://, as redis://127.0.0.1:6379/0")
+        return url
 
     def access(self, *, to_sentinel: bool = False) -> dict[str, Any]:
         """Return the arguments that a client of Redis, or of its Sentinels, needs beside the URL."""

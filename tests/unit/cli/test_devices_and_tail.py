@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
 from services.cli.source_devices import late_source, rejected_source
@@ -13,6 +15,7 @@ from services.contract.topics import Topics
 
 INVALID = [b"", b"\xff\x00", b"[1, 2]", b"7", b'{"session": 7}', b'{"session": "s", "modality": "audio"}']
 EVENT = {"session": "s", "lifecycle": "begin", "kind": "sound", "label": "dog", "confidence": 0.5, "final": True}
+EVENT |= {"id": "s/1/dog", "start": 1_700_000_000_007_000}
 
 
 @pytest.mark.parametrize("value", [None, *INVALID])
@@ -27,6 +30,10 @@ def test_late_record_has_the_source_of_its_chunk() -> None:
 
 def dead_letter(value: bytes | None, key: bytes | None = b"s") -> KafkaRecord:
     return KafkaRecord("braid.dead.v1", 0, 0, 0, key, [("ce_source", b"/devices/d/mic")], value)
+
+
+def test_an_event_at_an_impossible_time_has_no_line() -> None:
+    assert render(canonical.dumps({**EVENT, "start": (1 << 63) - 1}), {}, True, False) is None
 
 
 @pytest.mark.parametrize("value", [None, *INVALID])
@@ -53,5 +60,6 @@ def test_record_that_is_not_an_object_has_no_json_line(value: bytes) -> None:
 
 def test_event_has_a_line_unless_its_latency_is_invalid() -> None:
     value = canonical.dumps(EVENT)
-    assert render(value, {}, True, False) == "EVENT  s  begin sound dog 0.50"
+    time = f"{datetime.fromtimestamp(1_700_000_000):%H:%M:%S}.007"
+    assert render(value, {}, True, False) == f"{time}  EVENT  s  begin sound dog 0.50  s/1/dog"
     assert render(value, {LATENCY_HEADER: b"{"}, True, False) is None

@@ -41,7 +41,7 @@ VERB_LINES = {
     "drain": (FAILED, FAILED),
     "doctor": (FAILED, FAILED),
     "config show": (OK, OK),
-    "config check": (OK, OK),
+    "config check": (OK, USAGE),
     "schema": (OK, OK),
     "train --data none.jsonl": (USAGE, USAGE),
     "train --data {tmp}": (USAGE, USAGE),

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from services.contract import tick
-from services.contract.kafka_record import KafkaRecord
+from services.contract.dead_letter import Reason, Rejected, make_dead_letter
+from services.contract.kafka_record import KafkaRecord, RecordPosition
 from services.offline.recording.readable_records import media_file, readable, readable_line
 from tests.unit.offline.test_recording_file import JPEG, RECORDS, media
 
@@ -25,6 +26,16 @@ def test_text_and_json_are_shown_as_they_are() -> None:
     assert readable(RECORDS[2])["text"] == "hello"
     ticked = KafkaRecord("t", 0, 0, 5, None, tick.headers(b""), b'{"bounds":{"s":5},"evidence":"tick"}')
     assert readable(ticked)["json"] == {"bounds": {"s": 5}, "evidence": "tick"}
+
+
+def test_a_dead_letter_shows_its_reason_whatever_the_headers_of_the_rejected_record_say() -> None:
+    rejected = Rejected(Reason.PIXELS, "5000x5000 pixels")
+    letter = make_dead_letter(RecordPosition("m", 3, 9), "admission", rejected, JPEG, RECORDS[0].headers)
+    key, value, headers = letter.encode(b"s")
+    shown = readable(KafkaRecord("dead", 0, 0, 5, key, headers, value))
+    assert shown["rejected"]["reason"] == "pixels"
+    assert "pixels: 5000x5000 pixels (m 3/9)" in readable_line(shown)
+    assert readable(KafkaRecord("dead", 0, 0, 5, key, headers, b"{}"))["unreadable"] == "not a dead letter"
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,11 @@ def test_message_shows_the_value_but_never_that_of_a_secret() -> None:
         ({"kafka": ["x"]}, "kafka: must be a table (lines of `name: value`) (found a list)"),
         ({"topics": {"min_insync_replicas": 2}}, "topics.min_insync_replicas is 2, but topics.replication_factor is 1"),
         ({"wyoming": {"forward": "whisper"}}, "wyoming.forward: must be host:port"),
+        ({"kafka": {"bootstrap_servers": "127.0.0.1:abc"}}, "kafka.bootstrap_servers: must be host:port, or several separated by commas (found '127.0.0.1:abc')"),
+        ({"kafka": {"bootstrap_servers": "a:9092,http://b:9092"}}, "(found 'http://b:9092')"),
+        ({"kafka": {"bootstrap_servers": "a:65536"}}, "(found 'a:65536')"),
+        ({"redis": {"url": "foo"}}, "redis.url: must begin with redis://, rediss:// or unix://"),
+        ({"alignment": {"size_ms": 500, "hop_ms": 501}}, "alignment.hop_ms: 501 is longer than a window (alignment.size_ms is 500)"),
     ],
 )  # fmt: skip
 def test_message_names_the_setting_and_the_mistake(arguments: dict[str, Any], expected: str) -> None:
