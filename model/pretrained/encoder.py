@@ -56,9 +56,10 @@ def resample_audio(samples: NDArray[np.float32], rate: int, target: int) -> NDAr
     """Resample float32 [n] from a rate to that of an encoder, both in Hz."""
     if rate == target or not len(samples):
         return samples
-    # Only whoever has audio of another rate needs torch.
+    # Torch is loaded only for audio of another rate.
     import torch
-    from torchaudio.functional import resample
+
+    from model.audio_transforms import resample
 
     resampled: NDArray[np.float32] = resample(torch.from_numpy(samples), rate, target).numpy()
     return resampled

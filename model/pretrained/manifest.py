@@ -19,6 +19,10 @@ MANIFEST = "encoder.json"
 GROUP = "braid.encoders"
 # Where each kind is built; imported when an encoder of that kind is opened.
 KINDS: Mapping[str, str] = {
+    "onnx": "model.pretrained.file_encoder:FileEncoder",
+    "tflite": "model.pretrained.file_encoder:FileEncoder",
+    "torchscript": "model.pretrained.file_encoder:FileEncoder",
+    "torch-export": "model.pretrained.file_encoder:FileEncoder",
     "speech-embedding": "model.pretrained.speech:SpeechEncoder",
     "wordllama": "model.pretrained.words:WordsEncoder",
 }

@@ -20,6 +20,10 @@ Array = NDArray[Any]
 class Runtime(Protocol):
     """A loaded network."""
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of the input; -1 where any size will do, empty if the file does not say it."""
+
     def run(self, inputs: Array) -> list[Array]:
         """Return the outputs for one batch."""
 
@@ -152,7 +156,7 @@ class TorchRuntime:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Unknown: the files do not say it."""
+        """Empty: the files do not say it."""
         return ()
 
     def run(self, inputs: Array) -> list[Array]:

@@ -47,7 +47,13 @@ def doctor(json: output.Json = False) -> None:
 
 
 async def _check_all(settings: Settings) -> list[Finding]:
-    checks = (_check_model(settings), _check_broker(settings), _check_redis(settings), _check_mqtt(settings))
+    checks = (
+        _check_model(settings),
+        _check_encoders(settings),
+        _check_broker(settings),
+        _check_redis(settings),
+        _check_mqtt(settings),
+    )
     return [finding for check in checks async for finding in check]
 
 
@@ -60,6 +66,15 @@ async def _check_model(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("model", False, f"{error.what} {error.why}", error.do)
         return
     yield Finding("model", True, f"{model.name}/{model.version} {model.digest[:12]} on {model.device}")
+
+
+async def _check_encoders(settings: Settings) -> AsyncIterator[Finding]:
+    from model.pretrained.manifest import find_encoders
+
+    for encoder in find_encoders([settings.fusion.encoders]):
+        result = encoder.problem or f"{encoder.kind} from {encoder.place}"
+        repair = f"Get it again (`braid model get {encoder.name}`), or delete {encoder.place}."
+        yield Finding(f"encoder {encoder.name}", not encoder.problem, result, repair)
 
 
 async def _check_broker(settings: Settings) -> AsyncIterator[Finding]:

@@ -154,7 +154,7 @@ VERBS = {
     ),
     "bench": Verb("bench_gpu", "app", "Measure the throughput of this machine."),
     "study": Verb("study", "app", "Train for a research question (only in a clone): transfer, privacy, several tasks."),
-    "model": Verb("model", "app", "List, verify and show checkpoints."),
+    "model": Verb("model", "app", "List, verify and show checkpoints; get and add encoders."),
     "align-case": Verb(
         "align_case",
         "align_case",

@@ -1,4 +1,4 @@
-"""`braid model`: list, verify and show checkpoints."""
+"""`braid model`: list, verify and show checkpoints; get, add and list encoders."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from services.cli import load_model, output
+from services.cli.model_encoders import add_encoder, get_encoder, list_encoders
 from services.runtime.settings import load
 
-app = typer.Typer(no_args_is_help=True, help="List, verify and show checkpoints.")
+app = typer.Typer(no_args_is_help=True, help="List, verify and show checkpoints; get and add encoders.")
 
 Folder = Annotated[Path | None, typer.Argument(help="A checkpoint. Default: the one that serves.")]
 
@@ -56,3 +57,8 @@ def show(folder: Folder = None, json: output.Json = False) -> None:
         output.print_json({"digest": model_digest(files[WEIGHTS], files[CONFIG]), "card": files[CARD].decode()})
     else:
         print(files[CARD].decode())
+
+
+app.command("get")(get_encoder)
+app.command("add")(add_encoder)
+app.command("encoders")(list_encoders)

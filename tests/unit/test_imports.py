@@ -93,6 +93,7 @@ DOORS = {
         "model/decode.py",
         "services/integrations/capture/decoder.py",
         "model/encoders/image.py",
+        "model/pretrained/file_encoder.py",
         "model/data/splits.py",
         "model/data/augment.py",
         "model/data/background_streams.py",

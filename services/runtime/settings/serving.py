@@ -19,6 +19,10 @@ class FusionSettings(Section):
         MODELS / "home",
         description="Folder of a model, or a folder of several versions of which the newest is served.",
     )
+    encoders: Path = Field(
+        MODELS / "encoders",
+        description="Folder of the frozen encoders that models can use, one folder each (`braid model encoders`).",
+    )
     reload_s: int = Field(5, ge=0, le=3_600, description="How often to look for a newer model, in seconds. 0: never.")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where the model runs. auto: on the GPU if there is one."
