@@ -13,12 +13,14 @@ from services.aligner.partition import Effects, Partition
 from services.contract import alignment_config, last_emitted_window, session_reset, tick, window
 from services.contract.alignment_config import AlignmentConfig
 from services.contract.last_emitted_window import LastEmittedWindow
+from services.contract.output_events import ALIGNER_SOURCE, OutputHeaders
 from services.contract.signature import Signer
 from services.contract.topics import Topics
 from services.contract.window import Window
 from services.kafka import clients, dead_letters
 
 _JSON = [("content-type", b"application/json")]
+_WINDOW, _LATE = OutputHeaders("window", ALIGNER_SOURCE), OutputHeaders("late", ALIGNER_SOURCE)
 # Topic, partition number, key, value, headers.
 _Record = tuple[str, int, bytes | None, bytes | None, list[tuple[str, bytes]]]
 
@@ -55,7 +57,9 @@ class Emitter:
     def _late(self, effects: Effects) -> Iterable[_Record]:
         for chunk, fate in effects.late:
             value = window.encode_late(chunk, fate.missed_us, fate.behind_us)
-            yield self._topics.late, effects.number, chunk.session.encode(), value, _JSON
+            session = chunk.session.encode()
+            headers = _LATE.build(f"{chunk.modality}/{chunk.partition}/{chunk.offset}", session, chunk.t_us)
+            yield self._topics.late, effects.number, session, value, headers
 
     def _ticks(self, effects: Effects) -> Iterable[_Record]:
         """Yield as few idle records as possible: many sessions in one, by modality and evidence."""
@@ -69,7 +73,7 @@ class Emitter:
                 yield topic, effects.number, None, value, headers
 
     async def _windows(self, partition: Partition, windows: Sequence[Window]) -> None:
-        records = [(w.session.encode(), window.encode(w), _JSON) for w in windows]
+        records = [_window_record(w) for w in windows]
         appended_ms = await clients.send_all(self._producer, self._topics.windows, partition.number, records)
         for emitted, at_ms in zip(windows, appended_ms, strict=True):
             if emitted.final:
@@ -123,3 +127,9 @@ class Emitter:
             topic, value, key=key, partition=number, headers=headers
         )
         return acknowledgement
+
+
+def _window_record(w: Window) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
+    """Return key, value and headers; encoding computes the digest, which the id of an early window has."""
+    session, value = w.session.encode(), window.encode(w)
+    return session, value, _WINDOW.build(w.id, session, w.start_us)

@@ -125,10 +125,10 @@ def late_source(value: bytes | None) -> SourceKey | None:
 
 def rejected_source(record: KafkaRecord, topics: Topics) -> tuple[SourceKey, str] | None:
     """Return session, modality and source of a dead letter and its reason, None if it does not say them."""
-    from services.contract import canonical
+    from services.contract import canonical, dead_letter
 
-    letter, headers = canonical.object_or_empty(record.value), dict(record.headers)
-    topic, reason, source = letter.get("topic"), letter.get("reason"), headers.get("ce_source")
+    letter, source = canonical.object_or_empty(record.value), dead_letter.record_header(record.headers, "ce_source")
+    topic, reason = letter.get("topic"), letter.get("reason")
     if record.key is None or topic not in topics.media_all or not isinstance(reason, str) or source is None:
         return None
     session = record.key.decode(errors="replace")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from services.contract import cloudevents
-from services.contract.dead_letter import CUT_HEADER, REASON_HEADER
+from services.contract.dead_letter import CUT_HEADER, REASON_HEADER, RECORD_PREFIX
+from services.contract.output_events import ALIGNER_SOURCE, FUSION_SOURCE, OutputKind, event_type, schema_id
 from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
 from services.contract.record_schemas import RECORDS, TEXT, Schema
 from services.contract.signature import MAC_HEADER
@@ -13,6 +14,14 @@ from services.contract.tick import TICK_SOURCE, TICK_TYPE
 from services.contract.topics import Topic, Topics
 
 BINDING = "0.5.0"
+# The services that publish each kind of output.
+OUTPUT_SOURCES: dict[OutputKind, list[str]] = {
+    "window": [ALIGNER_SOURCE],
+    "late": [ALIGNER_SOURCE],
+    "prediction": [FUSION_SOURCE],
+    "event": [FUSION_SOURCE],
+    "dead": [ALIGNER_SOURCE, FUSION_SOURCE],
+}
 CONTENT_TYPES = {
     "text": ["text/plain", "application/json"],
     "video": ["image/jpeg", "image/png", "image/webp"],
@@ -108,6 +117,7 @@ def _message(name: str) -> Schema:
         },
         "dead": {
             REASON_HEADER: {**TEXT, "description": "the reason's code; the record's own headers follow"},
+            f"{RECORD_PREFIX}ce_source": {**TEXT, "description": "the record's own; so are its other attributes"},
             CUT_HEADER: {**TEXT, "description": "JSON: original sizes, if the key or headers were cut to limits"},
         },
         "tick": {
@@ -119,10 +129,27 @@ def _message(name: str) -> Schema:
     }.get(name, {})
     headers[MAC_HEADER] = {**TEXT, "description": "HMAC-SHA256 in hex, by which services know each other's records"}
     message: Schema = {"name": name, "summary": RECORDS[name][0], "payload": {"$ref": f"#/components/schemas/{name}"}}
-    message["headers"] = {"type": "object", "properties": headers}
+    output = next((kind for kind in OUTPUT_SOURCES if kind == name), None)
+    message["headers"] = _output_attributes(output, headers) if output else {"type": "object", "properties": headers}
     if name in ("window", "prediction", "event", "late"):
         message["bindings"] = _keyed()
     return message
+
+
+def _output_attributes(kind: OutputKind, further: Schema) -> Schema:
+    attributes: Schema = {
+        "ce_specversion": {"const": cloudevents.SPECVERSION},
+        "ce_id": {**TEXT, "description": "the same if the record is published again"},
+        "ce_source": {"enum": OUTPUT_SOURCES[kind]},
+        "ce_type": {"const": event_type(kind)},
+        "ce_dataschema": {"const": schema_id(kind)},
+        "ce_subject": {**TEXT, "description": "the session, as the key"},
+        "ce_time": {**TEXT, "format": "date-time", "description": "event time: the start of what it is about"},
+        "content-type": {"const": "application/json"},
+    }
+    optional = ("ce_subject", "ce_time") if kind == "dead" else ()
+    required = [name for name in attributes if name not in optional]
+    return {"type": "object", "required": required, "properties": {**attributes, **further}}
 
 
 def _media(modality: str) -> Schema:

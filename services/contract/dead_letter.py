@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
-from services.contract import canonical
+from services.contract import canonical, timestamps
 from services.contract.kafka_record import Headers, RecordPosition
+from services.contract.output_events import ALIGNER_SOURCE, FUSION_SOURCE, OutputHeaders
 from services.contract.record_fields import ContractError, integer, text
 
 Stage = Literal["admission", "alignment", "fusion"]
 REASON_HEADER, CUT_HEADER = "braid-reason", "braid-cut"
+# What the names of the rejected record's own CloudEvents headers begin with: a dead letter is an event itself.
+RECORD_PREFIX = "braid-record-"
+_ALIGNER, _FUSION = OutputHeaders("dead", ALIGNER_SOURCE), OutputHeaders("dead", FUSION_SOURCE)
 # A dead letter always fits its topic: no key, header or payload of the record can prevent it.
 KEY_BYTES_MAX = 1_024
 COPIED_HEADERS_MAX, COPIED_HEADER_BYTES_MAX = 100, 8_192
@@ -40,7 +44,9 @@ class DeadLetter:
     headers: Headers
 
     def encode(self, key: bytes | None) -> tuple[bytes | None, bytes, list[tuple[str, bytes]]]:
-        """Return key, canonical value and headers: the reason's code, and those of the record.
+        """Return key, canonical value and headers: its own CloudEvents headers, the reason's code, and those of the record.
+
+        The names of the record's CloudEvents headers and of its content type begin with RECORD_PREFIX.
 
         key: the record's key. Key and headers are cut to limits; where they were, `braid-cut` has the original sizes.
         """
@@ -49,18 +55,35 @@ class DeadLetter:
         for name, raw in self.headers:
             size += len(name.encode(errors="replace")) + len(raw or b"")
             fits = size <= COPIED_HEADER_BYTES_MAX and len(headers) < COPIED_HEADERS_MAX
-            if fits and raw is not None and name not in (REASON_HEADER, CUT_HEADER):
-                headers.append((name, raw))
-        head = [(REASON_HEADER, self.rejected.reason.value.encode())]
+            is_ours = name in (REASON_HEADER, CUT_HEADER) or name.startswith(RECORD_PREFIX)
+            if fits and raw is not None and not is_ours:
+                is_attribute = name.startswith("ce_") or name == "content-type"
+                # Readers of CloudEvents decode every header as UTF-8.
+                text = raw.decode(errors="backslashreplace").encode()
+                headers.append((RECORD_PREFIX + name if is_attribute else name, text))
+        cut_key = None if key is None else _readable_key(key)
+        head = self._head(cut_key)
         key_bytes = len(key or b"")
         if key_bytes > KEY_BYTES_MAX or size > COPIED_HEADER_BYTES_MAX or len(self.headers) > COPIED_HEADERS_MAX:
             sizes = {"key_bytes": key_bytes, "header_bytes": size, "headers": len(self.headers)}
             head.append((CUT_HEADER, canonical.dumps(sizes)))
-        return None if key is None else key[:KEY_BYTES_MAX], self._value(), head + headers
+        return cut_key, self._value(), head + headers
 
     def encode_by_position(self) -> tuple[bytes, list[tuple[str, bytes]]]:
         """Return value and headers without anything of the record but its position, for a broker that refuses more."""
-        return self._value(), [(REASON_HEADER, self.rejected.reason.value.encode()), (CUT_HEADER, b"{}")]
+        return self._value(), [*self._head(None, with_time=False), (CUT_HEADER, b"{}")]
+
+    def _head(self, key: bytes | None, *, with_time: bool = True) -> list[tuple[str, bytes]]:
+        """Return its own CloudEvents headers and the reason; the time is the record's, if it has one."""
+        reason, at = self.rejected.reason.value, self.position
+        stated = next((raw for name, raw in self.headers if name == "ce_time" and raw), b"") if with_time else b""
+        output = _FUSION if self.stage == "fusion" else _ALIGNER
+        headers = output.build(
+            f"{at.topic}/{at.partition}/{at.offset}/{self.stage}/{reason}",
+            _subject(key),
+            timestamps.parse(stated.decode(errors="replace")),
+        )
+        return [*headers, (REASON_HEADER, reason.encode())]
 
     def _value(self) -> bytes:
         return canonical.dumps(
@@ -75,6 +98,22 @@ class DeadLetter:
                 "sha256": self.sha256,
             }
         )
+
+
+def _readable_key(key: bytes) -> bytes:
+    """Return a key as UTF-8 of at most KEY_BYTES_MAX, which readers of CloudEvents need; other bytes become `\\xff`."""
+    readable = key[:KEY_BYTES_MAX].decode(errors="backslashreplace").encode()
+    return readable[:KEY_BYTES_MAX].decode(errors="ignore").encode()
+
+
+def _subject(key: bytes | None) -> bytes | None:
+    """Return a readable key that can be the subject of an event, None for any other."""
+    return key if key and key.decode().isprintable() else None
+
+
+def record_header(headers: Headers, name: str) -> bytes | None:
+    """Return a CloudEvents header that the rejected record of a dead letter had, None if it had none."""
+    return next((raw for n, raw in headers if n == RECORD_PREFIX + name), None)
 
 
 def decode(raw: bytes | None) -> dict[str, Any]:

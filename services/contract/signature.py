@@ -75,7 +75,8 @@ def _message(topic: str, partition: int, key: bytes | None, value: bytes | None,
     """Join the parts of a record, after their lengths: no two records have the same bytes."""
     parts: list[bytes | None] = [topic.encode(), b"%d" % partition, key, value]
     for name, raw in headers:
-        parts += (name.encode(errors="backslashreplace"), raw)
+        parts.append(name.encode("utf-8", "backslashreplace"))
+        parts.append(raw)
     return _lengths(parts) + b"".join([part for part in parts if part is not None])
 
 

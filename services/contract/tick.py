@@ -12,11 +12,12 @@ from typing import Literal, cast
 
 from services.contract import canonical
 from services.contract.dead_letter import Reason, Rejected
+from services.contract.output_events import ALIGNER_SOURCE
 from services.contract.record_fields import ContractError, check_time_us
 
 TICK_TYPE = "braid.tick.v1"
 TICK_BYTES_MAX = 64 * 1024
-TICK_SOURCE = "/braid/aligner"
+TICK_SOURCE = ALIGNER_SOURCE
 _HEADERS = [
     ("ce_specversion", b"1.0"),
     ("ce_type", TICK_TYPE.encode()),

@@ -12,13 +12,14 @@ from aiokafka import AIOKafkaProducer
 from services.contract import canonical, event, trace_context
 from services.contract.dead_letter import DeadLetter
 from services.contract.event import Event
+from services.contract.output_events import FUSION_SOURCE, OutputHeaders
 from services.contract.prediction import LATENCY_HEADER, STATE_HEADER, TRACE_HEADER
 from services.contract.topics import Topics
 from services.fusion.event_detector import DetectorState
 from services.fusion.stage_values import WindowPrediction
 from services.kafka import clients, dead_letters
 
-_JSON = ("content-type", b"application/json")
+_PREDICTION, _EVENT = OutputHeaders("prediction", FUSION_SOURCE), OutputHeaders("event", FUSION_SOURCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +57,15 @@ class PredictionPublisher:
         waiting: list[Awaitable[object]] = []
         for one in predictions:
             for e in one.events:
+                session = e.session.encode()
                 waiting.append(
                     await self._producer.send(
                         self._topics.events,
                         event.encode(e),
-                        key=e.session.encode(),
+                        key=session,
                         partition=one.partition,
-                        headers=[_JSON],
+                        # An event keeps its id from new to end, and one prediction may be a step of several events.
+                        headers=_EVENT.build(f"{e.id}:{e.lifecycle}:{e.prediction}", session, e.start_us),
                     )
                 )
             for letter in one.dead_letters:
@@ -82,9 +85,11 @@ class PredictionPublisher:
 
     def _prediction(self, one: PublishedPrediction) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
         """The record of a prediction: key, value and headers."""
-        headers = [_JSON, (LATENCY_HEADER, latency_header(one.latency_ms))]
+        session = one.prediction.window.session.encode()
+        headers = _PREDICTION.build(one.prediction.id, session, one.prediction.window.start_us)
+        headers.append((LATENCY_HEADER, latency_header(one.latency_ms)))
         if one.state is not None:
             headers.append((STATE_HEADER, one.state.encode()))
         if trace_context.is_traced(one.prediction.window.id, self._traced):
             headers.append((TRACE_HEADER, trace_context.traceparent(one.prediction.window.id)))
-        return one.prediction.window.session.encode(), one.prediction.record, headers
+        return session, one.prediction.record, headers

@@ -199,7 +199,8 @@ def late_message(record: KafkaRecord) -> PageMessage:
 def dead_letter_message(record: KafkaRecord, modality_of: Mapping[str, str]) -> PageMessage:
     """Return a rejected record with its reason; `modality_of` maps media topics. Raises ContractError."""
     session, letter = session_of_key(record.key), dead_letter.decode(record.value)
-    t_us = timestamps.parse((dict(record.headers).get("ce_time") or b"").decode(errors="replace"))
+    stated = dead_letter.record_header(record.headers, "ce_time") or b""
+    t_us = timestamps.parse(stated.decode(errors="replace"))
     appended_us = record.timestamp * 1000
     body = {
         "reason": letter["reason"],
@@ -211,7 +212,7 @@ def dead_letter_message(record: KafkaRecord, modality_of: Mapping[str, str]) -> 
     }
     key = f"{letter['topic']} {letter['partition']} {letter['offset']}"
     # It stands at its append time: a record rejected because of its clock must still appear among the newest.
-    source = dict(record.headers).get("ce_source")
+    source = dead_letter.record_header(record.headers, "ce_source")
     facts = None
     if source is not None and isinstance(body["reason"], str):
         facts = {"source": (body["modality"], source.decode(errors="replace")), "reason": body["reason"]}

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from services.contract.asyncapi import document
+from services.contract.output_events import schema_id
 from services.contract.record_schemas import RECORDS
 from services.contract.topics import Topics
 from services.runtime.settings import ROOT, Settings
@@ -19,7 +20,9 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 def files() -> dict[str, str]:
     """Return the content of each file by its name."""
     contents = {
-        f"{name}.schema.json": _json({"$schema": DRAFT, "title": f"braid {name}", "description": text, **schema})
+        f"{name}.schema.json": _json(
+            {"$schema": DRAFT, "$id": schema_id(name), "title": f"braid {name}", "description": text, **schema}
+        )
         for name, (text, schema) in RECORDS.items()
     }
     contents["settings.schema.json"] = _json({"$schema": DRAFT, **settings()})

@@ -29,7 +29,7 @@ def test_late_record_has_the_source_of_its_chunk() -> None:
 
 
 def dead_letter(value: bytes | None, key: bytes | None = b"s") -> KafkaRecord:
-    return KafkaRecord("braid.dead.v1", 0, 0, 0, key, [("ce_source", b"/devices/d/mic")], value)
+    return KafkaRecord("braid.dead.v1", 0, 0, 0, key, [("braid-record-ce_source", b"/devices/d/mic")], value)
 
 
 def test_an_event_at_an_impossible_time_has_no_line() -> None:

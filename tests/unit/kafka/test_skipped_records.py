@@ -79,7 +79,8 @@ async def test_a_dead_letter_that_the_broker_refuses_goes_out_by_position() -> N
     producer: Any = RefusingProducer(MessageSizeTooLargeError())
     await dead_letters.publish(producer, "dead", 0, b"key", letter(1))
     (sent,) = producer.sent
-    assert dict(sent.headers).keys() == {"braid-reason", CUT_HEADER}
+    own = {name for name in dict(sent.headers) if name.startswith("ce_") or name == "content-type"}
+    assert dict(sent.headers).keys() - own == {"braid-reason", CUT_HEADER}
     assert sent.partition == 0
     # A producer that was refused fails from then on, and its successor sees the same record.
     producer.error = AssertionError("it is not tried again")
