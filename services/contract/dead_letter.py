@@ -101,7 +101,7 @@ class DeadLetter:
 
 
 def _readable_key(key: bytes) -> bytes:
-    """Return a key as UTF-8 of at most KEY_BYTES_MAX, which readers of CloudEvents need; other bytes become `\\xff`."""
+    r"""Return a key as UTF-8 of at most KEY_BYTES_MAX, which readers of CloudEvents need; other bytes become `\xff`."""
     readable = key[:KEY_BYTES_MAX].decode(errors="backslashreplace").encode()
     return readable[:KEY_BYTES_MAX].decode(errors="ignore").encode()
 

@@ -171,7 +171,7 @@ def test_every_topic_in_the_text_exists() -> None:
     topics = Settings(_env_file=None).topic_names()
     known = {topic.name for topic in topics.definitions()} | {"braid.media.sensor.v1"}
     # Types of records that are not topics.
-    known |= {"braid.alive.v1", "braid.session.end.v1", "braid.tick.v1"}
+    known |= {"braid.alive.v1", "braid.session.end.v1", "braid.tick.v1", "braid.window.v1"}
     for page in ALL:
         assert set(re.findall(r"\bbraid\.[a-z.]+\.v1\b", page.read_text())) <= known, page
 
