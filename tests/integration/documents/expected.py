@@ -49,6 +49,7 @@ ONLY_IN_FULL = {
     "make bench-rooms": "measures for minutes; tests/unit/benchmarks/test_live_rooms.py covers how",
     'make bench ARGS="--only A --case backlog --systems braid,bare,faust --rounds 5"': "the same",
     "make soak MINUTES=30": "memory needs longer than a minute; tests/unit/benchmarks covers its verdict",
+    ".venv/bin/python -m benchmarks.fusion_processes": "measures for minutes; tests/integration/test_up.py runs two workers",
     ".venv/bin/python -m benchmarks.overload --write": "a measurement; tests/unit/fusion/test_load_shedding_simulation.py covers it in virtual time",
     "make bench-page": "a measurement; tests/integration/test_page.py covers the page",
     ".venv/bin/python -m benchmarks.muting": "a measurement; tests/integration/test_mute.py covers muting",
