@@ -66,10 +66,16 @@ ONLY_IN_FULL = {
 
 CLUSTER = "needs a cluster; tests/unit/deploy/test_kubernetes.py checks the manifests"
 ACCESS = "needs a broker with access rules; tests/integration/test_access.py applies what these commands print"
+WALK = "tests/unit/model/test_file_encoder.py runs it in a folder of its own"
 CAMERAS = "needs a camera or a video; the tests of `braid send` make their own"
 
 # Commands that cannot run in a test, and why. Each is in a block that is marked `elsewhere`.
 ELSEWHERE = {
+    (
+        ".venv/bin/braid model add loudness.pt --name loudness --kind audio-torchscript --option sample_rate=8000 "
+        "--option samples=4000 --option pool=mean+max --licence CC0-1.0"
+    ): WALK,
+    ".venv/bin/braid model encoders --json": WALK,
     "docker compose up --build -d": "needs a container engine; tests/unit/deploy/test_compose.py checks the file",
     ".venv/bin/braid send rtsp://user:password@192.168.1.30/stream1 --session porch": CAMERAS,
     ".venv/bin/braid send --webcam --microphone --session desk": CAMERAS,
